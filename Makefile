@@ -1,0 +1,59 @@
+# Everything a developer or CI runs. Each target sets up what it needs, so that
+# `make demo` and `make test` work in a clean clone with Python 3.11 and pip.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_BUNDLES := models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json
+
+.PHONY: help demo test serve lint format types proto stubs check clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(READY): pyproject.toml
+	@echo "Setting up $(VENV): the first time this takes some minutes, most of them for PyTorch"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[server,exporter,dev]'
+	touch $@
+
+models/%/1/manifest.json: | $(READY)
+	$(BIN)/convscope-exporter export $* --repository models --version 1
+
+demo: $(READY) ## Export two models, serve them, classify real images, save pictures
+	$(BIN)/python demo/demo.py
+
+test: $(READY) ## Run every test
+	$(BIN)/python -m pytest
+
+serve: $(READY) $(DEMO_BUNDLES) ## Serve the demo's models until interrupted
+	@echo "From another terminal:  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"
+	exec $(BIN)/convscope-server --models models
+
+lint: $(READY) ## Check style and the .proto files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## Check the types
+	$(BIN)/mypy
+
+proto: ## Generate the stubs from the .proto files
+	PYTHON=$(PYTHON) scripts/proto.sh
+
+stubs: ## Check that the stubs match the .proto files
+	PYTHON=$(PYTHON) scripts/proto.sh --check
+
+check: lint types stubs test ## Everything that must hold: lint, types, stubs, tests
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .venv-proto models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache
