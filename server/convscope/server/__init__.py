@@ -1,0 +1,1 @@
+"""The Convscope server: bundles behind gRPC, run by ONNX Runtime."""

@@ -1,0 +1,38 @@
+"""`convscope-server`: argv and environment to settings, then serve."""
+
+import sys
+
+INSTALL = "convscope-server needs more than the client; pip install 'convscope[server]'"
+
+
+def main() -> None:
+    """Serve until told to stop; exit with 1 if that can't be, 2 for a wrong flag."""
+    try:
+        import onnxruntime  # noqa: F401
+        import uvloop
+
+        from convscope.server.app import StartError, serve
+    except ModuleNotFoundError as error:
+        sys.exit(f"{INSTALL} ({error.name} is missing)")
+
+    import typer
+
+    from convscope.server.logs import configure_logs
+    from convscope.server.settings import Settings
+
+    cli = typer.Typer(
+        add_completion=False,
+        context_settings={"auto_envvar_prefix": "CONVSCOPE"},
+        pretty_exceptions_enable=False,
+    )
+    cli.command()(Settings)
+    settings = cli(standalone_mode=False)
+    configure_logs()
+    try:
+        uvloop.run(serve(settings))
+    except StartError as error:
+        sys.exit(f"convscope-server: {error}")
+
+
+if __name__ == "__main__":
+    main()

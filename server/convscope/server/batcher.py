@@ -1,0 +1,243 @@
+"""A work-conserving queue that gathers items into batches.
+
+A batch is taken when a runner is free, never before: what has gathered while
+all runners were busy is the next batch, so that load alone makes batches grow
+and a lone item never waits. The queue belongs to one event loop; the runs
+happen in threads of its own.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Generic, TypeVar
+
+__all__ = ["Batcher", "ClosedError", "Completed", "ExpiredError", "QueueFullError"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class QueueFullError(Exception):
+    """The queue can't take the item."""
+
+
+class ExpiredError(Exception):
+    """The item's deadline passed while it waited."""
+
+
+class ClosedError(Exception):
+    """The batcher no longer runs anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed(Generic[R]):
+    """What became of one item, with the seconds that it waited and ran."""
+
+    result: R
+    queue_seconds: float
+    run_seconds: float
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[T, R]):
+    item: T
+    size: int
+    deadline: float | None
+    future: "asyncio.Future[Completed[R]]"
+    queued_at: float = field(default_factory=perf_counter)
+
+
+class Batcher(Generic[T, R]):
+    """Gathers submitted items and hands them to `run`, one batch a runner.
+
+    Args:
+        run: Takes the items of a batch and returns one result for each, in
+            order. It is called in a thread, by at most `runners` at a time.
+        max_batch: The largest batch, as the sum of its items' sizes. An item
+            that is larger runs alone.
+        max_queue: How much may wait, as the sum of the sizes.
+        max_delay: Seconds that a free runner waits for a fuller batch, counted
+            from the oldest item.
+        runners: How many batches run at once.
+        on_batch: Called with the size of each batch as it starts.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[T]], Sequence[R]],
+        *,
+        max_batch: int,
+        max_queue: int,
+        max_delay: float = 0.0,
+        runners: int = 1,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._max_delay = max_delay
+        self._runners = runners
+        self._on_batch = on_batch
+        self._waiting: deque[_Entry[T, R]] = deque()
+        self._waiting_size = 0
+        self._free_runners = 0
+        self._closed = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """The sum of the sizes of the items that wait."""
+        return self._waiting_size
+
+    def start(self) -> None:
+        """Begin to run, on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._executor = ThreadPoolExecutor(self._runners, thread_name_prefix="runner")
+        self._free_runners = self._runners
+        self._idle.set()
+        self._closed = False
+
+    async def submit(
+        self, item: T, *, size: int = 1, deadline: float | None = None
+    ) -> Completed[R]:
+        """Wait for the item's result.
+
+        Args:
+            item: What `run` gets.
+            size: How much of a batch it fills.
+            deadline: The `loop.time()` after which it must not start.
+
+        Raises:
+            QueueFullError: It doesn't fit into the queue; nothing was queued.
+            ExpiredError: Its deadline passed before a runner was free.
+            ClosedError: The batcher is closed, or closed while it waited.
+            Exception: Whatever `run` raised for its batch.
+        """
+        if self._closed:
+            raise ClosedError
+        # An idle batcher takes an item of any size: it doesn't wait.
+        if self._waiting and self._waiting_size + size > self._max_queue:
+            raise QueueFullError
+        entry = _Entry(item, size, deadline, self._loop.create_future())
+        self._waiting.append(entry)
+        self._waiting_size += size
+        self._dispatch()
+        try:
+            return await entry.future
+        except asyncio.CancelledError:
+            self._forget(entry)
+            raise
+
+    async def close(self) -> None:
+        """Refuse what waits, and wait for what runs."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_timer()
+        while self._waiting:
+            self._resolve(self._pop(), ClosedError())
+        await self._idle.wait()
+        self._executor.shutdown(wait=False)
+
+    def _dispatch(self) -> None:
+        """Start as many batches as there are free runners and items for."""
+        self._stop_timer()
+        while self._waiting and self._free_runners and not self._closed:
+            wait = self._waiting[0].queued_at + self._max_delay - perf_counter()
+            if self._max_delay and wait > 0 and self._waiting_size < self._max_batch:
+                self._timer = self._loop.call_later(wait, self._dispatch)
+                return
+            if batch := self._take():
+                self._launch(batch)
+
+    def _take(self) -> list[_Entry[T, R]]:
+        """Take the oldest items up to a full batch, without those that came too late."""
+        batch: list[_Entry[T, R]] = []
+        size = 0
+        now = self._loop.time()
+        while self._waiting and (not batch or size + self._waiting[0].size <= self._max_batch):
+            entry = self._pop()
+            if entry.deadline is not None and entry.deadline <= now:
+                self._resolve(entry, ExpiredError())
+            elif not entry.future.done():
+                batch.append(entry)
+                size += entry.size
+        return batch
+
+    def _launch(self, batch: list[_Entry[T, R]]) -> None:
+        self._free_runners -= 1
+        self._idle.clear()
+        try:
+            self._on_batch(sum(entry.size for entry in batch))
+            call = self._loop.run_in_executor(self._executor, self._call, batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
+            self._settle(batch, [error] * len(batch))
+        else:
+            call.add_done_callback(partial(self._finish, batch))
+
+    def _call(self, batch: list[_Entry[T, R]]) -> tuple[Sequence[R], float, float]:
+        """Run one batch, in a thread."""
+        started_at = perf_counter()
+        results = self._run([entry.item for entry in batch])
+        if len(results) != len(batch):
+            raise RuntimeError(f"the run of {len(batch)} items returned {len(results)} results")
+        return results, started_at, perf_counter()
+
+    def _finish(
+        self,
+        batch: list[_Entry[T, R]],
+        call: "asyncio.Future[tuple[Sequence[R], float, float]]",
+    ) -> None:
+        error = asyncio.CancelledError() if call.cancelled() else call.exception()
+        if error is not None:
+            self._settle(batch, [error] * len(batch))
+        else:
+            results, started_at, ended_at = call.result()
+            self._settle(
+                batch,
+                [
+                    Completed(result, started_at - entry.queued_at, ended_at - started_at)
+                    for entry, result in zip(batch, results, strict=True)
+                ],
+            )
+        self._dispatch()
+
+    def _settle(
+        self, batch: list[_Entry[T, R]], outcomes: Sequence["Completed[R] | BaseException"]
+    ) -> None:
+        self._free_runners += 1
+        if self._free_runners == self._runners:
+            self._idle.set()
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            self._resolve(entry, outcome)
+
+    def _resolve(self, entry: _Entry[T, R], outcome: "Completed[R] | BaseException") -> None:
+        if entry.future.done():  # its caller has gone
+            return
+        if isinstance(outcome, Completed):
+            entry.future.set_result(outcome)
+        elif isinstance(outcome, Exception):
+            entry.future.set_exception(outcome)
+        else:  # a future can't carry SystemExit and its like to the caller
+            entry.future.set_exception(RuntimeError(f"the runner ended: {outcome!r}"))
+
+    def _pop(self) -> _Entry[T, R]:
+        entry = self._waiting.popleft()
+        self._waiting_size -= entry.size
+        return entry
+
+    def _forget(self, entry: _Entry[T, R]) -> None:
+        """Drop an item whose caller has gone, if it still waits."""
+        if entry in self._waiting:
+            self._waiting.remove(entry)
+            self._waiting_size -= entry.size
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,188 @@
+"""Reads a bundle from disk and believes nothing of it before the hashes agree."""
+
+import hashlib
+import re
+import stat
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from google.protobuf import json_format
+from numpy.typing import NDArray
+
+from convscope.server.errors import BundleRefusedError
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["MODEL_NAME", "Bundle", "read_bundle"]
+
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+GRAPH = "model.onnx"
+GOLDEN = "golden.npz"
+MAX_MANIFEST_BYTES = 4 * 2**20
+MAX_FILE_BYTES = 2**30
+
+# Proto enums are open: a number of a later schema parses.
+_INTERPOLATIONS = (pb.INTERPOLATION_BILINEAR, pb.INTERPOLATION_BICUBIC)
+_RESIZE_RULES = (pb.RESIZE_RULE_SHORTEST_EDGE, pb.RESIZE_RULE_EXACT)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One version of one model on disk, its manifest checked."""
+
+    directory: Path
+    manifest: pb.ModelManifest
+
+    def read_graph(self) -> bytes:
+        """Read the ONNX graph.
+
+        Raises:
+            BundleRefusedError: Its bytes aren't those that the manifest fixes.
+        """
+        return self._read(GRAPH)
+
+    def read_golden(self) -> dict[str, NDArray[np.generic]]:
+        """Read the golden inputs and outputs.
+
+        Raises:
+            BundleRefusedError: The bytes aren't those that the manifest fixes,
+                or hold no plain arrays.
+        """
+        data = self._read(GOLDEN)
+        try:
+            with np.load(BytesIO(data), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise BundleRefusedError("golden", f"{GOLDEN} can't be read as arrays") from error
+
+    def _read(self, name: str) -> bytes:
+        stated = next(file for file in self.manifest.files if file.name == name)
+        data = _read_plain_file(self.directory / name, MAX_FILE_BYTES)
+        if len(data) != stated.size_bytes:
+            raise BundleRefusedError(
+                "hash", f"{name} has {len(data):,} bytes, the manifest says {stated.size_bytes:,}"
+            )
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != stated.sha256:
+            raise BundleRefusedError(
+                "hash",
+                f"the SHA-256 of {name} is {digest[:12]}…, the manifest says "
+                f"{stated.sha256[:12]}…; export the bundle again",
+            )
+        return data
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Read and check the manifest of a version directory, and which files lie there.
+
+    Raises:
+        BundleRefusedError: A file is missing, superfluous or no plain file, or
+            the manifest isn't one or contradicts itself or its place.
+    """
+    _check_files(directory)
+    text = _read_plain_file(directory / MANIFEST, MAX_MANIFEST_BYTES)
+    try:
+        manifest = json_format.Parse(text, pb.ModelManifest())
+    except (json_format.ParseError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise BundleRefusedError("manifest", f"{MANIFEST} is no manifest: {reason}") from error
+    _check_place(manifest, directory)
+    _check_content(manifest)
+    return Bundle(directory, manifest)
+
+
+def _check_files(directory: Path) -> None:
+    expected = {MANIFEST, GRAPH, GOLDEN}
+    found = {path.name for path in directory.iterdir()}
+    if missing := sorted(expected - found):
+        raise BundleRefusedError("files", f"{', '.join(missing)} is missing")
+    if extra := sorted(found - expected):
+        raise BundleRefusedError("files", f"{', '.join(extra)} doesn't belong to a bundle")
+
+
+def _read_plain_file(path: Path, max_bytes: int) -> bytes:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleRefusedError("files", f"{path.name} is a link or no plain file")
+    if status.st_size > max_bytes:
+        raise BundleRefusedError(
+            "files", f"{path.name} has {status.st_size:,} bytes; at most {max_bytes:,} are read"
+        )
+    return path.read_bytes()
+
+
+def _check_place(manifest: pb.ModelManifest, directory: Path) -> None:
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BundleRefusedError(
+            "manifest",
+            f"the manifest has schema version {manifest.schema_version}; this server reads "
+            f"{SCHEMA_VERSION}",
+        )
+    place = (directory.parent.name, directory.name)
+    if (manifest.model, str(manifest.version)) != place:
+        raise BundleRefusedError(
+            "manifest",
+            f"the manifest is of {manifest.model} v{manifest.version}, "
+            f"the directory of {place[0]} v{place[1]}",
+        )
+    listed = sorted(file.name for file in manifest.files)
+    if listed != sorted((GRAPH, GOLDEN)):
+        raise BundleRefusedError(
+            "manifest", f"the manifest lists {', '.join(listed) or 'no files'}"
+        )
+
+
+def _check_content(manifest: pb.ModelManifest) -> None:
+    for problem in _problems(manifest):
+        raise BundleRefusedError("manifest", problem)
+
+
+def _problems(manifest: pb.ModelManifest) -> list[str]:
+    """What the manifest leaves open or says against itself."""
+    spec, rule = manifest.input, manifest.preprocessing
+    classifies = manifest.task == pb.TASK_CLASSIFICATION
+    names = [spec.name for spec in manifest.feature_maps]
+    checks = {
+        "the task is not set": not manifest.task,
+        "the precision is not set": not manifest.precision,
+        "a classifier has no labels": classifies and not manifest.labels,
+        "a classifier has no activation": classifies and not manifest.activation,
+        "it has neither classes nor feature maps": not classifies and not names,
+        "two feature maps have one name": len(set(names)) != len(names),
+        "a feature map has an empty shape": any(
+            min(spec.channels, spec.height, spec.width) < 1 for spec in manifest.feature_maps
+        ),
+        "there are no golden inputs": manifest.golden.inputs < 1,
+        "the golden tolerance is not between 0 and 1": not (
+            0 < manifest.golden.probability_tolerance < 1
+        ),
+        "the input's kind is not set": not spec.kind,
+        "the input's shape is empty": not spec.shape or min(spec.shape) < 1,
+    }
+    if spec.kind == pb.INPUT_KIND_IMAGE:
+        checks |= _image_checks(spec, rule)
+    elif spec.dtype != pb.DATA_TYPE_FLOAT32:
+        checks["the input is a tensor and not float32"] = True
+    return [problem for problem, holds in checks.items() if holds]
+
+
+def _image_checks(spec: pb.InputSpec, rule: pb.Preprocessing) -> dict[str, bool]:
+    if spec.dtype != pb.DATA_TYPE_UINT8 or len(spec.shape) != 3:
+        return {"the input is an image and not uint8 [height, width, channels]": True}
+    height, width, channels = spec.shape
+    expected = {pb.COLOR_MODE_RGB: 3, pb.COLOR_MODE_GRAY: 1}.get(rule.color_mode)
+    exact = rule.resize.rule == pb.RESIZE_RULE_EXACT
+    return {
+        "the colour mode doesn't fit the channels": channels != expected,
+        "the interpolation is not known": rule.interpolation not in _INTERPOLATIONS,
+        "the resize rule is not known": rule.resize.rule not in _RESIZE_RULES,
+        "the image is resized to less than the graph's input": (
+            rule.resize.height < height or rule.resize.width < width
+            if exact
+            else rule.resize.shortest_edge < max(height, width)
+        ),
+    }

@@ -1,0 +1,248 @@
+"""Messages to numpy and back."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.server.engine import Answer, EncodedImage, Input, Pixels, ReadyTensor
+from convscope.server.errors import InvalidInputError
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import manifest_pb2 as mpb
+
+__all__ = ["ReplyPlan", "decode_input", "plan_reply", "write_prediction"]
+
+DEFAULT_TOP_K = 5
+
+_DTYPES: dict[int, np.dtype[np.generic]] = {
+    mpb.DATA_TYPE_UINT8: np.dtype(np.uint8),
+    mpb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    mpb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+}
+_PIXEL_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPlan:
+    """What a request wants to hear of each input, checked against the model."""
+
+    labels: Sequence[str]
+    top_k: int
+    min_probability: float
+    selections: Sequence[pb.FeatureMapSelection]
+
+    @property
+    def feature_maps(self) -> tuple[str, ...]:
+        """The names of the wanted feature maps."""
+        return tuple(selection.name for selection in self.selections)
+
+
+def plan_reply(
+    request: pb.ClassifyRequest, manifest: mpb.ModelManifest, max_feature_map_bytes: int
+) -> ReplyPlan:
+    """Check what a request wants, and that the reply will not be too large.
+
+    Raises:
+        InvalidInputError: The top-k, the minimum probability or a selection
+            can't be, or the feature maps would exceed `max_feature_map_bytes`.
+    """
+    top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
+    if top_k < 1:
+        raise InvalidInputError(f"top_k is {top_k}; ask for 1 or more classes")
+    if not 0 <= request.min_probability <= 1:
+        raise InvalidInputError(
+            f"min_probability is {request.min_probability:g}; it lies between 0 and 1"
+        )
+    if request.feature_maps:
+        _check_selections(request, manifest, max_feature_map_bytes)
+    return ReplyPlan(
+        manifest.labels,
+        min(top_k, len(manifest.labels)),
+        request.min_probability,
+        request.feature_maps,
+    )
+
+
+def decode_input(message: pb.Input, spec: mpb.InputSpec) -> Input:
+    """Turn one input of a request into what the engine takes.
+
+    Raises:
+        InvalidInputError: It is empty, or its type, shape and data disagree
+            with each other or with the model.
+    """
+    kind = message.WhichOneof("content")
+    if kind == "encoded_image":
+        return EncodedImage(message.encoded_image)
+    if kind == "pixels":
+        return Pixels(_decode_pixels(message.pixels))
+    if kind == "tensor":
+        return ReadyTensor(_decode_tensor(message.tensor, spec))
+    raise InvalidInputError("the input has no content; set one of encoded_image, pixels and tensor")
+
+
+def write_prediction(prediction: pb.Prediction, answer: Answer, plan: ReplyPlan) -> None:
+    """Write the classes and feature maps of one input into an empty message."""
+    probabilities = answer.probabilities
+    for index in _top(probabilities, plan.top_k):
+        probability = float(probabilities[index])
+        if probability < plan.min_probability:
+            break
+        prediction.classes.add(index=index, label=plan.labels[index], probability=probability)
+    for selection in plan.selections:
+        _write_feature_map(
+            prediction.feature_maps.add(), selection, answer.feature_maps[selection.name]
+        )
+
+
+def _top(probabilities: NDArray[np.float32], count: int) -> list[int]:
+    """The indices of the largest values, the largest first; of equals, the first."""
+    if count == 0:
+        return []
+    if count < len(probabilities):
+        candidates = np.argpartition(-probabilities, count - 1)[:count]
+        candidates.sort()
+    else:
+        candidates = np.arange(len(probabilities))
+    order = np.argsort(-probabilities[candidates], kind="stable")
+    ranked: list[int] = candidates[order].tolist()
+    return ranked
+
+
+def _dtype(tensor: pb.Tensor) -> np.dtype[np.generic]:
+    dtype = _DTYPES.get(tensor.dtype)
+    if dtype is None:
+        raise InvalidInputError("the tensor's dtype is not set; it is UINT8, FLOAT16 or FLOAT32")
+    return dtype
+
+
+def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
+    """View a tensor's bytes as an array, without a copy."""
+    dtype, shape = _dtype(tensor), tuple(tensor.shape)
+    needed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 1 or needed != len(tensor.data):
+        raise InvalidInputError(
+            f"a {dtype.name} tensor {list(shape)} has {max(needed, 0):,} bytes, and "
+            f"{len(tensor.data):,} were sent; shape and data must agree"
+        )
+    return np.frombuffer(tensor.data, dtype).reshape(shape)
+
+
+def _decode_pixels(tensor: pb.Tensor) -> NDArray[np.uint8]:
+    array = _array(tensor)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in _PIXEL_CHANNELS:
+        raise InvalidInputError(
+            f"the pixels are {array.dtype.name} {list(array.shape)}; send uint8 "
+            "[height, width, channels] with 1, 3 or 4 channels"
+        )
+    return array.view(np.uint8)
+
+
+def _decode_tensor(tensor: pb.Tensor, spec: mpb.InputSpec) -> NDArray[np.generic]:
+    expected = _DTYPES[spec.dtype]
+    if _dtype(tensor) != expected or list(tensor.shape) != list(spec.shape):
+        raise InvalidInputError(
+            f"the tensor is {_dtype(tensor).name} {list(tensor.shape)}; this model takes "
+            f"{expected.name} {list(spec.shape)}"
+        )
+    array = _array(tensor)
+    if expected.kind == "f" and not np.isfinite(array).all():
+        raise InvalidInputError("the tensor holds NaN or infinite values; send finite ones")
+    return array
+
+
+def _check_selections(
+    request: pb.ClassifyRequest, manifest: mpb.ModelManifest, max_bytes: int
+) -> None:
+    specs = {spec.name: spec for spec in manifest.feature_maps}
+    seen: set[str] = set()
+    size = 0
+    for selection in request.feature_maps:
+        spec = specs.get(selection.name)
+        if spec is None:
+            raise InvalidInputError(
+                f"no feature map {selection.name[:80]!r} in {manifest.model} "
+                f"v{manifest.version}; it has: {', '.join(specs) or 'none'}"
+            )
+        if selection.name in seen:
+            raise InvalidInputError(f"the feature map {selection.name!r} is asked for twice")
+        seen.add(selection.name)
+        channels = _channel_count(selection, spec)
+        size += channels * spec.height * spec.width * _map_dtype(selection).itemsize
+    size *= len(request.inputs)
+    if size > max_bytes:
+        raise InvalidInputError(
+            f"the feature maps would take {size:,} bytes; at most {max_bytes:,} are sent in one "
+            "reply; ask for fewer images, fewer channels, or uint8"
+        )
+
+
+def _channel_count(selection: pb.FeatureMapSelection, spec: mpb.FeatureMapSpec) -> int:
+    kind = selection.WhichOneof("channels")
+    if kind == "mean" and selection.mean:
+        return 1
+    if kind == "strongest":
+        if not 1 <= selection.strongest <= spec.channels:
+            raise InvalidInputError(
+                f"strongest is {selection.strongest}; {spec.name} has {spec.channels} channels"
+            )
+        return selection.strongest
+    if kind == "indices":
+        indices = selection.indices.values
+        wrong = [index for index in indices if not 0 <= index < spec.channels]
+        if wrong or not indices:
+            raise InvalidInputError(
+                f"channel {wrong[0] if wrong else 'list is empty'}; {spec.name} has the channels "
+                f"0 to {spec.channels - 1}"
+            )
+        return len(indices)
+    return spec.channels
+
+
+def _map_dtype(selection: pb.FeatureMapSelection) -> np.dtype[np.generic]:
+    dtype = _DTYPES.get(selection.dtype or mpb.DATA_TYPE_FLOAT32)
+    if dtype is None:
+        raise InvalidInputError(
+            f"no dtype {selection.dtype} for a feature map; it is UINT8, FLOAT16 or FLOAT32"
+        )
+    return dtype
+
+
+def _write_feature_map(
+    message: pb.FeatureMap, selection: pb.FeatureMapSelection, array: NDArray[np.float32]
+) -> None:
+    """Cut one feature map, [channels, height, width], to the selection, and write it."""
+    kind = selection.WhichOneof("channels")
+    if kind == "mean" and selection.mean:
+        array = array.mean(axis=0, keepdims=True, dtype=np.float32)
+    else:
+        channels = _channels(selection, array)
+        message.channels.extend(channels)
+        if kind in ("strongest", "indices"):
+            array = array[channels]
+    values, message.scale, message.offset = _quantise(array, _map_dtype(selection))
+    message.name = selection.name
+    message.tensor.dtype = selection.dtype or mpb.DATA_TYPE_FLOAT32
+    message.tensor.shape.extend(values.shape)
+    message.tensor.data = values.tobytes()
+
+
+def _channels(selection: pb.FeatureMapSelection, array: NDArray[np.float32]) -> list[int]:
+    kind = selection.WhichOneof("channels")
+    if kind == "indices":
+        return list(selection.indices.values)
+    if kind == "strongest":
+        return _top(array.mean(axis=(1, 2)), selection.strongest)
+    return list(range(len(array)))
+
+
+def _quantise(
+    array: NDArray[np.float32], dtype: np.dtype[np.generic]
+) -> tuple[NDArray[np.generic], float, float]:
+    """Bring values to the wire's type; the value of an element is offset + scale * element."""
+    if dtype != np.uint8:
+        return array.astype(dtype, copy=False), 1.0, 0.0
+    low, high = float(array.min()), float(array.max())
+    scale = (high - low) / 255 or 1.0
+    return np.rint((array - low) / scale).astype(np.uint8), scale, low

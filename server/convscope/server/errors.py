@@ -1,0 +1,85 @@
+"""The domain's errors, each with the gRPC status that it becomes.
+
+ServingError
+├── InvalidInputError           INVALID_ARGUMENT     the caller must change the request
+├── NotFoundError               NOT_FOUND            no such model, version or alias
+├── OverloadedError             RESOURCE_EXHAUSTED   a bound is reached; retry after a pause
+├── DeadlineError               DEADLINE_EXCEEDED    too late to be worth running
+├── UnavailableError            UNAVAILABLE          not now, or not here; retry
+└── BundleRefusedError          FAILED_PRECONDITION  the bundle didn't pass a gate
+
+Their messages go to the caller as they are: they name the value, what is
+allowed and the repair, and never a path or a class of ours.
+"""
+
+from typing import ClassVar
+
+import grpc
+
+__all__ = [
+    "BundleRefusedError",
+    "DeadlineError",
+    "InvalidInputError",
+    "NotFoundError",
+    "OverloadedError",
+    "ServingError",
+    "UnavailableError",
+]
+
+
+class ServingError(Exception):
+    """Anything that the server tells its caller on purpose."""
+
+    code: ClassVar[grpc.StatusCode]
+    retry_pushback_ms: ClassVar[int | None] = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidInputError(ServingError):
+    """The request can't be answered as it stands."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(ServingError):
+    """The model, version or alias doesn't exist."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class OverloadedError(ServingError):
+    """A queue or a memory bound is reached."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    retry_pushback_ms = 100
+
+
+class DeadlineError(ServingError):
+    """The deadline passed before the input was run."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class UnavailableError(ServingError):
+    """The model can't answer now."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class BundleRefusedError(ServingError):
+    """A bundle failed a check.
+
+    Args:
+        reason: Which check, one short word that is also a metric label:
+            "files", "manifest", "hash", "graph", "provider" or "golden".
+        message: What is wrong with which part.
+    """
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

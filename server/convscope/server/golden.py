@@ -1,0 +1,105 @@
+"""The golden gate: a version answers its golden inputs as PyTorch did, or isn't served.
+
+The inputs go the whole way that a request's go, from the encoded bytes through
+this server's decoder to the provider in real use, so a difference anywhere
+between training and serving shows before the first request.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.server.bundle import Bundle
+from convscope.server.errors import BundleRefusedError, InvalidInputError
+from convscope.server.model import Model, Output, Work
+from convscope.server.preprocess import Preprocessor
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["check_golden"]
+
+# Scaled decoding and another order of additions move a channel's mean a little.
+FEATURE_MAP_TOLERANCE = 0.05
+
+
+def check_golden(
+    model: Model, bundle: Bundle, preprocessor: Preprocessor | None, *, feature_maps: bool
+) -> None:
+    """Replay the golden inputs and compare with what PyTorch gave for them.
+
+    Args:
+        model: The version, on the provider that will serve it.
+        bundle: Where the golden inputs and outputs lie.
+        preprocessor: The way of an encoded image; None for tensor inputs.
+        feature_maps: Whether to compare the feature maps too.
+
+    Raises:
+        BundleRefusedError: An answer isn't finite or differs by more than the
+            manifest allows, or the golden file isn't complete.
+    """
+    manifest = bundle.manifest
+    golden = bundle.read_golden()
+    names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
+    try:
+        outputs = [
+            model.run([Work(_golden_input(golden, index, preprocessor), names)])[0]
+            for index in range(manifest.golden.inputs)
+        ]
+        if manifest.task == pb.TASK_CLASSIFICATION:
+            _compare_probabilities(outputs, golden["probabilities"], manifest)
+        for name in names:
+            _compare_feature_map(name, outputs, golden[f"feature_map_means/{name}"])
+    except KeyError as error:
+        raise BundleRefusedError("golden", f"golden.npz lacks {error.args[0]!r}") from error
+    except InvalidInputError as error:
+        raise BundleRefusedError("golden", f"a golden input is refused: {error}") from error
+
+
+def _golden_input(
+    golden: dict[str, NDArray[np.generic]], index: int, preprocessor: Preprocessor | None
+) -> NDArray[np.generic]:
+    stored = golden[f"input_{index}"]
+    ready = preprocessor.decode(stored.tobytes()) if preprocessor else stored
+    return ready[np.newaxis]
+
+
+def _compare_probabilities(
+    outputs: list[Output], expected: NDArray[np.generic], manifest: pb.ModelManifest
+) -> None:
+    found = np.concatenate([output.probabilities for output in outputs])  # [n, classes]
+    if found.shape != expected.shape:
+        raise BundleRefusedError(
+            "golden", f"golden probabilities are {expected.shape}, the graph's {found.shape}"
+        )
+    if not np.isfinite(found).all():
+        raise BundleRefusedError("golden", "the graph's probabilities are not finite")
+    for index, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        if ours.argmax() != theirs.argmax():
+            raise BundleRefusedError(
+                "golden",
+                f"golden input {index} is {manifest.labels[int(ours.argmax())]!r} here and was "
+                f"{manifest.labels[int(theirs.argmax())]!r} in PyTorch",
+            )
+    difference = float(np.abs(found - expected).max())
+    tolerance = manifest.golden.probability_tolerance
+    if not difference <= tolerance:
+        raise BundleRefusedError(
+            "golden",
+            f"a golden probability differs by {difference:.4f}; at most {tolerance:.4f} is allowed",
+        )
+
+
+def _compare_feature_map(name: str, outputs: list[Output], expected: NDArray[np.generic]) -> None:
+    maps = np.concatenate([output.feature_maps[name] for output in outputs])
+    means = maps.mean(axis=(2, 3))  # [n, channels]
+    if means.shape != expected.shape or not np.isfinite(means).all():
+        raise BundleRefusedError(
+            "golden", f"the feature map {name!r} is not finite, or not {expected.shape[1]} channels"
+        )
+    difference = float(np.abs(means - expected).max())
+    largest = float(np.abs(expected).max())
+    if difference > FEATURE_MAP_TOLERANCE * largest:
+        raise BundleRefusedError(
+            "golden",
+            f"a channel mean of {name!r} differs by {difference:.4g}, "
+            f"{difference / largest:.1%} of the largest; "
+            f"at most {FEATURE_MAP_TOLERANCE:.0%} is allowed",
+        )

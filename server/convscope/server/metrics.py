@@ -1,0 +1,157 @@
+"""Every Prometheus metric of the server; the only importer of prometheus_client."""
+
+from collections.abc import Callable
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+
+from convscope.server.engine import StageSeconds
+from convscope.server.repository import LoadedVersion, Repository
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Metrics", "MetricsServer"]
+
+# Seconds. Inference takes 1 to 20 ms, so the library's own buckets start too coarse.
+_REQUEST_BUCKETS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+_STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *_REQUEST_BUCKETS)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+_RPC = ("grpc_type", "grpc_service", "grpc_method")
+_VERSION = ("model", "version")
+
+
+class VersionMetrics:
+    """The metrics of one version; an observer of the engine."""
+
+    def __init__(self, metrics: "Metrics", model: str, version: str) -> None:
+        labels = (model, version)
+        self._decode, self._queue, self._infer, self._encode = (
+            metrics.stage_seconds.labels(*labels, stage)
+            for stage in ("decode", "queue", "infer", "encode")
+        )
+        self._batch = metrics.batch_images.labels(*labels)
+        self._waiting = metrics.queue_images.labels(*labels)
+
+    def stages(self, seconds: StageSeconds) -> None:
+        """Observe the stages of one answered input."""
+        self._decode.observe(seconds.decode)
+        self._queue.observe(seconds.queue)
+        self._infer.observe(seconds.infer)
+
+    def encode(self, seconds: float) -> None:
+        """Observe the encoding of one reply."""
+        self._encode.observe(seconds)
+
+    def batch(self, images: int) -> None:
+        """Observe the size of a batch."""
+        self._batch.observe(images)
+
+    def queue(self, waiting: Callable[[], int]) -> None:
+        """Have the number of waiting images asked for at each scrape."""
+        self._waiting.set_function(waiting)
+
+
+class Metrics:
+    """The metrics of one server.
+
+    Labels come from the repository, never from a request, so that no caller
+    can make their number grow.
+    """
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.started = Counter("grpc_server_started", "Calls begun.", _RPC, registry=registry)
+        self.handled = Counter(
+            "grpc_server_handled", "Calls ended.", (*_RPC, "grpc_code"), registry=registry
+        )
+        self.handling_seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Seconds from a call's arrival to its reply.",
+            _RPC,
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "convscope_stage_seconds",
+            "Seconds that an input spent in a stage: decode, queue, infer, encode.",
+            (*_VERSION, "stage"),
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.batch_images = Histogram(
+            "convscope_batch_images",
+            "Images of one run.",
+            _VERSION,
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.queue_images = Gauge(
+            "convscope_queue_images", "Images that wait.", _VERSION, registry=registry
+        )
+        self.requests = Counter(
+            "convscope_requests", "Requests answered.", (*_VERSION, "code"), registry=registry
+        )
+        self.model_info = Gauge(
+            "convscope_model_info",
+            "1 for each version that is ready.",
+            (*_VERSION, "provider", "precision"),
+            registry=registry,
+        )
+        self.load_failures = Counter(
+            "convscope_model_load_failures",
+            "Bundles refused, by the check that refused them.",
+            ("reason",),
+            registry=registry,
+        )
+        self._versions: dict[tuple[str, int], VersionMetrics] = {}
+
+    def of(self, version: LoadedVersion) -> VersionMetrics:
+        """Give the metrics of one version."""
+        if version.key not in self._versions:
+            model, number = version.key
+            self._versions[version.key] = VersionMetrics(self, model, str(number))
+        return self._versions[version.key]
+
+    def loaded(self, repository: Repository) -> None:
+        """State which versions are ready, and count those that were refused."""
+        for version in repository:
+            model, number = version.key
+            precision = pb.Precision.Name(version.manifest.precision)
+            self.model_info.labels(
+                model,
+                str(number),
+                version.model.provider,
+                precision.removeprefix("PRECISION_").lower(),
+            ).set(1)
+        for refusal in repository.refusals:
+            self.load_failures.labels(refusal.reason).inc()
+
+
+class MetricsServer:
+    """Answers Prometheus on a listener and a thread of its own, until closed."""
+
+    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+        server: WSGIServer
+        thread: Thread
+        server, thread = start_http_server(port, host, metrics.registry)
+        self._server, self._thread = server, thread
+        self.port = server.server_port
+
+    def close(self) -> None:
+        """Stop to listen."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

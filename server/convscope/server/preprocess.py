@@ -1,0 +1,208 @@
+"""Encoded image to the graph's uint8 input, by the manifest's rule.
+
+The work follows from the size of the result, not of the photo: a JPEG is
+decoded at the smallest of its own scales that keeps twice the resolution
+needed, only the part that the crop keeps is resized, and the EXIF orientation
+turns the small result instead of the large original.
+"""
+
+import math
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from convscope.server.errors import InvalidInputError
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["ImageLimits", "Preprocessor"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+# libjpeg decodes every scan of a progressive file over the whole image, so that
+# a small file with thousands of scans costs minutes.
+MAX_JPEG_SCANS = 64
+# Below this, scaled decoding moves probabilities by more than the golden gate allows.
+MIN_DECODE_OVERSAMPLING = 2
+# Pillow would warn, or raise at twice its own bound, before the check against ours.
+Image.MAX_IMAGE_PIXELS = None
+
+_RESAMPLING = {
+    pb.INTERPOLATION_BILINEAR: Image.Resampling.BILINEAR,
+    pb.INTERPOLATION_BICUBIC: Image.Resampling.BICUBIC,
+}
+_MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
+# What brings each EXIF orientation upright, and whether it exchanges the axes.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FIRST_TURNED_ORIENTATION = 5
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What an image may claim before any of it is decoded."""
+
+    max_pixels: int
+    max_side: int
+
+
+class Preprocessor:
+    """Prepares images for one model. Safe to call from several threads.
+
+    Args:
+        rule: The manifest's preprocessing.
+        height: The graph's input height in pixels.
+        width: The graph's input width in pixels.
+        limits: What an image may claim.
+    """
+
+    def __init__(
+        self, rule: pb.Preprocessing, height: int, width: int, limits: ImageLimits
+    ) -> None:
+        self._resize = rule.resize
+        self._mode = _MODES[rule.color_mode]
+        self._resampling = _RESAMPLING[rule.interpolation]
+        self._height = height
+        self._width = width
+        self._limits = limits
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Prepare an encoded image; uint8 [height, width, channels].
+
+        Raises:
+            InvalidInputError: It isn't an image of a known format, is damaged,
+                or is larger than the limits.
+        """
+        image = self._open(data)
+        try:
+            return self._prepare(image)
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            damage = "truncated" if "truncated" in str(error) else "damaged"
+            raise InvalidInputError(
+                f"the {image.format} image of {len(data):,} bytes is {damage}; send a whole file"
+            ) from error
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Prepare a decoded image, uint8 [any height, any width, 1, 3 or 4 channels]."""
+        height, width, channels = pixels.shape
+        self._check_size(width, height)
+        return self._prepare(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels))
+
+    def _open(self, data: bytes) -> Image.Image:
+        if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+            raise InvalidInputError(
+                f"the JPEG image has more than {MAX_JPEG_SCANS} scans; save it as baseline JPEG"
+            )
+        try:
+            image = Image.open(BytesIO(data), formats=FORMATS)
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise InvalidInputError(_not_an_image(data)) from error
+        self._check_size(*image.size)
+        return image
+
+    def _check_size(self, width: int, height: int) -> None:
+        limits = self._limits
+        if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+            raise InvalidInputError(
+                f"the image is {width:,} x {height:,} pixels; at most {limits.max_pixels:,} "
+                f"pixels and {limits.max_side:,} a side are allowed; scale it down"
+            )
+        if not width or not height:
+            raise InvalidInputError(f"the image is {width} x {height} pixels; it has none")
+
+    def _prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        orientation = _orientation(image)
+        turned = orientation >= _FIRST_TURNED_ORIENTATION
+        upright = image.size[::-1] if turned else image.size
+        box = _turn_box(self._crop_box(*upright), upright, orientation)
+        height, width = (self._width, self._height) if turned else (self._height, self._width)
+        box = _decode_scaled(image, box, width, height)
+        image = _convert(image, self._mode)
+        small = image.resize((width, height), self._resampling, box=box)
+        if orientation in _UPRIGHT:
+            small = small.transpose(_UPRIGHT[orientation])
+        array = np.asarray(small)  # uint8 [H, W] or [H, W, C]
+        return array[:, :, np.newaxis] if array.ndim == 2 else array
+
+    def _crop_box(self, width: int, height: int) -> Box:
+        """The part of an upright image that the centre crop keeps, in its pixels."""
+        if self._resize.rule == pb.RESIZE_RULE_EXACT:
+            resized_width, resized_height = self._resize.width, self._resize.height
+        else:
+            edge = self._resize.shortest_edge
+            resized_width = edge if width <= height else int(edge * width / height)
+            resized_height = edge if height <= width else int(edge * height / width)
+        left = round((resized_width - self._width) / 2)
+        top = round((resized_height - self._height) / 2)
+        x, y = width / resized_width, height / resized_height
+        return left * x, top * y, (left + self._width) * x, (top + self._height) * y
+
+
+def _not_an_image(data: bytes) -> str:
+    if not data:
+        return "the image is empty (0 bytes); send the bytes of a whole file"
+    return (
+        f"{len(data):,} bytes that start with {data[:8]!r} are not an image; "
+        "send JPEG, PNG, WebP, BMP or GIF"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError):
+        return 1  # damaged metadata doesn't spoil a good picture
+    return value if value in _UPRIGHT else 1
+
+
+def _turn_box(box: Box, upright: tuple[int, int], orientation: int) -> Box:
+    """Find the box of an upright image in the image as it is stored."""
+    left, top, right, bottom = box
+    width, height = upright
+    mirrored = {
+        1: box,
+        2: (width - right, top, width - left, bottom),
+        3: (width - right, height - bottom, width - left, height - top),
+        4: (left, height - bottom, right, height - top),
+        5: (top, left, bottom, right),
+        6: (top, width - right, bottom, width - left),
+        7: (height - bottom, width - right, height - top, width - left),
+        8: (height - bottom, left, height - top, right),
+    }
+    return mirrored[orientation]
+
+
+def _decode_scaled(image: Image.Image, box: Box, width: int, height: int) -> Box:
+    """Choose a JPEG's decoding scale, and find the box at that scale."""
+    full_width, full_height = image.size
+    needed = MIN_DECODE_OVERSAMPLING * max(width / (box[2] - box[0]), height / (box[3] - box[1]))
+    if needed >= 1 or image.format not in ("JPEG", "MPO"):
+        return box
+    image.draft(None, (math.ceil(full_width * needed), math.ceil(full_height * needed)))
+    # The scale is a power of two, and the last column or row may be a partial one.
+    scale = 2 ** round(math.log2(full_width / image.size[0]))
+    left, top, right, bottom = (edge / scale for edge in box)
+    return left, top, min(right, image.size[0]), min(bottom, image.size[1])
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    """Bring any colour mode to RGB or L; what is transparent becomes white."""
+    if image.mode.startswith("I"):  # 16 bits of grey
+        wide = np.asarray(image, dtype=np.float32)
+        image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        page = Image.new("RGBA", image.size, "white")
+        page.alpha_composite(image)
+        image = page.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)

@@ -1,0 +1,218 @@
+"""The server's settings: the one place that names them, their defaults and their help.
+
+Every field is a flag `--like-this` and an environment variable
+`CONVSCOPE_LIKE_THIS`.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Settings", "split_address"]
+
+MIB = 2**20
+_LIMITS = "Limits"
+_LIFECYCLE = "Lifecycle"
+_RUNTIME = "ONNX Runtime"
+_LISTENERS = "Listeners"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split HOST:PORT; an IPv6 host stands in brackets.
+
+    Raises:
+        typer.BadParameter: It isn't of that form.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise typer.BadParameter(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8001")
+    return host, int(port)
+
+
+def _address(value: str) -> str:
+    split_address(value)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Serve every model of a repository over gRPC."""
+
+    models: Annotated[
+        Path, typer.Option(help="The repository: MODEL/VERSION/manifest.json and so on.")
+    ]
+    versions: Annotated[
+        int,
+        typer.Option(min=1, help="How many of each model's latest versions to load."),
+    ] = 1
+
+    grpc_address: Annotated[
+        str,
+        typer.Option(help="Where gRPC listens.", callback=_address, rich_help_panel=_LISTENERS),
+    ] = "127.0.0.1:8001"
+    metrics_address: Annotated[
+        str,
+        typer.Option(
+            help="Where Prometheus scrapes /metrics.",
+            callback=_address,
+            rich_help_panel=_LISTENERS,
+        ),
+    ] = "127.0.0.1:8002"
+    allow_insecure: Annotated[
+        bool,
+        typer.Option(
+            "--allow-insecure",
+            help="Listen beyond loopback without TLS.",
+            rich_help_panel=_LISTENERS,
+        ),
+    ] = False
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the certificate chain.",
+            exists=True,
+            dir_okay=False,
+            rich_help_panel=_LISTENERS,
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the private key.",
+            exists=True,
+            dir_okay=False,
+            rich_help_panel=_LISTENERS,
+        ),
+    ] = None
+
+    provider: Annotated[
+        str,
+        typer.Option(
+            help="Execution providers in order of preference, separated by commas: "
+            "cpu, cuda, tensorrt, openvino.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = "cpu"
+    allow_fallback: Annotated[
+        bool,
+        typer.Option(
+            "--allow-fallback",
+            help="Let the CPU take what the provider can't run, instead of refusing the bundle.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = False
+    runners: Annotated[
+        int,
+        typer.Option(min=1, help="Batches of one model run at once.", rich_help_panel=_RUNTIME),
+    ] = 1
+    threads: Annotated[
+        int,
+        typer.Option(min=0, help="Threads of one run; 0 is one a core.", rich_help_panel=_RUNTIME),
+    ] = 0
+    preload_feature_maps: Annotated[
+        bool,
+        typer.Option(
+            "--preload-feature-maps",
+            help="Make the feature-map session at load instead of at the first request for one.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = False
+
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Images of one run.", rich_help_panel=_LIMITS)
+    ] = 8
+    max_queue: Annotated[
+        int,
+        typer.Option(min=1, help="Images of one model that may wait.", rich_help_panel=_LIMITS),
+    ] = 256
+    max_delay_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="How long a free runner waits for a fuller batch.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 0.0
+    max_inputs: Annotated[
+        int, typer.Option(min=1, help="Inputs of one request.", rich_help_panel=_LIMITS)
+    ] = 64
+    max_request_bytes: Annotated[
+        int, typer.Option(min=1024, help="Bytes of one request.", rich_help_panel=_LIMITS)
+    ] = 8 * MIB
+    max_reply_bytes: Annotated[
+        int, typer.Option(min=1024, help="Bytes of one reply.", rich_help_panel=_LIMITS)
+    ] = 32 * MIB
+    max_feature_map_bytes: Annotated[
+        int,
+        typer.Option(min=0, help="Bytes of one reply's feature maps.", rich_help_panel=_LIMITS),
+    ] = 16 * MIB
+    max_image_pixels: Annotated[
+        int, typer.Option(min=1, help="Pixels of one image.", rich_help_panel=_LIMITS)
+    ] = 16_000_000
+    max_image_side: Annotated[
+        int,
+        typer.Option(min=1, help="Pixels of an image's longer edge.", rich_help_panel=_LIMITS),
+    ] = 8192
+    decode_threads: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Images decoded at once; 0 is one a core.", rich_help_panel=_LIMITS
+        ),
+    ] = 0
+
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="On SIGTERM, how long calls are still accepted while health says NOT_SERVING.",
+            rich_help_panel=_LIFECYCLE,
+        ),
+    ] = 3.0
+    grace_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Then, how long the calls in flight may take.",
+            rich_help_panel=_LIFECYCLE,
+        ),
+    ] = 20.0
+    strict_readiness: Annotated[
+        bool,
+        typer.Option(
+            help="Overall health is SERVING only if no model of the repository was refused.",
+            rich_help_panel=_LIFECYCLE,
+        ),
+    ] = True
+    reflection: Annotated[
+        bool, typer.Option(help="Answer gRPC reflection.", rich_help_panel=_LIFECYCLE)
+    ] = True
+    access_log: Annotated[
+        bool, typer.Option(help="Log a line for each request.", rich_help_panel=_LIFECYCLE)
+    ] = True
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers, the preferred first."""
+        return [name.strip() for name in self.provider.split(",")]
+
+    @property
+    def core_count(self) -> int:
+        """The cores that this process may use."""
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+
+    @property
+    def session_threads(self) -> int:
+        """The threads of one run."""
+        return self.threads or self.core_count
+
+    @property
+    def decode_workers(self) -> int:
+        """The images decoded at once."""
+        return self.decode_threads or self.core_count

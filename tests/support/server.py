@@ -1,0 +1,114 @@
+"""The real server, as a process on free ports."""
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Any, Self
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+MODULE = ("-m", "convscope.server")
+
+
+class ServerProcess:
+    """A running convscope-server.
+
+    Args:
+        models: The repository to serve.
+        flags: More flags.
+        command: What to start, if not this environment's server.
+    """
+
+    def __init__(
+        self,
+        models: Path,
+        *flags: str,
+        command: tuple[str, ...] = (sys.executable, "-m", "convscope.server"),
+    ) -> None:
+        addresses = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
+        self.process = subprocess.Popen(
+            [*command, "--models", str(models), *addresses, "--drain-seconds", "0.2", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log: list[dict[str, Any]] = []
+        serving = self._wait_until_serving()
+        self.target = f"127.0.0.1:{serving['grpc_port']}"
+        self.metrics_url = f"http://127.0.0.1:{serving['metrics_port']}/metrics"
+        # The pipe must be read to its end, or the server would wait for its log to be read.
+        self._reader = Thread(
+            target=lambda: [self._read(line) for line in self._stderr()], daemon=True
+        )
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def metrics(self) -> str:
+        """Scrape the metrics."""
+        with urllib.request.urlopen(self.metrics_url, timeout=5) as reply:
+            text: str = reply.read().decode()
+        return text
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """End the server, and return its exit code."""
+        if self.process.poll() is None:
+            self.terminate()
+        try:
+            code = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self._reader.join()
+        self._stderr().close()
+        return code
+
+    def _stderr(self) -> Any:
+        return self.process.stderr
+
+    def _read_all(self) -> None:
+        for line in self._stderr():
+            self._read(line)
+
+    def _read(self, line: str) -> dict[str, Any]:
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except ValueError:
+            event = {"event": line.rstrip()}
+        self.log.append(event)
+        return event
+
+    def _wait_until_serving(self) -> dict[str, Any]:
+        for line in self._stderr():
+            event = self._read(line)
+            if event["event"] == "serving":
+                return event
+        code = self.process.wait(START_SECONDS)
+        self._stderr().close()
+        raise RuntimeError(f"the server ended with {code}: {self.log}")
+
+
+@contextmanager
+def serving(models: Path, *flags: str) -> Iterator[ServerProcess]:
+    """Serve a repository for the duration of a with block."""
+    with ServerProcess(models, *flags) as server:
+        yield server
