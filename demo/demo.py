@@ -1,0 +1,185 @@
+"""The main job from end to end: train, export, serve, classify, look inside.
+
+It runs the same commands that you would type, and prints each of them. Bundles
+stay in models/, pictures in demo-output/; the server is stopped at the end.
+"""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import IO, Any, NoReturn
+
+from rich.console import Console
+from rich.rule import Rule
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = Path("models")
+OUTPUT = Path("demo-output")
+COFFEE = "tests/data/coffee.png"
+DIGITS = [f"tests/data/digits/{digit}.png" for digit in range(10)]
+SHOWN_METRICS = (
+    "convscope_model_info",
+    "convscope_requests_total",
+    "convscope_stage_seconds_sum",
+    "convscope_stage_seconds_count",
+)
+MIN_ESPRESSO = 0.90
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the demo; exit with 1 as soon as something isn't as it should be."""
+    step("1. Two networks become bundles")
+    make_bundle("efficientnet_lite0", "export", "efficientnet_lite0")
+    make_bundle("digits", "train", "digits")
+
+    step("2. A server loads them, and proves them by their golden inputs")
+    with running_server() as (target, metrics_url):
+        step("3. What is in this photo?")
+        run("convscope", "classify", COFFEE, "--model", "efficientnet_lite0", "--server", target)
+        check_coffee(target)
+
+        step("4. What does the network see in it?")
+        look_inside(target, COFFEE, "efficientnet_lite0", "blocks.0", "blocks.2", "blocks.6")
+
+        step("5. And which digits are these?")
+        classify_digits(target)
+        look_inside(target, DIGITS[3], "digits", "conv1", "conv2")
+
+        step("6. How long did it take?")
+        show_metrics(metrics_url)
+
+    console.print(
+        f"\nDone. Look at the pictures in [bold]{OUTPUT}/[/]. To go on: [bold]make serve[/]"
+    )
+
+
+def make_bundle(model: str, *command: str) -> None:
+    """Make version 1 of a model, unless an earlier demo did; a bundle never changes."""
+    if (MODELS / model / "1" / "manifest.json").exists():
+        console.print(f"{MODELS}/{model}/1 is already there; `make clean` removes it")
+        return
+    run("convscope-exporter", *command, "--repository", str(MODELS), "--version", "1")
+
+
+@contextmanager
+def running_server() -> Iterator[tuple[str, str]]:
+    """Run a server on free ports, and stop it whatever happens; give its two addresses."""
+    command = ["convscope-server", "--models", str(MODELS), "--drain-seconds", "0.5"]
+    announce(command)
+    free = ["--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [BIN / command[0], *command[1:], *free], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    log = process.stderr
+    if log is None:
+        fail("the server has no log to read")
+    try:
+        ports = wait_until_serving(log)
+        Thread(target=log.read, daemon=True).start()  # a full pipe would stop the server
+        yield f"127.0.0.1:{ports['grpc_port']}", f"http://127.0.0.1:{ports['metrics_port']}/metrics"
+    finally:
+        process.terminate()
+        code = process.wait(timeout=40)
+    console.print(f"\n[dim]the server drained and stopped with exit code {code}[/]")
+    if code != 0:
+        fail(f"the server's exit code is {code}")
+
+
+def wait_until_serving(log: IO[str]) -> dict[str, int]:
+    """Read the server's log until it serves."""
+    for line in log:
+        event: dict[str, Any] = (
+            json.loads(line) if line.startswith("{") else {"event": line.rstrip()}
+        )
+        if event["event"] == "model ready":
+            console.print(
+                f"  {event['model']} v{event['version']} is ready on {event['provider']} "
+                f"after {event['seconds']:.2f} s"
+            )
+        elif event["event"] == "serving":
+            return {key: event[key] for key in ("grpc_port", "metrics_port")}
+        else:
+            console.print(f"  {event}", style="dim")
+    return fail("the server ended before it served")
+
+
+def check_coffee(target: str) -> None:
+    """Hold the first class against what is known to be in the photo."""
+    (result,) = classify_as_json(target, "efficientnet_lite0", COFFEE)
+    best = result["classes"][0]
+    if best["label"] != "espresso" or best["probability"] < MIN_ESPRESSO:
+        fail(f"the coffee is {best['label']} with {best['probability']:.2f}")
+
+
+def classify_digits(target: str) -> None:
+    """Classify one picture of each digit, and hold the answers against their names."""
+    run("convscope", "classify", *DIGITS, "--model", "digits", "--top-k", "1", "--server", target)
+    found = [r["classes"][0]["label"] for r in classify_as_json(target, "digits", *DIGITS)]
+    if found != [str(digit) for digit in range(10)]:
+        fail(f"the digits 0 to 9 were read as {', '.join(found)}")
+    console.print("all ten are right")
+
+
+def classify_as_json(target: str, model: str, *images: str) -> list[dict[str, Any]]:
+    """Classify images, and return what `--json` prints for each."""
+    options = ["--model", model, "--server", target, "--json"]
+    command = [str(BIN / "convscope"), "classify", *images, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def look_inside(target: str, image: str, model: str, *feature_maps: str) -> None:
+    """Save the feature maps of an image as pictures."""
+    names = ",".join(feature_maps)
+    wanted = ["--feature-maps", names, "--save", str(OUTPUT)]
+    run("convscope", "classify", image, "--model", model, *wanted, "--server", target)
+    for name in feature_maps:
+        if not list((ROOT / OUTPUT).glob(f"*{name}*.png")):
+            fail(f"there is no picture of {name} in {OUTPUT}/")
+
+
+def show_metrics(url: str) -> None:
+    """Print a few of the metrics that Prometheus would scrape."""
+    announce(["curl", url])
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        lines = reply.read().decode().splitlines()
+    for line in lines:
+        if line.startswith(SHOWN_METRICS):
+            console.print(f"  {line}", style="dim", markup=False)
+
+
+def step(title: str) -> None:
+    """Print a heading."""
+    console.print()
+    console.print(Rule(f"[bold]{title}[/]", align="left"))
+
+
+def run(*command: str) -> None:
+    """Print a command, run it from the repository's root, and fail if it fails."""
+    announce(command)
+    code = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, check=False).returncode
+    if code != 0:
+        fail(f"{command[0]} ended with exit code {code}")
+
+
+def announce(command: list[str] | tuple[str, ...]) -> None:
+    """Print a command as one would type it."""
+    console.print(f"[bold green]$[/] {' '.join(command)}")
+
+
+def fail(reason: str) -> NoReturn:
+    """End the demo."""
+    console.print(f"[bold red]The demo failed:[/] {reason}")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
