@@ -9,9 +9,8 @@ happen in threads of its own.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -62,7 +61,9 @@ class Batcher(Generic[T, R]):
         max_queue: How much may wait, as the sum of the sizes.
         max_delay: Seconds that a free runner waits for a fuller batch, counted
             from the oldest item.
-        runners: How many batches run at once.
+        runners: How many batches run at once. With 0 they run on the event loop
+            itself, at the end of the turn that they were submitted in: for runs
+            that are shorter than the way to a thread and back.
         on_batch: Called with the size of each batch as it starts.
     """
 
@@ -97,7 +98,7 @@ class Batcher(Generic[T, R]):
     def start(self) -> None:
         """Begin to run, on the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(self._runners, thread_name_prefix="runner")
+        self._executor = ThreadPoolExecutor(max(1, self._runners), thread_name_prefix="runner")
         self._free_runners = self._runners
         self._idle.set()
         self._closed = False
@@ -140,13 +141,17 @@ class Batcher(Generic[T, R]):
         self._closed = True
         self._stop_timer()
         while self._waiting:
-            self._resolve(self._pop(), ClosedError())
+            self._fail([self._pop()], ClosedError())
         await self._idle.wait()
         self._executor.shutdown(wait=False)
 
     def _dispatch(self) -> None:
         """Start as many batches as there are free runners and items for."""
         self._stop_timer()
+        if not self._runners:
+            if len(self._waiting) == 1:  # the first of this turn of the loop
+                self._loop.call_soon(self._run_here)
+            return
         while self._waiting and self._free_runners and not self._closed:
             wait = self._waiting[0].queued_at + self._max_delay - perf_counter()
             if self._max_delay and wait > 0 and self._waiting_size < self._max_batch:
@@ -154,6 +159,16 @@ class Batcher(Generic[T, R]):
                 return
             if batch := self._take():
                 self._launch(batch)
+
+    def _run_here(self) -> None:
+        """Run what has gathered in this turn of the loop."""
+        while self._waiting:
+            if batch := self._take():
+                self._on_batch(sum(entry.size for entry in batch))
+                try:
+                    self._deliver(batch, *self._call(batch))
+                except Exception as error:  # noqa: BLE001 - the callers must hear of it
+                    self._fail(batch, error)
 
     def _take(self) -> list[_Entry[T, R]]:
         """Take the oldest items up to a full batch, without those that came too late."""
@@ -163,7 +178,7 @@ class Batcher(Generic[T, R]):
         while self._waiting and (not batch or size + self._waiting[0].size <= self._max_batch):
             entry = self._pop()
             if entry.deadline is not None and entry.deadline <= now:
-                self._resolve(entry, ExpiredError())
+                self._fail([entry], ExpiredError())
             elif not entry.future.done():
                 batch.append(entry)
                 size += entry.size
@@ -174,14 +189,18 @@ class Batcher(Generic[T, R]):
         self._idle.clear()
         try:
             self._on_batch(sum(entry.size for entry in batch))
-            call = self._loop.run_in_executor(self._executor, self._call, batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
-            self._settle(batch, [error] * len(batch))
+            call = self._executor.submit(self._call, batch)
+        except Exception as error:  # noqa: BLE001 - the callers must hear of it
+            self._free_runner()
+            self._fail(batch, error)
         else:
-            call.add_done_callback(partial(self._finish, batch))
+            # Cheaper than a future of the loop's own, which would be asked whether it is one.
+            call.add_done_callback(
+                lambda done: self._loop.call_soon_threadsafe(self._finish, batch, done)
+            )
 
     def _call(self, batch: list[_Entry[T, R]]) -> tuple[Sequence[R], float, float]:
-        """Run one batch, in a thread."""
+        """Run one batch."""
         started_at = perf_counter()
         results = self._run([entry.item for entry in batch])
         if len(results) != len(batch):
@@ -189,42 +208,39 @@ class Batcher(Generic[T, R]):
         return results, started_at, perf_counter()
 
     def _finish(
-        self,
-        batch: list[_Entry[T, R]],
-        call: "asyncio.Future[tuple[Sequence[R], float, float]]",
+        self, batch: list[_Entry[T, R]], done: "Future[tuple[Sequence[R], float, float]]"
     ) -> None:
-        error = asyncio.CancelledError() if call.cancelled() else call.exception()
-        if error is not None:
-            self._settle(batch, [error] * len(batch))
+        self._free_runner()
+        error = done.exception()
+        if error is None:
+            self._deliver(batch, *done.result())
         else:
-            results, started_at, ended_at = call.result()
-            self._settle(
-                batch,
-                [
-                    Completed(result, started_at - entry.queued_at, ended_at - started_at)
-                    for entry, result in zip(batch, results, strict=True)
-                ],
-            )
+            self._fail(batch, error)
         self._dispatch()
 
-    def _settle(
-        self, batch: list[_Entry[T, R]], outcomes: Sequence["Completed[R] | BaseException"]
-    ) -> None:
+    def _free_runner(self) -> None:
         self._free_runners += 1
         if self._free_runners == self._runners:
             self._idle.set()
-        for entry, outcome in zip(batch, outcomes, strict=True):
-            self._resolve(entry, outcome)
 
-    def _resolve(self, entry: _Entry[T, R], outcome: "Completed[R] | BaseException") -> None:
-        if entry.future.done():  # its caller has gone
-            return
-        if isinstance(outcome, Completed):
-            entry.future.set_result(outcome)
-        elif isinstance(outcome, Exception):
-            entry.future.set_exception(outcome)
-        else:  # a future can't carry SystemExit and its like to the caller
-            entry.future.set_exception(RuntimeError(f"the runner ended: {outcome!r}"))
+    def _deliver(
+        self,
+        batch: list[_Entry[T, R]],
+        results: Sequence[R],
+        started_at: float,
+        ended_at: float,
+    ) -> None:
+        seconds = ended_at - started_at
+        for entry, result in zip(batch, results, strict=True):
+            if not entry.future.done():
+                entry.future.set_result(Completed(result, started_at - entry.queued_at, seconds))
+
+    def _fail(self, batch: list[_Entry[T, R]], error: BaseException) -> None:
+        if not isinstance(error, Exception):  # SystemExit would end the caller's loop
+            error = RuntimeError(f"the runner ended: {error!r}")
+        for entry in batch:
+            if not entry.future.done():
+                entry.future.set_exception(error)
 
     def _pop(self) -> _Entry[T, R]:
         entry = self._waiting.popleft()

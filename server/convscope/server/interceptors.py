@@ -60,14 +60,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         _, service, name = method.split("/")
-        labels = ("unary", service, name)
+        method_metrics = self._metrics.method("unary", service, name)
         parse = _parser(handler.request_deserializer, self._max_request_bytes)
         behaviour = cast("Behaviour", handler.unary_unary)
 
         async def call(data: bytes, context: Context) -> Message:
             record = CallRecord()
             current_call.set(record)
-            self._metrics.started.labels(*labels).inc()
+            method_metrics.begin()
             started_at = perf_counter()
             code = grpc.StatusCode.OK
             try:
@@ -87,29 +87,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 code = grpc.StatusCode.INTERNAL
                 await _abort_unforeseen(context, method)
             finally:
-                self._account(labels, record, code, perf_counter() - started_at)
+                seconds = perf_counter() - started_at
+                method_metrics.end(code, seconds)
+                self._account(name, record, code, seconds)
 
         return grpc.unary_unary_rpc_method_handler(
             call, response_serializer=handler.response_serializer
         )
 
     def _account(
-        self,
-        labels: tuple[str, str, str],
-        record: CallRecord,
-        code: grpc.StatusCode,
-        seconds: float,
+        self, method: str, record: CallRecord, code: grpc.StatusCode, seconds: float
     ) -> None:
-        self._metrics.handled.labels(*labels, _go_name(code)).inc()
-        self._metrics.handling_seconds.labels(*labels).observe(seconds)
         version = record.version
         if version is not None:
-            model, number = version.key
-            self._metrics.requests.labels(model, str(number), code.name).inc()
+            self._metrics.of(version).request(code)
         if self._access_log:
             log.info(
                 "call",
-                method=labels[2],
+                method=method,
                 code=code.name,
                 model=version.key[0] if version else None,
                 version=version.key[1] if version else None,
@@ -159,12 +154,3 @@ def _code_of_cancelled(context: Context) -> grpc.StatusCode:
     remaining = context.time_remaining()
     expired = remaining is not None and remaining <= 0
     return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
-
-
-def _go_name(code: grpc.StatusCode) -> str:
-    """The spelling that go-grpc-middleware made the standard: OK, NotFound, Canceled."""
-    if code is grpc.StatusCode.OK:
-        return "OK"
-    if code is grpc.StatusCode.CANCELLED:
-        return "Canceled"
-    return code.name.title().replace("_", "")

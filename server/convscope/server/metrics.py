@@ -4,6 +4,7 @@ from collections.abc import Callable
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
+import grpc
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -31,11 +32,35 @@ _RPC = ("grpc_type", "grpc_service", "grpc_method")
 _VERSION = ("model", "version")
 
 
+class MethodMetrics:
+    """The metrics of one gRPC method, with every label looked up once."""
+
+    def __init__(self, metrics: "Metrics", kind: str, service: str, method: str) -> None:
+        labels = (kind, service, method)
+        self._started = metrics.started.labels(*labels)
+        self._seconds = metrics.handling_seconds.labels(*labels)
+        self._handled = {
+            code: metrics.handled.labels(*labels, _go_name(code)) for code in grpc.StatusCode
+        }
+
+    def begin(self) -> None:
+        """Count a call that begins."""
+        self._started.inc()
+
+    def end(self, code: grpc.StatusCode, seconds: float) -> None:
+        """Count a call that ended, and observe how long it took."""
+        self._handled[code].inc()
+        self._seconds.observe(seconds)
+
+
 class VersionMetrics:
-    """The metrics of one version; an observer of the engine."""
+    """The metrics of one version, with every label looked up once; an observer of the engine."""
 
     def __init__(self, metrics: "Metrics", model: str, version: str) -> None:
         labels = (model, version)
+        self._requests = {
+            code: metrics.requests.labels(*labels, code.name) for code in grpc.StatusCode
+        }
         self._decode, self._queue, self._infer, self._encode = (
             metrics.stage_seconds.labels(*labels, stage)
             for stage in ("decode", "queue", "infer", "encode")
@@ -48,6 +73,10 @@ class VersionMetrics:
         self._decode.observe(seconds.decode)
         self._queue.observe(seconds.queue)
         self._infer.observe(seconds.infer)
+
+    def request(self, code: grpc.StatusCode) -> None:
+        """Count a request that was answered."""
+        self._requests[code].inc()
 
     def encode(self, seconds: float) -> None:
         """Observe the encoding of one reply."""
@@ -125,6 +154,10 @@ class Metrics:
             self._versions[version.key] = VersionMetrics(self, model, str(number))
         return self._versions[version.key]
 
+    def method(self, kind: str, service: str, method: str) -> MethodMetrics:
+        """Give the metrics of one gRPC method; `kind` is "unary" or of the streaming ones."""
+        return MethodMetrics(self, kind, service, method)
+
     def loaded(self, repository: Repository) -> None:
         """State which versions are ready, and count those that were refused."""
         for version in repository:
@@ -155,3 +188,12 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _go_name(code: grpc.StatusCode) -> str:
+    """The spelling that go-grpc-middleware made the standard: OK, NotFound, Canceled."""
+    if code is grpc.StatusCode.OK:
+        return "OK"
+    if code is grpc.StatusCode.CANCELLED:
+        return "Canceled"
+    return code.name.title().replace("_", "")

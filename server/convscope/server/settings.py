@@ -106,7 +106,7 @@ class Settings:
     ] = False
     runners: Annotated[
         int,
-        typer.Option(min=1, help="Batches of one model run at once.", rich_help_panel=_RUNTIME),
+        typer.Option(min=0, help="Batches of one model run at once.", rich_help_panel=_RUNTIME),
     ] = 1
     threads: Annotated[
         int,

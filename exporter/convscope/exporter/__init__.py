@@ -1,0 +1,1 @@
+"""The Convscope exporter: PyTorch networks become verified ONNX bundles."""
