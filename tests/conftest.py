@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.demo_models import export_demo_models
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,30 @@ def tiny_server(tiny_repository: Path) -> Iterator[ServerProcess]:
     """A server of the small models, shared by all tests that leave it as it is."""
     with ServerProcess(tiny_repository) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's bundles, "efficientnet_lite0" and "digits"; only for slow tests."""
+    root = tmp_path_factory.mktemp("demo")
+    export_demo_models(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_repository: Path) -> Iterator[ServerProcess]:
+    """A server of the demo's bundles, shared by all tests that leave it as it is."""
+    with ServerProcess(demo_repository) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def coffee() -> Path:
+    """The photo of a cup of coffee."""
+    return DATA / "coffee.png"
+
+
+@pytest.fixture(scope="session")
+def digits() -> list[Path]:
+    """A picture of each digit, 0 to 9."""
+    return [DATA / "digits" / f"{digit}.png" for digit in range(10)]

@@ -7,7 +7,7 @@ no code with ONNX Runtime.
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -211,7 +211,7 @@ def _png(color: tuple[int, int, int]) -> bytes:
 def _write(
     repository: Path,
     graph: onnx.ModelProto,
-    golden: dict[str, NDArray[np.generic]],
+    golden: Mapping[str, NDArray[np.generic]],
     manifest: pb.ModelManifest,
     alter_manifest: Callable[[pb.ModelManifest], None],
 ) -> Path:

@@ -6,7 +6,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def publish(
     repository: Path,
     manifest: pb.ModelManifest,
     write_graph: Callable[[Path], None],
-    golden: dict[str, NDArray[np.generic]],
+    golden: Mapping[str, NDArray[np.generic]],
 ) -> Path:
     """Write a bundle beside its place, then rename it into it.
 
@@ -124,5 +125,6 @@ def _sync(*paths: Path) -> None:
 def _remove_abandoned(parent: Path) -> None:
     """Remove what a killed publisher left behind."""
     for path in parent.glob(f"{_TEMPORARY}*"):
-        if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another publisher finished meanwhile
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)

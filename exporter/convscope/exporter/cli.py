@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from convscope.exporter.errors import ExporterError
@@ -89,7 +90,7 @@ def train(
     dataset: Annotated[str | None, typer.Option(help="What to learn from.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How often each image is seen.")] = 10,
     batch_size: Annotated[int, typer.Option(min=1, help="Images of one step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(min=1e-9, help="The highest one.")] = 5e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="The highest one.")] = 8e-3,
     seed: Annotated[int, typer.Option(help="Makes a run repeatable.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -97,27 +98,29 @@ def train(
     with _errors_as_sentences():
         console = _console(quiet)
         row, model, number = _begin(architecture, repository, name, version, console)
-        import lightning
-
         from convscope.exporter.convert import Source, convert
         from convscope.exporter.datasets import load_dataset
+        from convscope.exporter.training import Recipe
         from convscope.exporter.training import train as fit
         from convscope.exporter.weights import Weights
 
         data = load_dataset(_dataset_name(row, dataset))
         preprocessing = row.preprocessing()
         console.print(f"dataset   {data.name}: {len(data.train.labels):,} images to learn from")
-        lightning.seed_everything(seed, verbose=False)
-        network = row.build(len(data.labels))
-        fit(
-            network,
-            data.train,
-            classes=len(data.labels),
+        recipe = Recipe(
             mean=preprocessing.mean,
             std=preprocessing.std,
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            seed=seed,
+            augmentation=data.augmentation,
+        )
+        network = fit(
+            lambda: row.build(len(data.labels)),
+            data.train,
+            recipe,
+            classes=len(data.labels),
             progress=not quiet,
         )
         with console.status("Converting to ONNX and comparing with PyTorch"):
@@ -201,4 +204,4 @@ def _report(conversion: "Conversion", console: Console) -> None:
             f"{metric.name}  [bold]{metric.value:.4f}[/] on {metric.split}, by the ONNX graph"
         )
     size = sum(path.stat().st_size for path in conversion.directory.iterdir())
-    console.print(f"[green]published[/] {conversion.directory} ({size / 1e6:.1f} MB)")
+    console.print(f"[green]published[/] {conversion.directory} ({decimal(size)})")

@@ -6,6 +6,8 @@ from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms import v2
 
 from convscope.exporter.errors import UnknownNameError
 
@@ -34,12 +36,15 @@ class Dataset:
         labels: The name of each class.
         train: To learn from.
         test: To measure on; nothing is learned or chosen by it.
+        augmentation: What may be done to a batch, uint8 [N, C, H, W], without
+            making it another class.
     """
 
     name: str
     labels: tuple[str, ...]
     train: Split
     test: Split
+    augmentation: Callable[[Tensor], Tensor] | None = None
 
 
 def load_dataset(name: str) -> Dataset:
@@ -63,7 +68,11 @@ def _mnist_sample() -> Dataset:
             )
             for split in ("train", "test")
         )
-    return Dataset("mnist_sample", tuple("0123456789"), train, test)
+    return Dataset("mnist_sample", tuple("0123456789"), train, test, _HANDWRITING)
+
+
+# As another hand would have written it: turned, moved and scaled a little.
+_HANDWRITING = v2.RandomAffine(degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1))
 
 
 DATASETS: dict[str, Callable[[], Dataset]] = {"mnist_sample": _mnist_sample}

@@ -58,7 +58,7 @@ class ImagePreprocessing:
         left = round((image.width - self.width) / 2)
         top = round((image.height - self.height) / 2)
         image = image.crop((left, top, left + self.width, top + self.height))
-        return np.asarray(image).reshape(self.height, self.width, self.channels)
+        return np.array(image).reshape(self.height, self.width, self.channels)
 
     def to_proto(self) -> pb.Preprocessing:
         """State it in a manifest's words."""

@@ -1,0 +1,37 @@
+"""Fixtures for the tests of the exporter."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convscope.exporter.architectures import find_architecture
+from convscope.exporter.convert import Source
+from convscope.exporter.weights import Weights
+
+
+@pytest.fixture
+def source() -> Source:
+    """The digits network with random weights, and everything else that a bundle needs."""
+    torch.manual_seed(0)
+    row = find_architecture("digits")
+    return Source(
+        model="digits",
+        version=1,
+        architecture=row.name,
+        network=row.build(10),
+        preprocessing=row.preprocessing(),
+        labels=tuple("0123456789"),
+        feature_maps=row.feature_maps,
+        weights=Weights("random", "", ""),
+        golden=[_picture(seed) for seed in range(4)],
+    )
+
+
+def _picture(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 30), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,78 @@
+"""Ways in which a bundle can be wrong, or slow."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from support.tiny import seal
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def slow_down(turns: int) -> Callable[[onnx.ModelProto], None]:
+    """Make a graph change the sign of its sums so many times; an even number leaves them.
+
+    A million turns take a second or so.
+    """
+
+    def alter(model: onnx.ModelProto) -> None:
+        body = helper.make_graph(
+            [
+                helper.make_node("Identity", ["go"], ["still_go"]),
+                helper.make_node("Neg", ["turning"], ["turned"]),
+            ],
+            "body",
+            [
+                helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+                helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("turning", TensorProto.FLOAT, None),
+            ],
+            [
+                helper.make_tensor_value_info("still_go", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("turned", TensorProto.FLOAT, None),
+            ],
+        )
+        loop = helper.make_node("Loop", ["turns", "", "slow_logits"], ["logits"], body=body)
+        nodes = list(model.graph.node)
+        at = next(i for i, node in enumerate(nodes) if "logits" in node.output)
+        nodes[at].output[0] = "slow_logits"
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes[: at + 1], loop, *nodes[at + 1 :]])
+        model.graph.initializer.append(numpy_helper.from_array(np.array(turns), "turns"))
+
+    return alter
+
+
+def change_weight(
+    name: str, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> Callable[[onnx.ModelProto], None]:
+    """Change one weight of a graph."""
+
+    def alter(model: onnx.ModelProto) -> None:
+        (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
+        changed = change(numpy_helper.to_array(tensor)).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(changed), name))
+
+    return alter
+
+
+def rewrite_golden(directory: Path, change: Callable[[Arrays], object]) -> None:
+    """Change the golden arrays of a bundle, and seal it again."""
+    path = directory / "golden.npz"
+    with np.load(path) as stored:
+        arrays: Arrays = dict(stored)
+    change(arrays)
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    seal(directory)
+
+
+def flip_byte(path: Path, position: int) -> None:
+    """Change one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0xFF
+    path.write_bytes(data)
