@@ -1,5 +1,6 @@
 """Fixtures for the tests of every room."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from support.demo_models import export_demo_models
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
+
+# As in the rooms themselves, for the tests that import ONNX Runtime on their own.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 DATA = Path(__file__).parent / "data"
 

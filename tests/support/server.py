@@ -43,9 +43,7 @@ class ServerProcess:
         self.target = f"127.0.0.1:{serving['grpc_port']}"
         self.metrics_url = f"http://127.0.0.1:{serving['metrics_port']}/metrics"
         # The pipe must be read to its end, or the server would wait for its log to be read.
-        self._reader = Thread(
-            target=lambda: [self._read(line) for line in self._stderr()], daemon=True
-        )
+        self._reader = Thread(target=self._read_all, daemon=True)
         self._reader.start()
 
     def __enter__(self) -> Self:

@@ -49,7 +49,10 @@ async def serve(settings: Settings) -> None:
         StartError: There is nothing to serve, or no address to serve it on.
     """
     _check_exposure(settings)
-    repository = _load(settings)
+    stop = _stop_signal()
+    repository = await asyncio.to_thread(_load, settings)
+    if stop.is_set():
+        return
     # What is alive now stays: the collector needn't walk it again and again.
     gc.collect()
     gc.freeze()
@@ -61,7 +64,6 @@ async def serve(settings: Settings) -> None:
         stack.push_async_callback(engine.close)
         listeners = await _listen(settings, engine, metrics, stack)
         await _set_health(listeners.health, repository, settings)
-        stop = _stop_signal()
         log.info(
             "serving",
             grpc_port=listeners.grpc_port,

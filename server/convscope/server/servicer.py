@@ -113,9 +113,10 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             await asyncio.to_thread(_encode_results, response, outcomes, plan)
         else:
             _encode_results(response, outcomes, plan)
-        self._metrics.of(version).encode(
-            sum(r.stage_times.encode_seconds for r in response.results)
-        )
+        version_metrics = self._metrics.of(version)
+        for result in response.results:
+            if result.HasField("prediction"):
+                version_metrics.encode(result.stage_times.encode_seconds)
         return response
 
     def _summarise(self, version: LoadedVersion) -> pb.ModelSummary:

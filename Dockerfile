@@ -1,0 +1,56 @@
+# Two images of one source tree:
+#
+#   docker build --target server   --tag convscope-server .
+#   docker build --target exporter --tag convscope-exporter .
+#
+# Each takes only a virtual environment from its builder, so neither pip's
+# caches nor the sources are in it, and PyTorch is in the exporter's only.
+
+FROM python:3.11-slim AS sources
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+RUN python -m venv /opt/venv
+COPY pyproject.toml README.md LICENSE ./
+COPY proto/ proto/
+COPY client/ client/
+COPY server/ server/
+COPY exporter/ exporter/
+
+FROM sources AS server-builder
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/python -m pip install '.[server]'
+
+FROM sources AS exporter-builder
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/python -m pip install '.[exporter]'
+
+FROM python:3.11-slim AS runtime
+# From 1.29 on, ONNX Runtime reports its use to its makers unless told not to.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+# A new volume takes over the owner of the directory that it is mounted on.
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin convscope \
+    && install --directory --owner convscope --group convscope /models
+USER 10001
+
+FROM runtime AS exporter
+COPY --from=exporter-builder /opt/venv /opt/venv
+# PyTorch's caches go to the home directory, which need not outlive a run.
+ENV HOME=/tmp
+WORKDIR /tmp
+ENTRYPOINT ["convscope-exporter"]
+CMD ["--help"]
+
+FROM runtime AS server
+COPY --from=server-builder /opt/venv /opt/venv
+EXPOSE 8001 8002
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=2m --retries=3 \
+    CMD ["python", "-m", "convscope.server.healthcheck", "127.0.0.1:8001"]
+# A container's own loopback can't be reached from outside it. What may reach
+# the ports is decided where they are published.
+ENTRYPOINT ["convscope-server", "--models", "/models", \
+    "--grpc-address", "0.0.0.0:8001", "--metrics-address", "0.0.0.0:8002", "--allow-insecure"]

@@ -1,0 +1,61 @@
+"""The Convscope client: classes and feature maps of images, from a Convscope server.
+
+from convscope.client import Client
+
+with Client("localhost:8001") as client:
+    result = client.classify("cat.jpg", model="efficientnet_lite0")
+    print(result.top.label, result.top.probability)
+"""
+
+from convscope.client._client import AsyncClient, Client
+from convscope.client.errors import (
+    ConvscopeError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+)
+from convscope.client.types import (
+    Classification,
+    ClassScore,
+    FeatureMap,
+    FeatureMapInfo,
+    FeatureMapSelection,
+    ImageLike,
+    InputInfo,
+    Metric,
+    ModelInfo,
+    ModelSummary,
+    Provenance,
+    StageSeconds,
+    Tensor,
+)
+
+__all__ = [
+    "AsyncClient",
+    "ClassScore",
+    "Classification",
+    "Client",
+    "ConvscopeError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "FeatureMap",
+    "FeatureMapInfo",
+    "FeatureMapSelection",
+    "ImageLike",
+    "InputInfo",
+    "InternalError",
+    "InvalidInputError",
+    "Metric",
+    "ModelInfo",
+    "ModelSummary",
+    "NotFoundError",
+    "OverloadedError",
+    "Provenance",
+    "StageSeconds",
+    "Tensor",
+    "UnavailableError",
+]

@@ -1,0 +1,14 @@
+"""`convscope`: the command line of the client."""
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run a command; exit with 1 if an image or the call failed, 2 for a wrong flag."""
+    from convscope.client.cli import app
+
+    app(prog_name="convscope")
+
+
+if __name__ == "__main__":
+    main()

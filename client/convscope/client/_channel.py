@@ -1,0 +1,114 @@
+"""How a client reaches its server: the target, TLS, retries, keepalive, message caps."""
+
+import json
+import math
+from pathlib import Path
+
+import grpc
+
+from convscope.client.errors import InvalidInputError
+from convscope.v1 import inference_pb2 as pb
+
+__all__ = [
+    "MAX_REQUEST_BYTES",
+    "async_channel",
+    "check_target",
+    "check_timeout",
+    "credentials",
+    "sync_channel",
+]
+
+MIB = 2**20
+MAX_REQUEST_BYTES = 8 * MIB
+MAX_REPLY_BYTES = 32 * MIB
+# A request just over the cap is refused by us with a sentence, not by gRPC.
+_SLACK_BYTES = MIB
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"].full_name
+# Retries are bounded twice: three attempts a call, and a budget for all calls
+# together, so that a server in trouble gets at most a tenth more.
+SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": SERVICE}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.enable_retries", 1),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_send_message_length", MAX_REQUEST_BYTES + _SLACK_BYTES),
+    ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
+)
+
+
+def check_target(target: str) -> str:
+    """Return the target if it is HOST:PORT or another form that gRPC knows.
+
+    Raises:
+        InvalidInputError: It is a URL, or lacks a port, for which gRPC would take 443.
+    """
+    if ("://" in target and target.startswith("http")) or ":" not in target:
+        raise InvalidInputError(f"the target is {target!r}; give HOST:PORT, such as localhost:8001")
+    return target
+
+
+def check_timeout(timeout_seconds: float) -> float:
+    """Return the timeout if every call that gets it has a deadline.
+
+    Raises:
+        InvalidInputError: It isn't a positive, finite number.
+    """
+    if not (math.isfinite(timeout_seconds) and timeout_seconds > 0):
+        raise InvalidInputError(
+            f"timeout_seconds is {timeout_seconds}; give a positive, finite number"
+        )
+    return timeout_seconds
+
+
+def credentials(
+    tls: grpc.ChannelCredentials | None, root_certificates: str | Path | bytes | None
+) -> grpc.ChannelCredentials | None:
+    """Return what to secure a channel with, if anything.
+
+    Raises:
+        InvalidInputError: Both are given, or the file can't be read.
+    """
+    if root_certificates is None:
+        return tls
+    if tls is not None:
+        raise InvalidInputError(
+            "tls and root_certificates are both given; give one: tls can hold the certificates"
+        )
+    if isinstance(root_certificates, bytes):
+        return grpc.ssl_channel_credentials(root_certificates)
+    try:
+        return grpc.ssl_channel_credentials(Path(root_certificates).read_bytes())
+    except OSError as error:
+        raise InvalidInputError(
+            f"root_certificates {str(root_certificates)!r} can't be read: {error.strerror}"
+        ) from error
+
+
+def sync_channel(target: str, secure_by: grpc.ChannelCredentials | None) -> grpc.Channel:
+    """Make a channel for blocking calls; it connects when it is first used."""
+    if secure_by is None:
+        return grpc.insecure_channel(target, OPTIONS)
+    return grpc.secure_channel(target, secure_by, OPTIONS)
+
+
+def async_channel(target: str, secure_by: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    """Make a channel for the running event loop; it connects when it is first used."""
+    if secure_by is None:
+        return grpc.aio.insecure_channel(target, OPTIONS)
+    return grpc.aio.secure_channel(target, secure_by, OPTIONS)

@@ -1,0 +1,59 @@
+"""Results as JSON, an object a line, for other programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from convscope.client.errors import ConvscopeError
+from convscope.client.types import Classification, ModelInfo, ModelSummary
+
+__all__ = ["Reporter", "print_model", "print_models"]
+
+
+class Reporter:
+    """Prints one line for each image, as soon as it is known."""
+
+    def add(self, image: str, result: Classification, saved: Sequence[Path]) -> None:
+        """Print an answer, and the pictures made of it."""
+        _print(
+            {
+                "image": image,
+                "model": result.model,
+                "version": result.version,
+                "provider": result.provider,
+                "classes": [asdict(score) for score in result.classes],
+                "stage_seconds": asdict(result.stage_seconds),
+                "saved": [str(path) for path in saved],
+                "feature_maps": {
+                    name: {"shape": list(feature_map.array.shape)}
+                    for name, feature_map in result.feature_maps.items()
+                },
+            }
+        )
+
+    def add_error(self, image: str, error: ConvscopeError) -> None:
+        """Print why there is no answer."""
+        _print({"image": image, "error": {"code": error.code.name, "message": error.message}})
+
+    def finish(self) -> None:
+        """Nothing is left to print."""
+
+
+def print_models(summaries: Sequence[ModelSummary]) -> None:
+    """Print one line for each version."""
+    for summary in summaries:
+        _print(asdict(summary))
+
+
+def print_model(info: ModelInfo) -> None:
+    """Print one version in full."""
+    fields = asdict(info)
+    created_at = info.provenance.created_at
+    fields["provenance"]["created_at"] = created_at.isoformat() if created_at else None
+    _print(fields)
+
+
+def _print(fields: dict[str, Any]) -> None:
+    print(json.dumps(fields), flush=True)

@@ -1,0 +1,87 @@
+"""What the server says of its models, from messages."""
+
+from datetime import UTC
+
+from convscope.client.types import (
+    FeatureMapInfo,
+    InputInfo,
+    Metric,
+    ModelInfo,
+    ModelSummary,
+    Provenance,
+)
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import manifest_pb2 as mpb
+
+__all__ = ["decode_model", "decode_models"]
+
+
+def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
+    """Read a listing."""
+    return [
+        ModelSummary(
+            model=summary.model,
+            version=summary.version,
+            aliases=tuple(summary.aliases),
+            is_default=summary.is_default,
+            task=_task(summary),
+            input=_decode_input(summary.input),
+            num_classes=summary.num_classes,
+            feature_maps=tuple(summary.feature_maps),
+            provider=summary.provider,
+            precision=_precision(summary),
+        )
+        for summary in response.models
+    ]
+
+
+def decode_model(response: pb.GetModelResponse) -> ModelInfo:
+    """Read the description of one version."""
+    summary, manifest = response.summary, response.manifest
+    return ModelInfo(
+        model=summary.model,
+        version=summary.version,
+        aliases=tuple(summary.aliases),
+        is_default=summary.is_default,
+        task=_task(summary),
+        input=_decode_input(summary.input),
+        labels=tuple(manifest.labels),
+        feature_maps=tuple(
+            FeatureMapInfo(spec.name, spec.channels, spec.height, spec.width, spec.stride)
+            for spec in manifest.feature_maps
+        ),
+        provider=summary.provider,
+        precision=_precision(summary),
+        provenance=_decode_provenance(manifest.provenance),
+    )
+
+
+def _decode_input(spec: mpb.InputSpec) -> InputInfo:
+    kind = mpb.InputKind.Name(spec.kind).removeprefix("INPUT_KIND_").lower()
+    dtype = mpb.DataType.Name(spec.dtype).removeprefix("DATA_TYPE_").lower()
+    return InputInfo(spec.name, kind, dtype, tuple(spec.shape))
+
+
+def _decode_provenance(message: mpb.Provenance) -> Provenance:
+    known = message.HasField("created_at")
+    return Provenance(
+        architecture=message.architecture,
+        weights=message.weights,
+        weights_license=message.weights_license,
+        dataset=message.dataset,
+        metrics=tuple(Metric(m.name, m.value, m.split) for m in message.metrics),
+        parameters=message.parameters,
+        torch_version=message.torch_version,
+        onnx_version=message.onnx_version,
+        convscope_version=message.convscope_version,
+        created_at=message.created_at.ToDatetime(tzinfo=UTC) if known else None,
+        parent=message.parent,
+    )
+
+
+def _task(summary: pb.ModelSummary) -> str:
+    return mpb.Task.Name(summary.task).removeprefix("TASK_").lower()
+
+
+def _precision(summary: pb.ModelSummary) -> str:
+    return mpb.Precision.Name(summary.precision).removeprefix("PRECISION_").lower()

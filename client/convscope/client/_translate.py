@@ -1,0 +1,82 @@
+"""gRPC's errors to ours."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from convscope.client.errors import (
+    ConvscopeError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+)
+
+__all__ = ["error_from_status", "translate_errors"]
+
+_BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
+    kind.default_code: kind
+    for kind in (
+        InvalidInputError,
+        NotFoundError,
+        OverloadedError,
+        DeadlineExceededError,
+        UnavailableError,
+        FailedPreconditionError,
+    )
+}
+_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+# gRPC's own words when there is no server; everything else is a server's own.
+_NO_SERVER = re.compile(r"^(failed to connect|dns resolution|name resolution|empty address)", re.I)
+_LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
+
+
+@contextmanager
+def translate_errors(target: str, timeout_seconds: float) -> Iterator[None]:
+    """Raise what the call inside the block raises as a `ConvscopeError`.
+
+    It serves `call()` and `await call()` alike: `grpc.aio.AioRpcError` is a
+    `grpc.RpcError` too.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise _translate(error, target, timeout_seconds) from error
+    except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
+        raise UnavailableError(
+            f"the client of {target} is closed; make another, and keep it open while it is used"
+        ) from error
+
+
+def error_from_status(code: int, message: str) -> ConvscopeError:
+    """Make the error that a status of the server stands for."""
+    return _error(_BY_NUMBER.get(code, grpc.StatusCode.UNKNOWN), message)
+
+
+def _error(code: grpc.StatusCode, message: str) -> ConvscopeError:
+    return _BY_CODE.get(code, InternalError)(message or f"the server says only {code.name}", code)
+
+
+def _translate(error: grpc.RpcError, target: str, timeout_seconds: float) -> ConvscopeError:
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+        return InternalError(f"the call to {target} failed: {error}")
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.UNAVAILABLE and _NO_SERVER.search(details):
+        return UnavailableError(
+            f"no server answers at {target}; check the address, or start a server with: "
+            f"convscope-server --models DIR ({details})"
+        )
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return UnavailableError(f"{target} can't answer now: {details}")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and _LOCAL_DEADLINE.search(details):
+        return DeadlineExceededError(
+            f"no answer from {target} within {timeout_seconds:g} s; allow more with timeout_seconds"
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return InternalError(f"the server at {target} is not a convscope server: {details}", code)
+    return _error(code, details)

@@ -1,0 +1,221 @@
+"""The commands: what they take, and in which order they do things."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from convscope.client import _json, _tables
+from convscope.client._client import Client
+from convscope.client._pictures import PictureFolder
+from convscope.client.errors import ConvscopeError, InvalidInputError
+from convscope.client.types import Classification, ModelInfo
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Classify images with a Convscope server, and see what the network sees.",
+)
+
+Server = Annotated[
+    str,
+    typer.Option(envvar="CONVSCOPE_SERVER", metavar="HOST:PORT", help="Where the server is."),
+]
+RootCertificates = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CONVSCOPE_ROOT_CERTIFICATES",
+        help="Use TLS, and trust the certificates of this PEM file.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+Timeout = Annotated[float, typer.Option(min=0.001, help="How long one call may take, in seconds.")]
+Version = Annotated[int | None, typer.Option(min=1, help="Which version; by default the latest.")]
+Alias = Annotated[str | None, typer.Option(help="Which version, by one of its aliases.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
+
+
+@app.command()
+def classify(
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, BMP or GIF files."),
+    ],
+    model: Annotated[str, typer.Option(help="The model's name.")],
+    version: Version = None,
+    alias: Alias = None,
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    min_probability: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out classes below this.")
+    ] = 0.0,
+    feature_maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[,NAME]...", help="Also show these feature maps; may be repeated."
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Save the feature maps as pictures here.", file_okay=False
+        ),
+    ] = None,
+    server: Server = "localhost:8001",
+    root_certificates: RootCertificates = None,
+    timeout: Timeout = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Classify images."""
+    _check_selector(version, alias)
+    names = _split(feature_maps or [])
+    if save is not None and not names:
+        raise typer.BadParameter("--save saves feature maps; name some with --feature-maps")
+    reporter = _json.Reporter() if as_json else _tables.Reporter()
+    failed = False
+    try:
+        with _client(server, timeout, root_certificates) as client:
+            info = client.model(model, version=version, alias=alias)
+            _check_feature_maps(info, names)
+            folder = PictureFolder(save, info) if save is not None else None
+            outcomes = client.classify_many(
+                images,
+                model=model,
+                version=info.version,
+                top_k=top_k,
+                min_probability=min_probability,
+                feature_maps=names,
+                return_errors=True,
+            )
+            for image, outcome in _with_progress(images, outcomes, as_json):
+                failed |= not _report(reporter, folder, image, outcome)
+    except ConvscopeError as error:  # of the call, not of one image
+        if as_json:
+            for image in images:
+                reporter.add_error(image, error)
+        _say_error(error.message)
+        raise typer.Exit(1) from error
+    reporter.finish()
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Describe this model in full.")
+    ] = None,
+    version: Version = None,
+    alias: Alias = None,
+    server: Server = "localhost:8001",
+    root_certificates: RootCertificates = None,
+    timeout: Timeout = 30.0,
+    as_json: Json = False,
+) -> None:
+    """List the models of the server, or describe one."""
+    _check_selector(version, alias)
+    if name is None and (version is not None or alias is not None):
+        raise typer.BadParameter("--version and --alias need the NAME of a model")
+    try:
+        with _client(server, timeout, root_certificates) as client:
+            if name is None:
+                (_json if as_json else _tables).print_models(client.models())
+            else:
+                info = client.model(name, version=version, alias=alias)
+                (_json if as_json else _tables).print_model(info)
+    except ConvscopeError as error:
+        _say_error(error.message)
+        raise typer.Exit(1) from error
+
+
+def _client(server: str, timeout: float, root_certificates: Path | None) -> Client:
+    try:
+        return Client(server, timeout_seconds=timeout, root_certificates=root_certificates)
+    except InvalidInputError as error:
+        raise typer.BadParameter(error.message) from error
+
+
+def _check_selector(version: int | None, alias: str | None) -> None:
+    if version is not None and alias is not None:
+        raise typer.BadParameter("--version and --alias both choose a version; give one")
+
+
+def _split(feature_maps: list[str]) -> list[str]:
+    """Take names apart at their commas, and each only once."""
+    names = (name.strip() for item in feature_maps for name in item.split(","))
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def _check_feature_maps(info: ModelInfo, names: list[str]) -> None:
+    """Say once, not for each image, what the server would say of a wrong name."""
+    known = [spec.name for spec in info.feature_maps]
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"no feature map {name!r} in {info.model} v{info.version}; "
+                f"it has: {', '.join(known) or 'none'}"
+            )
+
+
+def _report(
+    reporter: "_json.Reporter | _tables.Reporter",
+    folder: PictureFolder | None,
+    image: str,
+    outcome: Classification | ConvscopeError,
+) -> bool:
+    """Report one image; say whether all went well."""
+    if isinstance(outcome, ConvscopeError):
+        reporter.add_error(image, outcome)
+        _say_error(f"{image}: {outcome.message}")
+        return False
+    saved: list[Path] = []
+    try:
+        if folder is not None:
+            saved = folder.save(Path(image), outcome)
+    except OSError as error:
+        reporter.add(image, outcome, saved)
+        _say_error(f"{image}: the pictures can't be saved: {error}")
+        return False
+    reporter.add(image, outcome, saved)
+    return True
+
+
+def _with_progress(
+    images: list[str], outcomes: Iterator[Classification | ConvscopeError], as_json: bool
+) -> Iterator[tuple[str, Classification | ConvscopeError]]:
+    console = Console(stderr=True)
+    # A bar would run through the lines of JSON, if these go to the same terminal.
+    visible = len(images) > 1 and console.is_terminal and not (as_json and sys.stdout.isatty())
+    with _bar(console, len(images), visible) as advance:
+        for pair in zip(images, outcomes, strict=True):
+            yield pair
+            advance()
+
+
+@contextmanager
+def _bar(console: Console, total: int, visible: bool) -> Iterator[Callable[[], None]]:
+    """Show a progress bar, and give what moves it on."""
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not visible,
+        redirect_stdout=False,  # or rich would send what is printed to the bar's terminal
+    ) as progress:
+        task = progress.add_task("Classifying", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _say_error(message: str) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("[bold red]error:[/]", end=" ")
+    console.print(message, markup=False)

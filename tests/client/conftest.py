@@ -1,0 +1,158 @@
+"""Both clients behind one face, and a server that says what it is told to."""
+
+import asyncio
+import io
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from PIL import Image
+from support.server import ServerProcess
+
+from convscope.client import AsyncClient, Client
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import inference_pb2_grpc
+
+COLORS = {"red": (200, 30, 20), "green": (20, 180, 40), "blue": (30, 20, 220)}
+
+
+class Caller:
+    """Calls a client of either kind, and waits for what it gives."""
+
+    def __init__(self, kind: type[Client] | type[AsyncClient], target: str, **options: Any) -> None:
+        self.client = kind(target, **options)
+        self._runner = asyncio.Runner() if kind is AsyncClient else None
+
+    def classify(self, image: Any, **options: Any) -> Any:
+        return self._wait(lambda: self.client.classify(image, **options))
+
+    def classify_many(self, images: Iterable[Any], **options: Any) -> Iterator[Any]:
+        results = self.client.classify_many(images, **options)
+        return results if isinstance(results, Iterator) else self._step(results)
+
+    def models(self) -> Any:
+        return self._wait(self.client.models)
+
+    def model(self, name: str, **options: Any) -> Any:
+        return self._wait(lambda: self.client.model(name, **options))
+
+    def close(self) -> None:
+        self._wait(self.client.close)
+
+    def end(self) -> None:
+        self.close()
+        if self._runner is not None:
+            self._runner.close()
+
+    def _wait(self, call: Callable[[], Any]) -> Any:
+        if self._runner is None:
+            return call()
+
+        async def wait() -> Any:
+            return await call()
+
+        return self._runner.run(wait())
+
+    def _step(self, results: Any) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    result = self._wait(lambda: anext(results))
+                except StopAsyncIteration:
+                    return
+                yield result
+        finally:
+            self._wait(results.aclose)
+
+
+class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
+    """Fails with the given codes, one a call, and then answers.
+
+    A real queue is full only at moments that a test can't choose.
+    """
+
+    def __init__(self, codes: Iterable[grpc.StatusCode], pushback_ms: int | None) -> None:
+        self.codes = list(codes)
+        self.attempts = 0
+        self.pushback_ms = pushback_ms
+
+    def Classify(self, request: Any, context: Any) -> pb.ClassifyResponse:  # noqa: N802
+        self.attempts += 1
+        if self.codes:
+            code = self.codes.pop(0)
+            if self.pushback_ms is not None:
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", str(self.pushback_ms)),))
+            context.abort(code, f"scripted {code.name}")
+        prediction = pb.Prediction(classes=[pb.ClassScore(index=0, label="yes", probability=1)])
+        return pb.ClassifyResponse(
+            model=request.model, version=1, results=[pb.InputResult(prediction=prediction)]
+        )
+
+    def ListModels(self, request: Any, context: Any) -> pb.ListModelsResponse:  # noqa: N802
+        return pb.ListModelsResponse()
+
+    def GetModel(self, request: Any, context: Any) -> pb.GetModelResponse:  # noqa: N802
+        return pb.GetModelResponse()
+
+
+CallerFactory = Callable[..., Caller]
+ScriptedServer = Callable[..., tuple[str, ScriptedServicer]]
+
+
+@pytest.fixture(params=[Client, AsyncClient], ids=["Client", "AsyncClient"])
+def make_caller(request: pytest.FixtureRequest) -> Iterator[CallerFactory]:
+    """Make callers of one kind of client, and close them after the test."""
+    with ExitStack() as stack:
+
+        def make(target: str, **options: Any) -> Caller:
+            caller = Caller(request.param, target, **options)
+            stack.callback(caller.end)
+            return caller
+
+        yield make
+
+
+@pytest.fixture
+def caller(make_caller: CallerFactory, tiny_server: ServerProcess) -> Caller:
+    """A caller of the server of small models."""
+    return make_caller(tiny_server.target)
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    """Start servers that fail as they are told, and stop them after the test."""
+    with ExitStack() as stack:
+
+        def start(
+            *codes: grpc.StatusCode, pushback_ms: int | None = None
+        ) -> tuple[str, ScriptedServicer]:
+            servicer = ScriptedServicer(codes, pushback_ms)
+            pool = stack.enter_context(ThreadPoolExecutor(2))
+            server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
+            inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, server)
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            stack.callback(lambda: server.stop(None).wait())
+            return f"127.0.0.1:{port}", servicer
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A picture file of each colour that "tiny" tells apart."""
+    directory = tmp_path_factory.mktemp("photos")
+    paths = {name: directory / f"{name}.png" for name in COLORS}
+    for name, path in paths.items():
+        path.write_bytes(png(COLORS[name]))
+    return paths
+
+
+def png(color: tuple[int, ...], size: tuple[int, int] = (40, 30), mode: str = "RGB") -> bytes:
+    out = io.BytesIO()
+    Image.new(mode, size, color).save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,71 @@
+"""The public names, and what the client may import."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import convscope.client
+from convscope.client import AsyncClient, Client
+
+PUBLIC = [
+    "AsyncClient",
+    "ClassScore",
+    "Classification",
+    "Client",
+    "ConvscopeError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "FeatureMap",
+    "FeatureMapInfo",
+    "FeatureMapSelection",
+    "ImageLike",
+    "InputInfo",
+    "InternalError",
+    "InvalidInputError",
+    "Metric",
+    "ModelInfo",
+    "ModelSummary",
+    "NotFoundError",
+    "OverloadedError",
+    "Provenance",
+    "StageSeconds",
+    "Tensor",
+    "UnavailableError",
+]
+METHODS = ["__init__", "classify", "classify_many", "close", "model", "models"]
+
+
+def test_the_public_names_are_pinned() -> None:
+    assert convscope.client.__all__ == PUBLIC
+    assert sorted(PUBLIC) == PUBLIC
+    assert all(hasattr(convscope.client, name) for name in PUBLIC)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_clients_have_the_same_signatures(method: str) -> None:
+    blocking, asynchronous = (
+        inspect.signature(getattr(client, method), eval_str=True)
+        for client in (Client, AsyncClient)
+    )
+    assert blocking.parameters == asynchronous.parameters
+
+
+def test_both_clients_have_the_same_public_methods() -> None:
+    blocking, asynchronous = (
+        {name for name in dir(client) if not name.startswith("_")}
+        for client in (Client, AsyncClient)
+    )
+    assert blocking == asynchronous
+    assert blocking == {name for name in METHODS if not name.startswith("_")}
+
+
+def test_the_client_needs_neither_runtime_nor_the_other_rooms() -> None:
+    code = (
+        "import sys, convscope.client, convscope.client.cli; "
+        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'convscope.server', "
+        "'convscope.exporter') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""The tests of deploy/ and what they share."""

@@ -1,0 +1,150 @@
+"""docker-compose.yml: valid, closed to other machines, and in step with what it starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from convscope.server.settings import Settings
+from deploy.dockerfile import Dockerfile, read_image
+
+MODELS = ("efficientnet_lite0", "digits")
+
+
+def test_it_follows_the_compose_specification(root: Path) -> None:
+    checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    command = [*checker, "vendor.compose-spec", str(root / "docker-compose.yml")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_ports_are_published_on_loopback_only(compose: dict[str, Any]) -> None:
+    ports = {name: service.get("ports", []) for name, service in compose["services"].items()}
+    published = [port.rsplit(":", 2) for all_ports in ports.values() for port in all_ports]
+    assert published
+    assert {address for address, _, _ in published} == {"127.0.0.1"}
+    assert [port.rpartition(":")[2] for port in ports["server"]] == ["8001", "8002"]
+
+
+def test_every_service_is_confined(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_the_server_can_write_nothing_but_its_tmp(compose: dict[str, Any]) -> None:
+    server = compose["services"]["server"]
+    assert server["read_only"] is True
+    assert server["tmpfs"] == ["/tmp"]
+    assert server["volumes"] == ["models:/models:ro"]
+
+
+def test_the_server_starts_after_the_models_are_made(compose: dict[str, Any]) -> None:
+    needs = compose["services"]["server"]["depends_on"]
+    assert needs == {"exporter": {"condition": "service_completed_successfully"}}
+
+
+def test_the_server_has_time_to_drain(compose: dict[str, Any]) -> None:
+    needed = Settings.drain_seconds + Settings.grace_seconds
+    assert float(compose["services"]["server"]["stop_grace_period"].removesuffix("s")) > needed
+
+
+def test_the_health_check_is_the_images_own(
+    compose: dict[str, Any], dockerfile: Dockerfile
+) -> None:
+    image = read_image(dockerfile.steps("server"))
+    assert compose["services"]["server"]["healthcheck"]["test"] == ["CMD", *image.health_command]
+
+
+def test_built_services_name_a_stage_and_the_others_a_version(
+    compose: dict[str, Any], dockerfile: Dockerfile
+) -> None:
+    for name, service in compose["services"].items():
+        if "build" in service:
+            assert service["build"]["target"] in dockerfile.stages, name
+        else:
+            version = service["image"].partition(":")[2].removeprefix("v")
+            assert version.count(".") == 2, f"{name} is not pinned: {service['image']}"
+
+
+def test_what_is_mounted_exists(compose: dict[str, Any], root: Path) -> None:
+    mounts = [m for service in compose["services"].values() for m in service.get("volumes", [])]
+    folders = [mount.split(":") for mount in mounts if mount.startswith("./")]
+    assert folders
+    for source, _, mode in folders:
+        assert (root / source).exists(), source
+        assert mode == "ro", source
+    named = {mount.split(":")[0] for mount in mounts if not mount.startswith("./")}
+    assert named == set(compose["volumes"])
+
+
+def test_configured_names_are_those_of_the_services(compose: dict[str, Any], root: Path) -> None:
+    scrape = yaml.safe_load((root / "deploy/prometheus/prometheus.yml").read_text())
+    (job,) = scrape["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["server:8002"]}]
+    (source,) = datasources(root)
+    assert source["url"] == "http://prometheus:9090"
+    assert source["jsonData"]["timeInterval"] == scrape["global"]["scrape_interval"]
+    assert {"server", "prometheus"} <= set(compose["services"])
+
+
+def test_grafana_finds_the_dashboards_where_they_are_mounted(
+    compose: dict[str, Any], root: Path
+) -> None:
+    grafana = compose["services"]["grafana"]
+    mounts = dict(mount.split(":")[:2] for mount in grafana["volumes"])
+    provisioning = root / "deploy/grafana/provisioning/dashboards/convscope.yml"
+    (provider,) = yaml.safe_load(provisioning.read_text())["providers"]
+    assert provider["options"]["path"] == mounts["./deploy/grafana/dashboards"]
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert home.parent == Path(provider["options"]["path"])
+    assert (root / "deploy/grafana/dashboards" / home.name).exists()
+
+
+def datasources(root: Path) -> list[dict[str, Any]]:
+    path = root / "deploy/grafana/provisioning/datasources/prometheus.yml"
+    sources: list[dict[str, Any]] = yaml.safe_load(path.read_text())["datasources"]
+    return sources
+
+
+def make_models(compose: dict[str, Any], repository: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the exporter service's own script on a repository."""
+    exporter = compose["services"]["exporter"]
+    (script,) = exporter["command"]
+    assert "$" not in script
+    script = script.replace("/models", str(repository))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        [*exporter["entrypoint"], script],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_models_that_exist_are_left_alone(compose: dict[str, Any], tmp_path: Path) -> None:
+    for model in MODELS:
+        (tmp_path / model / "1").mkdir(parents=True)
+        (tmp_path / model / "1" / "manifest.json").write_text("{}")
+    result = make_models(compose, tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", MODELS)
+def test_each_missing_model_is_asked_of_the_exporter(
+    compose: dict[str, Any], tmp_path: Path, missing: str
+) -> None:
+    """The exporter takes the command, and gets as far as to find the place taken."""
+    for model in MODELS:
+        (tmp_path / model / "1").mkdir(parents=True)
+        if model != missing:
+            (tmp_path / model / "1" / "manifest.json").write_text("{}")
+    result = make_models(compose, tmp_path)
+    assert result.returncode == 1
+    assert f"{missing} v1 exists" in result.stderr

@@ -1,0 +1,168 @@
+"""What a user does wrong, through the SDK: each with its code, its value and its repair."""
+
+import io
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+from support.server import ServerProcess
+
+from convscope.client import (
+    AsyncClient,
+    Client,
+    ConvscopeError,
+    DeadlineExceededError,
+    FeatureMapSelection,
+    ImageLike,
+    InvalidInputError,
+    NotFoundError,
+    Tensor,
+    UnavailableError,
+)
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import inference_pb2_grpc
+
+GRAY = np.full((20, 20, 3), 128, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def client(tiny_server: ServerProcess) -> Iterator[Client]:
+    with Client(tiny_server.target) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def serves_on(client: Client) -> Iterator[None]:
+    """After every test of this module the server must answer as before."""
+    yield
+    assert client.classify(GRAY, model="tiny").classes
+
+
+def truncated_jpeg() -> bytes:
+    out = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(out, "JPEG")
+    return out.getvalue()[: out.tell() // 2]
+
+
+def huge_png() -> bytes:
+    """20,000 × 20,000 pixels of one bit each, in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    side = 20_000
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(side // 8 + 1) * side, 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+
+
+def classify(image: object = GRAY, **options: object) -> Callable[[Client], object]:
+    options.setdefault("model", "tiny")
+    return lambda client: client.classify(image, **options)  # type: ignore[arg-type]
+
+
+TABLE: dict[str, tuple[Callable[[Client], object], type[ConvscopeError], str]] = {
+    "text": (classify(b"hello, world"), InvalidInputError, r"JPEG, PNG, WebP, BMP or GIF"),
+    "truncated JPEG": (classify(truncated_jpeg()), InvalidInputError, r"truncated"),
+    "too many pixels": (classify(huge_png()), InvalidInputError, r"20,?000.*20,?000.*8,?192"),
+    "no bytes": (classify(b""), InvalidInputError, r"empty"),
+    "unknown model": (classify(model="tinny"), NotFoundError, r"'tinny'.*\btiny\b"),
+    "unknown version": (classify(version=9), NotFoundError, r"\b9\b.*\b1\b"),
+    "unknown alias": (classify(alias="champ"), NotFoundError, r"'champ'"),
+    "unknown feature map": (
+        classify(feature_maps=["layer9"]),
+        InvalidInputError,
+        r"no feature map 'layer9' in tiny v1; it has: conv",
+    ),
+    "channel": (
+        classify(feature_maps=[FeatureMapSelection("conv", channels=[99])]),
+        InvalidInputError,
+        r"99.*conv.*0 to 3",
+    ),
+    "top-k of -1": (classify(top_k=-1), InvalidInputError, r"-1.*between 1 and"),
+    "probability": (classify(min_probability=1.5), InvalidInputError, r"1\.5.*between 0 and 1"),
+    "wrong dtype": (
+        classify(Tensor(np.zeros((16, 16, 3), np.float32))),
+        InvalidInputError,
+        r"float32.*uint8",
+    ),
+    "wrong shape": (
+        classify(Tensor(np.zeros((16, 17, 3), np.uint8))),
+        InvalidInputError,
+        r"16.*17.*3.*16.*16.*3",
+    ),
+    "signal of wrong length": (
+        classify(Tensor(np.zeros((1, 31), np.float32)), model="signal"),
+        InvalidInputError,
+        r"31.*32",
+    ),
+    "image for a signal model": (classify(model="signal"), InvalidInputError, r"tensor"),
+    "float pixels": (classify(np.zeros((9, 9, 3))), InvalidInputError, r"float64.*uint8"),
+    "missing file": (classify("no/such/file.jpg"), InvalidInputError, r"no/such/file\.jpg"),
+    "over the size cap": (
+        classify(bytes(9 << 20)),
+        InvalidInputError,
+        r"9,437,184 .*8,388,608 .*JPEG",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "kind", "said"), TABLE.values(), ids=TABLE.keys())
+def test_each_mistake_has_its_error(
+    client: Client, call: Callable[[Client], object], kind: type[ConvscopeError], said: str
+) -> None:
+    with pytest.raises(kind, match=rf"(?s){said}") as raised:
+        call(client)
+    assert raised.value.code is kind.default_code
+
+
+def test_top_k_of_ten_thousand_gives_every_class(client: Client) -> None:
+    result = client.classify(GRAY, model="tiny", top_k=10_000)
+    assert sorted(c.label for c in result.classes) == ["blue", "green", "red"]
+
+
+def test_a_deadline_already_past_is_not_waited_for(client: Client) -> None:
+    with pytest.raises(DeadlineExceededError, match=r"deadline|1e-06|timeout"):
+        client.classify(GRAY, model="tiny", timeout_seconds=1e-6)
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, so that nobody listens there
+        target = f"127.0.0.1:{taken.getsockname()[1]}"
+        with Client(target) as client, pytest.raises(UnavailableError, match=target):
+            client.classify(GRAY, model="tiny")
+
+
+async def test_the_async_client_says_the_same(tiny_server: ServerProcess) -> None:
+    async with AsyncClient(tiny_server.target) as client:
+        with pytest.raises(NotFoundError, match="'tinny'"):
+            await client.classify(GRAY, model="tinny")
+
+
+def test_an_empty_request_is_refused(tiny_server: ServerProcess) -> None:
+    with grpc.insecure_channel(tiny_server.target) as channel:
+        stub = inference_pb2_grpc.ClassifierServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as raised:
+            stub.Classify(pb.ClassifyRequest(model="tiny"), timeout=5)
+    error: grpc.Call = raised.value  # type: ignore[assignment]
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "input" in (error.details() or "")
+
+
+def test_one_bad_image_of_many_does_not_lose_the_others(client: Client) -> None:
+    images: list[ImageLike] = [GRAY, b"not an image", GRAY]
+    first, second, third = client.classify_many(images, model="tiny", return_errors=True)
+    assert isinstance(second, InvalidInputError)
+    assert not isinstance(first, ConvscopeError)
+    assert not isinstance(third, ConvscopeError)

@@ -1,0 +1,39 @@
+"""The base install is the client, and no more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.server import ServerProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "timm", "prometheus_client", "uvloop")
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_pip_install_gives_a_client_without_torch_or_a_runtime(
+    tmp_path: Path, tiny_server: ServerProcess, coffee: Path
+) -> None:
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    scripts = tmp_path / "venv" / "bin"
+    run(scripts / "python", "-m", "pip", "install", "--quiet", ROOT)
+    run(scripts / "python", "-c", "from convscope.client import Client")
+    for module in HEAVY:
+        find = f"import importlib.util as u; print(u.find_spec({module!r}))"
+        assert run(scripts / "python", "-c", find) == "None\n", module
+    answer = run(
+        scripts / "convscope", "classify", coffee, "--model", "tiny", "--server", tiny_server.target
+    )
+    assert "red" in answer
+    for extra, arguments in (("server", ["--models", "m"]), ("exporter", ["export", "digits"])):
+        command: list[str | Path] = [scripts / f"convscope-{extra}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"pip install 'convscope[{extra}]'" in done.stderr

@@ -1,0 +1,156 @@
+"""What Prometheus scrapes from a real server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.alterations import flip_byte
+from support.calls import connected, image_request, refusal, sample, signal_request, wait_until
+from support.server import ServerProcess
+from support.tiny import write_signal, write_tiny
+
+from convscope.v1 import inference_pb2 as pb
+
+RPC = {"grpc_type", "grpc_service", "grpc_method"}
+VERSION = {"model", "version"}
+DOCUMENTED = {
+    "grpc_server_started_total": RPC,
+    "grpc_server_handled_total": RPC | {"grpc_code"},
+    "grpc_server_handling_seconds_bucket": RPC | {"le"},
+    "grpc_server_handling_seconds_count": RPC,
+    "grpc_server_handling_seconds_sum": RPC,
+    "convscope_stage_seconds_bucket": VERSION | {"stage", "le"},
+    "convscope_stage_seconds_count": VERSION | {"stage"},
+    "convscope_batch_images_bucket": VERSION | {"le"},
+    "convscope_queue_images": VERSION,
+    "convscope_requests_total": VERSION | {"code"},
+    "convscope_model_info": VERSION | {"provider", "precision"},
+    "convscope_model_load_failures_total": {"reason"},
+    "process_resident_memory_bytes": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    root = tmp_path_factory.mktemp("metrics")
+    write_tiny(root)
+    write_signal(root)
+    flip_byte(write_tiny(root, "broken") / "model.onnx", 9)
+    with ServerProcess(root) as server:
+        with connected(server) as stub:
+            stub.Classify(image_request(), timeout=30)
+            stub.Classify(signal_request(20), timeout=30)
+            refusal(stub.Classify, image_request(b"text"))
+            refusal(stub.Classify, image_request(model="intruder"))
+            refusal(stub.Classify, image_request(model="x" * 1000))
+            refusal(stub.Classify, image_request(version=77))
+            refusal(stub.Classify, image_request(alias="stranger"))
+            stub.ListModels(pb.ListModelsRequest(), timeout=30)
+        wait_until(lambda: sample(server, "grpc_server_handled_total") >= 8)
+        yield server
+
+
+def labels(server: ServerProcess, name: str) -> list[dict[str, str]]:
+    families = text_string_to_metric_families(server.metrics())
+    return [s.labels for family in families for s in family.samples if s.name == name]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_documented_metric_has_its_labels(server: ServerProcess, name: str) -> None:
+    found = labels(server, name)
+    assert found
+    assert {frozenset(one) for one in found} == {frozenset(DOCUMENTED[name])}
+
+
+def test_names_are_prefixed(server: ServerProcess) -> None:
+    families = text_string_to_metric_families(server.metrics())
+    prefixes = {family.name.split("_")[0] for family in families}
+    assert prefixes <= {"grpc", "convscope", "process", "python"}
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "count"),
+    [
+        ("Classify", "OK", 2),
+        ("Classify", "InvalidArgument", 1),
+        ("Classify", "NotFound", 4),
+        ("Classify", "Internal", 0),
+        ("ListModels", "OK", 1),
+    ],
+)
+def test_calls_are_counted_by_method_and_code(
+    server: ServerProcess, method: str, code: str, count: int
+) -> None:
+    name = "grpc_server_handled_total"
+    assert sample(server, name, grpc_method=method, grpc_code=code) == count
+
+
+def test_calls_are_timed_and_counted_at_both_ends(server: ServerProcess) -> None:
+    classify = {
+        "grpc_type": "unary",
+        "grpc_service": "convscope.v1.ClassifierService",
+        "grpc_method": "Classify",
+    }
+    assert sample(server, "grpc_server_started_total", **classify) == 7
+    assert sample(server, "grpc_server_handling_seconds_count", **classify) == 7
+
+
+def test_requests_are_counted_by_model_and_code(server: ServerProcess) -> None:
+    name = "convscope_requests_total"
+    assert sample(server, name, model="tiny", version="1", code="OK") == 1
+    assert sample(server, name, model="tiny", version="1", code="INVALID_ARGUMENT") == 1
+    assert sample(server, name, model="signal", version="1", code="OK") == 1
+
+
+@pytest.mark.parametrize("stage", ["decode", "queue", "infer", "encode"])
+def test_stages_are_observed_for_each_input(server: ServerProcess, stage: str) -> None:
+    name = "convscope_stage_seconds_count"
+    assert sample(server, name, model="tiny", stage=stage) == 1
+    assert sample(server, name, model="signal", stage=stage) == 20
+
+
+def test_stages_are_those_documented(server: ServerProcess) -> None:
+    stages = {one["stage"] for one in labels(server, "convscope_stage_seconds_count")}
+    assert stages == {"decode", "queue", "infer", "encode"}
+
+
+def test_batches_are_observed(server: ServerProcess) -> None:
+    assert sample(server, "convscope_batch_images_sum", model="signal") == 20
+    assert sample(server, "convscope_batch_images_count", model="signal") == 3  # 8, 8 and 4
+    assert sample(server, "convscope_queue_images", model="signal") == 0
+
+
+def test_ready_versions_are_described(server: ServerProcess) -> None:
+    common = {"version": "1", "provider": "cpu", "precision": "fp32"}
+    assert labels(server, "convscope_model_info") == [
+        {"model": "signal"} | common,
+        {"model": "tiny"} | common,
+    ]
+
+
+def test_refused_bundles_are_counted_by_reason(server: ServerProcess) -> None:
+    assert sample(server, "convscope_model_load_failures_total", reason="hash") == 1
+    assert sample(server, "convscope_model_load_failures_total") == 1
+
+
+@pytest.mark.parametrize("name", ["intruder", "x" * 20, "77", "stranger"])
+def test_no_name_of_a_caller_becomes_a_label(server: ServerProcess, name: str) -> None:
+    families = text_string_to_metric_families(server.metrics())
+    values = [v for family in families for s in family.samples for v in s.labels.values()]
+    assert [value for value in values if name in value] == []
+
+
+def test_unknown_names_add_no_time_series(server: ServerProcess) -> None:
+    before = len(server.metrics().splitlines())
+    with connected(server) as stub:
+        for number in range(20):
+            refusal(stub.Classify, image_request(model=f"guess{number}"))
+    assert len(server.metrics().splitlines()) == before
+
+
+def test_metrics_page_is_of_the_prometheus_text_format(tiny_repository: Path) -> None:
+    with ServerProcess(tiny_repository) as server:
+        text = server.metrics()
+    assert "# TYPE convscope_model_info gauge" in text
+    assert "# TYPE grpc_server_handling_seconds histogram" in text

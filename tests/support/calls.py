@@ -1,0 +1,100 @@
+"""Raw calls of a running server, by the generated stubs."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import inference_pb2_grpc
+from convscope.v1 import manifest_pb2 as mpb
+from support.images import encode, picture
+from support.server import ServerProcess
+from support.tiny import SIGNAL_LENGTH
+
+TIMEOUT_SECONDS = 30.0
+PATIENCE_SECONDS = 30.0
+LOOPBACK = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
+
+
+@contextmanager
+def connected(server: ServerProcess) -> Iterator[inference_pb2_grpc.ClassifierServiceStub]:
+    """Give the stub of a running server."""
+    with grpc.insecure_channel(server.target) as channel:
+        yield inference_pb2_grpc.ClassifierServiceStub(channel)
+
+
+def image_request(*images: bytes, model: str = "tiny", **options: Any) -> pb.ClassifyRequest:
+    """Ask about encoded images; if none is given, about one good picture."""
+    inputs = [pb.Input(encoded_image=image) for image in images or (encode(picture()),)]
+    return pb.ClassifyRequest(model=model, inputs=inputs, **options)
+
+
+def signal_request(count: int = 1, model: str = "signal") -> pb.ClassifyRequest:
+    """Ask about signals of nothing but zeros."""
+    tensor = pb.Tensor(
+        dtype=mpb.DATA_TYPE_FLOAT32, shape=[1, SIGNAL_LENGTH], data=bytes(4 * SIGNAL_LENGTH)
+    )
+    return pb.ClassifyRequest(model=model, inputs=[pb.Input(tensor=tensor)] * count)
+
+
+def refusal(call: Callable[..., Any], request: Any, **options: Any) -> tuple[grpc.StatusCode, str]:
+    """The code and the message with which a call is refused."""
+    error = refused(call, request, **options)
+    return error.code(), error.details() or ""
+
+
+def refused(call: Callable[..., Any], request: Any, **options: Any) -> Any:
+    """The error of a call that must fail."""
+    try:
+        reply = call(request, **({"timeout": TIMEOUT_SECONDS} | options))
+    except grpc.RpcError as error:
+        return error
+    raise LookupError(f"the call was answered: {reply}")
+
+
+def health(server: ServerProcess, service: str = "") -> str:
+    """Name the health of a service."""
+    with grpc.insecure_channel(server.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=service)
+        reply = stub.Check(request, timeout=TIMEOUT_SECONDS)
+    name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+    return name
+
+
+def sample(server: ServerProcess, name: str, **labels: str) -> float:
+    """Sum the samples of a metric that have these labels."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(server.metrics())
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition that the server brings about in its own time.
+
+    Raises:
+        TimeoutError: It doesn't hold after much more time than it may take.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("the condition never held")
+        time.sleep(0.005)
+
+
+def run_to_end(*arguments: str | Path) -> tuple[int, str, str]:
+    """Start a server that is to end by itself; its exit code, output and errors."""
+    command = [sys.executable, "-m", "convscope.server", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr

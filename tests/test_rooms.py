@@ -1,0 +1,79 @@
+"""The rooms keep apart: what each may import, read from the source and not from a run."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("client", "server", "exporter")
+EXPORTER_ONLY = {"lightning", "timm", "torch", "torchmetrics", "torchvision"}
+FORBIDDEN = {
+    "client": {"onnx", "onnxruntime", "prometheus_client"} | EXPORTER_ONLY,
+    "server": {"cloudpickle", "dill", "joblib", "pickle", "shelve"} | EXPORTER_ONLY,
+    "exporter": {"prometheus_client"},
+}
+
+
+def sources(room: str) -> list[Path]:
+    return sorted((ROOT / room / "convscope" / room).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import, wherever the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield _absolute(path, node)
+            elif node.module == "convscope":
+                yield from (f"convscope.{alias.name}" for alias in node.names)
+            else:
+                yield node.module or ""
+
+
+def _absolute(path: Path, node: ast.ImportFrom) -> str:
+    package = path.relative_to(ROOT).with_suffix("").parts[1 : -node.level]
+    return ".".join((*package, *filter(None, [node.module])))
+
+
+def _names(path: Path, module: str) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for name in imports(path))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_has_sources(room: str) -> None:
+    assert sources(room)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_no_other_room(room: str) -> None:
+    others = [f"convscope.{other}" for other in ROOMS if other != room]
+    found = [(p.name, other) for p in sources(room) for other in others if _names(p, other)]
+    assert found == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_nothing_forbidden(room: str) -> None:
+    found = [(p.name, name) for p in sources(room) for name in FORBIDDEN[room] if _names(p, name)]
+    assert found == []
+
+
+def test_only_metrics_imports_prometheus() -> None:
+    users = [path.name for path in sources("server") if _names(path, "prometheus_client")]
+    assert users == ["metrics.py"]
+
+
+def test_batcher_needs_only_the_standard_library() -> None:
+    found = imports(ROOT / "server" / "convscope" / "server" / "batcher.py")
+    foreign = [name for name in found if name.partition(".")[0] not in sys.stdlib_module_names]
+    assert foreign == []
+
+
+def test_namespace_has_no_init() -> None:
+    folders = [ROOT / room / "convscope" for room in ("proto", *ROOMS)]
+    assert [folder for folder in folders if not folder.is_dir()] == []
+    assert [folder for folder in folders if (folder / "__init__.py").exists()] == []
