@@ -9,9 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO_BUNDLES := models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json
+BUF := 1.75.0
 
-.PHONY: help demo test serve lint format types proto stubs check clean
+.PHONY: help demo test serve lesson bench lint format types proto stubs check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -23,8 +23,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[server,exporter,dev]'
 	touch $@
 
-models/%/1/manifest.json: | $(READY)
-	$(BIN)/convscope-exporter export $* --repository models --version 1
+models/efficientnet_lite0/1/manifest.json: | $(READY)
+	$(BIN)/convscope-exporter export efficientnet_lite0 --repository models --version 1
+
+models/digits/1/manifest.json: | $(READY)
+	$(BIN)/convscope-exporter train digits --repository models --version 1
 
 demo: $(READY) ## Export two models, serve them, classify real images, save pictures
 	$(BIN)/python demo/demo.py
@@ -32,13 +35,18 @@ demo: $(READY) ## Export two models, serve them, classify real images, save pict
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest
 
-serve: $(READY) $(DEMO_BUNDLES) ## Serve the demo's models until interrupted
-	@echo "From another terminal:  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"
+serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the demo's models until interrupted
+	@echo "From another terminal:"
+	@echo "  $(BIN)/convscope models"
+	@echo "  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"
 	exec $(BIN)/convscope-server --models models
 
-lint: $(READY) ## Check style and the .proto files
+lint: $(READY) ## Check style, and the .proto files where npm is there to bring buf
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@if command -v npm >/dev/null; then \
+	  echo "buf lint"; npm exec --yes --silent --package=@bufbuild/buf@$(BUF) -- buf lint; \
+	else echo "npm is not installed: buf lint of proto/ left out"; fi
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
@@ -56,4 +64,4 @@ stubs: ## Check that the stubs match the .proto files
 check: lint types stubs test ## Everything that must hold: lint, types, stubs, tests
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .venv-proto models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-proto .cache models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache

@@ -14,8 +14,10 @@ from pathlib import Path
 from threading import Thread
 from typing import IO, Any, NoReturn
 
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.rule import Rule
+from rich.table import Table
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,12 +25,7 @@ MODELS = Path("models")
 OUTPUT = Path("demo-output")
 COFFEE = "tests/data/coffee.png"
 DIGITS = [f"tests/data/digits/{digit}.png" for digit in range(10)]
-SHOWN_METRICS = (
-    "convscope_model_info",
-    "convscope_requests_total",
-    "convscope_stage_seconds_sum",
-    "convscope_stage_seconds_count",
-)
+STAGES = ("decode", "queue", "infer", "encode")
 MIN_ESPRESSO = 0.90
 
 console = Console(highlight=False, soft_wrap=True)
@@ -150,10 +147,22 @@ def show_metrics(url: str) -> None:
     """Print a few of the metrics that Prometheus would scrape."""
     announce(["curl", url])
     with urllib.request.urlopen(url, timeout=5) as reply:
-        lines = reply.read().decode().splitlines()
-    for line in lines:
-        if line.startswith(SHOWN_METRICS):
-            console.print(f"  {line}", style="dim", markup=False)
+        scraped = reply.read().decode()
+    figures: dict[tuple[str, ...], float] = {}
+    for family in text_string_to_metric_families(scraped):
+        for sample in family.samples:
+            key = tuple(sample.labels.get(name, "") for name in ("model", "stage", "code"))
+            figures[sample.name, *key] = sample.value
+    table = Table("model", "requests", *STAGES, box=None, header_style="dim", padding=(0, 3, 0, 0))
+    for model in ("digits", "efficientnet_lite0"):
+        requests = figures["convscope_requests_total", model, "", "OK"]
+        means = (
+            figures["convscope_stage_seconds_sum", model, stage, ""]
+            / figures["convscope_stage_seconds_count", model, stage, ""]
+            for stage in STAGES
+        )
+        table.add_row(model, f"{requests:.0f} OK", *(f"{1000 * mean:.1f} ms" for mean in means))
+    console.print(table)
 
 
 def step(title: str) -> None:

@@ -4,7 +4,6 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -149,7 +148,7 @@ def test_other_ways_to_run_answer_the_same(
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate of localhost and its key, made by openssl."""
     folder = tmp_path_factory.mktemp("tls")
     chain, key = folder / "chain.pem", folder / "key.pem"
@@ -160,7 +159,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
         pytest.skip("openssl is not installed; it makes the certificate")
-    yield chain, key
+    return chain, key
 
 
 def test_tls(tiny_repository: Path, certificate: tuple[Path, Path]) -> None:
@@ -175,7 +174,7 @@ def test_tls(tiny_repository: Path, certificate: tuple[Path, Path]) -> None:
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-# Drain
+# Start and drain
 
 
 @pytest.fixture
@@ -184,6 +183,7 @@ def slow_repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_calls_in_flight_are_answered_and_later_ones_are_not(slow_repository: Path) -> None:
     request = image_request(model="slow")
     with ServerProcess(slow_repository, "--max-batch", "1") as server, connected(server) as stub:
@@ -199,6 +199,7 @@ def test_calls_in_flight_are_answered_and_later_ones_are_not(slow_repository: Pa
     assert events.index("draining") < events.index("stopped")
 
 
+@pytest.mark.slow
 def test_new_call_after_the_drain_began_is_unavailable_while_old_ones_finish(
     slow_repository: Path,
 ) -> None:
@@ -224,6 +225,7 @@ def is_unavailable(stub: inference_pb2_grpc.ClassifierServiceStub) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_health_says_not_serving_while_calls_are_still_accepted(tiny_repository: Path) -> None:
     with (
         ServerProcess(tiny_repository, "--drain-seconds", "3") as server,
@@ -249,7 +251,9 @@ def test_calls_longer_than_the_grace_are_unavailable_and_the_exit_is_clean(
         call = stub.Classify.future(image_request(model="slow"), timeout=30)
         wait_until(lambda: sample(server, "grpc_server_started_total", grpc_method="Classify") == 1)
         server.terminate()
-        assert call.exception(timeout=30).code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.RpcError) as caught:
+            call.result(timeout=30)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert server.process.wait(30) == 0
 
 

@@ -130,7 +130,8 @@ async def test_each_runner_takes_a_batch() -> None:
 
 
 async def test_sizes_fill_a_batch_and_order_is_kept() -> None:
-    run, sizes = GatedRun(), []
+    run = GatedRun()
+    sizes: list[int] = []
     async with started(run, max_batch=4, on_batch=sizes.append) as batcher:
         first = await hold_runner(batcher, run)
         tasks = [
@@ -284,7 +285,7 @@ async def first_outcomes_then(
 ) -> tuple[list[int | type], list[int | type]]:
     """What a broken first batch gives its callers, and what the next item gets."""
     tasks = submitted(batcher, *items)
-    done, hanging = await asyncio.wait(tasks, timeout=2)
+    _, hanging = await asyncio.wait(tasks, timeout=2)
     for task in hanging:
         task.cancel()
     assert not hanging, "callers were never answered"

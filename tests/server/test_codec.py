@@ -201,7 +201,7 @@ def test_pixels_of_a_hundred_dimensions_are_refused() -> None:
 @pytest.mark.xfail(
     strict=True,
     reason="the message prints a product of more than 4,300 digits: ValueError, so INTERNAL; its "
-    "computation alone holds the event loop for seconds at 100,000 dimensions",
+    "computation alone holds the event loop for 6 seconds at 40,000 dimensions",
 )
 def test_pixels_of_a_shape_beyond_all_numbers_are_refused() -> None:
     refused_input(pb.Input(pixels=tensor(U8, [2**62] * 300, b"\0")))
@@ -228,10 +228,10 @@ def selection(**options: object) -> pb.ClassifyRequest:
 
 
 def values(message: pb.FeatureMap) -> NDArray[np.float32]:
-    dtypes = {U8: np.dtype(np.uint8), F16: np.dtype("<f2"), F32: np.dtype("<f4")}
-    stored = np.frombuffer(message.tensor.data, dtypes[message.tensor.dtype])
+    dtype = {U8: "u1", F16: "<f2", F32: "<f4"}[message.tensor.dtype]
+    stored = np.frombuffer(message.tensor.data, np.dtype(dtype))
     array = stored.reshape(tuple(message.tensor.shape)).astype(np.float32)
-    return (message.offset + message.scale * array).astype(np.float32)
+    return np.asarray(message.offset + message.scale * array, np.float32)
 
 
 def feature_map(**options: object) -> pb.FeatureMap:

@@ -29,7 +29,7 @@ def refused(root: Path, change: Callable[[Arrays], Any], *, preload: bool = Fals
 
 def scaled(name: str, factor: float) -> Callable[[Arrays], None]:
     def change(arrays: Arrays) -> None:
-        arrays[name] = (arrays[name] * np.float32(factor)).astype(np.float32)
+        arrays[name] = np.asarray(arrays[name], np.float32) * np.float32(factor)
 
     return change
 

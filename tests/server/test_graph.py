@@ -56,7 +56,7 @@ def test_external_data_in_a_branch_is_refused(root: Path) -> None:
 
 def test_extra_output_is_refused(root: Path) -> None:
     def alter(model: onnx.ModelProto) -> None:
-        shape = ["batch", CHANNELS, SIDE, SIDE]
+        shape: list[str | int | None] = ["batch", CHANNELS, SIDE, SIDE]
         value = helper.make_tensor_value_info("sums", TensorProto.FLOAT, shape)
         model.graph.output.append(value)
 

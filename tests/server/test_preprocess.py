@@ -3,6 +3,7 @@
 import io
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -374,10 +375,8 @@ def mutants(seed: int) -> list[bytes]:
 def test_damage_is_either_survived_or_refused(seed: int) -> None:
     prepare = preprocessor(limits=ImageLimits(max_pixels=100_000, max_side=1000))
     for data in mutants(seed):
-        try:
+        with suppress(InvalidInputError):
             assert prepare.decode(data).shape == (HEIGHT, WIDTH, 3)
-        except InvalidInputError as error:
-            assert error.message
 
 
 # Bombs and limits

@@ -93,7 +93,7 @@ def test_address(address: str, host: str, port: int) -> None:
 
 @pytest.mark.parametrize("address", ["", "8001", ":8001", "host:", "host:-1", "host:65536", "h:x"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is not HOST:PORT, such as 127.0.0.1:8001"):
+    with pytest.raises(typer.BadParameter, match="is not HOST:PORT, such as"):
         split_address(address)
 
 

@@ -88,7 +88,8 @@ class Reporter:
                 table.add_row(name if rank == 0 else "", *self._class_cells(score, rank))
             if not answer.classes:
                 table.add_row(name, Text("no class", "dim"), "")
-            table.add_section()
+            if len(answer.classes) > 1:
+                table.add_section()
         return table
 
     def _class_cells(self, score: ClassScore, rank: int) -> tuple[Text, Text]:

@@ -14,12 +14,12 @@ class CallRecord:
 
     Args:
         version: Which version it was for, once that is known.
-        inputs: How many inputs it had.
+        inputs: How many inputs it had; None if it asked for no inference.
         failed_inputs: How many of them could not be answered.
     """
 
     version: LoadedVersion | None = None
-    inputs: int = 0
+    inputs: int | None = None
     failed_inputs: int = 0
 
 

@@ -99,7 +99,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, method: str, record: CallRecord, code: grpc.StatusCode, seconds: float
     ) -> None:
         version = record.version
-        if version is not None:
+        if version is not None and record.inputs is not None:
             self._metrics.of(version).request(code)
         if self._access_log:
             log.info(

@@ -32,6 +32,22 @@ _RPC = ("grpc_type", "grpc_service", "grpc_method")
 _VERSION = ("model", "version")
 
 
+# What the server answers with. Each begins at 0, so that the first failure is
+# an increase that a rate sees.
+_CODES = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
 class MethodMetrics:
     """The metrics of one gRPC method, with every label looked up once."""
 
@@ -39,9 +55,7 @@ class MethodMetrics:
         labels = (kind, service, method)
         self._started = metrics.started.labels(*labels)
         self._seconds = metrics.handling_seconds.labels(*labels)
-        self._handled = {
-            code: metrics.handled.labels(*labels, _go_name(code)) for code in grpc.StatusCode
-        }
+        self._handled = {code: metrics.handled.labels(*labels, _go_name(code)) for code in _CODES}
 
     def begin(self) -> None:
         """Count a call that begins."""
@@ -58,9 +72,7 @@ class VersionMetrics:
 
     def __init__(self, metrics: "Metrics", model: str, version: str) -> None:
         labels = (model, version)
-        self._requests = {
-            code: metrics.requests.labels(*labels, code.name) for code in grpc.StatusCode
-        }
+        self._requests = {code: metrics.requests.labels(*labels, code.name) for code in _CODES}
         self._decode, self._queue, self._infer, self._encode = (
             metrics.stage_seconds.labels(*labels, stage)
             for stage in ("decode", "queue", "infer", "encode")

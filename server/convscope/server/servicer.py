@@ -43,6 +43,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: "grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]",
     ) -> pb.ClassifyResponse:
         """Answer one or more inputs with classes and feature maps."""
+        current_call.get().inputs = len(request.inputs)
         version = self._resolve(request)
         self._check_count(request)
         plan = plan_reply(request, version.manifest, self._max_feature_map_bytes)
@@ -89,7 +90,6 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
     def _check_count(self, request: pb.ClassifyRequest) -> None:
         count = len(request.inputs)
-        current_call.get().inputs = count
         if count == 0:
             raise InvalidInputError("the request has no inputs; send at least one")
         if count > self._max_inputs:
