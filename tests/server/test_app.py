@@ -55,12 +55,14 @@ def test_health_of_an_unknown_model(tiny_server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "overall"), [("--strict-readiness", NOT_SERVING), ("--no-strict-readiness", SERVING)]
+    ("flags", "overall"), [((), NOT_SERVING), (("--no-strict-readiness",), SERVING)]
 )
-def test_refused_model_and_overall_health(tmp_path: Path, flag: str, overall: str) -> None:
+def test_refused_model_and_overall_health(
+    tmp_path: Path, flags: tuple[str, ...], overall: str
+) -> None:
     write_signal(tmp_path)
     write_broken(tmp_path)
-    with ServerProcess(tmp_path, flag) as server:
+    with ServerProcess(tmp_path, *flags) as server:
         found = {name: health(server, name) for name in ("", SERVICE, "signal", "broken")}
         with connected(server) as stub:
             assert stub.Classify(signal_request(), timeout=30).model == "signal"
@@ -77,10 +79,10 @@ def test_refused_version_behind_a_ready_one_leaves_the_model_serving(tmp_path: P
         assert (health(server), health(server, "tiny")) == (SERVING, SERVING)
 
 
-@pytest.mark.parametrize("flag", ["--strict-readiness", "--no-strict-readiness"])
-def test_nothing_but_refused_bundles_is_no_start(tmp_path: Path, flag: str) -> None:
+@pytest.mark.parametrize("flags", [(), ("--no-strict-readiness",)])
+def test_nothing_but_refused_bundles_is_no_start(tmp_path: Path, flags: tuple[str, ...]) -> None:
     write_broken(tmp_path)
-    code, _, err = run_to_end("--models", tmp_path, *LOOPBACK, flag)
+    code, _, err = run_to_end("--models", tmp_path, *LOOPBACK, *flags)
     assert code == 1
     assert "was refused: broken v1: the SHA-256 of model.onnx is" in err
     assert "Traceback" not in err

@@ -334,11 +334,6 @@ class PanicError(BaseException):
     """What an extension module raises when its native code panics."""
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_run_here catches Exception only, so that another BaseException leaves the callers "
-    "of the batch waiting forever",
-)
 async def test_inline_run_that_panics_fails_its_batch_only() -> None:
     async with started(BrokenRun(raising(PanicError())), runners=0) as batcher:
         first, then = await first_outcomes_then(batcher, [1])
@@ -352,11 +347,6 @@ async def test_inline_run_that_panics_fails_its_batch_only() -> None:
         *(
             pytest.param(
                 runners,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    reason="_deliver raises in _finish, which then answers nobody and starts no "
-                    "further batch",
-                ),
             )
             for runners in (1, 2)
         ),
@@ -373,9 +363,6 @@ async def test_results_that_cannot_be_read_fail_the_batch(runners: int) -> None:
     [
         pytest.param(
             0,
-            marks=pytest.mark.xfail(
-                strict=True, reason="_run_here calls on_batch outside its try: nobody is answered"
-            ),
         ),
         1,
         2,

@@ -144,17 +144,17 @@ def alter_labels(manifest: pb.ModelManifest) -> None:
 
 
 WRONG_MANIFESTS: dict[str, Alter] = {
-    "the task is not set": lambda m: m.ClearField("task"),
-    "the precision is not set": lambda m: m.ClearField("precision"),
+    "the task is not known": lambda m: m.ClearField("task"),
+    "the precision is not known": lambda m: m.ClearField("precision"),
     "a classifier has no labels": alter_labels,
-    "a classifier has no activation": lambda m: m.ClearField("activation"),
+    "a classifier's activation is not known": lambda m: m.ClearField("activation"),
     "two feature maps have one name": lambda m: m.feature_maps.append(m.feature_maps[0]),
     "a feature map has an empty shape": lambda m: m.feature_maps[0].ClearField("height"),
     "there are no golden inputs": lambda m: m.golden.ClearField("inputs"),
     "the golden tolerance is not between 0 and 1": lambda m: m.golden.ClearField(
         "probability_tolerance"
     ),
-    "the input's kind is not set": lambda m: m.input.ClearField("kind"),
+    "the input's kind is not known": lambda m: m.input.ClearField("kind"),
     "the input's shape is empty": lambda m: m.input.ClearField("shape"),
     "the input is an image and not uint8 [height, width, channels]": lambda m: m.input.shape.append(
         1
@@ -214,24 +214,12 @@ def set_number(field: str) -> Callable[[Path], None]:
         *("kind", "dtype", "rule", "interpolation", "color_mode"),
         pytest.param(
             "precision",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="_problems checks only that the precision is set; the metrics then fail to "
-                "name it, and the whole server doesn't start",
-            ),
         ),
         pytest.param(
             "activation",
-            marks=pytest.mark.xfail(
-                strict=True, reason="_problems checks only that the activation is set"
-            ),
         ),
         pytest.param(
             "task",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="an unknown task is taken for feature extraction, and the graph is blamed",
-            ),
         ),
     ],
 )

@@ -12,7 +12,7 @@ from support.loading import load
 from support.tiny import CHANNELS, SIDE, tiny_graph, write_signal, write_tiny
 
 from convscope.server.errors import BundleRefusedError
-from convscope.server.model import Model, Work
+from convscope.server.model import Model, Output, Work
 from convscope.v1 import manifest_pb2 as pb
 
 
@@ -36,14 +36,14 @@ def model(root: Path) -> Model:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_probabilities_are_the_graph_s(model: Model, count: int) -> None:
-    (output,) = model.run([Work(images(count))])
+    output = model.run_one(Work(images(count)))
     np.testing.assert_allclose(output.probabilities, expected(images(count))[0], atol=1e-5)
     assert output.feature_maps == {}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_feature_maps_are_the_graph_s(model: Model, count: int) -> None:
-    (output,) = model.run([Work(images(count), ("conv",))])
+    output = model.run_one(Work(images(count), ("conv",)))
     probabilities, conv = expected(images(count))
     np.testing.assert_allclose(output.probabilities, probabilities, atol=1e-5)
     assert output.feature_maps["conv"].shape == (count, CHANNELS, SIDE, SIDE)
@@ -61,6 +61,7 @@ def test_batch_that_mixes_both_keeps_its_order(model: Model) -> None:
     for work, output in zip(works, outputs, strict=True):
         inputs = np.asarray(work.inputs, np.uint8)
         probabilities, conv = expected(inputs)
+        assert isinstance(output, Output)
         np.testing.assert_allclose(output.probabilities, probabilities, atol=1e-5)
         assert list(output.feature_maps) == list(work.feature_maps)
         for array in output.feature_maps.values():
@@ -71,8 +72,8 @@ def test_tensor_model_runs_batches(root: Path) -> None:
     write_signal(root)
     signals = np.random.default_rng(0).normal(size=(3, 1, 32)).astype(np.float32)
     model = load(root).resolve("signal").model
-    together = model.run([Work(signals)])[0].probabilities
-    apart = [output.probabilities for output in model.run([Work(s[np.newaxis]) for s in signals])]
+    together = model.run_one(Work(signals)).probabilities
+    apart = [model.run_one(Work(s[np.newaxis])).probabilities for s in signals]
     np.testing.assert_allclose(together, np.concatenate(apart), atol=1e-6)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
 
@@ -83,6 +84,8 @@ def test_feature_extractor_has_maps_and_no_classes(root: Path) -> None:
     assert repository.refusals == []
     model = repository.resolve("bank").model
     with_map, without = model.run([Work(images(2), ("conv",)), Work(images(1))])
+    assert isinstance(with_map, Output)
+    assert isinstance(without, Output)
     assert with_map.probabilities.shape == (2, 0)
     assert without.probabilities.shape == (1, 0)
     np.testing.assert_allclose(with_map.feature_maps["conv"], expected(images(2))[1], atol=1e-4)
@@ -114,23 +117,20 @@ def test_graph_changed_on_disk_is_refused_when_feature_maps_are_first_asked_for(
     other = write_tiny(root, "other", alter_graph=change_weight("dense", lambda w: 2 * w))
     (other / "model.onnx").replace(root / "good" / "1" / "model.onnx")
     with pytest.raises(BundleRefusedError, match="SHA-256"):
-        model.run([Work(images(1), ("conv",))])
-    assert model.run([Work(images(1))])[0].probabilities.shape == (1, 3)
+        model.run_one(Work(images(1), ("conv",)))
+    assert model.run_one(Work(images(1))).probabilities.shape == (1, 3)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Model.run fails as a whole when the session with feature maps can't be made, so a "
-    "batch answers nobody, whatever its items asked for",
-)
 def test_batchmates_without_feature_maps_are_answered_all_the_same(root: Path) -> None:
     model = load(root).resolve("good").model
     (root / "good" / "1" / "model.onnx").write_bytes(b"changed")
     outputs = model.run([Work(images(1)), Work(images(1), ("conv",))])
+    assert isinstance(outputs[0], Output)
     assert outputs[0].probabilities.shape == (1, 3)
+    assert isinstance(outputs[1], BundleRefusedError)
 
 
 def test_preloaded_feature_maps_need_the_file_no_more(root: Path) -> None:
     model = load(root, preload_feature_maps=True).resolve("good").model
     (root / "good" / "1" / "model.onnx").unlink()
-    assert model.run([Work(images(1), ("conv",))])[0].feature_maps["conv"].shape[0] == 1
+    assert model.run_one(Work(images(1), ("conv",))).feature_maps["conv"].shape[0] == 1

@@ -262,11 +262,6 @@ def test_damaged_exif_does_not_spoil_the_picture(format: str, damage: str) -> No
         *(
             pytest.param(
                 format,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    reason="Pillow's struct.error is not among the errors that _orientation "
-                    "survives, so the request ends as INTERNAL",
-                ),
             )
             for format in ("PNG", "WEBP")
         ),

@@ -301,19 +301,10 @@ def test_refusal_to_describe_a_model(stub: Stub) -> None:
     assert refusal(stub.GetModel, pb.GetModelRequest(model="tiny", version=9))[0] is NOT_FOUND
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="numpy takes at most 64 dimensions, and its ValueError ends as INTERNAL",
-)
 def test_pixels_of_a_hundred_dimensions(stub: Stub) -> None:
     assert refusal(stub.Classify, pixels_request([1] * 100, b"\0"))[0] is INVALID
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the message lists every dimension; beyond 8 KiB gRPC drops the whole status and the "
-    "caller sees RESOURCE_EXHAUSTED, which clients retry",
-)
 def test_pixels_of_thousands_of_dimensions(stub: Stub) -> None:
     assert refusal(stub.Classify, pixels_request([1] * 5000, b""))[0] is INVALID
 
@@ -367,11 +358,6 @@ def test_other_refusals_ask_for_no_retry(narrow: Stub) -> None:
     assert "grpc-retry-pushback-ms" not in [item[0] for item in error.trailing_metadata()]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="only the feature maps' own cap is checked before the run; gRPC itself then refuses the "
-    "reply with RESOURCE_EXHAUSTED, which clients retry",
-)
 def test_reply_above_its_cap_is_refused_as_invalid(tiny_repository: Path) -> None:
     with (
         ServerProcess(tiny_repository, "--max-reply-bytes", "1024") as server,

@@ -160,15 +160,11 @@ def test_metrics_port_in_use_is_refused(tiny_repository: Path, tiny_server: Serv
     assert f"--metrics-address {address} can't be used: Address already in use" in message
 
 
-@pytest.mark.xfail(strict=True, reason="every failure to bind is told as a port in use")
 def test_certificate_that_is_none_is_named(tiny_repository: Path) -> None:
     pair = ("--tls-certificate", __file__, "--tls-key", __file__)
     assert "--tls-certificate" in refused_start("--models", tiny_repository, *LOOPBACK, *pair)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the brackets of an IPv6 host are handed to the resolver with it"
-)
 def test_metrics_on_ipv6_loopback(tiny_repository: Path) -> None:
     with ServerProcess(tiny_repository, "--metrics-address", "[::1]:0"):
         pass
@@ -184,10 +180,6 @@ WRONG_FLAGS = {
 }
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="with standalone_mode=False nobody catches the usage errors: a traceback and code 1",
-)
 @pytest.mark.parametrize("wrong", WRONG_FLAGS)
 def test_wrong_flag_is_a_usage_error(wrong: str) -> None:
     code, _, err = run_to_end(*WRONG_FLAGS[wrong])
@@ -195,10 +187,6 @@ def test_wrong_flag_is_a_usage_error(wrong: str) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="with standalone_mode=False --help returns 0, which is then served as the settings",
-)
 def test_help_names_every_flag() -> None:
     code, out, err = run_to_end("--help")
     assert (code, err) == (0, "")

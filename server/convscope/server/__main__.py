@@ -15,23 +15,17 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"{INSTALL} ({error.name} is missing)")
 
-    import typer
-
     from convscope.server.logs import configure_logs
-    from convscope.server.settings import Settings
+    from convscope.server.settings import Settings, command_line
 
-    cli = typer.Typer(
-        add_completion=False,
-        context_settings={"auto_envvar_prefix": "CONVSCOPE"},
-        pretty_exceptions_enable=False,
-    )
-    cli.command()(Settings)
-    settings = cli(standalone_mode=False)
-    configure_logs()
-    try:
-        uvloop.run(serve(settings))
-    except StartError as error:
-        sys.exit(f"convscope-server: {error}")
+    def run(settings: Settings) -> None:
+        configure_logs()
+        try:
+            uvloop.run(serve(settings))
+        except StartError as error:
+            sys.exit(f"convscope-server: {error}")
+
+    command_line(run)(prog_name="convscope-server")
 
 
 if __name__ == "__main__":

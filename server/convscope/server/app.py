@@ -30,6 +30,9 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+_REPLY_BYTES_BESIDE_MAPS = 64 * 1024
+
+
 class StartError(Exception):
     """The server can't start; the message says why and what to do."""
 
@@ -128,7 +131,7 @@ async def _listen(
             CallInterceptor(
                 metrics,
                 max_request_bytes=settings.max_request_bytes,
-                access_log=settings.access_log,
+                access_log=not settings.no_access_log,
             )
         ],
         options=[
@@ -142,13 +145,16 @@ async def _listen(
         engine,
         metrics,
         max_inputs=settings.max_inputs,
-        max_feature_map_bytes=settings.max_feature_map_bytes,
+        # The rest is for the classes.
+        max_feature_map_bytes=min(
+            settings.max_feature_map_bytes, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS
+        ),
     )
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, server)
     health_servicer = health.aio.HealthServicer()
     await health_servicer.set("", _NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    if settings.reflection:
+    if not settings.no_reflection:
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
     grpc_port = _bind(server, settings)
@@ -171,8 +177,9 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> int:
             return server.add_secure_port(settings.grpc_address, credentials)
         return server.add_insecure_port(settings.grpc_address)
     except RuntimeError as error:
+        tls = ", and are --tls-certificate and --tls-key PEM files?" if settings.tls_key else "?"
         raise StartError(
-            f"--grpc-address {settings.grpc_address} can't be bound; is another server there?"
+            f"--grpc-address {settings.grpc_address} can't be bound; is another server there{tls}"
         ) from error
 
 
@@ -182,7 +189,7 @@ async def _set_health(
     ready = {model: repository.is_ready(model) for model in repository.models}
     for model, is_ready in ready.items():
         await servicer.set(model, _SERVING if is_ready else _NOT_SERVING)
-    overall = _SERVING if all(ready.values()) or not settings.strict_readiness else _NOT_SERVING
+    overall = _SERVING if all(ready.values()) or settings.no_strict_readiness else _NOT_SERVING
     if overall is _NOT_SERVING:
         log.warning(
             "overall health is NOT_SERVING",

@@ -164,10 +164,10 @@ class Batcher(Generic[T, R]):
         """Run what has gathered in this turn of the loop."""
         while self._waiting:
             if batch := self._take():
-                self._on_batch(sum(entry.size for entry in batch))
                 try:
+                    self._on_batch(sum(entry.size for entry in batch))
                     self._deliver(batch, *self._call(batch))
-                except Exception as error:  # noqa: BLE001 - the callers must hear of it
+                except BaseException as error:  # noqa: BLE001 - the callers must hear of it
                     self._fail(batch, error)
 
     def _take(self) -> list[_Entry[T, R]]:
@@ -211,10 +211,9 @@ class Batcher(Generic[T, R]):
         self, batch: list[_Entry[T, R]], done: "Future[tuple[Sequence[R], float, float]]"
     ) -> None:
         self._free_runner()
-        error = done.exception()
-        if error is None:
+        try:
             self._deliver(batch, *done.result())
-        else:
+        except BaseException as error:  # noqa: BLE001 - the callers must hear of it
             self._fail(batch, error)
         self._dispatch()
 

@@ -26,6 +26,10 @@ MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 2**30
 
 # Proto enums are open: a number of a later schema parses.
+_TASKS = (pb.TASK_CLASSIFICATION, pb.TASK_FEATURE_EXTRACTION)
+_ACTIVATIONS = (pb.ACTIVATION_SOFTMAX, pb.ACTIVATION_SIGMOID)
+_PRECISIONS = (pb.PRECISION_FP32, pb.PRECISION_FP16, pb.PRECISION_INT8)
+_KINDS = (pb.INPUT_KIND_IMAGE, pb.INPUT_KIND_TENSOR)
 _INTERPOLATIONS = (pb.INTERPOLATION_BILINEAR, pb.INTERPOLATION_BICUBIC)
 _RESIZE_RULES = (pb.RESIZE_RULE_SHORTEST_EDGE, pb.RESIZE_RULE_EXACT)
 
@@ -55,8 +59,16 @@ class Bundle:
         data = self._read(GOLDEN)
         try:
             with np.load(BytesIO(data), allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+                return {name: _plain_array(arrays[name]) for name in arrays.files}
+        except (
+            AttributeError,  # a single array instead of an archive
+            BadZipFile,
+            EOFError,
+            KeyError,
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise BundleRefusedError("golden", f"{GOLDEN} can't be read as arrays") from error
 
     def _read(self, name: str) -> bytes:
@@ -93,6 +105,12 @@ def read_bundle(directory: Path) -> Bundle:
     _check_place(manifest, directory)
     _check_content(manifest)
     return Bundle(directory, manifest)
+
+
+def _plain_array(member: object) -> NDArray[np.generic]:
+    if not isinstance(member, np.ndarray):  # a member that is no .npy comes as bytes
+        raise TypeError(f"{type(member).__name__} is no array")
+    return member
 
 
 def _check_files(directory: Path) -> None:
@@ -147,10 +165,12 @@ def _problems(manifest: pb.ModelManifest) -> list[str]:
     classifies = manifest.task == pb.TASK_CLASSIFICATION
     names = [spec.name for spec in manifest.feature_maps]
     checks = {
-        "the task is not set": not manifest.task,
-        "the precision is not set": not manifest.precision,
+        "the task is not known": manifest.task not in _TASKS,
+        "the precision is not known": manifest.precision not in _PRECISIONS,
         "a classifier has no labels": classifies and not manifest.labels,
-        "a classifier has no activation": classifies and not manifest.activation,
+        "a classifier's activation is not known": (
+            classifies and manifest.activation not in _ACTIVATIONS
+        ),
         "it has neither classes nor feature maps": not classifies and not names,
         "two feature maps have one name": len(set(names)) != len(names),
         "a feature map has an empty shape": any(
@@ -160,7 +180,7 @@ def _problems(manifest: pb.ModelManifest) -> list[str]:
         "the golden tolerance is not between 0 and 1": not (
             0 < manifest.golden.probability_tolerance < 1
         ),
-        "the input's kind is not set": not spec.kind,
+        "the input's kind is not known": spec.kind not in _KINDS,
         "the input's shape is empty": not spec.shape or min(spec.shape) < 1,
     }
     if spec.kind == pb.INPUT_KIND_IMAGE:

@@ -22,6 +22,7 @@ _DTYPES: dict[int, np.dtype[np.generic]] = {
     mpb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
 }
 _PIXEL_CHANNELS = (1, 3, 4)
+_MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,11 @@ def _dtype(tensor: pb.Tensor) -> np.dtype[np.generic]:
 
 def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
     """View a tensor's bytes as an array, without a copy."""
+    # First of all: whatever is done with a shape of a million dimensions takes long.
+    if len(tensor.shape) > _MAX_DIMENSIONS:
+        raise InvalidInputError(
+            f"the tensor has {len(tensor.shape):,} dimensions; at most {_MAX_DIMENSIONS} are taken"
+        )
     dtype, shape = _dtype(tensor), tuple(tensor.shape)
     needed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 1 or needed != len(tensor.data):
@@ -141,12 +147,12 @@ def _decode_pixels(tensor: pb.Tensor) -> NDArray[np.uint8]:
 
 def _decode_tensor(tensor: pb.Tensor, spec: mpb.InputSpec) -> NDArray[np.generic]:
     expected = _DTYPES[spec.dtype]
-    if _dtype(tensor) != expected or list(tensor.shape) != list(spec.shape):
+    array = _array(tensor)
+    if array.dtype != expected or array.shape != tuple(spec.shape):
         raise InvalidInputError(
-            f"the tensor is {_dtype(tensor).name} {list(tensor.shape)}; this model takes "
+            f"the tensor is {array.dtype.name} {list(array.shape)}; this model takes "
             f"{expected.name} {list(spec.shape)}"
         )
-    array = _array(tensor)
     if expected.kind == "f" and not np.isfinite(array).all():
         raise InvalidInputError("the tensor holds NaN or infinite values; send finite ones")
     return array

@@ -124,7 +124,7 @@ class EngineLimits:
 class _Lane:
     """What one version's requests go through."""
 
-    batcher: Batcher[Work, Output]
+    batcher: Batcher[Work, Output | Exception]
     observer: Observer
 
 
@@ -196,16 +196,16 @@ class Engine:
         completed = await _gather(
             [self._infer(version, [arrays[i] for i in c], feature_maps, deadline) for c in chunks]
         )
-        for chunk, done in zip(chunks, completed, strict=True):
+        for chunk, (output, done) in zip(chunks, completed, strict=True):
             for row, index in enumerate(chunk):
                 seconds[index].queue = done.queue_seconds
                 seconds[index].infer = done.run_seconds
-                outcomes[index] = _answer(done.result, row, seconds[index])
+                outcomes[index] = _answer(output, row, seconds[index])
                 lane.observer.stages(seconds[index])
         return [outcomes[index] for index in range(len(inputs))]
 
     def _open_lane(self, version: LoadedVersion, observer: Observer) -> _Lane:
-        batcher: Batcher[Work, Output] = Batcher(
+        batcher: Batcher[Work, Output | Exception] = Batcher(
             version.model.run,
             max_batch=self._limits.max_batch,
             max_queue=self._limits.max_queue,
@@ -246,11 +246,11 @@ class Engine:
         arrays: Sequence[NDArray[np.generic]],
         feature_maps: tuple[str, ...],
         deadline: float | None,
-    ) -> Completed[Output]:
+    ) -> tuple[Output, Completed[Output | Exception]]:
         stacked = arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
         name = version.manifest.model
         try:
-            return await self._lanes[version.key].batcher.submit(
+            completed = await self._lanes[version.key].batcher.submit(
                 Work(stacked, feature_maps), size=len(arrays), deadline=deadline
             )
         except QueueFullError as error:
@@ -263,6 +263,9 @@ class Engine:
             ) from error
         except ClosedError as error:
             raise UnavailableError("the server is shutting down; call another one") from error
+        if isinstance(completed.result, Exception):
+            raise completed.result
+        return completed.result, completed
 
 
 async def _gather(calls: Sequence[Awaitable[T]]) -> list[T]:

@@ -19,6 +19,8 @@ __all__ = ["check_golden"]
 # Scaled decoding and another order of additions move a channel's mean a little.
 FEATURE_MAP_TOLERANCE = 0.05
 
+_DTYPES = {pb.DATA_TYPE_UINT8: "uint8", pb.DATA_TYPE_FLOAT32: "float32"}
+
 
 def check_golden(
     model: Model, bundle: Bundle, preprocessor: Preprocessor | None, *, feature_maps: bool
@@ -40,7 +42,7 @@ def check_golden(
     names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
     try:
         outputs = [
-            model.run([Work(_golden_input(golden, index, preprocessor), names)])[0]
+            model.run_one(Work(_golden_input(golden, index, preprocessor, manifest.input), names))
             for index in range(manifest.golden.inputs)
         ]
         if manifest.task == pb.TASK_CLASSIFICATION:
@@ -54,10 +56,20 @@ def check_golden(
 
 
 def _golden_input(
-    golden: dict[str, NDArray[np.generic]], index: int, preprocessor: Preprocessor | None
+    golden: dict[str, NDArray[np.generic]],
+    index: int,
+    preprocessor: Preprocessor | None,
+    spec: pb.InputSpec,
 ) -> NDArray[np.generic]:
     stored = golden[f"input_{index}"]
+    dtype, shape = np.dtype(_DTYPES[spec.dtype]), tuple(spec.shape)
     ready = preprocessor.decode(stored.tobytes()) if preprocessor else stored
+    if ready.dtype != dtype or ready.shape != shape:
+        raise BundleRefusedError(
+            "golden",
+            f"golden input {index} is {ready.dtype} {list(ready.shape)}, "
+            f"the model takes {dtype} {list(shape)}",
+        )
     return ready[np.newaxis]
 
 
@@ -92,14 +104,16 @@ def _compare_feature_map(name: str, outputs: list[Output], expected: NDArray[np.
     means = maps.mean(axis=(2, 3))  # [n, channels]
     if means.shape != expected.shape or not np.isfinite(means).all():
         raise BundleRefusedError(
-            "golden", f"the feature map {name!r} is not finite, or not {expected.shape[1]} channels"
+            "golden",
+            f"the channel means of {name!r} are not finite, or {list(means.shape)} where "
+            f"golden.npz has {list(expected.shape)}",
         )
     difference = float(np.abs(means - expected).max())
     largest = float(np.abs(expected).max())
-    if difference > FEATURE_MAP_TOLERANCE * largest:
+    # Not `>`: that would let NaN pass.
+    if not difference <= FEATURE_MAP_TOLERANCE * largest:
         raise BundleRefusedError(
             "golden",
-            f"a channel mean of {name!r} differs by {difference:.4g}, "
-            f"{difference / largest:.1%} of the largest; "
-            f"at most {FEATURE_MAP_TOLERANCE:.0%} is allowed",
+            f"a channel mean of {name!r} differs by {difference:.4g}; the largest is "
+            f"{largest:.4g}, and at most {FEATURE_MAP_TOLERANCE:.0%} of it is allowed",
         )

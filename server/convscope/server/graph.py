@@ -45,8 +45,13 @@ def check_graph(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
     if foreign := sorted(domains.difference(_DEFAULT_DOMAINS)):
         raise BundleRefusedError("graph", f"operators of the domain {foreign[0]!r} are not run")
     try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+        # In full: the stated shapes are held against those that follow from the nodes.
+        onnx.checker.check_model(model, full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,  # an element type that onnx doesn't know
+    ) as error:
         reason = str(error).splitlines()[0][:200]
         raise BundleRefusedError("graph", f"the graph is not valid ONNX: {reason}") from error
     embedded = {tensor.name for tensor in model.graph.initializer}
@@ -107,7 +112,8 @@ def _type_and_shape(value: onnx.ValueInfoProto) -> tuple[int, Shape]:
 
 
 def _describe(element: int, shape: Shape) -> str:
-    name = onnx.TensorProto.DataType.Name(element).lower()
+    known = element in onnx.TensorProto.DataType.values()
+    name = onnx.TensorProto.DataType.Name(element).lower() if known else f"type {element}"
     return f"{name} [{', '.join('N' if size is None else str(size) for size in shape)}]"
 
 

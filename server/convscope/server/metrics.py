@@ -191,7 +191,7 @@ class MetricsServer:
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
         server: WSGIServer
         thread: Thread
-        server, thread = start_http_server(port, host, metrics.registry)
+        server, thread = start_http_server(port, host.strip("[]"), metrics.registry)
         self._server, self._thread = server, thread
         self.port = server.server_port
 

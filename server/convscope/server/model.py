@@ -72,16 +72,34 @@ class Model:
         self._full_session = None if self._classifies else self._plain_session
         self.provider = provider_in_use(self._plain_session)
 
-    def run(self, batch: Sequence[Work]) -> list[Output]:
-        """Run a batch; each kind of session once, whatever the batch mixes."""
-        outputs: list[Output | None] = [None] * len(batch)
+    def run(self, batch: Sequence[Work]) -> list[Output | Exception]:
+        """Run a batch; each kind of session once, whatever the batch mixes.
+
+        Returns:
+            For each piece of work its output, or why the session that it needs
+            could not run; the others are not concerned.
+        """
         plain = [index for index, work in enumerate(batch) if not work.feature_maps]
         full = [index for index, work in enumerate(batch) if work.feature_maps]
+        outputs: dict[int, Output | Exception] = {}
         for indices, run in ((plain, self._run_plain), (full, self._run_full)):
             if indices:
-                for index, output in zip(indices, run([batch[i] for i in indices]), strict=True):
-                    outputs[index] = output
-        return [output for output in outputs if output is not None]
+                try:
+                    outputs.update(zip(indices, run([batch[i] for i in indices]), strict=True))
+                except Exception as error:  # noqa: BLE001 - of these only
+                    outputs.update(dict.fromkeys(indices, error))
+        return [outputs[index] for index in range(len(batch))]
+
+    def run_one(self, work: Work) -> Output:
+        """Run one piece of work.
+
+        Raises:
+            Exception: Why its session could not run.
+        """
+        (output,) = self.run([work])
+        if isinstance(output, Exception):
+            raise output
+        return output
 
     def load_feature_maps(self) -> None:
         """Make the session with feature maps now, so that no request waits for it.

@@ -7,6 +7,7 @@ turns the small result instead of the large original.
 """
 
 import math
+import struct
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -160,7 +161,7 @@ def _not_an_image(data: bytes) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError):
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
         return 1  # damaged metadata doesn't spoil a good picture
     return value if value in _UPRIGHT else 1
 

@@ -1,5 +1,6 @@
 """Execution providers: which are to be had, with which options, and what was really used."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,4 +102,6 @@ def _available(policy: ProviderPolicy) -> list[str]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no reason given"])[0][:300]
+    """The reason, without ONNX Runtime's own source paths."""
+    line = (str(error).splitlines() or ["no reason given"])[0]
+    return re.sub(r"/\S+", "…", line)[:300]

@@ -174,6 +174,13 @@ def _load_version(directory: Path, loader: Loader) -> LoadedVersion:
         loaded = loader.load(directory)
     except OSError as error:
         raise BundleRefusedError("files", f"can't be read: {error.strerror}") from error
+    except BundleRefusedError:
+        raise
+    except Exception as error:  # whatever a bundle does, the others are served
+        log.exception("unforeseen error at load", model=directory.parent.name)
+        raise BundleRefusedError(
+            "unforeseen", f"the load failed with {type(error).__name__}; the log has the trace"
+        ) from error
     log.info(
         "model ready",
         model=loaded.manifest.model,

@@ -4,20 +4,26 @@ Every field is a flag `--like-this` and an environment variable
 `CONVSCOPE_LIKE_THIS`.
 """
 
+import inspect
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-__all__ = ["Settings", "split_address"]
+__all__ = ["Settings", "command_line", "split_address"]
 
 MIB = 2**20
 _LIMITS = "Limits"
 _LIFECYCLE = "Lifecycle"
 _RUNTIME = "ONNX Runtime"
 _LISTENERS = "Listeners"
+
+# The variables follow from the flags, and their names would fill half of the help.
+_option = partial(typer.Option, show_envvar=False)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -27,9 +33,27 @@ def split_address(address: str) -> tuple[str, int]:
         typer.BadParameter: It isn't of that form.
     """
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise typer.BadParameter(f"{address!r} is not HOST:PORT, such as 127.0.0.1:8001")
     return host, int(port)
+
+
+def command_line(run: Callable[["Settings"], None]) -> typer.Typer:
+    """Make the command whose flags are the fields of `Settings`, and which then runs."""
+
+    def command(**fields: Any) -> None:
+        run(Settings(**fields))
+
+    # typer reads a command's flags from its signature; ours is the dataclass's.
+    command.__signature__ = inspect.signature(Settings)  # type: ignore[attr-defined]
+    command.__annotations__ = get_type_hints(Settings, include_extras=True)
+    cli = typer.Typer(
+        add_completion=False,
+        context_settings={"auto_envvar_prefix": "CONVSCOPE"},
+        pretty_exceptions_enable=False,
+    )
+    cli.command(help=inspect.getdoc(Settings))(command)
+    return cli
 
 
 def _address(value: str) -> str:
@@ -39,23 +63,25 @@ def _address(value: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Serve every model of a repository over gRPC."""
+    """Serve every model of a repository over gRPC.
 
-    models: Annotated[
-        Path, typer.Option(help="The repository: MODEL/VERSION/manifest.json and so on.")
-    ]
+    Every flag --like-this can also be the environment variable
+    CONVSCOPE_LIKE_THIS.
+    """
+
+    models: Annotated[Path, _option(help="The repository: MODEL/VERSION/manifest.json and so on.")]
     versions: Annotated[
         int,
-        typer.Option(min=1, help="How many of each model's latest versions to load."),
+        _option(min=1, metavar="N", help="How many of each model's latest versions to load."),
     ] = 1
 
     grpc_address: Annotated[
         str,
-        typer.Option(help="Where gRPC listens.", callback=_address, rich_help_panel=_LISTENERS),
+        _option(help="Where gRPC listens.", callback=_address, rich_help_panel=_LISTENERS),
     ] = "127.0.0.1:8001"
     metrics_address: Annotated[
         str,
-        typer.Option(
+        _option(
             help="Where Prometheus scrapes /metrics.",
             callback=_address,
             rich_help_panel=_LISTENERS,
@@ -63,7 +89,7 @@ class Settings:
     ] = "127.0.0.1:8002"
     allow_insecure: Annotated[
         bool,
-        typer.Option(
+        _option(
             "--allow-insecure",
             help="Listen beyond loopback without TLS.",
             rich_help_panel=_LISTENERS,
@@ -71,7 +97,7 @@ class Settings:
     ] = False
     tls_certificate: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             help="PEM file of the certificate chain.",
             exists=True,
             dir_okay=False,
@@ -80,7 +106,7 @@ class Settings:
     ] = None
     tls_key: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             help="PEM file of the private key.",
             exists=True,
             dir_okay=False,
@@ -90,7 +116,7 @@ class Settings:
 
     provider: Annotated[
         str,
-        typer.Option(
+        _option(
             help="Execution providers in order of preference, separated by commas: "
             "cpu, cuda, tensorrt, openvino.",
             rich_help_panel=_RUNTIME,
@@ -98,7 +124,7 @@ class Settings:
     ] = "cpu"
     allow_fallback: Annotated[
         bool,
-        typer.Option(
+        _option(
             "--allow-fallback",
             help="Let the CPU take what the provider can't run, instead of refusing the bundle.",
             rich_help_panel=_RUNTIME,
@@ -106,15 +132,22 @@ class Settings:
     ] = False
     runners: Annotated[
         int,
-        typer.Option(min=0, help="Batches of one model run at once.", rich_help_panel=_RUNTIME),
+        _option(
+            min=0, metavar="N", help="Batches of one model run at once.", rich_help_panel=_RUNTIME
+        ),
     ] = 1
     threads: Annotated[
         int,
-        typer.Option(min=0, help="Threads of one run; 0 is one a core.", rich_help_panel=_RUNTIME),
+        _option(
+            min=0,
+            metavar="N",
+            help="Threads of one run; 0 is one a core.",
+            rich_help_panel=_RUNTIME,
+        ),
     ] = 0
     preload_feature_maps: Annotated[
         bool,
-        typer.Option(
+        _option(
             "--preload-feature-maps",
             help="Make the feature-map session at load instead of at the first request for one.",
             rich_help_panel=_RUNTIME,
@@ -122,76 +155,102 @@ class Settings:
     ] = False
 
     max_batch: Annotated[
-        int, typer.Option(min=1, help="Images of one run.", rich_help_panel=_LIMITS)
+        int, _option(min=1, metavar="N", help="Images of one run.", rich_help_panel=_LIMITS)
     ] = 8
     max_queue: Annotated[
         int,
-        typer.Option(min=1, help="Images of one model that may wait.", rich_help_panel=_LIMITS),
+        _option(
+            min=1, metavar="N", help="Images of one model that may wait.", rich_help_panel=_LIMITS
+        ),
     ] = 256
     max_delay_seconds: Annotated[
         float,
-        typer.Option(
+        _option(
             min=0.0,
+            metavar="N",
             help="How long a free runner waits for a fuller batch.",
             rich_help_panel=_LIMITS,
         ),
     ] = 0.0
     max_inputs: Annotated[
-        int, typer.Option(min=1, help="Inputs of one request.", rich_help_panel=_LIMITS)
+        int,
+        _option(min=1, metavar="N", help="Inputs of one request.", rich_help_panel=_LIMITS),
     ] = 64
     max_request_bytes: Annotated[
-        int, typer.Option(min=1024, help="Bytes of one request.", rich_help_panel=_LIMITS)
+        int,
+        _option(min=1024, metavar="N", help="Bytes of one request.", rich_help_panel=_LIMITS),
     ] = 8 * MIB
     max_reply_bytes: Annotated[
-        int, typer.Option(min=1024, help="Bytes of one reply.", rich_help_panel=_LIMITS)
+        int,
+        _option(min=1024, metavar="N", help="Bytes of one reply.", rich_help_panel=_LIMITS),
     ] = 32 * MIB
     max_feature_map_bytes: Annotated[
         int,
-        typer.Option(min=0, help="Bytes of one reply's feature maps.", rich_help_panel=_LIMITS),
+        _option(
+            min=0, metavar="N", help="Bytes of one reply's feature maps.", rich_help_panel=_LIMITS
+        ),
     ] = 16 * MIB
     max_image_pixels: Annotated[
-        int, typer.Option(min=1, help="Pixels of one image.", rich_help_panel=_LIMITS)
+        int, _option(min=1, metavar="N", help="Pixels of one image.", rich_help_panel=_LIMITS)
     ] = 16_000_000
     max_image_side: Annotated[
         int,
-        typer.Option(min=1, help="Pixels of an image's longer edge.", rich_help_panel=_LIMITS),
+        _option(
+            min=1, metavar="N", help="Pixels of an image's longer edge.", rich_help_panel=_LIMITS
+        ),
     ] = 8192
     decode_threads: Annotated[
         int,
-        typer.Option(
-            min=0, help="Images decoded at once; 0 is one a core.", rich_help_panel=_LIMITS
+        _option(
+            min=0,
+            metavar="N",
+            help="Images decoded at once; 0 is one a core.",
+            rich_help_panel=_LIMITS,
         ),
     ] = 0
 
     drain_seconds: Annotated[
         float,
-        typer.Option(
+        _option(
             min=0.0,
+            metavar="N",
             help="On SIGTERM, how long calls are still accepted while health says NOT_SERVING.",
             rich_help_panel=_LIFECYCLE,
         ),
     ] = 3.0
     grace_seconds: Annotated[
         float,
-        typer.Option(
+        _option(
             min=0.0,
+            metavar="N",
             help="Then, how long the calls in flight may take.",
             rich_help_panel=_LIFECYCLE,
         ),
     ] = 20.0
-    strict_readiness: Annotated[
+    no_strict_readiness: Annotated[
         bool,
-        typer.Option(
-            help="Overall health is SERVING only if no model of the repository was refused.",
+        _option(
+            "--no-strict-readiness",
+            help="Let overall health be SERVING although a model of the repository was refused.",
             rich_help_panel=_LIFECYCLE,
         ),
-    ] = True
-    reflection: Annotated[
-        bool, typer.Option(help="Answer gRPC reflection.", rich_help_panel=_LIFECYCLE)
-    ] = True
-    access_log: Annotated[
-        bool, typer.Option(help="Log a line for each request.", rich_help_panel=_LIFECYCLE)
-    ] = True
+    ] = False
+    no_reflection: Annotated[
+        bool,
+        _option(
+            "--no-reflection",
+            help="Answer no gRPC reflection.",
+            rich_help_panel=_LIFECYCLE,
+        ),
+    ] = False
+    no_access_log: Annotated[
+        bool,
+        _option(
+            "--no-access-log",
+            help="Log no line for each request.",
+            rich_help_panel=_LIFECYCLE,
+        ),
+    ] = False
 
     @property
     def providers(self) -> list[str]:
