@@ -1,6 +1,7 @@
 """Fixtures for the tests of every room."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from support.tiny import write_signal, write_tiny
 
 # As in the rooms themselves, for the tests that import ONNX Runtime on their own.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# What the servers of the tests measure is nothing to the user's own.
+os.environ["CONVSCOPE_TUNING_CACHE"] = str(Path(tempfile.mkdtemp()) / "tuning.json")
 
 DATA = Path(__file__).parent / "data"
 

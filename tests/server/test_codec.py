@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from support.tiny import CHANNELS, LABELS, SIDE, tiny_manifest
 
-from convscope.server.codec import decode_input, plan_reply, write_prediction
-from convscope.server.engine import Answer, EncodedImage, Pixels, ReadyTensor, StageSeconds
+from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_prediction
 from convscope.server.errors import InvalidInputError
+from convscope.server.ranking import rank
+from convscope.server.work import Answer, EncodedImage, Input, Pixels, ReadyTensor, StageSeconds
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
@@ -24,14 +25,27 @@ def tensor(dtype: int, shape: Sequence[int], data: bytes) -> pb.Tensor:
     return pb.Tensor(dtype=mpb.DataType.ValueType(dtype), shape=shape, data=data)
 
 
+def planned(request: pb.ClassifyRequest, manifest: mpb.ModelManifest, max_bytes: int) -> ReplyPlan:
+    return plan_reply(request, manifest, tuple(manifest.labels), max_bytes)
+
+
+def decoded(message: pb.Input, spec: mpb.InputSpec) -> Input:
+    return decode_input(message, spec.dtype, tuple(spec.shape))
+
+
+def answered(probabilities: NDArray[np.float32], maps: dict[str, NDArray[np.float32]]) -> Answer:
+    (classes,), (scores,) = rank(probabilities[np.newaxis], len(probabilities))
+    return Answer(classes, scores, maps, StageSeconds())
+
+
 def predicted(
     request: pb.ClassifyRequest, probabilities: NDArray[np.float32] = PROBABILITIES
 ) -> pb.Prediction:
     if not request.inputs:
         request.inputs.add()
-    plan = plan_reply(request, MANIFEST, 2**24)
+    plan = planned(request, MANIFEST, 2**24)
     prediction = pb.Prediction()
-    write_prediction(prediction, Answer(probabilities, {"conv": MAP}, StageSeconds()), plan)
+    write_prediction(prediction, answered(probabilities, {"conv": MAP}), plan)
     return prediction
 
 
@@ -39,13 +53,13 @@ def refused_request(request: pb.ClassifyRequest, max_bytes: int = 2**24) -> str:
     if not request.inputs:
         request.inputs.add()
     with pytest.raises(InvalidInputError) as caught:
-        plan_reply(request, MANIFEST, max_bytes)
+        planned(request, MANIFEST, max_bytes)
     return caught.value.message
 
 
 def refused_input(message: pb.Input, spec: mpb.InputSpec = MANIFEST.input) -> str:
     with pytest.raises(InvalidInputError) as caught:
-        decode_input(message, spec)
+        decoded(message, spec)
     return caught.value.message
 
 
@@ -68,7 +82,7 @@ def test_top_k_above_the_classes_gives_all(top_k: int) -> None:
 def test_unset_top_k_is_five() -> None:
     manifest = tiny_manifest("tiny", 1)
     manifest.labels.extend(map(str, range(20)))
-    assert plan_reply(pb.ClassifyRequest(), manifest, 0).top_k == 5
+    assert planned(pb.ClassifyRequest(), manifest, 0).top_k == 5
 
 
 @pytest.mark.parametrize("top_k", [0, -1, -(2**31)])
@@ -90,9 +104,9 @@ def test_ranking_of_many_classes_is_that_of_a_full_sort(seed: int) -> None:
     manifest.labels.extend(str(i) for i in range(997))
     values = np.random.default_rng(seed).random(1000).astype(np.float32)
     for top_k in (1, 5, 999, 1000):
-        plan = plan_reply(pb.ClassifyRequest(top_k=top_k), manifest, 0)
+        plan = planned(pb.ClassifyRequest(top_k=top_k), manifest, 0)
         prediction = pb.Prediction()
-        write_prediction(prediction, Answer(values, {}, StageSeconds()), plan)
+        write_prediction(prediction, answered(values, {}), plan)
         assert [c.index for c in prediction.classes] == np.argsort(-values)[:top_k].tolist()
 
 
@@ -114,7 +128,7 @@ def test_impossible_min_probability_is_refused(minimum: float) -> None:
 
 
 def test_encoded_image_goes_as_it_is() -> None:
-    found = decode_input(pb.Input(encoded_image=b"anything"), MANIFEST.input)
+    found = decoded(pb.Input(encoded_image=b"anything"), MANIFEST.input)
     assert found == EncodedImage(b"anything")
 
 
@@ -122,14 +136,14 @@ def test_encoded_image_goes_as_it_is() -> None:
 def test_pixels_of_any_size(channels: int) -> None:
     array = np.arange(5 * 7 * channels, dtype=np.uint8).reshape(5, 7, channels)
     message = pb.Input(pixels=tensor(U8, array.shape, array.tobytes()))
-    found = decode_input(message, MANIFEST.input)
+    found = decoded(message, MANIFEST.input)
     assert isinstance(found, Pixels)
     np.testing.assert_array_equal(found.array, array)
 
 
 def test_tensor_in_the_model_s_own_shape() -> None:
     array = np.array([[1, -2, 0.5, 4]], "<f4")
-    found = decode_input(pb.Input(tensor=tensor(F32, (1, 4), array.tobytes())), SIGNAL)
+    found = decoded(pb.Input(tensor=tensor(F32, (1, 4), array.tobytes())), SIGNAL)
     assert isinstance(found, ReadyTensor)
     np.testing.assert_array_equal(found.array, array)
 
@@ -281,8 +295,8 @@ def test_uint8_of_a_constant_map() -> None:
     request.inputs.add()
     prediction = pb.Prediction()
     flat = {"conv": np.full((CHANNELS, SIDE, SIDE), 3.5, np.float32)}
-    plan = plan_reply(request, MANIFEST, 2**24)
-    write_prediction(prediction, Answer(PROBABILITIES, flat, StageSeconds()), plan)
+    plan = planned(request, MANIFEST, 2**24)
+    write_prediction(prediction, answered(PROBABILITIES, flat), plan)
     np.testing.assert_array_equal(values(prediction.feature_maps[0]), flat["conv"])
 
 
@@ -335,7 +349,7 @@ def test_size_of_the_feature_maps_is_known_before_they_are(
 ) -> None:
     request = selection(**options)
     request.inputs.extend([pb.Input(), pb.Input()])
-    assert plan_reply(request, MANIFEST, 2 * per_input).feature_maps == ("conv",)
+    assert planned(request, MANIFEST, 2 * per_input).feature_maps == ("conv",)
     message = refused_request(request, 2 * per_input - 1)
     assert f"would take {2 * per_input:,} bytes" in message
     assert f"at most {2 * per_input - 1:,}" in message

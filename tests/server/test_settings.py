@@ -25,7 +25,8 @@ def parse(*flags: str) -> Settings:
 # Values
 
 
-def test_defaults_are_the_documented_ones() -> None:
+def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CONVSCOPE_TUNING_CACHE")
     settings = parse()
     assert settings == Settings(models=Path("repository"))
     assert (settings.grpc_address, settings.metrics_address) == ("127.0.0.1:8001", "127.0.0.1:8002")
@@ -42,6 +43,10 @@ def example(name: str) -> tuple[str, object]:
     default = getattr(Settings(models=Path()), name)
     if isinstance(default, bool):
         return str(not default).lower(), not default
+    if name in ("runners", "threads", "max_batch"):  # measured unless set
+        return "4321", 4321
+    if name == "tuning_cache":
+        return "here/tuning.json", Path("here/tuning.json")
     if isinstance(default, int | float):
         return "4321", type(default)(4321)
     if name in ("tls_certificate", "tls_key"):
@@ -79,8 +84,8 @@ def test_providers_are_separated_by_commas() -> None:
 
 def test_no_threads_means_one_a_core() -> None:
     settings = parse()
-    assert settings.session_threads == settings.decode_workers == settings.core_count >= 1
-    assert parse("--threads", "3", "--decode-threads", "2").session_threads == 3
+    assert settings.decode_workers == settings.core_count >= 1
+    assert parse("--decode-threads", "2").decode_workers == 2
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from convscope.server.execution import Wishes
 from convscope.server.preprocess import ImageLimits
 from convscope.server.providers import ProviderPolicy
 from convscope.server.repository import Loader, Refusal, Repository, load_repository
+from convscope.server.tuning import Tuner
 
 LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 
@@ -18,8 +20,10 @@ def load(
     allow_fallback: bool = False,
 ) -> Repository:
     """Load a repository through every gate."""
-    policy = ProviderPolicy(providers, allow_fallback, threads=1)
-    return load_repository(root, Loader(policy, LIMITS, preload_feature_maps), latest=latest)
+    policy = ProviderPolicy(providers, allow_fallback)
+    tuner = Tuner(Wishes(cores=1, measure=False), cache=None)
+    loader = Loader(policy, LIMITS, tuner, preload_feature_maps)
+    return load_repository(root, loader, latest=latest)
 
 
 def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Refusal:

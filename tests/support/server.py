@@ -24,6 +24,8 @@ class ServerProcess:
         models: The repository to serve.
         flags: More flags.
         command: What to start, if not this environment's server.
+        tuning: Whether it measures at load how to run the models. Without it
+            the start is quick, and every model has one runner and batches of 8.
     """
 
     def __init__(
@@ -31,8 +33,11 @@ class ServerProcess:
         models: Path,
         *flags: str,
         command: tuple[str, ...] = (sys.executable, "-m", "convscope.server"),
+        tuning: bool = False,
     ) -> None:
         addresses = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
+        if not tuning:
+            flags = ("--no-tuning", *flags)
         self.process = subprocess.Popen(
             [*command, "--models", str(models), *addresses, "--drain-seconds", "0.2", *flags],
             stderr=subprocess.PIPE,

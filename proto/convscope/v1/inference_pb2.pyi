@@ -8,6 +8,7 @@ from convscope.v1 import manifest_pb2 as _manifest_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """The priority was not set; it is taken as interactive."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    """Somebody waits for the answer."""
+    PRIORITY_BULK: _Priority.ValueType  # 2
+    """The answer may wait while there are interactive requests for the model."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Priority says whether somebody waits for an answer."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""The priority was not set; it is taken as interactive."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+"""Somebody waits for the answer."""
+PRIORITY_BULK: Priority.ValueType  # 2
+"""The answer may wait while there are interactive requests for the model."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 @_typing.final
 class ClassifyRequest(_message.Message):
@@ -32,6 +57,7 @@ class ClassifyRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     MIN_PROBABILITY_FIELD_NUMBER: _builtins.int
     FEATURE_MAPS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -44,6 +70,8 @@ class ClassifyRequest(_message.Message):
     """
     min_probability: _builtins.float
     """Classes with a lower probability than this are left out."""
+    priority: Global___Priority.ValueType
+    """How urgent the answer is. When unset, somebody waits for it."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
         """The inputs. A request without any is refused."""
@@ -62,10 +90,11 @@ class ClassifyRequest(_message.Message):
         top_k: _builtins.int | None = ...,
         min_probability: _builtins.float = ...,
         feature_maps: _abc.Iterable[Global___FeatureMapSelection] | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "feature_maps", b"feature_maps", "inputs", b"inputs", "min_probability", b"min_probability", "model", b"model", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "feature_maps", b"feature_maps", "inputs", b"inputs", "min_probability", b"min_probability", "model", b"model", "priority", b"priority", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
@@ -77,6 +106,62 @@ class ClassifyRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
+
+@_typing.final
+class ClassifyStreamRequest(_message.Message):
+    """ClassifyStreamRequest is one request of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___ClassifyRequest:
+        """What is asked."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___ClassifyRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassifyStreamRequest: _TypeAlias = ClassifyStreamRequest  # noqa: Y015
+
+@_typing.final
+class ClassifyStreamResponse(_message.Message):
+    """ClassifyStreamResponse is the reply to one request of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___ClassifyResponse:
+        """The answer."""
+
+    @_builtins.property
+    def error(self) -> Global___ClassifyError:
+        """Why the request as a whole could not be answered."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___ClassifyResponse | None = ...,
+        error: Global___ClassifyError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___ClassifyStreamResponse: _TypeAlias = ClassifyStreamResponse  # noqa: Y015
 
 @_typing.final
 class Input(_message.Message):
@@ -270,7 +355,7 @@ class InputResult(_message.Message):
         """The answer."""
 
     @_builtins.property
-    def error(self) -> Global___InputError:
+    def error(self) -> Global___ClassifyError:
         """Why this input could not be answered."""
 
     @_builtins.property
@@ -281,7 +366,7 @@ class InputResult(_message.Message):
         self,
         *,
         prediction: Global___Prediction | None = ...,
-        error: Global___InputError | None = ...,
+        error: Global___ClassifyError | None = ...,
         stage_times: Global___StageTimes | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "prediction", b"prediction", "stage_times", b"stage_times"]  # noqa: Y015
@@ -401,17 +486,17 @@ class FeatureMap(_message.Message):
 Global___FeatureMap: _TypeAlias = FeatureMap  # noqa: Y015
 
 @_typing.final
-class InputError(_message.Message):
-    """InputError says why one of several inputs could not be answered."""
+class ClassifyError(_message.Message):
+    """ClassifyError says why one of several inputs, or one request of a stream,
+    could not be answered.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.int
-    """The gRPC status code that the request would have had with this input
-    alone.
-    """
+    """The gRPC status code that it would have had as a call of its own."""
     message: _builtins.str
     """The reason, with the value that is wrong and the repair."""
     def __init__(
@@ -426,7 +511,7 @@ class InputError(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___InputError: _TypeAlias = InputError  # noqa: Y015
+Global___ClassifyError: _TypeAlias = ClassifyError  # noqa: Y015
 
 @_typing.final
 class StageTimes(_message.Message):
@@ -607,6 +692,7 @@ class GetModelResponse(_message.Message):
 
     SUMMARY_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def summary(self) -> Global___ModelSummary:
         """What is said of the version in a listing."""
@@ -617,16 +703,59 @@ class GetModelResponse(_message.Message):
         provenance.
         """
 
+    @_builtins.property
+    def execution(self) -> Global___Execution:
+        """How the server runs it."""
+
     def __init__(
         self,
         *,
         summary: Global___ModelSummary | None = ...,
         manifest: _manifest_pb2.ModelManifest | None = ...,
+        execution: Global___Execution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class Execution(_message.Message):
+    """Execution states how a server runs one version, and why so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNERS_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    LONE_THREADS_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    runners: _builtins.int
+    """How many batches run at once. It is 0 if they run on the event loop itself."""
+    threads: _builtins.int
+    """The threads of one run when several are under way."""
+    lone_threads: _builtins.int
+    """The threads of a run that is alone."""
+    max_batch: _builtins.int
+    """The largest batch, in images."""
+    reason: _builtins.str
+    """Why these were chosen: what was measured, or that they were set."""
+    def __init__(
+        self,
+        *,
+        runners: _builtins.int = ...,
+        threads: _builtins.int = ...,
+        lone_threads: _builtins.int = ...,
+        max_batch: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lone_threads", b"lone_threads", "max_batch", b"max_batch", "reason", b"reason", "runners", b"runners", "threads", b"threads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Execution: _TypeAlias = Execution  # noqa: Y015

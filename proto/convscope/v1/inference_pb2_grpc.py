@@ -40,6 +40,11 @@ class ClassifierServiceStub(object):
                 request_serializer=convscope_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=convscope_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/convscope.v1.ClassifierService/ClassifyStream',
+                request_serializer=convscope_dot_v1_dot_inference__pb2.ClassifyStreamRequest.SerializeToString,
+                response_deserializer=convscope_dot_v1_dot_inference__pb2.ClassifyStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/convscope.v1.ClassifierService/ListModels',
                 request_serializer=convscope_dot_v1_dot_inference__pb2.ListModelsRequest.SerializeToString,
@@ -59,6 +64,14 @@ class ClassifierServiceServicer(object):
     def Classify(self, request, context):
         """Classify answers one or more inputs with classes and, when asked, with
         feature maps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyStream(self, request_iterator, context):
+        """ClassifyStream answers any number of requests, in their order, with one
+        reply each. A request that fails doesn't end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +98,11 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=convscope_dot_v1_dot_inference__pb2.ClassifyRequest.FromString,
                     response_serializer=convscope_dot_v1_dot_inference__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=convscope_dot_v1_dot_inference__pb2.ClassifyStreamRequest.FromString,
+                    response_serializer=convscope_dot_v1_dot_inference__pb2.ClassifyStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -125,6 +143,33 @@ class ClassifierService(object):
             '/convscope.v1.ClassifierService/Classify',
             convscope_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
             convscope_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/convscope.v1.ClassifierService/ClassifyStream',
+            convscope_dot_v1_dot_inference__pb2.ClassifyStreamRequest.SerializeToString,
+            convscope_dot_v1_dot_inference__pb2.ClassifyStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

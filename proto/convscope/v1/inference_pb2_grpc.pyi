@@ -37,6 +37,10 @@ class ClassifierServiceStub:
     """Classify answers one or more inputs with classes and, when asked, with
     feature maps.
     """
+    ClassifyStream: _grpc.StreamStreamMultiCallable[_inference_pb2.ClassifyStreamRequest, _inference_pb2.ClassifyStreamResponse]
+    """ClassifyStream answers any number of requests, in their order, with one
+    reply each. A request that fails doesn't end the stream.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]
     """ListModels names the versions that are ready to answer."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
@@ -50,6 +54,10 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     Classify: _aio.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Classify answers one or more inputs with classes and, when asked, with
     feature maps.
+    """
+    ClassifyStream: _aio.StreamStreamMultiCallable[_inference_pb2.ClassifyStreamRequest, _inference_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
+    """ClassifyStream answers any number of requests, in their order, with one
+    reply each. A request that fails doesn't end the stream.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]  # type: ignore[assignment]
     """ListModels names the versions that are ready to answer."""
@@ -67,6 +75,16 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inference_pb2.ClassifyResponse, _abc.Awaitable[_inference_pb2.ClassifyResponse]]:
         """Classify answers one or more inputs with classes and, when asked, with
         feature maps.
+        """
+
+    @_abc_1.abstractmethod
+    def ClassifyStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inference_pb2.ClassifyStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.ClassifyStreamResponse], _abc.AsyncIterator[_inference_pb2.ClassifyStreamResponse]]:
+        """ClassifyStream answers any number of requests, in their order, with one
+        reply each. A request that fails doesn't end the stream.
         """
 
     @_abc_1.abstractmethod

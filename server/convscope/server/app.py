@@ -5,20 +5,24 @@ import gc
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from convscope.server.engine import Engine, EngineLimits
-from convscope.server.interceptors import CallInterceptor
+from convscope.server.engine import Engine
+from convscope.server.execution import Wishes
+from convscope.server.interceptors import Interceptor
+from convscope.server.lane import LaneLimits
 from convscope.server.metrics import Metrics, MetricsServer
 from convscope.server.preprocess import ImageLimits
 from convscope.server.providers import ProviderPolicy
 from convscope.server.repository import Loader, Repository, load_repository
 from convscope.server.servicer import ClassifierServicer
 from convscope.server.settings import Settings, split_address
+from convscope.server.tuning import Tuner
 from convscope.v1 import inference_pb2, inference_pb2_grpc
 
 __all__ = ["StartError", "serve"]
@@ -62,7 +66,7 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         metrics.loaded(repository)
-        engine = Engine(repository, _engine_limits(settings), metrics.of)
+        engine = Engine(repository, _lane_limits(settings), metrics.of)
         engine.start()
         stack.push_async_callback(engine.close)
         listeners = await _listen(settings, engine, metrics, stack)
@@ -96,8 +100,9 @@ def _load(settings: Settings) -> Repository:
     if not root.is_dir():
         raise StartError(f"--models {root} is not a directory")
     loader = Loader(
-        ProviderPolicy(settings.providers, settings.allow_fallback, settings.session_threads),
+        ProviderPolicy(settings.providers, settings.allow_fallback),
         ImageLimits(settings.max_image_pixels, settings.max_image_side),
+        Tuner(_wishes(settings), settings.tuning_cache.expanduser()),
         settings.preload_feature_maps,
     )
     repository = load_repository(root, loader, latest=settings.versions)
@@ -112,14 +117,18 @@ def _load(settings: Settings) -> Repository:
     return repository
 
 
-def _engine_limits(settings: Settings) -> EngineLimits:
-    return EngineLimits(
-        settings.max_batch,
-        settings.max_queue,
-        settings.max_delay_seconds,
-        settings.runners,
-        settings.decode_workers,
+def _wishes(settings: Settings) -> Wishes:
+    return Wishes(
+        cores=settings.core_count,
+        runners=settings.runners,
+        threads=settings.threads,
+        max_batch=settings.max_batch,
+        measure=not settings.no_tuning,
     )
+
+
+def _lane_limits(settings: Settings) -> LaneLimits:
+    return LaneLimits(settings.max_queue, settings.max_delay_seconds, settings.decode_workers)
 
 
 async def _listen(
@@ -127,19 +136,21 @@ async def _listen(
 ) -> _Listeners:
     """Bind and start both listeners; only now, so that nobody connects to a server that loads."""
     server = grpc.aio.server(
-        interceptors=[
-            CallInterceptor(
-                metrics,
-                max_request_bytes=settings.max_request_bytes,
-                access_log=not settings.no_access_log,
-            )
-        ],
         options=[
             # Twice the limit, so that a request just over it gets our message.
             ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
             ("grpc.max_send_message_length", settings.max_reply_bytes),
             ("grpc.so_reuseport", 0),
         ],
+    )
+    interceptor = cast(
+        "grpc.aio.Server",  # as far as the functions that add a servicer are concerned
+        Interceptor(
+            server,
+            metrics,
+            max_request_bytes=settings.max_request_bytes,
+            access_log=not settings.no_access_log,
+        ),
     )
     servicer = ClassifierServicer(
         engine,
@@ -150,10 +161,10 @@ async def _listen(
             settings.max_feature_map_bytes, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS
         ),
     )
-    inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, server)
+    inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)
     health_servicer = health.aio.HealthServicer()
     await health_servicer.set("", _NOT_SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, interceptor)
     if not settings.no_reflection:
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

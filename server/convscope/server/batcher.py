@@ -16,6 +16,11 @@ from typing import Generic, TypeVar
 
 __all__ = ["Batcher", "ClosedError", "Completed", "ExpiredError", "QueueFullError"]
 
+# How much the newest run counts in the estimate of how long one takes.
+_NEWS = 0.1
+# So many turns of the loop without a new item end the gathering of a batch.
+_QUIET_TURNS = 1
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -50,6 +55,29 @@ class _Entry(Generic[T, R]):
     queued_at: float = field(default_factory=perf_counter)
 
 
+class _Queue(Generic[T, R]):
+    """Items in their order, and the sum of their sizes."""
+
+    def __init__(self) -> None:
+        self.entries: deque[_Entry[T, R]] = deque()
+        self.size = 0
+
+    def push(self, entry: _Entry[T, R]) -> None:
+        self.entries.append(entry)
+        self.size += entry.size
+
+    def pop(self) -> _Entry[T, R]:
+        entry = self.entries.popleft()
+        self.size -= entry.size
+        return entry
+
+    def forget(self, entry: _Entry[T, R]) -> None:
+        """Drop an item whose caller has gone, if it still waits."""
+        if entry in self.entries:
+            self.entries.remove(entry)
+            self.size -= entry.size
+
+
 class Batcher(Generic[T, R]):
     """Gathers submitted items and hands them to `run`, one batch a runner.
 
@@ -58,7 +86,8 @@ class Batcher(Generic[T, R]):
             order. It is called in a thread, by at most `runners` at a time.
         max_batch: The largest batch, as the sum of its items' sizes. An item
             that is larger runs alone.
-        max_queue: How much may wait, as the sum of the sizes.
+        max_queue: How much may wait, as the sum of the sizes; as much again of
+            bulk items.
         max_delay: Seconds that a free runner waits for a fuller batch, counted
             from the oldest item.
         runners: How many batches run at once. With 0 they run on the event loop
@@ -83,17 +112,24 @@ class Batcher(Generic[T, R]):
         self._max_delay = max_delay
         self._runners = runners
         self._on_batch = on_batch
-        self._waiting: deque[_Entry[T, R]] = deque()
-        self._waiting_size = 0
+        self._urgent = _Queue[T, R]()
+        self._bulk = _Queue[T, R]()
+        self._seconds_per_unit = 0.0
         self._free_runners = 0
         self._closed = True
+        self._will_run_here = False
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
 
     @property
     def waiting(self) -> int:
         """The sum of the sizes of the items that wait."""
-        return self._waiting_size
+        return self._urgent.size + self._bulk.size
+
+    def seconds_until_done(self, size: int, *, bulk: bool = False) -> float:
+        """Estimate how long an item that is submitted now takes, from the runs so far."""
+        ahead = self.waiting if bulk else self._urgent.size
+        return (ahead / max(1, self._runners) + size) * self._seconds_per_unit
 
     def start(self) -> None:
         """Begin to run, on the running event loop."""
@@ -104,7 +140,7 @@ class Batcher(Generic[T, R]):
         self._closed = False
 
     async def submit(
-        self, item: T, *, size: int = 1, deadline: float | None = None
+        self, item: T, *, size: int = 1, deadline: float | None = None, bulk: bool = False
     ) -> Completed[R]:
         """Wait for the item's result.
 
@@ -112,6 +148,7 @@ class Batcher(Generic[T, R]):
             item: What `run` gets.
             size: How much of a batch it fills.
             deadline: The `loop.time()` after which it must not start.
+            bulk: Whether it waits until nothing else does.
 
         Raises:
             QueueFullError: It doesn't fit into the queue; nothing was queued.
@@ -122,16 +159,16 @@ class Batcher(Generic[T, R]):
         if self._closed:
             raise ClosedError
         # An idle batcher takes an item of any size: it doesn't wait.
-        if self._waiting and self._waiting_size + size > self._max_queue:
+        queue = self._bulk if bulk else self._urgent
+        if queue.entries and queue.size + size > self._max_queue:
             raise QueueFullError
         entry = _Entry(item, size, deadline, self._loop.create_future())
-        self._waiting.append(entry)
-        self._waiting_size += size
+        queue.push(entry)
         self._dispatch()
         try:
             return await entry.future
         except asyncio.CancelledError:
-            self._forget(entry)
+            queue.forget(entry)
             raise
 
     async def close(self) -> None:
@@ -140,8 +177,9 @@ class Batcher(Generic[T, R]):
             return
         self._closed = True
         self._stop_timer()
-        while self._waiting:
-            self._fail([self._pop()], ClosedError())
+        for queue in (self._urgent, self._bulk):
+            while queue.entries:
+                self._fail([queue.pop()], ClosedError())
         await self._idle.wait()
         self._executor.shutdown(wait=False)
 
@@ -149,20 +187,36 @@ class Batcher(Generic[T, R]):
         """Start as many batches as there are free runners and items for."""
         self._stop_timer()
         if not self._runners:
-            if len(self._waiting) == 1:  # the first of this turn of the loop
-                self._loop.call_soon(self._run_here)
+            if not self._will_run_here:  # the first of this turn of the loop
+                self._will_run_here = True
+                self._loop.call_soon(self._gather_here, self.waiting, 0)
             return
-        while self._waiting and self._free_runners and not self._closed:
-            wait = self._waiting[0].queued_at + self._max_delay - perf_counter()
-            if self._max_delay and wait > 0 and self._waiting_size < self._max_batch:
+        while self.waiting and self._free_runners and not self._closed:
+            if self._max_delay and (wait := self._seconds_to_gather()) > 0:
                 self._timer = self._loop.call_later(wait, self._dispatch)
                 return
             if batch := self._take():
                 self._launch(batch)
 
+    def _seconds_to_gather(self) -> float:
+        """How long a free runner should still wait for a fuller batch."""
+        if self.waiting >= self._max_batch:
+            return 0.0
+        queued_at = min(q.entries[0].queued_at for q in (self._urgent, self._bulk) if q.entries)
+        return queued_at + self._max_delay - perf_counter()
+
+    def _gather_here(self, seen: int, quiet_turns: int) -> None:
+        """Wait as long as the turns of the loop bring more: a crowd comes one by one."""
+        quiet_turns = 0 if self.waiting > seen else quiet_turns + 1
+        if quiet_turns < _QUIET_TURNS and self.waiting < self._max_batch:
+            self._loop.call_soon(self._gather_here, self.waiting, quiet_turns)
+        else:
+            self._run_here()
+
     def _run_here(self) -> None:
-        """Run what has gathered in this turn of the loop."""
-        while self._waiting:
+        """Run what has gathered."""
+        self._will_run_here = False
+        while self.waiting:
             if batch := self._take():
                 try:
                     self._on_batch(sum(entry.size for entry in batch))
@@ -175,13 +229,15 @@ class Batcher(Generic[T, R]):
         batch: list[_Entry[T, R]] = []
         size = 0
         now = self._loop.time()
-        while self._waiting and (not batch or size + self._waiting[0].size <= self._max_batch):
-            entry = self._pop()
-            if entry.deadline is not None and entry.deadline <= now:
-                self._fail([entry], ExpiredError())
-            elif not entry.future.done():
-                batch.append(entry)
-                size += entry.size
+        for queue in (self._urgent, self._bulk):
+            entries = queue.entries
+            while entries and (not batch or size + entries[0].size <= self._max_batch):
+                entry = queue.pop()
+                if entry.deadline is not None and entry.deadline <= now:
+                    self._fail([entry], ExpiredError())
+                elif not entry.future.done():
+                    batch.append(entry)
+                    size += entry.size
         return batch
 
     def _launch(self, batch: list[_Entry[T, R]]) -> None:
@@ -230,6 +286,7 @@ class Batcher(Generic[T, R]):
         ended_at: float,
     ) -> None:
         seconds = ended_at - started_at
+        self._learn(seconds / sum(entry.size for entry in batch))
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
                 entry.future.set_result(Completed(result, started_at - entry.queued_at, seconds))
@@ -241,16 +298,9 @@ class Batcher(Generic[T, R]):
             if not entry.future.done():
                 entry.future.set_exception(error)
 
-    def _pop(self) -> _Entry[T, R]:
-        entry = self._waiting.popleft()
-        self._waiting_size -= entry.size
-        return entry
-
-    def _forget(self, entry: _Entry[T, R]) -> None:
-        """Drop an item whose caller has gone, if it still waits."""
-        if entry in self._waiting:
-            self._waiting.remove(entry)
-            self._waiting_size -= entry.size
+    def _learn(self, seconds_per_unit: float) -> None:
+        known = self._seconds_per_unit or seconds_per_unit
+        self._seconds_per_unit = known + _NEWS * (seconds_per_unit - known)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

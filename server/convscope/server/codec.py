@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.engine import Answer, EncodedImage, Input, Pixels, ReadyTensor
 from convscope.server.errors import InvalidInputError
+from convscope.server.ranking import rank
+from convscope.server.work import Answer, EncodedImage, Input, Pixels, ReadyTensor
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
@@ -41,9 +42,18 @@ class ReplyPlan:
 
 
 def plan_reply(
-    request: pb.ClassifyRequest, manifest: mpb.ModelManifest, max_feature_map_bytes: int
+    request: pb.ClassifyRequest,
+    manifest: mpb.ModelManifest,
+    labels: Sequence[str],
+    max_feature_map_bytes: int,
 ) -> ReplyPlan:
     """Check what a request wants, and that the reply will not be too large.
+
+    Args:
+        request: What is asked.
+        manifest: Of the version that is to answer.
+        labels: The manifest's, as a tuple: a protobuf field is slow to look into.
+        max_feature_map_bytes: Of one reply.
 
     Raises:
         InvalidInputError: The top-k, the minimum probability or a selection
@@ -59,15 +69,20 @@ def plan_reply(
     if request.feature_maps:
         _check_selections(request, manifest, max_feature_map_bytes)
     return ReplyPlan(
-        manifest.labels,
-        min(top_k, len(manifest.labels)),
+        labels,
+        min(top_k, len(labels)),
         request.min_probability,
         request.feature_maps,
     )
 
 
-def decode_input(message: pb.Input, spec: mpb.InputSpec) -> Input:
+def decode_input(message: pb.Input, dtype: int, shape: tuple[int, ...]) -> Input:
     """Turn one input of a request into what the engine takes.
+
+    Args:
+        message: The input.
+        dtype: The type of the graph's input.
+        shape: Its shape, without the batch dimension.
 
     Raises:
         InvalidInputError: It is empty, or its type, shape and data disagree
@@ -79,36 +94,22 @@ def decode_input(message: pb.Input, spec: mpb.InputSpec) -> Input:
     if kind == "pixels":
         return Pixels(_decode_pixels(message.pixels))
     if kind == "tensor":
-        return ReadyTensor(_decode_tensor(message.tensor, spec))
+        return ReadyTensor(_decode_tensor(message.tensor, _DTYPES[dtype], shape))
     raise InvalidInputError("the input has no content; set one of encoded_image, pixels and tensor")
 
 
 def write_prediction(prediction: pb.Prediction, answer: Answer, plan: ReplyPlan) -> None:
     """Write the classes and feature maps of one input into an empty message."""
-    probabilities = answer.probabilities
-    for index in _top(probabilities, plan.top_k):
-        probability = float(probabilities[index])
+    labels, add = plan.labels, prediction.classes.add
+    ranked = zip(answer.classes[: plan.top_k], answer.scores, strict=False)
+    for index, probability in ranked:
         if probability < plan.min_probability:
             break
-        prediction.classes.add(index=index, label=plan.labels[index], probability=probability)
+        add(index=index, label=labels[index], probability=probability)
     for selection in plan.selections:
         _write_feature_map(
             prediction.feature_maps.add(), selection, answer.feature_maps[selection.name]
         )
-
-
-def _top(probabilities: NDArray[np.float32], count: int) -> list[int]:
-    """The indices of the largest values, the largest first; of equals, the first."""
-    if count == 0:
-        return []
-    if count < len(probabilities):
-        candidates = np.argpartition(-probabilities, count - 1)[:count]
-        candidates.sort()
-    else:
-        candidates = np.arange(len(probabilities))
-    order = np.argsort(-probabilities[candidates], kind="stable")
-    ranked: list[int] = candidates[order].tolist()
-    return ranked
 
 
 def _dtype(tensor: pb.Tensor) -> np.dtype[np.generic]:
@@ -145,13 +146,14 @@ def _decode_pixels(tensor: pb.Tensor) -> NDArray[np.uint8]:
     return array.view(np.uint8)
 
 
-def _decode_tensor(tensor: pb.Tensor, spec: mpb.InputSpec) -> NDArray[np.generic]:
-    expected = _DTYPES[spec.dtype]
+def _decode_tensor(
+    tensor: pb.Tensor, expected: np.dtype[np.generic], shape: tuple[int, ...]
+) -> NDArray[np.generic]:
     array = _array(tensor)
-    if array.dtype != expected or array.shape != tuple(spec.shape):
+    if array.dtype != expected or array.shape != shape:
         raise InvalidInputError(
             f"the tensor is {array.dtype.name} {list(array.shape)}; this model takes "
-            f"{expected.name} {list(spec.shape)}"
+            f"{expected.name} {list(shape)}"
         )
     if expected.kind == "f" and not np.isfinite(array).all():
         raise InvalidInputError("the tensor holds NaN or infinite values; send finite ones")
@@ -239,7 +241,8 @@ def _channels(selection: pb.FeatureMapSelection, array: NDArray[np.float32]) -> 
     if kind == "indices":
         return list(selection.indices.values)
     if kind == "strongest":
-        return _top(array.mean(axis=(1, 2)), selection.strongest)
+        (strongest,), _ = rank(array.mean(axis=(1, 2))[np.newaxis], selection.strongest)
+        return strongest
     return list(range(len(array)))
 
 

@@ -1,4 +1,4 @@
-"""Every Prometheus metric of the server; the only importer of prometheus_client."""
+"""Every Prometheus metric of the server, and the listener that shows them."""
 
 from collections.abc import Callable
 from threading import Thread
@@ -9,14 +9,14 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     start_http_server,
 )
 
-from convscope.server.engine import StageSeconds
+from convscope.server.histograms import Histogram
 from convscope.server.repository import LoadedVersion, Repository
+from convscope.server.work import StageSeconds
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Metrics", "MetricsServer"]

@@ -1,20 +1,27 @@
 """One version of a model: its sessions, and what a batch of work comes to."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from convscope.server.bundle import Bundle
+from convscope.server.execution import Execution
 from convscope.server.graph import check_graph, parse_graph, without_feature_maps
 from convscope.server.providers import ProviderPolicy, open_session, provider_in_use
+from convscope.server.ranking import rank
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Model", "Output", "Work"]
 
 Floats = NDArray[np.float32]
+ChooseExecution = Callable[[pb.ModelManifest, Callable[[int], ort.InferenceSession]], Execution]
+
+_PROBABILITIES = ["probabilities"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +31,12 @@ class Work:
     Args:
         inputs: The graph's input, [n, ...].
         feature_maps: The names of the feature maps that are wanted.
+        top_k: How many classes are wanted.
     """
 
     inputs: NDArray[np.generic]
     feature_maps: tuple[str, ...] = ()
+    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +46,53 @@ class Output:
     Args:
         probabilities: float32 [n, classes]; without classes, [n, 0].
         feature_maps: For each wanted name, float32 [n, channels, height, width].
+        classes: For each input the indices of the best classes, the best first.
+        scores: The probabilities of these classes.
     """
 
     probabilities: Floats
     feature_maps: Mapping[str, Floats]
+    classes: Sequence[Sequence[int]] = ()
+    scores: Sequence[Sequence[float]] = ()
 
 
 class Model:
     """Runs one version. Safe to call from several threads.
 
     ONNX Runtime computes every output of a graph, asked for or not, so there
-    are two sessions: a plain one, whose graph has no feature maps, and one with
-    all of them, made when first needed.
+    are plain sessions, whose graph has no feature maps, and one with all of
+    them, made when first needed. A run that is alone gets more threads than one
+    of several, and so there may be two plain sessions.
 
     Args:
         bundle: Where the version lies.
         policy: What its sessions may run on.
+        choose: Chooses how it is run, given a way to open its plain session
+            with a number of threads.
 
     Raises:
         BundleRefusedError: The graph is not the manifest's, or can't run.
     """
 
-    def __init__(self, bundle: Bundle, policy: ProviderPolicy) -> None:
+    def __init__(self, bundle: Bundle, policy: ProviderPolicy, choose: ChooseExecution) -> None:
         self.manifest = bundle.manifest
         self._bundle = bundle
         self._policy = policy
         self._lock = threading.Lock()
+        self._running = 0
+        self._input_name = self.manifest.input.name
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
         data = bundle.read_graph()
         graph = parse_graph(data)
         check_graph(graph, self.manifest)
         plain = without_feature_maps(graph, self.manifest) if self._classifies else data
-        self._plain_session = open_session(plain, policy)
-        self._full_session = None if self._classifies else self._plain_session
-        self.provider = provider_in_use(self._plain_session)
+        # Opened at most once for each number of threads, by the choice or here.
+        open_plain = cache(partial(open_session, plain, policy))
+        self.execution = choose(self.manifest, open_plain)
+        self._session = open_plain(self.execution.threads)
+        self._lone_session = open_plain(self.execution.lone_threads)
+        self._full_session = None if self._classifies else self._lone_session
+        self.provider = provider_in_use(self._session)
 
     def run(self, batch: Sequence[Work]) -> list[Output | Exception]:
         """Run a batch; each kind of session once, whatever the batch mixes.
@@ -80,14 +102,14 @@ class Model:
             could not run; the others are not concerned.
         """
         plain = [index for index, work in enumerate(batch) if not work.feature_maps]
+        if len(plain) == len(batch):
+            return _or_error(self._run_plain, batch)
         full = [index for index, work in enumerate(batch) if work.feature_maps]
         outputs: dict[int, Output | Exception] = {}
         for indices, run in ((plain, self._run_plain), (full, self._run_full)):
             if indices:
-                try:
-                    outputs.update(zip(indices, run([batch[i] for i in indices]), strict=True))
-                except Exception as error:  # noqa: BLE001 - of these only
-                    outputs.update(dict.fromkeys(indices, error))
+                part = _or_error(run, [batch[i] for i in indices])
+                outputs.update(zip(indices, part, strict=True))
         return [outputs[index] for index in range(len(batch))]
 
     def run_one(self, work: Work) -> Output:
@@ -109,16 +131,23 @@ class Model:
         """
         with self._lock:
             if self._full_session is None:
-                self._full_session = open_session(self._bundle.read_graph(), self._policy)
+                self._full_session = open_session(
+                    self._bundle.read_graph(), self._policy, self.execution.lone_threads
+                )
 
     def _run_plain(self, batch: Sequence[Work]) -> list[Output]:
         inputs = _concatenate(batch)
         if not self._classifies:  # nothing was asked for, and there are no classes
-            return [_without_classes(work, {}) for work in batch]
-        (probabilities,) = self._plain_session.run(
-            ["probabilities"], {self.manifest.input.name: inputs}
-        )
-        return [Output(rows, {}) for rows in _split(probabilities, batch)]
+            return _outputs(batch, _no_classes(batch), {})
+        with self._lock:
+            self._running += 1
+            session = self._lone_session if self._running == 1 else self._session
+        try:
+            (probabilities,) = session.run(_PROBABILITIES, {self._input_name: inputs})
+        finally:
+            with self._lock:
+                self._running -= 1
+        return _outputs(batch, probabilities, {})
 
     def _run_full(self, batch: Sequence[Work]) -> list[Output]:
         self.load_feature_maps()
@@ -127,19 +156,18 @@ class Model:
             raise RuntimeError("the session with feature maps was not made")
         names = sorted({name for work in batch for name in work.feature_maps})
         heads = ["probabilities"] if self._classifies else []
-        arrays = session.run(heads + names, {self.manifest.input.name: _concatenate(batch)})
-        by_name = {
-            name: _split(array, batch) for name, array in zip(heads + names, arrays, strict=True)
-        }
-        outputs = []
-        for index, work in enumerate(batch):
-            maps = {name: by_name[name][index] for name in work.feature_maps}
-            outputs.append(
-                Output(by_name["probabilities"][index], maps)
-                if self._classifies
-                else _without_classes(work, maps)
-            )
-        return outputs
+        arrays = session.run(heads + names, {self._input_name: _concatenate(batch)})
+        probabilities = arrays[0] if self._classifies else _no_classes(batch)
+        return _outputs(batch, probabilities, dict(zip(names, arrays[len(heads) :], strict=True)))
+
+
+def _or_error(
+    run: Callable[[Sequence[Work]], list[Output]], batch: Sequence[Work]
+) -> list[Output | Exception]:
+    try:
+        return list(run(batch))
+    except Exception as error:  # noqa: BLE001 - each caller is told
+        return [error] * len(batch)
 
 
 def _concatenate(batch: Sequence[Work]) -> NDArray[np.generic]:
@@ -148,13 +176,25 @@ def _concatenate(batch: Sequence[Work]) -> NDArray[np.generic]:
     return np.concatenate([work.inputs for work in batch])
 
 
-def _split(array: Floats, batch: Sequence[Work]) -> list[Floats]:
-    """Cut the rows of a batch apart again, without a copy."""
-    if len(batch) == 1:
-        return [array]
-    ends = np.cumsum([len(work.inputs) for work in batch])
-    return np.split(array, ends[:-1])
+def _no_classes(batch: Sequence[Work]) -> Floats:
+    return np.empty((sum(len(work.inputs) for work in batch), 0), np.float32)
 
 
-def _without_classes(work: Work, feature_maps: Mapping[str, Floats]) -> Output:
-    return Output(np.empty((len(work.inputs), 0), np.float32), feature_maps)
+def _outputs(
+    batch: Sequence[Work], probabilities: Floats, feature_maps: Mapping[str, Floats]
+) -> list[Output]:
+    """Cut the rows of a batch apart again, without a copy of any array.
+
+    Args:
+        batch: What was run.
+        probabilities: float32 [N, classes], N over all of the batch.
+        feature_maps: By name, float32 [N, channels, height, width].
+    """
+    classes, scores = rank(probabilities, max(work.top_k for work in batch))
+    outputs, start = [], 0
+    for work in batch:
+        rows = slice(start, start + len(work.inputs))
+        maps = {name: feature_maps[name][rows] for name in work.feature_maps}
+        outputs.append(Output(probabilities[rows], maps, classes[rows], scores[rows]))
+        start = rows.stop
+    return outputs

@@ -1,9 +1,9 @@
 """Encoded image to the graph's uint8 input, by the manifest's rule.
 
 The work follows from the size of the result, not of the photo: a JPEG is
-decoded at the smallest of its own scales that keeps twice the resolution
-needed, only the part that the crop keeps is resized, and the EXIF orientation
-turns the small result instead of the large original.
+decoded at the smallest of its own scales that keeps well over twice the
+resolution needed, and only the part that the crop keeps is resized. What is not
+decoded to scale gets, but for rounding, the pixels of a full decode and resize.
 """
 
 import math
@@ -14,6 +14,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError
 from convscope.v1 import manifest_pb2 as pb
@@ -24,8 +25,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 # libjpeg decodes every scan of a progressive file over the whole image, so that
 # a small file with thousands of scans costs minutes.
 MAX_JPEG_SCANS = 64
-# Below this, scaled decoding moves probabilities by more than the golden gate allows.
-MIN_DECODE_OVERSAMPLING = 2
+# How often finer than the result a JPEG is decoded at least. Above it, an ordinary
+# photo's pixels move by less than rounding them to whole levels does (0.29); at 2
+# by half as much again, which moves an undecided network's probabilities by 0.05.
+MIN_DECODE_OVERSAMPLING = 2.8
 # Pillow would warn, or raise at twice its own bound, before the check against ours.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -34,7 +37,7 @@ _RESAMPLING = {
     pb.INTERPOLATION_BICUBIC: Image.Resampling.BICUBIC,
 }
 _MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
-# What brings each EXIF orientation upright, and whether it exchanges the axes.
+# What brings each EXIF orientation upright, and which of them exchange the axes.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,7 +47,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FIRST_TURNED_ORIENTATION = 5
+_TURNED = (5, 6, 7, 8)
+# The orientation that undoes another one; the rest undo themselves.
+_BACK = {6: 8, 8: 6}
 
 Box = tuple[float, float, float, float]
 
@@ -100,15 +105,14 @@ class Preprocessor:
         return self._prepare(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels))
 
     def _open(self, data: bytes) -> Image.Image:
-        if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-            raise InvalidInputError(
-                f"the JPEG image has more than {MAX_JPEG_SCANS} scans; save it as baseline JPEG"
-            )
         try:
             image = Image.open(BytesIO(data), formats=FORMATS)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
             raise InvalidInputError(_not_an_image(data)) from error
         self._check_size(*image.size)
+        if isinstance(image, JpegImageFile):
+            _check_scans(image, data)
+        image.decodermaxblock = len(data)  # all at once, not 64 KiB after 64 KiB
         return image
 
     def _check_size(self, width: int, height: int) -> None:
@@ -123,15 +127,14 @@ class Preprocessor:
 
     def _prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         orientation = _orientation(image)
-        turned = orientation >= _FIRST_TURNED_ORIENTATION
-        upright = image.size[::-1] if turned else image.size
-        box = _turn_box(self._crop_box(*upright), upright, orientation)
-        height, width = (self._width, self._height) if turned else (self._height, self._width)
-        box = _decode_scaled(image, box, width, height)
+        size = image.size[::-1] if orientation in _TURNED else image.size
+        box = self._crop_box(*size)  # of the whole image
+        finest = max(self._width / (box[2] - box[0]), self._height / (box[3] - box[1]))
+        scale = _decode_scaled(image, finest * MIN_DECODE_OVERSAMPLING)
         image = _convert(image, self._mode)
-        small = image.resize((width, height), self._resampling, box=box)
-        if orientation in _UPRIGHT:
-            small = small.transpose(_UPRIGHT[orientation])
+        # Before the resize, which rounds between its two directions.
+        image, box = _turn_upright(image, orientation, box, size, scale)
+        small = image.resize((self._width, self._height), self._resampling, box=box)
         array = np.asarray(small)  # uint8 [H, W] or [H, W, C]
         return array[:, :, np.newaxis] if array.ndim == 2 else array
 
@@ -166,8 +169,25 @@ def _orientation(image: Image.Image) -> int:
     return value if value in _UPRIGHT else 1
 
 
+def _turn_upright(
+    image: Image.Image, orientation: int, box: Box, size: tuple[int, int], scale: int
+) -> tuple[Image.Image, Box]:
+    """Turn an image, and find the box of the whole upright image of that size in it.
+
+    A partial last column of an image decoded to scale becomes the first one when
+    it is mirrored, so that the box takes the way through the stored image.
+    """
+    left, top, right, bottom = _turn_box(box, size, orientation)
+    stored = left / scale, top / scale, right / scale, bottom / scale
+    back = _BACK.get(orientation, orientation)
+    left, top, right, bottom = _turn_box(stored, image.size, back)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return image, (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+
+
 def _turn_box(box: Box, upright: tuple[int, int], orientation: int) -> Box:
-    """Find the box of an upright image in the image as it is stored."""
+    """Find the box of an upright image of that size in the image as it is stored."""
     left, top, right, bottom = box
     width, height = upright
     mirrored = {
@@ -183,17 +203,45 @@ def _turn_box(box: Box, upright: tuple[int, int], orientation: int) -> Box:
     return mirrored[orientation]
 
 
-def _decode_scaled(image: Image.Image, box: Box, width: int, height: int) -> Box:
-    """Choose a JPEG's decoding scale, and find the box at that scale."""
+def _decode_scaled(image: Image.Image, needed: float) -> int:
+    """Choose a JPEG's decoding scale, at least as fine as is needed; the whole is 1.
+
+    Returns:
+        The number of pixels that one pixel stands for, in each direction.
+    """
+    if not isinstance(image, JpegImageFile):
+        return 1
+    if _chroma_is_uneven(image):
+        needed *= 2
+    if needed >= 1:
+        return 1
     full_width, full_height = image.size
-    needed = MIN_DECODE_OVERSAMPLING * max(width / (box[2] - box[0]), height / (box[3] - box[1]))
-    if needed >= 1 or image.format not in ("JPEG", "MPO"):
-        return box
     image.draft(None, (math.ceil(full_width * needed), math.ceil(full_height * needed)))
     # The scale is a power of two, and the last column or row may be a partial one.
-    scale = 2 ** round(math.log2(full_width / image.size[0]))
-    left, top, right, bottom = (edge / scale for edge in box)
-    return left, top, min(right, image.size[0]), min(bottom, image.size[1])
+    return int(2 ** round(math.log2(full_width / image.size[0])))
+
+
+def _chroma_is_uneven(image: JpegImageFile) -> bool:
+    """Whether a channel is coarser in one direction only, as in 4:2:2.
+
+    Decoding to scale coarsens such a channel once more, in both directions.
+    """
+    horizontal = max(h for _, h, _, _ in image.layer)
+    vertical = max(v for _, _, v, _ in image.layer)
+    return any(h * vertical != v * horizontal for _, h, v, _ in image.layer)
+
+
+def _check_scans(image: JpegImageFile, data: bytes) -> None:
+    """Refuse a JPEG of too many scans; one whose first scan holds all channels has no other."""
+    length = 6 + 2 * image.layers
+    start = image.fp.tell() - length - 2 if image.fp else 0  # of the first scan, just read
+    has_one_scan = data.startswith(struct.pack(">HHB", 0xFFDA, length, image.layers), start)
+    if has_one_scan and "progression" not in image.info:
+        return
+    if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
+        raise InvalidInputError(
+            f"the JPEG image has more than {MAX_JPEG_SCANS} scans; save it as baseline JPEG"
+        )
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -33,16 +33,19 @@ class ProviderPolicy:
         preference: Short names, the preferred first.
         allow_fallback: Whether a later one, or the CPU, may stand in for the
             first without being asked for.
-        threads: Threads of one run on the CPU.
     """
 
     preference: Sequence[str]
     allow_fallback: bool
-    threads: int
 
 
-def open_session(graph: bytes, policy: ProviderPolicy) -> ort.InferenceSession:
+def open_session(graph: bytes, policy: ProviderPolicy, threads: int) -> ort.InferenceSession:
     """Open a session on the preferred provider that is to be had.
+
+    Args:
+        graph: The ONNX file.
+        policy: What it may run on.
+        threads: Threads of one run on the CPU.
 
     Raises:
         BundleRefusedError: None of them is, or the preferred one can't run the
@@ -50,11 +53,12 @@ def open_session(graph: bytes, policy: ProviderPolicy) -> ort.InferenceSession:
     """
     wanted = _available(policy)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = policy.threads
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Idle threads that spin would take the cores from decoding and from the event loop.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads may spin for their next operator as long as a run lasts, and no longer: idle
+    # ones would take the cores from decoding and from the event loop.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     strict = not policy.allow_fallback
     if strict and wanted[0] != PROVIDERS["cpu"]:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

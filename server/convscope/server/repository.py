@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
@@ -10,10 +11,12 @@ import structlog
 
 from convscope.server.bundle import MODEL_NAME, Bundle, read_bundle
 from convscope.server.errors import BundleRefusedError, NotFoundError, UnavailableError
+from convscope.server.execution import Execution
 from convscope.server.golden import check_golden
 from convscope.server.model import Model
 from convscope.server.preprocess import ImageLimits, Preprocessor
 from convscope.server.providers import ProviderPolicy
+from convscope.server.tuning import Tuner
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["LoadedVersion", "Loader", "Refusal", "Repository", "load_repository"]
@@ -21,9 +24,14 @@ __all__ = ["LoadedVersion", "Loader", "Refusal", "Repository", "load_repository"
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadedVersion:
-    """A version that passed every gate."""
+    """A version that passed every gate.
+
+    Args:
+        model: Its sessions.
+        preprocessor: Brings an encoded image to its input; None for tensors.
+    """
 
     model: Model
     preprocessor: Preprocessor | None
@@ -34,9 +42,26 @@ class LoadedVersion:
         return self.model.manifest
 
     @property
+    def execution(self) -> Execution:
+        """How it is run."""
+        return self.model.execution
+
+    # Read once: a protobuf field is slow to look into, call after call.
+
+    @cached_property
     def key(self) -> tuple[str, int]:
         """The model's name and the version."""
         return self.manifest.model, self.manifest.version
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each class."""
+        return tuple(self.manifest.labels)
+
+    @cached_property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the graph's input, without the batch dimension."""
+        return tuple(self.manifest.input.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +80,7 @@ class Loader:
 
     policy: ProviderPolicy
     limits: ImageLimits
+    tuner: Tuner
     preload_feature_maps: bool = False
 
     def load(self, directory: Path) -> LoadedVersion:
@@ -64,7 +90,7 @@ class Loader:
             BundleRefusedError: It failed a check.
         """
         bundle = read_bundle(directory)
-        model = Model(bundle, self.policy)
+        model = Model(bundle, self.policy, self.tuner.choose)
         preprocessor = self._preprocessor(bundle)
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:
@@ -113,10 +139,12 @@ class Repository:
             NotFoundError: There is no such model, version or alias.
             UnavailableError: The model is known, and none of its versions is ready.
         """
-        if model not in self.models:
-            raise NotFoundError(f"no model {_short(model)}; this server has: {_list(self.models)}")
-        ready = self.versions.get(model, {})
+        ready = self.versions.get(model)
         if not ready:
+            if model not in self.models:
+                raise NotFoundError(
+                    f"no model {_short(model)}; this server has: {_list(self.models)}"
+                )
             raise UnavailableError(
                 f"no version of {model} is ready; the server's log says what was refused"
             )
@@ -186,6 +214,10 @@ def _load_version(directory: Path, loader: Loader) -> LoadedVersion:
         model=loaded.manifest.model,
         version=loaded.manifest.version,
         provider=loaded.model.provider,
+        runners=loaded.execution.runners,
+        threads=loaded.execution.threads,
+        lone_threads=loaded.execution.lone_threads,
+        max_batch=loaded.execution.max_batch,
         seconds=round(perf_counter() - started_at, 3),
     )
     return loaded

@@ -1,21 +1,28 @@
 """ClassifierService: validate, submit, encode."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from time import perf_counter
+from typing import Any
 
 import grpc
 
 from convscope.server.calls import current_call
 from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_prediction
-from convscope.server.engine import Answer, Engine, Input
+from convscope.server.engine import Engine
 from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.metrics import Metrics
+from convscope.server.ordering import in_order
 from convscope.server.repository import LoadedVersion
+from convscope.server.work import Answer, Input, Question
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["ClassifierServicer"]
+
+# Requests of one stream that are read before the first of them is answered.
+STREAM_WINDOW = 64
 
 
 class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
@@ -43,20 +50,25 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: "grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]",
     ) -> pb.ClassifyResponse:
         """Answer one or more inputs with classes and feature maps."""
-        current_call.get().inputs = len(request.inputs)
-        version = self._resolve(request)
-        self._check_count(request)
-        plan = plan_reply(request, version.manifest, self._max_feature_map_bytes)
-        inputs, refused = _decode_inputs(request, version)
-        outcomes: dict[int, Answer | ServingError] = dict(refused)
-        if inputs:
-            answers = await self._engine.run(
-                version, list(inputs.values()), plan.feature_maps, _deadline(context)
-            )
-            outcomes.update(zip(inputs, answers, strict=True))
-        return await self._reply(
-            version, [outcomes[index] for index in range(len(request.inputs))], plan
-        )
+        return await self._classify(request, _deadline(context))
+
+    async def ClassifyStream(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.ClassifyStreamRequest],
+        context: ("grpc.aio.ServicerContext[pb.ClassifyStreamRequest, pb.ClassifyStreamResponse]"),
+    ) -> AsyncIterator[pb.ClassifyStreamResponse]:
+        """Answer requests in their order, several at a time."""
+        deadline = _deadline(context)
+
+        async def answer(message: pb.ClassifyStreamRequest) -> pb.ClassifyStreamResponse:
+            try:
+                response = await self._classify(message.request, deadline)
+            except ServingError as error:
+                return pb.ClassifyStreamResponse(error=_error(error))
+            return pb.ClassifyStreamResponse(response=response)
+
+        async for response in in_order(answer, request_iterator, STREAM_WINDOW):
+            yield response
 
     async def ListModels(  # noqa: N802
         self,
@@ -73,7 +85,11 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     ) -> pb.GetModelResponse:
         """Describe one version in full."""
         version = self._resolve(request)
-        return pb.GetModelResponse(summary=self._summarise(version), manifest=version.manifest)
+        return pb.GetModelResponse(
+            summary=self._summarise(version),
+            manifest=version.manifest,
+            execution=pb.Execution(**asdict(version.execution)),
+        )
 
     def _resolve(self, request: pb.ClassifyRequest | pb.GetModelRequest) -> LoadedVersion:
         if not request.model:
@@ -88,6 +104,46 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         current_call.get().version = version
         return version
 
+    async def _classify(
+        self, request: pb.ClassifyRequest, deadline: float | None
+    ) -> pb.ClassifyResponse:
+        """Answer one request, and count it."""
+        version = self._resolve(request)
+        code = grpc.StatusCode.INTERNAL
+        try:
+            response = await self._answer(version, request, deadline)
+            code = grpc.StatusCode.OK
+            return response
+        except ServingError as error:
+            code = error.code
+            raise
+        except asyncio.CancelledError:
+            late = deadline is not None and asyncio.get_running_loop().time() >= deadline
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            self._metrics.of(version).request(code)
+
+    async def _answer(
+        self, version: LoadedVersion, request: pb.ClassifyRequest, deadline: float | None
+    ) -> pb.ClassifyResponse:
+        record = current_call.get()
+        record.inputs += len(request.inputs)
+        self._check_count(request)
+        plan = plan_reply(request, version.manifest, version.labels, self._max_feature_map_bytes)
+        question = Question(
+            plan.top_k, plan.feature_maps, deadline, request.priority == pb.PRIORITY_BULK
+        )
+        inputs, refused = _decode_inputs(request, version)
+        outcomes = await self._engine.run(version, inputs, question) if inputs else []
+        if refused:
+            outcomes = _merge(outcomes, refused)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, ServingError)]
+        record.failed_inputs += len(failed)
+        if len(outcomes) == 1 and failed:
+            raise failed[0]
+        return await self._reply(version, outcomes, plan)
+
     def _check_count(self, request: pb.ClassifyRequest) -> None:
         count = len(request.inputs)
         if count == 0:
@@ -100,23 +156,15 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     async def _reply(
         self, version: LoadedVersion, outcomes: Sequence[Answer | ServingError], plan: ReplyPlan
     ) -> pb.ClassifyResponse:
-        failed = [outcome for outcome in outcomes if isinstance(outcome, ServingError)]
-        current_call.get().failed_inputs = len(failed)
-        if len(outcomes) == 1 and failed:
-            raise failed[0]
-        response = pb.ClassifyResponse(
-            model=version.manifest.model,
-            version=version.manifest.version,
-            provider=version.model.provider,
-        )
+        model, number = version.key
+        response = pb.ClassifyResponse(model=model, version=number, provider=version.model.provider)
         if plan.selections:  # megabytes are cut and copied: not on the event loop
-            await asyncio.to_thread(_encode_results, response, outcomes, plan)
+            seconds = await asyncio.to_thread(_encode_results, response, outcomes, plan)
         else:
-            _encode_results(response, outcomes, plan)
-        version_metrics = self._metrics.of(version)
-        for result in response.results:
-            if result.HasField("prediction"):
-                version_metrics.encode(result.stage_times.encode_seconds)
+            seconds = _encode_results(response, outcomes, plan)
+        metrics = self._metrics.of(version)
+        for encode_seconds in seconds:
+            metrics.encode(encode_seconds)
         return response
 
     def _summarise(self, version: LoadedVersion) -> pb.ModelSummary:
@@ -138,38 +186,57 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
 def _decode_inputs(
     request: pb.ClassifyRequest, version: LoadedVersion
-) -> tuple[dict[int, Input], dict[int, ServingError]]:
-    """The inputs by their index, and the reasons of those that can't be."""
-    inputs: dict[int, Input] = {}
+) -> tuple[list[Input], dict[int, ServingError]]:
+    """The inputs that can be, and by their index the reasons of those that can't."""
+    dtype, shape = version.manifest.input.dtype, version.input_shape
+    inputs: list[Input] = []
     refused: dict[int, ServingError] = {}
     for index, message in enumerate(request.inputs):
         try:
-            inputs[index] = decode_input(message, version.manifest.input)
+            inputs.append(decode_input(message, dtype, shape))
         except InvalidInputError as error:
             refused[index] = error
     return inputs, refused
 
 
+def _merge(
+    outcomes: list[Answer | ServingError], refused: dict[int, ServingError]
+) -> list[Answer | ServingError]:
+    """Put the refusals into their places."""
+    rest = iter(outcomes)
+    count = len(outcomes) + len(refused)
+    return [refused[index] if index in refused else next(rest) for index in range(count)]
+
+
 def _deadline(
-    context: "grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]",
+    context: "grpc.aio.ServicerContext[Any, Any]",
 ) -> float | None:
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
 
 
+def _error(error: ServingError) -> pb.ClassifyError:
+    return pb.ClassifyError(code=error.code.value[0], message=error.message)
+
+
 def _encode_results(
-    response: pb.ClassifyResponse, outcomes: Sequence[Answer | ServingError], plan: ReplyPlan
-) -> None:
+    response: pb.ClassifyResponse,
+    outcomes: Sequence[Answer | ServingError],
+    plan: ReplyPlan,
+) -> list[float]:
+    """Fill the response; returns how long each prediction took, in seconds."""
+    all_seconds = []
     for outcome in outcomes:
         result = response.results.add()
         if isinstance(outcome, ServingError):
-            result.error.code = outcome.code.value[0]
-            result.error.message = outcome.message
+            result.error.CopyFrom(_error(outcome))
             continue
         started_at = perf_counter()
         write_prediction(result.prediction, outcome, plan)
-        times = result.stage_times
-        times.decode_seconds = outcome.seconds.decode
-        times.queue_seconds = outcome.seconds.queue
-        times.infer_seconds = outcome.seconds.infer
-        times.encode_seconds = perf_counter() - started_at
+        seconds, times = outcome.seconds, result.stage_times
+        times.decode_seconds = seconds.decode
+        times.queue_seconds = seconds.queue
+        times.infer_seconds = seconds.infer
+        times.encode_seconds = encode_seconds = perf_counter() - started_at
+        all_seconds.append(encode_seconds)
+    return all_seconds

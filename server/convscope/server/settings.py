@@ -131,20 +131,49 @@ class Settings:
         ),
     ] = False
     runners: Annotated[
-        int,
-        _option(
-            min=0, metavar="N", help="Batches of one model run at once.", rich_help_panel=_RUNTIME
-        ),
-    ] = 1
-    threads: Annotated[
-        int,
+        int | None,
         _option(
             min=0,
             metavar="N",
-            help="Threads of one run; 0 is one a core.",
+            help="Batches of one model run at once; 0 runs them on the event loop. "
+            "Measured at load unless set.",
             rich_help_panel=_RUNTIME,
         ),
-    ] = 0
+    ] = None
+    threads: Annotated[
+        int | None,
+        _option(
+            min=1,
+            metavar="N",
+            help="Threads of one run. Measured at load unless set.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = None
+    max_batch: Annotated[
+        int | None,
+        _option(
+            min=1,
+            metavar="N",
+            help="Images of one run. Measured at load unless set.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = None
+    no_tuning: Annotated[
+        bool,
+        _option(
+            "--no-tuning",
+            help="Measure nothing at load: one runner, a thread a core, batches of 8.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = False
+    tuning_cache: Annotated[
+        Path,
+        _option(
+            dir_okay=False,
+            help="Where measurements are kept for the next start.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = Path("~/.cache/convscope/tuning.json")
     preload_feature_maps: Annotated[
         bool,
         _option(
@@ -154,9 +183,6 @@ class Settings:
         ),
     ] = False
 
-    max_batch: Annotated[
-        int, _option(min=1, metavar="N", help="Images of one run.", rich_help_panel=_LIMITS)
-    ] = 8
     max_queue: Annotated[
         int,
         _option(
@@ -265,11 +291,6 @@ class Settings:
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1
         )
-
-    @property
-    def session_threads(self) -> int:
-        """The threads of one run."""
-        return self.threads or self.core_count
 
     @property
     def decode_workers(self) -> int:

@@ -1,0 +1,84 @@
+"""Brings inputs to the graph's own shape, several at once and off the event loop."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
+from convscope.server.preprocess import Preprocessor
+from convscope.server.work import EncodedImage, Pixels, StageSeconds
+
+__all__ = ["Decoders"]
+
+# How much the newest image counts in the estimate of how long one takes.
+_NEWS = 0.1
+
+
+class Decoders:
+    """Threads that decode the images for one model.
+
+    Args:
+        preprocessor: The way of an image.
+        workers: Images decoded at once. A thread is made when first needed.
+        max_waiting: Images that may wait or be under way.
+    """
+
+    def __init__(self, preprocessor: Preprocessor, workers: int, max_waiting: int) -> None:
+        self._preprocessor = preprocessor
+        self._workers = workers
+        self._max_waiting = max_waiting
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
+        self._waiting = 0
+        self._seconds_per_image = 0.0
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def seconds_until_done(self, images: int) -> float:
+        """Estimate how long images that come now take, from those so far."""
+        return (self._waiting + images) / self._workers * self._seconds_per_image
+
+    async def decode(
+        self, inputs: Sequence[EncodedImage | Pixels], seconds: Sequence[StageSeconds]
+    ) -> list[NDArray[np.uint8] | ServingError]:
+        """Give the graph's input for each image, [H, W, C], or why there is none.
+
+        Raises:
+            OverloadedError: Too many images wait.
+        """
+        if self._waiting and self._waiting + len(inputs) > self._max_waiting:
+            raise OverloadedError(
+                f"{self._waiting} images wait to be decoded; at most {self._max_waiting} may; "
+                "retry later"
+            )
+        loop = asyncio.get_running_loop()
+        self._waiting += len(inputs)
+        try:
+            calls = [
+                loop.run_in_executor(self._threads, self._decode, item, times)
+                for item, times in zip(inputs, seconds, strict=True)
+            ]
+            return [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
+        finally:
+            self._waiting -= len(inputs)
+
+    def _decode(
+        self, item: EncodedImage | Pixels, seconds: StageSeconds
+    ) -> NDArray[np.uint8] | ServingError:
+        """Prepare one image, in a thread."""
+        started_at = perf_counter()
+        try:
+            if isinstance(item, EncodedImage):
+                return self._preprocessor.decode(item.data)
+            return self._preprocessor.prepare(item.array)
+        except InvalidInputError as error:
+            return error
+        finally:
+            seconds.decode = perf_counter() - started_at
+            known = self._seconds_per_image or seconds.decode
+            self._seconds_per_image = known + _NEWS * (seconds.decode - known)

@@ -1,0 +1,210 @@
+"""One version's way from inputs to answers: decode, queue, infer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.server.batcher import Batcher, ClosedError, ExpiredError, QueueFullError
+from convscope.server.decoders import Decoders
+from convscope.server.errors import (
+    DeadlineError,
+    InvalidInputError,
+    OverloadedError,
+    ServingError,
+    UnavailableError,
+)
+from convscope.server.model import Output, Work
+from convscope.server.repository import LoadedVersion
+from convscope.server.work import Answer, Input, Question, ReadyTensor, StageSeconds
+
+__all__ = ["Lane", "LaneLimits", "Observer"]
+
+Array = NDArray[np.generic]
+
+
+class Observer(Protocol):
+    """Hears what one version does."""
+
+    def stages(self, seconds: StageSeconds) -> None:
+        """Hear of an input that was answered."""
+
+    def batch(self, images: int) -> None:
+        """Hear of a batch that starts."""
+
+    def queue(self, waiting: Callable[[], int]) -> None:
+        """Learn how to ask for the number of images that wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """The sizes of one version's queues and pools.
+
+    Args:
+        max_queue: Images that may wait to be decoded, and as many for a runner;
+            as many again of bulk requests.
+        max_delay_seconds: How long a free runner waits for a fuller batch.
+        decode_workers: Images decoded at once.
+    """
+
+    max_queue: int
+    max_delay_seconds: float
+    decode_workers: int
+
+
+class Lane:
+    """Takes the inputs for one version through the stages.
+
+    Args:
+        version: Which one answers.
+        limits: The sizes of its queues and pools.
+        observer: Hears what it does.
+    """
+
+    def __init__(self, version: LoadedVersion, limits: LaneLimits, observer: Observer) -> None:
+        self._version = version
+        self._limits = limits
+        self._observer = observer
+        self._max_batch = version.execution.max_batch
+        self._batcher: Batcher[Work, Output | Exception] = Batcher(
+            version.model.run,
+            max_batch=self._max_batch,
+            max_queue=limits.max_queue,
+            max_delay=limits.max_delay_seconds,
+            runners=version.execution.runners,
+            on_batch=observer.batch,
+        )
+        self._decoders: dict[bool, Decoders] = {}  # by whether the request is bulk
+        if version.preprocessor is not None:
+            self._decoders = {
+                bulk: Decoders(version.preprocessor, limits.decode_workers, limits.max_queue)
+                for bulk in (False, True)
+            }
+        observer.queue(lambda: self._batcher.waiting)
+
+    def start(self) -> None:
+        """Begin to run, on the running event loop."""
+        self._batcher.start()
+
+    async def close(self) -> None:
+        """Refuse what waits, and wait for what runs."""
+        await self._batcher.close()
+        for decoders in self._decoders.values():
+            decoders.close()
+
+    async def run(self, inputs: Sequence[Input], question: Question) -> list[Answer | ServingError]:
+        """Answer each input, or say why not.
+
+        Raises:
+            OverloadedError: A queue is full.
+            DeadlineError: The deadline passed before an input was run, or will
+                have passed before it could be.
+            UnavailableError: The server is closing.
+        """
+        seconds = [StageSeconds() for _ in inputs]
+        prepared = await self._prepare(inputs, question, seconds)
+        arrays = [item for item in prepared if not isinstance(item, ServingError)]
+        if len(arrays) == len(prepared) <= self._max_batch:
+            return await self._infer(arrays, seconds, question)
+        return await self._infer_in_parts(prepared, seconds, question)
+
+    async def _prepare(
+        self, inputs: Sequence[Input], question: Question, seconds: Sequence[StageSeconds]
+    ) -> Sequence[Array | ServingError]:
+        """Bring every input to the graph's own shape."""
+        ready: list[Array | ServingError] = [
+            item.array for item in inputs if isinstance(item, ReadyTensor)
+        ]
+        if len(ready) == len(inputs):
+            self._check_in_time(question, len(inputs), 0.0)
+            return ready
+        if not self._decoders:
+            return [self._refuse_image()] * len(inputs)
+        images = [
+            (item, times)
+            for item, times in zip(inputs, seconds, strict=True)
+            if not isinstance(item, ReadyTensor)
+        ]
+        decoders = self._decoders[question.bulk]
+        self._check_in_time(question, len(inputs), decoders.seconds_until_done(len(images)))
+        decoded = iter(await decoders.decode(*zip(*images, strict=True)))
+        return [item.array if isinstance(item, ReadyTensor) else next(decoded) for item in inputs]
+
+    def _check_in_time(self, question: Question, size: int, decode_seconds: float) -> None:
+        """Shed now what would be too late in the end: quickly, and before it costs anything."""
+        if question.deadline is None:
+            return
+        needed = decode_seconds + self._batcher.seconds_until_done(size, bulk=question.bulk)
+        left = question.deadline - asyncio.get_running_loop().time()
+        if needed > left:
+            raise DeadlineError(
+                f"an answer takes about {needed:.3f} s now, and the deadline is in "
+                f"{max(left, 0):.3f} s; allow more time, or send less"
+            )
+
+    def _refuse_image(self) -> InvalidInputError:
+        manifest = self._version.manifest
+        return InvalidInputError(
+            f"{manifest.model} takes no images; send a float32 tensor {list(manifest.input.shape)}"
+        )
+
+    async def _infer_in_parts(
+        self,
+        prepared: Sequence[Array | ServingError],
+        seconds: Sequence[StageSeconds],
+        question: Question,
+    ) -> list[Answer | ServingError]:
+        """Run what is good, in as many batches as it takes."""
+        outcomes = {i: item for i, item in enumerate(prepared) if isinstance(item, ServingError)}
+        good = [(i, item) for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
+        parts = [good[i : i + self._max_batch] for i in range(0, len(good), self._max_batch)]
+        answered = await asyncio.gather(
+            *(
+                self._infer([item for _, item in part], [seconds[i] for i, _ in part], question)
+                for part in parts
+            )
+        )
+        found: dict[int, Answer | ServingError] = dict(outcomes)
+        for part, answers in zip(parts, answered, strict=True):
+            found.update(zip((i for i, _ in part), answers, strict=True))
+        return [found[i] for i in range(len(prepared))]
+
+    async def _infer(
+        self, arrays: Sequence[Array], seconds: Sequence[StageSeconds], question: Question
+    ) -> list[Answer | ServingError]:
+        """Run a few inputs as one piece of work."""
+        inputs = arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
+        try:
+            completed = await self._batcher.submit(
+                Work(inputs, question.feature_maps, question.top_k),
+                size=len(arrays),
+                deadline=question.deadline,
+                bulk=question.bulk,
+            )
+        except QueueFullError as error:
+            raise OverloadedError(
+                f"the queue of {self._version.manifest.model} is full "
+                f"({self._limits.max_queue} images); retry later"
+            ) from error
+        except ExpiredError as error:
+            raise DeadlineError(
+                f"the deadline passed while the input waited for {self._version.manifest.model}; "
+                "allow more time"
+            ) from error
+        except ClosedError as error:
+            raise UnavailableError("the server is shutting down; call another one") from error
+        output = completed.result
+        if isinstance(output, Exception):
+            raise output
+        for times in seconds:
+            times.queue, times.infer = completed.queue_seconds, completed.run_seconds
+            self._observer.stages(times)
+        return [_answer(output, row, times) for row, times in enumerate(seconds)]
+
+
+def _answer(output: Output, row: int, seconds: StageSeconds) -> Answer:
+    maps = {name: array[row] for name, array in output.feature_maps.items()}
+    return Answer(output.classes[row], output.scores[row], maps, seconds)

@@ -1,0 +1,51 @@
+"""The best classes of many inputs at once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["rank"]
+
+# Up to so many classes, sorting all of them is faster than choosing first.
+SMALL = 64
+# Up to so many values, numpy's calls take longer than the work.
+TINY = 64
+
+
+def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
+    """Find the largest values of each row, the largest first; of equals, the first.
+
+    Args:
+        values: float32 [n, classes].
+        count: How many of each row; more than there are gives all.
+
+    Returns:
+        Their indices and the values themselves, n lists each.
+    """
+    rows, classes = values.shape
+    count = min(count, classes)
+    if count == 0:
+        return [[]] * rows, [[]] * rows
+    if rows * classes <= TINY:
+        return _rank_in_python(values.tolist(), count)
+    order = _largest(values, count) if classes > SMALL else _sorted(values)[:, :count]
+    return order.tolist(), np.take_along_axis(values, order, axis=1).tolist()
+
+
+def _rank_in_python(
+    values: list[list[float]], count: int
+) -> tuple[list[list[int]], list[list[float]]]:
+    order = [sorted(range(len(v)), key=v.__getitem__, reverse=True)[:count] for v in values]
+    return order, [[v[i] for i in indices] for v, indices in zip(values, order, strict=True)]
+
+
+def _sorted(values: NDArray[np.float32]) -> NDArray[np.intp]:
+    return np.argsort(-values, axis=1, kind="stable")
+
+
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    if count == values.shape[1]:
+        return _sorted(values)
+    chosen = np.argpartition(-values, count - 1, axis=1)[:, :count]
+    chosen.sort(axis=1)
+    order = _sorted(np.take_along_axis(values, chosen, axis=1))
+    return np.take_along_axis(chosen, order, axis=1)

@@ -1,0 +1,84 @@
+"""What goes through the engine: inputs, what is wanted of them, and answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Answer",
+    "EncodedImage",
+    "Input",
+    "Pixels",
+    "Question",
+    "ReadyTensor",
+    "StageSeconds",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """The bytes of an image file."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A decoded image of any size, uint8 [height, width, channels]."""
+
+    array: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyTensor:
+    """The graph's input without its batch dimension."""
+
+    array: NDArray[np.generic]
+
+
+Input = EncodedImage | Pixels | ReadyTensor
+
+
+@dataclass(slots=True)
+class StageSeconds:
+    """How long one input spent in each stage."""
+
+    decode: float = 0.0
+    queue: float = 0.0
+    infer: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model says of one input.
+
+    Args:
+        classes: The indices of the best classes, the best first.
+        scores: Their probabilities.
+        feature_maps: For each wanted name, float32 [channels, height, width].
+        seconds: How long each stage took.
+    """
+
+    classes: Sequence[int]
+    scores: Sequence[float]
+    feature_maps: Mapping[str, NDArray[np.float32]]
+    seconds: StageSeconds
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is wanted of each input.
+
+    Args:
+        top_k: How many classes, the best first.
+        feature_maps: The names of the feature maps.
+        deadline: The `loop.time()` after which nothing must start.
+        bulk: Whether it may wait until nothing else does.
+    """
+
+    top_k: int = 0
+    feature_maps: tuple[str, ...] = ()
+    deadline: float | None = None
+    bulk: bool = False
