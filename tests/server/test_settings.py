@@ -43,7 +43,7 @@ def example(name: str) -> tuple[str, object]:
     default = getattr(Settings(models=Path()), name)
     if isinstance(default, bool):
         return str(not default).lower(), not default
-    if name in ("runners", "threads", "max_batch"):  # measured unless set
+    if name in ("runners", "threads", "max_batch", "cores", "worker_socket"):  # measured unless set
         return "4321", 4321
     if name == "tuning_cache":
         return "here/tuning.json", Path("here/tuning.json")

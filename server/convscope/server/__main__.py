@@ -11,17 +11,19 @@ def main() -> None:
         import onnxruntime  # noqa: F401
         import uvloop
 
-        from convscope.server.app import StartError, serve
+        from convscope.server.app import serve
+        from convscope.server.supervisor import supervise
     except ModuleNotFoundError as error:
         sys.exit(f"{INSTALL} ({error.name} is missing)")
 
+    from convscope.server.errors import StartError
     from convscope.server.logs import configure_logs
     from convscope.server.settings import Settings, command_line
 
     def run(settings: Settings) -> None:
         configure_logs()
         try:
-            uvloop.run(serve(settings))
+            uvloop.run(supervise(settings) if settings.workers > 1 else serve(settings))
         except StartError as error:
             sys.exit(f"convscope-server: {error}")
 

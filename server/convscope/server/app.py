@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from convscope.server.engine import Engine
+from convscope.server.errors import StartError
 from convscope.server.execution import Wishes
 from convscope.server.interceptors import Interceptor
 from convscope.server.lane import LaneLimits
@@ -23,9 +24,10 @@ from convscope.server.repository import Loader, Repository, load_repository
 from convscope.server.servicer import ClassifierServicer
 from convscope.server.settings import Settings, split_address
 from convscope.server.tuning import Tuner
+from convscope.server.worker import announce
 from convscope.v1 import inference_pb2, inference_pb2_grpc
 
-__all__ = ["StartError", "serve"]
+__all__ = ["serve"]
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +37,6 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 _REPLY_BYTES_BESIDE_MAPS = 64 * 1024
-
-
-class StartError(Exception):
-    """The server can't start; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +70,14 @@ async def serve(settings: Settings) -> None:
         listeners = await _listen(settings, engine, metrics, stack)
         await _set_health(listeners.health, repository, settings)
         log.info(
-            "serving",
+            "serving" if settings.worker_socket is None else "worker serving",
             grpc_port=listeners.grpc_port,
             metrics_port=listeners.metrics_port,
             models=[f"{model} v{number}" for model, number in (v.key for v in repository)],
             refused=[f"{r.model} v{r.version}" for r in repository.refusals],
         )
+        if settings.worker_socket is not None:
+            announce(settings.worker_socket, listeners.metrics_port, stop.set)
         await stop.wait()
         await _drain(listeners, settings)
 
@@ -140,7 +140,7 @@ async def _listen(
             # Twice the limit, so that a request just over it gets our message.
             ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
             ("grpc.max_send_message_length", settings.max_reply_bytes),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(settings.worker_socket is not None)),
         ],
     )
     interceptor = cast(
@@ -170,7 +170,7 @@ async def _listen(
         reflection.enable_server_reflection(names, server)
     grpc_port = _bind(server, settings)
     try:
-        metrics_server = MetricsServer(metrics, *split_address(settings.metrics_address))
+        metrics_server = MetricsServer(metrics.registry, *split_address(settings.metrics_address))
     except OSError as error:
         raise StartError(
             f"--metrics-address {settings.metrics_address} can't be used: {error.strerror}"

@@ -23,8 +23,13 @@ __all__ = [
     "NotFoundError",
     "OverloadedError",
     "ServingError",
+    "StartError",
     "UnavailableError",
 ]
+
+
+class StartError(Exception):
+    """The server can't start; the message says why and what to do."""
 
 
 class ServingError(Exception):

@@ -188,10 +188,10 @@ class Metrics:
 class MetricsServer:
     """Answers Prometheus on a listener and a thread of its own, until closed."""
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         server: WSGIServer
         thread: Thread
-        server, thread = start_http_server(port, host.strip("[]"), metrics.registry)
+        server, thread = start_http_server(port, host.strip("[]"), registry)
         self._server, self._thread = server, thread
         self.port = server.server_port
 

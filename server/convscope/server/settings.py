@@ -174,6 +174,25 @@ class Settings:
             rich_help_panel=_RUNTIME,
         ),
     ] = Path("~/.cache/convscope/tuning.json")
+    workers: Annotated[
+        int,
+        _option(
+            min=1,
+            metavar="N",
+            help="Server processes on the one port, each with its share of the cores.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = 1
+    cores: Annotated[
+        int | None,
+        _option(
+            min=1,
+            metavar="N",
+            help="Cores to use; by default all that this process may.",
+            rich_help_panel=_RUNTIME,
+        ),
+    ] = None
+    worker_socket: Annotated[int | None, _option(hidden=True)] = None
     preload_feature_maps: Annotated[
         bool,
         _option(
@@ -285,8 +304,8 @@ class Settings:
 
     @property
     def core_count(self) -> int:
-        """The cores that this process may use."""
-        return (
+        """The cores to use."""
+        return self.cores or (
             len(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1

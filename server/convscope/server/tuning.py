@@ -40,7 +40,11 @@ BATCHES = (2, 4, 8, 16, 32, 64)
 MAX_BATCH_SECONDS = 0.25
 # A larger batch, or more threads, must pay at least so much.
 WORTH = 0.92
+# All cores take longer than one by so much only if something else keeps them busy.
+BUSY = 1.25
 MEASURE_SECONDS = 0.08
+# So many larger batches that don't pay end the search.
+MAX_IN_VAIN = 2
 MIN_RUNS = 3
 
 OpenSession = Callable[[int], ort.InferenceSession]
@@ -73,7 +77,11 @@ class Tuner:
         if known is not None:
             return wishes.over(Execution(**known))
         started_at = perf_counter()
-        measured = _measure(_example(manifest.input), open_session, wishes.cores)
+        try:
+            measured = _measure(_example(manifest.input), open_session, wishes.cores)
+        except _BusyError as error:
+            log.warning("not tuned", model=manifest.model, reason=str(error))
+            return wishes.over(_unmeasured(wishes.cores, str(error)))
         log.info(
             "tuned",
             model=manifest.model,
@@ -114,6 +122,15 @@ class Tuner:
             log.warning("the measurement can't be kept", reason=error.strerror)
 
 
+class _BusyError(Exception):
+    """The machine is too busy for a measurement that is worth keeping."""
+
+
+def _unmeasured(cores: int, reason: str) -> Execution:
+    """What serves most networks well: a core for each of a crowd, all for a lone call."""
+    return Execution(cores, 1, cores, 1, f"defaults: {reason}")
+
+
 def _processor() -> str:
     """The name of the processor, as far as the system tells it."""
     try:
@@ -148,6 +165,10 @@ def _measure(example: NDArray[np.generic], open_session: OpenSession, cores: int
         return Execution(1, 1, 1, batch, reason)
     wide = open_session(cores)
     wide_alone = _seconds(wide, example)
+    if wide_alone > BUSY * alone:
+        raise _BusyError(
+            f"{_ms(alone)} on one core and {_ms(wide_alone)} on {cores}: other work keeps them busy"
+        )
     lone_threads = cores if wide_alone < WORTH * alone else 1
     wide_batch, wide_per_image = _best_batch(wide, example, wide_alone, MAX_BATCH_SECONDS)
     crowd_per_image = _crowd_seconds(narrow, example, batch, cores) / batch
@@ -170,13 +191,14 @@ def _best_batch(
     session: ort.InferenceSession, example: NDArray[np.generic], alone: float, limit: float
 ) -> tuple[int, float]:
     """The size of batch that pays, and the seconds that an image of it takes."""
-    best, per_image = 1, alone
+    best, per_image, in_vain = 1, alone, 0
     for batch in BATCHES:
-        if batch * per_image > limit:
+        if batch * per_image > limit or in_vain == MAX_IN_VAIN:
             break
         seconds = _seconds(session, np.repeat(example, batch, axis=0)) / batch
+        in_vain += 1
         if seconds < WORTH * per_image:
-            best, per_image = batch, seconds
+            best, per_image, in_vain = batch, seconds, 0
     return best, per_image
 
 

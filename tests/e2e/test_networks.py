@@ -1,0 +1,205 @@
+"""Every row of the registry: exported, loaded by the real server, held against PyTorch."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from support.server import ServerProcess
+
+from convscope.client import Classification, Client, FeatureMap, Tensor
+from convscope.exporter.architectures import ARCHITECTURES, Architecture, find_architecture
+from convscope.exporter.architectures.custom import custom_architecture
+from convscope.exporter.convert import Source, convert, servable
+from convscope.exporter.golden import golden_noise
+from convscope.exporter.graph import ServableNetwork
+from convscope.exporter.parity import run_torch
+from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.weights import Weights
+
+# Of the largest magnitude, as the parity gate allows; and of a probability.
+PARITY = 1e-3
+PROBABILITY = 1e-4
+# The bytes of float32 feature maps that one reply may hold.
+REPLY_BYTES = 14 * 2**20
+
+SMALL = (
+    "perceptron",
+    "one_conv",
+    "multi_conv",
+    "digits",
+    "lenet",
+    "edge_filters",
+    "leung_malik",
+    "signal_conv",
+    "clip_conv",
+    "own",
+)
+TIMM = ("timm/convnext_atto", "timm/regnetx_002", "timm/test_resnet")
+LARGE = (*(name for name in ARCHITECTURES if name not in SMALL), *TIMM)
+
+OWN = """
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(inplace=True))
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, images):
+        return self.head(self.body(images).mean(dim=(2, 3)))
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A network behind a server, and the same in PyTorch."""
+
+    source: Source
+    network: ServableNetwork
+    client: Client
+
+    def ask(self, given: NDArray[np.generic], names: tuple[str, ...]) -> Classification:
+        return self.client.classify(
+            Tensor(given), model=self.source.model, feature_maps=names, timeout_seconds=60
+        )
+
+
+def row_of(name: str, folder: Path) -> Architecture:
+    if name != "own":
+        return find_architecture(name)
+    path = folder / "own.py"
+    path.write_text(OWN)
+    expects = ImagePreprocessing(height=40, width=48, mean=(0.5,) * 3, std=(0.25,) * 3)
+    return custom_architecture(f"{path}:Own", expects)
+
+
+def source_of(name: str, folder: Path) -> Source:
+    """The network with random weights; a bank of filters has its own."""
+    row = row_of(name, folder)
+    torch.manual_seed(0)
+    labels = tuple(f"class {index}" for index in range(12)) if row.classifies else ()
+    expects = row.preprocessing()
+    network = row.build(len(labels))
+    return Source(
+        model=name.replace("/", "_"),
+        version=1,
+        architecture=row.name,
+        network=network,
+        preprocessing=expects,
+        labels=labels,
+        feature_maps=row.feature_maps,
+        weights=Weights("random", "", ""),
+        golden=golden_noise(expects),
+    )
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    """Export a network and serve it alone; the server goes through all of its gates."""
+    source = source_of(request.param, tmp_path)
+    convert(source, tmp_path / "models")
+    with ServerProcess(tmp_path / "models", "--preload-feature-maps") as server:
+        yield Served(source, servable(source), Client(server.target))
+    shutil.rmtree(tmp_path)  # pytest would keep what are gigabytes, all together
+
+
+def inputs_of(source: Source) -> NDArray[np.generic]:
+    """Something that nobody has shown to the network before, as the graph takes it."""
+    random = np.random.default_rng(99)
+    shape = source.preprocessing.shape
+    if isinstance(source.preprocessing, ImagePreprocessing):
+        return random.integers(0, 256, shape, np.uint8)
+    return random.normal(size=shape).astype(np.float32)
+
+
+def check(served: Served) -> None:
+    given = inputs_of(served.source)
+    expected = run_torch(served.network, given[np.newaxis])
+    check_classes(served, served.ask(given, ()), expected)
+    found: dict[str, FeatureMap] = {}
+    for names in in_replies(expected, served.network.feature_map_names):
+        found |= served.ask(given, names).feature_maps
+    assert tuple(found) == served.network.feature_map_names
+    for name, feature_map in found.items():
+        ours, theirs = feature_map.array, expected[name][0]
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() <= PARITY * np.abs(theirs).max(), name
+
+
+def check_classes(
+    served: Served, answer: Classification, expected: dict[str, NDArray[np.float32]]
+) -> None:
+    if not served.source.labels:
+        assert answer.classes == ()
+        return
+    probabilities = expected["probabilities"][0]
+    order = np.argsort(-probabilities, kind="stable")[: len(answer.classes)]
+    assert len(answer.classes) == 5
+    assert answer.top.index == order[0]
+    assert answer.top.label == served.source.labels[order[0]]
+    np.testing.assert_allclose(
+        [one.probability for one in answer.classes], probabilities[order], atol=PROBABILITY
+    )
+
+
+def in_replies(
+    outputs: dict[str, NDArray[np.float32]], names: tuple[str, ...]
+) -> Iterator[tuple[str, ...]]:
+    """Share feature maps out to as many requests as their sizes need."""
+    reply: list[str] = []
+    size = 0
+    for name in names:
+        if reply and size + outputs[name].nbytes > REPLY_BYTES:
+            yield tuple(reply)
+            reply, size = [], 0
+        reply.append(name)
+        size += outputs[name].nbytes
+    if reply:
+        yield tuple(reply)
+
+
+@pytest.mark.parametrize("served", SMALL, indirect=True)
+def test_a_small_network_answers_as_in_pytorch(served: Served) -> None:
+    check(served)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("served", LARGE, indirect=True)
+def test_a_large_network_answers_as_in_pytorch(served: Served) -> None:
+    check(served)
+    assert len(served.network.feature_map_names) >= 4
+
+
+def test_no_row_is_left_out() -> None:
+    assert {*SMALL, *LARGE} >= set(ARCHITECTURES)
+
+
+def test_a_bank_of_filters_answers_an_encoded_photo(tmp_path: Path, coffee: Path) -> None:
+    source = source_of("edge_filters", tmp_path)
+    convert(source, tmp_path / "models")
+    assert isinstance(source.preprocessing, ImagePreprocessing)
+    pixels = source.preprocessing.prepare(coffee.read_bytes())[..., 0] / 255  # [224, 224]
+    with ServerProcess(tmp_path / "models") as server, Client(server.target) as client:
+        answer = client.classify(coffee, model="edge_filters", feature_maps=["edge_filters"])
+    vertical, horizontal = answer.feature_maps["edge_filters"].array
+    right_less_left = sum(pixels[r : r + 222, 2:] - pixels[r : r + 222, :-2] for r in range(3))
+    below_less_above = sum(pixels[2:, c : c + 222] - pixels[:-2, c : c + 222] for c in range(3))
+    np.testing.assert_allclose(vertical[1:-1, 1:-1], right_less_left, atol=1e-4)
+    np.testing.assert_allclose(horizontal[1:-1, 1:-1], below_less_above, atol=1e-4)
+    assert answer.classes == ()
+
+
+def test_feature_maps_of_ones_own_choice_have_ones_own_names(tmp_path: Path) -> None:
+    source = replace(source_of("lenet", tmp_path), feature_maps=("conv1=edges", "conv3"))
+    convert(source, tmp_path / "models")
+    with ServerProcess(tmp_path / "models") as server, Client(server.target) as client:
+        info = client.model("lenet")
+    found = [(one.name, one.channels, one.height) for one in info.feature_maps]
+    assert found == [("edges", 6, 28), ("conv3", 120, 1)]

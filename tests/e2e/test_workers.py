@@ -1,0 +1,135 @@
+"""Several workers on one port: one scrape, and nothing lost when one of them dies."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from support.calls import connected, image_request, run_to_end, sample, wait_until
+from support.server import ServerProcess
+from support.tiny import reference_preprocess, write_tiny
+
+from convscope.client import Client, ConvscopeError, Tensor
+from convscope.server.merging import Totals
+
+pytestmark = pytest.mark.slow
+
+WORKERS = 2
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    write_tiny(tmp_path)
+    with ServerProcess(tmp_path, "--workers", str(WORKERS)) as server:
+        yield server
+
+
+def pids(server: ServerProcess) -> list[int]:
+    """The workers that serve now."""
+    (serving,) = [line for line in server.log if line["event"] == "serving"]
+    living: list[int] = serving["workers"]
+    for line in server.log:
+        if line["event"] == "worker ended":
+            living = [pid for pid in living if pid != line["pid"]]
+        if line["event"] == "worker replaced":
+            living = [*living, line["pid"]]
+    return living
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_workers_are_scraped_as_one_server(server: ServerProcess) -> None:
+    for _ in range(12):  # each on a connection of its own, so that both workers get some
+        with connected(server) as stub:
+            assert stub.Classify(image_request(), timeout=30).model == "tiny"
+    assert sample(server, "convscope_requests_total", model="tiny", code="OK") == 12
+    assert sample(server, "convscope_batch_images_sum", model="tiny") == 12
+    assert sample(server, "convscope_model_info", model="tiny") == 1
+
+
+def test_a_killed_worker_is_replaced_and_through_the_sdk_nobody_sees_it(
+    server: ServerProcess,
+) -> None:
+    pixels = Tensor(reference_preprocess(image_request().inputs[0].encoded_image))
+
+    def classify_again_and_again(_: int) -> list[ConvscopeError]:
+        errors = []
+        with Client(server.target) as client:
+            for _ in range(300):
+                try:
+                    client.classify(pixels, model="tiny")
+                except ConvscopeError as error:
+                    errors.append(error)
+        return errors
+
+    before = pids(server)
+    with ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(classify_again_and_again, n) for n in range(4)]
+        counted = sample(server, "convscope_requests_total", model="tiny", code="OK")
+        os.kill(before[0], signal.SIGKILL)
+        assert [caller.result() for caller in callers] == [[]] * 4
+    wait_until(lambda: len(pids(server)) == WORKERS)
+    assert before[0] not in pids(server)
+    assert before[1] in pids(server)
+    assert sample(server, "convscope_requests_total", model="tiny", code="OK") >= counted
+
+
+def test_calls_in_flight_on_a_killed_worker_are_unavailable(server: ServerProcess) -> None:
+    failed: list[grpc.StatusCode] = []
+
+    def call_without_retries(_: int) -> None:
+        with grpc.insecure_channel(server.target, [("grpc.enable_retries", 0)]) as channel:
+            classify: Any = channel.unary_unary("/convscope.v1.ClassifierService/Classify")
+            for _ in range(300):
+                try:
+                    classify(image_request().SerializeToString(), timeout=30)
+                except grpc.RpcError as error:
+                    failed.append(error.code())
+
+    with ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(call_without_retries, n) for n in range(4)]
+        os.kill(pids(server)[0], signal.SIGKILL)
+        for caller in callers:
+            caller.result()
+    assert set(failed) <= {grpc.StatusCode.UNAVAILABLE}
+    assert len(failed) < 100
+
+
+def test_sigterm_ends_all_of_them_well(server: ServerProcess) -> None:
+    workers = pids(server)
+    assert server.stop() == 0
+    assert not any(map(alive, workers))
+
+
+def test_workers_do_not_outlive_their_supervisor(server: ServerProcess) -> None:
+    workers = pids(server)
+    server.process.kill()
+    wait_until(lambda: not any(map(alive, workers)))
+
+
+def test_workers_that_cannot_serve_are_a_failed_start(tmp_path: Path) -> None:
+    addresses = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
+    code, _, err = run_to_end("--models", tmp_path, "--workers", "2", *addresses)
+    assert code == 1
+    assert "holds no model" in err
+    assert "the first worker ended before it served" in err
+
+
+def test_counters_of_the_dead_still_count() -> None:
+    text = '# TYPE a_total counter\na_total{x="1"} 3\n# TYPE b gauge\nb 7\n'
+    retired, now = Totals(), Totals()
+    retired.add(Totals.parse(text), cumulative_only=True)
+    now.add(retired)
+    now.add(Totals.parse(text))
+    values = {s.name: s.value for family in now.families() for s in family.samples}
+    assert values == {"a_total": 6, "b": 7}
