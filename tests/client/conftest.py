@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from support.server import ServerProcess
 from convscope.client import AsyncClient, Client
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
+from convscope.v1 import manifest_pb2 as mpb
 
 COLORS = {"red": (200, 30, 20), "green": (20, 180, 40), "blue": (30, 20, 220)}
 
@@ -70,15 +72,29 @@ class Caller:
 
 
 class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
-    """Fails with the given codes, one a call, and then answers.
+    """Fails with the given codes, one a call, and then answers as it is told.
 
-    A real queue is full only at moments that a test can't choose.
+    A real queue is full, and a real run slow, only at moments that a test can't
+    choose. The label of an answer is what the input holds.
     """
 
-    def __init__(self, codes: Iterable[grpc.StatusCode], pushback_ms: int | None) -> None:
+    def __init__(self, codes: Iterable[grpc.StatusCode], pushback_ms: int | None = None) -> None:
         self.codes = list(codes)
         self.attempts = 0
         self.pushback_ms = pushback_ms
+        self.max_inputs = 64
+        self.infer_seconds = 0.0
+        self.feature_map_bytes = 0
+        self.execution: pb.Execution | None = None
+        self.busy: set[str] = set()  # inputs that are refused once
+        self.requests: list[pb.ClassifyRequest] = []
+        self.cancelled = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def sizes(self) -> list[int]:
+        """How many images each answered request held."""
+        return [len(request.inputs) for request in self.requests]
 
     def Classify(self, request: Any, context: Any) -> pb.ClassifyResponse:  # noqa: N802
         self.attempts += 1
@@ -87,16 +103,45 @@ class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
             if self.pushback_ms is not None:
                 context.set_trailing_metadata((("grpc-retry-pushback-ms", str(self.pushback_ms)),))
             context.abort(code, f"scripted {code.name}")
-        prediction = pb.Prediction(classes=[pb.ClassScore(index=0, label="yes", probability=1)])
-        return pb.ClassifyResponse(
-            model=request.model, version=1, results=[pb.InputResult(prediction=prediction)]
-        )
+        if len(request.inputs) > self.max_inputs:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {self.max_inputs} are taken")
+        self.requests.append(request)
+        context.add_callback(lambda: self._ended(context))
+        self.gate.wait(30)
+        results = [self._result(message.encoded_image.decode()) for message in request.inputs]
+        if len(results) == 1 and results[0].HasField("error"):
+            context.abort(_status(results[0].error.code), results[0].error.message)
+        return pb.ClassifyResponse(model=request.model, version=1, results=results)
+
+    def _ended(self, context: Any) -> None:
+        if not context.is_active() and not self.gate.is_set():
+            self.cancelled.set()
+
+    def _result(self, text: str) -> pb.InputResult:
+        if text in self.busy:
+            self.busy.remove(text)
+            return pb.InputResult(error=pb.ClassifyError(code=8, message=f"busy: {text}"))
+        if text.startswith("bad"):
+            return pb.InputResult(error=pb.ClassifyError(code=3, message=f"no image: {text}"))
+        prediction = pb.Prediction(classes=[pb.ClassScore(index=0, label=text, probability=1)])
+        if size := self.feature_map_bytes:
+            tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[1, 1, size], data=bytes(size))
+            prediction.feature_maps.add(name="map", tensor=tensor, scale=1)
+        times = pb.StageTimes(infer_seconds=self.infer_seconds)
+        return pb.InputResult(prediction=prediction, stage_times=times)
+
+    def ClassifyStream(self, requests: Any, context: Any) -> Any:  # noqa: N802
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "scripted servers answer single calls")
 
     def ListModels(self, request: Any, context: Any) -> pb.ListModelsResponse:  # noqa: N802
         return pb.ListModelsResponse()
 
     def GetModel(self, request: Any, context: Any) -> pb.GetModelResponse:  # noqa: N802
-        return pb.GetModelResponse()
+        return pb.GetModelResponse(execution=self.execution)
+
+
+def _status(number: int) -> grpc.StatusCode:
+    return next(code for code in grpc.StatusCode if code.value[0] == number)
 
 
 CallerFactory = Callable[..., Caller]
@@ -128,15 +173,22 @@ def scripted_server() -> Iterator[ScriptedServer]:
     with ExitStack() as stack:
 
         def start(
-            *codes: grpc.StatusCode, pushback_ms: int | None = None
+            *codes: grpc.StatusCode,
+            pushback_ms: int | None = None,
+            max_request_bytes: int = -1,
         ) -> tuple[str, ScriptedServicer]:
             servicer = ScriptedServicer(codes, pushback_ms)
-            pool = stack.enter_context(ThreadPoolExecutor(2))
-            server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
+            options = [
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", max_request_bytes),
+            ]
+            pool = stack.enter_context(ThreadPoolExecutor(32))
+            server = grpc.server(pool, options=options)
             inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, server)
             port = server.add_insecure_port("127.0.0.1:0")
             server.start()
             stack.callback(lambda: server.stop(None).wait())
+            stack.callback(servicer.gate.set)
             return f"127.0.0.1:{port}", servicer
 
         yield start

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from support.server import ServerProcess
 
+from convscope.v1 import inference_pb2 as pb
+
 Photos = dict[str, Path]
 
 
@@ -242,3 +244,29 @@ def test_json_goes_to_its_pipe_past_a_progress_bar(
     assert len([json.loads(line) for line in done.stdout.splitlines()]) == 3
     assert "Classifying" in shown
     assert "probability" not in shown
+
+
+def test_models_says_how_a_version_is_run(scripted_server: Any) -> None:
+    target, servicer = scripted_server()
+    servicer.execution = pb.Execution(
+        runners=2, threads=1, lone_threads=2, max_batch=8, reason="measured: 257 images/s"
+    )
+    done = Command(target)("models", "m")
+    assert "2 runners of 1 thread, alone 2 threads; batches of up to 8 images" in done.stdout
+    assert "measured: 257 images/s" in done.stdout
+    (model,) = Command(target).json("models", "m")
+    assert model["execution"] == {
+        "runners": 2,
+        "threads": 1,
+        "lone_threads": 2,
+        "max_batch": 8,
+        "reason": "measured: 257 images/s",
+    }
+
+
+def test_models_says_nothing_of_an_execution_that_is_not_known(scripted_server: Any) -> None:
+    target, servicer = scripted_server()
+    assert "execution" not in Command(target)("models", "m").stdout
+    assert Command(target).json("models", "m")[0]["execution"] is None
+    servicer.execution = pb.Execution(runners=0, max_batch=16, reason="measured")
+    assert "on the event loop itself; batches of up to 16" in Command(target)("models", "m").stdout

@@ -17,18 +17,29 @@ from convscope.client import (
     OverloadedError,
     Tensor,
 )
-from convscope.client._codec import decode_classification, encode_classify, encode_question
+from convscope.client._codec import answer_or_raise, decode_results, encode_image, encode_request
+from convscope.client._question import Question, encode_question
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 
-def question(**options: Any) -> pb.ClassifyRequest:
+def question(**options: Any) -> Question:
     defaults = {"version": None, "alias": None, "top_k": 5, "min_probability": 0.0}
-    return encode_question(**{"model": "m", "feature_maps": (), **defaults, **options})
+    rest = {"model": "m", "feature_maps": (), "priority": "interactive"}
+    return encode_question(**{**rest, **defaults, **options})
+
+
+def template(**options: Any) -> pb.ClassifyRequest:
+    return question(**options).template
 
 
 def encode(image: Any) -> pb.Input:
-    return encode_classify(question(), image).inputs[0]
+    return encode_image(question(), image).input
+
+
+def decode(response: pb.ClassifyResponse) -> Any:
+    (outcome,) = decode_results(response, 1)
+    return answer_or_raise(outcome)
 
 
 def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -38,27 +49,49 @@ def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def test_a_question_says_what_was_asked() -> None:
-    request = question(version=3, top_k=2, min_probability=0.5, feature_maps=["a"])
+    request = template(version=3, top_k=2, min_probability=0.5, feature_maps=["a"])
     assert (request.model, request.version, request.top_k) == ("m", 3, 2)
     assert request.min_probability == 0.5
     assert [selection.name for selection in request.feature_maps] == ["a"]
-    assert question(alias="champion").WhichOneof("selector") == "alias"
-    assert question().WhichOneof("selector") is None
+    assert template(alias="champion").WhichOneof("selector") == "alias"
+    assert template().WhichOneof("selector") is None
+    assert template(priority="bulk").priority == pb.PRIORITY_BULK
 
 
 def test_a_question_can_be_asked_of_many_images() -> None:
-    asked = question()
-    assert [encode_classify(asked, b"x").inputs[0].encoded_image for _ in range(2)] == [b"x"] * 2
-    assert not asked.inputs
+    asked = question(top_k=3)
+    requests = [encode_request(asked, [encode_image(asked, b) for b in (b"x", b"y")])] * 2
+    for request in requests:
+        assert [message.encoded_image for message in request.inputs] == [b"x", b"y"]
+        assert request.top_k == 3
+    assert not asked.template.inputs
+
+
+def test_only_equal_questions_have_equal_keys() -> None:
+    options: list[dict[str, Any]] = [
+        {},
+        {"model": "n"},
+        {"version": 1},
+        {"alias": "1"},
+        {"top_k": 1},
+        {"min_probability": 0.5},
+        {"priority": "bulk"},
+        {"feature_maps": ["a"]},
+        {"feature_maps": [FeatureMapSelection("a", mean=True)]},
+        {"feature_maps": [FeatureMapSelection("a", strongest=1)]},
+    ]
+    keys = [question(**option).key for option in options]
+    assert len(set(keys)) == len(options)
+    assert [question(**option).key for option in options] == keys
 
 
 def test_an_empty_list_of_channels_is_not_all_of_them() -> None:
-    (selection,) = question(feature_maps=[FeatureMapSelection("a", channels=[])]).feature_maps
+    (selection,) = template(feature_maps=[FeatureMapSelection("a", channels=[])]).feature_maps
     assert selection.WhichOneof("channels") == "indices"
 
 
 def test_numpy_integers_are_integers() -> None:
-    assert question(version=np.int64(2), top_k=np.int32(1)).version == 2
+    assert template(version=np.int64(2), top_k=np.int32(1)).version == 2
 
 
 @pytest.mark.parametrize(
@@ -111,7 +144,7 @@ def test_tensors_keep_type_shape_and_values(dtype: str) -> None:
 
 @pytest.mark.parametrize("array", [np.zeros(3), np.zeros(3, np.int32), [1.0]])
 def test_tensors_of_other_types_are_refused(array: Any) -> None:
-    with pytest.raises(InvalidInputError, match="uint8, float16, float32"):
+    with pytest.raises(InvalidInputError, match="uint8, float16 or float32"):
         encode(Tensor(array))
 
 
@@ -203,7 +236,7 @@ def feature_map(**fields: Any) -> pb.ClassifyResponse:
 
 def test_uint8_feature_maps_get_their_scale() -> None:
     tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[1, 1, 3], data=bytes([0, 1, 255]))
-    result = decode_classification(feature_map(tensor=tensor, scale=0.5, offset=-1, channels=[7]))
+    result = decode(feature_map(tensor=tensor, scale=0.5, offset=-1, channels=[7]))
     a = result.feature_maps["a"]
     assert a.array.dtype == np.float32
     assert a.array.tolist() == [[[-1, -0.5, 126.5]]]
@@ -222,16 +255,14 @@ def test_uint8_feature_maps_get_their_scale() -> None:
 )
 def test_a_reply_that_contradicts_itself_is_an_error(tensor: pb.Tensor) -> None:
     with pytest.raises(InternalError, match="can't be read"):
-        decode_classification(feature_map(tensor=tensor))
+        decode(feature_map(tensor=tensor))
 
 
 def test_a_reply_without_its_result_is_an_error() -> None:
-    with pytest.raises(InternalError, match="0 results for one image"):
-        decode_classification(reply())
+    with pytest.raises(InternalError, match="0 results for 1 image"):
+        decode(reply())
     with pytest.raises(OverloadedError, match="full"):
-        decode_classification(
-            reply(pb.InputResult(error=pb.InputError(code=8, message="the queue is full")))
-        )
+        decode(reply(pb.InputResult(error=pb.ClassifyError(code=8, message="the queue is full"))))
 
 
 def test_errors_keep_message_and_code_through_pickle() -> None:

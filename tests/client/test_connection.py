@@ -32,7 +32,7 @@ def test_a_busy_server_is_tried_three_times(
     make_caller: Any, scripted_server: Any, code: grpc.StatusCode, pushback_ms: int | None
 ) -> None:
     target, servicer = scripted_server(code, code, pushback_ms=pushback_ms)
-    assert make_caller(target).classify(b"x", model="m").top.label == "yes"
+    assert make_caller(target).classify(b"yes", model="m").top.label == "yes"
     assert servicer.attempts == 3
 
 
@@ -46,9 +46,16 @@ def test_no_more_than_three_times(make_caller: Any, scripted_server: Any) -> Non
 
 def test_each_of_many_is_retried(make_caller: Any, scripted_server: Any) -> None:
     target, servicer = scripted_server(FULL, FULL)
-    results = list(make_caller(target).classify_many([b"x"] * 4, model="m", window=1))
-    assert len(results) == 4
-    assert servicer.attempts == 6
+    results = list(make_caller(target).classify_many([b"x"] * 9, model="m", window=1))
+    assert len(results) == 9
+    assert servicer.attempts == 2 + len(servicer.requests)
+
+
+def test_large_requests_are_retried_too(make_caller: Any, scripted_server: Any) -> None:
+    target, servicer = scripted_server(FULL, FULL)
+    large = b"x" * 2**22
+    assert make_caller(target).classify(large, model="m").top.label == large.decode()
+    assert servicer.attempts == 3
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ PUBLIC = [
     "Client",
     "ConvscopeError",
     "DeadlineExceededError",
+    "Execution",
     "FailedPreconditionError",
     "FeatureMap",
     "FeatureMapInfo",
@@ -29,12 +30,13 @@ PUBLIC = [
     "ModelSummary",
     "NotFoundError",
     "OverloadedError",
+    "Priority",
     "Provenance",
     "StageSeconds",
     "Tensor",
     "UnavailableError",
 ]
-METHODS = ["__init__", "classify", "classify_many", "close", "model", "models"]
+METHODS = ["classify", "classify_many", "close", "model", "models"]
 
 
 def test_the_public_names_are_pinned() -> None:
@@ -52,13 +54,21 @@ def test_both_clients_have_the_same_signatures(method: str) -> None:
     assert blocking.parameters == asynchronous.parameters
 
 
+def test_only_the_asynchronous_client_coalesces() -> None:
+    blocking, asynchronous = (
+        inspect.signature(client, eval_str=True).parameters for client in (Client, AsyncClient)
+    )
+    assert list(asynchronous) == [*blocking, "coalesce"]
+    assert all(asynchronous[name] == parameter for name, parameter in blocking.items())
+
+
 def test_both_clients_have_the_same_public_methods() -> None:
     blocking, asynchronous = (
         {name for name in dir(client) if not name.startswith("_")}
         for client in (Client, AsyncClient)
     )
     assert blocking == asynchronous
-    assert blocking == {name for name in METHODS if not name.startswith("_")}
+    assert blocking == set(METHODS)
 
 
 def test_the_client_needs_neither_runtime_nor_the_other_rooms() -> None:

@@ -7,7 +7,8 @@ with Client("localhost:8001") as client:
     print(result.top.label, result.top.probability)
 """
 
-from convscope.client._client import AsyncClient, Client
+from convscope.client._async_client import AsyncClient
+from convscope.client._client import Client
 from convscope.client.errors import (
     ConvscopeError,
     DeadlineExceededError,
@@ -21,6 +22,7 @@ from convscope.client.errors import (
 from convscope.client.types import (
     Classification,
     ClassScore,
+    Execution,
     FeatureMap,
     FeatureMapInfo,
     FeatureMapSelection,
@@ -29,6 +31,7 @@ from convscope.client.types import (
     Metric,
     ModelInfo,
     ModelSummary,
+    Priority,
     Provenance,
     StageSeconds,
     Tensor,
@@ -41,6 +44,7 @@ __all__ = [
     "Client",
     "ConvscopeError",
     "DeadlineExceededError",
+    "Execution",
     "FailedPreconditionError",
     "FeatureMap",
     "FeatureMapInfo",
@@ -54,6 +58,7 @@ __all__ = [
     "ModelSummary",
     "NotFoundError",
     "OverloadedError",
+    "Priority",
     "Provenance",
     "StageSeconds",
     "Tensor",

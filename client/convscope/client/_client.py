@@ -1,36 +1,36 @@
-"""The client, blocking and for asyncio: each method encodes, calls and decodes."""
+"""The client that blocks: each method encodes, calls and decodes."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
-from functools import cached_property, partial
+from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self, Unpack, overload
 
-import grpc
-
-from convscope.client._channel import async_channel, sync_channel
+from convscope.client._channel import sync_channel
 from convscope.client._codec import (
-    decode_classification,
-    encode_classify,
-    encode_get_model,
-    encode_question,
+    Outcome,
+    answer_or_raise,
+    decode_results,
+    encode_image,
+    encode_request,
 )
 from convscope.client._connection import ClassifyOptions, Connection
 from convscope.client._models import decode_model, decode_models
-from convscope.client._pipeline import Outcome, Plan, pipeline, pipeline_async
+from convscope.client._pipeline import Plan, pipeline
+from convscope.client._question import encode_get_model
 from convscope.client.types import (
     Classification,
     FeatureMapSelection,
     ImageLike,
     ModelInfo,
     ModelSummary,
+    Priority,
 )
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["Client"]
 
 
 class Client(Connection):
@@ -83,6 +83,7 @@ class Client(Connection):
         min_probability: float = 0.0,
         feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
+        priority: Priority = "interactive",
     ) -> Classification:
         """Classify one image.
 
@@ -97,6 +98,8 @@ class Client(Connection):
             min_probability: Leave out classes below this.
             feature_maps: Also answer with these, by name or by selection.
             timeout_seconds: How long this call may take, instead of the client's own.
+            priority: "interactive" if somebody waits for the answer; "bulk" if
+                it may come after those that somebody waits for.
 
         Raises:
             InvalidInputError: The image or an argument can't be used.
@@ -104,18 +107,20 @@ class Client(Connection):
             ConvscopeError: The call failed; see `convscope.client.errors`.
         """
         timeout = self._timeout(timeout_seconds)
-        question = encode_question(
+        question = self._question(
             model=model,
             version=version,
             alias=alias,
             top_k=top_k,
             min_probability=min_probability,
             feature_maps=feature_maps,
+            priority=priority,
         )
-        request = encode_classify(question, image)
+        request = encode_request(question, [encode_image(question, image)])
         with self._translate_errors(timeout):
             response = self._stub.Classify(request, timeout=timeout)
-        return decode_classification(response)
+        (outcome,) = decode_results(response, 1)
+        return answer_or_raise(outcome)
 
     @overload
     def classify_many(
@@ -144,12 +149,16 @@ class Client(Connection):
         min_probability: float = 0.0,
         feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
+        priority: Priority = "bulk",
         window: int = 8,
         return_errors: bool = False,
+        progress: bool = False,
     ) -> Iterator[Outcome]:
         """Classify any number of images, several at a time, and give the answers in order.
 
-        Images are taken from the iterable only as fast as they are answered.
+        Small images that are answered quickly share requests, up to 32 each.
+        Images are taken from the iterable only as fast as they are answered: at
+        most `window` requests ahead.
 
         Args:
             images: As for `classify`, any number of them.
@@ -159,27 +168,37 @@ class Client(Connection):
             top_k: As for `classify`.
             min_probability: As for `classify`.
             feature_maps: As for `classify`.
-            timeout_seconds: How long the call for one image may take.
+            timeout_seconds: How long one request may take.
+            priority: As for `classify`, but "bulk" by default.
             window: How many requests may be in flight.
             return_errors: Give the error of an image in the place of its
                 answer, and go on. Otherwise the first one is raised, and no
                 more images are sent.
+            progress: Show a progress bar on the error output.
 
         Raises:
             InvalidInputError: An argument can't be used.
         """
         timeout = self._timeout(timeout_seconds)
-        question = encode_question(
+        question = self._question(
             model=model,
             version=version,
             alias=alias,
             top_k=top_k,
             min_probability=min_probability,
             feature_maps=feature_maps,
+            priority=priority,
         )
-        translate = partial(self._translate_errors, timeout)
-        plan = Plan(question, images, window, return_errors, translate)
-        return pipeline(plan, lambda request: self._stub.Classify.future(request, timeout=timeout))
+        outcomes = pipeline(
+            Plan(question, images, window, return_errors),
+            lambda request: self._stub.Classify.future(request, timeout=timeout),
+            partial(self._translate_errors, timeout),
+        )
+        if not progress:
+            return outcomes
+        from convscope.client._progress import with_progress
+
+        return with_progress(outcomes, images)
 
     def models(self) -> list[ModelSummary]:
         """List every version that is ready, by name and then by version.
@@ -210,130 +229,3 @@ class Client(Connection):
         with self._translate_errors(timeout):
             response = self._stub.GetModel(request, timeout=timeout)
         return decode_model(response)
-
-
-class AsyncClient(Connection):
-    """Calls a Convscope server from asyncio; the methods are those of `Client`.
-
-    It connects when it is first used, and belongs to the event loop of that
-    first use. Images are read and encoded off the loop.
-
-    Args:
-        target: The server's HOST:PORT, or another target that gRPC knows.
-        timeout_seconds: How long a call may take, retries included.
-        tls: What to secure the connection with, as for `Client`.
-        root_certificates: The certificates to trust, as for `Client`.
-
-    Raises:
-        InvalidInputError: An argument can't be used.
-    """
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
-
-    async def classify(
-        self,
-        image: ImageLike,
-        *,
-        model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int = 5,
-        min_probability: float = 0.0,
-        feature_maps: Iterable[str | FeatureMapSelection] = (),
-        timeout_seconds: float | None = None,
-    ) -> Classification:
-        """Classify one image, as `Client.classify` does."""
-        timeout = self._timeout(timeout_seconds)
-        question = encode_question(
-            model=model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-        )
-        request = await asyncio.to_thread(encode_classify, question, image)
-        with self._translate_errors(timeout):
-            response = await self._stub.Classify(request, timeout=timeout)
-        return decode_classification(response)
-
-    @overload
-    def classify_many(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        return_errors: Literal[False] = False,
-        **options: Unpack[ClassifyOptions],
-    ) -> AsyncIterator[Classification]: ...
-    @overload
-    def classify_many(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        return_errors: bool,
-        **options: Unpack[ClassifyOptions],
-    ) -> AsyncIterator[Outcome]: ...
-    def classify_many(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int = 5,
-        min_probability: float = 0.0,
-        feature_maps: Iterable[str | FeatureMapSelection] = (),
-        timeout_seconds: float | None = None,
-        window: int = 8,
-        return_errors: bool = False,
-    ) -> AsyncIterator[Outcome]:
-        """Classify any number of images, as `Client.classify_many` does."""
-        timeout = self._timeout(timeout_seconds)
-        question = encode_question(
-            model=model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-        )
-        translate = partial(self._translate_errors, timeout)
-        plan = Plan(question, images, window, return_errors, translate)
-        return pipeline_async(plan, lambda request: self._stub.Classify(request, timeout=timeout))
-
-    async def models(self) -> list[ModelSummary]:
-        """List every version that is ready, as `Client.models` does."""
-        timeout = self._timeout_seconds
-        with self._translate_errors(timeout):
-            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout)
-        return decode_models(response)
-
-    async def model(
-        self, name: str, *, version: int | None = None, alias: str | None = None
-    ) -> ModelInfo:
-        """Describe one version in full, as `Client.model` does."""
-        request, timeout = encode_get_model(name, version, alias), self._timeout_seconds
-        with self._translate_errors(timeout):
-            response = await self._stub.GetModel(request, timeout=timeout)
-        return decode_model(response)
-
-    @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        return async_channel(self._target, self._credentials)
-
-    @cached_property
-    def _stub(self) -> inference_pb2_grpc.ClassifierServiceAsyncStub:
-        return inference_pb2_grpc.ClassifierServiceStub(self._channel)

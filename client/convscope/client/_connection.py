@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Required, TypedDict
 
 import grpc
 
 from convscope.client._channel import check_target, check_timeout, credentials
+from convscope.client._question import Question, encode_question
 from convscope.client._translate import translate_errors
-from convscope.client.types import FeatureMapSelection
+from convscope.client.types import FeatureMapSelection, Priority
 
 __all__ = ["ClassifyOptions", "Connection"]
+
+_QUESTIONS_KEPT = 64
 
 
 class ClassifyOptions(TypedDict, total=False):
@@ -24,7 +28,9 @@ class ClassifyOptions(TypedDict, total=False):
     min_probability: float
     feature_maps: Iterable[str | FeatureMapSelection]
     timeout_seconds: float | None
+    priority: Priority
     window: int
+    progress: bool
 
 
 class Connection:
@@ -41,10 +47,32 @@ class Connection:
         self._target = check_target(target)
         self._timeout_seconds = check_timeout(timeout_seconds)
         self._credentials = credentials(tls, root_certificates)
+        self._encode_question = lru_cache(_QUESTIONS_KEPT, typed=True)(encode_question)
         self._open()
 
     def _open(self) -> None:
         """Make what can be made before the first call."""
+
+    def _question(
+        self,
+        *,
+        model: str,
+        version: int | None,
+        alias: str | None,
+        top_k: int,
+        min_probability: float,
+        feature_maps: Iterable[str | FeatureMapSelection],
+        priority: Priority,
+    ) -> Question:
+        """Check and encode what is asked, unless it was asked lately."""
+        # A bare string would be read as one name for each of its letters.
+        if isinstance(feature_maps, str | FeatureMapSelection):
+            feature_maps = (feature_maps,)
+        arguments = model, version, alias, top_k, min_probability, tuple(feature_maps), priority
+        try:
+            return self._encode_question(*arguments)
+        except TypeError:  # something that isn't hashable is wrong; say what
+            return encode_question(*arguments)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"

@@ -14,12 +14,16 @@ from convscope.client.types import ImageLike, Tensor
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["encode_input", "to_pixel_mode"]
+__all__ = ["encode_input", "takes_long", "to_pixel_mode"]
 
 _TENSOR_DTYPES = {
-    "uint8": (mpb.DATA_TYPE_UINT8, "<u1"),
-    "float16": (mpb.DATA_TYPE_FLOAT16, "<f2"),
-    "float32": (mpb.DATA_TYPE_FLOAT32, "<f4"),
+    np.dtype(order + code): (number, np.dtype("<" + code))
+    for code, number in (
+        ("u1", mpb.DATA_TYPE_UINT8),
+        ("f2", mpb.DATA_TYPE_FLOAT16),
+        ("f4", mpb.DATA_TYPE_FLOAT32),
+    )
+    for order in "<>"
 }
 _PIXEL_CHANNELS = (1, 3, 4)
 _PIXEL_MODES = ("L", "RGB", "RGBA")
@@ -34,7 +38,7 @@ def encode_input(image: ImageLike) -> pb.Input:
     """
     match image:
         case Tensor():
-            return pb.Input(tensor=_encode_tensor(image.array))
+            return _encode_tensor(image.array)
         case str() | PathLike():
             return pb.Input(encoded_image=_read(Path(image)))
         case bytes() | bytearray() | memoryview():
@@ -42,11 +46,16 @@ def encode_input(image: ImageLike) -> pb.Input:
             _check_size(len(data), f"the image has {len(data):,} bytes")
             return pb.Input(encoded_image=data)
         case Image.Image():
-            return pb.Input(pixels=_encode_pil(image))
+            return _encode_pil(image)
         case np.ndarray():
-            return pb.Input(pixels=_encode_pixels(image))
+            return _encode_pixels(image)
         case _:
             raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
+
+
+def takes_long(image: ImageLike) -> bool:
+    """Whether encoding an image would hold up an event loop: to read or to convert it."""
+    return isinstance(image, str | PathLike | Image.Image)
 
 
 def _read(path: Path) -> bytes:
@@ -70,11 +79,11 @@ def _check_size(size_bytes: int, what: str) -> None:
         )
 
 
-def _encode_tensor(array: NDArray[np.generic]) -> pb.Tensor:
-    if not isinstance(array, np.ndarray) or array.dtype.name not in _TENSOR_DTYPES:
+def _encode_tensor(array: NDArray[np.generic]) -> pb.Input:
+    if not isinstance(array, np.ndarray) or array.dtype not in _TENSOR_DTYPES:
         given = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
         raise InvalidInputError(
-            f"a Tensor can't hold {given}; give a numpy array of {', '.join(_TENSOR_DTYPES)}, "
+            f"a Tensor can't hold {given}; give a numpy array of uint8, float16 or float32, "
             "as the model's input states"
         )
     if array.nbytes > MAX_REQUEST_BYTES:
@@ -82,12 +91,20 @@ def _encode_tensor(array: NDArray[np.generic]) -> pb.Tensor:
             f"the tensor {list(array.shape)} has {array.nbytes:,} bytes; a request takes "
             f"{MAX_REQUEST_BYTES:,}; check its shape against the model's input"
         )
-    dtype, little_endian = _TENSOR_DTYPES[array.dtype.name]
-    data = array.astype(little_endian, copy=False).tobytes()
-    return pb.Tensor(dtype=dtype, shape=array.shape, data=data)
+    dtype, little_endian = _TENSOR_DTYPES[array.dtype]
+    message = pb.Input()
+    _fill(message.tensor, dtype, array.astype(little_endian, copy=False))
+    return message
 
 
-def _encode_pixels(array: NDArray[np.generic]) -> pb.Tensor:
+def _fill(tensor: pb.Tensor, dtype: mpb.DataType.ValueType, array: NDArray[np.generic]) -> None:
+    """Write an array into a message where it is, which saves copies of the data."""
+    tensor.dtype = dtype
+    tensor.shape.extend(array.shape)
+    tensor.data = array.tobytes()
+
+
+def _encode_pixels(array: NDArray[np.generic]) -> pb.Input:
     if array.dtype != np.uint8:
         raise InvalidInputError(
             f"the array is {array.dtype.name} {list(array.shape)}; give pixels as uint8 [H, W, C], "
@@ -101,7 +118,9 @@ def _encode_pixels(array: NDArray[np.generic]) -> pb.Tensor:
             "4 channels; for the model's own input give Tensor(array)"
         )
     _check_pixels(array.shape)
-    return pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=array.shape, data=array.tobytes())
+    message = pb.Input()
+    _fill(message.pixels, mpb.DATA_TYPE_UINT8, array)
+    return message
 
 
 def _check_pixels(shape: tuple[int, ...]) -> None:
@@ -114,7 +133,7 @@ def _check_pixels(shape: tuple[int, ...]) -> None:
         )
 
 
-def _encode_pil(image: Image.Image) -> pb.Tensor:
+def _encode_pil(image: Image.Image) -> pb.Input:
     try:
         upright = ImageOps.exif_transpose(image)
         plain = to_pixel_mode(upright)

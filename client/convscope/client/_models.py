@@ -2,7 +2,8 @@
 
 from datetime import UTC
 
-from convscope.client.types import (
+from convscope.client._model_info import (
+    Execution,
     FeatureMapInfo,
     InputInfo,
     Metric,
@@ -53,6 +54,7 @@ def decode_model(response: pb.GetModelResponse) -> ModelInfo:
         provider=summary.provider,
         precision=_precision(summary),
         provenance=_decode_provenance(manifest.provenance),
+        execution=_decode_execution(response.execution) if response.HasField("execution") else None,
     )
 
 
@@ -76,6 +78,16 @@ def _decode_provenance(message: mpb.Provenance) -> Provenance:
         convscope_version=message.convscope_version,
         created_at=message.created_at.ToDatetime(tzinfo=UTC) if known else None,
         parent=message.parent,
+    )
+
+
+def _decode_execution(message: pb.Execution) -> Execution:
+    return Execution(
+        runners=message.runners,
+        threads=message.threads,
+        lone_threads=message.lone_threads,
+        max_batch=message.max_batch,
+        reason=message.reason,
     )
 
 

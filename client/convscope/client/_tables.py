@@ -15,6 +15,7 @@ from convscope.client.errors import ConvscopeError
 from convscope.client.types import (
     Classification,
     ClassScore,
+    Execution,
     FeatureMap,
     ModelInfo,
     ModelSummary,
@@ -160,6 +161,7 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
         ("input", f"{info.input.kind}, {info.input.dtype} {_shape(info.input.shape)}"),
         ("classes", f"{len(info.labels):,}: {', '.join(shown)}{more}" if shown else "none"),
         ("runs on", f"{info.provider}, {info.precision}"),
+        *_execution(info.execution),
         ("architecture", provenance.architecture),
         ("parameters", f"{provenance.parameters:,}" if provenance.parameters else ""),
         ("weights", provenance.weights),
@@ -170,6 +172,19 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
     ]
     facts += [(m.name, f"{m.value:.4f} on {m.split}") for m in provenance.metrics]
     return [(name, value) for name, value in facts if value]
+
+
+def _execution(execution: Execution | None) -> list[tuple[str, str]]:
+    if execution is None:
+        return []
+    runners, threads, lone = execution.runners, execution.threads, execution.lone_threads
+    if runners == 0:
+        how = "on the event loop itself"
+    else:
+        how = f"{_count(runners, 'runner')} of {_count(threads, 'thread')}"
+        how += f", alone {_count(lone, 'thread')}" if lone not in (0, threads) else ""
+    how += f"; batches of up to {_count(execution.max_batch, 'image')}"
+    return [("execution", how), ("chosen by", execution.reason)]
 
 
 def _feature_map_specs(info: ModelInfo) -> Table:
@@ -198,6 +213,10 @@ def _version(version: ModelSummary | ModelInfo) -> str:
 
 def _minute(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC" if time else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -33,6 +33,7 @@ _BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 # gRPC's own words when there is no server; everything else is a server's own.
 _NO_SERVER = re.compile(r"^(failed to connect|dns resolution|name resolution|empty address)", re.I)
+_TOO_LARGE = re.compile(r"message larger than max", re.I)
 _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
 
@@ -73,6 +74,12 @@ def _translate(error: grpc.RpcError, target: str, timeout_seconds: float) -> Con
         )
     if code is grpc.StatusCode.UNAVAILABLE:
         return UnavailableError(f"{target} can't answer now: {details}")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
+        return InvalidInputError(
+            f"the request to {target}, or its reply, is too large; scale the image down, or ask "
+            f"for fewer feature maps ({details})",
+            code,
+        )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _LOCAL_DEADLINE.search(details):
         return DeadlineExceededError(
             f"no answer from {target} within {timeout_seconds:g} s; allow more with timeout_seconds"

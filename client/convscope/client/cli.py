@@ -1,18 +1,17 @@
 """The commands: what they take, and in which order they do things."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
 
 from convscope.client import _json, _tables
 from convscope.client._client import Client
 from convscope.client._pictures import PictureFolder
+from convscope.client._progress import progress_bar
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import Classification, ModelInfo
 
@@ -93,6 +92,7 @@ def classify(
                 top_k=top_k,
                 min_probability=min_probability,
                 feature_maps=names,
+                priority="interactive" if len(images) == 1 else "bulk",
                 return_errors=True,
             )
             for image, outcome in _with_progress(images, outcomes, as_json):
@@ -194,25 +194,10 @@ def _with_progress(
     console = Console(stderr=True)
     # A bar would run through the lines of JSON, if these go to the same terminal.
     visible = len(images) > 1 and console.is_terminal and not (as_json and sys.stdout.isatty())
-    with _bar(console, len(images), visible) as advance:
+    with progress_bar(len(images), visible=visible, transient=True) as advance:
         for pair in zip(images, outcomes, strict=True):
             yield pair
             advance()
-
-
-@contextmanager
-def _bar(console: Console, total: int, visible: bool) -> Iterator[Callable[[], None]]:
-    """Show a progress bar, and give what moves it on."""
-    with Progress(
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-        disable=not visible,
-        redirect_stdout=False,  # or rich would send what is printed to the bar's terminal
-    ) as progress:
-        task = progress.add_task("Classifying", total=total)
-        yield lambda: progress.advance(task)
 
 
 def _say_error(message: str) -> None:

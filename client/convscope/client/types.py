@@ -1,8 +1,7 @@
 """What goes into a client and what comes out of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -10,11 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from convscope.client._model_info import (
+    Execution,
+    FeatureMapInfo,
+    InputInfo,
+    Metric,
+    ModelInfo,
+    ModelSummary,
+    Provenance,
+)
 from convscope.client.errors import InvalidInputError
 
 __all__ = [
     "ClassScore",
     "Classification",
+    "Execution",
     "FeatureMap",
     "FeatureMapDType",
     "FeatureMapInfo",
@@ -24,16 +33,20 @@ __all__ = [
     "Metric",
     "ModelInfo",
     "ModelSummary",
+    "Priority",
     "Provenance",
     "StageSeconds",
     "Tensor",
 ]
 
 FeatureMapDType: TypeAlias = Literal["float32", "float16", "uint8"]
+Priority: TypeAlias = Literal["interactive", "bulk"]
+"""Whether somebody waits for an answer, or it may come after those that somebody waits for."""
+
 _FEATURE_MAP_DTYPES = ("float32", "float16", "uint8")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Tensor:
     """The model's own input, sent as it is: no decoding, no resizing.
 
@@ -86,7 +99,7 @@ class FeatureMapSelection:
             object.__setattr__(self, "channels", tuple(self.channels))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClassScore:
     """One class and its probability, from 0 to 1."""
 
@@ -95,7 +108,7 @@ class ClassScore:
     probability: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StageSeconds:
     """How long one image spent in each stage of the server, in seconds."""
 
@@ -105,7 +118,7 @@ class StageSeconds:
     encode: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class FeatureMap:
     """What one layer made of one image.
 
@@ -155,7 +168,7 @@ class FeatureMap:
         return draw_contact_sheet(self, source, image_name=image_name, stride=stride)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Classification:
     """The answer to one image.
 
@@ -188,125 +201,3 @@ class Classification:
                 "min_probability, or the model has feature maps only"
             )
         return self.classes[0]
-
-
-@dataclass(frozen=True)
-class InputInfo:
-    """What a model looks at.
-
-    Args:
-        name: The graph's input.
-        kind: "image" or "tensor".
-        dtype: The type of a `Tensor`'s elements, such as "uint8".
-        shape: The shape of a `Tensor`: [height, width, channels] for an image.
-    """
-
-    name: str
-    kind: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class FeatureMapInfo:
-    """A feature map that a model can answer with.
-
-    Args:
-        name: By which to ask for it.
-        channels: The number of channels.
-        height: The height in cells.
-        width: The width in cells.
-        stride: The distance in input pixels between two neighbouring cells.
-    """
-
-    name: str
-    channels: int
-    height: int
-    width: int
-    stride: float
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One measured figure, and the data that it was measured on."""
-
-    name: str
-    value: float
-    split: str
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a model comes from; what isn't known is empty."""
-
-    architecture: str
-    weights: str
-    weights_license: str
-    dataset: str
-    metrics: tuple[Metric, ...]
-    parameters: int
-    torch_version: str
-    onnx_version: str
-    convscope_version: str
-    created_at: datetime | None
-    parent: str
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """One version in a line.
-
-    Args:
-        model: The model's name.
-        version: The version.
-        aliases: The aliases that point at this version.
-        is_default: Whether requests that choose no version go to this one.
-        task: "classification" or "feature_extraction".
-        input: What it looks at.
-        num_classes: The number of classes.
-        feature_maps: The names of its feature maps.
-        provider: The execution provider that it runs on, such as "cpu".
-        precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
-    """
-
-    model: str
-    version: int
-    aliases: tuple[str, ...]
-    is_default: bool
-    task: str
-    input: InputInfo
-    num_classes: int
-    feature_maps: tuple[str, ...]
-    provider: str
-    precision: str
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """One version in full.
-
-    Args:
-        model: The model's name.
-        version: The version.
-        aliases: The aliases that point at this version.
-        is_default: Whether requests that choose no version go to this one.
-        task: "classification" or "feature_extraction".
-        input: What it looks at.
-        labels: The name of each class.
-        feature_maps: Its feature maps, from the input to the head.
-        provider: The execution provider that it runs on, such as "cpu".
-        precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
-        provenance: Where it comes from.
-    """
-
-    model: str
-    version: int
-    aliases: tuple[str, ...]
-    is_default: bool
-    task: str
-    input: InputInfo
-    labels: tuple[str, ...] = field(repr=False)
-    feature_maps: tuple[FeatureMapInfo, ...]
-    provider: str
-    precision: str
-    provenance: Provenance

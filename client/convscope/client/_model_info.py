@@ -1,0 +1,158 @@
+"""What the server says of its models."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+__all__ = [
+    "Execution",
+    "FeatureMapInfo",
+    "InputInfo",
+    "Metric",
+    "ModelInfo",
+    "ModelSummary",
+    "Provenance",
+]
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """What a model looks at.
+
+    Args:
+        name: The graph's input.
+        kind: "image" or "tensor".
+        dtype: The type of a `Tensor`'s elements, such as "uint8".
+        shape: The shape of a `Tensor`: [height, width, channels] for an image.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FeatureMapInfo:
+    """A feature map that a model can answer with.
+
+    Args:
+        name: By which to ask for it.
+        channels: The number of channels.
+        height: The height in cells.
+        width: The width in cells.
+        stride: The distance in input pixels between two neighbouring cells.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    stride: float
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured figure, and the data that it was measured on."""
+
+    name: str
+    value: float
+    split: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from; what isn't known is empty."""
+
+    architecture: str
+    weights: str
+    weights_license: str
+    dataset: str
+    metrics: tuple[Metric, ...]
+    parameters: int
+    torch_version: str
+    onnx_version: str
+    convscope_version: str
+    created_at: datetime | None
+    parent: str
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the server runs a version, and why so.
+
+    Args:
+        runners: How many batches run at once; 0 if they run on the server's
+            event loop itself.
+        threads: The threads of one run when several are under way.
+        lone_threads: The threads of a run that is alone.
+        max_batch: The largest batch, in images.
+        reason: What was measured, or that these were set.
+    """
+
+    runners: int
+    threads: int
+    lone_threads: int
+    max_batch: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """One version in a line.
+
+    Args:
+        model: The model's name.
+        version: The version.
+        aliases: The aliases that point at this version.
+        is_default: Whether requests that choose no version go to this one.
+        task: "classification" or "feature_extraction".
+        input: What it looks at.
+        num_classes: The number of classes.
+        feature_maps: The names of its feature maps.
+        provider: The execution provider that it runs on, such as "cpu".
+        precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
+    """
+
+    model: str
+    version: int
+    aliases: tuple[str, ...]
+    is_default: bool
+    task: str
+    input: InputInfo
+    num_classes: int
+    feature_maps: tuple[str, ...]
+    provider: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One version in full.
+
+    Args:
+        model: The model's name.
+        version: The version.
+        aliases: The aliases that point at this version.
+        is_default: Whether requests that choose no version go to this one.
+        task: "classification" or "feature_extraction".
+        input: What it looks at.
+        labels: The name of each class.
+        feature_maps: Its feature maps, from the input to the head.
+        provider: The execution provider that it runs on, such as "cpu".
+        precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
+        provenance: Where it comes from.
+        execution: How the server runs it; None if the server doesn't say.
+    """
+
+    model: str
+    version: int
+    aliases: tuple[str, ...]
+    is_default: bool
+    task: str
+    input: InputInfo
+    labels: tuple[str, ...] = field(repr=False)
+    feature_maps: tuple[FeatureMapInfo, ...]
+    provider: str
+    precision: str
+    provenance: Provenance
+    execution: Execution | None

@@ -1,0 +1,51 @@
+"""A progress bar on the error output."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
+from operator import length_hint
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+__all__ = ["progress_bar", "with_progress", "with_progress_async"]
+
+T = TypeVar("T")
+
+
+@contextmanager
+def progress_bar(
+    total: int | None, *, visible: bool = True, transient: bool = False
+) -> Iterator[Callable[[], None]]:
+    """Show a progress bar, and give what moves it on."""
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=Console(stderr=True),
+        transient=transient,
+        disable=not visible,
+        redirect_stdout=False,  # or rich would send what is printed to the bar's terminal
+    ) as progress:
+        task = progress.add_task("Classifying", total=total)
+        yield lambda: progress.advance(task)
+
+
+def with_progress(items: Generator[T, None, None], source: object) -> Iterator[T]:
+    """Give the items, and show how many have been given of those that the source has."""
+    with closing(items), progress_bar(_length(source)) as advance:
+        for item in items:
+            advance()
+            yield item
+
+
+async def with_progress_async(items: AsyncGenerator[T, None], source: object) -> AsyncIterator[T]:
+    """Do the same for items that are awaited."""
+    async with aclosing(items):
+        with progress_bar(_length(source)) as advance:
+            async for item in items:
+                advance()
+                yield item
+
+
+def _length(source: object) -> int | None:
+    return length_hint(source) or None
