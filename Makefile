@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DATA_DIR ?= data
 BUF := 1.75.0
 
 .PHONY: help demo test serve lesson bench lint format types proto stubs check clean
@@ -40,6 +41,13 @@ serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manife
 	@echo "  $(BIN)/convscope models"
 	@echo "  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"
 	exec $(BIN)/convscope-server --models models
+
+lesson: $(READY) ## Train the lesson's networks on whole MNIST and Fashion-MNIST, and measure them served
+	$(BIN)/python -m bench.lesson --data-dir $(DATA_DIR)
+
+bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server, and its peers beside it; under 15 minutes
+	bench/setup.sh
+	$(BIN)/python -m bench
 
 lint: $(READY) ## Check style, and the .proto files where npm is there to bring buf
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Measurements of Convscope, and of its peers beside it: `python -m bench`."""

@@ -1,0 +1,63 @@
+"""ONNX Runtime in a process of its own, without any server: what a server can at best reach.
+
+A task on stdin, its figures on stdout; see `bench.processes.run_worker`.
+"""
+
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+WARM_UP_RUNS = 3
+
+
+def main() -> None:
+    """Do the task."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = task["threads"]
+    options.inter_op_num_threads = 1
+    session = ort.InferenceSession(task["graph"], options, providers=["CPUExecutionProvider"])
+    shape = (task["batch"], *task["shape"])
+    with open(task["pixels"], "rb") as file:  # noqa: PTH123
+        pixels = np.frombuffer(file.read(), np.uint8).reshape(task["shape"])
+    inputs = np.ascontiguousarray(np.broadcast_to(pixels, shape))  # uint8 [N, H, W, C]
+    print(json.dumps(measure(session, inputs, task["callers"], task["seconds"])))
+
+
+def measure(
+    session: ort.InferenceSession, inputs: NDArray[np.uint8], callers: int, seconds: float
+) -> dict[str, float]:
+    """Run from so many threads at once; give images a second and the median of a run."""
+    name = session.get_inputs()[0].name
+    for _ in range(WARM_UP_RUNS):
+        session.run(["probabilities"], {name: inputs})
+    started_at = time.perf_counter()
+    until = started_at + seconds
+
+    def call() -> list[float]:
+        times = []
+        while (before := time.perf_counter()) < until:
+            session.run(["probabilities"], {name: inputs})
+            times.append(time.perf_counter() - before)
+        return times
+
+    with ThreadPoolExecutor(callers) as pool:
+        times = [
+            t for future in [pool.submit(call) for _ in range(callers)] for t in future.result()
+        ]
+    elapsed = time.perf_counter() - started_at
+    return {
+        "images_per_second": len(times) * len(inputs) / elapsed,
+        "median_seconds": median(times),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""One module for each kind of measurement; importing this package registers them all."""
+
+from bench.keys import (  # noqa: F401
+    efficiency,
+    fairness,
+    feature_maps,
+    jpeg,
+    memory,
+    overload,
+    peers,
+    sdk,
+    start,
+    tiny,
+)

@@ -1,0 +1,102 @@
+"""Ours beside each peer: the same ONNX file, the same data, as many calls in flight."""
+
+import struct
+import subprocess
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import grpc
+
+from bench.bundles import repository
+from bench.calls import classify
+from bench.context import Bench, interleave, ratio
+from bench.errors import BenchError
+from bench.loads import closed_loop
+from bench.peers import PEERS
+from bench.peers.base import TOP, WORKS, Peer, Running, Work
+from bench.peers.venvs import python_of, version_of
+from bench.photos import image_message, tensor_message
+from bench.registry import Measured, measurement
+from bench.servers import Server, serving
+
+NOT_RUN = (
+    *(BenchError, OSError, ValueError, LookupError),
+    *(grpc.RpcError, struct.error, subprocess.SubprocessError),
+)
+# Enough to saturate; more would only wait longer.
+IN_FLIGHT = {"jpeg": 16, "jpeg_draft": 16, "tensor": 16, "tiny": 64}
+
+
+@measurement("peers")
+def peers(bench: Bench) -> Measured:
+    """Ours over each peer's, in calls a second."""
+    figures: dict[str, Any] = {}
+    details: dict[str, Any] = {}
+    with serving(repository(bench, "efficientnet_lite0", "digits")) as ours:
+        for name in bench.peers:
+            detail: dict[str, Any] = {"not_run": {}}
+            details[name] = detail
+            try:
+                figures[name] = _compare(bench, PEERS[name], ours, detail)
+            except NOT_RUN as error:
+                figures[name] = dict.fromkeys(WORKS)
+                detail["not_run"]["at all"] = str(error)
+    return Measured({"peers": figures}, details)
+
+
+def _compare(
+    bench: Bench, peer: Peer, ours: Server, detail: dict[str, Any]
+) -> dict[str, float | None]:
+    python = python_of(bench, peer)
+    detail["version"] = version_of(python, peer.distribution)
+    detail["onnxruntime"] = version_of(python, "onnxruntime")
+    detail["protocol"], detail["setting"] = peer.protocol, peer.setting
+    figures: dict[str, float | None] = {}
+    directory = Path(mkdtemp(prefix=f"{peer.name}-", dir=bench.scratch))
+    with peer.start(python, directory) as theirs:
+        for name, work in WORKS.items():
+            try:
+                samples = _samples(bench, work, ours, theirs)
+            except NOT_RUN as error:
+                detail["not_run"][name], figures[name] = str(error), None
+                continue
+            detail[f"{name}_per_second"] = samples
+            figures[name] = ratio(samples, "ours", "theirs")
+    return figures
+
+
+def _samples(bench: Bench, work: Work, ours: Server, theirs: Running) -> dict[str, list[float]]:
+    message, in_flight = _message(work), IN_FLIGHT[work.name]
+    _check_answer(work, ours, theirs, message)
+    seconds, request = bench.seconds(2.5), theirs.request(work)
+
+    def our_speed() -> float:
+        return ours.saturate(
+            message, bench.scratch, in_flight=in_flight, seconds=seconds
+        ).per_second
+
+    def their_speed() -> float:
+        before = theirs.good() if theirs.good else 0.0
+        answered = closed_loop(request, bench.scratch, in_flight=in_flight, seconds=seconds)
+        good = theirs.good() - before if theirs.good else float(answered.succeeded)
+        if answered.failed or good < answered.succeeded:
+            raise BenchError(f"{answered.succeeded} answers, of which {good:.0f} were good")
+        return answered.per_second
+
+    return interleave(bench.repetitions, ours=our_speed, theirs=their_speed)
+
+
+def _message(work: Work) -> bytes:
+    if work.shape:
+        return tensor_message(work.model, work.data(), work.shape)
+    return image_message(work.model, work.data())
+
+
+def _check_answer(work: Work, ours: Server, theirs: Running, message: bytes) -> None:
+    """Check that both say the same: the best class for certain."""
+    (result,) = classify(ours.target, message).results
+    own = [each.index for each in result.prediction.classes]
+    other = theirs.top(work)
+    if len(other) != TOP or other[0] != own[0]:
+        raise BenchError(f"ours says {own}, the peer {other}")

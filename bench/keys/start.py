@@ -1,0 +1,29 @@
+"""How soon the server is ready, and how much memory it takes then."""
+
+from statistics import median
+
+from bench.bundles import LITE0, repository
+from bench.context import Bench, interleave
+from bench.memory import resident_mb
+from bench.registry import Measured, measurement
+from bench.servers import serving
+
+
+@measurement("ready_seconds")
+def ready(bench: Bench) -> Measured:
+    """Start to ready with EfficientNet-Lite0, runners and threads already chosen."""
+    models = repository(bench, LITE0)
+    with serving(models) as first:  # chooses runners and threads, and keeps the choice
+        first_seconds = first.ready_seconds
+    memory: list[float] = []
+
+    def start() -> float:
+        with serving(models) as server:
+            memory.append(resident_mb(server.process.pid))
+            return server.ready_seconds
+
+    samples = interleave(bench.repetitions, ready_seconds=start)
+    return Measured(
+        {"ready_seconds": median(samples["ready_seconds"]), "idle_rss_mb": median(memory)},
+        {"first_start_seconds": first_seconds, **samples, "idle_rss_mb": memory},
+    )

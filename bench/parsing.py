@@ -1,0 +1,95 @@
+"""Reads what h2load and Prometheus print."""
+
+import re
+from dataclasses import dataclass
+
+from bench.errors import BenchError
+
+__all__ = [
+    "Answered",
+    "parse_h2load",
+    "parse_log",
+    "parse_metrics",
+    "steady_rate",
+]
+
+_COUNTS = re.compile(
+    r"requests: (?P<total>\d+) total, .*?(?P<succeeded>\d+) succeeded, (?P<failed>\d+) failed, "
+    r"(?P<errored>\d+) errored, (?P<timeout>\d+) timeout"
+)
+_STATUS = re.compile(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx")
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+# What is answered within it counts as one burst.
+BURST_SECONDS = 0.005
+
+Labels = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a closed loop came to.
+
+    Args:
+        succeeded: Calls answered with an HTTP status 2xx.
+        failed: Calls that were not.
+        per_second: Calls answered a second.
+    """
+
+    succeeded: int
+    failed: int
+    per_second: float
+
+
+def parse_h2load(text: str, log: str) -> Answered:
+    """Read h2load's summary and its log of each call.
+
+    Raises:
+        BenchError: It isn't one.
+    """
+    counts, status = _COUNTS.search(text), _STATUS.search(text)
+    if counts is None or status is None:
+        raise BenchError(f"h2load printed no summary: {text.strip()[-300:]}")
+    good, *bad = (int(number) for number in status.groups())
+    failed = sum(bad) + int(counts["errored"]) + int(counts["timeout"])
+    return Answered(good, failed, steady_rate([call.ended for call in parse_log(log)]))
+
+
+def steady_rate(ended: list[float]) -> float:
+    """Calls a second, from the moments at which they ended.
+
+    A server that works in batches answers in bursts. How many of them fall into
+    a window depends on where it begins, so it is counted from the end of the
+    first burst to the end of the last.
+    """
+    times = sorted(ended)
+    if not times or times[-1] - times[0] < BURST_SECONDS:
+        return 0.0
+    later = [time for time in times if time > times[0] + BURST_SECONDS]
+    return len(later) / (times[-1] - times[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that was answered: when that was, and how many seconds it took."""
+
+    ended: float
+    seconds: float
+
+
+def parse_log(text: str) -> list[Call]:
+    """Read h2load's log: start in microseconds, status, microseconds until the end."""
+    rows = (line.split("\t") for line in text.splitlines())
+    answered = (row for row in rows if len(row) >= 3 and row[1] == "200")
+    return [
+        Call((int(start) + int(took)) / 1e6, int(took) / 1e6) for start, _, took, *_ in answered
+    ]
+
+
+def parse_metrics(text: str) -> dict[tuple[str, Labels], float]:
+    """Read Prometheus's text format: each sample by its name and labels."""
+    return {
+        (name, frozenset(_LABEL.findall(labels))): float(value)
+        for name, labels, value in _SAMPLE.findall(text)
+    }

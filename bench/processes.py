@@ -1,0 +1,158 @@
+"""Starts processes, reads what they print, and ends them whatever happens."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import IO, Any
+
+from bench.context import ROOT
+from bench.errors import BenchError
+
+__all__ = ["Process", "free_port", "run_worker", "running", "wait_for"]
+
+STOP_SECONDS = 30.0
+KEPT_LINES = 200
+
+
+class Process:
+    """A process whose output is read to its end, so that it never waits for a reader.
+
+    Args:
+        command: What to start.
+        cwd: Where.
+        env: More variables.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._command = command
+        self._popen = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # so that its workers can be ended with it
+        )
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._reader = Thread(target=self._read, args=(self._popen.stdout,), daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's id, which is also its group's."""
+        return self._popen.pid
+
+    def check_alive(self) -> None:
+        """Check that it runs.
+
+        Raises:
+            BenchError: It ended; the message has its last words.
+        """
+        code = self._popen.poll()
+        if code is not None:
+            self._reader.join(timeout=1)
+            words = " | ".join(list(self.lines)[-8:])[-1200:]
+            raise BenchError(f"{Path(self._command[0]).name} ended with {code}: {words}")
+
+    def stop(self) -> None:
+        """End it and what it started: politely, then not."""
+        if self._popen.poll() is None:
+            self._popen.terminate()
+        try:
+            self._popen.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._end_group()
+        self._popen.wait(STOP_SECONDS)
+        self._reader.join(timeout=5)
+
+    def _end_group(self) -> None:
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _read(self, stream: IO[str] | None) -> None:
+        if stream is None:
+            return
+        for line in stream:
+            self.lines.append(line.rstrip())
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> Iterator[Process]:
+    """Run a process for the duration of a with block."""
+    process = Process(command, cwd=cwd, env=env)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def wait_for(
+    process: Process, what: str, probe: Callable[[], bool], *, seconds: float, step: float = 0.05
+) -> None:
+    """Wait until a probe says yes; an OSError of its is a no.
+
+    Raises:
+        BenchError: The process ended, or the time passed.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        process.check_alive()
+        try:
+            if probe():
+                return
+        except OSError:
+            pass
+        time.sleep(step)
+    words = " | ".join(list(process.lines)[-4:])[-600:]
+    raise BenchError(f"{what} did not come within {seconds:.0f} s: {words}")
+
+
+def free_port() -> int:
+    """Find a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run_worker(module: str, task: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+    """Give a task to a module of the bench in a process of its own; read its JSON answer.
+
+    Raises:
+        BenchError: It failed, or took longer than `seconds`.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module],
+            input=json.dumps(task),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{module} did not end within {seconds:.0f} s") from error
+    if done.returncode != 0:
+        raise BenchError(f"{module} ended with {done.returncode}: {done.stderr.strip()[-600:]}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer

@@ -1,0 +1,121 @@
+"""The table of the keys: what each is, and what it must reach."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["TARGETS", "Target", "look_up", "rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one key must reach.
+
+    Args:
+        what: What it is, for the table.
+        at_least: The least that is good enough.
+        at_most: The most that is.
+        above: What it must exceed.
+        digits: Decimals of the table.
+    """
+
+    what: str
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    digits: int = 2
+
+    def reached(self, value: float | None) -> bool | None:
+        """Whether a figure is good enough; None when it is recorded only."""
+        if self.at_least is None and self.at_most is None and self.above is None:
+            return None
+        if value is None:
+            return False
+        return not (
+            (self.at_least is not None and value < self.at_least)
+            or (self.at_most is not None and value > self.at_most)
+            or (self.above is not None and value <= self.above)
+        )
+
+    def __str__(self) -> str:
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}"
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}"
+        return "recorded" if self.above is None else f"> {self.above:g}"
+
+
+_SERVED = "images/s served over ONNX Runtime in process at its best, uint8 tensors"
+_JPEG = "images/s from JPEG over the same server with Pillow's full decode"
+
+TARGETS: dict[str, Target] = {
+    "tensor_efficiency.resnet50": Target(_SERVED, at_least=0.97),
+    "tensor_efficiency.efficientnet_lite0": Target(_SERVED, at_least=0.94),
+    "latency_overhead_ms.efficientnet_lite0": Target(
+        "ms of the median, one call in flight, over the same in process", at_most=0.8
+    ),
+    "tiny_vs_empty_rpc": Target("digits calls/s over those of an empty grpc.aio", at_least=0.65),
+    "many_digits": Target(
+        "images/s of classify_many over ONNX Runtime, batch 64, one thread", at_least=0.25
+    ),
+    "sdk_concurrent_digits": Target(
+        "images/s of 256 concurrent classify calls over the same, not coalesced", at_least=3.0
+    ),
+    "jpeg_speedup.500x375": Target(_JPEG, at_least=1.0),
+    "jpeg_speedup.1024x768": Target(_JPEG, at_least=1.1),
+    "jpeg_speedup.4000x3000": Target(_JPEG, at_least=2.5),
+    "feature_map_idle_cost": Target(
+        "images/s with feature maps in the bundle, unasked, over without", at_least=0.98
+    ),
+    "feature_map_bandwidth_mb_s": Target("MB/s of feature maps that arrive", digits=0),
+    "ready_seconds": Target("s from start to ready with EfficientNet-Lite0", at_most=1.5),
+    "idle_rss_mb": Target("MB of memory then", at_most=200.0, digits=0),
+    "overload_goodput": Target(
+        "answers within the deadline at 3 times the capacity, over the peak", at_least=0.85
+    ),
+    "fairness_p99_ratio": Target(
+        "interactive p99 while another model is flooded, over the quiet one", at_most=3.0
+    ),
+    "memory_slope_mb_per_10k": Target("MB of growth for 10,000 mixed requests"),
+    "memory_growth_mb": Target("MB of growth over all mixed requests"),
+}
+
+_PEER_WORK = {
+    "jpeg": "images/s from JPEG; the peer decodes whole",
+    "jpeg_draft": "images/s from JPEG; the peer decodes scaled (Image.draft)",
+    "tensor": "images/s, uint8 tensors",
+    "tiny": "calls/s, digits",
+}
+PEER_NAMES = ("triton", "mlserver", "litserve", "bentoml")
+
+for _peer in PEER_NAMES:
+    for _work, _what in _PEER_WORK.items():
+        TARGETS[f"peers.{_peer}.{_work}"] = Target(
+            f"{_what}; ours over {_peer}'s", above=None if _work == "jpeg_draft" else 1.0
+        )
+
+
+def look_up(figures: Mapping[str, Any], key: str) -> float | None:
+    """Find a figure by its dotted key; None when there is none."""
+    value: Any = figures
+    for part in _parts(figures, key):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int | float) else None
+
+
+def rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Hold every figure against its target."""
+    return [
+        {
+            "key": key,
+            "value": look_up(figures, key),
+            "target": str(target),
+            "reached": target.reached(look_up(figures, key)),
+            "what": target.what,
+        }
+        for key, target in TARGETS.items()
+    ]
+
+
+def _parts(figures: Mapping[str, Any], key: str) -> list[str]:
+    return [key] if key in figures else key.split(".")
