@@ -40,7 +40,8 @@ BATCHES = (2, 4, 8, 16, 32, 64)
 MAX_BATCH_SECONDS = 0.25
 # A larger batch, or more threads, must pay at least so much.
 WORTH = 0.92
-# All cores take longer than one by so much only if something else keeps them busy.
+# All cores take longer than one by so much, or one core longer than a moment ago, only if
+# something else keeps them busy.
 BUSY = 1.25
 MEASURE_SECONDS = 0.08
 # So many larger batches that don't pay end the search.
@@ -172,6 +173,9 @@ def _measure(example: NDArray[np.generic], open_session: OpenSession, cores: int
     lone_threads = cores if wide_alone < WORTH * alone else 1
     wide_batch, wide_per_image = _best_batch(wide, example, wide_alone, MAX_BATCH_SECONDS)
     crowd_per_image = _crowd_seconds(narrow, example, batch, cores) / batch
+    again = _seconds(narrow, example)
+    if max(alone, again) > BUSY * min(alone, again):
+        raise _BusyError(f"{_ms(alone)} on one core, and then {_ms(again)}: other work disturbs it")
     reason += f"; {_ms(wide_alone)} on {cores} cores"
     if wide_per_image < WORTH * crowd_per_image:
         return Execution(1, cores, cores, wide_batch, f"{reason}, which also serves a crowd best")
