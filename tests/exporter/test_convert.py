@@ -72,9 +72,9 @@ def test_a_graph_that_differs_from_pytorch_is_refused(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def export_other_weights(
-        network: ServableNetwork, example: Tensor, path: Path
+        network: ServableNetwork, example: Tensor, path: Path, input_name: str
     ) -> onnx.ModelProto:
-        graph = export_graph(network, example, path)
+        graph = export_graph(network, example, path, input_name)
         with torch.no_grad():
             next(network.parameters()).mul_(1.01)
         return graph

@@ -1,9 +1,9 @@
-"""What the commands share: their common options, errors as sentences, the report."""
+"""What the commands share: errors as sentences, the report."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -16,24 +16,11 @@ if TYPE_CHECKING:
     from convscope.exporter.convert import Conversion
 
 __all__ = [
-    "Model",
-    "Quiet",
-    "Repository",
-    "Version",
     "errors_as_sentences",
     "make_console",
     "report",
     "reserve_version",
 ]
-
-Repository = Annotated[Path, typer.Option(help="Where the bundle goes: REPOSITORY/MODEL/VERSION.")]
-Model = Annotated[
-    str | None, typer.Option("--name", help="The model's name; the architecture's by default.")
-]
-Version = Annotated[
-    int | None, typer.Option(help="The version's number; the next free one by default.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """From a network in PyTorch to a published bundle, through every gate."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -9,28 +8,30 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from convscope.exporter.bundle import publish
 from convscope.exporter.datasets import Split
-from convscope.exporter.golden import golden_arrays, golden_inputs
+from convscope.exporter.errors import ExporterError, NetworkError
+from convscope.exporter.golden import GoldenInput, golden_arrays, golden_inputs
 from convscope.exporter.graph import (
-    FeatureMapShape,
     ServableNetwork,
     export_graph,
     feature_map_shapes,
 )
 from convscope.exporter.parity import OutputParity, check_parity, open_session
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+from convscope.exporter.pyramid import feature_map_facts
+from convscope.exporter.stages import STAGES, find_stages
 from convscope.exporter.weights import Weights
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Conversion", "Source", "convert"]
+__all__ = ["Conversion", "Source", "convert", "servable"]
 
 SCHEMA_VERSION = 1
 PROBABILITY_TOLERANCE = 0.03
 MEASURE_BATCH = 250
+RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class Source:
         version: The bundle's version.
         architecture: The network's name in the registry.
         network: The network, with its weights.
-        preprocessing: What it expects of an image.
-        labels: The name of each class.
-        feature_maps: The paths of the modules whose outputs are feature maps.
+        preprocessing: What it expects as its input.
+        labels: The name of each class; none, for a bank of filters.
+        feature_maps: The paths of the modules whose outputs are feature maps,
+            each as MODULE or MODULE=NAME; STAGES stands for the last module of
+            each resolution.
         weights: Where the weights come from.
-        golden: The golden inputs, encoded.
+        golden: The golden inputs, images encoded.
         test: What its accuracy is measured on, and the name of that split.
     """
 
@@ -54,11 +57,11 @@ class Source:
     version: int
     architecture: str
     network: nn.Module
-    preprocessing: ImagePreprocessing
+    preprocessing: InputRule
     labels: Sequence[str]
     feature_maps: Sequence[str]
     weights: Weights
-    golden: Sequence[bytes]
+    golden: Sequence[GoldenInput]
     test: tuple[str, Split] | None = None
 
 
@@ -83,22 +86,28 @@ def convert(source: Source, repository: Path) -> Conversion:
     Raises:
         ExporterError: A step failed; nothing was published.
     """
-    preprocessing = source.preprocessing
-    network = ServableNetwork(
-        source.network,
-        preprocessing.mean,
-        preprocessing.std,
-        {path: path for path in source.feature_maps},
-    ).eval()
-    inputs = golden_inputs(source.golden, preprocessing)
-    shapes = feature_map_shapes(network, torch.from_numpy(inputs[:1]))
+    expects = source.preprocessing
+    inputs = golden_inputs(source.golden, expects)
+    example = torch.from_numpy(inputs[:1])
+    network = servable(source)
+    shapes = feature_map_shapes(network, example)
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
-        export_graph(network, torch.from_numpy(inputs[:1]), path)
+        model = export_graph(network, example, path, expects.input_spec().name)
         graph = path.read_bytes()
     parity = check_parity(network, graph, inputs)
     metrics = _measure(graph, source.test)
-    manifest = _manifest(source, shapes, metrics)
+    facts = feature_map_facts(model, network.feature_map_names)
+    manifest = _manifest(source, metrics)
+    for name, shape in shapes.items():
+        manifest.feature_maps.add(
+            name=name,
+            module=network.feature_map_paths[name],
+            channels=shape.channels,
+            height=shape.height,
+            width=shape.width,
+            stride=facts[name].stride,
+        )
     directory = publish(
         repository,
         manifest,
@@ -106,6 +115,73 @@ def convert(source: Source, repository: Path) -> Conversion:
         golden_arrays(network, source.golden, inputs),
     )
     return Conversion(directory, parity, metrics)
+
+
+def servable(source: Source) -> ServableNetwork:
+    """Wrap a network as its bundle runs it.
+
+    Raises:
+        ExporterError: Two feature maps have one name, a module isn't there, or
+            the number of classes isn't that of the labels.
+    """
+    expects = source.preprocessing
+    planes = _planes(expects)
+    if source.labels:
+        _check_classes(source.network, planes, len(source.labels))
+    return ServableNetwork(
+        source.network,
+        expects.mean,
+        expects.std,
+        _named_feature_maps(source, planes),
+        classifies=bool(source.labels),
+    ).eval()
+
+
+def _planes(expects: InputRule) -> Tensor:
+    """An input of nothing, float32 [1, C, ...], as the network itself takes it."""
+    if isinstance(expects, ImagePreprocessing):
+        return torch.zeros(1, expects.channels, expects.height, expects.width)
+    return torch.zeros(1, *expects.shape)
+
+
+@torch.inference_mode()
+def _check_classes(network: nn.Module, planes: Tensor, labels: int) -> None:
+    try:
+        output = network.eval()(planes)
+    except RuntimeError as error:
+        raise NetworkError(
+            f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise NetworkError(f"the network gives {found}; a classifier gives logits [N, classes]")
+    if output.shape[1] != labels:
+        raise NetworkError(
+            f"the network has {output.shape[1]} classes, and there are {labels} labels"
+        )
+
+
+def _named_feature_maps(source: Source, planes: Tensor) -> dict[str, str]:
+    """The name of each feature map, and the path of its module."""
+    named: dict[str, str] = {}
+    for choice in _chosen_feature_maps(source, planes):
+        path, _, name = choice.partition("=")
+        name = name or path
+        if name in named or name in RESERVED_NAMES:
+            raise ExporterError(
+                f"a feature map can't be named {name!r}: the name is taken; "
+                f"choose another with --feature-map {path}=NAME"
+            )
+        named[name] = path
+    return named
+
+
+def _chosen_feature_maps(source: Source, planes: Tensor) -> Iterator[str]:
+    for choice in source.feature_maps:
+        if choice == STAGES:
+            yield from find_stages(source.network, planes)
+        else:
+            yield choice
 
 
 def _write(path: Path, graph: bytes) -> None:
@@ -118,54 +194,33 @@ def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
         return []
     name, split = test
     session = open_session(graph)
+    feed = session.get_inputs()[0].name
     right = 0
     for start in range(0, len(split.labels), MEASURE_BATCH):
-        images: NDArray[np.uint8] = split.images[start : start + MEASURE_BATCH]
-        (logits,) = session.run(["logits"], {"images": images})
+        inputs = np.asarray(split.inputs[start : start + MEASURE_BATCH])
+        (logits,) = session.run(["logits"], {feed: inputs})
         right += int((logits.argmax(axis=1) == split.labels[start : start + MEASURE_BATCH]).sum())
     return [pb.Metric(name="top1_accuracy", value=right / len(split.labels), split=name)]
 
 
-def _manifest(
-    source: Source, shapes: dict[str, FeatureMapShape], metrics: list[pb.Metric]
-) -> pb.ModelManifest:
-    preprocessing = source.preprocessing
-    manifest = pb.ModelManifest(
+def _manifest(source: Source, metrics: list[pb.Metric]) -> pb.ModelManifest:
+    expects = source.preprocessing
+    classifies = bool(source.labels)
+    return pb.ModelManifest(
         schema_version=SCHEMA_VERSION,
         model=source.model,
         version=source.version,
-        task=pb.TASK_CLASSIFICATION,
-        input=pb.InputSpec(
-            name="images",
-            kind=pb.INPUT_KIND_IMAGE,
-            dtype=pb.DATA_TYPE_UINT8,
-            shape=(preprocessing.height, preprocessing.width, preprocessing.channels),
-        ),
-        preprocessing=preprocessing.to_proto(),
+        task=pb.TASK_CLASSIFICATION if classifies else pb.TASK_FEATURE_EXTRACTION,
+        input=expects.input_spec(),
+        preprocessing=expects.to_proto() if isinstance(expects, ImagePreprocessing) else None,
         labels=source.labels,
-        activation=pb.ACTIVATION_SOFTMAX,
+        activation=pb.ACTIVATION_SOFTMAX if classifies else pb.ACTIVATION_NONE,
         precision=pb.PRECISION_FP32,
         golden=pb.GoldenGate(
             inputs=len(source.golden), probability_tolerance=PROBABILITY_TOLERANCE
         ),
         provenance=_provenance(source, metrics),
     )
-    for name, shape in shapes.items():
-        manifest.feature_maps.add(
-            name=name,
-            module=name,
-            channels=shape.channels,
-            height=shape.height,
-            width=shape.width,
-            stride=_stride(preprocessing, shape),
-        )
-    return manifest
-
-
-def _stride(preprocessing: ImagePreprocessing, shape: FeatureMapShape) -> float:
-    """The distance in pixels of two cells: the nearest power of two to the ratio of the sizes."""
-    ratio = min(preprocessing.height / shape.height, preprocessing.width / shape.width)
-    return float(2 ** round(math.log2(ratio)))
 
 
 def _provenance(source: Source, metrics: list[pb.Metric]) -> pb.Provenance:

@@ -3,8 +3,11 @@
 __all__ = [
     "DatasetError",
     "ExporterError",
+    "HubError",
+    "NetworkError",
     "ParityError",
     "PublishError",
+    "RunError",
     "UnknownNameError",
     "WeightsError",
 ]
@@ -18,12 +21,24 @@ class UnknownNameError(ExporterError):
     """No architecture, dataset or module has that name."""
 
 
+class NetworkError(ExporterError):
+    """A network of the user's own can't be loaded, or isn't what it is said to be."""
+
+
 class WeightsError(ExporterError):
-    """The weights don't fit the architecture."""
+    """The weights can't be read, or don't fit the architecture."""
+
+
+class HubError(ExporterError):
+    """Published weights or data can't be fetched."""
 
 
 class DatasetError(ExporterError):
     """The dataset can't be read or used."""
+
+
+class RunError(ExporterError):
+    """A training run can't begin, or go on."""
 
 
 class ParityError(ExporterError):

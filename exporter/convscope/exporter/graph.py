@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from convscope.exporter.errors import ExporterError, UnknownNameError
 
-__all__ = ["FeatureMapShape", "ServableNetwork", "export_graph"]
+__all__ = ["FeatureMapShape", "ServableNetwork", "export_graph", "feature_map_shapes"]
 
 HEADS = ("logits", "probabilities")
 # Above 1: a dimension of 1 would be taken for a constant.
 EXAMPLE_BATCH = 2
+_MAP_DIMENSIONS = (3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,26 @@ class FeatureMapShape:
 
 
 class ServableNetwork(nn.Module):
-    """Wraps a classifier so that its graph fulfils the bundle's contract.
+    """Wraps a network so that its graph fulfils the bundle's contract.
 
-    Input: uint8 [N, H, W, C]. Outputs: logits and probabilities, float32
-    [N, K], then each feature map, float32 [N, channels, height, width].
+    Input: uint8 [N, H, W, C], or float32 [N, C, ...] for what isn't an image.
+    Outputs: of a classifier, logits and probabilities, float32 [N, K]; then
+    each feature map, float32 [N, channels, height, width]. A 1-D feature map
+    has a height of 1; a 3-D one is the mean over its frames.
 
     Args:
-        network: The classifier, float32 [N, C, H, W] to logits [N, K].
-        mean: For each channel, in units of 0 to 1.
-        std: For each channel, in units of 0 to 1.
+        network: The network, float32 [N, C, ...] to logits [N, K].
+        mean: For each channel of an image, in units of 0 to 1; empty for what
+            isn't an image and is used as it is.
+        std: Like the mean.
         feature_maps: The name of each feature map, and the path of its module.
+        classifies: Whether the network has classes.
 
     Raises:
         UnknownNameError: The network has no such module.
     """
 
+    heads: tuple[str, ...]
     mean: Tensor
     std: Tensor
 
@@ -55,10 +61,15 @@ class ServableNetwork(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         feature_maps: Mapping[str, str],
+        *,
+        classifies: bool = True,
     ) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval()
         self.feature_map_names = tuple(feature_maps)
+        self.feature_map_paths = dict(feature_maps)
+        self.heads = HEADS if classifies else ()
+        self.takes_images = bool(mean)
         # On uint8's scale, so that no division by 255 is left to do.
         self.register_buffer("mean", 255 * torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).reshape(1, -1, 1, 1))
@@ -66,18 +77,23 @@ class ServableNetwork(nn.Module):
         for name, path in feature_maps.items():
             self._module(path).register_forward_hook(self._recorder(name))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Normalise and classify."""
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Normalise, classify, and hand out what was recorded on the way."""
         self._recorded.clear()
-        planes = images.permute(0, 3, 1, 2).to(torch.float32)  # [N, C, H, W]
-        logits = self.network((planes - self.mean) / self.std)
-        maps = [self._recorded[name] for name in self.feature_map_names]
-        return logits, logits.softmax(dim=1), *maps
+        output = self.network(self._normalize(inputs))
+        maps = [_as_planes(self._recorded[name]) for name in self.feature_map_names]
+        return (output, output.softmax(dim=1), *maps) if self.heads else tuple(maps)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The names of the outputs, in their order."""
-        return HEADS + self.feature_map_names
+        return self.heads + self.feature_map_names
+
+    def _normalize(self, inputs: Tensor) -> Tensor:
+        if not self.takes_images:
+            return inputs
+        planes = inputs.permute(0, 3, 1, 2).to(torch.float32)  # [N, C, H, W]
+        return (planes - self.mean) / self.std
 
     def _module(self, path: str) -> nn.Module:
         try:
@@ -89,49 +105,65 @@ class ServableNetwork(nn.Module):
             ) from error
 
     def _recorder(self, name: str) -> Any:
-        def record(module: nn.Module, inputs: object, output: Tensor) -> None:
+        def record(module: nn.Module, inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor) or output.ndim not in _MAP_DIMENSIONS:
+                found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ExporterError(
+                    f"the output of {name!r} is {found}, not [N, channels, height, width]; "
+                    "choose a module before the head"
+                )
             # An activation in place, further on, would write into what is recorded.
             self._recorded[name] = output.clone()
 
         return record
 
 
+def _as_planes(feature_map: Tensor) -> Tensor:
+    """Bring a 1-D or 3-D feature map to [N, channels, height, width]."""
+    if feature_map.ndim == 3:
+        return feature_map.unsqueeze(2)  # [N, C, L] to [N, C, 1, L]
+    return feature_map.mean(dim=2) if feature_map.ndim == 5 else feature_map
+
+
 @torch.inference_mode()
 def feature_map_shapes(network: ServableNetwork, example: Tensor) -> dict[str, FeatureMapShape]:
-    """Run an example, uint8 [N, H, W, C], and see the shape of each feature map.
+    """Run an example, with its batch, and see the shape of each feature map.
 
     Raises:
-        ExporterError: A module's output is no feature map.
+        ExporterError: A module's output is no feature map, or isn't computed.
     """
-    shapes = {}
-    for name, value in zip(network.output_names[2:], network(example)[2:], strict=True):
-        if value.ndim != 4:
-            raise ExporterError(
-                f"the output of {name!r} is {list(value.shape)}, not [N, channels, height, width]; "
-                "choose a module before the head"
-            )
-        shapes[name] = FeatureMapShape(*value.shape[1:])
-    return shapes
+    try:
+        outputs = dict(zip(network.output_names, network(example), strict=True))
+    except KeyError as error:
+        raise ExporterError(
+            f"the network doesn't call the module of the feature map {error.args[0]!r}; "
+            "choose one that it runs"
+        ) from error
+    return {name: FeatureMapShape(*outputs[name].shape[1:]) for name in network.feature_map_names}
 
 
-def export_graph(network: ServableNetwork, example: Tensor, path: Path) -> onnx.ModelProto:
+def export_graph(
+    network: ServableNetwork, example: Tensor, path: Path, input_name: str = "images"
+) -> onnx.ModelProto:
     """Convert a network to one self-contained ONNX file.
 
     Args:
         network: What to convert.
-        example: uint8 [N, H, W, C], of which only the shape and type matter.
+        example: An input with its batch, of which only the shape and type matter.
         path: Where the file goes.
+        input_name: The name of the graph's input.
 
     Raises:
-        ExporterError: The graph's batch isn't dynamic, or another dimension is.
+        ExporterError: The network can't be converted, the graph's batch isn't
+            dynamic, or another dimension is.
     """
-    example = example[:1].repeat(EXAMPLE_BATCH, 1, 1, 1)
+    example = torch.cat([example[:1]] * EXAMPLE_BATCH)
     with _without_noise():
         program = torch.onnx.export(
             network.eval(),
             (example,),
             dynamo=True,
-            input_names=["images"],
+            input_names=[input_name],
             output_names=list(network.output_names),
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             verbose=False,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from convscope.exporter.errors import ParityError
-from convscope.exporter.graph import HEADS, ServableNetwork
+from convscope.exporter.graph import ServableNetwork
 
 __all__ = ["OutputParity", "check_parity", "open_session", "run_torch"]
 
@@ -66,25 +66,29 @@ def check_parity(
             input has another best class.
     """
     session = open_session(graph)
+    feed = session.get_inputs()[0].name
     inputs = _with_noise(golden)
     worst: dict[str, OutputParity] = {}
     for batch in BATCHES:
         for start in range(0, len(inputs) - batch + 1, batch):
             chunk = inputs[start : start + batch]
             expected = run_torch(network, chunk)
-            found = session.run(list(expected), {"images": chunk})
+            found = session.run(list(expected), {feed: chunk})
             for name, ours in zip(expected, found, strict=True):
                 parity = _compare(name, ours, expected[name])
                 if name not in worst or parity.difference > worst[name].difference:
                     worst[name] = parity
     _refuse_misses(list(worst.values()))
-    _check_best_classes(network, session, golden)
+    if network.heads:
+        _check_best_classes(network, session, golden)
     return list(worst.values())
 
 
 def _with_noise(golden: NDArray[np.generic]) -> NDArray[np.generic]:
     """The golden inputs, filled up with noise to at least the largest batch."""
-    noise = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *golden.shape[1:]))
+    shape, random = (max(BATCHES), *golden.shape[1:]), np.random.default_rng(0)
+    images = golden.dtype == np.uint8
+    noise = random.integers(0, 256, shape) if images else random.normal(size=shape)
     return np.concatenate([golden, noise.astype(golden.dtype)])
 
 
@@ -110,8 +114,9 @@ def _refuse_misses(outputs: Sequence[OutputParity]) -> None:
 def _check_best_classes(
     network: ServableNetwork, session: ort.InferenceSession, golden: NDArray[np.generic]
 ) -> None:
-    expected = run_torch(network, golden)[HEADS[0]].argmax(axis=1)
-    (logits,) = session.run([HEADS[0]], {"images": golden})
+    logits_name, feed = network.heads[0], session.get_inputs()[0].name
+    expected = run_torch(network, golden)[logits_name].argmax(axis=1)
+    (logits,) = session.run([logits_name], {feed: golden})
     wrong = np.flatnonzero(logits.argmax(axis=1) != expected)
     if len(wrong):
         raise ParityError(f"the best class of golden input {wrong[0]} differs from PyTorch's")

@@ -7,16 +7,18 @@ against the other.
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from convscope.exporter.errors import ExporterError
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["ImagePreprocessing"]
+__all__ = ["ImagePreprocessing", "InputRule", "TensorInput"]
 
+_TENSOR_NAMES = {2: "signal", 4: "clip"}
 _MODES = {1: "L", 3: "RGB"}
 _COLORS = {1: pb.COLOR_MODE_GRAY, 3: pb.COLOR_MODE_RGB}
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -42,8 +44,25 @@ class ImagePreprocessing:
     width: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: str = "bilinear"
     shortest_edge: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in _FILTERS:
+            raise ExporterError(
+                f"the interpolation {self.interpolation!r} isn't served; "
+                f"there are: {', '.join(_FILTERS)}"
+            )
+        if self.channels not in _MODES or len(self.std) != self.channels:
+            raise ExporterError(
+                f"images have 1 or 3 channels, not {self.channels} by the mean and "
+                f"{len(self.std)} by the standard deviation"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The graph's input without the batch: height, width, channels."""
+        return self.height, self.width, self.channels
 
     @property
     def channels(self) -> int:
@@ -52,7 +71,11 @@ class ImagePreprocessing:
 
     def prepare(self, encoded: bytes) -> NDArray[np.uint8]:
         """Prepare an encoded image; uint8 [height, width, channels]."""
-        image = ImageOps.exif_transpose(Image.open(BytesIO(encoded)))
+        return self.prepare_image(Image.open(BytesIO(encoded)))
+
+    def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Prepare an opened image; uint8 [height, width, channels]."""
+        image = ImageOps.exif_transpose(image)
         image = _convert(image, _MODES[self.channels])
         image = image.resize(self._resized(image.width, image.height), _FILTERS[self.interpolation])
         left = round((image.width - self.width) / 2)
@@ -60,8 +83,17 @@ class ImagePreprocessing:
         image = image.crop((left, top, left + self.width, top + self.height))
         return np.array(image).reshape(self.height, self.width, self.channels)
 
+    def input_spec(self) -> pb.InputSpec:
+        """State the graph's input in a manifest's words."""
+        return pb.InputSpec(
+            name="images",
+            kind=pb.INPUT_KIND_IMAGE,
+            dtype=pb.DATA_TYPE_UINT8,
+            shape=self.shape,
+        )
+
     def to_proto(self) -> pb.Preprocessing:
-        """State it in a manifest's words."""
+        """State the way of an image in a manifest's words."""
         resize = (
             pb.Resize(rule=pb.RESIZE_RULE_EXACT, height=self.height, width=self.width)
             if self.shortest_edge is None
@@ -82,6 +114,63 @@ class ImagePreprocessing:
         if width <= height:
             return edge, int(edge * height / width)
         return int(edge * width / height), edge
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInput:
+    """What a network expects that takes no images: float32, used as it is.
+
+    Args:
+        shape: [channels, length] of a signal, or [channels, frames, height,
+            width] of a clip.
+    """
+
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in _TENSOR_NAMES or min(self.shape) < 1:
+            raise ExporterError(
+                f"a tensor input is [channels, length] or [channels, frames, height, width], "
+                f"not {list(self.shape)}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """How many values each place has."""
+        return self.shape[0]
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Nothing is subtracted."""
+        return ()
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Nothing is divided by."""
+        return ()
+
+    def prepare(self, encoded: bytes) -> NDArray[np.uint8]:
+        """Refuse an encoded image.
+
+        Raises:
+            ExporterError: Always; there is no way from an image to a tensor.
+        """
+        raise ExporterError(
+            f"the network takes tensors {list(self.shape)} and no images; "
+            "give it arrays with --dataset npz:FILE"
+        )
+
+    def input_spec(self) -> pb.InputSpec:
+        """State the graph's input in a manifest's words."""
+        return pb.InputSpec(
+            name=_TENSOR_NAMES[len(self.shape)],
+            kind=pb.INPUT_KIND_TENSOR,
+            dtype=pb.DATA_TYPE_FLOAT32,
+            shape=self.shape,
+        )
+
+
+InputRule: TypeAlias = ImagePreprocessing | TensorInput
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -1,162 +1,161 @@
 """Trains a classifier with Lightning."""
 
+import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
-from torch import Tensor, nn
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-    TensorDataset,
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
 )
-from torchmetrics.classification import MulticlassAccuracy
-from torchvision.transforms import v2
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import nn
 
+from convscope.exporter.classifier import MONITORED, Classifier, Recipe
 from convscope.exporter.datasets import Split
+from convscope.exporter.errors import RunError
+from convscope.exporter.runs import Run
 
-__all__ = ["Recipe", "train"]
+__all__ = ["Hardware", "Recipe", "train"]
 
-# Of the training images, one in so many is held back to watch the progress by.
-VALIDATION_SHARE = 20
 # The steps of a network below this size are so short that its threads would
 # wait for one another most of the time, and far longer on a busy machine.
 SMALL_NETWORK_PARAMETERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a network is trained.
+class Hardware:
+    """What a run runs on.
 
     Args:
-        mean: For each channel, in units of 0 to 1.
-        std: For each channel, in units of 0 to 1.
-        epochs: How often each image is seen.
-        batch_size: Images of one step.
-        learning_rate: The highest of the one-cycle schedule.
-        seed: Makes a run repeatable on one machine.
-        augmentation: What is done to each batch of images, uint8 [N, C, H, W],
-            to make it new again.
+        devices: Processes on this machine: one a GPU, or on the CPU.
+        nodes: Machines.
+        precision: As Lightning names it; None mixes 16 bits in on a GPU.
     """
 
-    mean: Sequence[float]
-    std: Sequence[float]
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-    augmentation: Callable[[Tensor], Tensor] | None = None
+    devices: int = 1
+    nodes: int = 1
+    precision: str | None = None
 
-
-class _Classifier(lightning.LightningModule):
-    """A network, its loss and its optimiser.
-
-    Args:
-        network: float32 [N, C, H, W] to logits [N, K].
-        recipe: How it is trained.
-        classes: K.
-    """
-
-    def __init__(self, network: nn.Module, recipe: Recipe, classes: int) -> None:
-        super().__init__()
-        self.network = network
-        self.recipe = recipe
-        self.normalize = v2.Compose(
-            [v2.ToDtype(torch.float32, scale=True), v2.Normalize(recipe.mean, recipe.std)]
-        )
-        self.accuracy = MulticlassAccuracy(classes, average="micro")
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        images, labels = batch  # uint8 [N, C, H, W], int64 [N]
-        if self.recipe.augmentation is not None:
-            images = self.recipe.augmentation(images)
-        loss = nn.functional.cross_entropy(self.network(self.normalize(images)), labels)
-        self.log("loss", loss, prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        images, labels = batch
-        self.accuracy(self.network(self.normalize(images)), labels)
-        self.log("accuracy", self.accuracy, prog_bar=True)
-
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self.parameters(), weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            self.recipe.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+    @property
+    def processes(self) -> int:
+        """All processes together."""
+        return self.devices * self.nodes
 
 
 def train(
-    build: Callable[[], nn.Module], split: Split, recipe: Recipe, *, classes: int, progress: bool
-) -> nn.Module:
+    build: Callable[[], nn.Module],
+    split: Split,
+    recipe: Recipe,
+    *,
+    classes: int,
+    progress: bool,
+    run: Run,
+    hardware: Hardware | None = None,
+) -> nn.Module | None:
     """Build a network and train it.
 
     Args:
-        build: Makes the network, float32 [N, C, H, W] to logits [N, K]; called
+        build: Makes the network, float32 [N, C, ...] to logits [N, K]; called
             after the seed is set.
         split: What to learn from.
         recipe: How.
         classes: K.
         progress: Whether to show a progress bar.
+        run: Where checkpoints and logs go, and whether to go on from the last.
+        hardware: What to run on; one device by default.
 
     Returns:
-        The network, on the CPU, ready to be exported.
+        The network of the epoch with the best accuracy on what was held back, on
+        the CPU, ready to be exported; None in all processes but the first.
+
+    Raises:
+        RunError: The run was interrupted.
     """
-    seen, held_back = _datasets(split)
-    callbacks: list[Callback] = [RichProgressBar()] if progress else []
     with _without_noise():
         lightning.seed_everything(recipe.seed, verbose=False)
         network = build()
-        trainer = lightning.Trainer(
-            max_epochs=recipe.epochs,
-            accelerator="auto",
-            devices=1,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=progress,
-            num_sanity_val_steps=0,
+        best = ModelCheckpoint(
+            run.checkpoints,
+            "best",
+            monitor=MONITORED,
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
         )
-        with _fitting_threads(network):
+        trainer = _trainer(recipe, run, hardware or Hardware(), best, progress)
+        with _fitting_threads(network), _interruption_as_error():
             trainer.fit(
-                _Classifier(network, recipe, classes),
-                _loader(seen, recipe.batch_size, RandomSampler(seen)),
-                _loader(held_back, 1000, SequentialSampler(held_back)),
+                Classifier(network, recipe, split, classes),
+                ckpt_path=run.last_checkpoint,
+                weights_only=True,
             )
+        if not trainer.is_global_zero:
+            return None
+        _load_best(network, run.checkpoints / "best.ckpt")
     return network.eval().cpu()
 
 
-def _datasets(split: Split) -> tuple[TensorDataset, TensorDataset]:
-    """Hold a few of the images back."""
-    images = torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()  # [N, C, H, W]
-    labels = torch.from_numpy(split.labels)
-    held_back = torch.arange(len(labels)) % VALIDATION_SHARE == 0
-    return (
-        TensorDataset(images[~held_back], labels[~held_back]),
-        TensorDataset(images[held_back], labels[held_back]),
+def _trainer(
+    recipe: Recipe, run: Run, hardware: Hardware, best: ModelCheckpoint, progress: bool
+) -> lightning.Trainer:
+    callbacks: list[Callback] = [best, LearningRateMonitor("epoch")]
+    if recipe.patience is not None:
+        callbacks.append(EarlyStopping(MONITORED, patience=recipe.patience, mode="max"))
+    if progress:
+        callbacks.append(RichProgressBar())
+    return lightning.Trainer(
+        max_epochs=recipe.epochs,
+        accelerator="auto",
+        devices=hardware.devices,
+        num_nodes=hardware.nodes,
+        strategy="ddp" if hardware.processes > 1 else "auto",
+        precision=_precision(hardware),
+        callbacks=callbacks,
+        logger=_loggers(run),
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the loaders know their process
     )
 
 
-def _loader(dataset: TensorDataset, batch_size: int, order: Sampler[int]) -> DataLoader[Any]:
-    """Cut whole batches out of the arrays: ten times as fast as image by image."""
-    batches = BatchSampler(order, batch_size, drop_last=False)
-    return DataLoader(dataset, batch_size=None, sampler=batches)
+def _precision(hardware: Hardware) -> Any:
+    return hardware.precision or ("16-mixed" if torch.cuda.is_available() else "32-true")
+
+
+def _loggers(run: Run) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(run.directory, "logs")]
+    if any(importlib.util.find_spec(name) for name in ("tensorboardX", "tensorboard")):
+        loggers.append(TensorBoardLogger(run.directory, "tensorboard"))
+    return loggers
+
+
+def _load_best(network: nn.Module, path: Path) -> None:
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "network."
+    own = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    network.load_state_dict(own)
+
+
+@contextmanager
+def _interruption_as_error() -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as error:  # how Lightning ends after Ctrl-C
+        raise RunError("interrupted; go on by the same command with --resume") from error
 
 
 @contextmanager
@@ -175,7 +174,8 @@ class _without_noise(warnings.catch_warnings):  # noqa: N801 - reads as a statem
     """Keep Lightning's advice to its own users from ours."""
 
     def __enter__(self) -> Any:
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         entered = super().__enter__()
         warnings.simplefilter("ignore")
         return entered

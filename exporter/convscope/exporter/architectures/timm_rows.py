@@ -1,0 +1,123 @@
+"""The networks of timm: a few by their own names, every other one as timm/NAME."""
+
+from functools import partial
+from typing import Any
+
+import timm
+from torch import nn
+from torchvision.models import MobileNet_V2_Weights
+
+from convscope.exporter.architectures.registry import Architecture, Published
+from convscope.exporter.errors import ExporterError
+from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.weights import Weights, load_efficientnet_lite0, reaching_hub
+
+__all__ = ["PREFIX", "ROWS", "is_known", "names", "row"]
+
+PREFIX = "timm/"
+_LITE0 = "tf_efficientnet_lite0"
+_IMAGENET_CLASSES = 1000
+
+
+def names() -> list[str]:
+    """Every `timm/NAME` that there is."""
+    return [f"{PREFIX}{name}" for name in timm.list_models()]
+
+
+def is_known(name: str) -> bool:
+    """Whether timm has a network of that name, given as `timm/NAME`."""
+    return bool(timm.is_model(name.removeprefix(PREFIX)))
+
+
+def row(name: str) -> Architecture:
+    """Make the row of `timm/NAME`."""
+    return _row(name, name.removeprefix(PREFIX), "of timm")
+
+
+def _make(name: str, classes: int, channels: int) -> nn.Module:
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
+    return network
+
+
+def _record(name: str) -> Any:
+    """The published weights' own record.
+
+    Raises:
+        ExporterError: timm has none.
+    """
+    record = timm.get_pretrained_cfg(name)
+    if record is None:
+        raise ExporterError(
+            f"timm states no input for {name!r}; choose a network that it describes"
+        )
+    return record
+
+
+def _preprocessing(name: str, channels: int) -> ImagePreprocessing:
+    record = _record(name)
+    _, height, width = record.input_size
+    return ImagePreprocessing(
+        height=height,
+        width=width,
+        mean=tuple(record.mean),
+        std=tuple(record.std),
+        interpolation=record.interpolation,
+        shortest_edge=None if record.crop_mode == "squash" else int(height / record.crop_pct),
+    )
+
+
+def _labels(name: str) -> tuple[str, ...]:
+    """The names of ImageNet's 1000 classes; for another number of classes, timm names none."""
+    count = _record(name).num_classes
+    if count == _IMAGENET_CLASSES:
+        return tuple(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
+    return tuple(f"class {index}" for index in range(count))
+
+
+def _published(name: str) -> Published:
+    record = _record(name)
+    with reaching_hub(f"https://huggingface.co/{record.hf_hub_id}" if record.hf_hub_id else name):
+        tensors = timm.create_model(name, pretrained=True).state_dict()
+    tag = f"timm {name}.{record.tag}" if record.tag else f"timm {name}"
+    dataset = "ImageNet-1k" if record.num_classes == _IMAGENET_CLASSES else ""
+    return Published(tensors, Weights(tag, _spdx(record.license), dataset))
+
+
+def _spdx(license_name: str | None) -> str:
+    known = {"apache-2.0": "Apache-2.0", "mit": "MIT", "cc-by-nc-4.0": "CC-BY-NC-4.0"}
+    return known.get((license_name or "").lower(), license_name or "")
+
+
+def _published_lite0() -> Published:
+    network = _make(_LITE0, _IMAGENET_CLASSES, 3)
+    weights = load_efficientnet_lite0(network)
+    return Published(network.state_dict(), weights)
+
+
+def _row(name: str, timm_name: str, summary: str) -> Architecture:
+    return Architecture(
+        name=name,
+        summary=summary,
+        make=partial(_make, timm_name),
+        expects=partial(_preprocessing, timm_name),
+        labels=partial(_labels, timm_name),
+        published=partial(_published, timm_name),
+    )
+
+
+ROWS = (
+    _row("mobilenet_v1", "mobilenetv1_100", "MobileNet v1"),
+    Architecture(
+        name="efficientnet_lite0",
+        summary="EfficientNet-Lite 0; its weights come with the exporter",
+        make=partial(_make, _LITE0),
+        expects=partial(_preprocessing, _LITE0),
+        feature_maps=tuple(f"blocks.{stage}" for stage in range(7)),
+        labels=partial(_labels, _LITE0),
+        published=_published_lite0,
+    ),
+    *(
+        _row(f"efficientnet_lite{size}", f"tf_efficientnet_lite{size}", f"EfficientNet-Lite {size}")
+        for size in (1, 2, 3, 4)
+    ),
+)

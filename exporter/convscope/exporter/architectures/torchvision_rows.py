@@ -1,0 +1,84 @@
+"""The classic networks, as torchvision builds and publishes them."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torchvision import models
+
+from convscope.exporter.architectures.registry import Architecture, Published
+from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.weights import Weights, reaching_hub
+
+__all__ = ["ROWS"]
+
+_VGG = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
+_RESNET = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+_MOBILENET = ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
+# Their published weights expect another normalisation, which the network does by
+# itself; and they bring heads that only serve to train from the first layer on.
+_INCEPTION: dict[str, Any] = {"aux_logits": False, "transform_input": True, "init_weights": True}
+
+
+def _make(name: str, options: dict[str, Any], classes: int, channels: int) -> nn.Module:
+    network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
+    return network
+
+
+def _record(name: str) -> Any:
+    """The published weights' own record."""
+    return models.get_model_weights(name).DEFAULT
+
+
+def _preprocessing(name: str, channels: int) -> ImagePreprocessing:
+    rule = _record(name).transforms()
+    return ImagePreprocessing(
+        height=rule.crop_size[0],
+        width=rule.crop_size[0],
+        mean=tuple(rule.mean),
+        std=tuple(rule.std),
+        interpolation=rule.interpolation.value,
+        shortest_edge=rule.resize_size[0],
+    )
+
+
+def _labels(name: str) -> tuple[str, ...]:
+    return tuple(_record(name).meta["categories"])
+
+
+def _published(name: str) -> Published:
+    record = _record(name)
+    with reaching_hub(record.url):
+        tensors = record.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    # torchvision states no licence for its weights.
+    return Published(tensors, Weights(f"torchvision {record}", "", "ImageNet-1k"))
+
+
+def _row(
+    name: str, summary: str, options: dict[str, Any] | None = None, ignored: tuple[str, ...] = ()
+) -> Architecture:
+    labels: Callable[[], tuple[str, ...]] = partial(_labels, name)
+    return Architecture(
+        name=name,
+        summary=summary,
+        make=partial(_make, name, options or {}),
+        expects=partial(_preprocessing, name),
+        labels=labels,
+        published=partial(_published, name),
+        ignored=ignored,
+    )
+
+
+def _rows() -> Iterator[Architecture]:
+    for name in _VGG:
+        yield _row(name, "VGG" + (" with batch norm" if name.endswith("_bn") else ""))
+    for name in _RESNET:
+        yield _row(name, "ResNet")
+    yield _row("googlenet", "GoogLeNet", _INCEPTION, ("aux1.", "aux2."))
+    yield _row("inception_v3", "Inception v3", _INCEPTION, ("AuxLogits.",))
+    for name in _MOBILENET:
+        yield _row(name, f"MobileNet {name.split('_')[1]}")
+
+
+ROWS = tuple(_rows())

@@ -1,0 +1,107 @@
+"""Finds a dataset by what a user types."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from torchvision import datasets as published
+
+from convscope.exporter.augmentation import HANDWRITING, PHOTOS
+from convscope.exporter.datasets.files import image_folder, npz_file
+from convscope.exporter.datasets.idx import DIGITS, GARMENTS, fashion_mnist, mnist
+from convscope.exporter.datasets.samples import Dataset, Split
+from convscope.exporter.errors import HubError, UnknownNameError
+
+__all__ = ["DATASETS", "LABELS", "DatasetOptions", "load_dataset"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetOptions:
+    """What a dataset may need to know.
+
+    Args:
+        data_dir: Where the published ones lie, or are downloaded to.
+        seed: How one without a test split is split.
+    """
+
+    data_dir: Path = Path("data")
+    seed: int = 0
+
+
+def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
+    """Load a dataset.
+
+    Args:
+        name: One of DATASETS, `folder:PATH` or `npz:PATH`.
+        options: Where it lies, and how it is split.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+        DatasetError: It can't be read.
+        HubError: It can't be downloaded.
+    """
+    options = options or DatasetOptions()
+    kind, _, path = name.partition(":")
+    if path and kind in _OWN:
+        return _OWN[kind](Path(path), options.seed)
+    if name not in DATASETS:
+        known = ", ".join((*sorted(DATASETS), *(f"{kind}:PATH" for kind in _OWN)))
+        raise UnknownNameError(f"no dataset {name!r}; there are: {known}")
+    return DATASETS[name](options.data_dir)
+
+
+def _mnist_sample(data_dir: Path) -> Dataset:
+    path = resources.files("convscope.exporter") / "data" / "mnist_sample.npz"
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        train, test = (
+            Split(
+                arrays[f"{split}_images"][..., np.newaxis],
+                arrays[f"{split}_labels"].astype(np.int64),
+            )
+            for split in ("train", "test")
+        )
+    return Dataset("mnist_sample", DIGITS, train, test, HANDWRITING)
+
+
+def _cifar10(data_dir: Path) -> Dataset:
+    try:
+        train, test = (
+            published.CIFAR10(str(data_dir), train=train, download=True) for train in (True, False)
+        )
+    except (OSError, RuntimeError) as error:
+        raise HubError(
+            f"CIFAR-10 isn't in {data_dir} and can't be downloaded; put cifar-10-python.tar.gz "
+            "there, or name its folder with --data-dir"
+        ) from error
+    splits = [Split(part.data, np.array(part.targets, np.int64)) for part in (train, test)]
+    return Dataset("cifar10", _CIFAR10_LABELS, splits[0], splits[1], PHOTOS)
+
+
+_CIFAR10_LABELS = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+_OWN: dict[str, Callable[[Path, int], Dataset]] = {"folder": image_folder, "npz": npz_file}
+
+DATASETS: dict[str, Callable[[Path], Dataset]] = {
+    "cifar10": _cifar10,
+    "fashion_mnist": fashion_mnist,
+    "mnist": mnist,
+    "mnist_sample": _mnist_sample,
+}
+LABELS = {
+    "cifar10": _CIFAR10_LABELS,
+    "fashion_mnist": GARMENTS,
+    "mnist": DIGITS,
+    "mnist_sample": DIGITS,
+}

@@ -1,0 +1,174 @@
+"""What a dataset holds, and how it becomes a network's input."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from convscope.exporter.augmentation import Augmentation
+from convscope.exporter.errors import DatasetError
+from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+
+__all__ = ["Dataset", "ImageFiles", "Samples", "Split", "prepare", "split_by_seed"]
+
+# Beyond this, prepared images lie in a file that is mapped into memory.
+MAX_MEMORY_BYTES = 2**30
+DECODERS = 4
+TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Inputs and their classes.
+
+    Args:
+        inputs: Images, uint8 [N, H, W, C], or tensors, float32 [N, C, ...].
+        labels: int64 [N].
+    """
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """Encoded images and their classes.
+
+    Args:
+        paths: The files.
+        labels: int64 [N].
+    """
+
+    paths: Sequence[Path]
+    labels: NDArray[np.int64]
+
+
+Samples = Split | ImageFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a network learns from, and what it is measured on.
+
+    Args:
+        name: The name that a user types.
+        labels: The name of each class.
+        train: To learn from.
+        test: To measure on; nothing is learned or chosen by it.
+        augmentation: What may be done to a batch without making its images
+            others' classes.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    train: Samples
+    test: Samples
+    augmentation: Augmentation | None = None
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether it holds images, and not other tensors."""
+        return isinstance(self.train, ImageFiles) or self.train.inputs.dtype == np.uint8
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of its inputs; photos in files have 3."""
+        if isinstance(self.train, ImageFiles):
+            return 3
+        shape: tuple[int, ...] = self.train.inputs.shape
+        return shape[-1] if self.holds_images else shape[1]
+
+
+def prepare(
+    samples: Samples, expects: InputRule, *, strict: bool, warn: Callable[[str], None]
+) -> Split:
+    """Bring samples to a network's own input.
+
+    Args:
+        samples: What is prepared.
+        expects: The network's input.
+        strict: Whether an image that can't be read is an error; otherwise it is
+            left out.
+        warn: Told which images are left out.
+
+    Raises:
+        DatasetError: They aren't what the network takes, or can't be read.
+    """
+    if isinstance(samples, ImageFiles):
+        return _read_files(samples, _images_only(expects), strict, warn)
+    found = samples.inputs.shape[1:]
+    if found == expects.shape:
+        return samples
+    if samples.inputs.dtype != np.uint8:
+        raise DatasetError(
+            f"the dataset's tensors are {list(found)}, the network takes {list(expects.shape)}"
+        )
+    rule = _images_only(expects)
+    resized = _allocate(len(samples.inputs), rule)
+    for index, pixels in enumerate(samples.inputs):
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        resized[index] = rule.prepare_image(image)
+    return Split(resized, samples.labels)
+
+
+def split_by_seed(
+    labels: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Share a fifth of each class out for the test; the indices of both parts, in order."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        test[own[: max(1, round(TEST_SHARE * len(own)))]] = True
+    return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def _images_only(expects: InputRule) -> ImagePreprocessing:
+    if isinstance(expects, ImagePreprocessing):
+        return expects
+    raise DatasetError(
+        f"the dataset holds images, and the network takes tensors {list(expects.shape)}; "
+        "give it arrays with --dataset npz:FILE"
+    )
+
+
+def _read_files(
+    files: ImageFiles, rule: ImagePreprocessing, strict: bool, warn: Callable[[str], None]
+) -> Split:
+    prepared = _allocate(len(files.paths), rule)
+    readable = np.ones(len(files.paths), bool)
+
+    def read(index: int) -> None:
+        path = files.paths[index]
+        try:
+            prepared[index] = rule.prepare(path.read_bytes())
+        except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError) as error:
+            if strict:
+                raise DatasetError(
+                    f"{path} can't be read as an image; repair or remove it"
+                ) from error
+            readable[index] = False
+            warn(f"{path} can't be read as an image, and is left out")
+
+    with ThreadPoolExecutor(DECODERS) as pool:
+        list(pool.map(read, range(len(files.paths))))
+    if readable.all():
+        return Split(prepared, files.labels)
+    if len(set(files.labels[readable])) != len(set(files.labels)):
+        raise DatasetError("a class has no image that can be read; repair its files")
+    return Split(prepared[readable], files.labels[readable])
+
+
+def _allocate(count: int, rule: ImagePreprocessing) -> NDArray[np.uint8]:
+    shape = (count, *rule.shape)
+    if np.prod(shape) <= MAX_MEMORY_BYTES:
+        return np.empty(shape, np.uint8)
+    # The file has no name any more, and goes with the process.
+    with tempfile.TemporaryFile(prefix="convscope-") as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
