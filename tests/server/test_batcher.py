@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -578,3 +579,31 @@ async def test_every_caller_is_answered_once_whatever_happens(runners: int, seed
     assert len(set(run.seen)) == len(run.seen)
     assert max(sizes) <= 5  # 4, or one item of 5 alone
     assert sum(isinstance(outcome, int) for outcome in found) > 20
+
+
+# Estimates, by which requests are shed
+
+
+async def test_estimate_counts_the_runners_and_recovers_from_a_slow_run() -> None:
+    pauses = iter([0.05])
+
+    def run(items: list[int]) -> list[int]:
+        time.sleep(next(pauses, 0.0))
+        return items
+
+    batcher: Batcher[int, int] = Batcher(run, max_batch=1, max_queue=9, runners=4)
+    assert batcher.seconds_until_done(1) == 0
+    batcher.start()
+    await batcher.submit(1)
+    slow = batcher.seconds_until_done(1)
+    assert slow >= 0.05
+    assert batcher.seconds_until_done(8) == pytest.approx(2 * slow)  # 4 at once
+    for _ in range(8):
+        await batcher.submit(1)
+    assert batcher.seconds_until_done(1) < slow / 10
+    await batcher.close()
+
+
+async def test_room_is_asked_for_as_a_whole() -> None:
+    batcher: Batcher[int, int] = Batcher(list, max_batch=1, max_queue=4)
+    assert batcher.has_room(100)  # nothing waits

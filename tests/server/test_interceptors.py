@@ -9,7 +9,15 @@ from typing import Any
 import grpc
 import pytest
 from support.alterations import slow_down
-from support.calls import connected, image_request, refusal, sample, signal_request, wait_until
+from support.calls import (
+    connected,
+    image_request,
+    refusal,
+    refused,
+    sample,
+    signal_request,
+    wait_until,
+)
 from support.images import encode, picture
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
@@ -114,7 +122,7 @@ def test_log_can_be_turned_off(tmp_path: Path) -> None:
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     root = tmp_path_factory.mktemp("slow")
     write_tiny(root, "slow", alter_graph=slow_down(TURNS))
-    with ServerProcess(root, "--max-batch", "1") as server:
+    with ServerProcess(root, "--max-batch", "1", "--max-queue", "2") as server:
         yield server
 
 
@@ -145,6 +153,21 @@ def test_deadline_that_passes_in_flight_leaves_the_server_well(slow: ServerProce
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert stub.Classify(request, timeout=30).model == "slow"
     wait_until(lambda: sample(slow, "grpc_server_handled_total", grpc_code="DeadlineExceeded") >= 1)
+
+
+def test_full_queue_is_told_with_a_pause(slow: ServerProcess) -> None:
+    request, before = image_request(model="slow"), batches(slow)
+    with connected(slow) as stub:
+        calls = [stub.Classify.future(request, timeout=60)]
+        wait_until(lambda: batches(slow) == before + 1)
+        calls += [stub.Classify.future(request, timeout=60) for _ in range(2)]
+        wait_until(lambda: waiting(slow) == 2)
+        error = refused(stub.Classify, request)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert error.details() == "the queue of slow is full (2 images); retry later"
+        pushback = ("grpc-retry-pushback-ms", "100")
+        assert pushback in [tuple(item) for item in error.trailing_metadata()]
+        assert [call.result(timeout=60).model for call in calls] == ["slow"] * 3
 
 
 def test_cancelled_call_leaves_the_queue(slow: ServerProcess) -> None:

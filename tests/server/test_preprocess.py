@@ -2,6 +2,7 @@
 
 import io
 import random
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -435,3 +436,15 @@ def test_pixels_of_any_memory_layout(
     pixels = view(np.asarray(picture()))
     found = preprocessor().prepare(pixels)
     assert_close(found, preprocessor().prepare(np.ascontiguousarray(pixels)), 0)
+
+
+def test_crafted_chunk_behind_the_picture_is_no_server_error() -> None:
+    """An empty iCCP chunk after IDAT makes Pillow raise IndexError."""
+    data = encode(picture(), "PNG")
+    chunk = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
+    crafted = data[:-12] + chunk + data[-12:]
+    try:
+        found = preprocessor().decode(crafted)
+    except InvalidInputError:
+        return
+    assert found.shape == (HEIGHT, WIDTH, 3)

@@ -345,12 +345,8 @@ def test_limits_of_an_image_are_the_set_ones(narrow: Stub) -> None:
     assert "80 x 80 pixels" in large
 
 
-def test_full_queue_is_told_with_a_pause(narrow: Stub) -> None:
-    error = refused(narrow.Classify, signal_request(20))
-    assert error.code() is EXHAUSTED
-    assert error.details() == "the queue of signal is full (2 images); retry later"
-    assert ("grpc-retry-pushback-ms", "100") in [tuple(item) for item in error.trailing_metadata()]
-    assert len(narrow.Classify(signal_request(), timeout=30).results) == 1
+def test_request_larger_than_the_queue_is_taken_when_nothing_waits(narrow: Stub) -> None:
+    assert len(narrow.Classify(signal_request(20), timeout=30).results) == 20
 
 
 def test_other_refusals_ask_for_no_retry(narrow: Stub) -> None:

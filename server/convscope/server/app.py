@@ -158,7 +158,8 @@ async def _listen(
         max_inputs=settings.max_inputs,
         # The rest is for the classes.
         max_feature_map_bytes=min(
-            settings.max_feature_map_bytes, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS
+            settings.max_feature_map_bytes,
+            max(0, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS),
         ),
     )
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)

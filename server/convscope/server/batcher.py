@@ -7,6 +7,7 @@ happen in threads of its own.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,8 @@ __all__ = ["Batcher", "ClosedError", "Completed", "ExpiredError", "QueueFullErro
 
 # How much the newest run counts in the estimate of how long one takes.
 _NEWS = 0.1
+# A slow run may have had a reason that has passed; a fast one shows what can be.
+_GOOD_NEWS = 0.5
 # So many turns of the loop without a new item end the gathering of a batch.
 _QUIET_TURNS = 1
 
@@ -128,8 +131,14 @@ class Batcher(Generic[T, R]):
 
     def seconds_until_done(self, size: int, *, bulk: bool = False) -> float:
         """Estimate how long an item that is submitted now takes, from the runs so far."""
-        ahead = self.waiting if bulk else self._urgent.size
-        return (ahead / max(1, self._runners) + size) * self._seconds_per_unit
+        units = size + (self.waiting if bulk else self._urgent.size)
+        at_once = min(max(1, self._runners), math.ceil(units / self._max_batch))
+        return units / at_once * self._seconds_per_unit
+
+    def has_room(self, size: int, *, bulk: bool = False) -> bool:
+        """Whether items of that size fit into the queue; an empty one takes any."""
+        queue = self._bulk if bulk else self._urgent
+        return not queue.entries or queue.size + size <= self._max_queue
 
     def start(self) -> None:
         """Begin to run, on the running event loop."""
@@ -140,7 +149,13 @@ class Batcher(Generic[T, R]):
         self._closed = False
 
     async def submit(
-        self, item: T, *, size: int = 1, deadline: float | None = None, bulk: bool = False
+        self,
+        item: T,
+        *,
+        size: int = 1,
+        deadline: float | None = None,
+        bulk: bool = False,
+        admitted: bool = False,
     ) -> Completed[R]:
         """Wait for the item's result.
 
@@ -149,6 +164,8 @@ class Batcher(Generic[T, R]):
             size: How much of a batch it fills.
             deadline: The `loop.time()` after which it must not start.
             bulk: Whether it waits until nothing else does.
+            admitted: Whether the caller has asked `has_room` for it, as part of
+                something larger.
 
         Raises:
             QueueFullError: It doesn't fit into the queue; nothing was queued.
@@ -159,9 +176,9 @@ class Batcher(Generic[T, R]):
         if self._closed:
             raise ClosedError
         # An idle batcher takes an item of any size: it doesn't wait.
-        queue = self._bulk if bulk else self._urgent
-        if queue.entries and queue.size + size > self._max_queue:
+        if not admitted and not self.has_room(size, bulk=bulk):
             raise QueueFullError
+        queue = self._bulk if bulk else self._urgent
         entry = _Entry(item, size, deadline, self._loop.create_future())
         queue.push(entry)
         self._dispatch()
@@ -300,7 +317,8 @@ class Batcher(Generic[T, R]):
 
     def _learn(self, seconds_per_unit: float) -> None:
         known = self._seconds_per_unit or seconds_per_unit
-        self._seconds_per_unit = known + _NEWS * (seconds_per_unit - known)
+        news = _GOOD_NEWS if seconds_per_unit < known else _NEWS
+        self._seconds_per_unit = known + news * (seconds_per_unit - known)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

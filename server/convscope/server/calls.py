@@ -1,13 +1,15 @@
 """What is known of the call in progress, gathered for its metrics and its log line."""
 
+import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 import grpc
+import structlog
 
 from convscope.server.repository import LoadedVersion
 
-__all__ = ["CallRecord", "current_call"]
+__all__ = ["CallRecord", "current_call", "log_unforeseen"]
 
 
 @dataclass(slots=True)
@@ -27,4 +29,13 @@ class CallRecord:
     code: grpc.StatusCode = grpc.StatusCode.OK
 
 
+log = structlog.get_logger(__name__)
+
 current_call: ContextVar[CallRecord] = ContextVar("current_call")
+
+
+def log_unforeseen(method: str) -> str:
+    """Log the exception that is being handled, and give what its caller is told of it."""
+    error_id = secrets.token_hex(8)
+    log.exception("unforeseen error", error_id=error_id, method=method)
+    return f"the server failed; its log explains the error under the id {error_id}"

@@ -198,6 +198,10 @@ def _channel_count(selection: pb.FeatureMapSelection, spec: mpb.FeatureMapSpec) 
         return selection.strongest
     if kind == "indices":
         indices = selection.indices.values
+        if len(indices) > spec.channels:
+            raise InvalidInputError(
+                f"{len(indices):,} channels are asked for; {spec.name} has {spec.channels}"
+            )
         wrong = [index for index in indices if not 0 <= index < spec.channels]
         if wrong or not indices:
             raise InvalidInputError(

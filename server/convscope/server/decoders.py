@@ -16,6 +16,8 @@ __all__ = ["Decoders"]
 
 # How much the newest image counts in the estimate of how long one takes.
 _NEWS = 0.1
+# A slow one may have had a reason that has passed.
+_GOOD_NEWS = 0.5
 
 
 class Decoders:
@@ -39,6 +41,11 @@ class Decoders:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def waiting(self) -> int:
+        """The images that wait or are under way."""
+        return self._waiting
+
     def seconds_until_done(self, images: int) -> float:
         """Estimate how long images that come now take, from those so far."""
         return (self._waiting + images) / self._workers * self._seconds_per_image
@@ -58,9 +65,10 @@ class Decoders:
             )
         loop = asyncio.get_running_loop()
         self._waiting += len(inputs)
+        queued_at = perf_counter()
         try:
             calls = [
-                loop.run_in_executor(self._threads, self._decode, item, times)
+                loop.run_in_executor(self._threads, self._decode, item, times, queued_at)
                 for item, times in zip(inputs, seconds, strict=True)
             ]
             return [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
@@ -68,10 +76,11 @@ class Decoders:
             self._waiting -= len(inputs)
 
     def _decode(
-        self, item: EncodedImage | Pixels, seconds: StageSeconds
+        self, item: EncodedImage | Pixels, seconds: StageSeconds, queued_at: float
     ) -> NDArray[np.uint8] | ServingError:
         """Prepare one image, in a thread."""
         started_at = perf_counter()
+        seconds.queue = started_at - queued_at
         try:
             if isinstance(item, EncodedImage):
                 return self._preprocessor.decode(item.data)
@@ -81,4 +90,5 @@ class Decoders:
         finally:
             seconds.decode = perf_counter() - started_at
             known = self._seconds_per_image or seconds.decode
-            self._seconds_per_image = known + _NEWS * (seconds.decode - known)
+            news = _GOOD_NEWS if seconds.decode < known else _NEWS
+            self._seconds_per_image = known + news * (seconds.decode - known)

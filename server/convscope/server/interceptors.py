@@ -8,7 +8,6 @@ coroutines of their own, which costs a tenth of a small call.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from time import perf_counter
 from types import TracebackType
@@ -18,7 +17,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from convscope.server.calls import CallRecord, current_call
+from convscope.server.calls import CallRecord, current_call, log_unforeseen
 from convscope.server.errors import DeadlineError, InvalidInputError, ServingError
 from convscope.server.metrics import MethodMetrics, Metrics
 
@@ -206,12 +205,7 @@ async def _abort(context: Context, error: ServingError) -> NoReturn:
 
 
 async def _abort_unforeseen(context: Context, method: str) -> NoReturn:
-    error_id = secrets.token_hex(8)
-    log.exception("unforeseen error", error_id=error_id, method=method)
-    await context.abort(
-        grpc.StatusCode.INTERNAL,
-        f"the server failed; its log explains the error under the id {error_id}",
-    )
+    await context.abort(grpc.StatusCode.INTERNAL, log_unforeseen(method))
 
 
 def _code_of_aborted(context: Context) -> grpc.StatusCode:

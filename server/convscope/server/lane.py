@@ -83,7 +83,9 @@ class Lane:
                 bulk: Decoders(version.preprocessor, limits.decode_workers, limits.max_queue)
                 for bulk in (False, True)
             }
-        observer.queue(lambda: self._batcher.waiting)
+        observer.queue(
+            lambda: self._batcher.waiting + sum(d.waiting for d in self._decoders.values())
+        )
 
     def start(self) -> None:
         """Begin to run, on the running event loop."""
@@ -104,6 +106,8 @@ class Lane:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
+        if question.feature_maps:  # here, and not as a part of some batch's run
+            await asyncio.to_thread(self._version.model.load_feature_maps)
         seconds = [StageSeconds() for _ in inputs]
         prepared = await self._prepare(inputs, question, seconds)
         arrays = [item for item in prepared if not isinstance(item, ServingError)]
@@ -134,8 +138,13 @@ class Lane:
         return [item.array if isinstance(item, ReadyTensor) else next(decoded) for item in inputs]
 
     def _check_in_time(self, question: Question, size: int, decode_seconds: float) -> None:
-        """Shed now what would be too late in the end: quickly, and before it costs anything."""
-        if question.deadline is None:
+        """Shed now what would be too late in the end: quickly, and before it costs anything.
+
+        What finds nothing ahead of it is run whatever the estimate says: else a
+        single slow run could shut the lane to all short deadlines for good.
+        """
+        idle = not self._batcher.waiting and not any(d.waiting for d in self._decoders.values())
+        if question.deadline is None or idle:
             return
         needed = decode_seconds + self._batcher.seconds_until_done(size, bulk=question.bulk)
         left = question.deadline - asyncio.get_running_loop().time()
@@ -161,19 +170,37 @@ class Lane:
         outcomes = {i: item for i, item in enumerate(prepared) if isinstance(item, ServingError)}
         good = [(i, item) for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
         parts = [good[i : i + self._max_batch] for i in range(0, len(good), self._max_batch)]
+        # All of it or nothing: a request that is refused must leave no part in the queue.
+        if not self._batcher.has_room(len(good), bulk=question.bulk):
+            raise self._queue_full()
         answered = await asyncio.gather(
             *(
-                self._infer([item for _, item in part], [seconds[i] for i, _ in part], question)
+                self._infer(
+                    [item for _, item in part], [seconds[i] for i, _ in part], question, True
+                )
                 for part in parts
-            )
+            ),
+            return_exceptions=True,
         )
         found: dict[int, Answer | ServingError] = dict(outcomes)
         for part, answers in zip(parts, answered, strict=True):
+            if isinstance(answers, BaseException):
+                raise answers
             found.update(zip((i for i, _ in part), answers, strict=True))
         return [found[i] for i in range(len(prepared))]
 
+    def _queue_full(self) -> OverloadedError:
+        return OverloadedError(
+            f"the queue of {self._version.manifest.model} is full "
+            f"({self._limits.max_queue} images); retry later"
+        )
+
     async def _infer(
-        self, arrays: Sequence[Array], seconds: Sequence[StageSeconds], question: Question
+        self,
+        arrays: Sequence[Array],
+        seconds: Sequence[StageSeconds],
+        question: Question,
+        admitted: bool = False,
     ) -> list[Answer | ServingError]:
         """Run a few inputs as one piece of work."""
         inputs = arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
@@ -183,12 +210,10 @@ class Lane:
                 size=len(arrays),
                 deadline=question.deadline,
                 bulk=question.bulk,
+                admitted=admitted,
             )
         except QueueFullError as error:
-            raise OverloadedError(
-                f"the queue of {self._version.manifest.model} is full "
-                f"({self._limits.max_queue} images); retry later"
-            ) from error
+            raise self._queue_full() from error
         except ExpiredError as error:
             raise DeadlineError(
                 f"the deadline passed while the input waited for {self._version.manifest.model}; "
@@ -200,7 +225,8 @@ class Lane:
         if isinstance(output, Exception):
             raise output
         for times in seconds:
-            times.queue, times.infer = completed.queue_seconds, completed.run_seconds
+            times.queue += completed.queue_seconds
+            times.infer = completed.run_seconds
             self._observer.stages(times)
         return [_answer(output, row, times) for row, times in enumerate(seconds)]
 

@@ -79,6 +79,7 @@ class Model:
         self._bundle = bundle
         self._policy = policy
         self._lock = threading.Lock()
+        self._full_lock = threading.Lock()
         self._running = 0
         self._input_name = self.manifest.input.name
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
@@ -129,7 +130,9 @@ class Model:
         Raises:
             BundleRefusedError: The graph's bytes changed on disk, or can't run.
         """
-        with self._lock:
+        if self._full_session is not None:
+            return
+        with self._full_lock:
             if self._full_session is None:
                 self._full_session = open_session(
                     self._bundle.read_graph(), self._policy, self.execution.lone_threads

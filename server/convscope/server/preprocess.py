@@ -13,7 +13,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError
@@ -93,7 +93,9 @@ class Preprocessor:
         image = self._open(data)
         try:
             return self._prepare(image)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except (InvalidInputError, MemoryError):
+            raise
+        except Exception as error:  # Pillow's decoders raise anything on crafted bytes
             damage = "truncated" if "truncated" in str(error) else "damaged"
             raise InvalidInputError(
                 f"the {image.format} image of {len(data):,} bytes is {damage}; send a whole file"
@@ -108,7 +110,9 @@ class Preprocessor:
     def _open(self, data: bytes) -> Image.Image:
         try:
             image = Image.open(BytesIO(data), formats=FORMATS)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's decoders raise anything on crafted bytes
             raise InvalidInputError(_not_an_image(data)) from error
         self._check_size(*image.size)
         if isinstance(image, JpegImageFile):
@@ -165,7 +169,9 @@ def _not_an_image(data: bytes) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow's parsers raise anything on crafted bytes
         return 1  # damaged metadata doesn't spoil a good picture
     return value if value in _UPRIGHT else 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from convscope.server.calls import current_call
+from convscope.server.calls import current_call, log_unforeseen
 from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_prediction
 from convscope.server.engine import Engine
 from convscope.server.errors import InvalidInputError, ServingError
@@ -21,8 +21,9 @@ from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["ClassifierServicer"]
 
-# Requests of one stream that are read before the first of them is answered.
-STREAM_WINDOW = 64
+# Requests of one stream that are read before the first of them is answered, and
+# so replies that a slow reader can make the server keep.
+STREAM_WINDOW = 16
 
 
 class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
@@ -65,6 +66,13 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
                 response = await self._classify(message.request, deadline)
             except ServingError as error:
                 return pb.ClassifyStreamResponse(error=_error(error))
+            except Exception:  # noqa: BLE001 - the other requests of the stream go on
+                return pb.ClassifyStreamResponse(
+                    error=pb.ClassifyError(
+                        code=grpc.StatusCode.INTERNAL.value[0],
+                        message=log_unforeseen("ClassifyStream"),
+                    )
+                )
             return pb.ClassifyStreamResponse(response=response)
 
         async for response in in_order(answer, request_iterator, STREAM_WINDOW):

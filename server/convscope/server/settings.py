@@ -5,7 +5,6 @@ Every field is a flag `--like-this` and an environment variable
 """
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+
+from convscope.server.machine import available_cores
 
 __all__ = ["Settings", "command_line", "split_address"]
 
@@ -305,11 +306,7 @@ class Settings:
     @property
     def core_count(self) -> int:
         """The cores to use."""
-        return self.cores or (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        return self.cores or available_cores()
 
     @property
     def decode_workers(self) -> int:

@@ -46,10 +46,14 @@ async def supervise(settings: Settings) -> None:
         workers = [Worker(settings, index) for index in range(settings.workers)]
         metrics = MergedMetrics(lambda: [worker.scrape() for worker in workers])
         metrics_server = _serve_metrics(settings, metrics, stack)
-        # The first one measures how to run the models; the others find what it found.
-        if not await workers[0].start():
-            raise StartError("the first worker ended before it served; its log says why")
-        await asyncio.gather(*(worker.start() for worker in workers[1:]))
+        starting = asyncio.create_task(_start(workers))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            starting.cancel()
+            await asyncio.gather(starting, *(_end(w) for w in workers), return_exceptions=True)
+            return
+        await starting
         log.info(
             "serving",
             grpc_port=split_address(settings.grpc_address)[1],
@@ -65,6 +69,18 @@ async def supervise(settings: Settings) -> None:
         await asyncio.gather(*keepers)
 
 
+async def _start(workers: list[Worker]) -> None:
+    """Start the first, which measures how to run the models, and then those that find it."""
+    if not await workers[0].start():
+        raise StartError("the first worker ended before it served; its log says why")
+    await asyncio.gather(*(worker.start() for worker in workers[1:]))
+
+
+async def _end(worker: Worker) -> None:
+    worker.terminate()
+    await worker.wait()
+
+
 async def _keep(worker: Worker, metrics: MergedMetrics, stop: asyncio.Event) -> None:
     """Replace a worker whenever it ends, until all are to end."""
     started_at = monotonic()
@@ -77,8 +93,15 @@ async def _keep(worker: Worker, metrics: MergedMetrics, stop: asyncio.Event) -> 
         log.error("worker ended", worker=worker.index, pid=worker.pid, exit_code=code)
         if monotonic() - started_at < SETTLED_SECONDS:
             await asyncio.sleep(PAUSE_SECONDS)
+        if stop.is_set():
+            return
         started_at = monotonic()
-        if await worker.start():
+        try:
+            replaced = await worker.start()
+        except OSError as error:  # no process, no memory: it is tried again
+            log.error("worker can't be started", worker=worker.index, reason=error.strerror)
+            continue
+        if replaced:
             log.info("worker replaced", worker=worker.index, pid=worker.pid)
         if stop.is_set():
             worker.terminate()

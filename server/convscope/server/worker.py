@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from dataclasses import fields, replace
+from http.client import HTTPException
 
 from convscope.server.settings import Settings
 
@@ -87,7 +88,7 @@ class Worker:
                     self._metrics_url, timeout=SCRAPE_TIMEOUT_SECONDS
                 ) as reply:
                     self.last_scrape = reply.read().decode()
-            except OSError:
+            except (OSError, HTTPException):
                 pass  # it is ending: what it showed last still counts
         return self.last_scrape
 
