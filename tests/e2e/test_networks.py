@@ -107,6 +107,15 @@ def source_of(name: str, folder: Path) -> Source:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads of PyTorch would wait for those of ONNX Runtime and of the server."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """Export a network and serve it alone; the server goes through all of its gates."""

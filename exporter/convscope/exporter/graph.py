@@ -74,6 +74,9 @@ class ServableNetwork(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).reshape(1, -1, 1, 1))
         self._recorded: dict[str, Tensor] = {}
+        for module in self.network.modules():
+            if isinstance(module, nn.AdaptiveAvgPool2d):
+                module.register_forward_pre_hook(_make_contiguous)
         for name, path in feature_maps.items():
             self._module(path).register_forward_hook(self._recorder(name))
 
@@ -92,7 +95,7 @@ class ServableNetwork(nn.Module):
     def _normalize(self, inputs: Tensor) -> Tensor:
         if not self.takes_images:
             return inputs
-        planes = inputs.permute(0, 3, 1, 2).to(torch.float32)  # [N, C, H, W]
+        planes = inputs.permute(0, 3, 1, 2).contiguous().to(torch.float32)  # [N, C, H, W]
         return (planes - self.mean) / self.std
 
     def _module(self, path: str) -> nn.Module:
@@ -116,6 +119,15 @@ class ServableNetwork(nn.Module):
             self._recorded[name] = output.clone()
 
         return record
+
+
+def _make_contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Bring what is pooled into the usual order in memory.
+
+    For the order that a permutation leaves, PyTorch writes pooling that ONNX can
+    only express by a Gather of every cell.
+    """
+    return tuple(value.contiguous() for value in inputs)
 
 
 def _as_planes(feature_map: Tensor) -> Tensor:

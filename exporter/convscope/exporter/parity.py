@@ -38,6 +38,8 @@ def open_session(graph: bytes) -> ort.InferenceSession:
     """Open a graph on the CPU."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # PyTorch runs in between, and would wait for threads that spin.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
