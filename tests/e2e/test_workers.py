@@ -92,7 +92,9 @@ def test_calls_in_flight_on_a_killed_worker_are_unavailable(server: ServerProces
             classify: Any = channel.unary_unary("/convscope.v1.ClassifierService/Classify")
             for _ in range(300):
                 try:
-                    classify(image_request().SerializeToString(), timeout=30)
+                    # Waiting for a connection, so that only calls in flight can fail.
+                    request = image_request().SerializeToString()
+                    classify(request, timeout=30, wait_for_ready=True)
                 except grpc.RpcError as error:
                     failed.append(error.code())
 

@@ -106,8 +106,11 @@ class Lane:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
-        if question.feature_maps:  # here, and not as a part of some batch's run
-            await asyncio.to_thread(self._version.model.load_feature_maps)
+        model = self._version.model
+        if (
+            question.feature_maps and not model.has_feature_map_session
+        ):  # here, and not as a part of some batch's run
+            await asyncio.to_thread(model.load_feature_maps)
         seconds = [StageSeconds() for _ in inputs]
         prepared = await self._prepare(inputs, question, seconds)
         arrays = [item for item in prepared if not isinstance(item, ServingError)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -73,6 +74,8 @@ class MergedMetrics(Collector):
     def __init__(self, scrape: Callable[[], Iterable[str]]) -> None:
         self._scrape = scrape
         self._retired = Totals()
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
 
     def retire(self, last_scrape: str) -> None:
         """Keep what a worker that ended had counted."""

@@ -124,6 +124,11 @@ class Model:
             raise output
         return output
 
+    @property
+    def has_feature_map_session(self) -> bool:
+        """Whether the session with feature maps was made."""
+        return self._full_session is not None
+
     def load_feature_maps(self) -> None:
         """Make the session with feature maps now, so that no request waits for it.
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from time import monotonic
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from convscope.server.errors import StartError
 from convscope.server.merging import MergedMetrics
@@ -130,10 +129,8 @@ def _reserve_port(settings: Settings, stack: ExitStack) -> Settings:
 
 
 def _serve_metrics(settings: Settings, metrics: MergedMetrics, stack: ExitStack) -> MetricsServer:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(metrics)
     try:
-        server = MetricsServer(registry, *split_address(settings.metrics_address))
+        server = MetricsServer(metrics.registry, *split_address(settings.metrics_address))
     except OSError as error:
         raise StartError(
             f"--metrics-address {settings.metrics_address} can't be used: {error.strerror}"
