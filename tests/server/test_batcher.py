@@ -130,6 +130,33 @@ async def test_each_runner_takes_a_batch() -> None:
         assert await outcomes([*first, *second, *third]) == [0, 10, 20, 30]
 
 
+async def test_batch_learns_whether_it_is_alone() -> None:
+    run = GatedRun()
+    crowded: list[bool] = []
+
+    def observed(items: list[int]) -> list[int]:
+        crowded.append(batcher.crowded)
+        return run(items)
+
+    async with started(observed, runners=2, max_batch=1) as batcher:
+        tasks = submitted(batcher, 1)
+        await until(lambda: len(run.batches) == 1)
+        tasks += submitted(batcher, 2)  # beside the first
+        await until(lambda: len(run.batches) == 2)
+        tasks += submitted(batcher, 3, 4)
+        await until(lambda: batcher.waiting == 2)
+        for done in range(1, 4):
+            run.let_through()
+            await until(lambda: sum(task.done() for task in tasks) >= done)  # noqa: B023
+        assert crowded[:3] == [False, True, True]
+        run.let_through()
+        await outcomes(tasks)
+        tasks = submitted(batcher, 5)
+        run.let_through()
+        await outcomes(tasks)
+    assert crowded[-1] is False
+
+
 async def test_sizes_fill_a_batch_and_order_is_kept() -> None:
     run = GatedRun()
     sizes: list[int] = []
@@ -341,34 +368,14 @@ async def test_inline_run_that_panics_fails_its_batch_only() -> None:
     assert (first, then) == ([RuntimeError], [70])
 
 
-@pytest.mark.parametrize(
-    "runners",
-    [
-        0,
-        *(
-            pytest.param(
-                runners,
-            )
-            for runners in (1, 2)
-        ),
-    ],
-)
+@ALL_RUNNERS
 async def test_results_that_cannot_be_read_fail_the_batch(runners: int) -> None:
     async with started(BrokenRun(LazilyBroken), runners=runners) as batcher:
         first, then = await first_outcomes_then(batcher, [1])
     assert (first, then) == ([OSError], [70])
 
 
-@pytest.mark.parametrize(
-    "runners",
-    [
-        pytest.param(
-            0,
-        ),
-        1,
-        2,
-    ],
-)
+@ALL_RUNNERS
 async def test_observer_that_raises_leaves_no_caller_waiting(runners: int) -> None:
     calls: list[int] = []
 
@@ -381,15 +388,6 @@ async def test_observer_that_raises_leaves_no_caller_waiting(runners: int) -> No
         first, then = await first_outcomes_then(batcher, [1])
     assert first in ([LookupError], [10])
     assert then == [70]
-
-
-async def test_threads_that_can_no_longer_be_had_fail_the_caller() -> None:
-    async with started(GatedRun(opened=True)) as batcher:
-        batcher._executor.shutdown()  # as an interpreter does that exits
-        first, then = await asyncio.gather(
-            outcomes(submitted(batcher, 1)), outcomes(submitted(batcher, 2))
-        )
-    assert (first, then) == ([RuntimeError], [RuntimeError])
 
 
 # Overload

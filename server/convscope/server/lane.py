@@ -70,7 +70,7 @@ class Lane:
         self._observer = observer
         self._max_batch = version.execution.max_batch
         self._batcher: Batcher[Work, Output | Exception] = Batcher(
-            version.model.run,
+            self._run_batch,
             max_batch=self._max_batch,
             max_queue=limits.max_queue,
             max_delay=limits.max_delay_seconds,
@@ -90,6 +90,11 @@ class Lane:
     def start(self) -> None:
         """Begin to run, on the running event loop."""
         self._batcher.start()
+
+    def _run_batch(self, batch: Sequence[Work]) -> list[Output | Exception]:
+        """Run a batch, in a runner's thread; with all cores only while nothing else needs them."""
+        crowded = self._batcher.crowded or any(d.waiting for d in self._decoders.values())
+        return self._version.model.run(batch, crowded=crowded)
 
     async def close(self) -> None:
         """Refuse what waits, and wait for what runs."""

@@ -78,9 +78,7 @@ class Model:
         self.manifest = bundle.manifest
         self._bundle = bundle
         self._policy = policy
-        self._lock = threading.Lock()
         self._full_lock = threading.Lock()
-        self._running = 0
         self._input_name = self.manifest.input.name
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
         data = bundle.read_graph()
@@ -95,19 +93,24 @@ class Model:
         self._full_session = None if self._classifies else self._lone_session
         self.provider = provider_in_use(self._session)
 
-    def run(self, batch: Sequence[Work]) -> list[Output | Exception]:
+    def run(self, batch: Sequence[Work], *, crowded: bool = False) -> list[Output | Exception]:
         """Run a batch; each kind of session once, whatever the batch mixes.
+
+        Args:
+            batch: What is run.
+            crowded: Whether other batches run at the same time, or are about to.
 
         Returns:
             For each piece of work its output, or why the session that it needs
             could not run; the others are not concerned.
         """
+        run_plain = partial(self._run_plain, self._session if crowded else self._lone_session)
         plain = [index for index, work in enumerate(batch) if not work.feature_maps]
         if len(plain) == len(batch):
-            return _or_error(self._run_plain, batch)
+            return _or_error(run_plain, batch)
         full = [index for index, work in enumerate(batch) if work.feature_maps]
         outputs: dict[int, Output | Exception] = {}
-        for indices, run in ((plain, self._run_plain), (full, self._run_full)):
+        for indices, run in ((plain, run_plain), (full, self._run_full)):
             if indices:
                 part = _or_error(run, [batch[i] for i in indices])
                 outputs.update(zip(indices, part, strict=True))
@@ -143,18 +146,11 @@ class Model:
                     self._bundle.read_graph(), self._policy, self.execution.lone_threads
                 )
 
-    def _run_plain(self, batch: Sequence[Work]) -> list[Output]:
+    def _run_plain(self, session: ort.InferenceSession, batch: Sequence[Work]) -> list[Output]:
         inputs = _concatenate(batch)
         if not self._classifies:  # nothing was asked for, and there are no classes
             return _outputs(batch, _no_classes(batch), {})
-        with self._lock:
-            self._running += 1
-            session = self._lone_session if self._running == 1 else self._session
-        try:
-            (probabilities,) = session.run(_PROBABILITIES, {self._input_name: inputs})
-        finally:
-            with self._lock:
-                self._running -= 1
+        (probabilities,) = session.run(_PROBABILITIES, {self._input_name: inputs})
         return _outputs(batch, probabilities, {})
 
     def _run_full(self, batch: Sequence[Work]) -> list[Output]:
