@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from convscope.server.errors import (
     ServingError,
     UnavailableError,
 )
+from convscope.server.forecast import Forecast
 from convscope.server.model import Output, Work
 from convscope.server.repository import LoadedVersion
 from convscope.server.work import Answer, Input, Question, ReadyTensor, StageSeconds
@@ -77,6 +79,7 @@ class Lane:
             runners=version.execution.runners,
             on_batch=observer.batch,
         )
+        self._forecast = Forecast()
         self._decoders: dict[bool, Decoders] = {}  # by whether the request is bulk
         if version.preprocessor is not None:
             self._decoders = {
@@ -93,7 +96,7 @@ class Lane:
 
     def _run_batch(self, batch: Sequence[Work]) -> list[Output | Exception]:
         """Run a batch, in a runner's thread; with all cores only while nothing else needs them."""
-        crowded = self._batcher.crowded or any(d.waiting for d in self._decoders.values())
+        crowded = self._batcher.crowded or self._decoding()
         return self._version.model.run(batch, crowded=crowded)
 
     async def close(self) -> None:
@@ -116,6 +119,53 @@ class Lane:
             question.feature_maps and not model.has_feature_map_session
         ):  # here, and not as a part of some batch's run
             await asyncio.to_thread(model.load_feature_maps)
+        if question.deadline is None:
+            return await self._answer(inputs, question)
+        estimate = self._estimate(inputs, question.bulk)
+        self._check_in_time(question.deadline, estimate)
+        started_at = perf_counter()
+        try:
+            answers = await self._answer(inputs, question)
+        except (asyncio.CancelledError, DeadlineError):
+            self._forecast.learn(estimate, max(estimate, perf_counter() - started_at))
+            raise
+        self._forecast.learn(estimate, perf_counter() - started_at)
+        return answers
+
+    def _estimate(self, inputs: Sequence[Input], bulk: bool) -> float:
+        """Add up how long the stages take, behind what is in them already."""
+        size = len(inputs)
+        images = sum(not isinstance(item, ReadyTensor) for item in inputs)
+        if not images or not self._decoders:
+            return self._batcher.seconds_until_done(size, bulk=bulk)
+        # What is decoded now comes to the runners first.
+        ahead = sum(d.waiting for kind, d in self._decoders.items() if bulk or not kind)
+        return self._decoders[bulk].seconds_until_done(images) + self._batcher.seconds_until_done(
+            size + ahead, bulk=bulk
+        )
+
+    def _check_in_time(self, deadline: float, estimate: float) -> None:
+        """Shed now what would be too late in the end: quickly, and before it costs anything.
+
+        What finds nothing ahead of it is run whatever the estimate says: else a
+        single slow run could shut the lane to all short deadlines for good.
+        """
+        if not self._batcher.waiting and not self._decoding():
+            return
+        needed = self._forecast.correct(estimate)
+        left = deadline - asyncio.get_running_loop().time()
+        if needed > left:
+            raise DeadlineError(
+                f"an answer takes about {needed:.3f} s now, and the deadline is in "
+                f"{max(left, 0):.3f} s; allow more time, or send less"
+            )
+
+    def _decoding(self) -> bool:
+        return any(decoders.waiting for decoders in self._decoders.values())
+
+    async def _answer(
+        self, inputs: Sequence[Input], question: Question
+    ) -> list[Answer | ServingError]:
         seconds = [StageSeconds() for _ in inputs]
         prepared = await self._prepare(inputs, question, seconds)
         arrays = [item for item in prepared if not isinstance(item, ServingError)]
@@ -131,7 +181,6 @@ class Lane:
             item.array for item in inputs if isinstance(item, ReadyTensor)
         ]
         if len(ready) == len(inputs):
-            self._check_in_time(question, len(inputs), 0.0)
             return ready
         if not self._decoders:
             return [self._refuse_image()] * len(inputs)
@@ -141,26 +190,8 @@ class Lane:
             if not isinstance(item, ReadyTensor)
         ]
         decoders = self._decoders[question.bulk]
-        self._check_in_time(question, len(inputs), decoders.seconds_until_done(len(images)))
         decoded = iter(await decoders.decode(*zip(*images, strict=True)))
         return [item.array if isinstance(item, ReadyTensor) else next(decoded) for item in inputs]
-
-    def _check_in_time(self, question: Question, size: int, decode_seconds: float) -> None:
-        """Shed now what would be too late in the end: quickly, and before it costs anything.
-
-        What finds nothing ahead of it is run whatever the estimate says: else a
-        single slow run could shut the lane to all short deadlines for good.
-        """
-        idle = not self._batcher.waiting and not any(d.waiting for d in self._decoders.values())
-        if question.deadline is None or idle:
-            return
-        needed = decode_seconds + self._batcher.seconds_until_done(size, bulk=question.bulk)
-        left = question.deadline - asyncio.get_running_loop().time()
-        if needed > left:
-            raise DeadlineError(
-                f"an answer takes about {needed:.3f} s now, and the deadline is in "
-                f"{max(left, 0):.3f} s; allow more time, or send less"
-            )
 
     def _refuse_image(self) -> InvalidInputError:
         manifest = self._version.manifest
@@ -236,9 +267,9 @@ class Lane:
             times.queue += completed.queue_seconds
             times.infer = completed.run_seconds
             self._observer.stages(times)
-        return [_answer(output, row, times) for row, times in enumerate(seconds)]
+        return [_pick(output, row, times) for row, times in enumerate(seconds)]
 
 
-def _answer(output: Output, row: int, seconds: StageSeconds) -> Answer:
+def _pick(output: Output, row: int, seconds: StageSeconds) -> Answer:
     maps = {name: array[row] for name, array in output.feature_maps.items()}
     return Answer(output.classes[row], output.scores[row], maps, seconds)
