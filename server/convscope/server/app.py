@@ -1,7 +1,6 @@
 """Wires the server together, and takes it from load through readiness to drain."""
 
 import asyncio
-import gc
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from convscope.server.errors import StartError
 from convscope.server.execution import Wishes
 from convscope.server.interceptors import Interceptor
 from convscope.server.lane import LaneLimits
+from convscope.server.machine import settle_memory
 from convscope.server.metrics import Metrics, MetricsServer
 from convscope.server.preprocess import ImageLimits
 from convscope.server.providers import ProviderPolicy
@@ -58,9 +58,7 @@ async def serve(settings: Settings) -> None:
     repository = await asyncio.to_thread(_load, settings)
     if stop.is_set():
         return
-    # What is alive now stays: the collector needn't walk it again and again.
-    gc.collect()
-    gc.freeze()
+    settle_memory()
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         metrics.loaded(repository)

@@ -1,10 +1,12 @@
 """What the machine gives to this process."""
 
+import ctypes
+import gc
 import math
 import os
 from pathlib import Path
 
-__all__ = ["available_cores"]
+__all__ = ["available_cores", "settle_memory"]
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -19,6 +21,19 @@ def available_cores(cgroup: Path = CGROUP) -> int:
     )
     quota = _quota(cgroup)
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def settle_memory() -> None:
+    """After a load or an unload: give back what is free, and leave what stays to itself.
+
+    The C library keeps freed memory for later, tens of megabytes after a graph
+    was parsed; the collector would walk all that was loaded again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
 
 
 def _quota(cgroup: Path) -> float | None:
