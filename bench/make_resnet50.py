@@ -9,8 +9,8 @@ from pathlib import Path
 import timm
 import torch
 
-from convscope.exporter.convert import Source, convert
-from convscope.exporter.golden import golden_photos
+from convscope.exporter.conversion.convert import Source, convert
+from convscope.exporter.conversion.golden import golden_photos
 from convscope.exporter.preprocess import ImagePreprocessing
 from convscope.exporter.weights import Weights
 

@@ -14,10 +14,10 @@ from support.server import ServerProcess
 from convscope.client import Classification, Client, FeatureMap, Tensor
 from convscope.exporter.architectures import ARCHITECTURES, Architecture, find_architecture
 from convscope.exporter.architectures.custom import custom_architecture
-from convscope.exporter.convert import Source, convert, servable
-from convscope.exporter.golden import golden_noise
-from convscope.exporter.graph import ServableNetwork
-from convscope.exporter.parity import run_torch
+from convscope.exporter.conversion.convert import Source, convert, servable
+from convscope.exporter.conversion.golden import golden_noise
+from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.preprocess import ImagePreprocessing
 from convscope.exporter.weights import Weights
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from convscope.exporter.architectures import find_architecture
-from convscope.exporter.convert import Source
+from convscope.exporter.conversion.convert import Source
 from convscope.exporter.weights import Weights
 
 

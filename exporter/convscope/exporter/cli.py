@@ -2,7 +2,7 @@
 
 import typer
 
-from convscope.exporter import commands_export, commands_inspect, commands_list, commands_train
+from convscope.exporter.commands import bundles, export, networks, train
 
 __all__ = ["app"]
 
@@ -12,7 +12,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train or load convolutional networks, and convert them to verified ONNX bundles.",
 )
-commands_list.register(app)
-commands_export.register(app)
-commands_train.register(app)
-commands_inspect.register(app)
+networks.register(app)
+export.register(app)
+train.register(app)
+bundles.register(app)

@@ -64,6 +64,8 @@ def open_graph(graph: bytes) -> ort.InferenceSession:
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    # PyTorch may run in between, and would wait for threads that spin.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (*_FAILURES, RuntimeError, ValueError) as error:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from convscope.exporter.conversion.stages import STAGES
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocess import InputRule
-from convscope.exporter.stages import STAGES
 from convscope.exporter.weights import Weights
 
 __all__ = ["Architecture", "Published"]

@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.exporter.augmentation import PHOTOS
+from convscope.exporter.datasets.augmentation import PHOTOS
 from convscope.exporter.datasets.samples import Dataset, ImageFiles, Split, split_by_seed
 from convscope.exporter.errors import DatasetError
 

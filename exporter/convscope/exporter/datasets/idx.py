@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision import datasets as published
 
-from convscope.exporter.augmentation import HANDWRITING, THINGS
+from convscope.exporter.datasets.augmentation import HANDWRITING, THINGS
 from convscope.exporter.datasets.samples import Dataset, Split
 from convscope.exporter.errors import DatasetError, HubError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torchvision import datasets as published
 
-from convscope.exporter.augmentation import HANDWRITING, PHOTOS
+from convscope.exporter.datasets.augmentation import HANDWRITING, PHOTOS
 from convscope.exporter.datasets.files import image_folder, npz_file
 from convscope.exporter.datasets.idx import DIGITS, GARMENTS, fashion_mnist, mnist
 from convscope.exporter.datasets.samples import Dataset, Split

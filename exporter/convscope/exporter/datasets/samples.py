@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from convscope.exporter.augmentation import Augmentation
+from convscope.exporter.datasets.augmentation import Augmentation
 from convscope.exporter.errors import DatasetError
 from convscope.exporter.preprocess import ImagePreprocessing, InputRule
 

@@ -1,0 +1,1 @@
+"""Bundles on disk: published in one step, read with distrust, checked again."""

@@ -1,0 +1,137 @@
+"""What a bundle's pyramid is: each feature map's shape, sight and cost."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from convscope.exporter.bundles.graph_check import check_graph
+from convscope.exporter.bundles.reader import (
+    BundleError,
+    check_hashes,
+    parse_graph,
+    preprocess,
+    read_arrays,
+    read_manifest,
+)
+from convscope.exporter.errors import ExporterError
+from convscope.exporter.pyramid.facts import feature_map_facts
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Level", "Pyramid", "read_photo", "read_pyramid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A feature map, or the classes at the end.
+
+    Args:
+        name: The output's name.
+        shape: Channels, height and width; of the classes, their number.
+        stride: The distance of two neighbouring cells, in cells of the input;
+            None for the classes.
+        receptive_field: How many cells of the input one cell depends on along
+            an axis; None for the whole input.
+        parameters: Up to here.
+        multiply_adds: For one input, up to here.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    stride: float | None
+    receptive_field: int | None
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pyramid:
+    """What a bundle computes, from the input to the classes.
+
+    Args:
+        model: The model's name.
+        version: Its version.
+        architecture: The network's name.
+        input: The input's shape without the batch: [height, width, channels]
+            for an image.
+        is_image: Whether it is one.
+        levels: The feature maps, and the classes if there are any.
+    """
+
+    model: str
+    version: int
+    architecture: str
+    input: tuple[int, ...]
+    is_image: bool
+    levels: tuple[Level, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+def read_pyramid(directory: Path) -> Pyramid:
+    """Read a bundle's pyramid.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        ExporterError: A shape of its graph can't be inferred.
+    """
+    manifest = read_manifest(directory)
+    model = parse_graph(check_hashes(directory, manifest).graph)
+    check_graph(model, manifest)
+    shapes: dict[str, tuple[int, ...]] = {
+        spec.name: (spec.channels, spec.height, spec.width) for spec in manifest.feature_maps
+    }
+    if manifest.task == pb.TASK_CLASSIFICATION:
+        shapes["logits"] = (len(manifest.labels),)
+    facts = feature_map_facts(model, shapes)
+    return Pyramid(
+        model=manifest.model,
+        version=manifest.version,
+        architecture=manifest.provenance.architecture,
+        input=tuple(manifest.input.shape),
+        is_image=manifest.input.kind == pb.INPUT_KIND_IMAGE,
+        levels=tuple(
+            Level(
+                name=name,
+                shape=shape,
+                stride=facts[name].stride if len(shape) > 1 else None,
+                receptive_field=facts[name].receptive_field,
+                parameters=facts[name].parameters,
+                multiply_adds=facts[name].multiply_adds,
+            )
+            for name, shape in shapes.items()
+        ),
+    )
+
+
+def read_photo(directory: Path, photo: Path | None = None) -> Image.Image | None:
+    """A photo as the bundle's graph gets it; None if it takes no images.
+
+    Args:
+        directory: The version's directory.
+        photo: The photo's file; None for the first golden input.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        ExporterError: The photo can't be read.
+    """
+    manifest = read_manifest(directory)
+    if manifest.input.kind != pb.INPUT_KIND_IMAGE:
+        return None
+    try:
+        encoded = _first_golden(directory, manifest) if photo is None else photo.read_bytes()
+        pixels = preprocess(manifest, encoded)  # uint8 [H, W, C]
+    except (OSError, SyntaxError, ValueError) as error:
+        name = "the first golden input" if photo is None else photo
+        raise ExporterError(f"{name} can't be read as an image: {error}") from error
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _first_golden(directory: Path, manifest: pb.ModelManifest) -> bytes:
+    golden = read_arrays(check_hashes(directory, manifest).golden)
+    if "input_0" not in golden:
+        raise BundleError("golden.npz lacks 'input_0'")
+    return golden["input_0"].tobytes()

@@ -1,0 +1,1 @@
+"""The commands of `convscope-exporter`: options in, what was done out."""

@@ -1,0 +1,1 @@
+"""From a network in PyTorch to a verified graph: the contract, its feature maps, its gates."""

@@ -1,0 +1,88 @@
+"""Golden samples: a few inputs, encoded if they are images, and what PyTorch says of them."""
+
+import io
+from collections.abc import Sequence
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.parity import run_torch
+from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+
+__all__ = [
+    "GoldenInput",
+    "encode_png",
+    "golden_arrays",
+    "golden_inputs",
+    "golden_noise",
+    "golden_photos",
+]
+
+# An encoded image, or a float32 tensor as the graph takes it, without a batch.
+GoldenInput = bytes | NDArray[np.float32]
+NOISE_INPUTS = 3
+
+
+def golden_photos() -> list[bytes]:
+    """The encoded photos that ship with the exporter: grey, turned by EXIF, alpha, large."""
+    folder = resources.files("convscope.exporter") / "data" / "photos"
+    names = sorted(file.name for file in folder.iterdir() if not file.name.endswith(".md"))
+    return [(folder / name).read_bytes() for name in names]
+
+
+def golden_noise(expects: InputRule) -> list[GoldenInput]:
+    """Inputs for networks that no real ones mean anything to: noise, repeatable.
+
+    Pictures have exactly the size that the network takes. A network with random
+    weights is so undecided that a single level of a pixel, by another decoder,
+    may change its best class.
+    """
+    random = np.random.default_rng(0)
+    if isinstance(expects, ImagePreprocessing):
+        side = expects.shortest_edge
+        size = (expects.height, expects.width) if side is None else (side, side)
+        shape = (NOISE_INPUTS, *size, expects.channels)
+        return [encode_png(pixels) for pixels in random.integers(0, 256, shape, np.uint8)]
+    return list(random.normal(size=(NOISE_INPUTS, *expects.shape)).astype(np.float32))
+
+
+def golden_inputs(golden: Sequence[GoldenInput], expects: InputRule) -> NDArray[np.generic]:
+    """Bring golden inputs to the graph's own input, images the reference way; [n, ...]."""
+    return np.stack([_prepare(one, expects) for one in golden])
+
+
+def golden_arrays(
+    network: ServableNetwork, golden: Sequence[GoldenInput], inputs: NDArray[np.generic]
+) -> dict[str, NDArray[np.generic]]:
+    """The arrays of golden.npz.
+
+    Returns:
+        `input_0` and so on, the bytes of each image or the tensor itself;
+        `logits` and `probabilities`, float32 [n, K], of a classifier;
+        `feature_map_means/NAME`, float32 [n, channels], small enough to travel
+        and enough to tell a wrong map.
+    """
+    outputs = run_torch(network, inputs)
+    arrays: dict[str, NDArray[np.generic]] = {
+        f"input_{index}": np.frombuffer(one, np.uint8) if isinstance(one, bytes) else one
+        for index, one in enumerate(golden)
+    }
+    for name in network.heads:
+        arrays[name] = outputs[name]
+    for name in network.feature_map_names:
+        arrays[f"feature_map_means/{name}"] = outputs[name].mean(axis=(2, 3))
+    return arrays
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode an image, uint8 [H, W, 1 or 3], losslessly."""
+    out = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def _prepare(one: GoldenInput, expects: InputRule) -> NDArray[np.generic]:
+    return expects.prepare(one) if isinstance(one, bytes) else one

@@ -1,0 +1,80 @@
+"""Chooses golden inputs that a network is sure about.
+
+Where the two best classes are nearly equal, the server's faster decoder may
+turn them round, and the golden gate would refuse a good bundle.
+"""
+
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from convscope.exporter.conversion.golden import GoldenInput, encode_png, golden_inputs
+from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.parity import run_torch
+from convscope.exporter.datasets import ImageFiles, Samples
+from convscope.exporter.preprocess import InputRule
+
+__all__ = ["decisive", "one_of_each_class"]
+
+# Three times what the golden gate allows a probability to move by.
+MIN_MARGIN = 0.1
+MAX_CLASSES = 10
+CANDIDATES = 5
+MAX_FILE_BYTES = 4 * 2**20
+
+
+def decisive(
+    network: ServableNetwork, candidates: Iterable[GoldenInput], expects: InputRule
+) -> list[GoldenInput]:
+    """Those of the candidates whose best class leads clearly; of a bank of filters, all."""
+    return [one for one in candidates if _margin(network, one, expects) >= MIN_MARGIN]
+
+
+def one_of_each_class(
+    network: ServableNetwork, samples: Samples, expects: InputRule
+) -> list[GoldenInput]:
+    """The first clear input of each of the first classes; at least one of all, clear or not."""
+    golden = []
+    for label in np.unique(samples.labels)[:MAX_CLASSES]:
+        own = np.flatnonzero(samples.labels == label)[:CANDIDATES]
+        golden.extend(decisive(network, _readable(samples, own, expects), expects)[:1])
+    if golden:
+        return golden
+    first = np.arange(min(len(samples.labels), CANDIDATES))
+    return list(_readable(samples, first, expects))[:1]
+
+
+def _margin(network: ServableNetwork, one: GoldenInput, expects: InputRule) -> float:
+    if not network.heads:
+        return 1.0
+    outputs = run_torch(network, golden_inputs([one], expects))
+    second, best = np.sort(outputs[network.heads[1]][0])[-2:]
+    return float(best - second)
+
+
+def _readable(
+    samples: Samples, indices: np.typing.NDArray[np.int64], expects: InputRule
+) -> Iterator[GoldenInput]:
+    for index in indices:
+        one = _encode(samples, int(index))
+        if not isinstance(one, bytes) or _opens(one):
+            yield one
+
+
+def _encode(samples: Samples, index: int) -> GoldenInput:
+    if isinstance(samples, ImageFiles):
+        return samples.paths[index].read_bytes()
+    one = samples.inputs[index]
+    return encode_png(one) if one.dtype == np.uint8 else one.astype(np.float32)
+
+
+def _opens(encoded: bytes) -> bool:
+    if len(encoded) > MAX_FILE_BYTES:
+        return False
+    try:
+        Image.open(BytesIO(encoded)).load()
+    except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError):
+        return False
+    return True

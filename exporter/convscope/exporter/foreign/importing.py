@@ -1,0 +1,97 @@
+"""From a foreign ONNX classifier to a published bundle, held against the original."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.exporter.bundles.writer import publish
+from convscope.exporter.comparison import BATCHES, OutputDifference
+from convscope.exporter.foreign.graph import ImageInput, find_input, find_output, free_batch, read
+from convscope.exporter.foreign.join import find_head, join
+from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe, golden_arrays
+from convscope.exporter.foreign.maps import named_maps, stage_maps
+from convscope.exporter.foreign.original import Original, check_parity
+from convscope.exporter.foreign.source import (
+    ForeignSource,
+    class_labels,
+    image_preprocessing,
+    pixel_normalization,
+)
+from convscope.exporter.pyramid.facts import feature_map_facts
+from convscope.exporter.pyramid.static_graph import static_graph
+
+__all__ = ["ForeignSource", "Imported", "import_model", "photos"]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A published bundle.
+
+    Args:
+        directory: Where it lies.
+        input: What was found of the graph's input.
+        activation: What makes the probabilities.
+        parity: How far each output is from the original's.
+    """
+
+    directory: Path
+    input: ImageInput
+    activation: str
+    parity: list[OutputDifference]
+
+
+def import_model(source: ForeignSource, repository: Path) -> Imported:
+    """Join a foreign graph to its preprocessing, hold it against the original, and publish it.
+
+    Raises:
+        ExporterError: A step failed; nothing was published.
+    """
+    file = read(source.path)
+    channels = 1 if source.color == "gray" else 3
+    image = find_input(file.model, source.layout, channels, source.size)
+    output = find_output(file.model, source.output)
+    free = free_batch(file.model, image)
+    graph = static_graph(free)
+    head = find_head(graph, output, source.activation)
+    labels = class_labels(source.labels, head.classes)
+    chosen = source.feature_maps
+    maps = stage_maps(graph) if chosen is None else named_maps(graph, chosen)
+    normalization = pixel_normalization(source, image)
+    preprocessing = image_preprocessing(source, image, normalization)
+    golden = photos()
+    images = _with_noise(np.stack([preprocessing.prepare(photo) for photo in golden]))
+    original = Original(file.original, image, normalization, head, maps)
+    expected = original.run(images)
+    original.check_activation(expected, source.activation)
+    joined = join(free, image, normalization, head, maps)
+    parity = check_parity(joined, images, expected)
+    facts = feature_map_facts(joined, ["logits", *(one.name for one in maps)])
+    manifest = describe(source, image, head, labels, preprocessing, len(golden))
+    add_provenance(manifest, source, file.description, facts["logits"].parameters)
+    add_maps(manifest, maps, facts)
+    data = joined.SerializeToString()
+    directory = publish(
+        repository, manifest, lambda path: _write(path, data), golden_arrays(golden, expected, maps)
+    )
+    return Imported(directory, image, head.activation, parity)
+
+
+def photos() -> list[bytes]:
+    """The encoded photos that ship with the exporter."""
+    folder = resources.files("convscope.exporter") / "data" / "photos"
+    names = sorted(file.name for file in folder.iterdir() if not file.name.endswith(".md"))
+    return [(folder / name).read_bytes() for name in names]
+
+
+def _with_noise(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fill the golden inputs up with noise, so that they make the largest batch and more."""
+    count = max(max(BATCHES) + 1 - len(images), 1)
+    noise = np.random.default_rng(0).integers(0, 256, (count, *images.shape[1:]), dtype=np.uint8)
+    return np.concatenate([images, noise])
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

@@ -1,0 +1,329 @@
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from support.tiny import seal, write_signal, write_tiny
+from typer.testing import CliRunner
+
+from convscope.exporter.bundles.describe import read_pyramid
+from convscope.exporter.bundles.reader import BundleError
+from convscope.exporter.bundles.verify import CHECKS, verify
+from convscope.exporter.cli import app
+from convscope.v1 import manifest_pb2 as pb
+
+Array = NDArray[Any]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path)
+
+
+@pytest.mark.parametrize("write", [write_tiny, write_signal], ids=["image", "signal"])
+def test_a_good_bundle_passes_every_check(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    assert tuple(check.name for check in verify(write(tmp_path))) == CHECKS
+
+
+def failed_check(bundle: Path) -> tuple[str, str]:
+    """The check that stops, and why."""
+    checks = verify(bundle)
+    for name in CHECKS:
+        try:
+            assert next(checks).name == name
+        except BundleError as error:
+            return name, str(error)
+    raise AssertionError("every check passed")
+
+
+def cut_the_graph(bundle: Path) -> None:
+    data = (bundle / "model.onnx").read_bytes()
+    (bundle / "model.onnx").write_bytes(data[:-1])
+
+
+def flip_a_byte(bundle: Path) -> None:
+    data = bytearray((bundle / "golden.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / "golden.npz").write_bytes(data)
+
+
+def add_a_file(bundle: Path) -> None:
+    (bundle / "notes.txt").write_text("")
+
+
+def remove_the_golden(bundle: Path) -> None:
+    (bundle / "golden.npz").unlink()
+
+
+def link_the_graph(bundle: Path) -> None:
+    (bundle / "model.onnx").rename(bundle.parent / "elsewhere.onnx")
+    (bundle / "model.onnx").symlink_to(bundle.parent / "elsewhere.onnx")
+
+
+def spoil_the_manifest(bundle: Path) -> None:
+    (bundle / "manifest.json").write_text("{")
+
+
+def spoil_the_arrays(bundle: Path) -> None:
+    (bundle / "golden.npz").write_bytes(b"nothing")
+    seal(bundle)
+
+
+def spoil_the_graph(bundle: Path) -> None:
+    (bundle / "model.onnx").write_bytes(b"\x08")
+    seal(bundle)
+
+
+def change_golden(name: str, change: Callable[[Array], Array]) -> Callable[[Path], None]:
+    def alter(bundle: Path) -> None:
+        with np.load(bundle / "golden.npz") as stored:
+            arrays = dict(stored)
+        arrays[name] = change(arrays[name])
+        np.savez(bundle / "golden.npz", allow_pickle=False, **arrays)
+        seal(bundle)
+
+    return alter
+
+
+DAMAGES = [
+    (cut_the_graph, "hashes", r"model\.onnx has .* bytes, the manifest says"),
+    (flip_a_byte, "hashes", r"the SHA-256 of golden\.npz is"),
+    (add_a_file, "manifest", r"notes\.txt doesn't belong to a bundle"),
+    (remove_the_golden, "manifest", r"golden\.npz is missing"),
+    (link_the_graph, "manifest", r"model\.onnx is a link"),
+    (spoil_the_manifest, "manifest", r"manifest\.json is no manifest"),
+    (spoil_the_arrays, "golden", r"golden\.npz can't be read as arrays"),
+    (spoil_the_graph, "graph", "not an ONNX model"),
+    (
+        change_golden("probabilities", lambda values: np.roll(values, 1, axis=1)),
+        "golden",
+        "golden input 0 is 'red' now and was 'green'",
+    ),
+    (
+        change_golden("probabilities", lambda values: values * 0.9),
+        "golden",
+        r"a golden probability differs by 0\.\d+; at most 0\.0300",
+    ),
+    (
+        change_golden("feature_map_means/conv", lambda values: values * 2),
+        "golden",
+        "a channel mean of 'conv' differs by",
+    ),
+    (
+        change_golden("input_1", lambda values: values[:40]),
+        "golden",
+        "golden input 1 is no image that can be read",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "check", "reason"), DAMAGES, ids=lambda value: str(value)[:40])
+def test_damage_is_found_and_named(
+    bundle: Path, damage: Callable[[Path], None], check: str, reason: str
+) -> None:
+    damage(bundle)
+    failed, said = failed_check(bundle)
+    assert failed == check
+    assert re.search(reason, said), said
+
+
+def without_activation(manifest: pb.ModelManifest) -> None:
+    manifest.activation = pb.ACTIVATION_NONE
+
+
+def another_version(manifest: pb.ModelManifest) -> None:
+    manifest.version = 7
+
+
+def later_schema(manifest: pb.ModelManifest) -> None:
+    manifest.schema_version = 2
+
+
+def too_few_labels(manifest: pb.ModelManifest) -> None:
+    del manifest.labels[-1]
+
+
+def another_map_size(manifest: pb.ModelManifest) -> None:
+    manifest.feature_maps[0].height = 3
+
+
+def another_stride(manifest: pb.ModelManifest) -> None:
+    manifest.feature_maps[0].stride = 2
+
+
+def small_resize(manifest: pb.ModelManifest) -> None:
+    manifest.preprocessing.resize.shortest_edge = 3
+
+
+def unknown_filter(manifest: pb.ModelManifest) -> None:
+    manifest.preprocessing.interpolation = 9  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("alter", "check", "reason"),
+    [
+        (without_activation, "manifest", "activation is not known"),
+        (another_version, "manifest", "it is of tiny/7 and lies in tiny/1"),
+        (later_schema, "manifest", "its schema version is 2, not 1"),
+        (small_resize, "manifest", "resized to less than the graph's input"),
+        (unknown_filter, "manifest", "the interpolation is not known"),
+        (too_few_labels, "graph", r"'logits' is float \[N, 3\], the manifest says float \[N, 2\]"),
+        (another_stride, "graph", "that 'conv' has a stride of 2; the graph's is 1"),
+        (another_map_size, "graph", r"'conv' is float \[N, 4, 16, 16\]"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_or_the_graph_is_refused(
+    tmp_path: Path, alter: Callable[[pb.ModelManifest], None], check: str, reason: str
+) -> None:
+    failed, said = failed_check(write_tiny(tmp_path, alter_manifest=alter))
+    assert failed == check
+    assert re.search(reason, said), said
+
+
+def external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, "weights.bin")
+
+
+def custom(model: onnx.ModelProto) -> None:
+    model.graph.node[4].domain = "com.example"
+    model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+
+
+def hidden_output(model: onnx.ModelProto) -> None:
+    model.graph.output.pop()
+
+
+def fixed_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def mixed_batch(model: onnx.ModelProto) -> None:
+    """Each image sees the mean over its batch."""
+    model.graph.node[3].output[0] = "own"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "first"))
+    nodes = [
+        onnx.helper.make_node("ReduceMean", ["own", "first"], ["shared"]),
+        onnx.helper.make_node("Sub", ["own", "own"], ["nothing"]),
+        onnx.helper.make_node("Add", ["shared", "nothing"], ["sums"]),
+    ]
+    rest = list(model.graph.node)[4:]
+    del model.graph.node[4:]
+    model.graph.node.extend([*nodes, *rest])
+
+
+@pytest.mark.parametrize(
+    ("alter", "check", "reason"),
+    [
+        (external, "graph", "refers to external data"),
+        (custom, "graph", r"operators of the domain 'com\.example'"),
+        (hidden_output, "graph", "lacks the output 'conv'"),
+        (fixed_batch, "graph", r"'images' is uint8 \[1, 16, 16, 3\]"),
+        (mixed_batch, "batches", r"differs by .* in a batch of 2"),
+    ],
+)
+def test_a_graph_against_the_contract_is_refused(
+    tmp_path: Path, alter: Callable[[onnx.ModelProto], None], check: str, reason: str
+) -> None:
+    failed, said = failed_check(write_tiny(tmp_path, alter_graph=alter))
+    assert failed == check
+    assert re.search(reason, said), said
+
+
+def test_a_bundle_that_was_moved_is_of_another_place(tmp_path: Path) -> None:
+    moved = tmp_path / "other" / "1"
+    shutil.copytree(write_tiny(tmp_path / "models"), moved)
+    assert failed_check(moved) == (
+        "manifest",
+        "the manifest can't be right: it is of tiny/1 and lies in other/1",
+    )
+
+
+def test_a_models_directory_points_to_its_version(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"did you mean .*tiny/1\?"):
+        list(verify(bundle.parent))
+
+
+def test_the_command_prints_a_checklist(bundle: Path) -> None:
+    done = CliRunner().invoke(app, ["verify", str(bundle)])
+    assert done.exit_code == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["✓", name] for name in CHECKS
+    ]
+
+
+def test_the_command_ends_with_1_and_the_reason(bundle: Path) -> None:
+    flip_a_byte(bundle)
+    done = CliRunner().invoke(app, ["verify", str(bundle)])
+    assert done.exit_code == 1
+    assert "✗ hashes" in done.stdout
+    assert "- graph     not checked" in done.stdout
+    assert "error: the SHA-256 of golden.npz is" in done.stderr
+
+
+def test_describe_prints_the_pyramid(bundle: Path) -> None:
+    done = CliRunner().invoke(app, ["describe", str(bundle), "--json"])
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    conv, logits = told["levels"]
+    assert (told["model"], told["version"], told["input"]) == ("tiny", 1, [16, 16, 3])
+    assert conv == {
+        "name": "conv",
+        "shape": [4, 16, 16],
+        "stride": 1.0,
+        "receptive_field": 3,
+        "parameters": 4 * 27,
+        "multiply_adds": 4 * 27 * 256,
+    }
+    assert (logits["receptive_field"], logits["parameters"]) == (None, 4 * 27 + 4 * 3)
+    table = CliRunner().invoke(app, ["describe", str(bundle)]).stdout
+    assert "4 × 16 × 16" in table
+    assert "whole input" in table
+
+
+def test_describe_draws_the_pyramid(bundle: Path, tmp_path: Path, coffee: Path) -> None:
+    pictures = [tmp_path / "golden.png", tmp_path / "coffee.png"]
+    for picture, photo in zip(pictures, ([], ["--photo", str(coffee)]), strict=True):
+        done = CliRunner().invoke(app, ["describe", str(bundle), "--plot", str(picture), *photo])
+        assert done.exit_code == 0, done.output
+    golden, other = map(read_picture, pictures)
+    assert golden.shape == other.shape
+    assert (golden != other).any()
+    assert len(np.unique(golden.reshape(-1, 3), axis=0)) > 20
+
+
+def read_picture(path: Path) -> Array:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_a_pyramid_of_a_signal_is_drawn_too(tmp_path: Path) -> None:
+    bundle = write_signal(tmp_path)
+    picture = tmp_path / "signal.png"
+    done = CliRunner().invoke(app, ["describe", str(bundle), "--plot", str(picture)])
+    assert done.exit_code == 0, done.output
+    with Image.open(picture) as drawn:
+        assert drawn.width > 100
+    assert [level.shape for level in read_pyramid(bundle).levels] == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--plot", "pyramid.unknown"), "can't be written"),
+        (("--plot", "pyramid.png", "--photo", "missing.jpg"), "missing.jpg can't be read"),
+    ],
+)
+def test_what_cannot_be_drawn_is_explained(
+    bundle: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    done = CliRunner().invoke(app, ["describe", str(bundle), *arguments])
+    assert done.exit_code == 1
+    assert reason in done.stderr

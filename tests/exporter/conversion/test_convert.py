@@ -1,0 +1,128 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from google.protobuf import json_format
+from torch import Tensor, nn
+
+from convscope.exporter.conversion.convert import Source, convert
+from convscope.exporter.conversion.graph import ServableNetwork, export_graph
+from convscope.exporter.errors import ExporterError, ParityError, PublishError, UnknownNameError
+from convscope.v1 import manifest_pb2 as pb
+
+
+def manifest_of(directory: Path) -> pb.ModelManifest:
+    return json_format.Parse((directory / "manifest.json").read_text(), pb.ModelManifest())
+
+
+def test_a_bundle_holds_a_graph_by_the_contract(source: Source, tmp_path: Path) -> None:
+    directory = convert(source, tmp_path).directory
+    assert directory == tmp_path / "digits" / "1"
+    graph = onnx.load(directory / "model.onnx", load_external_data=False)
+    (images,) = graph.graph.input
+    assert images.name == "images"
+    assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [output.name for output in graph.graph.output] == [
+        "logits",
+        "probabilities",
+        *source.feature_maps,
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_the_graph_takes_any_batch_and_computes_what_pytorch_does(
+    source: Source, tmp_path: Path, batch: int
+) -> None:
+    directory = convert(source, tmp_path).directory
+    session = ort.InferenceSession(directory / "model.onnx", providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(batch).integers(0, 256, (batch, 28, 28, 1), dtype=np.uint8)
+    (logits,) = session.run(["logits"], {"images": images})
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        expected = source.network.eval()((planes - 0.1307) / 0.3081)
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
+
+
+def test_the_manifest_says_what_is_in_the_bundle(source: Source, tmp_path: Path) -> None:
+    directory = convert(source, tmp_path).directory
+    manifest = manifest_of(directory)
+    assert (manifest.model, manifest.version, manifest.schema_version) == ("digits", 1, 1)
+    assert list(manifest.input.shape) == [28, 28, 1]
+    assert list(manifest.labels) == list("0123456789")
+    conv2 = manifest.feature_maps[2]
+    assert (conv2.name, conv2.channels, conv2.height, conv2.width) == ("conv2", 20, 8, 8)
+    assert manifest.provenance.parameters == 8_490
+    assert {file.name for file in manifest.files} == {"model.onnx", "golden.npz"}
+
+
+def test_the_graph_names_no_file_of_the_machine_that_made_it(
+    source: Source, tmp_path: Path
+) -> None:
+    directory = convert(source, tmp_path).directory
+    content = (directory / "model.onnx").read_bytes()
+    assert b".py" not in content
+    assert str(Path.cwd()).encode() not in content
+
+
+def test_a_graph_that_differs_from_pytorch_is_refused(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export_other_weights(
+        network: ServableNetwork, example: Tensor, path: Path, input_name: str
+    ) -> onnx.ModelProto:
+        graph = export_graph(network, example, path, input_name)
+        with torch.no_grad():
+            next(network.parameters()).mul_(1.01)
+        return graph
+
+    monkeypatch.setattr("convscope.exporter.conversion.convert.export_graph", export_other_weights)
+    with pytest.raises(ParityError, match=r"differs from PyTorch in .*'conv1' by \d"):
+        convert(source, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_gives_nan_is_refused(source: Source, tmp_path: Path) -> None:
+    with torch.no_grad():
+        next(source.network.parameters()).fill_(float("nan"))
+    with pytest.raises(ParityError):
+        convert(source, tmp_path)
+
+
+def test_an_unknown_module_is_named(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"no module 'conv9'; .*conv1, pool1, conv2"):
+        convert(replace(source, feature_maps=("conv9",)), tmp_path)
+
+
+def test_a_module_without_planes_is_no_feature_map(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(ExporterError, match=r"'flatten' is \[1, 320\]"):
+        convert(replace(source, feature_maps=("flatten",)), tmp_path)
+
+
+def test_a_published_version_never_changes(source: Source, tmp_path: Path) -> None:
+    before = (convert(source, tmp_path).directory / "manifest.json").read_bytes()
+    with pytest.raises(PublishError, match=r"digits v1 exists.*publish v2"):
+        convert(source, tmp_path)
+    assert (tmp_path / "digits/1/manifest.json").read_bytes() == before
+
+
+def test_an_activation_in_place_does_not_change_a_feature_map(
+    source: Source, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    network = nn.Sequential()
+    network.add_module("conv", nn.Conv2d(1, 4, 3))
+    network.add_module("relu", nn.ReLU(inplace=True))
+    network.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    network.add_module("flatten", nn.Flatten())
+    network.add_module("dense", nn.Linear(4, 10))
+    directory = convert(
+        replace(source, network=network, feature_maps=("conv",)), tmp_path
+    ).directory
+    session = ort.InferenceSession(directory / "model.onnx", providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8)
+    (conv,) = session.run(["conv"], {"images": images})
+    assert conv.min() < 0

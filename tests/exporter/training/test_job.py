@@ -1,0 +1,197 @@
+"""Training as a user starts it: by the command, in a process of its own."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import json_format
+from PIL import Image
+from support.demo_models import run_exporter
+from support.server import ServerProcess
+
+from convscope.client import Client
+from convscope.v1 import manifest_pb2 as pb
+
+pytestmark = pytest.mark.slow
+
+FASHION = Path(__file__).parents[1] / "data" / "fashion_photos.npz"
+PATIENCE_SECONDS = 120
+NOISE = 0.01
+
+
+def train(folder: Path, *arguments: str) -> list[str]:
+    places = ("--repository", str(folder / "models"), "--runs", str(folder / "runs"))
+    return ["train", *arguments, *places, "--quiet"]
+
+
+def run(folder: Path, *arguments: str) -> None:
+    done = run_exporter(*train(folder, *arguments))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+def manifest(folder: Path, model: str) -> pb.ModelManifest:
+    text = (folder / "models" / model / "1" / "manifest.json").read_text()
+    return json_format.Parse(text, pb.ModelManifest())
+
+
+def accuracy(folder: Path, model: str) -> float:
+    (metric,) = manifest(folder, model).provenance.metrics
+    return metric.value
+
+
+@pytest.fixture(scope="module")
+def never_killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, "digits", "--epochs", "4")
+    return folder
+
+
+def test_a_run_leaves_checkpoints_and_logs(never_killed: Path) -> None:
+    directory = never_killed / "runs/digits/1"
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+    }
+    (log,) = (directory / "logs").rglob("metrics.csv")
+    with log.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["accuracy"]]
+    assert len(rows) == 4
+    assert list((directory / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_a_killed_run_goes_on_and_ends_as_one_never_killed(
+    tmp_path: Path, never_killed: Path
+) -> None:
+    command = train(tmp_path, "digits", "--epochs", "4")
+    process = subprocess.Popen([sys.executable, "-m", "convscope.exporter", *command])
+    wait_for_epoch(tmp_path / "runs/digits/1", 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "models/digits").exists()
+    run(tmp_path, "digits", "--epochs", "4", "--resume")
+    assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]
+    assert abs(accuracy(tmp_path, "digits") - accuracy(never_killed, "digits")) <= NOISE
+    epochs = {int(row["epoch"]) for log in logs(tmp_path) for row in log if row["accuracy"]}
+    assert max(epochs) == 3
+    # The second process went on where the first one was killed, and didn't begin again.
+    assert min(int(row["epoch"]) for row in logs(tmp_path)[-1] if row["epoch"]) >= 1
+
+
+def logs(folder: Path) -> list[list[dict[str, str]]]:
+    found = []
+    for path in sorted((folder / "runs").rglob("metrics.csv")):
+        with path.open() as file:
+            found.append(list(csv.DictReader(file)))
+    return found
+
+
+def validated(log: Path) -> int:
+    """The epochs that a log tells the accuracy of."""
+    with log.open() as file:
+        return sum(bool(row["accuracy"]) for row in csv.DictReader(file))
+
+
+def wait_for_epoch(run_directory: Path, epochs: int) -> None:
+    """Wait until so many epochs are saved."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        saved = run_directory / "checkpoints" / "last.ckpt"
+        logged = list((run_directory / "logs").rglob("metrics.csv"))
+        if saved.exists() and logged and validated(logged[0]) >= epochs:
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{epochs} epochs took too long")
+
+
+def test_a_run_asked_for_otherwise_does_not_go_on(never_killed: Path) -> None:
+    done = run_exporter(*train(never_killed, "digits", "--epochs", "5", "--resume"))
+    assert done.returncode == 1
+    assert "had epochs 4, and this command says 5" in done.stderr
+
+
+def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, never_killed: Path) -> None:
+    run(tmp_path, "digits", "--epochs", "4", "--devices", "2")
+    assert abs(accuracy(tmp_path, "digits") - accuracy(never_killed, "digits")) <= NOISE
+    assert [path.name for path in (tmp_path / "models/digits").iterdir()] == ["1"]
+    assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]
+
+
+def write_photos(folder: Path) -> None:
+    """Write grey squares of 28 pixels as photos: larger, coloured, as JPEG."""
+    with np.load(FASHION) as arrays:
+        names = arrays["classes"]
+        for split in ("train", "val"):
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+            for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+                target = folder / split / str(names[label]) / f"{index}.jpg"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                photo = Image.fromarray(pixels).resize((240, 240), Image.Resampling.BICUBIC)
+                photo.convert("RGB").save(target, quality=90)
+
+
+def test_ones_own_photos_are_classified_by_a_new_head(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    write_photos(photos)
+    (photos / "train/Bag/broken.jpg").write_bytes(b"no image")
+    arguments = ("--dataset", f"folder:{photos}", "--pretrained", "--freeze", "backbone")
+    run_of = train(tmp_path, "efficientnet_lite0", *arguments, "--epochs", "3", "--name", "wear")
+    done = run_exporter(*(one for one in run_of if one != "--quiet"))
+    assert done.returncode == 0, done.stderr
+    assert "broken.jpg can't be read as an image, and is left out" in done.stdout
+    said = manifest(tmp_path, "wear")
+    assert accuracy(tmp_path, "wear") >= 0.90
+    assert list(said.labels) == ["Bag", "Pullover", "Sandal", "Trouser"]
+    assert said.provenance.weights_license == "Apache-2.0"
+    with ServerProcess(tmp_path / "models") as server, Client(server.target) as client:
+        shown = sorted((photos / "val").rglob("*.jpg"))
+        answers = client.classify_many(shown, model="wear", top_k=1)
+        right = [a.top.label == p.parent.name for a, p in zip(answers, shown, strict=True)]
+    assert np.mean(right) >= 0.90
+
+
+def write_signals(path: Path) -> None:
+    """Write slow and fast waves in noise."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 400)
+    time_steps = np.arange(128)
+    waves = np.sin(
+        time_steps * np.where(labels, 0.5, 0.2)[:, None] + random.uniform(0, 6, (400, 1))
+    )
+    noisy = waves + random.normal(0, 0.5, waves.shape)
+    np.savez(
+        path,
+        x_train=noisy[:, None].astype(np.float32),
+        y_train=labels,
+        classes=np.array(["slow", "fast"]),
+    )
+
+
+def test_signals_are_learned_from_arrays(tmp_path: Path) -> None:
+    write_signals(tmp_path / "waves.npz")
+    run(tmp_path, "signal_conv", "--dataset", f"npz:{tmp_path / 'waves.npz'}", "--epochs", "6")
+    said = manifest(tmp_path, "signal_conv")
+    assert list(said.labels) == ["slow", "fast"]
+    assert (said.input.name, list(said.input.shape)) == ("signal", [1, 128])
+    assert accuracy(tmp_path, "signal_conv") >= 0.95
+
+
+def test_a_network_of_ones_own_is_trained(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from torch import nn\n\n\n"
+        "def tiny(num_classes):\n"
+        "    return nn.Sequential(\n"
+        "        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Flatten(),\n"
+        "        nn.Linear(8 * 13 * 13, num_classes))\n"
+    )
+    arguments = ("--dataset", "mnist_sample", "--input", "1x28x28", "--learning-rate", "0.008")
+    run(tmp_path, f"{file}:tiny", *arguments, "--epochs", "2", "--patience", "1")
+    assert accuracy(tmp_path, "tiny") >= 0.90
+    assert json.loads((tmp_path / "runs/tiny/1/run.json").read_text())["epochs"] == 2
