@@ -21,7 +21,7 @@ def test_whole_bundles_are_served(root: Path) -> None:
     write_tiny(root, "tiny")
     write_signal(root, "signal")
     repository = load(root, preload_feature_maps=True)
-    assert list(repository.versions) == ["good", "signal", "tiny"]
+    assert [version.key[0] for version in repository] == ["good", "signal", "tiny"]
     assert repository.refusals == []
 
 

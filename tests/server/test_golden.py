@@ -14,7 +14,7 @@ from support.loading import load, only_refusal
 from support.tiny import seal, write_signal, write_tiny
 
 from convscope.server.model import Work
-from convscope.server.repository import LoadedVersion, Refusal
+from convscope.server.repository.versions import LoadedVersion, Refusal
 from convscope.v1 import manifest_pb2 as pb
 
 MEANS = "feature_map_means/conv"

@@ -10,10 +10,10 @@ from support.loading import load
 from support.tiny import write_tiny
 
 from convscope.server.errors import NotFoundError, UnavailableError
-from convscope.server.repository import Repository
+from convscope.server.repository.catalog import Catalog
 
 
-def served(repository: Repository) -> list[tuple[str, int]]:
+def served(repository: Catalog) -> list[tuple[str, int]]:
     return [version.key for version in repository]
 
 
@@ -98,61 +98,61 @@ def test_aliases_that_cannot_be_read_do_not_stop_the_model(root: Path, text: str
     alias(root, "good", text)
     repository = load(root)
     assert served(repository) == [("good", 1)]
-    assert repository.aliases["good"] == {}
+    assert repository.aliases("good") == {}
 
 
 # What a request means
 
 
 @pytest.fixture
-def repository(root: Path) -> Repository:
+def repository(root: Path) -> Catalog:
     write_tiny(root, "good", 2)
     write_broken(root, "bad", 1)
     alias(root, "good", json.dumps({"champion": 1, "lost": 7}))
     return load(root, latest=2)
 
 
-def test_default_is_the_latest(repository: Repository) -> None:
+def test_default_is_the_latest(repository: Catalog) -> None:
     assert repository.resolve("good").key == ("good", 2)
 
 
-def test_version_and_alias(repository: Repository) -> None:
+def test_version_and_alias(repository: Catalog) -> None:
     assert repository.resolve("good", version=1).key == ("good", 1)
     assert repository.resolve("good", alias="champion").key == ("good", 1)
 
 
-def test_unknown_model_names_those_there_are(repository: Repository) -> None:
+def test_unknown_model_names_those_there_are(repository: Catalog) -> None:
     with pytest.raises(NotFoundError) as caught:
         repository.resolve("cat")
     assert caught.value.message == "no model 'cat'; this server has: bad, good"
 
 
 @pytest.mark.parametrize("version", [3, 0, -1, 2**62])
-def test_unknown_version_names_those_there_are(repository: Repository, version: int) -> None:
+def test_unknown_version_names_those_there_are(repository: Catalog, version: int) -> None:
     with pytest.raises(NotFoundError) as caught:
         repository.resolve("good", version=version)
     assert caught.value.message == f"good has no version {version} ready; it has: 1, 2"
 
 
-def test_unknown_alias_names_those_there_are(repository: Repository) -> None:
+def test_unknown_alias_names_those_there_are(repository: Catalog) -> None:
     with pytest.raises(NotFoundError) as caught:
         repository.resolve("good", alias="challenger")
     assert caught.value.message == "good has no alias 'challenger'; it has: champion, lost"
 
 
-def test_alias_of_a_version_that_is_not_there(repository: Repository) -> None:
+def test_alias_of_a_version_that_is_not_there(repository: Catalog) -> None:
     with pytest.raises(NotFoundError, match="good has no version 7 ready; it has: 1, 2"):
         repository.resolve("good", alias="lost")
 
 
-def test_model_without_a_ready_version_is_unavailable(repository: Repository) -> None:
+def test_model_without_a_ready_version_is_unavailable(repository: Catalog) -> None:
     assert not repository.is_ready("bad")
     with pytest.raises(UnavailableError, match="no version of bad is ready"):
         repository.resolve("bad")
 
 
 @pytest.mark.parametrize("length", [1_000, 1_000_000])
-def test_long_name_is_quoted_at_a_bounded_length(repository: Repository, length: int) -> None:
+def test_long_name_is_quoted_at_a_bounded_length(repository: Catalog, length: int) -> None:
     with pytest.raises(NotFoundError) as model_error:
         repository.resolve("x" * length)
     with pytest.raises(NotFoundError) as alias_error:

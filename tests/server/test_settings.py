@@ -43,7 +43,9 @@ def example(name: str) -> tuple[str, object]:
     default = getattr(Settings(models=Path()), name)
     if isinstance(default, bool):
         return str(not default).lower(), not default
-    if name in ("runners", "threads", "max_batch", "cores", "worker_socket"):  # measured unless set
+    if name == "versions":
+        return "=3,5", "=3,5"
+    if name in ("runners", "threads", "max_batch", "cores", "worker_socket", "max_memory_mb"):
         return "4321", 4321
     if name == "tuning_cache":
         return "here/tuning.json", Path("here/tuning.json")

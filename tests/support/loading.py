@@ -1,14 +1,55 @@
 """Repositories, loaded in this process as the server loads them."""
 
+import asyncio
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convscope.server.execution import Wishes
 from convscope.server.preprocess import ImageLimits
 from convscope.server.providers import ProviderPolicy
-from convscope.server.repository import Loader, Refusal, Repository, load_repository
+from convscope.server.repository.catalog import Catalog
+from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.loading import Loader
+from convscope.server.repository.selection import Selection
+from convscope.server.repository.versions import LoadedVersion, Refusal
 from convscope.server.tuning import Tuner
 
 LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
+
+
+@dataclass
+class Follower:
+    """Remembers what a keeper tells."""
+
+    events: list[str] = field(default_factory=list)
+    used: dict[LoadedVersion, float] = field(default_factory=dict)
+
+    def ready(self, version: LoadedVersion) -> None:
+        self.events.append("ready {} v{}".format(*version.key))
+
+    async def retire(self, version: LoadedVersion) -> None:
+        self.events.append("retire {} v{}".format(*version.key))
+
+    def last_used(self, version: LoadedVersion) -> float:
+        return self.used.get(version, 0.0)
+
+    def refused(self, refusal: Refusal) -> None:
+        self.events.append(f"refused {refusal.model} v{refusal.version} {refusal.reason}")
+
+    async def settled(self) -> None:
+        self.events.append("settled")
+
+
+def make_loader(
+    *,
+    preload_feature_maps: bool = False,
+    providers: tuple[str, ...] = ("cpu",),
+    allow_fallback: bool = False,
+) -> Loader:
+    """Make a loader that measures nothing."""
+    policy = ProviderPolicy(providers, allow_fallback)
+    tuner = Tuner(Wishes(cores=1, measure=False), cache=None)
+    return Loader(policy, LIMITS, tuner, preload_feature_maps)
 
 
 def load(
@@ -18,12 +59,20 @@ def load(
     preload_feature_maps: bool = False,
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
-) -> Repository:
+) -> Catalog:
     """Load a repository through every gate."""
-    policy = ProviderPolicy(providers, allow_fallback)
-    tuner = Tuner(Wishes(cores=1, measure=False), cache=None)
-    loader = Loader(policy, LIMITS, tuner, preload_feature_maps)
-    return load_repository(root, loader, latest=latest)
+    loader = make_loader(
+        preload_feature_maps=preload_feature_maps,
+        providers=providers,
+        allow_fallback=allow_fallback,
+    )
+
+    async def loaded() -> Catalog:
+        keeper = Keeper(root, loader, Selection(latest=latest), Follower())
+        await keeper.refresh()
+        return keeper.catalog
+
+    return asyncio.run(loaded())
 
 
 def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Refusal:
@@ -32,8 +81,8 @@ def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Refusal:
     Raises:
         LookupError: Something else was refused or served.
     """
-    repository = load(root, preload_feature_maps=preload_feature_maps)
-    if len(repository.refusals) != 1 or list(repository.versions) != ["good"]:
-        served = list(repository.versions)
-        raise LookupError(f"served {served}, refused {repository.refusals}")
-    return repository.refusals[0]
+    catalog = load(root, preload_feature_maps=preload_feature_maps)
+    served = [version.key[0] for version in catalog]
+    if len(catalog.refusals) != 1 or served != ["good"]:
+        raise LookupError(f"served {served}, refused {catalog.refusals}")
+    return catalog.refusals[0]

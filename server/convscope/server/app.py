@@ -8,7 +8,7 @@ from typing import cast
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from convscope.server.engine import Engine
@@ -20,7 +20,9 @@ from convscope.server.machine import settle_memory
 from convscope.server.metrics import Metrics, MetricsServer
 from convscope.server.preprocess import ImageLimits
 from convscope.server.providers import ProviderPolicy
-from convscope.server.repository import Loader, Repository, load_repository
+from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.loading import Loader
+from convscope.server.rollout import Rollout
 from convscope.server.servicer import ClassifierServicer
 from convscope.server.settings import Settings, split_address
 from convscope.server.tuning import Tuner
@@ -32,10 +34,6 @@ __all__ = ["serve"]
 log = structlog.get_logger(__name__)
 
 SERVICE = inference_pb2.DESCRIPTOR.services_by_name["ClassifierService"].full_name
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
 _REPLY_BYTES_BESIDE_MAPS = 64 * 1024
 
 
@@ -55,27 +53,36 @@ async def serve(settings: Settings) -> None:
     """
     _check_exposure(settings)
     stop = _stop_signal()
-    repository = await asyncio.to_thread(_load, settings)
-    if stop.is_set():
-        return
-    settle_memory()
+    metrics = Metrics()
+    health_servicer = health.aio.HealthServicer()
     async with AsyncExitStack() as stack:
-        metrics = Metrics()
-        metrics.loaded(repository)
-        engine = Engine(repository, _lane_limits(settings), metrics.of)
-        engine.start()
+        engine = Engine(_lane_limits(settings), metrics.of)
         stack.push_async_callback(engine.close)
-        listeners = await _listen(settings, engine, metrics, stack)
-        await _set_health(listeners.health, repository, settings)
+        rollout = Rollout(
+            engine,
+            metrics,
+            health_servicer,
+            ("", SERVICE),
+            strict=not settings.no_strict_readiness,
+        )
+        keeper = _keeper(settings, rollout, stop)
+        stack.push_async_callback(keeper.close)
+        await _load(settings, keeper)
+        if stop.is_set():
+            return
+        listeners = await _listen(settings, keeper, engine, metrics, health_servicer, stack)
         log.info(
             "serving" if settings.worker_socket is None else "worker serving",
             grpc_port=listeners.grpc_port,
             metrics_port=listeners.metrics_port,
-            models=[f"{model} v{number}" for model, number in (v.key for v in repository)],
-            refused=[f"{r.model} v{r.version}" for r in repository.refusals],
+            models=[f"{model} v{number}" for model, number in (v.key for v in keeper.catalog)],
+            refused=[f"{r.model} v{r.version}" for r in keeper.catalog.refusals],
         )
         if settings.worker_socket is not None:
             announce(settings.worker_socket, listeners.metrics_port, stop.set)
+        if settings.poll_seconds:
+            watching = asyncio.create_task(keeper.watch(settings.poll_seconds))
+            stack.callback(watching.cancel)
         await stop.wait()
         await _drain(listeners, settings)
 
@@ -93,26 +100,45 @@ def _check_exposure(settings: Settings) -> None:
         )
 
 
-def _load(settings: Settings) -> Repository:
-    root = settings.models
-    if not root.is_dir():
-        raise StartError(f"--models {root} is not a directory")
+def _keeper(settings: Settings, rollout: Rollout, stop: asyncio.Event) -> Keeper:
+    if not settings.models.is_dir():
+        raise StartError(f"--models {settings.models} is not a directory")
     loader = Loader(
         ProviderPolicy(settings.providers, settings.allow_fallback),
         ImageLimits(settings.max_image_pixels, settings.max_image_side),
         Tuner(_wishes(settings), settings.tuning_cache.expanduser()),
         settings.preload_feature_maps,
     )
-    repository = load_repository(root, loader, latest=settings.versions)
-    if not repository.models:
+    keeper = Keeper(
+        settings.models,
+        loader,
+        settings.selection,
+        rollout,
+        max_bytes=settings.max_memory_bytes,
+        stopping=stop.is_set,
+    )
+    rollout.follow(keeper.catalog)
+    return keeper
+
+
+async def _load(settings: Settings, keeper: Keeper) -> None:
+    """Load all that is to answer from the start."""
+    await keeper.refresh()
+    root, catalog = settings.models, keeper.catalog
+    if not catalog.models:
         raise StartError(
             f"--models {root} holds no model; make one with: "
             f"convscope-exporter export efficientnet_lite0 --repository {root}"
         )
-    if not repository.versions:
-        reasons = "; ".join(f"{r.model} v{r.version}: {r.message}" for r in repository.refusals)
+    if not any(map(catalog.is_ready, catalog.models)):
+        reasons = "; ".join(f"{r.model} v{r.version}: {r.message}" for r in catalog.refusals)
         raise StartError(f"every bundle of --models {root} was refused: {reasons}")
-    return repository
+    if missing := settings.selection.missing(catalog.models):
+        raise StartError(
+            f"--load names {', '.join(missing)}, and --models {root} has only: "
+            f"{', '.join(catalog.models)}"
+        )
+    settle_memory()
 
 
 def _wishes(settings: Settings) -> Wishes:
@@ -130,7 +156,12 @@ def _lane_limits(settings: Settings) -> LaneLimits:
 
 
 async def _listen(
-    settings: Settings, engine: Engine, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings,
+    keeper: Keeper,
+    engine: Engine,
+    metrics: Metrics,
+    health_servicer: health.aio.HealthServicer,
+    stack: AsyncExitStack,
 ) -> _Listeners:
     """Bind and start both listeners; only now, so that nobody connects to a server that loads."""
     server = grpc.aio.server(
@@ -151,6 +182,7 @@ async def _listen(
         ),
     )
     servicer = ClassifierServicer(
+        keeper,
         engine,
         metrics,
         max_inputs=settings.max_inputs,
@@ -161,8 +193,6 @@ async def _listen(
         ),
     )
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)
-    health_servicer = health.aio.HealthServicer()
-    await health_servicer.set("", _NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, interceptor)
     if not settings.no_reflection:
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -191,23 +221,6 @@ def _bind(server: grpc.aio.Server, settings: Settings) -> int:
         raise StartError(
             f"--grpc-address {settings.grpc_address} can't be bound; is another server there{tls}"
         ) from error
-
-
-async def _set_health(
-    servicer: health.aio.HealthServicer, repository: Repository, settings: Settings
-) -> None:
-    ready = {model: repository.is_ready(model) for model in repository.models}
-    for model, is_ready in ready.items():
-        await servicer.set(model, _SERVING if is_ready else _NOT_SERVING)
-    overall = _SERVING if all(ready.values()) or settings.no_strict_readiness else _NOT_SERVING
-    if overall is _NOT_SERVING:
-        log.warning(
-            "overall health is NOT_SERVING",
-            not_ready=[model for model, is_ready in ready.items() if not is_ready],
-            repair="mend or remove the bundles, or start with --no-strict-readiness",
-        )
-    await servicer.set(SERVICE, overall)
-    await servicer.set("", overall)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -78,7 +78,7 @@ class Batcher(Generic[T, R]):
         self._on_batch = on_batch
         self._items = WaitingItems[T, R](max_queue)
         self._changed = Condition()  # guards the items, and wakes a runner
-        self._running = 0
+        self.running = 0  # batches, in threads
         self._threads: list[Thread] = []
         self._seconds_per_unit = 0.0
         self._closed = True
@@ -92,7 +92,7 @@ class Batcher(Generic[T, R]):
     @property
     def crowded(self) -> bool:
         """Whether a batch that runs isn't alone: others run beside it, or wait."""
-        return self._running > 1 or bool(self._items.size())
+        return self.running > 1 or bool(self._items.size())
 
     def seconds_until_done(self, size: int, *, bulk: bool = False) -> float:
         """Estimate how long an item that is submitted now takes, from the runs so far."""
@@ -169,6 +169,8 @@ class Batcher(Generic[T, R]):
             self._changed.notify_all()
         self._fail(refused, ClosedError())
         await asyncio.to_thread(self._join)
+        # What runs holds a model; and whoever made this batcher may be held by it.
+        del self._run
 
     def _join(self) -> None:
         for thread in self._threads:
@@ -179,7 +181,7 @@ class Batcher(Generic[T, R]):
         while (batch := self._next()) is not None:
             outcome = self._call(batch)
             with self._changed:
-                self._running -= 1
+                self.running -= 1
             self._loop.call_soon_threadsafe(self._finish, batch, outcome)
 
     def _next(self) -> list[Entry[T, R]] | None:
@@ -194,7 +196,7 @@ class Batcher(Generic[T, R]):
                 if late:
                     self._loop.call_soon_threadsafe(self._fail, late, ExpiredError())
                 if batch:
-                    self._running += 1
+                    self.running += 1
                     return batch
         return None
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from convscope.server.errors import BundleRefusedError
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["MODEL_NAME", "Bundle", "read_bundle"]
+__all__ = ["GRAPH", "MODEL_NAME", "Bundle", "read_bundle"]
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 SCHEMA_VERSION = 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from convscope.server.repository import LoadedVersion
+from convscope.server.repository.versions import LoadedVersion
 
 __all__ = ["CallRecord", "current_call", "log_unforeseen"]
 

@@ -8,40 +8,45 @@ from collections.abc import Callable, Sequence
 
 from convscope.server.errors import ServingError
 from convscope.server.lane import Lane, LaneLimits, Observer
-from convscope.server.repository import LoadedVersion, Repository
+from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Input, Question
 
 __all__ = ["Engine"]
 
 
 class Engine:
-    """Runs requests on the versions of a repository, on one event loop.
+    """Runs requests on the versions that answer, on one event loop.
 
     Each version has a lane of its own, so that a flood of requests for one
     can't fill the queues of another; the operating system shares the cores out
     between their threads.
 
     Args:
-        repository: The versions that answer.
         limits: The sizes of each lane's queues and pools.
         observe: Gives the observer of a version.
     """
 
-    def __init__(
-        self,
-        repository: Repository,
-        limits: LaneLimits,
-        observe: Callable[[LoadedVersion], Observer],
-    ) -> None:
-        self.repository = repository
-        self._lanes = {
-            version.key: Lane(version, limits, observe(version)) for version in repository
-        }
+    def __init__(self, limits: LaneLimits, observe: Callable[[LoadedVersion], Observer]) -> None:
+        self._limits = limits
+        self._observe = observe
+        self._lanes: dict[LoadedVersion, Lane] = {}
 
-    def start(self) -> None:
-        """Begin to run, on the running event loop."""
-        for lane in self._lanes.values():
-            lane.start()
+    def add(self, version: LoadedVersion) -> None:
+        """Begin to run a version."""
+        lane = Lane(version, self._limits, self._observe(version))
+        lane.start()
+        self._lanes[version] = lane
+
+    async def retire(self, version: LoadedVersion) -> None:
+        """Wait for the requests that a version still has, and let go of it."""
+        lane = self._lanes[version]
+        await lane.drain()
+        del self._lanes[version]
+        await lane.close()
+
+    def last_used(self, version: LoadedVersion) -> float:
+        """Tell when a version was last asked, in seconds of the loop's clock."""
+        return self._lanes[version].last_used
 
     async def close(self) -> None:
         """Refuse what waits, and wait for what runs."""
@@ -59,4 +64,4 @@ class Engine:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
-        return await self._lanes[version.key].run(inputs, question)
+        return await self._lanes[version].run(inputs, question)

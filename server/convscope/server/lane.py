@@ -20,7 +20,7 @@ from convscope.server.errors import (
 )
 from convscope.server.forecast import Forecast
 from convscope.server.model import Output, Work
-from convscope.server.repository import LoadedVersion
+from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Input, Question, ReadyTensor, StageSeconds
 
 __all__ = ["Lane", "LaneLimits", "Observer"]
@@ -35,10 +35,10 @@ class Observer(Protocol):
         """Hear of an input that was answered."""
 
     def batch(self, images: int) -> None:
-        """Hear of a batch that starts."""
+        """Hear of a batch that ran."""
 
-    def queue(self, waiting: Callable[[], int]) -> None:
-        """Learn how to ask for the number of images that wait."""
+    def load(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
+        """Learn how to ask for the number of images that wait, and of batches that run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,10 @@ class Lane:
             runners=version.execution.runners,
             on_batch=observer.batch,
         )
+        self.last_used = 0.0  # by the loop's clock
+        self._requests = 0
+        self._no_requests = asyncio.Event()
+        self._no_requests.set()
         self._forecast = Forecast()
         self._decoders: dict[bool, Decoders] = {}  # by whether the request is bulk
         if version.preprocessor is not None:
@@ -86,8 +90,9 @@ class Lane:
                 bulk: Decoders(version.preprocessor, limits.decode_workers, limits.max_queue)
                 for bulk in (False, True)
             }
-        observer.queue(
-            lambda: self._batcher.waiting + sum(d.waiting for d in self._decoders.values())
+        observer.load(
+            lambda: self._batcher.waiting + sum(d.waiting for d in self._decoders.values()),
+            lambda: self._batcher.running,
         )
 
     def start(self) -> None:
@@ -98,6 +103,10 @@ class Lane:
         """Run a batch, in a runner's thread; with all cores only while nothing else needs them."""
         crowded = self._batcher.crowded or self._decoding()
         return self._version.model.run(batch, crowded=crowded)
+
+    async def drain(self) -> None:
+        """Wait until every request has its answer; the caller sees to it that no more come."""
+        await self._no_requests.wait()
 
     async def close(self) -> None:
         """Refuse what waits, and wait for what runs."""
@@ -114,15 +123,31 @@ class Lane:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
+        self.last_used = asyncio.get_running_loop().time()
+        self._requests += 1
+        self._no_requests.clear()
+        try:
+            await self._load_feature_maps(question)
+            if question.deadline is None:
+                return await self._answer(inputs, question)
+            return await self._answer_in_time(inputs, question, question.deadline)
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._no_requests.set()
+
+    async def _load_feature_maps(self, question: Question) -> None:
+        """Make the session with feature maps, here and not as a part of some batch's run."""
         model = self._version.model
-        if (
-            question.feature_maps and not model.has_feature_map_session
-        ):  # here, and not as a part of some batch's run
+        if question.feature_maps and not model.has_feature_map_session:
             await asyncio.to_thread(model.load_feature_maps)
-        if question.deadline is None:
-            return await self._answer(inputs, question)
+
+    async def _answer_in_time(
+        self, inputs: Sequence[Input], question: Question, deadline: float
+    ) -> list[Answer | ServingError]:
+        """Answer what can be answered in time, and learn how long it took."""
         estimate = self._estimate(inputs, question.bulk)
-        self._check_in_time(question.deadline, estimate)
+        self._check_in_time(deadline, estimate)
         started_at = perf_counter()
         try:
             answers = await self._answer(inputs, question)

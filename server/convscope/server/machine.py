@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-__all__ = ["available_cores", "settle_memory"]
+__all__ = ["available_cores", "settle_memory", "trim_memory"]
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -24,13 +24,20 @@ def available_cores(cgroup: Path = CGROUP) -> int:
 
 
 def settle_memory() -> None:
-    """After a load or an unload: give back what is free, and leave what stays to itself.
+    """Leave what was loaded to itself, and give back what was needed for it only.
 
-    The C library keeps freed memory for later, tens of megabytes after a graph
-    was parsed; the collector would walk all that was loaded again and again.
+    The collector would walk all of it again and again.
     """
     gc.collect()
     gc.freeze()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Give free memory back to the system.
+
+    The C library keeps it for later: tens of megabytes after a graph was parsed.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
     if trim is not None:
         trim(0)

@@ -1,6 +1,6 @@
 """Every Prometheus metric of the server, and the listener that shows them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 
 from convscope.server.histograms import Histogram
-from convscope.server.repository import LoadedVersion, Repository
+from convscope.server.repository.versions import LoadedVersion, Refusal
 from convscope.server.work import StageSeconds
 from convscope.v1 import manifest_pb2 as pb
 
@@ -30,6 +30,7 @@ _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *_REQUEST_BUCKETS)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _RPC = ("grpc_type", "grpc_service", "grpc_method")
 _VERSION = ("model", "version")
+_STAGES = ("decode", "queue", "infer", "encode")
 
 
 # What the server answers with. Each begins at 0, so that the first failure is
@@ -74,11 +75,11 @@ class VersionMetrics:
         labels = (model, version)
         self._requests = {code: metrics.requests.labels(*labels, code.name) for code in _CODES}
         self._decode, self._queue, self._infer, self._encode = (
-            metrics.stage_seconds.labels(*labels, stage)
-            for stage in ("decode", "queue", "infer", "encode")
+            metrics.stage_seconds.labels(*labels, stage) for stage in _STAGES
         )
         self._batch = metrics.batch_images.labels(*labels)
         self._waiting = metrics.queue_images.labels(*labels)
+        self._running = metrics.batches_running.labels(*labels)
 
     def stages(self, seconds: StageSeconds) -> None:
         """Observe the stages of one answered input."""
@@ -98,9 +99,14 @@ class VersionMetrics:
         """Observe the size of a batch."""
         self._batch.observe(images)
 
-    def queue(self, waiting: Callable[[], int]) -> None:
-        """Have the number of waiting images asked for at each scrape."""
+    def load(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
+        """Have the number of waiting images and running batches asked for at each scrape."""
         self._waiting.set_function(waiting)
+        self._running.set_function(running)
+
+    def gone(self) -> None:
+        """Ask no longer."""
+        self.load(lambda: 0, lambda: 0)
 
 
 class Metrics:
@@ -142,6 +148,9 @@ class Metrics:
         self.queue_images = Gauge(
             "convscope_queue_images", "Images that wait.", _VERSION, registry=registry
         )
+        self.batches_running = Gauge(
+            "convscope_batches_running", "Batches that run.", _VERSION, registry=registry
+        )
         self.requests = Counter(
             "convscope_requests", "Requests answered.", (*_VERSION, "code"), registry=registry
         )
@@ -157,6 +166,12 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self.model_refused = Gauge(
+            "convscope_model_refused",
+            "1 for each version of the repository that failed a check.",
+            (*_VERSION, "reason"),
+            registry=registry,
+        )
         self._versions: dict[tuple[str, int], VersionMetrics] = {}
 
     def of(self, version: LoadedVersion) -> VersionMetrics:
@@ -170,19 +185,48 @@ class Metrics:
         """Give the metrics of one gRPC method; `kind` is "unary" or of the streaming ones."""
         return MethodMetrics(self, kind, service, method)
 
-    def loaded(self, repository: Repository) -> None:
-        """State which versions are ready, and count those that were refused."""
-        for version in repository:
-            model, number = version.key
-            precision = pb.Precision.Name(version.manifest.precision)
-            self.model_info.labels(
-                model,
-                str(number),
-                version.model.provider,
-                precision.removeprefix("PRECISION_").lower(),
-            ).set(1)
-        for refusal in repository.refusals:
-            self.load_failures.labels(refusal.reason).inc()
+    def ready(self, version: LoadedVersion) -> None:
+        """State that a version answers."""
+        self._info(version).set(1)
+
+    def gone(self, version: LoadedVersion) -> None:
+        """State that a version no longer answers; what it counted stays for a while."""
+        self.of(version).gone()
+        model, number = version.key
+        self.model_info.remove(model, str(number), version.model.provider, _precision(version))
+
+    def forget(self, model: str, number: int) -> None:
+        """Drop what a version that is gone has counted, so that versions don't add up for ever."""
+        if self._versions.pop((model, number), None) is None:
+            return
+        labels = (model, str(number))
+        for code in _CODES:
+            self.requests.remove(*labels, code.name)
+        for stage in _STAGES:
+            self.stage_seconds.remove(*labels, stage)
+        self.batch_images.remove(*labels)
+        self.queue_images.remove(*labels)
+        self.batches_running.remove(*labels)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Count a version that failed a check."""
+        self.load_failures.labels(refusal.reason).inc()
+
+    def refusals(self, refusals: Iterable[Refusal]) -> None:
+        """State which versions lie in the repository and don't answer."""
+        self.model_refused.clear()
+        for refusal in refusals:
+            self.model_refused.labels(refusal.model, str(refusal.version), refusal.reason).set(1)
+
+    def _info(self, version: LoadedVersion) -> Gauge:
+        model, number = version.key
+        return self.model_info.labels(
+            model, str(number), version.model.provider, _precision(version)
+        )
+
+
+def _precision(version: LoadedVersion) -> str:
+    return pb.Precision.Name(version.manifest.precision).removeprefix("PRECISION_").lower()
 
 
 class MetricsServer:

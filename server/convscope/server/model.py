@@ -9,19 +9,23 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from convscope.server.bundle import Bundle
 from convscope.server.execution import Execution
-from convscope.server.graph import check_graph, parse_graph, without_feature_maps
+from convscope.server.inspection import Inspected
 from convscope.server.providers import ProviderPolicy, open_session, provider_in_use
 from convscope.server.ranking import rank
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Model", "Output", "Work"]
+__all__ = ["Model", "Output", "Work", "memory_bytes"]
 
 Floats = NDArray[np.float32]
-ChooseExecution = Callable[[pb.ModelManifest, Callable[[int], ort.InferenceSession]], Execution]
+ChooseExecution = Callable[[Callable[[int], ort.InferenceSession]], Execution]
 
 _PROBABILITIES = ["probabilities"]
+
+
+def memory_bytes(graph_bytes: int, sessions: int = 1) -> int:
+    """Estimate what a version takes: each session has the weights twice, plain and packed."""
+    return 2 * sessions * graph_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,33 +69,32 @@ class Model:
     of several, and so there may be two plain sessions.
 
     Args:
-        bundle: Where the version lies.
+        inspected: The version's files, checked.
         policy: What its sessions may run on.
         choose: Chooses how it is run, given a way to open its plain session
             with a number of threads.
 
     Raises:
-        BundleRefusedError: The graph is not the manifest's, or can't run.
+        BundleRefusedError: The graph can't run.
     """
 
-    def __init__(self, bundle: Bundle, policy: ProviderPolicy, choose: ChooseExecution) -> None:
-        self.manifest = bundle.manifest
-        self._bundle = bundle
+    def __init__(
+        self, inspected: Inspected, policy: ProviderPolicy, choose: ChooseExecution
+    ) -> None:
+        self._bundle = inspected.bundle
+        self.manifest = inspected.bundle.manifest
         self._policy = policy
         self._full_lock = threading.Lock()
         self._input_name = self.manifest.input.name
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
-        data = bundle.read_graph()
-        graph = parse_graph(data)
-        check_graph(graph, self.manifest)
-        plain = without_feature_maps(graph, self.manifest) if self._classifies else data
         # Opened at most once for each number of threads, by the choice or here.
-        open_plain = cache(partial(open_session, plain, policy))
-        self.execution = choose(self.manifest, open_plain)
+        open_plain = cache(partial(open_session, inspected.plain_graph, policy))
+        self.execution = choose(open_plain)
         self._session = open_plain(self.execution.threads)
         self._lone_session = open_plain(self.execution.lone_threads)
         self._full_session = None if self._classifies else self._lone_session
         self.provider = provider_in_use(self._session)
+        self._graph_bytes = len(inspected.plain_graph)
 
     def run(self, batch: Sequence[Work], *, crowded: bool = False) -> list[Output | Exception]:
         """Run a batch; each kind of session once, whatever the batch mixes.
@@ -131,6 +134,12 @@ class Model:
     def has_feature_map_session(self) -> bool:
         """Whether the session with feature maps was made."""
         return self._full_session is not None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Roughly what its sessions take."""
+        sessions = {id(s) for s in (self._session, self._lone_session, self._full_session) if s}
+        return memory_bytes(self._graph_bytes, len(sessions))
 
     def load_feature_maps(self) -> None:
         """Make the session with feature maps now, so that no request waits for it.

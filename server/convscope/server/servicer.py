@@ -14,7 +14,9 @@ from convscope.server.engine import Engine
 from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.metrics import Metrics
 from convscope.server.ordering import in_order
-from convscope.server.repository import LoadedVersion
+from convscope.server.repository.catalog import DormantError
+from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Input, Question
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -30,6 +32,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     """Answers the calls of ClassifierService.
 
     Args:
+        keeper: Knows which version answers.
         engine: Runs the inputs.
         metrics: Hears how long encoding takes.
         max_inputs: Inputs of one request.
@@ -37,10 +40,17 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     """
 
     def __init__(
-        self, engine: Engine, metrics: Metrics, *, max_inputs: int, max_feature_map_bytes: int
+        self,
+        keeper: Keeper,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        max_inputs: int,
+        max_feature_map_bytes: int,
     ) -> None:
+        self._keeper = keeper
+        self._catalog = keeper.catalog
         self._engine = engine
-        self._repository = engine.repository
         self._metrics = metrics
         self._max_inputs = max_inputs
         self._max_feature_map_bytes = max_feature_map_bytes
@@ -84,7 +94,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: "grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse]",
     ) -> pb.ListModelsResponse:
         """Name the versions that are ready."""
-        return pb.ListModelsResponse(models=map(self._summarise, self._repository))
+        return pb.ListModelsResponse(models=map(self._summarise, self._catalog))
 
     async def GetModel(  # noqa: N802
         self,
@@ -92,31 +102,40 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: "grpc.aio.ServicerContext[pb.GetModelRequest, pb.GetModelResponse]",
     ) -> pb.GetModelResponse:
         """Describe one version in full."""
-        version = self._resolve(request)
+        version = await self._resolve(request)
         return pb.GetModelResponse(
             summary=self._summarise(version),
             manifest=version.manifest,
             execution=pb.Execution(**asdict(version.execution)),
         )
 
-    def _resolve(self, request: pb.ClassifyRequest | pb.GetModelRequest) -> LoadedVersion:
+    async def _resolve(self, request: pb.ClassifyRequest | pb.GetModelRequest) -> LoadedVersion:
+        """Find the version that a request means; load it first if it sleeps.
+
+        What is found here may retire as soon as another request has its turn:
+        it goes to the engine without an await in between.
+        """
         if not request.model:
-            known = ", ".join(self._repository.models)
+            known = ", ".join(self._catalog.models)
             raise InvalidInputError(f"the request names no model; this server has: {known}")
         kind = request.WhichOneof("selector")
-        version = self._repository.resolve(
-            request.model,
-            request.version if kind == "version" else None,
-            request.alias if kind == "alias" else None,
-        )
-        current_call.get().version = version
-        return version
+        number = request.version if kind == "version" else None
+        alias = request.alias if kind == "alias" else None
+        while True:
+            try:
+                version = self._catalog.resolve(request.model, number, alias)
+            except DormantError as dormant:
+                # Others may wait for it too: that one of them leaves doesn't end the load.
+                await asyncio.shield(self._keeper.demand(dormant.model, dormant.version))
+            else:
+                current_call.get().version = version
+                return version
 
     async def _classify(
         self, request: pb.ClassifyRequest, deadline: float | None
     ) -> pb.ClassifyResponse:
         """Answer one request, and count it."""
-        version = self._resolve(request)
+        version = await self._resolve(request)
         code = grpc.StatusCode.INTERNAL
         try:
             response = await self._answer(version, request, deadline)
@@ -177,12 +196,12 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
     def _summarise(self, version: LoadedVersion) -> pb.ModelSummary:
         manifest = version.manifest
-        aliases = self._repository.aliases.get(manifest.model, {})
+        aliases = self._catalog.aliases(manifest.model)
         return pb.ModelSummary(
             model=manifest.model,
             version=manifest.version,
             aliases=sorted(a for a, number in aliases.items() if number == manifest.version),
-            is_default=self._repository.resolve(manifest.model) is version,
+            is_default=self._catalog.is_default(version),
             task=manifest.task,
             input=manifest.input,
             num_classes=len(manifest.labels),

@@ -14,10 +14,13 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from convscope.server.machine import available_cores
+from convscope.server.repository.selection import Selection, parse_versions
 
 __all__ = ["Settings", "command_line", "split_address"]
 
 MIB = 2**20
+ON_DEMAND = "on-demand"
+_REPOSITORY = "Repository"
 _LIMITS = "Limits"
 _LIFECYCLE = "Lifecycle"
 _RUNTIME = "ONNX Runtime"
@@ -62,6 +65,14 @@ def _address(value: str) -> str:
     return value
 
 
+def _versions(value: str) -> str:
+    try:
+        parse_versions(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Serve every model of a repository over gRPC.
@@ -71,10 +82,41 @@ class Settings:
     """
 
     models: Annotated[Path, _option(help="The repository: MODEL/VERSION/manifest.json and so on.")]
+    load: Annotated[
+        str,
+        _option(
+            help="Which models: all, on-demand, or their names, separated by commas.",
+            rich_help_panel=_REPOSITORY,
+        ),
+    ] = "all"
     versions: Annotated[
-        int,
-        _option(min=1, metavar="N", help="How many of each model's latest versions to load."),
-    ] = 1
+        str,
+        _option(
+            metavar="N",
+            help="How many of each model's latest versions, or which: =3,5. "
+            "What an alias names is loaded too.",
+            callback=_versions,
+            rich_help_panel=_REPOSITORY,
+        ),
+    ] = "1"
+    max_memory_mb: Annotated[
+        int | None,
+        _option(
+            min=1,
+            metavar="N",
+            help="With --load on-demand: what wasn't asked for the longest is unloaded above it.",
+            rich_help_panel=_REPOSITORY,
+        ),
+    ] = None
+    poll_seconds: Annotated[
+        float,
+        _option(
+            min=0.0,
+            metavar="N",
+            help="How often to look for new versions and aliases; 0 never.",
+            rich_help_panel=_REPOSITORY,
+        ),
+    ] = 5.0
 
     grpc_address: Annotated[
         str,
@@ -297,6 +339,19 @@ class Settings:
             rich_help_panel=_LIFECYCLE,
         ),
     ] = False
+
+    @property
+    def selection(self) -> Selection:
+        """Which versions of which models are to be served."""
+        latest, versions = parse_versions(self.versions)
+        names = frozenset(name.strip() for name in self.load.split(","))
+        by_rule = self.load in ("all", ON_DEMAND)
+        return Selection(None if by_rule else names, latest, versions, self.load == ON_DEMAND)
+
+    @property
+    def max_memory_bytes(self) -> int | None:
+        """What versions that are loaded on demand may take."""
+        return None if self.max_memory_mb is None else self.max_memory_mb * MIB
 
     @property
     def providers(self) -> list[str]:

@@ -14,7 +14,7 @@ import platform
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -63,12 +63,22 @@ class Tuner:
         self._wishes = wishes
         self._cache = cache
 
-    def choose(self, manifest: pb.ModelManifest, open_session: OpenSession) -> Execution:
+    def choose(
+        self,
+        manifest: pb.ModelManifest,
+        open_session: OpenSession,
+        *,
+        hot: bool = False,
+        like: Execution | None = None,
+    ) -> Execution:
         """Choose how a version is run.
 
         Args:
             manifest: Of the version.
             open_session: Opens its plain session with a number of threads.
+            hot: Whether the server answers meanwhile: measuring would disturb
+                it, and be disturbed.
+            like: What then serves a network that isn't known yet.
         """
         wishes = self._wishes
         if wishes.complete or not wishes.measure:
@@ -77,6 +87,9 @@ class Tuner:
         known = self._read().get(key)
         if known is not None:
             return wishes.over(Execution(**known))
+        if hot:
+            reason = "not measured while the server answers; the next start measures it"
+            return wishes.over(replace(like or _unmeasured(wishes.cores, reason), reason=reason))
         started_at = perf_counter()
         try:
             measured = _measure(_example(manifest.input), open_session, wishes.cores)

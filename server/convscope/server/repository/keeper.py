@@ -1,0 +1,247 @@
+"""Keeps what answers in step with what lies on disk and with what an operator asks for.
+
+A new version is loaded beside the one that answers: files, gates and warm-up
+first, then one swap. The old one goes when its last request is done. One that
+fails changes nothing, and isn't tried again until its files change.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from convscope.server.bundle import GRAPH
+from convscope.server.errors import BundleRefusedError
+from convscope.server.model import memory_bytes
+from convscope.server.repository.catalog import Catalog, CatalogedModel
+from convscope.server.repository.disk import ModelOnDisk, Signature, scan
+from convscope.server.repository.loading import Loader
+from convscope.server.repository.selection import Selection
+from convscope.server.repository.versions import LoadedVersion, Refusal
+
+__all__ = ["Keeper", "Listener"]
+
+log = structlog.get_logger(__name__)
+
+
+class Listener(Protocol):
+    """Follows what answers, on the event loop."""
+
+    def ready(self, version: LoadedVersion) -> None:
+        """Hear of a version just before the first request can reach it."""
+
+    async def retire(self, version: LoadedVersion) -> None:
+        """Hear of a version that no new request reaches; return when its last one is done."""
+
+    def last_used(self, version: LoadedVersion) -> float:
+        """Tell when a version was last asked, in seconds of the loop's clock."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """Hear of a version that failed a check."""
+
+    async def settled(self) -> None:
+        """Hear that a change is complete."""
+
+
+class Keeper:
+    """Loads, swaps and unloads the versions of one repository.
+
+    Args:
+        root: The repository's directory.
+        loader: Loads one version.
+        selection: Which versions are wanted.
+        listener: Hears of every change.
+        max_bytes: How much memory versions that are loaded on demand may take,
+            by estimate; None for any.
+        stopping: Whether the server is to end: then nothing more is loaded.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        loader: Loader,
+        selection: Selection,
+        listener: Listener,
+        *,
+        max_bytes: int | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.catalog = Catalog()
+        self._root = root
+        self._loader = loader
+        self._selection = selection
+        self._listener = listener
+        self._max_bytes = max_bytes
+        self._stopping = stopping
+        self._lock = asyncio.Lock()
+        self._hot = False
+        self._put_away: set[str] = set()  # models that an operator unloaded
+        self._seen: dict[str, ModelOnDisk] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def watch(self, seconds: float) -> None:
+        """Look for changes again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(seconds)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Bring what answers in step with the disk.
+
+        The first time nobody is served yet; afterwards loads keep out of the
+        way of those who are.
+        """
+        async with self._lock:
+            try:
+                on_disk = await asyncio.to_thread(scan, self._root)
+            except OSError as error:
+                log.error("repository can't be read; what is loaded stays", reason=error.strerror)
+                return
+            changed = False
+            for name in sorted({*on_disk, *self.catalog.names}):
+                found = on_disk.get(name, ModelOnDisk())
+                if self._stopping():
+                    return
+                if found != self._seen.get(name):
+                    await self._refresh_model(name, found)
+                    changed = True
+            self._hot = True
+            if changed:
+                await self._listener.settled()
+
+    async def load(self, model: str) -> None:
+        """Serve a model that was unloaded, and try again what was refused."""
+        self._put_away.discard(model)
+        known = self.catalog[model]
+        for version in known.refused:
+            known.signatures.pop(version, None)
+        known.refused = {}
+        await self._look_again(model)
+
+    async def unload(self, model: str) -> None:
+        """Stop to serve a model, until it is loaded again by `load`."""
+        self._put_away.add(model)
+        await self._look_again(model)
+
+    async def demand(self, model: str, version: int) -> None:
+        """Load a dormant version, unless it is loaded meanwhile or no longer there.
+
+        Raises:
+            BundleRefusedError: It failed a check.
+        """
+        async with self._lock:
+            known = self.catalog[model]
+            if version not in known.dormant or version in known.ready:
+                return
+            signature = self._seen[model].versions[version]
+            await self._make_room(signature)
+            await self._load(model, version, signature)
+            await self._listener.settled()
+            if refusal := known.refused.get(version):
+                known.dormant -= {version}
+                raise BundleRefusedError(refusal.reason, refusal.message)
+
+    async def _make_room(self, signature: Signature) -> None:
+        """Unload what wasn't asked for the longest, until a version of these files fits."""
+        if self._max_bytes is None:
+            return
+        needed = sum(memory_bytes(size) for name, _, size, _ in signature if name == GRAPH)
+        while (loaded := list(self.catalog)) and (
+            sum(version.model.memory_bytes for version in loaded) + needed > self._max_bytes
+        ):
+            oldest = min(loaded, key=self._listener.last_used)
+            model, number = oldest.key
+            del self.catalog[model].ready[number]
+            log.info("version unloaded to make room", model=model, version=number)
+            await self._listener.retire(oldest)
+
+    async def close(self) -> None:
+        """Wait for the versions that are on their way out."""
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+    async def _look_again(self, model: str) -> None:
+        self._seen.pop(model, None)
+        await self.refresh()
+
+    async def _refresh_model(self, name: str, found: ModelOnDisk) -> None:
+        known = self.catalog[name]
+        self._forget_changed(known, found)
+        aliases = known.aliases if found.aliases is None else found.aliases
+        if self._selection.on_demand:
+            wanted = self._choose(name, known, found, aliases)
+            known.dormant = frozenset(wanted)
+            same = [n for n in wanted if known.signatures.get(n) == found.versions[n]]
+            outdated = known.ready.keys() - set(same)
+        else:
+            wanted = await self._load_wanted(name, known, found, aliases)
+            outdated = known.ready.keys() - set(wanted)
+        known.aliases = aliases
+        for number in sorted(outdated):
+            self._retire(known.ready.pop(number))
+        self._seen[name] = found
+
+    def _forget_changed(self, known: CatalogedModel, found: ModelOnDisk) -> None:
+        """Forget why a version was refused once its files are others, or gone."""
+        for number in list(known.refused):
+            if found.versions.get(number) != known.signatures.get(number):
+                del known.refused[number]
+
+    def _choose(
+        self, name: str, known: CatalogedModel, found: ModelOnDisk, aliases: Mapping[str, int]
+    ) -> list[int]:
+        if not self._selection.wants_model(name) or name in self._put_away:
+            return []
+        # What answers goes on to, although its files were replaced by worse ones.
+        usable = found.versions.keys() - (known.refused.keys() - known.ready.keys())
+        return self._selection.choose(found.versions, set(aliases.values()), usable)
+
+    async def _load_wanted(
+        self, name: str, known: CatalogedModel, found: ModelOnDisk, aliases: Mapping[str, int]
+    ) -> list[int]:
+        """Load what is wanted and not there; a refusal may make another one wanted."""
+        while True:
+            wanted = self._choose(name, known, found, aliases)
+            missing = [
+                number
+                for number in wanted
+                if number not in known.ready or known.signatures[number] != found.versions[number]
+            ]
+            if not missing or self._stopping():
+                return wanted
+            await self._load(name, missing[0], found.versions[missing[0]])
+
+    async def _load(self, name: str, number: int, signature: Signature) -> None:
+        """Load one version and let it answer, or note why it can't."""
+        known = self.catalog[name]
+        like = known.ready[max(known.ready)].execution if known.ready else None
+        known.signatures[number] = signature
+        try:
+            loaded = await asyncio.to_thread(
+                self._loader.load, self._root / name / str(number), hot=self._hot, like=like
+            )
+        except BundleRefusedError as error:
+            known.refused[number] = Refusal(name, number, error.reason, error.message)
+            log.error(
+                "bundle refused",
+                model=name,
+                version=number,
+                reason=error.reason,
+                message=error.message,
+            )
+            self._listener.refused(known.refused[number])
+            return
+        self._listener.ready(loaded)
+        before = known.ready.get(number)
+        known.ready[number] = loaded
+        if before is not None:
+            self._retire(before)
+
+    def _retire(self, version: LoadedVersion) -> None:
+        """Let a version end in its own time."""
+        model, number = version.key
+        log.info("version retires", model=model, version=number)
+        task = asyncio.create_task(self._listener.retire(version))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)

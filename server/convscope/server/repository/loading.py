@@ -1,0 +1,101 @@
+"""Loads one version: files, graph, session, golden gate, which also warms it up."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import structlog
+
+from convscope.server.bundle import Bundle
+from convscope.server.errors import BundleRefusedError
+from convscope.server.execution import Execution
+from convscope.server.golden import check_golden
+from convscope.server.inspection import inspect_apart, inspect_bundle
+from convscope.server.model import Model
+from convscope.server.preprocess import ImageLimits, Preprocessor
+from convscope.server.providers import ProviderPolicy
+from convscope.server.repository.versions import LoadedVersion
+from convscope.server.tuning import Tuner
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Loader"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Loads versions, always in the same way.
+
+    Args:
+        policy: What their sessions may run on.
+        limits: What their preprocessing takes.
+        tuner: Chooses how they are run.
+        preload_feature_maps: Whether to make the sessions with feature maps too.
+    """
+
+    policy: ProviderPolicy
+    limits: ImageLimits
+    tuner: Tuner
+    preload_feature_maps: bool = False
+
+    def load(
+        self, directory: Path, *, hot: bool = False, like: Execution | None = None
+    ) -> LoadedVersion:
+        """Load the version of a directory; in a thread, for it takes seconds.
+
+        Args:
+            directory: The version's.
+            hot: Whether the server answers meanwhile: then nothing is measured,
+                and the graph is checked by another process.
+            like: How the model's other version is run, if there is one.
+
+        Raises:
+            BundleRefusedError: It failed a check, or can't be loaded at all.
+        """
+        started_at = perf_counter()
+        try:
+            loaded = self._load(directory, hot, like)
+        except OSError as error:
+            raise BundleRefusedError("files", f"can't be read: {error.strerror}") from error
+        except BundleRefusedError:
+            raise
+        except Exception as error:  # whatever a bundle does, the others are served
+            log.exception("unforeseen error at load", model=directory.parent.name)
+            raise BundleRefusedError(
+                "unforeseen", f"the load failed with {type(error).__name__}; the log has the trace"
+            ) from error
+        log.info(
+            "model ready",
+            model=loaded.manifest.model,
+            version=loaded.manifest.version,
+            provider=loaded.model.provider,
+            runners=loaded.execution.runners,
+            threads=loaded.execution.threads,
+            lone_threads=loaded.execution.lone_threads,
+            max_batch=loaded.execution.max_batch,
+            seconds=round(perf_counter() - started_at, 3),
+        )
+        return loaded
+
+    def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
+        inspected = inspect_apart(directory) if hot else inspect_bundle(directory)
+        bundle = inspected.bundle
+        choose = partial(self.tuner.choose, bundle.manifest, hot=hot, like=like)
+        model = Model(inspected, self.policy, choose)
+        preprocessor = self._preprocessor(bundle)
+        maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
+        if self.preload_feature_maps:
+            model.load_feature_maps()
+        check_golden(
+            model, bundle, preprocessor, feature_maps=self.preload_feature_maps or maps_only
+        )
+        return LoadedVersion(model, preprocessor)
+
+    def _preprocessor(self, bundle: Bundle) -> Preprocessor | None:
+        spec = bundle.manifest.input
+        if spec.kind != pb.INPUT_KIND_IMAGE:
+            return None
+        height, width, _ = spec.shape
+        return Preprocessor(bundle.manifest.preprocessing, height, width, self.limits)

@@ -1,0 +1,61 @@
+"""A version that passed every gate, and one that didn't."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from convscope.server.execution import Execution
+from convscope.server.model import Model
+from convscope.server.preprocess import Preprocessor
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["LoadedVersion", "Refusal"]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedVersion:
+    """A version that passed every gate.
+
+    Args:
+        model: Its sessions.
+        preprocessor: Brings an encoded image to its input; None for tensors.
+    """
+
+    model: Model
+    preprocessor: Preprocessor | None
+
+    @property
+    def manifest(self) -> pb.ModelManifest:
+        """The manifest of its bundle."""
+        return self.model.manifest
+
+    @property
+    def execution(self) -> Execution:
+        """How it is run."""
+        return self.model.execution
+
+    # Read once: a protobuf field is slow to look into, call after call.
+
+    @cached_property
+    def key(self) -> tuple[str, int]:
+        """The model's name and the version."""
+        return self.manifest.model, self.manifest.version
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each class."""
+        return tuple(self.manifest.labels)
+
+    @cached_property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the graph's input, without the batch dimension."""
+        return tuple(self.manifest.input.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that didn't, and why."""
+
+    model: str
+    version: int
+    reason: str
+    message: str
