@@ -1,0 +1,288 @@
+"""What answers follows the disk, and nothing bad on the disk reaches what answers."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.alterations import flip_byte
+from support.loading import Follower, make_loader
+from support.tiny import write_tiny
+
+from convscope.server.errors import BundleRefusedError, NotFoundError
+from convscope.server.repository.catalog import DormantError
+from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.selection import Selection, parse_versions
+
+pytestmark = pytest.mark.usefixtures("quick_inspection")
+
+
+@pytest.fixture
+def quick_inspection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inspect in this process; that another one does it as well has a test of its own."""
+    from convscope.server import inspection
+    from convscope.server.repository import loading
+
+    monkeypatch.setattr(loading, "inspect_apart", inspection.inspect_bundle)
+
+
+@pytest.fixture
+def follower() -> Follower:
+    return Follower()
+
+
+@pytest.fixture
+def make(tmp_path: Path, follower: Follower) -> Callable[..., Keeper]:
+    def keeper(max_bytes: int | None = None, **selection: Any) -> Keeper:
+        return Keeper(
+            tmp_path, make_loader(), Selection(**selection), follower, max_bytes=max_bytes
+        )
+
+    return keeper
+
+
+def answering(keeper: Keeper, model: str = "tiny") -> list[int]:
+    return [version.key[1] for version in keeper.catalog if version.key[0] == model]
+
+
+def break_version(directory: Path) -> None:
+    flip_byte(directory / "model.onnx", 50)
+
+
+def set_alias(root: Path, **aliases: int) -> None:
+    (root / "tiny" / "aliases.json").write_text(json.dumps(aliases))
+
+
+async def test_new_version_takes_over_and_the_old_one_retires(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    write_tiny(tmp_path, version=1)
+    keeper = make()
+    await keeper.refresh()
+    write_tiny(tmp_path, version=2)
+    await keeper.refresh()
+    await keeper.close()
+    assert keeper.catalog.resolve("tiny").key == ("tiny", 2)
+    assert follower.events == [
+        *("ready tiny v1", "settled"),
+        *("ready tiny v2", "settled", "retire tiny v1"),
+    ]
+
+
+async def test_nothing_new_is_nothing_done(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    write_tiny(tmp_path)
+    keeper = make()
+    await keeper.refresh()
+    told = list(follower.events)
+    await keeper.refresh()
+    assert follower.events == told
+
+
+async def test_refused_version_leaves_the_old_one_and_is_tried_again_only_when_it_changes(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    write_tiny(tmp_path, version=1)
+    keeper = make()
+    await keeper.refresh()
+    break_version(write_tiny(tmp_path, version=2))
+    for _ in range(3):
+        await keeper.refresh()
+    assert answering(keeper) == [1]
+    assert [(r.version, r.reason) for r in keeper.catalog.refusals] == [(2, "hash")]
+    assert follower.events.count("refused tiny v2 hash") == 1
+    shutil.rmtree(tmp_path / "tiny" / "2")
+    write_tiny(tmp_path, version=2)
+    await keeper.refresh()
+    assert answering(keeper) == [2]
+    assert keeper.catalog.refusals == []
+
+
+async def test_version_that_arrives_piece_by_piece_is_served_once_it_is_whole(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, version=1)
+    source = write_tiny(tmp_path / "elsewhere", version=2)
+    keeper = make()
+    await keeper.refresh()
+    target = tmp_path / "tiny" / "2"
+    target.mkdir()
+    for name in ("model.onnx", "manifest.json", "golden.npz"):
+        await keeper.refresh()
+        assert answering(keeper) == [1]
+        shutil.copy(source / name, target / name)
+    await keeper.refresh()
+    assert answering(keeper) == [2]
+
+
+async def test_files_replaced_by_good_ones_are_loaded_and_by_bad_ones_are_not(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    directory = write_tiny(tmp_path)
+    keeper = make()
+    await keeper.refresh()
+    first = keeper.catalog.resolve("tiny")
+    break_version(directory)
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny") is first
+    shutil.rmtree(directory)
+    write_tiny(tmp_path)
+    await keeper.refresh()
+    await keeper.close()
+    assert keeper.catalog.resolve("tiny") is not first
+    assert follower.events.count("retire tiny v1") == 1
+
+
+async def test_alias_switches_without_a_load_when_both_versions_answer(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    write_tiny(tmp_path, version=1)
+    write_tiny(tmp_path, version=2)
+    set_alias(tmp_path, champion=1)
+    keeper = make()
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    set_alias(tmp_path, champion=2, previous=1)
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 2)
+    assert sum(event.startswith("ready") for event in follower.events) == 2
+
+
+async def test_alias_file_that_cannot_be_read_changes_no_alias(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path)
+    set_alias(tmp_path, champion=1)
+    keeper = make()
+    await keeper.refresh()
+    (tmp_path / "tiny" / "aliases.json").write_text("{")
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+
+
+async def test_rolled_back_version_returns(tmp_path: Path, make: Callable[..., Keeper]) -> None:
+    write_tiny(tmp_path, version=1)
+    keeper = make()
+    await keeper.refresh()
+    write_tiny(tmp_path, version=2)
+    await keeper.refresh()
+    shutil.rmtree(tmp_path / "tiny" / "2")
+    await keeper.refresh()
+    assert answering(keeper) == [1]
+
+
+async def test_repository_that_cannot_be_read_changes_nothing(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path)
+    keeper = make()
+    await keeper.refresh()
+    tmp_path.rename(tmp_path.parent / "moved")
+    await keeper.refresh()
+    assert answering(keeper) == [1]
+
+
+async def test_model_that_is_unloaded_stays_away_until_it_is_loaded(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path)
+    keeper = make()
+    await keeper.refresh()
+    await keeper.unload("tiny")
+    await keeper.refresh()
+    with pytest.raises(NotFoundError):
+        keeper.catalog.resolve("tiny")
+    await keeper.load("tiny")
+    assert answering(keeper) == [1]
+
+
+async def test_load_tries_again_what_was_refused(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    break_version(write_tiny(tmp_path))
+    keeper = make()
+    await keeper.refresh()
+    await keeper.load("tiny")
+    assert follower.events.count("refused tiny v1 hash") == 2
+
+
+async def test_only_the_models_that_are_named(tmp_path: Path, make: Callable[..., Keeper]) -> None:
+    for model in ("one", "two", "three"):
+        write_tiny(tmp_path, model)
+    keeper = make(models=frozenset({"one", "three"}))
+    await keeper.refresh()
+    assert keeper.catalog.models == ["one", "three"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2", [3, 4]), ("=1,3", [1, 3]), ("=9", [])], ids=str
+)
+async def test_version_policies(
+    tmp_path: Path, make: Callable[..., Keeper], text: str, expected: list[int]
+) -> None:
+    for version in (1, 2, 3, 4):
+        write_tiny(tmp_path, version=version)
+    latest, versions = parse_versions(text)
+    keeper = make(latest=latest, versions=versions)
+    await keeper.refresh()
+    assert answering(keeper) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "latest", "=", "=0", "=1,", "3,5", "=1,x"])
+def test_versions_that_mean_nothing(text: str) -> None:
+    with pytest.raises(ValueError, match="names no versions; give a number"):
+        parse_versions(text)
+
+
+# On demand
+
+
+async def test_what_is_asked_for_is_loaded_then(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    for model in ("one", "two"):
+        write_tiny(tmp_path, model)
+    keeper = make(on_demand=True)
+    await keeper.refresh()
+    assert keeper.catalog.models == ["one", "two"]
+    assert list(keeper.catalog) == []
+    with pytest.raises(DormantError):
+        keeper.catalog.resolve("one")
+    await asyncio.gather(*(keeper.demand("one", 1) for _ in range(5)))
+    assert keeper.catalog.resolve("one").key == ("one", 1)
+    assert follower.events.count("ready one v1") == 1
+
+
+async def test_what_was_not_asked_for_the_longest_makes_room(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    for model in ("one", "two", "three"):
+        directory = write_tiny(tmp_path, model)
+    room = 2 * 2 * (directory / "model.onnx").stat().st_size + 1
+    keeper = make(on_demand=True, max_bytes=room)
+    await keeper.refresh()
+    await keeper.demand("one", 1)
+    await keeper.demand("two", 1)
+    follower.used = {keeper.catalog.resolve("one"): 2.0, keeper.catalog.resolve("two"): 1.0}
+    await keeper.demand("three", 1)
+    assert [version.key[0] for version in keeper.catalog] == ["one", "three"]
+    await keeper.demand("two", 1)
+    assert "two" in [version.key[0] for version in keeper.catalog]
+
+
+async def test_dormant_version_that_is_refused_says_why_and_gives_way(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, version=1)
+    break_version(write_tiny(tmp_path, version=2))
+    keeper = make(on_demand=True, latest=2)
+    await keeper.refresh()
+    with pytest.raises(BundleRefusedError, match="SHA-256 of model.onnx"):
+        await keeper.demand("tiny", 2)
+    with pytest.raises(DormantError) as dormant:
+        keeper.catalog.resolve("tiny")
+    assert dormant.value.version == 1
