@@ -20,7 +20,7 @@ fi
 
 protoc() { PATH="$PWD/$tools/bin:$PATH" python -m grpc_tools.protoc --proto_path=proto "$@"; }
 protoc --python_out="$out" --mypy_out=quiet:"$out" proto/convscope/v1/*.proto
-protoc --grpc_python_out="$out" --mypy_grpc_out=quiet:"$out" proto/convscope/v1/inference.proto
+protoc --grpc_python_out="$out" --mypy_grpc_out=quiet:"$out" proto/convscope/v1/{admin,inference}.proto
 
 if [[ $out != proto ]]; then
   for stub in proto/convscope/v1/*_pb2*.py*; do

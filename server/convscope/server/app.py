@@ -11,6 +11,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from convscope.server.admin import AdminServicer
 from convscope.server.engine import Engine
 from convscope.server.errors import StartError
 from convscope.server.execution import Wishes
@@ -24,10 +25,10 @@ from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.loading import Loader
 from convscope.server.rollout import Rollout
 from convscope.server.servicer import ClassifierServicer
-from convscope.server.settings import Settings, split_address
+from convscope.server.settings import Settings, is_loopback, split_address
 from convscope.server.tuning import Tuner
 from convscope.server.worker import announce
-from convscope.v1 import inference_pb2, inference_pb2_grpc
+from convscope.v1 import admin_pb2_grpc, inference_pb2, inference_pb2_grpc
 
 __all__ = ["serve"]
 
@@ -71,6 +72,8 @@ async def serve(settings: Settings) -> None:
         if stop.is_set():
             return
         listeners = await _listen(settings, keeper, engine, metrics, health_servicer, stack)
+        if settings.admin_address is not None:
+            await _listen_for_admins(settings, keeper, metrics, stack)
         log.info(
             "serving" if settings.worker_socket is None else "worker serving",
             grpc_port=listeners.grpc_port,
@@ -91,9 +94,7 @@ def _check_exposure(settings: Settings) -> None:
     secure = bool(settings.tls_certificate and settings.tls_key)
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise StartError("--tls-certificate and --tls-key go together")
-    host, _ = split_address(settings.grpc_address)
-    loopback = host in ("localhost", "[::1]") or host.startswith("127.")
-    if not (loopback or secure or settings.allow_insecure):
+    if not (is_loopback(settings.grpc_address) or secure or settings.allow_insecure):
         raise StartError(
             f"{settings.grpc_address} can be reached from other machines, and without TLS anyone "
             "there can call it; give --tls-certificate and --tls-key, or --allow-insecure"
@@ -207,6 +208,29 @@ async def _listen(
     stack.callback(metrics_server.close)
     await server.start()
     return _Listeners(server, health_servicer, grpc_port, metrics_server.port)
+
+
+async def _listen_for_admins(
+    settings: Settings, keeper: Keeper, metrics: Metrics, stack: AsyncExitStack
+) -> None:
+    server = grpc.aio.server()
+    interceptor = cast(
+        "grpc.aio.Server",
+        Interceptor(
+            server,
+            metrics,
+            max_request_bytes=settings.max_request_bytes,
+            access_log=not settings.no_access_log,
+        ),
+    )
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(keeper), interceptor)
+    try:
+        port = server.add_insecure_port(str(settings.admin_address))
+    except RuntimeError as error:
+        raise StartError(f"--admin-address {settings.admin_address} can't be bound") from error
+    await server.start()
+    stack.push_async_callback(server.stop, settings.grace_seconds)
+    log.info("admin serving", address=settings.admin_address, port=port)
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:

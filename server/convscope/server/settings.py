@@ -16,7 +16,7 @@ import typer
 from convscope.server.machine import available_cores
 from convscope.server.repository.selection import Selection, parse_versions
 
-__all__ = ["Settings", "command_line", "split_address"]
+__all__ = ["Settings", "command_line", "is_loopback", "split_address"]
 
 MIB = 2**20
 ON_DEMAND = "on-demand"
@@ -42,6 +42,12 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def is_loopback(address: str) -> bool:
+    """Whether HOST:PORT can be reached from this machine only."""
+    host, _ = split_address(address)
+    return host in ("localhost", "[::1]") or host.startswith("127.")
+
+
 def command_line(run: Callable[["Settings"], None]) -> typer.Typer:
     """Make the command whose flags are the fields of `Settings`, and which then runs."""
 
@@ -62,6 +68,16 @@ def command_line(run: Callable[["Settings"], None]) -> typer.Typer:
 
 def _address(value: str) -> str:
     split_address(value)
+    return value
+
+
+def _admin_address(value: str | None) -> str | None:
+    if value is None or value.startswith("unix:"):
+        return value
+    if not is_loopback(value):
+        raise typer.BadParameter(
+            f"{value} can be reached from other machines; use unix:PATH or 127.0.0.1:PORT"
+        )
     return value
 
 
@@ -130,6 +146,15 @@ class Settings:
             rich_help_panel=_LISTENERS,
         ),
     ] = "127.0.0.1:8002"
+    admin_address: Annotated[
+        str | None,
+        _option(
+            help="Where AdminService listens, without any check of who calls: unix:PATH or "
+            "a loopback HOST:PORT. Off unless set.",
+            callback=_admin_address,
+            rich_help_panel=_LISTENERS,
+        ),
+    ] = None
     allow_insecure: Annotated[
         bool,
         _option(

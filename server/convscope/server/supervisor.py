@@ -35,8 +35,14 @@ async def supervise(settings: Settings) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
 
     Raises:
-        StartError: An address can't be had, or the first worker doesn't serve.
+        StartError: An address can't be had, the first worker doesn't serve, or
+            something is asked for that workers can't do.
     """
+    if settings.admin_address is not None:
+        raise StartError(
+            "--admin-address would reach one of the workers only; with --workers, publish and "
+            "promote in the repository, which each of them looks at"
+        )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -12,7 +12,7 @@ from support.alterations import flip_byte
 from support.loading import Follower, make_loader
 from support.tiny import write_tiny
 
-from convscope.server.errors import BundleRefusedError, NotFoundError
+from convscope.server.errors import BundleRefusedError, InvalidInputError, NotFoundError
 from convscope.server.repository.catalog import DormantError
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.selection import Selection, parse_versions
@@ -206,8 +206,63 @@ async def test_load_tries_again_what_was_refused(
     break_version(write_tiny(tmp_path))
     keeper = make()
     await keeper.refresh()
-    await keeper.load("tiny")
+    with pytest.raises(BundleRefusedError, match="tiny v1 was refused: the SHA-256"):
+        await keeper.load("tiny")
     assert follower.events.count("refused tiny v1 hash") == 2
+
+
+async def test_version_that_an_operator_asks_for_answers_beside_the_latest(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    for version in (1, 2):
+        write_tiny(tmp_path, version=version)
+    keeper = make()
+    await keeper.refresh()
+    await keeper.load("tiny", 1)
+    assert answering(keeper) == [1, 2]
+    await keeper.unload("tiny", 2)
+    assert answering(keeper) == [1]
+    assert keeper.catalog.resolve("tiny").key == ("tiny", 1)
+
+
+async def test_alias_is_set_only_if_its_version_can_answer(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, version=1)
+    write_tiny(tmp_path, version=3)
+    break_version(write_tiny(tmp_path, version=2))
+    keeper = make()
+    await keeper.refresh()
+    await keeper.set_alias("tiny", "champion", 1)
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    with pytest.raises(BundleRefusedError):
+        await keeper.set_alias("tiny", "champion", 2)
+    aliases = json.loads((tmp_path / "tiny" / "aliases.json").read_text())
+    assert aliases == {"champion": 1}
+    await keeper.set_alias("tiny", "champion", None)
+    assert answering(keeper) == [3]  # nothing holds version 1 any more
+
+
+@pytest.mark.parametrize("alias", ["", "7", "-x", "a/b", "../x", "A", "x" * 64])
+async def test_what_cannot_be_an_alias(
+    tmp_path: Path, make: Callable[..., Keeper], alias: str
+) -> None:
+    write_tiny(tmp_path)
+    keeper = make()
+    await keeper.refresh()
+    with pytest.raises(InvalidInputError, match="can't be an alias"):
+        await keeper.set_alias("tiny", alias, 1)
+
+
+@pytest.mark.parametrize(("model", "version"), [("cat", None), ("tiny", 9), ("../tiny", None)])
+async def test_what_is_not_on_the_disk_cannot_be_loaded(
+    tmp_path: Path, make: Callable[..., Keeper], model: str, version: int | None
+) -> None:
+    write_tiny(tmp_path)
+    keeper = make()
+    await keeper.refresh()
+    with pytest.raises(NotFoundError, match="the repository has"):
+        await keeper.load(model, version)
 
 
 async def test_only_the_models_that_are_named(tmp_path: Path, make: Callable[..., Keeper]) -> None:
@@ -281,7 +336,7 @@ async def test_dormant_version_that_is_refused_says_why_and_gives_way(
     break_version(write_tiny(tmp_path, version=2))
     keeper = make(on_demand=True, latest=2)
     await keeper.refresh()
-    with pytest.raises(BundleRefusedError, match="SHA-256 of model.onnx"):
+    with pytest.raises(BundleRefusedError, match=r"SHA-256 of model\.onnx"):
         await keeper.demand("tiny", 2)
     with pytest.raises(DormantError) as dormant:
         keeper.catalog.resolve("tiny")

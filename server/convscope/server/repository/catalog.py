@@ -87,6 +87,17 @@ class Catalog:
         """Whether some version of the model answers."""
         return model in self._models and self._models[model].answers
 
+    def check_known(self, model: str) -> CatalogedModel:
+        """Give what is known of a model.
+
+        Raises:
+            NotFoundError: There is no such model.
+        """
+        known = self._models.get(model)
+        if known is None or not (known.answers or known.refused):
+            raise NotFoundError(f"no model {_short(model)}; this server has: {_list(self.models)}")
+        return known
+
     def is_default(self, version: LoadedVersion) -> bool:
         """Whether a request that names neither version nor alias means this one."""
         model, number = version.key
@@ -103,9 +114,7 @@ class Catalog:
             UnavailableError: It is known, and not ready.
             DormantError: It isn't loaded yet.
         """
-        known = self._models.get(model)
-        if known is None or not (known.answers or known.refused):
-            raise NotFoundError(f"no model {_short(model)}; this server has: {_list(self.models)}")
+        known = self.check_known(model)
         if not known.answers:
             raise UnavailableError(
                 f"no version of {model} is ready; the server's log says what was refused"

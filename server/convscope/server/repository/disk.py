@@ -1,6 +1,5 @@
 """What lies in a repository's directories, and whether it changed."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +8,11 @@ from pathlib import Path
 import structlog
 
 from convscope.server.bundle import MODEL_NAME
+from convscope.server.repository.aliases import read_aliases
 
 __all__ = ["ModelOnDisk", "Signature", "scan"]
 
 log = structlog.get_logger(__name__)
-
-ALIASES = "aliases.json"
-MAX_ALIASES_BYTES = 2**20
 
 Signature = tuple[tuple[str, int, int, int], ...]
 """Each file's name, number, size and time of change: another one means another bundle."""
@@ -52,7 +49,7 @@ def _scan_model(directory: Path) -> ModelOnDisk:
     except FileNotFoundError:  # removed meanwhile
         return ModelOnDisk()
     versions = {number: _signature(directory / str(number)) for number in numbers}
-    return ModelOnDisk(versions, _read_aliases(directory / ALIASES))
+    return ModelOnDisk(versions, _aliases(directory))
 
 
 def _is_version(name: str) -> bool:
@@ -68,14 +65,9 @@ def _signature(directory: Path) -> Signature:
     return tuple(sorted((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in files))
 
 
-def _read_aliases(path: Path) -> dict[str, int] | None:
+def _aliases(directory: Path) -> dict[str, int] | None:
     try:
-        if path.stat().st_size > MAX_ALIASES_BYTES:
-            raise ValueError("too large")
-        aliases = json.loads(path.read_bytes())
-        return {str(alias): int(version) for alias, version in aliases.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.error("aliases can't be read", model=path.parent.name, reason=str(error)[:200])
+        return read_aliases(directory)
+    except (OSError, ValueError) as error:
+        log.error("aliases can't be read", model=directory.name, reason=str(error)[:200])
         return None

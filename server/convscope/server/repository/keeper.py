@@ -13,8 +13,9 @@ from typing import Protocol
 import structlog
 
 from convscope.server.bundle import GRAPH
-from convscope.server.errors import BundleRefusedError
+from convscope.server.errors import BundleRefusedError, NotFoundError
 from convscope.server.model import memory_bytes
+from convscope.server.repository.aliases import check_alias, write_alias
 from convscope.server.repository.catalog import Catalog, CatalogedModel
 from convscope.server.repository.disk import ModelOnDisk, Signature, scan
 from convscope.server.repository.loading import Loader
@@ -77,7 +78,9 @@ class Keeper:
         self._stopping = stopping
         self._lock = asyncio.Lock()
         self._hot = False
-        self._put_away: set[str] = set()  # models that an operator unloaded
+        # What an operator loaded or unloaded, whatever the selection says.
+        self._pinned: dict[str, set[int]] = {}
+        self._put_away: dict[str, set[int]] = {}
         self._seen: dict[str, ModelOnDisk] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -111,19 +114,77 @@ class Keeper:
             if changed:
                 await self._listener.settled()
 
-    async def load(self, model: str) -> None:
-        """Serve a model that was unloaded, and try again what was refused."""
-        self._put_away.discard(model)
+    async def load(self, model: str, version: int | None = None) -> None:
+        """Serve again what was unloaded, and try again what was refused.
+
+        Args:
+            model: Which one.
+            version: One that is to answer whatever the selection says.
+
+        Raises:
+            NotFoundError: There is no such model or version on the disk.
+            BundleRefusedError: The version failed a check; without a version,
+                the latest one did. What answered before still does.
+        """
+        found = await self._look_up(model, version)
+        pinned, put_away = self._pinned.setdefault(model, set()), self._put_away.get(model, set())
+        if version is None:
+            put_away.clear()
+        else:
+            put_away.discard(version)
+            pinned.add(version)
         known = self.catalog[model]
-        for version in known.refused:
-            known.signatures.pop(version, None)
         known.refused = {}
         await self._look_again(model)
+        asked = version if version is not None else max(found.versions)
+        if refusal := known.refused.get(asked):
+            pinned.discard(asked)
+            raise BundleRefusedError(
+                refusal.reason, f"{model} v{asked} was refused: {refusal.message}"
+            )
 
-    async def unload(self, model: str) -> None:
-        """Stop to serve a model, until it is loaded again by `load`."""
-        self._put_away.add(model)
+    async def unload(self, model: str, version: int | None = None) -> None:
+        """Stop to serve a model, or one version of it, until it is loaded again by `load`.
+
+        Raises:
+            NotFoundError: There is no such model or version on the disk.
+        """
+        found = await self._look_up(model, version)
+        versions = set(found.versions) if version is None else {version}
+        self._put_away.setdefault(model, set()).update(versions)
+        self._pinned.get(model, set()).difference_update(versions)
         await self._look_again(model)
+
+    async def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        """Make an alias name a version, which is loaded first; None drops the alias.
+
+        Raises:
+            NotFoundError: There is no such model or version on the disk.
+            InvalidInputError: The alias can't be one.
+            BundleRefusedError: The version failed a check; the alias is as it was.
+            UnavailableError: The repository can't be written to.
+        """
+        check_alias(alias)
+        if version is not None:
+            await self.load(model, version)
+        else:
+            await self._look_up(model, None)
+        await asyncio.to_thread(write_alias, self._root / model, alias, version)
+        if version is not None:
+            self._pinned[model].discard(version)  # the alias holds it now
+        await self._look_again(model)
+
+    async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
+        on_disk = await asyncio.to_thread(scan, self._root)
+        found = on_disk.get(model)
+        if found is None or not found.versions:
+            raise NotFoundError(
+                f"no model {model[:80]!r}; the repository has: {', '.join(on_disk)}"
+            )
+        if version is not None and version not in found.versions:
+            there = ", ".join(map(str, sorted(found.versions)))
+            raise NotFoundError(f"{model} has no version {version}; the repository has: {there}")
+        return found
 
     async def demand(self, model: str, version: int) -> None:
         """Load a dormant version, unless it is loaded meanwhile or no longer there.
@@ -191,11 +252,13 @@ class Keeper:
     def _choose(
         self, name: str, known: CatalogedModel, found: ModelOnDisk, aliases: Mapping[str, int]
     ) -> list[int]:
-        if not self._selection.wants_model(name) or name in self._put_away:
-            return []
+        pinned = self._pinned.get(name, set())
         # What answers goes on to, although its files were replaced by worse ones.
         usable = found.versions.keys() - (known.refused.keys() - known.ready.keys())
-        return self._selection.choose(found.versions, set(aliases.values()), usable)
+        usable -= self._put_away.get(name, set())
+        if not self._selection.wants_model(name):
+            return sorted(pinned & usable, reverse=True)
+        return self._selection.choose(found.versions, {*aliases.values(), *pinned}, usable)
 
     async def _load_wanted(
         self, name: str, known: CatalogedModel, found: ModelOnDisk, aliases: Mapping[str, int]

@@ -1,0 +1,93 @@
+"""AdminService: what an operator asks of the repository's keeper."""
+
+import grpc
+
+from convscope.server.errors import InvalidInputError
+from convscope.server.repository.keeper import Keeper
+from convscope.v1 import admin_pb2 as pb
+from convscope.v1 import admin_pb2_grpc
+
+__all__ = ["AdminServicer"]
+
+
+class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
+    """Answers the calls of AdminService.
+
+    Args:
+        keeper: Does what is asked.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    async def LoadModel(  # noqa: N802
+        self,
+        request: pb.LoadModelRequest,
+        context: "grpc.aio.ServicerContext[pb.LoadModelRequest, pb.LoadModelResponse]",
+    ) -> pb.LoadModelResponse:
+        """Load what is new, and try again what was refused."""
+        version = request.version if request.HasField("version") else None
+        await self._keeper.load(_named(request.model), version)
+        return pb.LoadModelResponse(status=self._status(request.model))
+
+    async def UnloadModel(  # noqa: N802
+        self,
+        request: pb.UnloadModelRequest,
+        context: "grpc.aio.ServicerContext[pb.UnloadModelRequest, pb.UnloadModelResponse]",
+    ) -> pb.UnloadModelResponse:
+        """Stop to serve a model, or one version of it."""
+        version = request.version if request.HasField("version") else None
+        await self._keeper.unload(_named(request.model), version)
+        return pb.UnloadModelResponse(status=self._status(request.model))
+
+    async def SetAlias(  # noqa: N802
+        self,
+        request: pb.SetAliasRequest,
+        context: "grpc.aio.ServicerContext[pb.SetAliasRequest, pb.SetAliasResponse]",
+    ) -> pb.SetAliasResponse:
+        """Make an alias name a version, or drop it."""
+        version = request.version if request.HasField("version") else None
+        await self._keeper.set_alias(_named(request.model), request.alias, version)
+        return pb.SetAliasResponse(status=self._status(request.model))
+
+    async def GetStatus(  # noqa: N802
+        self,
+        request: pb.GetStatusRequest,
+        context: "grpc.aio.ServicerContext[pb.GetStatusRequest, pb.GetStatusResponse]",
+    ) -> pb.GetStatusResponse:
+        """Tell what answers, and why the rest doesn't."""
+        catalog = self._keeper.catalog
+        if request.model:
+            catalog.check_known(request.model)
+        models = [request.model] if request.model else catalog.names
+        return pb.GetStatusResponse(models=map(self._status, sorted(models)))
+
+    def _status(self, model: str) -> pb.ModelStatus:
+        known = self._keeper.catalog[model]
+        numbers = sorted({*known.ready, *known.dormant, *known.refused}, reverse=True)
+        default = max({*known.ready, *known.dormant}, default=None)
+        return pb.ModelStatus(
+            model=model,
+            versions=(self._version(model, number, number == default) for number in numbers),
+            aliases=known.aliases,
+        )
+
+    def _version(self, model: str, number: int, is_default: bool) -> pb.VersionStatus:
+        known = self._keeper.catalog[model]
+        status = pb.VersionStatus(version=number, is_default=is_default)
+        if refusal := known.refused.get(number):
+            status.reason, status.message = refusal.reason, refusal.message
+        if number in known.ready:  # although its files may have been replaced by worse ones
+            status.state = pb.VERSION_STATE_READY
+            status.provider = known.ready[number].model.provider
+        elif number in known.dormant:
+            status.state = pb.VERSION_STATE_DORMANT
+        else:
+            status.state = pb.VERSION_STATE_REFUSED
+        return status
+
+
+def _named(model: str) -> str:
+    if not model:
+        raise InvalidInputError("the request names no model")
+    return model
