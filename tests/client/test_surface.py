@@ -10,6 +10,7 @@ import convscope.client
 from convscope.client import AsyncClient, Client
 
 PUBLIC = [
+    "AdminClient",
     "AsyncClient",
     "ClassScore",
     "Classification",
@@ -27,6 +28,7 @@ PUBLIC = [
     "InvalidInputError",
     "Metric",
     "ModelInfo",
+    "ModelStatus",
     "ModelSummary",
     "NotFoundError",
     "OverloadedError",
@@ -35,6 +37,7 @@ PUBLIC = [
     "StageSeconds",
     "Tensor",
     "UnavailableError",
+    "VersionStatus",
 ]
 METHODS = ["classify", "classify_many", "close", "model", "models"]
 

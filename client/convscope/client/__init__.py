@@ -7,6 +7,7 @@ with Client("localhost:8001") as client:
     print(result.top.label, result.top.probability)
 """
 
+from convscope.client._admin_client import AdminClient, ModelStatus, VersionStatus
 from convscope.client._async_client import AsyncClient
 from convscope.client._client import Client
 from convscope.client.errors import (
@@ -38,6 +39,7 @@ from convscope.client.types import (
 )
 
 __all__ = [
+    "AdminClient",
     "AsyncClient",
     "ClassScore",
     "Classification",
@@ -55,6 +57,7 @@ __all__ = [
     "InvalidInputError",
     "Metric",
     "ModelInfo",
+    "ModelStatus",
     "ModelSummary",
     "NotFoundError",
     "OverloadedError",
@@ -63,4 +66,5 @@ __all__ = [
     "StageSeconds",
     "Tensor",
     "UnavailableError",
+    "VersionStatus",
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from convscope.client import _json, _tables
+from convscope.client import _admin_cli, _json, _tables
 from convscope.client._client import Client
 from convscope.client._pictures import PictureFolder
 from convscope.client._progress import progress_bar
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Classify images with a Convscope server, and see what the network sees.",
 )
+app.add_typer(_admin_cli.app, name="admin")
 
 Server = Annotated[
     str,

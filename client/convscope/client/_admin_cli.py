@@ -1,0 +1,107 @@
+"""`convscope admin`: what an operator asks of a running server."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from convscope.client._admin_client import AdminClient, ModelStatus
+from convscope.client.errors import ConvscopeError, InvalidInputError
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Load, unload and name versions on a server's --admin-address."
+)
+
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="CONVSCOPE_ADMIN_ADDRESS",
+        metavar="unix:PATH|HOST:PORT",
+        help="The server's --admin-address.",
+    ),
+]
+Model = Annotated[str, typer.Argument(help="The model's name.")]
+Version = Annotated[int | None, typer.Argument(min=1, help="One version; by default all of them.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a model.")]
+
+
+@app.command()
+def status(
+    address: Address,
+    model: Annotated[str, typer.Argument(help="One model; by default all.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what answers, and why the rest doesn't."""
+    _ask(address, as_json, lambda client: client.status(model))
+
+
+@app.command()
+def load(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
+    """Load what is new now, and try again what was refused."""
+    _ask(address, as_json, lambda client: [client.load(model, version)])
+
+
+@app.command()
+def unload(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
+    """Stop to serve a model, or one version of it."""
+    _ask(address, as_json, lambda client: [client.unload(model, version)])
+
+
+@app.command()
+def alias(
+    model: Model,
+    name: Annotated[str, typer.Argument(help='The alias, such as "champion".')],
+    address: Address,
+    version: Annotated[
+        int | None, typer.Argument(min=1, help="What it is to name; nothing drops it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an alias name a version, once that one answers."""
+    _ask(address, as_json, lambda client: [client.set_alias(model, name, version)])
+
+
+def _ask(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[ModelStatus]]) -> None:
+    try:
+        client = AdminClient(address)
+    except InvalidInputError as error:
+        raise typer.BadParameter(error.message) from error
+    try:
+        with client:
+            models = list(call(client))
+    except ConvscopeError as error:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print("[bold red]error:[/]", end=" ")
+        console.print(error.message, markup=False)
+        raise typer.Exit(1) from error
+    if as_json:
+        for one in models:
+            typer.echo(json.dumps(asdict(one)))
+    else:
+        _print(models)
+
+
+def _print(models: Iterable[ModelStatus]) -> None:
+    table = Table("model", "version", "state", "aliases", "", box=None, header_style="dim")
+    for model in models:
+        for version in model.versions:
+            names = [name for name, number in model.aliases.items() if number == version.version]
+            note = f"{version.reason}: {version.message}" if version.reason else version.provider
+            default = " (default)" if version.is_default else ""
+            table.add_row(
+                model.model,
+                f"v{version.version}{default}",
+                version.state,
+                ", ".join(sorted(names)),
+                note,
+            )
+        if not model.versions:
+            table.add_row(model.model, "", "unloaded", "", "")
+    Console(highlight=False).print(table)

@@ -1,0 +1,152 @@
+"""The client of an operator."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from convscope.client._channel import check_target, check_timeout
+from convscope.client._translate import translate_errors
+from convscope.v1 import admin_pb2 as pb
+from convscope.v1 import admin_pb2_grpc
+
+__all__ = ["AdminClient", "ModelStatus", "VersionStatus"]
+
+_STATES = {
+    pb.VERSION_STATE_READY: "ready",
+    pb.VERSION_STATE_DORMANT: "dormant",
+    pb.VERSION_STATE_REFUSED: "refused",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """What is known of one version.
+
+    Args:
+        version: Its number.
+        state: "ready", "dormant" (loaded when it is first asked for) or "refused".
+        is_default: Whether a request that names neither version nor alias means it.
+        provider: Of a ready one, the execution provider in real use.
+        reason: Of a refused one, the check that it failed, in one word.
+        message: Of a refused one, what is wrong.
+    """
+
+    version: int
+    state: str
+    is_default: bool
+    provider: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What is known of one model.
+
+    Args:
+        model: Its name.
+        versions: Those that the server looked at, the latest first.
+        aliases: The version that each alias names.
+    """
+
+    model: str
+    versions: tuple[VersionStatus, ...]
+    aliases: Mapping[str, int]
+
+
+class AdminClient:
+    """Changes what a running server answers with.
+
+    Args:
+        target: The server's --admin-address: unix:PATH or HOST:PORT.
+        timeout_seconds: How long one call may take; a load takes seconds.
+
+    Raises:
+        InvalidInputError: The target or the timeout can't be.
+    """
+
+    def __init__(self, target: str, *, timeout_seconds: float = 300.0) -> None:
+        self._target = check_target(target)
+        self._timeout_seconds = check_timeout(timeout_seconds)
+        self._channel = grpc.insecure_channel(target)
+        self._stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def status(self, model: str = "") -> list[ModelStatus]:
+        """Tell what answers, and why the rest doesn't; of one model, or all.
+
+        Raises:
+            ConvscopeError: There is no such model, or the call failed.
+        """
+        reply = self._call(self._stub.GetStatus, pb.GetStatusRequest(model=model))
+        return [_decode(status) for status in reply.models]
+
+    def load(self, model: str, version: int | None = None) -> ModelStatus:
+        """Load what is new in a model's directory, and try again what was refused.
+
+        Args:
+            model: Which one.
+            version: One that is to answer whatever the server's policy says.
+
+        Raises:
+            FailedPreconditionError: The version, or the latest, was refused; the
+                message says why, and what answered before still does.
+            ConvscopeError: There is no such model, or the call failed.
+        """
+        request = pb.LoadModelRequest(model=model, version=version)
+        return _decode(self._call(self._stub.LoadModel, request).status)
+
+    def unload(self, model: str, version: int | None = None) -> ModelStatus:
+        """Stop to serve a model, or one version, until it is loaded again.
+
+        Raises:
+            ConvscopeError: There is no such model or version, or the call failed.
+        """
+        request = pb.UnloadModelRequest(model=model, version=version)
+        return _decode(self._call(self._stub.UnloadModel, request).status)
+
+    def set_alias(self, model: str, alias: str, version: int | None) -> ModelStatus:
+        """Make an alias name a version, which is loaded first; None drops it.
+
+        Raises:
+            FailedPreconditionError: The version was refused; nothing has changed.
+            ConvscopeError: There is no such model or version, or the call failed.
+        """
+        request = pb.SetAliasRequest(model=model, alias=alias, version=version)
+        return _decode(self._call(self._stub.SetAlias, request).status)
+
+    def _call(self, method: Any, request: Any) -> Any:
+        with translate_errors(self._target, self._timeout_seconds):
+            return method(request, timeout=self._timeout_seconds)
+
+
+def _decode(status: pb.ModelStatus) -> ModelStatus:
+    versions = tuple(
+        VersionStatus(
+            version=one.version,
+            state=_STATES.get(one.state, "unknown"),
+            is_default=one.is_default,
+            provider=one.provider,
+            reason=one.reason,
+            message=one.message,
+        )
+        for one in status.versions
+    )
+    return ModelStatus(status.model, versions, dict(status.aliases))
