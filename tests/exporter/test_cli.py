@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,7 @@ from google.protobuf import json_format
 from support.demo_models import run_exporter
 from typer.testing import CliRunner
 
-from convscope.exporter.architectures import find_architecture
+from convscope.exporter.architectures import ARCHITECTURES, find_architecture
 from convscope.exporter.cli import app
 from convscope.v1 import manifest_pb2 as pb
 
@@ -16,7 +19,8 @@ REFUSALS = [
     (("export", "digits"), "train it with: convscope-exporter train digits"),
     (("export", "digits", "--weights", "absent.pth"), "no file 'absent.pth'"),
     (("export", "resnet18", "--input", "3x96x96"), "that of its weights' record, [224, 224, 3]"),
-    (("export", "absent.py:net"), "declare it, such as --input 3x224x224"),
+    (("export", "absent.py:net"), "no file 'absent.py'"),
+    (("export", "absent.py:net", "--labels", "mnist"), "declare it, such as --input 3x224x224"),
     (("export", "absent.py:net", "--input", "3x8x8"), "no file 'absent.py'"),
     (("export", "absent.py:net", "--input", "big"), "isn't like 3x224x224"),
     (
@@ -85,6 +89,41 @@ def test_the_list_names_every_network_and_the_ways_to_others() -> None:
     assert "path/to/file.py:factory" in said
 
 
+def test_the_list_loads_neither_pytorch_nor_a_library_of_networks() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from convscope.exporter.cli import app\n"
+        "done = CliRunner().invoke(app, ['list'])\n"
+        "assert done.exit_code == 0 and 'resnet50' in done.stdout\n"
+        "print(sorted({'torch', 'torchvision', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_piped_list_has_a_line_for_each_network() -> None:
+    header, *lines = CliRunner().invoke(app, ["list"]).stdout.splitlines()
+    assert header.split() == ["name", "input", "weights", "what", "it", "is"]
+    assert [line.split()[0] for line in lines] == [
+        *ARCHITECTURES,
+        "timm/NAME",
+        "path/to/file.py:factory",
+    ]
+    for row, line in zip(ARCHITECTURES.values(), lines, strict=False):
+        assert line.rstrip().endswith(f"  {row.summary}")
+
+
+def test_a_list_on_a_terminal_of_80_columns_loses_nothing() -> None:
+    wide = {"FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "dumb"}
+    said = CliRunner(env=wide).invoke(app, ["list"]).stdout
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in said
+    words = " ".join(lines).split()
+    for row in ARCHITECTURES.values():
+        assert row.name in words
+        assert set(row.summary.split()) <= set(words)
+
+
 def test_the_list_searches_timm() -> None:
     found = CliRunner().invoke(app, ["list", "timm/convnext_a"]).stdout.split()
     assert "timm/convnext_atto" in found
@@ -142,6 +181,49 @@ def test_ones_own_network_with_other_classes_than_labels_is_refused(tmp_path: Pa
     done = CliRunner().invoke(app, ["export", *own, "--repository", str(tmp_path / "models")])
     assert done.exit_code == 1
     assert "the network has 3 classes, and there are 10 labels" in done.stderr
+
+
+OWN = """from torch import nn
+
+
+def fixed():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+
+
+def usual(num_classes=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, num_classes))
+
+
+def asking(num_classes):
+    return usual(num_classes)
+"""
+
+
+@pytest.mark.parametrize(("factory", "classes"), [("fixed", 3), ("usual", 4)])
+def test_classes_without_names_are_numbered(tmp_path: Path, factory: str, classes: int) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    manifest = exported(tmp_path, f"{tmp_path / 'mine.py'}:{factory}", "--input", "3x4x4")
+    assert list(manifest.labels) == [str(index) for index in range(classes)]
+
+
+@pytest.mark.parametrize(
+    ("factory", "given", "reasons"),
+    [
+        ("asking", (), ("two more options", "--input 3x224x224", "--labels FILE")),
+        ("asking", ("--input", "3x4x4"), ("asks for num_classes; name the classes with --labels",)),
+        ("asking", ("--labels", "mnist"), ("declare it, such as --input 3x224x224",)),
+        ("fixed", (), ("declare it, such as --input 3x224x224",)),
+    ],
+)
+def test_everything_that_ones_own_network_lacks_is_said_at_once(
+    tmp_path: Path, factory: str, given: tuple[str, ...], reasons: tuple[str, ...]
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    command = ["export", f"{tmp_path / 'mine.py'}:{factory}", *given]
+    done = CliRunner().invoke(app, [*command, "--repository", str(tmp_path / "models")])
+    assert done.exit_code == 1
+    assert all(reason in done.stderr for reason in reasons), done.stderr
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_bank_of_filters_needs_neither_weights_nor_labels(tmp_path: Path) -> None:

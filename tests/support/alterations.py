@@ -47,6 +47,31 @@ def slow_down(turns: int) -> Callable[[onnx.ModelProto], None]:
     return alter
 
 
+def burden(columns: int) -> Callable[[onnx.ModelProto], None]:
+    """Give a graph a weight of 4 kB a column, which it multiplies by and adds hardly any of."""
+
+    def alter(model: onnx.ModelProto) -> None:
+        weight = np.random.default_rng(0).normal(size=(1024, columns)).astype(np.float32)
+        extra = [
+            helper.make_node("Flatten", ["conv"], ["cells"]),
+            helper.make_node("MatMul", ["cells", "burden"], ["products"]),
+            helper.make_node("ReduceMean", ["products", "axis"], ["product"], keepdims=1),
+            helper.make_node("Mul", ["product", "little"], ["rest"]),
+            helper.make_node("Add", ["light_logits", "rest"], ["logits"]),
+        ]
+        nodes = list(model.graph.node)
+        at = next(i for i, node in enumerate(nodes) if "logits" in node.output)
+        nodes[at].output[0] = "light_logits"
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes[: at + 1], *extra, *nodes[at + 1 :]])
+        constants = {"burden": weight, "axis": np.array([1]), "little": np.float32(1e-9)}
+        model.graph.initializer.extend(
+            numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+        )
+
+    return alter
+
+
 def change_weight(
     name: str, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> Callable[[onnx.ModelProto], None]:

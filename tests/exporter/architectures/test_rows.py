@@ -10,7 +10,7 @@ from torchvision import models
 
 from convscope.exporter.architectures import ARCHITECTURES, find_architecture
 from convscope.exporter.architectures.custom import custom_architecture
-from convscope.exporter.architectures.filter_banks import edge_kernels, leung_malik_kernels
+from convscope.exporter.architectures.networks.filter_banks import edge_kernels, leung_malik_kernels
 from convscope.exporter.conversion.stages import find_stages
 from convscope.exporter.errors import ExporterError, NetworkError, UnknownNameError
 from convscope.exporter.preprocess import ImagePreprocessing, TensorInput
@@ -86,6 +86,14 @@ def test_torchvisions_networks_have_the_input_of_their_own_record(name: str) -> 
     assert isinstance(expects, ImagePreprocessing)
     assert (expects.height, expects.shortest_edge) == (rule.crop_size[0], rule.resize_size[0])
     assert (list(expects.mean), list(expects.std)) == (rule.mean, rule.std)
+
+
+@pytest.mark.parametrize("name", [row.name for row in ARCHITECTURES.values() if row.size])
+def test_the_listed_size_is_that_of_the_librarys_record(name: str) -> None:
+    row = find_architecture(name)
+    expects = row.preprocessing()
+    assert isinstance(expects, ImagePreprocessing)
+    assert row.size == (expects.height, expects.width)
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])

@@ -162,6 +162,10 @@ def small_resize(manifest: pb.ModelManifest) -> None:
     manifest.preprocessing.resize.shortest_edge = 3
 
 
+def huge_resize(manifest: pb.ModelManifest) -> None:
+    manifest.preprocessing.resize.shortest_edge = 2**31 - 1
+
+
 def unknown_filter(manifest: pb.ModelManifest) -> None:
     manifest.preprocessing.interpolation = 9  # type: ignore[assignment]
 
@@ -173,6 +177,7 @@ def unknown_filter(manifest: pb.ModelManifest) -> None:
         (another_version, "manifest", "it is of tiny/7 and lies in tiny/1"),
         (later_schema, "manifest", "its schema version is 2, not 1"),
         (small_resize, "manifest", "resized to less than the graph's input"),
+        (huge_resize, "golden", "golden input 0 can't be resized as the manifest says"),
         (unknown_filter, "manifest", "the interpolation is not known"),
         (too_few_labels, "graph", r"'logits' is float \[N, 3\], the manifest says float \[N, 2\]"),
         (another_stride, "graph", "that 'conv' has a stride of 2; the graph's is 1"),
@@ -293,6 +298,7 @@ def test_describe_draws_the_pyramid(bundle: Path, tmp_path: Path, coffee: Path) 
     for picture, photo in zip(pictures, ([], ["--photo", str(coffee)]), strict=True):
         done = CliRunner().invoke(app, ["describe", str(bundle), "--plot", str(picture), *photo])
         assert done.exit_code == 0, done.output
+        assert done.stderr == f"saved     {picture}\n"
     golden, other = map(read_picture, pictures)
     assert golden.shape == other.shape
     assert (golden != other).any()
@@ -317,8 +323,10 @@ def test_a_pyramid_of_a_signal_is_drawn_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--plot", "pyramid.unknown"), "can't be written"),
-        (("--plot", "pyramid.png", "--photo", "missing.jpg"), "missing.jpg can't be read"),
+        (("--plot", "pyramid.unknown"), "can't be written: unknown file extension: .unknown;"),
+        (("--plot", "absent/pyramid.png"), "can't be written: No such file or directory;"),
+        (("--plot", "p.png", "--photo", "missing.jpg"), "as an image: No such file or directory\n"),
+        (("--plot", "p.png", "--photo", __file__), "as an image: its format isn't known\n"),
     ],
 )
 def test_what_cannot_be_drawn_is_explained(
@@ -327,3 +335,5 @@ def test_what_cannot_be_drawn_is_explained(
     done = CliRunner().invoke(app, ["describe", str(bundle), *arguments])
     assert done.exit_code == 1
     assert reason in done.stderr
+    assert done.stderr.count(arguments[-1]) == 1
+    assert "saved" not in done.output

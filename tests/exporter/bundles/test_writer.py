@@ -1,3 +1,4 @@
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -41,11 +42,25 @@ def test_a_version_below_one_is_refused(tmp_path: Path, version: int) -> None:
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def fail(path: Path) -> None:
         path.write_bytes(b"half")
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     manifest = pb.ModelManifest(schema_version=1, model="small", version=1)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(PublishError, match="v1 can't be written .*: No space left on device; n"):
         publish(tmp_path, manifest, fail, {})
+    assert not list((tmp_path / "small").iterdir())
+
+
+def test_a_repository_that_cannot_be_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PublishError, match=r"can't be written into .*/file: Not a directory;"):
+        publish_small(tmp_path / "file")
+
+
+def test_a_manifest_that_no_server_would_read_is_not_published(tmp_path: Path) -> None:
+    labels = ["x" * 1000 + str(index) for index in range(5000)]
+    manifest = pb.ModelManifest(schema_version=1, model="small", version=1, labels=labels)
+    with pytest.raises(PublishError, match=r"manifest\.json has .* no server reads more than 4,19"):
+        publish(tmp_path, manifest, lambda path: path.touch(), {"input_0": np.zeros(1)})
     assert not list((tmp_path / "small").iterdir())
 
 

@@ -15,8 +15,9 @@ from convscope.exporter.bundles.reader import preprocess
 from convscope.exporter.cli import app
 from convscope.exporter.comparison import open_graph, run_graph, softmax
 from convscope.exporter.errors import ExporterError, ParityError, UnknownNameError
-from convscope.exporter.foreign.importing import ForeignSource, import_model, photos
+from convscope.exporter.foreign.importing import ForeignSource, import_model
 from convscope.exporter.foreign.join import join
+from convscope.exporter.photos import golden_photos
 from convscope.v1 import manifest_pb2 as pb
 
 SIDE = 16
@@ -355,7 +356,7 @@ def test_golden_outputs_are_the_originals(tmp_path: Path) -> None:
     directory = import_model(source(foreign.write(tmp_path)), tmp_path).directory
     manifest = manifest_of(directory)
     golden = np.load(directory / "golden.npz")
-    images = np.stack([preprocess(manifest, photo) for photo in photos()])
+    images = np.stack([preprocess(manifest, photo) for photo in golden_photos()])
     values = (images / 255).astype(np.float32).transpose(0, 3, 1, 2)
     expected = np.concatenate(reference(foreign, values))
     np.testing.assert_allclose(golden["probabilities"], expected, atol=1e-5)
@@ -459,7 +460,7 @@ def test_an_altered_copy_of_the_weights_is_refused(
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * 1.02, kernel.name))
         return joined
 
-    monkeypatch.setattr("convscope.exporter.foreign.join", alter)
+    monkeypatch.setattr("convscope.exporter.foreign.importing.join", alter)
     with pytest.raises(ParityError, match="differs from the original in"):
         import_model(source(Foreign().write(tmp_path)), tmp_path)
 
@@ -473,7 +474,7 @@ def test_graphs_of_others_with_random_weights(tmp_path: Path, name: str) -> None
     onnx.save(with_random_weights(onnx.load(LIGHT / f"light_{name}.onnx")), path)
     imported = import_model(source(path, resize=256, scale=1 / 128, mean=(1.0,)), tmp_path)
     assert all(one.difference <= 1e-3 for one in imported.parity)
-    photo = preprocess(manifest_of(imported.directory), photos()[1])
+    photo = preprocess(manifest_of(imported.directory), golden_photos()[1])
     probabilities = run_bundle(imported.directory, photo[np.newaxis])["probabilities"]
     assert len(np.unique(probabilities)) > 100
 

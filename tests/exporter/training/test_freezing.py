@@ -44,7 +44,7 @@ def test_what_is_frozen_does_not_change_and_the_rest_does(
         lambda: begun, split, recipe, classes=CLASSES, progress=False, run=Run(tmp_path)
     )
     assert trained is not None
-    after = trained.state_dict()
+    after = trained.network.state_dict()
     found = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert found == changed
 

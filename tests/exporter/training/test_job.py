@@ -9,13 +9,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
 from google.protobuf import json_format
+from numpy.typing import NDArray
+from onnx import numpy_helper
 from PIL import Image
 from support.demo_models import run_exporter
 from support.server import ServerProcess
 
 from convscope.client import Client
+from convscope.exporter.architectures import find_architecture
 from convscope.v1 import manifest_pb2 as pb
 
 pytestmark = pytest.mark.slow
@@ -195,3 +200,50 @@ def test_a_network_of_ones_own_is_trained(tmp_path: Path) -> None:
     run(tmp_path, f"{file}:tiny", *arguments, "--epochs", "2", "--patience", "1")
     assert accuracy(tmp_path, "tiny") >= 0.90
     assert json.loads((tmp_path / "runs/tiny/1/run.json").read_text())["epochs"] == 2
+
+
+def write_digits(path: Path, count: int) -> str:
+    """Write noisy bars, a class for each of ten places, as a dataset of arrays."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % 10
+    images = random.integers(0, 60, (count, 28, 28, 1), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 2 : 2 * label + 5] += 190
+    np.savez(path, x_train=images, y_train=labels)
+    return f"npz:{path}"
+
+
+def test_patience_ends_a_run_before_its_epochs(tmp_path: Path) -> None:
+    dataset = ("--dataset", write_digits(tmp_path / "bars.npz", 200))
+    standing = ("--learning-rate", "1e-9", "--epochs", "9", "--patience", "2")
+    run(tmp_path, "multi_conv", *dataset, *standing)
+    (log,) = logs(tmp_path)
+    assert [int(row["epoch"]) for row in log if row["accuracy"]] == [0, 1, 2]
+    said = manifest(tmp_path, "multi_conv").provenance.weights
+    assert said == "trained for 3 of at most 9 epochs, seed 0"
+
+
+def weights_by_shape(path: Path) -> dict[tuple[int, ...], NDArray[np.generic]]:
+    tensors = map(numpy_helper.to_array, onnx.load(path).graph.initializer)
+    return {tensor.shape: tensor for tensor in tensors}
+
+
+def test_a_module_and_what_is_before_it_stay_as_they_were(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    begun = find_architecture("multi_conv").build(10).state_dict()
+    torch.save(begun, tmp_path / "begun.pth")
+    begin = ("--weights", str(tmp_path / "begun.pth"), "--freeze", "conv1", "--epochs", "2")
+    run(tmp_path, "multi_conv", "--dataset", write_digits(tmp_path / "bars.npz", 200), *begin)
+    found = weights_by_shape(tmp_path / "models/multi_conv/1/model.onnx")
+    frozen, learned = (begun[name].numpy() for name in ("conv1.0.weight", "conv2.0.weight"))
+    np.testing.assert_array_equal(found[frozen.shape], frozen)
+    assert np.abs(found[learned.shape] - learned).max() > 1e-4
+
+
+def test_a_module_that_is_not_there_is_not_frozen(tmp_path: Path) -> None:
+    torch.save(find_architecture("multi_conv").build(10).state_dict(), tmp_path / "begun.pth")
+    begin = ("--weights", str(tmp_path / "begun.pth"), "--freeze", "conv9", "--epochs", "1")
+    dataset = ("--dataset", write_digits(tmp_path / "bars.npz", 100))
+    done = run_exporter(*train(tmp_path, "multi_conv", *dataset, *begin))
+    assert done.returncode == 1
+    assert "no module 'conv9'" in done.stderr

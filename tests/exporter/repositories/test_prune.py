@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+from rich.filesize import decimal
+from support.tiny import write_tiny
+from typer.testing import CliRunner, Result
+
+from convscope.exporter.cli import app
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for version in (1, 2, 3, 9, 10):
+        write_tiny(tmp_path, version=version)
+    return tmp_path
+
+
+def prune(root: Path, *options: str, model: str = "tiny") -> Result:
+    return CliRunner().invoke(app, ["prune", model, *options, "--repository", str(root)])
+
+
+def left(root: Path) -> list[int]:
+    return sorted(int(path.name) for path in (root / "tiny").iterdir() if path.name.isdecimal())
+
+
+def test_the_latest_stay_by_number(root: Path) -> None:
+    assert prune(root, "--keep", "2").exit_code == 0
+    assert left(root) == [9, 10]
+    hidden = [path.name for path in (root / "tiny").iterdir() if path.name not in ("9", "10")]
+    assert hidden == [".lock"]
+
+
+def test_a_version_that_an_alias_names_stays(root: Path) -> None:
+    (root / "tiny/aliases.json").write_text('{"champion": 2, "gone": 5}')
+    done = prune(root, "--keep", "1")
+    assert left(root) == [2, 10]
+    assert "kept tiny v2: champion" in done.stdout
+
+
+def test_it_says_what_went_and_what_was_freed(root: Path) -> None:
+    sizes = {
+        version: sum(path.stat().st_size for path in (root / "tiny" / str(version)).iterdir())
+        for version in (1, 2, 3)
+    }
+    said = prune(root, "--keep", "2").stdout.splitlines()
+    assert said[:3] == [f"removed tiny v{v} ({decimal(size)})" for v, size in sizes.items()]
+    assert said[-1] == f"freed {decimal(sum(sizes.values()))}"
+
+
+def test_a_dry_run_removes_nothing(root: Path) -> None:
+    done = prune(root, "--keep", "2", "--dry-run")
+    assert "would remove tiny v3" in done.stdout
+    assert left(root) == [1, 2, 3, 9, 10]
+
+
+def test_the_only_version_stays_even_if_none_is_to_be_kept(root: Path) -> None:
+    prune(root, "--keep", "0")
+    assert left(root) == [10]
+    prune(root, "--keep", "0")
+    assert left(root) == [10]
+
+
+def test_more_than_there_are_keeps_all(root: Path) -> None:
+    assert "freed 0 bytes" in prune(root, "--keep", "50").stdout
+    assert left(root) == [1, 2, 3, 9, 10]
+
+
+def test_nothing_goes_while_the_aliases_cannot_be_read(root: Path) -> None:
+    (root / "tiny/aliases.json").write_text("{")
+    done = prune(root, "--keep", "1")
+    assert done.exit_code == 1
+    assert "tiny/aliases.json isn't JSON" in done.stderr
+    assert left(root) == [1, 2, 3, 9, 10]
+
+
+def test_what_a_killed_pruning_hid_goes_with_the_next(root: Path) -> None:
+    (root / "tiny/1").rename(root / "tiny/.removed-1-0")
+    prune(root, "--keep", "1")
+    assert list((root / "tiny").glob(".removed-*")) == []
+
+
+def test_an_unknown_model_names_the_near_one(root: Path) -> None:
+    done = prune(root, "--keep", "1", model="tinny")
+    assert done.exit_code == 1
+    assert "did you mean tiny?" in done.stderr

@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+
+import pytest
+from support.alterations import flip_byte
+from support.tiny import write_tiny
+from typer.testing import CliRunner, Result
+
+from convscope.exporter.bundles.verify import CHECKS, verify
+from convscope.exporter.cli import app
+from convscope.exporter.errors import PublishError
+from convscope.exporter.repositories.opening import open_repository
+from convscope.exporter.repositories.publishing import prepare
+from convscope.exporter.repositories.publishing import publish as publish_prepared
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path / "source")
+
+
+def publish(bundle: Path, target: Path | str, *options: str) -> Result:
+    return CliRunner().invoke(app, ["publish", str(bundle), str(target), *options])
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_a_bundle_is_copied_byte_for_byte(bundle: Path, tmp_path: Path) -> None:
+    done = publish(bundle, tmp_path / "target")
+    assert done.exit_code == 0
+    assert f"published {tmp_path / 'target/tiny/1'}" in done.stdout
+    assert contents(tmp_path / "target/tiny/1") == contents(bundle)
+    assert [path.name for path in (tmp_path / "target/tiny").iterdir()] == ["1"]
+
+
+def test_a_bundle_that_is_renumbered_passes_every_check(bundle: Path, tmp_path: Path) -> None:
+    assert publish(bundle, tmp_path / "target", "--version", "7").exit_code == 0
+    there = tmp_path / "target/tiny/7"
+    assert tuple(check.name for check in verify(there)) == CHECKS
+    before, after = (json.loads((d / "manifest.json").read_text()) for d in (bundle, there))
+    assert after == before | {"version": "7"}
+
+
+@pytest.mark.parametrize("options", [(), ("--version", "7")])
+def test_the_same_again_says_so_and_succeeds(
+    bundle: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    publish(bundle, tmp_path / "target", *options)
+    done = publish(bundle, tmp_path / "target", *options)
+    assert done.exit_code == 0
+    assert "is there already, and is the same" in done.stdout
+
+
+def test_another_bundle_under_the_same_number_is_refused(bundle: Path, tmp_path: Path) -> None:
+    def other_label(manifest: object) -> None:
+        manifest.labels[0] = "crimson"  # type: ignore[attr-defined]
+
+    target = tmp_path / "target"
+    publish(bundle, target)
+    before = contents(target / "tiny/1")
+    other = write_tiny(tmp_path / "other", alter_manifest=other_label)
+    done = publish(other, target)
+    assert done.exit_code == 1
+    assert f"{target}/tiny/1 exists with other contents" in done.stderr
+    assert "--version 2" in done.stderr
+    assert contents(target / "tiny/1") == before
+
+
+def test_a_version_that_was_cut_off_is_not_the_same(bundle: Path, tmp_path: Path) -> None:
+    publish(bundle, tmp_path / "target")
+    golden = tmp_path / "target/tiny/1/golden.npz"
+    golden.write_bytes(golden.read_bytes()[:-1])
+    done = publish(bundle, tmp_path / "target")
+    assert done.exit_code == 1
+    assert "tiny/1 exists with other contents" in done.stderr
+
+
+def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
+    flip_byte(bundle / "model.onnx", 100)
+    done = publish(bundle, tmp_path / "target")
+    assert done.exit_code == 1
+    assert "the SHA-256 of model.onnx is" in done.stderr
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_file_that_changes_after_it_was_verified_is_refused(bundle: Path, tmp_path: Path) -> None:
+    prepared = prepare(bundle)
+    flip_byte(bundle / "golden.npz", 100)
+    with pytest.raises(PublishError, match=r"golden\.npz changed while it was copied"):
+        publish_prepared(open_repository(str(tmp_path / "target")), prepared)
+    assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_of_two_publishers_of_one_number_the_second_is_told(bundle: Path, tmp_path: Path) -> None:
+    repository = open_repository(str(tmp_path / "target"))
+
+    def somebody_else(_: int) -> None:
+        if not repository.holds("tiny", 1):
+            publish_prepared(repository, prepare(bundle))
+
+    with pytest.raises(PublishError, match="was published by somebody else meanwhile"):
+        publish_prepared(repository, prepare(bundle), somebody_else)
+    assert [path.name for path in (tmp_path / "target/tiny").iterdir()] == ["1"]
+
+
+def test_the_progress_adds_up_to_the_size(bundle: Path, tmp_path: Path) -> None:
+    told: list[int] = []
+    publish_prepared(open_repository(str(tmp_path / "target")), prepare(bundle), told.append)
+    assert sum(told) == sum(path.stat().st_size for path in bundle.iterdir())
+
+
+def test_a_file_url_is_a_path(bundle: Path, tmp_path: Path) -> None:
+    assert publish(bundle, f"file://{tmp_path}/target").exit_code == 0
+    assert contents(tmp_path / "target/tiny/1") == contents(bundle)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    done = publish(tmp_path / "Nothing", tmp_path / "target")
+    assert done.exit_code == 1
+    assert "is no bundle; name one like models/MODEL/VERSION" in done.stderr
