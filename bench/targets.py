@@ -76,6 +76,8 @@ TARGETS: dict[str, Target] = {
     "fairness_p99_ratio": Target(
         "interactive p99 while another model is flooded, over the quiet one", at_most=3.0
     ),
+    "swap_failures": Target("requests of 20,000 that failed during 50 swaps", at_most=0, digits=0),
+    "swap_p99_ratio": Target("p99 during the swaps over the quiet one", at_most=2.0),
     "memory_slope_mb_per_10k": Target("MB of growth for 10,000 mixed requests"),
     "memory_growth_mb": Target("MB of growth over all mixed requests"),
 }

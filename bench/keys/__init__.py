@@ -10,5 +10,6 @@ from bench.keys import (  # noqa: F401
     peers,
     sdk,
     start,
+    swap,
     tiny,
 )
