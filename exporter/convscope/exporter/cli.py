@@ -2,7 +2,7 @@
 
 import typer
 
-from convscope.exporter.commands import bundles, export, networks, train
+from convscope.exporter.commands import bundles, export, foreign, networks, repository, train
 
 __all__ = ["app"]
 
@@ -15,4 +15,6 @@ app = typer.Typer(
 networks.register(app)
 export.register(app)
 train.register(app)
+foreign.register(app)
 bundles.register(app)
+repository.register(app)

@@ -10,6 +10,7 @@ __all__ = [
     "RunError",
     "UnknownNameError",
     "WeightsError",
+    "reason",
 ]
 
 
@@ -47,3 +48,9 @@ class ParityError(ExporterError):
 
 class PublishError(ExporterError):
     """The bundle can't be put into the repository."""
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in a line, without the path that the sentence around it names."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return said.strip().partition("\n")[0] or type(error).__name__

@@ -7,7 +7,11 @@ from pathlib import Path
 from torch import nn
 
 from convscope.exporter.architectures import Architecture, find_architecture
-from convscope.exporter.architectures.custom import custom_architecture, is_custom
+from convscope.exporter.architectures.custom import (
+    asks_for_classes,
+    custom_architecture,
+    is_custom,
+)
 from convscope.exporter.datasets.registry import LABELS
 from convscope.exporter.errors import ExporterError, NetworkError, WeightsError
 from convscope.exporter.preprocess import ImagePreprocessing, InputRule, TensorInput
@@ -66,15 +70,27 @@ class DeclaredInput:
         )
 
 
-def resolve(name: str, declared: DeclaredInput) -> Architecture:
+def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> Architecture:
     """Find a network in the registry, in timm, or in a file of the user's.
+
+    Args:
+        name: What the user typed.
+        declared: The input of a network of the user's own.
+        has_labels: Whether the classes are named, for an error that says
+            everything that is missing.
 
     Raises:
         ExporterError: There is none, or its input isn't declared.
     """
-    if is_custom(name):
-        return custom_architecture(name, declared.rule(name))
-    return find_architecture(name)
+    if not is_custom(name):
+        return find_architecture(name)
+    if declared.shape is None and not has_labels and asks_for_classes(name):
+        raise NetworkError(
+            f"{name} needs two more options: its input, such as --input 3x224x224 for images, "
+            "1x256 for signals or 3x8x32x32 for clips; and --labels FILE, as it asks for "
+            "num_classes"
+        )
+    return custom_architecture(name, declared.rule(name))
 
 
 def read_labels(source: str) -> tuple[str, ...]:

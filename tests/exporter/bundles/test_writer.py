@@ -45,7 +45,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     manifest = pb.ModelManifest(schema_version=1, model="small", version=1)
-    with pytest.raises(PublishError, match="v1 can't be written .*: No space left on device; n"):
+    with pytest.raises(PublishError, match=r"v1 can't be written .*: No space left on device; n"):
         publish(tmp_path, manifest, fail, {})
     assert not list((tmp_path / "small").iterdir())
 

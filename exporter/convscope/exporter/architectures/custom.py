@@ -15,7 +15,7 @@ from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.errors import NetworkError
 from convscope.exporter.preprocess import InputRule
 
-__all__ = ["custom_architecture", "is_custom"]
+__all__ = ["asks_for_classes", "custom_architecture", "is_custom"]
 
 
 def is_custom(name: str) -> bool:
@@ -37,17 +37,37 @@ def custom_architecture(name: str, expects: InputRule) -> Architecture:
     Raises:
         NetworkError: The file can't be run, or has no such factory.
     """
+    factory = _load(name)
     path, _, factory_name = name.partition(":")
-    if not factory_name:
-        raise NetworkError(f"{name!r} names no factory; write it as {path}:FACTORY")
-    factory = _find(_run(Path(path)), factory_name, path)
     return Architecture(
         name=re.sub(r"[^a-z0-9_-]+", "_", factory_name.lower()).strip("_"),
         summary=f"{Path(path).name}:{factory_name}",
         make=lambda classes, channels: _call(factory, name, classes, channels),
         expects=lambda channels: expects,
         channels=(expects.channels,),
+        own=True,
     )
+
+
+def asks_for_classes(name: str) -> bool:
+    """Whether a factory can't be called without being told the number of classes.
+
+    Raises:
+        NetworkError: The file can't be run, or has no such factory.
+    """
+    return _asks(_load(name))
+
+
+def _load(name: str) -> Callable[..., Any]:
+    path, _, factory_name = name.partition(":")
+    if not factory_name:
+        raise NetworkError(f"{name!r} names no factory; write it as {path}:FACTORY")
+    return _find(_run(Path(path)), factory_name, path)
+
+
+def _asks(factory: Callable[..., Any]) -> bool:
+    parameter = inspect.signature(factory).parameters.get("num_classes")
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def _run(path: Path) -> ModuleType:
@@ -82,7 +102,11 @@ def _find(module: ModuleType, name: str, path: str) -> Callable[..., Any]:
 
 
 def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -> nn.Module:
+    if classes == 0 and _asks(factory):
+        raise NetworkError(f"{name} asks for num_classes; name the classes with --labels FILE")
     offered = {"num_classes": classes, "in_channels": channels}
+    if classes == 0:
+        del offered["num_classes"]
     try:
         parameters = inspect.signature(factory).parameters
         network = factory(**{key: offered[key] for key in offered.keys() & parameters.keys()})

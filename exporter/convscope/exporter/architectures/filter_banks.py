@@ -1,121 +1,18 @@
-"""Banks of fixed filters: they classify nothing, and answer with feature maps."""
+"""The rows of the banks of fixed filters."""
 
-import math
-from collections.abc import Iterator
-
-import torch
-from torch import Tensor, nn
-
-from convscope.exporter.architectures.registry import Architecture
+from convscope.exporter.architectures.registry import Architecture, deferred
 from convscope.exporter.preprocess import ImagePreprocessing
 
-__all__ = ["ROWS", "edge_kernels", "leung_malik_kernels"]
+__all__ = ["ROWS"]
 
 SIDE = 224
-LEUNG_MALIK_SIDE = 49
-ORIENTATIONS = 6
-ELONGATION = 3.0
-SCALES = tuple(math.sqrt(2) ** power for power in (1, 2, 3, 4))
 
 
-def edge_kernels() -> Tensor:
-    """The two kernels of Prewitt, float32 [2, 3, 3].
-
-    The first answers to vertical edges and is positive where the image gets
-    brighter to the right, the second to horizontal ones, where it gets
-    brighter downwards.
-    """
-    vertical = torch.tensor([[-1.0, 0.0, 1.0]] * 3)
-    return torch.stack([vertical, vertical.T])
-
-
-def leung_malik_kernels() -> Tensor:
-    """The 48 filters of Leung and Malik, float32 [48, 49, 49].
-
-    18 first and 18 second derivatives of Gaussians, three times as long as they
-    are wide, at 3 scales and 6 orientations each (of a scale, all orientations
-    follow one another, from 0 to 150 degrees); 8 Laplacians of Gaussians; 4
-    Gaussians. The derivatives and Laplacians have a mean of 0 and absolute
-    values that add up to 1; the Gaussians add up to 1.
-
-    Source: T. Leung, J. Malik, "Representing and recognizing the visual
-    appearance of materials using three-dimensional textons", IJCV 43 (2001), as
-    parametrised by the Visual Geometry Group's makeLMfilters.m, but that its
-    Gaussians have their mean subtracted too.
-    """
-    derivatives = [
-        _derivative(sigma, math.pi * step / ORIENTATIONS, order)
-        for order in (1, 2)
-        for sigma in SCALES[:3]
-        for step in range(ORIENTATIONS)
-    ]
-    laplacians = [_laplacian(width * sigma) for width in (1, 3) for sigma in SCALES]
-    gaussians = [_gaussian(sigma) for sigma in SCALES]
-    bank = [*map(_balanced, derivatives + laplacians), *gaussians]
-    return torch.stack(bank).to(torch.float32)
-
-
-def _grid() -> tuple[Tensor, Tensor]:
-    """The distances right of and above the centre, float64 [49, 49] each."""
-    half = LEUNG_MALIK_SIDE // 2
-    steps = torch.arange(-half, half + 1, dtype=torch.float64)
-    return steps.expand(LEUNG_MALIK_SIDE, -1), steps.flip(0)[:, None].expand(-1, LEUNG_MALIK_SIDE)
-
-
-def _derivative(sigma: float, angle: float, order: int) -> Tensor:
-    """A Gaussian's derivative across its long axis, the axis turned by an angle."""
-    x, y = _grid()
-    along = math.cos(angle) * x - math.sin(angle) * y
-    across = math.sin(angle) * x + math.cos(angle) * y
-    variance = sigma**2
-    envelope = torch.exp(-(along**2) / (2 * (ELONGATION * sigma) ** 2))
-    bell = torch.exp(-(across**2) / (2 * variance))
-    slope = -across / variance if order == 1 else (across**2 - variance) / variance**2
-    return envelope * bell * slope
-
-
-def _laplacian(sigma: float) -> Tensor:
-    x, y = _grid()
-    squared = x**2 + y**2
-    return (squared - 2 * sigma**2) / sigma**4 * torch.exp(-squared / (2 * sigma**2))
-
-
-def _gaussian(sigma: float) -> Tensor:
-    x, y = _grid()
-    bell = torch.exp(-(x**2 + y**2) / (2 * sigma**2))
-    return bell / bell.sum()
-
-
-def _balanced(kernel: Tensor) -> Tensor:
-    kernel = kernel - kernel.mean()
-    return kernel / kernel.abs().sum()
-
-
-class FilterBank(nn.Module):
-    """Applies fixed kernels, float32 [K, S, S], to grey images; K feature maps of their size.
-
-    The image is mirrored at its borders, which would be edges otherwise.
-    """
-
-    def __init__(self, kernels: Tensor) -> None:
-        super().__init__()
-        count, side, _ = kernels.shape
-        self.filters = nn.Conv2d(
-            1, count, side, padding=side // 2, padding_mode="reflect", bias=False
-        )
-        self.filters.weight = nn.Parameter(kernels[:, None], requires_grad=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Filter images, float32 [N, 1, H, W]."""
-        filtered: Tensor = self.filters(images)
-        return filtered
-
-
-def _row(name: str, summary: str, kernels: Tensor) -> Architecture:
+def _row(name: str, summary: str) -> Architecture:
     return Architecture(
         name=name,
         summary=summary,
-        make=lambda classes, channels: FilterBank(kernels),
+        make=deferred("filter_banks", name),
         expects=lambda channels: ImagePreprocessing(
             height=SIDE, width=SIDE, mean=(0.0,), std=(1.0,), shortest_edge=SIDE
         ),
@@ -125,11 +22,7 @@ def _row(name: str, summary: str, kernels: Tensor) -> Architecture:
     )
 
 
-def _rows() -> Iterator[Architecture]:
-    yield _row("edge_filters", "the fixed 3×3 vertical and horizontal edge kernels", edge_kernels())
-    yield _row(
-        "leung_malik", "the Leung-Malik bank of 48 fixed 49×49 filters", leung_malik_kernels()
-    )
-
-
-ROWS = tuple(_rows())
+ROWS = (
+    _row("edge_filters", "the fixed 3×3 vertical and horizontal edge kernels"),
+    _row("leung_malik", "the Leung-Malik bank of 48 fixed 49×49 filters"),
+)

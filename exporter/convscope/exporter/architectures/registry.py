@@ -1,16 +1,26 @@
-"""What a row of the registry says of a network."""
+"""What a row of the registry says of a network.
+
+No row needs PyTorch or a library of networks before it builds something or is
+asked for its input: all of them together are listed at once.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
-from convscope.exporter.conversion.stages import STAGES
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocess import InputRule
-from convscope.exporter.weights import Weights
 
-__all__ = ["Architecture", "Published"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from convscope.exporter.weights import Weights
+
+__all__ = ["STAGES", "Architecture", "Published", "deferred"]
+
+# Among chosen feature maps: the last module of each resolution.
+STAGES = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +32,8 @@ class Published:
         weights: Where they come from.
     """
 
-    tensors: Mapping[str, Tensor]
-    weights: Weights
+    tensors: Mapping[str, "Tensor"]
+    weights: "Weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +59,14 @@ class Architecture:
         dataset: The dataset that it is trained on unless another is named.
         learning_rate: The highest one, where no other is asked for.
         augment: Whether altered copies of the images help it.
+        own: Whether it is a network of the user's own.
+        size: The height and width in pixels that a library records for it, to
+            be listed without the library.
     """
 
     name: str
     summary: str
-    make: Callable[[int, int], nn.Module]
+    make: Callable[[int, int], "nn.Module"]
     expects: Callable[[int], InputRule]
     channels: tuple[int, ...] = (3,)
     feature_maps: tuple[str, ...] = (STAGES,)
@@ -64,14 +77,21 @@ class Architecture:
     dataset: str | None = None
     learning_rate: float = 1e-3
     augment: bool = True
+    own: bool = False
+    size: tuple[int, int] | None = None
 
-    def build(self, classes: int, channels: int | None = None) -> nn.Module:
-        """Make the network, without weights."""
+    def build(self, classes: int, channels: int | None = None) -> "nn.Module":
+        """Make the network, without weights; of 0 classes, with as many as its factory chooses."""
         return self.make(classes, channels or self.default_channels)
 
     def preprocessing(self, channels: int | None = None) -> InputRule:
         """What it expects as its input."""
         return self.expects(channels or self.default_channels)
+
+    @property
+    def model_name(self) -> str:
+        """Its name, in the letters that a model's may have."""
+        return self.name.removeprefix("timm/").replace(".", "_").lower()
 
     @property
     def default_channels(self) -> int:
@@ -92,3 +112,14 @@ class Architecture:
             return self.default_channels
         takes = " or ".join(map(str, self.channels))
         raise ExporterError(f"{self.name} takes {takes} channels, and the dataset has {offered}")
+
+
+def deferred(module: str, factory: str) -> Callable[[int, int], "nn.Module"]:
+    """A factory of `architectures.networks.MODULE` that is imported when it is called."""
+
+    def make(classes: int, channels: int) -> "nn.Module":
+        found = import_module(f"convscope.exporter.architectures.networks.{module}")
+        network: nn.Module = getattr(found, factory)(classes, channels)
+        return network
+
+    return make

@@ -1,16 +1,17 @@
-"""The networks of timm: a few by their own names, every other one as timm/NAME."""
+"""The networks of timm: a few by their own names, every other one as timm/NAME.
+
+timm is imported when a row is used: the rows are listed without it.
+"""
 
 from functools import partial
-from typing import Any
-
-import timm
-from torch import nn
-from torchvision.models import MobileNet_V2_Weights
+from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.exporter.weights import Weights, load_efficientnet_lite0, reaching_hub
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["PREFIX", "ROWS", "is_known", "names", "row"]
 
@@ -21,11 +22,15 @@ _IMAGENET_CLASSES = 1000
 
 def names() -> list[str]:
     """Every `timm/NAME` that there is."""
+    import timm
+
     return [f"{PREFIX}{name}" for name in timm.list_models()]
 
 
 def is_known(name: str) -> bool:
     """Whether timm has a network of that name, given as `timm/NAME`."""
+    import timm
+
     return bool(timm.is_model(name.removeprefix(PREFIX)))
 
 
@@ -34,7 +39,9 @@ def row(name: str) -> Architecture:
     return _row(name, name.removeprefix(PREFIX), "of timm")
 
 
-def _make(name: str, classes: int, channels: int) -> nn.Module:
+def _make(name: str, classes: int, channels: int) -> "nn.Module":
+    import timm
+
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     return network
 
@@ -45,6 +52,8 @@ def _record(name: str) -> Any:
     Raises:
         ExporterError: timm has none.
     """
+    import timm
+
     record = timm.get_pretrained_cfg(name)
     if record is None:
         raise ExporterError(
@@ -68,6 +77,8 @@ def _preprocessing(name: str, channels: int) -> ImagePreprocessing:
 
 def _labels(name: str) -> tuple[str, ...]:
     """The names of ImageNet's 1000 classes; for another number of classes, timm names none."""
+    from torchvision.models import MobileNet_V2_Weights
+
     count = _record(name).num_classes
     if count == _IMAGENET_CLASSES:
         return tuple(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
@@ -75,6 +86,10 @@ def _labels(name: str) -> tuple[str, ...]:
 
 
 def _published(name: str) -> Published:
+    import timm
+
+    from convscope.exporter.weights import Weights, reaching_hub
+
     record = _record(name)
     with reaching_hub(f"https://huggingface.co/{record.hf_hub_id}" if record.hf_hub_id else name):
         tensors = timm.create_model(name, pretrained=True).state_dict()
@@ -89,12 +104,14 @@ def _spdx(license_name: str | None) -> str:
 
 
 def _published_lite0() -> Published:
+    from convscope.exporter.weights import load_efficientnet_lite0
+
     network = _make(_LITE0, _IMAGENET_CLASSES, 3)
     weights = load_efficientnet_lite0(network)
     return Published(network.state_dict(), weights)
 
 
-def _row(name: str, timm_name: str, summary: str) -> Architecture:
+def _row(name: str, timm_name: str, summary: str, side: int | None = None) -> Architecture:
     return Architecture(
         name=name,
         summary=summary,
@@ -102,11 +119,12 @@ def _row(name: str, timm_name: str, summary: str) -> Architecture:
         expects=partial(_preprocessing, timm_name),
         labels=partial(_labels, timm_name),
         published=partial(_published, timm_name),
+        size=None if side is None else (side, side),
     )
 
 
 ROWS = (
-    _row("mobilenet_v1", "mobilenetv1_100", "MobileNet v1"),
+    _row("mobilenet_v1", "mobilenetv1_100", "MobileNet v1", 224),
     Architecture(
         name="efficientnet_lite0",
         summary="EfficientNet-Lite 0; its weights come with the exporter",
@@ -115,9 +133,10 @@ ROWS = (
         feature_maps=tuple(f"blocks.{stage}" for stage in range(7)),
         labels=partial(_labels, _LITE0),
         published=_published_lite0,
+        size=(224, 224),
     ),
     *(
-        _row(f"efficientnet_lite{size}", f"tf_efficientnet_lite{size}", f"EfficientNet-Lite {size}")
-        for size in (1, 2, 3, 4)
+        _row(f"efficientnet_lite{n}", f"tf_efficientnet_lite{n}", f"EfficientNet-Lite {n}", side)
+        for n, side in enumerate((240, 260, 300, 380), start=1)
     ),
 )

@@ -1,15 +1,17 @@
-"""The classic networks, as torchvision builds and publishes them."""
+"""The classic networks, as torchvision builds and publishes them.
+
+torchvision is imported when a row is used: the rows are listed without it.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
-
-from torch import nn
-from torchvision import models
+from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
 from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.exporter.weights import Weights, reaching_hub
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["ROWS"]
 
@@ -21,13 +23,17 @@ _MOBILENET = ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
 _INCEPTION: dict[str, Any] = {"aux_logits": False, "transform_input": True, "init_weights": True}
 
 
-def _make(name: str, options: dict[str, Any], classes: int, channels: int) -> nn.Module:
+def _make(name: str, options: dict[str, Any], classes: int, channels: int) -> "nn.Module":
+    from torchvision import models
+
     network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **options)
     return network
 
 
 def _record(name: str) -> Any:
     """The published weights' own record."""
+    from torchvision import models
+
     return models.get_model_weights(name).DEFAULT
 
 
@@ -48,6 +54,8 @@ def _labels(name: str) -> tuple[str, ...]:
 
 
 def _published(name: str) -> Published:
+    from convscope.exporter.weights import Weights, reaching_hub
+
     record = _record(name)
     with reaching_hub(record.url):
         tensors = record.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -56,7 +64,11 @@ def _published(name: str) -> Published:
 
 
 def _row(
-    name: str, summary: str, options: dict[str, Any] | None = None, ignored: tuple[str, ...] = ()
+    name: str,
+    summary: str,
+    options: dict[str, Any] | None = None,
+    ignored: tuple[str, ...] = (),
+    side: int = 224,
 ) -> Architecture:
     labels: Callable[[], tuple[str, ...]] = partial(_labels, name)
     return Architecture(
@@ -67,6 +79,7 @@ def _row(
         labels=labels,
         published=partial(_published, name),
         ignored=ignored,
+        size=(side, side),
     )
 
 
@@ -76,7 +89,7 @@ def _rows() -> Iterator[Architecture]:
     for name in _RESNET:
         yield _row(name, "ResNet")
     yield _row("googlenet", "GoogLeNet", _INCEPTION, ("aux1.", "aux2."))
-    yield _row("inception_v3", "Inception v3", _INCEPTION, ("AuxLogits.",))
+    yield _row("inception_v3", "Inception v3", _INCEPTION, ("AuxLogits.",), side=299)
     for name in _MOBILENET:
         yield _row(name, f"MobileNet {name.split('_')[1]}")
 

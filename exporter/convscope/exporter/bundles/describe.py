@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from convscope.exporter.bundles.graph_check import check_graph
 from convscope.exporter.bundles.reader import (
@@ -15,7 +15,7 @@ from convscope.exporter.bundles.reader import (
     read_arrays,
     read_manifest,
 )
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
 
@@ -124,9 +124,11 @@ def read_photo(directory: Path, photo: Path | None = None) -> Image.Image | None
     try:
         encoded = _first_golden(directory, manifest) if photo is None else photo.read_bytes()
         pixels = preprocess(manifest, encoded)  # uint8 [H, W, C]
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         name = "the first golden input" if photo is None else photo
-        raise ExporterError(f"{name} can't be read as an image: {error}") from error
+        unknown = isinstance(error, UnidentifiedImageError)  # says the address of a buffer
+        said = "its format isn't known" if unknown else reason(error)
+        raise ExporterError(f"{name} can't be read as an image: {said}") from error
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 

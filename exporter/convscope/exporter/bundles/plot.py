@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from convscope.exporter.bundles.describe import Level, Pyramid
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.errors import ExporterError, reason
 
 __all__ = ["plot_pyramid"]
 
@@ -75,7 +75,7 @@ def plot_pyramid(pyramid: Pyramid, path: Path, photo: Image.Image | None = None)
         picture.save(path)
     except (OSError, ValueError) as error:
         raise ExporterError(
-            f"{path} can't be written: {error}; use a name like pyramid.png"
+            f"{path} can't be written: {reason(error)}; use a name like pyramid.png"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Opens a published bundle, and believes nothing of it before the hashes agree."""
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,7 +14,13 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from convscope.exporter.bundles.writer import GOLDEN, GRAPH, MANIFEST
+from convscope.exporter.bundles.writer import (
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    MAX_FILE_BYTES,
+    MAX_MANIFEST_BYTES,
+)
 from convscope.exporter.comparison import first_line
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocess import ImagePreprocessing
@@ -27,6 +34,21 @@ __all__ = [
     "read_arrays",
     "read_manifest",
 ]
+
+
+# What numpy and its readers of archives raise for bytes that hold no plain arrays.
+_NO_ARRAYS = (
+    AttributeError,  # a single array instead of an archive
+    BadZipFile,
+    EOFError,
+    KeyError,
+    NotImplementedError,  # a way of compression that Python doesn't know
+    OSError,
+    RuntimeError,  # encrypted
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 
 
 class BundleError(ExporterError):
@@ -61,7 +83,8 @@ def read_manifest(directory: Path) -> pb.ModelManifest:
         if (directory / name).is_symlink() or not (directory / name).is_file():
             raise BundleError(f"{name} is a link or no plain file")
     try:
-        return json_format.Parse((directory / MANIFEST).read_bytes(), pb.ModelManifest())
+        text = _read_at_most(directory / MANIFEST, MAX_MANIFEST_BYTES)
+        return json_format.Parse(text, pb.ModelManifest())
     except (json_format.ParseError, UnicodeDecodeError) as error:
         raise BundleError(f"{MANIFEST} is no manifest: {first_line(error)}") from error
 
@@ -72,14 +95,15 @@ def check_hashes(directory: Path, manifest: pb.ModelManifest) -> Contents:
     Raises:
         BundleError: A size or a hash isn't the one stated.
     """
+    listed = sorted(file.name for file in manifest.files)
+    if listed != sorted((GRAPH, GOLDEN)):
+        raise BundleError(f"the manifest lists {', '.join(listed) or 'no files'}")
     stated = {file.name: file for file in manifest.files}
-    if sorted(stated) != sorted((GRAPH, GOLDEN)):
-        raise BundleError(f"the manifest lists {', '.join(sorted(stated)) or 'no files'}")
     return Contents(*(_read(directory / name, stated[name]) for name in (GRAPH, GOLDEN)))
 
 
 def _read(path: Path, stated: pb.BundleFile) -> bytes:
-    data = path.read_bytes()
+    data = _read_at_most(path, MAX_FILE_BYTES)
     if len(data) != stated.size_bytes:
         raise BundleError(
             f"{path.name} has {len(data):,} bytes, the manifest says {stated.size_bytes:,}"
@@ -91,6 +115,13 @@ def _read(path: Path, stated: pb.BundleFile) -> bytes:
             f"{stated.sha256[:12]}…; the file was changed, so publish the bundle again"
         )
     return data
+
+
+def _read_at_most(path: Path, max_bytes: int) -> bytes:
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise BundleError(f"{path.name} has {size:,} bytes; at most {max_bytes:,} are read")
+    return path.read_bytes()
 
 
 def parse_graph(data: bytes) -> onnx.ModelProto:
@@ -113,9 +144,15 @@ def read_arrays(data: bytes) -> Mapping[str, NDArray[np.generic]]:
     """
     try:
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
-            return {name: np.asarray(array) for name, array in arrays.items()}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            return {name: _plain_array(arrays[name]) for name in arrays.files}
+    except _NO_ARRAYS as error:
         raise BundleError(f"{GOLDEN} can't be read as arrays") from error
+
+
+def _plain_array(member: object) -> NDArray[np.generic]:
+    if not isinstance(member, np.ndarray):  # a member that is no .npy comes as bytes
+        raise TypeError(f"{type(member).__name__} is no array")
+    return member
 
 
 def preprocess(manifest: pb.ModelManifest, encoded: bytes) -> NDArray[np.uint8]:

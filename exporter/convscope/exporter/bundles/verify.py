@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
+from PIL import Image
 from rich.filesize import decimal
 
 from convscope.exporter.bundles.graph_check import check_graph
@@ -111,16 +112,17 @@ def _check_strides(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
 def _golden_inputs(
     golden: Mapping[str, NDArray[np.generic]], manifest: pb.ModelManifest
 ) -> NDArray[np.generic]:
-    """The golden inputs, prepared the reference way; [n, ...]."""
+    """The golden inputs, prepared the reference way; uint8 or float32 [n, ...]."""
+    image = manifest.input.kind == pb.INPUT_KIND_IMAGE
+    dtype = np.dtype(np.uint8 if image else np.float32)
     inputs = []
     for index in range(manifest.golden.inputs):
         stored = _stored(golden, f"input_{index}")
-        image = manifest.input.kind == pb.INPUT_KIND_IMAGE
         ready = _prepare(manifest, stored.tobytes(), index) if image else stored
-        if list(ready.shape) != list(manifest.input.shape):
+        if ready.dtype != dtype or list(ready.shape) != list(manifest.input.shape):
             raise BundleError(
-                f"golden input {index} is {list(ready.shape)}, the model takes "
-                f"{list(manifest.input.shape)}"
+                f"golden input {index} is {ready.dtype} {list(ready.shape)}, the model takes "
+                f"{dtype} {list(manifest.input.shape)}"
             )
         inputs.append(ready)
     return np.stack(inputs)
@@ -129,14 +131,32 @@ def _golden_inputs(
 def _prepare(manifest: pb.ModelManifest, encoded: bytes, index: int) -> NDArray[np.uint8]:
     try:
         return preprocess(manifest, encoded)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BundleError(f"golden input {index} is no image that can be read") from error
+    except (MemoryError, OverflowError) as error:
+        raise BundleError(
+            f"golden input {index} can't be resized as the manifest says: that is too large"
+        ) from error
 
 
 def _stored(golden: Mapping[str, NDArray[np.generic]], name: str) -> NDArray[np.generic]:
     if name not in golden:
         raise BundleError(f"golden.npz lacks {name!r}")
     return golden[name]
+
+
+def _expected(
+    golden: Mapping[str, NDArray[np.generic]], name: str, found: NDArray[np.float32]
+) -> NDArray[np.floating]:
+    """What golden.npz has for outputs that were found."""
+    stored = _stored(golden, name)
+    if not np.issubdtype(stored.dtype, np.floating):
+        raise BundleError(f"golden.npz has {stored.dtype} for {name!r}, not float32")
+    if stored.shape != found.shape:
+        raise BundleError(
+            f"golden.npz has {list(stored.shape)} for {name!r}, the graph's are {list(found.shape)}"
+        )
+    return np.asarray(stored, np.float32)
 
 
 def _run(session: ort.InferenceSession, name: str, inputs: NDArray[np.generic]) -> Arrays:
@@ -169,11 +189,8 @@ def _check_golden(
 def _compare_probabilities(
     outputs: Arrays, golden: Mapping[str, NDArray[np.generic]], manifest: pb.ModelManifest
 ) -> float:
-    found, expected = outputs["probabilities"], _stored(golden, "probabilities")
-    if found.shape != expected.shape:
-        raise BundleError(
-            f"the golden probabilities are {list(expected.shape)}, the graph's {list(found.shape)}"
-        )
+    found = outputs["probabilities"]
+    expected = _expected(golden, "probabilities", found)
     for index, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
         if ours.argmax() != theirs.argmax():
             labels = (manifest.labels[int(values.argmax())] for values in (ours, theirs))
@@ -189,14 +206,14 @@ def _compare_probabilities(
 
 def _compare_map(name: str, outputs: Arrays, golden: Mapping[str, NDArray[np.generic]]) -> float:
     means = outputs[name].mean(axis=(2, 3))  # [n, channels]
-    expected = _stored(golden, f"feature_map_means/{name}").astype(np.float32)
-    difference = compare(name, means, expected)
-    if not difference <= FEATURE_MAP_TOLERANCE:
+    expected = _expected(golden, f"feature_map_means/{name}", means)
+    difference, largest = (float(np.abs(one).max()) for one in (means - expected, expected))
+    if not difference <= FEATURE_MAP_TOLERANCE * largest:
         raise BundleError(
-            f"a channel mean of {name!r} differs by {difference:.1%} of the largest; "
-            f"at most {FEATURE_MAP_TOLERANCE:.0%} is allowed"
+            f"a channel mean of {name!r} differs by {difference:.4g}; the largest is "
+            f"{largest:.4g}, and at most {FEATURE_MAP_TOLERANCE:.0%} of it is allowed"
         )
-    return difference
+    return difference / (largest or 1.0)
 
 
 def _check_batches(

@@ -14,7 +14,7 @@ import numpy as np
 from google.protobuf import json_format
 from numpy.typing import NDArray
 
-from convscope.exporter.errors import PublishError
+from convscope.exporter.errors import PublishError, reason
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["check_free", "next_version", "publish"]
@@ -23,6 +23,9 @@ MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 GRAPH = "model.onnx"
 GOLDEN = "golden.npz"
 MANIFEST = "manifest.json"
+# What the server reads at most.
+MAX_MANIFEST_BYTES = 4 * 2**20
+MAX_FILE_BYTES = 2**30
 _TEMPORARY = ".tmp-"
 _ABANDONED_AFTER_SECONDS = 3600.0
 
@@ -76,23 +79,35 @@ def publish(
     """
     check_free(repository, manifest.model, manifest.version)
     parent = repository / manifest.model
-    parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(parent)
     temporary = parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
-    temporary.mkdir()
     try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(parent)
+        temporary.mkdir()
         write_graph(temporary / GRAPH)
-        with (temporary / GOLDEN).open("wb") as file:
-            np.savez(file, allow_pickle=False, **golden)
-        for name in (GRAPH, GOLDEN):
-            manifest.files.append(_describe(temporary / name))
-        text = json_format.MessageToJson(manifest, preserving_proto_field_name=True)
-        (temporary / MANIFEST).write_text(text + "\n")
-        _sync(temporary / GRAPH, temporary / GOLDEN, temporary / MANIFEST, temporary)
+        _write_rest(temporary, manifest, golden)
         return _place(temporary, parent / str(manifest.version))
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    except OSError as error:
+        raise PublishError(
+            f"{manifest.model} v{manifest.version} can't be written into {repository}: "
+            f"{reason(error)}; nothing was published"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # it is there only after a failure
+
+
+def _write_rest(
+    directory: Path, manifest: pb.ModelManifest, golden: Mapping[str, NDArray[np.generic]]
+) -> None:
+    """Write the golden arrays, and the manifest last; wait until all is on the disk."""
+    with (directory / GOLDEN).open("wb") as file:
+        np.savez(file, allow_pickle=False, **golden)
+    for name in (GRAPH, GOLDEN):
+        manifest.files.append(_describe(directory / name))
+    text = json_format.MessageToJson(manifest, preserving_proto_field_name=True)
+    (directory / MANIFEST).write_text(text + "\n")
+    _check_sizes(directory)
+    _sync(directory / GRAPH, directory / GOLDEN, directory / MANIFEST, directory)
 
 
 def _place(temporary: Path, target: Path) -> Path:
@@ -104,6 +119,17 @@ def _place(temporary: Path, target: Path) -> Path:
         ) from error
     _sync(target.parent)
     return target
+
+
+def _check_sizes(directory: Path) -> None:
+    limits = {MANIFEST: MAX_MANIFEST_BYTES, GRAPH: MAX_FILE_BYTES, GOLDEN: MAX_FILE_BYTES}
+    for name, limit in limits.items():
+        size = (directory / name).stat().st_size
+        if size > limit:
+            raise PublishError(
+                f"{name} has {size:,} bytes, and no server reads more than {limit:,}; "
+                "publish a smaller network, or with fewer labels"
+            )
 
 
 def _describe(path: Path) -> pb.BundleFile:

@@ -1,6 +1,6 @@
 """What the commands share: errors as sentences, the report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,21 @@ from rich.table import Table
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
-    from convscope.exporter.conversion.convert import Conversion
+    from convscope.exporter.comparison import OutputDifference
+    from convscope.exporter.conversion.convert import Conversion, Source
 
 __all__ = [
+    "convert_and_report",
     "errors_as_sentences",
     "make_console",
-    "report",
+    "report_parity",
+    "report_place",
     "reserve_version",
+    "shape_text",
 ]
+
+# Of what isn't a terminal: no table is folded, so that each row is a line to search for.
+PIPED_WIDTH = 1000
 
 
 @contextmanager
@@ -37,7 +44,10 @@ def errors_as_sentences() -> Iterator[None]:
 
 def make_console(quiet: bool) -> Console:
     """The console of a command's report."""
-    return Console(quiet=quiet, highlight=False, soft_wrap=True)
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    return console
 
 
 def reserve_version(repository: Path, model: str, version: int | None, console: Console) -> int:
@@ -54,16 +64,42 @@ def reserve_version(repository: Path, model: str, version: int | None, console: 
     return number
 
 
-def report(conversion: "Conversion", console: Console) -> None:
-    """Print what was published, and how near to PyTorch it is."""
-    table = Table("output", "shape", "difference from PyTorch", box=None, header_style="dim")
-    for output in conversion.parity:
-        shape = " × ".join(map(str, output.shape))
-        table.add_row(output.name, shape, f"{output.difference:.1e}")
-    console.print(table)
+def convert_and_report(source: "Source", repository: Path, console: Console) -> None:
+    """Convert a network and publish it; print where, and how near to PyTorch it is.
+
+    Raises:
+        ExporterError: A step failed; nothing was published.
+    """
+    from convscope.exporter.conversion.convert import convert
+
+    with console.status("Converting to ONNX and comparing with PyTorch"):
+        conversion = convert(source, repository)
+    _report(conversion, console)
+
+
+def _report(conversion: "Conversion", console: Console) -> None:
+    report_parity(conversion.parity, "PyTorch", console)
     for metric in conversion.metrics:
         console.print(
             f"{metric.name}  [bold]{metric.value:.4f}[/] on {metric.split}, by the ONNX graph"
         )
-    size = sum(path.stat().st_size for path in conversion.directory.iterdir())
-    console.print(f"[green]published[/] {conversion.directory} ({decimal(size)})")
+    report_place(conversion.directory, console)
+
+
+def report_parity(parity: Sequence["OutputDifference"], reference: str, console: Console) -> None:
+    """Print how near each output is to that of the reference."""
+    table = Table("output", "shape", f"difference from {reference}", box=None, header_style="dim")
+    for one in parity:
+        table.add_row(one.name, shape_text(one.shape), f"{one.difference:.1e}")
+    console.print(table)
+
+
+def report_place(directory: Path, console: Console) -> None:
+    """Print where a bundle was published, and its size."""
+    size = sum(path.stat().st_size for path in directory.iterdir())
+    console.print(f"[green]published[/] {directory} ({decimal(size)})")
+
+
+def shape_text(sizes: tuple[int, ...]) -> str:
+    """A shape as it is read out."""
+    return " × ".join(map(str, sizes))

@@ -3,28 +3,18 @@
 PyTorch is imported inside the command, so that `--help` answers at once.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convscope.exporter.commands import options
 from convscope.exporter.commands.console import (
+    convert_and_report,
     errors_as_sentences,
     make_console,
-    report,
     reserve_version,
-)
-from convscope.exporter.commands.options import (
-    FeatureMaps,
-    InputShape,
-    Mean,
-    Model,
-    Name,
-    Quiet,
-    Repository,
-    ShortestEdge,
-    Std,
-    Version,
 )
 from convscope.exporter.errors import ExporterError
 
@@ -40,6 +30,23 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+RANDOM_CLASSES = 10  # of a network with random weights, where nothing tells their number
+
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option(help="A .safetensors or .pth file, instead of the published weights."),
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="No weights: to try out how it is served.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="A file with one label a line, or JSON; or a dataset's name. Of a network of your "
+        "own, 0, 1, 2 and so on by default."
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -47,70 +54,48 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    architecture: Name,
-    repository: Repository = Path("models"),
-    name: Model = None,
-    version: Version = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="A .safetensors or .pth file, instead of the published weights."),
-    ] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="No weights: to try out how it is served.")
-    ] = False,
-    labels: Annotated[
-        str | None,
-        typer.Option(help="A file with one label a line, or JSON; or a dataset's name."),
-    ] = None,
-    feature_map: FeatureMaps = None,
-    input_shape: InputShape = None,
-    mean: Mean = None,
-    std: Std = None,
-    shortest_edge: ShortestEdge = None,
-    quiet: Quiet = False,
+    architecture: options.Name,
+    repository: options.Repository = Path("models"),
+    name: options.Model = None,
+    version: options.Version = None,
+    weights: WeightsFile = None,
+    random_weights: RandomWeights = False,
+    labels: Labels = None,
+    feature_map: options.FeatureMaps = None,
+    input_shape: options.InputShape = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    shortest_edge: options.ShortestEdge = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Convert a network with its published weights, or with those of a file."""
     with errors_as_sentences():
         console = make_console(quiet)
         with console.status("Loading PyTorch"):
-            from convscope.exporter.conversion.convert import Source, convert
+            from convscope.exporter.conversion.convert import Source
             from convscope.exporter.resolve import DeclaredInput, resolve
         declared = DeclaredInput(input_shape, mean, std, shortest_edge)
-        row = resolve(architecture, declared)
-        model = name or _model_name(row)
+        row = resolve(architecture, declared, has_labels=labels is not None)
+        model = name or row.model_name
         number = reserve_version(repository, model, version, console)
         expects = _input(row, declared)
-        names = _labels(row, labels, random_weights)
         with console.status("Loading the weights"):
-            network = _seeded(row, len(names), expects.channels)
-            source = _load(row, network, len(names), weights, random_weights)
-        console.print(
-            f"weights   {source.source}{f' ({source.license})' if source.license else ''}"
+            network, names = _build(row, expects, _labels(row, labels, random_weights))
+            origin = _load(row, network, len(names), weights, random_weights)
+        licence = f" ({origin.license})" if origin.license else ""
+        console.print(f"weights   {origin.source}{licence}")
+        source = Source(
+            model=model,
+            version=number,
+            architecture=row.name,
+            network=network,
+            preprocessing=expects,
+            labels=names,
+            feature_maps=feature_map or row.feature_maps,
+            weights=origin,
+            golden=(),
         )
-        with console.status("Converting to ONNX and comparing with PyTorch"):
-            conversion = convert(
-                _with_golden(
-                    Source(
-                        model=model,
-                        version=number,
-                        architecture=row.name,
-                        network=network,
-                        preprocessing=expects,
-                        labels=names,
-                        feature_maps=feature_map or row.feature_maps,
-                        weights=source,
-                        golden=(),
-                    ),
-                    random_weights,
-                ),
-                repository,
-            )
-        report(conversion, console)
-
-
-def _model_name(row: "Architecture") -> str:
-    """The architecture's name, in the letters that a model's may have."""
-    return row.name.removeprefix("timm/").replace(".", "_").lower()
+        convert_and_report(_with_golden(source, random_weights), repository, console)
 
 
 def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
@@ -133,7 +118,10 @@ def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
     return rule
 
 
-def _labels(row: "Architecture", labels: str | None, random_weights: bool) -> tuple[str, ...]:
+def _labels(
+    row: "Architecture", labels: str | None, random_weights: bool
+) -> tuple[str, ...] | None:
+    """The names of the classes; None if only the network knows how many there are."""
     from convscope.exporter.datasets.registry import LABELS
     from convscope.exporter.resolve import read_labels
 
@@ -141,20 +129,32 @@ def _labels(row: "Architecture", labels: str | None, random_weights: bool) -> tu
         return ()
     if labels is not None:
         return read_labels(labels)
+    if row.own:
+        return None
     if known := row.labels():
         return known
     if row.dataset in LABELS:
         return LABELS[row.dataset]
     if random_weights:
-        return tuple(f"class {index}" for index in range(10))
+        return _numbers(RANDOM_CLASSES)
     raise ExporterError(f"the classes of {row.name} have no names; give them with --labels FILE")
 
 
-def _seeded(row: "Architecture", classes: int, channels: int) -> "nn.Module":
+def _numbers(classes: int) -> tuple[str, ...]:
+    return tuple(map(str, range(classes)))
+
+
+def _build(
+    row: "Architecture", expects: "InputRule", labels: tuple[str, ...] | None
+) -> tuple["nn.Module", tuple[str, ...]]:
+    """The network, and its labels: numbers where there are none."""
     import torch
 
+    from convscope.exporter.conversion.convert import class_count
+
     torch.manual_seed(0)
-    return row.build(classes, channels)
+    network = row.build(0 if labels is None else len(labels), expects.channels)
+    return network, _numbers(class_count(network, expects)) if labels is None else labels
 
 
 def _load(
@@ -169,17 +169,16 @@ def _load(
         return Weights("random", "", "")
     if not row.classifies:
         return Weights("fixed", "", "")
-    if row.summary.partition(":")[0].endswith(".py"):
+    if row.own:
         return Weights(f"as {row.summary} makes them", "", "")
     return load_published(row, network, classes)
 
 
 def _with_golden(source: "Source", random_weights: bool) -> "Source":
-    from dataclasses import replace
-
     from convscope.exporter.conversion.convert import servable
-    from convscope.exporter.conversion.golden import golden_noise, golden_photos
+    from convscope.exporter.conversion.golden import golden_noise
     from convscope.exporter.conversion.golden_choice import decisive
+    from convscope.exporter.photos import golden_photos
     from convscope.exporter.preprocess import ImagePreprocessing
 
     expects = source.preprocessing

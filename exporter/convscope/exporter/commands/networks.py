@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from convscope.exporter.commands.console import errors_as_sentences, make_console
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_TIMM = ("timm/NAME", "every convolutional classifier of timm", "as published", "hub")
-_CUSTOM = ("path/to/file.py:factory", "your own", "as declared", "yours")
+# The ways to networks that have no row of their own.
+_OTHERS = (
+    ("timm/NAME", "as published", "hub", "every convolutional classifier of timm"),
+    ("path/to/file.py:factory", "as declared", "yours", "a network of your own"),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -28,37 +32,54 @@ def list_architectures(
 ) -> None:
     """List the networks."""
     with errors_as_sentences():
+        # Not PyTorch: a row imports it when it is used.
         from convscope.exporter.architectures import ARCHITECTURES, timm_rows
 
         console = make_console(False)
         if pattern.startswith(timm_rows.PREFIX):
-            for name in timm_rows.names():
-                if pattern in name:
-                    console.print(name)
+            _list_timm(pattern, console)
             return
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        for column in ("name", "what it is", "input", "weights"):
-            table.add_column(column, no_wrap=column in ("name", "input"))
-        for row in ARCHITECTURES.values():
-            if pattern in row.name:
-                table.add_row(row.name, row.summary, _inputs(row), _weights(row))
-        if not pattern:
-            table.add_row(
-                "timm/NAME", "every convolutional classifier of timm", "as published", "hub"
-            )
-            table.add_row("path/to/file.py:factory", "your own", "as declared", "yours")
-        console.print(table)
+        rows = [_cells(row) for row in ARCHITECTURES.values()]
+        console.print(_table([cells for cells in (*rows, *_OTHERS) if pattern in cells[0]]))
+
+
+def _list_timm(pattern: str, console: Console) -> None:
+    from convscope.exporter.architectures import timm_rows
+
+    with console.status("Loading timm"):
+        names = timm_rows.names()
+    for name in names:
+        if pattern in name:
+            console.print(name)
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> Table:
+    """Everything stays in one line but for the last column, which takes what is left."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("name", "input", "weights"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what it is", overflow="fold")
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
+def _cells(row: "Architecture") -> tuple[str, str, str, str]:
+    return row.name, _inputs(row), _weights(row), row.summary
 
 
 def _inputs(row: "Architecture") -> str:
     from convscope.exporter.preprocess import TensorInput
 
-    expects = row.preprocessing()
-    if isinstance(expects, TensorInput):
-        return "FP32 [C, L]" if len(expects.shape) == 2 else "FP32 [C, T, H, W]"
     if not row.classifies:
         return "any image"
-    return " or ".join(f"{count}×{expects.height}×{expects.width}" for count in row.channels)
+    counts = " or ".join(map(str, row.channels))
+    if row.size is not None:
+        return "×".join((counts, *map(str, row.size)))
+    expects = row.preprocessing()
+    if isinstance(expects, TensorInput):
+        return "C×L" if len(expects.shape) == 2 else "C×T×H×W"
+    return f"{counts}×{expects.height}×{expects.width}"
 
 
 def _weights(row: "Architecture") -> str:
@@ -66,4 +87,4 @@ def _weights(row: "Architecture") -> str:
         return "fixed"
     if row.published is None:
         return "train it"
-    return "with the exporter" if row.name == "efficientnet_lite0" else "hub"
+    return "included" if row.name == "efficientnet_lite0" else "hub"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 __all__ = [
     "FeatureMaps",
@@ -20,31 +20,31 @@ __all__ = [
 
 Name = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="ARCHITECTURE",
         help="One that `list` names, timm/NAME, or your own as path/to/file.py:factory.",
     ),
 ]
-Repository = Annotated[Path, typer.Option(help="Where the bundle goes: REPOSITORY/MODEL/VERSION.")]
+Repository = Annotated[Path, Option(help="Where the bundle goes: REPOSITORY/MODEL/VERSION.")]
 Model = Annotated[
-    str | None, typer.Option("--name", help="The model's name; the architecture's by default.")
+    str | None, Option("--name", help="The model's name; the architecture's by default.")
 ]
-Version = Annotated[
-    int | None, typer.Option(help="The version's number; the next free one by default.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Version = Annotated[int | None, Option(help="The version's number; the next free one by default.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")]
 FeatureMaps = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--feature-map",
         metavar="MODULE[=NAME]",
         help="A module whose output is a feature map; the stages of the pyramid by default. "
         "May be repeated.",
     ),
 ]
+
+# Of a network of the user's own.
 InputShape = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--input",
         metavar="CxHxW",
         help="The input of a network of your own: 3x224x224 for images, 1x256 for signals, "
@@ -52,15 +52,12 @@ InputShape = Annotated[
     ),
 ]
 Mean = Annotated[
-    str | None,
-    typer.Option(help="Of a network of your own: subtracted from each channel of 0 to 1."),
+    str | None, Option(help="Of a network of your own: subtracted from each channel of 0 to 1.")
 ]
-Std = Annotated[
-    str | None, typer.Option(help="Of a network of your own: each channel is divided by it.")
-]
+Std = Annotated[str | None, Option(help="Of a network of your own: each channel is divided by it.")]
 ShortestEdge = Annotated[
     int | None,
-    typer.Option(
+    Option(
         help="Of a network of your own: the shorter edge in pixels before the centre is cropped."
     ),
 ]

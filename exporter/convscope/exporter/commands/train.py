@@ -4,28 +4,22 @@ PyTorch is imported inside the command, so that `--help` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
+from rich.console import Console
 
+from convscope.exporter.commands import options
+from convscope.exporter.commands import training_options as own
 from convscope.exporter.commands.console import (
+    convert_and_report,
     errors_as_sentences,
     make_console,
-    report,
     reserve_version,
 )
-from convscope.exporter.commands.options import (
-    FeatureMaps,
-    InputShape,
-    Mean,
-    Model,
-    Name,
-    Quiet,
-    Repository,
-    ShortestEdge,
-    Std,
-    Version,
-)
+
+if TYPE_CHECKING:
+    from convscope.exporter.training.job import TrainingJob
 
 __all__ = ["register"]
 
@@ -36,93 +30,44 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    architecture: Name,
-    repository: Repository = Path("models"),
-    name: Model = None,
-    version: Version = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="mnist, fashion_mnist, cifar10, mnist_sample, folder:PATH or npz:PATH; "
-            "the network's own by default."
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path, typer.Option(help="Where published datasets lie, or are downloaded to.")
-    ] = Path("data"),
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail if an image can't be read, and don't skip it.")
-    ] = False,
-    pretrained: Annotated[
-        bool,
-        typer.Option(
-            "--pretrained", help="Begin with the published weights, and a new head for the classes."
-        ),
-    ] = False,
-    weights: Annotated[
-        Path | None, typer.Option(help="Begin with a .safetensors or .pth file, likewise.")
-    ] = None,
-    freeze: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE",
-            help="Keep every module up to this one as it is; 'backbone': all but the head.",
-        ),
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="How often each input is seen.")] = 10,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Inputs of one step, of all processes together; 64, or fewer of a small dataset.",
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(min=1e-9, help="The highest of the one-cycle schedule; the network's own."),
-    ] = None,
-    augment: Annotated[
-        bool | None,
-        typer.Option(help="Whether to alter the images a little; as it helps the network."),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=1, help="Stop after so many epochs without a better accuracy."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Makes a run repeatable.")] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the latest run of this model.")
-    ] = False,
-    runs: Annotated[
-        Path, typer.Option(help="Where checkpoints and logs go: RUNS/MODEL/NUMBER.")
-    ] = Path("runs"),
-    devices: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine: GPUs, or of the CPU.")
-    ] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines, as Lightning starts them.")] = 1,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="32-true, 16-mixed or bf16-mixed; 16-mixed on a GPU by default."),
-    ] = None,
-    feature_map: FeatureMaps = None,
-    input_shape: InputShape = None,
-    mean: Mean = None,
-    std: Std = None,
-    shortest_edge: ShortestEdge = None,
-    quiet: Quiet = False,
+    architecture: options.Name,
+    repository: options.Repository = Path("models"),
+    name: options.Model = None,
+    version: options.Version = None,
+    dataset: own.DatasetName = None,
+    data_dir: own.DataDir = Path("data"),
+    strict: own.Strict = False,
+    pretrained: own.Pretrained = False,
+    weights: own.Weights = None,
+    freeze: own.Freeze = None,
+    epochs: own.Epochs = 10,
+    batch_size: own.BatchSize = None,
+    learning_rate: own.LearningRate = None,
+    augment: own.Augment = None,
+    patience: own.Patience = None,
+    seed: own.Seed = 0,
+    resume: own.Resume = False,
+    runs: own.Runs = Path("runs"),
+    devices: own.Devices = 1,
+    nodes: own.Nodes = 1,
+    precision: own.Precision = None,
+    feature_map: options.FeatureMaps = None,
+    input_shape: options.InputShape = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    shortest_edge: options.ShortestEdge = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a network, and convert it."""
     with errors_as_sentences():
-        console = make_console(quiet)
-        with console.status("Loading PyTorch"):
-            from convscope.exporter.conversion.convert import convert
+        with make_console(quiet).status("Loading PyTorch"):
             from convscope.exporter.resolve import DeclaredInput, resolve
             from convscope.exporter.training.fit import Hardware
-            from convscope.exporter.training.job import TrainingJob, is_first_process, run_training
-        if not is_first_process():
-            console, quiet = make_console(True), True
+            from convscope.exporter.training.job import TrainingJob, is_first_process
+        quiet = quiet or not is_first_process()
+        console = make_console(quiet)
         row = resolve(architecture, DeclaredInput(input_shape, mean, std, shortest_edge))
-        model = name or row.name.removeprefix("timm/").replace(".", "_").lower()
+        model = name or row.model_name
         job = TrainingJob(
             row=row,
             model=model,
@@ -145,9 +90,12 @@ def train(
             resume=resume,
             progress=not quiet,
         )
-        source = run_training(job, console)
-        if source is None:
-            return
-        with console.status("Converting to ONNX and comparing with PyTorch"):
-            conversion = convert(source, repository)
-        report(conversion, console)
+        _run(job, repository, console)
+
+
+def _run(job: "TrainingJob", repository: Path, console: Console) -> None:
+    from convscope.exporter.training.job import run_training
+
+    source = run_training(job, console)
+    if source is not None:  # this is the first of the processes
+        convert_and_report(source, repository, console)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convscope.exporter.architectures.registry import STAGES
 from convscope.exporter.bundles.writer import publish
 from convscope.exporter.comparison import OutputDifference, open_graph, run_session
 from convscope.exporter.conversion.golden import GoldenInput, golden_arrays, golden_inputs
@@ -19,7 +20,7 @@ from convscope.exporter.conversion.graph import (
     feature_map_shapes,
 )
 from convscope.exporter.conversion.parity import check_parity
-from convscope.exporter.conversion.stages import STAGES, find_stages
+from convscope.exporter.conversion.stages import find_stages
 from convscope.exporter.datasets import Split
 from convscope.exporter.errors import ExporterError, NetworkError
 from convscope.exporter.preprocess import ImagePreprocessing, InputRule
@@ -27,7 +28,7 @@ from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.exporter.weights import Weights
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Conversion", "Source", "convert", "servable"]
+__all__ = ["Conversion", "Source", "class_count", "convert", "servable"]
 
 SCHEMA_VERSION = 1
 PROBABILITY_TOLERANCE = 0.03
@@ -128,7 +129,11 @@ def servable(source: Source) -> ServableNetwork:
     expects = source.preprocessing
     planes = _planes(expects)
     if source.labels:
-        _check_classes(source.network, planes, len(source.labels))
+        found = class_count(source.network, expects)
+        if found != len(source.labels):
+            raise NetworkError(
+                f"the network has {found} classes, and there are {len(source.labels)} labels"
+            )
     return ServableNetwork(
         source.network,
         expects.mean,
@@ -146,7 +151,13 @@ def _planes(expects: InputRule) -> Tensor:
 
 
 @torch.inference_mode()
-def _check_classes(network: nn.Module, planes: Tensor, labels: int) -> None:
+def class_count(network: nn.Module, expects: InputRule) -> int:
+    """Run an input of nothing, and count the classes that come out.
+
+    Raises:
+        NetworkError: The network can't take the input, or doesn't give logits.
+    """
+    planes = _planes(expects)
     try:
         output = network.eval()(planes)
     except RuntimeError as error:
@@ -156,10 +167,7 @@ def _check_classes(network: nn.Module, planes: Tensor, labels: int) -> None:
     if not isinstance(output, Tensor) or output.ndim != 2:
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise NetworkError(f"the network gives {found}; a classifier gives logits [N, classes]")
-    if output.shape[1] != labels:
-        raise NetworkError(
-            f"the network has {output.shape[1]} classes, and there are {labels} labels"
-        )
+    return int(output.shape[1])
 
 
 def _named_feature_maps(source: Source, planes: Tensor) -> dict[str, str]:

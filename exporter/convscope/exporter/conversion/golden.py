@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from PIL import Image
 
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
+from convscope.exporter.photos import golden_photos
 from convscope.exporter.preprocess import ImagePreprocessing, InputRule
 
 __all__ = [
@@ -24,13 +24,6 @@ __all__ = [
 # An encoded image, or a float32 tensor as the graph takes it, without a batch.
 GoldenInput = bytes | NDArray[np.float32]
 NOISE_INPUTS = 3
-
-
-def golden_photos() -> list[bytes]:
-    """The encoded photos that ship with the exporter: grey, turned by EXIF, alpha, large."""
-    folder = resources.files("convscope.exporter") / "data" / "photos"
-    names = sorted(file.name for file in folder.iterdir() if not file.name.endswith(".md"))
-    return [(folder / name).read_bytes() for name in names]
 
 
 def golden_noise(expects: InputRule) -> list[GoldenInput]:

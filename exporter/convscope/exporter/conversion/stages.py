@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["STAGES", "find_stages"]
-
-# Among chosen feature maps: the last module of each resolution.
-STAGES = "*"
+__all__ = ["find_stages"]
 
 # What only prepares the head, or changes nothing.
 _NO_STAGES = (

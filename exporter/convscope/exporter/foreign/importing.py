@@ -1,7 +1,6 @@
 """From a foreign ONNX classifier to a published bundle, held against the original."""
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,11 @@ from convscope.exporter.foreign.source import (
     image_preprocessing,
     pixel_normalization,
 )
+from convscope.exporter.photos import golden_photos
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.exporter.pyramid.static_graph import static_graph
 
-__all__ = ["ForeignSource", "Imported", "import_model", "photos"]
+__all__ = ["ForeignSource", "Imported", "import_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     maps = stage_maps(graph) if chosen is None else named_maps(graph, chosen)
     normalization = pixel_normalization(source, image)
     preprocessing = image_preprocessing(source, image, normalization)
-    golden = photos()
+    golden = golden_photos()
     images = _with_noise(np.stack([preprocessing.prepare(photo) for photo in golden]))
     original = Original(file.original, image, normalization, head, maps)
     expected = original.run(images)
@@ -77,13 +77,6 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
         repository, manifest, lambda path: _write(path, data), golden_arrays(golden, expected, maps)
     )
     return Imported(directory, image, head.activation, parity)
-
-
-def photos() -> list[bytes]:
-    """The encoded photos that ship with the exporter."""
-    folder = resources.files("convscope.exporter") / "data" / "photos"
-    names = sorted(file.name for file in folder.iterdir() if not file.name.endswith(".md"))
-    return [(folder / name).read_bytes() for name in names]
 
 
 def _with_noise(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ from convscope.exporter.errors import RunError
 from convscope.exporter.training.classifier import MONITORED, Classifier, Recipe
 from convscope.exporter.training.runs import Run
 
-__all__ = ["Hardware", "Recipe", "train"]
+__all__ = ["Hardware", "Recipe", "Trained", "train"]
 
 # The steps of a network below this size are so short that its threads would
 # wait for one another most of the time, and far longer on a busy machine.
@@ -53,6 +53,20 @@ class Hardware:
         return self.devices * self.nodes
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run ends with.
+
+    Args:
+        network: That of the epoch with the best accuracy on what was held back,
+            on the CPU, ready to be exported.
+        epochs: How many there were; fewer than asked for, if patience ended it.
+    """
+
+    network: nn.Module
+    epochs: int
+
+
 def train(
     build: Callable[[], nn.Module],
     split: Split,
@@ -62,7 +76,7 @@ def train(
     progress: bool,
     run: Run,
     hardware: Hardware | None = None,
-) -> nn.Module | None:
+) -> Trained | None:
     """Build a network and train it.
 
     Args:
@@ -76,8 +90,7 @@ def train(
         hardware: What to run on; one device by default.
 
     Returns:
-        The network of the epoch with the best accuracy on what was held back, on
-        the CPU, ready to be exported; None in all processes but the first.
+        The best network; None in all processes but the first.
 
     Raises:
         RunError: The run was interrupted.
@@ -103,7 +116,7 @@ def train(
         if not trainer.is_global_zero:
             return None
         _load_best(network, run.checkpoints / "best.ckpt")
-    return network.eval().cpu()
+    return Trained(network.eval().cpu(), trainer.current_epoch)
 
 
 def _trainer(

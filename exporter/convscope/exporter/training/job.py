@@ -17,7 +17,7 @@ from convscope.exporter.datasets import Dataset, DatasetOptions, Split, load_dat
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocess import InputRule, TensorInput
 from convscope.exporter.resolve import load_file, load_published
-from convscope.exporter.training.fit import Hardware, Recipe, train
+from convscope.exporter.training.fit import Hardware, Recipe, Trained, train
 from convscope.exporter.training.freezing import BACKBONE
 from convscope.exporter.training.runs import Run, begin_run, resume_run
 from convscope.exporter.weights import Weights
@@ -231,16 +231,19 @@ def _source(
     job: TrainingJob,
     data: Dataset,
     expects: InputRule,
-    network: nn.Module,
+    trained: Trained,
     begun_with: Weights | None,
     test: Split,
 ) -> Source:
-    said = f"trained for {job.epochs} epochs, seed {job.seed}"
+    epochs = f"{job.epochs}"
+    if trained.epochs < job.epochs:
+        epochs = f"{trained.epochs} of at most {job.epochs}"
+    said = f"trained for {epochs} epochs, seed {job.seed}"
     source = Source(
         model=job.model,
         version=job.version,
         architecture=job.row.name,
-        network=network,
+        network=trained.network,
         preprocessing=expects,
         labels=data.labels,
         feature_maps=job.feature_maps or job.row.feature_maps,

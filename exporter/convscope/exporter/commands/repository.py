@@ -1,0 +1,198 @@
+"""`promote`, `publish`, `versions`, `diff` and `prune`: repositories of bundles.
+
+What they need is imported inside them, so that `--help` answers at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from convscope.exporter.commands.console import errors_as_sentences, make_console
+from convscope.exporter.commands.options import Quiet
+
+if TYPE_CHECKING:
+    from convscope.exporter.repositories.pruning import Pruned
+
+__all__ = ["register"]
+
+Argument, Option = typer.Argument, typer.Option
+RepositoryPlace = Annotated[
+    str, Option("--repository", help="The path or URL of the repository: models, s3://BUCKET/….")
+]
+Model = Annotated[str, Argument(metavar="MODEL", help="The model's name in the repository.")]
+Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
+_BUNDLE = "like models/MODEL/1 or s3://BUCKET/models/MODEL/1."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (promote, publish, versions, diff, prune):
+        app.command()(command)
+
+
+def promote(
+    model: Model,
+    alias: Annotated[str, Option(help="The alias, such as champion.")],
+    version: Annotated[
+        int | None, Argument(metavar="VERSION", help="The version that the alias is to name.")
+    ] = None,
+    back: Annotated[
+        bool, Option("--back", help="Return to the version that the alias named before.")
+    ] = False,
+    remove: Annotated[bool, Option("--remove", help="Drop the alias.")] = False,
+    repository: RepositoryPlace = "models",
+) -> None:
+    """Switch an alias to a version, back to the one before, or drop it."""
+    if [version is not None, back, remove].count(True) != 1:
+        raise typer.BadParameter("give either a VERSION, or --back, or --remove")
+    with errors_as_sentences():
+        from convscope.exporter.repositories import aliases
+        from convscope.exporter.repositories.opening import existing_repository
+
+        place = existing_repository(repository)
+        if version is not None:
+            switch = aliases.promote(place, model, version, alias)
+        elif back:
+            switch = aliases.go_back(place, model, alias)
+        else:
+            switch = aliases.remove_alias(place, model, alias)
+        typer.echo(str(switch))
+
+
+def publish(
+    bundle: Annotated[str, Argument(metavar="BUNDLE", help=f"The bundle, {_BUNDLE}")],
+    target: Annotated[
+        str, Argument(metavar="REPOSITORY", help="The path or URL of the other repository.")
+    ],
+    version: Annotated[
+        int | None, Option(min=1, help="The number that it gets there; its own by default.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Verify a bundle, and copy it into another repository."""
+    with errors_as_sentences():
+        from convscope.exporter.bundles.verify import verify
+        from convscope.exporter.repositories.opening import find_bundle, open_repository
+        from convscope.exporter.repositories.publishing import prepare
+        from convscope.exporter.repositories.publishing import publish as run
+
+        console = make_console(quiet)
+        repository = open_repository(target)
+        with find_bundle(bundle).on_disk() as directory:
+            with console.status("Verifying"):
+                checks = [check.name for check in verify(directory)]
+            console.print(f"verified  {', '.join(checks)}")
+            new = prepare(directory, version)
+            with _copying(new.size_bytes, quiet) as on_bytes:
+                copied = run(repository, new, on_bytes)
+        place = repository.place(new.manifest.model, new.manifest.version)
+        if copied:
+            console.print(f"[green]published[/] {place} ({decimal(new.size_bytes)})")
+        else:
+            console.print(f"{place} is there already, and is the same; nothing to do")
+
+
+def versions(
+    model: Annotated[
+        str | None, Argument(metavar="MODEL", help="Only this model's versions.")
+    ] = None,
+    repository: RepositoryPlace = "models",
+    as_json: Json = False,
+) -> None:
+    """List what a repository holds."""
+    with errors_as_sentences():
+        from convscope.exporter.repositories.listing import list_versions
+        from convscope.exporter.repositories.opening import existing_repository
+
+        rows = list(list_versions(existing_repository(repository), model))
+        if as_json:
+            typer.echo(json.dumps([row.as_json() for row in rows], indent=2))
+            return
+        from convscope.exporter.repositories.tables import version_tables
+
+        console = make_console(False)
+        for table in version_tables(rows):
+            _print_table(table, console)
+        for row in rows:
+            if row.problem:
+                console.print(row.problem, markup=False)
+
+
+def diff(
+    bundle_a: Annotated[str, Argument(metavar="BUNDLE_A", help=f"One bundle, {_BUNDLE}")],
+    bundle_b: Annotated[str, Argument(metavar="BUNDLE_B", help="The other one.")],
+    images: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Run both on every image of a folder, and compare."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how two bundles differ: manifests, figures and, on images, their answers."""
+    with errors_as_sentences():
+        from convscope.exporter.repositories.comparing import compare_bundles
+
+        found = compare_bundles(bundle_a, bundle_b, images)
+        if as_json:
+            typer.echo(json.dumps(found.as_json(), indent=2))
+            return
+        console = make_console(False)
+        for part in found.report():
+            if isinstance(part, Table):
+                _print_table(part, console)
+            else:
+                console.print(part, markup=False)
+
+
+def prune(
+    model: Model,
+    keep: Annotated[
+        int, Option(min=0, help="How many of the latest versions stay; one always does.")
+    ],
+    repository: RepositoryPlace = "models",
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove a model's earlier versions, but none that an alias names."""
+    with errors_as_sentences():
+        from convscope.exporter.repositories.opening import existing_repository
+        from convscope.exporter.repositories.pruning import prune as run
+
+        pruned = run(existing_repository(repository), model, keep, dry_run=dry_run)
+        _report_pruned(model, pruned, dry_run)
+
+
+def _report_pruned(model: str, pruned: "Pruned", dry_run: bool) -> None:
+    done, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
+    for version, size in pruned.removed.items():
+        typer.echo(f"{done} {model} v{version} ({decimal(size)})")
+    for version, aliases in pruned.kept.items():
+        typer.echo(f"kept {model} v{version}{': ' if aliases else ''}{', '.join(aliases)}")
+    typer.echo(f"{freed} {decimal(pruned.freed_bytes)}")
+
+
+@contextmanager
+def _copying(total_bytes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show how much of a copy is done, on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("Copying"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=total_bytes)
+        yield lambda count: progress.advance(task, count)
+
+
+def _print_table(table: Table, console: Console) -> None:
+    """Print a table; as wide as it needs to be for whatever isn't a terminal."""
+    if not console.is_terminal:
+        widest = console.measure(table, options=console.options.update(width=sys.maxsize))
+        console.width = max(console.width, widest.maximum)
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Repositories of bundles: what they hold, and every change of them."""

@@ -1,0 +1,151 @@
+"""How far two bundles agree about a folder of images."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.exporter.bundles.reader import check_hashes, preprocess, read_manifest
+from convscope.exporter.comparison import open_graph, run_session
+from convscope.exporter.errors import ExporterError
+from convscope.exporter.repositories.repository import reason
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Agreement", "Answer", "Classifier", "compare_answers", "find_images"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The best class of each bundle for one image."""
+
+    image: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two bundles agree.
+
+    Args:
+        images: How many images both saw.
+        shared_labels: How many classes both have, by name.
+        top1: The part of the images that have the same best class, 0 to 1.
+        largest_difference: Of a probability of a shared class; None if there is none.
+        largest_image: The image on which it is, and the label.
+        largest_label: The class whose probability it is.
+        mean_difference: Over all images and shared classes.
+        disagreements: The images whose best classes differ.
+    """
+
+    images: int
+    shared_labels: int
+    top1: float
+    largest_difference: float | None
+    largest_image: str
+    largest_label: str
+    mean_difference: float | None
+    disagreements: tuple[Answer, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+class Classifier:
+    """A bundle that is run with its own preprocessing.
+
+    Args:
+        directory: The bundle's directory.
+
+    Raises:
+        BundleError: It is damaged.
+        ExporterError: It doesn't classify images, or ONNX Runtime refuses it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._manifest = read_manifest(directory)
+        name = f"{self._manifest.model} v{self._manifest.version}"
+        if self._manifest.input.kind != pb.INPUT_KIND_IMAGE:
+            raise ExporterError(f"{name} takes tensors, so leave --images out")
+        if self._manifest.task != pb.TASK_CLASSIFICATION:
+            raise ExporterError(f"{name} has no classes to compare, so leave --images out")
+        self.labels = tuple(self._manifest.labels)
+        self._session: ort.InferenceSession = open_graph(
+            check_hashes(directory, self._manifest).graph
+        )
+
+    def probabilities(self, image: Path) -> NDArray[np.float32]:
+        """Classify an image; float32 [K].
+
+        Raises:
+            ExporterError: The image can't be read.
+        """
+        try:
+            pixels = preprocess(self._manifest, image.read_bytes())  # uint8 [H, W, C]
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ExporterError(f"{image} can't be read as an image: {reason(error)}") from error
+        name = self._manifest.input.name
+        (found,) = run_session(self._session, name, pixels[np.newaxis], ["probabilities"])
+        row: NDArray[np.float32] = found[0]
+        return row
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every image of a folder and of the folders in it.
+
+    Raises:
+        ExporterError: There is none.
+    """
+    endings = Image.registered_extensions()
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    if not found:
+        raise ExporterError(f"no images in {folder}; --images names a folder that holds some")
+    return found
+
+
+def compare_answers(a: Classifier, b: Classifier, images: Iterable[Path]) -> Agreement:
+    """Run two bundles on images, and compare what they answer; labels by name.
+
+    Raises:
+        ExporterError: An image can't be read, or a graph can't be run.
+    """
+    columns_a, columns_b = _shared(a.labels, b.labels)
+    answers: list[Answer] = []
+    largest, differences = (-1.0, "", ""), []
+    for image in images:
+        found_a, found_b = a.probabilities(image), b.probabilities(image)
+        best = (a.labels[int(found_a.argmax())], b.labels[int(found_b.argmax())])
+        answers.append(Answer(str(image), *best))
+        difference = np.abs(found_a[columns_a] - found_b[columns_b])  # float32 [shared]
+        if difference.size:
+            at = int(difference.argmax())
+            one = (float(difference[at]), str(image), a.labels[columns_a[at]])
+            largest = max(largest, one, key=lambda each: each[0])
+            differences.append(float(difference.mean()))
+    unequal = tuple(answer for answer in answers if answer.a != answer.b)
+    return Agreement(
+        images=len(answers),
+        shared_labels=len(columns_a),
+        top1=1 - len(unequal) / len(answers),
+        largest_difference=largest[0] if differences else None,
+        largest_image=largest[1],
+        largest_label=largest[2],
+        mean_difference=float(np.mean(differences)) if differences else None,
+        disagreements=unequal,
+    )
+
+
+def _shared(a: Sequence[str], b: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The positions of the labels that both have; the nth of a name goes with the nth."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, label in enumerate(b):
+        places[label].append(index)
+    pairs = [(index, places[label].pop(0)) for index, label in enumerate(a) if places[label]]
+    return [one for one, _ in pairs], [other for _, other in pairs]

@@ -1,0 +1,98 @@
+"""Two bundles side by side: their manifests, and their answers about images."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from convscope.exporter.bundles.reader import read_manifest
+from convscope.exporter.repositories.agreement import (
+    Agreement,
+    Classifier,
+    compare_answers,
+    find_images,
+)
+from convscope.exporter.repositories.differences import Differences, compare_manifests
+from convscope.exporter.repositories.opening import BundlePlace, find_bundle
+from convscope.exporter.repositories.tables import (
+    agreement_table,
+    difference_table,
+    disagreements,
+    labels_said,
+)
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Comparison", "compare_bundles"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two bundles side by side.
+
+    Args:
+        places: What the user calls the two.
+        names: What each is, such as "digits v2".
+        differences: What their manifests say.
+        agreement: What they say of images; None if none were given.
+    """
+
+    places: tuple[str, str]
+    names: tuple[str, str]
+    differences: Differences
+    agreement: Agreement | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "a": self.places[0],
+            "b": self.places[1],
+            **self.differences.as_json(),
+            "images": None if self.agreement is None else self.agreement.as_json(),
+        }
+
+    def report(self) -> Iterator[Table | str]:
+        """The same for a person, piece by piece."""
+        yield difference_table(self.differences, *self.names)
+        yield from labels_said(self.differences.labels, *self.names)
+        if self.agreement is not None:
+            yield agreement_table(self.agreement)
+            if self.agreement.disagreements:
+                yield disagreements(self.agreement, *self.names)
+
+
+def compare_bundles(a: str, b: str, images: Path | None = None) -> Comparison:
+    """Compare two bundles.
+
+    Args:
+        a: The path or URL of one.
+        b: The path or URL of the other.
+        images: A folder of images on which both are run.
+
+    Raises:
+        ExporterError: A bundle or an image can't be read; the message says which.
+    """
+    places = find_bundle(a), find_bundle(b)
+    first, second = (_manifest(place) for place in places)
+    names = tuple(f"{one.model} v{one.version}" for one in (first, second))
+    return Comparison(
+        places=(a, b),
+        names=(names[0], names[1]) if names[0] != names[1] else (a, b),
+        differences=compare_manifests(first, second),
+        agreement=None if images is None else _answers(places, images),
+    )
+
+
+def _manifest(place: BundlePlace) -> pb.ModelManifest:
+    if place.directory is not None:
+        return read_manifest(place.directory)
+    return place.repository.manifest(place.model, place.version)
+
+
+def _answers(places: tuple[BundlePlace, BundlePlace], images: Path) -> Agreement:
+    found = find_images(images)
+    with ExitStack() as stack:
+        a, b = (Classifier(stack.enter_context(place.on_disk())) for place in places)
+        return compare_answers(a, b, found)

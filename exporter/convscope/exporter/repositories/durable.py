@@ -1,0 +1,127 @@
+"""Files and directories that appear on the disk whole or not at all."""
+
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["copy_file", "new_directory", "remove_directory", "replace_file", "sync", "write_file"]
+
+# Dotted: readers of a repository take only names that are models or versions.
+TEMPORARY = ".tmp-"
+REMOVED = ".removed-"
+ABANDONED_AFTER_SECONDS = 3600.0
+_BLOCK_BYTES = 2**20
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """Give a directory to fill beside the target, and rename it into its place at the end.
+
+    Raises:
+        FileExistsError: The target exists.
+        OSError: The disk is full, or may not be written.
+    """
+    _remove_abandoned(target.parent)
+    temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        sync(temporary)
+        _rename_to_free(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync(target.parent)
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove a directory: for a reader all of it goes at once."""
+    for path in directory.parent.glob(f"{REMOVED}*"):  # of a removal that was killed
+        shutil.rmtree(path, ignore_errors=True)
+    hidden = directory.parent / f"{REMOVED}{directory.name}-{uuid.uuid4().hex}"
+    directory.rename(hidden)
+    sync(hidden.parent)
+    shutil.rmtree(hidden)
+
+
+def replace_file(target: Path, data: bytes) -> None:
+    """Write a file beside the target, and rename it over it."""
+    temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        write_file(temporary, data)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(target.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a new file, and wait until it is on the disk."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def copy_file(source: Path, target: Path, on_bytes: Callable[[int], None]) -> str:
+    """Copy a file, and wait until it is on the disk.
+
+    Args:
+        source: The file.
+        target: Where a new one is written.
+        on_bytes: Told how many bytes were written, block by block.
+
+    Returns:
+        The SHA-256 of what was written, in hexadecimal.
+    """
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while block := reader.read(_BLOCK_BYTES):
+            digest.update(block)
+            writer.write(block)
+            on_bytes(len(block))
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Wait until a directory's entries are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rename_to_free(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if target.exists():  # the system's own name for it differs: EEXIST, ENOTEMPTY, ENOTDIR
+            raise FileExistsError(f"{target} exists") from error
+        raise
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what killed processes left behind, but not what others write right now."""
+    for path in parent.glob(f"{TEMPORARY}*"):
+        with suppress(OSError):  # its process finished meanwhile
+            if time.time() - _last_written(path) <= ABANDONED_AFTER_SECONDS:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _last_written(path: Path) -> float:
+    inside = path.iterdir() if path.is_dir() else ()
+    times: list[float] = [each.stat().st_mtime for each in (path, *inside)]
+    return max(times)

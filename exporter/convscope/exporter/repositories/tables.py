@@ -1,0 +1,125 @@
+"""What a person reads of a repository, and of two bundles side by side."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:  # a list of versions needs no ONNX Runtime
+    from convscope.exporter.repositories.agreement import Agreement
+    from convscope.exporter.repositories.differences import Differences, LabelDifferences
+    from convscope.exporter.repositories.listing import Row
+
+__all__ = ["agreement_table", "difference_table", "disagreements", "labels_said", "version_tables"]
+
+_MOST_SHOWN = 10
+
+
+def version_tables(rows: "Iterable[Row]") -> Iterator[Table]:
+    """A table for each model, with a line for each version; 80 columns hold most of them."""
+    for model, versions in groupby(rows, key=lambda row: row.model):
+        table = _table("version", "aliases", "architecture", "top-1", "split")
+        table.title, table.title_justify, table.title_style = escape(model), "left", "bold"
+        table.padding = (0, 1, 0, 0)
+        for name in ("size", "maps"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("created", no_wrap=True)
+        for row in versions:
+            table.add_row(*map(escape, _version_cells(row)))
+        yield table
+
+
+def _version_cells(row: "Row") -> tuple[str, ...]:
+    named = (f"v{row.version}", "\n".join(row.aliases))
+    if row.problem:
+        return (*named, "can't be read")
+    return (
+        *named,
+        row.architecture,
+        "\n".join(f"{one.value:.4f}" for one in row.top1),
+        "\n".join(one.split for one in row.top1),
+        decimal(row.size_bytes),
+        str(len(row.feature_maps)),
+        f"{row.created_at:%Y-%m-%d}" if row.created_at else "",
+    )
+
+
+def difference_table(found: "Differences", a: str, b: str) -> Table:
+    """What differs, and the figures side by side."""
+    table = _table("", a, b)
+    for one in found.fields:
+        table.add_row(*map(escape, (one.name, _said(one.a), _said(one.b))))
+    for one in found.metrics:
+        table.add_row(*map(escape, (one.name, _figure(one.a), _figure(one.b))))
+    size, parameters = found.size_bytes, found.parameters
+    table.add_row("size", decimal(size.a), decimal(size.b))
+    table.add_row("parameters", f"{parameters.a:,}", f"{parameters.b:,}")
+    table.add_row("model.onnx", *(("the same",) * 2 if found.same_graph else ("its own",) * 2))
+    return table
+
+
+def labels_said(labels: "LabelDifferences", a: str, b: str) -> list[str]:
+    """How the classes differ, in sentences."""
+    said = [
+        f"only {name} has {len(only):,} of the labels: {_shortened(only)}"
+        for name, only in ((a, labels.only_a), (b, labels.only_b))
+        if only
+    ]
+    return [*said, *([] if labels.same_order else ["the shared labels come in another order"])]
+
+
+def agreement_table(found: "Agreement") -> Table:
+    """How far two bundles agree about images."""
+    table = _table("", "")
+    table.show_header = False
+    table.add_row("images", f"{found.images:,}")
+    table.add_row("the same best class", f"{found.top1:.2%}")
+    table.add_row("shared labels", f"{found.shared_labels:,}")
+    if found.largest_difference is not None:
+        where = f"{found.largest_label} in {found.largest_image}"
+        table.add_row(
+            "largest difference of a probability",
+            escape(f"{found.largest_difference:.4f}, {where}"),
+        )
+        table.add_row("mean difference", f"{found.mean_difference:.6f}")
+    return table
+
+
+def disagreements(found: "Agreement", a: str, b: str) -> Table:
+    """The first images whose best classes differ."""
+    table = _table("image", a, b)
+    for one in found.disagreements[:_MOST_SHOWN]:
+        table.add_row(*map(escape, (one.image, one.a, one.b)))
+    if (more := len(found.disagreements) - _MOST_SHOWN) > 0:
+        table.add_row(f"and {more:,} more: --json has all", "", "")
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict):  # a feature map
+        sizes = " × ".join(str(value[name]) for name in ("channels", "height", "width"))
+        return f"{sizes}, stride {value['stride']:g}, {value['module']}"
+    if isinstance(value, list):
+        return ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_SHOWN
+    return ", ".join(names[:_MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
