@@ -10,7 +10,7 @@ import timm
 import torch
 
 from convscope.exporter.conversion.convert import Source, convert
-from convscope.exporter.conversion.golden import golden_photos
+from convscope.exporter.photos import golden_photos
 from convscope.exporter.preprocess import ImagePreprocessing
 from convscope.exporter.weights import Weights
 

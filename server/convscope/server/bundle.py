@@ -3,6 +3,7 @@
 import hashlib
 import re
 import stat
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +25,10 @@ GRAPH = "model.onnx"
 GOLDEN = "golden.npz"
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 2**30
+MAX_SIDE = 2**16
 
+# What golden.npz holds: encoded images, tensors and outputs.
+_STORED = (np.uint8, np.float16, np.float32, np.float64)
 # Proto enums are open: a number of a later schema parses.
 _TASKS = (pb.TASK_CLASSIFICATION, pb.TASK_FEATURE_EXTRACTION)
 _ACTIVATIONS = (pb.ACTIVATION_SOFTMAX, pb.ACTIVATION_SIGMOID)
@@ -65,9 +69,12 @@ class Bundle:
             BadZipFile,
             EOFError,
             KeyError,
+            NotImplementedError,  # a compression that Python doesn't know
             OSError,
+            RuntimeError,  # an encrypted member
             TypeError,
             ValueError,
+            zlib.error,
         ) as error:
             raise BundleRefusedError("golden", f"{GOLDEN} can't be read as arrays") from error
 
@@ -110,6 +117,8 @@ def read_bundle(directory: Path) -> Bundle:
 def _plain_array(member: object) -> NDArray[np.generic]:
     if not isinstance(member, np.ndarray):  # a member that is no .npy comes as bytes
         raise TypeError(f"{type(member).__name__} is no array")
+    if member.dtype not in _STORED:
+        raise TypeError(f"an array of {member.dtype} is neither input nor output")
     return member
 
 
@@ -200,6 +209,9 @@ def _image_checks(spec: pb.InputSpec, rule: pb.Preprocessing) -> dict[str, bool]
         "the colour mode doesn't fit the channels": channels != expected,
         "the interpolation is not known": rule.interpolation not in _INTERPOLATIONS,
         "the resize rule is not known": rule.resize.rule not in _RESIZE_RULES,
+        "the image is resized to more than any picture has": (
+            max(rule.resize.shortest_edge, rule.resize.height, rule.resize.width) > MAX_SIDE
+        ),
         "the image is resized to less than the graph's input": (
             rule.resize.height < height or rule.resize.width < width
             if exact

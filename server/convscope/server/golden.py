@@ -46,9 +46,9 @@ def check_golden(
             for index in range(manifest.golden.inputs)
         ]
         if manifest.task == pb.TASK_CLASSIFICATION:
-            _compare_probabilities(outputs, golden["probabilities"], manifest)
+            _compare_probabilities(outputs, _stored(golden, "probabilities"), manifest)
         for name in names:
-            _compare_feature_map(name, outputs, golden[f"feature_map_means/{name}"])
+            _compare_feature_map(name, outputs, _stored(golden, f"feature_map_means/{name}"))
     except KeyError as error:
         raise BundleRefusedError("golden", f"golden.npz lacks {error.args[0]!r}") from error
     except InvalidInputError as error:
@@ -71,6 +71,13 @@ def _golden_input(
             f"the model takes {dtype} {list(shape)}",
         )
     return ready[np.newaxis]
+
+
+def _stored(golden: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.generic]:
+    values = golden[name]
+    if not np.issubdtype(values.dtype, np.floating):
+        raise BundleRefusedError("golden", f"golden.npz has {values.dtype} for {name!r}")
+    return values
 
 
 def _compare_probabilities(

@@ -9,6 +9,7 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["manifest_problems"]
 
 SCHEMA_VERSION = 1
+MAX_SIDE = 2**16
 _CHANNELS = {pb.COLOR_MODE_RGB: 3, pb.COLOR_MODE_GRAY: 1}
 
 
@@ -69,6 +70,8 @@ def _input(manifest: pb.ModelManifest) -> Iterator[tuple[str, bool]]:
         if rule.resize.rule == pb.RESIZE_RULE_EXACT
         else rule.resize.shortest_edge < max(height, width)
     )
+    sides = (rule.resize.shortest_edge, rule.resize.height, rule.resize.width)
+    yield "the image is resized to more than any picture has", max(sides) > MAX_SIDE
     yield "the image is resized to less than the graph's input", small
 
 

@@ -9,7 +9,6 @@ from PIL import Image
 
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.photos import golden_photos
 from convscope.exporter.preprocess import ImagePreprocessing, InputRule
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "golden_arrays",
     "golden_inputs",
     "golden_noise",
-    "golden_photos",
 ]
 
 # An encoded image, or a float32 tensor as the graph takes it, without a batch.
