@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.server import ServerProcess
 
+from bench.readme import TABLE, with_table
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
@@ -62,3 +64,7 @@ def test_every_link_leads_somewhere() -> None:
     assert links
     for link in links:
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_the_table_is_what_the_bench_wrote() -> None:
+    assert with_table(README, TABLE.read_text()) == README, "run: python -m bench.readme"

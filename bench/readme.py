@@ -1,0 +1,35 @@
+"""Puts the last table of the bench into the README: `python -m bench.readme`."""
+
+from pathlib import Path
+
+__all__ = ["update", "with_table"]
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+TABLE = ROOT / "bench" / "results" / "latest.md"
+BEGIN, END = "<!-- make bench -->\n", "<!-- /make bench -->\n"
+
+
+def with_table(readme: str, table: str) -> str:
+    """Give the README with that table between its two marks.
+
+    Raises:
+        ValueError: The README lacks the marks.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md lacks {BEGIN.strip()} or {END.strip()}")
+    return f"{before}{BEGIN}\n{table.strip()}\n\n{END}{after}"
+
+
+def update() -> None:
+    """Write the README anew, if its table is another one."""
+    readme = README.read_text()
+    new = with_table(readme, TABLE.read_text())
+    if new != readme:
+        README.write_text(new)
+
+
+if __name__ == "__main__":
+    update()
