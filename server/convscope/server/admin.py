@@ -1,5 +1,8 @@
 """AdminService: what an operator asks of the repository's keeper."""
 
+import asyncio
+from collections.abc import Coroutine
+
 import grpc
 
 from convscope.server.errors import InvalidInputError
@@ -27,7 +30,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.LoadModelResponse:
         """Load what is new, and try again what was refused."""
         version = request.version if request.HasField("version") else None
-        await self._keeper.load(_named(request.model), version)
+        await _to_the_end(self._keeper.load(_named(request.model), version))
         return pb.LoadModelResponse(status=self._status(request.model))
 
     async def UnloadModel(  # noqa: N802
@@ -37,7 +40,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.UnloadModelResponse:
         """Stop to serve a model, or one version of it."""
         version = request.version if request.HasField("version") else None
-        await self._keeper.unload(_named(request.model), version)
+        await _to_the_end(self._keeper.unload(_named(request.model), version))
         return pb.UnloadModelResponse(status=self._status(request.model))
 
     async def SetAlias(  # noqa: N802
@@ -47,7 +50,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.SetAliasResponse:
         """Make an alias name a version, or drop it."""
         version = request.version if request.HasField("version") else None
-        await self._keeper.set_alias(_named(request.model), request.alias, version)
+        await _to_the_end(self._keeper.set_alias(_named(request.model), request.alias, version))
         return pb.SetAliasResponse(status=self._status(request.model))
 
     async def GetStatus(  # noqa: N802
@@ -85,6 +88,11 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         else:
             status.state = pb.VERSION_STATE_REFUSED
         return status
+
+
+async def _to_the_end(change: Coroutine[None, None, None]) -> None:
+    """Make a change whole, although its caller may leave."""
+    await asyncio.shield(change)
 
 
 def _named(model: str) -> str:

@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 SERVICE = inference_pb2.DESCRIPTOR.services_by_name["ClassifierService"].full_name
 _REPLY_BYTES_BESIDE_MAPS = 64 * 1024
+ADMIN_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ async def serve(settings: Settings) -> None:
         )
         keeper = _keeper(settings, rollout, stop)
         stack.push_async_callback(keeper.close)
-        await _load(settings, keeper)
+        await _load(settings, keeper, stop)
         if stop.is_set():
             return
         listeners = await _listen(settings, keeper, engine, metrics, health_servicer, stack)
@@ -102,6 +103,8 @@ def _check_exposure(settings: Settings) -> None:
 
 
 def _keeper(settings: Settings, rollout: Rollout, stop: asyncio.Event) -> Keeper:
+    if settings.max_memory_mb is not None and not settings.selection.on_demand:
+        raise StartError("--max-memory-mb bounds what is loaded on demand; add --load on-demand")
     if not settings.models.is_dir():
         raise StartError(f"--models {settings.models} is not a directory")
     loader = Loader(
@@ -109,6 +112,7 @@ def _keeper(settings: Settings, rollout: Rollout, stop: asyncio.Event) -> Keeper
         ImageLimits(settings.max_image_pixels, settings.max_image_side),
         Tuner(_wishes(settings), settings.tuning_cache.expanduser()),
         settings.preload_feature_maps,
+        stop.is_set,
     )
     keeper = Keeper(
         settings.models,
@@ -122,9 +126,11 @@ def _keeper(settings: Settings, rollout: Rollout, stop: asyncio.Event) -> Keeper
     return keeper
 
 
-async def _load(settings: Settings, keeper: Keeper) -> None:
+async def _load(settings: Settings, keeper: Keeper, stop: asyncio.Event) -> None:
     """Load all that is to answer from the start."""
     await keeper.refresh()
+    if stop.is_set():
+        return
     root, catalog = settings.models, keeper.catalog
     if not catalog.models:
         raise StartError(
@@ -213,7 +219,7 @@ async def _listen(
 async def _listen_for_admins(
     settings: Settings, keeper: Keeper, metrics: Metrics, stack: AsyncExitStack
 ) -> None:
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     interceptor = cast(
         "grpc.aio.Server",
         Interceptor(
@@ -229,7 +235,7 @@ async def _listen_for_admins(
     except RuntimeError as error:
         raise StartError(f"--admin-address {settings.admin_address} can't be bound") from error
     await server.start()
-    stack.push_async_callback(server.stop, settings.grace_seconds)
+    stack.push_async_callback(server.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=settings.admin_address, port=port)
 
 

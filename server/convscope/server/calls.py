@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from convscope.server.repository.versions import LoadedVersion
-
 __all__ = ["CallRecord", "current_call", "log_unforeseen"]
 
 
@@ -17,13 +15,14 @@ class CallRecord:
     """One call.
 
     Args:
-        version: Which version it was for, once that is known.
+        version: The model and the version it was for, once that is known. Not the version
+            itself: an open stream would keep one that has retired in memory.
         inputs: How many inputs it had; of a stream, all of them together.
         failed_inputs: How many of them could not be answered.
         code: How it ended.
     """
 
-    version: LoadedVersion | None = None
+    version: tuple[str, int] | None = None
     inputs: int = 0
     failed_inputs: int = 0
     code: grpc.StatusCode = grpc.StatusCode.OK

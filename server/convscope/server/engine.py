@@ -50,7 +50,7 @@ class Engine:
 
     async def close(self) -> None:
         """Refuse what waits, and wait for what runs."""
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):
             await lane.close()
 
     async def run(

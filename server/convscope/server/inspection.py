@@ -15,8 +15,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from convscope.server.bundle import Bundle, read_bundle
 from convscope.server.errors import BundleRefusedError
@@ -25,6 +27,7 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["Inspected", "inspect_apart", "inspect_bundle"]
 
 TIMEOUT_SECONDS = 300.0
+LOOK_SECONDS = 0.5
 # Who waits for an answer goes first.
 NICENESS = 10
 
@@ -61,8 +64,8 @@ def inspect_bundle(directory: Path) -> Inspected:
     return Inspected(bundle, without_feature_maps(graph, bundle.manifest) if classifies else data)
 
 
-def inspect_apart(directory: Path) -> Inspected:
-    """Do the same in a process of its own.
+def inspect_apart(directory: Path, stopping: Callable[[], bool] = lambda: False) -> Inspected:
+    """Do the same in a process of its own, which is ended if `stopping` becomes true.
 
     Raises:
         BundleRefusedError: As above, or the process crashed or took too long.
@@ -71,22 +74,32 @@ def inspect_apart(directory: Path) -> Inspected:
     with tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
         output = Path(scratch) / "plain.onnx"
         command = [sys.executable, "-m", __name__, str(directory), str(output)]
-        try:
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise BundleRefusedError(
-                "graph", f"checking the bundle took longer than {TIMEOUT_SECONDS:.0f} s"
-            ) from error
-        if done.returncode != 0:
-            raise BundleRefusedError(
-                "graph", f"the process that checked the bundle ended with {done.returncode}"
-            )
-        verdict = json.loads(done.stdout)
+        verdict = json.loads(_run(command, stopping))
         if verdict is not None:
             raise BundleRefusedError(verdict["reason"], verdict["message"])
         return Inspected(read_bundle(directory), output.read_bytes())
+
+
+def _run(command: Sequence[str], stopping: Callable[[], bool]) -> bytes:
+    """Run the process and give what it says."""
+    give_up_at = monotonic() + TIMEOUT_SECONDS
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        while True:
+            try:
+                said, _ = process.communicate(timeout=LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                if not stopping() and monotonic() < give_up_at:
+                    continue
+                process.kill()
+                raise BundleRefusedError(
+                    "graph", "checking the bundle took too long, or the server is to end"
+                ) from None
+            break
+    if process.returncode != 0:
+        raise BundleRefusedError(
+            "graph", f"the process that checked the bundle ended with {process.returncode}"
+        )
+    return said
 
 
 def main() -> None:

@@ -160,7 +160,7 @@ class _Account:
 
 
 def _log_call(method: str, record: CallRecord, seconds: float) -> None:
-    model, version = record.version.key if record.version else (None, None)
+    model, version = record.version or (None, None)
     log.info(
         "call",
         method=method,

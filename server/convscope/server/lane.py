@@ -79,7 +79,7 @@ class Lane:
             runners=version.execution.runners,
             on_batch=observer.batch,
         )
-        self.last_used = 0.0  # by the loop's clock
+        self.last_used = asyncio.get_running_loop().time()
         self._requests = 0
         self._no_requests = asyncio.Event()
         self._no_requests.set()
@@ -139,8 +139,14 @@ class Lane:
     async def _load_feature_maps(self, question: Question) -> None:
         """Make the session with feature maps, here and not as a part of some batch's run."""
         model = self._version.model
-        if question.feature_maps and not model.has_feature_map_session:
+        if not question.feature_maps or model.has_feature_map_session:
+            return
+        try:
             await asyncio.to_thread(model.load_feature_maps)
+        except OSError as error:  # removed, and about to retire
+            raise UnavailableError(
+                f"the files of {self._version.key[0]} v{self._version.key[1]} are gone; call again"
+            ) from error
 
     async def _answer_in_time(
         self, inputs: Sequence[Input], question: Question, deadline: float

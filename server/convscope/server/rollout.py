@@ -51,6 +51,8 @@ class Rollout:
         self._strict = strict
         self._catalog: Catalog | None = None
         self._told: set[str] = set()
+        self._settled = False
+        self._expected: set[str] = set()  # what overall health waits for
         self._answering: dict[tuple[str, int], LoadedVersion] = {}
 
     def follow(self, catalog: Catalog) -> None:
@@ -92,7 +94,11 @@ class Rollout:
         for name in self._told - models.keys():
             await self._health.set(name, _UNKNOWN)
         self._told = set(models)
-        waiting = [name for name, answers in models.items() if not answers]
+        # A new model that is refused takes nobody out of rotation who answers for the others.
+        expected = set(models) if not self._settled else self._expected & set(models)
+        self._expected = expected | {name for name, answers in models.items() if answers}
+        self._settled = True
+        waiting = [name for name in sorted(expected) if not models[name]]
         overall = _NOT_SERVING if waiting and self._strict else _SERVING
         if overall is _NOT_SERVING:
             log.warning(

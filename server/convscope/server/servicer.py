@@ -11,7 +11,7 @@ import grpc
 from convscope.server.calls import current_call, log_unforeseen
 from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_prediction
 from convscope.server.engine import Engine
-from convscope.server.errors import InvalidInputError, ServingError
+from convscope.server.errors import BundleRefusedError, InvalidInputError, ServingError
 from convscope.server.metrics import Metrics
 from convscope.server.ordering import in_order
 from convscope.server.repository.catalog import DormantError
@@ -125,11 +125,19 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             try:
                 version = self._catalog.resolve(request.model, number, alias)
             except DormantError as dormant:
-                # Others may wait for it too: that one of them leaves doesn't end the load.
-                await asyncio.shield(self._keeper.demand(dormant.model, dormant.version))
+                await self._wake(dormant, named=kind is not None)
             else:
-                current_call.get().version = version
+                current_call.get().version = version.key
                 return version
+
+    async def _wake(self, dormant: DormantError, *, named: bool) -> None:
+        """Load what a request means; who named no version takes the next if this one is refused."""
+        try:
+            # Others may wait for it too: that one of them leaves doesn't end the load.
+            await asyncio.shield(self._keeper.demand(dormant.model, dormant.version))
+        except BundleRefusedError:
+            if named:
+                raise
 
     async def _classify(
         self, request: pb.ClassifyRequest, deadline: float | None

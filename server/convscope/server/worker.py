@@ -48,6 +48,7 @@ class Worker:
         settings = replace(
             self._settings,
             workers=1,
+            max_memory_mb=_share(self._settings.max_memory_mb, self._settings.workers),
             cores=max(1, self._settings.core_count // self._settings.workers),
             metrics_address="127.0.0.1:0",
             worker_socket=theirs.fileno(),
@@ -91,6 +92,10 @@ class Worker:
             except (OSError, HTTPException):
                 pass  # it is ending: what it showed last still counts
         return self.last_scrape
+
+
+def _share(whole: int | None, workers: int) -> int | None:
+    return None if whole is None else max(1, whole // workers)
 
 
 def announce(number: int, metrics_port: int, stop: Callable[[], None]) -> None:

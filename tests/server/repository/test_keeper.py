@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.alterations import flip_byte
+from support.alterations import burden, flip_byte
 from support.loading import Follower, make_loader
 from support.tiny import write_tiny
 
-from convscope.server.errors import BundleRefusedError, InvalidInputError, NotFoundError
+from convscope.server.errors import (
+    BundleRefusedError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+)
 from convscope.server.repository.catalog import DormantError
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.selection import Selection, parse_versions
@@ -26,7 +31,9 @@ def quick_inspection(monkeypatch: pytest.MonkeyPatch) -> None:
     from convscope.server import inspection
     from convscope.server.repository import loading
 
-    monkeypatch.setattr(loading, "inspect_apart", inspection.inspect_bundle)
+    monkeypatch.setattr(
+        loading, "inspect_apart", lambda directory, _: inspection.inspect_bundle(directory)
+    )
 
 
 @pytest.fixture
@@ -317,8 +324,8 @@ async def test_what_was_not_asked_for_the_longest_makes_room(
 ) -> None:
     for model in ("one", "two", "three"):
         directory = write_tiny(tmp_path, model)
-    room = 2 * 2 * (directory / "model.onnx").stat().st_size + 1
-    keeper = make(on_demand=True, max_bytes=room)
+    # Room for two that are loaded, or for one and one that may come to have two sessions.
+    keeper = make(on_demand=True, max_bytes=6 * (directory / "model.onnx").stat().st_size)
     await keeper.refresh()
     await keeper.demand("one", 1)
     await keeper.demand("two", 1)
@@ -329,15 +336,132 @@ async def test_what_was_not_asked_for_the_longest_makes_room(
     assert "two" in [version.key[0] for version in keeper.catalog]
 
 
-async def test_dormant_version_that_is_refused_says_why_and_gives_way(
+async def test_dormant_version_that_is_refused_gives_way_to_the_next_older(
     tmp_path: Path, make: Callable[..., Keeper]
 ) -> None:
     write_tiny(tmp_path, version=1)
     break_version(write_tiny(tmp_path, version=2))
-    keeper = make(on_demand=True, latest=2)
+    keeper = make(on_demand=True)
     await keeper.refresh()
     with pytest.raises(BundleRefusedError, match=r"SHA-256 of model\.onnx"):
         await keeper.demand("tiny", 2)
     with pytest.raises(DormantError) as dormant:
         keeper.catalog.resolve("tiny")
     assert dormant.value.version == 1
+
+
+async def test_on_demand_a_bad_version_leaves_the_one_that_answers(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, version=1)
+    keeper = make(on_demand=True)
+    await keeper.refresh()
+    await keeper.demand("tiny", 1)
+    break_version(write_tiny(tmp_path, version=2))
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny").key == ("tiny", 1)
+    write_tiny(tmp_path, version=3)
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny").key == ("tiny", 3)
+
+
+async def test_model_that_can_never_fit_is_refused_and_drives_nobody_out(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, "small")
+    write_tiny(tmp_path, "large", alter_graph=burden(64))
+    keeper = make(on_demand=True, max_bytes=2**18)
+    await keeper.refresh()
+    await keeper.demand("small", 1)
+    with pytest.raises(OverloadedError, match="large needs about 1 MB"):
+        await keeper.demand("large", 1)
+    assert answering(keeper, "small") == [1]
+
+
+async def test_operator_learns_of_a_bad_version_on_demand_too(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, version=1)
+    break_version(write_tiny(tmp_path, version=2))
+    keeper = make(on_demand=True)
+    await keeper.refresh()
+    with pytest.raises(BundleRefusedError):
+        await keeper.set_alias("tiny", "champion", 2)
+    assert not (tmp_path / "tiny" / "aliases.json").exists()
+
+
+# What can't be trusted
+
+
+async def test_alias_stays_where_it_was_while_its_new_version_cannot_answer(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    for version in (1, 3):
+        write_tiny(tmp_path, version=version)
+    set_alias(tmp_path, champion=1)
+    keeper = make()
+    await keeper.refresh()
+    set_alias(tmp_path, champion=2)  # which isn't there yet
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    directory = write_tiny(tmp_path, version=2)
+    break_version(directory)
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    shutil.rmtree(directory)
+    write_tiny(tmp_path, version=2)
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 2)
+    assert answering(keeper) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"champion": 99999999999999999999}', '{"a b": 1}', '{"x": true}'],
+    ids=["deep", "huge", "name", "bool"],
+)
+async def test_aliases_that_mean_nothing_change_nothing(
+    tmp_path: Path, make: Callable[..., Keeper], text: str
+) -> None:
+    write_tiny(tmp_path)
+    set_alias(tmp_path, champion=1)
+    keeper = make()
+    await keeper.refresh()
+    (tmp_path / "tiny" / "aliases.json").write_text(text)
+    await keeper.refresh()
+    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+
+
+async def test_model_that_cannot_be_read_concerns_no_other(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, version=1)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    keeper = make()
+    await keeper.refresh()
+    write_tiny(tmp_path, version=2)
+    await keeper.refresh()
+    assert answering(keeper) == [2]
+
+
+async def test_two_aliases_set_at_once_are_both_there(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path)
+    keeper = make()
+    await keeper.refresh()
+    names = [f"name{number}" for number in range(8)]
+    await asyncio.gather(*(keeper.set_alias("tiny", name, 1) for name in names))
+    assert sorted(keeper.catalog.aliases("tiny")) == names
+
+
+async def test_unloaded_model_stays_away_although_versions_are_published(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    write_tiny(tmp_path, version=1)
+    keeper = make()
+    await keeper.refresh()
+    await keeper.unload("tiny")
+    write_tiny(tmp_path, version=2)
+    await keeper.refresh()
+    assert answering(keeper) == []

@@ -12,8 +12,8 @@ import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support.alterations import change_weight, flip_byte
-from support.calls import connected, image_request, sample, wait_until
+from support.alterations import burden, change_weight, flip_byte
+from support.calls import connected, health, image_request, sample, wait_until
 from support.server import ServerProcess
 from support.tiny import write_tiny
 
@@ -166,18 +166,34 @@ def test_new_model_appears_and_goes(tmp_path: Path) -> None:
 
 
 def test_many_bundles_with_a_memory_cap_all_answer_on_demand(tmp_path: Path) -> None:
-    first = write_tiny(tmp_path, "m0")
-    for number in range(1, 30):
-        write_tiny(tmp_path, f"m{number}")
-    weights = (first / "model.onnx").stat().st_size
-    assert 8 * 2 * weights < 2**20  # or the cap of a megabyte wouldn't hold eight of them
-    flags = ("--load", "on-demand", "--max-memory-mb", "1")
+    for number in range(20):
+        write_tiny(tmp_path, f"m{number}", alter_graph=burden(256))  # a megabyte each
+    flags = ("--load", "on-demand", "--max-memory-mb", "10")
+    most = 0
     with ServerProcess(tmp_path, *flags) as server, connected(server) as stub:
         assert answering(server) == []
-        for _ in range(2):
-            for number in range(30):
-                reply = stub.Classify(image_request(model=f"m{number}"), timeout=60)
-                assert reply.model == f"m{number}"
+        for number in range(20):
+            reply = stub.Classify(image_request(model=f"m{number}"), timeout=60)
+            assert reply.model == f"m{number}"
+            most = max(most, len(answering(server)))
+        assert 1 < most <= 5
+        # All at once, although not even half of them fit.
+        calls = {
+            n: stub.Classify.future(image_request(model=f"m{n}"), timeout=120) for n in range(12)
+        }
+        assert {n: call.result().model for n, call in calls.items()} == {
+            n: f"m{n}" for n in range(12)
+        }
+
+
+def test_model_that_was_never_served_takes_nobody_out_of_rotation(tmp_path: Path) -> None:
+    publish(tmp_path, 1)
+    with ServerProcess(tmp_path, *POLL) as server:
+        made = write_tiny(tmp_path / ".making", "fresh")
+        flip_byte(made / "model.onnx", 50)
+        made.parent.rename(tmp_path / "fresh")
+        wait_until(lambda: sample(server, "convscope_model_refused", model="fresh") == 1)
+        assert (health(server, "fresh"), health(server, "")) == ("NOT_SERVING", "SERVING")
 
 
 # The operator's calls

@@ -1,9 +1,13 @@
 """A model's aliases: `aliases.json`, replaced whole or not at all."""
 
+import fcntl
 import json
 import os
 import re
+import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from convscope.server.errors import InvalidInputError, UnavailableError
@@ -11,6 +15,7 @@ from convscope.server.errors import InvalidInputError, UnavailableError
 __all__ = ["check_alias", "read_aliases", "write_alias"]
 
 ALIASES = "aliases.json"
+LOCK = ".lock"
 MAX_BYTES = 2**20
 _ALIAS = re.compile(r"(?!\d+$)[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -37,12 +42,15 @@ def read_aliases(directory: Path) -> dict[str, int]:
     """
     path = directory / ALIASES
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{ALIASES} is larger than {MAX_BYTES:,} bytes")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            raise ValueError(f"{ALIASES} is no plain file of at most {MAX_BYTES:,} bytes")
         aliases = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    if not isinstance(aliases, dict) or not all(map(_is_number, aliases.values())):
+    except RecursionError as error:
+        raise ValueError(f"{ALIASES} is nested too deeply") from error
+    if not isinstance(aliases, dict) or not all(map(_is_entry, aliases.items())):
         raise ValueError(f"{ALIASES} must be an object such as " + '{"champion": 3}')
     return aliases
 
@@ -54,18 +62,12 @@ def write_alias(directory: Path, alias: str, version: int | None) -> None:
         UnavailableError: The file can't be read or replaced.
     """
     try:
-        aliases = read_aliases(directory)
-        aliases.pop(alias, None)
-        if version is not None:
-            aliases[alias] = version
-        with tempfile.NamedTemporaryFile(
-            "w", dir=directory, prefix=f".{ALIASES}", delete=False
-        ) as file:
-            file.write(json.dumps(dict(sorted(aliases.items())), indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # others may read the repository too
-        Path(file.name).replace(directory / ALIASES)
+        with _locked(directory):
+            aliases = read_aliases(directory)
+            aliases.pop(alias, None)
+            if version is not None:
+                aliases[alias] = version
+            _replace(directory, json.dumps(dict(sorted(aliases.items())), indent=1) + "\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnavailableError(
@@ -74,5 +76,30 @@ def write_alias(directory: Path, alias: str, version: int | None) -> None:
         ) from error
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _replace(directory: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=directory, prefix=f".{ALIASES}", delete=False
+    ) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o644)  # others may read the repository too
+    try:
+        Path(file.name).replace(directory / ALIASES)
+    except OSError:
+        Path(file.name).unlink()
+        raise
+
+
+def _is_entry(entry: tuple[str, object]) -> bool:
+    alias, version = entry
+    number = isinstance(version, int) and not isinstance(version, bool)
+    return bool(_ALIAS.fullmatch(alias)) and number and 0 < int(str(version)) < 2**63
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep out others who write the same aliases, `convscope-exporter promote` among them."""
+    with (directory / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -7,7 +7,7 @@ from convscope.server.errors import NotFoundError, UnavailableError
 from convscope.server.repository.disk import Signature
 from convscope.server.repository.versions import LoadedVersion, Refusal
 
-__all__ = ["Catalog", "CatalogedModel", "DormantError"]
+__all__ = ["Catalog", "CatalogedModel", "DormantError", "listed"]
 
 
 class DormantError(Exception):
@@ -95,7 +95,7 @@ class Catalog:
         """
         known = self._models.get(model)
         if known is None or not (known.answers or known.refused):
-            raise NotFoundError(f"no model {_short(model)}; this server has: {_list(self.models)}")
+            raise NotFoundError(f"no model {_short(model)}; this server has: {listed(self.models)}")
         return known
 
     def is_default(self, version: LoadedVersion) -> bool:
@@ -128,14 +128,14 @@ class Catalog:
             raise UnavailableError(
                 f"{model} v{number} was refused at load; the server's log says why"
             )
-        answering = _list(sorted({*known.ready, *known.dormant}))
+        answering = listed(sorted({*known.ready, *known.dormant}))
         raise NotFoundError(f"{model} has no version {number} ready; it has: {answering}")
 
 
 def _number(model: str, known: CatalogedModel, version: int | None, alias: str | None) -> int:
     if alias is not None:
         if alias not in known.aliases:
-            names = _list(sorted(known.aliases)) or "none"
+            names = listed(sorted(known.aliases)) or "none"
             raise NotFoundError(f"{model} has no alias {_short(alias)}; it has: {names}")
         return known.aliases[alias]
     if version is not None:
@@ -148,7 +148,7 @@ def _short(name: str) -> str:
     return repr(name if len(name) <= 80 else name[:80] + "…")
 
 
-def _list(names: Iterable[object]) -> str:
+def listed(names: Iterable[object]) -> str:
     """List names at a bounded length."""
     all_names = [str(name) for name in names]
     shown = ", ".join(all_names[:20])

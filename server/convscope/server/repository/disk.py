@@ -14,8 +14,8 @@ __all__ = ["ModelOnDisk", "Signature", "scan"]
 
 log = structlog.get_logger(__name__)
 
-Signature = tuple[tuple[str, int, int, int], ...]
-"""Each file's name, number, size and time of change: another one means another bundle."""
+Signature = tuple[tuple[str, int, int, int, int], ...]
+"""Each file's name, number, size and times of change: another one means another bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +31,29 @@ class ModelOnDisk:
     aliases: Mapping[str, int] | None = field(default_factory=dict)
 
 
-def scan(root: Path) -> dict[str, ModelOnDisk]:
+def scan(root: Path) -> dict[str, ModelOnDisk | None]:
     """Look at every model of a repository; in a thread, for disks may be slow.
+
+    Returns:
+        What there is of each model; None of one that can't be read now.
 
     Raises:
         OSError: The repository itself can't be read.
     """
     with os.scandir(root) as entries:
-        names = sorted(e.name for e in entries if MODEL_NAME.fullmatch(e.name) and e.is_dir())
-    return {name: _scan_model(root / name) for name in names}
+        names = sorted(e.name for e in entries if MODEL_NAME.fullmatch(e.name))
+    return {name: _scan_model(root / name) for name in names if not (root / name).is_file()}
 
 
-def _scan_model(directory: Path) -> ModelOnDisk:
+def _scan_model(directory: Path) -> ModelOnDisk | None:
     try:
         with os.scandir(directory) as entries:
             numbers = [int(e.name) for e in entries if _is_version(e.name) and e.is_dir()]
     except FileNotFoundError:  # removed meanwhile
         return ModelOnDisk()
+    except OSError as error:
+        log.error("model can't be read", model=directory.name, reason=error.strerror)
+        return None
     versions = {number: _signature(directory / str(number)) for number in numbers}
     return ModelOnDisk(versions, _aliases(directory))
 
@@ -62,7 +68,9 @@ def _signature(directory: Path) -> Signature:
             files = [(e.name, e.stat(follow_symlinks=False)) for e in entries]
     except OSError:  # removed meanwhile, or not readable: the load will say so
         return ()
-    return tuple(sorted((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in files))
+    return tuple(
+        sorted((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files)
+    )
 
 
 def _aliases(directory: Path) -> dict[str, int] | None:

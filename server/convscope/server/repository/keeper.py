@@ -6,25 +6,36 @@ fails changes nothing, and isn't tried again until its files change.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from convscope.server.bundle import GRAPH
-from convscope.server.errors import BundleRefusedError, NotFoundError
+from convscope.server.errors import (
+    BundleRefusedError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+)
 from convscope.server.model import memory_bytes
 from convscope.server.repository.aliases import check_alias, write_alias
-from convscope.server.repository.catalog import Catalog, CatalogedModel
+from convscope.server.repository.catalog import Catalog, CatalogedModel, listed
 from convscope.server.repository.disk import ModelOnDisk, Signature, scan
 from convscope.server.repository.loading import Loader
 from convscope.server.repository.selection import Selection
 from convscope.server.repository.versions import LoadedVersion, Refusal
+from convscope.server.repository.wanted import Wanted
 
 __all__ = ["Keeper", "Listener"]
 
 log = structlog.get_logger(__name__)
+
+# So long a version that was loaded on demand stays at least.
+RESIDENCE_SECONDS = 0.2
+# A version that was loaded beside others has one for a lone call, and one for a crowd.
+SESSIONS = 2
 
 
 class Listener(Protocol):
@@ -72,15 +83,13 @@ class Keeper:
         self.catalog = Catalog()
         self._root = root
         self._loader = loader
-        self._selection = selection
+        self._on_demand = selection.on_demand
+        self._wanted = Wanted(selection)
         self._listener = listener
         self._max_bytes = max_bytes
         self._stopping = stopping
         self._lock = asyncio.Lock()
         self._hot = False
-        # What an operator loaded or unloaded, whatever the selection says.
-        self._pinned: dict[str, set[int]] = {}
-        self._put_away: dict[str, set[int]] = {}
         self._seen: dict[str, ModelOnDisk] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -88,13 +97,19 @@ class Keeper:
         """Look for changes again and again, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # whatever happens once, it is looked again
+                log.exception("unforeseen error while looking for changes")
 
-    async def refresh(self) -> None:
+    async def refresh(self, again: str | None = None) -> None:
         """Bring what answers in step with the disk.
 
         The first time nobody is served yet; afterwards loads keep out of the
         way of those who are.
+
+        Args:
+            again: A model that is looked at although nothing has changed.
         """
         async with self._lock:
             try:
@@ -107,7 +122,7 @@ class Keeper:
                 found = on_disk.get(name, ModelOnDisk())
                 if self._stopping():
                     return
-                if found != self._seen.get(name):
+                if found is not None and (found != self._seen.get(name) or name == again):
                     await self._refresh_model(name, found)
                     changed = True
             self._hot = True
@@ -127,18 +142,15 @@ class Keeper:
                 the latest one did. What answered before still does.
         """
         found = await self._look_up(model, version)
-        pinned, put_away = self._pinned.setdefault(model, set()), self._put_away.get(model, set())
-        if version is None:
-            put_away.clear()
-        else:
-            put_away.discard(version)
-            pinned.add(version)
+        self._wanted.bring(model, version)
         known = self.catalog[model]
         known.refused = {}
-        await self._look_again(model)
+        await self.refresh(again=model)
         asked = version if version is not None else max(found.versions)
+        if self._on_demand:
+            await self.demand(model, asked)
         if refusal := known.refused.get(asked):
-            pinned.discard(asked)
+            self._wanted.unpin(model, asked)
             raise BundleRefusedError(
                 refusal.reason, f"{model} v{asked} was refused: {refusal.message}"
             )
@@ -149,11 +161,11 @@ class Keeper:
         Raises:
             NotFoundError: There is no such model or version on the disk.
         """
-        found = await self._look_up(model, version)
-        versions = set(found.versions) if version is None else {version}
-        self._put_away.setdefault(model, set()).update(versions)
-        self._pinned.get(model, set()).difference_update(versions)
-        await self._look_again(model)
+        ready = self.catalog[model].ready if model in self.catalog.models else {}
+        if version not in ready and not (version is None and ready):
+            await self._look_up(model, version)
+        self._wanted.put_away(model, version)
+        await self.refresh(again=model)
 
     async def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Make an alias name a version, which is loaded first; None drops the alias.
@@ -169,20 +181,19 @@ class Keeper:
             await self.load(model, version)
         else:
             await self._look_up(model, None)
-        await asyncio.to_thread(write_alias, self._root / model, alias, version)
+        async with self._lock:
+            await asyncio.to_thread(write_alias, self._root / model, alias, version)
         if version is not None:
-            self._pinned[model].discard(version)  # the alias holds it now
-        await self._look_again(model)
+            self._wanted.unpin(model, version)  # the alias holds it now
+        await self.refresh(again=model)
 
     async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
         on_disk = await asyncio.to_thread(scan, self._root)
         found = on_disk.get(model)
         if found is None or not found.versions:
-            raise NotFoundError(
-                f"no model {model[:80]!r}; the repository has: {', '.join(on_disk)}"
-            )
+            raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(on_disk)}")
         if version is not None and version not in found.versions:
-            there = ", ".join(map(str, sorted(found.versions)))
+            there = listed(sorted(found.versions))
             raise NotFoundError(f"{model} has no version {version}; the repository has: {there}")
         return found
 
@@ -190,56 +201,68 @@ class Keeper:
         """Load a dormant version, unless it is loaded meanwhile or no longer there.
 
         Raises:
-            BundleRefusedError: It failed a check.
+            BundleRefusedError: It failed a check; another may answer in its place.
+            OverloadedError: It can't fit into the memory that there is for all.
+            UnavailableError: The server is to end.
         """
         async with self._lock:
-            known = self.catalog[model]
+            known, found = self.catalog[model], self._seen[model]
             if version not in known.dormant or version in known.ready:
                 return
-            signature = self._seen[model].versions[version]
-            await self._make_room(signature)
-            await self._load(model, version, signature)
+            if self._stopping():
+                raise UnavailableError("the server is shutting down; call another one")
+            await self._load(model, version, found.versions[version])
+            refusal = known.refused.get(version)
+            if refusal is not None:
+                known.dormant = frozenset(self._wanted.choose(model, known, found))
             await self._listener.settled()
-            if refusal := known.refused.get(version):
-                known.dormant -= {version}
-                raise BundleRefusedError(refusal.reason, refusal.message)
+        if refusal is not None:
+            raise BundleRefusedError(refusal.reason, refusal.message)
 
-    async def _make_room(self, signature: Signature) -> None:
+    async def _make_room(self, model: str, signature: Signature) -> None:
         """Unload what wasn't asked for the longest, until a version of these files fits."""
         if self._max_bytes is None:
             return
-        needed = sum(memory_bytes(size) for name, _, size, _ in signature if name == GRAPH)
+        size = sum(size for name, _, size, *_ in signature if name == GRAPH)
+        needed = memory_bytes(size, SESSIONS)
+        if needed > self._max_bytes:
+            raise OverloadedError(
+                f"{model} needs about {needed / 1e6:,.0f} MB, and all models together may take "
+                f"{self._max_bytes / 1e6:,.0f} MB here; raise --max-memory-mb"
+            )
+        loop = asyncio.get_running_loop()
         while (loaded := list(self.catalog)) and (
             sum(version.model.memory_bytes for version in loaded) + needed > self._max_bytes
         ):
             oldest = min(loaded, key=self._listener.last_used)
-            model, number = oldest.key
-            del self.catalog[model].ready[number]
-            log.info("version unloaded to make room", model=model, version=number)
+            # Who waited for it must have had a turn, or two models could drive each other out.
+            rest = self._listener.last_used(oldest) + RESIDENCE_SECONDS - loop.time()
+            if rest > 0:
+                await asyncio.sleep(rest)
+                continue
+            name, number = oldest.key
+            del self.catalog[name].ready[number]
+            log.info("version unloaded to make room", model=name, version=number)
             await self._listener.retire(oldest)
 
     async def close(self) -> None:
-        """Wait for the versions that are on their way out."""
+        """Wait for a load that is under way, and for the versions that are on their way out."""
+        async with self._lock:
+            pass
         await asyncio.gather(*self._retiring, return_exceptions=True)
-
-    async def _look_again(self, model: str) -> None:
-        self._seen.pop(model, None)
-        await self.refresh()
 
     async def _refresh_model(self, name: str, found: ModelOnDisk) -> None:
         known = self.catalog[name]
         self._forget_changed(known, found)
-        aliases = known.aliases if found.aliases is None else found.aliases
-        if self._selection.on_demand:
-            wanted = self._choose(name, known, found, aliases)
-            known.dormant = frozenset(wanted)
-            same = [n for n in wanted if known.signatures.get(n) == found.versions[n]]
-            outdated = known.ready.keys() - set(same)
-        else:
-            wanted = await self._load_wanted(name, known, found, aliases)
-            outdated = known.ready.keys() - set(wanted)
-        known.aliases = aliases
-        for number in sorted(outdated):
+        # What sleeps is loaded when it is asked for; what answers is followed by what loads.
+        if not self._on_demand or known.ready:
+            await self._load_wanted(name, known, found)
+        if self._stopping():
+            return
+        wanted = self._wanted.choose(name, known, found)
+        known.aliases = self._wanted.aliases(name, known, found)
+        known.dormant = frozenset(wanted) if self._on_demand else frozenset()
+        for number in sorted(known.ready.keys() - set(wanted)):
             self._retire(known.ready.pop(number))
         self._seen[name] = found
 
@@ -249,42 +272,31 @@ class Keeper:
             if found.versions.get(number) != known.signatures.get(number):
                 del known.refused[number]
 
-    def _choose(
-        self, name: str, known: CatalogedModel, found: ModelOnDisk, aliases: Mapping[str, int]
-    ) -> list[int]:
-        pinned = self._pinned.get(name, set())
-        # What answers goes on to, although its files were replaced by worse ones.
-        usable = found.versions.keys() - (known.refused.keys() - known.ready.keys())
-        usable -= self._put_away.get(name, set())
-        if not self._selection.wants_model(name):
-            return sorted(pinned & usable, reverse=True)
-        return self._selection.choose(found.versions, {*aliases.values(), *pinned}, usable)
-
-    async def _load_wanted(
-        self, name: str, known: CatalogedModel, found: ModelOnDisk, aliases: Mapping[str, int]
-    ) -> list[int]:
+    async def _load_wanted(self, name: str, known: CatalogedModel, found: ModelOnDisk) -> None:
         """Load what is wanted and not there; a refusal may make another one wanted."""
-        while True:
-            wanted = self._choose(name, known, found, aliases)
+        while not self._stopping():
             missing = [
                 number
-                for number in wanted
-                if number not in known.ready or known.signatures[number] != found.versions[number]
+                for number in self._wanted.choose(name, known, found)
+                if number not in known.ready
+                or known.signatures.get(number) != found.versions[number]
             ]
-            if not missing or self._stopping():
-                return wanted
+            if not missing:
+                return
             await self._load(name, missing[0], found.versions[missing[0]])
 
     async def _load(self, name: str, number: int, signature: Signature) -> None:
         """Load one version and let it answer, or note why it can't."""
         known = self.catalog[name]
         like = known.ready[max(known.ready)].execution if known.ready else None
-        known.signatures[number] = signature
+        if self._on_demand:
+            await self._make_room(name, signature)
         try:
             loaded = await asyncio.to_thread(
                 self._loader.load, self._root / name / str(number), hot=self._hot, like=like
             )
         except BundleRefusedError as error:
+            known.signatures[number] = signature
             known.refused[number] = Refusal(name, number, error.reason, error.message)
             log.error(
                 "bundle refused",
@@ -295,6 +307,7 @@ class Keeper:
             )
             self._listener.refused(known.refused[number])
             return
+        known.signatures[number] = signature
         self._listener.ready(loaded)
         before = known.ready.get(number)
         known.ready[number] = loaded

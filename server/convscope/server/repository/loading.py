@@ -1,5 +1,6 @@
 """Loads one version: files, graph, session, golden gate, which also warms it up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,12 +34,14 @@ class Loader:
         limits: What their preprocessing takes.
         tuner: Chooses how they are run.
         preload_feature_maps: Whether to make the sessions with feature maps too.
+        stopping: Whether the server is to end: then a check is given up.
     """
 
     policy: ProviderPolicy
     limits: ImageLimits
     tuner: Tuner
     preload_feature_maps: bool = False
+    stopping: Callable[[], bool] = lambda: False
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -80,7 +83,7 @@ class Loader:
         return loaded
 
     def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
-        inspected = inspect_apart(directory) if hot else inspect_bundle(directory)
+        inspected = inspect_apart(directory, self.stopping) if hot else inspect_bundle(directory)
         bundle = inspected.bundle
         choose = partial(self.tuner.choose, bundle.manifest, hot=hot, like=like)
         model = Model(inspected, self.policy, choose)
