@@ -124,7 +124,7 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "check", "reason"), DAMAGES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("damage", "check", "reason"), DAMAGES)
 def test_damage_is_found_and_named(
     bundle: Path, damage: Callable[[Path], None], check: str, reason: str
 ) -> None:
