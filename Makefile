@@ -33,9 +33,8 @@ models/digits/1/manifest.json: | $(READY)
 demo: $(READY) ## Export two models, serve them, classify real images, save pictures
 	$(BIN)/python demo/demo.py
 
-# In two processes: what trains and converts large networks, and beside it all the rest.
 test: $(READY) ## Run every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the demo's models until interrupted
 	@echo "From another terminal:"

@@ -16,17 +16,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ["CONVSCOPE_TUNING_CACHE"] = str(Path(tempfile.mkdtemp()) / "tuning.json")
 
 DATA = Path(__file__).parent / "data"
-# These keep a core busy for minutes and share nothing with the others.
-HEAVY = ("e2e/test_networks.py", "exporter/training/", "exporter/test_cli.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first; and with several processes, one for the heavy ones."""
+    """Fast tests first."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
-    for item in items:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        group = "heavy" if path.startswith(HEAVY) else "rest"
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

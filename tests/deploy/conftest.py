@@ -1,5 +1,6 @@
 """What the tests of deploy/ share."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -49,8 +50,11 @@ def prometheus_tools() -> Path:
     found = shutil.which("promtool")
     if found and shutil.which("prometheus"):
         return Path(found).parent
-    if not PROMETHEUS_CACHE.exists():
-        if os.geteuid() != 0 or not shutil.which("apt-get"):
-            pytest.skip("needs promtool and prometheus on PATH; apt-get install prometheus")
-        unpack_debian_prometheus(PROMETHEUS_CACHE)
+    PROMETHEUS_CACHE.parent.mkdir(exist_ok=True)
+    with PROMETHEUS_CACHE.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may run other tests of this folder
+        if not PROMETHEUS_CACHE.exists():
+            if os.geteuid() != 0 or not shutil.which("apt-get"):
+                pytest.skip("needs promtool and prometheus on PATH; apt-get install prometheus")
+            unpack_debian_prometheus(PROMETHEUS_CACHE)
     return PROMETHEUS_CACHE / "usr" / "bin"

@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 import pytest
-from support.alterations import slow_down
+from PIL import Image
+from support.alterations import slow_down, stumble_over_white
 from support.calls import (
     connected,
     image_request,
@@ -73,20 +74,29 @@ def own(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def test_unforeseen_error_is_told_by_an_id_that_the_log_explains(
+def test_unforeseen_error_is_told_by_an_id_that_the_log_explains(tmp_path: Path) -> None:
+    write_tiny(tmp_path, alter_graph=stumble_over_white)
+    white = image_request(encode(Image.new("RGB", (20, 20), "white")))
+    with ServerProcess(tmp_path) as server, connected(server) as stub:
+        code, message = refusal(stub.Classify, white)
+        assert stub.Classify(image_request(), timeout=30).model == "tiny"
+        assert code is grpc.StatusCode.INTERNAL
+        (error_id,) = re.findall(r"under the id ([0-9a-f]{16})$", message)
+        wait_until(lambda: any(line.get("error_id") == error_id for line in server.log))
+        (explained,) = [line for line in server.log if line.get("error_id") == error_id]
+    assert "Gather" in str(explained["exception"])
+    assert "Gather" not in message
+
+
+def test_feature_maps_of_a_version_whose_files_are_gone_can_be_asked_for_again(
     own: ServerProcess, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "tiny")  # the session with feature maps is yet to be made from it
     selection = pb.FeatureMapSelection(name="conv")
     with connected(own) as stub:
         code, message = refusal(stub.Classify, image_request(feature_maps=[selection]))
-        assert stub.Classify(image_request(), timeout=30).model == "tiny"
-    assert code is grpc.StatusCode.INTERNAL
-    (error_id,) = re.findall(r"under the id ([0-9a-f]{16})$", message)
-    wait_until(lambda: any(line.get("error_id") == error_id for line in own.log))
-    (explained,) = [line for line in own.log if line.get("error_id") == error_id]
-    assert "model.onnx" in str(explained["exception"])
-    assert "model.onnx" not in message
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert message == "the files of tiny v1 are gone; call again"
 
 
 def calls(server: ServerProcess) -> list[dict[str, Any]]:

@@ -47,6 +47,23 @@ def slow_down(turns: int) -> Callable[[onnx.ModelProto], None]:
     return alter
 
 
+def stumble_over_white(model: onnx.ModelProto) -> None:
+    """Make a graph fail at a picture with a white pixel: it looks up what isn't in its table."""
+    extra = [
+        helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.INT64),
+        helper.make_node("ReduceMax", ["numbers"], ["brightest"], keepdims=0),
+        helper.make_node("Gather", ["table", "brightest"], ["nothing"]),
+        helper.make_node("Add", ["sure_logits", "nothing"], ["logits"]),
+    ]
+    nodes = list(model.graph.node)
+    at = next(i for i, node in enumerate(nodes) if "logits" in node.output)
+    nodes[at].output[0] = "sure_logits"
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[: at + 1], *extra, *nodes[at + 1 :]])
+    table = numpy_helper.from_array(np.zeros(255, np.float32), "table")
+    model.graph.initializer.append(table)
+
+
 def burden(columns: int) -> Callable[[onnx.ModelProto], None]:
     """Give a graph a weight of 4 kB a column, which it multiplies by and adds hardly any of."""
 

@@ -177,7 +177,7 @@ def unknown_filter(manifest: pb.ModelManifest) -> None:
         (another_version, "manifest", "it is of tiny/7 and lies in tiny/1"),
         (later_schema, "manifest", "its schema version is 2, not 1"),
         (small_resize, "manifest", "resized to less than the graph's input"),
-        (huge_resize, "golden", "golden input 0 can't be resized as the manifest says"),
+        (huge_resize, "manifest", "resized to more than any picture has"),
         (unknown_filter, "manifest", "the interpolation is not known"),
         (too_few_labels, "graph", r"'logits' is float \[N, 3\], the manifest says float \[N, 2\]"),
         (another_stride, "graph", "that 'conv' has a stride of 2; the graph's is 1"),
