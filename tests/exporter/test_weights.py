@@ -114,6 +114,8 @@ def test_a_hub_out_of_reach_says_how_to_pass_a_file(
 ) -> None:
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
+    # urllib keeps the proxies of its first call for the whole process.
+    monkeypatch.setattr("urllib.request._opener", None)
     for variable in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

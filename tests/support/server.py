@@ -15,6 +15,8 @@ from typing import Any, Self
 START_SECONDS = 60
 STOP_SECONDS = 30
 MODULE = ("-m", "convscope.server")
+# Without the proxies that the environment may name.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ServerProcess:
@@ -64,7 +66,7 @@ class ServerProcess:
 
     def metrics(self) -> str:
         """Scrape the metrics."""
-        with urllib.request.urlopen(self.metrics_url, timeout=5) as reply:
+        with _OPENER.open(self.metrics_url, timeout=5) as reply:
             text: str = reply.read().decode()
         return text
 

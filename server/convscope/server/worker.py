@@ -19,6 +19,8 @@ from convscope.server.settings import Settings
 __all__ = ["Worker", "announce", "to_flags"]
 
 SCRAPE_TIMEOUT_SECONDS = 2.0
+# A worker is on this machine, whatever proxies the environment names.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Worker:
@@ -85,9 +87,7 @@ class Worker:
         """Give what it shows to Prometheus, or showed last if it doesn't answer."""
         if self._metrics_url is not None:
             try:
-                with urllib.request.urlopen(
-                    self._metrics_url, timeout=SCRAPE_TIMEOUT_SECONDS
-                ) as reply:
+                with _OPENER.open(self._metrics_url, timeout=SCRAPE_TIMEOUT_SECONDS) as reply:
                     self.last_scrape = reply.read().decode()
             except (OSError, HTTPException):
                 pass  # it is ending: what it showed last still counts

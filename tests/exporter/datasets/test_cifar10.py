@@ -77,5 +77,7 @@ def test_a_damaged_archive_is_fetched_again_and_its_absence_explained(
     archive.write_bytes(archive.read_bytes()[:-100])
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
+    # urllib keeps the proxies of its first call for the whole process.
+    monkeypatch.setattr("urllib.request._opener", None)
     with pytest.raises(HubError, match=r"put cifar-10-python\.tar\.gz there, or .*--data-dir"):
         load_dataset("cifar10", DatasetOptions(archive.parent))

@@ -110,6 +110,8 @@ def test_a_dataset_that_cannot_be_downloaded_says_where_to_put_it(
 ) -> None:
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
+    # urllib keeps the proxies of its first call for the whole process.
+    monkeypatch.setattr("urllib.request._opener", None)
     with pytest.raises(HubError, match=r"can't be downloaded; put .*--data-dir"):
         load_dataset(name, DatasetOptions(tmp_path))
 
