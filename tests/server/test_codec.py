@@ -35,7 +35,7 @@ def decoded(message: pb.Input, spec: mpb.InputSpec) -> Input:
 
 def answered(probabilities: NDArray[np.float32], maps: dict[str, NDArray[np.float32]]) -> Answer:
     (classes,), (scores,) = rank(probabilities[np.newaxis], len(probabilities))
-    return Answer(classes, scores, maps, StageSeconds())
+    return Answer(classes, scores, maps, probabilities, StageSeconds())
 
 
 def predicted(

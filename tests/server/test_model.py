@@ -50,6 +50,18 @@ def test_feature_maps_are_the_graph_s(model: Model, count: int) -> None:
     np.testing.assert_allclose(output.feature_maps["conv"], conv, atol=1e-4)
 
 
+def test_logits_come_for_the_work_that_wants_them(model: Model) -> None:
+    works = [Work(images(1, 1), logits=True), Work(images(2, 2), ("conv",), logits=True)]
+    for work, output in zip(works, model.run(works), strict=True):
+        (wanted,) = np.asarray(
+            ReferenceEvaluator(tiny_graph()).run(["logits"], {"images": work.inputs}), np.float32
+        )
+        assert isinstance(output, Output)
+        assert output.logits is not None
+        np.testing.assert_allclose(output.logits, wanted, atol=1e-4)
+    assert model.run_one(Work(images(1, 1))).logits is None
+
+
 def test_batch_that_mixes_both_keeps_its_order(model: Model) -> None:
     works = [
         Work(images(1, 1), ("conv",)),

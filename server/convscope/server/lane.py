@@ -276,7 +276,7 @@ class Lane:
         inputs = arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
         try:
             completed = await self._batcher.submit(
-                Work(inputs, question.feature_maps, question.top_k),
+                Work(inputs, question.feature_maps, question.top_k, question.logits),
                 size=len(arrays),
                 deadline=question.deadline,
                 bulk=question.bulk,
@@ -303,4 +303,11 @@ class Lane:
 
 def _pick(output: Output, row: int, seconds: StageSeconds) -> Answer:
     maps = {name: array[row] for name, array in output.feature_maps.items()}
-    return Answer(output.classes[row], output.scores[row], maps, seconds)
+    return Answer(
+        output.classes[row],
+        output.scores[row],
+        maps,
+        output.probabilities[row],
+        seconds,
+        None if output.logits is None else output.logits[row],
+    )

@@ -21,6 +21,7 @@ Floats = NDArray[np.float32]
 ChooseExecution = Callable[[Callable[[int], ort.InferenceSession]], Execution]
 
 _PROBABILITIES = ["probabilities"]
+_BOTH = ["probabilities", "logits"]
 
 
 def memory_bytes(graph_bytes: int, sessions: int = 1) -> int:
@@ -36,11 +37,13 @@ class Work:
         inputs: The graph's input, [n, ...].
         feature_maps: The names of the feature maps that are wanted.
         top_k: How many classes are wanted.
+        logits: Whether the logits are wanted.
     """
 
     inputs: NDArray[np.generic]
     feature_maps: tuple[str, ...] = ()
     top_k: int = 0
+    logits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,14 @@ class Output:
         feature_maps: For each wanted name, float32 [n, channels, height, width].
         classes: For each input the indices of the best classes, the best first.
         scores: The probabilities of these classes.
+        logits: float32 [n, classes] if some work of the batch wanted them.
     """
 
     probabilities: Floats
     feature_maps: Mapping[str, Floats]
     classes: Sequence[Sequence[int]] = ()
     scores: Sequence[Sequence[float]] = ()
+    logits: Floats | None = None
 
 
 class Model:
@@ -158,9 +163,10 @@ class Model:
     def _run_plain(self, session: ort.InferenceSession, batch: Sequence[Work]) -> list[Output]:
         inputs = _concatenate(batch)
         if not self._classifies:  # nothing was asked for, and there are no classes
-            return _outputs(batch, _no_classes(batch), {})
-        (probabilities,) = session.run(_PROBABILITIES, {self._input_name: inputs})
-        return _outputs(batch, probabilities, {})
+            return _outputs(batch, {"probabilities": _no_classes(batch)})
+        names = _heads(batch)
+        arrays = session.run(names, {self._input_name: inputs})
+        return _outputs(batch, dict(zip(names, arrays, strict=True)))
 
     def _run_full(self, batch: Sequence[Work]) -> list[Output]:
         self.load_feature_maps()
@@ -168,10 +174,12 @@ class Model:
         if session is None:
             raise RuntimeError("the session with feature maps was not made")
         names = sorted({name for work in batch for name in work.feature_maps})
-        heads = ["probabilities"] if self._classifies else []
-        arrays = session.run(heads + names, {self._input_name: _concatenate(batch)})
-        probabilities = arrays[0] if self._classifies else _no_classes(batch)
-        return _outputs(batch, probabilities, dict(zip(names, arrays[len(heads) :], strict=True)))
+        names += _heads(batch) if self._classifies else []
+        arrays = session.run(names, {self._input_name: _concatenate(batch)})
+        values = dict(zip(names, arrays, strict=True))
+        if not self._classifies:
+            values["probabilities"] = _no_classes(batch)
+        return _outputs(batch, values)
 
 
 def _or_error(
@@ -193,21 +201,30 @@ def _no_classes(batch: Sequence[Work]) -> Floats:
     return np.empty((sum(len(work.inputs) for work in batch), 0), np.float32)
 
 
-def _outputs(
-    batch: Sequence[Work], probabilities: Floats, feature_maps: Mapping[str, Floats]
-) -> list[Output]:
+def _heads(batch: Sequence[Work]) -> list[str]:
+    return _BOTH if any(work.logits for work in batch) else _PROBABILITIES
+
+
+def _outputs(batch: Sequence[Work], values: Mapping[str, Floats]) -> list[Output]:
     """Cut the rows of a batch apart again, without a copy of any array.
 
     Args:
         batch: What was run.
-        probabilities: float32 [N, classes], N over all of the batch.
-        feature_maps: By name, float32 [N, channels, height, width].
+        values: By the output's name, float32 [N, ...], N over all of the batch.
     """
+    probabilities, logits = values["probabilities"], values.get("logits")
     classes, scores = rank(probabilities, max(work.top_k for work in batch))
     outputs, start = [], 0
     for work in batch:
         rows = slice(start, start + len(work.inputs))
-        maps = {name: feature_maps[name][rows] for name in work.feature_maps}
-        outputs.append(Output(probabilities[rows], maps, classes[rows], scores[rows]))
+        outputs.append(
+            Output(
+                probabilities[rows],
+                {name: values[name][rows] for name in work.feature_maps},
+                classes[rows],
+                scores[rows],
+                None if logits is None else logits[rows],
+            )
+        )
         start = rows.stop
     return outputs

@@ -58,13 +58,17 @@ class Answer:
         classes: The indices of the best classes, the best first.
         scores: Their probabilities.
         feature_maps: For each wanted name, float32 [channels, height, width].
+        probabilities: Those of all classes, float32 [classes]; a view of its batch's.
         seconds: How long each stage took.
+        logits: Those of all classes, float32 [classes], if they were wanted.
     """
 
     classes: Sequence[int]
     scores: Sequence[float]
     feature_maps: Mapping[str, NDArray[np.float32]]
+    probabilities: NDArray[np.float32]
     seconds: StageSeconds
+    logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +80,11 @@ class Question:
         feature_maps: The names of the feature maps.
         deadline: The `loop.time()` after which nothing must start.
         bulk: Whether it may wait until nothing else does.
+        logits: Whether the logits of all classes are wanted.
     """
 
     top_k: int = 0
     feature_maps: tuple[str, ...] = ()
     deadline: float | None = None
     bulk: bool = False
+    logits: bool = False
