@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from convscope.server.admin import AdminServicer
+from convscope.server.dispatch import Dispatch
 from convscope.server.engine import Engine
 from convscope.server.errors import StartError
 from convscope.server.execution import Wishes
@@ -189,10 +190,8 @@ async def _listen(
         ),
     )
     servicer = ClassifierServicer(
-        keeper,
-        engine,
+        Dispatch(keeper, engine, metrics, max_inputs=settings.max_inputs),
         metrics,
-        max_inputs=settings.max_inputs,
         # The rest is for the classes.
         max_feature_map_bytes=min(
             settings.max_feature_map_bytes,

@@ -1,13 +1,15 @@
 """What is known of the call in progress, gathered for its metrics and its log line."""
 
+import asyncio
 import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import structlog
 
-__all__ = ["CallRecord", "current_call", "log_unforeseen"]
+__all__ = ["CallRecord", "current_call", "deadline_of", "log_unforeseen"]
 
 
 @dataclass(slots=True)
@@ -38,3 +40,9 @@ def log_unforeseen(method: str) -> str:
     error_id = secrets.token_hex(8)
     log.exception("unforeseen error", error_id=error_id, method=method)
     return f"the server failed; its log explains the error under the id {error_id}"
+
+
+def deadline_of(context: "grpc.aio.ServicerContext[Any, Any]") -> float | None:
+    """Give the `loop.time()` after which the caller doesn't wait any more, if it said so."""
+    remaining = context.time_remaining()
+    return None if remaining is None else asyncio.get_running_loop().time() + remaining

@@ -4,18 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from time import perf_counter
-from typing import Any
 
 import grpc
 
-from convscope.server.calls import current_call, log_unforeseen
+from convscope.server.calls import current_call, deadline_of, log_unforeseen
 from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_prediction
-from convscope.server.engine import Engine
-from convscope.server.errors import BundleRefusedError, InvalidInputError, ServingError
+from convscope.server.dispatch import Dispatch
+from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.metrics import Metrics
 from convscope.server.ordering import in_order
-from convscope.server.repository.catalog import DormantError
-from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Input, Question
 from convscope.v1 import inference_pb2 as pb
@@ -32,27 +29,15 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     """Answers the calls of ClassifierService.
 
     Args:
-        keeper: Knows which version answers.
-        engine: Runs the inputs.
+        dispatch: Finds the version that answers, and runs the inputs.
         metrics: Hears how long encoding takes.
-        max_inputs: Inputs of one request.
         max_feature_map_bytes: Bytes of one reply's feature maps.
     """
 
-    def __init__(
-        self,
-        keeper: Keeper,
-        engine: Engine,
-        metrics: Metrics,
-        *,
-        max_inputs: int,
-        max_feature_map_bytes: int,
-    ) -> None:
-        self._keeper = keeper
-        self._catalog = keeper.catalog
-        self._engine = engine
+    def __init__(self, dispatch: Dispatch, metrics: Metrics, *, max_feature_map_bytes: int) -> None:
+        self._dispatch = dispatch
+        self._catalog = dispatch.catalog
         self._metrics = metrics
-        self._max_inputs = max_inputs
         self._max_feature_map_bytes = max_feature_map_bytes
 
     async def Classify(  # noqa: N802
@@ -61,7 +46,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: "grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]",
     ) -> pb.ClassifyResponse:
         """Answer one or more inputs with classes and feature maps."""
-        return await self._classify(request, _deadline(context))
+        return await self._classify(request, deadline_of(context))
 
     async def ClassifyStream(  # noqa: N802
         self,
@@ -69,7 +54,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: ("grpc.aio.ServicerContext[pb.ClassifyStreamRequest, pb.ClassifyStreamResponse]"),
     ) -> AsyncIterator[pb.ClassifyStreamResponse]:
         """Answer requests in their order, several at a time."""
-        deadline = _deadline(context)
+        deadline = deadline_of(context)
 
         async def answer(message: pb.ClassifyStreamRequest) -> pb.ClassifyStreamResponse:
             try:
@@ -110,83 +95,38 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         )
 
     async def _resolve(self, request: pb.ClassifyRequest | pb.GetModelRequest) -> LoadedVersion:
-        """Find the version that a request means; load it first if it sleeps.
-
-        What is found here may retire as soon as another request has its turn:
-        it goes to the engine without an await in between.
-        """
-        if not request.model:
-            known = ", ".join(self._catalog.models)
-            raise InvalidInputError(f"the request names no model; this server has: {known}")
         kind = request.WhichOneof("selector")
-        number = request.version if kind == "version" else None
-        alias = request.alias if kind == "alias" else None
-        while True:
-            try:
-                version = self._catalog.resolve(request.model, number, alias)
-            except DormantError as dormant:
-                await self._wake(dormant, named=kind is not None)
-            else:
-                current_call.get().version = version.key
-                return version
-
-    async def _wake(self, dormant: DormantError, *, named: bool) -> None:
-        """Load what a request means; who named no version takes the next if this one is refused."""
-        try:
-            # Others may wait for it too: that one of them leaves doesn't end the load.
-            await asyncio.shield(self._keeper.demand(dormant.model, dormant.version))
-        except BundleRefusedError:
-            if named:
-                raise
+        return await self._dispatch.resolve(
+            request.model,
+            number=request.version if kind == "version" else None,
+            alias=request.alias if kind == "alias" else None,
+        )
 
     async def _classify(
         self, request: pb.ClassifyRequest, deadline: float | None
     ) -> pb.ClassifyResponse:
         """Answer one request, and count it."""
         version = await self._resolve(request)
-        code = grpc.StatusCode.INTERNAL
-        try:
-            response = await self._answer(version, request, deadline)
-            code = grpc.StatusCode.OK
-            return response
-        except ServingError as error:
-            code = error.code
-            raise
-        except asyncio.CancelledError:
-            late = deadline is not None and asyncio.get_running_loop().time() >= deadline
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
-        finally:
-            self._metrics.of(version).request(code)
+        with self._dispatch.counted(version, deadline):
+            return await self._answer(version, request, deadline)
 
     async def _answer(
         self, version: LoadedVersion, request: pb.ClassifyRequest, deadline: float | None
     ) -> pb.ClassifyResponse:
-        record = current_call.get()
-        record.inputs += len(request.inputs)
-        self._check_count(request)
+        self._dispatch.admit(len(request.inputs))
         plan = plan_reply(request, version.manifest, version.labels, self._max_feature_map_bytes)
         question = Question(
             plan.top_k, plan.feature_maps, deadline, request.priority == pb.PRIORITY_BULK
         )
         inputs, refused = _decode_inputs(request, version)
-        outcomes = await self._engine.run(version, inputs, question) if inputs else []
+        outcomes = await self._dispatch.run(version, inputs, question) if inputs else []
         if refused:
             outcomes = _merge(outcomes, refused)
         failed = [outcome for outcome in outcomes if isinstance(outcome, ServingError)]
-        record.failed_inputs += len(failed)
+        current_call.get().failed_inputs += len(failed)
         if len(outcomes) == 1 and failed:
             raise failed[0]
         return await self._reply(version, outcomes, plan)
-
-    def _check_count(self, request: pb.ClassifyRequest) -> None:
-        count = len(request.inputs)
-        if count == 0:
-            raise InvalidInputError("the request has no inputs; send at least one")
-        if count > self._max_inputs:
-            raise InvalidInputError(
-                f"the request has {count} inputs; at most {self._max_inputs} are taken; split it"
-            )
 
     async def _reply(
         self, version: LoadedVersion, outcomes: Sequence[Answer | ServingError], plan: ReplyPlan
@@ -241,13 +181,6 @@ def _merge(
     rest = iter(outcomes)
     count = len(outcomes) + len(refused)
     return [refused[index] if index in refused else next(rest) for index in range(count)]
-
-
-def _deadline(
-    context: "grpc.aio.ServicerContext[Any, Any]",
-) -> float | None:
-    remaining = context.time_remaining()
-    return None if remaining is None else asyncio.get_running_loop().time() + remaining
 
 
 def _error(error: ServingError) -> pb.ClassifyError:

@@ -1,0 +1,156 @@
+"""What every door of the server does with a request: find its version, run it, count it.
+
+A door (the gRPC services today) brings messages to inputs and a question, and
+answers back to messages; all that lies between exists once, here.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+
+import grpc
+
+from convscope.server.calls import current_call
+from convscope.server.engine import Engine
+from convscope.server.errors import BundleRefusedError, InvalidInputError, ServingError
+from convscope.server.metrics import Metrics, VersionMetrics
+from convscope.server.repository.catalog import Catalog, DormantError
+from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.versions import LoadedVersion
+from convscope.server.work import Answer, Input, Question
+
+__all__ = ["Dispatch"]
+
+
+class Dispatch:
+    """Finds the versions that answer, hands requests to the engine, and counts them.
+
+    Args:
+        keeper: Knows which version answers.
+        engine: Runs the inputs.
+        metrics: Hears how each request ended.
+        max_inputs: Inputs of one request.
+    """
+
+    def __init__(
+        self, keeper: Keeper, engine: Engine, metrics: Metrics, *, max_inputs: int
+    ) -> None:
+        self._keeper = keeper
+        self._engine = engine
+        self._metrics = metrics
+        self._max_inputs = max_inputs
+
+    @property
+    def catalog(self) -> Catalog:
+        """What answers now."""
+        return self._keeper.catalog
+
+    async def resolve(
+        self, model: str, *, number: int | None = None, alias: str | None = None
+    ) -> LoadedVersion:
+        """Find the version that a request means; load it first if it sleeps.
+
+        What is found here may retire as soon as another request has its turn:
+        it goes to the engine without an await in between.
+
+        Args:
+            model: Its model.
+            number: The version, if the request names it.
+            alias: The alias, if the request names one instead.
+
+        Raises:
+            InvalidInputError: The request names no model.
+            NotFoundError: There is no such model, version or alias.
+            UnavailableError: It is known, and not ready.
+            BundleRefusedError: It slept, and failed a check as it was loaded.
+            OverloadedError: It sleeps, and there is no memory for it.
+        """
+        if not model:
+            known = ", ".join(self.catalog.models)
+            raise InvalidInputError(f"the request names no model; this server has: {known}")
+        while True:
+            try:
+                version = self.catalog.resolve(model, number, alias)
+            except DormantError as dormant:
+                await self._wake(dormant, named=number is not None or alias is not None)
+            else:
+                current_call.get().version = version.key
+                return version
+
+    async def _wake(self, dormant: DormantError, *, named: bool) -> None:
+        """Load what a request means; who named no version takes the next if this one is refused."""
+        try:
+            # Others may wait for it too: that one of them leaves doesn't end the load.
+            await asyncio.shield(self._keeper.demand(dormant.model, dormant.version))
+        except BundleRefusedError:
+            if named:
+                raise
+
+    def counted(self, version: LoadedVersion, deadline: float | None) -> "_Counted":
+        """Count the request that is answered within the context, by how it ends.
+
+        Args:
+            version: The version that answers.
+            deadline: The `loop.time()` after which nobody waits for the answer.
+        """
+        return _Counted(self._metrics.of(version), deadline)
+
+    def admit(self, inputs: int) -> None:
+        """Take note of a request's number of inputs.
+
+        Raises:
+            InvalidInputError: There are none, or too many.
+        """
+        current_call.get().inputs += inputs
+        if inputs == 0:
+            raise InvalidInputError("the request has no inputs; send at least one")
+        if inputs > self._max_inputs:
+            raise InvalidInputError(
+                f"the request has {inputs} inputs; at most {self._max_inputs} are taken; split it"
+            )
+
+    async def run(
+        self, version: LoadedVersion, inputs: Sequence[Input], question: Question
+    ) -> list[Answer | ServingError]:
+        """Answer each input, or say why not.
+
+        Raises:
+            OverloadedError: A queue is full.
+            DeadlineError: The deadline passed before an input was run, or will
+                have passed before it could be.
+            UnavailableError: The server is closing.
+        """
+        return await self._engine.run(version, inputs, question)
+
+
+class _Counted:
+    """Counts one request of a version, however it ends; a class, for a generator costs more."""
+
+    __slots__ = ("_deadline", "_metrics")
+
+    def __init__(self, metrics: VersionMetrics, deadline: float | None) -> None:
+        self._metrics = metrics
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._metrics.request(self._code(error))
+
+    def _code(self, error: BaseException | None) -> grpc.StatusCode:
+        if error is None:
+            return grpc.StatusCode.OK
+        if isinstance(error, ServingError):
+            return error.code
+        if isinstance(error, asyncio.CancelledError):
+            late = self._deadline is not None and (
+                asyncio.get_running_loop().time() >= self._deadline
+            )
+            return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.INTERNAL
