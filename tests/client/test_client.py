@@ -159,6 +159,7 @@ def test_what_is_no_image_is_invalid(caller: Any) -> None:
         ({"feature_maps": [3]}, "a feature map can't be 3"),
         ({"feature_maps": [[]]}, r"a feature map can't be \[\]"),
         ({"priority": "urgent"}, "priority is 'urgent'; there are: 'interactive', 'bulk'"),
+        ({"routing_key": 7}, "routing_key is 7; give a name, a str"),
     ],
 )
 def test_wrong_arguments_are_named(caller: Any, options: dict[str, Any], message: str) -> None:

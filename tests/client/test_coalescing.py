@@ -151,6 +151,7 @@ async def test_other_questions_travel_apart(scripted_server: Any) -> None:
         {"top_k": 1},
         {"min_probability": 0.5},
         {"priority": "bulk"},
+        {"routing_key": "user 7"},
         {"timeout_seconds": 3},
     ]
     async with AsyncClient(target) as client:

@@ -25,7 +25,7 @@ from convscope.v1 import manifest_pb2 as mpb
 
 def question(**options: Any) -> Question:
     defaults = {"version": None, "alias": None, "top_k": 5, "min_probability": 0.0}
-    rest = {"model": "m", "feature_maps": (), "priority": "interactive"}
+    rest = {"model": "m", "feature_maps": (), "priority": "interactive", "routing_key": ""}
     return encode_question(**{**rest, **defaults, **options})
 
 
@@ -76,6 +76,7 @@ def test_only_equal_questions_have_equal_keys() -> None:
         {"top_k": 1},
         {"min_probability": 0.5},
         {"priority": "bulk"},
+        {"routing_key": "user 7"},
         {"feature_maps": ["a"]},
         {"feature_maps": [FeatureMapSelection("a", mean=True)]},
         {"feature_maps": [FeatureMapSelection("a", strongest=1)]},

@@ -36,6 +36,7 @@ PUBLIC = [
     "Provenance",
     "StageSeconds",
     "Tensor",
+    "Trial",
     "UnavailableError",
     "VersionStatus",
 ]

@@ -14,6 +14,7 @@ from support.loading import load, only_refusal
 from support.tiny import seal, write_signal, write_tiny
 
 from convscope.server.model import Work
+from convscope.server.repository.catalog import Target
 from convscope.server.repository.versions import LoadedVersion, Refusal
 from convscope.v1 import manifest_pb2 as pb
 
@@ -80,7 +81,7 @@ def test_other_preprocessing_is_refused(root: Path) -> None:
     pixels = np.full((100, 100, 3), (20, 30, 220), np.uint8)
     pixels[45:55, 45:55] = (220, 30, 20)
     photo = np.frombuffer(encode(Image.fromarray(pixels)), np.uint8)
-    answers = answer_of(load(root).resolve("good"), photo)
+    answers = answer_of(load(root).resolve(Target("good")), photo)
 
     def look_closer(manifest: pb.ModelManifest) -> None:
         manifest.preprocessing.resize.shortest_edge = 200

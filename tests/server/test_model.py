@@ -13,6 +13,7 @@ from support.tiny import CHANNELS, SIDE, tiny_graph, write_signal, write_tiny
 
 from convscope.server.errors import BundleRefusedError
 from convscope.server.model import Model, Output, Work
+from convscope.server.repository.catalog import Target
 from convscope.v1 import manifest_pb2 as pb
 
 
@@ -31,7 +32,7 @@ def expected(inputs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np
 
 @pytest.fixture
 def model(root: Path) -> Model:
-    return load(root).resolve("good").model
+    return load(root).resolve(Target("good")).model
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -83,7 +84,7 @@ def test_batch_that_mixes_both_keeps_its_order(model: Model) -> None:
 def test_tensor_model_runs_batches(root: Path) -> None:
     write_signal(root)
     signals = np.random.default_rng(0).normal(size=(3, 1, 32)).astype(np.float32)
-    model = load(root).resolve("signal").model
+    model = load(root).resolve(Target("signal")).model
     together = model.run_one(Work(signals)).probabilities
     apart = [model.run_one(Work(s[np.newaxis])).probabilities for s in signals]
     np.testing.assert_allclose(together, np.concatenate(apart), atol=1e-6)
@@ -94,7 +95,7 @@ def test_feature_extractor_has_maps_and_no_classes(root: Path) -> None:
     write_extractor(root)
     repository = load(root)
     assert repository.refusals == []
-    model = repository.resolve("bank").model
+    model = repository.resolve(Target("bank")).model
     with_map, without = model.run([Work(images(2), ("conv",)), Work(images(1))])
     assert isinstance(with_map, Output)
     assert isinstance(without, Output)
@@ -125,7 +126,7 @@ def write_extractor(root: Path) -> None:
 def test_graph_changed_on_disk_is_refused_when_feature_maps_are_first_asked_for(
     root: Path,
 ) -> None:
-    model = load(root).resolve("good").model
+    model = load(root).resolve(Target("good")).model
     other = write_tiny(root, "other", alter_graph=change_weight("dense", lambda w: 2 * w))
     (other / "model.onnx").replace(root / "good" / "1" / "model.onnx")
     with pytest.raises(BundleRefusedError, match="SHA-256"):
@@ -134,7 +135,7 @@ def test_graph_changed_on_disk_is_refused_when_feature_maps_are_first_asked_for(
 
 
 def test_batchmates_without_feature_maps_are_answered_all_the_same(root: Path) -> None:
-    model = load(root).resolve("good").model
+    model = load(root).resolve(Target("good")).model
     (root / "good" / "1" / "model.onnx").write_bytes(b"changed")
     outputs = model.run([Work(images(1)), Work(images(1), ("conv",))])
     assert isinstance(outputs[0], Output)
@@ -143,6 +144,6 @@ def test_batchmates_without_feature_maps_are_answered_all_the_same(root: Path) -
 
 
 def test_preloaded_feature_maps_need_the_file_no_more(root: Path) -> None:
-    model = load(root, preload_feature_maps=True).resolve("good").model
+    model = load(root, preload_feature_maps=True).resolve(Target("good")).model
     (root / "good" / "1" / "model.onnx").unlink()
     assert model.run_one(Work(images(1), ("conv",))).feature_maps["conv"].shape[0] == 1

@@ -6,13 +6,15 @@ import onnxruntime as ort
 import pytest
 from support.loading import load
 
+from convscope.server.repository.catalog import Target
+
 GPU = pytest.mark.skipif(
     "CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is to be had here"
 )
 
 
 def test_provider_in_use_is_named(root: Path) -> None:
-    assert load(root).resolve("good").model.provider == "cpu"
+    assert load(root).resolve(Target("good")).model.provider == "cpu"
 
 
 @GPU
@@ -28,7 +30,7 @@ def test_provider_that_is_not_to_be_had_refuses_the_bundle(root: Path) -> None:
 @pytest.mark.parametrize("providers", [("cuda",), ("cuda", "cpu"), ("tensorrt", "cuda", "cpu")])
 def test_fallback_is_taken_if_allowed_and_told(root: Path, providers: tuple[str, ...]) -> None:
     repository = load(root, providers=providers, allow_fallback=True)
-    assert repository.resolve("good").model.provider == "cpu"
+    assert repository.resolve(Target("good")).model.provider == "cpu"
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "CPU", "CPUExecutionProvider"])

@@ -56,6 +56,7 @@ def load(
     root: Path,
     *,
     latest: int = 1,
+    versions: frozenset[int] | None = None,
     preload_feature_maps: bool = False,
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
@@ -68,7 +69,7 @@ def load(
     )
 
     async def loaded() -> Catalog:
-        keeper = Keeper(root, loader, Selection(latest=latest), Follower())
+        keeper = Keeper(root, loader, Selection(latest=latest, versions=versions), Follower())
         await keeper.refresh()
         return keeper.catalog
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from convscope.client._admin_client import AdminClient, ModelStatus
+from convscope.client._admin_client import AdminClient, ModelStatus, Trial
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["app"]
@@ -29,6 +29,17 @@ Address = Annotated[
 ]
 Model = Annotated[str, typer.Argument(help="The model's name.")]
 Version = Annotated[int | None, typer.Argument(min=1, help="One version; by default all of them.")]
+To = Annotated[
+    str | None, typer.Argument(metavar="[VERSION]", help="Where to: a number or an alias.")
+]
+Share = Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the requests, from 0 to 1.")]
+Of = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ALIAS", help="Of the requests that name this alias; by default of those without."
+    ),
+]
+Stop = Annotated[bool, typer.Option("--stop", help="End it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a model.")]
 
 
@@ -68,6 +79,44 @@ def alias(
     _ask(address, as_json, lambda client: [client.set_alias(model, name, version)])
 
 
+@app.command()
+def canary(
+    model: Model,
+    address: Address,
+    to: To = None,
+    share: Share = 0.05,
+    of: Of = None,
+    stop: Stop = False,
+    as_json: Json = False,
+) -> None:
+    """Let another version answer a share of the requests."""
+    trial = _trial(to, share, of, stop)
+    _ask(address, as_json, lambda client: [client.set_trial(model, "canary", trial)])
+
+
+@app.command()
+def shadow(
+    model: Model,
+    address: Address,
+    to: To = None,
+    share: Share = 1.0,
+    of: Of = None,
+    stop: Stop = False,
+    as_json: Json = False,
+) -> None:
+    """Copy a share of the requests to another version, and compare its answers."""
+    trial = _trial(to, share, of, stop)
+    _ask(address, as_json, lambda client: [client.set_trial(model, "shadow", trial)])
+
+
+def _trial(to: str | None, share: float, of: str | None, stop: bool) -> Trial | None:
+    if stop == (to is not None):
+        raise typer.BadParameter("give either a version, by number or alias, or --stop")
+    if to is None:
+        return None
+    return Trial(int(to) if to.isdecimal() else to, share, of)
+
+
 def _ask(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[ModelStatus]]) -> None:
     try:
         client = AdminClient(address)
@@ -93,6 +142,11 @@ def _print(models: Iterable[ModelStatus]) -> None:
     for model in models:
         for version in model.versions:
             names = [name for name, number in model.aliases.items() if number == version.version]
+            names += [
+                f"{kind} {trial.share:.3g}"
+                for kind, trial in (("canary", model.canary), ("shadow", model.shadow))
+                if trial and model.aliases.get(str(trial.to), trial.to) == version.version
+            ]
             note = f"{version.reason}: {version.message}" if version.reason else version.provider
             default = " (default)" if version.is_default else ""
             table.add_row(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import grpc
 
@@ -12,13 +12,14 @@ from convscope.client._translate import translate_errors
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
-__all__ = ["AdminClient", "ModelStatus", "VersionStatus"]
+__all__ = ["AdminClient", "ModelStatus", "Trial", "VersionStatus"]
 
 _STATES = {
     pb.VERSION_STATE_READY: "ready",
     pb.VERSION_STATE_DORMANT: "dormant",
     pb.VERSION_STATE_REFUSED: "refused",
 }
+_KINDS = {"canary": pb.TRIAL_KIND_CANARY, "shadow": pb.TRIAL_KIND_SHADOW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,24 @@ class VersionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A share of a model's requests, and where it goes.
+
+    Requests that name a version have no part in it.
+
+    Args:
+        to: The version, by its number or by an alias.
+        share: From 0 to 1.
+        of: The alias whose requests are meant; None for those that name neither
+            an alias nor a version.
+    """
+
+    to: int | str
+    share: float
+    of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """What is known of one model.
 
@@ -50,11 +69,15 @@ class ModelStatus:
         model: Its name.
         versions: Those that the server looked at, the latest first.
         aliases: The version that each alias names.
+        canary: The trial whose version answers its share, if there is one.
+        shadow: The trial whose version is given copies and compared.
     """
 
     model: str
     versions: tuple[VersionStatus, ...]
     aliases: Mapping[str, int]
+    canary: Trial | None = None
+    shadow: Trial | None = None
 
 
 class AdminClient:
@@ -132,9 +155,44 @@ class AdminClient:
         request = pb.SetAliasRequest(model=model, alias=alias, version=version)
         return _decode(self._call(self._stub.SetAlias, request).status)
 
+    def set_trial(
+        self, model: str, kind: Literal["canary", "shadow"], trial: Trial | None
+    ) -> ModelStatus:
+        """Send a share of a model's requests to another version; None ends that.
+
+        A canary answers its share, the same key always by the same version. A
+        shadow is given copies, answers nobody, and is compared: the server's
+        metrics show how often it disagrees, and by how much.
+
+        Raises:
+            FailedPreconditionError: The version was refused; nothing has changed.
+            ConvscopeError: There is no such model or version, or the call failed.
+        """
+        request = pb.SetTrialRequest(model=model, kind=_KINDS[kind], trial=_encode(trial))
+        return _decode(self._call(self._stub.SetTrial, request).status)
+
     def _call(self, method: Any, request: Any) -> Any:
         with translate_errors(self._target, self._timeout_seconds):
             return method(request, timeout=self._timeout_seconds)
+
+
+def _encode(trial: Trial | None) -> pb.Trial | None:
+    if trial is None:
+        return None
+    message = pb.Trial(share=trial.share, of_alias=trial.of or "")
+    if isinstance(trial.to, int):
+        message.version = trial.to
+    else:
+        message.alias = trial.to
+    return message
+
+
+def _decode_trial(status: pb.ModelStatus, kind: Literal["canary", "shadow"]) -> Trial | None:
+    if not status.HasField(kind):
+        return None
+    message = status.canary if kind == "canary" else status.shadow
+    to = message.version if message.WhichOneof("to") == "version" else message.alias
+    return Trial(to, message.share, message.of_alias or None)
 
 
 def _decode(status: pb.ModelStatus) -> ModelStatus:
@@ -149,4 +207,10 @@ def _decode(status: pb.ModelStatus) -> ModelStatus:
         )
         for one in status.versions
     )
-    return ModelStatus(status.model, versions, dict(status.aliases))
+    return ModelStatus(
+        status.model,
+        versions,
+        dict(status.aliases),
+        _decode_trial(status, "canary"),
+        _decode_trial(status, "shadow"),
+    )

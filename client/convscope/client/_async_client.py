@@ -102,6 +102,7 @@ class AsyncClient(Connection):
         feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
         priority: Priority = "interactive",
+        routing_key: str = "",
     ) -> Classification:
         """Classify one image, as `Client.classify` does."""
         timeout = self._timeout(timeout_seconds)
@@ -113,6 +114,7 @@ class AsyncClient(Connection):
             min_probability=min_probability,
             feature_maps=feature_maps,
             priority=priority,
+            routing_key=routing_key,
         )
         if takes_long(image):
             encoded = await asyncio.to_thread(encode_image, question, image)
@@ -152,6 +154,7 @@ class AsyncClient(Connection):
         feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
         priority: Priority = "bulk",
+        routing_key: str = "",
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
@@ -166,6 +169,7 @@ class AsyncClient(Connection):
             min_probability=min_probability,
             feature_maps=feature_maps,
             priority=priority,
+            routing_key=routing_key,
         )
         outcomes = pipeline_async(
             Plan(question, images, window, return_errors),

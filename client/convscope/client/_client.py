@@ -84,6 +84,7 @@ class Client(Connection):
         feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
         priority: Priority = "interactive",
+        routing_key: str = "",
     ) -> Classification:
         """Classify one image.
 
@@ -100,6 +101,9 @@ class Client(Connection):
             timeout_seconds: How long this call may take, instead of the client's own.
             priority: "interactive" if somebody waits for the answer; "bulk" if
                 it may come after those that somebody waits for.
+            routing_key: What the request is recognised by, such as a user: while
+                a canary answers a share of the requests, the same key always
+                gets the same version.
 
         Raises:
             InvalidInputError: The image or an argument can't be used.
@@ -115,6 +119,7 @@ class Client(Connection):
             min_probability=min_probability,
             feature_maps=feature_maps,
             priority=priority,
+            routing_key=routing_key,
         )
         request = encode_request(question, [encode_image(question, image)])
         with self._translate_errors(timeout):
@@ -150,6 +155,7 @@ class Client(Connection):
         feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
         priority: Priority = "bulk",
+        routing_key: str = "",
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
@@ -170,6 +176,7 @@ class Client(Connection):
             feature_maps: As for `classify`.
             timeout_seconds: How long one request may take.
             priority: As for `classify`, but "bulk" by default.
+            routing_key: As for `classify`.
             window: How many requests may be in flight.
             return_errors: Give the error of an image in the place of its
                 answer, and go on. Otherwise the first one is raised, and no
@@ -188,6 +195,7 @@ class Client(Connection):
             min_probability=min_probability,
             feature_maps=feature_maps,
             priority=priority,
+            routing_key=routing_key,
         )
         outcomes = pipeline(
             Plan(question, images, window, return_errors),

@@ -29,6 +29,7 @@ class ClassifyOptions(TypedDict, total=False):
     feature_maps: Iterable[str | FeatureMapSelection]
     timeout_seconds: float | None
     priority: Priority
+    routing_key: str
     window: int
     progress: bool
 
@@ -63,12 +64,16 @@ class Connection:
         min_probability: float,
         feature_maps: Iterable[str | FeatureMapSelection],
         priority: Priority,
+        routing_key: str,
     ) -> Question:
         """Check and encode what is asked, unless it was asked lately."""
         # A bare string would be read as one name for each of its letters.
         if isinstance(feature_maps, str | FeatureMapSelection):
             feature_maps = (feature_maps,)
-        arguments = model, version, alias, top_k, min_probability, tuple(feature_maps), priority
+        arguments = (
+            *(model, version, alias, top_k, min_probability, tuple(feature_maps)),
+            *(priority, routing_key),
+        )
         try:
             return self._encode_question(*arguments)
         except TypeError:  # something that isn't hashable is wrong; say what

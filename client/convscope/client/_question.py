@@ -47,6 +47,7 @@ def encode_question(
     min_probability: float,
     feature_maps: tuple[str | FeatureMapSelection, ...],
     priority: Priority,
+    routing_key: str,
 ) -> Question:
     """Make a request that lacks only its images.
 
@@ -58,6 +59,7 @@ def encode_question(
         top_k=_integer("top_k", top_k, 1, INT32_MAX),
         min_probability=_probability(min_probability),
         priority=_priority(priority),
+        routing_key=_name("routing_key", routing_key),
     )
     _select(template, version, alias)
     template.feature_maps.extend(map(_encode_selection, feature_maps))

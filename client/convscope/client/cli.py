@@ -63,6 +63,12 @@ def classify(
             metavar="NAME[,NAME]...", help="Also show these feature maps; may be repeated."
         ),
     ] = None,
+    routing_key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY", help="While a canary is tried: the same key, the same version."
+        ),
+    ] = "",
     save: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +95,10 @@ def classify(
             outcomes = client.classify_many(
                 images,
                 model=model,
-                version=info.version,
+                # Pictures are drawn by what is known of this version, and no canary's.
+                version=info.version if names else version,
+                alias=None if names else alias,
+                routing_key=routing_key,
                 top_k=top_k,
                 min_probability=min_probability,
                 feature_maps=names,

@@ -19,6 +19,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TrialKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrialKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrialKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRIAL_KIND_UNSPECIFIED: _TrialKind.ValueType  # 0
+    """The kind was not set."""
+    TRIAL_KIND_CANARY: _TrialKind.ValueType  # 1
+    """It answers its share."""
+    TRIAL_KIND_SHADOW: _TrialKind.ValueType  # 2
+    """It is given copies, answers nobody, and is compared."""
+
+class TrialKind(_TrialKind, metaclass=_TrialKindEnumTypeWrapper):
+    """TrialKind says what a version does with its share."""
+
+TRIAL_KIND_UNSPECIFIED: TrialKind.ValueType  # 0
+"""The kind was not set."""
+TRIAL_KIND_CANARY: TrialKind.ValueType  # 1
+"""It answers its share."""
+TRIAL_KIND_SHADOW: TrialKind.ValueType  # 2
+"""It is given copies, answers nobody, and is compared."""
+Global___TrialKind: _TypeAlias = TrialKind  # noqa: Y015
+
 class _VersionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -210,6 +234,102 @@ class SetAliasResponse(_message.Message):
 Global___SetAliasResponse: _TypeAlias = SetAliasResponse  # noqa: Y015
 
 @_typing.final
+class SetTrialRequest(_message.Message):
+    """SetTrialRequest begins, changes or ends a trial."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model's name."""
+    kind: Global___TrialKind.ValueType
+    """Which of its trials."""
+    @_builtins.property
+    def trial(self) -> Global___Trial:
+        """The share and where it goes. When unset, the trial ends."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        kind: Global___TrialKind.ValueType = ...,
+        trial: Global___Trial | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trial", b"trial"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "trial", b"trial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTrialRequest: _TypeAlias = SetTrialRequest  # noqa: Y015
+
+@_typing.final
+class SetTrialResponse(_message.Message):
+    """SetTrialResponse tells what answers now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> Global___ModelStatus:
+        """The model."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___ModelStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTrialResponse: _TypeAlias = SetTrialResponse  # noqa: Y015
+
+@_typing.final
+class Trial(_message.Message):
+    """Trial is a share of a model's requests, and where it goes. Requests that name
+    a version have no part in it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    OF_ALIAS_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """By its number."""
+    alias: _builtins.str
+    """By an alias, such as "challenger"."""
+    share: _builtins.float
+    """From 0 to 1."""
+    of_alias: _builtins.str
+    """The alias whose requests are meant. When empty, those that name neither an
+    alias nor a version.
+    """
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        alias: _builtins.str = ...,
+        share: _builtins.float = ...,
+        of_alias: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "to", b"to", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "of_alias", b"of_alias", "share", b"share", "to", b"to", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_to: _TypeAlias = _typing.Literal["version", "alias"]  # noqa: Y015
+    _WhichOneofArgType_to: _TypeAlias = _typing.Literal["to", b"to"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_to) -> _WhichOneofReturnType_to | None: ...
+
+Global___Trial: _TypeAlias = Trial  # noqa: Y015
+
+@_typing.final
 class GetStatusRequest(_message.Message):
     """GetStatusRequest asks about a model, or all of them."""
 
@@ -284,6 +404,8 @@ class ModelStatus(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its name."""
     @_builtins.property
@@ -294,16 +416,26 @@ class ModelStatus(_message.Message):
     def aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """The version that each alias names."""
 
+    @_builtins.property
+    def canary(self) -> Global___Trial:
+        """The canary, if a share of the requests has one."""
+
+    @_builtins.property
+    def shadow(self) -> Global___Trial:
+        """The shadow, if a share of the requests is copied to one."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         versions: _abc.Iterable[Global___VersionStatus] | None = ...,
         aliases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        canary: Global___Trial | None = ...,
+        shadow: Global___Trial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "model", b"model", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "canary", b"canary", "model", b"model", "shadow", b"shadow", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,11 @@ class AdminServiceStub(object):
                 request_serializer=convscope_dot_v1_dot_admin__pb2.SetAliasRequest.SerializeToString,
                 response_deserializer=convscope_dot_v1_dot_admin__pb2.SetAliasResponse.FromString,
                 _registered_method=True)
+        self.SetTrial = channel.unary_unary(
+                '/convscope.v1.AdminService/SetTrial',
+                request_serializer=convscope_dot_v1_dot_admin__pb2.SetTrialRequest.SerializeToString,
+                response_deserializer=convscope_dot_v1_dot_admin__pb2.SetTrialResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/convscope.v1.AdminService/GetStatus',
                 request_serializer=convscope_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
@@ -88,6 +93,14 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetTrial(self, request, context):
+        """SetTrial sends a share of a model's requests to another version, which is
+        loaded first, or ends that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """GetStatus tells what answers, and why the rest doesn't.
         """
@@ -112,6 +125,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetAlias,
                     request_deserializer=convscope_dot_v1_dot_admin__pb2.SetAliasRequest.FromString,
                     response_serializer=convscope_dot_v1_dot_admin__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'SetTrial': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTrial,
+                    request_deserializer=convscope_dot_v1_dot_admin__pb2.SetTrialRequest.FromString,
+                    response_serializer=convscope_dot_v1_dot_admin__pb2.SetTrialResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -202,6 +220,33 @@ class AdminService(object):
             '/convscope.v1.AdminService/SetAlias',
             convscope_dot_v1_dot_admin__pb2.SetAliasRequest.SerializeToString,
             convscope_dot_v1_dot_admin__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTrial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convscope.v1.AdminService/SetTrial',
+            convscope_dot_v1_dot_admin__pb2.SetTrialRequest.SerializeToString,
+            convscope_dot_v1_dot_admin__pb2.SetTrialResponse.FromString,
             options,
             channel_credentials,
             insecure,

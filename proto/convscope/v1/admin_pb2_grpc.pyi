@@ -47,6 +47,10 @@ class AdminServiceStub:
     """
     SetAlias: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAliasRequest, _admin_pb2.SetAliasResponse]
     """SetAlias makes an alias name a version, which is loaded first, or drops it."""
+    SetTrial: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetTrialRequest, _admin_pb2.SetTrialResponse]
+    """SetTrial sends a share of a model's requests to another version, which is
+    loaded first, or ends that.
+    """
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
     """GetStatus tells what answers, and why the rest doesn't."""
 
@@ -69,6 +73,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     SetAlias: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAliasRequest, _admin_pb2.SetAliasResponse]  # type: ignore[assignment]
     """SetAlias makes an alias name a version, which is loaded first, or drops it."""
+    SetTrial: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetTrialRequest, _admin_pb2.SetTrialResponse]  # type: ignore[assignment]
+    """SetTrial sends a share of a model's requests to another version, which is
+    loaded first, or ends that.
+    """
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
     """GetStatus tells what answers, and why the rest doesn't."""
 
@@ -106,6 +114,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SetAliasResponse, _abc.Awaitable[_admin_pb2.SetAliasResponse]]:
         """SetAlias makes an alias name a version, which is loaded first, or drops it."""
+
+    @_abc_1.abstractmethod
+    def SetTrial(
+        self,
+        request: _admin_pb2.SetTrialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetTrialResponse, _abc.Awaitable[_admin_pb2.SetTrialResponse]]:
+        """SetTrial sends a share of a model's requests to another version, which is
+        loaded first, or ends that.
+        """
 
     @_abc_1.abstractmethod
     def GetStatus(

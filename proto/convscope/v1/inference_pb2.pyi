@@ -58,6 +58,7 @@ class ClassifyRequest(_message.Message):
     MIN_PROBABILITY_FIELD_NUMBER: _builtins.int
     FEATURE_MAPS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ROUTING_KEY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -72,6 +73,11 @@ class ClassifyRequest(_message.Message):
     """Classes with a lower probability than this are left out."""
     priority: Global___Priority.ValueType
     """How urgent the answer is. When unset, somebody waits for it."""
+    routing_key: _builtins.str
+    """What the request is recognised by, such as the caller's user. While a share
+    of the model's requests is answered by a canary, requests with the same key
+    are always answered by the same of the two versions. When empty, chance decides.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
         """The inputs. A request without any is refused."""
@@ -91,10 +97,11 @@ class ClassifyRequest(_message.Message):
         min_probability: _builtins.float = ...,
         feature_maps: _abc.Iterable[Global___FeatureMapSelection] | None = ...,
         priority: Global___Priority.ValueType = ...,
+        routing_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "feature_maps", b"feature_maps", "inputs", b"inputs", "min_probability", b"min_probability", "model", b"model", "priority", b"priority", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "feature_maps", b"feature_maps", "inputs", b"inputs", "min_probability", b"min_probability", "model", b"model", "priority", b"priority", "routing_key", b"routing_key", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015

@@ -7,10 +7,13 @@ import grpc
 
 from convscope.server.errors import InvalidInputError
 from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.traffic import Trial
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
 __all__ = ["AdminServicer"]
+
+_KINDS = {pb.TRIAL_KIND_CANARY: "canary", pb.TRIAL_KIND_SHADOW: "shadow"}
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
@@ -53,6 +56,19 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         await _to_the_end(self._keeper.set_alias(_named(request.model), request.alias, version))
         return pb.SetAliasResponse(status=self._status(request.model))
 
+    async def SetTrial(  # noqa: N802
+        self,
+        request: pb.SetTrialRequest,
+        context: "grpc.aio.ServicerContext[pb.SetTrialRequest, pb.SetTrialResponse]",
+    ) -> pb.SetTrialResponse:
+        """Send a share of a model's requests to another version, or end that."""
+        kind = _KINDS.get(request.kind)
+        if kind is None:
+            raise InvalidInputError("the trial's kind is not set; it is CANARY or SHADOW")
+        trial = _trial(request.trial) if request.HasField("trial") else None
+        await _to_the_end(self._keeper.set_trial(_named(request.model), kind, trial))
+        return pb.SetTrialResponse(status=self._status(request.model))
+
     async def GetStatus(  # noqa: N802
         self,
         request: pb.GetStatusRequest,
@@ -68,11 +84,11 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     def _status(self, model: str) -> pb.ModelStatus:
         known = self._keeper.catalog[model]
         numbers = sorted({*known.ready, *known.dormant, *known.refused}, reverse=True)
-        default = max({*known.ready, *known.dormant}, default=None)
         return pb.ModelStatus(
             model=model,
-            versions=(self._version(model, number, number == default) for number in numbers),
+            versions=(self._version(model, number, number == known.default) for number in numbers),
             aliases=known.aliases,
+            **{kind: _trial_message(trial) for kind, trial in known.traffic},
         )
 
     def _version(self, model: str, number: int, is_default: bool) -> pb.VersionStatus:
@@ -88,6 +104,26 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         else:
             status.state = pb.VERSION_STATE_REFUSED
         return status
+
+
+def _trial(message: pb.Trial) -> Trial:
+    to = message.WhichOneof("to")
+    if to is None:
+        raise InvalidInputError("the trial names no version; give its number or an alias")
+    return Trial(
+        message.version if to == "version" else message.alias,
+        message.share,
+        message.of_alias or None,
+    )
+
+
+def _trial_message(trial: Trial) -> pb.Trial:
+    message = pb.Trial(share=trial.share, of_alias=trial.of or "")
+    if isinstance(trial.to, int):
+        message.version = trial.to
+    else:
+        message.alias = trial.to
+    return message
 
 
 async def _to_the_end(change: Coroutine[None, None, None]) -> None:

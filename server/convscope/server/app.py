@@ -189,8 +189,12 @@ async def _listen(
             access_log=not settings.no_access_log,
         ),
     )
+    dispatch = Dispatch(
+        keeper, engine, metrics, max_inputs=settings.max_inputs, cores=settings.core_count
+    )
+    stack.push_async_callback(dispatch.close)
     servicer = ClassifierServicer(
-        Dispatch(keeper, engine, metrics, max_inputs=settings.max_inputs),
+        dispatch,
         metrics,
         # The rest is for the classes.
         max_feature_map_bytes=min(

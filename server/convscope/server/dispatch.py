@@ -5,7 +5,7 @@ answers back to messages; all that lies between exists once, here.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import grpc
@@ -14,9 +14,10 @@ from convscope.server.calls import current_call
 from convscope.server.engine import Engine
 from convscope.server.errors import BundleRefusedError, InvalidInputError, ServingError
 from convscope.server.metrics import Metrics, VersionMetrics
-from convscope.server.repository.catalog import Catalog, DormantError
+from convscope.server.repository.catalog import Catalog, DormantError, Target
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.versions import LoadedVersion
+from convscope.server.shadows import Shadows
 from convscope.server.work import Answer, Input, Question
 
 __all__ = ["Dispatch"]
@@ -30,60 +31,71 @@ class Dispatch:
         engine: Runs the inputs.
         metrics: Hears how each request ended.
         max_inputs: Inputs of one request.
+        cores: The cores that requests and their copies share.
     """
 
     def __init__(
-        self, keeper: Keeper, engine: Engine, metrics: Metrics, *, max_inputs: int
+        self, keeper: Keeper, engine: Engine, metrics: Metrics, *, max_inputs: int, cores: int
     ) -> None:
         self._keeper = keeper
         self._engine = engine
         self._metrics = metrics
         self._max_inputs = max_inputs
+        self._shadows = Shadows(self.find, engine, metrics.shadow, cores=cores)
 
     @property
     def catalog(self) -> Catalog:
         """What answers now."""
         return self._keeper.catalog
 
-    async def resolve(
-        self, model: str, *, number: int | None = None, alias: str | None = None
-    ) -> LoadedVersion:
-        """Find the version that a request means; load it first if it sleeps.
-
-        What is found here may retire as soon as another request has its turn:
-        it goes to the engine without an await in between.
-
-        Args:
-            model: Its model.
-            number: The version, if the request names it.
-            alias: The alias, if the request names one instead.
+    async def find(self, target: Target) -> LoadedVersion:
+        """Find the version that a target names; load it first if it sleeps.
 
         Raises:
-            InvalidInputError: The request names no model.
+            InvalidInputError: No model is named.
             NotFoundError: There is no such model, version or alias.
             UnavailableError: It is known, and not ready.
             BundleRefusedError: It slept, and failed a check as it was loaded.
             OverloadedError: It sleeps, and there is no memory for it.
         """
-        if not model:
+        return await self._awake(self.catalog.resolve, target)
+
+    async def route(self, target: Target) -> LoadedVersion:
+        """Find the version that answers a request: the one that it names, or the canary.
+
+        What is found here may retire as soon as another request has its turn:
+        it goes to `run` without an await in between.
+
+        Raises:
+            InvalidInputError: No model is named.
+            NotFoundError: There is no such model, version or alias.
+            UnavailableError: It is known, and not ready.
+            BundleRefusedError: It slept, and failed a check as it was loaded.
+            OverloadedError: It sleeps, and there is no memory for it.
+        """
+        version = await self._awake(self.catalog.route, target)
+        current_call.get().version = version.key
+        return version
+
+    async def _awake(
+        self, choose: Callable[[Target], LoadedVersion], target: Target
+    ) -> LoadedVersion:
+        if not target.model:
             known = ", ".join(self.catalog.models)
             raise InvalidInputError(f"the request names no model; this server has: {known}")
         while True:
             try:
-                version = self.catalog.resolve(model, number, alias)
+                return choose(target)
             except DormantError as dormant:
-                await self._wake(dormant, named=number is not None or alias is not None)
-            else:
-                current_call.get().version = version.key
-                return version
+                await self._wake(dormant)
 
-    async def _wake(self, dormant: DormantError, *, named: bool) -> None:
-        """Load what a request means; who named no version takes the next if this one is refused."""
+    async def _wake(self, dormant: DormantError) -> None:
+        """Load what is meant; who named no version takes the next if this one is refused."""
         try:
             # Others may wait for it too: that one of them leaves doesn't end the load.
             await asyncio.shield(self._keeper.demand(dormant.model, dormant.version))
         except BundleRefusedError:
-            if named:
+            if dormant.by_name:
                 raise
 
     def counted(self, version: LoadedVersion, deadline: float | None) -> "_Counted":
@@ -110,9 +122,19 @@ class Dispatch:
             )
 
     async def run(
-        self, version: LoadedVersion, inputs: Sequence[Input], question: Question
+        self,
+        target: Target,
+        version: LoadedVersion,
+        inputs: Sequence[Input],
+        question: Question,
     ) -> list[Answer | ServingError]:
-        """Answer each input, or say why not.
+        """Answer each input, or say why not; give a copy to the shadow, if there is one.
+
+        Args:
+            target: What the request names.
+            version: What `route` found for it.
+            inputs: What is to be answered.
+            question: What is wanted of each input.
 
         Raises:
             OverloadedError: A queue is full.
@@ -120,7 +142,15 @@ class Dispatch:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
-        return await self._engine.run(version, inputs, question)
+        answers = await self._engine.run(version, inputs, question)
+        shadow = self.catalog.shadow(target, version)
+        if shadow is not None:
+            self._shadows.copy(version, shadow, inputs, answers)
+        return answers
+
+    async def close(self) -> None:
+        """Give up the copies that wait for their turn."""
+        await self._shadows.close()
 
 
 class _Counted:

@@ -30,6 +30,8 @@ class Engine:
         self._limits = limits
         self._observe = observe
         self._lanes: dict[LoadedVersion, Lane] = {}
+        self.in_flight = 0
+        """Requests that somebody waits for."""
 
     def add(self, version: LoadedVersion) -> None:
         """Begin to run a version."""
@@ -64,4 +66,14 @@ class Engine:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
+        self.in_flight += 1
+        try:
+            return await self._lanes[version].run(inputs, question)
+        finally:
+            self.in_flight -= 1
+
+    async def run_aside(
+        self, version: LoadedVersion, inputs: Sequence[Input], question: Question
+    ) -> list[Answer | ServingError]:
+        """Answer inputs that nobody waits for; raises what `run` raises."""
         return await self._lanes[version].run(inputs, question)

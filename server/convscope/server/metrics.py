@@ -30,8 +30,10 @@ _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *_REQUEST_BUCKETS)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _RPC = ("grpc_type", "grpc_service", "grpc_method")
 _VERSION = ("model", "version")
+_SHADOW = (*_VERSION, "shadow")
+_DIFFERENCE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 _STAGES = ("decode", "queue", "infer", "encode")
-
+SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 
 # What the server answers with. Each begins at 0, so that the first failure is
 # an increase that a rate sees.
@@ -109,6 +111,23 @@ class VersionMetrics:
         self.load(lambda: 0, lambda: 0)
 
 
+class ShadowMetrics:
+    """What came of the copies that one version was given, compared with one that answered."""
+
+    def __init__(self, metrics: "Metrics", model: str, version: str, shadow: str) -> None:
+        labels = (model, version, shadow)
+        self._inputs = {o: metrics.shadow_inputs.labels(*labels, o) for o in SHADOW_OUTCOMES}
+        self._difference = metrics.shadow_difference.labels(*labels)
+
+    def count(self, outcome: str, inputs: int = 1) -> None:
+        """Count inputs: "agreed", "disagreed", "dropped" or "failed"."""
+        self._inputs[outcome].inc(inputs)
+
+    def difference(self, value: float) -> None:
+        """Observe the largest difference between the probabilities of one input."""
+        self._difference.observe(value)
+
+
 class Metrics:
     """The metrics of one server.
 
@@ -172,7 +191,27 @@ class Metrics:
             (*_VERSION, "reason"),
             registry=registry,
         )
+        self.shadow_inputs = Counter(
+            "convscope_shadow_inputs",
+            "Inputs copied to a shadow, by whether its best class was the answer's.",
+            (*_SHADOW, "outcome"),
+            registry=registry,
+        )
+        self.shadow_difference = Histogram(
+            "convscope_shadow_difference",
+            "The largest difference between the probabilities of an answer and of its shadow.",
+            _SHADOW,
+            buckets=_DIFFERENCE_BUCKETS,
+            registry=registry,
+        )
+        self.traffic_share = Gauge(
+            "convscope_traffic_share",
+            "The share of a model's requests that a version is to have as canary or shadow.",
+            (*_VERSION, "kind"),
+            registry=registry,
+        )
         self._versions: dict[tuple[str, int], VersionMetrics] = {}
+        self._shadows: dict[tuple[str, int, int], ShadowMetrics] = {}
 
     def of(self, version: LoadedVersion) -> VersionMetrics:
         """Give the metrics of one version."""
@@ -180,6 +219,14 @@ class Metrics:
             model, number = version.key
             self._versions[version.key] = VersionMetrics(self, model, str(number))
         return self._versions[version.key]
+
+    def shadow(self, version: LoadedVersion, shadow: int) -> ShadowMetrics:
+        """Give the metrics of one version's shadow."""
+        model, number = version.key
+        key = (model, number, shadow)
+        if key not in self._shadows:
+            self._shadows[key] = ShadowMetrics(self, model, str(number), str(shadow))
+        return self._shadows[key]
 
     def method(self, kind: str, service: str, method: str) -> MethodMetrics:
         """Give the metrics of one gRPC method; `kind` is "unary" or of the streaming ones."""
@@ -207,6 +254,21 @@ class Metrics:
         self.batch_images.remove(*labels)
         self.queue_images.remove(*labels)
         self.batches_running.remove(*labels)
+        for key in [k for k in self._shadows if k[0] == model and number in k[1:]]:
+            self._forget_shadow(*key)
+
+    def _forget_shadow(self, model: str, number: int, shadow: int) -> None:
+        del self._shadows[model, number, shadow]
+        labels = (model, str(number), str(shadow))
+        for outcome in SHADOW_OUTCOMES:
+            self.shadow_inputs.remove(*labels, outcome)
+        self.shadow_difference.remove(*labels)
+
+    def trials(self, shares: Iterable[tuple[str, int, str, float]]) -> None:
+        """State each model's trials: model, version, "canary" or "shadow", share."""
+        self.traffic_share.clear()
+        for model, number, kind, share in shares:
+            self.traffic_share.labels(model, str(number), kind).set(share)
 
     def refused(self, refusal: Refusal) -> None:
         """Count a version that failed a check."""

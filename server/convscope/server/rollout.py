@@ -89,6 +89,7 @@ class Rollout:
             return
         models = {name: self._catalog.is_ready(name) for name in self._catalog.models}
         self._metrics.refusals(self._catalog.refusals)
+        self._metrics.trials(self._catalog.trials)
         for name, answers in models.items():
             await self._health.set(name, _SERVING if answers else _NOT_SERVING)
         for name in self._told - models.keys():

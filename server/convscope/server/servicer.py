@@ -13,6 +13,7 @@ from convscope.server.dispatch import Dispatch
 from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.metrics import Metrics
 from convscope.server.ordering import in_order
+from convscope.server.repository.catalog import Target
 from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Input, Question
 from convscope.v1 import inference_pb2 as pb
@@ -87,31 +88,29 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: "grpc.aio.ServicerContext[pb.GetModelRequest, pb.GetModelResponse]",
     ) -> pb.GetModelResponse:
         """Describe one version in full."""
-        version = await self._resolve(request)
+        version = await self._dispatch.find(_target(request))
+        current_call.get().version = version.key
         return pb.GetModelResponse(
             summary=self._summarise(version),
             manifest=version.manifest,
             execution=pb.Execution(**asdict(version.execution)),
         )
 
-    async def _resolve(self, request: pb.ClassifyRequest | pb.GetModelRequest) -> LoadedVersion:
-        kind = request.WhichOneof("selector")
-        return await self._dispatch.resolve(
-            request.model,
-            number=request.version if kind == "version" else None,
-            alias=request.alias if kind == "alias" else None,
-        )
-
     async def _classify(
         self, request: pb.ClassifyRequest, deadline: float | None
     ) -> pb.ClassifyResponse:
         """Answer one request, and count it."""
-        version = await self._resolve(request)
+        target = _target(request, request.routing_key)
+        version = await self._dispatch.route(target)
         with self._dispatch.counted(version, deadline):
-            return await self._answer(version, request, deadline)
+            return await self._answer(target, version, request, deadline)
 
     async def _answer(
-        self, version: LoadedVersion, request: pb.ClassifyRequest, deadline: float | None
+        self,
+        target: Target,
+        version: LoadedVersion,
+        request: pb.ClassifyRequest,
+        deadline: float | None,
     ) -> pb.ClassifyResponse:
         self._dispatch.admit(len(request.inputs))
         plan = plan_reply(request, version.manifest, version.labels, self._max_feature_map_bytes)
@@ -119,7 +118,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             plan.top_k, plan.feature_maps, deadline, request.priority == pb.PRIORITY_BULK
         )
         inputs, refused = _decode_inputs(request, version)
-        outcomes = await self._dispatch.run(version, inputs, question) if inputs else []
+        outcomes = await self._dispatch.run(target, version, inputs, question) if inputs else []
         if refused:
             outcomes = _merge(outcomes, refused)
         failed = [outcome for outcome in outcomes if isinstance(outcome, ServingError)]
@@ -157,6 +156,16 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             provider=version.model.provider,
             precision=manifest.precision,
         )
+
+
+def _target(request: pb.ClassifyRequest | pb.GetModelRequest, key: str = "") -> Target:
+    kind = request.WhichOneof("selector")
+    return Target(
+        request.model,
+        request.version if kind == "version" else None,
+        request.alias if kind == "alias" else None,
+        key,
+    )
 
 
 def _decode_inputs(

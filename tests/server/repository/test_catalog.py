@@ -10,7 +10,7 @@ from support.loading import load
 from support.tiny import write_tiny
 
 from convscope.server.errors import NotFoundError, UnavailableError
-from convscope.server.repository.catalog import Catalog
+from convscope.server.repository.catalog import Catalog, Target
 
 
 def served(repository: Catalog) -> list[tuple[str, int]]:
@@ -46,7 +46,18 @@ def test_version_of_an_alias_is_served_too(root: Path) -> None:
     alias(root, "good", '{"champion": 1}')
     repository = load(root)
     assert served(repository) == [("good", 1), ("good", 3)]
-    assert repository.resolve("good", alias="champion").key == ("good", 1)
+    assert repository.resolve(Target("good", alias="champion")).key == ("good", 1)
+
+
+def test_version_that_only_an_alias_or_a_trial_names_is_not_the_default(root: Path) -> None:
+    for version in (2, 3):
+        write_tiny(root, "good", version)
+    alias(root, "good", '{"challenger": 2}')
+    (root / "good" / "traffic.json").write_text('{"shadow": {"to": 3, "share": 1}}')
+    repository = load(root, versions=frozenset({1}))
+    assert served(repository) == [("good", 1), ("good", 2), ("good", 3)]
+    assert repository.resolve(Target("good")).key == ("good", 1)
+    assert repository.is_default(repository.resolve(Target("good", number=1)))
 
 
 def test_refused_version_gives_its_place_to_the_next_older(root: Path) -> None:
@@ -113,49 +124,49 @@ def repository(root: Path) -> Catalog:
 
 
 def test_default_is_the_latest(repository: Catalog) -> None:
-    assert repository.resolve("good").key == ("good", 2)
+    assert repository.resolve(Target("good")).key == ("good", 2)
 
 
 def test_version_and_alias(repository: Catalog) -> None:
-    assert repository.resolve("good", version=1).key == ("good", 1)
-    assert repository.resolve("good", alias="champion").key == ("good", 1)
+    assert repository.resolve(Target("good", number=1)).key == ("good", 1)
+    assert repository.resolve(Target("good", alias="champion")).key == ("good", 1)
 
 
 def test_unknown_model_names_those_there_are(repository: Catalog) -> None:
     with pytest.raises(NotFoundError) as caught:
-        repository.resolve("cat")
+        repository.resolve(Target("cat"))
     assert caught.value.message == "no model 'cat'; this server has: bad, good"
 
 
 @pytest.mark.parametrize("version", [3, 0, -1, 2**62])
 def test_unknown_version_names_those_there_are(repository: Catalog, version: int) -> None:
     with pytest.raises(NotFoundError) as caught:
-        repository.resolve("good", version=version)
+        repository.resolve(Target("good", number=version))
     assert caught.value.message == f"good has no version {version} ready; it has: 1, 2"
 
 
 def test_unknown_alias_names_those_there_are(repository: Catalog) -> None:
     with pytest.raises(NotFoundError) as caught:
-        repository.resolve("good", alias="challenger")
+        repository.resolve(Target("good", alias="challenger"))
     assert caught.value.message == "good has no alias 'challenger'; it has: champion, lost"
 
 
 def test_alias_of_a_version_that_is_not_there(repository: Catalog) -> None:
     with pytest.raises(NotFoundError, match="good has no version 7 ready; it has: 1, 2"):
-        repository.resolve("good", alias="lost")
+        repository.resolve(Target("good", alias="lost"))
 
 
 def test_model_without_a_ready_version_is_unavailable(repository: Catalog) -> None:
     assert not repository.is_ready("bad")
     with pytest.raises(UnavailableError, match="no version of bad is ready"):
-        repository.resolve("bad")
+        repository.resolve(Target("bad"))
 
 
 @pytest.mark.parametrize("length", [1_000, 1_000_000])
 def test_long_name_is_quoted_at_a_bounded_length(repository: Catalog, length: int) -> None:
     with pytest.raises(NotFoundError) as model_error:
-        repository.resolve("x" * length)
+        repository.resolve(Target("x" * length))
     with pytest.raises(NotFoundError) as alias_error:
-        repository.resolve("good", alias="x" * length)
+        repository.resolve(Target("good", alias="x" * length))
     assert len(model_error.value.message) < 200
     assert len(alias_error.value.message) < 200

@@ -18,7 +18,7 @@ from convscope.server.errors import (
     NotFoundError,
     OverloadedError,
 )
-from convscope.server.repository.catalog import DormantError
+from convscope.server.repository.catalog import DormantError, Target
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.selection import Selection, parse_versions
 
@@ -72,7 +72,7 @@ async def test_new_version_takes_over_and_the_old_one_retires(
     write_tiny(tmp_path, version=2)
     await keeper.refresh()
     await keeper.close()
-    assert keeper.catalog.resolve("tiny").key == ("tiny", 2)
+    assert keeper.catalog.resolve(Target("tiny")).key == ("tiny", 2)
     assert follower.events == [
         *("ready tiny v1", "settled"),
         *("ready tiny v2", "settled", "retire tiny v1"),
@@ -132,15 +132,15 @@ async def test_files_replaced_by_good_ones_are_loaded_and_by_bad_ones_are_not(
     directory = write_tiny(tmp_path)
     keeper = make()
     await keeper.refresh()
-    first = keeper.catalog.resolve("tiny")
+    first = keeper.catalog.resolve(Target("tiny"))
     break_version(directory)
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny") is first
+    assert keeper.catalog.resolve(Target("tiny")) is first
     shutil.rmtree(directory)
     write_tiny(tmp_path)
     await keeper.refresh()
     await keeper.close()
-    assert keeper.catalog.resolve("tiny") is not first
+    assert keeper.catalog.resolve(Target("tiny")) is not first
     assert follower.events.count("retire tiny v1") == 1
 
 
@@ -152,10 +152,10 @@ async def test_alias_switches_without_a_load_when_both_versions_answer(
     set_alias(tmp_path, champion=1)
     keeper = make()
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
     set_alias(tmp_path, champion=2, previous=1)
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 2)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 2)
     assert sum(event.startswith("ready") for event in follower.events) == 2
 
 
@@ -168,7 +168,7 @@ async def test_alias_file_that_cannot_be_read_changes_no_alias(
     await keeper.refresh()
     (tmp_path / "tiny" / "aliases.json").write_text("{")
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
 
 
 async def test_rolled_back_version_returns(tmp_path: Path, make: Callable[..., Keeper]) -> None:
@@ -202,7 +202,7 @@ async def test_model_that_is_unloaded_stays_away_until_it_is_loaded(
     await keeper.unload("tiny")
     await keeper.refresh()
     with pytest.raises(NotFoundError):
-        keeper.catalog.resolve("tiny")
+        keeper.catalog.resolve(Target("tiny"))
     await keeper.load("tiny")
     assert answering(keeper) == [1]
 
@@ -229,7 +229,7 @@ async def test_version_that_an_operator_asks_for_answers_beside_the_latest(
     assert answering(keeper) == [1, 2]
     await keeper.unload("tiny", 2)
     assert answering(keeper) == [1]
-    assert keeper.catalog.resolve("tiny").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny")).key == ("tiny", 1)
 
 
 async def test_alias_is_set_only_if_its_version_can_answer(
@@ -241,7 +241,7 @@ async def test_alias_is_set_only_if_its_version_can_answer(
     keeper = make()
     await keeper.refresh()
     await keeper.set_alias("tiny", "champion", 1)
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
     with pytest.raises(BundleRefusedError):
         await keeper.set_alias("tiny", "champion", 2)
     aliases = json.loads((tmp_path / "tiny" / "aliases.json").read_text())
@@ -313,9 +313,9 @@ async def test_what_is_asked_for_is_loaded_then(
     assert keeper.catalog.models == ["one", "two"]
     assert list(keeper.catalog) == []
     with pytest.raises(DormantError):
-        keeper.catalog.resolve("one")
+        keeper.catalog.resolve(Target("one"))
     await asyncio.gather(*(keeper.demand("one", 1) for _ in range(5)))
-    assert keeper.catalog.resolve("one").key == ("one", 1)
+    assert keeper.catalog.resolve(Target("one")).key == ("one", 1)
     assert follower.events.count("ready one v1") == 1
 
 
@@ -329,7 +329,10 @@ async def test_what_was_not_asked_for_the_longest_makes_room(
     await keeper.refresh()
     await keeper.demand("one", 1)
     await keeper.demand("two", 1)
-    follower.used = {keeper.catalog.resolve("one"): 2.0, keeper.catalog.resolve("two"): 1.0}
+    follower.used = {
+        keeper.catalog.resolve(Target("one")): 2.0,
+        keeper.catalog.resolve(Target("two")): 1.0,
+    }
     await keeper.demand("three", 1)
     assert [version.key[0] for version in keeper.catalog] == ["one", "three"]
     await keeper.demand("two", 1)
@@ -346,7 +349,7 @@ async def test_dormant_version_that_is_refused_gives_way_to_the_next_older(
     with pytest.raises(BundleRefusedError, match=r"SHA-256 of model\.onnx"):
         await keeper.demand("tiny", 2)
     with pytest.raises(DormantError) as dormant:
-        keeper.catalog.resolve("tiny")
+        keeper.catalog.resolve(Target("tiny"))
     assert dormant.value.version == 1
 
 
@@ -359,10 +362,10 @@ async def test_on_demand_a_bad_version_leaves_the_one_that_answers(
     await keeper.demand("tiny", 1)
     break_version(write_tiny(tmp_path, version=2))
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny")).key == ("tiny", 1)
     write_tiny(tmp_path, version=3)
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny").key == ("tiny", 3)
+    assert keeper.catalog.resolve(Target("tiny")).key == ("tiny", 3)
 
 
 async def test_model_that_can_never_fit_is_refused_and_drives_nobody_out(
@@ -403,15 +406,15 @@ async def test_alias_stays_where_it_was_while_its_new_version_cannot_answer(
     await keeper.refresh()
     set_alias(tmp_path, champion=2)  # which isn't there yet
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
     directory = write_tiny(tmp_path, version=2)
     break_version(directory)
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
     shutil.rmtree(directory)
     write_tiny(tmp_path, version=2)
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 2)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 2)
     assert answering(keeper) == [2, 3]
 
 
@@ -429,7 +432,7 @@ async def test_aliases_that_mean_nothing_change_nothing(
     await keeper.refresh()
     (tmp_path / "tiny" / "aliases.json").write_text(text)
     await keeper.refresh()
-    assert keeper.catalog.resolve("tiny", alias="champion").key == ("tiny", 1)
+    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
 
 
 async def test_model_that_cannot_be_read_concerns_no_other(

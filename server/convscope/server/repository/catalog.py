@@ -5,18 +5,50 @@ from dataclasses import dataclass, field
 
 from convscope.server.errors import NotFoundError, UnavailableError
 from convscope.server.repository.disk import Signature
+from convscope.server.repository.traffic import Traffic, Trial
 from convscope.server.repository.versions import LoadedVersion, Refusal
 
-__all__ = ["Catalog", "CatalogedModel", "DormantError", "listed"]
+__all__ = ["Catalog", "CatalogedModel", "DormantError", "Target", "listed"]
 
 
 class DormantError(Exception):
-    """The request means a version that is loaded when it is asked for, and isn't yet."""
+    """The request means a version that is loaded when it is asked for, and isn't yet.
 
-    def __init__(self, model: str, version: int) -> None:
+    Args:
+        model: Its model.
+        version: Its number.
+        by_name: Whether the request names it, by number or alias: then no
+            other version may answer in its place.
+    """
+
+    def __init__(self, model: str, version: int, *, by_name: bool) -> None:
         super().__init__(f"{model} v{version}")
         self.model = model
         self.version = version
+        self.by_name = by_name
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request names.
+
+    Args:
+        model: The model's name.
+        number: A version of it.
+        alias: In place of a number, an alias.
+        key: What the request is recognised by, so that trials treat it as they
+            did before; without one, chance decides.
+    """
+
+    model: str
+    number: int | None = None
+    alias: str | None = None
+    key: str = ""
+
+    @property
+    def names_version(self) -> bool:
+        """Whether one version is meant, and no other may answer."""
+        return self.number is not None or self.alias is not None
 
 
 @dataclass
@@ -26,21 +58,32 @@ class CatalogedModel:
     Args:
         ready: The versions that answer.
         aliases: The version of each alias.
+        traffic: The trials.
         refused: Why other versions don't answer.
         dormant: The versions that are loaded when they are asked for.
+        chosen: The versions that are there for their own sake, and not only
+            because an alias or a trial names them.
         signatures: What lay on disk when a version was loaded or refused.
     """
 
     ready: dict[int, LoadedVersion] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=Traffic)
     refused: dict[int, Refusal] = field(default_factory=dict)
     dormant: frozenset[int] = frozenset()
+    chosen: frozenset[int] = frozenset()
     signatures: dict[int, Signature] = field(default_factory=dict)
 
     @property
     def answers(self) -> bool:
         """Whether some version answers, if need be after a load."""
         return bool(self.ready or self.dormant)
+
+    @property
+    def default(self) -> int | None:
+        """The version that a request without a version or alias means, if one answers."""
+        there = self.ready.keys() | self.dormant
+        return max(self.chosen & there or there, default=None)
 
 
 class Catalog:
@@ -79,6 +122,16 @@ class Catalog:
         """Why the versions that don't answer don't."""
         return [r for name in self.models for _, r in sorted(self._models[name].refused.items())]
 
+    @property
+    def trials(self) -> list[tuple[str, int, str, float]]:
+        """Of each trial whose version is known: model, version, kind, share."""
+        return [
+            (name, number, kind, trial.share)
+            for name in self.models
+            for kind, trial in self._models[name].traffic
+            if (number := trial.version(self._models[name].aliases)) is not None
+        ]
+
     def aliases(self, model: str) -> Mapping[str, int]:
         """The version of each alias of a model."""
         return self._models[model].aliases if model in self._models else {}
@@ -101,46 +154,83 @@ class Catalog:
     def is_default(self, version: LoadedVersion) -> bool:
         """Whether a request that names neither version nor alias means this one."""
         model, number = version.key
-        known = self._models[model]
-        return number == max({*known.ready, *known.dormant})
+        return number == self._models[model].default
 
-    def resolve(
-        self, model: str, version: int | None = None, alias: str | None = None
-    ) -> LoadedVersion:
-        """Find the version that a request means.
+    def resolve(self, target: Target) -> LoadedVersion:
+        """Find the version that a target names.
 
         Raises:
             NotFoundError: There is no such model, version or alias.
             UnavailableError: It is known, and not ready.
             DormantError: It isn't loaded yet.
         """
-        known = self.check_known(model)
-        if not known.answers:
+        return self._ready(target, self._number(target), by_name=target.names_version)
+
+    def route(self, target: Target) -> LoadedVersion:
+        """Find the version that answers a request: the one that it names, or the canary.
+
+        Raises:
+            NotFoundError: There is no such model, version or alias.
+            UnavailableError: It is known, and not ready.
+            DormantError: It isn't loaded yet.
+        """
+        number, by_name = self._number(target), target.names_version
+        canary = self._tried(target, self._models[target.model].traffic.canary)
+        if canary is not None and canary != number:
+            number, by_name = canary, False
+        return self._ready(target, number, by_name=by_name)
+
+    def shadow(self, target: Target, answered: LoadedVersion) -> int | None:
+        """Find the version that is given a copy of a request.
+
+        Args:
+            target: What the request names.
+            answered: Which version answers it.
+
+        Returns:
+            The number of another version; None if the request isn't copied.
+        """
+        number = self._tried(target, self._models[target.model].traffic.shadow)
+        return None if number == answered.key[1] else number
+
+    def _tried(self, target: Target, trial: Trial | None) -> int | None:
+        """The version that a trial sends a request to, if it can answer."""
+        if trial is None or target.number is not None:
+            return None
+        if not trial.takes(target.model, target.alias, target.key):
+            return None
+        known = self._models[target.model]
+        number = trial.version(known.aliases)
+        return number if number in known.ready or number in known.dormant else None
+
+    def _number(self, target: Target) -> int:
+        known = self.check_known(target.model)
+        default = known.default
+        if default is None:
             raise UnavailableError(
-                f"no version of {model} is ready; the server's log says what was refused"
+                f"no version of {target.model} is ready; the server's log says what was refused"
             )
-        number = _number(model, known, version, alias)
+        if target.alias is not None:
+            if target.alias not in known.aliases:
+                names = listed(sorted(known.aliases)) or "none"
+                raise NotFoundError(
+                    f"{target.model} has no alias {_short(target.alias)}; it has: {names}"
+                )
+            return known.aliases[target.alias]
+        return default if target.number is None else target.number
+
+    def _ready(self, target: Target, number: int, *, by_name: bool) -> LoadedVersion:
+        model, known = target.model, self._models[target.model]
         if number in known.ready:
             return known.ready[number]
         if number in known.dormant:
-            raise DormantError(model, number)
+            raise DormantError(model, number, by_name=by_name)
         if number in known.refused:
             raise UnavailableError(
                 f"{model} v{number} was refused at load; the server's log says why"
             )
         answering = listed(sorted({*known.ready, *known.dormant}))
         raise NotFoundError(f"{model} has no version {number} ready; it has: {answering}")
-
-
-def _number(model: str, known: CatalogedModel, version: int | None, alias: str | None) -> int:
-    if alias is not None:
-        if alias not in known.aliases:
-            names = listed(sorted(known.aliases)) or "none"
-            raise NotFoundError(f"{model} has no alias {_short(alias)}; it has: {names}")
-        return known.aliases[alias]
-    if version is not None:
-        return version
-    return max({*known.ready, *known.dormant}) if known.dormant else max(known.ready)
 
 
 def _short(name: str) -> str:

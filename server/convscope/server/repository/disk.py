@@ -1,18 +1,22 @@
 """What lies in a repository's directories, and whether it changed."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from convscope.server.bundle import MODEL_NAME
 from convscope.server.repository.aliases import read_aliases
+from convscope.server.repository.traffic import Traffic, read_traffic
 
 __all__ = ["ModelOnDisk", "Signature", "scan"]
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
 """Each file's name, number, size and times of change: another one means another bundle."""
@@ -25,10 +29,12 @@ class ModelOnDisk:
     Args:
         versions: The signature of each version's directory.
         aliases: The version of each alias; None if they can't be read now.
+        traffic: The trials; None if they can't be read now.
     """
 
     versions: Mapping[int, Signature] = field(default_factory=dict)
     aliases: Mapping[str, int] | None = field(default_factory=dict)
+    traffic: Traffic | None = field(default_factory=Traffic)
 
 
 def scan(root: Path) -> dict[str, ModelOnDisk | None]:
@@ -55,7 +61,9 @@ def _scan_model(directory: Path) -> ModelOnDisk | None:
         log.error("model can't be read", model=directory.name, reason=error.strerror)
         return None
     versions = {number: _signature(directory / str(number)) for number in numbers}
-    return ModelOnDisk(versions, _aliases(directory))
+    return ModelOnDisk(
+        versions, _readable(read_aliases, directory), _readable(read_traffic, directory)
+    )
 
 
 def _is_version(name: str) -> bool:
@@ -73,9 +81,9 @@ def _signature(directory: Path) -> Signature:
     )
 
 
-def _aliases(directory: Path) -> dict[str, int] | None:
+def _readable(read: Callable[[Path], T], directory: Path) -> T | None:
     try:
-        return read_aliases(directory)
+        return read(directory)
     except (OSError, ValueError) as error:
-        log.error("aliases can't be read", model=directory.name, reason=str(error)[:200])
+        log.error("aliases or trials can't be read", model=directory.name, reason=str(error)[:200])
         return None

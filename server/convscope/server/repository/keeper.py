@@ -6,7 +6,8 @@ fails changes nothing, and isn't tried again until its files change.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from convscope.server.repository.catalog import Catalog, CatalogedModel, listed
 from convscope.server.repository.disk import ModelOnDisk, Signature, scan
 from convscope.server.repository.loading import Loader
 from convscope.server.repository.selection import Selection
+from convscope.server.repository.traffic import Trial, check_trial, write_trial
 from convscope.server.repository.versions import LoadedVersion, Refusal
 from convscope.server.repository.wanted import Wanted
 
@@ -143,16 +145,23 @@ class Keeper:
         """
         found = await self._look_up(model, version)
         self._wanted.bring(model, version)
+        asked = version if version is not None else max(found.versions)
+        try:
+            await self._try_again(model, asked)
+        except BundleRefusedError:
+            self._wanted.unpin(model, asked)
+            raise
+
+    async def _try_again(self, model: str, version: int) -> None:
+        """Load what is wanted of a model, what was refused too; raises if the version still is."""
         known = self.catalog[model]
         known.refused = {}
         await self.refresh(again=model)
-        asked = version if version is not None else max(found.versions)
         if self._on_demand:
-            await self.demand(model, asked)
-        if refusal := known.refused.get(asked):
-            self._wanted.unpin(model, asked)
+            await self.demand(model, version)
+        if refusal := known.refused.get(version):
             raise BundleRefusedError(
-                refusal.reason, f"{model} v{asked} was refused: {refusal.message}"
+                refusal.reason, f"{model} v{version} was refused: {refusal.message}"
             )
 
     async def unload(self, model: str, version: int | None = None) -> None:
@@ -177,15 +186,50 @@ class Keeper:
             UnavailableError: The repository can't be written to.
         """
         check_alias(alias)
-        if version is not None:
-            await self.load(model, version)
-        else:
-            await self._look_up(model, None)
-        async with self._lock:
+        await self._look_up(model, version)
+        async with self._holding(model, version), self._lock:
             await asyncio.to_thread(write_alias, self._root / model, alias, version)
-        if version is not None:
-            self._wanted.unpin(model, version)  # the alias holds it now
         await self.refresh(again=model)
+
+    async def set_trial(self, model: str, kind: str, trial: Trial | None) -> None:
+        """Send a share of a model's requests to another version, loaded first; None ends it.
+
+        Args:
+            model: Which one.
+            kind: "canary" or "shadow".
+            trial: The share and where it goes.
+
+        Raises:
+            NotFoundError: There is no such model, version or alias on the disk.
+            InvalidInputError: The share can't be one.
+            BundleRefusedError: The version failed a check; nothing has changed.
+            UnavailableError: The repository can't be written to.
+        """
+        found = await self._look_up(model, None)
+        number = None
+        if trial is not None:
+            check_trial(kind, trial)
+            number = trial.version(found.aliases or {})
+            if number is None:
+                names = listed(sorted(found.aliases or {})) or "none"
+                raise NotFoundError(f"{model} has no alias {str(trial.to)[:80]!r}; it has: {names}")
+            await self._look_up(model, number)
+        async with self._holding(model, number), self._lock:
+            await asyncio.to_thread(write_trial, self._root / model, kind, trial)
+        await self.refresh(again=model)
+
+    @asynccontextmanager
+    async def _holding(self, model: str, version: int | None) -> AsyncIterator[None]:
+        """Load a version beside the others, and keep it while something is made to name it."""
+        if version is None:
+            yield
+            return
+        self._wanted.hold(model, version)
+        try:
+            await self._try_again(model, version)
+            yield
+        finally:
+            self._wanted.release(model, version)
 
     async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
         on_disk = await asyncio.to_thread(scan, self._root)
@@ -261,6 +305,8 @@ class Keeper:
             return
         wanted = self._wanted.choose(name, known, found)
         known.aliases = self._wanted.aliases(name, known, found)
+        known.traffic = self._wanted.traffic(known, found)
+        known.chosen = self._wanted.chosen(name, known, found)
         known.dormant = frozenset(wanted) if self._on_demand else frozenset()
         for number in sorted(known.ready.keys() - set(wanted)):
             self._retire(known.ready.pop(number))

@@ -1,10 +1,11 @@
-"""What is to answer: by the selection, by aliases, and by what an operator asked for."""
+"""What is to answer: by the selection, by aliases and trials, and by what an operator asked for."""
 
 from collections.abc import Mapping
 
 from convscope.server.repository.catalog import CatalogedModel
 from convscope.server.repository.disk import ModelOnDisk
 from convscope.server.repository.selection import Selection
+from convscope.server.repository.traffic import Traffic
 
 __all__ = ["Wanted"]
 
@@ -19,6 +20,7 @@ class Wanted:
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
         self._pinned: dict[str, set[int]] = {}
+        self._held: dict[str, set[int]] = {}
         self._put_away: dict[str, set[int]] = {}
         self._absent: set[str] = set()  # models of which nothing is wanted
 
@@ -30,6 +32,16 @@ class Wanted:
         else:
             self._put_away.get(model, set()).discard(version)
             self._pinned.setdefault(model, set()).add(version)
+
+    def hold(self, model: str, version: int) -> None:
+        """Want a version that an alias or a trial is about to name, until it is released."""
+        self._absent.discard(model)
+        self._put_away.get(model, set()).discard(version)
+        self._held.setdefault(model, set()).add(version)
+
+    def release(self, model: str, version: int) -> None:
+        """No longer want a version unless something names it by now."""
+        self._held.get(model, set()).discard(version)
 
     def unpin(self, model: str, version: int) -> None:
         """No longer want a version for an operator's sake alone."""
@@ -49,10 +61,18 @@ class Wanted:
         if model in self._absent:
             return []
         usable, pinned = self._usable(model, known, found), self._pinned.get(model, set())
+        pinned = pinned | self._held.get(model, set())
         if not self._selection.wants_model(model):
             return sorted(pinned & usable, reverse=True)
-        aliased = self.aliases(model, known, found).values()
-        return self._selection.choose(found.versions, {*aliased, *pinned}, usable)
+        aliases = self.aliases(model, known, found)
+        tried = self.traffic(known, found).versions(aliases)
+        return self._selection.choose(found.versions, {*aliases.values(), *tried, *pinned}, usable)
+
+    def chosen(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> frozenset[int]:
+        """Those that are wanted for their own sake: who is only on trial isn't the default."""
+        pinned = self._pinned.get(model, set())
+        usable = self._usable(model, known, found)
+        return frozenset(self._selection.choose(found.versions, pinned, usable))
 
     def aliases(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> Mapping[str, int]:
         """The version of each alias: that of the disk, or the one before while it can't answer."""
@@ -65,6 +85,10 @@ class Wanted:
             if number not in usable and before in usable:
                 held[alias] = before
         return held
+
+    def traffic(self, known: CatalogedModel, found: ModelOnDisk) -> Traffic:
+        """The trials: those of the disk, or the ones before while they can't be read."""
+        return known.traffic if found.traffic is None else found.traffic
 
     def _usable(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> set[int]:
         # What answers goes on to, although its files were replaced by worse ones.

@@ -1,0 +1,174 @@
+"""Canaries and shadows, on a real server, by the tools that an operator has."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+from support.calls import sample, wait_until
+from support.images import encode
+from support.server import ServerProcess
+from support.tiny import write_signal, write_tiny
+from typer.testing import CliRunner, Result
+
+from convscope.client import AdminClient, Client, FailedPreconditionError, Trial
+from convscope.client.cli import app
+
+RED = encode(Image.new("RGB", (32, 32), (200, 30, 20)))
+
+
+def turn_around(graph: onnx.ModelProto) -> None:
+    """Make a graph whose best class is the one that was the worst."""
+    (dense,) = [tensor for tensor in graph.graph.initializer if tensor.name == "dense"]
+    dense.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(dense), "dense"))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    write_tiny(tmp_path, version=1)
+    write_tiny(tmp_path, version=2)
+    return tmp_path
+
+
+@pytest.fixture
+def server(repository: Path) -> Iterator[ServerProcess]:
+    flags = ("--versions", "=1", "--poll-seconds", "0.1")
+    with ServerProcess(
+        repository, *flags, "--admin-address", f"unix:{repository / '.admin.sock'}"
+    ) as process:
+        yield process
+
+
+def admin(repository: Path, *arguments: str) -> Result:
+    address = f"unix:{repository / '.admin.sock'}"
+    return CliRunner().invoke(
+        app, ["admin", *arguments], env={"CONVSCOPE_ADMIN_ADDRESS": address, "COLUMNS": "120"}
+    )
+
+
+def versions_of(client: Client, keys: list[str], alias: str | None = None) -> dict[str, int]:
+    return {
+        key: client.classify(RED, model="tiny", alias=alias, routing_key=key).version
+        for key in keys
+    }
+
+
+def test_canary_answers_its_share_and_the_same_key_always_gets_the_same(
+    repository: Path, server: ServerProcess
+) -> None:
+    keys = [f"user {number}" for number in range(200)]
+    with Client(server.target) as client:
+        assert set(versions_of(client, keys).values()) == {1}
+        shown = admin(repository, "canary", "tiny", "2", "--share", "0.3")
+        assert (shown.exit_code, shown.stderr) == (0, "")
+        assert ["tiny", "v2", "ready", "canary", "0.3", "cpu"] in [
+            line.replace("(default)", "").split() for line in shown.stdout.splitlines()
+        ]
+        first = versions_of(client, keys)
+        assert 30 <= list(first.values()).count(2) <= 90
+        assert versions_of(client, keys) == first
+        assert client.classify(RED, model="tiny", version=1, routing_key=keys[0]).version == 1
+        assert sample(server, "convscope_traffic_share", version="2", kind="canary") == 0.3
+        assert admin(repository, "canary", "tiny", "--stop").exit_code == 0
+        assert set(versions_of(client, keys).values()) == {1}
+
+
+def test_canary_of_an_alias_concerns_only_its_requests(
+    repository: Path, server: ServerProcess
+) -> None:
+    (repository / "tiny" / "aliases.json").write_text('{"champion": 1, "challenger": 2}')
+    with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
+        operator.load("tiny")
+        status = operator.set_trial("tiny", "canary", Trial("challenger", 1.0, of="champion"))
+        assert status.canary == Trial("challenger", 1.0, of="champion")
+    with Client(server.target) as client:
+        assert versions_of(client, ["a"], alias="champion") == {"a": 2}
+        assert versions_of(client, ["a"]) == {"a": 1}  # 2 is there for its alias's sake alone
+
+
+def test_canary_that_cannot_answer_takes_nothing_from_who_can(
+    repository: Path, server: ServerProcess
+) -> None:
+    write_tiny(repository, version=3, alter_graph=turn_around)  # fails its golden gate
+    with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
+        with pytest.raises(FailedPreconditionError, match="golden"):
+            operator.set_trial("tiny", "canary", Trial(3, 1.0))
+        assert operator.status("tiny")[0].canary is None
+    # Written by hand, past every check.
+    (repository / "tiny" / "traffic.json").write_text('{"canary": {"to": 3, "share": 1}}')
+    wait_until(lambda: sample(server, "convscope_model_refused", version="3") == 1)
+    with Client(server.target) as client:
+        assert set(versions_of(client, ["a", "b"]).values()) == {1}
+
+
+def test_shadow_is_compared_and_answers_nobody(repository: Path, server: ServerProcess) -> None:
+    relabel(write_tiny(repository, version=3))
+    assert admin(repository, "shadow", "tiny", "2").exit_code == 0
+    with Client(server.target) as client:
+        results = [client.classify(RED, model="tiny") for _ in range(20)]
+        assert {result.version for result in results} == {1}
+        wait_until(lambda: inputs(server, "2", "agreed") == 20)
+        close = sample(
+            server, "convscope_shadow_difference_bucket", version="1", shadow="2", le="0.001"
+        )
+        assert close == 20
+        assert admin(repository, "shadow", "tiny", "3").exit_code == 0
+        client.classify(RED, model="tiny")
+        wait_until(lambda: inputs(server, "3", "disagreed") == 1)
+
+
+def inputs(server: ServerProcess, shadow: str, outcome: str) -> float:
+    return sample(
+        server, "convscope_shadow_inputs_total", version="1", shadow=shadow, outcome=outcome
+    )
+
+
+def relabel(directory: Path) -> None:
+    """Rename the classes, so that the same answer has another name."""
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["labels"] = ["violet", "yellow", "orange"]
+    path.write_text(json.dumps(manifest))
+
+
+def test_image_that_a_shadow_can_t_take_is_counted_and_told_once(
+    repository: Path, server: ServerProcess
+) -> None:
+    write_signal(repository, model="tiny", version=4)
+    assert admin(repository, "shadow", "tiny", "4").exit_code == 0
+    with Client(server.target) as client:
+        for _ in range(3):
+            assert client.classify(RED, model="tiny").version == 1
+    wait_until(lambda: inputs(server, "4", "failed") == 3)
+    assert [event["reason"] for event in server.log if event["event"] == "shadow failed"] == [
+        "tiny takes no images; send a float32 tensor [1, 32]"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("canary", "cat", "2"), 1, "no model 'cat'"),
+        (("canary", "tiny", "7"), 1, "tiny has no version 7; the repository has: 1, 2"),
+        (("shadow", "tiny", "best"), 1, "tiny has no alias 'best'; it has: none"),
+        (("canary", "tiny", "2", "--of", "4"), 1, "canary is of '4', no alias"),
+        (("canary", "tiny", "2", "--share", "2"), 2, "Invalid value for '--share'"),
+        (("canary", "tiny"), 2, "give either a version, by number or alias, or --stop"),
+        (("canary", "tiny", "2", "--stop"), 2, "give either a version"),
+    ],
+    ids=str.split("model version alias of share nothing both"),
+)
+def test_mistakes_are_told(
+    repository: Path,
+    server: ServerProcess,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    done = admin(repository, *arguments)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert not (repository / "tiny" / "traffic.json").exists()
