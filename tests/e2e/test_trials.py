@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from convscope.client import AdminClient, Client, FailedPreconditionError, Trial
 from convscope.client.cli import app
+from convscope.exporter.cli import app as exporter
 
 RED = encode(Image.new("RGB", (32, 32), (200, 30, 20)))
 
@@ -146,6 +147,16 @@ def test_image_that_a_shadow_can_t_take_is_counted_and_told_once(
     assert [event["reason"] for event in server.log if event["event"] == "shadow failed"] == [
         "tiny takes no images; send a float32 tensor [1, 32]"
     ]
+
+
+def test_server_reads_what_the_exporter_writes(repository: Path, server: ServerProcess) -> None:
+    (repository / "tiny" / "aliases.json").write_text('{"champion": 1}')
+    command = ["canary", "tiny", "2", "--share", "1", "--of", "champion"]
+    done = CliRunner().invoke(exporter, [*command, "--repository", str(repository)])
+    assert (done.exit_code, done.stdout) == (0, "canary: 1 of champion -> v2\n")
+    with Client(server.target) as client:
+        wait_until(lambda: sample(server, "convscope_traffic_share", version="2") == 1)
+        assert versions_of(client, ["a"], alias="champion") == {"a": 2}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`promote`, `publish`, `versions`, `diff` and `prune`: repositories of bundles.
+"""`promote`, `canary`, `publish`, `versions`, `prune` and so on: repositories of bundles.
 
 What they need is imported inside them, so that `--help` answers at once.
 """
@@ -21,6 +21,7 @@ from convscope.exporter.commands.options import Quiet
 
 if TYPE_CHECKING:
     from convscope.exporter.repositories.pruning import Pruned
+    from convscope.exporter.repositories.trials import Kind
 
 __all__ = ["register"]
 
@@ -29,13 +30,24 @@ RepositoryPlace = Annotated[
     str, Option("--repository", help="The path or URL of the repository: models, s3://BUCKET/….")
 ]
 Model = Annotated[str, Argument(metavar="MODEL", help="The model's name in the repository.")]
+To = Annotated[
+    str | None, Argument(metavar="[VERSION]", help="Where to: a version's number or an alias.")
+]
+Share = Annotated[float, Option(min=0.0, max=1.0, help="Of the requests, from 0 to 1.")]
+Of = Annotated[
+    str | None,
+    Option(
+        metavar="ALIAS", help="Of the requests that name this alias; by default of those without."
+    ),
+]
+Stop = Annotated[bool, Option("--stop", help="End it.")]
 Json = Annotated[bool, Option("--json", help="Print JSON instead of a table.")]
 _BUNDLE = "like models/MODEL/1 or s3://BUCKET/models/MODEL/1."
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (promote, publish, versions, diff, prune):
+    for command in (promote, canary, shadow, publish, versions, diff, prune):
         app.command()(command)
 
 
@@ -66,6 +78,55 @@ def promote(
         else:
             switch = aliases.remove_alias(place, model, alias)
         typer.echo(str(switch))
+
+
+def canary(
+    model: Model,
+    to: To = None,
+    share: Share = 0.05,
+    of: Of = None,
+    stop: Stop = False,
+    repository: RepositoryPlace = "models",
+) -> None:
+    """Let another version answer a share of a model's requests."""
+    _try_out("canary", model, to, share, of, stop, repository)
+
+
+def shadow(
+    model: Model,
+    to: To = None,
+    share: Share = 1.0,
+    of: Of = None,
+    stop: Stop = False,
+    repository: RepositoryPlace = "models",
+) -> None:
+    """Copy a share of a model's requests to another version, which is compared."""
+    _try_out("shadow", model, to, share, of, stop, repository)
+
+
+def _try_out(
+    kind: "Kind",
+    model: str,
+    to: str | None,
+    share: float,
+    of: str | None,
+    stop: bool,
+    repository: str,
+) -> None:
+    if stop == (to is not None):
+        raise typer.BadParameter("give either a VERSION, by number or alias, or --stop")
+    with errors_as_sentences():
+        from convscope.exporter.repositories import trials
+        from convscope.exporter.repositories.opening import existing_repository
+
+        place = existing_repository(repository)
+        if to is None:
+            ended = trials.end_trial(place, model, kind)
+            typer.echo(f"{kind}: {'ended' if ended else 'there is none'}")
+            return
+        trial = trials.Trial(int(to) if to.isdecimal() else to, share, of)
+        trials.begin_trial(place, model, kind, trial)
+        typer.echo(f"{kind}: {trial}")
 
 
 def publish(

@@ -1,19 +1,24 @@
 """Aliases: names, such as champion, that are switched from version to version."""
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from convscope.exporter.errors import ExporterError, UnknownNameError
+from convscope.exporter.repositories.json_files import (
+    is_number,
+    read_object,
+    unreadable,
+    write_object,
+)
 from convscope.exporter.repositories.repository import Repository, RepositoryError, near
 
-__all__ = ["Switch", "go_back", "promote", "read_aliases", "remove_alias"]
+__all__ = ["Switch", "go_back", "is_alias", "promote", "read_aliases", "remove_alias"]
 
 ALIASES = "aliases.json"
 HISTORY = ".aliases-history.json"
 HISTORY_LENGTH = 20
+_EXAMPLE = '{"champion": 3}'
+_HISTORY_EXAMPLE = '{"champion": [2, 3]}'
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 History = dict[str, list[int]]
@@ -34,15 +39,20 @@ class Switch:
         return f"{self.alias}: {_said(self.before)} -> {_said(self.after)}"
 
 
+def is_alias(name: object) -> bool:
+    """Whether a name can be an alias."""
+    return isinstance(name, str) and bool(_ALIAS.fullmatch(name)) and not name.isdecimal()
+
+
 def read_aliases(repository: Repository, model: str) -> dict[str, int]:
     """The version that each alias of a model names.
 
     Raises:
         RepositoryError: The file of the aliases can't be read.
     """
-    aliases = _read(repository, model, ALIASES)
-    if not all(_is_number(version) for version in aliases.values()):
-        raise _unreadable(repository, model, ALIASES)
+    aliases = read_object(repository, model, ALIASES, _EXAMPLE)
+    if not all(is_number(version) for version in aliases.values()):
+        raise unreadable(repository, model, ALIASES, _EXAMPLE)
     return aliases
 
 
@@ -53,7 +63,11 @@ def promote(repository: Repository, model: str, version: int, alias: str) -> Swi
         ExporterError: The alias can't be a name.
         UnknownNameError: There is no such model or version.
     """
-    _check_name(alias)
+    if not is_alias(alias):
+        raise ExporterError(
+            f"{alias!r} can't be an alias; use up to 63 of a-z, 0-9, _ and -, the first a "
+            "letter or digit, and not only digits, such as champion"
+        )
     repository.require_version(model, version)
     with repository.lock(model):
         repository.require_version(model, version)  # nobody removes it from here on
@@ -62,7 +76,7 @@ def promote(repository: Repository, model: str, version: int, alias: str) -> Swi
         if before != version:
             # First: if this process ends in between, going back passes over what is named now.
             _remember(repository, model, alias, before)
-            _write(repository, model, ALIASES, aliases | {alias: version})
+            write_object(repository, model, ALIASES, aliases | {alias: version})
     return Switch(alias, before, version)
 
 
@@ -78,7 +92,7 @@ def remove_alias(repository: Repository, model: str, alias: str) -> Switch:
         if alias not in aliases:
             raise UnknownNameError(f"{model} has no alias {alias!r}{near(alias, aliases)}")
         _remember(repository, model, alias, aliases[alias])
-        _write(repository, model, ALIASES, {k: v for k, v in aliases.items() if k != alias})
+        write_object(repository, model, ALIASES, {k: v for k, v in aliases.items() if k != alias})
     return Switch(alias, aliases[alias], None)
 
 
@@ -104,62 +118,24 @@ def go_back(repository: Repository, model: str, alias: str) -> Switch:
             )
         version = earlier.pop()
         repository.require_version(model, version)
-        _write(repository, model, ALIASES, aliases | {alias: version})
-        _write(repository, model, HISTORY, history | {alias: earlier})
+        write_object(repository, model, ALIASES, aliases | {alias: version})
+        write_object(repository, model, HISTORY, history | {alias: earlier})
     return Switch(alias, now, version)
-
-
-def _check_name(alias: str) -> None:
-    if not _ALIAS.fullmatch(alias) or alias.isdecimal():
-        raise ExporterError(
-            f"{alias!r} can't be an alias; use up to 63 of a-z, 0-9, _ and -, the first a "
-            "letter or digit, and not only digits, such as champion"
-        )
 
 
 def _remember(repository: Repository, model: str, alias: str, version: int | None) -> None:
     if version is not None:
         history = _read_history(repository, model)
         earlier = [*history.get(alias, []), version][-HISTORY_LENGTH:]
-        _write(repository, model, HISTORY, history | {alias: earlier})
+        write_object(repository, model, HISTORY, history | {alias: earlier})
 
 
 def _read_history(repository: Repository, model: str) -> History:
-    history = _read(repository, model, HISTORY)
+    history = read_object(repository, model, HISTORY, _HISTORY_EXAMPLE)
     for earlier in history.values():
-        if not (isinstance(earlier, list) and all(map(_is_number, earlier))):
-            raise _unreadable(repository, model, HISTORY)
+        if not (isinstance(earlier, list) and all(map(is_number, earlier))):
+            raise unreadable(repository, model, HISTORY, _HISTORY_EXAMPLE)
     return history
-
-
-def _read(repository: Repository, model: str, name: str) -> dict[str, Any]:
-    data = repository.read(model, name)
-    if data is None:
-        return {}
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise _unreadable(repository, model, name) from error
-    if not isinstance(found, dict):
-        raise _unreadable(repository, model, name)
-    return found
-
-
-def _write(repository: Repository, model: str, name: str, content: Mapping[str, object]) -> None:
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    repository.replace(model, name, text.encode())
-
-
-def _unreadable(repository: Repository, model: str, name: str) -> RepositoryError:
-    example = '{"champion": [2, 3]}' if name == HISTORY else '{"champion": 3}'
-    return RepositoryError(
-        f"{repository.location}/{model}/{name} isn't JSON like {example}; "
-        "mend it, or remove it if nothing asks for its aliases"
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _said(version: int | None) -> str:

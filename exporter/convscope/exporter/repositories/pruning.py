@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from convscope.exporter.repositories.aliases import read_aliases
 from convscope.exporter.repositories.repository import Repository
+from convscope.exporter.repositories.trials import tried_versions
 
 __all__ = ["Pruned", "prune"]
 
@@ -14,7 +15,7 @@ class Pruned:
 
     Args:
         removed: The size in bytes of each version that went.
-        kept: The aliases of each version that stayed.
+        kept: The aliases and trials of each version that stayed.
     """
 
     removed: dict[int, int]
@@ -27,7 +28,7 @@ class Pruned:
 
 
 def prune(repository: Repository, model: str, keep: int, *, dry_run: bool = False) -> Pruned:
-    """Remove all versions of a model but the latest, and those that an alias names.
+    """Remove all versions of a model but the latest, and those that an alias or a trial names.
 
     Args:
         repository: Where they lie.
@@ -54,6 +55,8 @@ def _plan(repository: Repository, model: str, keep: int) -> Pruned:
     named: dict[int, tuple[str, ...]] = {}
     for alias, version in sorted(read_aliases(repository, model).items()):
         named[version] = (*named.get(version, ()), alias)
+    for version, kinds in tried_versions(repository, model).items():
+        named[version] = (*named.get(version, ()), *kinds)
     latest = versions[len(versions) - min(keep, len(versions)) :]
     staying = {*latest, *named}.intersection(versions) or {versions[-1]}
     return Pruned(

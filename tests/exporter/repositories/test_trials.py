@@ -1,0 +1,83 @@
+"""`canary` and `shadow`: what a server is to do with shares of a model's requests."""
+
+import json
+from pathlib import Path
+
+import fsspec  # type: ignore[import-untyped]
+import pytest
+from support.tiny import write_tiny
+from typer.testing import CliRunner, Result
+
+from convscope.exporter.cli import app
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for version in (1, 2, 3):
+        write_tiny(tmp_path, version=version)
+    (tmp_path / "tiny/aliases.json").write_text('{"champion": 1, "challenger": 2}')
+    return tmp_path
+
+
+def run(root: Path | str, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [*arguments, "--repository", str(root)])
+
+
+def trials(root: Path) -> object:
+    return json.loads((root / "tiny/traffic.json").read_text())
+
+
+def test_trials_begin_change_and_end(root: Path) -> None:
+    done = run(root, "canary", "tiny", "challenger", "--of", "champion")
+    assert done.stdout == "canary: 0.05 of champion -> challenger\n"
+    assert run(root, "shadow", "tiny", "3").stdout == "shadow: 1 -> v3\n"
+    run(root, "canary", "tiny", "challenger", "--of", "champion", "--share", "0.5")
+    assert trials(root) == {
+        "canary": {"to": "challenger", "share": 0.5, "of": "champion"},
+        "shadow": {"to": 3, "share": 1.0},
+    }
+    assert run(root, "canary", "tiny", "--stop").stdout == "canary: ended\n"
+    assert run(root, "canary", "tiny", "--stop").stdout == "canary: there is none\n"
+    assert trials(root) == {"shadow": {"to": 3, "share": 1.0}}
+
+
+def test_trials_of_a_remote_repository(root: Path) -> None:
+    fsspec.filesystem("memory").put(str(root / "tiny"), "/trials/tiny", recursive=True)
+    assert run("memory://trials", "shadow", "tiny", "2").exit_code == 0
+    found = json.loads(fsspec.filesystem("memory").cat("/trials/tiny/traffic.json"))
+    assert found == {"shadow": {"to": 2, "share": 1.0}}
+
+
+def test_version_that_is_tried_is_not_pruned(root: Path) -> None:
+    run(root, "shadow", "tiny", "1")
+    (root / "tiny/aliases.json").unlink()
+    done = CliRunner().invoke(app, ["prune", "tiny", "--keep", "1", "--repository", str(root)])
+    assert "kept tiny v1: shadow" in done.stdout
+    assert "removed tiny v2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("canary", "tiny", "7"), 1, "tiny has no version 7"),
+        (("canary", "cat", "1"), 1, "no model 'cat'"),
+        (("canary", "tiny", "champio"), 1, "tiny has no alias 'champio'; did you mean champion?"),
+        (("canary", "tiny", "2", "--of", "best"), 1, "tiny has no alias 'best'"),
+        (("shadow", "tiny"), 2, "give either a VERSION, by number or alias, or --stop"),
+        (("shadow", "tiny", "2", "--share", "1.5"), 2, "Invalid value for '--share'"),
+    ],
+    ids=str.split("version model alias of nothing share"),
+)
+def test_mistakes_are_told(root: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+    done = run(root, *arguments)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert not (root / "tiny/traffic.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", '{"canary": 2}', '{"canary": {"to": 2}}', '{"x": {}}'])
+def test_file_that_says_something_else_is_named(root: Path, text: str) -> None:
+    (root / "tiny/traffic.json").write_text(text)
+    done = run(root, "shadow", "tiny", "2")
+    assert done.exit_code == 1
+    assert "tiny/traffic.json isn't JSON like" in done.stderr
