@@ -10,6 +10,7 @@ from support.calls import connected, image_request, refusal, sample, signal_requ
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
+from convscope.server.metrics import MAX_CLASSES, Metrics, PredictedClasses
 from convscope.v1 import inference_pb2 as pb
 
 RPC = {"grpc_type", "grpc_service", "grpc_method"}
@@ -27,6 +28,9 @@ DOCUMENTED = {
     "convscope_requests_total": VERSION | {"code"},
     "convscope_model_info": VERSION | {"provider", "precision"},
     "convscope_model_load_failures_total": {"reason"},
+    "convscope_predicted_classes_total": VERSION | {"class"},
+    "convscope_top1_probability_bucket": VERSION | {"le"},
+    "convscope_prediction_entropy_ratio_bucket": VERSION | {"le"},
     "process_resident_memory_bytes": set(),
 }
 
@@ -154,3 +158,33 @@ def test_metrics_page_is_of_the_prometheus_text_format(tiny_repository: Path) ->
         text = server.metrics()
     assert "# TYPE convscope_model_info gauge" in text
     assert "# TYPE grpc_server_handling_seconds histogram" in text
+
+
+def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
+    name = "convscope_predicted_classes_total"
+    assert {one["class"] for one in labels(server, name) if one["model"] == "signal"} <= {
+        "noise",
+        "tone",
+    }
+    assert sample(server, name, model="signal") == 20
+    assert sample(server, "convscope_top1_probability_count", model="signal") == 20
+    # Of two classes, the best has at least half.
+    assert sample(server, "convscope_top1_probability_bucket", model="signal", le="0.45") == 0
+    assert sample(server, "convscope_prediction_entropy_ratio_count", model="signal") == 20
+
+
+def test_classes_beyond_a_bound_share_one_series() -> None:
+    metrics = Metrics()
+    names = [f"class {number}" for number in range(1000)]
+    predicted = PredictedClasses(metrics.predicted_classes, ("m", "1"), names)
+    for _ in range(2):
+        for index in range(1000):
+            predicted.count(index)
+    (family,) = metrics.predicted_classes.collect()
+    samples = [one for one in family.samples if one.name.endswith("_total")]
+    assert len(samples) == MAX_CLASSES + 1
+    assert sum(one.value for one in samples) == 2000
+    (other,) = [one.value for one in samples if one.labels["class"] == "other"]
+    assert other == 2 * (1000 - MAX_CLASSES)
+    predicted.forget()
+    assert not [one for family in metrics.predicted_classes.collect() for one in family.samples]

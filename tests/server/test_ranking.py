@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convscope.server.ranking import rank
+from convscope.server.ranking import entropy_ratios, rank
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])
@@ -28,3 +28,14 @@ def test_of_equals_the_first_come_first(classes: int) -> None:
 def test_nothing_is_wanted_or_there_is_nothing() -> None:
     assert rank(np.ones((2, 3), np.float32), 0) == ([[], []], [[], []])
     assert rank(np.empty((2, 0), np.float32), 5) == ([[], []], [[], []])
+
+
+def test_entropy_tells_how_undecided_a_row_is() -> None:
+    rows = np.array([[1, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1]], np.float32)
+    expected = -(rows[3] * np.log(rows[3])).sum() / np.log(4)
+    assert entropy_ratios(rows) == pytest.approx([0, 1, 0.5, expected])
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(2, 1), (2, 0), (0, 3)])
+def test_where_nothing_can_be_undecided_nothing_is(rows: int, classes: int) -> None:
+    assert entropy_ratios(np.ones((rows, classes), np.float32)) == [0] * rows

@@ -34,6 +34,14 @@ class Observer(Protocol):
     def stages(self, seconds: StageSeconds) -> None:
         """Hear of an input that was answered."""
 
+    def predictions(
+        self,
+        classes: Sequence[Sequence[int]],
+        scores: Sequence[Sequence[float]],
+        entropy_ratios: Sequence[float],
+    ) -> None:
+        """Hear what was found for some inputs, as in `Output`."""
+
     def batch(self, images: int) -> None:
         """Hear of a batch that ran."""
 
@@ -298,6 +306,7 @@ class Lane:
             times.queue += completed.queue_seconds
             times.infer = completed.run_seconds
             self._observer.stages(times)
+        self._observer.predictions(output.classes, output.scores, output.entropy_ratios)
         return [_pick(output, row, times) for row, times in enumerate(seconds)]
 
 

@@ -1,6 +1,6 @@
 """Every Prometheus metric of the server, and the listener that shows them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
@@ -31,8 +31,13 @@ _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _RPC = ("grpc_type", "grpc_service", "grpc_method")
 _VERSION = ("model", "version")
 _SHADOW = (*_VERSION, "shadow")
+_PROBABILITY_BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 _DIFFERENCE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 _STAGES = ("decode", "queue", "infer", "encode")
+# Series of one version's predicted classes.
+MAX_CLASSES = 100
+OTHER_CLASSES = "other"
+
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 
 # What the server answers with. Each begins at 0, so that the first failure is
@@ -73,8 +78,13 @@ class MethodMetrics:
 class VersionMetrics:
     """The metrics of one version, with every label looked up once; an observer of the engine."""
 
-    def __init__(self, metrics: "Metrics", model: str, version: str) -> None:
+    def __init__(
+        self, metrics: "Metrics", model: str, version: str, classes: Sequence[str]
+    ) -> None:
         labels = (model, version)
+        self._predicted = PredictedClasses(metrics.predicted_classes, labels, classes)
+        self._top1 = metrics.top1_probability.labels(*labels)
+        self._entropy = metrics.entropy_ratio.labels(*labels)
         self._requests = {code: metrics.requests.labels(*labels, code.name) for code in _CODES}
         self._decode, self._queue, self._infer, self._encode = (
             metrics.stage_seconds.labels(*labels, stage) for stage in _STAGES
@@ -88,6 +98,20 @@ class VersionMetrics:
         self._decode.observe(seconds.decode)
         self._queue.observe(seconds.queue)
         self._infer.observe(seconds.infer)
+
+    def predictions(
+        self,
+        classes: Sequence[Sequence[int]],
+        scores: Sequence[Sequence[float]],
+        entropy_ratios: Sequence[float],
+    ) -> None:
+        """Observe what was found for some inputs: of each the best class and its probability."""
+        for ranked, probabilities in zip(classes, scores, strict=True):
+            if ranked:
+                self._predicted.count(ranked[0])
+                self._top1.observe(probabilities[0])
+        for ratio in entropy_ratios:
+            self._entropy.observe(ratio)
 
     def request(self, code: grpc.StatusCode) -> None:
         """Count a request that was answered."""
@@ -109,6 +133,42 @@ class VersionMetrics:
     def gone(self) -> None:
         """Ask no longer."""
         self.load(lambda: 0, lambda: 0)
+
+    def forget(self) -> None:
+        """Drop the series of classes, whose labels nobody else knows."""
+        self._predicted.forget()
+
+
+class PredictedClasses:
+    """Counts the best classes of one version.
+
+    The first classes to be predicted have series of their own, up to a bound;
+    the rest share one, so that a model of thousands of classes stays readable.
+    """
+
+    def __init__(self, counter: Counter, labels: tuple[str, str], classes: Sequence[str]) -> None:
+        self._counter = counter
+        self._labels = labels
+        self._classes = classes
+        self._series: dict[int, Counter] = {}
+        self._names: set[str] = set()
+
+    def count(self, index: int) -> None:
+        """Count a prediction of the class with this index."""
+        series = self._series.get(index)
+        if series is None:
+            series = self._series[index] = self._open(index)
+        series.inc()
+
+    def forget(self) -> None:
+        """Drop the series."""
+        for name in self._names:
+            self._counter.remove(*self._labels, name)
+
+    def _open(self, index: int) -> Counter:
+        name = self._classes[index] if len(self._names) < MAX_CLASSES else OTHER_CLASSES
+        self._names.add(name)
+        return self._counter.labels(*self._labels, name)
 
 
 class ShadowMetrics:
@@ -191,6 +251,26 @@ class Metrics:
             (*_VERSION, "reason"),
             registry=registry,
         )
+        self.predicted_classes = Counter(
+            "convscope_predicted_classes",
+            "Inputs by their best class; beyond the first classes seen, together as other.",
+            (*_VERSION, "class"),
+            registry=registry,
+        )
+        self.top1_probability = Histogram(
+            "convscope_top1_probability",
+            "The probability of an input's best class.",
+            _VERSION,
+            buckets=_PROBABILITY_BUCKETS,
+            registry=registry,
+        )
+        self.entropy_ratio = Histogram(
+            "convscope_prediction_entropy_ratio",
+            "How undecided an input's probabilities are: 0 for one class, 1 for all alike.",
+            _VERSION,
+            buckets=_PROBABILITY_BUCKETS,
+            registry=registry,
+        )
         self.shadow_inputs = Counter(
             "convscope_shadow_inputs",
             "Inputs copied to a shadow, by whether its best class was the answer's.",
@@ -217,7 +297,7 @@ class Metrics:
         """Give the metrics of one version."""
         if version.key not in self._versions:
             model, number = version.key
-            self._versions[version.key] = VersionMetrics(self, model, str(number))
+            self._versions[version.key] = VersionMetrics(self, model, str(number), version.labels)
         return self._versions[version.key]
 
     def shadow(self, version: LoadedVersion, shadow: int) -> ShadowMetrics:
@@ -244,14 +324,18 @@ class Metrics:
 
     def forget(self, model: str, number: int) -> None:
         """Drop what a version that is gone has counted, so that versions don't add up for ever."""
-        if self._versions.pop((model, number), None) is None:
+        counted = self._versions.pop((model, number), None)
+        if counted is None:
             return
+        counted.forget()
         labels = (model, str(number))
         for code in _CODES:
             self.requests.remove(*labels, code.name)
         for stage in _STAGES:
             self.stage_seconds.remove(*labels, stage)
         self.batch_images.remove(*labels)
+        self.top1_probability.remove(*labels)
+        self.entropy_ratio.remove(*labels)
         self.queue_images.remove(*labels)
         self.batches_running.remove(*labels)
         for key in [k for k in self._shadows if k[0] == model and number in k[1:]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convscope.server.execution import Execution
 from convscope.server.inspection import Inspected
 from convscope.server.providers import ProviderPolicy, open_session, provider_in_use
-from convscope.server.ranking import rank
+from convscope.server.ranking import entropy_ratios, rank
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Model", "Output", "Work", "memory_bytes"]
@@ -53,8 +53,11 @@ class Output:
     Args:
         probabilities: float32 [n, classes]; without classes, [n, 0].
         feature_maps: For each wanted name, float32 [n, channels, height, width].
-        classes: For each input the indices of the best classes, the best first.
+        classes: For each input the indices of the best classes, the best first;
+            at least one, if there are any.
         scores: The probabilities of these classes.
+        entropy_ratios: How undecided each input is, 0 to 1; empty unless the
+            probabilities of an input have a sum of 1.
         logits: float32 [n, classes] if some work of the batch wanted them.
     """
 
@@ -62,6 +65,7 @@ class Output:
     feature_maps: Mapping[str, Floats]
     classes: Sequence[Sequence[int]] = ()
     scores: Sequence[Sequence[float]] = ()
+    entropy_ratios: Sequence[float] = ()
     logits: Floats | None = None
 
 
@@ -92,6 +96,7 @@ class Model:
         self._full_lock = threading.Lock()
         self._input_name = self.manifest.input.name
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
+        self._one_of_all = self.manifest.activation == pb.ACTIVATION_SOFTMAX
         # Opened at most once for each number of threads, by the choice or here.
         open_plain = cache(partial(open_session, inspected.plain_graph, policy))
         self.execution = choose(open_plain)
@@ -163,10 +168,10 @@ class Model:
     def _run_plain(self, session: ort.InferenceSession, batch: Sequence[Work]) -> list[Output]:
         inputs = _concatenate(batch)
         if not self._classifies:  # nothing was asked for, and there are no classes
-            return _outputs(batch, {"probabilities": _no_classes(batch)})
+            return _outputs(batch, {"probabilities": _no_classes(batch)}, False)
         names = _heads(batch)
         arrays = session.run(names, {self._input_name: inputs})
-        return _outputs(batch, dict(zip(names, arrays, strict=True)))
+        return _outputs(batch, dict(zip(names, arrays, strict=True)), self._one_of_all)
 
     def _run_full(self, batch: Sequence[Work]) -> list[Output]:
         self.load_feature_maps()
@@ -179,7 +184,7 @@ class Model:
         values = dict(zip(names, arrays, strict=True))
         if not self._classifies:
             values["probabilities"] = _no_classes(batch)
-        return _outputs(batch, values)
+        return _outputs(batch, values, self._classifies and self._one_of_all)
 
 
 def _or_error(
@@ -205,15 +210,17 @@ def _heads(batch: Sequence[Work]) -> list[str]:
     return _BOTH if any(work.logits for work in batch) else _PROBABILITIES
 
 
-def _outputs(batch: Sequence[Work], values: Mapping[str, Floats]) -> list[Output]:
+def _outputs(batch: Sequence[Work], values: Mapping[str, Floats], one_of_all: bool) -> list[Output]:
     """Cut the rows of a batch apart again, without a copy of any array.
 
     Args:
         batch: What was run.
         values: By the output's name, float32 [N, ...], N over all of the batch.
+        one_of_all: Whether each row of probabilities has a sum of 1.
     """
     probabilities, logits = values["probabilities"], values.get("logits")
-    classes, scores = rank(probabilities, max(work.top_k for work in batch))
+    classes, scores = rank(probabilities, max(1, *(work.top_k for work in batch)))
+    entropies = entropy_ratios(probabilities) if one_of_all else ()
     outputs, start = [], 0
     for work in batch:
         rows = slice(start, start + len(work.inputs))
@@ -223,6 +230,7 @@ def _outputs(batch: Sequence[Work], values: Mapping[str, Floats]) -> list[Output
                 {name: values[name][rows] for name in work.feature_maps},
                 classes[rows],
                 scores[rows],
+                entropies[rows],
                 None if logits is None else logits[rows],
             )
         )

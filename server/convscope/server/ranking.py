@@ -1,9 +1,9 @@
-"""The best classes of many inputs at once."""
+"""The best classes of many inputs at once, and how sure they are."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["rank"]
+__all__ = ["entropy_ratios", "rank"]
 
 # Up to so many classes, sorting all of them is faster than choosing first.
 SMALL = 64
@@ -29,6 +29,22 @@ def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list
         return _rank_in_python(values.tolist(), count)
     order = _largest(values, count) if classes > SMALL else _sorted(values)[:, :count]
     return order.tolist(), np.take_along_axis(values, order, axis=1).tolist()
+
+
+def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
+    """Tell how undecided each row is: its entropy over that of a row of equals, 0 to 1.
+
+    Args:
+        probabilities: float32 [n, classes], each row with a sum of 1.
+    """
+    classes = probabilities.shape[1]
+    if classes < 2:
+        return [0.0] * len(probabilities)
+    # What is 0 adds nothing, and its logarithm must not be asked for.
+    logarithms = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    entropies = np.einsum("ij,ij->i", probabilities, logarithms) / -np.log(classes)
+    ratios: list[float] = entropies.tolist()
+    return ratios
 
 
 def _rank_in_python(
