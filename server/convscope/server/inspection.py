@@ -3,19 +3,22 @@
 Parsing and checking a graph holds the interpreter for up to seconds. Beside a
 server that answers, it is done by a process of its own:
 
-    python -m convscope.server.inspection DIRECTORY OUTPUT
+    python -m convscope.server.inspection IDLE_SECONDS
 
-which writes the graph that is to be run to OUTPUT, and on stdout, as JSON, why
-the bundle is refused if it is. A graph that crashes the checker ends that
-process, and not the server.
+which reads lines of JSON, [DIRECTORY, OUTPUT], writes the graph that is to be
+run to OUTPUT, and answers each with a line: null, or why the bundle is refused.
+A graph that crashes the checker ends that process, and not the server.
 """
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -24,10 +27,14 @@ from convscope.server.bundle import Bundle, read_bundle
 from convscope.server.errors import BundleRefusedError
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Inspected", "inspect_apart", "inspect_bundle"]
+__all__ = ["Inspected", "Inspector", "inspect_bundle"]
 
 TIMEOUT_SECONDS = 300.0
 LOOK_SECONDS = 0.5
+# Half a second of one core is saved by each bundle that follows within this time.
+IDLE_SECONDS = 60.0
+_END_SECONDS = 2.0
+_CHUNK = 65_536
 # Who waits for an answer goes first.
 NICENESS = 10
 
@@ -64,56 +71,132 @@ def inspect_bundle(directory: Path) -> Inspected:
     return Inspected(bundle, without_feature_maps(graph, bundle.manifest) if classifies else data)
 
 
-def inspect_apart(directory: Path, stopping: Callable[[], bool] = lambda: False) -> Inspected:
-    """Do the same in a process of its own, which is ended if `stopping` becomes true.
+class Inspector:
+    """Checks bundles in a process of its own, which stays a while for the next one.
 
-    Raises:
-        BundleRefusedError: As above, or the process crashed or took too long.
-        OSError: A file can't be read, or no process can be had.
+    Safe to call from several threads; they take turns.
+
+    Args:
+        idle_seconds: How long the process waits for another bundle.
     """
-    with tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
-        output = Path(scratch) / "plain.onnx"
-        command = [sys.executable, "-m", __name__, str(directory), str(output)]
-        verdict = json.loads(_run(command, stopping))
-        if verdict is not None:
-            raise BundleRefusedError(verdict["reason"], verdict["message"])
-        return Inspected(read_bundle(directory), output.read_bytes())
 
+    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
 
-def _run(command: Sequence[str], stopping: Callable[[], bool]) -> bytes:
-    """Run the process and give what it says."""
-    give_up_at = monotonic() + TIMEOUT_SECONDS
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    def inspect(self, directory: Path, stopping: Callable[[], bool] = lambda: False) -> Inspected:
+        """Do what `inspect_bundle` does; given up if `stopping` becomes true.
+
+        Raises:
+            BundleRefusedError: As there, or the process crashed or took too long.
+            OSError: A file can't be read, or no process can be had.
+        """
+        with self._lock, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
+            output = Path(scratch) / "plain.onnx"
+            verdict = self._ask(json.dumps([str(directory), str(output)]).encode(), stopping)
+            if verdict is not None:
+                raise BundleRefusedError(verdict["reason"], verdict["message"])
+            return Inspected(read_bundle(directory), output.read_bytes())
+
+    def _ask(self, question: bytes, stopping: Callable[[], bool]) -> dict[str, str] | None:
         while True:
             try:
-                said, _ = process.communicate(timeout=LOOK_SECONDS)
-            except subprocess.TimeoutExpired:
-                if not stopping() and monotonic() < give_up_at:
-                    continue
-                process.kill()
+                answer = _exchange(self._running(), question + b"\n", stopping)
+            except BundleRefusedError:
+                self._end()
+                raise
+            if answer is not None:
+                verdict: dict[str, str] | None = json.loads(answer)
+                return verdict
+            code = self._end()
+            if code != 0:  # else it had just waited long enough, and this bundle came too late
                 raise BundleRefusedError(
-                    "graph", "checking the bundle took too long, or the server is to end"
-                ) from None
-            break
-    if process.returncode != 0:
-        raise BundleRefusedError(
-            "graph", f"the process that checked the bundle ended with {process.returncode}"
+                    "graph", f"the process that checked the bundle ended with {code}"
+                )
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        """The process that waits, or a new one."""
+        if self._process is not None and self._process.poll() is not None:
+            self._end()  # whatever ended it, no bundle is to blame
+        return self._process or self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", __name__, str(self._idle_seconds)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
-    return said
+        # It ends with this object at the latest, and when the server ends, however that does.
+        weakref.finalize(self, _end, process)
+        self._process = process
+        return process
+
+    def _end(self) -> int:
+        """End the process, and give its exit code."""
+        process, self._process = self._process, None
+        return 0 if process is None else _end(process)
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], question: bytes, stopping: Callable[[], bool]
+) -> bytes | None:
+    """Ask for a line and give the line that comes; None if the process has ended."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the process was started without pipes")
+    give_up_at = monotonic() + TIMEOUT_SECONDS
+    try:
+        process.stdin.write(question)
+    except BrokenPipeError:
+        return None
+    answer = b""
+    while not answer.endswith(b"\n"):
+        ready, _, _ = select.select([process.stdout], [], [], LOOK_SECONDS)
+        if ready:
+            part = process.stdout.read(_CHUNK)
+            if not part:
+                return None
+            answer += part
+        elif stopping() or monotonic() >= give_up_at:
+            raise BundleRefusedError(
+                "graph", "checking the bundle took too long, or the server is to end"
+            )
+    return answer
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End a process that may have ended, and give its exit code."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    try:
+        return process.wait(_END_SECONDS)  # it ends by itself when it is asked nothing more
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def main() -> None:
-    """Inspect one bundle for another process."""
-    directory, output = map(Path, sys.argv[1:])
+    """Inspect bundles for another process, until it has no more for a while."""
+    idle_seconds = float(sys.argv[1])
     os.nice(NICENESS)
-    verdict = None
+    while select.select([sys.stdin.buffer], [], [], idle_seconds)[0]:
+        question = sys.stdin.buffer.readline()
+        if not question:
+            break
+        verdict = _verdict(*map(Path, json.loads(question)))
+        sys.stdout.write(json.dumps(verdict) + "\n")
+        sys.stdout.flush()
+
+
+def _verdict(directory: Path, output: Path) -> dict[str, str] | None:
+    """Write the graph that is to be run, or say why the bundle is refused."""
     try:
         output.write_bytes(inspect_bundle(directory).plain_graph)
     except BundleRefusedError as error:
-        verdict = {"reason": error.reason, "message": error.message}
+        return {"reason": error.reason, "message": error.message}
     except OSError as error:
-        verdict = {"reason": "files", "message": f"can't be read: {error.strerror}"}
-    print(json.dumps(verdict))
+        return {"reason": "files", "message": f"can't be read: {error.strerror}"}
+    return None
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from convscope.server.errors import (
     NotFoundError,
     OverloadedError,
 )
+from convscope.server.inspection import Inspector, inspect_bundle
 from convscope.server.repository.catalog import DormantError, Target
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.selection import Selection, parse_versions
@@ -28,12 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick_inspection")
 @pytest.fixture
 def quick_inspection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inspect in this process; that another one does it as well has a test of its own."""
-    from convscope.server import inspection
-    from convscope.server.repository import loading
-
-    monkeypatch.setattr(
-        loading, "inspect_apart", lambda directory, _: inspection.inspect_bundle(directory)
-    )
+    monkeypatch.setattr(Inspector, "inspect", lambda _, directory, __: inspect_bundle(directory))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Loads one version: files, graph, session, golden gate, which also warms it up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +12,7 @@ from convscope.server.bundle import Bundle
 from convscope.server.errors import BundleRefusedError
 from convscope.server.execution import Execution
 from convscope.server.golden import check_golden
-from convscope.server.inspection import inspect_apart, inspect_bundle
+from convscope.server.inspection import Inspector, inspect_bundle
 from convscope.server.model import Model
 from convscope.server.preprocess import ImageLimits, Preprocessor
 from convscope.server.providers import ProviderPolicy
@@ -35,6 +35,7 @@ class Loader:
         tuner: Chooses how they are run.
         preload_feature_maps: Whether to make the sessions with feature maps too.
         stopping: Whether the server is to end: then a check is given up.
+        inspector: Checks graphs while the server answers.
     """
 
     policy: ProviderPolicy
@@ -42,6 +43,7 @@ class Loader:
     tuner: Tuner
     preload_feature_maps: bool = False
     stopping: Callable[[], bool] = lambda: False
+    inspector: Inspector = field(default_factory=Inspector)
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -83,7 +85,10 @@ class Loader:
         return loaded
 
     def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
-        inspected = inspect_apart(directory, self.stopping) if hot else inspect_bundle(directory)
+        if hot:
+            inspected = self.inspector.inspect(directory, self.stopping)
+        else:
+            inspected = inspect_bundle(directory)
         bundle = inspected.bundle
         choose = partial(self.tuner.choose, bundle.manifest, hot=hot, like=like)
         model = Model(inspected, self.policy, choose)

@@ -1,0 +1,95 @@
+"""Bundles are checked by a process of their own, which others may need at the same time."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.alterations import flip_byte
+from support.tiny import write_tiny
+
+from convscope.server.errors import BundleRefusedError
+from convscope.server.inspection import Inspector, inspect_bundle
+
+
+def test_process_finds_what_this_one_finds_and_stays_for_the_next(tmp_path: Path) -> None:
+    inspector = Inspector()
+    processes = set()
+    for version in (1, 2):
+        directory = write_tiny(tmp_path, version=version)
+        assert inspector.inspect(directory).plain_graph == inspect_bundle(directory).plain_graph
+        processes.add(_process_id(inspector))
+    assert len(processes) == 1
+
+
+def test_bad_bundle_is_refused_and_the_next_is_checked(tmp_path: Path) -> None:
+    inspector = Inspector()
+    bad = write_tiny(tmp_path, version=1)
+    flip_byte(bad / "model.onnx", 50)
+    with pytest.raises(BundleRefusedError, match="SHA-256"):
+        inspector.inspect(bad)
+    assert inspector.inspect(write_tiny(tmp_path, version=2)).plain_graph
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    inspector = Inspector()
+    directories = [write_tiny(tmp_path, f"tiny{number}") for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(inspector.inspect, directories))
+    assert [one.bundle.directory for one in found] == directories
+
+
+def test_process_that_was_killed_while_it_waited_is_followed_by_another(tmp_path: Path) -> None:
+    inspector = Inspector()
+    directory = write_tiny(tmp_path)
+    inspector.inspect(directory)
+    os.kill(_process_id(inspector), signal.SIGKILL)
+    os.waitid(os.P_PID, _process_id(inspector), os.WEXITED | os.WNOWAIT)
+    assert inspector.inspect(directory).plain_graph
+
+
+def test_bundle_that_ends_its_process_is_refused(tmp_path: Path) -> None:
+    inspector = Inspector()
+    directory = write_tiny(tmp_path)
+    inspector.inspect(directory)
+    process = _process_id(inspector)
+    os.kill(process, signal.SIGSTOP)  # as if the bundle kept it busy
+
+    def end_it() -> bool:
+        os.kill(process, signal.SIGKILL)
+        return False
+
+    with pytest.raises(BundleRefusedError, match="ended with -9"):
+        inspector.inspect(directory, end_it)
+    assert inspector.inspect(directory).plain_graph
+
+
+def test_process_that_waited_long_enough_is_followed_by_another(tmp_path: Path) -> None:
+    inspector = Inspector(idle_seconds=0.01)
+    directory = write_tiny(tmp_path)
+    inspector.inspect(directory)
+    first = _process_id(inspector)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    assert inspector.inspect(directory).plain_graph
+    assert _process_id(inspector) != first
+
+
+def test_check_is_given_up_when_the_server_is_to_end(tmp_path: Path) -> None:
+    inspector = Inspector()
+    directory = write_tiny(tmp_path)
+    inspector.inspect(directory)
+    stopped = _process_id(inspector)
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        with pytest.raises(BundleRefusedError, match="the server is to end"):
+            inspector.inspect(directory, lambda: True)
+    finally:
+        with pytest.raises(ProcessLookupError):
+            os.kill(stopped, 0)
+
+
+def _process_id(inspector: Inspector) -> int:
+    process = inspector._process
+    assert process is not None
+    return process.pid
