@@ -6,7 +6,7 @@ fails changes nothing, and isn't tried again until its files change.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from convscope.server.errors import (
     BundleRefusedError,
     NotFoundError,
     OverloadedError,
+    ReadOnlyError,
     UnavailableError,
 )
 from convscope.server.model import memory_bytes
@@ -24,7 +25,9 @@ from convscope.server.repository.aliases import check_alias, write_alias
 from convscope.server.repository.catalog import Catalog, CatalogedModel, listed
 from convscope.server.repository.disk import ModelOnDisk, Signature, scan
 from convscope.server.repository.loading import Loader
+from convscope.server.repository.mirror import Mirror
 from convscope.server.repository.selection import Selection
+from convscope.server.repository.upstream import Upstream
 from convscope.server.repository.versions import LoadedVersion, Refusal
 from convscope.server.repository.wanted import Wanted
 
@@ -68,6 +71,7 @@ class Keeper:
         max_bytes: How much memory versions that are loaded on demand may take,
             by estimate; None for any.
         stopping: Whether the server is to end: then nothing more is loaded.
+        mirror: Brings what is wanted into the directory, if that is the copy of a remote.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Keeper:
         *,
         max_bytes: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        mirror: Mirror | None = None,
     ) -> None:
         self.catalog = Catalog()
         self._root = root
@@ -88,9 +93,12 @@ class Keeper:
         self._listener = listener
         self._max_bytes = max_bytes
         self._stopping = stopping
+        self._upstream = Upstream(mirror, self.catalog, self._wanted) if mirror else None
+        self._fetching = asyncio.Lock()
         self._lock = asyncio.Lock()
         self._hot = False
         self._seen: dict[str, ModelOnDisk] = {}
+        self._unfetched: list[Refusal] = []
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def watch(self, seconds: float) -> None:
@@ -103,7 +111,7 @@ class Keeper:
                 log.exception("unforeseen error while looking for changes")
 
     async def refresh(self, again: str | None = None) -> None:
-        """Bring what answers in step with the disk.
+        """Bring what answers in step with the repository.
 
         The first time nobody is served yet; afterwards loads keep out of the
         way of those who are.
@@ -111,13 +119,33 @@ class Keeper:
         Args:
             again: A model that is looked at although nothing has changed.
         """
+        if self._upstream is None:
+            await self._follow_disk(again)
+            return
+        async with self._fetching:
+            await self._follow_upstream(self._upstream, again)
+
+    async def _follow_upstream(self, upstream: Upstream, again: str | None) -> None:
+        """Fetch what is wanted, and load it; a refusal may make another one wanted."""
+        while True:
+            refused = {(r.model, r.version) for r in self.catalog.refusals}
+            # Without the lock: a remote that doesn't answer must keep nobody waiting.
+            reached = await upstream.fetch()
+            await self._follow_disk(again)
+            if self._stopping() or not reached:
+                return
+            if {(r.model, r.version) for r in self.catalog.refusals} <= refused:
+                break
+        await upstream.tidy()
+
+    async def _follow_disk(self, again: str | None = None) -> None:
         async with self._lock:
             try:
                 on_disk = await asyncio.to_thread(scan, self._root)
             except OSError as error:
                 log.error("repository can't be read; what is loaded stays", reason=error.strerror)
                 return
-            changed = False
+            changed = self._note_unfetched()
             for name in sorted({*on_disk, *self.catalog.names}):
                 found = on_disk.get(name, ModelOnDisk())
                 if self._stopping():
@@ -137,17 +165,24 @@ class Keeper:
             version: One that is to answer whatever the selection says.
 
         Raises:
-            NotFoundError: There is no such model or version on the disk.
+            NotFoundError: There is no such model or version in the repository.
             BundleRefusedError: The version failed a check; without a version,
                 the latest one did. What answered before still does.
+            UnavailableError: The repository is a remote, and can't be reached.
         """
+        if self._upstream is not None:
+            self._upstream.try_again(model)
+            async with self._fetching:  # what was published a moment ago is known then
+                await self._upstream.fetch()
         found = await self._look_up(model, version)
         self._wanted.bring(model, version)
         known = self.catalog[model]
         known.refused = {}
         await self.refresh(again=model)
         asked = version if version is not None else max(found.versions)
-        if self._on_demand:
+        if self._upstream is not None:
+            self._upstream.check_reached()
+        if self._on_demand and asked in known.dormant:
             await self.demand(model, asked)
         if refusal := known.refused.get(asked):
             self._wanted.unpin(model, asked)
@@ -165,7 +200,7 @@ class Keeper:
         if version not in ready and not (version is None and ready):
             await self._look_up(model, version)
         self._wanted.put_away(model, version)
-        await self.refresh(again=model)
+        await self._follow_disk(again=model)
 
     async def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Make an alias name a version, which is loaded first; None drops the alias.
@@ -174,8 +209,14 @@ class Keeper:
             NotFoundError: There is no such model or version on the disk.
             InvalidInputError: The alias can't be one.
             BundleRefusedError: The version failed a check; the alias is as it was.
+            ReadOnlyError: The directory is the copy of a remote.
             UnavailableError: The repository can't be written to.
         """
+        if self._upstream is not None:
+            raise ReadOnlyError(
+                "the aliases of a remote repository are written where it is: "
+                "convscope-exporter promote MODEL VERSION --alias ALIAS --repository URL"
+            )
         check_alias(alias)
         if version is not None:
             await self.load(model, version)
@@ -188,13 +229,14 @@ class Keeper:
         await self.refresh(again=model)
 
     async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
-        on_disk = await asyncio.to_thread(scan, self._root)
+        there: Mapping[str, ModelOnDisk | None] = self._upstream.models if self._upstream else {}
+        on_disk = there or await asyncio.to_thread(scan, self._root)
         found = on_disk.get(model)
         if found is None or not found.versions:
             raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(on_disk)}")
         if version is not None and version not in found.versions:
-            there = listed(sorted(found.versions))
-            raise NotFoundError(f"{model} has no version {version}; the repository has: {there}")
+            numbers = listed(sorted(found.versions))
+            raise NotFoundError(f"{model} has no version {version}; the repository has: {numbers}")
         return found
 
     async def demand(self, model: str, version: int) -> None:
@@ -269,6 +311,8 @@ class Keeper:
     def _forget_changed(self, known: CatalogedModel, found: ModelOnDisk) -> None:
         """Forget why a version was refused once its files are others, or gone."""
         for number in list(known.refused):
+            if known.refused[number] in self._unfetched:
+                continue  # it has no files here
             if found.versions.get(number) != known.signatures.get(number):
                 del known.refused[number]
 
@@ -297,15 +341,7 @@ class Keeper:
             )
         except BundleRefusedError as error:
             known.signatures[number] = signature
-            known.refused[number] = Refusal(name, number, error.reason, error.message)
-            log.error(
-                "bundle refused",
-                model=name,
-                version=number,
-                reason=error.reason,
-                message=error.message,
-            )
-            self._listener.refused(known.refused[number])
+            self._refuse(Refusal(name, number, error.reason, error.message))
             return
         known.signatures[number] = signature
         self._listener.ready(loaded)
@@ -313,6 +349,31 @@ class Keeper:
         known.ready[number] = loaded
         if before is not None:
             self._retire(before)
+
+    def _note_unfetched(self) -> bool:
+        """Note which versions of a remote can't be had and why; returns whether that changed."""
+        now = self._upstream.refusals if self._upstream is not None else []
+        before, self._unfetched = self._unfetched, now
+        for refusal in before:
+            known = self.catalog[refusal.model]
+            if refusal not in now and known.refused.get(refusal.version) == refusal:
+                del known.refused[refusal.version]
+        new = [r for r in now if self.catalog[r.model].refused.get(r.version) != r]
+        for refusal in new:
+            self._refuse(refusal)
+        return before != now or bool(new)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Note why a version doesn't answer, and let everybody know."""
+        self.catalog[refusal.model].refused[refusal.version] = refusal
+        log.error(
+            "bundle refused",
+            model=refusal.model,
+            version=refusal.version,
+            reason=refusal.reason,
+            message=refusal.message,
+        )
+        self._listener.refused(refusal)
 
     def _retire(self, version: LoadedVersion) -> None:
         """Let a version end in its own time."""
