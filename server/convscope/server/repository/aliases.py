@@ -12,15 +12,7 @@ from pathlib import Path
 
 from convscope.server.errors import InvalidInputError, UnavailableError
 
-__all__ = [
-    "ALIASES",
-    "MAX_BYTES",
-    "check_alias",
-    "parse_aliases",
-    "read_aliases",
-    "replace_aliases",
-    "write_alias",
-]
+__all__ = ["check_alias", "read_aliases", "write_alias"]
 
 ALIASES = "aliases.json"
 LOCK = ".lock"
@@ -53,19 +45,9 @@ def read_aliases(directory: Path) -> dict[str, int]:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise ValueError(f"{ALIASES} is no plain file of at most {MAX_BYTES:,} bytes")
-        return parse_aliases(path.read_bytes())
+        aliases = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-
-
-def parse_aliases(data: bytes) -> dict[str, int]:
-    """Read the content of a file of aliases.
-
-    Raises:
-        ValueError: It isn't an object of version numbers.
-    """
-    try:
-        aliases = json.loads(data)
     except RecursionError as error:
         raise ValueError(f"{ALIASES} is nested too deeply") from error
     if not isinstance(aliases, dict) or not all(map(_is_entry, aliases.items())):
@@ -85,8 +67,7 @@ def write_alias(directory: Path, alias: str, version: int | None) -> None:
             aliases.pop(alias, None)
             if version is not None:
                 aliases[alias] = version
-            text = json.dumps(dict(sorted(aliases.items())), indent=1) + "\n"
-            replace_aliases(directory, text.encode())
+            _replace(directory, json.dumps(dict(sorted(aliases.items())), indent=1) + "\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnavailableError(
@@ -95,14 +76,11 @@ def write_alias(directory: Path, alias: str, version: int | None) -> None:
         ) from error
 
 
-def replace_aliases(directory: Path, data: bytes) -> None:
-    """Replace the file of a model's aliases: readers see the old or the new one.
-
-    Raises:
-        OSError: It can't be written.
-    """
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=f".{ALIASES}", delete=False) as file:
-        file.write(data)
+def _replace(directory: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=directory, prefix=f".{ALIASES}", delete=False
+    ) as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
         os.fchmod(file.fileno(), 0o644)  # others may read the repository too

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convscope.server.bundle import MODEL_NAME
-from convscope.server.repository.disk import is_version
+from convscope.server.repository.listing import NUMBER
 
 __all__ = ["Cache"]
 
@@ -65,7 +65,7 @@ class Cache:
             return {
                 int(path.name): path.readlink().name
                 for path in (self.directory / model).iterdir()
-                if is_version(path.name) and path.is_symlink()
+                if NUMBER.fullmatch(path.name) and path.is_symlink()
             }
         return {}
 
@@ -84,7 +84,10 @@ class Cache:
         return (self.directory / model / name).is_dir()
 
     def link(self, model: str, version: int, name: str) -> None:
-        """Let a version be what a directory of the model holds, at once for every reader."""
+        """Let a version be what a directory of the model holds, at once for every reader.
+
+        Nobody else removes that directory then, until this process lets it go or ends.
+        """
         directory = self.directory / model
         if self.versions(model).get(version) != name:
             temporary = directory / f".link-{uuid.uuid4().hex}"
@@ -118,6 +121,8 @@ class Cache:
                 elif self._is_free(path):
                     self.unlink(model, version)
             self._sweep(model)
+            with suppress(OSError):  # it isn't empty
+                (self.directory / model).rmdir()
 
     @property
     def synced_at(self) -> float | None:

@@ -10,7 +10,7 @@ import structlog
 from convscope.server.bundle import MODEL_NAME
 from convscope.server.repository.aliases import read_aliases
 
-__all__ = ["ModelOnDisk", "Signature", "is_version", "scan"]
+__all__ = ["ModelOnDisk", "Signature", "scan"]
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ def scan(root: Path) -> dict[str, ModelOnDisk | None]:
 def _scan_model(directory: Path) -> ModelOnDisk | None:
     try:
         with os.scandir(directory) as entries:
-            numbers = [int(e.name) for e in entries if is_version(e.name) and e.is_dir()]
+            numbers = [int(e.name) for e in entries if _is_version(e.name) and e.is_dir()]
     except FileNotFoundError:  # removed meanwhile
         return ModelOnDisk()
     except OSError as error:
@@ -58,8 +58,7 @@ def _scan_model(directory: Path) -> ModelOnDisk | None:
     return ModelOnDisk(versions, _aliases(directory))
 
 
-def is_version(name: str) -> bool:
-    """Whether a directory's name is a version's number."""
+def _is_version(name: str) -> bool:
     return name.isascii() and name.isdecimal() and name[0] != "0"
 
 

@@ -1,4 +1,4 @@
-"""What a remote's list of files means: models, their versions and aliases."""
+"""What a remote's list of files means: models, their versions, and documents beside them."""
 
 import hashlib
 import re
@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from convscope.server.bundle import MANIFEST, MODEL_NAME
-from convscope.server.repository.aliases import ALIASES
 from convscope.server.repository.remote import RemoteFile
 
-__all__ = ["Files", "ListedModel", "digest", "sort_listing"]
+__all__ = ["NUMBER", "Files", "ListedModel", "digest", "sort_listing"]
 
 Files = Mapping[str, RemoteFile]
 """Files by their path from a folder."""
 
-_NUMBER = re.compile(r"[1-9]\d{0,17}")
+NUMBER = re.compile(r"[1-9]\d{0,17}")
 
 
 @dataclass
@@ -23,11 +22,11 @@ class ListedModel:
 
     Args:
         versions: The files of each version that is complete.
-        aliases_file: The file of its aliases; None without one.
+        documents: The files beside the versions, by name.
     """
 
     versions: dict[int, Files] = field(default_factory=dict)
-    aliases_file: RemoteFile | None = None
+    documents: dict[str, RemoteFile] = field(default_factory=dict)
 
 
 def sort_listing(files: Files) -> dict[str, ListedModel]:
@@ -43,9 +42,9 @@ def sort_listing(files: Files) -> dict[str, ListedModel]:
         number, _, name = rest.partition("/")
         if not MODEL_NAME.fullmatch(model):
             continue
-        if rest == ALIASES:
-            models.setdefault(model, ListedModel()).aliases_file = file
-        elif _NUMBER.fullmatch(number) and name:
+        if not name:
+            models.setdefault(model, ListedModel()).documents[rest] = file
+        elif NUMBER.fullmatch(number):
             folders.setdefault((model, int(number)), {})[name] = file
     for (model, version), folder in folders.items():
         if MANIFEST in folder:

@@ -7,25 +7,20 @@ nothing: the cache answers, with a warning.
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from convscope.server.errors import BundleRefusedError, StartError
-from convscope.server.repository.aliases import (
-    ALIASES,
-    MAX_BYTES,
-    parse_aliases,
-    replace_aliases,
-)
 from convscope.server.repository.cache import Cache
-from convscope.server.repository.disk import ModelOnDisk
+from convscope.server.repository.disk import ModelOnDisk, scan
+from convscope.server.repository.documents import Documents
 from convscope.server.repository.fetching import fetch_version
 from convscope.server.repository.listing import Files, ListedModel, digest, sort_listing
 from convscope.server.repository.location import cache_directory
-from convscope.server.repository.remote import Remote, RemoteError, RemoteFile
+from convscope.server.repository.remote import Remote, RemoteError
 from convscope.server.repository.versions import Refusal
 
 __all__ = ["Mirror", "SyncObserver"]
@@ -45,21 +40,6 @@ class SyncObserver(Protocol):
 
     def sync_failed(self) -> None:
         """Hear that the remote couldn't be read, or not all that is wanted of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Aliases:
-    """A file of aliases as it was read.
-
-    Args:
-        file: As it was listed.
-        data: Its bytes.
-        aliases: What they say; None if they mean nothing.
-    """
-
-    file: RemoteFile
-    data: bytes
-    aliases: Mapping[str, int] | None
 
 
 class Mirror:
@@ -89,6 +69,7 @@ class Mirror:
         self.url = self._remote.url
         self.problem: str | None = None  # why it isn't like the remote now
         self._cache = _open_cache(cache_directory(caches, url))
+        self._documents = Documents(self._remote, self._cache.directory)
         self._observer = observer
         self._stopping = stopping
         self._clock = clock
@@ -96,7 +77,6 @@ class Mirror:
         self._not_before = clock()
         self._listed: dict[str, ListedModel] = {}
         self._listed_at = 0.0
-        self._aliases: dict[str, _Aliases] = {}
         self._refused: dict[tuple[str, int], tuple[str, str, str]] = {}
         self._anew: set[tuple[str, int]] = set()
         if (synced_at := self._cache.synced_at) is not None:
@@ -118,7 +98,7 @@ class Mirror:
         at = time.time()
         try:
             listed = sort_listing(self._remote.files())
-            aliases = {name: self._read_aliases(name, model) for name, model in listed.items()}
+            self._documents.read(listed)
         except RemoteError as error:
             self._failed(str(error))
             return None
@@ -127,10 +107,16 @@ class Mirror:
             self._failed("it lists no model at all, and had some before")
             return None
         self._listed, self._listed_at = listed, at
-        self._aliases = {name: read for name, read in aliases.items() if read is not None}
+        try:
+            with self._cache.locked():
+                self._documents.write(listed)
+            here = scan(self.directory)
+        except OSError as error:
+            self._failed(f"the cache can't be written to: {error.strerror}")
+            return None
         return {
-            name: ModelOnDisk(dict.fromkeys(model.versions, ()), _meaning(aliases[name]))
-            for name, model in listed.items()
+            name: replace(here.get(name) or ModelOnDisk(), versions=dict.fromkeys(m.versions, ()))
+            for name, m in listed.items()
         }
 
     def fetch(self, wanted: Mapping[str, Collection[int]]) -> list[Refusal]:
@@ -156,8 +142,6 @@ class Mirror:
                             refusals.append(Refusal(name, number, error.reason, error.message))
                         except RemoteError as error:
                             problems.append(f"{name} v{number} can't be fetched: {error}")
-                    if self._cache.versions(name):
-                        self._write_aliases(name)
         except OSError as error:
             problems.append(f"the cache can't be written to: {error.strerror}")
         if problems:
@@ -227,33 +211,6 @@ class Mirror:
                 if not self._cache.is_newer(model, number, self._listed_at):
                     self._cache.unlink(model, number)
 
-    def _read_aliases(self, name: str, model: ListedModel) -> _Aliases | None:
-        """Read a model's aliases, unless it is known what they are.
-
-        Raises:
-            RemoteError: They can't be read now.
-        """
-        file, known = model.aliases_file, self._aliases.get(name)
-        if file is None:
-            return None
-        if known is not None and known.file == file and file.stamp:
-            return known
-        data = b""
-        try:
-            data = self._remote.read(f"{name}/{ALIASES}", MAX_BYTES)
-            return _Aliases(file, data, parse_aliases(data))
-        except ValueError as error:
-            log.error("aliases can't be read", url=self.url, model=name, reason=str(error)[:200])
-            return _Aliases(file, data, None)
-
-    def _write_aliases(self, model: str) -> None:
-        """Copy the remote's aliases, unless they mean nothing."""
-        read, path = self._aliases.get(model), self.directory / model / ALIASES
-        if read is None:
-            path.unlink(missing_ok=True)
-        elif read.aliases is not None and (not path.exists() or path.read_bytes() != read.data):
-            replace_aliases(path.parent, read.data)
-
     def _succeeded(self) -> None:
         if self.problem is not None:
             log.info("repository is reached again", url=self.url)
@@ -283,7 +240,3 @@ def _open_cache(directory: Path) -> Cache:
             f"the cache {directory} can't be written to: {error.strerror}; name another place "
             "with --repository-cache"
         ) from error
-
-
-def _meaning(aliases: _Aliases | None) -> Mapping[str, int] | None:
-    return {} if aliases is None else aliases.aliases
