@@ -43,7 +43,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Pat
     monkeypatch.setenv("CONVSCOPE_REPOSITORY_CACHE", str(tmp_path / "caches"))
 
 
-def answering(server: ServerProcess, **means: object) -> int:
+def answering(server: ServerProcess, **means: str) -> int:
     """The version that answers a request."""
     with connected(server) as stub:
         return int(stub.Classify(image_request(**means), timeout=30).version)

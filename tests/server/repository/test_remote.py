@@ -114,7 +114,11 @@ def start(tmp_path: Path) -> Callable[..., Server]:
 def publish(tmp_path: Path) -> Callable[..., Path]:
     """Put a version where the URL leads, its manifest last, as the exporter does."""
 
-    def put(version: int = 1, model: str = "tiny", damage: Callable[[Path], None] = id) -> Path:
+    def put(
+        version: int = 1,
+        model: str = "tiny",
+        damage: Callable[[Path], object] = lambda source: None,
+    ) -> Path:
         source = tmp_path / "source" / model / str(version)
         shutil.rmtree(source, ignore_errors=True)
         write_tiny(tmp_path / "source", model, version)
