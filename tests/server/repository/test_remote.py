@@ -477,17 +477,23 @@ async def test_start_without_the_remote_serves_what_is_cached(
     assert server.follower.events == told  # what is there again is the same
 
 
+@pytest.mark.parametrize("on_demand", [False, True], ids=["loaded", "dormant"])
 async def test_cached_version_stays_until_its_successor_is_there(
-    start: Callable[..., Server], publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Server],
+    publish: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    on_demand: bool,
 ) -> None:
     publish(1)
-    await start().keeper.refresh()
+    server = start(on_demand=on_demand)
+    await server.keeper.refresh()
     publish(2)
-    server = start()
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "_open", unreachable)
         await server.keeper.refresh()
-    assert (server.answering(), server.cached()) == ([1], [1])
+    assert server.cached() == [1]
+    await server.keeper.demand("tiny", 1)
+    assert server.answering() == [1]
 
 
 def test_after_failures_there_are_longer_and_longer_pauses(
@@ -600,6 +606,19 @@ async def test_second_server_fetches_nothing_again(
     server = start()
     await server.keeper.refresh()
     assert (server.answering(), server.syncs.failures) == ([1], 0)
+
+
+async def test_server_that_looked_earlier_undoes_nothing_of_one_that_looked_later(
+    start: Callable[..., Server], publish: Callable[..., Path]
+) -> None:
+    publish(1)
+    earlier, later = start(), start()
+    await later.keeper.refresh()
+    assert earlier.mirror.look() is not None
+    publish(2)
+    await later.keeper.refresh()
+    assert earlier.mirror.fetch({"tiny": {1}}) == []
+    assert 2 in later.cached()
 
 
 KILLED = """
