@@ -533,6 +533,9 @@ async def test_operator_gets_what_was_published_a_moment_ago(
     assert (server.answering(), server.cached()) == ([1, 3], [1, 3])
     with pytest.raises(NotFoundError, match="no version 9; the repository has: 1, 2, 3"):
         await server.keeper.load("tiny", 9)
+    with pytest.raises(NotFoundError, match="no model 'cat'; the repository has: tiny"):
+        await server.keeper.load("cat")
+    assert server.keeper.catalog.names == ["tiny"]
     await server.keeper.unload("tiny", 1)
     assert server.answering() == [3]
 

@@ -104,6 +104,7 @@ class Cache:
         name = self.versions(model).get(version)
         if name is not None:
             self.unlink(model, version)
+            self._let_go(self.directory / model / name)
             shutil.rmtree(self.directory / model / name, ignore_errors=True)
 
     def keep(self, kept: Iterable[tuple[str, int]]) -> None:
@@ -156,10 +157,13 @@ class Cache:
             self._held[path] = descriptor
             fcntl.flock(descriptor, fcntl.LOCK_SH)
 
-    def _is_free(self, path: Path) -> bool:
-        """Let go of a directory, and tell whether nobody else holds it."""
+    def _let_go(self, path: Path) -> None:
         if path in self._held:
             os.close(self._held.pop(path))
+
+    def _is_free(self, path: Path) -> bool:
+        """Let go of a directory, and tell whether nobody else holds it."""
+        self._let_go(path)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:

@@ -139,6 +139,7 @@ class Keeper:
         await upstream.tidy()
 
     async def _follow_disk(self, again: str | None = None) -> None:
+        """Load, swap and unload as the directory says now."""
         async with self._lock:
             try:
                 on_disk = await asyncio.to_thread(scan, self._root)

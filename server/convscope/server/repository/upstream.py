@@ -60,7 +60,8 @@ class Upstream:
 
     def try_again(self, model: str) -> None:
         """Have what was refused of a model fetched anew."""
-        self._mirror.try_again(model, self._catalog[model].refused)
+        known = model in self._catalog.names  # who asks for a stranger leaves no trace of it
+        self._mirror.try_again(model, self._catalog[model].refused if known else ())
 
     def check_reached(self) -> None:
         """Check that what the remote has is here.
