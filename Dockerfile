@@ -47,7 +47,8 @@ CMD ["--help"]
 FROM runtime AS server
 COPY --from=server-builder /opt/venv /opt/venv
 # The file system may be read-only but for this.
-ENV CONVSCOPE_TUNING_CACHE=/tmp/tuning.json
+ENV CONVSCOPE_TUNING_CACHE=/tmp/tuning.json \
+    CONVSCOPE_REPOSITORY_CACHE=/tmp/repositories
 EXPOSE 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=2m --retries=3 \

@@ -127,6 +127,14 @@ def test_workers_that_cannot_serve_are_a_failed_start(tmp_path: Path) -> None:
     assert "the first worker ended before it served" in err
 
 
+def test_the_cache_that_lags_behind_is_the_one_that_is_shown() -> None:
+    name = "convscope_repository_last_sync_timestamp_seconds"
+    totals = Totals()
+    for at in (1700000005, 1700000000):
+        totals.add(Totals.parse(f"# TYPE {name} gauge\n{name} {at}\n"))
+    assert [s.value for family in totals.families() for s in family.samples] == [1700000000]
+
+
 def test_counters_of_the_dead_still_count() -> None:
     text = '# TYPE a_total counter\na_total{x="1"} 3\n# TYPE b gauge\nb 7\n'
     retired, now = Totals(), Totals()

@@ -28,7 +28,7 @@ def parse(*flags: str) -> Settings:
 def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONVSCOPE_TUNING_CACHE")
     settings = parse()
-    assert settings == Settings(models=Path("repository"))
+    assert settings == Settings(models="repository")
     assert (settings.grpc_address, settings.metrics_address) == ("127.0.0.1:8001", "127.0.0.1:8002")
     assert (settings.max_request_bytes, settings.max_reply_bytes) == (8 * 2**20, 32 * 2**20)
     assert (settings.max_image_pixels, settings.max_image_side) == (16_000_000, 8192)
@@ -40,15 +40,15 @@ def example(name: str) -> tuple[str, object]:
     """A value of a field that isn't its default, as text and as it is parsed."""
     if name.endswith("_address"):
         return "127.0.0.1:4321", "127.0.0.1:4321"
-    default = getattr(Settings(models=Path()), name)
+    default = getattr(Settings(models="repository"), name)
     if isinstance(default, bool):
         return str(not default).lower(), not default
     if name == "versions":
         return "=3,5", "=3,5"
     if name in ("runners", "threads", "max_batch", "cores", "worker_socket", "max_memory_mb"):
         return "4321", 4321
-    if name == "tuning_cache":
-        return "here/tuning.json", Path("here/tuning.json")
+    if name in ("tuning_cache", "repository_cache"):
+        return "here/cache", Path("here/cache")
     if isinstance(default, int | float):
         return "4321", type(default)(4321)
     if name in ("tls_certificate", "tls_key"):

@@ -23,7 +23,7 @@ class ServerProcess:
     """A running convscope-server.
 
     Args:
-        models: The repository to serve.
+        models: The repository to serve, a directory or a URL.
         flags: More flags.
         command: What to start, if not this environment's server.
         tuning: Whether it measures at load how to run the models. Without it
@@ -32,7 +32,7 @@ class ServerProcess:
 
     def __init__(
         self,
-        models: Path,
+        models: Path | str,
         *flags: str,
         command: tuple[str, ...] = (sys.executable, "-m", "convscope.server"),
         tuning: bool = False,
@@ -113,7 +113,7 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(models: Path, *flags: str) -> Iterator[ServerProcess]:
+def serving(models: Path | str, *flags: str) -> Iterator[ServerProcess]:
     """Serve a repository for the duration of a with block."""
     with ServerProcess(models, *flags) as server:
         yield server

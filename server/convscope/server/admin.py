@@ -1,4 +1,4 @@
-"""AdminService: what an operator asks of the repository's keeper."""
+"""AdminService: what an operator asks for over gRPC."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 import grpc
 
 from convscope.server.errors import InvalidInputError
-from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.operator import Operator
 from convscope.server.repository.traffic import Trial
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
@@ -20,11 +20,11 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """Answers the calls of AdminService.
 
     Args:
-        keeper: Does what is asked.
+        operator: Does what is asked.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
 
     async def LoadModel(  # noqa: N802
         self,
@@ -33,7 +33,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.LoadModelResponse:
         """Load what is new, and try again what was refused."""
         version = request.version if request.HasField("version") else None
-        await _to_the_end(self._keeper.load(_named(request.model), version))
+        await _to_the_end(self._operator.load(_named(request.model), version))
         return pb.LoadModelResponse(status=self._status(request.model))
 
     async def UnloadModel(  # noqa: N802
@@ -43,7 +43,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.UnloadModelResponse:
         """Stop to serve a model, or one version of it."""
         version = request.version if request.HasField("version") else None
-        await _to_the_end(self._keeper.unload(_named(request.model), version))
+        await _to_the_end(self._operator.unload(_named(request.model), version))
         return pb.UnloadModelResponse(status=self._status(request.model))
 
     async def SetAlias(  # noqa: N802
@@ -53,7 +53,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.SetAliasResponse:
         """Make an alias name a version, or drop it."""
         version = request.version if request.HasField("version") else None
-        await _to_the_end(self._keeper.set_alias(_named(request.model), request.alias, version))
+        await _to_the_end(self._operator.set_alias(_named(request.model), request.alias, version))
         return pb.SetAliasResponse(status=self._status(request.model))
 
     async def SetTrial(  # noqa: N802
@@ -66,7 +66,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         if kind is None:
             raise InvalidInputError("the trial's kind is not set; it is CANARY or SHADOW")
         trial = _trial(request.trial) if request.HasField("trial") else None
-        await _to_the_end(self._keeper.set_trial(_named(request.model), kind, trial))
+        await _to_the_end(self._operator.set_trial(_named(request.model), kind, trial))
         return pb.SetTrialResponse(status=self._status(request.model))
 
     async def GetStatus(  # noqa: N802
@@ -75,14 +75,14 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         context: "grpc.aio.ServicerContext[pb.GetStatusRequest, pb.GetStatusResponse]",
     ) -> pb.GetStatusResponse:
         """Tell what answers, and why the rest doesn't."""
-        catalog = self._keeper.catalog
+        catalog = self._operator.catalog
         if request.model:
             catalog.check_known(request.model)
         models = [request.model] if request.model else catalog.names
         return pb.GetStatusResponse(models=map(self._status, sorted(models)))
 
     def _status(self, model: str) -> pb.ModelStatus:
-        known = self._keeper.catalog[model]
+        known = self._operator.catalog[model]
         numbers = sorted({*known.ready, *known.dormant, *known.refused}, reverse=True)
         return pb.ModelStatus(
             model=model,
@@ -92,7 +92,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         )
 
     def _version(self, model: str, number: int, is_default: bool) -> pb.VersionStatus:
-        known = self._keeper.catalog[model]
+        known = self._operator.catalog[model]
         status = pb.VersionStatus(version=number, is_default=is_default)
         if refusal := known.refused.get(number):
             status.reason, status.message = refusal.reason, refusal.message

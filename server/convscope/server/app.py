@@ -4,6 +4,7 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import grpc
@@ -24,6 +25,9 @@ from convscope.server.preprocess import ImageLimits
 from convscope.server.providers import ProviderPolicy
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.loading import Loader
+from convscope.server.repository.operator import Operator
+from convscope.server.repository.remote.location import local_path
+from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.rollout import Rollout
 from convscope.server.servicer import ClassifierServicer
 from convscope.server.settings import Settings, is_loopback, split_address
@@ -68,9 +72,10 @@ async def serve(settings: Settings) -> None:
             ("", SERVICE),
             strict=not settings.no_strict_readiness,
         )
-        keeper = _keeper(settings, rollout, stop)
+        root, mirror = _repository(settings, metrics, stop)
+        keeper = _keeper(settings, root, mirror, rollout, stop)
         stack.push_async_callback(keeper.close)
-        await _load(settings, keeper, stop)
+        await _load(settings, keeper, mirror, stop)
         if stop.is_set():
             return
         listeners = await _listen(settings, keeper, engine, metrics, health_servicer, stack)
@@ -103,11 +108,26 @@ def _check_exposure(settings: Settings) -> None:
         )
 
 
-def _keeper(settings: Settings, rollout: Rollout, stop: asyncio.Event) -> Keeper:
+def _repository(
+    settings: Settings, metrics: Metrics, stop: asyncio.Event
+) -> tuple[Path, Mirror | None]:
+    """Give the repository's directory, and what brings a remote one there."""
+    root = local_path(settings.models)
+    if root is None:
+        mirror = Mirror(
+            settings.models, settings.repository_cache, metrics.sync(), stopping=stop.is_set
+        )
+        return mirror.directory, mirror
+    if not root.is_dir():
+        raise StartError(f"--models {root} is not a directory")
+    return root, None
+
+
+def _keeper(
+    settings: Settings, root: Path, mirror: Mirror | None, rollout: Rollout, stop: asyncio.Event
+) -> Keeper:
     if settings.max_memory_mb is not None and not settings.selection.on_demand:
         raise StartError("--max-memory-mb bounds what is loaded on demand; add --load on-demand")
-    if not settings.models.is_dir():
-        raise StartError(f"--models {settings.models} is not a directory")
     loader = Loader(
         ProviderPolicy(settings.providers, settings.allow_fallback),
         ImageLimits(settings.max_image_pixels, settings.max_image_side),
@@ -116,28 +136,28 @@ def _keeper(settings: Settings, rollout: Rollout, stop: asyncio.Event) -> Keeper
         stop.is_set,
     )
     keeper = Keeper(
-        settings.models,
+        root,
         loader,
         settings.selection,
         rollout,
         max_bytes=settings.max_memory_bytes,
         stopping=stop.is_set,
+        mirror=mirror,
     )
     rollout.follow(keeper.catalog)
     return keeper
 
 
-async def _load(settings: Settings, keeper: Keeper, stop: asyncio.Event) -> None:
+async def _load(
+    settings: Settings, keeper: Keeper, mirror: Mirror | None, stop: asyncio.Event
+) -> None:
     """Load all that is to answer from the start."""
     await keeper.refresh()
     if stop.is_set():
         return
-    root, catalog = settings.models, keeper.catalog
+    root, catalog = mirror.url if mirror else settings.models, keeper.catalog
     if not catalog.models:
-        raise StartError(
-            f"--models {root} holds no model; make one with: "
-            f"convscope-exporter export efficientnet_lite0 --repository {root}"
-        )
+        raise StartError(_nothing_to_load(root, mirror))
     if not any(map(catalog.is_ready, catalog.models)):
         reasons = "; ".join(f"{r.model} v{r.version}: {r.message}" for r in catalog.refusals)
         raise StartError(f"every bundle of --models {root} was refused: {reasons}")
@@ -147,6 +167,23 @@ async def _load(settings: Settings, keeper: Keeper, stop: asyncio.Event) -> None
             f"{', '.join(catalog.models)}"
         )
     settle_memory()
+
+
+def _nothing_to_load(root: str, mirror: Mirror | None) -> str:
+    if mirror is None:
+        return (
+            f"--models {root} holds no model; make one with: "
+            f"convscope-exporter export efficientnet_lite0 --repository {root}"
+        )
+    if mirror.problem is not None:
+        return (
+            f"--models {root} can't be followed: {mirror.problem}; and nothing of it is cached in "
+            f"{mirror.directory}. Check the address, your access and the file system's options"
+        )
+    return (
+        f"--models {root} holds no model that is wanted; publish one with: "
+        f"convscope-exporter publish models/MODEL/VERSION {root}"
+    )
 
 
 def _wishes(settings: Settings) -> Wishes:
@@ -232,7 +269,7 @@ async def _listen_for_admins(
             access_log=not settings.no_access_log,
         ),
     )
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(keeper), interceptor)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(Operator(keeper)), interceptor)
     try:
         port = server.add_insecure_port(str(settings.admin_address))
     except RuntimeError as error:

@@ -16,13 +16,25 @@ from numpy.typing import NDArray
 from convscope.server.errors import BundleRefusedError
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["GRAPH", "MODEL_NAME", "Bundle", "read_bundle"]
+__all__ = [
+    "BUNDLE_FILES",
+    "GRAPH",
+    "MANIFEST",
+    "MAX_FILE_BYTES",
+    "MAX_MANIFEST_BYTES",
+    "MODEL_NAME",
+    "Bundle",
+    "check_listed",
+    "parse_manifest",
+    "read_bundle",
+]
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 GOLDEN = "golden.npz"
+BUNDLE_FILES = frozenset((MANIFEST, GRAPH, GOLDEN))
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 2**30
 MAX_SIDE = 2**16
@@ -103,15 +115,37 @@ def read_bundle(directory: Path) -> Bundle:
             the manifest isn't one or contradicts itself or its place.
     """
     _check_files(directory)
-    text = _read_plain_file(directory / MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = parse_manifest(_read_plain_file(directory / MANIFEST, MAX_MANIFEST_BYTES))
+    _check_place(manifest, directory)
+    check_listed(manifest)
+    _check_content(manifest)
+    return Bundle(directory, manifest)
+
+
+def parse_manifest(data: bytes) -> pb.ModelManifest:
+    """Read a manifest's JSON, and believe nothing of what it says.
+
+    Raises:
+        BundleRefusedError: It isn't one.
+    """
     try:
-        manifest = json_format.Parse(text, pb.ModelManifest())
+        return json_format.Parse(data, pb.ModelManifest())
     except (json_format.ParseError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise BundleRefusedError("manifest", f"{MANIFEST} is no manifest: {reason}") from error
-    _check_place(manifest, directory)
-    _check_content(manifest)
-    return Bundle(directory, manifest)
+
+
+def check_listed(manifest: pb.ModelManifest) -> None:
+    """Check that a manifest lists a bundle's files, each once, and nothing else.
+
+    Raises:
+        BundleRefusedError: It doesn't.
+    """
+    listed = sorted(file.name for file in manifest.files)
+    if listed != sorted((GRAPH, GOLDEN)):
+        raise BundleRefusedError(
+            "manifest", f"the manifest lists {', '.join(listed)[:200] or 'no files'}"
+        )
 
 
 def _plain_array(member: object) -> NDArray[np.generic]:
@@ -123,11 +157,10 @@ def _plain_array(member: object) -> NDArray[np.generic]:
 
 
 def _check_files(directory: Path) -> None:
-    expected = {MANIFEST, GRAPH, GOLDEN}
     found = {path.name for path in directory.iterdir()}
-    if missing := sorted(expected - found):
+    if missing := sorted(BUNDLE_FILES - found):
         raise BundleRefusedError("files", f"{', '.join(missing)} is missing")
-    if extra := sorted(found - expected):
+    if extra := sorted(found - BUNDLE_FILES):
         raise BundleRefusedError("files", f"{', '.join(extra)} doesn't belong to a bundle")
 
 
@@ -155,11 +188,6 @@ def _check_place(manifest: pb.ModelManifest, directory: Path) -> None:
             "manifest",
             f"the manifest is of {manifest.model} v{manifest.version}, "
             f"the directory of {place[0]} v{place[1]}",
-        )
-    listed = sorted(file.name for file in manifest.files)
-    if listed != sorted((GRAPH, GOLDEN)):
-        raise BundleRefusedError(
-            "manifest", f"the manifest lists {', '.join(listed) or 'no files'}"
         )
 
 

@@ -6,6 +6,7 @@ ServingError
 ├── OverloadedError             RESOURCE_EXHAUSTED   a bound is reached; retry after a pause
 ├── DeadlineError               DEADLINE_EXCEEDED    too late to be worth running
 ├── UnavailableError            UNAVAILABLE          not now, or not here; retry
+├── ReadOnlyError               FAILED_PRECONDITION  it is changed elsewhere
 └── BundleRefusedError          FAILED_PRECONDITION  the bundle didn't pass a gate
 
 Their messages go to the caller as they are: they name the value, what is
@@ -22,6 +23,7 @@ __all__ = [
     "InvalidInputError",
     "NotFoundError",
     "OverloadedError",
+    "ReadOnlyError",
     "ServingError",
     "StartError",
     "UnavailableError",
@@ -72,6 +74,12 @@ class UnavailableError(ServingError):
     """The model can't answer now."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class ReadOnlyError(ServingError):
+    """What is to be changed is the copy of something that is changed elsewhere."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class BundleRefusedError(ServingError):

@@ -13,9 +13,12 @@ __all__ = ["MergedMetrics", "Totals"]
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
-# What isn't added up: facts that hold for each worker alike.
+# What isn't added up: facts that hold for each worker alike, and the one that lags behind.
 _LARGEST = ("_info",)
-_SMALLEST = ("process_start_time_seconds",)
+_SMALLEST = (
+    "process_start_time_seconds",
+    "convscope_repository_last_sync_timestamp_seconds",
+)
 _CUMULATIVE = ("counter", "histogram")
 
 

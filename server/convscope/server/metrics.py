@@ -188,6 +188,30 @@ class ShadowMetrics:
         self._difference.observe(value)
 
 
+class SyncMetrics:
+    """How the cache keeps up with a remote repository; a `SyncObserver` of its mirror."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._last_sync = Gauge(
+            "convscope_repository_last_sync_timestamp_seconds",
+            "When the cache was last like the remote repository, in seconds of Unix time.",
+            registry=registry,
+        )
+        self._failures = Counter(
+            "convscope_repository_sync_failures",
+            "Times that the remote repository could not be followed.",
+            registry=registry,
+        )
+
+    def synced(self, at: float) -> None:
+        """Note when the cache was last like the remote."""
+        self._last_sync.set(at)
+
+    def sync_failed(self) -> None:
+        """Count a failure."""
+        self._failures.inc()
+
+
 class Metrics:
     """The metrics of one server.
 
@@ -311,6 +335,10 @@ class Metrics:
     def method(self, kind: str, service: str, method: str) -> MethodMetrics:
         """Give the metrics of one gRPC method; `kind` is "unary" or of the streaming ones."""
         return MethodMetrics(self, kind, service, method)
+
+    def sync(self) -> SyncMetrics:
+        """Give the metrics of a remote repository, which only a server that has one shows."""
+        return SyncMetrics(self.registry)
 
     def ready(self, version: LoadedVersion) -> None:
         """State that a version answers."""

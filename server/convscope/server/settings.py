@@ -97,7 +97,14 @@ class Settings:
     CONVSCOPE_LIKE_THIS.
     """
 
-    models: Annotated[Path, _option(help="The repository: MODEL/VERSION/manifest.json and so on.")]
+    models: Annotated[
+        str,
+        _option(
+            metavar="DIR|URL",
+            help="The repository, which holds MODEL/VERSION/manifest.json and so on: a directory, "
+            "or a URL such as s3://BUCKET/models, gs://… or hf://….",
+        ),
+    ]
     load: Annotated[
         str,
         _option(
@@ -133,6 +140,14 @@ class Settings:
             rich_help_panel=_REPOSITORY,
         ),
     ] = 5.0
+    repository_cache: Annotated[
+        Path,
+        _option(
+            file_okay=False,
+            help="Where what is wanted of a repository behind a URL is kept; servers may share it.",
+            rich_help_panel=_REPOSITORY,
+        ),
+    ] = Path("~/.cache/convscope/repositories")
 
     grpc_address: Annotated[
         str,

@@ -18,18 +18,12 @@ from convscope.server.errors import (
     NotFoundError,
     OverloadedError,
 )
-from convscope.server.inspection import Inspector, inspect_bundle
 from convscope.server.repository.catalog import DormantError, Target
 from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.operator import Operator
 from convscope.server.repository.selection import Selection, parse_versions
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
-
-
-@pytest.fixture
-def quick_inspection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inspect in this process; that another one does it as well has a test of its own."""
-    monkeypatch.setattr(Inspector, "inspect", lambda _, directory, __: inspect_bundle(directory))
 
 
 @pytest.fixture
@@ -195,11 +189,11 @@ async def test_model_that_is_unloaded_stays_away_until_it_is_loaded(
     write_tiny(tmp_path)
     keeper = make()
     await keeper.refresh()
-    await keeper.unload("tiny")
+    await Operator(keeper).unload("tiny")
     await keeper.refresh()
     with pytest.raises(NotFoundError):
         keeper.catalog.resolve(Target("tiny"))
-    await keeper.load("tiny")
+    await Operator(keeper).load("tiny")
     assert answering(keeper) == [1]
 
 
@@ -210,7 +204,7 @@ async def test_load_tries_again_what_was_refused(
     keeper = make()
     await keeper.refresh()
     with pytest.raises(BundleRefusedError, match="tiny v1 was refused: the SHA-256"):
-        await keeper.load("tiny")
+        await Operator(keeper).load("tiny")
     assert follower.events.count("refused tiny v1 hash") == 2
 
 
@@ -221,9 +215,9 @@ async def test_version_that_an_operator_asks_for_answers_beside_the_latest(
         write_tiny(tmp_path, version=version)
     keeper = make()
     await keeper.refresh()
-    await keeper.load("tiny", 1)
+    await Operator(keeper).load("tiny", 1)
     assert answering(keeper) == [1, 2]
-    await keeper.unload("tiny", 2)
+    await Operator(keeper).unload("tiny", 2)
     assert answering(keeper) == [1]
     assert keeper.catalog.resolve(Target("tiny")).key == ("tiny", 1)
 
@@ -236,13 +230,13 @@ async def test_alias_is_set_only_if_its_version_can_answer(
     break_version(write_tiny(tmp_path, version=2))
     keeper = make()
     await keeper.refresh()
-    await keeper.set_alias("tiny", "champion", 1)
+    await Operator(keeper).set_alias("tiny", "champion", 1)
     assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
     with pytest.raises(BundleRefusedError):
-        await keeper.set_alias("tiny", "champion", 2)
+        await Operator(keeper).set_alias("tiny", "champion", 2)
     aliases = json.loads((tmp_path / "tiny" / "aliases.json").read_text())
     assert aliases == {"champion": 1}
-    await keeper.set_alias("tiny", "champion", None)
+    await Operator(keeper).set_alias("tiny", "champion", None)
     assert answering(keeper) == [3]  # nothing holds version 1 any more
 
 
@@ -254,7 +248,7 @@ async def test_what_cannot_be_an_alias(
     keeper = make()
     await keeper.refresh()
     with pytest.raises(InvalidInputError, match="can't be an alias"):
-        await keeper.set_alias("tiny", alias, 1)
+        await Operator(keeper).set_alias("tiny", alias, 1)
 
 
 @pytest.mark.parametrize(("model", "version"), [("cat", None), ("tiny", 9), ("../tiny", None)])
@@ -265,7 +259,7 @@ async def test_what_is_not_on_the_disk_cannot_be_loaded(
     keeper = make()
     await keeper.refresh()
     with pytest.raises(NotFoundError, match="the repository has"):
-        await keeper.load(model, version)
+        await Operator(keeper).load(model, version)
 
 
 async def test_only_the_models_that_are_named(tmp_path: Path, make: Callable[..., Keeper]) -> None:
@@ -385,7 +379,7 @@ async def test_operator_learns_of_a_bad_version_on_demand_too(
     keeper = make(on_demand=True)
     await keeper.refresh()
     with pytest.raises(BundleRefusedError):
-        await keeper.set_alias("tiny", "champion", 2)
+        await Operator(keeper).set_alias("tiny", "champion", 2)
     assert not (tmp_path / "tiny" / "aliases.json").exists()
 
 
@@ -450,7 +444,7 @@ async def test_two_aliases_set_at_once_are_both_there(
     keeper = make()
     await keeper.refresh()
     names = [f"name{number}" for number in range(8)]
-    await asyncio.gather(*(keeper.set_alias("tiny", name, 1) for name in names))
+    await asyncio.gather(*(Operator(keeper).set_alias("tiny", name, 1) for name in names))
     assert sorted(keeper.catalog.aliases("tiny")) == names
 
 
@@ -460,7 +454,7 @@ async def test_unloaded_model_stays_away_although_versions_are_published(
     write_tiny(tmp_path, version=1)
     keeper = make()
     await keeper.refresh()
-    await keeper.unload("tiny")
+    await Operator(keeper).unload("tiny")
     write_tiny(tmp_path, version=2)
     await keeper.refresh()
     assert answering(keeper) == []

@@ -1,4 +1,4 @@
-"""Keeps what answers in step with what lies on disk and with what an operator asks for.
+"""Keeps what answers in step with what lies in the repository and with what is wanted of it.
 
 A new version is loaded beside the one that answers: files, gates and warm-up
 first, then one swap. The old one goes when its last request is done. One that
@@ -6,27 +6,21 @@ fails changes nothing, and isn't tried again until its files change.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from convscope.server.bundle import GRAPH
-from convscope.server.errors import (
-    BundleRefusedError,
-    NotFoundError,
-    OverloadedError,
-    UnavailableError,
-)
+from convscope.server.errors import BundleRefusedError, OverloadedError, UnavailableError
 from convscope.server.model import memory_bytes
-from convscope.server.repository.aliases import check_alias, write_alias
-from convscope.server.repository.catalog import Catalog, CatalogedModel, listed
+from convscope.server.repository.catalog import Catalog, CatalogedModel
 from convscope.server.repository.disk import ModelOnDisk, Signature, scan
 from convscope.server.repository.loading import Loader
+from convscope.server.repository.remote.mirror import Mirror
+from convscope.server.repository.remote.upstream import Upstream
 from convscope.server.repository.selection import Selection
-from convscope.server.repository.traffic import Trial, check_trial, write_trial
 from convscope.server.repository.versions import LoadedVersion, Refusal
 from convscope.server.repository.wanted import Wanted
 
@@ -70,6 +64,7 @@ class Keeper:
         max_bytes: How much memory versions that are loaded on demand may take,
             by estimate; None for any.
         stopping: Whether the server is to end: then nothing more is loaded.
+        mirror: Brings what is wanted into the directory, if that is the copy of a remote.
     """
 
     def __init__(
@@ -81,18 +76,22 @@ class Keeper:
         *,
         max_bytes: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        mirror: Mirror | None = None,
     ) -> None:
         self.catalog = Catalog()
-        self._root = root
+        self.root = root
         self._loader = loader
-        self._on_demand = selection.on_demand
-        self._wanted = Wanted(selection)
+        self.on_demand = selection.on_demand
+        self.wanted = Wanted(selection)
         self._listener = listener
         self._max_bytes = max_bytes
         self._stopping = stopping
+        self.upstream = Upstream(mirror, self.catalog, self.wanted) if mirror else None
+        self._fetching = asyncio.Lock()
         self._lock = asyncio.Lock()
         self._hot = False
         self._seen: dict[str, ModelOnDisk] = {}
+        self._unfetched: list[Refusal] = []
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def watch(self, seconds: float) -> None:
@@ -105,7 +104,7 @@ class Keeper:
                 log.exception("unforeseen error while looking for changes")
 
     async def refresh(self, again: str | None = None) -> None:
-        """Bring what answers in step with the disk.
+        """Bring what answers in step with the repository.
 
         The first time nobody is served yet; afterwards loads keep out of the
         way of those who are.
@@ -113,13 +112,34 @@ class Keeper:
         Args:
             again: A model that is looked at although nothing has changed.
         """
+        if self.upstream is None:
+            await self.follow_disk(again)
+            return
+        async with self._fetching:
+            await self._follow_upstream(self.upstream, again)
+
+    async def _follow_upstream(self, upstream: Upstream, again: str | None) -> None:
+        """Fetch what is wanted, and load it; a refusal may make another one wanted."""
+        while True:
+            refused = {(r.model, r.version) for r in self.catalog.refusals}
+            # Without the lock: a remote that doesn't answer must keep nobody waiting.
+            reached = await upstream.fetch()
+            await self.follow_disk(again)
+            if self._stopping() or not reached:
+                return
+            if {(r.model, r.version) for r in self.catalog.refusals} <= refused:
+                break
+        await upstream.tidy()
+
+    async def follow_disk(self, again: str | None = None) -> None:
+        """Load, swap and unload as the directory says now."""
         async with self._lock:
             try:
-                on_disk = await asyncio.to_thread(scan, self._root)
+                on_disk = await asyncio.to_thread(scan, self.root)
             except OSError as error:
                 log.error("repository can't be read; what is loaded stays", reason=error.strerror)
                 return
-            changed = False
+            changed = self._note_unfetched()
             for name in sorted({*on_disk, *self.catalog.names}):
                 found = on_disk.get(name, ModelOnDisk())
                 if self._stopping():
@@ -131,115 +151,13 @@ class Keeper:
             if changed:
                 await self._listener.settled()
 
-    async def load(self, model: str, version: int | None = None) -> None:
-        """Serve again what was unloaded, and try again what was refused.
-
-        Args:
-            model: Which one.
-            version: One that is to answer whatever the selection says.
-
-        Raises:
-            NotFoundError: There is no such model or version on the disk.
-            BundleRefusedError: The version failed a check; without a version,
-                the latest one did. What answered before still does.
-        """
-        found = await self._look_up(model, version)
-        self._wanted.bring(model, version)
-        asked = version if version is not None else max(found.versions)
-        try:
-            await self._try_again(model, asked)
-        except BundleRefusedError:
-            self._wanted.unpin(model, asked)
-            raise
-
-    async def _try_again(self, model: str, version: int) -> None:
-        """Load what is wanted of a model, what was refused too; raises if the version still is."""
-        known = self.catalog[model]
-        known.refused = {}
-        await self.refresh(again=model)
-        if self._on_demand:
-            await self.demand(model, version)
-        if refusal := known.refused.get(version):
-            raise BundleRefusedError(
-                refusal.reason, f"{model} v{version} was refused: {refusal.message}"
-            )
-
-    async def unload(self, model: str, version: int | None = None) -> None:
-        """Stop to serve a model, or one version of it, until it is loaded again by `load`.
-
-        Raises:
-            NotFoundError: There is no such model or version on the disk.
-        """
-        ready = self.catalog[model].ready if model in self.catalog.models else {}
-        if version not in ready and not (version is None and ready):
-            await self._look_up(model, version)
-        self._wanted.put_away(model, version)
-        await self.refresh(again=model)
-
-    async def set_alias(self, model: str, alias: str, version: int | None) -> None:
-        """Make an alias name a version, which is loaded first; None drops the alias.
-
-        Raises:
-            NotFoundError: There is no such model or version on the disk.
-            InvalidInputError: The alias can't be one.
-            BundleRefusedError: The version failed a check; the alias is as it was.
-            UnavailableError: The repository can't be written to.
-        """
-        check_alias(alias)
-        await self._look_up(model, version)
-        async with self._holding(model, version), self._lock:
-            await asyncio.to_thread(write_alias, self._root / model, alias, version)
-        await self.refresh(again=model)
-
-    async def set_trial(self, model: str, kind: str, trial: Trial | None) -> None:
-        """Send a share of a model's requests to another version, loaded first; None ends it.
-
-        Args:
-            model: Which one.
-            kind: "canary" or "shadow".
-            trial: The share and where it goes.
-
-        Raises:
-            NotFoundError: There is no such model, version or alias on the disk.
-            InvalidInputError: The share can't be one.
-            BundleRefusedError: The version failed a check; nothing has changed.
-            UnavailableError: The repository can't be written to.
-        """
-        found = await self._look_up(model, None)
-        number = None
-        if trial is not None:
-            check_trial(kind, trial)
-            number = trial.version(found.aliases or {})
-            if number is None:
-                names = listed(sorted(found.aliases or {})) or "none"
-                raise NotFoundError(f"{model} has no alias {str(trial.to)[:80]!r}; it has: {names}")
-            await self._look_up(model, number)
-        async with self._holding(model, number), self._lock:
-            await asyncio.to_thread(write_trial, self._root / model, kind, trial)
-        await self.refresh(again=model)
-
-    @asynccontextmanager
-    async def _holding(self, model: str, version: int | None) -> AsyncIterator[None]:
-        """Load a version beside the others, and keep it while something is made to name it."""
-        if version is None:
-            yield
+    async def look_upstream(self, model: str) -> None:
+        """Learn what a remote has of a model now, whatever failed before; nothing without one."""
+        if self.upstream is None:
             return
-        self._wanted.hold(model, version)
-        try:
-            await self._try_again(model, version)
-            yield
-        finally:
-            self._wanted.release(model, version)
-
-    async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
-        on_disk = await asyncio.to_thread(scan, self._root)
-        found = on_disk.get(model)
-        if found is None or not found.versions:
-            raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(on_disk)}")
-        if version is not None and version not in found.versions:
-            there = listed(sorted(found.versions))
-            raise NotFoundError(f"{model} has no version {version}; the repository has: {there}")
-        return found
+        self.upstream.try_again(model)
+        async with self._fetching:
+            await self.upstream.fetch()
 
     async def demand(self, model: str, version: int) -> None:
         """Load a dormant version, unless it is loaded meanwhile or no longer there.
@@ -258,7 +176,7 @@ class Keeper:
             await self._load(model, version, found.versions[version])
             refusal = known.refused.get(version)
             if refusal is not None:
-                known.dormant = frozenset(self._wanted.choose(model, known, found))
+                known.dormant = frozenset(self.wanted.choose(model, known, found))
             await self._listener.settled()
         if refusal is not None:
             raise BundleRefusedError(refusal.reason, refusal.message)
@@ -299,15 +217,15 @@ class Keeper:
         known = self.catalog[name]
         self._forget_changed(known, found)
         # What sleeps is loaded when it is asked for; what answers is followed by what loads.
-        if not self._on_demand or known.ready:
+        if not self.on_demand or known.ready:
             await self._load_wanted(name, known, found)
         if self._stopping():
             return
-        wanted = self._wanted.choose(name, known, found)
-        known.aliases = self._wanted.aliases(name, known, found)
-        known.traffic = self._wanted.traffic(known, found)
-        known.chosen = self._wanted.chosen(name, known, found)
-        known.dormant = frozenset(wanted) if self._on_demand else frozenset()
+        wanted = self.wanted.choose(name, known, found)
+        known.aliases = self.wanted.aliases(name, known, found)
+        known.traffic = self.wanted.traffic(known, found)
+        known.chosen = self.wanted.chosen(name, known, found)
+        known.dormant = frozenset(wanted) if self.on_demand else frozenset()
         for number in sorted(known.ready.keys() - set(wanted)):
             self._retire(known.ready.pop(number))
         self._seen[name] = found
@@ -315,6 +233,8 @@ class Keeper:
     def _forget_changed(self, known: CatalogedModel, found: ModelOnDisk) -> None:
         """Forget why a version was refused once its files are others, or gone."""
         for number in list(known.refused):
+            if known.refused[number] in self._unfetched:
+                continue  # it has no files here
             if found.versions.get(number) != known.signatures.get(number):
                 del known.refused[number]
 
@@ -323,7 +243,7 @@ class Keeper:
         while not self._stopping():
             missing = [
                 number
-                for number in self._wanted.choose(name, known, found)
+                for number in self.wanted.choose(name, known, found)
                 if number not in known.ready
                 or known.signatures.get(number) != found.versions[number]
             ]
@@ -335,23 +255,15 @@ class Keeper:
         """Load one version and let it answer, or note why it can't."""
         known = self.catalog[name]
         like = known.ready[max(known.ready)].execution if known.ready else None
-        if self._on_demand:
+        if self.on_demand:
             await self._make_room(name, signature)
         try:
             loaded = await asyncio.to_thread(
-                self._loader.load, self._root / name / str(number), hot=self._hot, like=like
+                self._loader.load, self.root / name / str(number), hot=self._hot, like=like
             )
         except BundleRefusedError as error:
             known.signatures[number] = signature
-            known.refused[number] = Refusal(name, number, error.reason, error.message)
-            log.error(
-                "bundle refused",
-                model=name,
-                version=number,
-                reason=error.reason,
-                message=error.message,
-            )
-            self._listener.refused(known.refused[number])
+            self._refuse(Refusal(name, number, error.reason, error.message))
             return
         known.signatures[number] = signature
         self._listener.ready(loaded)
@@ -359,6 +271,31 @@ class Keeper:
         known.ready[number] = loaded
         if before is not None:
             self._retire(before)
+
+    def _note_unfetched(self) -> bool:
+        """Note which versions of a remote can't be had and why; returns whether that changed."""
+        now = self.upstream.refusals if self.upstream is not None else []
+        before, self._unfetched = self._unfetched, now
+        for refusal in before:
+            known = self.catalog[refusal.model]
+            if refusal not in now and known.refused.get(refusal.version) == refusal:
+                del known.refused[refusal.version]
+        new = [r for r in now if self.catalog[r.model].refused.get(r.version) != r]
+        for refusal in new:
+            self._refuse(refusal)
+        return before != now or bool(new)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Note why a version doesn't answer, and let everybody know."""
+        self.catalog[refusal.model].refused[refusal.version] = refusal
+        log.error(
+            "bundle refused",
+            model=refusal.model,
+            version=refusal.version,
+            reason=refusal.reason,
+            message=refusal.message,
+        )
+        self._listener.refused(refusal)
 
     def _retire(self, version: LoadedVersion) -> None:
         """Let a version end in its own time."""

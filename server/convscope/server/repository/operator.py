@@ -1,0 +1,157 @@
+"""What an operator asks of a running server: load, unload, aliases, trials."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from convscope.server.errors import BundleRefusedError, NotFoundError, ReadOnlyError
+from convscope.server.repository.aliases import check_alias, write_alias
+from convscope.server.repository.catalog import Catalog, listed
+from convscope.server.repository.disk import ModelOnDisk, scan
+from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.traffic import Trial, check_trial, write_trial
+
+__all__ = ["Operator"]
+
+
+class Operator:
+    """Changes what is wanted of a repository, and tells what became of it.
+
+    Args:
+        keeper: Keeps what answers in step with it.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    @property
+    def catalog(self) -> Catalog:
+        """What answers now."""
+        return self._keeper.catalog
+
+    async def load(self, model: str, version: int | None = None) -> None:
+        """Serve again what was unloaded, and try again what was refused.
+
+        Args:
+            model: Which one.
+            version: One that is to answer whatever the selection says.
+
+        Raises:
+            NotFoundError: There is no such model or version in the repository.
+            BundleRefusedError: The version failed a check; without a version,
+                the latest one did. What answered before still does.
+            UnavailableError: The repository is a remote, and can't be reached.
+        """
+        await self._keeper.look_upstream(model)  # what was published a moment ago is known then
+        found = await self._look_up(model, version)
+        self._keeper.wanted.bring(model, version)
+        asked = version if version is not None else max(found.versions)
+        try:
+            await self._try_again(model, asked)
+        except BundleRefusedError:
+            self._keeper.wanted.unpin(model, asked)
+            raise
+
+    async def _try_again(self, model: str, version: int) -> None:
+        """Load what is wanted of a model, what was refused too; raises if the version still is."""
+        known = self.catalog[model]
+        known.refused = {}
+        await self._keeper.refresh(again=model)
+        if self._keeper.upstream is not None:
+            self._keeper.upstream.check_reached()
+        if version in known.dormant:
+            await self._keeper.demand(model, version)
+        if refusal := known.refused.get(version):
+            raise BundleRefusedError(
+                refusal.reason, f"{model} v{version} was refused: {refusal.message}"
+            )
+
+    async def unload(self, model: str, version: int | None = None) -> None:
+        """Stop to serve a model, or one version of it, until it is loaded again by `load`.
+
+        Raises:
+            NotFoundError: There is no such model or version on the disk.
+        """
+        ready = self.catalog[model].ready if model in self.catalog.models else {}
+        if version not in ready and not (version is None and ready):
+            await self._look_up(model, version)
+        self._keeper.wanted.put_away(model, version)
+        await self._keeper.follow_disk(again=model)
+
+    async def set_alias(self, model: str, alias: str, version: int | None) -> None:
+        """Make an alias name a version, which is loaded first; None drops the alias.
+
+        Raises:
+            NotFoundError: There is no such model or version on the disk.
+            InvalidInputError: The alias can't be one.
+            BundleRefusedError: The version failed a check; the alias is as it was.
+            ReadOnlyError: The directory is the copy of a remote.
+            UnavailableError: The repository can't be written to.
+        """
+        self._check_writable("aliases", "promote MODEL VERSION --alias ALIAS")
+        check_alias(alias)
+        await self._look_up(model, version)
+        async with self._holding(model, version):
+            await asyncio.to_thread(write_alias, self._keeper.root / model, alias, version)
+        await self._keeper.refresh(again=model)
+
+    async def set_trial(self, model: str, kind: str, trial: Trial | None) -> None:
+        """Send a share of a model's requests to another version, loaded first; None ends it.
+
+        Args:
+            model: Which one.
+            kind: "canary" or "shadow".
+            trial: The share and where it goes.
+
+        Raises:
+            NotFoundError: There is no such model, version or alias on the disk.
+            InvalidInputError: The share can't be one.
+            BundleRefusedError: The version failed a check; nothing has changed.
+            ReadOnlyError: The directory is the copy of a remote.
+            UnavailableError: The repository can't be written to.
+        """
+        self._check_writable("trials", f"{kind} MODEL VERSION --share SHARE")
+        found = await self._look_up(model, None)
+        number = None
+        if trial is not None:
+            check_trial(kind, trial)
+            number = trial.version(found.aliases or {})
+            if number is None:
+                names = listed(sorted(found.aliases or {})) or "none"
+                raise NotFoundError(f"{model} has no alias {str(trial.to)[:80]!r}; it has: {names}")
+            await self._look_up(model, number)
+        async with self._holding(model, number):
+            await asyncio.to_thread(write_trial, self._keeper.root / model, kind, trial)
+        await self._keeper.refresh(again=model)
+
+    def _check_writable(self, what: str, command: str) -> None:
+        if self._keeper.upstream is not None:
+            raise ReadOnlyError(
+                f"the {what} of a remote repository are written where it is: "
+                f"convscope-exporter {command} --repository URL"
+            )
+
+    @asynccontextmanager
+    async def _holding(self, model: str, version: int | None) -> AsyncIterator[None]:
+        """Load a version beside the others, and keep it while something is made to name it."""
+        if version is None:
+            yield
+            return
+        self._keeper.wanted.hold(model, version)
+        try:
+            await self._try_again(model, version)
+            yield
+        finally:
+            self._keeper.wanted.release(model, version)
+
+    async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
+        upstream = self._keeper.upstream
+        there: Mapping[str, ModelOnDisk | None] = upstream.models if upstream else {}
+        on_disk = there or await asyncio.to_thread(scan, self._keeper.root)
+        found = on_disk.get(model)
+        if found is None or not found.versions:
+            raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(on_disk)}")
+        if version is not None and version not in found.versions:
+            numbers = listed(sorted(found.versions))
+            raise NotFoundError(f"{model} has no version {version}; the repository has: {numbers}")
+        return found

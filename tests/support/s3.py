@@ -1,0 +1,93 @@
+"""A real S3 server on a free port, as a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import fsspec  # type: ignore[import-untyped]
+
+# It serves until its standard input ends, so that it never outlives the tests.
+_PROGRAM = """
+import sys
+from moto.server import ThreadedMotoServer
+
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+BUCKET = "bucket"
+KEY = "testing"
+
+
+class S3Server:
+    """A running S3 server with one bucket, and what a program needs to find it."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self._endpoint = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        self.system: Any = fsspec.filesystem(
+            "s3", key=KEY, secret=KEY, endpoint_url=self._endpoint, skip_instance_cache=True
+        )
+        self.system.mkdir(BUCKET)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which botocore, and so s3fs, finds the server."""
+        return {
+            "AWS_ENDPOINT_URL": self._endpoint,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",  # else it takes seconds to find that it is gone
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def stop(self) -> None:
+        """End it: then nobody answers at its address."""
+        self._process.communicate()
+
+    def put(self, bundle: Path, url: str) -> None:
+        """Put a bundle below a URL as convscope-exporter does, its manifest last."""
+        for path in sorted(bundle.iterdir(), key=lambda path: path.name == "manifest.json"):
+            place = f"{url}/{bundle.parent.name}/{bundle.name}/{path.name}"
+            self.system.pipe_file(place, path.read_bytes())
+
+    def export(self, *arguments: str | Path) -> str:
+        """Run convscope-exporter against it; its output.
+
+        Raises:
+            RuntimeError: It failed.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "convscope.exporter", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=os.environ | self.environment,
+        )
+        if done.returncode:
+            raise RuntimeError(f"convscope-exporter ended with {done.returncode}: {done.stderr}")
+        return done.stdout
