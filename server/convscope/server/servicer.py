@@ -144,7 +144,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     ) -> pb.ClassifyResponse:
         """Answer one request, and count it."""
         version = await self._resolve(request)
-        code = grpc.StatusCode.INTERNAL
+        code, started_at = grpc.StatusCode.INTERNAL, perf_counter()
         try:
             response = await self._answer(version, request, deadline)
             code = grpc.StatusCode.OK
@@ -157,7 +157,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         finally:
-            self._metrics.of(version).request(code)
+            self._metrics.of(version).request(code, perf_counter() - started_at)
 
     async def _answer(
         self, version: LoadedVersion, request: pb.ClassifyRequest, deadline: float | None
