@@ -1,6 +1,6 @@
 """Write the rules and dashboards, or check that those written are up to date.
 
-    python -m deploy.monitoring [--check]
+python -m deploy.monitoring [--check]
 """
 
 import argparse

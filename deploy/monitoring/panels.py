@@ -202,8 +202,8 @@ def compose(uid: str, title: str, description: str, rows: Sequence[Row]) -> dash
         for panel in row.panels:
             builder.with_panel(panel.span(_FULL_WIDTH // len(row.panels)))
     built = builder.build()
-    for number, panel in enumerate(built.panels or [], start=1):
-        panel.id_val = number
+    for number, placed in enumerate(built.panels or [], start=1):
+        placed.id_val = number
     return built
 
 

@@ -51,9 +51,7 @@ def _resources() -> list[Panel]:
             "Uptime",
             "Since when the server runs. A fall to zero is a restart.",
             SECONDS,
-            Query(
-                f"time() - min by (instance) (process_start_time_seconds{{{JOB}}})", _INSTANCE
-            ),
+            Query(f"time() - min by (instance) (process_start_time_seconds{{{JOB}}})", _INSTANCE),
         ),
     ]
 
