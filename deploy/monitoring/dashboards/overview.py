@@ -145,9 +145,10 @@ def _latencies(objectives: Objectives) -> list[Panel]:
     return [
         series(
             f"p{share:.0%}".rstrip("%"),
-            f"{share:.0%} of each model's requests were answered within this time, counted from "
-            "their arrival at the model. Interpolated within the histogram's buckets. The dashed "
-            f"line is the promise: {objectives.latency.target:.0%} of all calls below it.",
+            f"{share:.0%} of each model's answers took at most this long, counted from the "
+            "request's arrival at the model; failures, which may be quick, are not among them. "
+            "Interpolated within the histogram's buckets. The dashed line is the promise: "
+            f"{objectives.latency.target:.0%} of all calls below it.",
             SECONDS,
             Query(
                 quantile(share, "convscope_request_seconds", MODEL, WINDOW, by="model"),
@@ -165,6 +166,7 @@ def _budgets(objectives: Objectives) -> list[Panel]:
         "alertname": "Alert",
         "alertstate": "State",
         "severity": "Severity",
+        "long_window": "Window",
         "model": "Model",
         "version": "Version",
         "reason": "Reason",

@@ -94,9 +94,11 @@ class VersionMetrics:
         self._infer.observe(seconds.infer)
 
     def request(self, code: grpc.StatusCode, seconds: float) -> None:
-        """Count a request that was answered, and observe how long it took."""
+        """Count a request that was answered, and observe how long it took if it has its answer."""
         self._requests[code].inc()
-        self._seconds.observe(seconds)
+        # What is refused at once would make an overload look fast.
+        if code is grpc.StatusCode.OK:
+            self._seconds.observe(seconds)
 
     def encode(self, seconds: float) -> None:
         """Observe the encoding of one reply."""
@@ -173,7 +175,7 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "convscope_request_seconds",
-            "Seconds from a request's arrival at its version to its answer, of any code.",
+            "Seconds from a request's arrival at its version to its answer, of those answered OK.",
             _VERSION,
             buckets=_REQUEST_BUCKETS,
             registry=registry,
