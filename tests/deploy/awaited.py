@@ -8,11 +8,12 @@ __all__ = ["AWAITED", "is_awaited"]
 
 AWAITED = {
     "convscope_provider_fallback": "comes with the providers' fallback",
-    "convscope_shadow_inputs_total": "comes with shadow traffic",
-    "convscope_shadow_difference": "comes with shadow traffic",
-    "convscope_predicted_classes_total": "comes with shadow traffic",
-    "convscope_top1_probability": "comes with shadow traffic",
-    "convscope_prediction_entropy_ratio": "comes with shadow traffic",
+    "convscope_traffic_share": "comes with canaries and shadows",
+    "convscope_shadow_inputs_total": "comes with canaries and shadows",
+    "convscope_shadow_difference": "comes with canaries and shadows",
+    "convscope_predicted_classes_total": "comes with the metrics of answers",
+    "convscope_top1_probability": "comes with the metrics of answers",
+    "convscope_prediction_entropy_ratio": "comes with the metrics of answers",
     "convscope_repository_last_sync_timestamp_seconds": "needs a remote repository",
     "convscope_repository_sync_failures_total": "needs a remote repository",
 }

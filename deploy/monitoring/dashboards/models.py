@@ -38,7 +38,7 @@ def build(objectives: Objectives) -> Dashboard:
             Row("", _versions()),
             Row("Traffic and loads", _loads()),
             Row("What they answer", _answers()),
-            Row("Shadow", _shadow()),
+            Row("Canaries and shadows", [_trials(), *_shadow()]),
             Row("Remote repository", _repository(objectives)),
         ],
     )
@@ -141,6 +141,19 @@ def _answers() -> list[Panel]:
 
 def _sureness(share: float) -> str:
     return quantile(share, "convscope_top1_probability", MODEL, WINDOW, by=_BY_VERSION)
+
+
+def _trials() -> Panel:
+    return series(
+        "Versions on trial",
+        "The share of a model's requests that a canary answers, or that are copied to a shadow, "
+        "as it was set.",
+        SHARE,
+        Query(
+            f"max by ({_BY_VERSION}, kind) (convscope_traffic_share{{{MODEL}}})",
+            f"{{{{kind}}}} {_VERSION}",
+        ),
+    )
 
 
 def _shadow() -> list[Panel]:

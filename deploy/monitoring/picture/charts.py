@@ -18,6 +18,8 @@ _NAMED = {"green": "#73bf69", "orange": "#ff9830", "red": RED, "text": INK}
 _PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#b877d9", "#5794f2", "#f2495c")
 _LEGEND_ROW = 17
 _AXIS = 62
+# Between the columns of a table, in letters.
+_GAP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,19 +185,16 @@ def _colors(lines: Sequence[Line]) -> list[str]:
 
 def _draw_table(canvas: Canvas, box: Box, panel: dict[str, Any], answer: Sequence[Any]) -> None:
     left, y, right, _ = box
-    columns = panel["transformations"][0]["options"]["renameByName"]
-    order = panel["transformations"][0]["options"]["indexByName"]
-    labels = sorted((c for c in columns if c in order), key=order.__getitem__)
-    widths = [
-        max(len(s["metric"].get(c, "")) for s in [{"metric": columns}, *answer]) for c in labels
-    ]
-    unit = (right - left) / sum(width + 2 for width in widths)
-    rows = [columns, *sorted((s["metric"] for s in answer), key=lambda m: str(m.get(labels[0])))]
+    options = panel["transformations"][0]["options"]
+    labels = sorted(options["indexByName"], key=options["indexByName"].__getitem__)
+    facts = sorted((series["metric"] for series in answer), key=lambda m: str(m.get(labels[0])))
+    rows = [options["renameByName"], *facts]
+    widths = [max(len(row.get(label, "")) for row in rows) + _GAP for label in labels]
+    unit = (right - left) / sum(widths)
     for number, row in enumerate(rows):
         x = left
         for label, width in zip(labels, widths, strict=True):
-            room = (width + 2) * unit
-            canvas.text((x, y), row.get(label, ""), INK if number else SOFT, 11, width=room - 8)
-            x += room
+            canvas.text((x, y), row.get(label, ""), INK if number else SOFT, 11, width=width * unit)
+            x += width * unit
         y += 24
         canvas.line([(left, y - 6), (right, y - 6)], GRID)

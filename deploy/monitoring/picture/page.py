@@ -8,7 +8,7 @@ from PIL import Image
 from deploy.monitoring.picture.canvas import Box, Canvas
 from deploy.monitoring.picture.charts import INK, SOFT, Span, draw_panel
 
-__all__ = ["LABEL", "draw"]
+__all__ = ["LABEL", "box_of", "draw"]
 
 LABEL = "Drawn from Prometheus's query results; not a screenshot of Grafana"
 
@@ -26,7 +26,7 @@ def draw(recorded: dict[str, Any]) -> Image.Image:
     canvas.text((_MARGIN, 14), recorded["title"], INK, 22)
     canvas.text((_MARGIN, 46), f"{LABEL}. {_when(span)}", SOFT, 13)
     for entry in recorded["panels"]:
-        box = _box(entry["panel"]["gridPos"])
+        box = box_of(entry["panel"]["gridPos"])
         if entry["panel"]["type"] == "row":
             canvas.text(
                 (box[0] + 2, (box[1] + box[3]) / 2), entry["panel"]["title"], INK, 15, anchor="lm"
@@ -42,7 +42,8 @@ def _when(span: Span) -> str:
     return f"{day}, {start} to {end} UTC."
 
 
-def _box(place: dict[str, int]) -> Box:
+def box_of(place: dict[str, int]) -> Box:
+    """Where a place in Grafana's grid of 24 columns lies in the picture."""
     column = (_WIDTH - 2 * _MARGIN + _GAP) / _COLUMNS
     left, top = _MARGIN + place["x"] * column, _HEADING + place["y"] * _UNIT
     return left, top, left + place["w"] * column - _GAP, top + place["h"] * _UNIT - _GAP

@@ -14,11 +14,17 @@ from deploy.monitoring.files import DEPLOY
 from deploy.monitoring.picture.load import PHASES, apply_load
 from deploy.monitoring.prometheus import Prometheus, find_tools, running_prometheus
 
-__all__ = ["record"]
+__all__ = ["RecordingError", "record"]
 
 SCRAPE_SECONDS = 2
 # As Grafana works $__rate_interval out: at least four scrapes.
 RATE_INTERVAL = f"{4 * SCRAPE_SECONDS}s"
+# A machine that is busy with other things may miss a few scrapes, but not a whole phase.
+_ENOUGH_SCRAPES = 0.9
+
+
+class RecordingError(Exception):
+    """The recording has holes; a picture of it would mislead."""
 
 
 def record(models: Path, dashboard: Path) -> dict[str, Any]:
@@ -30,6 +36,7 @@ def record(models: Path, dashboard: Path) -> dict[str, Any]:
 
     Raises:
         BenchError: The server didn't become ready.
+        RecordingError: Too many scrapes were missed.
         ToolsError: There is no Prometheus.
     """
     shown = json.loads(dashboard.read_text())
@@ -43,7 +50,9 @@ def record(models: Path, dashboard: Path) -> dict[str, Any]:
             with running_prometheus(binary, config, home / "data") as prometheus:
                 start = time.time()
                 apply_load(server.target, PHASES, lambda: _publish_broken(repository))
-                return _ask(prometheus, shown, start, time.time())
+                end = time.time()
+                _check_scrapes(prometheus, end - start)
+                return _ask(prometheus, shown, start, end)
 
 
 def _publish_broken(repository: Path) -> None:
@@ -73,6 +82,16 @@ def _write_config(home: Path, metrics_url: str) -> Path:
     path = home / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def _check_scrapes(prometheus: Prometheus, seconds: float) -> None:
+    (counted,) = prometheus.query(f"sum(sum_over_time(up[{round(seconds)}s]))")
+    scrapes, wanted = float(counted["value"][1]), seconds / SCRAPE_SECONDS
+    if scrapes < _ENOUGH_SCRAPES * wanted:
+        raise RecordingError(
+            f"Prometheus saw the server {scrapes:.0f} times instead of {wanted:.0f}; "
+            "record it again while the machine has nothing else to do"
+        )
 
 
 def _ask(
