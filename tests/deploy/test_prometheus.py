@@ -100,7 +100,8 @@ def test_every_panel_has_data(watched: Watched, dashboards: dict[str, Any]) -> N
     for query in queries:
         labels = [set(series["metric"]) for series in watched.prometheus.query(query.expression)]
         assert all(query.labels <= one for one in labels), query.name
-        assert query.columns <= set().union(*labels), query.name
+        if "ALERTS" not in query.expression:  # whose labels test_rules.py knows
+            assert query.columns <= set().union(*labels), query.name
 
 
 def test_the_model_variable_lists_models(watched: Watched, dashboards: dict[str, Any]) -> None:

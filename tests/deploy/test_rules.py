@@ -10,6 +10,7 @@ import yaml
 
 from deploy.monitoring.alerts import alerts
 from deploy.monitoring.objectives import Objectives
+from deploy.panels import panel_queries
 
 UNIT_TESTS = Path(__file__).parent / "rules"
 FILES = ("burn", "causes", "leak")
@@ -79,6 +80,14 @@ def test_what_an_alert_says_names_labels_that_it_has(objectives: Objectives) -> 
     for alert in alerts(objectives):
         named = set(re.findall(r"\$labels\.(\w+)", alert.summary + alert.description))
         assert all(named <= one for one in labels[alert.name]), alert.name
+
+
+def test_the_table_of_alerts_has_columns_for_labels_that_alerts_have(
+    dashboards: dict[str, Any],
+) -> None:
+    (query,) = (q for q in panel_queries(dashboards) if q.columns and "ALERTS" in q.expression)
+    known = {label for alert in raised().values() for labels in alert for label in labels}
+    assert query.columns <= known
 
 
 def test_every_alert_says_what_is_wrong_and_what_to_do(root: Path) -> None:

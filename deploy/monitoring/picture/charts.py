@@ -19,7 +19,7 @@ _PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#b877d9", "#5794f2", "#
 _LEGEND_ROW = 17
 _AXIS = 62
 # Between the columns of a table, in letters.
-_GAP = 4
+_GAP = 6
 
 
 @dataclass(frozen=True, slots=True)
