@@ -27,7 +27,7 @@ class Phase:
         seconds: How long.
         digits: Callers of the small network, each with a pause between its calls.
         photos: Callers of the large one, likewise.
-        hurried: Callers of the large one with next to no pause, whose deadline is short.
+        hurried: Callers of the large one, likewise, whose deadline is short.
         mistaken: Callers that send text instead of an image, or name no model of ours.
     """
 
