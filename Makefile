@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 DATA_DIR ?= data
 BUF := 1.75.0
 
-.PHONY: help demo test serve lesson bench lint format types proto stubs check clean
+.PHONY: help demo test serve lesson bench dashboards lint format types proto stubs check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -48,6 +48,9 @@ lesson: $(READY) ## Train the lesson's networks on whole MNIST and Fashion-MNIST
 bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server, and its peers beside it; under 15 minutes
 	bench/setup.sh
 	$(BIN)/python -m bench
+
+dashboards: $(READY) ## Write Prometheus' rules and Grafana's dashboards from deploy/objectives.toml
+	$(BIN)/python -m deploy.monitoring
 
 lint: $(READY) ## Check style, and the .proto files where npm is there to bring buf
 	$(BIN)/ruff check .

@@ -1,9 +1,6 @@
 """What the tests of deploy/ share."""
 
-import fcntl
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +8,10 @@ import pytest
 import yaml
 
 from deploy.dockerfile import Dockerfile
-from deploy.prometheus_process import unpack_debian_prometheus
+from deploy.monitoring.objectives import Objectives
+from deploy.monitoring.prometheus import ToolsError, find_tools
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMETHEUS_CACHE = ROOT / ".cache" / "prometheus"
 
 
 @pytest.fixture(scope="session")
@@ -37,24 +34,22 @@ def dockerfile(root: Path) -> Dockerfile:
 
 
 @pytest.fixture(scope="session")
-def dashboard(root: Path) -> dict[str, Any]:
-    """The parsed latency dashboard."""
-    text = (root / "deploy/grafana/dashboards/latency.json").read_text()
-    parsed: dict[str, Any] = json.loads(text)
-    return parsed
+def objectives() -> Objectives:
+    """The parsed deploy/objectives.toml."""
+    return Objectives.read()
+
+
+@pytest.fixture(scope="session")
+def dashboards(root: Path) -> dict[str, dict[str, Any]]:
+    """The parsed dashboards by the names of their files."""
+    paths = sorted((root / "deploy/grafana/dashboards").glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in paths}
 
 
 @pytest.fixture(scope="session")
 def prometheus_tools() -> Path:
-    """The folder of `prometheus` and `promtool`: from PATH, or from Debian's package."""
-    found = shutil.which("promtool")
-    if found and shutil.which("prometheus"):
-        return Path(found).parent
-    PROMETHEUS_CACHE.parent.mkdir(exist_ok=True)
-    with PROMETHEUS_CACHE.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may run other tests of this folder
-        if not PROMETHEUS_CACHE.exists():
-            if os.geteuid() != 0 or not shutil.which("apt-get"):
-                pytest.skip("needs promtool and prometheus on PATH; apt-get install prometheus")
-            unpack_debian_prometheus(PROMETHEUS_CACHE)
-    return PROMETHEUS_CACHE / "usr" / "bin"
+    """The folder of `prometheus` and `promtool`."""
+    try:
+        return find_tools()
+    except ToolsError as error:
+        pytest.skip(str(error))

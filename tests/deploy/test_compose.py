@@ -92,6 +92,14 @@ def test_configured_names_are_those_of_the_services(compose: dict[str, Any], roo
     assert {"server", "prometheus"} <= set(compose["services"])
 
 
+def test_prometheus_finds_its_configuration_and_rules(compose: dict[str, Any], root: Path) -> None:
+    mounts = dict(mount.split(":")[:2] for mount in compose["services"]["prometheus"]["volumes"])
+    config = "./deploy/prometheus/prometheus.yml"
+    assert mounts[config] == "/etc/prometheus/prometheus.yml"  # where the image looks for it
+    (rules,) = yaml.safe_load((root / config).read_text())["rule_files"]
+    assert mounts[f"./deploy/prometheus/{rules}"] == f"/etc/prometheus/{rules}"
+
+
 def test_grafana_finds_the_dashboards_where_they_are_mounted(
     compose: dict[str, Any], root: Path
 ) -> None:

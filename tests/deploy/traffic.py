@@ -1,10 +1,13 @@
 """Some requests, right and wrong, so that every metric has something to tell."""
 
 import contextlib
+import json
+from pathlib import Path
 
 import grpc
 import numpy as np
-from support.tiny import SIGNAL_LENGTH
+from support.alterations import flip_byte
+from support.tiny import SIGNAL_LENGTH, write_signal, write_tiny
 
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -13,17 +16,35 @@ from convscope.v1.manifest_pb2 import DATA_TYPE_FLOAT32, DATA_TYPE_UINT8
 TIMEOUT_SECONDS = 30
 
 
-def send_traffic(channel: grpc.Channel) -> None:
-    """Ask both models, in batches and with feature maps, and make two mistakes."""
+def write_mixed_repository(root: Path) -> None:
+    """Write two versions of one model, an alias, trials, another model, and a bad bundle."""
+    write_tiny(root, version=1)
+    write_tiny(root, version=2)
+    (root / "tiny" / "aliases.json").write_text(json.dumps({"champion": 1}))
+    trials = {"canary": {"to": 1, "share": 0.2}, "shadow": {"to": "champion", "share": 1}}
+    (root / "tiny" / "traffic.json").write_text(json.dumps(trials))
+    write_signal(root)
+    flip_byte(write_tiny(root, "broken") / "model.onnx", 9)
+
+
+def send_traffic(channel: grpc.Channel, *, alias: str | None = None) -> None:
+    """Ask both models, in batches and with feature maps, and make two mistakes.
+
+    Args:
+        channel: To the server.
+        alias: An alias of "tiny" to ask as well.
+    """
     stub = inference_pb2_grpc.ClassifierServiceStub(channel)
     photo = pb.Input(pixels=_tensor(np.full((40, 30, 3), 90, np.uint8)))
     signal = pb.Input(tensor=_tensor(np.zeros((1, SIGNAL_LENGTH), np.float32)))
     maps = [pb.FeatureMapSelection(name="conv")]
-    right = (
+    right = [
         pb.ClassifyRequest(model="tiny", inputs=[photo]),
         pb.ClassifyRequest(model="tiny", inputs=[photo] * 5, feature_maps=maps),
         pb.ClassifyRequest(model="signal", inputs=[signal]),
-    )
+    ]
+    if alias is not None:
+        right.append(pb.ClassifyRequest(model="tiny", alias=alias, inputs=[photo]))
     for request in right:
         stub.Classify(request, timeout=TIMEOUT_SECONDS)
     wrong = (

@@ -11,6 +11,7 @@ from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
 from convscope.server.metrics import MAX_CLASSES, Metrics, PredictedClasses
+from convscope.server.settings import Settings
 from convscope.v1 import inference_pb2 as pb
 
 RPC = {"grpc_type", "grpc_service", "grpc_method"}
@@ -25,6 +26,9 @@ DOCUMENTED = {
     "convscope_stage_seconds_count": VERSION | {"stage"},
     "convscope_batch_images_bucket": VERSION | {"le"},
     "convscope_queue_images": VERSION,
+    "convscope_queue_limit_images": VERSION,
+    "convscope_request_seconds_bucket": VERSION | {"le"},
+    "convscope_request_seconds_count": VERSION,
     "convscope_requests_total": VERSION | {"code"},
     "convscope_model_info": VERSION | {"provider", "precision"},
     "convscope_model_load_failures_total": {"reason"},
@@ -107,6 +111,12 @@ def test_requests_are_counted_by_model_and_code(server: ServerProcess) -> None:
     assert sample(server, name, model="signal", version="1", code="OK") == 1
 
 
+def test_answered_requests_are_timed_by_model(server: ServerProcess) -> None:
+    name = "convscope_request_seconds_count"
+    assert sample(server, name, model="tiny", version="1") == 1  # and not the refused image
+    assert sample(server, name, model="signal", version="1") == 1
+
+
 @pytest.mark.parametrize("stage", ["decode", "queue", "infer", "encode"])
 def test_stages_are_observed_for_each_input(server: ServerProcess, stage: str) -> None:
     name = "convscope_stage_seconds_count"
@@ -123,6 +133,7 @@ def test_batches_are_observed(server: ServerProcess) -> None:
     assert sample(server, "convscope_batch_images_sum", model="signal") == 20
     assert sample(server, "convscope_batch_images_count", model="signal") == 3  # 8, 8 and 4
     assert sample(server, "convscope_queue_images", model="signal") == 0
+    assert sample(server, "convscope_queue_limit_images", model="signal") == Settings.max_queue
 
 
 def test_ready_versions_are_described(server: ServerProcess) -> None:

@@ -45,6 +45,9 @@ class Observer(Protocol):
     def batch(self, images: int) -> None:
         """Hear of a batch that ran."""
 
+    def queue_limit(self, images: int) -> None:
+        """Learn how many images may wait."""
+
     def load(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
         """Learn how to ask for the number of images that wait, and of batches that run."""
 
@@ -98,6 +101,7 @@ class Lane:
                 bulk: Decoders(version.preprocessor, limits.decode_workers, limits.max_queue)
                 for bulk in (False, True)
             }
+        observer.queue_limit(limits.max_queue)
         observer.load(
             lambda: self._batcher.waiting + sum(d.waiting for d in self._decoders.values()),
             lambda: self._batcher.running,

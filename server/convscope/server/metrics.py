@@ -56,6 +56,10 @@ _CODES = (
 )
 
 
+# Why a bundle is refused. These begin at 0 for the same reason.
+_REASONS = ("files", "golden", "graph", "hash", "manifest", "provider", "unforeseen")
+
+
 class MethodMetrics:
     """The metrics of one gRPC method, with every label looked up once."""
 
@@ -90,7 +94,9 @@ class VersionMetrics:
             metrics.stage_seconds.labels(*labels, stage) for stage in _STAGES
         )
         self._batch = metrics.batch_images.labels(*labels)
+        self._seconds = metrics.request_seconds.labels(*labels)
         self._waiting = metrics.queue_images.labels(*labels)
+        self._limit = metrics.queue_limit_images.labels(*labels)
         self._running = metrics.batches_running.labels(*labels)
 
     def stages(self, seconds: StageSeconds) -> None:
@@ -113,9 +119,12 @@ class VersionMetrics:
         for ratio in entropy_ratios:
             self._entropy.observe(ratio)
 
-    def request(self, code: grpc.StatusCode) -> None:
-        """Count a request that was answered."""
+    def request(self, code: grpc.StatusCode, seconds: float) -> None:
+        """Count a request that was answered, and observe how long it took if it has its answer."""
         self._requests[code].inc()
+        # What is refused at once would make an overload look fast.
+        if code is grpc.StatusCode.OK:
+            self._seconds.observe(seconds)
 
     def encode(self, seconds: float) -> None:
         """Observe the encoding of one reply."""
@@ -124,6 +133,10 @@ class VersionMetrics:
     def batch(self, images: int) -> None:
         """Observe the size of a batch."""
         self._batch.observe(images)
+
+    def queue_limit(self, images: int) -> None:
+        """State how many images may wait."""
+        self._limit.set(images)
 
     def load(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
         """Have the number of waiting images and running batches asked for at each scrape."""
@@ -251,11 +264,24 @@ class Metrics:
         self.queue_images = Gauge(
             "convscope_queue_images", "Images that wait.", _VERSION, registry=registry
         )
+        self.queue_limit_images = Gauge(
+            "convscope_queue_limit_images",
+            "Images that may wait before calls are refused; of bulk requests as many again.",
+            _VERSION,
+            registry=registry,
+        )
         self.batches_running = Gauge(
             "convscope_batches_running", "Batches that run.", _VERSION, registry=registry
         )
         self.requests = Counter(
             "convscope_requests", "Requests answered.", (*_VERSION, "code"), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "convscope_request_seconds",
+            "Seconds from a request's arrival at its version to its answer, of those answered OK.",
+            _VERSION,
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
         )
         self.model_info = Gauge(
             "convscope_model_info",
@@ -269,6 +295,8 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        for reason in _REASONS:
+            self.load_failures.labels(reason)
         self.model_refused = Gauge(
             "convscope_model_refused",
             "1 for each version of the repository that failed a check.",
@@ -364,7 +392,9 @@ class Metrics:
         self.batch_images.remove(*labels)
         self.top1_probability.remove(*labels)
         self.entropy_ratio.remove(*labels)
+        self.request_seconds.remove(*labels)
         self.queue_images.remove(*labels)
+        self.queue_limit_images.remove(*labels)
         self.batches_running.remove(*labels)
         for key in [k for k in self._shadows if k[0] == model and number in k[1:]]:
             self._forget_shadow(*key)

@@ -1,0 +1,57 @@
+"""PromQL that rules and dashboards have in common, and the names of what is recorded."""
+
+__all__ = [
+    "CALLS",
+    "FAILURES",
+    "INFERENCE",
+    "JOB",
+    "SLOW",
+    "mean",
+    "number",
+    "quantile",
+    "rate",
+    "ratio",
+]
+
+# The job's name in prometheus.yml.
+JOB = 'job="convscope"'
+# A call of these is one question and one answer; a stream's duration is its caller's.
+INFERENCE = 'grpc_method=~"Classify|ModelInfer"'
+
+# Recorded for each window of the burn rates: the window follows the name.
+CALLS = "job:inference_calls:rate"
+FAILURES = "job:inference_failures_per_call:ratio_rate"
+SLOW = "job:inference_slow_per_call:ratio_rate"
+
+
+def rate(metric: str, conditions: str, window: str, *, by: str = "") -> str:
+    """The increase per second, summed; `by` keeps these labels apart."""
+    return f"sum{_by(by)}(rate({metric}{{{conditions}}}[{window}]))"
+
+
+def ratio(part: str, whole: str) -> str:
+    """One sum over another of the same labels."""
+    return f"{part} / {whole}"
+
+
+def mean(metric: str, conditions: str, window: str, *, by: str = "") -> str:
+    """The mean of what a histogram observed in the window."""
+    return ratio(
+        rate(f"{metric}_sum", conditions, window, by=by),
+        rate(f"{metric}_count", conditions, window, by=by),
+    )
+
+
+def quantile(share: float, metric: str, conditions: str, window: str, *, by: str = "") -> str:
+    """The value that a share of a histogram's observations in the window stay within."""
+    kept = f"le, {by}" if by else "le"
+    return f"histogram_quantile({share}, {rate(f'{metric}_bucket', conditions, window, by=kept)})"
+
+
+def number(value: float) -> str:
+    """A number without the dust of binary fractions: 0.0144, not 0.014400000000000001."""
+    return f"{value:.6g}"
+
+
+def _by(labels: str) -> str:
+    return f" by ({labels}) " if labels else ""

@@ -1,1 +1,0 @@
-"""The tests of deploy/ and what they share."""

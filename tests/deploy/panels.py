@@ -1,0 +1,48 @@
+"""The queries of the dashboards, as Grafana would send them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["PanelQuery", "panel_queries"]
+
+# Grafana takes four scrape intervals; the tests scrape every second, on a busy machine.
+RATE_INTERVAL = "10s"
+
+
+@dataclass(frozen=True)
+class PanelQuery:
+    """One query of a panel.
+
+    Args:
+        name: Its dashboard, panel and letter.
+        expression: With the variables filled in: all models.
+        labels: Those that each of its series must have, for the legend.
+        columns: Those that some of its series must have, for the columns of a table.
+    """
+
+    name: str
+    expression: str
+    labels: frozenset[str]
+    columns: frozenset[str]
+
+
+def panel_queries(dashboards: dict[str, dict[str, Any]]) -> Iterator[PanelQuery]:
+    """Every query of every panel."""
+    for name, dashboard in dashboards.items():
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", []):
+                yield PanelQuery(
+                    f"{name}: {panel['title']} {target['refId']}",
+                    target["expr"]
+                    .replace("$model", ".*")
+                    .replace("$__rate_interval", RATE_INTERVAL),
+                    frozenset(re.findall(r"{{(\w+)}}", target["legendFormat"])),
+                    _columns(panel),
+                )
+
+
+def _columns(panel: dict[str, Any]) -> frozenset[str]:
+    transformations = panel.get("transformations") or []
+    return frozenset(label for t in transformations for label in t["options"]["renameByName"])
