@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from convscope.client._admin_client import AdminClient, ModelStatus
+from convscope.client._admin_client import AdminClient, ModelStatus, VersionStatus
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["app"]
@@ -93,7 +93,7 @@ def _print(models: Iterable[ModelStatus]) -> None:
     for model in models:
         for version in model.versions:
             names = [name for name, number in model.aliases.items() if number == version.version]
-            note = f"{version.reason}: {version.message}" if version.reason else version.provider
+            note = f"{version.reason}: {version.message}" if version.reason else _runs_on(version)
             default = " (default)" if version.is_default else ""
             table.add_row(
                 model.model,
@@ -105,3 +105,8 @@ def _print(models: Iterable[ModelStatus]) -> None:
         if not model.versions:
             table.add_row(model.model, "", "unloaded", "", "")
     Console(highlight=False).print(table)
+
+
+def _runs_on(version: VersionStatus) -> str:
+    instead = f" instead of {version.fallback_from}" if version.fallback_from else ""
+    return f"{version.provider}{instead}"

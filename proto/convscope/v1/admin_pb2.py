@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63onvscope/v1/admin.proto\x12\x0c\x63onvscope.v1\"C\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\">\n\x11LoadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"E\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"@\n\x13UnloadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"Q\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"=\n\x10SetAliasResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"!\n\x10GetStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\">\n\x11GetStatusResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.convscope.v1.ModelStatus\"\xb4\x01\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x08versions\x18\x02 \x03(\x0b\x32\x1b.convscope.v1.VersionStatus\x12\x37\n\x07\x61liases\x18\x03 \x03(\x0b\x32&.convscope.v1.ModelStatus.AliasesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x92\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.convscope.v1.VersionState\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t*|\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_STATE_READY\x10\x01\x12\x19\n\x15VERSION_STATE_DORMANT\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x32\xc9\x02\n\x0c\x41\x64minService\x12L\n\tLoadModel\x12\x1e.convscope.v1.LoadModelRequest\x1a\x1f.convscope.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .convscope.v1.UnloadModelRequest\x1a!.convscope.v1.UnloadModelResponse\x12I\n\x08SetAlias\x12\x1d.convscope.v1.SetAliasRequest\x1a\x1e.convscope.v1.SetAliasResponse\x12L\n\tGetStatus\x12\x1e.convscope.v1.GetStatusRequest\x1a\x1f.convscope.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63onvscope/v1/admin.proto\x12\x0c\x63onvscope.v1\"C\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\">\n\x11LoadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"E\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"@\n\x13UnloadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"Q\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"=\n\x10SetAliasResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"!\n\x10GetStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\">\n\x11GetStatusResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.convscope.v1.ModelStatus\"\xb4\x01\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x08versions\x18\x02 \x03(\x0b\x32\x1b.convscope.v1.VersionStatus\x12\x37\n\x07\x61liases\x18\x03 \x03(\x0b\x32&.convscope.v1.ModelStatus.AliasesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa9\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.convscope.v1.VersionState\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x15\n\rfallback_from\x18\x07 \x01(\t*|\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_STATE_READY\x10\x01\x12\x19\n\x15VERSION_STATE_DORMANT\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x32\xc9\x02\n\x0c\x41\x64minService\x12L\n\tLoadModel\x12\x1e.convscope.v1.LoadModelRequest\x1a\x1f.convscope.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .convscope.v1.UnloadModelRequest\x1a!.convscope.v1.UnloadModelResponse\x12I\n\x08SetAlias\x12\x1d.convscope.v1.SetAliasRequest\x1a\x1e.convscope.v1.SetAliasResponse\x12L\n\tGetStatus\x12\x1e.convscope.v1.GetStatusRequest\x1a\x1f.convscope.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELSTATUS_ALIASESENTRY']._loaded_options = None
   _globals['_MODELSTATUS_ALIASESENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONSTATE']._serialized_start=889
-  _globals['_VERSIONSTATE']._serialized_end=1013
+  _globals['_VERSIONSTATE']._serialized_start=912
+  _globals['_VERSIONSTATE']._serialized_end=1036
   _globals['_LOADMODELREQUEST']._serialized_start=42
   _globals['_LOADMODELREQUEST']._serialized_end=109
   _globals['_LOADMODELRESPONSE']._serialized_start=111
@@ -56,7 +56,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSTATUS_ALIASESENTRY']._serialized_start=692
   _globals['_MODELSTATUS_ALIASESENTRY']._serialized_end=738
   _globals['_VERSIONSTATUS']._serialized_start=741
-  _globals['_VERSIONSTATUS']._serialized_end=887
-  _globals['_ADMINSERVICE']._serialized_start=1016
-  _globals['_ADMINSERVICE']._serialized_end=1345
+  _globals['_VERSIONSTATUS']._serialized_end=910
+  _globals['_ADMINSERVICE']._serialized_start=1039
+  _globals['_ADMINSERVICE']._serialized_end=1368
 # @@protoc_insertion_point(module_scope)

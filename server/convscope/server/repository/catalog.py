@@ -42,6 +42,12 @@ class CatalogedModel:
         """Whether some version answers, if need be after a load."""
         return bool(self.ready or self.dormant)
 
+    @property
+    def outdated(self) -> set[int]:
+        """The versions that answer and can be had on a better provider by now, if not refused."""
+        answering = self.ready.items()
+        return {n for n, version in answering if version.model.is_outdated} - self.refused.keys()
+
 
 class Catalog:
     """The models of a repository; it belongs to one event loop.
