@@ -208,4 +208,5 @@ def _op_types(session: ort.InferenceSession) -> dict[str, Counter[str]]:
 def _first_line(error: Exception) -> str:
     """The reason, without ONNX Runtime's own source paths."""
     line = (str(error).splitlines() or ["no reason given"])[0]
-    return re.sub(r"/\S+", "…", line)[:300]
+    message = re.sub(r"^/\S+:\d+ [^)]*\) ", "", line)
+    return re.sub(r"/\S+", "…", message)[:300]
