@@ -14,7 +14,7 @@ from typing import Any
 
 import onnxruntime as ort
 import pytest
-from grpc_health.v1.health.aio import HealthServicer
+from grpc_health.v1 import health
 from support.calls import wait_until
 from support.loading import make_loader
 from support.tiny import tiny_graph
@@ -258,7 +258,7 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
     async def follow() -> None:
         metrics = Metrics()
         engine = Engine(LaneLimits(8, 0.0, 1), metrics.of)
-        rollout = Rollout(engine, metrics, HealthServicer(), (), strict=True)
+        rollout = Rollout(engine, metrics, health.aio.HealthServicer(), (), strict=True)
         keeper = Keeper(root, loader, Selection(latest=1), rollout)
         rollout.follow(keeper.catalog)
         await keeper.refresh()
