@@ -7,6 +7,7 @@ from bench.calls import classify
 from bench.context import ROOT, Bench, interleave, ratio
 from bench.errors import BenchError
 from bench.photos import image_message, jpeg, pixels_224, tensor_message
+from bench.reference import cores
 from bench.registry import Measured, measurement
 from bench.servers import Server, serving
 
@@ -20,15 +21,17 @@ def openvino(bench: Bench) -> Measured:
     """Images a second on OpenVINO over those on the CPU provider, and how far they differ."""
     models, message = repository(bench, LITE0), tensor_message(LITE0, pixels_224(), (224, 224, 3))
     command = (str(_python()), "-m", "convscope.server")
+    # The same for both, and what either chooses on a quiet machine: only the provider differs.
+    alike = ("--runners", str(cores()), "--threads", "1", "--max-batch", "1")
     with (
-        serving(models) as on_cpu,
-        serving(models, "--provider", "openvino", command=command) as on_openvino,
+        serving(models, *alike) as on_cpu,
+        serving(models, *alike, "--provider", "openvino", command=command) as on_openvino,
     ):
         parity = max(_difference(on_openvino, on_cpu, photo) for photo in PHOTOS)
 
         def speed(server: Server) -> float:
             return server.saturate(
-                message, bench.scratch, in_flight=IN_FLIGHT, seconds=bench.seconds(1.5)
+                message, bench.scratch, in_flight=IN_FLIGHT, seconds=bench.seconds(1.2), warm_up=0.3
             ).per_second
 
         samples = interleave(
