@@ -137,7 +137,7 @@ def test_a_device_that_is_not_there_is_refused(
     file = tmp_path / "convscope.toml"
     file.write_text('[server]\nprovider = "openvino"\n[providers.openvino]\ndevice_type = "NPU"\n')
     flags = ("--models", tiny_repository, "--settings", file, *LOOPBACK)
-    command = [openvino, "-m", "convscope.server", *flags]
+    command: list[str | Path] = [openvino, "-m", "convscope.server", *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "'openvino' is in this ONNX Runtime, but doesn't start; check device_type" in done.stderr
