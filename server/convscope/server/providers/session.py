@@ -195,9 +195,7 @@ def _options(name: str, policy: ProviderPolicy, threads: int) -> Mapping[str, st
 
 
 def _op_types(session: ort.InferenceSession) -> dict[str, Counter[str]]:
-    """By provider the types of the nodes that it runs; empty where the runtime can't tell."""
-    if not hasattr(session, "get_provider_graph_assignment_info"):  # before 1.24
-        return {}
+    """By provider the types of the nodes that it runs."""
     op_types: dict[str, Counter[str]] = {}
     for part in session.get_provider_graph_assignment_info():
         types = op_types.setdefault(short_name(part.ep_name), Counter())
