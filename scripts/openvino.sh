@@ -8,7 +8,7 @@ venv=$PWD/.cache/openvino
 if [[ ! $venv/.ready -nt pyproject.toml ]]; then
   rm -rf "$venv"
   "${PYTHON:-python3}" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --editable '.[server-openvino]' >&2
+  "$venv/bin/python" -m pip install --quiet --no-compile --editable '.[server-openvino]' >&2
   touch "$venv/.ready"
 fi
 echo "$venv/bin/python"
