@@ -46,7 +46,7 @@ lesson: $(READY) ## Train the lesson's networks on whole MNIST and Fashion-MNIST
 	$(BIN)/python -m bench.lesson --data-dir $(DATA_DIR)
 
 bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server, and its peers beside it; under 15 minutes
-	bench/setup.sh
+	PYTHON=$(PYTHON) bench/setup.sh
 	$(BIN)/python -m bench
 
 dashboards: $(READY) ## Write Prometheus' rules and Grafana's dashboards from deploy/objectives.toml

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Installs h2load, which makes the loads, unless it is there.
+# Makes OpenVINO's environment, and installs h2load, which makes the loads, unless they are there.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/openvino.sh > /dev/null
 
 if command -v h2load > /dev/null; then
   exit 0

@@ -68,6 +68,14 @@ TARGETS: dict[str, Target] = {
         "images/s with feature maps in the bundle, unasked, over without", at_least=0.98
     ),
     "feature_map_bandwidth_mb_s": Target("MB/s of feature maps that arrive", digits=0),
+    "openvino_speed": Target(
+        "images/s of EfficientNet-Lite0 on OpenVINO over the CPU provider's, uint8 tensors"
+    ),
+    "openvino_parity": Target(
+        "largest difference of a probability between the two, over three photos",
+        at_most=0.03,
+        digits=6,
+    ),
     "ready_seconds": Target("s from start to ready with EfficientNet-Lite0", at_most=1.5),
     "idle_rss_mb": Target("MB of memory then", at_most=200.0, digits=0),
     "overload_goodput": Target(

@@ -77,3 +77,19 @@ def test_no_admin_listener_is_told(tmp_path: Path) -> None:
     done = admin(f"unix:{tmp_path / 'nothing'}", "status")
     assert done.exit_code == 1
     assert "no server answers at unix:" in done.stderr
+
+
+def test_fallback_is_told(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    address = f"unix:{tmp_path / '.admin.sock'}"
+    flags = ("--provider", "openvino,cpu", "--allow-fallback", "--admin-address", address)
+    with ServerProcess(tmp_path, *flags) as server:
+        shown = admin(address, "status")
+        assert "cpu instead of openvino" in shown.stdout
+        with AdminClient(address) as client:
+            ((version,),) = (status.versions for status in client.status())
+        assert (version.provider, version.fallback_from) == ("cpu", "openvino")
+        env = {"COLUMNS": "120"}
+        for arguments in (["models"], ["models", "tiny"]):
+            result = CliRunner().invoke(app, [*arguments, "--server", server.target], env=env)
+            assert "cpu instead of openvino, fp32" in result.stdout

@@ -1,6 +1,7 @@
 """Flags, environment, and what the server refuses to start with."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from support.calls import LOOPBACK, connected, refusal, run_to_end, signal_reque
 from support.server import ServerProcess
 
 from convscope.server.settings import Settings, split_address
+from convscope.server.settings_file import SettingsFile
 
 NAMES = [field.name for field in dataclasses.fields(Settings)]
 
@@ -38,6 +40,8 @@ def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> No
 
 def example(name: str) -> tuple[str, object]:
     """A value of a field that isn't its default, as text and as it is parsed."""
+    if name == "settings":
+        return os.devnull, SettingsFile(Path(os.devnull))
     if name.endswith("_address"):
         return "127.0.0.1:4321", "127.0.0.1:4321"
     default = getattr(Settings(models="repository"), name)

@@ -1,12 +1,18 @@
 """How a version is run: measured on this machine, or set."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.calls import connected, image_request
 from support.server import ServerProcess
+from support.tiny import tiny_graph, tiny_manifest
+from support.wheels import GPU_WHEEL, OPENVINO_WHEEL, pretend
 
+from convscope.server.execution import Wishes
+from convscope.server.providers import ProviderPolicy, open_session
+from convscope.server.tuning import Tuner
 from convscope.v1 import inference_pb2 as pb
 
 
@@ -68,3 +74,26 @@ def test_all_set_or_switched_off_measures_nothing(tiny_repository: Path) -> None
     assert found.reason == "set by flags"
     with ServerProcess(tiny_repository) as server:
         assert "measuring is off" in execution(server).reason
+
+
+def test_a_gpu_runs_one_batch_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, GPU_WHEEL)
+    policy = ProviderPolicy(["cuda"], False)
+    opener = partial(open_session, tiny_graph().SerializeToString(), policy)
+    tuner = Tuner(Wishes(cores=4), cache=None)
+    chosen = tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
+    assert (chosen.runners, chosen.threads, chosen.lone_threads) == (1, 1, 1)
+
+
+def test_each_provider_and_its_options_are_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pretend(monkeypatch, OPENVINO_WHEEL)
+    cache = tmp_path / "tuning.json"
+    tuner = Tuner(Wishes(cores=1), cache)
+    cpu, openvino = (ProviderPolicy([name], False) for name in ("cpu", "openvino"))
+    policies = (cpu, openvino, openvino.with_options("openvino", {"precision": "FP32"}), cpu)
+    for policy in policies:
+        opener = partial(open_session, tiny_graph().SerializeToString(), policy)
+        tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
+    assert len(json.loads(cache.read_text())) == 3

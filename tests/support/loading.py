@@ -6,7 +6,7 @@ from pathlib import Path
 
 from convscope.server.execution import Wishes
 from convscope.server.preprocess import ImageLimits
-from convscope.server.providers import ProviderPolicy
+from convscope.server.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.loading import Loader
@@ -47,9 +47,9 @@ def make_loader(
     allow_fallback: bool = False,
 ) -> Loader:
     """Make a loader that measures nothing."""
-    policy = ProviderPolicy(providers, allow_fallback)
+    policies = ProviderPolicies(ProviderPolicy(providers, allow_fallback))
     tuner = Tuner(Wishes(cores=1, measure=False), cache=None)
-    return Loader(policy, LIMITS, tuner, preload_feature_maps)
+    return Loader(policies, LIMITS, tuner, preload_feature_maps)
 
 
 def load(

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from convscope.client._admin_client import AdminClient, ModelStatus, Trial
+from convscope.client._admin_client import AdminClient, ModelStatus, Trial, VersionStatus
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["app"]
@@ -147,7 +147,7 @@ def _print(models: Iterable[ModelStatus]) -> None:
                 for kind, trial in (("canary", model.canary), ("shadow", model.shadow))
                 if trial and model.aliases.get(str(trial.to), trial.to) == version.version
             ]
-            note = f"{version.reason}: {version.message}" if version.reason else version.provider
+            note = f"{version.reason}: {version.message}" if version.reason else _runs_on(version)
             default = " (default)" if version.is_default else ""
             table.add_row(
                 model.model,
@@ -159,3 +159,8 @@ def _print(models: Iterable[ModelStatus]) -> None:
         if not model.versions:
             table.add_row(model.model, "", "unloaded", "", "")
     Console(highlight=False).print(table)
+
+
+def _runs_on(version: VersionStatus) -> str:
+    instead = f" instead of {version.fallback_from}" if version.fallback_from else ""
+    return f"{version.provider}{instead}"

@@ -33,6 +33,8 @@ class VersionStatus:
         provider: Of a ready one, the execution provider in real use.
         reason: Of a refused one, the check that it failed, in one word.
         message: Of a refused one, what is wrong.
+        fallback_from: Of a ready one, the provider that was wanted, if another
+            one runs it or a part of it; otherwise empty.
     """
 
     version: int
@@ -41,6 +43,7 @@ class VersionStatus:
     provider: str
     reason: str
     message: str
+    fallback_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,7 @@ def _decode(status: pb.ModelStatus) -> ModelStatus:
             provider=one.provider,
             reason=one.reason,
             message=one.message,
+            fallback_from=one.fallback_from,
         )
         for one in status.versions
     )

@@ -111,6 +111,8 @@ class ModelSummary:
         feature_maps: The names of its feature maps.
         provider: The execution provider that it runs on, such as "cpu".
         precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
+        fallback_from: The provider that was wanted, if another one runs it or
+            a part of it; otherwise empty.
     """
 
     model: str
@@ -123,6 +125,7 @@ class ModelSummary:
     feature_maps: tuple[str, ...]
     provider: str
     precision: str
+    fallback_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,8 @@ class ModelInfo:
         precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
         provenance: Where it comes from.
         execution: How the server runs it; None if the server doesn't say.
+        fallback_from: The provider that was wanted, if another one runs it or
+            a part of it; otherwise empty.
     """
 
     model: str
@@ -156,3 +161,4 @@ class ModelInfo:
     precision: str
     provenance: Provenance
     execution: Execution | None
+    fallback_from: str = ""

@@ -31,6 +31,7 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
             feature_maps=tuple(summary.feature_maps),
             provider=summary.provider,
             precision=_precision(summary),
+            fallback_from=summary.fallback_from,
         )
         for summary in response.models
     ]
@@ -55,6 +56,7 @@ def decode_model(response: pb.GetModelResponse) -> ModelInfo:
         precision=_precision(summary),
         provenance=_decode_provenance(manifest.provenance),
         execution=_decode_execution(response.execution) if response.HasField("execution") else None,
+        fallback_from=summary.fallback_from,
     )
 
 

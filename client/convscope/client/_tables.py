@@ -134,7 +134,7 @@ def print_models(summaries: Sequence[ModelSummary]) -> None:
             "×".join(map(str, summary.input.shape)),
             f"{summary.num_classes:,}",
             str(len(summary.feature_maps)),
-            f"{summary.provider}, {summary.precision}",
+            _runs_on(summary),
         )
     Console(highlight=False).print(table)
 
@@ -153,6 +153,11 @@ def print_model(info: ModelInfo) -> None:
         console.print(_feature_map_specs(info))
 
 
+def _runs_on(version: ModelSummary | ModelInfo) -> str:
+    instead = f" instead of {version.fallback_from}" if version.fallback_from else ""
+    return f"{version.provider}{instead}, {version.precision}"
+
+
 def _facts(info: ModelInfo) -> list[tuple[str, str]]:
     provenance, shown = info.provenance, info.labels[:LABELS_SHOWN]
     more = f", and {len(info.labels) - len(shown):,} more" if len(info.labels) > len(shown) else ""
@@ -160,7 +165,7 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
         ("task", info.task.replace("_", " ")),
         ("input", f"{info.input.kind}, {info.input.dtype} {_shape(info.input.shape)}"),
         ("classes", f"{len(info.labels):,}: {', '.join(shown)}{more}" if shown else "none"),
-        ("runs on", f"{info.provider}, {info.precision}"),
+        ("runs on", _runs_on(info)),
         *_execution(info.execution),
         ("architecture", provenance.architecture),
         ("parameters", f"{provenance.parameters:,}" if provenance.parameters else ""),

@@ -453,6 +453,7 @@ class VersionStatus(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    FALLBACK_FROM_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Its number."""
     state: Global___VersionState.ValueType
@@ -465,6 +466,10 @@ class VersionStatus(_message.Message):
     """Of one that was refused, the check that it failed, in one word."""
     message: _builtins.str
     """Of one that was refused, what is wrong."""
+    fallback_from: _builtins.str
+    """Of a version that answers, the provider that was wanted, if another one
+    runs its graph or a part of it in its place; otherwise empty.
+    """
     def __init__(
         self,
         *,
@@ -474,10 +479,11 @@ class VersionStatus(_message.Message):
         provider: _builtins.str = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        fallback_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_default", b"is_default", "message", b"message", "provider", b"provider", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_from", b"fallback_from", "is_default", b"is_default", "message", b"message", "provider", b"provider", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -611,6 +611,7 @@ class ModelSummary(_message.Message):
     FEATURE_MAPS_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
+    FALLBACK_FROM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -622,9 +623,15 @@ class ModelSummary(_message.Message):
     num_classes: _builtins.int
     """The number of classes."""
     provider: _builtins.str
-    """The execution provider that it runs on, such as "cpu"."""
+    """The execution provider that it runs on, such as "cpu"; when several share
+    the graph's nodes, all of them: "openvino+cpu".
+    """
     precision: _manifest_pb2.Precision.ValueType
     """The arithmetic of the graph."""
+    fallback_from: _builtins.str
+    """The provider that was wanted, if another one runs the graph or a part of
+    it in its place; otherwise empty.
+    """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The aliases that point at this version."""
@@ -650,10 +657,11 @@ class ModelSummary(_message.Message):
         feature_maps: _abc.Iterable[_builtins.str] | None = ...,
         provider: _builtins.str = ...,
         precision: _manifest_pb2.Precision.ValueType = ...,
+        fallback_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "feature_maps", b"feature_maps", "input", b"input", "is_default", b"is_default", "model", b"model", "num_classes", b"num_classes", "precision", b"precision", "provider", b"provider", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "fallback_from", b"fallback_from", "feature_maps", b"feature_maps", "input", b"input", "is_default", b"is_default", "model", b"model", "num_classes", b"num_classes", "precision", b"precision", "provider", b"provider", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,6 +99,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         if number in known.ready:  # although its files may have been replaced by worse ones
             status.state = pb.VERSION_STATE_READY
             status.provider = known.ready[number].model.provider
+            status.fallback_from = known.ready[number].model.fallback_from
         elif number in known.dormant:
             status.state = pb.VERSION_STATE_DORMANT
         else:

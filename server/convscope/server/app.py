@@ -22,7 +22,7 @@ from convscope.server.lane import LaneLimits
 from convscope.server.machine import settle_memory
 from convscope.server.metrics import Metrics, MetricsServer
 from convscope.server.preprocess import ImageLimits
-from convscope.server.providers import ProviderPolicy
+from convscope.server.providers import EngineCache, ProviderPolicies, ProviderPolicy
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.loading import Loader
 from convscope.server.repository.operator import Operator
@@ -31,7 +31,8 @@ from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.rollout import Rollout
 from convscope.server.servicer import ClassifierServicer
 from convscope.server.settings import Settings, is_loopback, split_address
-from convscope.server.tuning import Tuner
+from convscope.server.suggestions import or_near
+from convscope.server.tuning import BATCHES, Tuner
 from convscope.server.worker import announce
 from convscope.v1 import admin_pb2_grpc, inference_pb2, inference_pb2_grpc
 
@@ -129,11 +130,16 @@ def _keeper(
     if settings.max_memory_mb is not None and not settings.selection.on_demand:
         raise StartError("--max-memory-mb bounds what is loaded on demand; add --load on-demand")
     loader = Loader(
-        ProviderPolicy(settings.providers, settings.allow_fallback),
+        _policies(settings),
         ImageLimits(settings.max_image_pixels, settings.max_image_side),
         Tuner(_wishes(settings), settings.tuning_cache.expanduser()),
         settings.preload_feature_maps,
         stop.is_set,
+        engines=EngineCache(
+            settings.tuning_cache.expanduser().parent / "tensorrt",
+            settings.max_batch or max(BATCHES),
+            stop.is_set,
+        ),
     )
     keeper = Keeper(
         root,
@@ -166,6 +172,11 @@ async def _load(
             f"--load names {', '.join(missing)}, and --models {root} has only: "
             f"{', '.join(catalog.models)}"
         )
+    for name in _policies(settings).models.keys() - set(catalog.models):
+        log.warning(
+            f"--settings names a model that --models doesn't have{or_near(name, catalog.models)}",
+            model=name,
+        )
     settle_memory()
 
 
@@ -184,6 +195,11 @@ def _nothing_to_load(root: str, mirror: Mirror | None) -> str:
         f"--models {root} holds no model that is wanted; publish one with: "
         f"convscope-exporter publish models/MODEL/VERSION {root}"
     )
+
+
+def _policies(settings: Settings) -> ProviderPolicies:
+    default = ProviderPolicy(settings.providers, settings.allow_fallback, cores=settings.core_count)
+    return settings.settings.policies(default) if settings.settings else ProviderPolicies(default)
 
 
 def _wishes(settings: Settings) -> Wishes:

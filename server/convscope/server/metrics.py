@@ -289,6 +289,12 @@ class Metrics:
             (*_VERSION, "provider", "precision"),
             registry=registry,
         )
+        self.provider_fallback = Gauge(
+            "convscope_provider_fallback",
+            "1 for each version that doesn't run, or not wholly, on the provider that was wanted.",
+            (*_VERSION, "wanted", "provider"),
+            registry=registry,
+        )
         self.load_failures = Counter(
             "convscope_model_load_failures",
             "Bundles refused, by the check that refused them.",
@@ -369,14 +375,19 @@ class Metrics:
         return SyncMetrics(self.registry)
 
     def ready(self, version: LoadedVersion) -> None:
-        """State that a version answers."""
-        self._info(version).set(1)
+        """State that a version answers, and on which provider."""
+        for gauge, labels in _provider_series(self, version):
+            gauge.labels(*labels).set(1)
 
     def gone(self, version: LoadedVersion) -> None:
         """State that a version no longer answers; what it counted stays for a while."""
         self.of(version).gone()
-        model, number = version.key
-        self.model_info.remove(model, str(number), version.model.provider, _precision(version))
+        self.replaced(version)
+
+    def replaced(self, version: LoadedVersion) -> None:
+        """State no longer on which provider a version answers: the same number was loaded anew."""
+        for gauge, labels in _provider_series(self, version):
+            gauge.remove(*labels)
 
     def forget(self, model: str, number: int) -> None:
         """Drop what a version that is gone has counted, so that versions don't add up for ever."""
@@ -422,15 +433,19 @@ class Metrics:
         for refusal in refusals:
             self.model_refused.labels(refusal.model, str(refusal.version), refusal.reason).set(1)
 
-    def _info(self, version: LoadedVersion) -> Gauge:
-        model, number = version.key
-        return self.model_info.labels(
-            model, str(number), version.model.provider, _precision(version)
-        )
 
-
-def _precision(version: LoadedVersion) -> str:
-    return pb.Precision.Name(version.manifest.precision).removeprefix("PRECISION_").lower()
+def _provider_series(
+    metrics: Metrics, version: LoadedVersion
+) -> Sequence[tuple[Gauge, tuple[str, ...]]]:
+    """The series that say what a version runs on."""
+    model, number = version.key
+    labels = (model, str(number))
+    provider, wanted = version.model.provider, version.model.fallback_from
+    precision = pb.Precision.Name(version.manifest.precision).removeprefix("PRECISION_").lower()
+    series = [(metrics.model_info, (*labels, provider, precision))]
+    if wanted:
+        series.append((metrics.provider_fallback, (*labels, wanted, provider)))
+    return series
 
 
 class MetricsServer:

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from convscope.server.execution import Execution
 from convscope.server.inspection import Inspected
-from convscope.server.providers import ProviderPolicy, open_session, provider_in_use
+from convscope.server.providers import Engine, ProviderPolicy, Session, open_session
 from convscope.server.ranking import entropy_ratios, rank
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Model", "Output", "Work", "memory_bytes"]
 
 Floats = NDArray[np.float32]
-ChooseExecution = Callable[[Callable[[int], ort.InferenceSession]], Execution]
+ChooseExecution = Callable[[Callable[[int], Session]], Execution]
 
 _PROBABILITIES = ["probabilities"]
 _BOTH = ["probabilities", "logits"]
@@ -82,19 +81,24 @@ class Model:
         policy: What its sessions may run on.
         choose: Chooses how it is run, given a way to open its plain session
             with a number of threads.
+        awaited: The engine that is built while another provider stands in;
+            None for a version that is run as it is to be.
 
     Raises:
         BundleRefusedError: The graph can't run.
     """
 
     def __init__(
-        self, inspected: Inspected, policy: ProviderPolicy, choose: ChooseExecution
+        self,
+        inspected: Inspected,
+        policy: ProviderPolicy,
+        choose: ChooseExecution,
+        awaited: Engine | None = None,
     ) -> None:
         self._bundle = inspected.bundle
         self.manifest = inspected.bundle.manifest
         self._policy = policy
         self._full_lock = threading.Lock()
-        self._input_name = self.manifest.input.name
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
         self._one_of_all = self.manifest.activation == pb.ACTIVATION_SOFTMAX
         # Opened at most once for each number of threads, by the choice or here.
@@ -103,7 +107,10 @@ class Model:
         self._session = open_plain(self.execution.threads)
         self._lone_session = open_plain(self.execution.lone_threads)
         self._full_session = None if self._classifies else self._lone_session
-        self.provider = provider_in_use(self._session)
+        self.provider = self._session.provider
+        self.fallback_from = self._session.fallback_from
+        self.nodes = self._session.nodes
+        self._awaited = awaited
         self._graph_bytes = len(inspected.plain_graph)
 
     def run(self, batch: Sequence[Work], *, crowded: bool = False) -> list[Output | Exception]:
@@ -141,6 +148,11 @@ class Model:
         return output
 
     @property
+    def is_outdated(self) -> bool:
+        """Whether the same files can be loaded on a better provider by now."""
+        return self._awaited is not None and self._awaited.is_built
+
+    @property
     def has_feature_map_session(self) -> bool:
         """Whether the session with feature maps was made."""
         return self._full_session is not None
@@ -162,15 +174,17 @@ class Model:
         with self._full_lock:
             if self._full_session is None:
                 self._full_session = open_session(
-                    self._bundle.read_graph(), self._policy, self.execution.lone_threads
+                    self._bundle.read_graph(),
+                    self._policy.for_graph_without_engine(),
+                    self.execution.lone_threads,
                 )
 
-    def _run_plain(self, session: ort.InferenceSession, batch: Sequence[Work]) -> list[Output]:
+    def _run_plain(self, session: Session, batch: Sequence[Work]) -> list[Output]:
         inputs = _concatenate(batch)
         if not self._classifies:  # nothing was asked for, and there are no classes
             return _outputs(batch, {"probabilities": _no_classes(batch)}, False)
         names = _heads(batch)
-        arrays = session.run(names, {self._input_name: inputs})
+        arrays = session.run(names, inputs)
         return _outputs(batch, dict(zip(names, arrays, strict=True)), self._one_of_all)
 
     def _run_full(self, batch: Sequence[Work]) -> list[Output]:
@@ -180,7 +194,7 @@ class Model:
             raise RuntimeError("the session with feature maps was not made")
         names = sorted({name for work in batch for name in work.feature_maps})
         names += _heads(batch) if self._classifies else []
-        arrays = session.run(names, {self._input_name: _concatenate(batch)})
+        arrays = session.run(names, _concatenate(batch))
         values = dict(zip(names, arrays, strict=True))
         if not self._classifies:
             values["probabilities"] = _no_classes(batch)

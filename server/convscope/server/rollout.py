@@ -62,6 +62,8 @@ class Rollout:
     def ready(self, version: LoadedVersion) -> None:
         """Open a lane for a version."""
         self._engine.add(version)
+        if version.key in self._answering:
+            self._metrics.replaced(self._answering[version.key])
         self._metrics.ready(version)
         self._answering[version.key] = version
 

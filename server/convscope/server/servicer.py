@@ -154,6 +154,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             num_classes=len(manifest.labels),
             feature_maps=[spec.name for spec in manifest.feature_maps],
             provider=version.model.provider,
+            fallback_from=version.model.fallback_from,
             precision=manifest.precision,
         )
 

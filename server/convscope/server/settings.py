@@ -1,7 +1,7 @@
 """The server's settings: the one place that names them, their defaults and their help.
 
-Every field is a flag `--like-this` and an environment variable
-`CONVSCOPE_LIKE_THIS`.
+Every field is a flag `--like-this`, an environment variable `CONVSCOPE_LIKE_THIS`
+and a key `like_this` of a settings file's [server]; the first that is there counts.
 """
 
 import inspect
@@ -15,6 +15,7 @@ import typer
 
 from convscope.server.machine import available_cores
 from convscope.server.repository.selection import Selection, parse_versions
+from convscope.server.settings_file import SettingsFile, SettingsFileError, read_settings_file
 
 __all__ = ["Settings", "command_line", "is_loopback", "split_address"]
 
@@ -89,12 +90,29 @@ def _versions(value: str) -> str:
     return value
 
 
+def _read_file(path: str) -> SettingsFile:
+    flags = get_type_hints(Settings)
+    for name in ("settings", "worker_socket"):
+        del flags[name]
+    try:
+        return read_settings_file(Path(path), flags)
+    except SettingsFileError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _use_file(context: typer.Context, file: SettingsFile | None) -> SettingsFile | None:
+    """Let the file stand in for what neither a flag nor the environment sets."""
+    if file is not None:
+        context.default_map = dict(file.server)
+    return file
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Serve every model of a repository over gRPC.
 
     Every flag --like-this can also be the environment variable
-    CONVSCOPE_LIKE_THIS.
+    CONVSCOPE_LIKE_THIS, or like_this under [server] in the file of --settings.
     """
 
     models: Annotated[
@@ -105,6 +123,16 @@ class Settings:
             "or a URL such as s3://BUCKET/models, gs://… or hf://….",
         ),
     ]
+    settings: Annotated[
+        SettingsFile | None,
+        _option(
+            metavar="FILE",
+            help="TOML file with flags, and with providers and their options for each model.",
+            parser=_read_file,
+            callback=_use_file,
+            is_eager=True,
+        ),
+    ] = None
     load: Annotated[
         str,
         _option(
@@ -209,7 +237,8 @@ class Settings:
         bool,
         _option(
             "--allow-fallback",
-            help="Let the CPU take what the provider can't run, instead of refusing the bundle.",
+            help="Let the next provider or the CPU take what one can't run, instead of refusing "
+            "the bundle.",
             rich_help_panel=_RUNTIME,
         ),
     ] = False

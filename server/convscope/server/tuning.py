@@ -25,6 +25,7 @@ import structlog
 from numpy.typing import NDArray
 
 from convscope.server.execution import Execution, Wishes
+from convscope.server.providers import ProviderPolicy, Session
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Tuner"]
@@ -48,7 +49,7 @@ MEASURE_SECONDS = 0.08
 MAX_IN_VAIN = 2
 MIN_RUNS = 3
 
-OpenSession = Callable[[int], ort.InferenceSession]
+OpenSession = Callable[[int], Session]
 
 
 class Tuner:
@@ -68,6 +69,7 @@ class Tuner:
         manifest: pb.ModelManifest,
         open_session: OpenSession,
         *,
+        policy: ProviderPolicy,
         hot: bool = False,
         like: Execution | None = None,
     ) -> Execution:
@@ -76,6 +78,7 @@ class Tuner:
         Args:
             manifest: Of the version.
             open_session: Opens its plain session with a number of threads.
+            policy: What these sessions may run on.
             hot: Whether the server answers meanwhile: measuring would disturb
                 it, and be disturbed.
             like: What then serves a network that isn't known yet.
@@ -83,7 +86,7 @@ class Tuner:
         wishes = self._wishes
         if wishes.complete or not wishes.measure:
             return wishes.without_measuring()
-        key = self._key(manifest)
+        key = self._key(manifest, policy)
         known = self._read().get(key)
         if known is not None:
             return wishes.over(Execution(**known))
@@ -106,10 +109,12 @@ class Tuner:
         self._write(key, measured)
         return wishes.over(measured)
 
-    def _key(self, manifest: pb.ModelManifest) -> str:
+    def _key(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> str:
         """Everything that the measurement depends on."""
         graph = next((file.sha256 for file in manifest.files if file.name == "model.onnx"), "")
-        parts = (graph, ort.__version__, str(self._wishes.cores), _processor())
+        here = ort.get_available_providers()
+        providers = (policy.preference, policy.options, policy.deferred, here)
+        parts = (graph, ort.__version__, str(self._wishes.cores), _processor(), str(providers))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _read(self) -> dict[str, dict[str, Any]]:
@@ -167,7 +172,7 @@ def _example(spec: pb.InputSpec) -> NDArray[np.generic]:
 def _measure(example: NDArray[np.generic], open_session: OpenSession, cores: int) -> Execution:
     narrow = open_session(1)
     alone = _seconds(narrow, example)
-    if alone < INLINE_SECONDS:
+    if alone < INLINE_SECONDS and not narrow.on_gpu:
         batch, per_image = _best_batch(narrow, example, alone, MAX_INLINE_SECONDS)
         reason = f"one image takes {_ms(alone)}, less than a thread's hand-over; " + _per_image(
             batch, per_image
@@ -175,7 +180,8 @@ def _measure(example: NDArray[np.generic], open_session: OpenSession, cores: int
         return Execution(0, 1, 1, batch, reason)
     batch, per_image = _best_batch(narrow, example, alone, MAX_BATCH_SECONDS)
     reason = f"one image takes {_ms(alone)} on one core; " + _per_image(batch, per_image)
-    if cores == 1:
+    # A GPU runs one batch after the other, whatever the processor's cores do.
+    if cores == 1 or narrow.on_gpu:
         return Execution(1, 1, 1, batch, reason)
     wide = open_session(cores)
     wide_alone = _seconds(wide, example)
@@ -207,7 +213,7 @@ def _ms(seconds: float) -> str:
 
 
 def _best_batch(
-    session: ort.InferenceSession, example: NDArray[np.generic], alone: float, limit: float
+    session: Session, example: NDArray[np.generic], alone: float, limit: float
 ) -> tuple[int, float]:
     """The size of batch that pays, and the seconds that an image of it takes."""
     best, per_image, in_vain = 1, alone, 0
@@ -222,7 +228,7 @@ def _best_batch(
 
 
 def _crowd_seconds(
-    session: ort.InferenceSession, example: NDArray[np.generic], batch: int, callers: int
+    session: Session, example: NDArray[np.generic], batch: int, callers: int
 ) -> float:
     """Seconds from one finished batch to the next, with several callers at once."""
     inputs = np.repeat(example, batch, axis=0)
@@ -238,7 +244,7 @@ def _crowd_seconds(
         return 1 / sum(runs / seconds for runs, seconds in pool.map(call, range(callers)))
 
 
-def _seconds(session: ort.InferenceSession, inputs: NDArray[np.generic]) -> float:
+def _seconds(session: Session, inputs: NDArray[np.generic]) -> float:
     """The shortest of a few runs: what disturbs a run only ever makes it longer."""
     _run(session, inputs)
     best, started_at, runs = float("inf"), perf_counter(), 0
@@ -250,5 +256,5 @@ def _seconds(session: ort.InferenceSession, inputs: NDArray[np.generic]) -> floa
     return best
 
 
-def _run(session: ort.InferenceSession, inputs: NDArray[np.generic]) -> None:
-    session.run(None, {session.get_inputs()[0].name: inputs})
+def _run(session: Session, inputs: NDArray[np.generic]) -> None:
+    session.run(None, inputs)

@@ -85,6 +85,12 @@ class CatalogedModel:
         there = self.ready.keys() | self.dormant
         return max(self.chosen & there or there, default=None)
 
+    @property
+    def outdated(self) -> set[int]:
+        """The versions that answer and can be had on a better provider by now, if not refused."""
+        answering = self.ready.items()
+        return {n for n, version in answering if version.model.is_outdated} - self.refused.keys()
+
 
 class Catalog:
     """The models of a repository; it belongs to one event loop.

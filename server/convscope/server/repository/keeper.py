@@ -144,7 +144,8 @@ class Keeper:
                 found = on_disk.get(name, ModelOnDisk())
                 if self._stopping():
                     return
-                if found is not None and (found != self._seen.get(name) or name == again):
+                same = found == self._seen.get(name) and not self.catalog[name].outdated
+                if found is not None and (not same or name == again):
                     await self._refresh_model(name, found)
                     changed = True
             self._hot = True
@@ -246,6 +247,7 @@ class Keeper:
                 for number in self.wanted.choose(name, known, found)
                 if number not in known.ready
                 or known.signatures.get(number) != found.versions[number]
+                or number in known.outdated
             ]
             if not missing:
                 return

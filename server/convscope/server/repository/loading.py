@@ -15,7 +15,7 @@ from convscope.server.golden import check_golden
 from convscope.server.inspection import Inspector, inspect_bundle
 from convscope.server.model import Model
 from convscope.server.preprocess import ImageLimits, Preprocessor
-from convscope.server.providers import ProviderPolicy
+from convscope.server.providers import EngineCache, ProviderPolicies
 from convscope.server.repository.versions import LoadedVersion
 from convscope.server.tuning import Tuner
 from convscope.v1 import manifest_pb2 as pb
@@ -30,20 +30,22 @@ class Loader:
     """Loads versions, always in the same way.
 
     Args:
-        policy: What their sessions may run on.
+        policies: What their sessions may run on.
         limits: What their preprocessing takes.
         tuner: Chooses how they are run.
         preload_feature_maps: Whether to make the sessions with feature maps too.
         stopping: Whether the server is to end: then a check is given up.
         inspector: Checks graphs while the server answers.
+        engines: Where TensorRT's engines are kept; None keeps none.
     """
 
-    policy: ProviderPolicy
+    policies: ProviderPolicies
     limits: ImageLimits
     tuner: Tuner
     preload_feature_maps: bool = False
     stopping: Callable[[], bool] = lambda: False
     inspector: Inspector = field(default_factory=Inspector)
+    engines: EngineCache | None = None
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -76,12 +78,22 @@ class Loader:
             model=loaded.manifest.model,
             version=loaded.manifest.version,
             provider=loaded.model.provider,
+            nodes=loaded.model.nodes,
             runners=loaded.execution.runners,
             threads=loaded.execution.threads,
             lone_threads=loaded.execution.lone_threads,
             max_batch=loaded.execution.max_batch,
             seconds=round(perf_counter() - started_at, 3),
         )
+        if loaded.model.fallback_from:
+            log.warning(
+                "provider fallback",
+                model=loaded.manifest.model,
+                version=loaded.manifest.version,
+                wanted=loaded.model.fallback_from,
+                provider=loaded.model.provider,
+                nodes=loaded.model.nodes,
+            )
         return loaded
 
     def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
@@ -90,8 +102,13 @@ class Loader:
         else:
             inspected = inspect_bundle(directory)
         bundle = inspected.bundle
-        choose = partial(self.tuner.choose, bundle.manifest, hot=hot, like=like)
-        model = Model(inspected, self.policy, choose)
+        policy, awaited = self.policies.of(bundle.manifest.model), None
+        if self.engines is not None:
+            policy, awaited = self.engines.settle(
+                policy, inspected.plain_graph, bundle.manifest.input
+            )
+        choose = partial(self.tuner.choose, bundle.manifest, policy=policy, hot=hot, like=like)
+        model = Model(inspected, policy, choose, awaited)
         preprocessor = self._preprocessor(bundle)
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:

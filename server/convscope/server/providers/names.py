@@ -1,0 +1,131 @@
+"""The names of the providers and of their options, ours and ONNX Runtime's."""
+
+from collections.abc import Mapping
+
+__all__ = ["CPU", "INSTALL", "ON_GPU", "OPTIONS", "PROVIDERS", "START", "short_name"]
+
+CPU = "cpu"
+
+# Our short names, and ONNX Runtime's.
+PROVIDERS: Mapping[str, str] = {
+    CPU: "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+_SHORT = {long: short for short, long in PROVIDERS.items()}
+
+# Those whose inputs and outputs are copied between two memories.
+ON_GPU = frozenset({"cuda", "tensorrt"})
+
+# How to get a provider that the installed ONNX Runtime was built without ...
+INSTALL: Mapping[str, str] = {
+    "cuda": "install convscope[server-gpu] and the CUDA libraries",
+    "tensorrt": "install convscope[server-gpu] and TensorRT",
+    "openvino": "install convscope[server-openvino], in an environment without onnxruntime",
+}
+# ... and one that it was built with, but that doesn't start.
+START: Mapping[str, str] = {
+    "cuda": "check the driver, that CUDA and cuDNN are of the versions that this onnxruntime-gpu "
+    "needs, and the options of [providers.cuda]",
+    "tensorrt": "check the driver, that TensorRT, CUDA and cuDNN are of the versions that this "
+    "onnxruntime-gpu needs, and the options of [providers.tensorrt]",
+    "openvino": "check device_type and the other options of [providers.openvino]",
+}
+
+# Left out are options that take an address in memory or bytes, which no file can give, those of
+# decrypting engines, and trt_engine_cache_enable, which is always on. The names are those that the
+# providers' own libraries know, of onnxruntime-gpu 1.31.1 and onnxruntime-openvino 1.24.1:
+# https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
+# https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+# https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html
+OPTIONS: Mapping[str, frozenset[str]] = {
+    CPU: frozenset(),
+    "cuda": frozenset(
+        {
+            "arena_extend_strategy",
+            "cudnn_conv1d_pad_to_nc1d",
+            "cudnn_conv_algo_search",
+            "cudnn_conv_use_max_workspace",
+            "device_id",
+            "do_copy_in_default_stream",
+            "enable_cuda_graph",
+            "enable_skip_layer_norm_strict_mode",
+            "fuse_conv_bias",
+            "gpu_mem_limit",
+            "prefer_nhwc",
+            "sdpa_kernel",
+            "tunable_op_enable",
+            "tunable_op_max_tuning_duration_ms",
+            "tunable_op_tuning_enable",
+            "use_ep_level_unified_stream",
+            "use_tf32",
+        }
+    ),
+    "tensorrt": frozenset(
+        {
+            "device_id",
+            "trt_auxiliary_streams",
+            "trt_bf16_enable",
+            "trt_build_heuristics_enable",
+            "trt_builder_optimization_level",
+            "trt_context_memory_sharing_enable",
+            "trt_cuda_graph_enable",
+            "trt_detailed_build_log",
+            "trt_dla_core",
+            "trt_dla_enable",
+            "trt_dump_ep_context_model",
+            "trt_dump_subgraphs",
+            "trt_engine_cache_path",
+            "trt_engine_cache_prefix",
+            "trt_engine_hw_compatible",
+            "trt_ep_context_embed_mode",
+            "trt_ep_context_file_path",
+            "trt_extra_plugin_lib_paths",
+            "trt_force_sequential_engine_build",
+            "trt_force_timing_cache",
+            "trt_fp16_enable",
+            "trt_int8_calibration_table_name",
+            "trt_int8_enable",
+            "trt_int8_use_native_calibration_table",
+            "trt_layer_norm_fp32_fallback",
+            "trt_max_partition_iterations",
+            "trt_max_workspace_size",
+            "trt_min_subgraph_size",
+            "trt_op_types_to_exclude",
+            "trt_preview_features",
+            "trt_profile_max_shapes",
+            "trt_profile_min_shapes",
+            "trt_profile_opt_shapes",
+            "trt_sparsity_enable",
+            "trt_tactic_sources",
+            "trt_timing_cache_enable",
+            "trt_timing_cache_path",
+            "trt_weight_stripped_engine_enable",
+        }
+    ),
+    "openvino": frozenset(
+        {
+            "cache_dir",
+            "device_id",
+            "device_luid",
+            "device_type",
+            "disable_dynamic_shapes",
+            "enable_causallm",
+            "enable_opencl_throttling",
+            "enable_qdq_optimizer",
+            "layout",
+            "load_config",
+            "model_priority",
+            "num_of_threads",
+            "num_streams",
+            "precision",
+            "reshape_input",
+        }
+    ),
+}
+
+
+def short_name(provider: str) -> str:
+    """Give our name of one of ONNX Runtime's providers; its own if we have none."""
+    return _SHORT.get(provider, provider)
