@@ -6,6 +6,7 @@ answers back to messages; all that lies between exists once, here.
 
 import asyncio
 from collections.abc import Sequence
+from time import perf_counter
 from types import TracebackType
 
 import grpc
@@ -39,6 +40,11 @@ class Dispatch:
         self._engine = engine
         self._metrics = metrics
         self._max_inputs = max_inputs
+
+    @property
+    def max_inputs(self) -> int:
+        """How many inputs a request may have."""
+        return self._max_inputs
 
     @property
     def catalog(self) -> Catalog:
@@ -126,14 +132,14 @@ class Dispatch:
 class _Counted:
     """Counts one request of a version, however it ends; a class, for a generator costs more."""
 
-    __slots__ = ("_deadline", "_metrics")
+    __slots__ = ("_deadline", "_metrics", "_started_at")
 
     def __init__(self, metrics: VersionMetrics, deadline: float | None) -> None:
         self._metrics = metrics
         self._deadline = deadline
 
     def __enter__(self) -> None:
-        pass
+        self._started_at = perf_counter()
 
     def __exit__(
         self,
@@ -141,7 +147,7 @@ class _Counted:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._metrics.request(self._code(error))
+        self._metrics.request(self._code(error), perf_counter() - self._started_at)
 
     def _code(self, error: BaseException | None) -> grpc.StatusCode:
         if error is None:

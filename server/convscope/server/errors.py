@@ -6,6 +6,7 @@ ServingError
 ├── OverloadedError             RESOURCE_EXHAUSTED   a bound is reached; retry after a pause
 ├── DeadlineError               DEADLINE_EXCEEDED    too late to be worth running
 ├── UnavailableError            UNAVAILABLE          not now, or not here; retry
+├── UnsupportedError            UNIMPLEMENTED        a part of a protocol that isn't here
 └── BundleRefusedError          FAILED_PRECONDITION  the bundle didn't pass a gate
 
 Their messages go to the caller as they are: they name the value, what is
@@ -25,6 +26,7 @@ __all__ = [
     "ServingError",
     "StartError",
     "UnavailableError",
+    "UnsupportedError",
 ]
 
 
@@ -72,6 +74,12 @@ class UnavailableError(ServingError):
     """The model can't answer now."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class UnsupportedError(ServingError):
+    """The server has no such feature, and says what to use instead."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class BundleRefusedError(ServingError):
