@@ -48,7 +48,7 @@ class Datatype:
     """
 
     name: str
-    config: pb.DataType
+    config: pb.DataType.ValueType
     numpy: np.dtype[np.generic]
     contents: str
 

@@ -74,7 +74,7 @@ def write_output(
     rows = [_values(answer, want.spec.name) for answer in answers]
     if want.classes is None:
         datatype, shape = want.spec.datatype.name, (len(rows), *want.spec.shape)
-        data = b"".join(rows)
+        data = b"".join(row.data for row in rows)
     else:
         texts = _classes(np.stack(rows), want.classes, labels)
         datatype, shape = BYTES, (len(rows), len(texts) // len(rows))
