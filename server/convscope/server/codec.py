@@ -14,6 +14,7 @@ from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 __all__ = [
+    "MAX_DIMENSIONS",
     "ReplyPlan",
     "check_finite",
     "check_selections",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 DEFAULT_TOP_K = 5
+MAX_DIMENSIONS = 8
 
 _DTYPES: dict[int, np.dtype[np.generic]] = {
     mpb.DATA_TYPE_UINT8: np.dtype(np.uint8),
@@ -30,7 +32,6 @@ _DTYPES: dict[int, np.dtype[np.generic]] = {
     mpb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
 }
 _PIXEL_CHANNELS = (1, 3, 4)
-_MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,9 @@ def _dtype(tensor: pb.Tensor) -> np.dtype[np.generic]:
 def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
     """View a tensor's bytes as an array, without a copy."""
     # First of all: whatever is done with a shape of a million dimensions takes long.
-    if len(tensor.shape) > _MAX_DIMENSIONS:
+    if len(tensor.shape) > MAX_DIMENSIONS:
         raise InvalidInputError(
-            f"the tensor has {len(tensor.shape):,} dimensions; at most {_MAX_DIMENSIONS} are taken"
+            f"the tensor has {len(tensor.shape):,} dimensions; at most {MAX_DIMENSIONS} are taken"
         )
     dtype, shape = _dtype(tensor), tuple(tensor.shape)
     needed = math.prod(shape) * dtype.itemsize

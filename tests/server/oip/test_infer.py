@@ -1,5 +1,7 @@
 """ModelInfer: tensors and encoded images in, and raw outputs out."""
 
+from pathlib import Path
+
 import grpc
 import numpy as np
 import pytest
@@ -9,13 +11,14 @@ from support.oip import (
     Stub,
     arrays,
     image_bytes_request,
+    oip_connected,
     pixels,
     raw_request,
     set_parameter,
     signal_tensor_request,
 )
-from support.server import ServerProcess
-from support.tiny import CHANNELS, LABELS, SIDE, SIGNAL_LENGTH
+from support.server import ServerProcess, serving
+from support.tiny import CHANNELS, LABELS, SIDE, SIGNAL_LENGTH, write_extractor
 
 from convscope.server.oip import open_inference_pb2 as pb
 from convscope.v1 import inference_pb2 as own
@@ -121,6 +124,17 @@ def test_feature_maps_are_the_outputs_of_a_second_name(
     np.testing.assert_allclose(maps["conv"][1].ravel(), ours, rtol=1e-5, atol=1e-6)
 
 
+def test_a_bank_of_filters_gives_feature_maps_under_its_own_name(tmp_path: Path) -> None:
+    write_extractor(tmp_path, "bank")
+    with serving(tmp_path) as server, oip_connected(server) as oip:
+        values = arrays(infer(oip, raw_request(pixels(2), model="bank")))
+        assert {name: array.shape for name, array in values.items()} == {
+            "conv": (2, CHANNELS, SIDE, SIDE)
+        }
+        same = arrays(infer(oip, raw_request(pixels(2), model="bank.features")))
+        np.testing.assert_array_equal(values["conv"], same["conv"])
+
+
 def test_classification_ranks_and_names_the_classes(oip: Stub) -> None:
     request = raw_request(pixels(2), outputs=["probabilities", "logits"])
     set_parameter(request.outputs[0].parameters["classification"], 2)
@@ -162,7 +176,11 @@ def test_every_priority_is_answered(oip: Stub, priority: int) -> None:
 
 
 def test_what_a_parameter_may_mean_elsewhere_is_ignored(oip: Stub) -> None:
-    parameters = {"triton_enable_empty_final_response": True, "mine": "yes", "sequence_id": 0}
+    parameters: dict[str, int | str | bool] = {
+        "triton_enable_empty_final_response": True,
+        "mine": "yes",
+        "sequence_id": 0,
+    }
     request = raw_request(parameters=parameters)
     set_parameter(request.inputs[0].parameters["anything"], 1)
     assert infer(oip, request).outputs

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.codec import check_finite
+from convscope.server.codec import MAX_DIMENSIONS, check_finite
 from convscope.server.errors import InvalidInputError
 from convscope.server.oip import open_inference_pb2 as pb
 from convscope.server.oip.contract import BYTES, Contract, TensorSpec
@@ -17,7 +17,6 @@ from convscope.server.work import EncodedImage, Input, ReadyTensor
 
 __all__ = ["check_input", "pack", "read_inputs"]
 
-_MAX_DIMENSIONS = 8
 # Before each element of a BYTES tensor.
 _LENGTH = struct.Struct("<I")
 
@@ -45,28 +44,7 @@ def check_input(request: pb.ModelInferRequest, contract: Contract) -> int:
         )
     if tensor.parameters:
         refuse_shared_memory(tensor.name, tensor.parameters)
-    # First of all: whatever is done with a shape of a million dimensions takes long.
-    if len(tensor.shape) > _MAX_DIMENSIONS:
-        raise InvalidInputError(
-            f"the input {spec.name!r} has {len(tensor.shape):,} dimensions; "
-            f"at most {_MAX_DIMENSIONS} are taken"
-        )
-    shape = tuple(tensor.shape)
-    if tensor.datatype == BYTES and contract.takes_images:
-        fits = len(shape) == 1 or shape[1:] == (1,)
-    elif tensor.datatype == spec.datatype.name:
-        fits = shape[1:] == spec.shape
-    else:
-        raise InvalidInputError(
-            f"the input {spec.name!r} has the datatype {tensor.datatype[:80]!r}; "
-            f"{contract.name} takes {_takes(contract)}"
-        )
-    if not fits or shape[0] < 0:
-        raise InvalidInputError(
-            f"the input {spec.name!r} has the shape {list(shape)}; "
-            f"{contract.name} takes {_takes(contract)}"
-        )
-    return shape[0]
+    return _check_shape(tensor, contract)
 
 
 def read_inputs(request: pb.ModelInferRequest, contract: Contract) -> Sequence[Input]:
@@ -90,6 +68,33 @@ def read_inputs(request: pb.ModelInferRequest, contract: Contract) -> Sequence[I
 def pack(elements: Sequence[bytes]) -> bytes:
     """Make the raw contents of a BYTES tensor."""
     return b"".join(part for data in elements for part in (_LENGTH.pack(len(data)), data))
+
+
+def _check_shape(tensor: pb.ModelInferRequest.InferInputTensor, contract: Contract) -> int:
+    """Check datatype and shape; returns the size of the batch."""
+    spec = contract.input
+    # First of all: whatever is done with a shape of a million dimensions takes long.
+    if len(tensor.shape) > MAX_DIMENSIONS:
+        raise InvalidInputError(
+            f"the input {spec.name!r} has {len(tensor.shape):,} dimensions; "
+            f"at most {MAX_DIMENSIONS} are taken"
+        )
+    shape = tuple(tensor.shape)
+    if tensor.datatype == BYTES and contract.takes_images:
+        fits = len(shape) == 1 or shape[1:] == (1,)
+    elif tensor.datatype == spec.datatype.name:
+        fits = shape[1:] == spec.shape
+    else:
+        raise InvalidInputError(
+            f"the input {spec.name!r} has the datatype {tensor.datatype[:80]!r}; "
+            f"{contract.name} takes {_takes(contract)}"
+        )
+    if not fits or shape[0] < 0:
+        raise InvalidInputError(
+            f"the input {spec.name!r} has the shape {list(shape)}; "
+            f"{contract.name} takes {_takes(contract)}"
+        )
+    return shape[0]
 
 
 def _raw(
