@@ -188,7 +188,7 @@ async def _listen(
         ),
     )
     dispatch = Dispatch(keeper, engine, metrics, max_inputs=settings.max_inputs)
-    services = add_services(settings, dispatch, metrics, health_servicer, interceptor)
+    services = add_services(settings, dispatch, metrics, health_servicer, interceptor, server)
     if not settings.no_reflection:
         add_reflection(services, server)
     grpc_port = _bind(server, settings)

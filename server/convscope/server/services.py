@@ -30,6 +30,7 @@ def add_services(
     dispatch: Dispatch,
     metrics: Metrics,
     health_servicer: health.aio.HealthServicer,
+    interceptor: grpc.aio.Server,
     server: grpc.aio.Server,
 ) -> list[ServiceDescriptor]:
     """Add the doors and health to a server.
@@ -39,7 +40,8 @@ def add_services(
         dispatch: What all of them hand their requests to.
         metrics: Hears what they do.
         health_servicer: Knows what is ready.
-        server: Where they are added.
+        interceptor: Where they are added, to be counted and logged.
+        server: The server behind it.
 
     Returns:
         The services that were added.
@@ -50,11 +52,11 @@ def add_services(
         max(0, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS),
     )
     servicer = ClassifierServicer(dispatch, metrics, max_feature_map_bytes=max_feature_map_bytes)
-    inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, server)
+    inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)
     if not settings.no_open_inference:
         open_inference = OpenInferenceServicer(
             dispatch, metrics, health_servicer, max_feature_map_bytes=max_feature_map_bytes
         )
-        add_to_server(open_inference, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        add_to_server(open_inference, interceptor, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, interceptor)
     return [*doors(settings), HEALTH]

@@ -1,18 +1,18 @@
 """Brings the methods of the Open Inference Protocol to a server."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from convscope.server.errors import UnsupportedError
 from convscope.server.oip import open_inference_pb2 as pb
 from convscope.server.oip.servicer import OpenInferenceServicer
 
 __all__ = ["SERVICE", "add_to_server"]
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
+    Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -37,11 +37,24 @@ _UNSUPPORTED = {
 }
 
 
-def add_to_server(servicer: OpenInferenceServicer, server: grpc.aio.Server) -> None:
-    """Register every method of the protocol: those that are served, and those that say why not."""
-    handlers = {method.name: _serve(method, servicer) for method in SERVICE.methods}
-    handlers |= {name: _refuse(name, repair) for name, repair in _UNSUPPORTED.items()}
-    server.add_registered_method_handlers(SERVICE.full_name, handlers)
+def add_to_server(
+    servicer: OpenInferenceServicer, interceptor: grpc.aio.Server, server: grpc.aio.Server
+) -> None:
+    """Register every method of the protocol.
+
+    Args:
+        servicer: Answers those that are served.
+        interceptor: Where they are added.
+        server: Where the others are, which say why not. Like a method that
+            nobody has heard of they aren't counted: their series would be as
+            many as those of the methods that are served.
+    """
+    served = {method.name: _serve(method, servicer) for method in SERVICE.methods}
+    interceptor.add_registered_method_handlers(SERVICE.full_name, served)
+    refused = {name: _refuse(name, repair) for name, repair in _UNSUPPORTED.items()}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE.full_name, refused),)
+    )
 
 
 def _serve(method: MethodDescriptor, servicer: OpenInferenceServicer) -> "Handler":
@@ -59,7 +72,7 @@ def _serve(method: MethodDescriptor, servicer: OpenInferenceServicer) -> "Handle
 
 
 def _refuse(name: str, repair: str) -> "Handler":
-    async def refuse(request: bytes, context: object) -> bytes:
-        raise UnsupportedError(f"this server has no {name}: {repair}")
+    async def refuse(request: bytes, context: "Context") -> NoReturn:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this server has no {name}: {repair}")
 
     return grpc.unary_unary_rpc_method_handler(refuse)
