@@ -1,6 +1,6 @@
 """What every door of the server does with a request: find its version, run it, count it.
 
-A door (the gRPC services today) brings messages to inputs and a question, and
+A door (a gRPC service) brings messages to inputs and a question, and
 answers back to messages; all that lies between exists once, here.
 """
 

@@ -19,7 +19,6 @@ from convscope.v1 import manifest_pb2 as mpb
 
 __all__ = [
     "BYTES",
-    "FP32",
     "LOGITS",
     "PROBABILITIES",
     "Contract",
