@@ -42,24 +42,32 @@ class Server:
     metrics_url: str
     ready_seconds: float
 
-    def request(self, message: bytes) -> Request:
-        """Make the call of a serialised ClassifyRequest."""
-        return grpc_request(self.target, CLASSIFY, message)
+    def request(self, message: bytes, method: str = CLASSIFY) -> Request:
+        """Make the call of a serialised request."""
+        return grpc_request(self.target, method, message)
 
-    def answered(self) -> dict[str, float]:
-        """Count the answers to Classify so far, by their gRPC code."""
+    def answered(self, method: str = CLASSIFY) -> dict[str, float]:
+        """Count the answers to a method so far, by their gRPC code."""
+        name_of_method = method.rpartition("/")[2]
         with urllib.request.urlopen(self.metrics_url, timeout=10) as reply:
             samples = parse_metrics(reply.read().decode())
         counts: dict[str, float] = {}
         for (name, labels), value in samples.items():
             fields = dict(labels)
-            if name == "grpc_server_handled_total" and fields["grpc_method"] == "Classify":
+            if name == "grpc_server_handled_total" and fields["grpc_method"] == name_of_method:
                 code = fields["grpc_code"]
                 counts[code] = counts.get(code, 0.0) + value
         return counts
 
     def saturate(
-        self, message: bytes, scratch: Path, *, in_flight: int, seconds: float, warm_up: float = 0.5
+        self,
+        message: bytes,
+        scratch: Path,
+        *,
+        in_flight: int,
+        seconds: float,
+        warm_up: float = 0.5,
+        method: str = CLASSIFY,
     ) -> Answered:
         """Run a closed loop, and check by the server's own count that every answer was OK.
 
@@ -68,20 +76,21 @@ class Server:
         Raises:
             BenchError: Some were not, or the count doesn't fit.
         """
-        before = self.answered()
+        before = self.answered(method)
+        request = self.request(message, method)
         answered = closed_loop(
-            self.request(message), scratch, in_flight=in_flight, seconds=seconds, warm_up=warm_up
+            request, scratch, in_flight=in_flight, seconds=seconds, warm_up=warm_up
         )
-        self.check(before, answered)
+        self.check(before, answered, method)
         return answered
 
-    def check(self, before: dict[str, float], answered: Answered) -> None:
+    def check(self, before: dict[str, float], answered: Answered, method: str = CLASSIFY) -> None:
         """Hold h2load's count against the server's.
 
         Raises:
             BenchError: They don't agree, or an answer was an error.
         """
-        after = self.answered()
+        after = self.answered(method)
         new = {code: after[code] - before.get(code, 0.0) for code in after}
         wrong = {code: n for code, n in new.items() if n and code not in {"OK", *_CUT_OFF}}
         if wrong or answered.failed or new.get("OK", 0.0) < answered.succeeded:

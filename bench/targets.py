@@ -46,6 +46,7 @@ class Target:
 
 
 _SERVED = "images/s served over ONNX Runtime in process at its best, uint8 tensors"
+_OIP = "digits calls/s by the Open Inference Protocol over those of Classify, raw tensors"
 _JPEG = "images/s from JPEG over the same server with Pillow's full decode"
 
 TARGETS: dict[str, Target] = {
@@ -55,6 +56,8 @@ TARGETS: dict[str, Target] = {
         "ms of the median, one call in flight, over the same in process", at_most=0.8
     ),
     "tiny_vs_empty_rpc": Target("digits calls/s over those of an empty grpc.aio", at_least=0.65),
+    "oip_vs_own.probabilities": Target(_OIP, at_least=0.9),
+    "oip_vs_own.all_outputs": Target(_OIP, at_least=0.9),
     "many_digits": Target(
         "images/s of classify_many over ONNX Runtime, batch 64, one thread", at_least=0.25
     ),

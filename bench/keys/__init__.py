@@ -6,6 +6,7 @@ from bench.keys import (  # noqa: F401
     feature_maps,
     jpeg,
     memory,
+    oip,
     openvino,
     overload,
     peers,

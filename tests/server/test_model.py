@@ -3,18 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from support.alterations import change_weight
 from support.loading import load
-from support.tiny import CHANNELS, SIDE, tiny_graph, write_signal, write_tiny
+from support.tiny import CHANNELS, SIDE, tiny_graph, write_extractor, write_signal, write_tiny
 
 from convscope.server.errors import BundleRefusedError
 from convscope.server.model import Model, Output, Work
 from convscope.server.repository.catalog import Target
-from convscope.v1 import manifest_pb2 as pb
 
 
 def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -92,7 +90,7 @@ def test_tensor_model_runs_batches(root: Path) -> None:
 
 
 def test_feature_extractor_has_maps_and_no_classes(root: Path) -> None:
-    write_extractor(root)
+    write_extractor(root, "bank")
     repository = load(root)
     assert repository.refusals == []
     model = repository.resolve(Target("bank")).model
@@ -102,22 +100,6 @@ def test_feature_extractor_has_maps_and_no_classes(root: Path) -> None:
     assert with_map.probabilities.shape == (2, 0)
     assert without.probabilities.shape == (1, 0)
     np.testing.assert_allclose(with_map.feature_maps["conv"], expected(images(2))[1], atol=1e-4)
-
-
-def write_extractor(root: Path) -> None:
-    """Write a bank of filters: a graph whose only output is a feature map."""
-
-    def alter(manifest: pb.ModelManifest) -> None:
-        manifest.task = pb.TASK_FEATURE_EXTRACTION
-        manifest.activation = pb.ACTIVATION_NONE
-        del manifest.labels[:]
-
-    def cut(model: onnx.ModelProto) -> None:
-        del model.graph.output[:2]
-        del model.graph.node[5:]
-        del model.graph.initializer[2:]
-
-    write_tiny(root, "bank", alter_graph=cut, alter_manifest=alter)
 
 
 # The session with feature maps is made from the file when first needed

@@ -95,6 +95,22 @@ def write_signal(repository: Path, model: str = "signal", version: int = 1) -> P
     return _write(repository, graph, golden, manifest, lambda manifest: None)
 
 
+def write_extractor(repository: Path, model: str) -> Path:
+    """Write a bank of filters: a graph whose only output is a feature map."""
+
+    def alter(manifest: pb.ModelManifest) -> None:
+        manifest.task = pb.TASK_FEATURE_EXTRACTION
+        manifest.activation = pb.ACTIVATION_NONE
+        del manifest.labels[:]
+
+    def cut(graph: onnx.ModelProto) -> None:
+        del graph.graph.output[:2]
+        del graph.graph.node[5:]
+        del graph.graph.initializer[2:]
+
+    return write_tiny(repository, model, alter_graph=cut, alter_manifest=alter)
+
+
 def tiny_graph() -> onnx.ModelProto:
     """Make the graph: normalise, one convolution, mean over the picture, softmax."""
     random = np.random.default_rng(7)

@@ -9,8 +9,7 @@ from typing import cast
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health
 
 from convscope.server.admin import AdminServicer
 from convscope.server.dispatch import Dispatch
@@ -23,25 +22,24 @@ from convscope.server.machine import settle_memory
 from convscope.server.metrics import Metrics, MetricsServer
 from convscope.server.preprocess import ImageLimits
 from convscope.server.providers import EngineCache, ProviderPolicies, ProviderPolicy
+from convscope.server.reflection import add_reflection
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.loading import Loader
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.location import local_path
 from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.rollout import Rollout
-from convscope.server.servicer import ClassifierServicer
+from convscope.server.services import add_services, doors
 from convscope.server.settings import Settings, is_loopback, split_address
 from convscope.server.suggestions import or_near
 from convscope.server.tuning import BATCHES, Tuner
 from convscope.server.worker import announce
-from convscope.v1 import admin_pb2_grpc, inference_pb2, inference_pb2_grpc
+from convscope.v1 import admin_pb2_grpc
 
 __all__ = ["serve"]
 
 log = structlog.get_logger(__name__)
 
-SERVICE = inference_pb2.DESCRIPTOR.services_by_name["ClassifierService"].full_name
-_REPLY_BYTES_BESIDE_MAPS = 64 * 1024
 ADMIN_GRACE_SECONDS = 1.0
 
 
@@ -70,7 +68,7 @@ async def serve(settings: Settings) -> None:
             engine,
             metrics,
             health_servicer,
-            ("", SERVICE),
+            ("", *(service.full_name for service in doors(settings))),
             strict=not settings.no_strict_readiness,
         )
         root, mirror = _repository(settings, metrics, stop)
@@ -246,20 +244,9 @@ async def _listen(
         keeper, engine, metrics, max_inputs=settings.max_inputs, cores=settings.core_count
     )
     stack.push_async_callback(dispatch.close)
-    servicer = ClassifierServicer(
-        dispatch,
-        metrics,
-        # The rest is for the classes.
-        max_feature_map_bytes=min(
-            settings.max_feature_map_bytes,
-            max(0, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS),
-        ),
-    )
-    inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, interceptor)
+    services = add_services(settings, dispatch, metrics, health_servicer, interceptor, server)
     if not settings.no_reflection:
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        add_reflection(services, server)
     grpc_port = _bind(server, settings)
     try:
         metrics_server = MetricsServer(metrics.registry, *split_address(settings.metrics_address))

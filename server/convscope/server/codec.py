@@ -13,9 +13,18 @@ from convscope.server.work import Answer, EncodedImage, Input, Pixels, ReadyTens
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["ReplyPlan", "decode_input", "plan_reply", "write_prediction"]
+__all__ = [
+    "MAX_DIMENSIONS",
+    "ReplyPlan",
+    "check_finite",
+    "check_selections",
+    "decode_input",
+    "plan_reply",
+    "write_prediction",
+]
 
 DEFAULT_TOP_K = 5
+MAX_DIMENSIONS = 8
 
 _DTYPES: dict[int, np.dtype[np.generic]] = {
     mpb.DATA_TYPE_UINT8: np.dtype(np.uint8),
@@ -23,7 +32,6 @@ _DTYPES: dict[int, np.dtype[np.generic]] = {
     mpb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
 }
 _PIXEL_CHANNELS = (1, 3, 4)
-_MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ def plan_reply(
             f"min_probability is {request.min_probability:g}; it lies between 0 and 1"
         )
     if request.feature_maps:
-        _check_selections(request, manifest, max_feature_map_bytes)
+        check_selections(request.feature_maps, len(request.inputs), manifest, max_feature_map_bytes)
     return ReplyPlan(
         labels,
         min(top_k, len(labels)),
@@ -122,9 +130,9 @@ def _dtype(tensor: pb.Tensor) -> np.dtype[np.generic]:
 def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
     """View a tensor's bytes as an array, without a copy."""
     # First of all: whatever is done with a shape of a million dimensions takes long.
-    if len(tensor.shape) > _MAX_DIMENSIONS:
+    if len(tensor.shape) > MAX_DIMENSIONS:
         raise InvalidInputError(
-            f"the tensor has {len(tensor.shape):,} dimensions; at most {_MAX_DIMENSIONS} are taken"
+            f"the tensor has {len(tensor.shape):,} dimensions; at most {MAX_DIMENSIONS} are taken"
         )
     dtype, shape = _dtype(tensor), tuple(tensor.shape)
     needed = math.prod(shape) * dtype.itemsize
@@ -155,18 +163,42 @@ def _decode_tensor(
             f"the tensor is {array.dtype.name} {list(array.shape)}; this model takes "
             f"{expected.name} {list(shape)}"
         )
-    if expected.kind == "f" and not np.isfinite(array).all():
-        raise InvalidInputError("the tensor holds NaN or infinite values; send finite ones")
+    if expected.kind == "f":
+        check_finite(array)
     return array
 
 
-def _check_selections(
-    request: pb.ClassifyRequest, manifest: mpb.ModelManifest, max_bytes: int
+def check_finite(array: NDArray[np.generic]) -> None:
+    """Check the numbers of a floating-point tensor.
+
+    Raises:
+        InvalidInputError: One of them is none.
+    """
+    if not np.isfinite(array).all():
+        raise InvalidInputError("the tensor holds NaN or infinite values; send finite ones")
+
+
+def check_selections(
+    selections: Sequence[pb.FeatureMapSelection],
+    inputs: int,
+    manifest: mpb.ModelManifest,
+    max_bytes: int,
 ) -> None:
+    """Check the feature maps that a request wants, and that they will not be too large.
+
+    Args:
+        selections: What is wanted of each input.
+        inputs: How many inputs.
+        manifest: Of the version that is to answer.
+        max_bytes: Of one reply.
+
+    Raises:
+        InvalidInputError: A selection can't be, or they would exceed `max_bytes`.
+    """
     specs = {spec.name: spec for spec in manifest.feature_maps}
     seen: set[str] = set()
     size = 0
-    for selection in request.feature_maps:
+    for selection in selections:
         spec = specs.get(selection.name)
         if spec is None:
             raise InvalidInputError(
@@ -178,7 +210,7 @@ def _check_selections(
         seen.add(selection.name)
         channels = _channel_count(selection, spec)
         size += channels * spec.height * spec.width * _map_dtype(selection).itemsize
-    size *= len(request.inputs)
+    size *= inputs
     if size > max_bytes:
         raise InvalidInputError(
             f"the feature maps would take {size:,} bytes; at most {max_bytes:,} are sent in one "

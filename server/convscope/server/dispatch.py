@@ -1,6 +1,6 @@
 """What every door of the server does with a request: find its version, run it, count it.
 
-A door (the gRPC services today) brings messages to inputs and a question, and
+A door (a gRPC service) brings messages to inputs and a question, and
 answers back to messages; all that lies between exists once, here.
 """
 
@@ -43,6 +43,11 @@ class Dispatch:
         self._metrics = metrics
         self._max_inputs = max_inputs
         self._shadows = Shadows(self.find, engine, metrics.shadow, cores=cores)
+
+    @property
+    def max_inputs(self) -> int:
+        """How many inputs a request may have."""
+        return self._max_inputs
 
     @property
     def catalog(self) -> Catalog:

@@ -1,7 +1,8 @@
 """Which version's lane a request goes through.
 
-The engine knows no transport: every door of the server (today the gRPC service)
-hands it decoded requests, so that batching, limits and timing exist once.
+The engine knows no transport: every door of the server (our own service, the
+Open Inference Protocol) hands it decoded requests, so that batching, limits
+and timing exist once.
 """
 
 from collections.abc import Callable, Sequence

@@ -7,6 +7,7 @@ ServingError
 ├── DeadlineError               DEADLINE_EXCEEDED    too late to be worth running
 ├── UnavailableError            UNAVAILABLE          not now, or not here; retry
 ├── ReadOnlyError               FAILED_PRECONDITION  it is changed elsewhere
+├── UnsupportedError            UNIMPLEMENTED        a part of a protocol that isn't here
 └── BundleRefusedError          FAILED_PRECONDITION  the bundle didn't pass a gate
 
 Their messages go to the caller as they are: they name the value, what is
@@ -27,6 +28,7 @@ __all__ = [
     "ServingError",
     "StartError",
     "UnavailableError",
+    "UnsupportedError",
 ]
 
 
@@ -80,6 +82,12 @@ class ReadOnlyError(ServingError):
     """What is to be changed is the copy of something that is changed elsewhere."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class UnsupportedError(ServingError):
+    """The server has no such feature, and says what to use instead."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class BundleRefusedError(ServingError):

@@ -27,6 +27,11 @@ class HistogramChild:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many observations there were."""
+        return sum(self.counts)
+
     def observe(self, value: float) -> None:
         """Add an observation; on the event loop's thread only."""
         self.counts[bisect_left(self._bounds, value)] += 1

@@ -1,7 +1,9 @@
 """Every Prometheus metric of the server, and the listener that shows them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from threading import Thread
+from time import time
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -16,6 +18,7 @@ from prometheus_client import (
 
 from convscope.server.histograms import Histogram
 from convscope.server.repository.versions import LoadedVersion, Refusal
+from convscope.server.totals import Total, VersionTotals
 from convscope.server.work import StageSeconds
 from convscope.v1 import manifest_pb2 as pb
 
@@ -90,9 +93,10 @@ class VersionMetrics:
         self._top1 = metrics.top1_probability.labels(*labels)
         self._entropy = metrics.entropy_ratio.labels(*labels)
         self._requests = {code: metrics.requests.labels(*labels, code.name) for code in _CODES}
-        self._decode, self._queue, self._infer, self._encode = (
-            metrics.stage_seconds.labels(*labels, stage) for stage in _STAGES
-        )
+        self._stages = {stage: metrics.stage_seconds.labels(*labels, stage) for stage in _STAGES}
+        self._decode, self._queue, self._infer, self._encode = self._stages.values()
+        self._failed = Total()
+        self._last_success_at = 0.0
         self._batch = metrics.batch_images.labels(*labels)
         self._seconds = metrics.request_seconds.labels(*labels)
         self._waiting = metrics.queue_images.labels(*labels)
@@ -125,6 +129,20 @@ class VersionMetrics:
         # What is refused at once would make an overload look fast.
         if code is grpc.StatusCode.OK:
             self._seconds.observe(seconds)
+            self._last_success_at = time()
+        else:
+            self._failed.add(seconds)
+
+    def totals(self) -> VersionTotals:
+        """Add up what was done so far."""
+        stages = {name: Total(s.count, s.total) for name, s in self._stages.items()}
+        return VersionTotals(
+            Total(self._seconds.count, self._seconds.total),
+            replace(self._failed),
+            stages,
+            self._batch.count,
+            self._last_success_at,
+        )
 
     def encode(self, seconds: float) -> None:
         """Observe the encoding of one reply."""

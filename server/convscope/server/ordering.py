@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["in_order"]
+__all__ = ["STREAM_WINDOW", "in_order"]
+
+# Requests of one stream that are read before the first of them is answered, and
+# so replies that a slow reader can make the server keep.
+STREAM_WINDOW = 16
 
 T = TypeVar("T", contravariant=True)
 R = TypeVar("R", covariant=True)

@@ -12,7 +12,7 @@ from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_pr
 from convscope.server.dispatch import Dispatch
 from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.metrics import Metrics
-from convscope.server.ordering import in_order
+from convscope.server.ordering import STREAM_WINDOW, in_order
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Input, Question
@@ -20,10 +20,6 @@ from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["ClassifierServicer"]
-
-# Requests of one stream that are read before the first of them is answered, and
-# so replies that a slow reader can make the server keep.
-STREAM_WINDOW = 16
 
 
 class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):

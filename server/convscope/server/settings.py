@@ -400,6 +400,14 @@ class Settings:
             rich_help_panel=_LIFECYCLE,
         ),
     ] = False
+    no_open_inference: Annotated[
+        bool,
+        _option(
+            "--no-open-inference",
+            help="Answer no calls of the Open Inference Protocol.",
+            rich_help_panel=_LIFECYCLE,
+        ),
+    ] = False
     no_access_log: Annotated[
         bool,
         _option(

@@ -1,0 +1,57 @@
+"""What the Open Inference Protocol costs, beside our own service on the same port."""
+
+from functools import partial
+from statistics import median
+
+from bench.bundles import repository
+from bench.context import Bench, Samples, interleave
+from bench.photos import digit, tensor_message
+from bench.registry import Measured, measurement
+from bench.servers import CLASSIFY, serving
+from convscope.server.oip import open_inference_pb2 as pb
+
+INFER = "inference.GRPCInferenceService/ModelInfer"
+IN_FLIGHT = 64
+SHAPE = (28, 28, 1)
+# Many short turns: both sides of a pair then see the same minute of the machine.
+TURNS = 5
+
+
+@measurement("oip_vs_own")
+def oip_vs_own(bench: Bench) -> Measured:
+    """Digits calls a second by ModelInfer over those by Classify, one server, in short turns."""
+    calls = {
+        "own": (CLASSIFY, tensor_message("digits", digit(), SHAPE)),
+        "probabilities": (INFER, _infer_message("probabilities")),
+        "all_outputs": (INFER, _infer_message()),
+    }
+    with serving(repository(bench, "digits")) as server:
+
+        def speed(method: str, message: bytes) -> float:
+            return server.saturate(
+                message,
+                bench.scratch,
+                in_flight=IN_FLIGHT,
+                seconds=0.5,
+                warm_up=0.2,
+                method=method,
+            ).per_second
+
+        sides = {name: partial(speed, *call) for name, call in calls.items()}
+        samples = interleave(1 if bench.quick else TURNS, **sides)
+    ratios = {name: _paired(samples, name) for name in ("probabilities", "all_outputs")}
+    return Measured({"oip_vs_own": ratios}, {"calls_per_second": samples})
+
+
+def _paired(samples: Samples, name: str) -> float:
+    """The median over the turns of one side's speed over that of our own service."""
+    return median(a / b for a, b in zip(samples[name], samples["own"], strict=True))
+
+
+def _infer_message(*outputs: str) -> bytes:
+    """Serialise a ModelInferRequest; without outputs, one that wants all."""
+    request = pb.ModelInferRequest(model_name="digits", raw_input_contents=[digit()])
+    request.inputs.add(name="images", datatype="UINT8", shape=(1, *SHAPE))
+    for name in outputs:
+        request.outputs.add(name=name)
+    return request.SerializeToString()

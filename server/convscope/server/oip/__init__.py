@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: a second door to the same engine, on the same port."""

@@ -1,0 +1,146 @@
+"""The way of one ModelInferRequest: to inputs and a question, and from answers to a response."""
+
+import asyncio
+from collections.abc import Sequence
+from time import perf_counter
+
+from convscope.server.calls import current_call
+from convscope.server.codec import check_selections
+from convscope.server.dispatch import Dispatch
+from convscope.server.errors import ServingError
+from convscope.server.metrics import Metrics
+from convscope.server.oip import open_inference_pb2 as pb
+from convscope.server.oip.contract import LOGITS, Contract, Contracts, ModelName, target
+from convscope.server.oip.outputs import Wanted, plan_outputs, write_output
+from convscope.server.oip.parameters import Schedule, read_schedule
+from convscope.server.oip.tensors import check_input, read_inputs
+from convscope.server.repository.versions import LoadedVersion
+from convscope.server.work import Answer, Question
+from convscope.v1 import inference_pb2
+
+__all__ = ["Inference"]
+
+
+class Inference:
+    """Answers ModelInferRequests, whichever method they come by.
+
+    Args:
+        dispatch: Finds the version that answers, and runs the inputs.
+        contracts: Tell what it takes and gives.
+        metrics: Hears how long encoding takes.
+        max_feature_map_bytes: Bytes of one reply's feature maps.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        contracts: Contracts,
+        metrics: Metrics,
+        *,
+        max_feature_map_bytes: int,
+    ) -> None:
+        self._dispatch = dispatch
+        self._contracts = contracts
+        self._metrics = metrics
+        self._max_feature_map_bytes = max_feature_map_bytes
+
+    async def answer(
+        self, request: pb.ModelInferRequest, deadline: float | None
+    ) -> pb.ModelInferResponse:
+        """Answer one request, and count it.
+
+        Args:
+            request: What is asked.
+            deadline: The `loop.time()` after which nobody waits for the answer.
+
+        Raises:
+            ServingError: Why it can't be answered. The protocol knows no error
+                of a single input: the first one is that of the request.
+        """
+        name = ModelName.parse(request.model_name)
+        schedule = read_schedule(request.parameters) if request.parameters else Schedule()
+        asked = target(name.model, request.model_version, schedule.routing_key)
+        version = await self._dispatch.route(asked)
+        with self._dispatch.counted(version, deadline):
+            contract = self._contracts.of(version, name)
+            size = check_input(request, contract)
+            self._dispatch.admit(size)
+            wanted = plan_outputs(request, contract)
+            question = _question(schedule, wanted, contract, deadline)
+            if question.feature_maps:
+                self._check_reply(version, question, size)
+            inputs = read_inputs(request, contract)
+            answers = _whole(await self._dispatch.run(asked, version, inputs, question))
+            return await self._reply(request, version, answers, wanted, contract)
+
+    def _check_reply(self, version: LoadedVersion, question: Question, size: int) -> None:
+        selections = [inference_pb2.FeatureMapSelection(name=n) for n in question.feature_maps]
+        check_selections(selections, size, version.manifest, self._max_feature_map_bytes)
+
+    async def _reply(
+        self,
+        request: pb.ModelInferRequest,
+        version: LoadedVersion,
+        answers: Sequence[Answer],
+        wanted: Sequence[Wanted],
+        contract: Contract,
+    ) -> pb.ModelInferResponse:
+        response = pb.ModelInferResponse(
+            model_name=contract.name, model_version=str(version.key[1]), id=request.id
+        )
+        arguments = (response, wanted, answers, version.labels)
+        if contract.gives_features:  # megabytes are copied: not on the event loop
+            seconds = await asyncio.to_thread(_write, *arguments)
+        else:
+            seconds = _write(*arguments)
+        metrics = self._metrics.of(version)
+        for _ in answers:  # the stages are counted by input
+            metrics.encode(seconds / len(answers))
+        return response
+
+
+def _question(
+    schedule: Schedule, wanted: Sequence[Wanted], contract: Contract, deadline: float | None
+) -> Question:
+    names = tuple(want.spec.name for want in wanted)
+    deadline = _sooner(deadline, schedule.timeout_seconds)
+    if contract.gives_features:
+        return Question(feature_maps=names, deadline=deadline, bulk=schedule.bulk)
+    return Question(deadline=deadline, bulk=schedule.bulk, logits=LOGITS in names)
+
+
+def _sooner(deadline: float | None, timeout_seconds: float | None) -> float | None:
+    """Bring a request's own timeout together with the deadline of its call."""
+    if timeout_seconds is None:
+        return deadline
+    own = asyncio.get_running_loop().time() + timeout_seconds
+    return own if deadline is None else min(own, deadline)
+
+
+def _whole(outcomes: Sequence[Answer | ServingError]) -> list[Answer]:
+    """Give the answers if all inputs have one.
+
+    Raises:
+        ServingError: The first that has none, and which input it is.
+    """
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    if len(answers) == len(outcomes):
+        return answers
+    current_call.get().failed_inputs += len(outcomes) - len(answers)
+    index, error = next((i, o) for i, o in enumerate(outcomes) if isinstance(o, ServingError))
+    if len(outcomes) > 1:
+        error.message = f"input {index} of {len(outcomes)}: {error.message}"
+    raise error
+
+
+def _write(
+    response: pb.ModelInferResponse,
+    wanted: Sequence[Wanted],
+    answers: Sequence[Answer],
+    labels: Sequence[str],
+) -> float:
+    """Fill a response; returns how long that took, in seconds."""
+    started_at = perf_counter()
+    for want in wanted:
+        write_output(response, want, answers, labels)
+    return perf_counter() - started_at
