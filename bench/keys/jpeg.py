@@ -28,7 +28,7 @@ def jpeg_speedup(bench: Bench) -> Measured:
 
 def _compare(bench: Bench, size: str, ours: Server, full: Server) -> dict[str, list[float]]:
     message = image_message(LITE0, jpeg(size))
-    seconds = bench.seconds(4.0)
+    seconds = bench.seconds(3.5)
 
     def speed(server: Server) -> float:
         return server.saturate(
