@@ -4,7 +4,7 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import grpc
 import structlog
@@ -30,6 +30,9 @@ from convscope.server.settings import Settings, is_loopback, split_address
 from convscope.server.tuning import Tuner
 from convscope.server.worker import announce
 from convscope.v1 import admin_pb2_grpc, inference_pb2, inference_pb2_grpc
+
+if TYPE_CHECKING:  # at run time, only when traces are wanted
+    from convscope.server.tracing import Tracing
 
 __all__ = ["serve"]
 
@@ -58,7 +61,10 @@ async def serve(settings: Settings) -> None:
     stop = _stop_signal()
     metrics = Metrics()
     health_servicer = health.aio.HealthServicer()
+    tracing = _tracing(settings)
     async with AsyncExitStack() as stack:
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
         engine = Engine(_lane_limits(settings), metrics.of)
         stack.push_async_callback(engine.close)
         rollout = Rollout(
@@ -73,7 +79,9 @@ async def serve(settings: Settings) -> None:
         await _load(settings, keeper, stop)
         if stop.is_set():
             return
-        listeners = await _listen(settings, keeper, engine, metrics, health_servicer, stack)
+        listeners = await _listen(
+            settings, keeper, engine, metrics, tracing, health_servicer, stack
+        )
         if settings.admin_address is not None:
             await _listen_for_admins(settings, keeper, metrics, stack)
         log.info(
@@ -168,11 +176,13 @@ async def _listen(
     keeper: Keeper,
     engine: Engine,
     metrics: Metrics,
+    tracing: "Tracing | None",
     health_servicer: health.aio.HealthServicer,
     stack: AsyncExitStack,
 ) -> _Listeners:
     """Bind and start both listeners; only now, so that nobody connects to a server that loads."""
     server = grpc.aio.server(
+        interceptors=() if tracing is None else (tracing.interceptor,),
         options=[
             # Twice the limit, so that a request just over it gets our message.
             ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
@@ -187,6 +197,7 @@ async def _listen(
             metrics,
             max_request_bytes=settings.max_request_bytes,
             access_log=not settings.no_access_log,
+            tracing=tracing,
         ),
     )
     dispatch = Dispatch(
@@ -195,7 +206,6 @@ async def _listen(
     stack.push_async_callback(dispatch.close)
     servicer = ClassifierServicer(
         dispatch,
-        metrics,
         # The rest is for the classes.
         max_feature_map_bytes=min(
             settings.max_feature_map_bytes,
@@ -240,6 +250,20 @@ async def _listen_for_admins(
     await server.start()
     stack.push_async_callback(server.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=settings.admin_address, port=port)
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """Make what traces the calls, if there is somewhere to send the traces."""
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from convscope.server.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"--otlp-endpoint needs OpenTelemetry ({error.name} is missing); "
+            "pip install 'convscope[tracing]'"
+        ) from error
+    return Tracing(settings.otlp_endpoint)
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:
