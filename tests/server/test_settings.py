@@ -40,6 +40,8 @@ def example(name: str) -> tuple[str, object]:
     """A value of a field that isn't its default, as text and as it is parsed."""
     if name.endswith("_address"):
         return "127.0.0.1:4321", "127.0.0.1:4321"
+    if name == "otlp_endpoint":
+        return "http://collector:4317", "http://collector:4317"
     default = getattr(Settings(models=Path()), name)
     if isinstance(default, bool):
         return str(not default).lower(), not default

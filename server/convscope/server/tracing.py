@@ -206,19 +206,22 @@ class RequestTrace:
             images: The size of the batch.
             size: The number of requests in it, traced or not.
         """
-        with self._batches.start_as_current_span(
+        began = time_ns()
+        span = self._batches.start_span(
             "batch",
             Context(),  # it belongs to none of its requests more than to the others
             attributes={**self._attributes, "images": images, "requests": size},
             links=[Link(request._context) for request in requests],
-        ) as span:
-            run = _Batch(span.get_span_context(), time_ns())
-            for request in requests:
-                request._ran.append(run)
-            try:
-                yield
-            finally:
-                run.ended = time_ns()
+            start_time=began,
+        )
+        run = _Batch(span.get_span_context(), began)
+        for request in requests:
+            request._ran.append(run)
+        try:
+            yield
+        finally:
+            run.ended = time_ns()
+            span.end(run.ended)
 
     def end(self, *, failed: bool) -> None:
         """Make the spans of the stages that took place.
