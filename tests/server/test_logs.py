@@ -189,17 +189,22 @@ def test_every_line_off_a_terminal_is_json(tmp_path: Path) -> None:
     assert all("timestamp" in line for line in server.log)  # else it was no JSON
 
 
+def read_until(terminal: int, word: str) -> str:
+    text = ""
+    while word not in text:
+        text += os.read(terminal, 4096).decode()
+    return text
+
+
 def test_people_at_a_terminal_get_lines_to_read(tiny_repository: Path) -> None:
     ours, theirs = pty.openpty()
     flags = ("--models", str(tiny_repository), *LOOPBACK, "--no-tuning", "--drain-seconds", "0")
     process = subprocess.Popen([sys.executable, "-m", "convscope.server", *flags], stderr=theirs)
     os.close(theirs)
-    text = ""
-    while "stopped" not in text and (data := os.read(ours, 4096)):
-        text += data.decode()
-        if "serving" in text and process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    read_until(ours, "serving")
+    process.send_signal(signal.SIGTERM)
+    text = read_until(ours, "stopped")
+    assert process.wait(30) == 0
     os.close(ours)
     assert "\x1b[" in text
     assert '{"' not in text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -119,20 +120,21 @@ class Interceptor:
 
         return call
 
-    def _stream(
-        self, name: str, behaviour: Any, parse: Parse, metrics: MethodMetrics
-    ) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Message]]:
-        async def call(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+    def _stream(self, name: str, behaviour: Any, parse: Parse, metrics: MethodMetrics) -> Any:
+        """Wrap a stream's handler in a coroutine: a generator could be left for later to close."""
+
+        async def call(requests: AsyncIterator[bytes], context: Context) -> None:
             record = self._begin(context, streamed=True)
             with _Account(record, name, context, metrics, self._log):
                 try:
                     _check_deadline(context)
                     parsed = (parse(data) async for data in requests)
-                    async for response in behaviour(parsed, context):
-                        yield response
+                    async with aclosing(behaviour(parsed, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
                 except ServingError as error:
                     await _abort(context, error)
-                except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
+                except (asyncio.CancelledError, grpc.aio.AbortError):
                     raise
                 except Exception:  # noqa: BLE001 - the last resort; it is logged whole
                     await _abort_unforeseen(context, name)
@@ -171,7 +173,7 @@ class _Account:
         traceback: TracebackType | None,
     ) -> None:
         record, trace = self._record, self._record.trace
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        if isinstance(error, asyncio.CancelledError):
             record.code = _code_of_cancelled(self._context)
         elif error is not None:  # the context was aborted, by us or by the library's servicers
             record.code = _code_of_aborted(self._context)

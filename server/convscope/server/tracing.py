@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from threading import Thread
 from time import perf_counter_ns, time_ns
+from typing import Any
 
 import grpc
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.grpc import aio_server_interceptor
-from opentelemetry.instrumentation.grpc.filters import health_check, negate
+from opentelemetry.instrumentation.grpc._aio_server import OpenTelemetryAioServerInterceptor
+from opentelemetry.instrumentation.grpc.filters import any_of, health_check, negate, service_name
 from opentelemetry.sdk.resources import (
     SERVICE_NAME,
     SERVICE_VERSION,
@@ -82,8 +84,8 @@ class Tracing:
             provider.add_span_processor(self._processor)
         self._requests = calls.get_tracer(__name__)
         self._batches = batches.get_tracer(__name__)
-        self.interceptor: grpc.aio.ServerInterceptor = aio_server_interceptor(  # type: ignore[no-untyped-call]
-            calls, filter_=negate(health_check())
+        self.interceptor: grpc.aio.ServerInterceptor = _Instrumentation(
+            self._requests, negate(any_of(health_check(), service_name(REFLECTION)))
         )
 
     def call(self, *, streamed: bool) -> "CallTrace | None":
@@ -100,6 +102,19 @@ class Tracing:
         await asyncio.to_thread(flush.join, FLUSH_SECONDS)
         if flush.is_alive():
             self._exporter.shutdown()
+
+
+class _Instrumentation(OpenTelemetryAioServerInterceptor):
+    """OpenTelemetry's own, but for streams.
+
+    It follows a stream by a generator. One that is cancelled while a reply is
+    being sent leaves that to the garbage collector, which closes it in another
+    context: the span of the call ends too soon, and detaching it fails. Our
+    streams are handled by coroutines (see `interceptors`), as all calls are.
+    """
+
+    def _intercept_aio_server_stream(self, behavior: Any, handler_call_details: Any) -> Any:
+        return self._intercept_aio_server_unary(behavior, handler_call_details)
 
 
 class CallTrace:
