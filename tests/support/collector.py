@@ -60,7 +60,9 @@ def collecting() -> Iterator[Collector]:
     """Collect on a free port, what is sent within a fraction of a second."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(1))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(  # type: ignore[no-untyped-call]
+        collector, server
+    )
     collector.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     with pytest.MonkeyPatch.context() as patch:

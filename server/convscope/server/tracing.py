@@ -84,9 +84,8 @@ class Tracing:
             provider.add_span_processor(self._processor)
         self._requests = calls.get_tracer(__name__)
         self._batches = batches.get_tracer(__name__)
-        self.interceptor: grpc.aio.ServerInterceptor = _Instrumentation(
-            self._requests, negate(any_of(health_check(), service_name(REFLECTION)))
-        )
+        traced = negate(any_of(health_check(), service_name(REFLECTION)))
+        self.interceptor: grpc.aio.ServerInterceptor = _Instrumentation(self._requests, traced)  # type: ignore[no-untyped-call]
 
     def call(self, *, streamed: bool) -> "CallTrace | None":
         """Give the trace of the call that is being handled; None if it isn't sampled."""
@@ -114,7 +113,7 @@ class _Instrumentation(OpenTelemetryAioServerInterceptor):
     """
 
     def _intercept_aio_server_stream(self, behavior: Any, handler_call_details: Any) -> Any:
-        return self._intercept_aio_server_unary(behavior, handler_call_details)
+        return self._intercept_aio_server_unary(behavior, handler_call_details)  # type: ignore[no-untyped-call]
 
 
 class CallTrace:
