@@ -41,7 +41,7 @@ def test_trace_of_a_program_goes_on_in_the_server(
     server: ServerProcess, collector: Collector
 ) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
-    instrumentor = GrpcInstrumentorClient()
+    instrumentor = GrpcInstrumentorClient()  # type: ignore[no-untyped-call]
     instrumentor.instrument(tracer_provider=provider)
     try:
         with Client(server.target) as client:

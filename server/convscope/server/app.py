@@ -260,7 +260,7 @@ def _tracing(settings: Settings) -> "Tracing | None":
         from convscope.server.tracing import Tracing
     except ModuleNotFoundError as error:
         raise StartError(
-            f"--otlp-endpoint needs OpenTelemetry ({error.name} is missing); "
+            f"traces to {settings.otlp_endpoint} need OpenTelemetry ({error.name} is missing); "
             "pip install 'convscope[tracing]'"
         ) from error
     return Tracing(settings.otlp_endpoint)

@@ -177,7 +177,7 @@ class _Account:
             record.code = _code_of_cancelled(self._context)
         elif error is not None:  # the context was aborted, by us or by the library's servicers
             record.code = _code_of_aborted(self._context)
-            record.error = self._context.details()[:MAX_ERROR_LENGTH]
+            record.error = self._context.details()[:MAX_ERROR_LENGTH] or None
         seconds = perf_counter() - self._started_at
         self._metrics.end(record.code, seconds, None if trace is None else trace.exemplar)
         if self._log is not None:

@@ -2,8 +2,8 @@
 
 The only module that imports OpenTelemetry; it is imported when an endpoint is
 set, and not before. The span of a call is made by OpenTelemetry's own
-instrumentation of gRPC. Those of the stages are made when the request is over,
-from the times that are taken anyway: so they cost it nothing on its way.
+instrumentation of gRPC. Those of the stages are made once the engine has
+answered, from times that are taken on the way: no stage waits for a trace.
 """
 
 import asyncio
