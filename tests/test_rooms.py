@@ -71,6 +71,11 @@ def test_only_metrics_imports_prometheus() -> None:
     assert users == METRICS
 
 
+def test_only_tracing_imports_opentelemetry() -> None:
+    users = [path.name for room in ROOMS for path in sources(room) if _names(path, "opentelemetry")]
+    assert users == ["tracing.py"]
+
+
 @pytest.mark.parametrize(
     ("module", "beside"), [("batcher", ["convscope.server.waiting"]), ("waiting", [])]
 )

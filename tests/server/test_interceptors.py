@@ -111,7 +111,7 @@ def test_every_call_is_a_line_in_the_log(own: ServerProcess) -> None:
     answered, refused = calls(own)
     expected = {"method": "Classify", "code": "OK", "model": "tiny", "version": 1}
     assert expected.items() <= answered.items()
-    assert (answered["inputs"], answered["failed_inputs"]) == (2, 1)
+    assert (answered["images"], answered["failed_images"]) == (2, 1)
     assert answered["milliseconds"] > 0
     assert (refused["code"], refused["model"]) == ("NOT_FOUND", None)
 

@@ -44,6 +44,8 @@ def example(name: str) -> tuple[str, object]:
         return os.devnull, SettingsFile(Path(os.devnull))
     if name.endswith("_address"):
         return "127.0.0.1:4321", "127.0.0.1:4321"
+    if name == "otlp_endpoint":
+        return "http://collector:4317", "http://collector:4317"
     default = getattr(Settings(models="repository"), name)
     if isinstance(default, bool):
         return str(not default).lower(), not default

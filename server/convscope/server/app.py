@@ -5,7 +5,7 @@ import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import grpc
 import structlog
@@ -36,6 +36,9 @@ from convscope.server.tuning import BATCHES, Tuner
 from convscope.server.worker import announce
 from convscope.v1 import admin_pb2_grpc
 
+if TYPE_CHECKING:  # at run time, only when traces are wanted
+    from convscope.server.tracing import Tracing
+
 __all__ = ["serve"]
 
 log = structlog.get_logger(__name__)
@@ -61,7 +64,10 @@ async def serve(settings: Settings) -> None:
     stop = _stop_signal()
     metrics = Metrics()
     health_servicer = health.aio.HealthServicer()
+    tracing = _tracing(settings)
     async with AsyncExitStack() as stack:
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
         engine = Engine(_lane_limits(settings), metrics.of)
         stack.push_async_callback(engine.close)
         rollout = Rollout(
@@ -77,7 +83,9 @@ async def serve(settings: Settings) -> None:
         await _load(settings, keeper, mirror, stop)
         if stop.is_set():
             return
-        listeners = await _listen(settings, keeper, engine, metrics, health_servicer, stack)
+        listeners = await _listen(
+            settings, keeper, engine, metrics, tracing, health_servicer, stack
+        )
         if settings.admin_address is not None:
             await _listen_for_admins(settings, keeper, metrics, stack)
         log.info(
@@ -219,11 +227,13 @@ async def _listen(
     keeper: Keeper,
     engine: Engine,
     metrics: Metrics,
+    tracing: "Tracing | None",
     health_servicer: health.aio.HealthServicer,
     stack: AsyncExitStack,
 ) -> _Listeners:
     """Bind and start both listeners; only now, so that nobody connects to a server that loads."""
     server = grpc.aio.server(
+        interceptors=() if tracing is None else (tracing.interceptor,),
         options=[
             # Twice the limit, so that a request just over it gets our message.
             ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
@@ -238,6 +248,7 @@ async def _listen(
             metrics,
             max_request_bytes=settings.max_request_bytes,
             access_log=not settings.no_access_log,
+            tracing=tracing,
         ),
     )
     dispatch = Dispatch(
@@ -280,6 +291,20 @@ async def _listen_for_admins(
     await server.start()
     stack.push_async_callback(server.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=settings.admin_address, port=port)
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """Make what traces the calls, if there is somewhere to send the traces."""
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from convscope.server.tracing import Tracing
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"traces to {settings.otlp_endpoint} need OpenTelemetry ({error.name} is missing); "
+            "pip install 'convscope[tracing]'"
+        ) from error
+    return Tracing(settings.otlp_endpoint)
 
 
 def _bind(server: grpc.aio.Server, settings: Settings) -> int:

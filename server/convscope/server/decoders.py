@@ -81,6 +81,7 @@ class Decoders:
         """Prepare one image, in a thread."""
         started_at = perf_counter()
         seconds.queue = started_at - queued_at
+        seconds.decode_began = started_at
         try:
             if isinstance(item, EncodedImage):
                 return self._preprocessor.decode(item.data)

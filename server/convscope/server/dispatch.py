@@ -6,6 +6,8 @@ answers back to messages; all that lies between exists once, here.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from time import perf_counter
 from types import TracebackType
 
@@ -111,7 +113,9 @@ class Dispatch:
             version: The version that answers.
             deadline: The `loop.time()` after which nobody waits for the answer.
         """
-        return _Counted(self._metrics.of(version), deadline)
+        trace = current_call.get().trace
+        span = None if trace is None else trace.request(version.key)
+        return _Counted(self._metrics.of(version), deadline, span)
 
     def admit(self, inputs: int) -> None:
         """Take note of a request's number of inputs.
@@ -148,11 +152,36 @@ class Dispatch:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
-        answers = await self._engine.run(version, inputs, question)
+        answers = await self._run(version, inputs, question)
         shadow = self.catalog.shadow(target, version)
         if shadow is not None:
             self._shadows.copy(version, shadow, inputs, answers)
         return answers
+
+    async def _run(
+        self, version: LoadedVersion, inputs: Sequence[Input], question: Question
+    ) -> list[Answer | ServingError]:
+        """Have the engine answer, and take note of how long the stages took."""
+        record = current_call.get()
+        if record.trace is None:
+            answers = await self._engine.run(version, inputs, question)
+        else:
+            with record.trace.stages(version.key, len(inputs)) as trace:
+                answers = await self._engine.run(version, inputs, replace(question, trace=trace))
+        for answer in answers:
+            if isinstance(answer, Answer):
+                record.answered(answer.seconds)
+        return answers
+
+    def encoded(self, version: LoadedVersion, seconds: Sequence[float]) -> None:
+        """Take note of a reply that was encoded just now, and how long each of its inputs took."""
+        metrics = self._metrics.of(version)
+        for one in seconds:
+            metrics.encode(one)
+        record, total = current_call.get(), sum(seconds)
+        record.encode_seconds = max(record.encode_seconds, total)
+        if record.trace is not None:
+            record.trace.encoded(total)
 
     async def close(self) -> None:
         """Give up the copies that wait for their turn."""
@@ -162,14 +191,22 @@ class Dispatch:
 class _Counted:
     """Counts one request of a version, however it ends; a class, for a generator costs more."""
 
-    __slots__ = ("_deadline", "_metrics", "_started_at")
+    __slots__ = ("_deadline", "_metrics", "_span", "_started_at")
 
-    def __init__(self, metrics: VersionMetrics, deadline: float | None) -> None:
+    def __init__(
+        self,
+        metrics: VersionMetrics,
+        deadline: float | None,
+        span: AbstractContextManager[object] | None,
+    ) -> None:
         self._metrics = metrics
         self._deadline = deadline
+        self._span = span
 
     def __enter__(self) -> None:
         self._started_at = perf_counter()
+        if self._span is not None:
+            self._span.__enter__()
 
     def __exit__(
         self,
@@ -178,6 +215,8 @@ class _Counted:
         traceback: TracebackType | None,
     ) -> None:
         self._metrics.request(self._code(error), perf_counter() - self._started_at)
+        if self._span is not None:
+            self._span.__exit__(kind, error, traceback)
 
     def _code(self, error: BaseException | None) -> grpc.StatusCode:
         if error is None:

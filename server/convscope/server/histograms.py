@@ -6,36 +6,48 @@ server are made on its event loop, so a bisection and an addition do.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
+from time import time
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 __all__ = ["Histogram", "HistogramChild"]
 
 
 class HistogramChild:
-    """The observations under one set of labels."""
+    """The observations under one set of labels, and for some buckets an example of them."""
 
-    __slots__ = ("_bounds", "counts", "total")
+    __slots__ = ("_bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
 
     @property
     def count(self) -> int:
         """How many observations there were."""
         return sum(self.counts)
 
-    def observe(self, value: float) -> None:
-        """Add an observation; on the event loop's thread only."""
-        self.counts[bisect_left(self._bounds, value)] += 1
+    def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
+        """Add an observation; on the event loop's thread only.
+
+        Args:
+            value: What was observed.
+            exemplar: The labels that lead to where it came from, a trace for one;
+                they take the place of the bucket's last.
+        """
+        bucket = bisect_left(self._bounds, value)
+        self.counts[bucket] += 1
         self.total += value
+        if exemplar is not None:
+            self.exemplars[bucket] = Exemplar(dict(exemplar), value, time())
 
 
 class Histogram(Collector):
@@ -77,6 +89,10 @@ class Histogram(Collector):
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         bounds = [*map(floatToGoString, self._buckets), "+Inf"]
         for values, child in list(self._children.items()):
-            buckets = zip(bounds, map(float, accumulate(child.counts)), strict=True)
-            family.add_metric(values, list(buckets), child.total)
+            counts = map(float, accumulate(child.counts))
+            buckets = [
+                (bound, count, exemplar) if (exemplar := child.exemplars.get(i)) else (bound, count)
+                for i, (bound, count) in enumerate(zip(bounds, counts, strict=True))
+            ]
+            family.add_metric(values, buckets, child.total)
         yield family

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,12 +21,18 @@ from google.protobuf.message import DecodeError, Message
 from convscope.server.calls import CallRecord, current_call, log_unforeseen
 from convscope.server.errors import DeadlineError, InvalidInputError, ServingError
 from convscope.server.metrics import MethodMetrics, Metrics
+from convscope.server.request_ids import REQUEST_ID, RequestIds
 
 __all__ = ["Interceptor"]
 
 log = structlog.get_logger(__name__)
 
-if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
+# Of an error's message in the log; it may quote what a caller sent.
+MAX_ERROR_LENGTH = 500
+
+if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments, and traces may be off
+    from convscope.server.tracing import Tracing
+
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
     Parse = Callable[[bytes], Any]
@@ -42,6 +49,7 @@ class Interceptor:
         metrics: Hears of every call.
         max_request_bytes: The largest request that is parsed.
         access_log: Whether to log a line for each call.
+        tracing: Traces the calls, if they are to be traced.
     """
 
     def __init__(
@@ -51,11 +59,15 @@ class Interceptor:
         *,
         max_request_bytes: int,
         access_log: bool,
+        tracing: Tracing | None = None,
     ) -> None:
         self._server = server
         self._metrics = metrics
         self._max_request_bytes = max_request_bytes
-        self._access_log = access_log
+        # Bound once: structlog makes a new logger at each use of an unbound one.
+        self._log = log.bind() if access_log else None
+        self._tracing = tracing
+        self._ids = RequestIds()
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Leave it to the other method: the generated functions call both."""
@@ -83,13 +95,18 @@ class Interceptor:
             )
         return handler
 
+    def _begin(self, context: Context, *, streamed: bool = False) -> CallRecord:
+        request_id, is_callers = self._ids.of(context.invocation_metadata())
+        if is_callers:
+            context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        trace = None if self._tracing is None else self._tracing.call(streamed=streamed)
+        return CallRecord(request_id, trace)
+
     def _unary(
         self, name: str, behaviour: Any, parse: Parse, metrics: MethodMetrics
     ) -> Callable[[bytes, Context], Awaitable[Message]]:
-        log_as = name if self._access_log else None
-
         async def call(data: bytes, context: Context) -> Message:
-            with _Account(log_as, context, metrics):
+            with _Account(self._begin(context), name, context, metrics, self._log):
                 try:
                     _check_deadline(context)
                     response: Message = await behaviour(parse(data), context)
@@ -103,21 +120,21 @@ class Interceptor:
 
         return call
 
-    def _stream(
-        self, name: str, behaviour: Any, parse: Parse, metrics: MethodMetrics
-    ) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Message]]:
-        log_as = name if self._access_log else None
+    def _stream(self, name: str, behaviour: Any, parse: Parse, metrics: MethodMetrics) -> Any:
+        """Wrap a stream's handler in a coroutine: a generator could be left for later to close."""
 
-        async def call(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
-            with _Account(log_as, context, metrics):
+        async def call(requests: AsyncIterator[bytes], context: Context) -> None:
+            record = self._begin(context, streamed=True)
+            with _Account(record, name, context, metrics, self._log):
                 try:
                     _check_deadline(context)
                     parsed = (parse(data) async for data in requests)
-                    async for response in behaviour(parsed, context):
-                        yield response
+                    async with aclosing(behaviour(parsed, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
                 except ServingError as error:
                     await _abort(context, error)
-                except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
+                except (asyncio.CancelledError, grpc.aio.AbortError):
                     raise
                 except Exception:  # noqa: BLE001 - the last resort; it is logged whole
                     await _abort_unforeseen(context, name)
@@ -126,21 +143,28 @@ class Interceptor:
 
 
 class _Account:
-    """Counts and logs one call, however it ends."""
+    """Counts, logs and traces one call, however it ends."""
 
-    __slots__ = ("_context", "_log_as", "_metrics", "_record", "_started_at")
+    __slots__ = ("_context", "_log", "_method", "_metrics", "_record", "_started_at")
 
-    def __init__(self, log_as: str | None, context: Context, metrics: MethodMetrics) -> None:
-        self._log_as = log_as
+    def __init__(
+        self,
+        record: CallRecord,
+        method: str,
+        context: Context,
+        metrics: MethodMetrics,
+        log: structlog.typing.FilteringBoundLogger | None,
+    ) -> None:
+        self._record = record
+        self._method = method
         self._context = context
         self._metrics = metrics
+        self._log = log
 
-    def __enter__(self) -> CallRecord:
-        self._record = CallRecord()
+    def __enter__(self) -> None:
         current_call.set(self._record)
         self._metrics.begin()
         self._started_at = perf_counter()
-        return self._record
 
     def __exit__(
         self,
@@ -148,29 +172,47 @@ class _Account:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        record = self._record
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        record, trace = self._record, self._record.trace
+        if isinstance(error, asyncio.CancelledError):
             record.code = _code_of_cancelled(self._context)
         elif error is not None:  # the context was aborted, by us or by the library's servicers
             record.code = _code_of_aborted(self._context)
+            record.error = self._context.details()[:MAX_ERROR_LENGTH] or None
         seconds = perf_counter() - self._started_at
-        self._metrics.end(record.code, seconds)
-        if self._log_as is not None:
-            _log_call(self._log_as, record, seconds)
+        self._metrics.end(record.code, seconds, None if trace is None else trace.exemplar)
+        if self._log is not None:
+            self._log.info("call", **_line(self._method, record, seconds))
+        if trace is not None:
+            trace.end(record)
 
 
-def _log_call(method: str, record: CallRecord, seconds: float) -> None:
+def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
+    """Give what the log says of a call.
+
+    The times of the stages are those of the input that took the longest,
+    `encode_ms` that of its whole reply. What isn't known has no key.
+    """
     model, version = record.version or (None, None)
-    log.info(
-        "call",
-        method=method,
-        code=record.code.name,
-        model=model,
-        version=version,
-        inputs=record.inputs,
-        failed_inputs=record.failed_inputs,
-        milliseconds=round(1000 * seconds, 2),
-    )
+    line: dict[str, object] = {
+        "method": method,
+        "code": record.code.name,
+        "request_id": record.request_id,
+        "model": model,
+        "version": version,
+        "images": record.inputs,
+        "failed_images": record.failed_inputs,
+        "milliseconds": round(1000 * seconds, 2),
+    }
+    if (stages := record.slowest) is not None:
+        line["decode_ms"] = round(1000 * stages.decode, 2)
+        line["queue_ms"] = round(1000 * stages.queue, 2)
+        line["infer_ms"] = round(1000 * stages.infer, 2)
+        line["encode_ms"] = round(1000 * record.encode_seconds, 2)
+    if record.error is not None:
+        line["error"] = record.error
+    if record.trace is not None:
+        line["trace_id"] = record.trace.trace_id
+    return line
 
 
 def _parser(deserialise: Callable[[bytes], Any] | None, max_bytes: int) -> Parse:
@@ -199,13 +241,17 @@ def _check_deadline(context: Context) -> None:
 
 
 async def _abort(context: Context, error: ServingError) -> NoReturn:
-    pushback = error.retry_pushback_ms
-    metadata = () if pushback is None else (("grpc-retry-pushback-ms", str(pushback)),)
-    await context.abort(error.code, error.message, trailing_metadata=metadata)
+    metadata = [(REQUEST_ID, current_call.get().request_id)]
+    if (pushback := error.retry_pushback_ms) is not None:
+        metadata.append(("grpc-retry-pushback-ms", str(pushback)))
+    await context.abort(error.code, error.message, trailing_metadata=tuple(metadata))
 
 
 async def _abort_unforeseen(context: Context, method: str) -> NoReturn:
-    await context.abort(grpc.StatusCode.INTERNAL, log_unforeseen(method))
+    metadata = ((REQUEST_ID, current_call.get().request_id),)
+    await context.abort(
+        grpc.StatusCode.INTERNAL, log_unforeseen(method), trailing_metadata=metadata
+    )
 
 
 def _code_of_aborted(context: Context) -> grpc.StatusCode:

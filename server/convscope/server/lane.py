@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,12 @@ from convscope.server.work import Answer, Input, Question, ReadyTensor, StageSec
 
 __all__ = ["Lane", "LaneLimits", "Observer"]
 
+if TYPE_CHECKING:  # at run time, only when traces are wanted
+    from convscope.server.tracing import RequestTrace
+
 Array = NDArray[np.generic]
+# What is run, and who is to hear in which batch.
+_Item = tuple[Work, "RequestTrace | None"]
 
 
 class Observer(Protocol):
@@ -82,7 +87,7 @@ class Lane:
         self._limits = limits
         self._observer = observer
         self._max_batch = version.execution.max_batch
-        self._batcher: Batcher[Work, Output | Exception] = Batcher(
+        self._batcher: Batcher[_Item, Output | Exception] = Batcher(
             self._run_batch,
             max_batch=self._max_batch,
             max_queue=limits.max_queue,
@@ -111,10 +116,16 @@ class Lane:
         """Begin to run, on the running event loop."""
         self._batcher.start()
 
-    def _run_batch(self, batch: Sequence[Work]) -> list[Output | Exception]:
+    def _run_batch(self, batch: Sequence[_Item]) -> list[Output | Exception]:
         """Run a batch, in a runner's thread; with all cores only while nothing else needs them."""
         crowded = self._batcher.crowded or self._decoding()
-        return self._version.model.run(batch, crowded=crowded)
+        works = [work for work, _ in batch]
+        traces = [trace for _, trace in batch if trace is not None]
+        if not traces:
+            return self._version.model.run(works, crowded=crowded)
+        images = sum(len(work.inputs) for work in works)
+        with traces[0].batch(traces, images=images, size=len(works)):
+            return self._version.model.run(works, crowded=crowded)
 
     async def drain(self) -> None:
         """Wait until every request has its answer; the caller sees to it that no more come."""
@@ -210,6 +221,8 @@ class Lane:
         self, inputs: Sequence[Input], question: Question
     ) -> list[Answer | ServingError]:
         seconds = [StageSeconds() for _ in inputs]
+        if question.trace is not None:
+            question.trace.seconds = seconds
         prepared = await self._prepare(inputs, question, seconds)
         arrays = [item for item in prepared if not isinstance(item, ServingError)]
         if len(arrays) == len(prepared) <= self._max_batch:
@@ -288,7 +301,10 @@ class Lane:
         inputs = arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
         try:
             completed = await self._batcher.submit(
-                Work(inputs, question.feature_maps, question.top_k, question.logits),
+                (
+                    Work(inputs, question.feature_maps, question.top_k, question.logits),
+                    question.trace,
+                ),
                 size=len(arrays),
                 deadline=question.deadline,
                 bulk=question.bulk,

@@ -1,6 +1,6 @@
 """Every Prometheus metric of the server, and the listener that shows them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Thread
 from time import time
@@ -76,10 +76,21 @@ class MethodMetrics:
         """Count a call that begins."""
         self._started.inc()
 
-    def end(self, code: grpc.StatusCode, seconds: float) -> None:
-        """Count a call that ended, and observe how long it took."""
+    def end(
+        self,
+        code: grpc.StatusCode,
+        seconds: float,
+        exemplar: Mapping[str, str] | None = None,
+    ) -> None:
+        """Count a call that ended, and observe how long it took.
+
+        Args:
+            code: How it ended.
+            seconds: How long it took.
+            exemplar: The labels of its trace, if it has one.
+        """
         self._handled[code].inc()
-        self._seconds.observe(seconds)
+        self._seconds.observe(seconds, exemplar)
 
 
 class VersionMetrics:

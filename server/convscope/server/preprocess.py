@@ -160,10 +160,8 @@ class Preprocessor:
 def _not_an_image(data: bytes) -> str:
     if not data:
         return "the image is empty (0 bytes); send the bytes of a whole file"
-    return (
-        f"{len(data):,} bytes that start with {data[:8]!r} are not an image; "
-        "send JPEG, PNG, WebP, BMP or GIF"
-    )
+    # Not a byte of it is quoted: the log quotes messages, and holds no part of an image.
+    return f"the {len(data):,} bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
 
 
 def _orientation(image: Image.Image) -> int:

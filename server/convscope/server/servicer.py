@@ -11,7 +11,6 @@ from convscope.server.calls import current_call, deadline_of, log_unforeseen
 from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_prediction
 from convscope.server.dispatch import Dispatch
 from convscope.server.errors import InvalidInputError, ServingError
-from convscope.server.metrics import Metrics
 from convscope.server.ordering import STREAM_WINDOW, in_order
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.versions import LoadedVersion
@@ -27,14 +26,12 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
     Args:
         dispatch: Finds the version that answers, and runs the inputs.
-        metrics: Hears how long encoding takes.
         max_feature_map_bytes: Bytes of one reply's feature maps.
     """
 
-    def __init__(self, dispatch: Dispatch, metrics: Metrics, *, max_feature_map_bytes: int) -> None:
+    def __init__(self, dispatch: Dispatch, *, max_feature_map_bytes: int) -> None:
         self._dispatch = dispatch
         self._catalog = dispatch.catalog
-        self._metrics = metrics
         self._max_feature_map_bytes = max_feature_map_bytes
 
     async def Classify(  # noqa: N802
@@ -132,9 +129,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             seconds = await asyncio.to_thread(_encode_results, response, outcomes, plan)
         else:
             seconds = _encode_results(response, outcomes, plan)
-        metrics = self._metrics.of(version)
-        for encode_seconds in seconds:
-            metrics.encode(encode_seconds)
+        self._dispatch.encoded(version, seconds)
         return response
 
     def _summarise(self, version: LoadedVersion) -> pb.ModelSummary:

@@ -51,7 +51,7 @@ def add_services(
         settings.max_feature_map_bytes,
         max(0, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS),
     )
-    servicer = ClassifierServicer(dispatch, metrics, max_feature_map_bytes=max_feature_map_bytes)
+    servicer = ClassifierServicer(dispatch, max_feature_map_bytes=max_feature_map_bytes)
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)
     if not settings.no_open_inference:
         open_inference = OpenInferenceServicer(

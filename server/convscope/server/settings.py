@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
+from urllib.parse import urlsplit
 
 import typer
 
@@ -79,6 +80,15 @@ def _admin_address(value: str | None) -> str | None:
         raise typer.BadParameter(
             f"{value} can be reached from other machines; use unix:PATH or 127.0.0.1:PORT"
         )
+    return value
+
+
+def _otlp_endpoint(value: str | None) -> str | None:
+    if not value:
+        return None
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise typer.BadParameter(f"{value!r} is not a URL such as http://localhost:4317")
     return value
 
 
@@ -195,6 +205,21 @@ class Settings:
             help="Where AdminService listens, without any check of who calls: unix:PATH or "
             "a loopback HOST:PORT. Off unless set.",
             callback=_admin_address,
+            rich_help_panel=_LISTENERS,
+        ),
+    ] = None
+    otlp_endpoint: Annotated[
+        str | None,
+        _option(
+            envvar=[
+                "CONVSCOPE_OTLP_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+            ],
+            metavar="URL",
+            help="Where traces are sent, by OTLP over gRPC, such as http://localhost:4317; "
+            "also $OTEL_EXPORTER_OTLP_ENDPOINT. Off unless set.",
+            callback=_otlp_endpoint,
             rich_help_panel=_LISTENERS,
         ),
     ] = None

@@ -7,6 +7,7 @@ answer but the run that is under way when its request arrives.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +107,10 @@ class Shadows:
         good_inputs, good_answers = zip(*pairs, strict=True)
         self._waiting.put_nowait(_Copy(version, shadow, good_inputs, good_answers, metrics))
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._work()) for _ in range(self._runners)]
+            # In a context of their own: they are no part of the call that happens to be the first.
+            self._tasks = [
+                asyncio.create_task(self._work(), context=Context()) for _ in range(self._runners)
+            ]
 
     async def close(self) -> None:
         """Give up what waits and what runs."""

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # at run time, only when traces are wanted
+    from convscope.server.tracing import RequestTrace
 
 __all__ = [
     "Answer",
@@ -43,11 +47,24 @@ Input = EncodedImage | Pixels | ReadyTensor
 
 @dataclass(slots=True)
 class StageSeconds:
-    """How long one input spent in each stage."""
+    """How long one input spent in each stage.
+
+    Args:
+        decode: Seconds until it had the graph's own shape.
+        queue: Seconds that it waited, for a decoder and for a runner.
+        infer: Seconds of the run that it was a part of.
+        decode_began: The `time.perf_counter()` of that; 0 if it wasn't decoded.
+    """
 
     decode: float = 0.0
     queue: float = 0.0
     infer: float = 0.0
+    decode_began: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All stages together."""
+        return self.decode + self.queue + self.infer
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,7 @@ class Question:
         deadline: The `loop.time()` after which nothing must start.
         bulk: Whether it may wait until nothing else does.
         logits: Whether the logits of all classes are wanted.
+        trace: Hears of the request's stages, if it is traced.
     """
 
     top_k: int = 0
@@ -88,3 +106,4 @@ class Question:
     deadline: float | None = None
     bulk: bool = False
     logits: bool = False
+    trace: "RequestTrace | None" = None

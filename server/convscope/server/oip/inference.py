@@ -8,7 +8,6 @@ from convscope.server.calls import current_call
 from convscope.server.codec import check_selections
 from convscope.server.dispatch import Dispatch
 from convscope.server.errors import ServingError
-from convscope.server.metrics import Metrics
 from convscope.server.oip import open_inference_pb2 as pb
 from convscope.server.oip.contract import LOGITS, Contract, Contracts, ModelName, target
 from convscope.server.oip.outputs import Wanted, plan_outputs, write_output
@@ -27,7 +26,6 @@ class Inference:
     Args:
         dispatch: Finds the version that answers, and runs the inputs.
         contracts: Tell what it takes and gives.
-        metrics: Hears how long encoding takes.
         max_feature_map_bytes: Bytes of one reply's feature maps.
     """
 
@@ -35,13 +33,11 @@ class Inference:
         self,
         dispatch: Dispatch,
         contracts: Contracts,
-        metrics: Metrics,
         *,
         max_feature_map_bytes: int,
     ) -> None:
         self._dispatch = dispatch
         self._contracts = contracts
-        self._metrics = metrics
         self._max_feature_map_bytes = max_feature_map_bytes
 
     async def answer(
@@ -93,9 +89,8 @@ class Inference:
             seconds = await asyncio.to_thread(_write, *arguments)
         else:
             seconds = _write(*arguments)
-        metrics = self._metrics.of(version)
-        for _ in answers:  # the stages are counted by input
-            metrics.encode(seconds / len(answers))
+        # The stages are counted by input.
+        self._dispatch.encoded(version, [seconds / len(answers)] * len(answers))
         return response
 
 

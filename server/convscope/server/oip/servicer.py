@@ -52,7 +52,7 @@ class OpenInferenceServicer:
         self._health = health
         self._contracts = Contracts()
         self._inference = Inference(
-            dispatch, self._contracts, metrics, max_feature_map_bytes=max_feature_map_bytes
+            dispatch, self._contracts, max_feature_map_bytes=max_feature_map_bytes
         )
 
     async def ServerLive(  # noqa: N802
