@@ -10,7 +10,8 @@ from support.calls import connected, image_request, refusal, sample, signal_requ
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
-from convscope.server.metrics import MAX_CLASSES, Metrics, PredictedClasses
+from convscope.server.metrics import Metrics
+from convscope.server.metrics.versions import MAX_CLASSES, PredictedClasses
 from convscope.server.settings import Settings
 from convscope.v1 import inference_pb2 as pb
 
@@ -185,17 +186,17 @@ def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
 
 
 def test_classes_beyond_a_bound_share_one_series() -> None:
-    metrics = Metrics()
+    counter = Metrics().families.predicted_classes
     names = [f"class {number}" for number in range(1000)]
-    predicted = PredictedClasses(metrics.predicted_classes, ("m", "1"), names)
+    predicted = PredictedClasses(counter, ("m", "1"))
     for _ in range(2):
-        for index in range(1000):
-            predicted.count(index)
-    (family,) = metrics.predicted_classes.collect()
+        for name in names:
+            predicted.count(name)
+    (family,) = counter.collect()
     samples = [one for one in family.samples if one.name.endswith("_total")]
     assert len(samples) == MAX_CLASSES + 1
     assert sum(one.value for one in samples) == 2000
     (other,) = [one.value for one in samples if one.labels["class"] == "other"]
     assert other == 2 * (1000 - MAX_CLASSES)
     predicted.forget()
-    assert not [one for family in metrics.predicted_classes.collect() for one in family.samples]
+    assert not [one for family in counter.collect() for one in family.samples]

@@ -41,11 +41,12 @@ class Observer(Protocol):
 
     def predictions(
         self,
+        labels: Sequence[str],
         classes: Sequence[Sequence[int]],
         scores: Sequence[Sequence[float]],
         entropy_ratios: Sequence[float],
     ) -> None:
-        """Hear what was found for some inputs, as in `Output`."""
+        """Hear what was found for some inputs, as in `Output`, and the name of each class."""
 
     def batch(self, images: int) -> None:
         """Hear of a batch that ran."""
@@ -326,7 +327,9 @@ class Lane:
             times.queue += completed.queue_seconds
             times.infer = completed.run_seconds
             self._observer.stages(times)
-        self._observer.predictions(output.classes, output.scores, output.entropy_ratios)
+        self._observer.predictions(
+            self._version.labels, output.classes, output.scores, output.entropy_ratios
+        )
         return [_pick(output, row, times) for row, times in enumerate(seconds)]
 
 

@@ -15,8 +15,8 @@ from time import monotonic
 import structlog
 
 from convscope.server.errors import StartError
-from convscope.server.merging import MergedMetrics
 from convscope.server.metrics import MetricsServer
+from convscope.server.metrics.merging import MergedMetrics
 from convscope.server.settings import Settings, split_address
 from convscope.server.worker import Worker
 

@@ -1,7 +1,7 @@
 """The extension statistics: what the versions have done, read from what the metrics count."""
 
+from convscope.server.metrics.totals import Total, VersionTotals
 from convscope.server.oip import open_inference_pb2 as pb
-from convscope.server.totals import Total, VersionTotals
 
 __all__ = ["describe_totals"]
 
