@@ -6,8 +6,8 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.alterations import slow_down, stumble_over_white
 from support.calls import (
     LOOPBACK,
+    TIMEOUT_SECONDS,
     connected,
     health,
     image_request,
@@ -219,18 +220,18 @@ def test_each_request_of_a_stream_has_a_span(server: ServerProcess, collector: C
 
 
 def test_cancelled_stream_ends_its_trace(server: ServerProcess, collector: Collector) -> None:
-    caller = Caller()
-    with ExitStack() as stack:
-        stub = stack.enter_context(connected(server))
+    caller, done = Caller(), Event()
 
-        def requests() -> Iterator[pb.ClassifyStreamRequest]:
-            yield pb.ClassifyStreamRequest(request=image_request())
-            stack.enter_context(connected(server))  # as long as the stream is open
+    def requests() -> Iterator[pb.ClassifyStreamRequest]:
+        yield pb.ClassifyStreamRequest(request=image_request())
+        done.wait(TIMEOUT_SECONDS)  # the stream stays open
 
+    with connected(server) as stub:
         call: Any = stub.ClassifyStream(requests(), timeout=30, metadata=caller.metadata)
         next(call)
         call.cancel()
         (span, *_) = collector.trace(caller.trace_id, CLASSIFY_STREAM)
+        done.set()
     assert attributes(span)["rpc.grpc.status_code"] == 1
     assert not [line for line in server.log if line["event"] == "library complains"]
 
