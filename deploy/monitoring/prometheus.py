@@ -50,11 +50,16 @@ class Prometheus:
         """Every rule with its health and, of an alerting one, what it has raised."""
         return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
-    def _ask(self, what: str, **parameters: str) -> dict[str, Any]:
+    def exemplars(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
+        """The exemplars that the series of an expression had between two Unix times."""
+        times = {"start": str(start), "end": str(end)}
+        found: list[dict[str, Any]] = self._ask("query_exemplars", query=expression, **times)
+        return [exemplar for series in found for exemplar in series["exemplars"]]
+
+    def _ask(self, what: str, **parameters: str) -> Any:
         query = urllib.parse.urlencode(parameters)
         with _OPENER.open(f"{self.url}/api/v1/{what}?{query}", timeout=10) as reply:
-            data: dict[str, Any] = json.load(reply)["data"]
-        return data
+            return json.load(reply)["data"]
 
 
 @contextmanager
@@ -66,6 +71,7 @@ def running_prometheus(binary: Path, config: Path, data: Path) -> Iterator[Prome
         f"--config.file={config}",
         f"--storage.tsdb.path={data}",
         f"--web.listen-address={address}",
+        "--enable-feature=exemplar-storage",
     ]
     with (data.parent / "prometheus.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

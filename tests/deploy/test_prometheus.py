@@ -191,3 +191,29 @@ def test_bad_bundle_and_fallback_raise_their_alerts_and_nothing_else(
     assert refused["annotations"]["summary"] == said
     # How fast a busy machine answers is not this test's concern.
     assert set(raised()) - {"ConvscopeLatencyBudgetBurn"} == expected
+
+
+def test_exemplars_lead_from_the_latency_to_traces(
+    root: Path, prometheus_tools: Path, tmp_path: Path
+) -> None:
+    repository, home = tmp_path / "models", tmp_path / "prometheus"
+    home.mkdir()
+    write_mixed_repository(repository)
+    flags = ("--no-strict-readiness", "--otlp-endpoint", "http://127.0.0.1:9")  # nobody listens
+    with serving(repository, *flags) as server:
+        config = write_config(root, home, server)
+        with (
+            running_prometheus(prometheus_tools / "prometheus", config, home / "data") as started,
+            grpc.insecure_channel(server.target) as channel,
+        ):
+            watched, begun = Watched(server, started, channel), time.time()
+
+            def traces() -> set[str]:
+                expression = "grpc_server_handling_seconds_bucket"
+                found = started.exemplars(expression, begun, time.time() + 60)
+                return {exemplar["labels"]["trace_id"] for exemplar in found}
+
+            assert watched.send_until(lambda: bool(traces()))
+            traces_seen = traces()
+    logged = {event.get("trace_id") for event in server.log}
+    assert traces_seen <= logged
