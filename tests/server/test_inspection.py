@@ -1,6 +1,7 @@
 """Bundles are checked by a process of their own, which others may need at the same time."""
 
 import os
+import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,6 +88,21 @@ def test_check_is_given_up_when_the_server_is_to_end(tmp_path: Path) -> None:
     finally:
         with pytest.raises(ProcessLookupError):
             os.kill(stopped, 0)
+
+
+def test_server_of_many_connections_can_still_check(tmp_path: Path) -> None:
+    directory = write_tiny(tmp_path)
+    wanted = 1100  # more than select() can take
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted + 100), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(wanted)]
+    try:
+        inspector = Inspector()
+        assert inspector.inspect(directory).plain_graph
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _process_id(inspector: Inspector) -> int:

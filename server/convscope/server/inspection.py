@@ -13,6 +13,7 @@ A graph that crashes the checker ends that process, and not the server.
 import json
 import os
 import select
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,7 @@ class Inspector:
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._finalizer: weakref.finalize[..., Inspector] | None = None
 
     def inspect(self, directory: Path, stopping: Callable[[], bool] = lambda: False) -> Inspected:
         """Do what `inspect_bundle` does; given up if `stopping` becomes true.
@@ -103,7 +105,7 @@ class Inspector:
         while True:
             try:
                 answer = _exchange(self._running(), question + b"\n", stopping)
-            except BundleRefusedError:
+            except BaseException:  # what it says later must not be taken for the next answer
                 self._end()
                 raise
             if answer is not None:
@@ -124,16 +126,22 @@ class Inspector:
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", __name__, str(self._idle_seconds)]
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # an interrupt at the terminal is the server's to handle
         )
         # It ends with this object at the latest, and when the server ends, however that does.
-        weakref.finalize(self, _end, process)
+        self._finalizer = weakref.finalize(self, _end, process)
         self._process = process
         return process
 
     def _end(self) -> int:
         """End the process, and give its exit code."""
         process, self._process = self._process, None
+        if self._finalizer is not None:
+            self._finalizer.detach()
         return 0 if process is None else _end(process)
 
 
@@ -149,17 +157,19 @@ def _exchange(
     except BrokenPipeError:
         return None
     answer = b""
-    while not answer.endswith(b"\n"):
-        ready, _, _ = select.select([process.stdout], [], [], LOOK_SECONDS)
-        if ready:
-            part = process.stdout.read(_CHUNK)
-            if not part:
-                return None
-            answer += part
-        elif stopping() or monotonic() >= give_up_at:
-            raise BundleRefusedError(
-                "graph", "checking the bundle took too long, or the server is to end"
-            )
+    # Not select(): a server of many connections has descriptors that it can't take.
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while not answer.endswith(b"\n"):
+            if selector.select(LOOK_SECONDS):
+                part = process.stdout.read(_CHUNK)
+                if not part:
+                    return None
+                answer += part
+            elif stopping() or monotonic() >= give_up_at:
+                raise BundleRefusedError(
+                    "graph", "checking the bundle took too long, or the server is to end"
+                )
     return answer
 
 
@@ -184,8 +194,10 @@ def main() -> None:
         if not question:
             break
         verdict = _verdict(*map(Path, json.loads(question)))
-        sys.stdout.write(json.dumps(verdict) + "\n")
-        sys.stdout.flush()
+        try:
+            os.write(sys.stdout.fileno(), json.dumps(verdict).encode() + b"\n")
+        except BrokenPipeError:  # nobody waits for it any more
+            break
 
 
 def _verdict(directory: Path, output: Path) -> dict[str, str] | None:
