@@ -1,6 +1,8 @@
 """Copies wait for their turn, are bounded, and nothing that happens to them is anybody's loss."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import cast
 
@@ -10,12 +12,14 @@ from support.loading import load
 from support.tiny import SIDE, write_tiny
 
 from convscope.server.engine import Engine
-from convscope.server.errors import DeadlineError, ServingError
+from convscope.server.errors import DeadlineError, OverloadedError, ServingError
 from convscope.server.metrics import Metrics
 from convscope.server.repository.catalog import Catalog, Target
 from convscope.server.repository.versions import LoadedVersion
-from convscope.server.shadows import MAX_WAITING, Shadows
+from convscope.server.shadows import MAX_WAITING, MAX_WAITING_BYTES, Shadows
 from convscope.server.work import Answer, Input, Question, ReadyTensor, StageSeconds
+
+STAGES = StageSeconds()
 
 
 class SlowEngine:
@@ -26,10 +30,11 @@ class SlowEngine:
         self.begun = 0
         self.may_end = asyncio.Event()
 
-    async def run_aside(
+    async def run(
         self, version: LoadedVersion, inputs: Sequence[Input], question: Question
     ) -> list[Answer]:
         assert question.bulk
+        assert question.aside
         self.begun += 1
         await self.may_end.wait()
         return [answer(0) for _ in inputs]
@@ -135,6 +140,41 @@ async def test_tensor_of_another_shape_fails_and_the_next_copy_runs(
     await until(lambda: counted(metrics, "agreed") == 1)
     assert counted(metrics, "failed") == 1
     assert engine.begun == 1
+
+
+async def test_copies_are_bounded_by_their_bytes_too(
+    shadows: Shadows, catalog: Catalog, metrics: Metrics
+) -> None:
+    large = [ReadyTensor(np.zeros(MAX_WAITING_BYTES // 2, np.uint8))] * 2
+    shadows.copy(catalog.resolve(Target("tiny", 1)), 2, large, [answer(0)] * 2)
+    assert counted(metrics, "dropped") == 2
+
+
+async def test_copy_keeps_nothing_of_an_answer_s_batch(
+    shadows: Shadows, catalog: Catalog, engine: SlowEngine
+) -> None:
+    engine.in_flight = 1
+    batch = np.full((64, 3), 0.3, np.float32)
+    seen = weakref.ref(batch)
+    answered = Answer([0], [0.3], {"conv": np.zeros((4, 9, 9), np.float32)}, batch[0], STAGES)
+    tensor = ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
+    shadows.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [answered])
+    del batch, answered
+    gc.collect()
+    assert seen() is None
+
+
+async def test_shadow_for_which_there_is_no_memory_drops_its_copies(
+    catalog: Catalog, engine: SlowEngine, metrics: Metrics
+) -> None:
+    async def find(target: Target) -> LoadedVersion:
+        raise OverloadedError("there is no memory left")
+
+    shadows = Shadows(find, cast(Engine, engine), metrics.shadow, cores=2)
+    tensor = ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
+    shadows.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [answer(0)])
+    await until(lambda: counted(metrics, "dropped") == 1)
+    await shadows.close()
 
 
 async def test_forgotten_version_takes_its_shadow_s_series_along(

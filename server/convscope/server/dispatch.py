@@ -15,7 +15,12 @@ import grpc
 
 from convscope.server.calls import current_call
 from convscope.server.engine import Engine
-from convscope.server.errors import BundleRefusedError, InvalidInputError, ServingError
+from convscope.server.errors import (
+    BundleRefusedError,
+    InvalidInputError,
+    OverloadedError,
+    ServingError,
+)
 from convscope.server.metrics import Metrics, VersionMetrics
 from convscope.server.repository.catalog import Catalog, DormantError, Target
 from convscope.server.repository.keeper import Keeper
@@ -44,7 +49,7 @@ class Dispatch:
         self._engine = engine
         self._metrics = metrics
         self._max_inputs = max_inputs
-        self._shadows = Shadows(self.find, engine, metrics.shadow, cores=cores)
+        self._shadows = Shadows(self._find_aside, engine, metrics.shadow, cores=cores)
 
     @property
     def max_inputs(self) -> int:
@@ -95,7 +100,20 @@ class Dispatch:
             try:
                 return choose(target)
             except DormantError as dormant:
-                await self._wake(dormant)
+                try:
+                    await self._wake(dormant)
+                except OverloadedError:
+                    if not dormant.on_trial:
+                        raise
+                    choose = self.catalog.resolve  # as if there were no canary
+
+    async def _find_aside(self, target: Target) -> LoadedVersion:
+        """Find a version as `find` does, but unload none for its sake."""
+        while True:
+            try:
+                return self.catalog.resolve(target)
+            except DormantError as dormant:
+                await self._keeper.demand(dormant.model, dormant.version, evict=False)
 
     async def _wake(self, dormant: DormantError) -> None:
         """Load what is meant; who named no version takes the next if this one is refused."""

@@ -67,14 +67,10 @@ class Engine:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
+        if question.aside:
+            return await self._lanes[version].run(inputs, question)
         self.in_flight += 1
         try:
             return await self._lanes[version].run(inputs, question)
         finally:
             self.in_flight -= 1
-
-    async def run_aside(
-        self, version: LoadedVersion, inputs: Sequence[Input], question: Question
-    ) -> list[Answer | ServingError]:
-        """Answer inputs that nobody waits for; raises what `run` raises."""
-        return await self._lanes[version].run(inputs, question)

@@ -95,7 +95,8 @@ class BundleRefusedError(ServingError):
 
     Args:
         reason: Which check, one short word that is also a metric label:
-            "files", "manifest", "hash", "graph", "provider" or "golden".
+            "files", "manifest", "hash", "graph", "provider", "golden", "memory" or
+            "unforeseen".
         message: What is wrong with which part.
     """
 

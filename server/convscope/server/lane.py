@@ -147,7 +147,8 @@ class Lane:
                 have passed before it could be.
             UnavailableError: The server is closing.
         """
-        self.last_used = asyncio.get_running_loop().time()
+        if not question.aside:
+            self.last_used = asyncio.get_running_loop().time()
         self._requests += 1
         self._no_requests.clear()
         try:
@@ -326,11 +327,16 @@ class Lane:
         for times in seconds:
             times.queue += completed.queue_seconds
             times.infer = completed.run_seconds
+        if not question.aside:
+            self._observe(output, seconds)
+        return [_pick(output, row, times) for row, times in enumerate(seconds)]
+
+    def _observe(self, output: Output, seconds: Sequence[StageSeconds]) -> None:
+        for times in seconds:
             self._observer.stages(times)
         self._observer.predictions(
             self._version.labels, output.classes, output.scores, output.entropy_ratios
         )
-        return [_pick(output, row, times) for row, times in enumerate(seconds)]
 
 
 def _pick(output: Output, row: int, seconds: StageSeconds) -> Answer:

@@ -12,41 +12,47 @@ from dataclasses import dataclass
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from convscope.server.engine import Engine
-from convscope.server.errors import ServingError
+from convscope.server.errors import OverloadedError, ServingError
 from convscope.server.metrics import ShadowMetrics
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.versions import LoadedVersion
-from convscope.server.work import Answer, Input, Question, ReadyTensor
+from convscope.server.work import Answer, EncodedImage, Input, Question, ReadyTensor
 
 __all__ = ["Shadows"]
 
 log = structlog.get_logger(__name__)
 
-# Copies that wait; each holds the bytes of its request.
+# Copies that wait, and the bytes of their requests.
 MAX_WAITING = 32
+MAX_WAITING_BYTES = 64 * 2**20
 # How often to look whether cores are left over, while copies wait.
 PAUSE_SECONDS = 0.005
-_QUESTION = Question(bulk=True)
+_QUESTION = Question(bulk=True, aside=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A request that was answered.
+    """A request that was answered, with no more of the answer than is compared.
 
     Args:
-        version: Which version answered.
+        key: The model and the version that answered.
+        labels: The names of its classes.
         shadow: The number of the version to compare with.
         inputs: Those that were answered.
-        answers: What was answered, one an input.
+        probabilities: What was answered, one row an input.
+        size: The bytes of all this, roughly.
         metrics: Hear what comes of it.
     """
 
-    version: LoadedVersion
+    key: tuple[str, int]
+    labels: Sequence[str]
     shadow: int
     inputs: Sequence[Input]
-    answers: Sequence[Answer]
+    probabilities: NDArray[np.float32]
+    size: int
     metrics: ShadowMetrics
 
 
@@ -75,6 +81,7 @@ class Shadows:
         self._spare = max(1, cores // 2)
         self._runners = max(1, cores // 4)
         self._waiting: asyncio.Queue[_Copy] = asyncio.Queue(MAX_WAITING)
+        self._waiting_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._told: set[tuple[str, int, int]] = set()
 
@@ -104,10 +111,19 @@ class Shadows:
         if self._waiting.full():
             metrics.count("dropped", len(pairs))
             return
-        good_inputs, good_answers = zip(*pairs, strict=True)
-        self._waiting.put_nowait(_Copy(version, shadow, good_inputs, good_answers, metrics))
+        good = [item for item, _ in pairs]
+        # Copied: a row is a view, which would keep all of its batch's outputs.
+        probabilities = np.stack([answer.probabilities for _, answer in pairs])
+        size = probabilities.nbytes + sum(map(_size, good))
+        if self._waiting_bytes + size > MAX_WAITING_BYTES:
+            metrics.count("dropped", len(good))
+            return
+        self._waiting_bytes += size
+        self._waiting.put_nowait(
+            _Copy(version.key, version.labels, shadow, good, probabilities, size, metrics)
+        )
         if not self._tasks:
-            # In a context of their own: they are no part of the call that happens to be the first.
+            # They outlive the request that starts them, and have no part in its trace.
             self._tasks = [
                 asyncio.create_task(self._work(), context=Context()) for _ in range(self._runners)
             ]
@@ -123,32 +139,39 @@ class Shadows:
             copy = await self._waiting.get()
             while self._engine.in_flight >= self._spare:
                 await asyncio.sleep(PAUSE_SECONDS)
+            self._waiting_bytes -= copy.size
             try:
                 await self._compare(copy)
+            except OverloadedError:
+                copy.metrics.count("dropped", len(copy.inputs))
             except Exception as error:  # noqa: BLE001 - nobody waits for it, and others follow
                 copy.metrics.count("failed", len(copy.inputs))
                 self._tell(copy, error)
 
     async def _compare(self, copy: _Copy) -> None:
-        other = await self._find(Target(copy.version.key[0], copy.shadow))
+        other = await self._find(Target(copy.key[0], copy.shadow))
         _check_fit(copy.inputs, other)
-        found = await self._engine.run_aside(other, copy.inputs, _QUESTION)
-        for answer, compared in zip(copy.answers, found, strict=True):
+        found = await self._engine.run(other, copy.inputs, _QUESTION)
+        for row, compared in zip(copy.probabilities, found, strict=True):
             if isinstance(compared, ServingError):
                 copy.metrics.count("failed")
                 self._tell(copy, compared)
             else:
-                _compare(answer, copy.version, compared, other, copy.metrics)
+                _compare(copy, row, compared, other.labels)
 
     def _tell(self, copy: _Copy, error: Exception) -> None:
         """Log a failure once for each pair of versions: the metric counts the rest."""
-        key = (*copy.version.key, copy.shadow)
+        key = (*copy.key, copy.shadow)
         if key in self._told:
             return
         self._told.add(key)
-        model, number = copy.version.key
+        model, number = copy.key
         reason = str(error) or type(error).__name__
         log.warning("shadow failed", model=model, version=number, shadow=copy.shadow, reason=reason)
+
+
+def _size(item: Input) -> int:
+    return len(item.data) if isinstance(item, EncodedImage) else item.array.nbytes
 
 
 def _check_fit(inputs: Sequence[Input], other: LoadedVersion) -> None:
@@ -160,15 +183,10 @@ def _check_fit(inputs: Sequence[Input], other: LoadedVersion) -> None:
 
 
 def _compare(
-    answer: Answer,
-    version: LoadedVersion,
-    compared: Answer,
-    other: LoadedVersion,
-    metrics: ShadowMetrics,
+    copy: _Copy, row: NDArray[np.float32], compared: Answer, labels: Sequence[str]
 ) -> None:
     """Compare two answers to one input: the best classes by their labels, then all classes."""
-    best = version.labels[int(answer.probabilities.argmax())]
-    agreed = best == other.labels[int(compared.probabilities.argmax())]
-    metrics.count("agreed" if agreed else "disagreed")
-    if version.labels == other.labels:
-        metrics.difference(float(np.abs(answer.probabilities - compared.probabilities).max()))
+    agreed = copy.labels[int(row.argmax())] == labels[int(compared.probabilities.argmax())]
+    copy.metrics.count("agreed" if agreed else "disagreed")
+    if copy.labels == labels:
+        copy.metrics.difference(float(np.abs(row - compared.probabilities).max()))

@@ -97,6 +97,8 @@ class Question:
         feature_maps: The names of the feature maps.
         deadline: The `loop.time()` after which nothing must start.
         bulk: Whether it may wait until nothing else does.
+        aside: Whether nobody is answered: then it counts neither as an answer nor
+            as a use of the version.
         logits: Whether the logits of all classes are wanted.
         trace: Hears of the request's stages, if it is traced.
     """
@@ -105,5 +107,6 @@ class Question:
     feature_maps: tuple[str, ...] = ()
     deadline: float | None = None
     bulk: bool = False
+    aside: bool = False
     logits: bool = False
     trace: "RequestTrace | None" = None

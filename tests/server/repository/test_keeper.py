@@ -22,6 +22,7 @@ from convscope.server.repository.catalog import DormantError, Target
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.selection import Selection, parse_versions
+from convscope.server.repository.wanted import Wanted
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
 
@@ -366,9 +367,61 @@ async def test_model_that_can_never_fit_is_refused_and_drives_nobody_out(
     keeper = make(on_demand=True, max_bytes=2**18)
     await keeper.refresh()
     await keeper.demand("small", 1)
-    with pytest.raises(OverloadedError, match="large needs about 1 MB"):
+    with pytest.raises(BundleRefusedError, match="it needs about 1 MB"):
         await keeper.demand("large", 1)
     assert answering(keeper, "small") == [1]
+
+
+async def test_version_that_can_never_fit_keeps_no_other_model_from_being_followed(
+    tmp_path: Path, make: Callable[..., Keeper], follower: Follower
+) -> None:
+    for model in ("a", "z"):
+        write_tiny(tmp_path, model)
+    keeper = make(on_demand=True, max_bytes=2**18)
+    await keeper.refresh()
+    for model in ("a", "z"):
+        await keeper.demand(model, 1)
+    write_tiny(tmp_path, "a", 2, alter_graph=burden(64))
+    write_tiny(tmp_path, "z", 2)
+    for _ in range(2):
+        await keeper.refresh()
+    assert (answering(keeper, "a"), answering(keeper, "z")) == ([1], [2])
+    assert follower.events.count("refused a v2 memory") == 1
+
+
+async def test_what_may_evict_nobody_is_loaded_only_where_there_is_room(
+    tmp_path: Path, make: Callable[..., Keeper]
+) -> None:
+    for model in ("one", "two"):
+        directory = write_tiny(tmp_path, model)
+    size = (directory / "model.onnx").stat().st_size
+    keeper = make(on_demand=True, max_bytes=5 * size)
+    await keeper.refresh()
+    await keeper.demand("one", 1, evict=False)
+    with pytest.raises(OverloadedError, match="no memory left for two v1"):
+        await keeper.demand("two", 1, evict=False)
+    assert (answering(keeper, "one"), answering(keeper, "two")) == ([1], [])
+
+
+async def test_model_that_cannot_be_followed_for_once_keeps_no_other_from_it(
+    tmp_path: Path, make: Callable[..., Keeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in ("a", "z"):
+        write_tiny(tmp_path, model)
+    keeper = make()
+    with monkeypatch.context() as patch:
+        choose = Wanted.choose
+
+        def stumble(self: Wanted, model: str, *rest: Any) -> list[int]:
+            if model == "a":
+                raise RuntimeError("for once")
+            return choose(self, model, *rest)
+
+        patch.setattr(Wanted, "choose", stumble)
+        await keeper.refresh()
+        assert (answering(keeper, "a"), answering(keeper, "z")) == ([], [1])
+    await keeper.refresh()
+    assert answering(keeper, "a") == [1]
 
 
 async def test_operator_learns_of_a_bad_version_on_demand_too(

@@ -44,7 +44,7 @@ CODES = (
 )
 
 # Why a bundle is refused. These begin at 0 for the same reason.
-REASONS = ("files", "golden", "graph", "hash", "manifest", "provider", "unforeseen")
+REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unforeseen")
 
 
 class Families:

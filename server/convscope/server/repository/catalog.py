@@ -1,5 +1,6 @@
 """What answers now, and what a request means by a model, a version or an alias."""
 
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -19,13 +20,15 @@ class DormantError(Exception):
         version: Its number.
         by_name: Whether the request names it, by number or alias: then no
             other version may answer in its place.
+        on_trial: Whether it is a canary, in whose place another one can answer.
     """
 
-    def __init__(self, model: str, version: int, *, by_name: bool) -> None:
+    def __init__(self, model: str, version: int, *, by_name: bool, on_trial: bool) -> None:
         super().__init__(f"{model} v{version}")
         self.model = model
         self.version = version
         self.by_name = by_name
+        self.on_trial = on_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,14 @@ class Target:
         alias: In place of a number, an alias.
         key: What the request is recognised by, so that trials treat it as they
             did before; without one, chance decides.
+        chance: What decides then, the same however often it is asked.
     """
 
     model: str
     number: int | None = None
     alias: str | None = None
     key: str = ""
+    chance: float = field(default_factory=random.random, compare=False)
 
     @property
     def names_version(self) -> bool:
@@ -170,7 +175,7 @@ class Catalog:
             UnavailableError: It is known, and not ready.
             DormantError: It isn't loaded yet.
         """
-        return self._ready(target, self._number(target), by_name=target.names_version)
+        return self._ready(target, self._number(target))
 
     def route(self, target: Target) -> LoadedVersion:
         """Find the version that answers a request: the one that it names, or the canary.
@@ -180,11 +185,11 @@ class Catalog:
             UnavailableError: It is known, and not ready.
             DormantError: It isn't loaded yet.
         """
-        number, by_name = self._number(target), target.names_version
-        canary = self._tried(target, self._models[target.model].traffic.canary)
+        number = self._number(target)
+        canary = self._tried(target, "canary", self._models[target.model].traffic.canary)
         if canary is not None and canary != number:
-            number, by_name = canary, False
-        return self._ready(target, number, by_name=by_name)
+            return self._ready(target, canary, on_trial=True)
+        return self._ready(target, number)
 
     def shadow(self, target: Target, answered: LoadedVersion) -> int | None:
         """Find the version that is given a copy of a request.
@@ -196,14 +201,15 @@ class Catalog:
         Returns:
             The number of another version; None if the request isn't copied.
         """
-        number = self._tried(target, self._models[target.model].traffic.shadow)
+        number = self._tried(target, "shadow", self._models[target.model].traffic.shadow)
         return None if number == answered.key[1] else number
 
-    def _tried(self, target: Target, trial: Trial | None) -> int | None:
+    def _tried(self, target: Target, kind: str, trial: Trial | None) -> int | None:
         """The version that a trial sends a request to, if it can answer."""
         if trial is None or target.number is not None:
             return None
-        if not trial.takes(target.model, target.alias, target.key):
+        key = target.key or str(target.chance)
+        if not trial.takes(target.alias, f"{kind} of {target.model}", key):
             return None
         known = self._models[target.model]
         number = trial.version(known.aliases)
@@ -225,12 +231,13 @@ class Catalog:
             return known.aliases[target.alias]
         return default if target.number is None else target.number
 
-    def _ready(self, target: Target, number: int, *, by_name: bool) -> LoadedVersion:
+    def _ready(self, target: Target, number: int, *, on_trial: bool = False) -> LoadedVersion:
         model, known = target.model, self._models[target.model]
         if number in known.ready:
             return known.ready[number]
         if number in known.dormant:
-            raise DormantError(model, number, by_name=by_name)
+            by_name = target.names_version and not on_trial
+            raise DormantError(model, number, by_name=by_name, on_trial=on_trial)
         if number in known.refused:
             raise UnavailableError(
                 f"{model} v{number} was refused at load; the server's log says why"

@@ -81,7 +81,7 @@ class Keeper:
         self.catalog = Catalog()
         self.root = root
         self._loader = loader
-        self.on_demand = selection.on_demand
+        self._on_demand = selection.on_demand
         self.wanted = Wanted(selection)
         self._listener = listener
         self._max_bytes = max_bytes
@@ -146,8 +146,7 @@ class Keeper:
                     return
                 same = found == self._seen.get(name) and not self.catalog[name].outdated
                 if found is not None and (not same or name == again):
-                    await self._refresh_model(name, found)
-                    changed = True
+                    changed |= await self._try_to_refresh(name, found)
             self._hot = True
             if changed:
                 await self._listener.settled()
@@ -160,12 +159,17 @@ class Keeper:
         async with self._fetching:
             await self.upstream.fetch()
 
-    async def demand(self, model: str, version: int) -> None:
+    async def demand(self, model: str, version: int, *, evict: bool = True) -> None:
         """Load a dormant version, unless it is loaded meanwhile or no longer there.
+
+        Args:
+            model: Its model.
+            version: Its number.
+            evict: Whether others may be unloaded to make room for it.
 
         Raises:
             BundleRefusedError: It failed a check; another may answer in its place.
-            OverloadedError: It can't fit into the memory that there is for all.
+            OverloadedError: There is no room for it, and none may be made.
             UnavailableError: The server is to end.
         """
         async with self._lock:
@@ -174,6 +178,8 @@ class Keeper:
                 return
             if self._stopping():
                 raise UnavailableError("the server is shutting down; call another one")
+            if not evict and not self._has_room(found.versions[version]):
+                raise OverloadedError(f"there is no memory left for {model} v{version}")
             await self._load(model, version, found.versions[version])
             refusal = known.refused.get(version)
             if refusal is not None:
@@ -182,21 +188,28 @@ class Keeper:
         if refusal is not None:
             raise BundleRefusedError(refusal.reason, refusal.message)
 
-    async def _make_room(self, model: str, signature: Signature) -> None:
-        """Unload what wasn't asked for the longest, until a version of these files fits."""
+    def _has_room(self, signature: Signature) -> bool:
+        """Whether a version of these files fits beside what is loaded."""
         if self._max_bytes is None:
-            return
-        size = sum(size for name, _, size, *_ in signature if name == GRAPH)
-        needed = memory_bytes(size, SESSIONS)
-        if needed > self._max_bytes:
-            raise OverloadedError(
-                f"{model} needs about {needed / 1e6:,.0f} MB, and all models together may take "
-                f"{self._max_bytes / 1e6:,.0f} MB here; raise --max-memory-mb"
+            return True
+        taken = sum(version.model.memory_bytes for version in self.catalog)
+        return taken + _needed_bytes(signature) <= self._max_bytes
+
+    async def _make_room(self, signature: Signature) -> None:
+        """Unload what wasn't asked for the longest, until a version of these files fits.
+
+        Raises:
+            BundleRefusedError: It never will.
+        """
+        needed = _needed_bytes(signature)
+        if self._max_bytes is not None and needed > self._max_bytes:
+            raise BundleRefusedError(
+                "memory",
+                f"it needs about {needed / 1e6:,.0f} MB, and all models together may take "
+                f"{self._max_bytes / 1e6:,.0f} MB here; raise --max-memory-mb",
             )
         loop = asyncio.get_running_loop()
-        while (loaded := list(self.catalog)) and (
-            sum(version.model.memory_bytes for version in loaded) + needed > self._max_bytes
-        ):
+        while not self._has_room(signature) and (loaded := list(self.catalog)):
             oldest = min(loaded, key=self._listener.last_used)
             # Who waited for it must have had a turn, or two models could drive each other out.
             rest = self._listener.last_used(oldest) + RESIDENCE_SECONDS - loop.time()
@@ -214,11 +227,20 @@ class Keeper:
             pass
         await asyncio.gather(*self._retiring, return_exceptions=True)
 
+    async def _try_to_refresh(self, name: str, found: ModelOnDisk) -> bool:
+        """Follow one model; whatever becomes of it, the others are followed too."""
+        try:
+            await self._refresh_model(name, found)
+        except Exception:
+            log.exception("unforeseen error while following a model", model=name)
+            return False
+        return True
+
     async def _refresh_model(self, name: str, found: ModelOnDisk) -> None:
         known = self.catalog[name]
         self._forget_changed(known, found)
         # What sleeps is loaded when it is asked for; what answers is followed by what loads.
-        if not self.on_demand or known.ready:
+        if not self._on_demand or known.ready:
             await self._load_wanted(name, known, found)
         if self._stopping():
             return
@@ -226,7 +248,7 @@ class Keeper:
         known.aliases = self.wanted.aliases(name, known, found)
         known.traffic = self.wanted.traffic(known, found)
         known.chosen = self.wanted.chosen(name, known, found)
-        known.dormant = frozenset(wanted) if self.on_demand else frozenset()
+        known.dormant = frozenset(wanted) if self._on_demand else frozenset()
         for number in sorted(known.ready.keys() - set(wanted)):
             self._retire(known.ready.pop(number))
         self._seen[name] = found
@@ -257,9 +279,9 @@ class Keeper:
         """Load one version and let it answer, or note why it can't."""
         known = self.catalog[name]
         like = known.ready[max(known.ready)].execution if known.ready else None
-        if self.on_demand:
-            await self._make_room(name, signature)
         try:
+            if self._on_demand:
+                await self._make_room(signature)
             loaded = await asyncio.to_thread(
                 self._loader.load, self.root / name / str(number), hot=self._hot, like=like
             )
@@ -306,3 +328,8 @@ class Keeper:
         task = asyncio.create_task(self._listener.retire(version))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+
+def _needed_bytes(signature: Signature) -> int:
+    """Estimate what a version of these files takes."""
+    return memory_bytes(sum(size for name, _, size, *_ in signature if name == GRAPH), SESSIONS)

@@ -45,6 +45,8 @@ class Operator:
         await self._keeper.look_upstream(model)  # what was published a moment ago is known then
         found = await self._look_up(model, version)
         self._keeper.wanted.bring(model, version)
+        if version is None:
+            self.catalog[model].refused = {}
         asked = version if version is not None else max(found.versions)
         try:
             await self._try_again(model, asked)
@@ -53,9 +55,9 @@ class Operator:
             raise
 
     async def _try_again(self, model: str, version: int) -> None:
-        """Load what is wanted of a model, what was refused too; raises if the version still is."""
+        """Load what is wanted of a model, a version too that was refused; raises if it still is."""
         known = self.catalog[model]
-        known.refused = {}
+        known.refused.pop(version, None)
         await self._keeper.refresh(again=model)
         if self._keeper.upstream is not None:
             self._keeper.upstream.check_reached()
@@ -93,7 +95,6 @@ class Operator:
         await self._look_up(model, version)
         async with self._holding(model, version):
             await asyncio.to_thread(write_alias, self._keeper.root / model, alias, version)
-        await self._keeper.refresh(again=model)
 
     async def set_trial(self, model: str, kind: str, trial: Trial | None) -> None:
         """Send a share of a model's requests to another version, loaded first; None ends it.
@@ -115,14 +116,10 @@ class Operator:
         number = None
         if trial is not None:
             check_trial(kind, trial)
-            number = trial.version(found.aliases or {})
-            if number is None:
-                names = listed(sorted(found.aliases or {})) or "none"
-                raise NotFoundError(f"{model} has no alias {str(trial.to)[:80]!r}; it has: {names}")
+            number = _number(model, trial, found.aliases or {})
             await self._look_up(model, number)
         async with self._holding(model, number):
             await asyncio.to_thread(write_trial, self._keeper.root / model, kind, trial)
-        await self._keeper.refresh(again=model)
 
     def _check_writable(self, what: str, command: str) -> None:
         if self._keeper.upstream is not None:
@@ -133,16 +130,23 @@ class Operator:
 
     @asynccontextmanager
     async def _holding(self, model: str, version: int | None) -> AsyncIterator[None]:
-        """Load a version beside the others, and keep it while something is made to name it."""
-        if version is None:
-            yield
-            return
-        self._keeper.wanted.hold(model, version)
+        """Load a version beside the others, and keep it while something is made to name it.
+
+        What was unloaded by an operator stays so if that fails.
+        """
+        wanted = self._keeper.wanted
+        if version is not None:
+            wanted.hold(model, version)
         try:
-            await self._try_again(model, version)
+            if version is not None:
+                await self._try_again(model, version)
             yield
+            if version is not None:
+                wanted.named(model, version)
         finally:
-            self._keeper.wanted.release(model, version)
+            if version is not None:
+                wanted.release(model, version)
+            await self._keeper.refresh(again=model)
 
     async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
         upstream = self._keeper.upstream
@@ -155,3 +159,12 @@ class Operator:
             numbers = listed(sorted(found.versions))
             raise NotFoundError(f"{model} has no version {version}; the repository has: {numbers}")
         return found
+
+
+def _number(model: str, trial: Trial, aliases: Mapping[str, int]) -> int:
+    """The version that a trial goes to; its aliases must be there."""
+    for name in (trial.to, trial.of):
+        if isinstance(name, str) and name not in aliases:
+            there = listed(sorted(aliases)) or "none"
+            raise NotFoundError(f"{model} has no alias {name[:80]!r}; it has: {there}")
+    return trial.to if isinstance(trial.to, int) else aliases[trial.to]

@@ -4,7 +4,6 @@ A canary answers its share in place of the version that would have; a shadow is
 given copies, and what it says of them is compared and thrown away.
 """
 
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -38,19 +37,17 @@ class Trial:
     share: float
     of: str | None = None
 
-    def takes(self, model: str, alias: str | None, key: str) -> bool:
+    def takes(self, alias: str | None, salt: str, key: str) -> bool:
         """Whether a request belongs to the share.
 
         Args:
-            model: Which model it is for.
             alias: The alias that it names.
+            salt: What tells this trial from the others of the server: else the
+                same few requests would belong to all of them.
             key: What it is recognised by: the same key always gives the same,
-                and who belongs to a share belongs to every larger one. Without
-                a key, chance decides.
+                and who belongs to a share belongs to every larger one.
         """
-        if alias != self.of:
-            return False
-        return (_place(model, key) if key else random.random()) < self.share
+        return alias == self.of and _place(salt, key) < self.share
 
     def version(self, aliases: Mapping[str, int]) -> int | None:
         """The number of the version; None for an alias that there isn't."""
@@ -146,10 +143,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
-def _place(model: str, key: str) -> float:
-    """A place in [0, 1) that depends on nothing else.
-
-    The model has a part in it: else the same few would be the canaries of all.
-    """
-    digest = blake2b(f"{model}\0{key}".encode(), digest_size=8).digest()
+def _place(salt: str, key: str) -> float:
+    """A place in [0, 1) that depends on nothing else."""
+    digest = blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

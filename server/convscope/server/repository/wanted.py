@@ -35,9 +35,12 @@ class Wanted:
 
     def hold(self, model: str, version: int) -> None:
         """Want a version that an alias or a trial is about to name, until it is released."""
+        self._held.setdefault(model, set()).add(version)
+
+    def named(self, model: str, version: int) -> None:
+        """Want again what was put away, now that an alias or a trial names it."""
         self._absent.discard(model)
         self._put_away.get(model, set()).discard(version)
-        self._held.setdefault(model, set()).add(version)
 
     def release(self, model: str, version: int) -> None:
         """No longer want a version unless something names it by now."""
@@ -58,10 +61,10 @@ class Wanted:
 
     def choose(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> list[int]:
         """Choose the versions that are to answer, the latest first."""
+        usable, held = self._usable(model, known, found), self._held.get(model, set())
         if model in self._absent:
-            return []
-        usable, pinned = self._usable(model, known, found), self._pinned.get(model, set())
-        pinned = pinned | self._held.get(model, set())
+            return sorted(held & usable, reverse=True)
+        pinned = self._pinned.get(model, set()) | held
         if not self._selection.wants_model(model):
             return sorted(pinned & usable, reverse=True)
         aliases = self.aliases(model, known, found)
@@ -93,4 +96,5 @@ class Wanted:
     def _usable(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> set[int]:
         # What answers goes on to, although its files were replaced by worse ones.
         refused = known.refused.keys() - known.ready.keys()
-        return set(found.versions) - refused - self._put_away.get(model, set())
+        put_away = self._put_away.get(model, set()) - self._held.get(model, set())
+        return set(found.versions) - refused - put_away
