@@ -12,12 +12,11 @@ from typing import Protocol
 
 import structlog
 
-from convscope.server.bundle import GRAPH
 from convscope.server.errors import BundleRefusedError, OverloadedError, UnavailableError
-from convscope.server.model import memory_bytes
 from convscope.server.repository.catalog import Catalog, CatalogedModel
 from convscope.server.repository.disk import ModelOnDisk, Signature, scan
 from convscope.server.repository.loading import Loader
+from convscope.server.repository.memory import Memory
 from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.repository.remote.upstream import Upstream
 from convscope.server.repository.selection import Selection
@@ -27,11 +26,6 @@ from convscope.server.repository.wanted import Wanted
 __all__ = ["Keeper", "Listener"]
 
 log = structlog.get_logger(__name__)
-
-# So long a version that was loaded on demand stays at least.
-RESIDENCE_SECONDS = 0.2
-# A version that was loaded beside others has one for a lone call, and one for a crowd.
-SESSIONS = 2
 
 
 class Listener(Protocol):
@@ -84,7 +78,7 @@ class Keeper:
         self._on_demand = selection.on_demand
         self.wanted = Wanted(selection)
         self._listener = listener
-        self._max_bytes = max_bytes
+        self._memory = Memory(self.catalog, listener, max_bytes)
         self._stopping = stopping
         self.upstream = Upstream(mirror, self.catalog, self.wanted) if mirror else None
         self._fetching = asyncio.Lock()
@@ -178,7 +172,7 @@ class Keeper:
                 return
             if self._stopping():
                 raise UnavailableError("the server is shutting down; call another one")
-            if not evict and not self._has_room(found.versions[version]):
+            if not evict and not self._memory.has_room(found.versions[version]):
                 raise OverloadedError(f"there is no memory left for {model} v{version}")
             await self._load(model, version, found.versions[version])
             refusal = known.refused.get(version)
@@ -187,39 +181,6 @@ class Keeper:
             await self._listener.settled()
         if refusal is not None:
             raise BundleRefusedError(refusal.reason, refusal.message)
-
-    def _has_room(self, signature: Signature) -> bool:
-        """Whether a version of these files fits beside what is loaded."""
-        if self._max_bytes is None:
-            return True
-        taken = sum(version.model.memory_bytes for version in self.catalog)
-        return taken + _needed_bytes(signature) <= self._max_bytes
-
-    async def _make_room(self, signature: Signature) -> None:
-        """Unload what wasn't asked for the longest, until a version of these files fits.
-
-        Raises:
-            BundleRefusedError: It never will.
-        """
-        needed = _needed_bytes(signature)
-        if self._max_bytes is not None and needed > self._max_bytes:
-            raise BundleRefusedError(
-                "memory",
-                f"it needs about {needed / 1e6:,.0f} MB, and all models together may take "
-                f"{self._max_bytes / 1e6:,.0f} MB here; raise --max-memory-mb",
-            )
-        loop = asyncio.get_running_loop()
-        while not self._has_room(signature) and (loaded := list(self.catalog)):
-            oldest = min(loaded, key=self._listener.last_used)
-            # Who waited for it must have had a turn, or two models could drive each other out.
-            rest = self._listener.last_used(oldest) + RESIDENCE_SECONDS - loop.time()
-            if rest > 0:
-                await asyncio.sleep(rest)
-                continue
-            name, number = oldest.key
-            del self.catalog[name].ready[number]
-            log.info("version unloaded to make room", model=name, version=number)
-            await self._listener.retire(oldest)
 
     async def close(self) -> None:
         """Wait for a load that is under way, and for the versions that are on their way out."""
@@ -281,7 +242,7 @@ class Keeper:
         like = known.ready[max(known.ready)].execution if known.ready else None
         try:
             if self._on_demand:
-                await self._make_room(signature)
+                await self._memory.make_room(signature)
             loaded = await asyncio.to_thread(
                 self._loader.load, self.root / name / str(number), hot=self._hot, like=like
             )
@@ -328,8 +289,3 @@ class Keeper:
         task = asyncio.create_task(self._listener.retire(version))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
-
-
-def _needed_bytes(signature: Signature) -> int:
-    """Estimate what a version of these files takes."""
-    return memory_bytes(sum(size for name, _, size, *_ in signature if name == GRAPH), SESSIONS)
