@@ -25,7 +25,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 def admin(address: str, *arguments: str) -> Result:
     return CliRunner().invoke(
-        app, ["admin", *arguments], env={"CONVSCOPE_ADMIN_ADDRESS": address, "COLUMNS": "120"}
+        app, ["admin", *arguments], env={"CONVSCOPE_ADMIN": address, "COLUMNS": "120"}
     )
 
 
@@ -63,6 +63,8 @@ def test_refused_version_is_told_with_its_reason(address: str, tmp_path: Path) -
         (("load", "cat"), 1, "no model 'cat'; the repository has: tiny"),
         (("unload", "tiny", "7"), 1, "tiny has no version 7; the repository has: 1, 2"),
         (("alias", "tiny", "x/y", "1"), 1, "'x/y' can't be an alias"),
+        (("alias", "tiny", "champion"), 2, "give either a version or --remove"),
+        (("alias", "tiny", "champion", "1", "--remove"), 2, "give either a version or --remove"),
     ],
 )
 def test_mistakes_are_told(

@@ -46,7 +46,7 @@ def server(repository: Path) -> Iterator[ServerProcess]:
 def admin(repository: Path, *arguments: str) -> Result:
     address = f"unix:{repository / '.admin.sock'}"
     return CliRunner().invoke(
-        app, ["admin", *arguments], env={"CONVSCOPE_ADMIN_ADDRESS": address, "COLUMNS": "120"}
+        app, ["admin", *arguments], env={"CONVSCOPE_ADMIN": address, "COLUMNS": "120"}
     )
 
 
@@ -65,7 +65,7 @@ def test_canary_answers_its_share_and_the_same_key_always_gets_the_same(
         assert set(versions_of(client, keys).values()) == {1}
         shown = admin(repository, "canary", "tiny", "2", "--share", "0.3")
         assert (shown.exit_code, shown.stderr) == (0, "")
-        assert ["tiny", "v2", "ready", "canary", "0.3", "cpu"] in [
+        assert ["tiny", "v2", "ready", "canary:", "30", "%", "cpu"] in [
             line.replace("(default)", "").split() for line in shown.stdout.splitlines()
         ]
         first = versions_of(client, keys)
@@ -159,6 +159,28 @@ def test_server_reads_what_the_exporter_writes(repository: Path, server: ServerP
         assert versions_of(client, ["a"], alias="champion") == {"a": 2}
 
 
+def test_what_aliases_and_trials_can_t_have_is_told(
+    repository: Path, server: ServerProcess
+) -> None:
+    (repository / "tiny" / "aliases.json").write_text('{"champion": 77}')
+    (repository / "tiny" / "traffic.json").write_text(
+        '{"canary": {"to": "challengr", "share": 0.5}, "shadow": {"to": 2, "share": 1, "of": "x"}}'
+    )
+    problems = [
+        "alias champion names v77, which can't answer",
+        "canary goes to challengr, an alias that there isn't",
+        "shadow is of x, an alias that there isn't",
+    ]
+    wait_until(lambda: told(server) == problems)
+    assert admin(repository, "status").stderr.splitlines() == [f"tiny: {p}" for p in problems]
+    (repository / "tiny" / "aliases.json").write_text('{"champion": ')
+    wait_until(lambda: any("aliases.json is no JSON" in problem for problem in told(server)))
+
+
+def told(server: ServerProcess) -> list[str]:
+    return sorted(e["problem"] for e in server.log if e["event"].startswith("alias or trial"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -166,11 +188,12 @@ def test_server_reads_what_the_exporter_writes(repository: Path, server: ServerP
         (("canary", "tiny", "7"), 1, "tiny has no version 7; the repository has: 1, 2"),
         (("shadow", "tiny", "best"), 1, "tiny has no alias 'best'; it has: none"),
         (("canary", "tiny", "2", "--of", "4"), 1, "canary is of '4', no alias"),
+        (("canary", "tiny", "2", "--of", "chmpion"), 1, "tiny has no alias 'chmpion'"),
         (("canary", "tiny", "2", "--share", "2"), 2, "Invalid value for '--share'"),
         (("canary", "tiny"), 2, "give either a version, by number or alias, or --stop"),
         (("canary", "tiny", "2", "--stop"), 2, "give either a version"),
     ],
-    ids=str.split("model version alias of share nothing both"),
+    ids=str.split("model version alias of of-unknown share nothing both"),
 )
 def test_mistakes_are_told(
     repository: Path,

@@ -79,6 +79,12 @@ def test_a_file_sets_flags(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.max_inputs == Settings(models="").max_inputs
 
 
+def test_a_number_may_stand_for_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "convscope.toml"
+    path.write_text("[server]\nversions = 2")
+    assert parse("--models", "m", "--settings", path).versions == "2"
+
+
 def test_the_environment_wins_over_the_file_and_a_flag_over_both(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +170,7 @@ WRONG = {
     "1-for-true": ("[server]\nno_tuning = 1", "server.no_tuning is 1, and must be true or false"),
     "fraction": ("[server]\ncores = 1.5", "server.cores is 1.5, and must be a whole number"),
     "seconds": ('[server]\npoll_seconds = "1"', "server.poll_seconds is '1', and must be a number"),
-    "path": ("[server]\nmodels = 1", "server.models is 1, and must be a text"),
+    "path": ("[server]\nmodels = true", "server.models is True, and must be a text"),
     "list": ("[server]\nload = [1]", "server.load is [1], and must be a list of names"),
     "text-for-list": (
         '[models.a]\nprovider = "cpu"',

@@ -1,7 +1,7 @@
 """`convscope admin`: what an operator asks of a running server."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,14 +15,15 @@ from convscope.client.errors import ConvscopeError, InvalidInputError
 __all__ = ["app"]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Load, unload and name versions on a server's --admin-address."
+    no_args_is_help=True,
+    help="Load, unload, name and try versions of a running server, by its --admin-address.",
 )
 
 Address = Annotated[
     str,
     typer.Option(
         "--address",
-        envvar="CONVSCOPE_ADMIN_ADDRESS",
+        envvar="CONVSCOPE_ADMIN",
         metavar="unix:PATH|HOST:PORT",
         help="The server's --admin-address.",
     ),
@@ -71,11 +72,14 @@ def alias(
     name: Annotated[str, typer.Argument(help='The alias, such as "champion".')],
     address: Address,
     version: Annotated[
-        int | None, typer.Argument(min=1, help="What it is to name; nothing drops it.")
+        int | None, typer.Argument(min=1, help="The version that it is to name.")
     ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Drop the alias.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make an alias name a version, once that one answers."""
+    if remove == (version is not None):
+        raise typer.BadParameter("give either a version or --remove")
     _ask(address, as_json, lambda client: [client.set_alias(model, name, version)])
 
 
@@ -138,15 +142,12 @@ def _ask(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[Mod
 
 
 def _print(models: Iterable[ModelStatus]) -> None:
-    table = Table("model", "version", "state", "aliases", "", box=None, header_style="dim")
+    models = list(models)
+    columns = ("model", "version", "state", "aliases", "trials", "provider, or why not")
+    table = Table(*columns, box=None, header_style="dim")
     for model in models:
         for version in model.versions:
             names = [name for name, number in model.aliases.items() if number == version.version]
-            names += [
-                f"{kind} {trial.share:.3g}"
-                for kind, trial in (("canary", model.canary), ("shadow", model.shadow))
-                if trial and model.aliases.get(str(trial.to), trial.to) == version.version
-            ]
             note = f"{version.reason}: {version.message}" if version.reason else _runs_on(version)
             default = " (default)" if version.is_default else ""
             table.add_row(
@@ -154,11 +155,23 @@ def _print(models: Iterable[ModelStatus]) -> None:
                 f"v{version.version}{default}",
                 version.state,
                 ", ".join(sorted(names)),
+                ", ".join(_trials_of(model, version.version)),
                 note,
             )
         if not model.versions:
-            table.add_row(model.model, "", "unloaded", "", "")
+            table.add_row(model.model, "", "unloaded", "", "", "")
     Console(highlight=False).print(table)
+    for model in models:
+        for problem in model.problems:
+            typer.echo(f"{model.model}: {problem}", err=True)
+
+
+def _trials_of(model: ModelStatus, version: int) -> Iterator[str]:
+    """Say what a version is tried as: "canary of champion: 5 %"."""
+    for kind, trial in (("canary", model.canary), ("shadow", model.shadow)):
+        if trial and model.aliases.get(str(trial.to), trial.to) == version:
+            of = f" of {trial.of}" if trial.of else ""
+            yield f"{kind}{of}: {100 * trial.share:.3g} %"
 
 
 def _runs_on(version: VersionStatus) -> str:

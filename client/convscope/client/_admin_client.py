@@ -74,6 +74,7 @@ class ModelStatus:
         aliases: The version that each alias names.
         canary: The trial whose version answers its share, if there is one.
         shadow: The trial whose version is given copies and compared.
+        problems: What its aliases and trials name and can't have.
     """
 
     model: str
@@ -81,6 +82,7 @@ class ModelStatus:
     aliases: Mapping[str, int]
     canary: Trial | None = None
     shadow: Trial | None = None
+    problems: tuple[str, ...] = ()
 
 
 class AdminClient:
@@ -217,4 +219,5 @@ def _decode(status: pb.ModelStatus) -> ModelStatus:
         dict(status.aliases),
         _decode_trial(status, "canary"),
         _decode_trial(status, "shadow"),
+        tuple(status.problems),
     )

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,25 @@ app = typer.Typer(
     help="Classify images with a Convscope server, and see what the network sees.",
 )
 app.add_typer(_admin_cli.app, name="admin")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"convscope {metadata.version('convscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Classify images with a Convscope server, and see what the network sees."""
+
 
 Server = Annotated[
     str,
@@ -137,7 +157,10 @@ def models(
     try:
         with _client(server, timeout, root_certificates) as client:
             if name is None:
-                (_json if as_json else _tables).print_models(client.models())
+                found = client.models()
+                (_json if as_json else _tables).print_models(found)
+                if not found:
+                    typer.echo("no version is loaded now; some may be, once asked for", err=True)
             else:
                 info = client.model(name, version=version, alias=alias)
                 (_json if as_json else _tables).print_model(info)

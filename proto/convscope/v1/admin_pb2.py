@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63onvscope/v1/admin.proto\x12\x0c\x63onvscope.v1\"C\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\">\n\x11LoadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"E\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"@\n\x13UnloadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"Q\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"=\n\x10SetAliasResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"k\n\x0fSetTrialRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.convscope.v1.TrialKind\x12\"\n\x05trial\x18\x03 \x01(\x0b\x32\x13.convscope.v1.Trial\"=\n\x10SetTrialResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"R\n\x05Trial\x12\x11\n\x07version\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x10\n\x08of_alias\x18\x04 \x01(\tB\x04\n\x02to\"!\n\x10GetStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\">\n\x11GetStatusResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.convscope.v1.ModelStatus\"\xfe\x01\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x08versions\x18\x02 \x03(\x0b\x32\x1b.convscope.v1.VersionStatus\x12\x37\n\x07\x61liases\x18\x03 \x03(\x0b\x32&.convscope.v1.ModelStatus.AliasesEntry\x12#\n\x06\x63\x61nary\x18\x04 \x01(\x0b\x32\x13.convscope.v1.Trial\x12#\n\x06shadow\x18\x05 \x01(\x0b\x32\x13.convscope.v1.Trial\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa9\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.convscope.v1.VersionState\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x15\n\rfallback_from\x18\x07 \x01(\t*U\n\tTrialKind\x12\x1a\n\x16TRIAL_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TRIAL_KIND_CANARY\x10\x01\x12\x15\n\x11TRIAL_KIND_SHADOW\x10\x02*|\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_STATE_READY\x10\x01\x12\x19\n\x15VERSION_STATE_DORMANT\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x32\x94\x03\n\x0c\x41\x64minService\x12L\n\tLoadModel\x12\x1e.convscope.v1.LoadModelRequest\x1a\x1f.convscope.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .convscope.v1.UnloadModelRequest\x1a!.convscope.v1.UnloadModelResponse\x12I\n\x08SetAlias\x12\x1d.convscope.v1.SetAliasRequest\x1a\x1e.convscope.v1.SetAliasResponse\x12I\n\x08SetTrial\x12\x1d.convscope.v1.SetTrialRequest\x1a\x1e.convscope.v1.SetTrialResponse\x12L\n\tGetStatus\x12\x1e.convscope.v1.GetStatusRequest\x1a\x1f.convscope.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63onvscope/v1/admin.proto\x12\x0c\x63onvscope.v1\"C\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\">\n\x11LoadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"E\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"@\n\x13UnloadModelResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"Q\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"=\n\x10SetAliasResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"k\n\x0fSetTrialRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.convscope.v1.TrialKind\x12\"\n\x05trial\x18\x03 \x01(\x0b\x32\x13.convscope.v1.Trial\"=\n\x10SetTrialResponse\x12)\n\x06status\x18\x01 \x01(\x0b\x32\x19.convscope.v1.ModelStatus\"R\n\x05Trial\x12\x11\n\x07version\x18\x01 \x01(\x03H\x00\x12\x0f\n\x05\x61lias\x18\x02 \x01(\tH\x00\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x10\n\x08of_alias\x18\x04 \x01(\tB\x04\n\x02to\"!\n\x10GetStatusRequest\x12\r\n\x05model\x18\x01 \x01(\t\">\n\x11GetStatusResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.convscope.v1.ModelStatus\"\x90\x02\n\x0bModelStatus\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x08versions\x18\x02 \x03(\x0b\x32\x1b.convscope.v1.VersionStatus\x12\x37\n\x07\x61liases\x18\x03 \x03(\x0b\x32&.convscope.v1.ModelStatus.AliasesEntry\x12#\n\x06\x63\x61nary\x18\x04 \x01(\x0b\x32\x13.convscope.v1.Trial\x12#\n\x06shadow\x18\x05 \x01(\x0b\x32\x13.convscope.v1.Trial\x12\x10\n\x08problems\x18\x06 \x03(\t\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa9\x01\n\rVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.convscope.v1.VersionState\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x15\n\rfallback_from\x18\x07 \x01(\t*U\n\tTrialKind\x12\x1a\n\x16TRIAL_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11TRIAL_KIND_CANARY\x10\x01\x12\x15\n\x11TRIAL_KIND_SHADOW\x10\x02*|\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_STATE_READY\x10\x01\x12\x19\n\x15VERSION_STATE_DORMANT\x10\x02\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x03\x32\x94\x03\n\x0c\x41\x64minService\x12L\n\tLoadModel\x12\x1e.convscope.v1.LoadModelRequest\x1a\x1f.convscope.v1.LoadModelResponse\x12R\n\x0bUnloadModel\x12 .convscope.v1.UnloadModelRequest\x1a!.convscope.v1.UnloadModelResponse\x12I\n\x08SetAlias\x12\x1d.convscope.v1.SetAliasRequest\x1a\x1e.convscope.v1.SetAliasResponse\x12I\n\x08SetTrial\x12\x1d.convscope.v1.SetTrialRequest\x1a\x1e.convscope.v1.SetTrialResponse\x12L\n\tGetStatus\x12\x1e.convscope.v1.GetStatusRequest\x1a\x1f.convscope.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELSTATUS_ALIASESENTRY']._loaded_options = None
   _globals['_MODELSTATUS_ALIASESENTRY']._serialized_options = b'8\001'
-  _globals['_TRIALKIND']._serialized_start=1242
-  _globals['_TRIALKIND']._serialized_end=1327
-  _globals['_VERSIONSTATE']._serialized_start=1329
-  _globals['_VERSIONSTATE']._serialized_end=1453
+  _globals['_TRIALKIND']._serialized_start=1260
+  _globals['_TRIALKIND']._serialized_end=1345
+  _globals['_VERSIONSTATE']._serialized_start=1347
+  _globals['_VERSIONSTATE']._serialized_end=1471
   _globals['_LOADMODELREQUEST']._serialized_start=42
   _globals['_LOADMODELREQUEST']._serialized_end=109
   _globals['_LOADMODELRESPONSE']._serialized_start=111
@@ -60,11 +60,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE']._serialized_start=749
   _globals['_GETSTATUSRESPONSE']._serialized_end=811
   _globals['_MODELSTATUS']._serialized_start=814
-  _globals['_MODELSTATUS']._serialized_end=1068
-  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_start=1022
-  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_end=1068
-  _globals['_VERSIONSTATUS']._serialized_start=1071
-  _globals['_VERSIONSTATUS']._serialized_end=1240
-  _globals['_ADMINSERVICE']._serialized_start=1456
-  _globals['_ADMINSERVICE']._serialized_end=1860
+  _globals['_MODELSTATUS']._serialized_end=1086
+  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_start=1040
+  _globals['_MODELSTATUS_ALIASESENTRY']._serialized_end=1086
+  _globals['_VERSIONSTATUS']._serialized_start=1089
+  _globals['_VERSIONSTATUS']._serialized_end=1258
+  _globals['_ADMINSERVICE']._serialized_start=1474
+  _globals['_ADMINSERVICE']._serialized_end=1878
 # @@protoc_insertion_point(module_scope)

@@ -406,6 +406,7 @@ class ModelStatus(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     CANARY_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its name."""
     @_builtins.property
@@ -424,6 +425,10 @@ class ModelStatus(_message.Message):
     def shadow(self) -> Global___Trial:
         """The shadow, if a share of the requests is copied to one."""
 
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its aliases and trials name and can't have, in sentences."""
+
     def __init__(
         self,
         *,
@@ -432,10 +437,11 @@ class ModelStatus(_message.Message):
         aliases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         canary: Global___Trial | None = ...,
         shadow: Global___Trial | None = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "canary", b"canary", "model", b"model", "shadow", b"shadow", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "canary", b"canary", "model", b"model", "problems", b"problems", "shadow", b"shadow", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,6 +88,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             model=model,
             versions=(self._version(model, number, number == known.default) for number in numbers),
             aliases=known.aliases,
+            problems=known.problems,
             **{kind: _trial_message(trial) for kind, trial in known.traffic},
         )
 

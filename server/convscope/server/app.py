@@ -30,7 +30,7 @@ from convscope.server.repository.remote.location import local_path
 from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.rollout import Rollout
 from convscope.server.services import add_services, doors
-from convscope.server.settings import Settings, is_loopback, split_address
+from convscope.server.settings import ON_DEMAND, Settings, is_loopback, split_address
 from convscope.server.suggestions import or_near
 from convscope.server.tuning import BATCHES, Tuner
 from convscope.server.worker import announce
@@ -168,16 +168,17 @@ async def _load(
     if stop.is_set():
         return
     root, catalog = mirror.url if mirror else settings.models, keeper.catalog
+    if missing := settings.selection.missing(keeper.models_on_disk):
+        there = ", ".join(keeper.models_on_disk) or "nothing"
+        near = or_near(missing[0], [*keeper.models_on_disk, "all", ON_DEMAND])
+        raise StartError(
+            f"--load names {', '.join(missing)}, and --models {root} has: {there}{near}"
+        )
     if not catalog.models:
         raise StartError(_nothing_to_load(root, mirror))
     if not any(map(catalog.is_ready, catalog.models)):
         reasons = "; ".join(f"{r.model} v{r.version}: {r.message}" for r in catalog.refusals)
         raise StartError(f"every bundle of --models {root} was refused: {reasons}")
-    if missing := settings.selection.missing(catalog.models):
-        raise StartError(
-            f"--load names {', '.join(missing)}, and --models {root} has only: "
-            f"{', '.join(catalog.models)}"
-        )
     for name in _policies(settings).models.keys() - set(catalog.models):
         log.warning(
             f"--settings names a model that --models doesn't have{or_near(name, catalog.models)}",
@@ -188,6 +189,8 @@ async def _load(
 
 def _nothing_to_load(root: str, mirror: Mirror | None) -> str:
     if mirror is None:
+        if any(Path(root).glob("*/manifest.json")) or (Path(root) / "manifest.json").exists():
+            return f"--models {root} is a model, and no repository of models: give its parent"
         return (
             f"--models {root} holds no model; make one with: "
             f"convscope-exporter export efficientnet_lite0 --repository {root}"

@@ -122,7 +122,7 @@ class Settings:
     """Serve every model of a repository over gRPC.
 
     Every flag --like-this can also be the environment variable
-    CONVSCOPE_LIKE_THIS, or like_this under [server] in the file of --settings.
+    CONVSCOPE_LIKE_THIS, or like_this in the table `server` of the file of --settings.
     """
 
     models: Annotated[
@@ -254,7 +254,7 @@ class Settings:
         str,
         _option(
             help="Execution providers in order of preference, separated by commas: "
-            "cpu, cuda, tensorrt, openvino.",
+            "cpu, cuda, tensorrt, openvino. The first must be had, unless --allow-fallback.",
             rich_help_panel=_RUNTIME,
         ),
     ] = "cpu"

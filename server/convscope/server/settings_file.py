@@ -202,6 +202,8 @@ def _check_providers(names: Collection[str], where: str) -> None:
 def _check_type(value: Any, expected: Any, where: str) -> Any:
     """Give a value back if it is of a flag's type; TOML itself tells 1 from true."""
     kind = next((kind for kind in _TYPES if expected in (kind, kind | None)), str)  # str: a path
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # versions = 2
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise _wrong_type(where, _TYPES[kind], value)

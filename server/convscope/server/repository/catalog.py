@@ -64,6 +64,7 @@ class CatalogedModel:
         ready: The versions that answer.
         aliases: The version of each alias.
         traffic: The trials.
+        problems: What aliases and trials name and can't have, in sentences.
         refused: Why other versions don't answer.
         dormant: The versions that are loaded when they are asked for.
         chosen: The versions that are there for their own sake, and not only
@@ -74,6 +75,7 @@ class CatalogedModel:
     ready: dict[int, LoadedVersion] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
+    problems: tuple[str, ...] = ()
     refused: dict[int, Refusal] = field(default_factory=dict)
     dormant: frozenset[int] = frozenset()
     chosen: frozenset[int] = frozenset()

@@ -30,11 +30,13 @@ class ModelOnDisk:
         versions: The signature of each version's directory.
         aliases: The version of each alias; None if they can't be read now.
         traffic: The trials; None if they can't be read now.
+        problems: Why they can't.
     """
 
     versions: Mapping[int, Signature] = field(default_factory=dict)
     aliases: Mapping[str, int] | None = field(default_factory=dict)
     traffic: Traffic | None = field(default_factory=Traffic)
+    problems: tuple[str, ...] = ()
 
 
 def scan(root: Path) -> dict[str, ModelOnDisk | None]:
@@ -61,9 +63,10 @@ def _scan_model(directory: Path) -> ModelOnDisk | None:
         log.error("model can't be read", model=directory.name, reason=error.strerror)
         return None
     versions = {number: _signature(directory / str(number)) for number in numbers}
-    return ModelOnDisk(
-        versions, _readable(read_aliases, directory), _readable(read_traffic, directory)
-    )
+    problems: list[str] = []
+    aliases = _readable(read_aliases, directory, problems)
+    traffic = _readable(read_traffic, directory, problems)
+    return ModelOnDisk(versions, aliases, traffic, tuple(problems))
 
 
 def _is_version(name: str) -> bool:
@@ -81,9 +84,12 @@ def _signature(directory: Path) -> Signature:
     )
 
 
-def _readable(read: Callable[[Path], T], directory: Path) -> T | None:
+def _readable(read: Callable[[Path], T], directory: Path, problems: list[str]) -> T | None:
     try:
         return read(directory)
-    except (OSError, ValueError) as error:
-        log.error("aliases or trials can't be read", model=directory.name, reason=str(error)[:200])
-        return None
+    except OSError as error:
+        name = Path(error.filename).name if error.filename else directory.name
+        problems.append(f"{name} can't be read: {error.strerror}")
+    except ValueError as error:
+        problems.append(str(error)[:200])
+    return None

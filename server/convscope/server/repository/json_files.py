@@ -25,13 +25,16 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            raise ValueError(f"{path.name} is no plain file of at most {MAX_BYTES:,} bytes")
-        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+        raise ValueError(f"{path.name} is no plain file of at most {MAX_BYTES:,} bytes")
+    try:
+        value = json.loads(path.read_bytes())
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} is no JSON object")
     return value

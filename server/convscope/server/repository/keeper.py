@@ -88,6 +88,11 @@ class Keeper:
         self._unfetched: list[Refusal] = []
         self._retiring: set[asyncio.Task[None]] = set()
 
+    @property
+    def models_on_disk(self) -> list[str]:
+        """The models of the repository that have a version, wanted or not."""
+        return sorted(name for name, found in self._seen.items() if found.versions)
+
     async def watch(self, seconds: float) -> None:
         """Look for changes again and again, until cancelled."""
         while True:
@@ -212,6 +217,10 @@ class Keeper:
         known.dormant = frozenset(wanted) if self._on_demand else frozenset()
         for number in sorted(known.ready.keys() - set(wanted)):
             self._retire(known.ready.pop(number))
+        problems = self.wanted.problems(known, found)
+        for problem in set(problems) - set(known.problems):
+            log.warning("alias or trial without effect", model=name, problem=problem)
+        known.problems = problems
         self._seen[name] = found
 
     def _forget_changed(self, known: CatalogedModel, found: ModelOnDisk) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+
+import structlog
 
 from convscope.server.errors import BundleRefusedError, NotFoundError, ReadOnlyError
 from convscope.server.repository.aliases import check_alias, write_alias
@@ -12,6 +15,8 @@ from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.traffic import Trial, check_trial, write_trial
 
 __all__ = ["Operator"]
+
+log = structlog.get_logger(__name__)
 
 
 class Operator:
@@ -45,6 +50,7 @@ class Operator:
         await self._keeper.look_upstream(model)  # what was published a moment ago is known then
         found = await self._look_up(model, version)
         self._keeper.wanted.bring(model, version)
+        log.info("load asked for by an operator", model=model, version=version)
         if version is None:
             self.catalog[model].refused = {}
         asked = version if version is not None else max(found.versions)
@@ -59,7 +65,8 @@ class Operator:
         known = self.catalog[model]
         known.refused.pop(version, None)
         await self._keeper.refresh(again=model)
-        if self._keeper.upstream is not None:
+        there = version in known.ready or version in known.dormant
+        if self._keeper.upstream is not None and not there:
             self._keeper.upstream.check_reached()
         if version in known.dormant:
             await self._keeper.demand(model, version)
@@ -78,6 +85,7 @@ class Operator:
         if version not in ready and not (version is None and ready):
             await self._look_up(model, version)
         self._keeper.wanted.put_away(model, version)
+        log.info("unloaded by an operator", model=model, version=version)
         await self._keeper.follow_disk(again=model)
 
     async def set_alias(self, model: str, alias: str, version: int | None) -> None:
@@ -95,6 +103,7 @@ class Operator:
         await self._look_up(model, version)
         async with self._holding(model, version):
             await asyncio.to_thread(write_alias, self._keeper.root / model, alias, version)
+            log.info("alias set", model=model, alias=alias, version=version)
 
     async def set_trial(self, model: str, kind: str, trial: Trial | None) -> None:
         """Send a share of a model's requests to another version, loaded first; None ends it.
@@ -120,6 +129,8 @@ class Operator:
             await self._look_up(model, number)
         async with self._holding(model, number):
             await asyncio.to_thread(write_trial, self._keeper.root / model, kind, trial)
+            shown = {} if trial is None else asdict(trial)
+            log.info("trial set" if trial else "trial ended", model=model, kind=kind, **shown)
 
     def _check_writable(self, what: str, command: str) -> None:
         if self._keeper.upstream is not None:

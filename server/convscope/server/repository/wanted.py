@@ -89,6 +89,26 @@ class Wanted:
                 held[alias] = before
         return held
 
+    def problems(self, known: CatalogedModel, found: ModelOnDisk) -> tuple[str, ...]:
+        """Say what aliases and trials name and can't have, once what is wanted was loaded."""
+        there = known.ready.keys() | known.dormant
+        problems = list(found.problems)
+        for alias, number in (found.aliases or {}).items():
+            if number not in there:
+                instead = (
+                    f"; v{known.aliases[alias]} answers" if known.aliases[alias] in there else ""
+                )
+                problems.append(f"alias {alias} names v{number}, which can't answer{instead}")
+        for kind, trial in known.traffic:
+            to = trial.version(known.aliases)
+            if to is None:
+                problems.append(f"{kind} goes to {trial.to}, an alias that there isn't")
+            elif to not in there:
+                problems.append(f"{kind} goes to v{to}, which can't answer")
+            if trial.of is not None and trial.of not in known.aliases:
+                problems.append(f"{kind} is of {trial.of}, an alias that there isn't")
+        return tuple(problems)
+
     def traffic(self, known: CatalogedModel, found: ModelOnDisk) -> Traffic:
         """The trials: those of the disk, or the ones before while they can't be read."""
         return known.traffic if found.traffic is None else found.traffic
