@@ -728,6 +728,34 @@ def test_secrets_of_a_url_are_in_no_message(
     assert mirror.url == "memory://bucket/models"
 
 
+def test_secret_is_in_no_message_without_its_percent_signs_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("me has no password se/cret")
+
+    monkeypatch.setattr(MemoryFileSystem, "find", refuse)
+    mirror = Mirror("memory://me:se%2Fcret@bucket/models", tmp_path, Syncs())
+    assert mirror.look() is None
+    assert mirror.problem == "me has no password …"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "zip://models::https://me:secret@host/a.zip",
+        "simplecache::memory://me:secret@bucket/models",
+        "file://models::https://me:secret@host/a.zip",
+    ],
+)
+def test_chain_of_urls_is_refused_without_its_secrets(tmp_path: Path, url: str) -> None:
+    assert local_path(url) is None
+    with pytest.raises(StartError, match="give that of the folder that holds") as caught:
+        Mirror(url, tmp_path, Syncs())
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_server_of_a_directory_does_not_load_fsspec() -> None:
     code = "import sys; import convscope.server.app; print('fsspec' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
