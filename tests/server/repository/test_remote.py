@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -468,6 +469,66 @@ async def test_start_without_the_remote_serves_what_is_cached(
     told = list(server.follower.events)
     await server.keeper.refresh()
     assert server.follower.events == told  # what is there again is the same
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["fails", "killed"])
+@pytest.mark.parametrize("others", [{}, {"challenger": 1}], ids=["moved", "moved-and-new"])
+async def test_alias_in_the_cache_names_what_is_there_until_its_new_version_is(
+    start: Callable[..., Server],
+    publish: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    killed: bool,
+    others: dict[str, int],
+) -> None:
+    publish(1)
+    set_alias(champion=1)
+    await start().keeper.refresh()
+    publish(2)
+    set_alias(champion=2, **others)
+    before = start()
+    whole = MemoryFileSystem._open
+
+    def break_off(self: Any, path: str, *rest: Any, **options: Any) -> Any:
+        if path.endswith("2/model.onnx"):
+            raise KeyboardInterrupt if killed else ConnectionResetError("reset by peer")
+        return whole(self, path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "_open", break_off)
+        with suppress(KeyboardInterrupt):
+            await before.keeper.refresh()
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "find", unreachable)
+        server = start()
+        await server.keeper.refresh()
+        kept = {} if killed else others
+        assert server.keeper.catalog.aliases("tiny") == {"champion": 1, **kept}
+        champion = server.keeper.catalog.resolve(Target("tiny", alias="champion"))
+        assert champion.key == ("tiny", 1)
+    await server.keeper.refresh()
+    assert server.keeper.catalog.aliases("tiny") == {"champion": 2, **others}
+
+
+async def test_version_that_is_withdrawn_stays_cached_until_its_successor_is_there(
+    start: Callable[..., Server], publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(1)
+    await start().keeper.refresh()
+    publish(2)
+    remove("tiny/1")
+    before = start()
+
+    def die(*_: object, **__: object) -> None:
+        assert before.cached() == [1]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "_open", die)
+        with pytest.raises(KeyboardInterrupt):
+            await before.keeper.refresh()
+    assert before.cached() == [1]
+    await before.keeper.refresh()
+    assert (before.answering(), before.cached()) == ([2], [2])
 
 
 @pytest.mark.parametrize("on_demand", [False, True], ids=["loaded", "dormant"])
