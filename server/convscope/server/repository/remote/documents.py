@@ -40,7 +40,7 @@ class Documents:
 
     def __init__(self, remote: Remote, directory: Path) -> None:
         self._directory = directory
-        self._aliases = _Kind(remote, directory, ALIASES, read_aliases, {})
+        self._aliases: _Kind[dict[str, int]] = _Kind(remote, directory, ALIASES, read_aliases, {})
         self._traffic = _Kind(remote, directory, TRAFFIC, read_traffic, Traffic())
 
     def read(self, models: Mapping[str, ListedModel]) -> None:

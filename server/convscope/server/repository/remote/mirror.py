@@ -229,6 +229,10 @@ class Mirror:
         self._not_before = self._clock() + pause
         self._failures += 1
         self.problem = reason
+        self.warn(reason)
+
+    def warn(self, reason: str) -> None:
+        """Let everybody know why the remote can't be followed; from any thread."""
         synced_at = self._cache.synced_at
         log.warning(
             "repository can't be followed; what is cached answers",
