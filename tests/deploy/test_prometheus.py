@@ -3,18 +3,15 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import grpc
 import pytest
 import yaml
 from support.server import ServerProcess, serving
+from support.web import over_http
 
 from deploy.monitoring.alerts import alerts
 from deploy.monitoring.objectives import Objectives
@@ -80,27 +77,6 @@ def watched(
             grpc.insecure_channel(server.target) as channel,
         ):
             yield Watched(server, started, channel)
-
-
-@contextmanager
-def over_http(directory: Path) -> Iterator[str]:
-    """Show a directory as a web server does, and give its URL: a remote repository."""
-    handler = partial(QuietHandler, directory=str(directory))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        thread = Thread(target=http.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{http.server_port}/"
-        finally:
-            http.shutdown()
-            thread.join()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    """Answers without a word."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
 
 
 def write_config(root: Path, home: Path, server: ServerProcess) -> Path:

@@ -26,11 +26,11 @@ from convscope.server.reflection import add_reflection
 from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.loading import Loader
 from convscope.server.repository.operator import Operator
-from convscope.server.repository.remote.location import local_path
 from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.rollout import Rollout
 from convscope.server.services import add_services, doors
-from convscope.server.settings import ON_DEMAND, Settings, is_loopback, split_address
+from convscope.server.settings import Settings, is_loopback, split_address
+from convscope.server.startup import first_load, open_repository
 from convscope.server.suggestions import or_near
 from convscope.server.tuning import BATCHES, Tuner
 from convscope.server.worker import announce
@@ -77,12 +77,18 @@ async def serve(settings: Settings) -> None:
             ("", *(service.full_name for service in doors(settings))),
             strict=not settings.no_strict_readiness,
         )
-        root, mirror = _repository(settings, metrics, stop)
+        repository = await open_repository(settings, metrics, stop)
+        if repository is None:
+            return
+        root, mirror = repository
         keeper = _keeper(settings, root, mirror, rollout, stop)
         stack.push_async_callback(keeper.close)
-        await _load(settings, keeper, mirror, stop)
+        refresh = await first_load(settings, keeper, mirror, stop)
+        stack.callback(refresh.cancel)
         if stop.is_set():
             return
+        _warn_of_strangers(settings, keeper)
+        settle_memory()
         listeners = await _listen(
             settings, keeper, engine, metrics, tracing, health_servicer, stack
         )
@@ -115,21 +121,6 @@ def _check_exposure(settings: Settings) -> None:
         )
 
 
-def _repository(
-    settings: Settings, metrics: Metrics, stop: asyncio.Event
-) -> tuple[Path, Mirror | None]:
-    """Give the repository's directory, and what brings a remote one there."""
-    root = local_path(settings.models)
-    if root is None:
-        mirror = Mirror(
-            settings.models, settings.repository_cache, metrics.sync(), stopping=stop.is_set
-        )
-        return mirror.directory, mirror
-    if not root.is_dir():
-        raise StartError(f"--models {root} is not a directory")
-    return root, None
-
-
 def _keeper(
     settings: Settings, root: Path, mirror: Mirror | None, rollout: Rollout, stop: asyncio.Event
 ) -> Keeper:
@@ -160,50 +151,13 @@ def _keeper(
     return keeper
 
 
-async def _load(
-    settings: Settings, keeper: Keeper, mirror: Mirror | None, stop: asyncio.Event
-) -> None:
-    """Load all that is to answer from the start."""
-    await keeper.refresh()
-    if stop.is_set():
-        return
-    root, catalog = mirror.url if mirror else settings.models, keeper.catalog
-    if missing := settings.selection.missing(keeper.models_on_disk):
-        there = ", ".join(keeper.models_on_disk) or "nothing"
-        near = or_near(missing[0], [*keeper.models_on_disk, "all", ON_DEMAND])
-        raise StartError(
-            f"--load names {', '.join(missing)}, and --models {root} has: {there}{near}"
-        )
-    if not catalog.models:
-        raise StartError(_nothing_to_load(root, mirror))
-    if not any(map(catalog.is_ready, catalog.models)):
-        reasons = "; ".join(f"{r.model} v{r.version}: {r.message}" for r in catalog.refusals)
-        raise StartError(f"every bundle of --models {root} was refused: {reasons}")
-    for name in _policies(settings).models.keys() - set(catalog.models):
+def _warn_of_strangers(settings: Settings, keeper: Keeper) -> None:
+    models = keeper.catalog.models
+    for name in _policies(settings).models.keys() - set(models):
         log.warning(
-            f"--settings names a model that --models doesn't have{or_near(name, catalog.models)}",
+            f"--settings names a model that --models doesn't have{or_near(name, models)}",
             model=name,
         )
-    settle_memory()
-
-
-def _nothing_to_load(root: str, mirror: Mirror | None) -> str:
-    if mirror is None:
-        if any(Path(root).glob("*/manifest.json")) or (Path(root) / "manifest.json").exists():
-            return f"--models {root} is a model, and no repository of models: give its parent"
-        return (
-            f"--models {root} holds no model; make one with: "
-            f"convscope-exporter export efficientnet_lite0 --repository {root}"
-        )
-    if mirror.problem is not None:
-        return (
-            f"--models {root} can't be followed: {mirror.problem}; and nothing of it is cached in "
-            f"{mirror.directory}. Check the address, your access and the file system's options"
-        )
-    return (
-        f"--models {root} holds no model that is wanted; publish one with: "
-        f"convscope-exporter publish models/MODEL/VERSION {root}"
-    )
 
 
 def _policies(settings: Settings) -> ProviderPolicies:

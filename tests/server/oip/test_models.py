@@ -198,6 +198,9 @@ def test_a_sleeping_model_is_ready_and_wakes_when_it_is_asked(tiny_repository: P
         assert is_ready(oip, "tiny")
         state, reason = index(oip)["tiny", "1"]
         assert (state, "when it is first asked" in reason) == ("READY", True)
+        request = pb.ModelStatisticsRequest(name="tiny", version="1")
+        (statistics,) = oip.ModelStatistics(request, timeout=TIMEOUT_SECONDS).model_stats
+        assert (statistics.version, statistics.inference_count) == ("1", 0)
         assert sample(server, "convscope_model_info") == 0
         assert oip.ModelInfer(raw_request(), timeout=TIMEOUT_SECONDS).outputs
         assert index(oip)["tiny", "1"] == ("READY", "")

@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
+import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from support.alterations import flip_byte
 from support.loading import Follower, make_loader
 from support.tiny import seal, write_tiny
+from support.web import over_http
 
 from convscope.server.errors import (
     BundleRefusedError,
@@ -32,6 +35,7 @@ from convscope.server.repository.keeper import Keeper
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.location import cache_directory, local_path
 from convscope.server.repository.remote.mirror import Mirror
+from convscope.server.repository.remote.storage import REQUEST_BYTES, Remote, RemoteError
 from convscope.server.repository.selection import Selection
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
@@ -470,6 +474,66 @@ async def test_start_without_the_remote_serves_what_is_cached(
     assert server.follower.events == told  # what is there again is the same
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["fails", "killed"])
+@pytest.mark.parametrize("others", [{}, {"challenger": 1}], ids=["moved", "moved-and-new"])
+async def test_alias_in_the_cache_names_what_is_there_until_its_new_version_is(
+    start: Callable[..., Server],
+    publish: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    killed: bool,
+    others: dict[str, int],
+) -> None:
+    publish(1)
+    set_alias(champion=1)
+    await start().keeper.refresh()
+    publish(2)
+    set_alias(champion=2, **others)
+    before = start()
+    whole = MemoryFileSystem._open
+
+    def break_off(self: Any, path: str, *rest: Any, **options: Any) -> Any:
+        if path.endswith("2/model.onnx"):
+            raise KeyboardInterrupt if killed else ConnectionResetError("reset by peer")
+        return whole(self, path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "_open", break_off)
+        with suppress(KeyboardInterrupt):
+            await before.keeper.refresh()
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "find", unreachable)
+        server = start()
+        await server.keeper.refresh()
+        kept = {} if killed else others
+        assert server.keeper.catalog.aliases("tiny") == {"champion": 1, **kept}
+        champion = server.keeper.catalog.resolve(Target("tiny", alias="champion"))
+        assert champion.key == ("tiny", 1)
+    await server.keeper.refresh()
+    assert server.keeper.catalog.aliases("tiny") == {"champion": 2, **others}
+
+
+async def test_version_that_is_withdrawn_stays_cached_until_its_successor_is_there(
+    start: Callable[..., Server], publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(1)
+    await start().keeper.refresh()
+    publish(2)
+    remove("tiny/1")
+    before = start()
+
+    def die(*_: object, **__: object) -> None:
+        assert before.cached() == [1]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "_open", die)
+        with pytest.raises(KeyboardInterrupt):
+            await before.keeper.refresh()
+    assert before.cached() == [1]
+    await before.keeper.refresh()
+    assert (before.answering(), before.cached()) == ([2], [2])
+
+
 @pytest.mark.parametrize("on_demand", [False, True], ids=["loaded", "dormant"])
 async def test_cached_version_stays_until_its_successor_is_there(
     start: Callable[..., Server],
@@ -728,6 +792,34 @@ def test_secrets_of_a_url_are_in_no_message(
     assert mirror.url == "memory://bucket/models"
 
 
+def test_secret_is_in_no_message_without_its_percent_signs_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("me has no password se/cret")
+
+    monkeypatch.setattr(MemoryFileSystem, "find", refuse)
+    mirror = Mirror("memory://me:se%2Fcret@bucket/models", tmp_path, Syncs())
+    assert mirror.look() is None
+    assert mirror.problem == "me has no password …"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "zip://models::https://me:secret@host/a.zip",
+        "simplecache::memory://me:secret@bucket/models",
+        "file://models::https://me:secret@host/a.zip",
+    ],
+)
+def test_chain_of_urls_is_refused_without_its_secrets(tmp_path: Path, url: str) -> None:
+    assert local_path(url) is None
+    with pytest.raises(StartError, match="give that of the folder that holds") as caught:
+        Mirror(url, tmp_path, Syncs())
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_server_of_a_directory_does_not_load_fsspec() -> None:
     code = "import sys; import convscope.server.app; print('fsspec' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -749,3 +841,20 @@ async def test_trials_of_the_remote_are_followed_and_written_there(
     assert server.keeper.catalog.trials == [("tiny", 1, "shadow", 0.5)]
     with pytest.raises(ReadOnlyError, match="convscope-exporter canary MODEL VERSION"):
         await Operator(server.keeper).set_trial("tiny", "canary", None)
+
+
+def test_web_server_that_sends_no_parts_is_read_all_the_same(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).bytes(REQUEST_BYTES + 5)
+    (tmp_path / "large").write_bytes(data)
+    with over_http(tmp_path) as url:
+        remote = Remote(url)
+        assert list(remote.files()) == ["large"]
+        assert b"".join(remote.blocks("large")) == data
+
+
+def test_web_server_that_is_not_there_is_told_from_one_that_has_nothing(tmp_path: Path) -> None:
+    with over_http(tmp_path) as url:
+        remote = Remote(url)
+        assert remote.files() == {}
+    with pytest.raises(RemoteError, match="Connect call failed"):
+        remote.files()

@@ -17,6 +17,7 @@ from convscope.server.oip.inference import Inference
 from convscope.server.oip.metadata import describe_config, describe_model, describe_server
 from convscope.server.oip.statistics import describe_totals
 from convscope.server.ordering import STREAM_WINDOW, in_order
+from convscope.server.repository.catalog import DormantError
 from convscope.server.repository.versions import LoadedVersion
 
 __all__ = ["OpenInferenceServicer"]
@@ -108,9 +109,9 @@ class OpenInferenceServicer:
     ) -> pb.ModelStatisticsResponse:
         """Tell what one version, those of a model, or all have done."""
         if request.version:
-            version, contract = await self._find(request.name, request.version)
-            chosen = [(contract.name, version)]
-        elif request.name:
+            one = self._describe_one(request.name, request.version)
+            return pb.ModelStatisticsResponse(model_stats=[one])
+        if request.name:
             name = ModelName.parse(request.name)
             known = self._catalog.check_known(name.model)
             chosen = [(request.name, version) for _, version in sorted(known.ready.items())]
@@ -160,6 +161,17 @@ class OpenInferenceServicer:
 
         async for response in in_order(answer, request_iterator, STREAM_WINDOW):
             yield response
+
+    def _describe_one(self, name: str, version: str) -> pb.ModelStatistics:
+        """Tell what one version has done since it was loaded; one that sleeps isn't woken."""
+        asked = ModelName.parse(name)
+        try:
+            found = self._catalog.resolve(target(asked.model, version))
+        except DormantError as dormant:
+            return pb.ModelStatistics(name=name, version=str(dormant.version))
+        current_call.get().version = found.key
+        contract = self._contracts.of(found, asked)
+        return describe_totals(contract.name, found.key[1], self._metrics.of(found).totals())
 
     async def _find(self, name: str, version: str) -> tuple[LoadedVersion, Contract]:
         asked = ModelName.parse(name)

@@ -154,8 +154,8 @@ class Keeper:
         """Learn what a remote has of a model now, whatever failed before; nothing without one."""
         if self.upstream is None:
             return
-        self.upstream.try_again(model)
-        async with self._fetching:
+        async with self._fetching:  # a poll's thread may be about to change the mirror too
+            self.upstream.try_again(model)
             await self.upstream.fetch()
 
     async def demand(self, model: str, version: int, *, evict: bool = True) -> None:

@@ -44,8 +44,9 @@ class Cache:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._held: dict[Path, int] = {}
-        with self.locked():  # so that a directory that can't be written to is known at once
-            pass
+        # So that a directory that can't be written to is known at once; without the lock, which
+        # another server may hold for as long as it downloads.
+        (directory / LOCK).touch()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

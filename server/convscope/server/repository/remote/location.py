@@ -4,7 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from convscope.server.repository.remote.storage import without_secrets
+from convscope.server.repository.remote.storage import CHAIN, without_secrets
 
 __all__ = ["cache_directory", "local_path"]
 
@@ -15,7 +15,7 @@ _MOST_NAME_CHARACTERS = 60
 def local_path(location: str) -> Path | None:
     """The directory that a location names; None for a URL of another machine."""
     for scheme in _FILE_SCHEMES:
-        if location.startswith(scheme):
+        if location.startswith(scheme) and CHAIN not in location:
             return Path(location.removeprefix(scheme))
     return None if "://" in location else Path(location)
 

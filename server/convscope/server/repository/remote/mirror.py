@@ -99,24 +99,24 @@ class Mirror:
         try:
             listed = sort_listing(self._remote.files())
             self._documents.read(listed)
+            here = scan(self.directory)
         except RemoteError as error:
             self._failed(str(error))
+            return None
+        except OSError as error:
+            self._failed(f"the cache can't be used: {error.strerror}")
             return None
         if not any(model.versions for model in listed.values()) and not self._cache.is_empty():
             # More likely a wrong address, or access that was lost, than an order to stop.
             self._failed("it lists no model at all, and had some before")
             return None
         self._listed, self._listed_at = listed, at
-        try:
-            with self._cache.locked():
-                self._documents.write(listed)
-            here = scan(self.directory)
-        except OSError as error:
-            self._failed(f"the cache can't be written to: {error.strerror}")
-            return None
         return {
-            name: replace(here.get(name) or ModelOnDisk(), versions=dict.fromkeys(m.versions, ()))
-            for name, m in listed.items()
+            name: replace(
+                self._documents.replace_in(name, here.get(name) or ModelOnDisk()),
+                versions=dict.fromkeys(model.versions, ()),
+            )
+            for name, model in listed.items()
         }
 
     def fetch(self, wanted: Mapping[str, Collection[int]]) -> list[Refusal]:
@@ -133,7 +133,6 @@ class Mirror:
         problems: list[str] = []
         try:
             with self._cache.locked():
-                self._remove_gone()
                 for name, numbers in wanted.items():
                     for number in sorted(numbers, reverse=True):
                         try:
@@ -142,6 +141,9 @@ class Mirror:
                             refusals.append(Refusal(name, number, error.reason, error.message))
                         except RemoteError as error:
                             problems.append(f"{name} v{number} can't be fetched: {error}")
+                # Only now: until here, the old ones are all that a restart would have.
+                self._remove_gone()
+                self._write_documents()
         except OSError as error:
             problems.append(f"the cache can't be written to: {error.strerror}")
         if problems:
@@ -211,6 +213,11 @@ class Mirror:
                 if not self._cache.is_newer(model, number, self._listed_at):
                     self._cache.unlink(model, number)
 
+    def _write_documents(self) -> None:
+        self._documents.remove_gone(self._listed)
+        for model in self._listed:
+            self._documents.write(model, self._cache.versions(model), self._listed_at)
+
     def _succeeded(self) -> None:
         if self.problem is not None:
             log.info("repository is reached again", url=self.url)
@@ -222,6 +229,10 @@ class Mirror:
         self._not_before = self._clock() + pause
         self._failures += 1
         self.problem = reason
+        self.warn(reason)
+
+    def warn(self, reason: str) -> None:
+        """Let everybody know why the remote can't be followed; from any thread."""
         synced_at = self._cache.synced_at
         log.warning(
             "repository can't be followed; what is cached answers",

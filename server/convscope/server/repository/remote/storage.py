@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from convscope.server.errors import StartError
 
-__all__ = ["Remote", "RemoteError", "RemoteFile", "without_secrets"]
+__all__ = ["CHAIN", "Remote", "RemoteError", "RemoteFile", "without_secrets"]
 
+# Between the URLs of which fsspec puts one file system upon the other.
+CHAIN = "::"
 BLOCK_BYTES = 2**20
 # So much is asked for at once; file systems that read ahead keep twice as much.
 REQUEST_BYTES = 8 * 2**20
@@ -50,10 +52,17 @@ class Remote:
         url: The URL of the folder that holds the models.
 
     Raises:
-        StartError: No file system is known for it, or its package isn't installed.
+        StartError: No file system is known for it, its package isn't installed,
+            or it is a chain of several.
     """
 
     def __init__(self, url: str) -> None:
+        if CHAIN in url:  # whose secrets may be anywhere in it, so the message has none of it
+            raise StartError(
+                f"--models is a chain of URLs, joined by {CHAIN!r}, and only a single one is "
+                "followed; give that of the folder that holds the models, such as "
+                "s3://BUCKET/models"
+            )
         self.url = without_secrets(url)
         self._secrets = _secrets(url)
         self._system, self._root = self._connect(url)
@@ -70,6 +79,8 @@ class Remote:
                 # All at once: object stores list a thousand files in one answer, and folder
                 # by folder they would be asked once for each version.
                 found = self._system.find(self._root, detail=True)
+                if not found:  # some file systems find nothing where they can't connect
+                    self._system.ls(self._root, detail=False)
             except FileNotFoundError:
                 return {}
         prefix = f"{self._root}/"
@@ -86,7 +97,9 @@ class Remote:
             RemoteError: It can't be read.
         """
         with self._sentence():
-            stream = self._system.open(f"{self._root}/{path}", "rb", block_size=REQUEST_BYTES)
+            # A web server may not know how to send a part: it sends all, in one stream.
+            block_bytes = 0 if self.url.startswith("http") else REQUEST_BYTES
+            stream = self._system.open(f"{self._root}/{path}", "rb", block_size=block_bytes)
         with stream:
             while True:
                 with self._sentence():
@@ -157,10 +170,12 @@ def without_secrets(url: str) -> str:
 
 
 def _secrets(url: str) -> list[str]:
+    """What may be secret in a URL, as it is written there and as a server is told it."""
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0]
     password = user.partition(":")[2]
-    return [secret for secret in (user, password, parts.query, parts.fragment) if secret]
+    written = (user, password, parts.query, parts.fragment)
+    return [secret for secret in (*written, *map(unquote, written)) if secret]
 
 
 def _file(info: dict[str, Any]) -> RemoteFile:

@@ -1,22 +1,18 @@
 """Brings what a keeper wants from a remote repository, beside the event loop."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from functools import partial
-from threading import Thread
-from typing import TypeVar
 
 from convscope.server.errors import UnavailableError
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.disk import ModelOnDisk
+from convscope.server.repository.remote.apart import apart
 from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.repository.versions import Refusal
 from convscope.server.repository.wanted import Wanted
 
 __all__ = ["Upstream"]
-
-Result = TypeVar("Result")
 
 
 class Upstream:
@@ -31,6 +27,7 @@ class Upstream:
     def __init__(self, mirror: Mirror, catalog: Catalog, wanted: Wanted) -> None:
         self.refusals: list[Refusal] = []
         self.models: Mapping[str, ModelOnDisk] = {}
+        self.heard = asyncio.Event()  # set once it was fetched for the first time, or couldn't be
         self._mirror = mirror
         self._catalog = catalog
         self._wanted = wanted
@@ -44,24 +41,31 @@ class Upstream:
         Returns:
             Whether the remote could be reached.
         """
-        models = await _apart(self._mirror.look)
-        if models is None:
-            return False
-        self.models = models
-        self.refusals = await _apart(partial(self._mirror.fetch, self._to_have()))
-        return True
+        try:
+            models = await apart(self._mirror.look)
+            if models is None:
+                return False
+            self.models = models
+            self.refusals = await apart(partial(self._mirror.fetch, self._to_have()))
+            return True
+        finally:
+            self.heard.set()
 
     async def tidy(self) -> None:
         """Remove from the mirror's directory what is neither wanted nor answers."""
         kept = {name: set(numbers) for name, numbers in self._to_have().items()}
         for name in self._catalog.names:
             kept.setdefault(name, set()).update(self._catalog[name].dormant)
-        await _apart(partial(self._mirror.keep, kept))
+        await apart(partial(self._mirror.keep, kept))
 
     def try_again(self, model: str) -> None:
         """Have what was refused of a model fetched anew."""
         known = model in self._catalog.names  # who asks for a stranger leaves no trace of it
         self._mirror.try_again(model, self._catalog[model].refused if known else ())
+
+    def warn_of_silence(self, seconds: float) -> None:
+        """Let everybody know that the remote isn't here after so long."""
+        self._mirror.warn(f"what is wanted of it hasn't arrived within {seconds:g} s")
 
     def check_reached(self) -> None:
         """Check that what the remote has is here.
@@ -87,33 +91,3 @@ class Upstream:
             numbers = {*self._wanted.choose(name, known, found), *known.ready, *known.refused}
             chosen[name] = numbers & found.versions.keys()
         return chosen
-
-
-async def _apart(function: Callable[[], Result]) -> Result:
-    """Run a function in a thread that nobody waits for when the server ends.
-
-    A connection that hangs is given up after minutes only, and must not keep
-    the process for so long.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result] = loop.create_future()
-
-    def resolve(result: Result | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except BaseException as caught:  # noqa: BLE001 - the one who waits is told
-            error = caught
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(resolve, result, error)
-
-    Thread(target=run, name="upstream", daemon=True).start()
-    return await future
