@@ -1,6 +1,7 @@
 """Messages to arrays and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_size_of_the_classes_is_known_before_they_are() -> None:
     manifest = tiny_manifest("tiny", 1)
     manifest.labels[:] = [f"class {index}" for index in range(21_841)]
 
-    def plan(inputs: int, **options: float) -> ReplyPlan:
+    def plan(inputs: int, **options: Any) -> ReplyPlan:
         request = pb.ClassifyRequest(inputs=[pb.Input()] * inputs, **options)
         return planned(request, manifest, 2**24)
 
