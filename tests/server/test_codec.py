@@ -1,6 +1,7 @@
 """Messages to arrays and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from support.tiny import CHANNELS, LABELS, SIDE, tiny_manifest
 from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_prediction
 from convscope.server.errors import InvalidInputError
 from convscope.server.ranking import rank
+from convscope.server.reply_limits import ReplyLimits, label_bytes
 from convscope.server.work import Answer, EncodedImage, Input, Pixels, ReadyTensor, StageSeconds
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
@@ -26,7 +28,8 @@ def tensor(dtype: int, shape: Sequence[int], data: bytes) -> pb.Tensor:
 
 
 def planned(request: pb.ClassifyRequest, manifest: mpb.ModelManifest, max_bytes: int) -> ReplyPlan:
-    return plan_reply(request, manifest, tuple(manifest.labels), max_bytes)
+    labels = tuple(manifest.labels)
+    return plan_reply(request, manifest, labels, label_bytes(labels), ReplyLimits(2**25, max_bytes))
 
 
 def decoded(message: pb.Input, spec: mpb.InputSpec) -> Input:
@@ -89,6 +92,31 @@ def test_unset_top_k_is_five() -> None:
 def test_top_k_below_one_is_refused(top_k: int) -> None:
     message = refused_request(pb.ClassifyRequest(top_k=top_k))
     assert message == f"top_k is {top_k}; ask for 1 or more classes"
+
+
+def test_size_of_the_classes_is_known_before_they_are() -> None:
+    manifest = tiny_manifest("tiny", 1)
+    manifest.labels[:] = [f"class {index}" for index in range(21_841)]
+
+    def plan(inputs: int, **options: Any) -> ReplyPlan:
+        request = pb.ClassifyRequest(inputs=[pb.Input()] * inputs, **options)
+        return planned(request, manifest, 2**24)
+
+    with pytest.raises(InvalidInputError, match=r"could take 4\d,\d{3},\d{3} bytes; at most 33,"):
+        plan(64, top_k=21_841)
+    assert plan(32, top_k=21_841).top_k == 21_841
+    assert plan(64, top_k=1000).top_k == 1000
+    assert plan(64, top_k=21_841, min_probability=0.25).top_k == 5  # more can't have as much
+
+
+def test_classes_never_take_more_than_was_reckoned() -> None:
+    labels = ("short", "ö" * 200, "x" * 20_000)
+    best = np.array([0.2, 0.5, 0.3], np.float32)
+    for top_k in (1, 2, 3):
+        plan = ReplyPlan(labels, top_k, 0, ())
+        prediction = pb.Prediction()
+        write_prediction(prediction, answered(best, {}), plan)
+        assert prediction.ByteSize() <= top_k * 20 + label_bytes(labels)[top_k]
 
 
 def test_of_equal_probabilities_the_first_class_comes_first() -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError
 from convscope.server.ranking import rank
+from convscope.server.reply_limits import ReplyLimits
 from convscope.server.work import Answer, EncodedImage, Input, Pixels, ReadyTensor
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
@@ -32,6 +33,9 @@ _DTYPES: dict[int, np.dtype[np.generic]] = {
     mpb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
 }
 _PIXEL_CHANNELS = (1, 3, 4)
+# At most, of one class without its name, and of one result without classes and feature maps.
+_CLASS_BYTES = 20
+_RESULT_BYTES = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,8 @@ def plan_reply(
     request: pb.ClassifyRequest,
     manifest: mpb.ModelManifest,
     labels: Sequence[str],
-    max_feature_map_bytes: int,
+    label_bytes: Sequence[int],
+    limits: ReplyLimits,
 ) -> ReplyPlan:
     """Check what a request wants, and that the reply will not be too large.
 
@@ -61,11 +66,12 @@ def plan_reply(
         request: What is asked.
         manifest: Of the version that is to answer.
         labels: The manifest's, as a tuple: a protobuf field is slow to look into.
-        max_feature_map_bytes: Of one reply.
+        label_bytes: The most that the names of so many classes can take.
+        limits: Of one reply.
 
     Raises:
         InvalidInputError: The top-k, the minimum probability or a selection
-            can't be, or the feature maps would exceed `max_feature_map_bytes`.
+            can't be, or the reply could exceed its limits.
     """
     top_k = request.top_k if request.HasField("top_k") else DEFAULT_TOP_K
     if top_k < 1:
@@ -74,14 +80,17 @@ def plan_reply(
         raise InvalidInputError(
             f"min_probability is {request.min_probability:g}; it lies between 0 and 1"
         )
+    inputs, map_bytes = len(request.inputs), 0
     if request.feature_maps:
-        check_selections(request.feature_maps, len(request.inputs), manifest, max_feature_map_bytes)
-    return ReplyPlan(
-        labels,
-        min(top_k, len(labels)),
-        request.min_probability,
-        request.feature_maps,
-    )
+        map_bytes = check_selections(
+            request.feature_maps, inputs, manifest, limits.max_feature_map_bytes
+        )
+    top_k = min(top_k, len(labels))
+    if request.min_probability and manifest.activation == mpb.ACTIVATION_SOFTMAX:
+        # Together they have a probability of 1, but for rounding.
+        top_k = min(top_k, int(1 / request.min_probability) + 1)
+    limits.check(map_bytes + inputs * (_RESULT_BYTES + top_k * _CLASS_BYTES + label_bytes[top_k]))
+    return ReplyPlan(labels, top_k, request.min_probability, request.feature_maps)
 
 
 def decode_input(message: pb.Input, dtype: int, shape: tuple[int, ...]) -> Input:
@@ -183,7 +192,7 @@ def check_selections(
     inputs: int,
     manifest: mpb.ModelManifest,
     max_bytes: int,
-) -> None:
+) -> int:
     """Check the feature maps that a request wants, and that they will not be too large.
 
     Args:
@@ -191,6 +200,9 @@ def check_selections(
         inputs: How many inputs.
         manifest: Of the version that is to answer.
         max_bytes: Of one reply.
+
+    Returns:
+        How many bytes they will be.
 
     Raises:
         InvalidInputError: A selection can't be, or they would exceed `max_bytes`.
@@ -216,6 +228,7 @@ def check_selections(
             f"the feature maps would take {size:,} bytes; at most {max_bytes:,} are sent in one "
             "reply; ask for fewer images, fewer channels, or uint8"
         )
+    return size
 
 
 def _channel_count(selection: pb.FeatureMapSelection, spec: mpb.FeatureMapSpec) -> int:

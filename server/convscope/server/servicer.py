@@ -12,6 +12,7 @@ from convscope.server.codec import ReplyPlan, decode_input, plan_reply, write_pr
 from convscope.server.dispatch import Dispatch
 from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.ordering import STREAM_WINDOW, in_order
+from convscope.server.reply_limits import MANY_CLASSES, ReplyLimits
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Input, Question
@@ -26,13 +27,13 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
     Args:
         dispatch: Finds the version that answers, and runs the inputs.
-        max_feature_map_bytes: Bytes of one reply's feature maps.
+        limits: How large a reply may become.
     """
 
-    def __init__(self, dispatch: Dispatch, *, max_feature_map_bytes: int) -> None:
+    def __init__(self, dispatch: Dispatch, limits: ReplyLimits) -> None:
         self._dispatch = dispatch
         self._catalog = dispatch.catalog
-        self._max_feature_map_bytes = max_feature_map_bytes
+        self._limits = limits
 
     async def Classify(  # noqa: N802
         self,
@@ -106,7 +107,9 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         deadline: float | None,
     ) -> pb.ClassifyResponse:
         self._dispatch.admit(len(request.inputs))
-        plan = plan_reply(request, version.manifest, version.labels, self._max_feature_map_bytes)
+        plan = plan_reply(
+            request, version.manifest, version.labels, version.label_bytes, self._limits
+        )
         question = Question(
             plan.top_k, plan.feature_maps, deadline, request.priority == pb.PRIORITY_BULK
         )
@@ -125,7 +128,8 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     ) -> pb.ClassifyResponse:
         model, number = version.key
         response = pb.ClassifyResponse(model=model, version=number, provider=version.model.provider)
-        if plan.selections:  # megabytes are cut and copied: not on the event loop
+        # Megabytes are cut, copied and written: not on the event loop.
+        if plan.selections or plan.top_k * len(outcomes) > MANY_CLASSES:
             seconds = await asyncio.to_thread(_encode_results, response, outcomes, plan)
         else:
             seconds = _encode_results(response, outcomes, plan)

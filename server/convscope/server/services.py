@@ -9,6 +9,7 @@ from convscope.server.metrics import Metrics
 from convscope.server.oip.registration import SERVICE as OPEN_INFERENCE
 from convscope.server.oip.registration import add_to_server
 from convscope.server.oip.servicer import OpenInferenceServicer
+from convscope.server.reply_limits import ReplyLimits
 from convscope.server.servicer import ClassifierServicer
 from convscope.server.settings import Settings
 from convscope.v1 import inference_pb2, inference_pb2_grpc
@@ -47,16 +48,14 @@ def add_services(
         The services that were added.
     """
     # The rest of a reply is for the classes.
-    max_feature_map_bytes = min(
-        settings.max_feature_map_bytes,
-        max(0, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS),
+    most_map_bytes = max(0, settings.max_reply_bytes - _REPLY_BYTES_BESIDE_MAPS)
+    limits = ReplyLimits(
+        settings.max_reply_bytes, min(settings.max_feature_map_bytes, most_map_bytes)
     )
-    servicer = ClassifierServicer(dispatch, max_feature_map_bytes=max_feature_map_bytes)
+    servicer = ClassifierServicer(dispatch, limits)
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)
     if not settings.no_open_inference:
-        open_inference = OpenInferenceServicer(
-            dispatch, metrics, health_servicer, max_feature_map_bytes=max_feature_map_bytes
-        )
+        open_inference = OpenInferenceServicer(dispatch, metrics, health_servicer, limits)
         add_to_server(open_inference, interceptor, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, interceptor)
     return [*doors(settings), HEALTH]

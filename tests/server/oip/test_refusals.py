@@ -213,6 +213,22 @@ def test_feature_maps_over_the_cap_are_refused_before_they_are_computed(tmp_path
         assert stub.ModelInfer(smaller, timeout=TIMEOUT_SECONDS).outputs
 
 
+def test_classes_over_the_cap_are_refused_before_they_are_computed(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    with serving(tmp_path, "--max-reply-bytes", "1024") as server, oip_connected(server) as stub:
+
+        def ask(count: int) -> Request:
+            request = raw_request(pixels(count), outputs=["probabilities"])
+            set_parameter(request.outputs[0].parameters["classification"], 99)
+            return request
+
+        code, message = refusal(stub.ModelInfer, ask(10))
+        assert code is INVALID
+        assert "could take 1,080 bytes; at most 1,024 are sent; ask for fewer inputs" in message
+        assert stub.ModelInfer(ask(9), timeout=TIMEOUT_SECONDS).outputs
+        assert stub.ModelInfer(raw_request(pixels(10)), timeout=TIMEOUT_SECONDS).outputs
+
+
 def test_a_timeout_that_can_not_be_met_is_a_deadline(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with serving(tmp_path) as server, oip_connected(server) as stub:

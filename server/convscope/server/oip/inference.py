@@ -10,9 +10,10 @@ from convscope.server.dispatch import Dispatch
 from convscope.server.errors import ServingError
 from convscope.server.oip import open_inference_pb2 as pb
 from convscope.server.oip.contract import LOGITS, Contract, Contracts, ModelName, target
-from convscope.server.oip.outputs import Wanted, plan_outputs, write_output
+from convscope.server.oip.outputs import Wanted, most_bytes, plan_outputs, write_output
 from convscope.server.oip.parameters import Schedule, read_schedule
 from convscope.server.oip.tensors import check_input, read_inputs
+from convscope.server.reply_limits import MANY_CLASSES, ReplyLimits
 from convscope.server.repository.versions import LoadedVersion
 from convscope.server.work import Answer, Question
 from convscope.v1 import inference_pb2
@@ -26,19 +27,13 @@ class Inference:
     Args:
         dispatch: Finds the version that answers, and runs the inputs.
         contracts: Tell what it takes and gives.
-        max_feature_map_bytes: Bytes of one reply's feature maps.
+        limits: How large a reply may become.
     """
 
-    def __init__(
-        self,
-        dispatch: Dispatch,
-        contracts: Contracts,
-        *,
-        max_feature_map_bytes: int,
-    ) -> None:
+    def __init__(self, dispatch: Dispatch, contracts: Contracts, limits: ReplyLimits) -> None:
         self._dispatch = dispatch
         self._contracts = contracts
-        self._max_feature_map_bytes = max_feature_map_bytes
+        self._limits = limits
 
     async def answer(
         self, request: pb.ModelInferRequest, deadline: float | None
@@ -63,15 +58,19 @@ class Inference:
             self._dispatch.admit(size)
             wanted = plan_outputs(request, contract)
             question = _question(schedule, wanted, contract, deadline)
-            if question.feature_maps:
-                self._check_reply(version, question, size)
+            self._check_reply(version, wanted, contract, size)
             inputs = read_inputs(request, contract)
             answers = _whole(await self._dispatch.run(asked, version, inputs, question))
             return await self._reply(request, version, answers, wanted, contract)
 
-    def _check_reply(self, version: LoadedVersion, question: Question, size: int) -> None:
-        selections = [inference_pb2.FeatureMapSelection(name=n) for n in question.feature_maps]
-        check_selections(selections, size, version.manifest, self._max_feature_map_bytes)
+    def _check_reply(
+        self, version: LoadedVersion, wanted: Sequence[Wanted], contract: Contract, size: int
+    ) -> None:
+        if contract.gives_features:
+            selections = [inference_pb2.FeatureMapSelection(name=want.spec.name) for want in wanted]
+            check_selections(selections, size, version.manifest, self._limits.max_feature_map_bytes)
+        else:
+            self._limits.check(sum(most_bytes(want, size, version.label_bytes) for want in wanted))
 
     async def _reply(
         self,
@@ -85,7 +84,10 @@ class Inference:
             model_name=contract.name, model_version=str(version.key[1]), id=request.id
         )
         arguments = (response, wanted, answers, version.labels)
-        if contract.gives_features:  # megabytes are copied: not on the event loop
+        classes = len(version.labels)
+        texts = len(answers) * sum(min(want.classes or 0, classes) for want in wanted)
+        # Megabytes are copied or written: not on the event loop.
+        if contract.gives_features or texts > MANY_CLASSES:
             seconds = await asyncio.to_thread(_write, *arguments)
         else:
             seconds = _write(*arguments)

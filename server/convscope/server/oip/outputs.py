@@ -1,5 +1,6 @@
 """The outputs of a request: which are wanted, and how they are written."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,9 +22,13 @@ from convscope.server.oip.tensors import pack
 from convscope.server.ranking import rank
 from convscope.server.work import Answer
 
-__all__ = ["Wanted", "plan_outputs", "write_output"]
+__all__ = ["Wanted", "most_bytes", "plan_outputs", "write_output"]
 
 Floats = NDArray[np.float32]
+
+# At most, of one class without its name: its value, its index, and the length of its text.
+# Values of more than eight digits before the point don't occur.
+_CLASS_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,20 @@ def plan_outputs(request: pb.ModelInferRequest, contract: Contract) -> list[Want
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidInputError(f"the output {twice!r} is asked for twice")
     return wanted
+
+
+def most_bytes(want: Wanted, inputs: int, label_bytes: Sequence[int]) -> int:
+    """Give the most bytes that the classes of a batch can take as one output.
+
+    Args:
+        want: Which output.
+        inputs: The size of the batch.
+        label_bytes: The most that the names of so many classes can take.
+    """
+    if want.classes is None:
+        return inputs * math.prod(want.spec.shape) * want.spec.datatype.numpy.itemsize
+    count = min(want.classes, len(label_bytes) - 1)
+    return inputs * (count * _CLASS_BYTES + label_bytes[count])
 
 
 def write_output(

@@ -17,6 +17,7 @@ from convscope.server.oip.inference import Inference
 from convscope.server.oip.metadata import describe_config, describe_model, describe_server
 from convscope.server.oip.statistics import describe_totals
 from convscope.server.ordering import STREAM_WINDOW, in_order
+from convscope.server.reply_limits import ReplyLimits
 from convscope.server.repository.catalog import DormantError
 from convscope.server.repository.versions import LoadedVersion
 
@@ -36,7 +37,7 @@ class OpenInferenceServicer:
         dispatch: Finds the versions that answer, and runs the inputs.
         metrics: What was done so far, and who hears of more.
         health: Knows overall health.
-        max_feature_map_bytes: Bytes of one reply's feature maps.
+        limits: How large a reply may become.
     """
 
     def __init__(
@@ -44,17 +45,14 @@ class OpenInferenceServicer:
         dispatch: Dispatch,
         metrics: Metrics,
         health: health.aio.HealthServicer,
-        *,
-        max_feature_map_bytes: int,
+        limits: ReplyLimits,
     ) -> None:
         self._dispatch = dispatch
         self._catalog = dispatch.catalog
         self._metrics = metrics
         self._health = health
         self._contracts = Contracts()
-        self._inference = Inference(
-            dispatch, self._contracts, max_feature_map_bytes=max_feature_map_bytes
-        )
+        self._inference = Inference(dispatch, self._contracts, limits)
 
     async def ServerLive(  # noqa: N802
         self, request: pb.ServerLiveRequest, context: "Context"

@@ -6,6 +6,7 @@ from functools import cached_property
 from convscope.server.execution import Execution
 from convscope.server.model import Model
 from convscope.server.preprocess import Preprocessor
+from convscope.server.reply_limits import label_bytes
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["LoadedVersion", "Refusal"]
@@ -44,6 +45,11 @@ class LoadedVersion:
     def labels(self) -> tuple[str, ...]:
         """The name of each class."""
         return tuple(self.manifest.labels)
+
+    @cached_property
+    def label_bytes(self) -> tuple[int, ...]:
+        """The most bytes that the names of no class, of one, of two and so on can take."""
+        return label_bytes(self.labels)
 
     @cached_property
     def input_shape(self) -> tuple[int, ...]:
