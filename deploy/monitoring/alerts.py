@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from deploy.monitoring.expressions import CALLS, FAILURES, JOB, SLOW, number
+from deploy.monitoring.expressions import ANSWERS, CALLS, FAILURES, JOB, SLOW, number
 from deploy.monitoring.objectives import BurnWindow, Objectives, window_seconds
 
 __all__ = ["Alert", "Condition", "alerts"]
@@ -96,7 +96,7 @@ def _error_burn(window: BurnWindow, objectives: Objectives) -> Alert:
     budget = objectives.availability.budget
     return Alert(
         "ConvscopeErrorBudgetBurn",
-        _burning(FAILURES, budget, window, objectives),
+        _burning(FAILURES, CALLS, budget, window, objectives),
         window.severity,
         f"{{{{ $value | humanizePercentage }}}} of the inference calls of the last {window.long} "
         f"failed; {budget:.2%} may.",
@@ -114,10 +114,10 @@ def _latency_burn(window: BurnWindow, objectives: Objectives) -> Alert:
     within = f"{1000 * latency.threshold_seconds:g} ms"
     return Alert(
         "ConvscopeLatencyBudgetBurn",
-        _burning(SLOW, latency.budget, window, objectives),
+        _burning(SLOW, ANSWERS, latency.budget, window, objectives),
         window.severity,
-        f"{{{{ $value | humanizePercentage }}}} of the inference calls of the last {window.long} "
-        f"took more than {within}; {latency.budget:.2%} may.",
+        f"{{{{ $value | humanizePercentage }}}} of the interactive requests answered in the last "
+        f"{window.long} took more than {within}; {latency.budget:.2%} may.",
         f"{_pace(window, objectives)} The dashboard 'Where the time goes' shows which stage and "
         "which model: queue means too much load, decode larger images, infer a slower version or "
         "another execution provider. Run `convscope admin status` for what was loaded lately.",
@@ -127,13 +127,13 @@ def _latency_burn(window: BurnWindow, objectives: Objectives) -> Alert:
 
 
 def _burning(
-    ratio: str, budget: float, window: BurnWindow, objectives: Objectives
+    ratio: str, whole: str, budget: float, window: BurnWindow, objectives: Objectives
 ) -> tuple[Condition, ...]:
     too_fast = f"> {number(window.factor * budget)}"
     return (
         Condition(f"{ratio}{window.long}", too_fast),
         Condition(f"{ratio}{window.short}", too_fast),
-        Condition(f"{CALLS}{window.long}", f"> {number(objectives.guard.min_calls_per_second)}"),
+        Condition(f"{whole}{window.long}", f"> {number(objectives.guard.min_calls_per_second)}"),
     )
 
 

@@ -1,9 +1,11 @@
 """PromQL that rules and dashboards have in common, and the names of what is recorded."""
 
 __all__ = [
+    "ANSWERS",
     "CALLS",
     "FAILURES",
     "INFERENCE",
+    "INTERACTIVE",
     "JOB",
     "SLOW",
     "mean",
@@ -17,11 +19,14 @@ __all__ = [
 JOB = 'job="convscope"'
 # A call of these is one question and one answer; a stream's duration is its caller's.
 INFERENCE = 'grpc_method=~"Classify|ModelInfer"'
+# Bulk requests are meant to wait, so how long they take is nobody's promise.
+INTERACTIVE = 'priority="interactive"'
 
 # Recorded for each window of the burn rates: the window follows the name.
 CALLS = "job:inference_calls:rate"
 FAILURES = "job:inference_failures_per_call:ratio_rate"
-SLOW = "job:inference_slow_per_call:ratio_rate"
+ANSWERS = "job:interactive_answers:rate"
+SLOW = "job:interactive_slow_per_answer:ratio_rate"
 
 
 def rate(metric: str, conditions: str, window: str, *, by: str = "") -> str:

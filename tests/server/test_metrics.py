@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.alterations import flip_byte
 from support.calls import connected, image_request, refusal, sample, signal_request, wait_until
+from support.loading import load
+from support.oip import oip_connected, raw_request
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
 from convscope.server.metrics import Metrics
 from convscope.server.metrics.versions import MAX_CLASSES, PredictedClasses
+from convscope.server.oip import open_inference_pb2 as oip_pb
 from convscope.server.settings import Settings
 from convscope.v1 import inference_pb2 as pb
 
@@ -28,8 +32,8 @@ DOCUMENTED = {
     "convscope_batch_images_bucket": VERSION | {"le"},
     "convscope_queue_images": VERSION,
     "convscope_queue_limit_images": VERSION,
-    "convscope_request_seconds_bucket": VERSION | {"le"},
-    "convscope_request_seconds_count": VERSION,
+    "convscope_request_seconds_bucket": VERSION | {"priority", "le"},
+    "convscope_request_seconds_count": VERSION | {"priority"},
     "convscope_requests_total": VERSION | {"code"},
     "convscope_model_info": VERSION | {"provider", "precision"},
     "convscope_model_load_failures_total": {"reason"},
@@ -116,6 +120,39 @@ def test_answered_requests_are_timed_by_model(server: ServerProcess) -> None:
     name = "convscope_request_seconds_count"
     assert sample(server, name, model="tiny", version="1") == 1  # and not the refused image
     assert sample(server, name, model="signal", version="1") == 1
+    assert sample(server, name, priority="bulk") == 0
+
+
+def test_bulk_requests_are_timed_apart(tiny_repository: Path) -> None:
+    name = "convscope_request_seconds_count"
+    with ServerProcess(tiny_repository) as server:
+        with connected(server) as stub:
+            stub.Classify(image_request(priority=pb.PRIORITY_BULK), timeout=30)
+            for priority in (pb.PRIORITY_INTERACTIVE, pb.PRIORITY_UNSPECIFIED):
+                stub.Classify(image_request(priority=priority), timeout=30)
+        with oip_connected(server) as oip:
+            oip.ModelInfer(raw_request(parameters={"priority": 2}), timeout=30)
+            statistics = oip.ModelStatistics(oip_pb.ModelStatisticsRequest(name="tiny"), timeout=30)
+        assert sample(server, name, priority="bulk") == 2
+        assert sample(server, name, priority="interactive") == 2
+    assert statistics.model_stats[0].inference_stats.success.count == 4  # of either kind
+
+
+def test_nothing_is_left_of_a_forgotten_version(tmp_path: Path) -> None:
+    metrics = Metrics()
+    write_tiny(tmp_path)
+    (version,) = load(tmp_path)
+    counted = metrics.of(version)
+    for bulk in (False, True):
+        counted.request(grpc.StatusCode.OK, 0.01, bulk=bulk)
+    assert names_of(metrics, "tiny")
+    metrics.forget("tiny", 1)
+    assert names_of(metrics, "tiny") == set()
+
+
+def names_of(metrics: Metrics, model: str) -> set[str]:
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    return {sample.name for sample in samples if sample.labels.get("model") == model}
 
 
 @pytest.mark.parametrize("stage", ["decode", "queue", "infer", "encode"])

@@ -11,7 +11,7 @@ from prometheus_client import (
 
 from convscope.server.metrics.histograms import Histogram
 
-__all__ = ["CODES", "REQUEST_BUCKETS", "SHADOW_OUTCOMES", "STAGES", "Families"]
+__all__ = ["CODES", "PRIORITIES", "REQUEST_BUCKETS", "SHADOW_OUTCOMES", "STAGES", "Families"]
 
 # Seconds. Inference takes 1 to 20 ms, so the library's own buckets start too coarse.
 REQUEST_BUCKETS = (
@@ -26,6 +26,7 @@ _SHADOW = (*_VERSION, "shadow")
 _PROBABILITY_BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 _DIFFERENCE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 STAGES = ("decode", "queue", "infer", "encode")
+PRIORITIES = ("interactive", "bulk")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 
 # What the server answers with. Each begins at 0, so that the first failure is
@@ -97,7 +98,7 @@ class Families:
         self.request_seconds = Histogram(
             "convscope_request_seconds",
             "Seconds from a request's arrival at its version to its answer, of those answered OK.",
-            _VERSION,
+            (*_VERSION, "priority"),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )

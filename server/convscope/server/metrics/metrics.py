@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from convscope.server.metrics.families import CODES, SHADOW_OUTCOMES, STAGES, Families
+from convscope.server.metrics.families import CODES, PRIORITIES, SHADOW_OUTCOMES, STAGES, Families
 from convscope.server.metrics.methods import MethodMetrics
 from convscope.server.metrics.repository import SyncMetrics
 from convscope.server.metrics.shadows import ShadowMetrics
@@ -81,10 +81,11 @@ class Metrics:
             self.families.requests.remove(*labels, code.name)
         for stage in STAGES:
             self.families.stage_seconds.remove(*labels, stage)
+        for priority in PRIORITIES:
+            self.families.request_seconds.remove(*labels, priority)
         self.families.batch_images.remove(*labels)
         self.families.top1_probability.remove(*labels)
         self.families.entropy_ratio.remove(*labels)
-        self.families.request_seconds.remove(*labels)
         self.families.queue_images.remove(*labels)
         self.families.queue_limit_images.remove(*labels)
         self.families.batches_running.remove(*labels)
