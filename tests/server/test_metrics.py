@@ -14,6 +14,7 @@ from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
 from convscope.server.metrics import Metrics
+from convscope.server.metrics.merging import GAUGES, Totals
 from convscope.server.metrics.versions import MAX_CLASSES, PredictedClasses
 from convscope.server.oip import open_inference_pb2 as oip_pb
 from convscope.server.settings import Settings
@@ -207,6 +208,30 @@ def test_metrics_page_is_of_the_prometheus_text_format(tiny_repository: Path) ->
         text = server.metrics()
     assert "# TYPE convscope_model_info gauge" in text
     assert "# TYPE grpc_server_handling_seconds histogram" in text
+
+
+def test_it_is_known_of_every_gauge_how_those_of_several_workers_become_one() -> None:
+    metrics = Metrics()
+    metrics.sync()
+    gauges = {family.name for family in metrics.registry.collect() if family.type == "gauge"}
+    assert gauges == GAUGES.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "merged"),
+    [
+        ("convscope_queue_images", 3),
+        ("convscope_traffic_share", 2),
+        ("convscope_model_refused", 2),
+        ("convscope_provider_fallback", 2),
+        ("convscope_repository_last_sync_timestamp_seconds", 1),
+    ],
+)
+def test_a_fact_of_two_workers_is_shown_once(name: str, merged: float) -> None:
+    totals = Totals()
+    for value in (1, 2):
+        totals.add(Totals.parse(f"# TYPE {name} gauge\n{name} {value}\n"))
+    assert [s.value for family in totals.families() for s in family.samples] == [merged]
 
 
 def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
