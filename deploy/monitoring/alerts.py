@@ -3,10 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from deploy.monitoring.expressions import ANSWERS, CALLS, FAILURES, JOB, SLOW, number
+from deploy.monitoring.expressions import (
+    ANSWERS,
+    CALLS,
+    FAILURES,
+    JOB,
+    SLOW,
+    each_worker,
+    number,
+)
 from deploy.monitoring.objectives import BurnWindow, Objectives, window_seconds
 
 __all__ = ["Alert", "Condition", "alerts"]
+
+# Who looks at a repository seldom has not lost sight of it yet.
+_MISSED_POLLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +189,14 @@ def _load_failed() -> Alert:
 
 
 def _loads_failing() -> Alert:
-    failures = "sum by (job, instance, reason) (increase(convscope_model_load_failures_total[30m]))"
+    counter, labels = "convscope_model_load_failures_total", "job, instance, reason"
+    failures = each_worker(counter, "30m", by=labels)
     return Alert(
         "ConvscopeModelLoadsFailing",
         (Condition(failures, "> 3"),),
         "ticket",
-        "{{ $value | humanize }} loads failed within 30 minutes, by the check of "
-        "{{ $labels.reason }}.",
+        "{{ $value | humanize }} loads failed within 30 minutes (of each worker, on average), by "
+        "the check of {{ $labels.reason }}.",
         "Something writes refused bundles again and again, perhaps straight into the repository "
         "instead of by `convscope-exporter publish`. Run `convscope admin status`, then look at "
         "what published last.",
@@ -209,9 +221,14 @@ def _provider_fell_back() -> Alert:
 
 def _repository_stale(stale_seconds: int) -> Alert:
     age = "time() - convscope_repository_last_sync_timestamp_seconds"
+    poll = "convscope_repository_poll_seconds"
     return Alert(
         "ConvscopeRepositoryStale",
-        (Condition(age, f"> {stale_seconds}"),),
+        (
+            Condition(age, f"> {stale_seconds}"),
+            Condition(f"{age} - {_MISSED_POLLS} * {poll}", "> 0"),
+            Condition(poll, "> 0"),  # else it is looked at when an operator says so
+        ),
         "ticket",
         "{{ $labels.instance }} last saw its remote repository "
         "{{ $value | humanizeDuration }} ago.",
@@ -222,13 +239,14 @@ def _repository_stale(stale_seconds: int) -> Alert:
 
 
 def _repository_sync_failing() -> Alert:
-    failures = "increase(convscope_repository_sync_failures_total[15m])"
+    counter, labels = "convscope_repository_sync_failures_total", "job, instance"
+    failures = each_worker(counter, "15m", by=labels)
     return Alert(
         "ConvscopeRepositorySyncFailing",
         (Condition(failures, "> 3"),),
         "ticket",
-        "{{ $labels.instance }} failed {{ $value | humanize }} times within 15 minutes to look at "
-        "its remote repository.",
+        "{{ $labels.instance }} failed {{ $value | humanize }} times within 15 minutes (each "
+        "worker, on average) to look at its remote repository.",
         "Other looks may have succeeded: the store or the way to it is unsteady. The log names "
         "each failure: `docker compose logs --tail 50 server`.",
         "0s",

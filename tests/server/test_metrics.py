@@ -41,6 +41,7 @@ DOCUMENTED = {
     "convscope_predicted_classes_total": VERSION | {"class"},
     "convscope_top1_probability_bucket": VERSION | {"le"},
     "convscope_prediction_entropy_ratio_bucket": VERSION | {"le"},
+    "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }
 
@@ -212,7 +213,7 @@ def test_metrics_page_is_of_the_prometheus_text_format(tiny_repository: Path) ->
 
 def test_it_is_known_of_every_gauge_how_those_of_several_workers_become_one() -> None:
     metrics = Metrics()
-    metrics.sync()
+    metrics.sync(5.0)
     gauges = {family.name for family in metrics.registry.collect() if family.type == "gauge"}
     assert gauges == GAUGES.keys()
 

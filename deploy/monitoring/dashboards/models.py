@@ -199,7 +199,8 @@ def _repository(objectives: Objectives) -> list[Panel]:
         series(
             "Age of the last look",
             "How long ago the remote repository was last seen whole. Only servers with a remote "
-            "repository have it. From the dashed line on, an alert tells.",
+            "repository have it. From the dashed line on, or after three polls if those are longer "
+            "apart, an alert tells.",
             SECONDS,
             Query(
                 "time() - max by (instance) (convscope_repository_last_sync_timestamp_seconds)",

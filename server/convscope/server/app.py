@@ -122,7 +122,10 @@ def _repository(
     root = local_path(settings.models)
     if root is None:
         mirror = Mirror(
-            settings.models, settings.repository_cache, metrics.sync(), stopping=stop.is_set
+            settings.models,
+            settings.repository_cache,
+            metrics.sync(settings.poll_seconds),
+            stopping=stop.is_set,
         )
         return mirror.directory, mirror
     if not root.is_dir():

@@ -114,6 +114,12 @@ class Families:
             (*_VERSION, "wanted", "provider"),
             registry=registry,
         )
+        self.workers = Gauge(
+            "convscope_workers",
+            "Processes that answer; what each of them counts is counted so often.",
+            registry=registry,
+        )
+        self.workers.set(1)  # itself; those of several workers are added up
         self.load_failures = Counter(
             "convscope_model_load_failures",
             "Bundles refused, by the check that refused them.",

@@ -51,9 +51,13 @@ class Metrics:
         """Give the metrics of one gRPC method; `kind` is "unary" or of the streaming ones."""
         return MethodMetrics(self.families, kind, service, method)
 
-    def sync(self) -> SyncMetrics:
-        """Give the metrics of a remote repository, which only a server that has one shows."""
-        return SyncMetrics(self.registry)
+    def sync(self, poll_seconds: float) -> SyncMetrics:
+        """Give the metrics of a remote repository, which only a server that has one shows.
+
+        Args:
+            poll_seconds: How often it is looked at; 0 if only when an operator asks.
+        """
+        return SyncMetrics(self.registry, poll_seconds)
 
     def ready(self, version: LoadedVersion) -> None:
         """State that a version answers, and on which provider."""
