@@ -161,9 +161,9 @@ def _pace(window: BurnWindow, objectives: Objectives) -> str:
 def _queue_near_bound(near: float) -> Alert:
     return Alert(
         "ConvscopeQueueNearBound",
-        (Condition("convscope_queue_images / convscope_queue_limit_images", f"> {number(near)}"),),
+        (Condition("convscope_queue_fill_ratio", f"> {number(near)}"),),
         "ticket",
-        "The queue of {{ $labels.model }} v{{ $labels.version }} is at "
+        "The fullest queue of {{ $labels.model }} v{{ $labels.version }} is at "
         "{{ $value | humanizePercentage }} of its bound.",
         "Beyond it calls are refused with RESOURCE_EXHAUSTED. If it doesn't empty by itself, the "
         "load is more than the machine carries: add a server, or a worker (`--workers`). A larger "

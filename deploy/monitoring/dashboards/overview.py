@@ -95,7 +95,7 @@ def _promises(objectives: Objectives) -> list[Panel]:
             "Fullest queue",
             "How much of its bound the fullest queue holds. Beyond it calls are refused.",
             SHARE,
-            f"max(convscope_queue_images{{{MODEL}}} / convscope_queue_limit_images{{{MODEL}}})",
+            f"max(convscope_queue_fill_ratio{{{MODEL}}})",
             thresholds=at_most(1, near=objectives.queue.near_bound),
             decimals=0,
         ),

@@ -83,9 +83,10 @@ class Families:
         self.queue_images = Gauge(
             "convscope_queue_images", "Images that wait.", _VERSION, registry=registry
         )
-        self.queue_limit_images = Gauge(
-            "convscope_queue_limit_images",
-            "Images that may wait before calls are refused; of bulk requests as many again.",
+        self.queue_fill_ratio = Gauge(
+            "convscope_queue_fill_ratio",
+            "How much of its bound the fullest queue holds: those before the decoders and the "
+            "runners, of interactive and of bulk requests. From 1 on calls are refused.",
             _VERSION,
             registry=registry,
         )

@@ -21,7 +21,6 @@ Combination = Callable[[Iterable[float]], float]
 GAUGES: Mapping[str, Combination] = {
     "convscope_batches_running": sum,
     "convscope_queue_images": sum,
-    "convscope_queue_limit_images": sum,
     "convscope_workers": sum,
     "process_max_fds": sum,
     "process_open_fds": sum,
@@ -30,6 +29,7 @@ GAUGES: Mapping[str, Combination] = {
     "convscope_model_info": max,
     "convscope_model_refused": max,
     "convscope_provider_fallback": max,
+    "convscope_queue_fill_ratio": max,
     "convscope_repository_poll_seconds": max,
     "convscope_traffic_share": max,
     "python_info": max,

@@ -91,7 +91,7 @@ class Metrics:
         self.families.top1_probability.remove(*labels)
         self.families.entropy_ratio.remove(*labels)
         self.families.queue_images.remove(*labels)
-        self.families.queue_limit_images.remove(*labels)
+        self.families.queue_fill_ratio.remove(*labels)
         self.families.batches_running.remove(*labels)
         for key in [k for k in self._shadows if k[0] == model and number in k[1:]]:
             self._forget_shadow(*key)

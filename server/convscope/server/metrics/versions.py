@@ -36,7 +36,7 @@ class VersionMetrics:
             families.request_seconds.labels(*labels, priority) for priority in PRIORITIES
         )
         self._waiting = families.queue_images.labels(*labels)
-        self._limit = families.queue_limit_images.labels(*labels)
+        self._fill_ratio = families.queue_fill_ratio.labels(*labels)
         self._running = families.batches_running.labels(*labels)
 
     def stages(self, seconds: StageSeconds) -> None:
@@ -96,18 +96,20 @@ class VersionMetrics:
         """Observe the size of a batch."""
         self._batch.observe(images)
 
-    def queue_limit(self, images: int) -> None:
-        """State how many images may wait."""
-        self._limit.set(images)
-
-    def load(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
-        """Have the number of waiting images and running batches asked for at each scrape."""
+    def load(
+        self,
+        waiting: Callable[[], int],
+        fill_ratio: Callable[[], float],
+        running: Callable[[], int],
+    ) -> None:
+        """Have waiting images, the fullest queue and running batches asked for at each scrape."""
         self._waiting.set_function(waiting)
+        self._fill_ratio.set_function(fill_ratio)
         self._running.set_function(running)
 
     def gone(self) -> None:
         """Ask no longer."""
-        self.load(lambda: 0, lambda: 0)
+        self.load(lambda: 0, lambda: 0.0, lambda: 0)
 
     def forget(self) -> None:
         """Drop the series of classes, whose labels nobody else knows."""
