@@ -213,8 +213,10 @@ def _provider_fell_back() -> Alert:
         "{{ $labels.model }} v{{ $labels.version }} runs on {{ $labels.provider }} instead of "
         "{{ $labels.wanted }}.",
         "It answers, and most likely slower. Run `nvidia-smi`, or the tool of the device at hand, "
-        "on the server's machine; once it is back, restart the server: the provider is chosen when "
-        "a version is loaded.",
+        "on the server's machine. Once the device is back: the provider is chosen when a version "
+        "is loaded, so run `convscope admin unload MODEL` and then `convscope admin load MODEL` "
+        "(calls get UNAVAILABLE in between), or restart the server. If a TensorRT engine could "
+        "not be built, the log says so.",
         "2m",
     )
 

@@ -118,7 +118,9 @@ class Lane:
         observer.load(
             lambda: self._batcher.waiting + sum(d.waiting for d in self._decoders.values()),
             # Each queue refuses by itself: of a sum nobody sees which one is full.
-            lambda: max(q.fill_ratio for q in (self._batcher, *self._decoders.values())),
+            lambda: max(
+                [self._batcher.fill_ratio, *(d.fill_ratio for d in self._decoders.values())]
+            ),
             lambda: self._batcher.running,
         )
 

@@ -111,7 +111,14 @@ class Families:
         )
         self.provider_fallback = Gauge(
             "convscope_provider_fallback",
-            "1 for each version that doesn't run, or not wholly, on the provider that was wanted.",
+            "1 for each version that doesn't run, or not wholly, on the provider that was wanted, "
+            "unless that one's engine is being built.",
+            (*_VERSION, "wanted", "provider"),
+            registry=registry,
+        )
+        self.provider_awaited = Gauge(
+            "convscope_provider_awaited",
+            "1 for each version that another provider runs while the wanted one's engine is built.",
             (*_VERSION, "wanted", "provider"),
             registry=registry,
         )

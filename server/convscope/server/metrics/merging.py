@@ -28,6 +28,7 @@ GAUGES: Mapping[str, Combination] = {
     "process_virtual_memory_bytes": sum,
     "convscope_model_info": max,
     "convscope_model_refused": max,
+    "convscope_provider_awaited": max,
     "convscope_provider_fallback": max,
     "convscope_queue_fill_ratio": max,
     "convscope_repository_poll_seconds": max,

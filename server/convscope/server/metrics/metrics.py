@@ -1,6 +1,6 @@
 """The metrics of one server, by the version, method or repository that they are of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -61,8 +61,8 @@ class Metrics:
 
     def ready(self, version: LoadedVersion) -> None:
         """State that a version answers, and on which provider."""
-        for gauge, labels in _provider_series(self.families, version):
-            gauge.labels(*labels).set(1)
+        for gauge, labels, holds in _provider_series(self.families, version):
+            gauge.labels(*labels).set_function(holds)
 
     def gone(self, version: LoadedVersion) -> None:
         """State that a version no longer answers; what it counted stays for a while."""
@@ -71,7 +71,7 @@ class Metrics:
 
     def replaced(self, version: LoadedVersion) -> None:
         """State no longer on which provider a version answers: the same number was loaded anew."""
-        for gauge, labels in _provider_series(self.families, version):
+        for gauge, labels, _ in _provider_series(self.families, version):
             gauge.remove(*labels)
 
     def forget(self, model: str, number: int) -> None:
@@ -124,13 +124,19 @@ class Metrics:
 
 def _provider_series(
     families: Families, version: LoadedVersion
-) -> Sequence[tuple[Gauge, tuple[str, ...]]]:
-    """The series that say what a version runs on."""
+) -> Sequence[tuple[Gauge, tuple[str, ...], Callable[[], bool]]]:
+    """The series that say what a version runs on, and what tells whether that is so."""
     model, number = version.key
     labels = (model, str(number))
-    provider, wanted = version.model.provider, version.model.fallback_from
+    loaded = version.model
+    provider, wanted = loaded.provider, loaded.fallback_from
     precision = pb.Precision.Name(version.manifest.precision).removeprefix("PRECISION_").lower()
-    series = [(families.model_info, (*labels, provider, precision))]
-    if wanted:
-        series.append((families.provider_fallback, (*labels, wanted, provider)))
+    series: list[tuple[Gauge, tuple[str, ...], Callable[[], bool]]]
+    series = [(families.model_info, (*labels, provider, precision), lambda: True)]
+    if wanted:  # asked for at each scrape: a build that fails turns the one into the other
+        stands_in = (*labels, wanted, provider)
+        series += [
+            (families.provider_awaited, stands_in, lambda: loaded.awaits_engine),
+            (families.provider_fallback, stands_in, lambda: not loaded.awaits_engine),
+        ]
     return series
