@@ -3,10 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from deploy.monitoring.expressions import CALLS, FAILURES, JOB, SLOW, number
+from deploy.monitoring.expressions import (
+    ANSWERS,
+    CALLS,
+    FAILURES,
+    JOB,
+    SLOW,
+    each_worker,
+    number,
+)
 from deploy.monitoring.objectives import BurnWindow, Objectives, window_seconds
 
 __all__ = ["Alert", "Condition", "alerts"]
+
+# Who looks at a repository seldom has not lost sight of it yet.
+_MISSED_POLLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ def _error_burn(window: BurnWindow, objectives: Objectives) -> Alert:
     budget = objectives.availability.budget
     return Alert(
         "ConvscopeErrorBudgetBurn",
-        _burning(FAILURES, budget, window, objectives),
+        _burning(FAILURES, CALLS, budget, window, objectives),
         window.severity,
         f"{{{{ $value | humanizePercentage }}}} of the inference calls of the last {window.long} "
         f"failed; {budget:.2%} may.",
@@ -114,10 +125,10 @@ def _latency_burn(window: BurnWindow, objectives: Objectives) -> Alert:
     within = f"{1000 * latency.threshold_seconds:g} ms"
     return Alert(
         "ConvscopeLatencyBudgetBurn",
-        _burning(SLOW, latency.budget, window, objectives),
+        _burning(SLOW, ANSWERS, latency.budget, window, objectives),
         window.severity,
-        f"{{{{ $value | humanizePercentage }}}} of the inference calls of the last {window.long} "
-        f"took more than {within}; {latency.budget:.2%} may.",
+        f"{{{{ $value | humanizePercentage }}}} of the interactive requests answered in the last "
+        f"{window.long} took more than {within}; {latency.budget:.2%} may.",
         f"{_pace(window, objectives)} The dashboard 'Where the time goes' shows which stage and "
         "which model: queue means too much load, decode larger images, infer a slower version or "
         "another execution provider. Run `convscope admin status` for what was loaded lately.",
@@ -127,13 +138,13 @@ def _latency_burn(window: BurnWindow, objectives: Objectives) -> Alert:
 
 
 def _burning(
-    ratio: str, budget: float, window: BurnWindow, objectives: Objectives
+    ratio: str, whole: str, budget: float, window: BurnWindow, objectives: Objectives
 ) -> tuple[Condition, ...]:
     too_fast = f"> {number(window.factor * budget)}"
     return (
         Condition(f"{ratio}{window.long}", too_fast),
         Condition(f"{ratio}{window.short}", too_fast),
-        Condition(f"{CALLS}{window.long}", f"> {number(objectives.guard.min_calls_per_second)}"),
+        Condition(f"{whole}{window.long}", f"> {number(objectives.guard.min_calls_per_second)}"),
     )
 
 
@@ -150,9 +161,9 @@ def _pace(window: BurnWindow, objectives: Objectives) -> str:
 def _queue_near_bound(near: float) -> Alert:
     return Alert(
         "ConvscopeQueueNearBound",
-        (Condition("convscope_queue_images / convscope_queue_limit_images", f"> {number(near)}"),),
+        (Condition("convscope_queue_fill_ratio", f"> {number(near)}"),),
         "ticket",
-        "The queue of {{ $labels.model }} v{{ $labels.version }} is at "
+        "The fullest queue of {{ $labels.model }} v{{ $labels.version }} is at "
         "{{ $value | humanizePercentage }} of its bound.",
         "Beyond it calls are refused with RESOURCE_EXHAUSTED. If it doesn't empty by itself, the "
         "load is more than the machine carries: add a server, or a worker (`--workers`). A larger "
@@ -178,13 +189,14 @@ def _load_failed() -> Alert:
 
 
 def _loads_failing() -> Alert:
-    failures = "sum by (job, instance, reason) (increase(convscope_model_load_failures_total[30m]))"
+    counter, labels = "convscope_model_load_failures_total", "job, instance, reason"
+    failures = each_worker(counter, "30m", by=labels)
     return Alert(
         "ConvscopeModelLoadsFailing",
         (Condition(failures, "> 3"),),
         "ticket",
-        "{{ $value | humanize }} loads failed within 30 minutes, by the check of "
-        "{{ $labels.reason }}.",
+        "{{ $value | humanize }} loads failed within 30 minutes (of each worker, on average), by "
+        "the check of {{ $labels.reason }}.",
         "Something writes refused bundles again and again, perhaps straight into the repository "
         "instead of by `convscope-exporter publish`. Run `convscope admin status`, then look at "
         "what published last.",
@@ -201,17 +213,24 @@ def _provider_fell_back() -> Alert:
         "{{ $labels.model }} v{{ $labels.version }} runs on {{ $labels.provider }} instead of "
         "{{ $labels.wanted }}.",
         "It answers, and most likely slower. Run `nvidia-smi`, or the tool of the device at hand, "
-        "on the server's machine; once it is back, restart the server: the provider is chosen when "
-        "a version is loaded.",
+        "on the server's machine. Once the device is back: the provider is chosen when a version "
+        "is loaded, so run `convscope admin unload MODEL` and then `convscope admin load MODEL` "
+        "(calls get UNAVAILABLE in between), or restart the server. If a TensorRT engine could "
+        "not be built, the log says so.",
         "2m",
     )
 
 
 def _repository_stale(stale_seconds: int) -> Alert:
     age = "time() - convscope_repository_last_sync_timestamp_seconds"
+    poll = "convscope_repository_poll_seconds"
     return Alert(
         "ConvscopeRepositoryStale",
-        (Condition(age, f"> {stale_seconds}"),),
+        (
+            Condition(age, f"> {stale_seconds}"),
+            Condition(f"{age} - {_MISSED_POLLS} * {poll}", "> 0"),
+            Condition(poll, "> 0"),  # else it is looked at when an operator says so
+        ),
         "ticket",
         "{{ $labels.instance }} last saw its remote repository "
         "{{ $value | humanizeDuration }} ago.",
@@ -222,13 +241,14 @@ def _repository_stale(stale_seconds: int) -> Alert:
 
 
 def _repository_sync_failing() -> Alert:
-    failures = "increase(convscope_repository_sync_failures_total[15m])"
+    counter, labels = "convscope_repository_sync_failures_total", "job, instance"
+    failures = each_worker(counter, "15m", by=labels)
     return Alert(
         "ConvscopeRepositorySyncFailing",
         (Condition(failures, "> 3"),),
         "ticket",
-        "{{ $labels.instance }} failed {{ $value | humanize }} times within 15 minutes to look at "
-        "its remote repository.",
+        "{{ $labels.instance }} failed {{ $value | humanize }} times within 15 minutes (each "
+        "worker, on average) to look at its remote repository.",
         "Other looks may have succeeded: the store or the way to it is unsteady. The log names "
         "each failure: `docker compose logs --tail 50 server`.",
         "0s",

@@ -4,9 +4,11 @@ from typing import Any
 
 from deploy.monitoring.alerts import Alert, alerts
 from deploy.monitoring.expressions import (
+    ANSWERS,
     CALLS,
     FAILURES,
     INFERENCE,
+    INTERACTIVE,
     JOB,
     SLOW,
     number,
@@ -36,21 +38,19 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
 
 
 def _recordings(window: str, objectives: Objectives) -> list[dict[str, str]]:
-    """Calls, failures and slow calls of one window, over all servers of a job."""
-    calls = f"{JOB}, {INFERENCE}"
+    """Calls and failures, answers and slow answers of one window, over all servers of a job."""
+    calls, answers = f"{JOB}, {INFERENCE}", f"{JOB}, {INTERACTIVE}"
     failed = f'{calls}, grpc_code=~"{"|".join(objectives.availability.failures)}"'
-    in_time = f'{calls}, le="{number(objectives.latency.threshold_seconds)}"'
-    handled, seconds = "grpc_server_handled_total", "grpc_server_handling_seconds"
+    in_time = f'{answers}, le="{number(objectives.latency.threshold_seconds)}"'
+    handled, seconds = "grpc_server_handled_total", "convscope_request_seconds"
+    answered = rate(f"{seconds}_count", answers, window, by="job")
     recordings = {
         CALLS: rate(handled, calls, window, by="job"),
         FAILURES: ratio(
             rate(handled, failed, window, by="job"), rate(handled, calls, window, by="job")
         ),
-        SLOW: "1 - "
-        + ratio(
-            rate(f"{seconds}_bucket", in_time, window, by="job"),
-            rate(f"{seconds}_count", calls, window, by="job"),
-        ),
+        ANSWERS: answered,
+        SLOW: f"1 - {ratio(rate(f'{seconds}_bucket', in_time, window, by='job'), answered)}",
     }
     return [{"record": name + window, "expr": expr} for name, expr in recordings.items()]
 

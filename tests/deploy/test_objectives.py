@@ -30,7 +30,7 @@ def samples(tiny_server: ServerProcess) -> list[Sample]:
 def test_the_threshold_is_a_bucket_of_the_latency(
     objectives: Objectives, samples: list[Sample]
 ) -> None:
-    name = "grpc_server_handling_seconds_bucket"
+    name = "convscope_request_seconds_bucket"
     bounds = {sample.labels["le"] for sample in samples if sample.name == name}
     assert f"{objectives.latency.threshold_seconds:.6g}" in bounds
 

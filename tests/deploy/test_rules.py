@@ -57,9 +57,7 @@ def test_a_threshold_that_is_changed_fails_its_unit_test(
 ) -> None:
     """The unit tests can fail: a bound of 95 % leaves a queue of 94 % alone."""
     rules = (root / "deploy/prometheus/rules.yml").read_text()
-    altered = rules.replace(
-        "convscope_queue_limit_images > 0.8", "convscope_queue_limit_images > 0.95"
-    )
+    altered = rules.replace("convscope_queue_fill_ratio > 0.8", "convscope_queue_fill_ratio > 0.95")
     assert altered != rules
     (tmp_path / "rules.yml").write_text(altered)
     text = (UNIT_TESTS / "causes.yml").read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.alterations import flip_byte
+from support.calls import wait_until
 from support.server import ServerProcess
 from support.tiny import write_tiny
 from typer.testing import CliRunner, Result
@@ -91,6 +92,9 @@ def test_fallback_is_told(tmp_path: Path) -> None:
         with AdminClient(address) as client:
             ((version,),) = (status.versions for status in client.status())
         assert (version.provider, version.fallback_from) == ("cpu", "openvino")
+        for verb in ("unload", "load"):  # as the alert says: the provider is chosen anew
+            assert admin(address, verb, "tiny").exit_code == 0
+        wait_until(lambda: [one["event"] for one in server.log].count("provider fallback") == 2)
         env = {"COLUMNS": "120"}
         for arguments in (["models"], ["models", "tiny"]):
             result = CliRunner().invoke(app, [*arguments, "--server", server.target], env=env)

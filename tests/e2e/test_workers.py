@@ -55,6 +55,7 @@ def test_the_workers_are_scraped_as_one_server(server: ServerProcess) -> None:
     assert sample(server, "convscope_requests_total", model="tiny", code="OK") == 12
     assert sample(server, "convscope_batch_images_sum", model="tiny") == 12
     assert sample(server, "convscope_model_info", model="tiny") == 1
+    assert sample(server, "convscope_workers") == WORKERS
 
 
 def test_a_killed_worker_is_replaced_and_through_the_sdk_nobody_sees_it(

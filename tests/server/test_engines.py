@@ -42,7 +42,6 @@ class Builder:
     def __init__(self, succeeds: bool = True) -> None:
         self.may_go_on = threading.Event()
         self.asked: list[Mapping[str, str]] = []
-        self.done = threading.Event()
         self._succeeds = succeeds
 
     def __call__(self, graph: bytes, options: Mapping[str, str]) -> bool:
@@ -50,7 +49,6 @@ class Builder:
         self.may_go_on.wait(30)
         if self._succeeds:
             Path(options["trt_engine_cache_path"]).mkdir(parents=True)
-        self.done.set()
         return self._succeeds
 
 
@@ -266,26 +264,27 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
         await keeper.refresh()  # nothing happens while it is being built
         states.append(providers(metrics))
         builder.may_go_on.set()
-        await asyncio.to_thread(builder.done.wait, 30)
+        await asyncio.to_thread(wait_until, lambda: "awaited" not in providers(metrics))
         await keeper.refresh()
         await keeper.close()
         states.append(providers(metrics))
         await engine.close()
 
     asyncio.run(follow())
-    waiting, moved = [("cuda", "tensorrt")], [("tensorrt", None)]
-    assert states == [waiting, waiting, moved if succeeds else waiting]
+    waiting = {"info": "cuda", "awaited": "tensorrt"}
+    ended = {"info": "tensorrt"} if succeeds else {"info": "cuda", "fallback": "tensorrt"}
+    assert states == [waiting, waiting, ended]
 
 
-def providers(metrics: Metrics) -> list[tuple[str, str | None]]:
-    """What the metrics say that versions run on, and what was wanted instead."""
+def providers(metrics: Metrics) -> dict[str, str]:
+    """What the metrics say that a version runs on, and what it awaits or does without."""
     series = [
         sample for family in metrics.registry.collect() for sample in family.samples if sample.value
     ]
-    wanted = {
-        s.labels["provider"]: s.labels["wanted"]
-        for s in series
-        if s.name == "convscope_provider_fallback"
+    labels = {
+        "convscope_model_info": ("info", "provider"),
+        "convscope_provider_awaited": ("awaited", "wanted"),
+        "convscope_provider_fallback": ("fallback", "wanted"),
     }
-    found = [s.labels["provider"] for s in series if s.name == "convscope_model_info"]
-    return [(provider, wanted.get(provider)) for provider in found]
+    found = [(labels[one.name], one.labels) for one in series if one.name in labels]
+    return {name: values[label] for (name, label), values in found}

@@ -1,18 +1,30 @@
 """What Prometheus scrapes from a real server."""
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.alterations import flip_byte
 from support.calls import connected, image_request, refusal, sample, signal_request, wait_until
+from support.loading import load
+from support.oip import oip_connected, raw_request
 from support.server import ServerProcess
-from support.tiny import write_signal, write_tiny
+from support.tiny import SIDE, write_signal, write_tiny
 
+from convscope.server.lane import Lane, LaneLimits
 from convscope.server.metrics import Metrics
+from convscope.server.metrics.merging import GAUGES, Totals
 from convscope.server.metrics.versions import MAX_CLASSES, PredictedClasses
-from convscope.server.settings import Settings
+from convscope.server.model import Output, Work
+from convscope.server.oip import open_inference_pb2 as oip_pb
+from convscope.server.repository.versions import LoadedVersion
+from convscope.server.work import Question, ReadyTensor
 from convscope.v1 import inference_pb2 as pb
 
 RPC = {"grpc_type", "grpc_service", "grpc_method"}
@@ -27,15 +39,16 @@ DOCUMENTED = {
     "convscope_stage_seconds_count": VERSION | {"stage"},
     "convscope_batch_images_bucket": VERSION | {"le"},
     "convscope_queue_images": VERSION,
-    "convscope_queue_limit_images": VERSION,
-    "convscope_request_seconds_bucket": VERSION | {"le"},
-    "convscope_request_seconds_count": VERSION,
+    "convscope_queue_fill_ratio": VERSION,
+    "convscope_request_seconds_bucket": VERSION | {"priority", "le"},
+    "convscope_request_seconds_count": VERSION | {"priority"},
     "convscope_requests_total": VERSION | {"code"},
     "convscope_model_info": VERSION | {"provider", "precision"},
     "convscope_model_load_failures_total": {"reason"},
     "convscope_predicted_classes_total": VERSION | {"class"},
     "convscope_top1_probability_bucket": VERSION | {"le"},
     "convscope_prediction_entropy_ratio_bucket": VERSION | {"le"},
+    "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }
 
@@ -116,6 +129,45 @@ def test_answered_requests_are_timed_by_model(server: ServerProcess) -> None:
     name = "convscope_request_seconds_count"
     assert sample(server, name, model="tiny", version="1") == 1  # and not the refused image
     assert sample(server, name, model="signal", version="1") == 1
+    assert sample(server, name, priority="bulk") == 0
+
+
+def test_bulk_requests_are_timed_apart(tiny_repository: Path) -> None:
+    name = "convscope_request_seconds_count"
+    with ServerProcess(tiny_repository) as server:
+        with connected(server) as stub:
+            stub.Classify(image_request(priority=pb.PRIORITY_BULK), timeout=30)
+            for priority in (pb.PRIORITY_INTERACTIVE, pb.PRIORITY_UNSPECIFIED):
+                stub.Classify(image_request(priority=priority), timeout=30)
+        with oip_connected(server) as oip:
+            oip.ModelInfer(raw_request(parameters={"priority": 2}), timeout=30)
+            statistics = oip.ModelStatistics(oip_pb.ModelStatisticsRequest(name="tiny"), timeout=30)
+        assert sample(server, name, priority="bulk") == 2
+        assert sample(server, name, priority="interactive") == 2
+    assert statistics.model_stats[0].inference_stats.success.count == 4  # of either kind
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> LoadedVersion:
+    """A version within this process."""
+    write_tiny(tmp_path)
+    (version,) = load(tmp_path)
+    return version
+
+
+def test_nothing_is_left_of_a_forgotten_version(version: LoadedVersion) -> None:
+    metrics = Metrics()
+    counted = metrics.of(version)
+    for bulk in (False, True):
+        counted.request(grpc.StatusCode.OK, 0.01, bulk=bulk)
+    assert names_of(metrics, "tiny")
+    metrics.forget("tiny", 1)
+    assert names_of(metrics, "tiny") == set()
+
+
+def names_of(metrics: Metrics, model: str) -> set[str]:
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    return {sample.name for sample in samples if sample.labels.get("model") == model}
 
 
 @pytest.mark.parametrize("stage", ["decode", "queue", "infer", "encode"])
@@ -134,7 +186,7 @@ def test_batches_are_observed(server: ServerProcess) -> None:
     assert sample(server, "convscope_batch_images_sum", model="signal") == 20
     assert sample(server, "convscope_batch_images_count", model="signal") == 3  # 8, 8 and 4
     assert sample(server, "convscope_queue_images", model="signal") == 0
-    assert sample(server, "convscope_queue_limit_images", model="signal") == Settings.max_queue
+    assert sample(server, "convscope_queue_fill_ratio", model="signal") == 0
 
 
 def test_ready_versions_are_described(server: ServerProcess) -> None:
@@ -170,6 +222,58 @@ def test_metrics_page_is_of_the_prometheus_text_format(tiny_repository: Path) ->
         text = server.metrics()
     assert "# TYPE convscope_model_info gauge" in text
     assert "# TYPE grpc_server_handling_seconds histogram" in text
+
+
+async def test_of_queues_that_fill_the_fullest_is_shown_and_not_their_sum(
+    version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, may_end, run = threading.Event(), threading.Event(), version.model.run
+
+    def held_run(batch: Sequence[Work], *, crowded: bool = False) -> list[Output | Exception]:
+        running.set()
+        may_end.wait(30)
+        return run(batch, crowded=crowded)
+
+    monkeypatch.setattr(version.model, "run", held_run)
+    metrics, item = Metrics(), ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
+    lane = Lane(version, LaneLimits(4, 0.0, 1), metrics.of(version))
+    lane.start()
+    calls = [asyncio.create_task(lane.run([item], Question()))]
+    assert await asyncio.to_thread(running.wait, 30)
+    for bulk in (False, False, False, True, True):
+        calls.append(asyncio.create_task(lane.run([item], Question(bulk=bulk))))
+    await asyncio.sleep(0)  # each of them is queued in its first step
+    value = partial(metrics.registry.get_sample_value, labels={"model": "tiny", "version": "1"})
+    assert value("convscope_queue_images") == 5
+    assert value("convscope_queue_fill_ratio") == 3 / 4
+    may_end.set()
+    await asyncio.gather(*calls)
+    assert value("convscope_queue_fill_ratio") == 0
+    await lane.close()
+
+
+def test_it_is_known_of_every_gauge_how_those_of_several_workers_become_one() -> None:
+    metrics = Metrics()
+    metrics.sync(5.0)
+    gauges = {family.name for family in metrics.registry.collect() if family.type == "gauge"}
+    assert gauges == GAUGES.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "merged"),
+    [
+        ("convscope_queue_images", 3),
+        ("convscope_traffic_share", 2),
+        ("convscope_model_refused", 2),
+        ("convscope_provider_fallback", 2),
+        ("convscope_repository_last_sync_timestamp_seconds", 1),
+    ],
+)
+def test_a_fact_of_two_workers_is_shown_once(name: str, merged: float) -> None:
+    totals = Totals()
+    for value in (1, 2):
+        totals.add(Totals.parse(f"# TYPE {name} gauge\n{name} {value}\n"))
+    assert [s.value for family in totals.families() for s in family.samples] == [merged]
 
 
 def test_predictions_are_counted_by_class(server: ServerProcess) -> None:

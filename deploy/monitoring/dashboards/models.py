@@ -62,8 +62,8 @@ def _versions() -> list[Panel]:
         ),
         _facts(
             "On another provider than wanted",
-            "Each version that runs on another execution provider than its settings want first. "
-            "Empty when all is well.",
+            "Each version that runs on another execution provider than its settings want first, "
+            "and not because an engine is being built. Empty when all is well.",
             "convscope_provider_fallback",
             {"wanted": "Wanted", "provider": "Execution provider"},
         ),
@@ -97,7 +97,8 @@ def _loads() -> list[Panel]:
         ),
         series(
             "Loads refused, 10 min",
-            "Loads that failed within the last ten minutes, by the check that refused them.",
+            "Loads that failed within the last ten minutes, by the check that refused them. Of "
+            "several workers each counts its own.",
             COUNT,
             Query(
                 "sum by (reason) (increase(convscope_model_load_failures_total[10m]))",
@@ -199,7 +200,8 @@ def _repository(objectives: Objectives) -> list[Panel]:
         series(
             "Age of the last look",
             "How long ago the remote repository was last seen whole. Only servers with a remote "
-            "repository have it. From the dashed line on, an alert tells.",
+            "repository have it. From the dashed line on, or after three polls if those are longer "
+            "apart, an alert tells.",
             SECONDS,
             Query(
                 "time() - max by (instance) (convscope_repository_last_sync_timestamp_seconds)",
@@ -209,7 +211,8 @@ def _repository(objectives: Objectives) -> list[Panel]:
         ),
         series(
             "Looks that failed, 10 min",
-            "Looks at the remote repository that failed within the last ten minutes.",
+            "Looks at the remote repository that failed within the last ten minutes. Of several "
+            "workers each counts its own.",
             COUNT,
             Query(
                 "sum by (instance) (increase(convscope_repository_sync_failures_total[10m]))",

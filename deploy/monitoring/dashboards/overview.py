@@ -2,7 +2,16 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.monitoring.expressions import FAILURES, INFERENCE, SLOW, number, quantile, rate, ratio
+from deploy.monitoring.expressions import (
+    FAILURES,
+    INFERENCE,
+    INTERACTIVE,
+    SLOW,
+    number,
+    quantile,
+    rate,
+    ratio,
+)
 from deploy.monitoring.objectives import Objectives
 from deploy.monitoring.panels import (
     CALLS_A_SECOND,
@@ -67,8 +76,8 @@ def _promises(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             f"Within {within}, 1 h",
-            f"Share of the last hour's inference calls that ended within {within} on the server. "
-            f"Promised: {latency.target:.2%}.",
+            f"Share of the last hour's interactive answers that took at most {within} on the "
+            f"server. Promised: {latency.target:.2%}.",
             SHARE,
             f"1 - max({SLOW}1h)",
             thresholds=at_least(latency.target),
@@ -76,17 +85,17 @@ def _promises(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             "p99 of all",
-            "99 % of the inference calls took at most this long on the server, from arrival to "
-            "reply. Interpolated within the histogram's buckets.",
+            "99 % of the interactive answers, of all models, took at most this long, counted from "
+            "the request's arrival at the model. Interpolated within the histogram's buckets.",
             SECONDS,
-            quantile(0.99, "grpc_server_handling_seconds", INFERENCE, WINDOW),
+            quantile(0.99, "convscope_request_seconds", INTERACTIVE, WINDOW),
             thresholds=at_most(latency.threshold_seconds),
         ),
         stat(
             "Fullest queue",
             "How much of its bound the fullest queue holds. Beyond it calls are refused.",
             SHARE,
-            f"max(convscope_queue_images{{{MODEL}}} / convscope_queue_limit_images{{{MODEL}}})",
+            f"max(convscope_queue_fill_ratio{{{MODEL}}})",
             thresholds=at_most(1, near=objectives.queue.near_bound),
             decimals=0,
         ),
@@ -145,13 +154,20 @@ def _latencies(objectives: Objectives) -> list[Panel]:
     return [
         series(
             f"p{share:.0%}".rstrip("%"),
-            f"{share:.0%} of each model's answers took at most this long, counted from the "
-            "request's arrival at the model; failures, which may be quick, are not among them. "
+            f"{share:.0%} of each model's interactive answers took at most this long, counted from "
+            "the request's arrival at the model; failures, which may be quick, and bulk requests, "
+            "which are to wait, are not among them. "
             "Interpolated within the histogram's buckets. The dashed line is the promise: "
-            f"{objectives.latency.target:.0%} of all calls below it.",
+            f"{objectives.latency.target:.0%} of all interactive answers below it.",
             SECONDS,
             Query(
-                quantile(share, "convscope_request_seconds", MODEL, WINDOW, by="model"),
+                quantile(
+                    share,
+                    "convscope_request_seconds",
+                    f"{MODEL}, {INTERACTIVE}",
+                    WINDOW,
+                    by="model",
+                ),
                 "{{model}}",
             ),
             limit=objectives.latency.threshold_seconds,

@@ -102,23 +102,20 @@ def _batches() -> list[Panel]:
 
 
 def _queue(objectives: Objectives) -> list[Panel]:
-    waiting = f"convscope_queue_images{{{MODEL}}}"
     return [
         series(
             "Images waiting",
             "Images that wait to be decoded or for a free runner, at each scrape.",
             COUNT,
-            Query(f"sum by ({_BY_VERSION}) ({waiting})", _VERSION),
+            Query(f"sum by ({_BY_VERSION}) (convscope_queue_images{{{MODEL}}})", _VERSION),
         ),
         series(
             "Share of the queue's bound",
-            "How full each queue is. At 1 calls are refused; bulk requests have as much room "
-            "again. From the dashed line on, an alert tells.",
+            "How full the fullest queue of each version is: there are those before the decoders "
+            "and the runners, of interactive and of bulk requests, and each has the bound to "
+            "itself. At 1 calls are refused. From the dashed line on, an alert tells.",
             SHARE,
-            Query(
-                f"max by ({_BY_VERSION}) ({waiting} / convscope_queue_limit_images{{{MODEL}}})",
-                _VERSION,
-            ),
+            Query(f"max by ({_BY_VERSION}) (convscope_queue_fill_ratio{{{MODEL}}})", _VERSION),
             limit=objectives.queue.near_bound,
         ),
         series(

@@ -90,6 +90,11 @@ class Batcher(Generic[T, R]):
         return self._items.size()
 
     @property
+    def fill_ratio(self) -> float:
+        """How much of its bound the fuller of the two queues holds."""
+        return self._items.fill_ratio
+
+    @property
     def crowded(self) -> bool:
         """Whether a batch that runs isn't alone: others run beside it, or wait."""
         return self.running > 1 or bool(self._items.size())

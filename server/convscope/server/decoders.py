@@ -46,6 +46,11 @@ class Decoders:
         """The images that wait or are under way."""
         return self._waiting
 
+    @property
+    def fill_ratio(self) -> float:
+        """How much of its bound waits or is under way; above 1 if many images came alone."""
+        return self._waiting / self._max_waiting
+
     def seconds_until_done(self, images: int) -> float:
         """Estimate how long images that come now take, from those so far."""
         return (self._waiting + images) / self._workers * self._seconds_per_image

@@ -124,16 +124,17 @@ class Dispatch:
             if dormant.by_name:
                 raise
 
-    def counted(self, version: LoadedVersion, deadline: float | None) -> "_Counted":
+    def counted(self, version: LoadedVersion, deadline: float | None, *, bulk: bool) -> "_Counted":
         """Count the request that is answered within the context, by how it ends.
 
         Args:
             version: The version that answers.
             deadline: The `loop.time()` after which nobody waits for the answer.
+            bulk: Whether the request waits for the interactive ones.
         """
         trace = current_call.get().trace
         span = None if trace is None else trace.request(version.key)
-        return _Counted(self._metrics.of(version), deadline, span)
+        return _Counted(self._metrics.of(version), deadline, bulk, span)
 
     def admit(self, inputs: int) -> None:
         """Take note of a request's number of inputs.
@@ -209,16 +210,18 @@ class Dispatch:
 class _Counted:
     """Counts one request of a version, however it ends; a class, for a generator costs more."""
 
-    __slots__ = ("_deadline", "_metrics", "_span", "_started_at")
+    __slots__ = ("_bulk", "_deadline", "_metrics", "_span", "_started_at")
 
     def __init__(
         self,
         metrics: VersionMetrics,
         deadline: float | None,
+        bulk: bool,
         span: AbstractContextManager[object] | None,
     ) -> None:
         self._metrics = metrics
         self._deadline = deadline
+        self._bulk = bulk
         self._span = span
 
     def __enter__(self) -> None:
@@ -232,7 +235,8 @@ class _Counted:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._metrics.request(self._code(error), perf_counter() - self._started_at)
+        seconds = perf_counter() - self._started_at
+        self._metrics.request(self._code(error), seconds, bulk=self._bulk)
         if self._span is not None:
             self._span.__exit__(kind, error, traceback)
 

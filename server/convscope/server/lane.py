@@ -51,11 +51,19 @@ class Observer(Protocol):
     def batch(self, images: int) -> None:
         """Hear of a batch that ran."""
 
-    def queue_limit(self, images: int) -> None:
-        """Learn how many images may wait."""
+    def load(
+        self,
+        waiting: Callable[[], int],
+        fill_ratio: Callable[[], float],
+        running: Callable[[], int],
+    ) -> None:
+        """Learn how to ask for the images that wait, the fullest queue and the batches that run.
 
-    def load(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
-        """Learn how to ask for the number of images that wait, and of batches that run."""
+        Args:
+            waiting: Tells the number of images, of all queues.
+            fill_ratio: Tells how much of its bound the fullest queue holds.
+            running: Tells the number of batches.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +115,12 @@ class Lane:
                 bulk: Decoders(version.preprocessor, limits.decode_workers, limits.max_queue)
                 for bulk in (False, True)
             }
-        observer.queue_limit(limits.max_queue)
         observer.load(
             lambda: self._batcher.waiting + sum(d.waiting for d in self._decoders.values()),
+            # Each queue refuses by itself: of a sum nobody sees which one is full.
+            lambda: max(
+                [self._batcher.fill_ratio, *(d.fill_ratio for d in self._decoders.values())]
+            ),
             lambda: self._batcher.running,
         )
 

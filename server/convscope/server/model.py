@@ -153,6 +153,11 @@ class Model:
         return self._awaited is not None and self._awaited.is_built
 
     @property
+    def awaits_engine(self) -> bool:
+        """Whether another provider stands in only until an engine is built."""
+        return self._awaited is not None and not self._awaited.build_ended.is_set()
+
+    @property
     def has_feature_map_session(self) -> bool:
         """Whether the session with feature maps was made."""
         return self._full_session is not None

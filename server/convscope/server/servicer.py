@@ -96,8 +96,9 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         """Answer one request, and count it."""
         target = _target(request, request.routing_key)
         version = await self._dispatch.route(target)
-        with self._dispatch.counted(version, deadline):
-            return await self._answer(target, version, request, deadline)
+        bulk = request.priority == pb.PRIORITY_BULK
+        with self._dispatch.counted(version, deadline, bulk=bulk):
+            return await self._answer(target, version, request, deadline, bulk)
 
     async def _answer(
         self,
@@ -105,14 +106,13 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         version: LoadedVersion,
         request: pb.ClassifyRequest,
         deadline: float | None,
+        bulk: bool,
     ) -> pb.ClassifyResponse:
         self._dispatch.admit(len(request.inputs))
         plan = plan_reply(
             request, version.manifest, version.labels, version.label_bytes, self._limits
         )
-        question = Question(
-            plan.top_k, plan.feature_maps, deadline, request.priority == pb.PRIORITY_BULK
-        )
+        question = Question(plan.top_k, plan.feature_maps, deadline, bulk)
         inputs, refused = _decode_inputs(request, version)
         outcomes = await self._dispatch.run(target, version, inputs, question) if inputs else []
         if refused:

@@ -61,7 +61,11 @@ async def open_repository(
             raise StartError(f"--models {root} is not a directory")
         return root, None
     make = partial(
-        Mirror, settings.models, settings.repository_cache, metrics.sync(), stopping=stop.is_set
+        Mirror,
+        settings.models,
+        settings.repository_cache,
+        metrics.sync(settings.poll_seconds),
+        stopping=stop.is_set,
     )
     mirror = await unless_stopped(apart(make), stop)
     return None if mirror is None else (mirror.directory, mirror)

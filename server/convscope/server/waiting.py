@@ -78,6 +78,11 @@ class WaitingItems(Generic[T, R]):
         """The sum of the sizes; of the urgent items alone unless bulk ones count too."""
         return self._urgent.size + (self._bulk.size if bulk else 0)
 
+    @property
+    def fill_ratio(self) -> float:
+        """How much of its bound the fuller queue holds; above 1 if a large item came alone."""
+        return max(self._urgent.size, self._bulk.size) / self._max_size
+
     def has_room(self, size: int, *, bulk: bool) -> bool:
         """Whether items of that size fit into the queue; an empty one takes any."""
         queue = self._bulk if bulk else self._urgent

@@ -11,7 +11,7 @@ from prometheus_client import (
 
 from convscope.server.metrics.histograms import Histogram
 
-__all__ = ["CODES", "REQUEST_BUCKETS", "SHADOW_OUTCOMES", "STAGES", "Families"]
+__all__ = ["CODES", "PRIORITIES", "REQUEST_BUCKETS", "SHADOW_OUTCOMES", "STAGES", "Families"]
 
 # Seconds. Inference takes 1 to 20 ms, so the library's own buckets start too coarse.
 REQUEST_BUCKETS = (
@@ -26,6 +26,7 @@ _SHADOW = (*_VERSION, "shadow")
 _PROBABILITY_BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 _DIFFERENCE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 STAGES = ("decode", "queue", "infer", "encode")
+PRIORITIES = ("interactive", "bulk")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 
 # What the server answers with. Each begins at 0, so that the first failure is
@@ -82,9 +83,10 @@ class Families:
         self.queue_images = Gauge(
             "convscope_queue_images", "Images that wait.", _VERSION, registry=registry
         )
-        self.queue_limit_images = Gauge(
-            "convscope_queue_limit_images",
-            "Images that may wait before calls are refused; of bulk requests as many again.",
+        self.queue_fill_ratio = Gauge(
+            "convscope_queue_fill_ratio",
+            "How much of its bound the fullest queue holds: those before the decoders and the "
+            "runners, of interactive and of bulk requests. From 1 on calls are refused.",
             _VERSION,
             registry=registry,
         )
@@ -97,7 +99,7 @@ class Families:
         self.request_seconds = Histogram(
             "convscope_request_seconds",
             "Seconds from a request's arrival at its version to its answer, of those answered OK.",
-            _VERSION,
+            (*_VERSION, "priority"),
             buckets=REQUEST_BUCKETS,
             registry=registry,
         )
@@ -109,10 +111,23 @@ class Families:
         )
         self.provider_fallback = Gauge(
             "convscope_provider_fallback",
-            "1 for each version that doesn't run, or not wholly, on the provider that was wanted.",
+            "1 for each version that doesn't run, or not wholly, on the provider that was wanted, "
+            "unless that one's engine is being built.",
             (*_VERSION, "wanted", "provider"),
             registry=registry,
         )
+        self.provider_awaited = Gauge(
+            "convscope_provider_awaited",
+            "1 for each version that another provider runs while the wanted one's engine is built.",
+            (*_VERSION, "wanted", "provider"),
+            registry=registry,
+        )
+        self.workers = Gauge(
+            "convscope_workers",
+            "Processes that answer; what each of them counts is counted so often.",
+            registry=registry,
+        )
+        self.workers.set(1)  # itself; those of several workers are added up
         self.load_failures = Counter(
             "convscope_model_load_failures",
             "Bundles refused, by the check that refused them.",

@@ -1,6 +1,6 @@
 """The metrics of several worker processes as those of one server."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
@@ -9,16 +9,34 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-__all__ = ["MergedMetrics", "Totals"]
+__all__ = ["GAUGES", "MergedMetrics", "Totals"]
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
-# What isn't added up: facts that hold for each worker alike, and the one that lags behind.
-_LARGEST = ("_info",)
-_SMALLEST = (
-    "process_start_time_seconds",
-    "convscope_repository_last_sync_timestamp_seconds",
-)
+Combination = Callable[[Iterable[float]], float]
+
+# How the gauges of several workers become one. What each has or does is added
+# up; of a fact that holds for each of them alike, or for one at first, the
+# largest is shown; of what lags behind, the one that lags the most.
+GAUGES: Mapping[str, Combination] = {
+    "convscope_batches_running": sum,
+    "convscope_queue_images": sum,
+    "convscope_workers": sum,
+    "process_max_fds": sum,
+    "process_open_fds": sum,
+    "process_resident_memory_bytes": sum,
+    "process_virtual_memory_bytes": sum,
+    "convscope_model_info": max,
+    "convscope_model_refused": max,
+    "convscope_provider_awaited": max,
+    "convscope_provider_fallback": max,
+    "convscope_queue_fill_ratio": max,
+    "convscope_repository_poll_seconds": max,
+    "convscope_traffic_share": max,
+    "python_info": max,
+    "convscope_repository_last_sync_timestamp_seconds": min,
+    "process_start_time_seconds": min,
+}
 _CUMULATIVE = ("counter", "histogram")
 
 
@@ -49,7 +67,7 @@ class Totals:
                 continue
             self.types.setdefault(name, (kind, documentation))
             mine = self.samples.setdefault(name, {})
-            combine = _combination(name)
+            combine = GAUGES.get(name, sum)  # counters and histograms are added up
             for key, value in other.samples[name].items():
                 mine[key] = combine((mine[key], value)) if key in mine else value
 
@@ -91,9 +109,3 @@ class MergedMetrics(Collector):
         for text in self._scrape():
             totals.add(Totals.parse(text))
         yield from totals.families()
-
-
-def _combination(family: str) -> Callable[[tuple[float, float]], float]:
-    if family.endswith(_LARGEST):
-        return max
-    return min if family in _SMALLEST else sum

@@ -1,10 +1,10 @@
 """The metrics of one server, by the version, method or repository that they are of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from convscope.server.metrics.families import CODES, SHADOW_OUTCOMES, STAGES, Families
+from convscope.server.metrics.families import CODES, PRIORITIES, SHADOW_OUTCOMES, STAGES, Families
 from convscope.server.metrics.methods import MethodMetrics
 from convscope.server.metrics.repository import SyncMetrics
 from convscope.server.metrics.shadows import ShadowMetrics
@@ -51,14 +51,18 @@ class Metrics:
         """Give the metrics of one gRPC method; `kind` is "unary" or of the streaming ones."""
         return MethodMetrics(self.families, kind, service, method)
 
-    def sync(self) -> SyncMetrics:
-        """Give the metrics of a remote repository, which only a server that has one shows."""
-        return SyncMetrics(self.registry)
+    def sync(self, poll_seconds: float) -> SyncMetrics:
+        """Give the metrics of a remote repository, which only a server that has one shows.
+
+        Args:
+            poll_seconds: How often it is looked at; 0 if only when an operator asks.
+        """
+        return SyncMetrics(self.registry, poll_seconds)
 
     def ready(self, version: LoadedVersion) -> None:
         """State that a version answers, and on which provider."""
-        for gauge, labels in _provider_series(self.families, version):
-            gauge.labels(*labels).set(1)
+        for gauge, labels, holds in _provider_series(self.families, version):
+            gauge.labels(*labels).set_function(holds)
 
     def gone(self, version: LoadedVersion) -> None:
         """State that a version no longer answers; what it counted stays for a while."""
@@ -67,7 +71,7 @@ class Metrics:
 
     def replaced(self, version: LoadedVersion) -> None:
         """State no longer on which provider a version answers: the same number was loaded anew."""
-        for gauge, labels in _provider_series(self.families, version):
+        for gauge, labels, _ in _provider_series(self.families, version):
             gauge.remove(*labels)
 
     def forget(self, model: str, number: int) -> None:
@@ -81,12 +85,13 @@ class Metrics:
             self.families.requests.remove(*labels, code.name)
         for stage in STAGES:
             self.families.stage_seconds.remove(*labels, stage)
+        for priority in PRIORITIES:
+            self.families.request_seconds.remove(*labels, priority)
         self.families.batch_images.remove(*labels)
         self.families.top1_probability.remove(*labels)
         self.families.entropy_ratio.remove(*labels)
-        self.families.request_seconds.remove(*labels)
         self.families.queue_images.remove(*labels)
-        self.families.queue_limit_images.remove(*labels)
+        self.families.queue_fill_ratio.remove(*labels)
         self.families.batches_running.remove(*labels)
         for key in [k for k in self._shadows if k[0] == model and number in k[1:]]:
             self._forget_shadow(*key)
@@ -119,13 +124,19 @@ class Metrics:
 
 def _provider_series(
     families: Families, version: LoadedVersion
-) -> Sequence[tuple[Gauge, tuple[str, ...]]]:
-    """The series that say what a version runs on."""
+) -> Sequence[tuple[Gauge, tuple[str, ...], Callable[[], bool]]]:
+    """The series that say what a version runs on, and what tells whether that is so."""
     model, number = version.key
     labels = (model, str(number))
-    provider, wanted = version.model.provider, version.model.fallback_from
+    loaded = version.model
+    provider, wanted = loaded.provider, loaded.fallback_from
     precision = pb.Precision.Name(version.manifest.precision).removeprefix("PRECISION_").lower()
-    series = [(families.model_info, (*labels, provider, precision))]
-    if wanted:
-        series.append((families.provider_fallback, (*labels, wanted, provider)))
+    series: list[tuple[Gauge, tuple[str, ...], Callable[[], bool]]]
+    series = [(families.model_info, (*labels, provider, precision), lambda: True)]
+    if wanted:  # asked for at each scrape: a build that fails turns the one into the other
+        stands_in = (*labels, wanted, provider)
+        series += [
+            (families.provider_awaited, stands_in, lambda: loaded.awaits_engine),
+            (families.provider_fallback, stands_in, lambda: not loaded.awaits_engine),
+        ]
     return series

@@ -7,7 +7,7 @@ from time import time
 import grpc
 from prometheus_client import Counter
 
-from convscope.server.metrics.families import CODES, STAGES, Families
+from convscope.server.metrics.families import CODES, PRIORITIES, STAGES, Families
 from convscope.server.metrics.totals import Total, VersionTotals
 from convscope.server.work import StageSeconds
 
@@ -32,9 +32,11 @@ class VersionMetrics:
         self._failed = Total()
         self._last_success_at = 0.0
         self._batch = families.batch_images.labels(*labels)
-        self._seconds = families.request_seconds.labels(*labels)
+        self._interactive, self._bulk = (
+            families.request_seconds.labels(*labels, priority) for priority in PRIORITIES
+        )
         self._waiting = families.queue_images.labels(*labels)
-        self._limit = families.queue_limit_images.labels(*labels)
+        self._fill_ratio = families.queue_fill_ratio.labels(*labels)
         self._running = families.batches_running.labels(*labels)
 
     def stages(self, seconds: StageSeconds) -> None:
@@ -58,12 +60,18 @@ class VersionMetrics:
         for ratio in entropy_ratios:
             self._entropy.observe(ratio)
 
-    def request(self, code: grpc.StatusCode, seconds: float) -> None:
-        """Count a request that was answered, and observe how long it took if it has its answer."""
+    def request(self, code: grpc.StatusCode, seconds: float, *, bulk: bool) -> None:
+        """Count a request that ended, and observe how long it took if it has its answer.
+
+        Args:
+            code: How it ended.
+            seconds: How long it took.
+            bulk: Whether it was to wait for the interactive ones.
+        """
         self._requests[code].inc()
         # What is refused at once would make an overload look fast.
         if code is grpc.StatusCode.OK:
-            self._seconds.observe(seconds)
+            (self._bulk if bulk else self._interactive).observe(seconds)
             self._last_success_at = time()
         else:
             self._failed.add(seconds)
@@ -71,8 +79,9 @@ class VersionMetrics:
     def totals(self) -> VersionTotals:
         """Add up what was done so far."""
         stages = {name: Total(s.count, s.total) for name, s in self._stages.items()}
+        answered = (self._interactive, self._bulk)
         return VersionTotals(
-            Total(self._seconds.count, self._seconds.total),
+            Total(sum(s.count for s in answered), sum(s.total for s in answered)),
             replace(self._failed),
             stages,
             self._batch.count,
@@ -87,18 +96,20 @@ class VersionMetrics:
         """Observe the size of a batch."""
         self._batch.observe(images)
 
-    def queue_limit(self, images: int) -> None:
-        """State how many images may wait."""
-        self._limit.set(images)
-
-    def load(self, waiting: Callable[[], int], running: Callable[[], int]) -> None:
-        """Have the number of waiting images and running batches asked for at each scrape."""
+    def load(
+        self,
+        waiting: Callable[[], int],
+        fill_ratio: Callable[[], float],
+        running: Callable[[], int],
+    ) -> None:
+        """Have waiting images, the fullest queue and running batches asked for at each scrape."""
         self._waiting.set_function(waiting)
+        self._fill_ratio.set_function(fill_ratio)
         self._running.set_function(running)
 
     def gone(self) -> None:
         """Ask no longer."""
-        self.load(lambda: 0, lambda: 0)
+        self.load(lambda: 0, lambda: 0.0, lambda: 0)
 
     def forget(self) -> None:
         """Drop the series of classes, whose labels nobody else knows."""

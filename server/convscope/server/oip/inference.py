@@ -52,7 +52,7 @@ class Inference:
         schedule = read_schedule(request.parameters) if request.parameters else Schedule()
         asked = target(name.model, request.model_version, schedule.routing_key)
         version = await self._dispatch.route(asked)
-        with self._dispatch.counted(version, deadline):
+        with self._dispatch.counted(version, deadline, bulk=schedule.bulk):
             contract = self._contracts.of(version, name)
             size = check_input(request, contract)
             self._dispatch.admit(size)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -56,9 +56,11 @@ class Engine:
 
     Args:
         directory: Where it lies; it is there only when it is complete.
+        build_ended: Set when its build has ended, whatever came of it.
     """
 
     directory: Path
+    build_ended: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property
     def is_built(self) -> bool:
@@ -90,7 +92,7 @@ class EngineCache:
         self._max_batch = max_batch
         self._hardware = hardware or read_hardware
         self._build = build or partial(build_apart, stopping=stopping)
-        self._building: set[Engine] = set()
+        self._building: dict[Path, Engine] = {}
 
     def settle(
         self, policy: ProviderPolicy, graph: bytes, spec: pb.InputSpec
@@ -120,25 +122,28 @@ class EngineCache:
         options |= {"trt_engine_cache_enable": "True", _PATH: str(engine.directory)}
         if engine.is_built or policy.wanted != TENSORRT or CUDA not in policy.preference:
             return policy.with_options(TENSORRT, options), None
-        self._start(engine, graph, options)
-        return policy.without(TENSORRT), engine
+        return policy.without(TENSORRT), self._start(engine, graph, options)
 
-    def _start(self, engine: Engine, graph: bytes, options: Mapping[str, str]) -> None:
-        """Build an engine in the background, once."""
-        if engine in self._building:
-            return
-        self._building.add(engine)
+    def _start(self, engine: Engine, graph: bytes, options: Mapping[str, str]) -> Engine:
+        """Build an engine in the background, once; returns the one that is being built."""
+        if (building := self._building.get(engine.directory)) is not None:
+            return building
+        self._building[engine.directory] = engine
         log.info("building a TensorRT engine; CUDA serves meanwhile", engine=engine.directory.name)
 
         def build() -> None:
-            built = self._build(graph, options)
-            self._building.discard(engine)
+            try:
+                built = self._build(graph, options)
+            finally:
+                del self._building[engine.directory]
+                engine.build_ended.set()
             if built:
                 log.info("TensorRT engine built", engine=engine.directory.name)
             else:
                 log.error("no TensorRT engine was built; CUDA serves on")
 
         threading.Thread(target=build, name="tensorrt-engine").start()
+        return engine
 
 
 def engine_key(graph: bytes, runtime: str, hardware: Hardware, options: Mapping[str, str]) -> str:
