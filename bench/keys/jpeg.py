@@ -28,7 +28,7 @@ def jpeg_speedup(bench: Bench) -> Measured:
 
 def _compare(bench: Bench, size: str, ours: Server, full: Server) -> dict[str, list[float]]:
     message = image_message(LITE0, jpeg(size))
-    seconds = bench.seconds(3.5)
+    seconds = bench.seconds(3.0)
 
     def speed(server: Server) -> float:
         return server.saturate(

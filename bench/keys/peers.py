@@ -69,7 +69,7 @@ def _compare(
 def _samples(bench: Bench, work: Work, ours: Server, theirs: Running) -> dict[str, list[float]]:
     message, in_flight = _message(work), IN_FLIGHT[work.name]
     _check_answer(work, ours, theirs, message)
-    seconds, request = bench.seconds(2.2), theirs.request(work)
+    seconds, request = bench.seconds(1.9), theirs.request(work)
 
     def our_speed() -> float:
         return ours.saturate(
