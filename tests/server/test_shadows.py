@@ -174,6 +174,7 @@ async def test_shadow_for_which_there_is_no_memory_drops_its_copies(
     tensor = ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
     shadows.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [answer(0)])
     await until(lambda: counted(metrics, "dropped") == 1)
+    assert counted(metrics, "failed") == 0  # and so nothing is logged
     await shadows.close()
 
 
