@@ -34,6 +34,11 @@ class Bench:
         return CACHE
 
     @property
+    def tuning_cache(self) -> Path:
+        """Return the file in which the servers of this run keep what they measured at load."""
+        return self.scratch / "tuning.json"
+
+    @property
     def repetitions(self) -> int:
         """How often each side of a comparison is measured."""
         return 1 if self.quick else 3

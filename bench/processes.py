@@ -89,8 +89,9 @@ class Process:
     def _read(self, stream: IO[str] | None) -> None:
         if stream is None:
             return
-        for line in stream:
-            self.lines.append(line.rstrip())
+        with stream:
+            for line in stream:
+                self.lines.append(line.rstrip())
 
 
 @contextmanager

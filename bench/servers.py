@@ -102,9 +102,21 @@ class Server:
 
 @contextmanager
 def serving(
-    models: Path, *flags: str, command: Sequence[str] = SERVER, seconds: float = START_SECONDS
+    models: Path,
+    *flags: str,
+    tuning_cache: Path,
+    command: Sequence[str] = SERVER,
+    seconds: float = START_SECONDS,
 ) -> Iterator[Server]:
     """Serve a repository for the duration of a with block.
+
+    Args:
+        models: The repository.
+        flags: Further flags of the server.
+        tuning_cache: The file of the measured choices. It belongs to one run of the bench,
+            because a choice that was made on a busy machine would spoil later runs.
+        command: How to start the server.
+        seconds: How long to wait for readiness.
 
     Raises:
         BenchError: The server did not become ready.
@@ -112,8 +124,7 @@ def serving(
     grpc_port, metrics_port = free_port(), free_port()
     target, url = f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{metrics_port}/metrics"
     addresses = ("--grpc-address", target, "--metrics-address", f"127.0.0.1:{metrics_port}")
-    # Of this run alone: a choice that was made on a busy machine must not spoil it.
-    tuning = ("--tuning-cache", str(models.parent / "tuning.json"))
+    tuning = ("--tuning-cache", str(tuning_cache))
     started_at = time.perf_counter()
     with running(
         [*command, "--models", str(models), *addresses, *tuning, *FLAGS, *flags]

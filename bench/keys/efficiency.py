@@ -27,7 +27,7 @@ def _efficiency(bench: Bench, model: str) -> dict[str, object]:
     setting, tried = best_setting(bench, model)
     message = tensor_message(model, pixels_224(), (224, 224, 3))
     seconds = bench.seconds(5.0)
-    with serving(repository(bench, model)) as server:
+    with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
 
         def served() -> float:
             return server.saturate(
@@ -52,7 +52,7 @@ def latency_overhead(bench: Bench) -> Measured:
     model = "efficientnet_lite0"
     message = tensor_message(model, pixels_224(), (224, 224, 3))
     seconds, alone = bench.seconds(3.0), Setting(threads=cores(), callers=1, batch=1)
-    with serving(repository(bench, model)) as server:
+    with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
         samples = interleave(
             bench.repetitions,
             served_ms=lambda: _served_ms(server, bench, message, seconds),

@@ -42,7 +42,7 @@ def fairness(bench: Bench) -> Measured:
             raise BenchError(f"no interactive call was answered: {answer['codes']}")
         return answer
 
-    with serving(models) as server:
+    with serving(models, tuning_cache=bench.tuning_cache) as server:
         quiet = interactive(server)
         with _flood(server, flood_message, bench, seconds + 3.0):
             busy = interactive(server)

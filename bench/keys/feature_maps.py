@@ -23,7 +23,7 @@ def feature_map_idle_cost(bench: Bench) -> Measured:
     seconds = bench.seconds(3.0)
     # The same for both models: only the feature maps must tell them apart.
     alike = ("--runners", str(cores()), "--threads", "1", "--max-batch", "1")
-    with serving(models, *alike) as server:
+    with serving(models, *alike, tuning_cache=bench.tuning_cache) as server:
 
         def speed(model: str) -> float:
             return server.saturate(
@@ -45,7 +45,9 @@ def feature_map_bandwidth(bench: Bench) -> Measured:
     """Feature-map bytes a second that reach the client, in units of 10^6."""
     selections = [pb.FeatureMapSelection(name=name) for name in MAPS]
     message = image_message(LITE0, jpeg("500x375"), feature_maps=selections)
-    with serving(repository(bench, LITE0), "--preload-feature-maps") as server:
+    with serving(
+        repository(bench, LITE0), "--preload-feature-maps", tuning_cache=bench.tuning_cache
+    ) as server:
         size = feature_map_bytes(server.target, message)
         samples = interleave(
             bench.repetitions,

@@ -18,7 +18,10 @@ FULL_DECODE = (sys.executable, "-m", "bench.full_decode_server")
 def jpeg_speedup(bench: Bench) -> Measured:
     """Images a second from JPEG bytes over the same server with Pillow's full decode."""
     models = repository(bench, LITE0)
-    with serving(models) as ours, serving(models, command=FULL_DECODE) as full:
+    with (
+        serving(models, tuning_cache=bench.tuning_cache) as ours,
+        serving(models, command=FULL_DECODE, tuning_cache=bench.tuning_cache) as full,
+    ):
         if MARK not in list(full.process.lines):
             raise BenchError("the full decode did not come into use; mend bench/full_decode_server")
         samples = {size: _compare(bench, size, ours, full) for size in SIZES}

@@ -21,7 +21,7 @@ def memory_slope(bench: Bench) -> Measured:
     per_round = bench.count(REQUESTS) // ROUNDS
     sent, memory = [0], []
     models = repository(bench, "digits", LITE0)
-    with serving(models, "--preload-feature-maps") as server:
+    with serving(models, "--preload-feature-maps", tuning_cache=bench.tuning_cache) as server:
         memory.append(resident_mb(server.process.pid))
         for _ in range(ROUNDS):
             sent.append(sent[-1] + _round(server, bench, per_round))

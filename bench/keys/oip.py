@@ -25,7 +25,7 @@ def oip_vs_own(bench: Bench) -> Measured:
         "probabilities": (INFER, _infer_message("probabilities")),
         "all_outputs": (INFER, _infer_message()),
     }
-    with serving(repository(bench, "digits")) as server:
+    with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
         def speed(method: str, message: bytes) -> float:
             return server.saturate(

@@ -24,8 +24,15 @@ def openvino(bench: Bench) -> Measured:
     # The same for both, and what either chooses on a quiet machine: only the provider differs.
     alike = ("--runners", str(cores()), "--threads", "1", "--max-batch", "1")
     with (
-        serving(models, *alike) as on_cpu,
-        serving(models, *alike, "--provider", "openvino", command=command) as on_openvino,
+        serving(models, *alike, tuning_cache=bench.tuning_cache) as on_cpu,
+        serving(
+            models,
+            *alike,
+            "--provider",
+            "openvino",
+            command=command,
+            tuning_cache=bench.tuning_cache,
+        ) as on_openvino,
     ):
         parity = max(_difference(on_openvino, on_cpu, photo) for photo in PHOTOS)
 

@@ -21,7 +21,7 @@ def overload_goodput(bench: Bench) -> Measured:
     message, scratch = image_message(LITE0, jpeg("500x375")), bench.scratch
     seconds = bench.seconds(6.0)
     overloads: list[dict[str, Any]] = []
-    with serving(repository(bench, LITE0)) as server:
+    with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
 
         def peak() -> float:
             answer = closed(

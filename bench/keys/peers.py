@@ -33,7 +33,9 @@ def peers(bench: Bench) -> Measured:
     """Ours over each peer's, in calls a second."""
     figures: dict[str, Any] = {}
     details: dict[str, Any] = {}
-    with serving(repository(bench, "efficientnet_lite0", "digits")) as ours:
+    with serving(
+        repository(bench, "efficientnet_lite0", "digits"), tuning_cache=bench.tuning_cache
+    ) as ours:
         for name in bench.peers:
             detail: dict[str, Any] = {"not_run": {}}
             details[name] = detail

@@ -18,7 +18,7 @@ WITHOUT = "AsyncClient has no switch for coalescing yet, so both sides are the s
 def many_digits(bench: Bench) -> Measured:
     """Images a second of classify_many over ONNX Runtime at batch 64 with one thread."""
     count, batch = bench.count(MANY), Setting(threads=1, callers=1, batch=64)
-    with serving(repository(bench, "digits")) as server:
+    with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
         def many() -> float:
             task = {"kind": "many", "target": server.target, "count": count}
@@ -44,7 +44,7 @@ def many_digits(bench: Bench) -> Measured:
 def sdk_concurrent_digits(bench: Bench) -> Measured:
     """Images a second of 256 concurrent classify calls over the same without coalescing."""
     count, notes = bench.count(MANY), []
-    with serving(repository(bench, "digits")) as server:
+    with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
         def concurrent(coalesce: bool) -> float:
             task = {

@@ -35,7 +35,10 @@ def swaps(bench: Bench) -> Measured:
     address = f"unix:{bench.scratch / 'admin.sock'}"
     flags = ("--poll-seconds", str(POLL_SECONDS), "--admin-address", address)
     seconds = bench.seconds(SECONDS)
-    with serving(repository, *flags) as server, AdminClient(address) as admin:
+    with (
+        serving(repository, *flags, tuning_cache=bench.tuning_cache) as server,
+        AdminClient(address) as admin,
+    ):
         quiet = _Traffic(bench, server).run(bench.seconds(QUIET_SECONDS))
         with _swapping(repository, shelf, admin, seconds) as done:
             busy = _Traffic(bench, server).run(seconds)

@@ -21,7 +21,10 @@ def tiny_vs_empty_rpc(bench: Bench) -> Measured:
     seconds, port = bench.seconds(4.0), free_port()
     empty_request = grpc_request(f"127.0.0.1:{port}", METHOD, b"")
     command = [sys.executable, "-m", "bench.empty_server", str(port)]
-    with serving(repository(bench, "digits")) as server, running(command) as empty:
+    with (
+        serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server,
+        running(command) as empty,
+    ):
         wait_for(empty, "the empty server", lambda: "serving" in list(empty.lines), seconds=20)
         samples = interleave(
             bench.repetitions,

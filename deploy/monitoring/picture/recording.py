@@ -44,7 +44,7 @@ def record(models: Path, dashboard: Path) -> dict[str, Any]:
         home = Path(scratch)
         repository = home / "models"
         shutil.copytree(models, repository)
-        with serving(repository) as server:
+        with serving(repository, tuning_cache=home / "tuning.json") as server:
             config = _write_config(home, server.metrics_url)
             binary = find_tools() / "prometheus"
             with running_prometheus(binary, config, home / "data") as prometheus:
