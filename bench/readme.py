@@ -1,4 +1,4 @@
-"""Puts the last table of the bench into the README: `python -m bench.readme`."""
+"""Put the latest table of the bench into the README: `python -m bench.readme`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ BEGIN, END = "<!-- make bench -->\n", "<!-- /make bench -->\n"
 
 
 def with_table(readme: str, table: str) -> str:
-    """Give the README with that table between its two marks.
+    """Return the README with the table between its two marks.
 
     Raises:
         ValueError: The README lacks the marks.
@@ -24,7 +24,7 @@ def with_table(readme: str, table: str) -> str:
 
 
 def update() -> None:
-    """Write the README anew, if its table is another one."""
+    """Update the README if its table differs."""
     readme = README.read_text()
     new = with_table(readme, TABLE.read_text())
     if new != readme:

@@ -1,4 +1,4 @@
-"""How soon the server is ready, and how much memory it takes then."""
+"""Measure the time to readiness and the memory after it."""
 
 from statistics import median
 
@@ -11,7 +11,7 @@ from bench.servers import serving
 
 @measurement("ready_seconds")
 def ready(bench: Bench) -> Measured:
-    """Start to ready with EfficientNet-Lite0, runners and threads already chosen."""
+    """Measure start to readiness with EfficientNet-Lite0 and a filled tuning cache."""
     models = repository(bench, LITE0)
     # The first start measures the runners and threads and stores the choice.
     with serving(models, tuning_cache=bench.tuning_cache) as first:

@@ -1,4 +1,4 @@
-"""A network so small that only the server is measured."""
+"""Measure the server itself with a network that takes almost no time."""
 
 import sys
 
@@ -16,7 +16,7 @@ IN_FLIGHT = 64
 
 @measurement("tiny_vs_empty_rpc")
 def tiny_vs_empty_rpc(bench: Bench) -> Measured:
-    """Digits calls a second over those of an empty method, one process each."""
+    """Measure digits calls per second, relative to an empty method, one process each."""
     message = tensor_message("digits", digit(), (28, 28, 1))
     seconds, port = bench.seconds(4.0), free_port()
     empty_request = grpc_request(f"127.0.0.1:{port}", METHOD, b"")

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+from support.alterations import flip_byte
 from support.tiny import write_tiny
 
+from bench.errors import BenchError
 from bench.servers import serving
 
 
@@ -17,3 +20,15 @@ def test_measured_choices_are_kept_in_the_file_that_the_caller_names(tmp_path: P
         assert server.ready_seconds > 0
     assert [choice["max_batch"] > 0 for choice in json.loads(tuning_cache.read_text()).values()]
     assert [path.name for path in models.parent.iterdir()] == ["models"]
+
+
+def test_a_rejected_bundle_is_not_measured(tmp_path: Path) -> None:
+    """A missing model fails fast, and its errors would look like good figures."""
+    models = tmp_path / "models"
+    write_tiny(models)
+    flip_byte(write_tiny(models, "broken") / "model.onnx", 50)
+    with (
+        pytest.raises(BenchError, match=r"rejected bundles of models: \['broken'\]"),
+        serving(models, "--no-strict-readiness", tuning_cache=tmp_path / "tuning.json"),
+    ):
+        pass
