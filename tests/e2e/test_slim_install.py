@@ -1,4 +1,4 @@
-"""The base install is the client, and no more."""
+"""The base install contains only the client."""
 
 import subprocess
 import sys
