@@ -12,7 +12,7 @@ from bench.servers import serving
 
 
 def test_measured_choices_are_kept_in_the_file_that_the_caller_names(tmp_path: Path) -> None:
-    """A file beside the repository would be in the root of a clone that serves its models/."""
+    """A file next to the repository would be in the root of a clone that serves its models/."""
     models = tmp_path / "clone" / "models"
     write_tiny(models)
     tuning_cache = tmp_path / "scratch.json"
