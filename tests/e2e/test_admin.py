@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,24 @@ from convscope.client.cli import app
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
+    """The admin address of a server of two versions."""
+    with administered(tmp_path) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shared_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same, for tests that change nothing."""
+    with administered(tmp_path_factory.mktemp("shared")) as address:
+        yield address
+
+
+@contextmanager
+def administered(root: Path) -> Iterator[str]:
     for version in (1, 2):
-        write_tiny(tmp_path, version=version)
-    address = f"unix:{tmp_path / '.admin.sock'}"
-    with ServerProcess(tmp_path, "--poll-seconds", "0", "--admin-address", address):
+        write_tiny(root, version=version)
+    address = f"unix:{root / '.admin.sock'}"
+    with ServerProcess(root, "--poll-seconds", "0", "--admin-address", address):
         yield address
 
 
@@ -69,9 +84,9 @@ def test_rejected_version_is_reported_with_its_reason(address: str, tmp_path: Pa
     ],
 )
 def test_mistakes_are_reported(
-    address: str, arguments: tuple[str, ...], code: int, message: str
+    shared_address: str, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = admin(address, *arguments)
+    done = admin(shared_address, *arguments)
     assert done.exit_code == code
     assert message in done.stderr
 

@@ -29,18 +29,33 @@ def reverse_classes(graph: onnx.ModelProto) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    write_tiny(tmp_path, version=1)
-    write_tiny(tmp_path, version=2)
-    return tmp_path
+    return two_versions(tmp_path)
 
 
 @pytest.fixture
 def server(repository: Path) -> Iterator[ServerProcess]:
-    flags = ("--versions", "=1", "--poll-seconds", "0.1")
-    with ServerProcess(
-        repository, *flags, "--admin-address", f"unix:{repository / '.admin.sock'}"
-    ) as process:
+    with administered(repository) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def shared_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The repository of a running server, for tests that change nothing."""
+    root = two_versions(tmp_path_factory.mktemp("shared"))
+    with administered(root):
+        yield root
+
+
+def two_versions(root: Path) -> Path:
+    write_tiny(root, version=1)
+    write_tiny(root, version=2)
+    return root
+
+
+def administered(repository: Path) -> ServerProcess:
+    flags = ("--versions", "=1", "--poll-seconds", "0.1")
+    address = f"unix:{repository / '.admin.sock'}"
+    return ServerProcess(repository, *flags, "--admin-address", address)
 
 
 def admin(repository: Path, *arguments: str) -> Result:
@@ -198,13 +213,9 @@ def reported(server: ServerProcess) -> list[str]:
     ids=str.split("model version alias of of-unknown share nothing both"),
 )
 def test_mistakes_are_reported(
-    repository: Path,
-    server: ServerProcess,
-    arguments: tuple[str, ...],
-    code: int,
-    message: str,
+    shared_repository: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = admin(repository, *arguments)
+    done = admin(shared_repository, *arguments)
     assert done.exit_code == code
     assert message in done.stderr
-    assert not (repository / "tiny" / "traffic.json").exists()
+    assert not (shared_repository / "tiny" / "traffic.json").exists()
