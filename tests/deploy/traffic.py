@@ -1,12 +1,12 @@
 """Valid and invalid requests, so that every metric has samples."""
 
-import contextlib
 import json
 from pathlib import Path
 
 import grpc
 import numpy as np
 from support.alterations import flip_byte
+from support.calls import refusal
 from support.tiny import SIGNAL_LENGTH, write_signal, write_tiny
 
 from convscope.v1 import inference_pb2 as pb
@@ -47,13 +47,10 @@ def send_traffic(channel: grpc.Channel, *, alias: str | None = None) -> None:
         right.append(pb.ClassifyRequest(model="tiny", alias=alias, inputs=[photo]))
     for request in right:
         stub.Classify(request, timeout=TIMEOUT_SECONDS)
-    wrong = (
-        pb.ClassifyRequest(model="tiny", inputs=[pb.Input(encoded_image=b"text")]),
-        pb.ClassifyRequest(model="no-such-model", inputs=[photo]),
-    )
-    for request in wrong:
-        with contextlib.suppress(grpc.RpcError):
-            stub.Classify(request, timeout=TIMEOUT_SECONDS)
+    text = pb.ClassifyRequest(model="tiny", inputs=[pb.Input(encoded_image=b"text")])
+    unknown = pb.ClassifyRequest(model="no-such-model", inputs=[photo])
+    assert refusal(stub.Classify, text)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert refusal(stub.Classify, unknown)[0] is grpc.StatusCode.NOT_FOUND
 
 
 def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> pb.Tensor:
