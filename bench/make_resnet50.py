@@ -1,4 +1,4 @@
-"""Exports a ResNet-50 with random weights: its speed doesn't depend on them.
+"""Export a ResNet-50 with random weights. Its speed doesn't depend on the weights.
 
 Usage: python -m bench.make_resnet50 REPOSITORY
 """
@@ -15,7 +15,7 @@ from convscope.exporter.preprocess import ImagePreprocessing
 from convscope.exporter.weights import Weights
 
 CLASSES = 1000
-# Random weights answer nearly alike to everything; larger last weights tell the classes apart.
+# Random weights give nearly equal outputs. Larger weights in the head separate the classes.
 HEAD_GAIN = 100.0
 
 
