@@ -3,6 +3,7 @@
 import asyncio
 import io
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -81,6 +82,7 @@ class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
     def __init__(self, codes: Iterable[grpc.StatusCode], pushback_ms: int | None = None) -> None:
         self.codes = list(codes)
         self.attempts = 0
+        self.attempts_by_request: Counter[bytes] = Counter()
         self.pushback_ms = pushback_ms
         self.max_inputs = 64
         self.infer_seconds = 0.0
@@ -98,6 +100,7 @@ class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
     def Classify(self, request: Any, context: Any) -> pb.ClassifyResponse:  # noqa: N802
         self.attempts += 1
+        self.attempts_by_request[request.SerializeToString(deterministic=True)] += 1
         if self.codes:
             code = self.codes.pop(0)
             if self.pushback_ms is not None:

@@ -1,4 +1,4 @@
-"""Images and results, to messages and back."""
+"""Images and options as messages, and messages as results."""
 
 import io
 import pickle
@@ -17,29 +17,33 @@ from convscope.client import (
     OverloadedError,
     Tensor,
 )
-from convscope.client._codec import answer_or_raise, decode_results, encode_image, encode_request
-from convscope.client._question import Question, encode_question
+from convscope.client._options import RequestOptions
+from convscope.client._requests import (
+    RequestTemplate,
+    encode_image,
+    encode_request,
+    encode_template,
+)
+from convscope.client._results import decode_results, result_or_raise
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 
-def question(**options: Any) -> Question:
-    defaults = {"version": None, "alias": None, "top_k": 5, "min_probability": 0.0}
-    rest = {"model": "m", "feature_maps": (), "priority": "interactive", "routing_key": ""}
-    return encode_question(**{**rest, **defaults, **options})
+def template(**options: Any) -> RequestTemplate:
+    return encode_template(RequestOptions(**{"model": "m", **options}))
 
 
-def template(**options: Any) -> pb.ClassifyRequest:
-    return question(**options).template
+def message(**options: Any) -> pb.ClassifyRequest:
+    return template(**options).message
 
 
 def encode(image: Any) -> pb.Input:
-    return encode_image(question(), image).input
+    return encode_image(template(), image).input
 
 
 def decode(response: pb.ClassifyResponse) -> Any:
     (outcome,) = decode_results(response, 1)
-    return answer_or_raise(outcome)
+    return result_or_raise(outcome)
 
 
 def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -48,26 +52,26 @@ def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.frombuffer(tensor.data, np.uint8).reshape(tuple(tensor.shape))
 
 
-def test_a_question_says_what_was_asked() -> None:
-    request = template(version=3, top_k=2, min_probability=0.5, feature_maps=["a"])
+def test_a_request_contains_the_options() -> None:
+    request = message(version=3, top_k=2, min_probability=0.5, feature_maps=["a"])
     assert (request.model, request.version, request.top_k) == ("m", 3, 2)
     assert request.min_probability == 0.5
     assert [selection.name for selection in request.feature_maps] == ["a"]
-    assert template(alias="champion").WhichOneof("selector") == "alias"
-    assert template().WhichOneof("selector") is None
-    assert template(priority="bulk").priority == pb.PRIORITY_BULK
+    assert message(alias="champion").WhichOneof("selector") == "alias"
+    assert message().WhichOneof("selector") is None
+    assert message(priority="bulk").priority == pb.PRIORITY_BULK
 
 
-def test_a_question_can_be_asked_of_many_images() -> None:
-    asked = question(top_k=3)
-    requests = [encode_request(asked, [encode_image(asked, b) for b in (b"x", b"y")])] * 2
-    for request in requests:
-        assert [message.encoded_image for message in request.inputs] == [b"x", b"y"]
+def test_a_template_makes_many_requests() -> None:
+    shared = template(top_k=3)
+    for images in ([b"x", b"y"], [b"z"]):
+        request = encode_request(shared, [encode_image(shared, image) for image in images])
+        assert [image.encoded_image for image in request.inputs] == images
         assert request.top_k == 3
-    assert not asked.template.inputs
+    assert not shared.message.inputs
 
 
-def test_only_equal_questions_have_equal_keys() -> None:
+def test_only_equal_options_have_equal_keys() -> None:
     options: list[dict[str, Any]] = [
         {},
         {"model": "n"},
@@ -81,18 +85,18 @@ def test_only_equal_questions_have_equal_keys() -> None:
         {"feature_maps": [FeatureMapSelection("a", mean=True)]},
         {"feature_maps": [FeatureMapSelection("a", strongest=1)]},
     ]
-    keys = [question(**option).key for option in options]
+    keys = [template(**option).key for option in options]
     assert len(set(keys)) == len(options)
-    assert [question(**option).key for option in options] == keys
+    assert [template(**option).key for option in options] == keys
 
 
 def test_an_empty_list_of_channels_is_not_all_of_them() -> None:
-    (selection,) = template(feature_maps=[FeatureMapSelection("a", channels=[])]).feature_maps
+    (selection,) = message(feature_maps=[FeatureMapSelection("a", channels=[])]).feature_maps
     assert selection.WhichOneof("channels") == "indices"
 
 
 def test_numpy_integers_are_integers() -> None:
-    assert template(version=np.int64(2), top_k=np.int32(1)).version == 2
+    assert message(version=np.int64(2), top_k=np.int32(1)).version == 2
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_a_gray_array_gets_a_channel() -> None:
         (np.zeros((2000, 2000, 3), np.uint8), "give the encoded file instead"),
     ],
 )
-def test_other_arrays_are_refused_with_the_repair(array: Any, message: str) -> None:
+def test_other_arrays_are_rejected_with_a_hint(array: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         encode(array)
 
@@ -144,7 +148,7 @@ def test_tensors_keep_type_shape_and_values(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("array", [np.zeros(3), np.zeros(3, np.int32), [1.0]])
-def test_tensors_of_other_types_are_refused(array: Any) -> None:
+def test_tensors_of_other_types_are_rejected(array: Any) -> None:
     with pytest.raises(InvalidInputError, match="uint8, float16 or float32"):
         encode(Tensor(array))
 
@@ -177,7 +181,7 @@ def test_a_palette_keeps_its_transparency() -> None:
     assert pixels(image)[0, 0].tolist() == [10, 20, 30, 0]
 
 
-def test_floats_of_unknown_range_are_refused() -> None:
+def test_floats_of_unknown_range_are_rejected() -> None:
     with pytest.raises(InvalidInputError, match="mode F"):
         encode(Image.new("F", (2, 2)))
 
@@ -201,7 +205,7 @@ def test_a_damaged_pil_image_is_invalid() -> None:
         encode(image)
 
 
-def test_files_that_can_not_be_read_are_named(tmp_path: Path) -> None:
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"there is no image '.*cat\.jpg'"):
         encode(tmp_path / "cat.jpg")
     with pytest.raises(InvalidInputError, match="can't be read: Is a directory"):
@@ -216,12 +220,12 @@ def test_requests_over_the_limit_are_not_sent(tmp_path: Path) -> None:
     for image in (large, large.read_bytes(), Tensor(np.zeros(9 * 2**20, np.uint8))):
         with pytest.raises(InvalidInputError, match="8,388,608"):
             encode(image)
-    with pytest.raises(InvalidInputError, match="at most 8,388,608"):
+    with pytest.raises(InvalidInputError, match="the limit is 8,388,608"):
         encode(bytes(8 * 2**20))  # the image just fits, but the rest of the request doesn't
 
 
 @pytest.mark.parametrize("image", [None, 3, ["cat.jpg"], object()])
-def test_what_is_no_image_is_refused(image: Any) -> None:
+def test_other_values_are_not_images(image: Any) -> None:
     with pytest.raises(InvalidInputError, match="give a path, bytes, a PIL image"):
         encode(image)
 

@@ -36,7 +36,7 @@ PUBLIC = [
     "Provenance",
     "StageSeconds",
     "Tensor",
-    "Trial",
+    "TrafficSplit",
     "UnavailableError",
     "VersionStatus",
 ]

@@ -1,4 +1,4 @@
-"""What the server says of its models, from messages."""
+"""Descriptions of the server's models, from messages."""
 
 from datetime import UTC
 
@@ -18,7 +18,7 @@ __all__ = ["decode_model", "decode_models"]
 
 
 def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
-    """Read a listing."""
+    """Return the versions of a listing."""
     return [
         ModelSummary(
             model=summary.model,
@@ -38,7 +38,7 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
 
 
 def decode_model(response: pb.GetModelResponse) -> ModelInfo:
-    """Read the description of one version."""
+    """Return the description of one version."""
     summary, manifest = response.summary, response.manifest
     return ModelInfo(
         model=summary.model,

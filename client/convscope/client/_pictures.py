@@ -1,4 +1,4 @@
-"""Feature maps to picture files."""
+"""Feature maps as picture files."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from convscope.client.types import Classification, ModelInfo
 
 __all__ = ["PictureFolder"]
 
-SOURCE_SIDE = 512  # more than the sheet shows; a JPEG is decoded to little more than this
+SOURCE_SIDE = 512  # more than the sheet shows; a JPEG is decoded to about this size
 
 
 class PictureFolder:
-    """Where the contact sheets of one model go: IMAGE.MODEL.FEATURE_MAP.png.
+    """The folder for the contact sheets of one model: IMAGE.MODEL.FEATURE_MAP.png.
 
     Args:
-        directory: The folder; it is made when it is first needed.
-        info: The model that answers.
+        directory: The folder; it is created on first use.
+        info: The model.
     """
 
     def __init__(self, directory: Path, info: ModelInfo) -> None:
@@ -45,7 +45,7 @@ class PictureFolder:
         return saved
 
     def _free_stem(self, stem: str) -> str:
-        """Tell images of the same name, from several folders, apart."""
+        """Return a unique stem, because images from several folders may have the same name."""
         free, number = stem, 2
         while free in self._stems:
             free, number = f"{stem}-{number}", number + 1
