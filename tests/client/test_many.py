@@ -102,7 +102,7 @@ def test_the_first_error_in_order_is_raised(make_caller: Any, scripted_server: A
 
 def test_a_bulk_request_is_tried_three_times(make_caller: Any, scripted_server: Any) -> None:
     target, servicer = scripted_server(FULL, FULL)
-    results = make_caller(target).classify_many(encoded(texts(4)), model="m")
+    results = make_caller(target).classify_many(encoded(texts(4)), model="m", window=1)
     assert list(map(label, results)) == texts(4)
     assert max(servicer.attempts_by_request.values()) == 3
 
