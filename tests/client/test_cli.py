@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.server import ServerProcess
@@ -108,6 +109,18 @@ def test_feature_maps_are_saved_as_pictures(
     with Image.open(picture) as image:
         assert image.format == "PNG"
         assert min(image.size) > 200
+
+
+def test_a_picture_shows_the_part_that_the_model_sees(convscope: Command, tmp_path: Path) -> None:
+    photo = Image.new("RGB", (40, 30), "red")
+    photo.paste("blue", (8, 3, 32, 27))  # the center crop: 16 of 20 rows, 16 of 26 columns
+    photo.save(tmp_path / "framed.png")
+    options = ("--model", "tiny", "--feature-maps", "conv", "--save", tmp_path)
+    (result,) = convscope.json("classify", tmp_path / "framed.png", *options)
+    with Image.open(result["saved"][0]) as sheet:
+        red, green, blue = np.moveaxis(np.asarray(sheet, np.int16), 2, 0)
+    assert ((blue > 200) & (red < 50)).sum() > 1000
+    assert ((red > 150) & (green < 60)).sum() == 0
 
 
 def test_images_of_the_same_name_keep_their_pictures(

@@ -16,6 +16,7 @@ from convscope.client import (
     FeatureMapSelection,
     InvalidInputError,
     NotFoundError,
+    Resize,
     Tensor,
     UnavailableError,
 )
@@ -118,6 +119,8 @@ def test_models_and_model_describe_the_server(caller: Any) -> None:
         *SHAPE,
         1,
     )
+    assert info.resize == Resize(shortest_edge=20)
+    assert caller.model("signal").resize is None
     assert info.provenance.created_at is None
     assert info.execution is not None
     assert info.execution.max_batch >= 1

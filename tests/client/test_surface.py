@@ -34,6 +34,7 @@ PUBLIC = [
     "OverloadedError",
     "Priority",
     "Provenance",
+    "Resize",
     "StageSeconds",
     "Tensor",
     "TrafficSplit",

@@ -34,6 +34,7 @@ from convscope.client.types import (
     ModelSummary,
     Priority,
     Provenance,
+    Resize,
     StageSeconds,
     Tensor,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "OverloadedError",
     "Priority",
     "Provenance",
+    "Resize",
     "StageSeconds",
     "Tensor",
     "TrafficSplit",

@@ -11,6 +11,7 @@ __all__ = [
     "ModelInfo",
     "ModelSummary",
     "Provenance",
+    "Resize",
 ]
 
 
@@ -29,6 +30,32 @@ class InputInfo:
     kind: str
     dtype: str
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The size of an image after resizing. The input is then cut from its center.
+
+    Args:
+        shortest_edge: The length of the shorter edge in pixels, if the aspect
+            ratio is kept; otherwise 0.
+        height: The height in pixels, if the aspect ratio isn't kept; otherwise 0.
+        width: The width in pixels, if the aspect ratio isn't kept; otherwise 0.
+    """
+
+    shortest_edge: int = 0
+    height: int = 0
+    width: int = 0
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and the height of an image of a given size after resizing."""
+        edge = self.shortest_edge
+        if not edge:
+            return self.width, self.height
+        return (
+            edge if width <= height else int(edge * width / height),
+            edge if height <= width else int(edge * height / width),
+        )
 
 
 @dataclass(frozen=True)
@@ -147,6 +174,8 @@ class ModelInfo:
         execution: How the server runs it; None if the server doesn't report it.
         fallback_from: The preferred provider, if another one runs the graph or a
             part of it; otherwise empty.
+        resize: How images are resized before the input is cut from their center;
+            None if the input isn't an image.
     """
 
     model: str
@@ -162,3 +191,4 @@ class ModelInfo:
     provenance: Provenance
     execution: Execution | None
     fallback_from: str = ""
+    resize: Resize | None = None

@@ -18,6 +18,7 @@ from convscope.client._model_info import (
     ModelInfo,
     ModelSummary,
     Provenance,
+    Resize,
 )
 from convscope.client.errors import InvalidInputError
 
@@ -36,6 +37,7 @@ __all__ = [
     "ModelSummary",
     "Priority",
     "Provenance",
+    "Resize",
     "StageSeconds",
     "Tensor",
 ]
