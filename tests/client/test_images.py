@@ -1,7 +1,6 @@
-"""Images and options as messages, and messages as results."""
+"""Images of every accepted kind as inputs of a request."""
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,107 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.client import (
-    ConvscopeError,
-    FeatureMapSelection,
-    InternalError,
-    InvalidInputError,
-    OverloadedError,
-    Tensor,
-)
+from convscope.client import InvalidInputError, Tensor
 from convscope.client._options import RequestOptions
-from convscope.client._requests import (
-    RequestTemplate,
-    encode_image,
-    encode_request,
-    encode_template,
-)
-from convscope.client._results import decode_results, result_or_raise
+from convscope.client._requests import encode_image, encode_template
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 
-def template(**options: Any) -> RequestTemplate:
-    return encode_template(RequestOptions(**{"model": "m", **options}))
-
-
-def message(**options: Any) -> pb.ClassifyRequest:
-    return template(**options).message
-
-
 def encode(image: Any) -> pb.Input:
-    return encode_image(template(), image).input
-
-
-def decode(response: pb.ClassifyResponse) -> Any:
-    (outcome,) = decode_results(response, 1)
-    return result_or_raise(outcome)
+    return encode_image(encode_template(RequestOptions("m")), image).input
 
 
 def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     tensor = encode(image).pixels
     assert tensor.dtype == mpb.DATA_TYPE_UINT8
     return np.frombuffer(tensor.data, np.uint8).reshape(tuple(tensor.shape))
-
-
-def test_a_request_contains_the_options() -> None:
-    request = message(version=3, top_k=2, min_probability=0.5, feature_maps=["a"])
-    assert (request.model, request.version, request.top_k) == ("m", 3, 2)
-    assert request.min_probability == 0.5
-    assert [selection.name for selection in request.feature_maps] == ["a"]
-    assert message(alias="champion").WhichOneof("selector") == "alias"
-    assert message().WhichOneof("selector") is None
-    assert message(priority="bulk").priority == pb.PRIORITY_BULK
-
-
-def test_a_template_makes_many_requests() -> None:
-    shared = template(top_k=3)
-    for images in ([b"x", b"y"], [b"z"]):
-        request = encode_request(shared, [encode_image(shared, image) for image in images])
-        assert [image.encoded_image for image in request.inputs] == images
-        assert request.top_k == 3
-    assert not shared.message.inputs
-
-
-def test_only_equal_options_have_equal_keys() -> None:
-    options: list[dict[str, Any]] = [
-        {},
-        {"model": "n"},
-        {"version": 1},
-        {"alias": "1"},
-        {"top_k": 1},
-        {"min_probability": 0.5},
-        {"priority": "bulk"},
-        {"routing_key": "user 7"},
-        {"feature_maps": ["a"]},
-        {"feature_maps": [FeatureMapSelection("a", mean=True)]},
-        {"feature_maps": [FeatureMapSelection("a", strongest=1)]},
-    ]
-    keys = [template(**option).key for option in options]
-    assert len(set(keys)) == len(options)
-    assert [template(**option).key for option in options] == keys
-
-
-def test_an_empty_list_of_channels_is_not_all_of_them() -> None:
-    (selection,) = message(feature_maps=[FeatureMapSelection("a", channels=[])]).feature_maps
-    assert selection.WhichOneof("channels") == "indices"
-
-
-def test_numpy_integers_are_integers() -> None:
-    assert message(version=np.int64(2), top_k=np.int32(1)).version == 2
-
-
-@pytest.mark.parametrize(
-    "options", [{"channels": [1], "mean": True}, {"strongest": 1, "channels": []}]
-)
-def test_a_feature_map_is_narrowed_once(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match="narrowed twice"):
-        FeatureMapSelection("a", **options)
-
-
-def test_a_feature_map_has_a_known_dtype() -> None:
-    with pytest.raises(InvalidInputError, match="there are: float32, float16, uint8"):
-        FeatureMapSelection("a", dtype="int8")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("array", [np.arange(24, dtype=np.uint8).reshape(2, 4, 3)])
@@ -228,51 +141,3 @@ def test_requests_over_the_limit_are_not_sent(tmp_path: Path) -> None:
 def test_other_values_are_not_images(image: Any) -> None:
     with pytest.raises(InvalidInputError, match="give a path, bytes, a PIL image"):
         encode(image)
-
-
-def reply(*results: pb.InputResult) -> pb.ClassifyResponse:
-    return pb.ClassifyResponse(model="m", version=1, results=results)
-
-
-def feature_map(**fields: Any) -> pb.ClassifyResponse:
-    prediction = pb.Prediction(feature_maps=[pb.FeatureMap(name="a", **fields)])
-    return reply(pb.InputResult(prediction=prediction))
-
-
-def test_uint8_feature_maps_get_their_scale() -> None:
-    tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[1, 1, 3], data=bytes([0, 1, 255]))
-    result = decode(feature_map(tensor=tensor, scale=0.5, offset=-1, channels=[7]))
-    a = result.feature_maps["a"]
-    assert a.array.dtype == np.float32
-    assert a.array.tolist() == [[[-1, -0.5, 126.5]]]
-    assert a.array.flags.writeable
-    assert (a.channels, a.model, a.version) == ((7,), "m", 1)
-
-
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[1, 1, 2], data=bytes(4)),
-        pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[4], data=bytes(16)),
-        pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[-1, -1, 1], data=bytes(4)),
-        pb.Tensor(shape=[1, 1, 1], data=bytes(4)),
-    ],
-)
-def test_a_reply_that_contradicts_itself_is_an_error(tensor: pb.Tensor) -> None:
-    with pytest.raises(InternalError, match="can't be read"):
-        decode(feature_map(tensor=tensor))
-
-
-def test_a_reply_without_its_result_is_an_error() -> None:
-    with pytest.raises(InternalError, match="0 results for 1 image"):
-        decode(reply())
-    with pytest.raises(OverloadedError, match="full"):
-        decode(reply(pb.InputResult(error=pb.ClassifyError(code=8, message="the queue is full"))))
-
-
-def test_errors_keep_message_and_code_through_pickle() -> None:
-    error = OverloadedError("full")
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), again.message, again.code) == (OverloadedError, "full", error.code)
-    assert issubclass(InvalidInputError, ConvscopeError)
-    assert issubclass(InvalidInputError, ValueError)
