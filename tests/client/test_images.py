@@ -9,14 +9,13 @@ import pytest
 from PIL import Image
 
 from convscope.client import InvalidInputError, Tensor
-from convscope.client._options import RequestOptions
 from convscope.client._requests import encode_image, encode_template
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 
 def encode(image: Any) -> pb.Input:
-    return encode_image(encode_template(RequestOptions("m")), image).input
+    return encode_image(encode_template("m"), image).input
 
 
 def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -7,12 +7,11 @@ import pytest
 from convscope.client import ConvscopeError, InvalidInputError, OverloadedError, UnavailableError
 from convscope.client._batch_size import BatchSize
 from convscope.client._image_stream import ImageStream
-from convscope.client._options import RequestOptions
 from convscope.client._request_batch import RequestBatch
 from convscope.client._requests import encode_image, encode_template
 from convscope.v1 import inference_pb2 as pb
 
-TEMPLATE = encode_template(RequestOptions("m", priority="bulk"))
+TEMPLATE = encode_template("m", priority="bulk")
 
 
 def batch_of(*images: bytes | ConvscopeError) -> RequestBatch:
@@ -103,7 +102,7 @@ def test_a_stream_sends_full_batches_and_then_the_rest() -> None:
     labels = []
     for batch in sent:
         batch.succeed(reply(batch.request()))
-        labels += [outcome.top.label for outcome in images.outcomes(batch)]  # type: ignore[union-attr]
+        labels += [outcome.top.label for outcome in images.outcomes(batch)]
     assert labels == [str(i) for i in range(6)]
     assert not images.is_window_full
 

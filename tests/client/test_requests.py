@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from convscope.client import FeatureMapSelection, InvalidInputError
-from convscope.client._options import RequestOptions
 from convscope.client._requests import (
     RequestTemplate,
     encode_image,
@@ -17,7 +16,7 @@ from convscope.v1 import inference_pb2 as pb
 
 
 def template(**options: Any) -> RequestTemplate:
-    return encode_template(RequestOptions(**{"model": "m", **options}))
+    return encode_template(**{"model": "m", **options})
 
 
 def message(**options: Any) -> pb.ClassifyRequest:

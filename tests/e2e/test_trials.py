@@ -83,7 +83,9 @@ def test_canary_of_an_alias_concerns_only_its_requests(
     (repository / "tiny" / "aliases.json").write_text('{"champion": 1, "challenger": 2}')
     with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
         operator.load("tiny")
-        status = operator.set_traffic_split("tiny", "canary", TrafficSplit("challenger", 1.0, of="champion"))
+        status = operator.set_traffic_split(
+            "tiny", "canary", TrafficSplit("challenger", 1.0, of="champion")
+        )
         assert status.canary == TrafficSplit("challenger", 1.0, of="champion")
     with Client(server.target) as client:
         assert versions_of(client, ["a"], alias="champion") == {"a": 2}

@@ -21,7 +21,6 @@ from convscope.client._models import decode_model, decode_models
 from convscope.client._options import (
     ClassifyManyOptions,
     ClassifyOptions,
-    RequestOptions,
     Selector,
 )
 from convscope.client._requests import (
@@ -99,7 +98,7 @@ class AsyncClient(Connection):
     ) -> Classification:
         """Classify one image, as `Client.classify` does."""
         timeout = self._timeout(timeout_seconds)
-        template = encode_template(RequestOptions(model, **options))
+        template = encode_template(model, **options)
         if is_slow_to_encode(image):
             encoded = await asyncio.to_thread(encode_image, template, image)
         else:
@@ -140,7 +139,7 @@ class AsyncClient(Connection):
         """Classify any number of images, as `Client.classify_many` does."""
         timeout = self._timeout(timeout_seconds)
         options.setdefault("priority", "bulk")
-        template = encode_template(RequestOptions(model, **options))
+        template = encode_template(model, **options)
         stream = ImageStream(template, images, window=window, return_errors=return_errors)
         outcomes = stream_outcomes_async(stream, lambda request: self._classify(request, timeout))
         if not progress:

@@ -22,7 +22,6 @@ from convscope.client._batch_size import BatchSize
 from convscope.client._batcher import LINGER_SECONDS, Batcher
 from convscope.client._request_batch import RequestBatch
 from convscope.client._requests import EncodedImage, RequestTemplate
-from convscope.client.errors import ConvscopeError
 from convscope.client.types import Classification
 from convscope.v1 import inference_pb2 as pb
 
@@ -181,15 +180,18 @@ class _InFlightBatch:
 
     def _deliver(self, task: asyncio.Task[None]) -> None:
         self._on_completed()
-        error = None if task.cancelled() else task.exception()
-        for call, outcome in zip(self._calls, self._batch.outcomes, strict=True):
+        if task.cancelled():  # the client was closed, or all calls were cancelled
+            for call in self._calls:
+                call.result.cancel()
+            return
+        error = task.exception()
+        outcomes: Sequence[Classification | BaseException] = (
+            self._batch.outcomes if error is None else [error] * len(self._calls)
+        )
+        for call, outcome in zip(self._calls, outcomes, strict=True):
             if call.result.done():
                 continue
-            if task.cancelled():  # the client was closed
-                call.result.cancel()
-            elif error is not None:
-                call.result.set_exception(error)
-            elif isinstance(outcome, ConvscopeError):
-                call.result.set_exception(outcome)
-            else:
+            if isinstance(outcome, Classification):
                 call.result.set_result(outcome)
+            else:
+                call.result.set_exception(outcome)

@@ -14,7 +14,6 @@ from convscope.client._models import decode_model, decode_models
 from convscope.client._options import (
     ClassifyManyOptions,
     ClassifyOptions,
-    RequestOptions,
     Selector,
 )
 from convscope.client._requests import (
@@ -99,7 +98,7 @@ class Client(BlockingConnection):
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed; see `convscope.client.errors`.
         """
-        template = encode_template(RequestOptions(model, **options))
+        template = encode_template(model, **options)
         request = encode_request(template, [encode_image(template, image)])
         response = self._call(self._stub.Classify, request, timeout_seconds)
         (outcome,) = decode_results(response, 1)
@@ -160,7 +159,7 @@ class Client(BlockingConnection):
         """
         timeout = self._timeout(timeout_seconds)
         options.setdefault("priority", "bulk")
-        template = encode_template(RequestOptions(model, **options))
+        template = encode_template(model, **options)
         stream = ImageStream(template, images, window=window, return_errors=return_errors)
         sender = Sender(
             lambda request: self._stub.Classify.future(request, timeout=timeout),

@@ -75,9 +75,6 @@ class Selector:
 class RequestOptions(Selector):
     """All of a request except its images. `Client.classify` describes each option.
 
-    Equal options make equal requests, so that images with equal options may
-    share one.
-
     Raises:
         InvalidInputError: An argument has a wrong type or range.
     """

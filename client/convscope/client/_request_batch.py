@@ -10,7 +10,6 @@ from convscope.client._requests import EncodedImage, RequestTemplate, encode_req
 from convscope.client._results import Outcome, decode_results
 from convscope.client.errors import (
     ConvscopeError,
-    InternalError,
     InvalidInputError,
     OverloadedError,
     UnavailableError,
@@ -50,18 +49,16 @@ class RequestBatch:
         is_retry: bool = False,
     ) -> None:
         self._template = template
+        self._items = items
         self._size = size
         self._is_retry = is_retry
         self._images = [item for item in items if isinstance(item, EncodedImage)]
-        self._positions = [i for i, item in enumerate(items) if isinstance(item, EncodedImage)]
         self._retry_positions: list[list[int]] = []
-        # An image has no outcome before its reply, which then replaces this error.
-        self.outcomes: list[Outcome] = [
-            item if isinstance(item, ConvscopeError) else InternalError("the image has no reply")
-            for item in items
-        ]
+        self.outcomes: list[Outcome] = []
         self.retries: list[RequestBatch] = []
         self.pause_seconds = 0.0
+        if not self._images:
+            self._store([])
 
     @property
     def is_empty(self) -> bool:
@@ -104,16 +101,20 @@ class RequestBatch:
                 self.outcomes[position] = outcome
 
     def _store(self, outcomes: Sequence[Outcome]) -> None:
-        for position, outcome in zip(self._positions, outcomes, strict=True):
-            self.outcomes[position] = outcome
+        """Store the outcomes of the images, and the errors between them."""
+        remaining = iter(outcomes)
+        self.outcomes = [
+            item if isinstance(item, ConvscopeError) else next(remaining) for item in self._items
+        ]
 
     def _retry(self, groups: Sequence[Sequence[int]], pause_seconds: float = 0.0) -> None:
         """Plan one more request for each group of images."""
         self.pause_seconds = pause_seconds
+        positions = [i for i, item in enumerate(self._items) if isinstance(item, EncodedImage)]
         for group in groups:
             images = [self._images[index] for index in group]
             self.retries.append(RequestBatch(self._template, images, self._size, is_retry=True))
-            self._retry_positions.append([self._positions[index] for index in group])
+            self._retry_positions.append([positions[index] for index in group])
 
 
 def _processing_seconds(response: pb.ClassifyResponse) -> float:

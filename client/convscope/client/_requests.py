@@ -1,12 +1,19 @@
 """Options and images as the messages of a request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Unpack
 
 from convscope.client._channel import MAX_REQUEST_BYTES
 from convscope.client._images import encode_input
-from convscope.client._options import INT32_MAX, RequestOptions, Selector, check_integer
+from convscope.client._options import (
+    INT32_MAX,
+    ClassifyOptions,
+    RequestOptions,
+    Selector,
+    check_integer,
+)
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import FeatureMapSelection, ImageLike
 from convscope.v1 import inference_pb2 as pb
@@ -55,19 +62,26 @@ class EncodedImage:
     size_bytes: int
 
 
-def encode_template(options: RequestOptions) -> RequestTemplate:
-    """Return the request that options describe. The latest templates are cached.
+def encode_template(model: str, **options: Unpack[ClassifyOptions]) -> RequestTemplate:
+    """Return the request that the options of a call describe.
+
+    Checking and encoding take longer than the rest of a small request, so the
+    latest templates are cached.
 
     Raises:
-        InvalidInputError: A channel of a feature map is not an index.
+        InvalidInputError: An option has a wrong type or range.
     """
+    feature_maps = options.get("feature_maps", ())
+    if not isinstance(feature_maps, str | FeatureMapSelection):
+        options["feature_maps"] = tuple(feature_maps)
     try:
-        return _encode_cached(options)
-    except TypeError:  # a selection's channels hold a value that can't be hashed
-        return _encode_template(options)
+        return _encode_cached(model, **options)
+    except TypeError:  # a value can't be hashed, so it is invalid; raise the error that says why
+        return _encode_template(model, **options)
 
 
-def _encode_template(options: RequestOptions) -> RequestTemplate:
+def _encode_template(model: str, **keywords: Unpack[ClassifyOptions]) -> RequestTemplate:
+    options = RequestOptions(model, **keywords)
     message = pb.ClassifyRequest(
         model=options.model,
         top_k=options.top_k,
@@ -81,7 +95,9 @@ def _encode_template(options: RequestOptions) -> RequestTemplate:
     return RequestTemplate(message, key, bool(message.feature_maps))
 
 
-_encode_cached = lru_cache(_TEMPLATES_CACHED)(_encode_template)
+_encode_cached: Callable[..., RequestTemplate] = lru_cache(_TEMPLATES_CACHED, typed=True)(
+    _encode_template
+)
 
 
 def encode_get_model(selector: Selector) -> pb.GetModelRequest:
