@@ -162,7 +162,7 @@ class _InFlightBatch:
         self._call = call
         self._on_completed = on_completed
         self._loop = asyncio.get_running_loop()
-        self._batch = RequestBatch(template, [call.image for call in calls], size)
+        self._batch = RequestBatch(template, [member.image for member in calls], size)
         self._task = self._loop.create_task(send_batch(self._batch, self._send))
         self._task.add_done_callback(self._deliver)
         for member in calls:
