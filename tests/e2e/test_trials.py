@@ -14,7 +14,7 @@ from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 from typer.testing import CliRunner, Result
 
-from convscope.client import AdminClient, Client, FailedPreconditionError, Trial
+from convscope.client import AdminClient, Client, FailedPreconditionError, TrafficSplit
 from convscope.client.cli import app
 from convscope.exporter.cli import app as exporter
 
@@ -98,8 +98,10 @@ def test_canary_of_an_alias_affects_only_its_requests(
     (repository / "tiny" / "aliases.json").write_text('{"champion": 1, "challenger": 2}')
     with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
         operator.load("tiny")
-        status = operator.set_trial("tiny", "canary", Trial("challenger", 1.0, of="champion"))
-        assert status.canary == Trial("challenger", 1.0, of="champion")
+        status = operator.set_traffic_split(
+            "tiny", "canary", TrafficSplit("challenger", 1.0, of="champion")
+        )
+        assert status.canary == TrafficSplit("challenger", 1.0, of="champion")
     with Client(server.target) as client:
         assert versions_of(client, ["a"], alias="champion") == {"a": 2}
         assert versions_of(client, ["a"]) == {"a": 1}  # only the alias selects version 2
@@ -109,7 +111,7 @@ def test_canary_that_is_rejected_gets_no_requests(repository: Path, server: Serv
     write_tiny(repository, version=3, alter_graph=reverse_classes)  # fails its golden gate
     with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
         with pytest.raises(FailedPreconditionError, match="golden"):
-            operator.set_trial("tiny", "canary", Trial(3, 1.0))
+            operator.set_traffic_split("tiny", "canary", TrafficSplit(3, 1.0))
         assert operator.status("tiny")[0].canary is None
     # Written directly, without any check.
     (repository / "tiny" / "traffic.json").write_text('{"canary": {"to": 3, "share": 1}}')
