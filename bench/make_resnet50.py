@@ -9,10 +9,10 @@ from pathlib import Path
 import timm
 import torch
 
+from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.convert import Source, convert
-from convscope.exporter.photos import golden_photos
-from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.exporter.weights import Weights
+from convscope.exporter.conversion.photos import golden_photos
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 CLASSES = 1000
 # Random weights answer nearly alike to everything; larger last weights tell the classes apart.

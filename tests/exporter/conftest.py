@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from convscope.exporter.architectures import find_architecture
+from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.convert import Source
-from convscope.exporter.weights import Weights
 
 
 @pytest.fixture

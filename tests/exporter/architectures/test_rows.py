@@ -13,7 +13,7 @@ from convscope.exporter.architectures.custom import custom_architecture
 from convscope.exporter.architectures.networks.filter_banks import edge_kernels, leung_malik_kernels
 from convscope.exporter.conversion.stages import find_stages
 from convscope.exporter.errors import ExporterError, NetworkError, UnknownNameError
-from convscope.exporter.preprocess import ImagePreprocessing, TensorInput
+from convscope.exporter.preprocessing import ImagePreprocessing, TensorInput
 
 Floats = NDArray[np.float64]
 THE_LESSONS = {

@@ -16,7 +16,7 @@ from convscope.exporter.datasets import (
     prepare,
 )
 from convscope.exporter.errors import DatasetError, HubError, UnknownNameError
-from convscope.exporter.preprocess import ImagePreprocessing, TensorInput
+from convscope.exporter.preprocessing import ImagePreprocessing, TensorInput
 
 SMALL = ImagePreprocessing(height=8, width=8, mean=(0.5,) * 3, std=(0.5,) * 3)
 

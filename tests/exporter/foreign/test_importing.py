@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from convscope.exporter.bundles.reader import preprocess
 from convscope.exporter.cli import app
-from convscope.exporter.comparison import open_graph, run_graph, softmax
+from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.errors import ExporterError, ParityError, UnknownNameError
 from convscope.exporter.foreign.importing import ForeignSource, import_model
 from convscope.exporter.foreign.join import join
-from convscope.exporter.photos import golden_photos
+from convscope.exporter.graphs.comparison import softmax
+from convscope.exporter.graphs.sessions import open_graph, run_graph
 from convscope.v1 import manifest_pb2 as pb
 
 SIDE = 16

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from convscope.exporter.comparison import open_graph
 from convscope.exporter.errors import ExporterError, UnknownNameError
+from convscope.exporter.graphs.sessions import open_graph
 from convscope.exporter.pyramid.facts import feature_map_facts
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"

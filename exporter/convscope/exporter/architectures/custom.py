@@ -13,7 +13,7 @@ from torch import nn
 
 from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.errors import NetworkError
-from convscope.exporter.preprocess import InputRule
+from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["asks_for_classes", "custom_architecture", "is_custom"]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from convscope.exporter.architectures.registry import Architecture, deferred
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 __all__ = ["ROWS"]
 

@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocess import InputRule
+from convscope.exporter.preprocessing import InputRule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from convscope.exporter.weights import Weights
+    from convscope.exporter.architectures.weights import Weights
 
 __all__ = ["STAGES", "Architecture", "Published", "deferred"]
 

@@ -1,7 +1,7 @@
 """The rows of the networks for what isn't an image."""
 
 from convscope.exporter.architectures.registry import Architecture, deferred
-from convscope.exporter.preprocess import TensorInput
+from convscope.exporter.preprocessing import TensorInput
 
 __all__ = ["ROWS"]
 

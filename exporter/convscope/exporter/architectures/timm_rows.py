@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +88,7 @@ def _labels(name: str) -> tuple[str, ...]:
 def _published(name: str) -> Published:
     import timm
 
-    from convscope.exporter.weights import Weights, reaching_hub
+    from convscope.exporter.architectures.weights import Weights, reaching_hub
 
     record = _record(name)
     with reaching_hub(f"https://huggingface.co/{record.hf_hub_id}" if record.hf_hub_id else name):
@@ -104,7 +104,7 @@ def _spdx(license_name: str | None) -> str:
 
 
 def _published_lite0() -> Published:
-    from convscope.exporter.weights import load_efficientnet_lite0
+    from convscope.exporter.architectures.weights import load_efficientnet_lite0
 
     network = _make(_LITE0, _IMAGENET_CLASSES, 3)
     weights = load_efficientnet_lite0(network)

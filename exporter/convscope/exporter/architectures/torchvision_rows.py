@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +54,7 @@ def _labels(name: str) -> tuple[str, ...]:
 
 
 def _published(name: str) -> Published:
-    from convscope.exporter.weights import Weights, reaching_hub
+    from convscope.exporter.architectures.weights import Weights, reaching_hub
 
     record = _record(name)
     with reaching_hub(record.url):

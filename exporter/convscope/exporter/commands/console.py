@@ -13,8 +13,8 @@ from rich.table import Table
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
-    from convscope.exporter.comparison import OutputDifference
     from convscope.exporter.conversion.convert import Conversion, Source
+    from convscope.exporter.graphs.comparison import OutputDifference
 
 __all__ = [
     "convert_and_report",

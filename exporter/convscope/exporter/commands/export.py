@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from convscope.exporter.architectures import Architecture
+    from convscope.exporter.architectures.resolve import DeclaredInput
+    from convscope.exporter.architectures.weights import Weights
     from convscope.exporter.conversion.convert import Source
     from convscope.exporter.conversion.golden import GoldenInput
-    from convscope.exporter.preprocess import InputRule
-    from convscope.exporter.resolve import DeclaredInput
-    from convscope.exporter.weights import Weights
+    from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["register"]
 
@@ -72,8 +72,8 @@ def export(
     with errors_as_sentences():
         console = make_console(quiet)
         with console.status("Loading PyTorch"):
+            from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.conversion.convert import Source
-            from convscope.exporter.resolve import DeclaredInput, resolve
         declared = DeclaredInput(input_shape, mean, std, shortest_edge)
         row = resolve(architecture, declared, has_labels=labels is not None)
         model = name or row.model_name
@@ -100,7 +100,7 @@ def export(
 
 def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
     """The row's own record; a tensor's shape may be declared, as no record knows it."""
-    from convscope.exporter.preprocess import TensorInput
+    from convscope.exporter.preprocessing import TensorInput
 
     expects = row.preprocessing()
     if declared.shape is None:
@@ -122,8 +122,8 @@ def _labels(
     row: "Architecture", labels: str | None, random_weights: bool
 ) -> tuple[str, ...] | None:
     """The names of the classes; None if only the network knows how many there are."""
+    from convscope.exporter.architectures.resolve import read_labels
     from convscope.exporter.datasets.registry import LABELS
-    from convscope.exporter.resolve import read_labels
 
     if not row.classifies:
         return ()
@@ -160,8 +160,8 @@ def _build(
 def _load(
     row: "Architecture", network: "nn.Module", classes: int, file: Path | None, random: bool
 ) -> "Weights":
-    from convscope.exporter.resolve import load_file, load_published
-    from convscope.exporter.weights import Weights
+    from convscope.exporter.architectures.resolve import load_file, load_published
+    from convscope.exporter.architectures.weights import Weights
 
     if file is not None:
         return load_file(row, network, file, classes)
@@ -178,8 +178,8 @@ def _with_golden(source: "Source", random_weights: bool) -> "Source":
     from convscope.exporter.conversion.convert import servable
     from convscope.exporter.conversion.golden import golden_noise
     from convscope.exporter.conversion.golden_choice import decisive
-    from convscope.exporter.photos import golden_photos
-    from convscope.exporter.preprocess import ImagePreprocessing
+    from convscope.exporter.conversion.photos import golden_photos
+    from convscope.exporter.preprocessing import ImagePreprocessing
 
     expects = source.preprocessing
     golden: list[GoldenInput] = []

@@ -69,7 +69,7 @@ def _cells(row: "Architecture") -> tuple[str, str, str, str]:
 
 
 def _inputs(row: "Architecture") -> str:
-    from convscope.exporter.preprocess import TensorInput
+    from convscope.exporter.preprocessing import TensorInput
 
     if not row.classifies:
         return "any image"

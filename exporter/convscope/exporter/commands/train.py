@@ -61,7 +61,7 @@ def train(
     """Train a network, and convert it."""
     with errors_as_sentences():
         with make_console(quiet).status("Loading PyTorch"):
-            from convscope.exporter.resolve import DeclaredInput, resolve
+            from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.training.fit import Hardware
             from convscope.exporter.training.job import TrainingJob, is_first_process
         quiet = quiet or not is_first_process()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from convscope.exporter.architectures.registry import STAGES
+from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.bundles.writer import publish
-from convscope.exporter.comparison import OutputDifference, open_graph, run_session
 from convscope.exporter.conversion.golden import GoldenInput, golden_arrays, golden_inputs
 from convscope.exporter.conversion.graph import (
     ServableNetwork,
@@ -23,9 +23,10 @@ from convscope.exporter.conversion.parity import check_parity
 from convscope.exporter.conversion.stages import find_stages
 from convscope.exporter.datasets import Split
 from convscope.exporter.errors import ExporterError, NetworkError
-from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+from convscope.exporter.graphs.comparison import OutputDifference
+from convscope.exporter.graphs.sessions import open_graph, run_session
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 from convscope.exporter.pyramid.facts import feature_map_facts
-from convscope.exporter.weights import Weights
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Conversion", "Source", "class_count", "convert", "servable"]

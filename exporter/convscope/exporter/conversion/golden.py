@@ -9,7 +9,7 @@ from PIL import Image
 
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
 __all__ = [
     "GoldenInput",

@@ -14,7 +14,7 @@ from convscope.exporter.conversion.golden import GoldenInput, encode_png, golden
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.datasets import ImageFiles, Samples
-from convscope.exporter.preprocess import InputRule
+from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["decisive", "one_of_each_class"]
 

@@ -7,18 +7,16 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from convscope.exporter.comparison import (
-    BATCHES,
-    Arrays,
-    OutputDifference,
-    compare,
-    open_graph,
-    refuse_misses,
-    run_session,
-    worst,
-)
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.errors import ParityError
+from convscope.exporter.graphs.comparison import (
+    BATCHES,
+    OutputDifference,
+    check_tolerance,
+    compare,
+    worst,
+)
+from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
 
 __all__ = ["check_parity", "run_torch"]
 
@@ -49,7 +47,7 @@ def check_parity(
     """
     session = open_graph(graph)
     outputs = worst(_differences(network, session, _with_noise(golden)))
-    refuse_misses(outputs, "ONNX Runtime", "PyTorch")
+    check_tolerance(outputs, "ONNX Runtime", "PyTorch")
     if network.heads:
         _check_best_classes(network, session, golden)
     return outputs

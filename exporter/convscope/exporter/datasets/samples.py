@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from convscope.exporter.datasets.augmentation import Augmentation
 from convscope.exporter.errors import DatasetError
-from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
 __all__ = ["Dataset", "ImageFiles", "Samples", "Split", "prepare", "split_by_seed"]
 

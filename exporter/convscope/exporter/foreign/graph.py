@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, inliner, numpy_helper, version_converter
 from onnx.external_data_helper import load_external_data_for_model
 
-from convscope.exporter.comparison import first_line
-from convscope.exporter.errors import ExporterError, UnknownNameError
-from convscope.exporter.pyramid.static_graph import attribute, opset_version, static_graph
+from convscope.exporter.errors import ExporterError, UnknownNameError, reason
+from convscope.exporter.graphs.static_graph import attribute, opset_version, static_graph
 
 __all__ = ["ForeignFile", "ImageInput", "Layout", "find_input", "find_output", "free_batch", "read"]
 
@@ -88,7 +87,7 @@ def read(path: Path) -> ForeignFile:
     except OSError as error:
         raise ExporterError(f"{path} can't be read: {error.strerror or error}") from error
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ExporterError(f"{path} is not an ONNX model: {first_line(error)}") from error
+        raise ExporterError(f"{path} is not an ONNX model: {reason(error)}") from error
     if not model.graph.node or not model.graph.output or not model.opset_import:
         raise ExporterError(f"{path} is not an ONNX model: it has no graph or no opset")
     digest = hashlib.sha256(data).hexdigest()
@@ -121,7 +120,7 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     except (RuntimeError, version_converter.ConvertError) as error:
         raise ExporterError(
             f"the graph is of opset {opset_version(model)} and can't be brought to "
-            f"{_CONVERTED_OPSET}: {first_line(error)}; export it again with a newer opset"
+            f"{_CONVERTED_OPSET}: {reason(error)}; export it again with a newer opset"
         ) from error
 
 

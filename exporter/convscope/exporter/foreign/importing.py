@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.exporter.bundles.writer import publish
-from convscope.exporter.comparison import BATCHES, OutputDifference
+from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.foreign.graph import ImageInput, find_input, find_output, free_batch, read
 from convscope.exporter.foreign.join import find_head, join
 from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe, golden_arrays
@@ -19,9 +19,9 @@ from convscope.exporter.foreign.source import (
     image_preprocessing,
     pixel_normalization,
 )
-from convscope.exporter.photos import golden_photos
+from convscope.exporter.graphs.comparison import BATCHES, OutputDifference
+from convscope.exporter.graphs.static_graph import static_graph
 from convscope.exporter.pyramid.facts import feature_map_facts
-from convscope.exporter.pyramid.static_graph import static_graph
 
 __all__ = ["ForeignSource", "Imported", "import_model"]
 

@@ -9,10 +9,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from convscope.exporter.comparison import first_line
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.foreign.graph import ImageInput
-from convscope.exporter.pyramid.static_graph import StaticGraph
+from convscope.exporter.graphs.static_graph import StaticGraph
 
 __all__ = ["ForeignMap", "Head", "Normalization", "find_head", "join"]
 
@@ -170,7 +169,7 @@ def join(
     try:
         onnx.checker.check_model(joined, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExporterError(f"the graph can't be joined: {first_line(error)}") from error
+        raise ExporterError(f"the graph can't be joined: {reason(error)}") from error
     return joined
 
 

@@ -6,11 +6,11 @@ from importlib import metadata
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.exporter.comparison import Arrays
 from convscope.exporter.foreign.graph import ImageInput
 from convscope.exporter.foreign.join import ForeignMap, Head
 from convscope.exporter.foreign.source import ForeignSource
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.graphs.sessions import Arrays
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.pyramid.facts import FeatureMapFacts
 from convscope.v1 import manifest_pb2 as pb
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from convscope.exporter.errors import ExporterError, UnknownNameError
 from convscope.exporter.foreign.join import ForeignMap
+from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.exporter.pyramid.receptive_field import views
 from convscope.exporter.pyramid.receptive_view import View
-from convscope.exporter.pyramid.static_graph import StaticGraph
 
 __all__ = ["named_maps", "stage_maps"]
 

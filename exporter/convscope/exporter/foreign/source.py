@@ -10,7 +10,7 @@ import onnx
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.graph import ImageInput, Layout
 from convscope.exporter.foreign.join import Normalization
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 __all__ = ["Color", "ForeignSource", "class_labels", "image_preprocessing", "pixel_normalization"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import onnx
 
 from convscope.exporter.errors import UnknownNameError
+from convscope.exporter.graphs.static_graph import StaticGraph, attribute, static_graph
 from convscope.exporter.pyramid.receptive_field import views
 from convscope.exporter.pyramid.receptive_view import View
-from convscope.exporter.pyramid.static_graph import StaticGraph, attribute, static_graph
 
 __all__ = ["FeatureMapFacts", "feature_map_facts"]
 

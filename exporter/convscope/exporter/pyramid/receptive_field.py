@@ -6,10 +6,10 @@ jump (Dumoulin and Visin 2016; Araujo, Norris and Sim 2019). Padding counts as
 part of the input, as it does in the literature.
 """
 
+from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.exporter.pyramid import receptive_layout as layout
 from convscope.exporter.pyramid import receptive_windows as windows
 from convscope.exporter.pyramid.receptive_view import Rule, Step, View, elementwise, opaque
-from convscope.exporter.pyramid.static_graph import StaticGraph
 
 __all__ = ["views"]
 

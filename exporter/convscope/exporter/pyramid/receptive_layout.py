@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import onnx
 
+from convscope.exporter.graphs.static_graph import Shape, StaticGraph, attribute
 from convscope.exporter.pyramid.receptive_view import Axis, View, elementwise, join
-from convscope.exporter.pyramid.static_graph import Shape, StaticGraph, attribute
 
 __all__ = [
     "blocks",

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import onnx
 
-from convscope.exporter.pyramid.static_graph import StaticGraph
+from convscope.exporter.graphs.static_graph import StaticGraph
 
 __all__ = ["Axis", "Rule", "Step", "View", "elementwise", "join", "opaque"]
 

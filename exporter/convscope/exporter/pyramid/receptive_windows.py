@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 
+from convscope.exporter.graphs.static_graph import Shape, StaticGraph, attribute
 from convscope.exporter.pyramid.receptive_view import Axis, View, join
-from convscope.exporter.pyramid.static_graph import Shape, StaticGraph, attribute
 
 __all__ = [
     "convolution",

@@ -11,16 +11,16 @@ from rich.console import Console
 from torch import nn
 
 from convscope.exporter.architectures import Architecture
+from convscope.exporter.architectures.resolve import load_file, load_published
+from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.convert import Source, servable
 from convscope.exporter.conversion.golden_choice import one_of_each_class
 from convscope.exporter.datasets import Dataset, DatasetOptions, Split, load_dataset, prepare
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocess import InputRule, TensorInput
-from convscope.exporter.resolve import load_file, load_published
+from convscope.exporter.preprocessing import InputRule, TensorInput
 from convscope.exporter.training.fit import Hardware, Recipe, Trained, train
 from convscope.exporter.training.freezing import BACKBONE
 from convscope.exporter.training.runs import Run, begin_run, resume_run
-from convscope.exporter.weights import Weights
 
 __all__ = ["TrainingJob", "is_first_process", "run_training"]
 

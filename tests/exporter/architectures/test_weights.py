@@ -8,8 +8,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convscope.exporter.architectures import find_architecture
+from convscope.exporter.architectures.weights import (
+    fill,
+    load_efficientnet_lite0,
+    reaching_hub,
+    read_tensors,
+)
 from convscope.exporter.errors import HubError, WeightsError
-from convscope.exporter.weights import fill, load_efficientnet_lite0, reaching_hub, read_tensors
 
 
 def network(classes: int = 10) -> nn.Module:

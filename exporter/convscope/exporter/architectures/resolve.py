@@ -12,10 +12,10 @@ from convscope.exporter.architectures.custom import (
     custom_architecture,
     is_custom,
 )
+from convscope.exporter.architectures.weights import Weights, fill, read_tensors
 from convscope.exporter.datasets.registry import LABELS
 from convscope.exporter.errors import ExporterError, NetworkError, WeightsError
-from convscope.exporter.preprocess import ImagePreprocessing, InputRule, TensorInput
-from convscope.exporter.weights import Weights, fill, read_tensors
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule, TensorInput
 
 __all__ = [
     "DeclaredInput",

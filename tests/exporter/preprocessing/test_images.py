@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 RGB = ImagePreprocessing(8, 8, (0.5,) * 3, (0.5,) * 3, "bilinear", shortest_edge=8)
 GRAY = ImagePreprocessing(8, 8, (0.5,), (0.5,))
