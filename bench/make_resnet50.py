@@ -10,8 +10,9 @@ import timm
 import torch
 
 from convscope.exporter.architectures.weights import Weights
-from convscope.exporter.conversion.convert import Source, convert
+from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.photos import golden_photos
+from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
 
 CLASSES = 1000

@@ -15,10 +15,12 @@ from convscope.client import Classification, Client, FeatureMap, Tensor
 from convscope.exporter.architectures import ARCHITECTURES, Architecture, find_architecture
 from convscope.exporter.architectures.custom import custom_architecture
 from convscope.exporter.architectures.weights import Weights
-from convscope.exporter.conversion.convert import Source, convert, servable
+from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
+from convscope.exporter.conversion.servable import servable
+from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
 
 # Of the largest magnitude, as the parity gate allows; and of a probability.

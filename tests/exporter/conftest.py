@@ -9,7 +9,7 @@ from PIL import Image
 
 from convscope.exporter.architectures import find_architecture
 from convscope.exporter.architectures.weights import Weights
-from convscope.exporter.conversion.convert import Source
+from convscope.exporter.conversion.source import Source
 
 
 @pytest.fixture

@@ -98,5 +98,5 @@ def test_a_graph_that_contradicts_itself_is_an_error() -> None:
         y = MatMul (same, weight)
     }
     """
-    with pytest.raises(ExporterError, match="ONNX Runtime can't open the graph: .*MatMul"):
+    with pytest.raises(ExporterError, match=r"can't open the graph: .*MatMul"):
         static_graph(model(text))

@@ -1,4 +1,4 @@
-"""The rows of the banks of fixed filters."""
+"""The registry rows of the banks of fixed filters."""
 
 from convscope.exporter.architectures.registry import Architecture, deferred
 from convscope.exporter.preprocessing import ImagePreprocessing

@@ -1,42 +1,31 @@
-"""From what a user types to a network, its input, its labels and its weights."""
+"""Finds the network that a user names, and the input that a user declares for it."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from torch import nn
-
-from convscope.exporter.architectures import Architecture, find_architecture
 from convscope.exporter.architectures.custom import (
-    asks_for_classes,
     custom_architecture,
     is_custom,
+    requires_classes,
 )
-from convscope.exporter.architectures.weights import Weights, fill, read_tensors
-from convscope.exporter.datasets.registry import LABELS
-from convscope.exporter.errors import ExporterError, NetworkError, WeightsError
+from convscope.exporter.architectures.registry import Architecture
+from convscope.exporter.architectures.rows import find_architecture
+from convscope.exporter.errors import NetworkError
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule, TensorInput
 
-__all__ = [
-    "DeclaredInput",
-    "load_file",
-    "load_published",
-    "read_labels",
-    "resolve",
-]
+__all__ = ["DeclaredInput", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredInput:
-    """The input of a network that no registry knows, as a user types it.
+    """The input that a user declares on the command line for a network in a file.
 
     Args:
-        shape: "3x224x224" of images, "1x256" of signals, "3x8x32x32" of clips.
-        mean: What is subtracted from each channel of an image, such as
-            "0.485,0.456,0.406", in units of 0 to 1.
-        std: What each channel is divided by then.
-        shortest_edge: The length in pixels that an image's shorter edge is
-            brought to before the centre is cropped; the input's own by default.
+        shape: "3x224x224" for images, "1x256" for signals, "3x8x32x32" for clips.
+        mean: The value that is subtracted from each channel of an image, such
+            as "0.485,0.456,0.406", in units of 0 to 1.
+        std: The value by which each channel is then divided.
+        shortest_edge: The length in pixels to which an image's shorter edge is
+            resized before the center crop; the input's own by default.
     """
 
     shape: str | None = None
@@ -45,10 +34,10 @@ class DeclaredInput:
     shortest_edge: int | None = None
 
     def rule(self, name: str) -> InputRule:
-        """The declared input.
+        """Return the declared input of a network.
 
         Raises:
-            NetworkError: It isn't declared, or can't be.
+            NetworkError: No input is declared, or the declaration is invalid.
         """
         if self.shape is None:
             raise NetworkError(
@@ -57,7 +46,9 @@ class DeclaredInput:
             )
         sizes = tuple(int(part) if part.isdecimal() else 0 for part in self.shape.split("x"))
         if len(sizes) not in (2, 3, 4) or min(sizes) < 1:
-            raise NetworkError(f"--input {self.shape!r} isn't like 3x224x224, 1x256 or 3x8x32x32")
+            raise NetworkError(
+                f"--input {self.shape!r} is no shape like 3x224x224, 1x256 or 3x8x32x32"
+            )
         if len(sizes) != 3:
             return TensorInput(sizes)
         channels, height, width = sizes
@@ -71,99 +62,26 @@ class DeclaredInput:
 
 
 def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> Architecture:
-    """Find a network in the registry, in timm, or in a file of the user's.
+    """Find a network in the registry, in timm, or in a user's file.
 
     Args:
-        name: What the user typed.
-        declared: The input of a network of the user's own.
-        has_labels: Whether the classes are named, for an error that says
-            everything that is missing.
+        name: The name that the user typed.
+        declared: The declared input of a network in a file.
+        has_labels: Whether labels are given, so that one error can name every
+            missing option.
 
     Raises:
-        ExporterError: There is none, or its input isn't declared.
+        ExporterError: There is no such network, or its input isn't declared.
     """
     if not is_custom(name):
         return find_architecture(name)
-    if declared.shape is None and not has_labels and asks_for_classes(name):
+    if declared.shape is None and not has_labels and requires_classes(name):
         raise NetworkError(
             f"{name} needs two more options: its input, such as --input 3x224x224 for images, "
-            "1x256 for signals or 3x8x32x32 for clips; and --labels FILE, as it asks for "
+            "1x256 for signals or 3x8x32x32 for clips; and --labels FILE, because it requires "
             "num_classes"
         )
     return custom_architecture(name, declared.rule(name))
-
-
-def read_labels(source: str) -> tuple[str, ...]:
-    """Read labels: a dataset's by its name, or a file's: JSON, or one a line.
-
-    Raises:
-        ExporterError: The file can't be read as labels.
-    """
-    if source in LABELS:
-        return LABELS[source]
-    try:
-        text = Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(LABELS)
-        raise ExporterError(
-            f"{source!r} is no text file of labels, and no dataset; there are: {known}"
-        ) from error
-    labels = _parse_labels(text, source)
-    if not labels:
-        raise ExporterError(f"{source} holds no labels; write one a line")
-    return labels
-
-
-def load_published(
-    row: Architecture, network: nn.Module, classes: int, *, new_head: bool = False
-) -> Weights:
-    """Fill a network with its published weights.
-
-    Raises:
-        ExporterError: There are none, they can't be fetched or don't fit.
-    """
-    if row.published is None:
-        raise WeightsError(
-            f"{row.name} has no published weights; train it with: "
-            f"convscope-exporter train {row.name}"
-        )
-    published = row.published()
-    source = published.weights.source
-    fill(
-        network,
-        published.tensors,
-        source,
-        classes=classes,
-        ignored=row.ignored,
-        new_head=new_head,
-    )
-    return published.weights
-
-
-def load_file(
-    row: Architecture, network: nn.Module, path: Path, classes: int, *, new_head: bool = False
-) -> Weights:
-    """Fill a network with a file's weights.
-
-    Raises:
-        WeightsError: It can't be read, or doesn't fit.
-    """
-    tensors = read_tensors(path)
-    fill(network, tensors, path.name, classes=classes, ignored=row.ignored, new_head=new_head)
-    return Weights(path.name, "", "")
-
-
-def _parse_labels(text: str, source: str) -> tuple[str, ...]:
-    if not text.lstrip().startswith(("[", "{")):
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ExporterError(f"{source} isn't whole JSON") from error
-    # ImageNet's usual file: {"0": ["n01440764", "tench"], ...}
-    if isinstance(content, dict):
-        content = [content[key] for key in sorted(content, key=int)]
-    return tuple(str(value[-1] if isinstance(value, list) else value) for value in content)
 
 
 def _numbers(option: str, text: str | None, channels: int, default: float) -> tuple[float, ...]:
@@ -172,7 +90,7 @@ def _numbers(option: str, text: str | None, channels: int, default: float) -> tu
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise NetworkError(f"{option} {text!r} isn't numbers with commas between") from error
+        raise NetworkError(f"{option} {text!r} isn't a list of numbers like 0.5,0.5") from error
     if len(values) == 1:
         return values * channels
     if len(values) != channels:

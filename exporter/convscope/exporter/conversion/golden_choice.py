@@ -1,7 +1,7 @@
-"""Chooses golden inputs that a network is sure about.
+"""Chooses golden inputs whose best class leads clearly.
 
-Where the two best classes are nearly equal, the server's faster decoder may
-turn them round, and the golden gate would refuse a good bundle.
+If the two best classes are nearly equal, the server's faster decoder may swap
+them, and the golden gate would reject a good bundle.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["decisive", "one_of_each_class"]
 
-# Three times what the golden gate allows a probability to move by.
+# Three times the difference of a probability that the golden gate allows.
 MIN_MARGIN = 0.1
 MAX_CLASSES = 10
 CANDIDATES = 5
@@ -28,14 +28,14 @@ MAX_FILE_BYTES = 4 * 2**20
 def decisive(
     network: ServableNetwork, candidates: Iterable[GoldenInput], expects: InputRule
 ) -> list[GoldenInput]:
-    """Those of the candidates whose best class leads clearly; of a bank of filters, all."""
+    """Return the candidates whose best class leads clearly; all of them for a bank of filters."""
     return [one for one in candidates if _margin(network, one, expects) >= MIN_MARGIN]
 
 
 def one_of_each_class(
     network: ServableNetwork, samples: Samples, expects: InputRule
 ) -> list[GoldenInput]:
-    """The first clear input of each of the first classes; at least one of all, clear or not."""
+    """Return one clear input for each of the first classes, and at least one input."""
     golden = []
     for label in np.unique(samples.labels)[:MAX_CLASSES]:
         own = np.flatnonzero(samples.labels == label)[:CANDIDATES]

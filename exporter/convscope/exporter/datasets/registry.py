@@ -1,4 +1,4 @@
-"""Finds a dataset by what a user types."""
+"""Finds a dataset by the name that a user types."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ __all__ = ["DATASETS", "LABELS", "DatasetOptions", "load_dataset"]
 
 @dataclass(frozen=True, slots=True)
 class DatasetOptions:
-    """What a dataset may need to know.
+    """The options of datasets.
 
     Args:
-        data_dir: Where the published ones lie, or are downloaded to.
-        seed: How one without a test split is split.
+        data_dir: The folder of published datasets, into which missing ones are downloaded.
+        seed: The seed by which a dataset without a test split is split.
     """
 
     data_dir: Path = Path("data")
@@ -35,20 +35,20 @@ def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
 
     Args:
         name: One of DATASETS, `folder:PATH` or `npz:PATH`.
-        options: Where it lies, and how it is split.
+        options: Its folder, and the seed of its split.
 
     Raises:
-        UnknownNameError: There is none of that name.
-        DatasetError: It can't be read.
-        HubError: It can't be downloaded.
+        UnknownNameError: No dataset has that name.
+        DatasetError: The dataset can't be read.
+        HubError: The dataset can't be downloaded.
     """
     options = options or DatasetOptions()
     kind, _, path = name.partition(":")
-    if path and kind in _OWN:
-        return _OWN[kind](Path(path), options.seed)
+    if path and kind in _CUSTOM:
+        return _CUSTOM[kind](Path(path), options.seed)
     if name not in DATASETS:
-        known = ", ".join((*sorted(DATASETS), *(f"{kind}:PATH" for kind in _OWN)))
-        raise UnknownNameError(f"no dataset {name!r}; there are: {known}")
+        known = ", ".join((*sorted(DATASETS), *(f"{kind}:PATH" for kind in _CUSTOM)))
+        raise UnknownNameError(f"no dataset {name!r}; available: {known}")
     return DATASETS[name](options.data_dir)
 
 
@@ -91,7 +91,7 @@ _CIFAR10_LABELS = (
     "ship",
     "truck",
 )
-_OWN: dict[str, Callable[[Path, int], Dataset]] = {"folder": image_folder, "npz": npz_file}
+_CUSTOM: dict[str, Callable[[Path, int], Dataset]] = {"folder": image_folder, "npz": npz_file}
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "cifar10": _cifar10,
