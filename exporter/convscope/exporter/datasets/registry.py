@@ -6,13 +6,13 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from torchvision import datasets as published
 
-from convscope.exporter.datasets.augmentation import HANDWRITING, PHOTOS
+from convscope.exporter.datasets.augmentation import HANDWRITING
+from convscope.exporter.datasets.cifar10 import CIFAR10_LABELS, cifar10
 from convscope.exporter.datasets.files import image_folder, npz_file
 from convscope.exporter.datasets.idx import DIGITS, GARMENTS, fashion_mnist, mnist
 from convscope.exporter.datasets.samples import Dataset, Split
-from convscope.exporter.errors import HubError, UnknownNameError
+from convscope.exporter.errors import UnknownNameError
 
 __all__ = ["DATASETS", "LABELS", "DatasetOptions", "load_dataset"]
 
@@ -65,42 +65,16 @@ def _mnist_sample(data_dir: Path) -> Dataset:
     return Dataset("mnist_sample", DIGITS, train, test, HANDWRITING)
 
 
-def _cifar10(data_dir: Path) -> Dataset:
-    try:
-        train, test = (
-            published.CIFAR10(str(data_dir), train=train, download=True) for train in (True, False)
-        )
-    except (OSError, RuntimeError) as error:
-        raise HubError(
-            f"CIFAR-10 isn't in {data_dir} and can't be downloaded; put cifar-10-python.tar.gz "
-            "there, or name its folder with --data-dir"
-        ) from error
-    splits = [Split(part.data, np.array(part.targets, np.int64)) for part in (train, test)]
-    return Dataset("cifar10", _CIFAR10_LABELS, splits[0], splits[1], PHOTOS)
-
-
-_CIFAR10_LABELS = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
 _CUSTOM: dict[str, Callable[[Path, int], Dataset]] = {"folder": image_folder, "npz": npz_file}
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
-    "cifar10": _cifar10,
+    "cifar10": cifar10,
     "fashion_mnist": fashion_mnist,
     "mnist": mnist,
     "mnist_sample": _mnist_sample,
 }
 LABELS = {
-    "cifar10": _CIFAR10_LABELS,
+    "cifar10": CIFAR10_LABELS,
     "fashion_mnist": GARMENTS,
     "mnist": DIGITS,
     "mnist_sample": DIGITS,

@@ -82,7 +82,7 @@ def _detect_layout(shape: list[int | None], channels: int, found: str) -> Layout
     first, last = shape[1] == channels, shape[3] == channels
     if first == last:
         raise ExporterError(
-            f"{found}, which doesn't show the position of its {channels} channels; "
+            f"{found}, so it isn't clear which axis has the {channels} channels; "
             "choose it with --input-layout"
         )
     return "nchw" if first else "nhwc"
