@@ -16,7 +16,7 @@ from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
 
 CLASSES = 1000
-# Random weights answer nearly alike to everything; larger last weights tell the classes apart.
+# With random weights all outputs are nearly equal; larger last weights separate the classes.
 HEAD_GAIN = 100.0
 
 

@@ -31,7 +31,7 @@ def test_the_list_imports_neither_pytorch_nor_a_network_library() -> None:
 
 def test_a_piped_list_has_one_line_per_network() -> None:
     header, *lines = CliRunner().invoke(app, ["list"]).stdout.splitlines()
-    assert header.split() == ["name", "input", "weights", "what", "it", "is"]
+    assert header.split() == ["name", "input", "weights", "description"]
     assert [line.split()[0] for line in lines] == [
         *ARCHITECTURES,
         "timm/NAME",

@@ -61,7 +61,7 @@ def _table(rows: list[tuple[str, str, str, str]]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("name", "input", "weights"):
         table.add_column(column, no_wrap=True)
-    table.add_column("what it is", overflow="fold")
+    table.add_column("description", overflow="fold")
     for cells in rows:
         table.add_row(*cells)
     return table

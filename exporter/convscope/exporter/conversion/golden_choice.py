@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from convscope.exporter.conversion.golden import GoldenInput, encode_png, golden_inputs
@@ -39,11 +40,11 @@ def one_of_each_class(
     golden = []
     for label in np.unique(samples.labels)[:MAX_CLASSES]:
         own = np.flatnonzero(samples.labels == label)[:CANDIDATES]
-        golden.extend(decisive(network, _readable(samples, own, expects), expects)[:1])
+        golden.extend(decisive(network, _readable(samples, own), expects)[:1])
     if golden:
         return golden
     first = np.arange(min(len(samples.labels), CANDIDATES))
-    return list(_readable(samples, first, expects))[:1]
+    return list(_readable(samples, first))[:1]
 
 
 def _margin(network: ServableNetwork, one: GoldenInput, expects: InputRule) -> float:
@@ -54,9 +55,7 @@ def _margin(network: ServableNetwork, one: GoldenInput, expects: InputRule) -> f
     return float(best - second)
 
 
-def _readable(
-    samples: Samples, indices: np.typing.NDArray[np.int64], expects: InputRule
-) -> Iterator[GoldenInput]:
+def _readable(samples: Samples, indices: NDArray[np.int64]) -> Iterator[GoldenInput]:
     for index in indices:
         one = _encode(samples, int(index))
         if not isinstance(one, bytes) or _opens(one):
