@@ -49,7 +49,7 @@ Layout = Annotated[
 Color = Annotated[
     Literal["rgb", "bgr", "gray"], Option(help="The input's channels and their order.")
 ]
-Scale = Annotated[str | None, Option(help="The factor for pixels of 0 to 255. [default: 1/255]")]
+Scale = Annotated[str | None, Option(help="The factor for pixels of 0 to 255; 1/255 by default.")]
 Mean = Annotated[
     str, Option(help="Then subtracted: one number, or one per channel, like 0.485,0.456,0.406.")
 ]
