@@ -9,10 +9,11 @@ from pathlib import Path
 import timm
 import torch
 
-from convscope.exporter.conversion.convert import Source, convert
-from convscope.exporter.photos import golden_photos
-from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.exporter.weights import Weights
+from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.convert import convert
+from convscope.exporter.conversion.photos import golden_photos
+from convscope.exporter.conversion.source import Source
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 CLASSES = 1000
 # Random weights give nearly equal outputs. Larger weights in the head separate the classes.

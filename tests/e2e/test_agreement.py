@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 from support.photos import photos
 
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
 

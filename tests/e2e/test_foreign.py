@@ -12,7 +12,7 @@ from support.demo_models import exporter
 from support.server import ServerProcess
 
 from convscope.client import Client, Tensor
-from convscope.exporter.comparison import open_graph
+from convscope.exporter.graphs.sessions import open_graph
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 # Each network with an output or inner tensor that becomes a feature map.

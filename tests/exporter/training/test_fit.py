@@ -15,9 +15,9 @@ EPOCHS = 8
 
 def digits(count: int) -> Split:
     """The first images of the sample of MNIST."""
-    whole = load_dataset("mnist_sample").train
-    assert isinstance(whole, Split)
-    return Split(whole.inputs[:count], whole.labels[:count])
+    samples = load_dataset("mnist_sample").train
+    assert isinstance(samples, Split)
+    return Split(samples.inputs[:count], samples.labels[:count])
 
 
 def accuracies(folder: Path, *, patience: int | None, learning_rate: float) -> list[float]:
@@ -41,16 +41,16 @@ def accuracies(folder: Path, *, patience: int | None, learning_rate: float) -> l
 
 
 @pytest.mark.parametrize("patience", [1, 3])
-def test_a_run_that_learns_nothing_ends_when_patience_does(tmp_path: Path, patience: int) -> None:
+def test_a_run_without_progress_stops_after_its_patience(tmp_path: Path, patience: int) -> None:
     found = accuracies(tmp_path, patience=patience, learning_rate=1e-12)
     assert found == [found[0]] * (1 + patience)
 
 
-def test_without_patience_the_same_run_goes_on_to_the_end(tmp_path: Path) -> None:
+def test_without_patience_the_same_run_has_all_epochs(tmp_path: Path) -> None:
     assert len(accuracies(tmp_path, patience=None, learning_rate=1e-12)) == EPOCHS
 
 
-def test_a_run_that_gets_better_goes_on_beyond_its_patience(tmp_path: Path) -> None:
+def test_a_run_with_progress_continues_beyond_its_patience(tmp_path: Path) -> None:
     found = accuracies(tmp_path, patience=2, learning_rate=8e-3)
     assert len(found) > 3
     assert max(found) > found[0]

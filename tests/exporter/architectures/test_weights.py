@@ -8,15 +8,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convscope.exporter.architectures import find_architecture
+from convscope.exporter.architectures.weights import (
+    fill,
+    hub_errors,
+    load_efficientnet_lite0,
+    read_tensors,
+)
 from convscope.exporter.errors import HubError, WeightsError
-from convscope.exporter.weights import fill, load_efficientnet_lite0, reaching_hub, read_tensors
 
 
 def network(classes: int = 10) -> nn.Module:
     return find_architecture("multi_conv").build(classes)
 
 
-def test_pytorch_sees_the_espresso(coffee: Path) -> None:
+def test_pytorch_classifies_the_espresso(coffee: Path) -> None:
     row = find_architecture("efficientnet_lite0")
     preprocessing, labels = row.preprocessing(), row.labels()
     lite0 = row.build(len(labels))
@@ -46,7 +51,7 @@ WRITERS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_files_of_weights_are_read_however_they_were_saved(tmp_path: Path, name: str) -> None:
+def test_weights_are_read_in_every_usual_format(tmp_path: Path, name: str) -> None:
     saved = network().state_dict()
     WRITERS[name](saved, tmp_path / name)
     fresh = network()
@@ -60,7 +65,7 @@ class Malice:
         return print, ("ran",)
 
 
-def test_a_file_that_would_run_code_is_refused(
+def test_a_file_that_would_run_code_is_rejected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save({"a": Malice()}, tmp_path / "bad.pth")
@@ -70,13 +75,13 @@ def test_a_file_that_would_run_code_is_refused(
 
 
 @pytest.mark.parametrize("name", ["noise.pth", "noise.safetensors"])
-def test_what_is_no_file_of_weights_is_named(tmp_path: Path, name: str) -> None:
+def test_an_unreadable_file_of_weights_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"noise" * 100)
     with pytest.raises(WeightsError, match=name):
         read_tensors(tmp_path / name)
 
 
-def test_an_absent_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no file .*absent"):
         read_tensors(tmp_path / "absent.pth")
 
@@ -85,21 +90,21 @@ def test_each_tensor_that_does_not_fit_is_named() -> None:
     tensors = dict(network().state_dict())
     tensors["conv1.0.weight"] = torch.zeros(10, 3, 5, 5)
     tensors["extra"] = tensors.pop("conv2.0.bias")
-    with pytest.raises(WeightsError) as refusal:
+    with pytest.raises(WeightsError) as caught:
         fill(network(), tensors, "some.pth", classes=10)
-    said = str(refusal.value)
-    assert said.startswith("3 tensors of some.pth don't fit")
-    assert "conv1.0.weight is [10, 3, 5, 5] and not [10, 1, 5, 5]" in said
-    assert "conv2.0.bias is missing" in said
-    assert "extra is unknown" in said
+    message = str(caught.value)
+    assert message.startswith("3 tensors of some.pth don't fit")
+    assert "conv1.0.weight is [10, 3, 5, 5] instead of [10, 1, 5, 5]" in message
+    assert "conv2.0.bias is missing" in message
+    assert "extra is unknown" in message
 
 
-def test_another_number_of_classes_is_called_that() -> None:
-    with pytest.raises(WeightsError, match=r"some\.pth has 7 classes, and there are 10 labels"):
+def test_a_different_number_of_classes_is_explained() -> None:
+    with pytest.raises(WeightsError, match=r"some\.pth has 7 classes, but there are 10 labels"):
         fill(network(), network(7).state_dict(), "some.pth", classes=10)
 
 
-def test_a_new_head_leaves_the_rest_of_the_weights() -> None:
+def test_a_new_head_keeps_the_other_weights() -> None:
     given, fresh = network(7).state_dict(), network()
     head = fresh.state_dict()["dense.weight"].clone()
     fill(fresh, given, "some.pth", classes=10, new_head=True)
@@ -109,7 +114,7 @@ def test_a_new_head_leaves_the_rest_of_the_weights() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v1"])
-def test_a_hub_out_of_reach_says_how_to_pass_a_file(
+def test_an_unreachable_hub_is_explained_with_the_alternative(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -122,12 +127,12 @@ def test_a_hub_out_of_reach_says_how_to_pass_a_file(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     published = find_architecture(name).published
     assert published is not None
-    with pytest.raises(HubError, match=r"can't be fetched from .*pass the file with --weights"):
+    with pytest.raises(HubError, match=r"can't be downloaded from .*pass the file with --weights"):
         published()
 
 
-def test_whatever_a_hub_raises_becomes_a_sentence() -> None:
-    with pytest.raises(HubError, match="OddError: it is down"), reaching_hub("https://hub"):
+def test_any_error_of_a_hub_becomes_a_sentence() -> None:
+    with pytest.raises(HubError, match="OddError: it is down"), hub_errors("https://hub"):
         raise OddError("it is down")
 
 

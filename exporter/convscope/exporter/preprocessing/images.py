@@ -1,13 +1,12 @@
 """The reference way from an encoded image to a network's input.
 
-It is the plainest one: decode the whole image, turn it upright, convert,
-resize, crop. The server does the same work faster; the golden gate holds one
-against the other.
+It is the simplest one: decode the whole image, apply its orientation, convert,
+resize, crop. The server does the same work faster; the golden gate compares
+the two.
 """
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,8 @@ from PIL import Image, ImageOps
 from convscope.exporter.errors import ExporterError
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["ImagePreprocessing", "InputRule", "TensorInput"]
+__all__ = ["ImagePreprocessing"]
 
-_TENSOR_NAMES = {2: "signal", 4: "clip"}
 _MODES = {1: "L", 3: "RGB"}
 _COLORS = {1: pb.COLOR_MODE_GRAY, 3: pb.COLOR_MODE_RGB}
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -27,17 +25,17 @@ _INTERPOLATIONS = {"bilinear": pb.INTERPOLATION_BILINEAR, "bicubic": pb.INTERPOL
 
 @dataclass(frozen=True, slots=True)
 class ImagePreprocessing:
-    """What a network expects of an image.
+    """The image that a network expects, and the steps to it.
 
     Args:
         height: The input's height in pixels.
         width: The input's width in pixels.
-        mean: What is subtracted from each channel, in units of 0 to 1; its
-            length is the number of channels.
-        std: What each channel is divided by then.
+        mean: The value that is subtracted from each channel, in units of 0 to
+            1; its length is the number of channels.
+        std: The value by which each channel is then divided.
         interpolation: The filter of the resize.
-        shortest_edge: The length in pixels that the shorter edge is brought to
-            before the centre is cropped; None resizes to height and width.
+        shortest_edge: The length in pixels to which the shorter edge is resized
+            before the center crop; None resizes to height and width.
     """
 
     height: int
@@ -50,13 +48,13 @@ class ImagePreprocessing:
     def __post_init__(self) -> None:
         if self.interpolation not in _FILTERS:
             raise ExporterError(
-                f"the interpolation {self.interpolation!r} isn't served; "
-                f"there are: {', '.join(_FILTERS)}"
+                f"the interpolation {self.interpolation!r} isn't supported; "
+                f"use one of: {', '.join(_FILTERS)}"
             )
         if self.channels not in _MODES or len(self.std) != self.channels:
             raise ExporterError(
-                f"images have 1 or 3 channels, not {self.channels} by the mean and "
-                f"{len(self.std)} by the standard deviation"
+                f"images have 1 or 3 channels; the mean has {self.channels} values and the "
+                f"standard deviation {len(self.std)}"
             )
 
     @property
@@ -66,15 +64,15 @@ class ImagePreprocessing:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
+        """1 for gray, 3 for RGB."""
         return len(self.mean)
 
     def prepare(self, encoded: bytes) -> NDArray[np.uint8]:
-        """Prepare an encoded image; uint8 [height, width, channels]."""
+        """Prepare an encoded image; return uint8 [height, width, channels]."""
         return self.prepare_image(Image.open(BytesIO(encoded)))
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Prepare an opened image; uint8 [height, width, channels]."""
+        """Prepare an opened image; return uint8 [height, width, channels]."""
         image = ImageOps.exif_transpose(image)
         image = _convert(image, _MODES[self.channels])
         image = image.resize(self._resized(image.width, image.height), _FILTERS[self.interpolation])
@@ -84,7 +82,7 @@ class ImagePreprocessing:
         return np.array(image).reshape(self.height, self.width, self.channels)
 
     def input_spec(self) -> pb.InputSpec:
-        """State the graph's input in a manifest's words."""
+        """Return the manifest's description of the graph's input."""
         return pb.InputSpec(
             name="images",
             kind=pb.INPUT_KIND_IMAGE,
@@ -93,7 +91,7 @@ class ImagePreprocessing:
         )
 
     def to_proto(self) -> pb.Preprocessing:
-        """State the way of an image in a manifest's words."""
+        """Return the manifest's description of the preprocessing."""
         resize = (
             pb.Resize(rule=pb.RESIZE_RULE_EXACT, height=self.height, width=self.width)
             if self.shortest_edge is None
@@ -116,66 +114,9 @@ class ImagePreprocessing:
         return int(edge * width / height), edge
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInput:
-    """What a network expects that takes no images: float32, used as it is.
-
-    Args:
-        shape: [channels, length] of a signal, or [channels, frames, height,
-            width] of a clip.
-    """
-
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.shape) not in _TENSOR_NAMES or min(self.shape) < 1:
-            raise ExporterError(
-                f"a tensor input is [channels, length] or [channels, frames, height, width], "
-                f"not {list(self.shape)}"
-            )
-
-    @property
-    def channels(self) -> int:
-        """How many values each place has."""
-        return self.shape[0]
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Nothing is subtracted."""
-        return ()
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Nothing is divided by."""
-        return ()
-
-    def prepare(self, encoded: bytes) -> NDArray[np.uint8]:
-        """Refuse an encoded image.
-
-        Raises:
-            ExporterError: Always; there is no way from an image to a tensor.
-        """
-        raise ExporterError(
-            f"the network takes tensors {list(self.shape)} and no images; "
-            "give it arrays with --dataset npz:FILE"
-        )
-
-    def input_spec(self) -> pb.InputSpec:
-        """State the graph's input in a manifest's words."""
-        return pb.InputSpec(
-            name=_TENSOR_NAMES[len(self.shape)],
-            kind=pb.INPUT_KIND_TENSOR,
-            dtype=pb.DATA_TYPE_FLOAT32,
-            shape=self.shape,
-        )
-
-
-InputRule: TypeAlias = ImagePreprocessing | TensorInput
-
-
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Bring any colour mode to RGB or L; what is transparent becomes white."""
-    if image.mode.startswith("I"):  # 16 bits of grey
+    """Convert any color mode to RGB or L; transparent pixels become white."""
+    if image.mode.startswith("I"):  # 16 bits of gray
         image = Image.fromarray(np.rint(np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""Training as a user starts it: by the command, in a process of its own."""
+"""The command `train`, in its own process as a user starts it."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ from convscope.v1 import manifest_pb2 as pb
 pytestmark = pytest.mark.slow
 
 FASHION = Path(__file__).parents[1] / "data" / "fashion_photos.npz"
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 NOISE = 0.01
 
 
@@ -52,14 +52,14 @@ def accuracy(folder: Path, model: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def never_killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
     run(folder, "digits", "--epochs", "4")
     return folder
 
 
-def test_a_run_leaves_checkpoints_and_logs(never_killed: Path) -> None:
-    directory = never_killed / "runs/digits/1"
+def test_a_run_writes_checkpoints_and_logs(uninterrupted: Path) -> None:
+    directory = uninterrupted / "runs/digits/1"
     assert {path.name for path in (directory / "checkpoints").iterdir()} == {
         "best.ckpt",
         "last.ckpt",
@@ -71,8 +71,8 @@ def test_a_run_leaves_checkpoints_and_logs(never_killed: Path) -> None:
     assert list((directory / "tensorboard").rglob("events.out.tfevents.*"))
 
 
-def test_a_killed_run_goes_on_and_ends_as_one_never_killed(
-    tmp_path: Path, never_killed: Path
+def test_a_killed_run_resumes_with_the_result_of_an_uninterrupted_one(
+    tmp_path: Path, uninterrupted: Path
 ) -> None:
     command = train(tmp_path, "digits", "--epochs", "4")
     process = subprocess.Popen([sys.executable, "-m", "convscope.exporter", *command])
@@ -82,10 +82,10 @@ def test_a_killed_run_goes_on_and_ends_as_one_never_killed(
     assert not (tmp_path / "models/digits").exists()
     run(tmp_path, "digits", "--epochs", "4", "--resume")
     assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]
-    assert abs(accuracy(tmp_path, "digits") - accuracy(never_killed, "digits")) <= NOISE
+    assert abs(accuracy(tmp_path, "digits") - accuracy(uninterrupted, "digits")) <= NOISE
     epochs = {int(row["epoch"]) for log in logs(tmp_path) for row in log if row["accuracy"]}
     assert max(epochs) == 3
-    # The second process went on where the first one was killed, and didn't begin again.
+    # The second process continued where the first one was killed, and didn't start again.
     assert min(int(row["epoch"]) for row in logs(tmp_path)[-1] if row["epoch"]) >= 1
 
 
@@ -98,14 +98,14 @@ def logs(folder: Path) -> list[list[dict[str, str]]]:
 
 
 def validated(log: Path) -> int:
-    """The epochs that a log tells the accuracy of."""
+    """Return the number of epochs whose accuracy a log has."""
     with log.open() as file:
         return sum(bool(row["accuracy"]) for row in csv.DictReader(file))
 
 
 def wait_for_epoch(run_directory: Path, epochs: int) -> None:
-    """Wait until so many epochs are saved."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    """Wait until this many epochs are saved."""
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
         saved = run_directory / "checkpoints" / "last.ckpt"
         logged = list((run_directory / "logs").rglob("metrics.csv"))
@@ -115,21 +115,21 @@ def wait_for_epoch(run_directory: Path, epochs: int) -> None:
     raise TimeoutError(f"{epochs} epochs took too long")
 
 
-def test_a_run_asked_for_otherwise_does_not_go_on(never_killed: Path) -> None:
-    done = run_exporter(*train(never_killed, "digits", "--epochs", "5", "--resume"))
+def test_a_run_with_other_settings_is_not_resumed(uninterrupted: Path) -> None:
+    done = run_exporter(*train(uninterrupted, "digits", "--epochs", "5", "--resume"))
     assert done.returncode == 1
-    assert "had epochs 4, and this command says 5" in done.stderr
+    assert "has epochs 4, but this command has 5" in done.stderr
 
 
-def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, never_killed: Path) -> None:
+def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, uninterrupted: Path) -> None:
     run(tmp_path, "digits", "--epochs", "4", "--devices", "2")
-    assert abs(accuracy(tmp_path, "digits") - accuracy(never_killed, "digits")) <= NOISE
+    assert abs(accuracy(tmp_path, "digits") - accuracy(uninterrupted, "digits")) <= NOISE
     assert [path.name for path in (tmp_path / "models/digits").iterdir()] == ["1"]
     assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]
 
 
 def write_photos(folder: Path) -> None:
-    """Write grey squares of 28 pixels as photos: larger, coloured, as JPEG."""
+    """Write gray squares of 28 pixels as larger RGB photos in JPEG."""
     with np.load(FASHION) as arrays:
         names = arrays["classes"]
         for split in ("train", "val"):
@@ -141,7 +141,7 @@ def write_photos(folder: Path) -> None:
                 photo.convert("RGB").save(target, quality=90)
 
 
-def test_ones_own_photos_are_classified_by_a_new_head(tmp_path: Path) -> None:
+def test_photos_of_a_folder_are_classified_by_a_new_head(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     write_photos(photos)
     (photos / "train/Bag/broken.jpg").write_bytes(b"no image")
@@ -149,20 +149,20 @@ def test_ones_own_photos_are_classified_by_a_new_head(tmp_path: Path) -> None:
     run_of = train(tmp_path, "efficientnet_lite0", *arguments, "--epochs", "3", "--name", "wear")
     done = run_exporter(*(one for one in run_of if one != "--quiet"))
     assert done.returncode == 0, done.stderr
-    assert "broken.jpg can't be read as an image, and is left out" in done.stdout
-    said = manifest(tmp_path, "wear")
+    assert "broken.jpg can't be read as an image and is skipped" in done.stdout
+    found = manifest(tmp_path, "wear")
     assert accuracy(tmp_path, "wear") >= 0.90
-    assert list(said.labels) == ["Bag", "Pullover", "Sandal", "Trouser"]
-    assert said.provenance.weights_license == "Apache-2.0"
+    assert list(found.labels) == ["Bag", "Pullover", "Sandal", "Trouser"]
+    assert found.provenance.weights_license == "Apache-2.0"
     with ServerProcess(tmp_path / "models") as server, Client(server.target) as client:
         shown = sorted((photos / "val").rglob("*.jpg"))
-        answers = client.classify_many(shown, model="wear", top_k=1)
-        right = [a.top.label == p.parent.name for a, p in zip(answers, shown, strict=True)]
-    assert np.mean(right) >= 0.90
+        results = client.classify_many(shown, model="wear", top_k=1)
+        correct = [a.top.label == p.parent.name for a, p in zip(results, shown, strict=True)]
+    assert np.mean(correct) >= 0.90
 
 
 def write_signals(path: Path) -> None:
-    """Write slow and fast waves in noise."""
+    """Write slow and fast waves with noise."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 400)
     time_steps = np.arange(128)
@@ -178,16 +178,16 @@ def write_signals(path: Path) -> None:
     )
 
 
-def test_signals_are_learned_from_arrays(tmp_path: Path) -> None:
+def test_signals_are_trained_from_arrays(tmp_path: Path) -> None:
     write_signals(tmp_path / "waves.npz")
     run(tmp_path, "signal_conv", "--dataset", f"npz:{tmp_path / 'waves.npz'}", "--epochs", "6")
-    said = manifest(tmp_path, "signal_conv")
-    assert list(said.labels) == ["slow", "fast"]
-    assert (said.input.name, list(said.input.shape)) == ("signal", [1, 128])
+    found = manifest(tmp_path, "signal_conv")
+    assert list(found.labels) == ["slow", "fast"]
+    assert (found.input.name, list(found.input.shape)) == ("signal", [1, 128])
     assert accuracy(tmp_path, "signal_conv") >= 0.95
 
 
-def test_a_network_of_ones_own_is_trained(tmp_path: Path) -> None:
+def test_a_custom_network_is_trained(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
         "from torch import nn\n\n\n"
@@ -203,7 +203,7 @@ def test_a_network_of_ones_own_is_trained(tmp_path: Path) -> None:
 
 
 def write_digits(path: Path, count: int) -> str:
-    """Write noisy bars, a class for each of ten places, as a dataset of arrays."""
+    """Write noisy bars at ten positions, one class each, as a dataset of arrays."""
     random = np.random.default_rng(0)
     labels = np.arange(count) % 10
     images = random.integers(0, 60, (count, 28, 28, 1), np.uint8)
@@ -215,12 +215,12 @@ def write_digits(path: Path, count: int) -> str:
 
 def test_patience_ends_a_run_before_its_epochs(tmp_path: Path) -> None:
     dataset = ("--dataset", write_digits(tmp_path / "bars.npz", 200))
-    standing = ("--learning-rate", "1e-9", "--epochs", "9", "--patience", "2")
-    run(tmp_path, "multi_conv", *dataset, *standing)
+    without_progress = ("--learning-rate", "1e-9", "--epochs", "9", "--patience", "2")
+    run(tmp_path, "multi_conv", *dataset, *without_progress)
     (log,) = logs(tmp_path)
     assert [int(row["epoch"]) for row in log if row["accuracy"]] == [0, 1, 2]
-    said = manifest(tmp_path, "multi_conv").provenance.weights
-    assert said == "trained for 3 of at most 9 epochs, seed 0"
+    found = manifest(tmp_path, "multi_conv").provenance.weights
+    assert found == "trained for 3 of at most 9 epochs, seed 0"
 
 
 def weights_by_shape(path: Path) -> dict[tuple[int, ...], NDArray[np.generic]]:
@@ -228,22 +228,22 @@ def weights_by_shape(path: Path) -> dict[tuple[int, ...], NDArray[np.generic]]:
     return {tensor.shape: tensor for tensor in tensors}
 
 
-def test_a_module_and_what_is_before_it_stay_as_they_were(tmp_path: Path) -> None:
+def test_a_frozen_module_and_those_before_it_do_not_change(tmp_path: Path) -> None:
     torch.manual_seed(5)
-    begun = find_architecture("multi_conv").build(10).state_dict()
-    torch.save(begun, tmp_path / "begun.pth")
-    begin = ("--weights", str(tmp_path / "begun.pth"), "--freeze", "conv1", "--epochs", "2")
-    run(tmp_path, "multi_conv", "--dataset", write_digits(tmp_path / "bars.npz", 200), *begin)
+    start = find_architecture("multi_conv").build(10).state_dict()
+    torch.save(start, tmp_path / "start.pth")
+    options = ("--weights", str(tmp_path / "start.pth"), "--freeze", "conv1", "--epochs", "2")
+    run(tmp_path, "multi_conv", "--dataset", write_digits(tmp_path / "bars.npz", 200), *options)
     found = weights_by_shape(tmp_path / "models/multi_conv/1/model.onnx")
-    frozen, learned = (begun[name].numpy() for name in ("conv1.0.weight", "conv2.0.weight"))
+    frozen, trained = (start[name].numpy() for name in ("conv1.0.weight", "conv2.0.weight"))
     np.testing.assert_array_equal(found[frozen.shape], frozen)
-    assert np.abs(found[learned.shape] - learned).max() > 1e-4
+    assert np.abs(found[trained.shape] - trained).max() > 1e-4
 
 
-def test_a_module_that_is_not_there_is_not_frozen(tmp_path: Path) -> None:
-    torch.save(find_architecture("multi_conv").build(10).state_dict(), tmp_path / "begun.pth")
-    begin = ("--weights", str(tmp_path / "begun.pth"), "--freeze", "conv9", "--epochs", "1")
+def test_freezing_an_unknown_module_is_an_error(tmp_path: Path) -> None:
+    torch.save(find_architecture("multi_conv").build(10).state_dict(), tmp_path / "start.pth")
+    options = ("--weights", str(tmp_path / "start.pth"), "--freeze", "conv9", "--epochs", "1")
     dataset = ("--dataset", write_digits(tmp_path / "bars.npz", 100))
-    done = run_exporter(*train(tmp_path, "multi_conv", *dataset, *begin))
+    done = run_exporter(*train(tmp_path, "multi_conv", *dataset, *options))
     assert done.returncode == 1
     assert "no module 'conv9'" in done.stderr

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 RGB = ImagePreprocessing(8, 8, (0.5,) * 3, (0.5,) * 3, "bilinear", shortest_edge=8)
 GRAY = ImagePreprocessing(8, 8, (0.5,), (0.5,))
@@ -16,11 +16,17 @@ def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
-def test_every_colour_mode_becomes_what_the_network_expects(mode: str) -> None:
-    picture = encode(Image.new("L", (20, 12), 200).convert(mode.replace("I;16", "I;16")))
-    assert RGB.prepare(picture).shape == (8, 8, 3)
-    assert GRAY.prepare(picture).shape == (8, 8, 1)
+@pytest.mark.parametrize(
+    ("mode", "value"),
+    [("1", 255), ("L", 200), ("P", 200), ("LA", 200), ("RGB", 200), ("RGBA", 200), ("I;16", 1)],
+)
+def test_every_color_mode_is_converted_to_the_networks(mode: str, value: int) -> None:
+    gray = Image.new("L", (20, 12), 200)
+    image = encode(gray.convert(mode, dither=Image.Dither.NONE))
+    for rule in (RGB, GRAY):
+        prepared = rule.prepare(image)
+        assert prepared.shape == (8, 8, rule.channels)
+        assert (prepared == value).all()
 
 
 def test_sixteen_bits_are_scaled_to_eight() -> None:
@@ -28,22 +34,22 @@ def test_sixteen_bits_are_scaled_to_eight() -> None:
     assert (GRAY.prepare(encode(deep)) == 0x80).all()
 
 
-def test_what_is_transparent_becomes_white() -> None:
+def test_transparent_pixels_become_white() -> None:
     clear = Image.new("RGBA", (12, 12), (10, 20, 30, 0))
     assert (RGB.prepare(encode(clear)) == 255).all()
 
 
-def test_the_picture_is_turned_upright() -> None:
+def test_the_exif_orientation_is_applied() -> None:
     left_dark = Image.new("L", (16, 16), 255)
     left_dark.paste(0, (0, 0, 8, 16))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise: what was left is then on top
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise, so that the left side becomes the top
     upright = GRAY.prepare(encode(left_dark, exif=exif))
     assert upright[:3].max() == 0
     assert upright[-3:].min() == 255
 
 
-def test_the_centre_is_kept_of_a_wide_picture() -> None:
+def test_a_wide_image_is_cropped_to_its_center() -> None:
     wide = Image.new("RGB", (48, 16), "red")
     wide.paste("blue", (16, 0, 32, 16))
     prepared = RGB.prepare(encode(wide))

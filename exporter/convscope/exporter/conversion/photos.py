@@ -1,4 +1,4 @@
-"""The photos that ship with the exporter."""
+"""The photos that come with the exporter."""
 
 from importlib import resources
 
@@ -6,7 +6,7 @@ __all__ = ["golden_photos"]
 
 
 def golden_photos() -> list[bytes]:
-    """The encoded photos: grey, turned by EXIF, alpha, large."""
+    """Return the encoded photos: gray, rotated by EXIF, with transparency, large."""
     folder = resources.files("convscope.exporter") / "data" / "photos"
     names = sorted(file.name for file in folder.iterdir() if not file.name.endswith(".md"))
     return [(folder / name).read_bytes() for name in names]
