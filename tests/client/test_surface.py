@@ -43,6 +43,7 @@ PUBLIC = [
     "UnavailableError",
     "VersionStatus",
 ]
+BULK = {"priority": "bulk"}
 METHODS = ["classify", "classify_many", "close", "model", "models"]
 
 
@@ -69,6 +70,16 @@ def test_the_keyword_arguments_are_the_fields_of_the_options() -> None:
     parameters = inspect.signature(Client.classify_many, eval_str=True).parameters
     for name in many.keys() - hints.keys():
         assert parameters[name].annotation == many[name]
+
+
+@pytest.mark.parametrize(("method", "different"), [("classify", {}), ("classify_many", BULK)])
+def test_the_signatures_show_the_options_with_their_defaults(
+    method: str, different: dict[str, str]
+) -> None:
+    shown = inspect.signature(getattr(Client, method)).parameters
+    options = inspect.signature(RequestOptions).parameters
+    for name in options.keys() - {"model"}:
+        assert shown[name].default == different.get(name, options[name].default)
 
 
 def test_only_the_asynchronous_client_coalesces() -> None:

@@ -20,7 +20,6 @@ from convscope.client._images import is_slow_to_encode
 from convscope.client._models import decode_model, decode_models
 from convscope.client._options import (
     ClassifyManyOptions,
-    ClassifyOptions,
     Selector,
 )
 from convscope.client._requests import (
@@ -30,7 +29,14 @@ from convscope.client._requests import (
     encode_template,
 )
 from convscope.client._results import Outcome, decode_results, result_or_raise
-from convscope.client.types import Classification, ImageLike, ModelInfo, ModelSummary
+from convscope.client.types import (
+    Classification,
+    FeatureMapSelection,
+    ImageLike,
+    ModelInfo,
+    ModelSummary,
+    Priority,
+)
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
@@ -93,12 +99,27 @@ class AsyncClient(Connection):
         image: ImageLike,
         *,
         model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int = 5,
+        min_probability: float = 0.0,
+        feature_maps: Iterable[str | FeatureMapSelection] = (),
+        priority: Priority = "interactive",
+        routing_key: str = "",
         timeout_seconds: float | None = None,
-        **options: Unpack[ClassifyOptions],
     ) -> Classification:
         """Classify one image, as `Client.classify` does."""
         timeout = self._timeout(timeout_seconds)
-        template = encode_template(model, **options)
+        template = encode_template(
+            model,
+            version=version,
+            alias=alias,
+            top_k=top_k,
+            min_probability=min_probability,
+            feature_maps=feature_maps,
+            priority=priority,
+            routing_key=routing_key,
+        )
         if is_slow_to_encode(image):
             encoded = await asyncio.to_thread(encode_image, template, image)
         else:
@@ -130,16 +151,30 @@ class AsyncClient(Connection):
         images: Iterable[ImageLike],
         *,
         model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int = 5,
+        min_probability: float = 0.0,
+        feature_maps: Iterable[str | FeatureMapSelection] = (),
+        priority: Priority = "bulk",
+        routing_key: str = "",
         timeout_seconds: float | None = None,
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
-        **options: Unpack[ClassifyOptions],
     ) -> AsyncIterator[Outcome]:
         """Classify any number of images, as `Client.classify_many` does."""
         timeout = self._timeout(timeout_seconds)
-        options.setdefault("priority", "bulk")
-        template = encode_template(model, **options)
+        template = encode_template(
+            model,
+            version=version,
+            alias=alias,
+            top_k=top_k,
+            min_probability=min_probability,
+            feature_maps=feature_maps,
+            priority=priority,
+            routing_key=routing_key,
+        )
         stream = ImageStream(template, images, window=window, return_errors=return_errors)
         outcomes = stream_outcomes_async(stream, lambda request: self._classify(request, timeout))
         if not progress:

@@ -13,7 +13,6 @@ from convscope.client._image_stream import ImageStream
 from convscope.client._models import decode_model, decode_models
 from convscope.client._options import (
     ClassifyManyOptions,
-    ClassifyOptions,
     Selector,
 )
 from convscope.client._requests import (
@@ -24,7 +23,14 @@ from convscope.client._requests import (
 )
 from convscope.client._results import Outcome, decode_results, result_or_raise
 from convscope.client._sync_driver import Sender, stream_outcomes
-from convscope.client.types import Classification, ImageLike, ModelInfo, ModelSummary
+from convscope.client.types import (
+    Classification,
+    FeatureMapSelection,
+    ImageLike,
+    ModelInfo,
+    ModelSummary,
+    Priority,
+)
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
@@ -70,8 +76,14 @@ class Client(BlockingConnection):
         image: ImageLike,
         *,
         model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int = 5,
+        min_probability: float = 0.0,
+        feature_maps: Iterable[str | FeatureMapSelection] = (),
+        priority: Priority = "interactive",
+        routing_key: str = "",
         timeout_seconds: float | None = None,
-        **options: Unpack[ClassifyOptions],
     ) -> Classification:
         """Classify one image.
 
@@ -98,7 +110,16 @@ class Client(BlockingConnection):
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed; see `convscope.client.errors`.
         """
-        template = encode_template(model, **options)
+        template = encode_template(
+            model,
+            version=version,
+            alias=alias,
+            top_k=top_k,
+            min_probability=min_probability,
+            feature_maps=feature_maps,
+            priority=priority,
+            routing_key=routing_key,
+        )
         request = encode_request(template, [encode_image(template, image)])
         response = self._call(self._stub.Classify, request, timeout_seconds)
         (outcome,) = decode_results(response, 1)
@@ -125,11 +146,17 @@ class Client(BlockingConnection):
         images: Iterable[ImageLike],
         *,
         model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int = 5,
+        min_probability: float = 0.0,
+        feature_maps: Iterable[str | FeatureMapSelection] = (),
+        priority: Priority = "bulk",
+        routing_key: str = "",
         timeout_seconds: float | None = None,
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
-        **options: Unpack[ClassifyOptions],
     ) -> Iterator[Outcome]:
         """Classify any number of images, several at a time, and yield the results in order.
 
@@ -158,8 +185,16 @@ class Client(BlockingConnection):
             InvalidInputError: An argument is invalid.
         """
         timeout = self._timeout(timeout_seconds)
-        options.setdefault("priority", "bulk")
-        template = encode_template(model, **options)
+        template = encode_template(
+            model,
+            version=version,
+            alias=alias,
+            top_k=top_k,
+            min_probability=min_probability,
+            feature_maps=feature_maps,
+            priority=priority,
+            routing_key=routing_key,
+        )
         stream = ImageStream(template, images, window=window, return_errors=return_errors)
         sender = Sender(
             lambda request: self._stub.Classify.future(request, timeout=timeout),
