@@ -21,8 +21,7 @@ from convscope.server.frontend.open_inference import open_inference_pb2 as oip_p
 from convscope.server.inference.pipeline import Pipeline, PipelineLimits
 from convscope.server.inference.requests import InferenceRequest, ReadyTensor
 from convscope.server.observability.metrics import Metrics
-from convscope.server.observability.metrics.merging import GAUGES, Totals
-from convscope.server.observability.metrics.versions import MAX_CLASSES, PredictedClasses
+from convscope.server.observability.metrics.versions import MAX_CLASSES
 from convscope.server.runtime.model import BatchItem, BatchOutput
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import inference_pb2 as pb
@@ -48,6 +47,7 @@ DOCUMENTED = {
     "convscope_predicted_classes_total": VERSION | {"class"},
     "convscope_top1_probability_bucket": VERSION | {"le"},
     "convscope_prediction_entropy_ratio_bucket": VERSION | {"le"},
+    "convscope_log_lines_dropped_total": set(),
     "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }
@@ -157,11 +157,12 @@ def version(tmp_path: Path) -> LoadedVersion:
 
 def test_nothing_is_left_of_a_forgotten_version(version: LoadedVersion) -> None:
     metrics = Metrics()
-    counted = metrics.of(version)
+    counted = metrics.of(version.key)
+    metrics.shadow(version.key, 2).count("agreed")
     for bulk in (False, True):
         counted.request(grpc.StatusCode.OK, 0.01, bulk=bulk)
     assert names_of(metrics, "tiny")
-    metrics.forget("tiny", 1)
+    metrics.forget(version.key)
     assert names_of(metrics, "tiny") == set()
 
 
@@ -238,7 +239,7 @@ async def test_of_queues_that_fill_the_fullest_is_shown_and_not_their_sum(
 
     monkeypatch.setattr(version.model, "run", held_run)
     metrics, item = Metrics(), ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
-    pipeline = Pipeline(version, PipelineLimits(4, 0.0, 1), metrics.of(version))
+    pipeline = Pipeline(version, PipelineLimits(4, 0.0, 1), metrics.of(version.key))
     pipeline.start()
     calls = [asyncio.create_task(pipeline.run([item], InferenceRequest()))]
     assert await asyncio.to_thread(running.wait, 30)
@@ -252,30 +253,6 @@ async def test_of_queues_that_fill_the_fullest_is_shown_and_not_their_sum(
     await asyncio.gather(*calls)
     assert value("convscope_queue_fill_ratio") == 0
     await pipeline.close()
-
-
-def test_it_is_known_of_every_gauge_how_those_of_several_workers_become_one() -> None:
-    metrics = Metrics()
-    metrics.sync(5.0)
-    gauges = {family.name for family in metrics.registry.collect() if family.type == "gauge"}
-    assert gauges == GAUGES.keys()
-
-
-@pytest.mark.parametrize(
-    ("name", "merged"),
-    [
-        ("convscope_queue_images", 3),
-        ("convscope_traffic_share", 2),
-        ("convscope_model_refused", 2),
-        ("convscope_provider_fallback", 2),
-        ("convscope_repository_last_sync_timestamp_seconds", 1),
-    ],
-)
-def test_a_fact_of_two_workers_is_shown_once(name: str, merged: float) -> None:
-    totals = Totals()
-    for value in (1, 2):
-        totals.add(Totals.parse(f"# TYPE {name} gauge\n{name} {value}\n"))
-    assert [s.value for family in totals.families() for s in family.samples] == [merged]
 
 
 def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
@@ -292,17 +269,72 @@ def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
 
 
 def test_classes_beyond_a_bound_share_one_series() -> None:
-    counter = Metrics().families.predicted_classes
+    metrics = Metrics()
+    version = metrics.of(("m", 1))
     names = [f"class {number}" for number in range(1000)]
-    predicted = PredictedClasses(counter, ("m", "1"))
     for _ in range(2):
-        for name in names:
-            predicted.count(name)
-    (family,) = counter.collect()
-    samples = [one for one in family.samples if one.name.endswith("_total")]
-    assert len(samples) == MAX_CLASSES + 1
-    assert sum(one.value for one in samples) == 2000
-    (other,) = [one.value for one in samples if one.labels["class"] == "other"]
-    assert other == 2 * (1000 - MAX_CLASSES)
-    predicted.forget()
-    assert not [one for family in counter.collect() for one in family.samples]
+        version.predictions(names, [[index] for index in range(1000)], [[0.5]] * 1000, [])
+    counts = class_counts(metrics)
+    assert len(counts) == MAX_CLASSES + 1
+    assert sum(counts.values()) == 2000
+    assert counts["other"] == 2 * (1000 - MAX_CLASSES)
+    metrics.forget(("m", 1))
+    assert class_counts(metrics) == {}
+
+
+def class_counts(metrics: Metrics) -> dict[str, float]:
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    name = "convscope_predicted_classes_total"
+    return {one.labels["class"]: one.value for one in samples if one.name == name}
+
+
+@pytest.mark.parametrize("code", grpc.StatusCode, ids=lambda code: code.name)
+def test_every_code_is_counted(code: grpc.StatusCode) -> None:
+    metrics = Metrics()
+    metrics.method("unary", "service", "method").end(code, 0.1)
+    metrics.of(("m", 1)).request(code, 0.1, bulk=False)
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    counted = {
+        one.labels.get("grpc_code", one.labels.get("code"))
+        for one in samples
+        if one.name in ("grpc_server_handled_total", "convscope_requests_total") and one.value
+    }
+    assert {str(name).lower().replace("_", "") for name in counted} == {
+        code.name.lower().replace("_", ""),
+        "canceled" if code is grpc.StatusCode.CANCELLED else code.name.lower().replace("_", ""),
+    }
+
+
+def test_failures_begin_at_zero_so_that_the_first_is_an_increase() -> None:
+    metrics = Metrics()
+    metrics.method("unary", "s", "m")
+    metrics.of(("m", 1))
+    value = metrics.registry.get_sample_value
+    rpc = {"grpc_type": "unary", "grpc_service": "s", "grpc_method": "m"}
+    assert value("grpc_server_handled_total", rpc | {"grpc_code": "Internal"}) == 0
+    labels = {"model": "m", "version": "1", "code": "INTERNAL"}
+    assert value("convscope_requests_total", labels) == 0
+    assert value("convscope_model_load_failures_total", {"reason": "hash"}) == 0
+
+
+def test_version_that_is_loaded_again_shows_only_its_new_provider() -> None:
+    metrics, key = Metrics(), ("m", 1)
+    metrics.ready(key, provider="cpu", precision="fp32", fallback_from="cuda")
+    assert names_of(metrics, "m") == {
+        "convscope_model_info",
+        "convscope_provider_awaited",
+        "convscope_provider_fallback",
+    }
+    metrics.ready(key, provider="cuda", precision="fp32")
+    assert names_of(metrics, "m") == {"convscope_model_info"}
+    metrics.gone(key)
+    metrics.forget(key)
+    assert names_of(metrics, "m") == set()
+
+
+def test_traffic_shares_that_end_are_no_longer_shown() -> None:
+    metrics = Metrics()
+    metrics.traffic_shares([("m", 1, "canary", 0.1), ("n", 1, "shadow", 0.5)])
+    metrics.traffic_shares([("m", 1, "canary", 0.2)])
+    (family,) = [f for f in metrics.registry.collect() if f.name == "convscope_traffic_share"]
+    assert [(one.labels["model"], one.value) for one in family.samples] == [("m", 0.2)]

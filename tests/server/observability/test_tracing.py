@@ -233,7 +233,7 @@ def test_cancelled_stream_ends_its_trace(server: ServerProcess, collector: Colle
         (span, *_) = collector.trace(caller.trace_id, CLASSIFY_STREAM)
         done.set()
     assert attributes(span)["rpc.grpc.status_code"] == 1
-    assert not [line for line in server.log if line["event"] == "library complains"]
+    assert not [line for line in server.log if line["event"] == "library warning"]
 
 
 def test_health_is_not_traced(server: ServerProcess, collector: Collector) -> None:
@@ -313,13 +313,13 @@ def test_collector_that_is_away_costs_no_call(
         with connected(server) as stub:
             for _ in range(20):
                 assert stub.Classify(image_request(), timeout=30).model == "tiny"
-        wait_until(lambda: bool(complaints(server)))
+        wait_until(lambda: bool(library_warnings(server)))
         assert server.stop() == 0
-    assert any(endpoint.removeprefix("http://") in reason for reason in complaints(server))
+    assert any(endpoint.removeprefix("http://") in reason for reason in library_warnings(server))
 
 
-def complaints(server: ServerProcess) -> list[str]:
-    return [line["reason"] for line in server.log if line["event"] == "library complains"]
+def library_warnings(server: ServerProcess) -> list[str]:
+    return [line["reason"] for line in server.log if line["event"] == "library warning"]
 
 
 def test_spans_are_sent_before_the_server_ends(tiny_repository: Path) -> None:
