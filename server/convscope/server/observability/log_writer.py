@@ -11,9 +11,11 @@ __all__ = ["LogWriter"]
 
 # Lines that may wait while standard error blocks: those of some thousand calls.
 MAX_WAITING_BYTES = 2**20
-# Lines that arrive within this time share a write, so that a busy server rarely wakes the thread.
+# Lines that arrive within this time wake the thread once, and not one by one.
 LINGER_SECONDS = 0.01
-CHUNK_BYTES = 64 * 1024
+# Lines share a write up to this size: workers have one standard error together, and
+# a pipe keeps only such writes in one piece.
+CHUNK_BYTES = select.PIPE_BUF
 # How long the end of the process may wait for the last lines to be read.
 FLUSH_SECONDS = 2.0
 
@@ -83,15 +85,16 @@ class LogWriter:
             sleep(LINGER_SECONDS)
 
     def _take(self) -> list[_Entry]:
-        """Take the next entries from the queue, about as many as one write is for."""
+        """Take the next entries from the queue, as many as fit into one write."""
         entries: list[_Entry] = []
         size = 0
         with self._lock:
-            while self._waiting and size < CHUNK_BYTES:
-                entry = self._waiting.popleft()
-                entries.append(entry)
-                if isinstance(entry, bytes):
-                    size += len(entry)
+            while self._waiting:
+                length = _length(self._waiting[0])
+                if entries and size + length > CHUNK_BYTES:
+                    break
+                entries.append(self._waiting.popleft())
+                size += length
             self._waiting_bytes -= size
             if self._unreported and not entries and not self._failing:
                 entries.append(self._unreported)
@@ -124,3 +127,7 @@ class LogWriter:
                 continue
             self._torn = rest[written - 1] != ord("\n")
             rest = rest[written:]
+
+
+def _length(entry: _Entry) -> int:
+    return len(entry) if isinstance(entry, bytes) else 0
