@@ -4,11 +4,12 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -175,16 +176,21 @@ def serving(repository: Path) -> Iterator[tuple[ServerProcess, IO[bytes]]]:
         line: dict[str, Any] = {}
         while line.get("event") != "serving":
             line = json.loads(process.stderr.readline())
-        server = ServerProcess.__new__(ServerProcess)
-        server.process = process  # type: ignore[assignment]
-        server.target = f"127.0.0.1:{line['grpc_port']}"
-        server.metrics_url = f"http://127.0.0.1:{line['metrics_port']}/metrics"
-        yield server, process.stderr
+        yield reached(process, line["grpc_port"], line["metrics_port"]), process.stderr
     finally:
         if process.poll() is None:
             process.kill()
         process.wait(30)
         process.stderr.close()
+
+
+def reached(process: "subprocess.Popen[bytes]", grpc_port: int, metrics_port: int) -> ServerProcess:
+    """A server that was started otherwise, for the functions that call one."""
+    server = ServerProcess.__new__(ServerProcess)
+    server.process = process  # type: ignore[assignment]
+    server.target = f"127.0.0.1:{grpc_port}"
+    server.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+    return server
 
 
 def call_again_and_again(server: ServerProcess, calls: int) -> set[grpc.StatusCode]:
@@ -238,27 +244,33 @@ def test_server_whose_reader_is_gone_goes_on(tiny_repository: Path) -> None:
         assert server.process.wait(30) == 0
 
 
-FULL = """
-import os, sys
-from convscope.server.__main__ import main
-ready, full = os.dup(2), os.open("/dev/full", os.O_WRONLY)
-write = os.write
-def write_until_serving(descriptor, data):
-    written = write(descriptor, data)
-    if descriptor == 2 and b'"serving"' in bytes(data):
-        os.dup2(full, 2)
-    return written
-os.write = write_until_serving
-main()
-"""
-
-
 def test_server_whose_disk_is_full_goes_on(tiny_repository: Path) -> None:
-    with ServerProcess(tiny_repository, command=(sys.executable, "-c", FULL)) as server:
-        assert call_again_and_again(server, 500) == {grpc.StatusCode.NOT_FOUND}
+    grpc_port, metrics_port = unused_ports(2)
+    addresses = ("--grpc-address", f"127.0.0.1:{grpc_port}")
+    addresses += ("--metrics-address", f"127.0.0.1:{metrics_port}")
+    flags = ("--models", str(tiny_repository), *addresses, "--no-tuning", "--drain-seconds", "0")
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen([sys.executable, "-m", "convscope.server", *flags], stderr=full)
+    server = reached(process, grpc_port, metrics_port)
+    try:
+        with grpc.insecure_channel(server.target) as channel:
+            grpc.channel_ready_future(channel).result(60)
         assert health(server) == "SERVING"
+        assert call_again_and_again(server, 500) == {grpc.StatusCode.NOT_FOUND}
         wait_until(lambda: sample(server, DROPPED) >= 500)
-        assert server.stop() == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def unused_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in taken:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in taken]
 
 
 # The end
