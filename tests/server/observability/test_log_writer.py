@@ -43,17 +43,18 @@ def report(lines: int) -> bytes:
     return b"%d lines dropped\n" % lines
 
 
-def read_all(end: int, writer: LogWriter, write_end: int) -> bytes:
-    """Read what is written until the writer is closed."""
+def read_all(end: int, write_end: int, *writers: LogWriter) -> bytes:
+    """Read what is written until the writers are closed."""
     chunks: list[bytes] = []
 
     def read() -> None:
-        while chunk := os.read(end, 65536):
+        while chunk := os.read(end, 5000):
             chunks.append(chunk)
 
     reader = threading.Thread(target=read)
     reader.start()
-    writer.close()
+    for writer in writers:
+        writer.close()
     os.close(write_end)
     reader.join()
     return b"".join(chunks)
@@ -63,7 +64,7 @@ def test_lines_are_written_in_order(pipe: tuple[int, int]) -> None:
     writer = LogWriter(pipe[1], report)
     for number in range(5000):
         writer.write(b"%d\n" % number)
-    lines = read_all(pipe[0], writer, pipe[1]).splitlines()
+    lines = read_all(pipe[0], pipe[1], writer).splitlines()
     assert lines == [b"%d" % number for number in range(5000)]
     assert writer.dropped == 0
 
@@ -80,11 +81,21 @@ def test_lines_of_many_threads_are_whole(pipe: tuple[int, int]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    lines = read_all(pipe[0], writer, pipe[1]).splitlines()
+    lines = read_all(pipe[0], pipe[1], writer).splitlines()
     assert len(lines) == 1500
     for name in (b"a", b"b", b"c"):
         mine = [line for line in lines if line.startswith(name)]
         assert mine == [b"%s %d" % (name, number) for number in range(500)]
+
+
+def test_lines_of_two_processes_on_one_pipe_are_whole(pipe: tuple[int, int]) -> None:
+    writers = [LogWriter(pipe[1], report) for _ in range(2)]
+    lines = [name * 99 + b"\n" for name in (b"a", b"b")]
+    for _ in range(3000):
+        for writer, line in zip(writers, lines, strict=True):
+            writer.write(line)
+    text = read_all(pipe[0], pipe[1], *writers)
+    assert sorted(text.splitlines(keepends=True)) == [lines[0]] * 3000 + [lines[1]] * 3000
 
 
 def test_gap_is_reported_in_its_place(pipe: tuple[int, int]) -> None:
@@ -93,7 +104,7 @@ def test_gap_is_reported_in_its_place(pipe: tuple[int, int]) -> None:
         writer.write(LINE)  # returns, though nobody reads
     dropped = writer.dropped
     assert 0 < dropped < TOO_MANY
-    lines = read_all(pipe[0], writer, pipe[1]).splitlines()
+    lines = read_all(pipe[0], pipe[1], writer).splitlines()
     assert lines == [LINE[:-1]] * (TOO_MANY - dropped) + [b"%d lines dropped" % dropped]
 
 
@@ -142,7 +153,7 @@ def test_lines_lost_to_a_full_disk_are_reported_once_there_is_space(
     wait_until(lambda: writer.dropped == 1)
     os.dup2(pipe[1], full)  # now there is space
     writer.write(b"again\n")
-    text = read_all(pipe[0], writer, _both(full, pipe[1]))
+    text = read_all(pipe[0], _both(full, pipe[1]), writer)
     assert text == b"1 lines dropped\nagain\n"
 
 
@@ -157,7 +168,7 @@ def test_file_that_another_process_made_non_blocking_is_waited_for(pipe: tuple[i
     lines = 500  # more than fit into the pipe, and fewer than into the queue
     for _ in range(lines):
         writer.write(LINE)
-    assert read_all(pipe[0], writer, pipe[1]) == LINE * lines
+    assert read_all(pipe[0], pipe[1], writer) == LINE * lines
     assert writer.dropped == 0
 
 
@@ -246,7 +257,7 @@ def test_server_whose_reader_is_gone_goes_on(tiny_repository: Path) -> None:
 
 def test_server_whose_disk_is_full_goes_on(tiny_repository: Path) -> None:
     grpc_port, metrics_port = unused_ports(2)
-    addresses = ("--grpc-address", f"127.0.0.1:{grpc_port}")
+    addresses: tuple[str, ...] = ("--grpc-address", f"127.0.0.1:{grpc_port}")
     addresses += ("--metrics-address", f"127.0.0.1:{metrics_port}")
     flags = ("--models", str(tiny_repository), *addresses, "--no-tuning", "--drain-seconds", "0")
     with Path("/dev/full").open("wb") as full:

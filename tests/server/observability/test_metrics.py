@@ -108,7 +108,7 @@ def test_calls_are_counted_by_method_and_code(
     assert sample(server, name, grpc_method=method, grpc_code=code) == count
 
 
-def test_calls_are_timed_and_counted_at_both_ends(server: ServerProcess) -> None:
+def test_calls_are_timed_and_counted_at_start_and_end(server: ServerProcess) -> None:
     classify = {
         "grpc_type": "unary",
         "grpc_service": "convscope.v1.ClassifierService",
@@ -127,12 +127,12 @@ def test_requests_are_counted_by_model_and_code(server: ServerProcess) -> None:
 
 def test_answered_requests_are_timed_by_model(server: ServerProcess) -> None:
     name = "convscope_request_seconds_count"
-    assert sample(server, name, model="tiny", version="1") == 1  # and not the refused image
+    assert sample(server, name, model="tiny", version="1") == 1  # and not the rejected image
     assert sample(server, name, model="signal", version="1") == 1
     assert sample(server, name, priority="bulk") == 0
 
 
-def test_bulk_requests_are_timed_apart(tiny_repository: Path) -> None:
+def test_bulk_requests_are_timed_separately(tiny_repository: Path) -> None:
     name = "convscope_request_seconds_count"
     with ServerProcess(tiny_repository) as server:
         with connected(server) as stub:
@@ -144,7 +144,7 @@ def test_bulk_requests_are_timed_apart(tiny_repository: Path) -> None:
             statistics = oip.ModelStatistics(oip_pb.ModelStatisticsRequest(name="tiny"), timeout=30)
         assert sample(server, name, priority="bulk") == 2
         assert sample(server, name, priority="interactive") == 2
-    assert statistics.model_stats[0].inference_stats.success.count == 4  # of either kind
+    assert statistics.model_stats[0].inference_stats.success.count == 4  # of both kinds
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def version(tmp_path: Path) -> LoadedVersion:
     return version
 
 
-def test_nothing_is_left_of_a_forgotten_version(version: LoadedVersion) -> None:
+def test_forgotten_version_leaves_no_series(version: LoadedVersion) -> None:
     metrics = Metrics()
     counted = metrics.of(version.key)
     metrics.shadow(version.key, 2).count("agreed")
@@ -198,13 +198,13 @@ def test_ready_versions_are_described(server: ServerProcess) -> None:
     ]
 
 
-def test_refused_bundles_are_counted_by_reason(server: ServerProcess) -> None:
+def test_rejected_bundles_are_counted_by_reason(server: ServerProcess) -> None:
     assert sample(server, "convscope_model_load_failures_total", reason="hash") == 1
     assert sample(server, "convscope_model_load_failures_total") == 1
 
 
 @pytest.mark.parametrize("name", ["intruder", "x" * 20, "77", "stranger"])
-def test_no_name_of_a_caller_becomes_a_label(server: ServerProcess, name: str) -> None:
+def test_no_name_from_a_request_becomes_a_label(server: ServerProcess, name: str) -> None:
     families = text_string_to_metric_families(server.metrics())
     values = [v for family in families for s in family.samples for v in s.labels.values()]
     assert [value for value in values if name in value] == []
@@ -218,14 +218,14 @@ def test_unknown_names_add_no_time_series(server: ServerProcess) -> None:
     assert len(server.metrics().splitlines()) == before
 
 
-def test_metrics_page_is_of_the_prometheus_text_format(tiny_repository: Path) -> None:
+def test_metrics_page_has_the_prometheus_text_format(tiny_repository: Path) -> None:
     with ServerProcess(tiny_repository) as server:
         text = server.metrics()
     assert "# TYPE convscope_model_info gauge" in text
     assert "# TYPE grpc_server_handling_seconds histogram" in text
 
 
-async def test_of_queues_that_fill_the_fullest_is_shown_and_not_their_sum(
+async def test_fill_ratio_is_that_of_the_fullest_queue(
     version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running, may_end, run = threading.Event(), threading.Event(), version.model.run

@@ -184,9 +184,7 @@ def test_failure_of_the_caller_is_a_code_and_no_error(
     assert [stage.name for stage in stages] == ["decode"]
 
 
-def test_call_that_was_too_late_shows_where_it_waited(
-    server: ServerProcess, collector: Collector
-) -> None:
+def test_call_past_its_deadline_is_an_error(server: ServerProcess, collector: Collector) -> None:
     caller = Caller()
     with connected(server) as stub:
         first = stub.Classify.future(image_request(model="slow"), timeout=60)
@@ -204,7 +202,7 @@ def test_call_that_was_too_late_shows_where_it_waited(
     assert attributes(call)["rpc.grpc.status_code"] == 4
 
 
-def test_cancelled_call_says_so(server: ServerProcess, collector: Collector) -> None:
+def test_cancelled_call_has_its_code(server: ServerProcess, collector: Collector) -> None:
     caller = Caller()
     with connected(server) as stub:
         call = stub.Classify.future(
@@ -321,7 +319,7 @@ def test_latency_histogram_has_exemplars(server: ServerProcess, collector: Colle
     ((exemplar, bound),) = ours
     assert exemplar.labels["span_id"] == call.span_id.hex()
     assert 0 < exemplar.value <= min(bound, seconds(call))
-    assert "trace_id" not in server.metrics()  # the older format has no place for it
+    assert "trace_id" not in server.metrics()  # the older format has no exemplars
 
 
 def families(text: str) -> list[Metric]:
@@ -336,7 +334,7 @@ def openmetrics(server: ServerProcess) -> str:
     return text
 
 
-# Collectors that are away, and servers that trace nothing
+# Unreachable collectors, and servers without traces
 
 
 def unused_port() -> int:
@@ -346,7 +344,7 @@ def unused_port() -> int:
     return port
 
 
-def test_collector_that_is_away_costs_no_call(
+def test_unreachable_collector_costs_no_call(
     tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -368,7 +366,7 @@ def test_spans_are_sent_before_the_server_ends(tiny_repository: Path) -> None:
     caller = Caller()
     with collecting() as collector, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
-        # As OpenTelemetry's own variable says, this time.
+        # By OpenTelemetry's own variable instead of the flag.
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         with ServerProcess(tiny_repository) as server, connected(server) as stub:
             stub.Classify(image_request(), timeout=30, metadata=caller.metadata)
