@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
-from time import perf_counter
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -21,16 +18,15 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 
 from convscope.server.errors import DeadlineError, InvalidInputError, ServingError
+from convscope.server.frontend.recording import Method, RecordedCall
 from convscope.server.frontend.request_ids import REQUEST_ID, RequestIds
 from convscope.server.observability.calls import CallRecord, current_call, log_unexpected_error
-from convscope.server.observability.metrics import MethodMetrics, Metrics
+from convscope.server.observability.metrics import Metrics
 
 __all__ = ["Accounting"]
 
 log = structlog.get_logger(__name__)
 
-# The characters of an error's message in the log; it may quote what a caller sent.
-MAX_ERROR_LENGTH = 500
 # The service whose calls are not traced: a probe every few seconds is of no interest.
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -99,8 +95,8 @@ class Accounting:
             )
         return handler
 
-    def _method(self, kind: str, service: str, name: str) -> _Method:
-        return _Method(
+    def _method(self, kind: str, service: str, name: str) -> Method:
+        return Method(
             service,
             name,
             kind != "unary",
@@ -109,14 +105,14 @@ class Accounting:
             None if service == HEALTH else self._tracing,
         )
 
-    def _begin(self, method: _Method, context: Context) -> _Account:
+    def _begin(self, method: Method, context: Context) -> RecordedCall:
         request_id, is_callers = self._ids.of(context.invocation_metadata())
         if is_callers:
             context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        return _Account(CallRecord(request_id), method, context)
+        return RecordedCall(CallRecord(request_id), method, context)
 
     def _unary(
-        self, method: _Method, behavior: Any, parse: Parse
+        self, method: Method, behavior: Any, parse: Parse
     ) -> Callable[[bytes, Context], Awaitable[Message]]:
         async def call(data: bytes, context: Context) -> Message:
             with self._begin(method, context):
@@ -133,7 +129,7 @@ class Accounting:
 
         return call
 
-    def _stream(self, method: _Method, behavior: Any, parse: Parse) -> Any:
+    def _stream(self, method: Method, behavior: Any, parse: Parse) -> Any:
         """Wrap a stream's handler in a coroutine, which ends in the context that it began in.
 
         A message that can't be parsed is passed on as an error, because the
@@ -162,87 +158,6 @@ class Accounting:
                     await _abort_unexpected(context, method.name)
 
         return call
-
-
-@dataclass(frozen=True, slots=True)
-class _Method:
-    """One method of a service, and what records its calls."""
-
-    service: str
-    name: str
-    streamed: bool
-    metrics: MethodMetrics
-    log: structlog.typing.FilteringBoundLogger | None
-    tracing: Tracing | None
-
-
-class _Account:
-    """Counts, logs and traces one call, however it ends."""
-
-    __slots__ = ("_context", "_method", "_record", "_started_at")
-
-    def __init__(self, record: CallRecord, method: _Method, context: Context) -> None:
-        self._record = record
-        self._method = method
-        self._context = context
-
-    def __enter__(self) -> None:
-        method = self._method
-        if method.tracing is not None:
-            self._record.trace = method.tracing.begin(
-                method.service, method.name, self._context, streamed=method.streamed
-            )
-        current_call.set(self._record)
-        method.metrics.begin()
-        self._started_at = perf_counter()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        record, method, trace = self._record, self._method, self._record.trace
-        if isinstance(error, asyncio.CancelledError):
-            record.code = _code_of_cancelled(self._context)
-        elif error is not None:  # the context was aborted, by us or by the library's servicers
-            record.code = _code_of_aborted(self._context)
-            record.error = self._context.details()[:MAX_ERROR_LENGTH] or None
-        seconds = perf_counter() - self._started_at
-        method.metrics.end(record.code, seconds, None if trace is None else trace.exemplar)
-        if method.log is not None:
-            method.log.info("call", **_line(method.name, record, seconds))
-        if trace is not None:
-            trace.end(record)
-
-
-def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
-    """Return the fields of a call's log line.
-
-    The times of the stages are those of the input that took the longest;
-    `encode_ms` is that of the whole reply. What isn't known has no key.
-    """
-    model, version = record.version or (None, None)
-    line: dict[str, object] = {
-        "method": method,
-        "code": record.code.name,
-        "request_id": record.request_id,
-        "model": model,
-        "version": version,
-        "images": record.inputs,
-        "failed_images": record.failed_inputs,
-        "milliseconds": round(1000 * seconds, 2),
-    }
-    if (stages := record.slowest) is not None:
-        line["decode_ms"] = round(1000 * stages.decode, 2)
-        line["queue_ms"] = round(1000 * stages.queue, 2)
-        line["infer_ms"] = round(1000 * stages.infer, 2)
-        line["encode_ms"] = round(1000 * record.encode_seconds, 2)
-    if record.error is not None:
-        line["error"] = record.error
-    if record.trace is not None:
-        line["trace_id"] = record.trace.trace_id
-    return line
 
 
 def _parser(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Parse:
@@ -281,14 +196,3 @@ async def _abort_unexpected(context: Context, method: str) -> NoReturn:
     metadata = ((REQUEST_ID, current_call.get().request_id),)
     message = log_unexpected_error(method)
     await context.abort(grpc.StatusCode.INTERNAL, message, trailing_metadata=metadata)
-
-
-def _code_of_aborted(context: Context) -> grpc.StatusCode:
-    code = context.code()
-    return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.INTERNAL
-
-
-def _code_of_cancelled(context: Context) -> grpc.StatusCode:
-    remaining = context.time_remaining()
-    expired = remaining is not None and remaining <= 0
-    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
