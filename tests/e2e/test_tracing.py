@@ -60,4 +60,5 @@ def test_the_trace_of_a_program_continues_in_the_server(
     assert expected.items() <= attributes(batch).items()
     wait_until(lambda: any(line.get("trace_id") == trace_id for line in list(server.log)))
     # Exemplars don't break the scrape, with one worker or several.
-    assert sample(server, "grpc_server_handling_seconds_count", grpc_method="Classify") == 1
+    name = "grpc_server_handling_seconds_count"
+    wait_until(lambda: sample(server, name, grpc_method="Classify") == 1)

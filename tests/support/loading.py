@@ -33,10 +33,10 @@ class Follower:
     def last_used(self, version: LoadedVersion) -> float:
         return self.used.get(version, 0.0)
 
-    def refused(self, rejection: Rejection) -> None:
+    def rejected(self, rejection: Rejection) -> None:
         self.events.append(f"refused {rejection.model} v{rejection.version} {rejection.reason}")
 
-    async def settled(self) -> None:
+    async def reconciled(self) -> None:
         self.events.append("settled")
 
 

@@ -21,11 +21,15 @@ def main() -> None:
     from convscope.server.observability.logs import configure_logs
 
     def run(settings: Settings) -> None:
-        configure_logs()
+        writer = configure_logs()
         try:
             uvloop.run(supervise(settings) if settings.workers > 1 else serve(settings))
         except StartError as error:
-            sys.exit(f"convscope-server: {error}")
+            # Through the writer: after the lines before it, and without blocking.
+            writer.write(f"convscope-server: {error}\n".encode())
+            sys.exit(1)
+        finally:
+            writer.close()
 
     command_line(run)(prog_name="convscope-server")
 

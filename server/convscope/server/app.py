@@ -24,7 +24,7 @@ from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.observability.metrics import Metrics, MetricsServer
-from convscope.server.process.machine import settle_memory
+from convscope.server.process.machine import settle_memory, trim_memory
 from convscope.server.process.startup import first_load, open_repository
 from convscope.server.process.worker import announce
 from convscope.server.repository.manager import ModelManager
@@ -68,7 +68,7 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         if tracing is not None:
             stack.push_async_callback(tracing.close)
-        engine = Engine(_pipeline_limits(settings), metrics.of)
+        engine = Engine(_pipeline_limits(settings), lambda version: metrics.of(version.key))
         stack.push_async_callback(engine.close)
         lifecycle = ServingLifecycle(
             engine,
@@ -76,6 +76,7 @@ async def serve(settings: Settings) -> None:
             health_servicer,
             ("", *(service.full_name for service in doors(settings))),
             strict=not settings.no_strict_readiness,
+            after_retire=trim_memory,
         )
         repository = await open_repository(settings, metrics, stop)
         if repository is None:
@@ -194,7 +195,6 @@ async def _listen(
 ) -> _Listeners:
     """Bind and start both listeners; only now, so that nobody connects to a server that loads."""
     server = grpc.aio.server(
-        interceptors=() if tracing is None else (tracing.interceptor,),
         options=[
             # Twice the limit, so that a request just over it gets our message.
             ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),

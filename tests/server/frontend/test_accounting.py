@@ -1,4 +1,4 @@
-"""Around every call: parsing, deadlines, unforeseen errors, the access log."""
+"""Around every call: parsing, deadlines, unexpected errors, the access log."""
 
 import re
 import shutil
@@ -63,7 +63,7 @@ def test_unknown_method(tiny_server: ServerProcess) -> None:
     assert (code, bool(message)) == (grpc.StatusCode.UNIMPLEMENTED, True)
 
 
-# A server of its own
+# A server for one test
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def own(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def test_unforeseen_error_is_told_by_an_id_that_the_log_explains(tmp_path: Path) -> None:
+def test_unexpected_error_gets_an_id_that_the_log_explains(tmp_path: Path) -> None:
     write_tiny(tmp_path, alter_graph=stumble_over_white)
     white = image_request(encode(Image.new("RGB", (20, 20), "white")))
     with ServerProcess(tmp_path) as server, connected(server) as stub:
@@ -160,7 +160,7 @@ def test_deadline_that_passes_in_the_queue_is_not_run(slow: ServerProcess) -> No
     assert batches(slow) == before + 2
 
 
-def test_deadline_that_passes_in_flight_leaves_the_server_well(slow: ServerProcess) -> None:
+def test_deadline_that_passes_in_flight_leaves_the_server_serving(slow: ServerProcess) -> None:
     request = image_request(model="slow")
     with connected(slow) as stub:
         code, _ = rejection(stub.Classify, request, timeout=0.1)
@@ -169,7 +169,7 @@ def test_deadline_that_passes_in_flight_leaves_the_server_well(slow: ServerProce
     wait_until(lambda: sample(slow, "grpc_server_handled_total", grpc_code="DeadlineExceeded") >= 1)
 
 
-def test_full_queue_is_told_with_a_pause(slow: ServerProcess) -> None:
+def test_full_queue_is_rejected_with_a_retry_delay(slow: ServerProcess) -> None:
     request = image_request(model="slow")
     with connected(slow) as stub:
         calls = [stub.Classify.future(request, timeout=60)]

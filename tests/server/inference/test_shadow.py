@@ -194,6 +194,6 @@ async def test_forgotten_version_takes_its_shadow_s_series_along(
     engine.may_end.set()
     copy(answer(0))
     await until(lambda: counted(metrics, "agreed") == 1)
-    metrics.of(catalog.resolve(Target("tiny", 2)))
-    metrics.forget("tiny", 2)
+    metrics.of(catalog.resolve(Target("tiny", 2)).key)
+    metrics.forget(("tiny", 2))
     assert counted(metrics, "agreed") == 0

@@ -1,4 +1,4 @@
-"""What the server logs: for machines and for people, of each call a line, of no image a byte."""
+"""What the server logs: for machines and for people, a line for each call, no bytes of images."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ def server(tiny_repository: Path) -> Iterator[ServerProcess]:
 
 
 def call(server: ServerProcess, request: pb.ClassifyRequest, request_id: str) -> dict[str, Any]:
-    """Send a request, and give its line in the log."""
+    """Send a request, and return its log line."""
     with connected(server) as stub:
         stub.Classify(request, timeout=30, metadata=(("x-request-id", request_id),))
     return line_of(server, request_id)
@@ -85,15 +85,13 @@ def test_stages_are_those_of_the_slowest_input(server: ServerProcess) -> None:
 
 def test_line_of_a_call_without_stages(server: ServerProcess) -> None:
     with connected(server) as stub:
-        stub.ListModels(
-            pb.ListModelsRequest(), timeout=30, metadata=(("x-request-id", "what is there"),)
-        )
-    line = line_of(server, "what is there")
+        stub.ListModels(pb.ListModelsRequest(), timeout=30, metadata=(("x-request-id", "list"),))
+    line = line_of(server, "list")
     assert (line["method"], line["model"]) == ("ListModels", None)
     assert not set(STAGES) & set(line)
 
 
-def test_failed_call_is_logged_with_what_its_caller_was_told(server: ServerProcess) -> None:
+def test_failed_call_is_logged_with_the_message_to_its_caller(server: ServerProcess) -> None:
     with connected(server) as stub:
         _, message = rejection(
             stub.Classify, image_request(model="cat"), metadata=(("x-request-id", "no cat"),)
@@ -102,7 +100,7 @@ def test_failed_call_is_logged_with_what_its_caller_was_told(server: ServerProce
     assert (line["code"], line["error"]) == ("NOT_FOUND", message)
 
 
-def test_what_a_caller_sends_fills_no_log(server: ServerProcess) -> None:
+def test_long_names_of_a_caller_are_cut_in_the_log(server: ServerProcess) -> None:
     with connected(server) as stub:
         rejection(
             stub.Classify,
@@ -153,7 +151,7 @@ def test_failed_calls_have_ids_of_their_own(server: ServerProcess) -> None:
     assert [line_of(server, request_id)["images"] for request_id in ids] == [1, 1]
 
 
-# What is not in it
+# Images
 
 
 def test_no_byte_of_an_image_is_logged(tiny_repository: Path) -> None:
@@ -186,7 +184,7 @@ def test_every_line_off_a_terminal_is_json(tmp_path: Path) -> None:
         assert health(server) == "SERVING"
         server.stop()
     assert {line["event"] for line in server.log} >= {"serving", "call", "draining", "stopped"}
-    assert all("timestamp" in line for line in server.log)  # else it was no JSON
+    assert all("timestamp" in line for line in server.log)  # a line that isn't JSON has none
 
 
 def read_until(terminal: int, word: str) -> str:
@@ -210,10 +208,10 @@ def test_people_at_a_terminal_get_lines_to_read(tiny_repository: Path) -> None:
     assert '{"' not in text
 
 
-# What libraries say
+# Library logs
 
 
-def test_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
+def test_repeated_library_warning_is_logged_once_a_minute() -> None:
     relay_library_logs("chatterbox")
     chatterbox = logging.getLogger("chatterbox.deep.inside")
     with capture_logs() as lines:
@@ -222,4 +220,5 @@ def test_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
         chatterbox.error("Something else")
         chatterbox.info("All is well")
     assert [line["reason"] for line in lines] == ["Dropped 0 things", "Something else"]
+    assert [line["log_level"] for line in lines] == ["warning", "error"]
     assert {line["library"] for line in lines} == {"chatterbox"}

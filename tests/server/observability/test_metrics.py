@@ -21,8 +21,8 @@ from convscope.server.frontend.open_inference import open_inference_pb2 as oip_p
 from convscope.server.inference.pipeline import Pipeline, PipelineLimits
 from convscope.server.inference.requests import InferenceRequest, ReadyTensor
 from convscope.server.observability.metrics import Metrics
-from convscope.server.observability.metrics.merging import GAUGES, Totals
-from convscope.server.observability.metrics.versions import MAX_CLASSES, PredictedClasses
+from convscope.server.observability.metrics.codes import go_name
+from convscope.server.observability.metrics.versions import MAX_CLASSES
 from convscope.server.runtime.model import BatchItem, BatchOutput
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import inference_pb2 as pb
@@ -48,6 +48,7 @@ DOCUMENTED = {
     "convscope_predicted_classes_total": VERSION | {"class"},
     "convscope_top1_probability_bucket": VERSION | {"le"},
     "convscope_prediction_entropy_ratio_bucket": VERSION | {"le"},
+    "convscope_log_lines_dropped_total": set(),
     "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }
@@ -108,7 +109,7 @@ def test_calls_are_counted_by_method_and_code(
     assert sample(server, name, grpc_method=method, grpc_code=code) == count
 
 
-def test_calls_are_timed_and_counted_at_both_ends(server: ServerProcess) -> None:
+def test_calls_are_timed_and_counted_at_start_and_end(server: ServerProcess) -> None:
     classify = {
         "grpc_type": "unary",
         "grpc_service": "convscope.v1.ClassifierService",
@@ -127,12 +128,12 @@ def test_requests_are_counted_by_model_and_code(server: ServerProcess) -> None:
 
 def test_answered_requests_are_timed_by_model(server: ServerProcess) -> None:
     name = "convscope_request_seconds_count"
-    assert sample(server, name, model="tiny", version="1") == 1  # and not the refused image
+    assert sample(server, name, model="tiny", version="1") == 1  # and not the rejected image
     assert sample(server, name, model="signal", version="1") == 1
     assert sample(server, name, priority="bulk") == 0
 
 
-def test_bulk_requests_are_timed_apart(tiny_repository: Path) -> None:
+def test_bulk_requests_are_timed_separately(tiny_repository: Path) -> None:
     name = "convscope_request_seconds_count"
     with ServerProcess(tiny_repository) as server:
         with connected(server) as stub:
@@ -144,7 +145,7 @@ def test_bulk_requests_are_timed_apart(tiny_repository: Path) -> None:
             statistics = oip.ModelStatistics(oip_pb.ModelStatisticsRequest(name="tiny"), timeout=30)
         assert sample(server, name, priority="bulk") == 2
         assert sample(server, name, priority="interactive") == 2
-    assert statistics.model_stats[0].inference_stats.success.count == 4  # of either kind
+    assert statistics.model_stats[0].inference_stats.success.count == 4  # of both kinds
 
 
 @pytest.fixture
@@ -155,13 +156,14 @@ def version(tmp_path: Path) -> LoadedVersion:
     return version
 
 
-def test_nothing_is_left_of_a_forgotten_version(version: LoadedVersion) -> None:
+def test_forgotten_version_leaves_no_series(version: LoadedVersion) -> None:
     metrics = Metrics()
-    counted = metrics.of(version)
+    counted = metrics.of(version.key)
+    metrics.shadow(version.key, 2).count("agreed")
     for bulk in (False, True):
         counted.request(grpc.StatusCode.OK, 0.01, bulk=bulk)
     assert names_of(metrics, "tiny")
-    metrics.forget("tiny", 1)
+    metrics.forget(version.key)
     assert names_of(metrics, "tiny") == set()
 
 
@@ -197,13 +199,13 @@ def test_ready_versions_are_described(server: ServerProcess) -> None:
     ]
 
 
-def test_refused_bundles_are_counted_by_reason(server: ServerProcess) -> None:
+def test_rejected_bundles_are_counted_by_reason(server: ServerProcess) -> None:
     assert sample(server, "convscope_model_load_failures_total", reason="hash") == 1
     assert sample(server, "convscope_model_load_failures_total") == 1
 
 
 @pytest.mark.parametrize("name", ["intruder", "x" * 20, "77", "stranger"])
-def test_no_name_of_a_caller_becomes_a_label(server: ServerProcess, name: str) -> None:
+def test_no_name_from_a_request_becomes_a_label(server: ServerProcess, name: str) -> None:
     families = text_string_to_metric_families(server.metrics())
     values = [v for family in families for s in family.samples for v in s.labels.values()]
     assert [value for value in values if name in value] == []
@@ -217,14 +219,14 @@ def test_unknown_names_add_no_time_series(server: ServerProcess) -> None:
     assert len(server.metrics().splitlines()) == before
 
 
-def test_metrics_page_is_of_the_prometheus_text_format(tiny_repository: Path) -> None:
+def test_metrics_page_has_the_prometheus_text_format(tiny_repository: Path) -> None:
     with ServerProcess(tiny_repository) as server:
         text = server.metrics()
     assert "# TYPE convscope_model_info gauge" in text
     assert "# TYPE grpc_server_handling_seconds histogram" in text
 
 
-async def test_of_queues_that_fill_the_fullest_is_shown_and_not_their_sum(
+async def test_fill_ratio_is_that_of_the_fullest_queue(
     version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running, may_end, run = threading.Event(), threading.Event(), version.model.run
@@ -238,7 +240,7 @@ async def test_of_queues_that_fill_the_fullest_is_shown_and_not_their_sum(
 
     monkeypatch.setattr(version.model, "run", held_run)
     metrics, item = Metrics(), ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
-    pipeline = Pipeline(version, PipelineLimits(4, 0.0, 1), metrics.of(version))
+    pipeline = Pipeline(version, PipelineLimits(4, 0.0, 1), metrics.of(version.key))
     pipeline.start()
     calls = [asyncio.create_task(pipeline.run([item], InferenceRequest()))]
     assert await asyncio.to_thread(running.wait, 30)
@@ -252,30 +254,6 @@ async def test_of_queues_that_fill_the_fullest_is_shown_and_not_their_sum(
     await asyncio.gather(*calls)
     assert value("convscope_queue_fill_ratio") == 0
     await pipeline.close()
-
-
-def test_it_is_known_of_every_gauge_how_those_of_several_workers_become_one() -> None:
-    metrics = Metrics()
-    metrics.sync(5.0)
-    gauges = {family.name for family in metrics.registry.collect() if family.type == "gauge"}
-    assert gauges == GAUGES.keys()
-
-
-@pytest.mark.parametrize(
-    ("name", "merged"),
-    [
-        ("convscope_queue_images", 3),
-        ("convscope_traffic_share", 2),
-        ("convscope_model_refused", 2),
-        ("convscope_provider_fallback", 2),
-        ("convscope_repository_last_sync_timestamp_seconds", 1),
-    ],
-)
-def test_a_fact_of_two_workers_is_shown_once(name: str, merged: float) -> None:
-    totals = Totals()
-    for value in (1, 2):
-        totals.add(Totals.parse(f"# TYPE {name} gauge\n{name} {value}\n"))
-    assert [s.value for family in totals.families() for s in family.samples] == [merged]
 
 
 def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
@@ -292,17 +270,67 @@ def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
 
 
 def test_classes_beyond_a_bound_share_one_series() -> None:
-    counter = Metrics().families.predicted_classes
+    metrics = Metrics()
+    version = metrics.of(("m", 1))
     names = [f"class {number}" for number in range(1000)]
-    predicted = PredictedClasses(counter, ("m", "1"))
     for _ in range(2):
-        for name in names:
-            predicted.count(name)
-    (family,) = counter.collect()
-    samples = [one for one in family.samples if one.name.endswith("_total")]
-    assert len(samples) == MAX_CLASSES + 1
-    assert sum(one.value for one in samples) == 2000
-    (other,) = [one.value for one in samples if one.labels["class"] == "other"]
-    assert other == 2 * (1000 - MAX_CLASSES)
-    predicted.forget()
-    assert not [one for family in counter.collect() for one in family.samples]
+        version.predictions(names, [[index] for index in range(1000)], [[0.5]] * 1000, [])
+    counts = class_counts(metrics)
+    assert len(counts) == MAX_CLASSES + 1
+    assert sum(counts.values()) == 2000
+    assert counts["other"] == 2 * (1000 - MAX_CLASSES)
+    metrics.forget(("m", 1))
+    assert class_counts(metrics) == {}
+
+
+def class_counts(metrics: Metrics) -> dict[str, float]:
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    name = "convscope_predicted_classes_total"
+    return {one.labels["class"]: one.value for one in samples if one.name == name}
+
+
+@pytest.mark.parametrize("code", grpc.StatusCode, ids=lambda code: code.name)
+def test_every_code_is_counted(code: grpc.StatusCode) -> None:
+    metrics = Metrics()
+    metrics.method("unary", "s", "m").end(code, 0.1)
+    metrics.of(("m", 1)).request(code, 0.1, bulk=False)
+    rpc = {"grpc_type": "unary", "grpc_service": "s", "grpc_method": "m"}
+    value = metrics.registry.get_sample_value
+    assert value("grpc_server_handled_total", rpc | {"grpc_code": go_name(code)}) == 1
+    labels = {"model": "m", "version": "1", "code": code.name}
+    assert value("convscope_requests_total", labels) == 1
+
+
+def test_failures_begin_at_zero_so_that_the_first_is_an_increase() -> None:
+    metrics = Metrics()
+    metrics.method("unary", "s", "m")
+    metrics.of(("m", 1))
+    value = metrics.registry.get_sample_value
+    rpc = {"grpc_type": "unary", "grpc_service": "s", "grpc_method": "m"}
+    assert value("grpc_server_handled_total", rpc | {"grpc_code": "Internal"}) == 0
+    labels = {"model": "m", "version": "1", "code": "INTERNAL"}
+    assert value("convscope_requests_total", labels) == 0
+    assert value("convscope_model_load_failures_total", {"reason": "hash"}) == 0
+
+
+def test_version_that_is_loaded_again_shows_only_its_new_provider() -> None:
+    metrics, key = Metrics(), ("m", 1)
+    metrics.ready(key, provider="cpu", precision="fp32", fallback_from="cuda")
+    assert names_of(metrics, "m") == {
+        "convscope_model_info",
+        "convscope_provider_awaited",
+        "convscope_provider_fallback",
+    }
+    metrics.ready(key, provider="cuda", precision="fp32")
+    assert names_of(metrics, "m") == {"convscope_model_info"}
+    metrics.gone(key)
+    metrics.forget(key)
+    assert names_of(metrics, "m") == set()
+
+
+def test_traffic_shares_that_end_are_no_longer_shown() -> None:
+    metrics = Metrics()
+    metrics.traffic_shares([("m", 1, "canary", 0.1), ("n", 1, "shadow", 0.5)])
+    metrics.traffic_shares([("m", 1, "canary", 0.2)])
+    (family,) = [f for f in metrics.registry.collect() if f.name == "convscope_traffic_share"]
+    assert [(one.labels["model"], one.value) for one in family.samples] == [("m", 0.2)]

@@ -1,4 +1,4 @@
-"""What a call is called in the log: as its caller says, or else by a number of ours."""
+"""The id of a call in the log: the caller's own, or else one of ours."""
 
 import secrets
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ MAX_LENGTH = 128
 
 
 class RequestIds:
-    """Gives each call its id. Ours begin with a prefix that no other process has."""
+    """Assigns each call its id. Ours begin with a prefix that no other process has."""
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(6)
         self._count = count(1)
 
     def of(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[str, bool]:
-        """Give the id of a call, and whether it is the caller's own.
+        """Return the id of a call, and whether it is the caller's own.
 
-        An id that is too long for a line of the log, or not of printable ASCII,
-        is passed over.
+        An id that is too long for a log line, or has other characters than
+        printable ASCII, is ignored.
 
         Args:
             metadata: What the caller sent with the call.

@@ -140,7 +140,7 @@ class InferenceHandler:
         """
         trace = current_call.get().trace
         span = None if trace is None else trace.request(version.key)
-        return _Counted(self._metrics.of(version), deadline, bulk, span)
+        return _Counted(self._metrics.of(version.key), deadline, bulk, span)
 
     def admit(self, inputs: int) -> None:
         """Take note of a request's number of inputs.
@@ -198,11 +198,26 @@ class InferenceHandler:
                 record.answered(answer.seconds)
         return answers
 
-    def encoded(self, version: LoadedVersion, seconds: Sequence[float]) -> None:
-        """Take note of a reply that was encoded just now, and how long each of its inputs took."""
-        metrics = self._metrics.of(version)
-        for one in seconds:
-            metrics.encode(one)
+    def encoded(
+        self,
+        version: LoadedVersion,
+        outcomes: Sequence[InferenceResult | ServingError],
+        seconds: Sequence[float],
+    ) -> None:
+        """Record all stages of a request whose reply was just encoded.
+
+        The caller returns the reply without another await, so that the request and
+        its stages are counted at the same moment.
+
+        Args:
+            version: The version that answered.
+            outcomes: The result or the error of each input.
+            seconds: How long encoding each of the results took.
+        """
+        metrics = self._metrics.of(version.key)
+        answers = [outcome for outcome in outcomes if isinstance(outcome, InferenceResult)]
+        for answer, encode_seconds in zip(answers, seconds, strict=True):
+            metrics.stages(answer.seconds, encode_seconds)
         record, total = current_call.get(), sum(seconds)
         record.encode_seconds = max(record.encode_seconds, total)
         if record.trace is not None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +25,19 @@ from convscope.server.inference.requests import (
     Input,
     ReadyTensor,
 )
-from convscope.server.observability.stages import StageSeconds
+from convscope.server.observability.stages import RequestTrace, StageSeconds
 from convscope.server.runtime.model import BatchItem, BatchOutput
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["Observer", "Pipeline", "PipelineLimits"]
 
-if TYPE_CHECKING:  # at run time, only when traces are wanted
-    from convscope.server.observability.tracing import RequestTrace
-
 Array = NDArray[np.generic]
 # What is run, and who is to hear in which batch.
-_Item = tuple[BatchItem, "RequestTrace | None"]
+_Item = tuple[BatchItem, RequestTrace | None]
 
 
 class Observer(Protocol):
     """Hears what one version does."""
-
-    def stages(self, seconds: StageSeconds) -> None:
-        """Hear of an input that was answered."""
 
     def predictions(
         self,
@@ -347,12 +341,10 @@ class Pipeline:
             times.queue += completed.queue_seconds
             times.infer = completed.run_seconds
         if not question.aside:
-            self._observe(output, seconds)
+            self._observe(output)
         return [_pick(output, row, times) for row, times in enumerate(seconds)]
 
-    def _observe(self, output: BatchOutput, seconds: Sequence[StageSeconds]) -> None:
-        for times in seconds:
-            self._observer.stages(times)
+    def _observe(self, output: BatchOutput) -> None:
         self._observer.predictions(
             self._version.labels, output.classes, output.scores, output.entropy_ratios
         )

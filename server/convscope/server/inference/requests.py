@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.observability.stages import StageSeconds
-
-if TYPE_CHECKING:  # at run time, only when traces are wanted
-    from convscope.server.observability.tracing import RequestTrace
+from convscope.server.observability.stages import RequestTrace, StageSeconds
 
 __all__ = [
     "EncodedImage",
@@ -88,4 +84,4 @@ class InferenceRequest:
     bulk: bool = False
     aside: bool = False
     logits: bool = False
-    trace: "RequestTrace | None" = None
+    trace: RequestTrace | None = None

@@ -77,7 +77,7 @@ class ShadowTraffic:
         self,
         find: Callable[[Target], Awaitable[LoadedVersion]],
         engine: Engine,
-        metrics: Callable[[LoadedVersion, int], ShadowMetrics],
+        metrics: Callable[[tuple[str, int], int], ShadowMetrics],
         *,
         cores: int,
     ) -> None:
@@ -113,7 +113,7 @@ class ShadowTraffic:
         ]
         if not pairs:
             return
-        metrics = self._metrics(version, shadow)
+        metrics = self._metrics(version.key, shadow)
         if self._waiting.full():
             metrics.count("dropped", len(pairs))
             return

@@ -1,20 +1,43 @@
-"""What is known of the call in progress, gathered for its metrics and its log line."""
+"""What is known about the call in progress, collected for its metrics, trace and log line."""
 
 import asyncio
 import secrets
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import grpc
 import structlog
 
-from convscope.server.observability.stages import StageSeconds
+from convscope.server.observability.stages import RequestTrace, StageSeconds
 
-if TYPE_CHECKING:  # at run time, only when traces are wanted
-    from convscope.server.observability.tracing import CallTrace
+__all__ = ["CallRecord", "CallTrace", "current_call", "deadline_of", "log_unexpected_error"]
 
-__all__ = ["CallRecord", "current_call", "deadline_of", "log_unforeseen"]
+
+class CallTrace(Protocol):
+    """The trace of one call."""
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace, in hexadecimal."""
+
+    @property
+    def exemplar(self) -> Mapping[str, str]:
+        """The labels by which a metric refers to this call."""
+
+    def request(self, version: tuple[str, int]) -> AbstractContextManager[None]:
+        """Trace one request of a stream; the only request of a unary call needs no span."""
+
+    def stages(self, version: tuple[str, int], images: int) -> AbstractContextManager[RequestTrace]:
+        """Follow a request through the engine, and record its stages at the end."""
+
+    def encoded(self, seconds: float) -> None:
+        """Record the encoding of a reply that has just ended."""
+
+    def end(self, record: "CallRecord") -> None:
+        """End the trace, with what the call was for and how it ended."""
 
 
 @dataclass(slots=True)
@@ -22,20 +45,20 @@ class CallRecord:
     """One call.
 
     Args:
-        request_id: What the caller calls it, or we do.
+        request_id: The caller's id of the call, or ours.
         trace: Its trace, if it is traced.
-        version: The model and the version it was for, once that is known. Not the version
-            itself: an open stream would keep one that has retired in memory.
-        inputs: How many inputs it had; of a stream, all of them together.
+        version: The model and the version it was for, once that is known. Not the loaded
+            version itself: an open stream would keep a retired one in memory.
+        inputs: How many inputs it had; for a stream, the inputs of all its requests.
         failed_inputs: How many of them could not be answered.
-        slowest: The stages of the input that took the longest, of those that were answered.
-        encode_seconds: How long its reply took to encode; of a stream, the slowest reply.
+        slowest: The stages of the answered input that took the longest.
+        encode_seconds: How long its reply took to encode; for a stream, the slowest reply.
         code: How it ended.
-        error: What its caller was told, if it failed.
+        error: The message that its caller got, if it failed.
     """
 
     request_id: str
-    trace: "CallTrace | None" = None
+    trace: CallTrace | None = None
     version: tuple[str, int] | None = None
     inputs: int = 0
     failed_inputs: int = 0
@@ -45,7 +68,7 @@ class CallRecord:
     error: str | None = None
 
     def answered(self, seconds: StageSeconds) -> None:
-        """Take note of an input that was answered."""
+        """Record the stages of an answered input."""
         if self.slowest is None or seconds.total > self.slowest.total:
             self.slowest = seconds
 
@@ -55,15 +78,15 @@ log = structlog.get_logger(__name__)
 current_call: ContextVar[CallRecord] = ContextVar("current_call")
 
 
-def log_unforeseen(method: str) -> str:
-    """Log the exception that is being handled, and give what its caller is told of it."""
+def log_unexpected_error(method: str) -> str:
+    """Log the exception that is being handled, and return the message for the caller."""
     error_id = secrets.token_hex(8)
     request_id = current_call.get().request_id
-    log.exception("unforeseen error", error_id=error_id, request_id=request_id, method=method)
+    log.exception("unexpected error", error_id=error_id, request_id=request_id, method=method)
     return f"the server failed; its log explains the error under the id {error_id}"
 
 
 def deadline_of(context: "grpc.aio.ServicerContext[Any, Any]") -> float | None:
-    """Give the `loop.time()` after which the caller doesn't wait any more, if it said so."""
+    """Return the `loop.time()` after which the caller stops waiting; None without a deadline."""
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining

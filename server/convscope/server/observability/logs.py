@@ -1,41 +1,108 @@
-"""Log lines: JSON for machines, colours for people at a terminal."""
+"""Log lines: JSON for machines, colors for people at a terminal."""
 
 import logging
 import sys
+import threading
+from functools import partial
+from typing import Any
 
 import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-__all__ = ["configure_logs"]
+from convscope.server.observability.library_logs import relay_library_logs
+from convscope.server.observability.log_writer import LogWriter
+
+__all__ = ["configure_logs", "dropped_lines"]
+
+log = structlog.get_logger(__name__)
 
 
-def configure_logs() -> None:
-    """Write structured log lines to standard error.
+def configure_logs() -> LogWriter:
+    """Write structured log lines to standard error, through a queue and a thread.
 
-    Traces come without the values of local variables: these would be the
-    images of the callers.
+    This includes the warnings of libraries and the exceptions that end threads.
+    Traces are written without the values of local variables, because these
+    include the images of the callers.
+
+    Returns:
+        The writer; close it at the end of the process, so that the last lines are written.
     """
-    processors = structlog.processors
-    if sys.stderr.isatty():
-        structlog.configure(
-            processors=[
-                processors.add_log_level,
-                processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-                structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
-            ],
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-            cache_logger_on_first_use=True,
-        )
-    else:
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-            processors=[
-                processors.add_log_level,
-                processors.TimeStamper(fmt="iso", utc=True),
-                processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-                processors.JSONRenderer(serializer=orjson.dumps, default=str),
-            ],
-            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
-            cache_logger_on_first_use=True,
-        )
+    processors = _for_people() if sys.stderr.isatty() else _for_machines()
+    writer = LogWriter(sys.stderr.fileno(), partial(_report_gap, processors))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=processors,
+        logger_factory=_Loggers(writer),
+        cache_logger_on_first_use=True,
+    )
+    relay_library_logs()
+    threading.excepthook = _log_end_of_thread
+    return writer
+
+
+def dropped_lines() -> int:
+    """Return how many lines were dropped so far, because standard error could not be written."""
+    factory = structlog.get_config()["logger_factory"]
+    return factory.writer.dropped if isinstance(factory, _Loggers) else 0
+
+
+class _Loggers:
+    """Gives structlog the logger at the end of its processors."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self.writer = writer
+        self._logger = _Logger(writer)
+
+    def __call__(self, *names: str) -> "_Logger":
+        return self._logger
+
+
+class _Logger:
+    """Hands each rendered line to the writer."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._write = writer.write
+
+    def msg(self, message: str | bytes) -> None:
+        """Write one line."""
+        self._write(_line(message))
+
+    debug = info = warning = error = critical = msg
+
+
+def _line(message: str | bytes) -> bytes:
+    data = message.encode(errors="backslashreplace") if isinstance(message, str) else message
+    return data + b"\n"
+
+
+def _for_people() -> list[structlog.typing.Processor]:
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+
+
+def _for_machines() -> list[structlog.typing.Processor]:
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.JSONRenderer(serializer=orjson.dumps, default=str),
+    ]
+
+
+def _report_gap(processors: list[structlog.typing.Processor], lines: int) -> bytes:
+    """Render the line that reports dropped lines; it doesn't pass through the queue itself."""
+    event: Any = {"event": "log lines dropped", "lines": lines}
+    for processor in processors:
+        event = processor(None, "warning", event)
+    return _line(event)
+
+
+def _log_end_of_thread(arguments: threading.ExceptHookArgs) -> None:
+    if arguments.exc_value is None or issubclass(arguments.exc_type, SystemExit):
+        return
+    name = arguments.thread.name if arguments.thread else None
+    log.error("unexpected error in a thread", thread=name, exc_info=arguments.exc_value)

@@ -1,8 +1,11 @@
-"""How long each stage of an input took."""
+"""How long each stage of an input took, and the trace that follows a request through the stages."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
-__all__ = ["StageSeconds"]
+__all__ = ["RequestTrace", "StageSeconds"]
 
 
 @dataclass(slots=True)
@@ -10,10 +13,10 @@ class StageSeconds:
     """How long one input spent in each stage.
 
     Args:
-        decode: Seconds until it had the graph's own shape.
+        decode: Seconds until it had the shape of the graph's input.
         queue: Seconds that it waited, for a decoder and for a runner.
-        infer: Seconds of the run that it was a part of.
-        decode_began: The `time.perf_counter()` of that; 0 if it wasn't decoded.
+        infer: Seconds of the run that it was part of.
+        decode_began: The `time.perf_counter()` at which decoding began; 0 if it wasn't decoded.
     """
 
     decode: float = 0.0
@@ -23,5 +26,23 @@ class StageSeconds:
 
     @property
     def total(self) -> float:
-        """All stages together."""
+        """The sum of all stages."""
         return self.decode + self.queue + self.infer
+
+
+class RequestTrace(Protocol):
+    """Follows one request through the stages; the engine knows no more of traces than this."""
+
+    seconds: Sequence[StageSeconds]
+    """The stages of each input; set when the request enters the engine, and filled in there."""
+
+    def batch(
+        self, requests: "Sequence[RequestTrace]", *, images: int, size: int
+    ) -> AbstractContextManager[None]:
+        """Trace the run of a batch, in any thread.
+
+        Args:
+            requests: The traced requests of the batch, this one among them.
+            images: The size of the batch.
+            size: The number of requests in it, traced or not.
+        """

@@ -49,7 +49,7 @@ async def supervise(settings: Settings) -> None:
     with ExitStack() as stack:
         settings = _reserve_port(settings, stack)
         workers = [Worker(settings, index) for index in range(settings.workers)]
-        metrics = MergedMetrics(lambda: [worker.scrape() for worker in workers])
+        metrics = MergedMetrics()
         metrics_server = _serve_metrics(settings, metrics, stack)
         starting = asyncio.create_task(_start(workers))
         stopping = asyncio.create_task(stop.wait())
@@ -66,7 +66,7 @@ async def supervise(settings: Settings) -> None:
             workers=[worker.pid for worker in workers],
         )
         keepers = [asyncio.create_task(_keep(worker, metrics, stop)) for worker in workers]
-        watcher = asyncio.create_task(_watch(workers))
+        watcher = asyncio.create_task(_watch(workers, metrics))
         await stop.wait()
         watcher.cancel()
         for worker in workers:
@@ -91,8 +91,7 @@ async def _keep(worker: Worker, metrics: MergedMetrics, stop: asyncio.Event) -> 
     started_at = monotonic()
     while True:
         code = await worker.wait()
-        metrics.retire(worker.last_scrape)
-        worker.last_scrape = ""
+        metrics.retire(worker.index)
         if stop.is_set():
             return
         log.error("worker ended", worker=worker.index, pid=worker.pid, exit_code=code)
@@ -112,11 +111,15 @@ async def _keep(worker: Worker, metrics: MergedMetrics, stop: asyncio.Event) -> 
             worker.terminate()
 
 
-async def _watch(workers: list[Worker]) -> None:
-    """Read the counters again and again, off the event loop."""
+async def _watch(workers: list[Worker], metrics: MergedMetrics) -> None:
+    """Read the metrics of every worker once a second, off the event loop."""
     while True:
+        for worker in workers:
+            pid = worker.pid
+            found = await asyncio.to_thread(worker.scrape)
+            if found is not None and worker.pid == pid:
+                metrics.update(worker.index, found)
         await asyncio.sleep(SCRAPE_SECONDS)
-        await asyncio.to_thread(lambda: [worker.scrape() for worker in workers])
 
 
 def _reserve_port(settings: Settings, stack: ExitStack) -> Settings:

@@ -10,11 +10,17 @@ import os
 import socket
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from http.client import HTTPException
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from convscope.server.config.settings import Settings
+from convscope.server.observability.metrics.merging import snapshot
 
 __all__ = ["Worker", "announce", "to_flags"]
 
@@ -33,7 +39,6 @@ class Worker:
 
     def __init__(self, settings: Settings, index: int) -> None:
         self.index = index
-        self.last_scrape = ""
         self._settings = settings
         self._metrics_url: str | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -67,7 +72,6 @@ class Worker:
             return False
         port = json.loads(line)["metrics_port"]
         self._metrics_url = f"http://127.0.0.1:{port}/metrics"
-        self.last_scrape = ""
         return True
 
     async def wait(self) -> int:
@@ -83,15 +87,26 @@ class Worker:
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
-    def scrape(self) -> str:
-        """Give what it shows to Prometheus, or showed last if it doesn't answer."""
+    def scrape(self) -> list[list[Any]] | None:
+        """Return a snapshot of its metrics; None if it doesn't answer."""
         if self._metrics_url is not None:
             try:
                 with _OPENER.open(self._metrics_url, timeout=SCRAPE_TIMEOUT_SECONDS) as reply:
-                    self.last_scrape = reply.read().decode()
+                    return snapshot(_Text(reply.read().decode()))
             except (OSError, HTTPException):
-                pass  # it is ending: what it showed last still counts
-        return self.last_scrape
+                pass  # it is ending
+        return None
+
+
+class _Text(Collector):
+    """What a worker shows to Prometheus, as a collector."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families of the text."""
+        yield from text_string_to_metric_families(self._text)
 
 
 def _share(whole: int | None, workers: int) -> int | None:

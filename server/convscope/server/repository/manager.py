@@ -40,10 +40,10 @@ class LifecycleListener(Protocol):
     def last_used(self, version: LoadedVersion) -> float:
         """Tell when a version was last asked, in seconds of the loop's clock."""
 
-    def refused(self, rejection: Rejection) -> None:
+    def rejected(self, rejection: Rejection) -> None:
         """Hear of a version that failed a check."""
 
-    async def settled(self) -> None:
+    async def reconciled(self) -> None:
         """Hear that a change is complete."""
 
 
@@ -148,7 +148,7 @@ class ModelManager:
                     changed |= await self._try_to_refresh(name, found)
             self._hot = True
             if changed:
-                await self._listener.settled()
+                await self._listener.reconciled()
 
     async def look_upstream(self, model: str) -> None:
         """Learn what a remote has of a model now, whatever failed before; nothing without one."""
@@ -183,7 +183,7 @@ class ModelManager:
             rejection = known.refused.get(version)
             if rejection is not None:
                 known.unloaded = frozenset(self.wanted.choose(model, known, found))
-            await self._listener.settled()
+            await self._listener.reconciled()
         if rejection is not None:
             raise BundleRejectedError(rejection.reason, rejection.message)
 
@@ -289,7 +289,7 @@ class ModelManager:
             reason=rejection.reason,
             message=rejection.message,
         )
-        self._listener.refused(rejection)
+        self._listener.rejected(rejection)
 
     def _retire(self, version: LoadedVersion) -> None:
         """Let a version end in its own time."""

@@ -12,6 +12,8 @@ from support.tiny import write_signal, write_tiny
 
 from convscope.v1 import inference_pb2 as pb
 
+MAX_REQUEST_BYTES = 8 * 2**20
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
@@ -62,13 +64,29 @@ def test_an_empty_stream_ends_at_once(server: ServerProcess) -> None:
     assert stream(server, []) == []
 
 
-def test_an_unparsable_message_ends_the_stream_with_the_reason(server: ServerProcess) -> None:
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"\xff\xff\xff", "the request's 3 bytes can't be parsed as the method's message"),
+        (bytes(MAX_REQUEST_BYTES + 1), "at most 8,388,608 are taken"),
+    ],
+    ids=["unparsable", "too large"],
+)
+def test_a_message_that_cannot_be_read_does_not_end_the_stream(
+    server: ServerProcess, bad: bytes, reason: str
+) -> None:
+    good = pb.ClassifyStreamRequest(request=image_request()).SerializeToString()
     with grpc.insecure_channel(server.target) as channel:
-        call: Any = channel.stream_stream("/convscope.v1.ClassifierService/ClassifyStream")
-        with pytest.raises(grpc.RpcError) as caught:
-            list(call(iter([b"\xff\xff\xff"]), timeout=30))
-    error: grpc.Call = caught.value  # type: ignore[assignment]
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        call: Any = channel.stream_stream(
+            "/convscope.v1.ClassifierService/ClassifyStream",
+            response_deserializer=pb.ClassifyStreamResponse.FromString,
+        )
+        replies = list(call(iter([good, bad, bad, good]), timeout=30))
+    outcomes = [reply.WhichOneof("outcome") for reply in replies]
+    assert outcomes == ["response", "error", "error", "response"]
+    for reply in replies[1:3]:
+        assert reply.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        assert reason in reply.error.message
 
 
 def test_who_goes_away_midway_leaves_the_server_well(server: ServerProcess) -> None:

@@ -260,8 +260,15 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
 
     async def follow() -> None:
         metrics = Metrics()
-        engine = Engine(PipelineLimits(8, 0.0, 1), metrics.of)
-        lifecycle = ServingLifecycle(engine, metrics, health.aio.HealthServicer(), (), strict=True)
+        engine = Engine(PipelineLimits(8, 0.0, 1), lambda version: metrics.of(version.key))
+        lifecycle = ServingLifecycle(
+            engine,
+            metrics,
+            health.aio.HealthServicer(),
+            (),
+            strict=True,
+            after_retire=lambda: None,
+        )
         manager = ModelManager(root, loader, Selection(latest=1), lifecycle)
         lifecycle.follow(manager.catalog)
         await manager.refresh()

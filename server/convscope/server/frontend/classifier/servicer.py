@@ -18,7 +18,7 @@ from convscope.server.frontend.ordering import STREAM_WINDOW, in_order
 from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.inference.requests import InferenceRequest, InferenceResult, Input
-from convscope.server.observability.calls import current_call, deadline_of, log_unforeseen
+from convscope.server.observability.calls import current_call, deadline_of, log_unexpected_error
 from convscope.server.repository.catalog import Target
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import inference_pb2 as pb
@@ -50,13 +50,17 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
     async def ClassifyStream(  # noqa: N802
         self,
-        request_iterator: AsyncIterator[pb.ClassifyStreamRequest],
+        request_iterator: AsyncIterator[pb.ClassifyStreamRequest | ServingError],
         context: ("grpc.aio.ServicerContext[pb.ClassifyStreamRequest, pb.ClassifyStreamResponse]"),
     ) -> AsyncIterator[pb.ClassifyStreamResponse]:
-        """Answer requests in their order, several at a time."""
+        """Answer requests in their order, several at a time; an error is one that didn't parse."""
         deadline = deadline_of(context)
 
-        async def answer(message: pb.ClassifyStreamRequest) -> pb.ClassifyStreamResponse:
+        async def answer(
+            message: pb.ClassifyStreamRequest | ServingError,
+        ) -> pb.ClassifyStreamResponse:
+            if isinstance(message, ServingError):
+                return pb.ClassifyStreamResponse(error=_error(message))
             try:
                 response = await self._classify(message.request, deadline)
             except ServingError as error:
@@ -65,7 +69,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
                 return pb.ClassifyStreamResponse(
                     error=pb.ClassifyError(
                         code=grpc.StatusCode.INTERNAL.value[0],
-                        message=log_unforeseen("ClassifyStream"),
+                        message=log_unexpected_error("ClassifyStream"),
                     )
                 )
             return pb.ClassifyStreamResponse(response=response)
@@ -141,7 +145,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             seconds = await asyncio.to_thread(_encode_results, response, outcomes, plan)
         else:
             seconds = _encode_results(response, outcomes, plan)
-        self._handler.encoded(version, seconds)
+        self._handler.encoded(version, outcomes, seconds)
         return response
 
     def _summarise(self, version: LoadedVersion) -> pb.ModelSummary:

@@ -105,7 +105,7 @@ class Inference:
         else:
             seconds = _write(*arguments)
         # The stages are counted by input.
-        self._handler.encoded(version, [seconds / len(answers)] * len(answers))
+        self._handler.encoded(version, answers, [seconds / len(answers)] * len(answers))
         return response
 
 

@@ -20,7 +20,7 @@ from convscope.server.frontend.open_inference.statistics import describe_totals
 from convscope.server.frontend.ordering import STREAM_WINDOW, in_order
 from convscope.server.frontend.reply_limits import ReplyLimits
 from convscope.server.inference.handler import InferenceHandler
-from convscope.server.observability.calls import current_call, deadline_of, log_unforeseen
+from convscope.server.observability.calls import current_call, deadline_of, log_unexpected_error
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import NotLoadedError
 from convscope.server.runtime.versions import LoadedVersion
@@ -121,7 +121,7 @@ class OpenInferenceServicer:
             chosen = [(version.key[0], version) for version in self._catalog]
         return pb.ModelStatisticsResponse(
             model_stats=(
-                describe_totals(name, version.key[1], self._metrics.of(version).totals())
+                describe_totals(name, version.key[1], self._metrics.of(version.key).totals())
                 for name, version in chosen
             )
         )
@@ -146,18 +146,24 @@ class OpenInferenceServicer:
         return await self._inference.answer(request, deadline_of(context))
 
     async def ModelStreamInfer(  # noqa: N802
-        self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: "Context"
+        self,
+        request_iterator: AsyncIterator[pb.ModelInferRequest | ServingError],
+        context: "Context",
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Answer requests in their order, several at a time."""
+        """Answer requests in their order, several at a time; an error is one that didn't parse."""
         deadline = deadline_of(context)
 
-        async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
+        async def answer(
+            request: pb.ModelInferRequest | ServingError,
+        ) -> pb.ModelStreamInferResponse:
+            if isinstance(request, ServingError):
+                return _failure(pb.ModelInferRequest(), request.message)
             try:
                 response = await self._inference.answer(request, deadline)
             except ServingError as error:
                 return _failure(request, error.message)
             except Exception:  # noqa: BLE001 - the other requests of the stream go on
-                return _failure(request, log_unforeseen("ModelStreamInfer"))
+                return _failure(request, log_unexpected_error("ModelStreamInfer"))
             response.parameters[FINAL].bool_param = True
             return pb.ModelStreamInferResponse(infer_response=response)
 
@@ -173,7 +179,7 @@ class OpenInferenceServicer:
             return pb.ModelStatistics(name=name, version=str(unloaded.version))
         current_call.get().version = found.key
         contract = self._contracts.of(found, asked)
-        return describe_totals(contract.name, found.key[1], self._metrics.of(found).totals())
+        return describe_totals(contract.name, found.key[1], self._metrics.of(found.key).totals())
 
     async def _find(self, name: str, version: str) -> tuple[LoadedVersion, Contract]:
         asked = ModelName.parse(name)

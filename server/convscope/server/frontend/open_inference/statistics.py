@@ -1,4 +1,4 @@
-"""The extension statistics: what the versions have done, read from what the metrics count."""
+"""The statistics extension: the totals of the versions, from what the metrics count."""
 
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.observability.metrics.totals import Total, VersionTotals
@@ -7,15 +7,15 @@ __all__ = ["describe_totals"]
 
 
 def describe_totals(name: str, number: int, totals: VersionTotals) -> pb.ModelStatistics:
-    """Bring the totals of a version to the protocol's form.
+    """Convert the totals of a version to the protocol's message.
 
-    Requests are counted whole, and the stages by input: the quotient of time
-    and count is what one of them took.
+    Requests are counted as a whole and stages by input: time divided by count
+    is the average duration of one.
 
     Args:
-        name: The name that the model was asked for by.
+        name: The name of the model in the request.
         number: The version.
-        totals: What it has done; requests of both doors.
+        totals: Its totals, from requests of both services.
     """
     stages = totals.stages
     return pb.ModelStatistics(

@@ -1,4 +1,4 @@
-"""What Prometheus sees of the server; only this room imports prometheus_client."""
+"""The metrics of the server; only this folder imports prometheus_client."""
 
 from convscope.server.observability.metrics.listener import MetricsServer
 from convscope.server.observability.metrics.methods import MethodMetrics

@@ -1,17 +1,74 @@
-"""Every Prometheus metric of a server: names, labels and buckets."""
+"""Every Prometheus metric of a server, as one table: names, labels, buckets, merging."""
 
-import grpc
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    PlatformCollector,
-    ProcessCollector,
-)
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
 
-from convscope.server.observability.metrics.histograms import Histogram
+from convscope.server.observability.metrics.codes import CODES, go_name
 
-__all__ = ["CODES", "PRIORITIES", "REQUEST_BUCKETS", "SHADOW_OUTCOMES", "STAGES", "Families"]
+__all__ = [
+    "LABELS",
+    "PRIORITIES",
+    "REQUEST_BUCKETS",
+    "SHADOW_OUTCOMES",
+    "STAGES",
+    "TABLE",
+    "Family",
+    "Scope",
+]
+
+
+class Scope(Enum):
+    """What a series belongs to; series are opened and removed together with it."""
+
+    SERVER = "server"
+    METHOD = "method"
+    VERSION = "version"
+    SHADOW = "shadow"
+    REPOSITORY = "repository"
+
+
+LABELS: Mapping[Scope, tuple[str, ...]] = {
+    Scope.SERVER: (),
+    Scope.METHOD: ("grpc_type", "grpc_service", "grpc_method"),
+    Scope.VERSION: ("model", "version"),
+    Scope.SHADOW: ("model", "version", "shadow"),
+    Scope.REPOSITORY: (),
+}
+_VERSION = LABELS[Scope.VERSION]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric.
+
+    Args:
+        name: Its name; a counter's without "_total".
+        kind: Its type.
+        help: What it measures.
+        scope: What each series belongs to, with the labels of that.
+        labels: More labels.
+        values: The values of the last label that are open from the start, at 0, so that
+            the first failure is an increase that a rate sees.
+        buckets: The upper bounds of a histogram.
+        merged: How the gauges of several workers become one.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    scope: Scope = Scope.SERVER
+    labels: tuple[str, ...] = ()
+    values: Sequence[str] = ()
+    buckets: Sequence[float] = ()
+    merged: Callable[[Iterable[float]], float] = sum
+
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        """The labels of the scope, and the family's own."""
+        return (*LABELS[self.scope], *self.labels)
+
 
 # Seconds. Inference takes 1 to 20 ms, so the library's own buckets start too coarse.
 REQUEST_BUCKETS = (
@@ -19,165 +76,179 @@ REQUEST_BUCKETS = (
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *REQUEST_BUCKETS)
-_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
-_RPC = ("grpc_type", "grpc_service", "grpc_method")
-_VERSION = ("model", "version")
-_SHADOW = (*_VERSION, "shadow")
 _PROBABILITY_BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
-_DIFFERENCE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 STAGES = ("decode", "queue", "infer", "encode")
 PRIORITIES = ("interactive", "bulk")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
-
-# What the server answers with. Each begins at 0, so that the first failure is
-# an increase that a rate sees.
-CODES = (
-    grpc.StatusCode.OK,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.NOT_FOUND,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.UNIMPLEMENTED,
-)
-
-# Why a bundle is refused. These begin at 0 for the same reason.
+# The reasons for which a bundle is rejected.
 REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unforeseen")
 
-
-class Families:
-    """The metrics of one server, before any label has a value."""
-
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        self.started = Counter("grpc_server_started", "Calls begun.", _RPC, registry=registry)
-        self.handled = Counter(
-            "grpc_server_handled", "Calls ended.", (*_RPC, "grpc_code"), registry=registry
-        )
-        self.handling_seconds = Histogram(
-            "grpc_server_handling_seconds",
-            "Seconds from a call's arrival to its reply.",
-            _RPC,
-            buckets=REQUEST_BUCKETS,
-            registry=registry,
-        )
-        self.stage_seconds = Histogram(
-            "convscope_stage_seconds",
-            "Seconds that an input spent in a stage: decode, queue, infer, encode.",
-            (*_VERSION, "stage"),
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
-        )
-        self.batch_images = Histogram(
-            "convscope_batch_images",
-            "Images of one run.",
-            _VERSION,
-            buckets=_BATCH_BUCKETS,
-            registry=registry,
-        )
-        self.queue_images = Gauge(
-            "convscope_queue_images", "Images that wait.", _VERSION, registry=registry
-        )
-        self.queue_fill_ratio = Gauge(
-            "convscope_queue_fill_ratio",
-            "How much of its bound the fullest queue holds: those before the decoders and the "
-            "runners, of interactive and of bulk requests. From 1 on calls are refused.",
-            _VERSION,
-            registry=registry,
-        )
-        self.batches_running = Gauge(
-            "convscope_batches_running", "Batches that run.", _VERSION, registry=registry
-        )
-        self.requests = Counter(
-            "convscope_requests", "Requests answered.", (*_VERSION, "code"), registry=registry
-        )
-        self.request_seconds = Histogram(
-            "convscope_request_seconds",
-            "Seconds from a request's arrival at its version to its answer, of those answered OK.",
-            (*_VERSION, "priority"),
-            buckets=REQUEST_BUCKETS,
-            registry=registry,
-        )
-        self.model_info = Gauge(
-            "convscope_model_info",
-            "1 for each version that is ready.",
-            (*_VERSION, "provider", "precision"),
-            registry=registry,
-        )
-        self.provider_fallback = Gauge(
-            "convscope_provider_fallback",
-            "1 for each version that doesn't run, or not wholly, on the provider that was wanted, "
-            "unless that one's engine is being built.",
-            (*_VERSION, "wanted", "provider"),
-            registry=registry,
-        )
-        self.provider_awaited = Gauge(
-            "convscope_provider_awaited",
-            "1 for each version that another provider runs while the wanted one's engine is built.",
-            (*_VERSION, "wanted", "provider"),
-            registry=registry,
-        )
-        self.workers = Gauge(
-            "convscope_workers",
-            "Processes that answer; what each of them counts is counted so often.",
-            registry=registry,
-        )
-        self.workers.set(1)  # itself; those of several workers are added up
-        self.load_failures = Counter(
-            "convscope_model_load_failures",
-            "Bundles refused, by the check that refused them.",
-            ("reason",),
-            registry=registry,
-        )
-        for reason in REASONS:
-            self.load_failures.labels(reason)
-        self.model_refused = Gauge(
-            "convscope_model_refused",
-            "1 for each version of the repository that failed a check.",
-            (*_VERSION, "reason"),
-            registry=registry,
-        )
-        self.predicted_classes = Counter(
-            "convscope_predicted_classes",
-            "Inputs by their best class; beyond the first classes seen, together as other.",
-            (*_VERSION, "class"),
-            registry=registry,
-        )
-        self.top1_probability = Histogram(
-            "convscope_top1_probability",
-            "The probability of an input's best class.",
-            _VERSION,
-            buckets=_PROBABILITY_BUCKETS,
-            registry=registry,
-        )
-        self.entropy_ratio = Histogram(
-            "convscope_prediction_entropy_ratio",
-            "How undecided an input's probabilities are: 0 for one class, 1 for all alike.",
-            _VERSION,
-            buckets=_PROBABILITY_BUCKETS,
-            registry=registry,
-        )
-        self.shadow_inputs = Counter(
-            "convscope_shadow_inputs",
-            "Inputs copied to a shadow, by whether its best class was the answer's.",
-            (*_SHADOW, "outcome"),
-            registry=registry,
-        )
-        self.shadow_difference = Histogram(
-            "convscope_shadow_difference",
-            "The largest difference between the probabilities of an answer and of its shadow.",
-            _SHADOW,
-            buckets=_DIFFERENCE_BUCKETS,
-            registry=registry,
-        )
-        self.traffic_share = Gauge(
-            "convscope_traffic_share",
-            "The share of a model's requests that a version is to have as canary or shadow.",
-            (*_VERSION, "kind"),
-            registry=registry,
-        )
+# How gauges are merged: what each worker has or does is added up. For a fact that
+# holds for every worker, or for one of them at first, the largest value is shown;
+# for a time, the one that lags behind the most.
+TABLE = (
+    Family("grpc_server_started", "counter", "Calls that began.", Scope.METHOD),
+    Family(
+        "grpc_server_handled",
+        "counter",
+        "Calls that ended.",
+        Scope.METHOD,
+        ("grpc_code",),
+        [go_name(code) for code in CODES],
+    ),
+    Family(
+        "grpc_server_handling_seconds",
+        "histogram",
+        "Seconds from a call's arrival to its reply.",
+        Scope.METHOD,
+        buckets=REQUEST_BUCKETS,
+    ),
+    Family(
+        "convscope_requests",
+        "counter",
+        "Requests that ended.",
+        Scope.VERSION,
+        ("code",),
+        [code.name for code in CODES],
+    ),
+    Family(
+        "convscope_request_seconds",
+        "histogram",
+        "Seconds from a request's arrival at its version to its answer, for requests answered OK.",
+        Scope.VERSION,
+        ("priority",),
+        PRIORITIES,
+        REQUEST_BUCKETS,
+    ),
+    Family(
+        "convscope_stage_seconds",
+        "histogram",
+        "Seconds that an answered input spent in a stage: decode, queue, infer, encode.",
+        Scope.VERSION,
+        ("stage",),
+        STAGES,
+        _STAGE_BUCKETS,
+    ),
+    Family(
+        "convscope_batch_images",
+        "histogram",
+        "Images in one batch.",
+        Scope.VERSION,
+        buckets=(1, 2, 4, 8, 16, 32, 64),
+    ),
+    Family("convscope_queue_images", "gauge", "Images that wait.", Scope.VERSION),
+    Family(
+        "convscope_queue_fill_ratio",
+        "gauge",
+        "How full the fullest queue is: those before the decoders and the runners, for "
+        "interactive and bulk requests. From 1 on, requests are rejected.",
+        Scope.VERSION,
+        merged=max,
+    ),
+    Family("convscope_batches_running", "gauge", "Batches that are running.", Scope.VERSION),
+    Family(
+        "convscope_predicted_classes",
+        "counter",
+        "Inputs by their best class; classes beyond the first ones seen are counted as other.",
+        Scope.VERSION,
+        ("class",),
+    ),
+    Family(
+        "convscope_top1_probability",
+        "histogram",
+        "The probability of an input's best class.",
+        Scope.VERSION,
+        buckets=_PROBABILITY_BUCKETS,
+    ),
+    Family(
+        "convscope_prediction_entropy_ratio",
+        "histogram",
+        "How undecided an input's probabilities are: 0 for a single class, 1 if all are equal.",
+        Scope.VERSION,
+        buckets=_PROBABILITY_BUCKETS,
+    ),
+    Family(
+        "convscope_shadow_inputs",
+        "counter",
+        "Inputs copied to a shadow, by whether its best class is the same as the answer's.",
+        Scope.SHADOW,
+        ("outcome",),
+        SHADOW_OUTCOMES,
+    ),
+    Family(
+        "convscope_shadow_difference",
+        "histogram",
+        "The largest difference between the probabilities of an answer and of its shadow.",
+        Scope.SHADOW,
+        buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
+    ),
+    Family(
+        "convscope_model_info",
+        "gauge",
+        "1 for each version that is ready.",
+        labels=(*_VERSION, "provider", "precision"),
+        merged=max,
+    ),
+    Family(
+        "convscope_provider_fallback",
+        "gauge",
+        "1 for each version that doesn't run, or runs only in part, on the provider that is "
+        "configured, unless that provider's engine is being built.",
+        labels=(*_VERSION, "wanted", "provider"),
+        merged=max,
+    ),
+    Family(
+        "convscope_provider_awaited",
+        "gauge",
+        "1 for each version that runs on another provider while the configured provider's engine "
+        "is being built.",
+        labels=(*_VERSION, "wanted", "provider"),
+        merged=max,
+    ),
+    Family(
+        "convscope_workers",
+        "gauge",
+        "Processes that serve. Each of them counts on its own, and the counts are added up.",
+    ),
+    Family(
+        "convscope_model_load_failures",
+        "counter",
+        "Rejected bundles, by the check that failed.",
+        labels=("reason",),
+        values=REASONS,
+    ),
+    Family(
+        "convscope_model_refused",
+        "gauge",
+        "1 for each version of the repository that failed a check.",
+        labels=(*_VERSION, "reason"),
+        merged=max,
+    ),
+    Family(
+        "convscope_traffic_share",
+        "gauge",
+        "The configured share of a model's requests that a version gets as canary or shadow.",
+        labels=(*_VERSION, "kind"),
+        merged=max,
+    ),
+    Family(
+        "convscope_repository_poll_seconds",
+        "gauge",
+        "Seconds between two polls of the remote repository; 0 if it isn't polled.",
+        Scope.REPOSITORY,
+        merged=max,
+    ),
+    Family(
+        "convscope_repository_last_sync_timestamp_seconds",
+        "gauge",
+        "When the cache last matched the remote repository, in seconds of Unix time.",
+        Scope.REPOSITORY,
+        merged=min,
+    ),
+    Family(
+        "convscope_repository_sync_failures",
+        "counter",
+        "Failed attempts to reach the remote repository.",
+        Scope.REPOSITORY,
+    ),
+)

@@ -1,8 +1,8 @@
 """A histogram for a single writing thread.
 
-prometheus_client's own takes two locks and walks the buckets one by one, five
-times a request: a tenth of the work for a small one. All observations of the
-server are made on its event loop, so a bisection and an addition do.
+prometheus_client's own histogram takes two locks and walks the buckets one by
+one, five times a request, which is a tenth of the work for a small request. The
+server observes everything on its event loop, so a bisection and an addition do.
 """
 
 from bisect import bisect_left
@@ -20,7 +20,7 @@ __all__ = ["Histogram", "HistogramChild"]
 
 
 class HistogramChild:
-    """The observations under one set of labels, and for some buckets an example of them."""
+    """The observations under one set of labels, and for some buckets an exemplar."""
 
     __slots__ = ("_bounds", "counts", "exemplars", "total")
 
@@ -32,7 +32,7 @@ class HistogramChild:
 
     @property
     def count(self) -> int:
-        """How many observations there were."""
+        """The number of observations."""
         return sum(self.counts)
 
     def observe(self, value: float, exemplar: Mapping[str, str] | None = None) -> None:
@@ -40,8 +40,8 @@ class HistogramChild:
 
         Args:
             value: What was observed.
-            exemplar: The labels that lead to where it came from, a trace for one;
-                they take the place of the bucket's last.
+            exemplar: The labels of the trace that it came from; they replace the
+                previous exemplar of the bucket.
         """
         bucket = bisect_left(self._bounds, value)
         self.counts[bucket] += 1
@@ -51,14 +51,14 @@ class HistogramChild:
 
 
 class Histogram(Collector):
-    """A histogram with labels, in Prometheus' terms.
+    """A histogram with labels, as Prometheus defines it.
 
     Args:
         name: The metric's name.
         documentation: What it measures.
         labels: The names of its labels.
         buckets: The upper bounds, ascending and without infinity.
-        registry: Where it is collected from.
+        registry: The registry that collects it.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Histogram(Collector):
         registry.register(self)
 
     def labels(self, *values: str) -> HistogramChild:
-        """Give the observations under these labels, to be kept by the caller."""
+        """Return the observations under these labels, for the caller to keep."""
         return self._children.setdefault(values, HistogramChild(self._buckets))
 
     def remove(self, *values: str) -> None:
-        """Forget the observations under these labels."""
+        """Remove the observations under these labels."""
         self._children.pop(values, None)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Give what Prometheus scrapes."""
+        """Return what Prometheus scrapes."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         bounds = [*map(floatToGoString, self._buckets), "+Inf"]
         for values, child in list(self._children.items()):

@@ -1,4 +1,4 @@
-"""The listener that Prometheus scrapes."""
+"""The HTTP listener that Prometheus scrapes."""
 
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
@@ -9,7 +9,7 @@ __all__ = ["MetricsServer"]
 
 
 class MetricsServer:
-    """Answers Prometheus on a listener and a thread of its own, until closed."""
+    """Serves the metrics on a listener and a thread of its own, until it is closed."""
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         server: WSGIServer
@@ -19,7 +19,7 @@ class MetricsServer:
         self.port = server.server_port
 
     def close(self) -> None:
-        """Stop to listen."""
+        """Close the listener and end the thread."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

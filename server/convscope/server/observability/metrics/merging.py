@@ -1,111 +1,204 @@
-"""The metrics of several worker processes as those of one server."""
+"""The metrics of several worker processes, merged into those of one server.
+
+Each worker sends a snapshot of its registry from time to time. Counters and
+histograms are added up, and never drop: what a worker counted before it died
+is kept.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import isfinite
+from threading import Lock
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-__all__ = ["GAUGES", "MergedMetrics", "Totals"]
+from convscope.server.observability.metrics.families import TABLE
 
-Key = tuple[str, tuple[tuple[str, str], ...]]
+__all__ = ["GAUGES", "MergedMetrics", "snapshot"]
 
-Combination = Callable[[Iterable[float]], float]
+# A sample's name, the names of its labels and their values.
+_Key = tuple[str, tuple[str, ...], tuple[str, ...]]
+_Samples = Mapping[_Key, float]
 
-# How the gauges of several workers become one. What each has or does is added
-# up; of a fact that holds for each of them alike, or for one at first, the
-# largest is shown; of what lags behind, the one that lags the most.
-GAUGES: Mapping[str, Combination] = {
-    "convscope_batches_running": sum,
-    "convscope_queue_images": sum,
-    "convscope_workers": sum,
+# How the gauges of several workers become one; those that are not in the table
+# are prometheus_client's own.
+GAUGES: Mapping[str, Callable[[Iterable[float]], float]] = {
+    **{family.name: family.merged for family in TABLE if family.kind == "gauge"},
     "process_max_fds": sum,
     "process_open_fds": sum,
     "process_resident_memory_bytes": sum,
     "process_virtual_memory_bytes": sum,
-    "convscope_model_info": max,
-    "convscope_model_refused": max,
-    "convscope_provider_awaited": max,
-    "convscope_provider_fallback": max,
-    "convscope_queue_fill_ratio": max,
-    "convscope_repository_poll_seconds": max,
-    "convscope_traffic_share": max,
-    "python_info": max,
-    "convscope_repository_last_sync_timestamp_seconds": min,
     "process_start_time_seconds": min,
+    "python_info": max,
 }
 _CUMULATIVE = ("counter", "histogram")
 
 
-@dataclass
-class Totals:
-    """The samples of one scrape, by family, and the families' types."""
+def snapshot(registry: Collector | CollectorRegistry) -> list[list[Any]]:
+    """Return what a registry collects, as lists, strings and numbers for JSON.
 
-    types: dict[str, tuple[str, str]] = field(default_factory=dict)
-    samples: dict[str, dict[Key, float]] = field(default_factory=dict)
+    A family is [name, type, help, samples]. Its samples are [name, names of the labels,
+    [[values of the labels, value], ...]]: the names are the same for all of them.
+    """
+    families: list[list[Any]] = []
+    for family in registry.collect():
+        rows: dict[tuple[str, tuple[str, ...]], list[list[Any]]] = {}
+        for sample in family.samples:
+            # JSON has no NaN and no infinity; the time of creation means nothing when merged.
+            if isfinite(sample.value) and not sample.name.endswith("_created"):
+                row = [list(sample.labels.values()), sample.value]
+                rows.setdefault((sample.name, tuple(sample.labels)), []).append(row)
+        samples = [[name, list(labels), values] for (name, labels), values in rows.items()]
+        families.append([family.name, family.type, family.documentation, samples])
+    return families
 
-    @classmethod
-    def parse(cls, text: str) -> "Totals":
-        """Read what a worker shows to Prometheus."""
-        totals = cls()
-        for family in text_string_to_metric_families(text):
-            totals.types[family.name] = (family.type, family.documentation)
-            totals.samples[family.name] = {
-                (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-                for sample in family.samples
-                if not sample.name.endswith("_created")
-            }
-        return totals
 
-    def add(self, other: "Totals", *, cumulative_only: bool = False) -> None:
-        """Add another worker's samples to these."""
-        for name, (kind, documentation) in other.types.items():
-            if cumulative_only and kind not in _CUMULATIVE:
-                continue
-            self.types.setdefault(name, (kind, documentation))
-            mine = self.samples.setdefault(name, {})
-            combine = GAUGES.get(name, sum)  # counters and histograms are added up
-            for key, value in other.samples[name].items():
-                mine[key] = combine((mine[key], value)) if key in mine else value
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """One family of one worker or of all; never changed after it is made."""
 
-    def families(self) -> Iterator[Metric]:
-        """Give the samples as prometheus_client shows them."""
-        for name, (kind, documentation) in self.types.items():
-            family = Metric(name, documentation, kind)
+    type: str
+    help: str
+    samples: _Samples
+
+    @property
+    def is_cumulative(self) -> bool:
+        return self.type in _CUMULATIVE
+
+
+_Families = Mapping[str, _Family]
+
+
+class MergedMetrics(Collector):
+    """Merges the latest snapshots of all workers.
+
+    A scrape runs in a thread of its own. It reads mappings that are replaced
+    and never changed, so that it sees one moment.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._workers: Mapping[int, _Families] = {}
+        self._retired: _Families = {}
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def update(self, worker_index: int, snapshot: list[list[Any]]) -> None:
+        """Replace a worker's snapshot by a newer one, as `snapshot` returned it.
+
+        If a new process has started in the worker's place, the counters of the old one are kept,
+        as by `retire`.
+        """
+        families = _parse(snapshot)
+        with self._lock:
+            before = self._workers.get(worker_index, {})
+            if _start_time(before) != _start_time(families):  # a new process in its place
+                self._retired, before = _merge([self._retired, _cumulative(before)]), {}
+            others = [f for index, f in self._workers.items() if index != worker_index]
+            self._retired = _retire(self._retired, before, families, others)
+            self._workers = {**self._workers, worker_index: families}
+
+    def retire(self, worker_index: int) -> None:
+        """Keep the counters of a worker that has ended, and forget its gauges."""
+        with self._lock:
+            workers = dict(self._workers)
+            counted = _cumulative(workers.pop(worker_index, {}))
+            self._retired = _merge([self._retired, counted])
+            self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what Prometheus scrapes."""
+        with self._lock:
+            parts = [self._retired, *self._workers.values()]
+        for name, merged in _merge(parts).items():
+            family = Metric(name, merged.help, merged.type)
             family.samples = [
-                Sample(sample, dict(labels), value)
-                for (sample, labels), value in self.samples[name].items()
+                Sample(sample, dict(zip(labels, values, strict=True)), value)
+                for (sample, labels, values), value in merged.samples.items()
             ]
             yield family
 
 
-class MergedMetrics(Collector):
-    """Scrapes the workers when it is scraped itself.
+def _parse(families: list[list[Any]]) -> _Families:
+    return {
+        name: _Family(
+            kind,
+            text,
+            {
+                (sample, tuple(labels), tuple(values)): value
+                for sample, labels, rows in samples
+                for values, value in rows
+            },
+        )
+        for name, kind, text, samples in families
+    }
 
-    What a worker had counted isn't lost with it: a counter that went back
-    would look like one that began anew.
 
-    Args:
-        scrape: Gives what each living worker shows now.
+def _start_time(families: _Families) -> list[float]:
+    family = families.get("process_start_time_seconds")
+    return list(family.samples.values()) if family else []
+
+
+def _cumulative(families: _Families) -> _Families:
+    return {name: family for name, family in families.items() if family.is_cumulative}
+
+
+def _merge(parts: Iterable[_Families]) -> _Families:
+    """Combine the samples of several workers, or of a worker and of those that have ended."""
+    values: dict[str, dict[_Key, list[float]]] = {}
+    first: dict[str, _Family] = {}
+    for part in parts:
+        for name, family in part.items():
+            first.setdefault(name, family)
+            of_family = values.setdefault(name, {})
+            for key, value in family.samples.items():
+                of_family.setdefault(key, []).append(value)
+    merged = {}
+    for name, family in first.items():
+        combine = sum if family.is_cumulative else GAUGES.get(name, sum)
+        samples = {key: combine(found) for key, found in values[name].items()}
+        merged[name] = _Family(family.type, family.help, samples)
+    return merged
+
+
+def _retire(
+    retired: _Families, before: _Families, after: _Families, others: list[_Families]
+) -> _Families:
+    """Keep what a worker's new snapshot no longer counts.
+
+    The series of a version that a worker has forgotten are kept as long as
+    another worker shows them, and then removed for good: those of versions that
+    are gone must not add up for ever.
     """
+    lost: dict[str, _Family] = {}
+    ended: set[tuple[str, _Key]] = set()
+    for name, family in _cumulative(before).items():
+        now = after[name].samples if name in after else {}
+        samples = {}
+        for key, value in family.samples.items():
+            if key not in now and not any(_has(other, name, key) for other in others):
+                ended.add((name, key))
+            elif now.get(key, 0.0) < value:
+                samples[key] = value
+        if samples:
+            lost[name] = _Family(family.type, family.help, samples)
+    if not lost and not ended:
+        return retired
+    kept = {
+        name: _Family(
+            family.type,
+            family.help,
+            {key: value for key, value in family.samples.items() if (name, key) not in ended},
+        )
+        for name, family in retired.items()
+    }
+    return _merge([kept, lost])
 
-    def __init__(self, scrape: Callable[[], Iterable[str]]) -> None:
-        self._scrape = scrape
-        self._retired = Totals()
-        self.registry = CollectorRegistry()
-        self.registry.register(self)
 
-    def retire(self, last_scrape: str) -> None:
-        """Keep what a worker that ended had counted."""
-        self._retired.add(Totals.parse(last_scrape), cumulative_only=True)
-
-    def collect(self) -> Iterator[Metric]:
-        """Give what Prometheus scrapes."""
-        totals = Totals()
-        totals.add(self._retired)
-        for text in self._scrape():
-            totals.add(Totals.parse(text))
-        yield from totals.families()
+def _has(families: _Families, name: str, key: _Key) -> bool:
+    family = families.get(name)
+    return family is not None and key in family.samples

@@ -1,10 +1,12 @@
-"""What is counted of one gRPC method."""
+"""The metrics of one gRPC method."""
 
 from collections.abc import Mapping
 
 import grpc
 
-from convscope.server.observability.metrics.families import CODES, Families
+from convscope.server.observability.metrics.codes import CodeCounter, go_name
+from convscope.server.observability.metrics.families import Scope
+from convscope.server.observability.metrics.series import Families, Series
 
 __all__ = ["MethodMetrics"]
 
@@ -13,10 +15,12 @@ class MethodMetrics:
     """The metrics of one gRPC method, with every label looked up once."""
 
     def __init__(self, families: Families, kind: str, service: str, method: str) -> None:
-        labels = (kind, service, method)
-        self._started = families.started.labels(*labels)
-        self._seconds = families.handling_seconds.labels(*labels)
-        self._handled = {code: families.handled.labels(*labels, _go_name(code)) for code in CODES}
+        series = Series(families, Scope.METHOD, kind, service, method)
+        self._started = series.counter("grpc_server_started")
+        self._seconds = series.histogram("grpc_server_handling_seconds")
+        self._handled = CodeCounter(
+            lambda code: series.counter("grpc_server_handled", go_name(code))
+        )
 
     def begin(self) -> None:
         """Count a call that begins."""
@@ -35,14 +39,5 @@ class MethodMetrics:
             seconds: How long it took.
             exemplar: The labels of its trace, if it has one.
         """
-        self._handled[code].inc()
+        self._handled.count(code)
         self._seconds.observe(seconds, exemplar)
-
-
-def _go_name(code: grpc.StatusCode) -> str:
-    """The spelling that go-grpc-middleware made the standard: OK, NotFound, Canceled."""
-    if code is grpc.StatusCode.OK:
-        return "OK"
-    if code is grpc.StatusCode.CANCELLED:
-        return "Canceled"
-    return code.name.title().replace("_", "")

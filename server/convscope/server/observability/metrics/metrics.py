@@ -1,24 +1,22 @@
-"""The metrics of one server, by the version, method or repository that they are of."""
+"""The metrics of one server, by the version, method or repository that they belong to."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from convscope.server.observability.metrics.families import (
-    CODES,
-    PRIORITIES,
-    SHADOW_OUTCOMES,
-    STAGES,
-    Families,
-)
+from convscope.server.observability.logs import dropped_lines
+from convscope.server.observability.metrics.families import Scope
+from convscope.server.observability.metrics.logs import LogMetrics
 from convscope.server.observability.metrics.methods import MethodMetrics
 from convscope.server.observability.metrics.repository import SyncMetrics
+from convscope.server.observability.metrics.series import Families, Series
 from convscope.server.observability.metrics.shadows import ShadowMetrics
 from convscope.server.observability.metrics.versions import VersionMetrics
-from convscope.server.runtime.versions import LoadedVersion, Rejection
-from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Metrics"]
+
+# A model's name and a version.
+Key = tuple[str, int]
 
 
 class Metrics:
@@ -29,122 +27,122 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.families = Families()
-        self._versions: dict[tuple[str, int], VersionMetrics] = {}
-        self._shadow_traffic: dict[tuple[str, int, int], ShadowMetrics] = {}
+        self._families = Families()
+        self._server = Series(self._families, Scope.SERVER)
+        self._server.gauge("convscope_workers").set(1)  # those of several workers are added up
+        self.registry.register(LogMetrics(dropped_lines))
+        self._versions: dict[Key, VersionMetrics] = {}
+        self._shadows: dict[tuple[str, int, int], ShadowMetrics] = {}
+        self._placements: dict[Key, list[tuple[Gauge, tuple[str, ...]]]] = {}
+        self._stated: dict[str, set[tuple[str, ...]]] = {}
 
     @property
     def registry(self) -> CollectorRegistry:
-        """What Prometheus scrapes."""
-        return self.families.registry
+        """The registry that Prometheus scrapes."""
+        return self._families.registry
 
-    def of(self, version: LoadedVersion) -> VersionMetrics:
-        """Give the metrics of one version."""
-        if version.key not in self._versions:
-            model, number = version.key
-            self._versions[version.key] = VersionMetrics(self.families, model, str(number))
-        return self._versions[version.key]
+    def of(self, key: Key) -> VersionMetrics:
+        """Return the metrics of one version."""
+        metrics = self._versions.get(key)
+        if metrics is None:
+            model, number = key
+            metrics = self._versions[key] = VersionMetrics(self._families, model, str(number))
+        return metrics
 
-    def shadow(self, version: LoadedVersion, shadow: int) -> ShadowMetrics:
-        """Give the metrics of one version's shadow."""
-        model, number = version.key
-        key = (model, number, shadow)
-        if key not in self._shadow_traffic:
-            self._shadow_traffic[key] = ShadowMetrics(
-                self.families, model, str(number), str(shadow)
-            )
-        return self._shadow_traffic[key]
+    def shadow(self, key: Key, shadow: int) -> ShadowMetrics:
+        """Return the metrics of one version's shadow."""
+        model, number = key
+        metrics = self._shadows.get((model, number, shadow))
+        if metrics is None:
+            metrics = ShadowMetrics(self._families, model, str(number), str(shadow))
+            self._shadows[model, number, shadow] = metrics
+        return metrics
 
     def method(self, kind: str, service: str, method: str) -> MethodMetrics:
-        """Give the metrics of one gRPC method; `kind` is "unary" or of the streaming ones."""
-        return MethodMetrics(self.families, kind, service, method)
+        """Return the metrics of one gRPC method; `kind` is "unary" or "bidi_stream"."""
+        return MethodMetrics(self._families, kind, service, method)
 
     def sync(self, poll_seconds: float) -> SyncMetrics:
-        """Give the metrics of a remote repository, which only a server that has one shows.
+        """Return the metrics of a remote repository; only a server that has one shows them.
 
         Args:
-            poll_seconds: How often it is looked at; 0 if only when an operator asks.
+            poll_seconds: How often it is polled; 0 if only when an operator asks.
         """
-        return SyncMetrics(self.registry, poll_seconds)
+        return SyncMetrics(self._families, poll_seconds)
 
-    def ready(self, version: LoadedVersion) -> None:
-        """State that a version answers, and on which provider."""
-        for gauge, labels, holds in _provider_series(self.families, version):
-            gauge.labels(*labels).set_function(holds)
+    def ready(
+        self,
+        key: Key,
+        *,
+        provider: str,
+        precision: str,
+        fallback_from: str | None = None,
+        engine_pending: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Set that a version is ready, and on which provider.
 
-    def gone(self, version: LoadedVersion) -> None:
-        """State that a version no longer answers; what it counted stays for a while."""
-        self.of(version).gone()
-        self.replaced(version)
-
-    def replaced(self, version: LoadedVersion) -> None:
-        """State no longer on which provider a version answers: the same number was loaded anew."""
-        for gauge, labels, _ in _provider_series(self.families, version):
-            gauge.remove(*labels)
-
-    def forget(self, model: str, number: int) -> None:
-        """Drop what a version that is gone has counted, so that versions don't add up for ever."""
-        counted = self._versions.pop((model, number), None)
-        if counted is None:
-            return
-        counted.forget()
+        Args:
+            key: The version. If it was ready before, this replaces its provider.
+            provider: The provider that it runs on.
+            precision: The precision of its weights.
+            fallback_from: The configured provider, if it runs on another one.
+            engine_pending: Returns whether that provider's engine is being built. It is
+                called at each scrape, because a build that fails leaves a fallback.
+        """
+        self._remove_placement(key)
+        model, number = key
         labels = (model, str(number))
-        for code in CODES:
-            self.families.requests.remove(*labels, code.name)
-        for stage in STAGES:
-            self.families.stage_seconds.remove(*labels, stage)
-        for priority in PRIORITIES:
-            self.families.request_seconds.remove(*labels, priority)
-        self.families.batch_images.remove(*labels)
-        self.families.top1_probability.remove(*labels)
-        self.families.entropy_ratio.remove(*labels)
-        self.families.queue_images.remove(*labels)
-        self.families.queue_fill_ratio.remove(*labels)
-        self.families.batches_running.remove(*labels)
-        for key in [k for k in self._shadow_traffic if k[0] == model and number in k[1:]]:
-            self._forget_shadow(*key)
+        series = {("convscope_model_info", (*labels, provider, precision)): lambda: True}
+        if fallback_from:
+            both = (*labels, fallback_from, provider)
+            series["convscope_provider_awaited", both] = engine_pending
+            series["convscope_provider_fallback", both] = lambda: not engine_pending()
+        for (name, values), holds in series.items():
+            self._families.gauges[name].labels(*values).set_function(holds)
+        self._placements[key] = [(self._families.gauges[name], v) for name, v in series]
 
-    def _forget_shadow(self, model: str, number: int, shadow: int) -> None:
-        del self._shadow_traffic[model, number, shadow]
-        labels = (model, str(number), str(shadow))
-        for outcome in SHADOW_OUTCOMES:
-            self.families.shadow_inputs.remove(*labels, outcome)
-        self.families.shadow_difference.remove(*labels)
+    def gone(self, key: Key) -> None:
+        """Set that a version is no longer ready; its counts stay for a while."""
+        self.of(key).gone()
+        self._remove_placement(key)
 
-    def trials(self, shares: Iterable[tuple[str, int, str, float]]) -> None:
-        """State each model's trials: model, version, "canary" or "shadow", share."""
-        self.families.traffic_share.clear()
-        for model, number, kind, share in shares:
-            self.families.traffic_share.labels(model, str(number), kind).set(share)
+    def forget(self, key: Key) -> None:
+        """Remove the counts of a version that is gone, so that versions don't add up for ever."""
+        metrics = self._versions.pop(key, None)
+        if metrics is None:
+            return
+        metrics.forget()
+        model, number = key
+        for pair in [k for k in self._shadows if k[0] == model and number in k[1:]]:
+            self._shadows.pop(pair).forget()
 
-    def refused(self, rejection: Rejection) -> None:
+    def traffic_shares(self, shares: Iterable[tuple[str, int, str, float]]) -> None:
+        """Set every model's traffic split: model, version, "canary" or "shadow", share."""
+        self._state(
+            "convscope_traffic_share",
+            {(model, str(number), kind): share for model, number, kind, share in shares},
+        )
+
+    def rejected(self, reason: str) -> None:
         """Count a version that failed a check."""
-        self.families.load_failures.labels(rejection.reason).inc()
+        self._server.counter("convscope_model_load_failures", reason).inc()
 
-    def rejections(self, rejections: Iterable[Rejection]) -> None:
-        """State which versions lie in the repository and don't answer."""
-        self.families.model_refused.clear()
-        for rejection in rejections:
-            self.families.model_refused.labels(
-                rejection.model, str(rejection.version), rejection.reason
-            ).set(1)
+    def rejections(self, rejections: Iterable[tuple[str, int, str]]) -> None:
+        """Set which versions of the repository are rejected: model, version, reason."""
+        self._state(
+            "convscope_model_refused",
+            {(model, str(number), reason): 1 for model, number, reason in rejections},
+        )
 
+    def _state(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set all series of a gauge, without removing those that stay."""
+        gauge = self._families.gauges[name]
+        for labels in self._stated.get(name, set()) - values.keys():
+            gauge.remove(*labels)
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
+        self._stated[name] = set(values)
 
-def _provider_series(
-    families: Families, version: LoadedVersion
-) -> Sequence[tuple[Gauge, tuple[str, ...], Callable[[], bool]]]:
-    """The series that say what a version runs on, and what tells whether that is so."""
-    model, number = version.key
-    labels = (model, str(number))
-    loaded = version.model
-    provider, wanted = loaded.provider, loaded.fallback_from
-    precision = pb.Precision.Name(version.manifest.precision).removeprefix("PRECISION_").lower()
-    series: list[tuple[Gauge, tuple[str, ...], Callable[[], bool]]]
-    series = [(families.model_info, (*labels, provider, precision), lambda: True)]
-    if wanted:  # asked for at each scrape: a build that fails turns the one into the other
-        stands_in = (*labels, wanted, provider)
-        series += [
-            (families.provider_awaited, stands_in, lambda: loaded.awaits_engine),
-            (families.provider_fallback, stands_in, lambda: not loaded.awaits_engine),
-        ]
-    return series
+    def _remove_placement(self, key: Key) -> None:
+        for gauge, labels in self._placements.pop(key, ()):
+            gauge.remove(*labels)

@@ -1,33 +1,23 @@
-"""What is counted of a remote repository."""
+"""The metrics of a remote repository."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from convscope.server.observability.metrics.families import Scope
+from convscope.server.observability.metrics.series import Families, Series
 
 __all__ = ["SyncMetrics"]
 
 
 class SyncMetrics:
-    """How the cache keeps up with a remote repository; a `SyncObserver` of its mirror."""
+    """How well the cache keeps up with a remote repository; a `SyncObserver`."""
 
-    def __init__(self, registry: CollectorRegistry, poll_seconds: float) -> None:
-        poll = Gauge(
-            "convscope_repository_poll_seconds",
-            "Seconds between two looks at the remote repository; 0 if nobody looks by himself.",
-            registry=registry,
-        )
-        poll.set(poll_seconds)
-        self._last_sync = Gauge(
-            "convscope_repository_last_sync_timestamp_seconds",
-            "When the cache was last like the remote repository, in seconds of Unix time.",
-            registry=registry,
-        )
-        self._failures = Counter(
-            "convscope_repository_sync_failures",
-            "Times that the remote repository could not be followed.",
-            registry=registry,
-        )
+    def __init__(self, families: Families, poll_seconds: float) -> None:
+        families.create(Scope.REPOSITORY)
+        series = Series(families, Scope.REPOSITORY)
+        series.gauge("convscope_repository_poll_seconds").set(poll_seconds)
+        self._last_sync = series.gauge("convscope_repository_last_sync_timestamp_seconds")
+        self._failures = series.counter("convscope_repository_sync_failures")
 
     def synced(self, at: float) -> None:
-        """Note when the cache was last like the remote."""
+        """Record when the cache last matched the remote."""
         self._last_sync.set(at)
 
     def sync_failed(self) -> None:

@@ -1,4 +1,4 @@
-"""What one version has done so far, in plain numbers."""
+"""The totals of one version, in plain numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ __all__ = ["Total", "VersionTotals"]
 
 @dataclass(slots=True)
 class Total:
-    """How often something was done, and how long it took altogether."""
+    """How often something was done, and how long it took in total."""
 
     count: int = 0
     seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Add what was done once more."""
+        """Count it once more."""
         self.count += 1
         self.seconds += seconds
 
 
 @dataclass(frozen=True, slots=True)
 class VersionTotals:
-    """What one version has done so far.
+    """The totals of one version since it was loaded.
 
     Args:
         succeeded: Requests that were answered.

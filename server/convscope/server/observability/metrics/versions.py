@@ -1,4 +1,4 @@
-"""What is counted of one version of a model."""
+"""The metrics of one version of a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,7 +7,9 @@ from time import time
 import grpc
 from prometheus_client import Counter
 
-from convscope.server.observability.metrics.families import CODES, PRIORITIES, STAGES, Families
+from convscope.server.observability.metrics.codes import CodeCounter
+from convscope.server.observability.metrics.families import PRIORITIES, STAGES, Scope
+from convscope.server.observability.metrics.series import Families, Series
 from convscope.server.observability.metrics.totals import Total, VersionTotals
 from convscope.server.observability.stages import StageSeconds
 
@@ -22,28 +24,35 @@ class VersionMetrics:
     """The metrics of one version, with every label looked up once; an observer of the engine."""
 
     def __init__(self, families: Families, model: str, version: str) -> None:
-        labels = (model, version)
-        self._predicted = PredictedClasses(families.predicted_classes, labels)
-        self._top1 = families.top1_probability.labels(*labels)
-        self._entropy = families.entropy_ratio.labels(*labels)
-        self._requests = {code: families.requests.labels(*labels, code.name) for code in CODES}
-        self._stages = {stage: families.stage_seconds.labels(*labels, stage) for stage in STAGES}
+        self._series = series = Series(families, Scope.VERSION, model, version)
+        self._predicted = PredictedClasses(
+            lambda name: series.counter("convscope_predicted_classes", name)
+        )
+        self._top1 = series.histogram("convscope_top1_probability")
+        self._entropy = series.histogram("convscope_prediction_entropy_ratio")
+        self._requests = CodeCounter(lambda code: series.counter("convscope_requests", code.name))
+        self._stages = {s: series.histogram("convscope_stage_seconds", s) for s in STAGES}
         self._decode, self._queue, self._infer, self._encode = self._stages.values()
         self._failed = Total()
         self._last_success_at = 0.0
-        self._batch = families.batch_images.labels(*labels)
+        self._batch = series.histogram("convscope_batch_images")
         self._interactive, self._bulk = (
-            families.request_seconds.labels(*labels, priority) for priority in PRIORITIES
+            series.histogram("convscope_request_seconds", priority) for priority in PRIORITIES
         )
-        self._waiting = families.queue_images.labels(*labels)
-        self._fill_ratio = families.queue_fill_ratio.labels(*labels)
-        self._running = families.batches_running.labels(*labels)
+        self._waiting = series.gauge("convscope_queue_images")
+        self._fill_ratio = series.gauge("convscope_queue_fill_ratio")
+        self._running = series.gauge("convscope_batches_running")
 
-    def stages(self, seconds: StageSeconds) -> None:
-        """Observe the stages of one answered input."""
+    def stages(self, seconds: StageSeconds, encode_seconds: float) -> None:
+        """Observe all stages of one answered input.
+
+        They are observed together, when the request ends: at any moment each
+        stage has the same number of observations.
+        """
         self._decode.observe(seconds.decode)
         self._queue.observe(seconds.queue)
         self._infer.observe(seconds.infer)
+        self._encode.observe(encode_seconds)
 
     def predictions(
         self,
@@ -52,7 +61,7 @@ class VersionMetrics:
         scores: Sequence[Sequence[float]],
         entropy_ratios: Sequence[float],
     ) -> None:
-        """Observe what was found for some inputs: of each the best class and its probability."""
+        """Observe the results of some inputs: the best class of each and its probability."""
         for ranked, probabilities in zip(classes, scores, strict=True):
             if ranked:
                 self._predicted.count(labels[ranked[0]])
@@ -61,15 +70,15 @@ class VersionMetrics:
             self._entropy.observe(ratio)
 
     def request(self, code: grpc.StatusCode, seconds: float, *, bulk: bool) -> None:
-        """Count a request that ended, and observe how long it took if it has its answer.
+        """Count a request that ended, and observe how long it took if it was answered.
 
         Args:
             code: How it ended.
             seconds: How long it took.
-            bulk: Whether it was to wait for the interactive ones.
+            bulk: Whether it had to wait for the interactive ones.
         """
-        self._requests[code].inc()
-        # What is refused at once would make an overload look fast.
+        self._requests.count(code)
+        # Requests that are rejected at once would make an overload look fast.
         if code is grpc.StatusCode.OK:
             (self._bulk if bulk else self._interactive).observe(seconds)
             self._last_success_at = time()
@@ -77,7 +86,7 @@ class VersionMetrics:
             self._failed.add(seconds)
 
     def totals(self) -> VersionTotals:
-        """Add up what was done so far."""
+        """Return what was counted so far."""
         stages = {name: Total(s.count, s.total) for name, s in self._stages.items()}
         answered = (self._interactive, self._bulk)
         return VersionTotals(
@@ -87,10 +96,6 @@ class VersionMetrics:
             self._batch.count,
             self._last_success_at,
         )
-
-    def encode(self, seconds: float) -> None:
-        """Observe the encoding of one reply."""
-        self._encode.observe(seconds)
 
     def batch(self, images: int) -> None:
         """Observe the size of a batch."""
@@ -102,18 +107,24 @@ class VersionMetrics:
         fill_ratio: Callable[[], float],
         running: Callable[[], int],
     ) -> None:
-        """Have waiting images, the fullest queue and running batches asked for at each scrape."""
+        """Set the functions that each scrape calls.
+
+        Args:
+            waiting: Returns the number of images that wait.
+            fill_ratio: Returns how full the fullest queue is.
+            running: Returns the number of batches that run.
+        """
         self._waiting.set_function(waiting)
         self._fill_ratio.set_function(fill_ratio)
         self._running.set_function(running)
 
     def gone(self) -> None:
-        """Ask no longer."""
+        """Stop calling these functions."""
         self.load(lambda: 0, lambda: 0.0, lambda: 0)
 
     def forget(self) -> None:
-        """Drop the series of classes, whose labels nobody else knows."""
-        self._predicted.forget()
+        """Remove the series."""
+        self._series.remove()
 
 
 class PredictedClasses:
@@ -121,11 +132,13 @@ class PredictedClasses:
 
     The first classes to be predicted have series of their own, up to a bound;
     the rest share one, so that a model of thousands of classes stays readable.
+
+    Args:
+        look_up: Returns the counter of a class.
     """
 
-    def __init__(self, counter: Counter, labels: tuple[str, str]) -> None:
-        self._counter = counter
-        self._labels = labels
+    def __init__(self, look_up: Callable[[str], Counter]) -> None:
+        self._look_up = look_up
         self._series: dict[str, Counter] = {}
 
     def count(self, name: str) -> None:
@@ -135,10 +148,5 @@ class PredictedClasses:
             series = self._open(name if len(self._series) < MAX_CLASSES else OTHER_CLASSES)
         series.inc()
 
-    def forget(self) -> None:
-        """Drop the series."""
-        for name in self._series:
-            self._counter.remove(*self._labels, name)
-
     def _open(self, name: str) -> Counter:
-        return self._series.setdefault(name, self._counter.labels(*self._labels, name))
+        return self._series.setdefault(name, self._look_up(name))

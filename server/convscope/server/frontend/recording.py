@@ -1,0 +1,126 @@
+"""The record of one call: its metrics, its log line and its trace."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+
+from convscope.server.observability.calls import CallRecord, current_call
+from convscope.server.observability.metrics import MethodMetrics
+
+__all__ = ["Method", "RecordedCall"]
+
+# The characters of an error's message in the log; it may quote what a caller sent.
+MAX_ERROR_LENGTH = 500
+
+if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments, and traces may be off
+    from convscope.server.observability.tracing import Tracing
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a service, and what records its calls.
+
+    Args:
+        service: The full name of the service.
+        name: The name of the method.
+        streamed: Whether a call has many requests.
+        metrics: Counts the calls.
+        log: Logs a line for each call; None for no lines.
+        tracing: Traces the calls; None for no traces.
+    """
+
+    service: str
+    name: str
+    streamed: bool
+    metrics: MethodMetrics
+    log: structlog.typing.FilteringBoundLogger | None
+    tracing: Tracing | None
+
+
+class RecordedCall:
+    """Counts, logs and traces one call, however it ends."""
+
+    __slots__ = ("_context", "_method", "_record", "_started_at")
+
+    def __init__(self, record: CallRecord, method: Method, context: Context) -> None:
+        self._record = record
+        self._method = method
+        self._context = context
+
+    def __enter__(self) -> None:
+        method = self._method
+        if method.tracing is not None:
+            self._record.trace = method.tracing.begin(
+                method.service, method.name, self._context, streamed=method.streamed
+            )
+        current_call.set(self._record)
+        method.metrics.begin()
+        self._started_at = perf_counter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        record, method, trace = self._record, self._method, self._record.trace
+        if isinstance(error, asyncio.CancelledError):
+            record.code = _code_of_cancelled(self._context)
+        elif error is not None:  # the context was aborted, by us or by the library's servicers
+            record.code = _code_of_aborted(self._context)
+            record.error = self._context.details()[:MAX_ERROR_LENGTH] or None
+        seconds = perf_counter() - self._started_at
+        method.metrics.end(record.code, seconds, None if trace is None else trace.exemplar)
+        if method.log is not None:
+            method.log.info("call", **_line(method.name, record, seconds))
+        if trace is not None:
+            trace.end(record)
+
+
+def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
+    """Return the fields of a call's log line.
+
+    The times of the stages are those of the input that took the longest;
+    `encode_ms` is that of the whole reply. What isn't known has no key.
+    """
+    model, version = record.version or (None, None)
+    line: dict[str, object] = {
+        "method": method,
+        "code": record.code.name,
+        "request_id": record.request_id,
+        "model": model,
+        "version": version,
+        "images": record.inputs,
+        "failed_images": record.failed_inputs,
+        "milliseconds": round(1000 * seconds, 2),
+    }
+    if (stages := record.slowest) is not None:
+        line["decode_ms"] = round(1000 * stages.decode, 2)
+        line["queue_ms"] = round(1000 * stages.queue, 2)
+        line["infer_ms"] = round(1000 * stages.infer, 2)
+        line["encode_ms"] = round(1000 * record.encode_seconds, 2)
+    if record.error is not None:
+        line["error"] = record.error
+    if record.trace is not None:
+        line["trace_id"] = record.trace.trace_id
+    return line
+
+
+def _code_of_aborted(context: Context) -> grpc.StatusCode:
+    code = context.code()
+    return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.INTERNAL
+
+
+def _code_of_cancelled(context: Context) -> grpc.StatusCode:
+    remaining = context.time_remaining()
+    expired = remaining is not None and remaining <= 0
+    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED

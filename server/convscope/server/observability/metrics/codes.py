@@ -1,0 +1,53 @@
+"""gRPC status codes as labels."""
+
+from collections.abc import Callable
+
+import grpc
+from prometheus_client import Counter
+
+__all__ = ["CODES", "CodeCounter", "go_name"]
+
+# The codes that the server answers with; their series are open from the start.
+CODES = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class CodeCounter:
+    """Counts by status code, with each label looked up once.
+
+    Args:
+        look_up: Returns the counter of a code; a code that is not one of CODES can
+            still come from a library, and is looked up when it first occurs.
+    """
+
+    __slots__ = ("_counters", "_look_up")
+
+    def __init__(self, look_up: Callable[[grpc.StatusCode], Counter]) -> None:
+        self._look_up = look_up
+        self._counters = {code: look_up(code) for code in CODES}
+
+    def count(self, code: grpc.StatusCode) -> None:
+        """Count one call or request that ended with this code."""
+        counter = self._counters.get(code)
+        if counter is None:
+            counter = self._counters[code] = self._look_up(code)
+        counter.inc()
+
+
+def go_name(code: grpc.StatusCode) -> str:
+    """Return the spelling that go-grpc-middleware made the standard: OK, NotFound, Canceled."""
+    if code is grpc.StatusCode.OK:
+        return "OK"
+    if code is grpc.StatusCode.CANCELLED:
+        return "Canceled"
+    return code.name.title().replace("_", "")

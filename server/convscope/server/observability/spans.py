@@ -1,0 +1,198 @@
+"""The spans of one call: its own, one for each stage of its requests, and those of batches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import Token
+from dataclasses import dataclass
+from time import perf_counter_ns, time_ns
+
+import grpc
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer
+
+from convscope.server.observability.calls import CallRecord
+from convscope.server.observability.stages import RequestTrace, StageSeconds
+
+__all__ = ["CallSpans", "RequestSpans"]
+
+Attributes = Mapping[str, str | int]
+
+# OpenTelemetry's conventions count only these as errors of a server. For a
+# mistake of the caller the code alone is recorded.
+_SERVER_ERRORS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+class CallSpans:
+    """The trace of one call; a `CallTrace`.
+
+    Its span is the current one from here until `end`, which the same coroutine calls.
+
+    Args:
+        span: The span of the call.
+        requests: Makes the spans below it.
+        batches: Makes the spans of batches.
+        streamed: Whether the call has many requests, each with a span of its own.
+    """
+
+    def __init__(self, span: Span, requests: Tracer, batches: Tracer, *, streamed: bool) -> None:
+        self._span = span
+        self._requests = requests
+        self._batches = batches
+        self._streamed = streamed
+        ids = span.get_span_context()
+        self.trace_id = f"{ids.trace_id:032x}"
+        self.exemplar: Mapping[str, str] = {
+            "trace_id": self.trace_id,
+            "span_id": f"{ids.span_id:016x}",
+        }
+        self._token: Token[Context] = context.attach(trace.set_span_in_context(span))
+
+    @contextmanager
+    def request(self, version: tuple[str, int]) -> Iterator[None]:
+        """Make the span of one request of a stream; a unary call needs no other span."""
+        if not self._streamed:
+            yield
+            return
+        model, number = version
+        attributes: Attributes = {"model": model, "version": number}
+        with self._requests.start_as_current_span("request", attributes=attributes):
+            yield
+
+    @contextmanager
+    def stages(self, version: tuple[str, int], images: int) -> "Iterator[RequestSpans]":
+        """Follow a request through the engine, and make the spans of its stages at the end."""
+        request = RequestSpans(self._requests, self._batches, version, images)
+        try:
+            yield request
+        except BaseException:
+            request.end(failed=True)
+            raise
+        request.end(failed=False)
+
+    def encoded(self, seconds: float) -> None:
+        """Make the span of the encoding of a reply, which has just ended."""
+        now = time_ns()
+        span = self._requests.start_span("encode", start_time=now - int(1e9 * seconds))
+        span.end(now)
+
+    def end(self, record: CallRecord) -> None:
+        """End the span of the call, with what the call was for and how it ended."""
+        self._span.set_attributes(
+            {
+                "request_id": record.request_id,
+                "images": record.inputs,
+                "rpc.grpc.status_code": record.code.value[0],
+            }
+        )
+        if record.version is not None:
+            self._span.set_attributes({"model": record.version[0], "version": record.version[1]})
+        if record.code in _SERVER_ERRORS:
+            self._span.set_status(Status(StatusCode.ERROR, record.error or record.code.name))
+        self._span.end()
+        context.detach(self._token)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A run with inputs of a request in it; times in nanoseconds since the epoch."""
+
+    context: SpanContext
+    began: int
+    ended: int | None = None
+
+
+class RequestSpans:
+    """Follows one request through the engine; a `RequestTrace`.
+
+    Args:
+        requests: Makes the spans of its stages.
+        batches: Makes the spans of the batches.
+        version: The model and the version that it is for.
+        images: How many it has.
+    """
+
+    def __init__(
+        self, requests: Tracer, batches: Tracer, version: tuple[str, int], images: int
+    ) -> None:
+        self._requests = requests
+        self._batches = batches
+        model, number = version
+        self._attributes: Attributes = {"model": model, "version": number, "images": images}
+        self._context = trace.get_current_span().get_span_context()
+        self._began = time_ns()
+        self._runs: list[_Batch] = []
+        self.seconds: Sequence[StageSeconds] = ()
+        """The stages of each input, filled in by the engine; none if it was rejected before."""
+
+    @contextmanager
+    def batch(self, requests: Sequence[RequestTrace], *, images: int, size: int) -> Iterator[None]:
+        """Trace the run of a batch, in any thread.
+
+        Args:
+            requests: The traced requests of the batch, this one among them.
+            images: The size of the batch.
+            size: The number of requests in it, traced or not.
+        """
+        began = time_ns()
+        traced = [request for request in requests if isinstance(request, RequestSpans)]
+        span = self._batches.start_span(
+            "batch",
+            Context(),  # it belongs to all of its requests alike, so it has no parent
+            attributes={**self._attributes, "images": images, "requests": size},
+            links=[Link(request._context) for request in traced],
+            start_time=began,
+        )
+        run = _Batch(span.get_span_context(), began)
+        for request in traced:
+            request._runs.append(run)
+        try:
+            yield
+        finally:
+            run.ended = time_ns()
+            span.end(run.ended)
+
+    def end(self, *, failed: bool) -> None:
+        """Make the spans of the stages that took place.
+
+        The time that an image waits for a decoder is the gap before `decode`;
+        `queue` is the wait for a runner.
+        """
+        if not self.seconds:
+            return
+        now, runs = time_ns(), list(self._runs)
+        decoded = self._end_decode(now)
+        if runs or failed:
+            self._span("queue", decoded, runs[0].began if runs else now)
+        if runs:
+            ended = max(run.ended or now for run in runs)
+            self._span("infer", runs[0].began, ended, [Link(run.context) for run in runs])
+
+    def _end_decode(self, now: int) -> int:
+        """Make the span of decoding, if there was any; return when the inputs were ready."""
+        epoch = time_ns() - perf_counter_ns()
+        times = [
+            (began, began + int(1e9 * one.decode) if one.decode else now)
+            for one in self.seconds
+            if one.decode_began and (began := epoch + int(1e9 * one.decode_began))
+        ]
+        if not times:
+            return self._began
+        began, ended = min(b for b, _ in times), max(e for _, e in times)
+        self._span("decode", began, ended)
+        return ended
+
+    def _span(self, name: str, began: int, ended: int, links: Sequence[Link] = ()) -> None:
+        span = self._requests.start_span(
+            name, attributes=self._attributes, links=links, start_time=began
+        )
+        span.end(max(began, ended))
