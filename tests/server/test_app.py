@@ -84,7 +84,7 @@ def test_nothing_but_refused_bundles_is_no_start(tmp_path: Path, flags: tuple[st
     write_broken(tmp_path)
     code, _, err = run_to_end("--models", tmp_path, *LOOPBACK, *flags)
     assert code == 1
-    assert "was refused: broken v1: the SHA-256 of model.onnx is" in err
+    assert "was rejected: broken v1: the SHA-256 of model.onnx is" in err
     assert "Traceback" not in err
 
 

@@ -1,14 +1,13 @@
 """Lets engine, metrics and health follow what the repository's keeper loads and unloads."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.inference.engine import Engine
 from convscope.server.observability.metrics import Metrics
-from convscope.server.process.machine import trim_memory
 from convscope.server.repository.catalog import Catalog
 from convscope.server.runtime.versions import LoadedVersion, Rejection
 
@@ -33,6 +32,7 @@ class ServingLifecycle:
         health: Tells whether they answer.
         services: The names under which overall health is asked for.
         strict: Whether overall health needs every model to answer.
+        after_retire: Called in a thread after a version was closed.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class ServingLifecycle:
         services: Collection[str],
         *,
         strict: bool,
+        after_retire: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._health = health
         self._services = services
         self._strict = strict
+        self._after_retire = after_retire
         self._catalog: Catalog | None = None
         self._told: set[str] = set()
         self._settled = False
@@ -75,7 +77,7 @@ class ServingLifecycle:
             del self._answering[version.key]
             self._metrics.gone(version)
             asyncio.get_running_loop().call_later(FORGET_SECONDS, self._forget, *version.key)
-        await asyncio.to_thread(trim_memory)
+        await asyncio.to_thread(self._after_retire)
 
     def last_used(self, version: LoadedVersion) -> float:
         """Tell when a version was last asked."""

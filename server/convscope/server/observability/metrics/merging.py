@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-__all__ = ["GAUGES", "MergedMetrics", "Totals"]
+__all__ = ["GAUGES", "MergedMetrics", "Totals", "snapshot"]
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -40,23 +41,40 @@ GAUGES: Mapping[str, Combination] = {
 _CUMULATIVE = ("counter", "histogram")
 
 
+def snapshot(registry: CollectorRegistry) -> list[dict[str, Any]]:
+    """Return a registry's metrics as plain JSON values."""
+    return [
+        {
+            "name": family.name,
+            "type": family.type,
+            "documentation": family.documentation,
+            "samples": [
+                [sample.name, sorted(sample.labels.items()), sample.value]
+                for sample in family.samples
+                if not sample.name.endswith("_created")
+            ],
+        }
+        for family in registry.collect()
+    ]
+
+
 @dataclass
 class Totals:
-    """The samples of one scrape, by family, and the families' types."""
+    """The samples of one or several workers, by family, and the families' types."""
 
     types: dict[str, tuple[str, str]] = field(default_factory=dict)
     samples: dict[str, dict[Key, float]] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, text: str) -> "Totals":
-        """Read what a worker shows to Prometheus."""
+    def of(cls, families: Iterable[Mapping[str, Any]]) -> "Totals":
+        """Read a snapshot."""
         totals = cls()
-        for family in text_string_to_metric_families(text):
-            totals.types[family.name] = (family.type, family.documentation)
-            totals.samples[family.name] = {
-                (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-                for sample in family.samples
-                if not sample.name.endswith("_created")
+        for family in families:
+            name = family["name"]
+            totals.types[name] = (family["type"], family["documentation"])
+            totals.samples[name] = {
+                (sample, tuple((label, text) for label, text in labels)): value
+                for sample, labels, value in family["samples"]
             }
         return totals
 
@@ -83,29 +101,35 @@ class Totals:
 
 
 class MergedMetrics(Collector):
-    """Scrapes the workers when it is scraped itself.
+    """Shows the metrics of all workers as those of one server.
 
-    What a worker had counted isn't lost with it: a counter that went back
-    would look like one that began anew.
-
-    Args:
-        scrape: Gives what each living worker shows now.
+    The cumulative values of a worker that has ended are kept: Prometheus would
+    take a counter that went back for a restarted one.
     """
 
-    def __init__(self, scrape: Callable[[], Iterable[str]]) -> None:
-        self._scrape = scrape
+    def __init__(self) -> None:
+        self._lock = Lock()  # scrapes run in a thread
+        self._latest: dict[int, Totals] = {}
         self._retired = Totals()
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
-    def retire(self, last_scrape: str) -> None:
-        """Keep what a worker that ended had counted."""
-        self._retired.add(Totals.parse(last_scrape), cumulative_only=True)
+    def update(self, worker: int, families: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the metrics of a worker by its newest snapshot."""
+        totals = Totals.of(families)
+        with self._lock:
+            self._latest[worker] = totals
+
+    def retire(self, worker: int) -> None:
+        """Keep the cumulative values of a worker that has ended."""
+        with self._lock:
+            self._retired.add(self._latest.pop(worker, Totals()), cumulative_only=True)
 
     def collect(self) -> Iterator[Metric]:
-        """Give what Prometheus scrapes."""
+        """Return the sums for Prometheus."""
         totals = Totals()
-        totals.add(self._retired)
-        for text in self._scrape():
-            totals.add(Totals.parse(text))
+        with self._lock:
+            totals.add(self._retired)
+            for latest in self._latest.values():
+                totals.add(latest)
         yield from totals.families()
