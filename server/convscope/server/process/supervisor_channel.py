@@ -52,6 +52,7 @@ class SupervisorChannel:
         while not data.endswith(b"\n"):
             received = self._socket.recv(2**16)
             if not received:
+                self._socket.close()
                 raise StartError("the supervisor ended before it sent the worker's settings")
             data += received
         return data

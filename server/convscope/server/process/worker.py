@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -13,7 +13,7 @@ import structlog
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process.supervisor_channel import WORKER_FLAG
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "read_messages"]
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Worker:
             ours.close()
             raise
         self._writer.write(self._settings + b"\n")
-        self._reading = asyncio.create_task(self._read(reader))
+        self._reading = asyncio.create_task(read_messages(reader, self._handle))
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait({ready, self._reading}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
@@ -85,24 +85,32 @@ class Worker:
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Handle the worker's messages until it closes its end; survive a wrong one."""
-        while True:
-            try:
-                line = await reader.readline()
-                if not line.endswith(b"\n"):
-                    return  # the end, perhaps in the middle of a message
-                self._handle(json.loads(line))
-            except OSError:
-                return  # it was killed
-            except Exception:
-                log.exception("unexpected error in a worker's message", worker=self.index)
-
     def _handle(self, message: Mapping[str, Any]) -> None:
         if "metrics" in message:
             self._metrics.update(self.index, message["metrics"])
         if "ready" in message:
             self._ready.set()
+
+
+async def read_messages(
+    reader: asyncio.StreamReader, handle: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Handle a worker's messages until its end is closed; an error affects one message only.
+
+    Args:
+        reader: The supervisor's end of the socket.
+        handle: Called with each message.
+    """
+    while True:
+        try:
+            line = await reader.readline()
+            if not line.endswith(b"\n"):
+                return  # the end, perhaps in the middle of a message
+            handle(json.loads(line))
+        except OSError:
+            return  # the worker was killed
+        except Exception:
+            log.exception("unexpected error in a message of a worker")
 
 
 def _environment() -> dict[str, str]:
