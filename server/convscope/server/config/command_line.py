@@ -141,7 +141,6 @@ def _version_option() -> click.Option:
         is_eager=True,
         expose_value=False,
         callback=show,
-        envvar=(),
         allow_from_autoenv=False,
         help="Print the version.",
     )

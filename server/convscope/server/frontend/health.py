@@ -13,10 +13,8 @@ __all__ = ["StartupGate", "StartupHealth"]
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Handler = grpc.RpcMethodHandler[Any, Any]
 
-Status = health_pb2.HealthCheckResponse.ServingStatus
 
-
-class StartupHealth(health.aio.HealthServicer):
+class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has no stubs
     """Reports NOT_SERVING until the first load is complete, then what was set.
 
     During the first load some models are ready before others, but no call is
@@ -25,7 +23,7 @@ class StartupHealth(health.aio.HealthServicer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._held: dict[str, Status] | None = {}
+        self._held: dict[str, int] | None = {}
 
     async def start(self, services: Collection[str]) -> None:
         """Report NOT_SERVING from now on.
@@ -36,7 +34,7 @@ class StartupHealth(health.aio.HealthServicer):
         for service in services:
             await super().set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
 
-    async def set(self, service: str, status: Status) -> None:
+    async def set(self, service: str, status: int) -> None:
         """Set the health of a service; it is held back while the server loads."""
         if self._held is None:
             await super().set(service, status)
@@ -81,7 +79,9 @@ class StartupGate:
         codec = (handler.request_deserializer, handler.response_serializer)
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(self._check(handler.unary_unary), *codec)
-        return grpc.stream_stream_rpc_method_handler(self._check(handler.stream_stream), *codec)
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(self._check(handler.stream_stream), *codec)
+        raise TypeError("no service has streams in one direction only")
 
     def _check(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a coroutine function without another coroutine around each call."""
