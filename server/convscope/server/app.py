@@ -108,13 +108,8 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
             grpc_port = await _listen(settings, server, stack)
         if settings.frontend.admin_address is not None:
             await _listen_for_admins(settings, manager, metrics, stack)
-        log.info(
-            "serving" if supervisor is None else "worker serving",
-            grpc_port=grpc_port,
-            metrics_port=metrics_port,
-            models=[f"{model} v{number}" for model, number in (v.key for v in manager.catalog)],
-            rejected=[f"{r.model} v{r.version}" for r in manager.catalog.rejections],
-        )
+        event = "serving" if supervisor is None else "worker serving"
+        log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
             await supervisor.report_ready()
         if settings.repository.poll_seconds:
@@ -259,6 +254,14 @@ async def _listen_for_admins(
     await server.start()
     stack.push_async_callback(server.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=address, port=port)
+
+
+def _served(manager: ModelManager) -> dict[str, list[str]]:
+    """Return what the log reports of the versions."""
+    return {
+        "models": [f"{model} v{number}" for model, number in (v.key for v in manager.catalog)],
+        "rejected": [f"{r.model} v{r.version}" for r in manager.catalog.rejections],
+    }
 
 
 def _warn_of_unknown_models(settings: Settings, manager: ModelManager) -> None:
