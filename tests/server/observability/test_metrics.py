@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 from support.alterations import flip_byte
 from support.calls import connected, image_request, rejection, sample, signal_request, wait_until
@@ -21,7 +22,7 @@ from convscope.server.frontend.open_inference import open_inference_pb2 as oip_p
 from convscope.server.inference.pipeline import Pipeline, PipelineLimits
 from convscope.server.inference.requests import InferenceRequest, ReadyTensor
 from convscope.server.observability.metrics import Metrics
-from convscope.server.observability.metrics.merging import GAUGES, Totals
+from convscope.server.observability.metrics.merging import GAUGES, MergedMetrics, snapshot
 from convscope.server.observability.metrics.versions import MAX_CLASSES, PredictedClasses
 from convscope.server.runtime.model import BatchItem, BatchOutput
 from convscope.server.runtime.versions import LoadedVersion
@@ -272,10 +273,12 @@ def test_it_is_known_of_every_gauge_how_those_of_several_workers_become_one() ->
     ],
 )
 def test_a_fact_of_two_workers_is_shown_once(name: str, merged: float) -> None:
-    totals = Totals()
+    metrics = MergedMetrics()
     for value in (1, 2):
-        totals.add(Totals.parse(f"# TYPE {name} gauge\n{name} {value}\n"))
-    assert [s.value for family in totals.families() for s in family.samples] == [merged]
+        registry = CollectorRegistry()
+        Gauge(name, "A fact.", registry=registry).set(value)
+        metrics.update(value, snapshot(registry))
+    assert metrics.registry.get_sample_value(name) == merged
 
 
 def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
