@@ -1,24 +1,38 @@
-"""Messages about unknown names: the known names that are close, or all of them."""
+"""Suggestions for names that don't exist."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ["or_near", "unknown"]
+__all__ = ["list_names", "or_near", "or_others", "unknown"]
+
+_MAX_NAMES = 20
 
 
 def or_near(name: str, known: Iterable[str]) -> str:
-    """Return the question whether a similar name was meant; empty if none is similar."""
+    """Return "; did you mean X?" with the similar names; empty if none is similar."""
     near = get_close_matches(name.lower(), sorted(known))
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def or_others(name: str, known: Iterable[str]) -> str:
+    """Return the similar names to append to a message, or else all that exist."""
+    names = sorted(known)
+    return or_near(name, names) or f"; it has: {list_names(names)}"
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message that a name is unknown, with the similar names, or else all names.
+    """Return the message for a name that doesn't exist: the similar names, or else all.
 
     Args:
-        kind: What the name should denote, such as "option of cuda".
-        name: The unknown name.
-        known: The known names.
+        kind: What the name would stand for, such as "option of cuda".
+        name: The name.
+        known: The names that exist.
     """
     names = sorted(known)
     return f"no {kind} {name!r}" + (or_near(name, names) or f"; there are: {', '.join(names)}")
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Return names as a list for a message, the last ones if there are many."""
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[-_MAX_NAMES:]) + (f" and {more} more" if more > 0 else "") or "none"

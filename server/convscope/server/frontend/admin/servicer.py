@@ -1,4 +1,4 @@
-"""AdminService: the calls of an operator."""
+"""AdminService: what an operator asks for over gRPC."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -20,7 +20,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """Answers the calls of AdminService.
 
     Args:
-        operator: Makes the changes.
+        operator: Does what is asked.
     """
 
     def __init__(self, operator: Operator) -> None:
@@ -31,9 +31,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.LoadModelRequest,
         context: "grpc.aio.ServicerContext[pb.LoadModelRequest, pb.LoadModelResponse]",
     ) -> pb.LoadModelResponse:
-        """Load new versions, and retry rejected ones."""
+        """Load what is new, and try again what was refused."""
         version = request.version if request.HasField("version") else None
-        await _complete(self._operator.load(_model_name(request.model), version))
+        await _to_the_end(self._operator.load(_named(request.model), version))
         return pb.LoadModelResponse(status=self._status(request.model))
 
     async def UnloadModel(  # noqa: N802
@@ -41,9 +41,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.UnloadModelRequest,
         context: "grpc.aio.ServicerContext[pb.UnloadModelRequest, pb.UnloadModelResponse]",
     ) -> pb.UnloadModelResponse:
-        """Unload a model, or one version of it."""
+        """Stop to serve a model, or one version of it."""
         version = request.version if request.HasField("version") else None
-        await _complete(self._operator.unload(_model_name(request.model), version))
+        await _to_the_end(self._operator.unload(_named(request.model), version))
         return pb.UnloadModelResponse(status=self._status(request.model))
 
     async def SetAlias(  # noqa: N802
@@ -51,11 +51,9 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.SetAliasRequest,
         context: "grpc.aio.ServicerContext[pb.SetAliasRequest, pb.SetAliasResponse]",
     ) -> pb.SetAliasResponse:
-        """Point an alias at a version, or delete it."""
+        """Make an alias name a version, or drop it."""
         version = request.version if request.HasField("version") else None
-        await _complete(
-            self._operator.set_alias(_model_name(request.model), request.alias, version)
-        )
+        await _to_the_end(self._operator.set_alias(_named(request.model), request.alias, version))
         return pb.SetAliasResponse(status=self._status(request.model))
 
     async def SetTrial(  # noqa: N802
@@ -63,12 +61,12 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.SetTrialRequest,
         context: "grpc.aio.ServicerContext[pb.SetTrialRequest, pb.SetTrialResponse]",
     ) -> pb.SetTrialResponse:
-        """Start, change or end a traffic split: a canary or shadow traffic."""
+        """Send a share of a model's requests to another version, or end that."""
         kind = _KINDS.get(request.kind)
         if kind is None:
-            raise InvalidInputError("the trial's kind is not set; use CANARY or SHADOW")
+            raise InvalidInputError("the trial's kind is not set; it is CANARY or SHADOW")
         trial = _trial(request.trial) if request.HasField("trial") else None
-        await _complete(self._operator.set_trial(_model_name(request.model), kind, trial))
+        await _to_the_end(self._operator.set_trial(_named(request.model), kind, trial))
         return pb.SetTrialResponse(status=self._status(request.model))
 
     async def GetStatus(  # noqa: N802
@@ -76,7 +74,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.GetStatusRequest,
         context: "grpc.aio.ServicerContext[pb.GetStatusRequest, pb.GetStatusResponse]",
     ) -> pb.GetStatusResponse:
-        """Report which versions are ready, and why the others aren't."""
+        """Tell what answers, and why the rest doesn't."""
         catalog = self._operator.catalog
         if request.model:
             catalog.check_known(request.model)
@@ -99,7 +97,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         status = pb.VersionStatus(version=number, is_default=is_default)
         if rejection := known.refused.get(number):
             status.reason, status.message = rejection.reason, rejection.message
-        if number in known.ready:  # also if newer files of this version were rejected
+        if number in known.ready:  # although its files may have been replaced by worse ones
             status.state = pb.VERSION_STATE_READY
             status.provider = known.ready[number].model.provider
             status.fallback_from = known.ready[number].model.fallback_from
@@ -113,7 +111,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
 def _trial(message: pb.Trial) -> Trial:
     to = message.WhichOneof("to")
     if to is None:
-        raise InvalidInputError("the trial has no target version; set its number or an alias")
+        raise InvalidInputError("the trial names no version; give its number or an alias")
     return Trial(
         message.version if to == "version" else message.alias,
         message.share,
@@ -130,12 +128,12 @@ def _trial_message(trial: Trial) -> pb.Trial:
     return message
 
 
-async def _complete(change: Coroutine[None, None, None]) -> None:
-    """Complete a change even if its caller cancels the call."""
+async def _to_the_end(change: Coroutine[None, None, None]) -> None:
+    """Make a change whole, although its caller may leave."""
     await asyncio.shield(change)
 
 
-def _model_name(model: str) -> str:
+def _named(model: str) -> str:
     if not model:
-        raise InvalidInputError("the request has no model name")
+        raise InvalidInputError("the request names no model")
     return model
