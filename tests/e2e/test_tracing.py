@@ -1,4 +1,4 @@
-"""One trace from a program that uses the SDK to the batch that answered it."""
+"""One trace from a program that uses the SDK to the batch of its request."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -38,7 +38,7 @@ def server(
         yield server
 
 
-def test_trace_of_a_program_goes_on_in_the_server(
+def test_the_trace_of_a_program_continues_in_the_server(
     server: ServerProcess, collector: Collector
 ) -> None:
     provider = TracerProvider(shutdown_on_exit=False)

@@ -1,4 +1,4 @@
-"""Repositories, loaded in this process as the server loads them."""
+"""Load repositories in this process as the server does."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 
 @dataclass
 class Follower:
-    """Remembers what a keeper tells."""
+    """Records the lifecycle events of versions."""
 
     events: list[str] = field(default_factory=list)
     used: dict[LoadedVersion, float] = field(default_factory=dict)
@@ -46,7 +46,7 @@ def make_loader(
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
 ) -> Loader:
-    """Make a loader that measures nothing."""
+    """Make a loader without tuning."""
     policies = ProviderPolicies(ProviderPolicy(providers, allow_fallback))
     tuner = Tuner(ExecutionOverrides(cores=1, measure=False), cache=None)
     return Loader(policies, LIMITS, tuner, preload_feature_maps)
@@ -79,13 +79,13 @@ def load(
 
 
 def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Rejection:
-    """Load a repository of one bad bundle and one good one, and give why the bad one isn't served.
+    """Load a repository of one bad and one good bundle, and return why the bad one is rejected.
 
     Raises:
-        LookupError: Something else was refused or served.
+        LookupError: Another bundle was rejected or served.
     """
     catalog = load(root, preload_feature_maps=preload_feature_maps)
     served = [version.key[0] for version in catalog]
     if len(catalog.rejections) != 1 or served != ["good"]:
-        raise LookupError(f"served {served}, refused {catalog.rejections}")
+        raise LookupError(f"served {served}, rejected {catalog.rejections}")
     return catalog.rejections[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import onnx
 
 from convscope.exporter.bundles.reader import BundleError
-from convscope.exporter.comparison import first_line
+from convscope.exporter.errors import reason
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["check_graph"]
@@ -40,7 +40,7 @@ def check_graph(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
         onnx.shape_inference.InferenceError,
         ValueError,  # an element type that onnx doesn't know
     ) as error:
-        raise BundleError(f"the graph is not valid ONNX: {first_line(error)}") from error
+        raise BundleError(f"the graph is not valid ONNX: {reason(error)}") from error
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     _compare("input", inputs, _stated_input(manifest))

@@ -21,9 +21,8 @@ from convscope.exporter.bundles.writer import (
     MAX_FILE_BYTES,
     MAX_MANIFEST_BYTES,
 )
-from convscope.exporter.comparison import first_line
-from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = [
@@ -86,7 +85,7 @@ def read_manifest(directory: Path) -> pb.ModelManifest:
         text = _read_at_most(directory / MANIFEST, MAX_MANIFEST_BYTES)
         return json_format.Parse(text, pb.ModelManifest())
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise BundleError(f"{MANIFEST} is no manifest: {first_line(error)}") from error
+        raise BundleError(f"{MANIFEST} is no manifest: {reason(error)}") from error
 
 
 def check_hashes(directory: Path, manifest: pb.ModelManifest) -> Contents:

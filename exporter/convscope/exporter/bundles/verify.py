@@ -21,14 +21,8 @@ from convscope.exporter.bundles.reader import (
     read_arrays,
     read_manifest,
 )
-from convscope.exporter.comparison import (
-    BATCHES,
-    TOLERANCE,
-    Arrays,
-    compare,
-    open_graph,
-    run_session,
-)
+from convscope.exporter.graphs.comparison import BATCHES, TOLERANCE, compare
+from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
 

@@ -1,4 +1,4 @@
-"""Writes down what an import made."""
+"""The manifest and the golden samples of an import."""
 
 from collections.abc import Sequence
 from importlib import metadata
@@ -6,11 +6,12 @@ from importlib import metadata
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.exporter.comparison import Arrays
-from convscope.exporter.foreign.graph import ImageInput
-from convscope.exporter.foreign.join import ForeignMap, Head
+from convscope.exporter.foreign.head import Head
+from convscope.exporter.foreign.image_input import ImageInput
+from convscope.exporter.foreign.maps import ForeignMap
 from convscope.exporter.foreign.source import ForeignSource
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.graphs.sessions import Arrays
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.pyramid.facts import FeatureMapFacts
 from convscope.v1 import manifest_pb2 as pb
 
@@ -29,7 +30,7 @@ def describe(
     preprocessing: ImagePreprocessing,
     golden: int,
 ) -> pb.ModelManifest:
-    """The manifest of an import, but for its provenance and feature maps."""
+    """Return the manifest of an import, without its provenance and feature maps."""
     return pb.ModelManifest(
         schema_version=SCHEMA_VERSION,
         model=source.model,
@@ -52,7 +53,7 @@ def describe(
 def add_provenance(
     manifest: pb.ModelManifest, source: ForeignSource, weights: str, parameters: int
 ) -> None:
-    """Say where the weights come from."""
+    """Add the origin of the weights."""
     manifest.provenance.CopyFrom(
         pb.Provenance(
             architecture=source.path.stem,
@@ -70,7 +71,7 @@ def add_provenance(
 def add_maps(
     manifest: pb.ModelManifest, maps: Sequence[ForeignMap], facts: dict[str, FeatureMapFacts]
 ) -> None:
-    """Say what each feature map is."""
+    """Add the description of each feature map."""
     for one in maps:
         channels, height, width = one.shape
         manifest.feature_maps.add(
@@ -86,11 +87,11 @@ def add_maps(
 def golden_arrays(
     golden: Sequence[bytes], expected: Arrays, maps: Sequence[ForeignMap]
 ) -> dict[str, NDArray[np.generic]]:
-    """The arrays of golden.npz: encoded photos, and what the original gave for them.
+    """Return the arrays of golden.npz: encoded photos, and the original's outputs for them.
 
     Args:
         golden: The photos.
-        expected: What the original gave for these, and maybe for more after them.
+        expected: The original's outputs for the photos, and possibly for further images.
         maps: The feature maps.
     """
     arrays: dict[str, NDArray[np.generic]] = {

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.exporter.bundles.reader import check_hashes, preprocess, read_manifest
-from convscope.exporter.comparison import open_graph, run_session
 from convscope.exporter.errors import ExporterError
+from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.exporter.repositories.repository import reason
 from convscope.v1 import manifest_pb2 as pb
 
