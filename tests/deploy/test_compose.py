@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from convscope.server.config.settings import Settings
+from convscope.server.process.settings import ProcessSettings
 from deploy.dockerfile import Dockerfile, read_image
 
 MODELS = ("efficientnet_lite0", "digits")
@@ -49,7 +49,7 @@ def test_the_server_starts_after_the_models_are_made(compose: dict[str, Any]) ->
 
 
 def test_the_server_has_time_to_drain(compose: dict[str, Any]) -> None:
-    needed = Settings.drain_seconds + Settings.grace_seconds
+    needed = ProcessSettings.drain_seconds + ProcessSettings.grace_seconds
     assert float(compose["services"]["server"]["stop_grace_period"].removesuffix("s")) > needed
 
 

@@ -36,4 +36,4 @@ def test_pip_install_gives_a_client_without_torch_or_a_runtime(
         command: list[str | Path] = [scripts / f"convscope-{extra}", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert f"pip install 'convscope[{extra}]'" in done.stderr
+        assert f"pip install '.[{extra}]'" in done.stderr

@@ -1,4 +1,4 @@
-"""Several workers on one port: one scrape, and no loss when a worker dies."""
+"""Several workers on one port: merged metrics, replaced workers, no secrets in the process list."""
 
 import os
 import signal
@@ -53,8 +53,8 @@ def test_the_workers_are_scraped_as_one_server(server: ServerProcess) -> None:
     for _ in range(12):  # separate connections, so that both workers get some
         with connected(server) as stub:
             assert stub.Classify(image_request(), timeout=30).model == "tiny"
-    # Each worker's numbers arrive once a second.
-    wait_until(lambda: sample(server, "convscope_requests_total", model="tiny", code="OK") == 12)
+    requests = partial(sample, server, "convscope_requests_total", model="tiny", code="OK")
+    wait_until(lambda: requests() == 12)  # each worker reports once a second
     assert sample(server, "convscope_batch_images_sum", model="tiny") == 12
     assert sample(server, "convscope_model_info", model="tiny") == 1
     assert sample(server, "convscope_workers") == WORKERS
@@ -129,3 +129,33 @@ def test_workers_that_cannot_serve_are_a_failed_start(tmp_path: Path) -> None:
     assert code == 1
     assert "holds no model" in err
     assert "the first worker ended before it served" in err
+
+
+SECRET = "s3cr3t"
+
+
+def test_secrets_in_settings_are_in_no_process_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny(tmp_path / "models")
+    settings = tmp_path / "convscope.toml"
+    settings.write_text(f'[server]\notlp_endpoint = "http://user:{SECRET}@localhost:1"')
+    monkeypatch.setenv("CONVSCOPE_REPOSITORY_CACHE", str(tmp_path / SECRET))
+    flags = ("--workers", str(WORKERS), "--settings", str(settings))
+    with ServerProcess(tmp_path / "models", *flags) as server:
+        for pid in pids(server):
+            visible = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+            assert all(visible)
+            assert not any(SECRET.encode() in text for text in visible)
+        with connected(server) as stub:
+            assert stub.Classify(image_request(), timeout=30).model == "tiny"
+
+
+def test_no_count_of_a_finished_worker_is_lost(server: ServerProcess) -> None:
+    for _ in range(12):
+        with connected(server) as stub:
+            stub.Classify(image_request(), timeout=30)
+    os.kill(pids(server)[0], signal.SIGTERM)  # it reports a last time, at once
+    requests = partial(sample, server, "convscope_requests_total", model="tiny", code="OK")
+    wait_until(lambda: any(line["event"] == "worker replaced" for line in server.log))
+    wait_until(lambda: requests() == 12)

@@ -1,9 +1,12 @@
-"""The life of a server process: health, reflection, readiness, drain, exit."""
+"""The life of a server process: loading, health, reflection, readiness, drain, exit."""
 
+import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -31,6 +34,8 @@ from support.tiny import write_signal, write_tiny
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
+# Without the proxies that the environment may name.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 SERVICE = "convscope.v1.ClassifierService"
 SERVING, NOT_SERVING = "SERVING", "NOT_SERVING"
 TURNS = 400_000  # of the slow model: half a second or so
@@ -38,6 +43,35 @@ TURNS = 400_000  # of the slow model: half a second or so
 
 def write_broken(root: Path, model: str = "broken") -> None:
     flip_byte(write_tiny(root, model) / "model.onnx", 9)
+
+
+# Loading
+
+
+def test_server_that_loads_is_not_serving_and_shows_its_metrics(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a repository that never responds
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/models"
+        command = [sys.executable, "-m", "convscope.server", "--models", url, *LOOPBACK]
+        command += ["--repository-cache", str(tmp_path)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            loading = next(line for line in map(json.loads, process.stderr) if "grpc_port" in line)
+            with grpc.insecure_channel(f"127.0.0.1:{loading['grpc_port']}") as channel:
+                ask = health_pb2_grpc.HealthStub(channel).Check
+                for service in ("", SERVICE):
+                    reply = ask(health_pb2.HealthCheckRequest(service=service), timeout=30)
+                    assert reply.status == reply.NOT_SERVING
+                stub = inference_pb2_grpc.ClassifierServiceStub(channel)
+                code, message = rejection(stub.Classify, image_request())
+                assert code is grpc.StatusCode.UNAVAILABLE
+                assert message == "the server is still loading its models; retry later"
+                code, _ = rejection(stub.ListModels, pb.ListModelsRequest())
+                assert code is grpc.StatusCode.UNAVAILABLE
+            url = f"http://127.0.0.1:{loading['metrics_port']}/metrics"
+            with OPENER.open(url, timeout=30) as reply:
+                assert 'grpc_server_handled_total{grpc_code="Unavailable"' in reply.read().decode()
+            process.terminate()
+            assert process.wait(30) == 0
 
 
 # Health
@@ -57,7 +91,7 @@ def test_health_of_an_unknown_model(tiny_server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     ("flags", "overall"), [((), NOT_SERVING), (("--no-strict-readiness",), SERVING)]
 )
-def test_refused_model_and_overall_health(
+def test_rejected_model_and_overall_health(
     tmp_path: Path, flags: tuple[str, ...], overall: str
 ) -> None:
     write_signal(tmp_path)
@@ -66,12 +100,12 @@ def test_refused_model_and_overall_health(
         found = {name: health(server, name) for name in ("", SERVICE, "signal", "broken")}
         with connected(server) as stub:
             assert stub.Classify(signal_request(), timeout=30).model == "signal"
-        (refused,) = [line for line in server.log if line["event"] == "bundle refused"]
+        (rejected,) = [line for line in server.log if line["event"] == "bundle refused"]
     assert found == {"": overall, SERVICE: overall, "signal": SERVING, "broken": NOT_SERVING}
-    assert (refused["model"], refused["reason"]) == ("broken", "hash")
+    assert (rejected["model"], rejected["reason"]) == ("broken", "hash")
 
 
-def test_refused_version_behind_a_ready_one_leaves_the_model_serving(tmp_path: Path) -> None:
+def test_rejected_version_behind_a_ready_one_leaves_the_model_serving(tmp_path: Path) -> None:
     write_tiny(tmp_path, "tiny", 1)
     flip_byte(write_tiny(tmp_path, "tiny", 2) / "model.onnx", 9)
     with ServerProcess(tmp_path) as server, connected(server) as stub:
@@ -80,11 +114,13 @@ def test_refused_version_behind_a_ready_one_leaves_the_model_serving(tmp_path: P
 
 
 @pytest.mark.parametrize("flags", [(), ("--no-strict-readiness",)])
-def test_nothing_but_refused_bundles_is_no_start(tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_repository_of_rejected_bundles_is_a_failed_start(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
     write_broken(tmp_path)
     code, _, err = run_to_end("--models", tmp_path, *LOOPBACK, *flags)
     assert code == 1
-    assert "was refused: broken v1: the SHA-256 of model.onnx is" in err
+    assert "was rejected: broken v1: the SHA-256 of model.onnx is" in err
     assert "Traceback" not in err
 
 
@@ -98,9 +134,9 @@ def test_healthcheck_of_a_container(tiny_server: ServerProcess) -> None:
     assert healthcheck(tiny_server.target) == (0, SERVING)
     assert healthcheck(tiny_server.target, "tiny") == (0, SERVING)
     assert healthcheck(tiny_server.target, "cat")[0] == 1
-    code, said = healthcheck("127.0.0.1:1")
+    code, printed = healthcheck("127.0.0.1:1")
     assert code == 1
-    assert said.startswith("UNAVAILABLE")
+    assert printed.startswith("UNAVAILABLE")
 
 
 # Reflection
@@ -133,7 +169,7 @@ def test_reflection_can_be_turned_off(tiny_repository: Path) -> None:
 @pytest.mark.parametrize(
     "flags", [("--runners", "0"), ("--runners", "2"), ("--preload-feature-maps",)], ids=" ".join
 )
-def test_other_ways_to_run_answer_the_same(
+def test_other_ways_to_run_return_the_same(
     tiny_server: ServerProcess, tiny_repository: Path, flags: tuple[str, ...]
 ) -> None:
     request = image_request(*[i.encoded_image for i in image_request().inputs] * 11)

@@ -1,37 +1,53 @@
-"""`convscope-server`: argv and environment to settings, then serve."""
+"""The entry point `convscope-server`: reads the settings, then serves."""
 
 import sys
 
-INSTALL = "convscope-server needs more than the client; pip install 'convscope[server]'"
+INSTALL = (
+    "convscope-server needs more than the client; "
+    "in a clone of the repository, run: pip install '.[server]'"
+)
 
 
 def main() -> None:
-    """Serve until told to stop; exit with 1 if that can't be, 2 for a wrong flag."""
+    """Serve until stopped; exit with 1 if the server can't start, and with 2 for a wrong flag."""
     try:
+        import click  # noqa: F401
         import onnxruntime  # noqa: F401
         import uvloop
 
-        from convscope.server.app import serve
-        from convscope.server.process.supervisor import supervise
+        from convscope.server.app import serve, serve_with_workers
+        from convscope.server.config.command_line import command_line
     except ModuleNotFoundError as error:
         sys.exit(f"{INSTALL} ({error.name} is missing)")
 
-    from convscope.server.config.settings import Settings, command_line
+    from convscope.server.config.checks import check_settings
+    from convscope.server.config.serialization import from_json
+    from convscope.server.config.settings import Settings
     from convscope.server.errors import StartError
     from convscope.server.observability.logs import configure_logs
+    from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
 
     def run(settings: Settings) -> None:
-        writer = configure_logs()
-        try:
-            uvloop.run(supervise(settings) if settings.workers > 1 else serve(settings))
-        except StartError as error:
-            # Through the writer: after the lines before it, and without blocking.
-            writer.write(f"convscope-server: {error}\n".encode())
-            sys.exit(1)
-        finally:
-            writer.close()
+        check_settings(settings)
+        many = settings.process.workers > 1
+        uvloop.run(serve_with_workers(settings) if many else serve(settings))
 
-    command_line(run)(prog_name="convscope-server")
+    def run_worker(descriptor: int) -> None:
+        supervisor = SupervisorChannel(descriptor)
+        uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor))
+
+    writer = configure_logs()
+    try:
+        if sys.argv[1:2] == [WORKER_FLAG]:
+            run_worker(int(sys.argv[2]))
+        else:
+            command_line(run)(prog_name="convscope-server")
+    except StartError as error:
+        # Through the writer: after the lines before it, and without blocking.
+        writer.write(f"convscope-server: {error}\n".encode())
+        sys.exit(1)
+    finally:
+        writer.close()
 
 
 if __name__ == "__main__":

@@ -1,125 +1,170 @@
-"""Wires the server together, and takes it from load through readiness to drain."""
+"""Wires the server together: load, serve, drain."""
 
 import asyncio
-import signal
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import grpc
 import structlog
-from grpc_health.v1 import health
 
-from convscope.server.config.settings import Settings, is_loopback, split_address
-from convscope.server.config.suggestions import or_near
+from convscope.bundle.suggestions import or_near
+from convscope.server.config.serialization import to_json
+from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.admin.servicer import AdminServicer
+from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
-from convscope.server.frontend.reflection import add_reflection
-from convscope.server.frontend.services import add_services, doors
-from convscope.server.inference.decoding.preprocessor import ImageLimits
+from convscope.server.frontend.services import add_services, inference_services
+from convscope.server.frontend.transport import grpc_aio
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
-from convscope.server.inference.pipeline import PipelineLimits
-from convscope.server.observability.metrics import Metrics, MetricsServer
-from convscope.server.process.machine import settle_memory, trim_memory
+from convscope.server.observability.metrics import Metrics
+from convscope.server.observability.metrics.merging import snapshot
+from convscope.server.process.drain import drain
+from convscope.server.process.memory import freeze_loaded_objects, trim_memory
+from convscope.server.process.metrics_listener import listen_for_prometheus
+from convscope.server.process.signals import stop_on_signals
 from convscope.server.process.startup import first_load, open_repository
-from convscope.server.process.worker import announce
+from convscope.server.process.supervisor import supervise
+from convscope.server.process.supervisor_channel import SupervisorChannel
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.sync import RepositorySync
-from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.loading import Loader
-from convscope.server.runtime.providers import EngineCache, ProviderPolicies, ProviderPolicy
+from convscope.server.runtime.providers import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
 from convscope.v1 import admin_pb2_grpc
 
-if TYPE_CHECKING:  # at run time, only when traces are wanted
+if TYPE_CHECKING:  # at run time, only when traces are on
     from convscope.server.observability.tracing import Tracing
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_with_workers"]
 
 log = structlog.get_logger(__name__)
 
 ADMIN_GRACE_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Listeners:
-    grpc_server: grpc.aio.Server
-    health: health.aio.HealthServicer
-    grpc_port: int
-    metrics_port: int
-
-
-async def serve(settings: Settings) -> None:
-    """Load every model, answer until SIGTERM or SIGINT, drain, and return.
+async def serve_with_workers(settings: Settings) -> None:
+    """Serve with several processes until SIGTERM or SIGINT; see `supervise`.
 
     Raises:
-        StartError: There is nothing to serve, or no address to serve it on.
+        StartError: The server can't start.
     """
-    _check_exposure(settings)
-    stop = _stop_signal()
-    metrics = Metrics()
-    health_servicer = health.aio.HealthServicer()
-    tracing = _tracing(settings)
+    await supervise(
+        settings.process.workers,
+        settings.frontend.grpc_address,
+        settings.telemetry.metrics_address,
+        lambda grpc_address: to_json(settings.for_worker(grpc_address)),
+    )
+
+
+async def serve(settings: Settings, supervisor: SupervisorChannel | None = None) -> None:
+    """Load the models, serve until SIGTERM or SIGINT, drain, and return.
+
+    A server of its own listens first, and reports NOT_SERVING while it loads. A
+    worker listens after the load: the port is shared, and the kernel would send
+    connections to a worker that can't answer yet.
+
+    Args:
+        settings: All settings.
+        supervisor: Where a worker reports that it serves, and its metrics.
+
+    Raises:
+        StartError: There is nothing to serve, or an address can't be bound.
+    """
+    stop = stop_on_signals(repeat_ends=supervisor is None)
+    metrics, health = Metrics(), StartupHealth()
     async with AsyncExitStack() as stack:
-        if tracing is not None:
-            stack.push_async_callback(tracing.close)
-        engine = Engine(_pipeline_limits(settings), lambda version: metrics.of(version.key))
-        stack.push_async_callback(engine.close)
-        lifecycle = ServingLifecycle(
-            engine,
-            metrics,
-            health_servicer,
-            ("", *(service.full_name for service in doors(settings))),
-            strict=not settings.no_strict_readiness,
-            after_retire=trim_memory,
+        metrics_port = await _show_metrics(settings, metrics, supervisor, stop, stack)
+        tracing = _tracing(settings, stack)
+        engine = Engine(
+            settings.inference.pipeline_limits(settings.runtime.core_count),
+            lambda version: metrics.of(version.key),
         )
-        repository = await open_repository(settings, metrics, stop)
+        stack.push_async_callback(engine.close)
+        lifecycle = await _lifecycle(settings, engine, metrics, health)
+        repository = await open_repository(settings.repository, metrics, stop)
         if repository is None:
             return
         root, sync = repository
         manager = _manager(settings, root, sync, lifecycle, stop)
         stack.push_async_callback(manager.close)
-        refresh = await first_load(settings, manager, sync, stop)
+        handler = _handler(settings, manager, engine, metrics)
+        stack.push_async_callback(handler.close)
+        server, gate = _server(settings, handler, metrics, health, tracing, supervisor)
+        if supervisor is None:
+            grpc_port = await _listen(settings, server, stack)
+            log.info("loading", grpc_port=grpc_port, metrics_port=metrics_port)
+        refresh = await first_load(settings.repository, manager, sync, stop)
         stack.callback(refresh.cancel)
         if stop.is_set():
             return
         _warn_of_unknown_models(settings, manager)
-        settle_memory()
-        listeners = await _listen(
-            settings, manager, engine, metrics, tracing, health_servicer, stack
-        )
-        if settings.admin_address is not None:
+        freeze_loaded_objects()
+        gate.open()
+        await health.open()
+        if supervisor is not None:
+            grpc_port = await _listen(settings, server, stack)
+        if settings.frontend.admin_address is not None:
             await _listen_for_admins(settings, manager, metrics, stack)
-        log.info(
-            "serving" if settings.worker_socket is None else "worker serving",
-            grpc_port=listeners.grpc_port,
-            metrics_port=listeners.metrics_port,
-            models=[f"{model} v{number}" for model, number in (v.key for v in manager.catalog)],
-            refused=[f"{r.model} v{r.version}" for r in manager.catalog.rejections],
-        )
-        if settings.worker_socket is not None:
-            announce(settings.worker_socket, listeners.metrics_port, stop.set)
-        if settings.poll_seconds:
-            watching = asyncio.create_task(manager.watch(settings.poll_seconds))
+        event = "serving" if supervisor is None else "worker serving"
+        log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
+        if supervisor is not None:
+            await supervisor.report_ready()
+        if settings.repository.poll_seconds:
+            watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)
         await stop.wait()
-        await _drain(listeners, settings)
+        await drain(settings.process, health, server)
 
 
-def _check_exposure(settings: Settings) -> None:
-    secure = bool(settings.tls_certificate and settings.tls_key)
-    if bool(settings.tls_certificate) != bool(settings.tls_key):
-        raise StartError("--tls-certificate and --tls-key go together")
-    if not (is_loopback(settings.grpc_address) or secure or settings.allow_insecure):
+async def _show_metrics(
+    settings: Settings,
+    metrics: Metrics,
+    supervisor: SupervisorChannel | None,
+    stop: asyncio.Event,
+    stack: AsyncExitStack,
+) -> int | None:
+    """Show the metrics to Prometheus, or to the supervisor, which merges them."""
+    if supervisor is None:
+        listener = listen_for_prometheus(metrics, settings.telemetry.metrics_address)
+        stack.callback(listener.close)
+        return listener.port
+    stack.push_async_callback(supervisor.close)
+    await supervisor.connect(partial(snapshot, metrics.registry), stop.set)
+    return None
+
+
+def _tracing(settings: Settings, stack: AsyncExitStack) -> "Tracing | None":
+    """Return what traces the calls, if there is a collector."""
+    endpoint = settings.telemetry.otlp_endpoint
+    if endpoint is None:
+        return None
+    try:
+        from convscope.server.observability.tracing import Tracing
+    except ModuleNotFoundError as error:
         raise StartError(
-            f"{settings.grpc_address} can be reached from other machines, and without TLS anyone "
-            "there can call it; give --tls-certificate and --tls-key, or --allow-insecure"
-        )
+            f"traces to {endpoint} need OpenTelemetry ({error.name} is missing); "
+            "in a clone of the repository, run: pip install '.[server,tracing]'"
+        ) from error
+    tracing = Tracing(endpoint)
+    stack.push_async_callback(tracing.close)
+    return tracing
+
+
+async def _lifecycle(
+    settings: Settings, engine: Engine, metrics: Metrics, health: StartupHealth
+) -> ServingLifecycle:
+    overall = ("", *(service.full_name for service in inference_services(settings.frontend)))
+    await health.start(overall)
+    strict = not settings.frontend.no_strict_readiness
+    return ServingLifecycle(
+        engine, metrics, health, overall, strict=strict, after_retire=trim_memory
+    )
 
 
 def _manager(
@@ -129,26 +174,21 @@ def _manager(
     lifecycle: ServingLifecycle,
     stop: asyncio.Event,
 ) -> ModelManager:
-    if settings.max_memory_mb is not None and not settings.selection.on_demand:
-        raise StartError("--max-memory-mb bounds what is loaded on demand; add --load on-demand")
+    runtime = settings.runtime
     loader = Loader(
-        _policies(settings),
-        ImageLimits(settings.max_image_pixels, settings.max_image_side),
-        Tuner(_overrides(settings), settings.tuning_cache.expanduser()),
-        settings.preload_feature_maps,
+        runtime.policies(),
+        settings.inference.image_limits,
+        Tuner(runtime.overrides(), runtime.tuning_cache.expanduser()),
+        runtime.preload_feature_maps,
         stop.is_set,
-        engines=EngineCache(
-            settings.tuning_cache.expanduser().parent / "tensorrt",
-            settings.max_batch or max(BATCHES),
-            stop.is_set,
-        ),
+        engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),
     )
     manager = ModelManager(
         root,
         loader,
-        settings.selection,
+        settings.repository.selection,
         lifecycle,
-        max_bytes=settings.max_memory_bytes,
+        max_bytes=settings.repository.max_memory_bytes,
         stopping=stop.is_set,
         sync=sync,
     )
@@ -156,151 +196,80 @@ def _manager(
     return manager
 
 
-def _warn_of_unknown_models(settings: Settings, manager: ModelManager) -> None:
-    models = manager.catalog.models
-    for name in _policies(settings).models.keys() - set(models):
-        log.warning(
-            f"--settings names a model that --models doesn't have{or_near(name, models)}",
-            model=name,
-        )
-
-
-def _policies(settings: Settings) -> ProviderPolicies:
-    default = ProviderPolicy(settings.providers, settings.allow_fallback, cores=settings.core_count)
-    return settings.settings.policies(default) if settings.settings else ProviderPolicies(default)
-
-
-def _overrides(settings: Settings) -> ExecutionOverrides:
-    return ExecutionOverrides(
-        cores=settings.core_count,
-        runners=settings.runners,
-        threads=settings.threads,
-        max_batch=settings.max_batch,
-        measure=not settings.no_tuning,
+def _handler(
+    settings: Settings, manager: ModelManager, engine: Engine, metrics: Metrics
+) -> InferenceHandler:
+    return InferenceHandler(
+        manager,
+        engine,
+        metrics,
+        max_inputs=settings.inference.max_inputs,
+        cores=settings.runtime.core_count,
     )
 
 
-def _pipeline_limits(settings: Settings) -> PipelineLimits:
-    return PipelineLimits(settings.max_queue, settings.max_delay_seconds, settings.decode_workers)
-
-
-async def _listen(
+def _server(
     settings: Settings,
-    manager: ModelManager,
-    engine: Engine,
+    handler: InferenceHandler,
     metrics: Metrics,
+    health: StartupHealth,
     tracing: "Tracing | None",
-    health_servicer: health.aio.HealthServicer,
-    stack: AsyncExitStack,
-) -> _Listeners:
-    """Bind and start both listeners; only now, so that nobody connects to a server that loads."""
-    server = grpc.aio.server(
-        options=[
-            # Twice the limit, so that a request just over it gets our message.
-            ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
-            ("grpc.max_send_message_length", settings.max_reply_bytes),
-            ("grpc.so_reuseport", int(settings.worker_socket is not None)),
-        ],
+    supervisor: SupervisorChannel | None,
+) -> tuple[grpc.aio.Server, StartupGate]:
+    frontend = settings.frontend
+    server = grpc_aio.make_server(
+        frontend,
+        share_port=supervisor is not None,
     )
-    interceptor = cast(
-        "grpc.aio.Server",  # as far as the functions that add a servicer are concerned
-        Accounting(
-            server,
-            metrics,
-            max_request_bytes=settings.max_request_bytes,
-            access_log=not settings.no_access_log,
-            tracing=tracing,
-        ),
+    accounting = Accounting(
+        server,
+        metrics,
+        max_request_bytes=frontend.max_request_bytes,
+        access_log=not frontend.no_access_log,
+        tracing=tracing,
     )
-    handler = InferenceHandler(
-        manager, engine, metrics, max_inputs=settings.max_inputs, cores=settings.core_count
-    )
-    stack.push_async_callback(handler.close)
-    services = add_services(settings, handler, metrics, health_servicer, interceptor, server)
-    if not settings.no_reflection:
-        add_reflection(services, server)
-    grpc_port = _bind(server, settings)
-    try:
-        metrics_server = MetricsServer(metrics.registry, *split_address(settings.metrics_address))
-    except OSError as error:
-        raise StartError(
-            f"--metrics-address {settings.metrics_address} can't be used: {error.strerror}"
-        ) from error
-    stack.callback(metrics_server.close)
+    return server, add_services(server, accounting, frontend, handler, metrics, health)
+
+
+async def _listen(settings: Settings, server: grpc.aio.Server, stack: AsyncExitStack) -> int:
+    port = grpc_aio.bind(server, settings.frontend)
     await server.start()
-    return _Listeners(server, health_servicer, grpc_port, metrics_server.port)
+    stack.push_async_callback(server.stop, None)
+    return port
 
 
 async def _listen_for_admins(
     settings: Settings, manager: ModelManager, metrics: Metrics, stack: AsyncExitStack
 ) -> None:
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    interceptor = cast(
-        "grpc.aio.Server",
-        Accounting(
-            server,
-            metrics,
-            max_request_bytes=settings.max_request_bytes,
-            access_log=not settings.no_access_log,
-        ),
+    frontend, address = settings.frontend, str(settings.frontend.admin_address)
+    server = grpc_aio.make_server(frontend)
+    accounting = Accounting(
+        server,
+        metrics,
+        max_request_bytes=frontend.max_request_bytes,
+        access_log=not frontend.no_access_log,
     )
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(Operator(manager)), interceptor)
-    try:
-        port = server.add_insecure_port(str(settings.admin_address))
-    except RuntimeError as error:
-        raise StartError(f"--admin-address {settings.admin_address} can't be bound") from error
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(
+        AdminServicer(Operator(manager)), cast("grpc.aio.Server", accounting)
+    )
+    port = grpc_aio.bind_admin(server, address)
     await server.start()
     stack.push_async_callback(server.stop, ADMIN_GRACE_SECONDS)
-    log.info("admin serving", address=settings.admin_address, port=port)
+    log.info("admin serving", address=address, port=port)
 
 
-def _tracing(settings: Settings) -> "Tracing | None":
-    """Make what traces the calls, if there is somewhere to send the traces."""
-    if settings.otlp_endpoint is None:
-        return None
-    try:
-        from convscope.server.observability.tracing import Tracing
-    except ModuleNotFoundError as error:
-        raise StartError(
-            f"traces to {settings.otlp_endpoint} need OpenTelemetry ({error.name} is missing); "
-            "pip install 'convscope[tracing]'"
-        ) from error
-    return Tracing(settings.otlp_endpoint)
+def _served(manager: ModelManager) -> dict[str, list[str]]:
+    """Return what the log reports of the versions."""
+    return {
+        "models": [f"{model} v{number}" for model, number in (v.key for v in manager.catalog)],
+        "rejected": [f"{r.model} v{r.version}" for r in manager.catalog.rejections],
+    }
 
 
-def _bind(server: grpc.aio.Server, settings: Settings) -> int:
-    try:
-        if settings.tls_certificate and settings.tls_key:
-            pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
-            credentials = grpc.ssl_server_credentials([pair])
-            return server.add_secure_port(settings.grpc_address, credentials)
-        return server.add_insecure_port(settings.grpc_address)
-    except RuntimeError as error:
-        tls = ", and are --tls-certificate and --tls-key PEM files?" if settings.tls_key else "?"
-        raise StartError(
-            f"--grpc-address {settings.grpc_address} can't be bound; is another server there{tls}"
-        ) from error
-
-
-def _stop_signal() -> asyncio.Event:
-    """Give the event that the first SIGTERM or SIGINT sets; the second one ends the process."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def begin(number: signal.Signals) -> None:
-        loop.remove_signal_handler(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, begin, number)
-    return stop
-
-
-async def _drain(listeners: _Listeners, settings: Settings) -> None:
-    log.info(
-        "draining", accept_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds
-    )
-    await listeners.health.enter_graceful_shutdown()
-    await asyncio.sleep(settings.drain_seconds)
-    await listeners.grpc_server.stop(settings.grace_seconds)
-    log.info("stopped")
+def _warn_of_unknown_models(settings: Settings, manager: ModelManager) -> None:
+    models = manager.catalog.models
+    for name in settings.runtime.model_providers.keys() - set(models):
+        log.warning(
+            f"--settings names a model that --models doesn't have{or_near(name, models)}",
+            model=name,
+        )

@@ -1,17 +1,17 @@
-"""The domain's errors, each with the gRPC status that it becomes.
+"""The errors that callers see, each with its gRPC status code.
 
 ServingError
 ├── InvalidInputError           INVALID_ARGUMENT     the caller must change the request
 ├── NotFoundError               NOT_FOUND            no such model, version or alias
-├── OverloadedError             RESOURCE_EXHAUSTED   a bound is reached; retry after a pause
-├── DeadlineError               DEADLINE_EXCEEDED    too late to be worth running
-├── UnavailableError            UNAVAILABLE          not now, or not here; retry
-├── ReadOnlyError               FAILED_PRECONDITION  it is changed elsewhere
-├── UnsupportedError            UNIMPLEMENTED        a part of a protocol that isn't here
-└── BundleRejectedError          FAILED_PRECONDITION  the bundle didn't pass a gate
+├── OverloadedError             RESOURCE_EXHAUSTED   a limit is reached; retry after a pause
+├── DeadlineError               DEADLINE_EXCEEDED    the deadline passed before the run
+├── UnavailableError            UNAVAILABLE          not now, or not on this server; retry
+├── ReadOnlyError               FAILED_PRECONDITION  a copy can't be changed, only its source
+├── UnsupportedError            UNIMPLEMENTED        a part of a protocol that is not supported
+└── BundleRejectedError         FAILED_PRECONDITION  the bundle failed a check
 
-Their messages go to the caller as they are: they name the value, what is
-allowed and the repair, and never a path or a class of ours.
+The caller receives the message unchanged. It names the value, what is allowed
+and the repair, and never contains a path or a class name.
 """
 
 from typing import ClassVar
@@ -33,11 +33,11 @@ __all__ = [
 
 
 class StartError(Exception):
-    """The server can't start; the message says why and what to do."""
+    """The server can't start; the message has the reason and the repair."""
 
 
 class ServingError(Exception):
-    """Anything that the server tells its caller on purpose."""
+    """An error that the caller receives with its own code and message."""
 
     code: ClassVar[grpc.StatusCode]
     retry_pushback_ms: ClassVar[int | None] = None
@@ -48,7 +48,7 @@ class ServingError(Exception):
 
 
 class InvalidInputError(ServingError):
-    """The request can't be answered as it stands."""
+    """The request is wrong; the caller must change it."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -60,7 +60,7 @@ class NotFoundError(ServingError):
 
 
 class OverloadedError(ServingError):
-    """A queue or a memory bound is reached."""
+    """A queue is full, or a memory limit is reached."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     retry_pushback_ms = 100
@@ -73,19 +73,19 @@ class DeadlineError(ServingError):
 
 
 class UnavailableError(ServingError):
-    """The model can't answer now."""
+    """The model is not ready, or the server is stopping."""
 
     code = grpc.StatusCode.UNAVAILABLE
 
 
 class ReadOnlyError(ServingError):
-    """What is to be changed is the copy of something that is changed elsewhere."""
+    """The object to change is a copy; only its source can be changed."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class UnsupportedError(ServingError):
-    """The server has no such feature, and says what to use instead."""
+    """The server does not have the feature; the message names the alternative."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
 
@@ -94,10 +94,10 @@ class BundleRejectedError(ServingError):
     """A bundle failed a check.
 
     Args:
-        reason: Which check, one short word that is also a metric label:
+        reason: The check, one short word that is also a metric label:
             "files", "manifest", "hash", "graph", "provider", "golden", "memory" or
             "unforeseen".
-        message: What is wrong with which part.
+        message: What is wrong, and where.
     """
 
     code = grpc.StatusCode.FAILED_PRECONDITION

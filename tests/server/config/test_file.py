@@ -1,17 +1,18 @@
-"""The settings file: what it sets, what goes over it, and what it must not say."""
+"""The settings file: what it sets, what overrides it, and its errors."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
-import typer
 from support.calls import LOOPBACK, connected, rejection, run_to_end, sample, signal_request
 from support.server import ServerProcess
 
-from convscope.server.config.file import SettingsFile
-from convscope.server.config.settings import Settings, command_line
-from convscope.server.process.worker import to_flags
+from convscope.server.config.settings import Settings
 from convscope.server.runtime.providers import ProviderPolicy
+
+Parse = Callable[..., Settings]
 
 WHOLE = """
 [server]
@@ -48,91 +49,71 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def parse(*flags: str | Path) -> Settings:
-    """Parse flags, environment and file as the program does."""
-    found: list[Settings] = []
-    command_line(found.append)([str(flag) for flag in flags], standalone_mode=False)
-    (settings,) = found
-    return settings
-
-
-def message(tmp_path: Path, content: str) -> str:
-    """Why a file can't be used."""
+def message(parse: Parse, tmp_path: Path, content: str) -> str:
+    """The error of a file."""
     path = tmp_path / "convscope.toml"
     path.write_text(content)
-    with pytest.raises(typer.BadParameter) as refused:
+    with pytest.raises(click.BadParameter) as wrong:
         parse("--models", "m", "--settings", path)
-    assert refused.value.message.startswith(f"{path}: ")
-    return refused.value.message.removeprefix(f"{path}: ")
+    assert wrong.value.message.startswith(f"{path}: ")
+    return wrong.value.message.removeprefix(f"{path}: ")
 
 
 # What it sets
 
 
-def test_a_file_sets_flags(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CONVSCOPE_TUNING_CACHE")
+def test_a_file_sets_flags(file: Path, parse: Parse) -> None:
     settings = parse("--settings", file)
-    assert settings.models == "repository"
-    assert (settings.max_queue, settings.max_delay_seconds) == (512, 1.0)
-    assert (settings.providers, settings.allow_fallback) == (["cuda", "cpu"], True)
-    assert settings.tuning_cache == Path("here/tuning.json")
-    assert settings.max_inputs == Settings(models="").max_inputs
+    assert settings.repository.models == "repository"
+    assert settings.inference.max_queue == 512
+    assert settings.inference.max_delay_seconds == 1.0
+    assert (settings.runtime.provider, settings.runtime.allow_fallback) == ("cuda,cpu", True)
+    assert settings.runtime.tuning_cache == Path("here/tuning.json")
+    assert settings.inference.max_inputs == 64  # the default
 
 
-def test_a_number_may_stand_for_a_text(tmp_path: Path) -> None:
+def test_a_number_is_a_text_too(tmp_path: Path, parse: Parse) -> None:
     path = tmp_path / "convscope.toml"
     path.write_text("[server]\nversions = 2")
-    assert parse("--models", "m", "--settings", path).versions == "2"
+    assert parse("--models", "m", "--settings", path).repository.versions == "2"
 
 
-def test_the_environment_wins_over_the_file_and_a_flag_over_both(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_environment_overrides_the_file_and_a_flag_overrides_both(
+    file: Path, parse: Parse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVSCOPE_MAX_QUEUE", "7")
     monkeypatch.setenv("CONVSCOPE_ALLOW_FALLBACK", "false")
     monkeypatch.setenv("CONVSCOPE_SETTINGS", str(file))
     settings = parse("--models", "mine")
-    assert (settings.models, settings.max_queue, settings.allow_fallback) == (
-        "mine",
-        7,
-        False,
-    )
-    assert parse("--max-queue", "9").max_queue == 9
+    assert settings.repository.models == "mine"
+    assert settings.inference.max_queue == 7
+    assert settings.runtime.allow_fallback is False
+    assert parse("--max-queue", "9").inference.max_queue == 9
 
 
-def test_where_the_flag_stands_does_not_matter(file: Path) -> None:
+def test_the_order_of_flags_does_not_matter(file: Path, parse: Parse) -> None:
     assert parse("--max-queue", "9", "--settings", file) == parse(
         "--settings", file, "--max-queue", "9"
     )
 
 
-def test_workers_get_the_file_too(file: Path) -> None:
-    settings = parse("--settings", file)
-    assert parse(*to_flags(settings)) == settings
-
-
-def test_each_model_has_its_policy(file: Path) -> None:
-    settings = parse("--settings", file)
-    assert settings.settings is not None
-    policies = settings.settings.policies(ProviderPolicy(["cuda", "cpu"], True, cores=3))
+def test_each_model_has_its_policy(file: Path, parse: Parse) -> None:
+    policies = parse("--settings", file, "--cores", "3").runtime.policies()
     general = {
         "openvino": {"device_type": "CPU", "num_of_threads": "4"},
         "cuda": {"device_id": "1", "use_tf32": "False"},
     }
-    assert policies.of("resnet50") == ProviderPolicy(["cuda", "cpu"], True, general, 3)
+    assert policies.of("resnet50") == ProviderPolicy(("cuda", "cpu"), True, general, 3)
     assert policies.of("lenet") == policies.of("resnet50")
     own = general | {"openvino": {"device_type": "CPU", "num_of_threads": "2"}}
     assert policies.of("digits") == ProviderPolicy(("openvino", "cpu"), False, own, 3)
 
 
-def test_an_empty_file_changes_nothing() -> None:
-    settings = parse("--models", "m", "--settings", os.devnull)
-    assert settings.settings == SettingsFile(Path(os.devnull))
-    default = ProviderPolicy(["cpu"], False)
-    assert settings.settings.policies(default).of("any") == default
+def test_an_empty_file_changes_nothing(parse: Parse) -> None:
+    assert parse("--models", "m", "--settings", os.devnull) == parse("--models", "m")
 
 
-# What it must not say
+# Errors
 
 WRONG = {
     "section": ("[sever]", "sever: no section 'sever'; did you mean server?"),
@@ -143,14 +124,13 @@ WRONG = {
         "server.max-queue: no flag 'max-queue'; did you mean max_",
     ),
     "itself": ('[server]\nsettings = "x"', "server.settings: no flag 'settings'"),
-    "hidden": ("[server]\nworker_socket = 3", "server.worker_socket: no flag 'worker_socket'"),
     "provider": ("[providers.openvno]", "providers.openvno: no execution provider 'openvno'; did"),
     "option": (
         "[providers.cuda]\ndevice = 1",
         "providers.cuda.device: no option of cuda 'device'; did you mean device_id?",
     ),
     "option-of-cpu": ("[providers.cpu]\nthreads = 1", "providers.cpu.threads: cpu has no options"),
-    "model-name": ("[models.Digits]", "models.Digits: 'Digits' can't be a model's name"),
+    "model-name": ("[models.Digits]", "models.Digits: 'Digits' is not a model's name"),
     "model-key": (
         "[models.a]\nallow_falback = true",
         "models.a.allow_falback: no key 'allow_falback'; did you mean allow_fallback?",
@@ -159,7 +139,7 @@ WRONG = {
         '[models.a]\nprovider = ["tensort"]',
         "models.a.provider: no execution provider 'tensort'; did you mean tensorrt?",
     ),
-    "model-no-provider": ("[models.a]\nprovider = []", "models.a.provider: it names no provider"),
+    "model-no-provider": ("[models.a]\nprovider = []", "models.a.provider: no provider is named"),
     "model-option": (
         "[models.a.providers.tensorrt]\ntrt_fp16 = true",
         "models.a.providers.tensorrt.trt_fp16: no option of tensorrt 'trt_fp16'; did you mean trt",
@@ -189,27 +169,27 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_means_nothing_is_named_with_its_place(tmp_path: Path, wrong: str) -> None:
+def test_an_error_names_its_place(tmp_path: Path, parse: Parse, wrong: str) -> None:
     content, expected = WRONG[wrong]
-    assert message(tmp_path, content).startswith(expected)
+    assert message(parse, tmp_path, content).startswith(expected)
 
 
-def test_what_is_not_toml_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml(tmp_path: Path, parse: Parse) -> None:
     path = tmp_path / "convscope.toml"
     for content, reason in ((b"max_queue: 1", "is not TOML"), (b"\xff", "is not TOML")):
         path.write_bytes(content)
-        with pytest.raises(typer.BadParameter, match=reason):
+        with pytest.raises(click.BadParameter, match=reason):
             parse("--models", "m", "--settings", path)
-    with pytest.raises(typer.BadParameter, match="can't be read: No such file"):
+    with pytest.raises(click.BadParameter, match="can't be read: No such file"):
         parse("--models", "m", "--settings", tmp_path / "nowhere.toml")
 
 
-def test_a_value_out_of_range_is_refused_as_a_flag_would_be(tmp_path: Path) -> None:
+def test_a_value_out_of_range_is_named_by_its_key(tmp_path: Path) -> None:
     path = tmp_path / "convscope.toml"
     path.write_text("[server]\nmax_queue = 0")
     code, _, error = run_to_end("--models", "m", "--settings", path)
     assert code == 2
-    assert "--max-queue" in error
+    assert f"Invalid value for {path}: server.max_queue: 0 is not in the range x>=1" in error
     assert "Traceback" not in error
 
 

@@ -406,7 +406,7 @@ def test_endpoint_without_opentelemetry_is_a_failed_start(tiny_repository: Path)
         [sys.executable, "-c", MISSING, *flags], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
-    assert "pip install 'convscope[tracing]'" in done.stderr
+    assert "pip install '.[server,tracing]'" in done.stderr
     assert re.search(r"opentelemetry\S* is missing", done.stderr)
 
 

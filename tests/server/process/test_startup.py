@@ -1,4 +1,4 @@
-"""The start of a server whose remote is silent: it ends when told to, and serves its cache."""
+"""The start of a server whose remote does not respond: it stops on a signal or serves its cache."""
 
 import asyncio
 import signal
@@ -19,13 +19,13 @@ from support.loading import Follower, make_loader
 from support.server import ServerProcess
 from support.tiny import write_tiny
 
-from convscope.server.config.settings import Settings
 from convscope.server.observability.metrics import Metrics
 from convscope.server.process.startup import first_load, open_repository
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.remote.cache import Cache
 from convscope.server.repository.remote.location import cache_directory
 from convscope.server.repository.remote.sync import RepositorySync
+from convscope.server.repository.settings import RepositorySettings
 
 URL = "memory://silent/models"
 UNFOLLOWED = "repository can't be followed; what is cached answers"
@@ -33,7 +33,7 @@ UNFOLLOWED = "repository can't be followed; what is cached answers"
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """A server that lets others connect, and never says anything."""
+    """A server that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(60)
         yield listener
@@ -44,7 +44,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def cache_one(caches: Path, url: str) -> Path:
-    """Put version 1 of "tiny" into the cache of a URL, as a fetch does."""
+    """Write version 1 of "tiny" to the cache of a URL, as a fetch does."""
     directory = cache_directory(caches, url)
     version = write_tiny(directory)
     version.rename(version.with_name(".1-0123456789abcdef")).with_name("1").symlink_to(
@@ -64,13 +64,13 @@ def test_signal_while_the_remote_is_silent_ends_the_server_with_0(
         with connection:
             process.send_signal(number)
             assert process.stderr is not None
-            said = process.stderr.read()
+            log = process.stderr.read()
             assert process.wait(30) == 0
-    assert "Traceback" not in said
+    assert "Traceback" not in log
 
 
 @pytest.mark.slow
-def test_while_the_remote_is_silent_what_is_cached_answers(
+def test_cached_version_is_served_while_the_remote_is_silent(
     silent: socket.socket, tmp_path: Path
 ) -> None:
     cache_one(tmp_path, url_of(silent))
@@ -102,20 +102,20 @@ def downloading_elsewhere(directory: Path) -> Any:
     return Cache(directory).locked()
 
 
-@pytest.mark.parametrize("held_up", [silent_listing, downloading_elsewhere])
+@pytest.mark.parametrize("blocked_by", [silent_listing, downloading_elsewhere])
 @pytest.mark.usefixtures("memory")
-async def test_cached_version_answers_until_the_remote_does(
-    tmp_path: Path, held_up: Callable[[Path], Any]
+async def test_cached_version_is_served_until_the_remote_responds(
+    tmp_path: Path, blocked_by: Callable[[Path], Any]
 ) -> None:
     directory = cache_one(tmp_path, URL)
-    settings = Settings(models=URL, repository_cache=tmp_path)
+    settings = RepositorySettings(models=URL, repository_cache=tmp_path)
     stop = asyncio.Event()
-    with held_up(directory):
+    with blocked_by(directory):
         opened = await open_repository(settings, Metrics(), stop)
         assert opened is not None
         root, sync = opened
-        manager = make_keeper(root, sync, settings)
-        refresh = await first_load(settings, manager, sync, stop, patience_seconds=0.01)
+        manager = make_manager(root, sync, settings)
+        refresh = await first_load(settings, manager, sync, stop, remote_timeout_seconds=0.01)
         assert [version.key for version in manager.catalog] == [("tiny", 1)]
         assert not refresh.done()
     await refresh
@@ -123,15 +123,15 @@ async def test_cached_version_answers_until_the_remote_does(
 
 
 @pytest.mark.usefixtures("memory")
-async def test_without_a_cache_the_remote_is_waited_for_until_the_end(tmp_path: Path) -> None:
-    settings = Settings(models=URL, repository_cache=tmp_path)
+async def test_server_without_a_cache_waits_for_the_remote_until_stopped(tmp_path: Path) -> None:
+    settings = RepositorySettings(models=URL, repository_cache=tmp_path)
     stop = asyncio.Event()
     with silent_listing(tmp_path):
         opened = await open_repository(settings, Metrics(), stop)
         assert opened is not None
-        manager = make_keeper(*opened, settings)
+        manager = make_manager(*opened, settings)
         loading = asyncio.create_task(
-            first_load(settings, manager, opened[1], stop, patience_seconds=0.01)
+            first_load(settings, manager, opened[1], stop, remote_timeout_seconds=0.01)
         )
         done, _ = await asyncio.wait({loading}, timeout=0.1)
         assert not done
@@ -142,7 +142,9 @@ async def test_without_a_cache_the_remote_is_waited_for_until_the_end(tmp_path: 
             await refresh
 
 
-def make_keeper(root: Path, sync: RepositorySync | None, settings: Settings) -> ModelManager:
+def make_manager(
+    root: Path, sync: RepositorySync | None, settings: RepositorySettings
+) -> ModelManager:
     return ModelManager(root, make_loader(), settings.selection, Follower(), sync=sync)
 
 

@@ -1,1 +1,1 @@
-"""Flags, environment and settings file become settings."""
+"""Flags, environment variables and the settings file become `Settings`."""

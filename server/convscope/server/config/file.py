@@ -1,20 +1,19 @@
-"""The settings file: flags, and what each model may run on.
+"""The settings file: flags, and the execution providers of each model.
 
-    [server]                          # any flag, with _ for -
+    [server]                          # any flag, with _ instead of -
     max_queue = 512
 
     [providers.openvino]              # options of a provider, by ONNX Runtime's names
     device_type = "CPU"
 
-    [models.digits]                   # of one model, over --provider and --allow-fallback
+    [models.digits]                   # for one model, overrides --provider and --allow-fallback
     provider = ["openvino", "cpu"]
     allow_fallback = true
 
     [models.digits.providers.openvino]
     num_of_threads = 2
 
-A key that doesn't exist is an error: a setting that is silently none has cost
-many an hour.
+An unknown key is an error: a setting without effect is hard to find.
 """
 
 import tomllib
@@ -23,16 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convscope.server.config.suggestions import unknown
+from convscope.bundle.suggestions import unknown
 from convscope.server.repository.bundle import MODEL_NAME
-from convscope.server.runtime.providers import OPTIONS, PROVIDERS, ProviderPolicies, ProviderPolicy
+from convscope.server.runtime.providers import OPTIONS, PROVIDERS
+from convscope.server.runtime.settings import ModelProviders, Options
 
-__all__ = ["ModelSettings", "SettingsFile", "SettingsFileError", "read_settings_file"]
+__all__ = ["SettingsFile", "SettingsFileError", "read_settings_file"]
 
 Table = Mapping[str, Any]
-Options = Mapping[str, Mapping[str, str]]
 
-# Flags that take several names; a list of them may stand for what commas separate.
+# Flags that take several names: a list is as good as a text with commas.
 LISTS = ("load", "provider")
 _TYPES: Mapping[Any, str] = {
     bool: "true or false",
@@ -43,72 +42,38 @@ _TYPES: Mapping[Any, str] = {
 
 
 class SettingsFileError(ValueError):
-    """The file can't be used; the message names the place, what is wrong and the repair."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """What a file says of one model; None leaves it to the flags.
-
-    Args:
-        preference: The execution providers, the preferred first.
-        allow_fallback: As the flag.
-        options: By provider, over those for every model.
-    """
-
-    preference: tuple[str, ...] | None = None
-    allow_fallback: bool | None = None
-    options: Options = field(default_factory=dict)
+    """The file is wrong; the message names the place, the error and the repair."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """What a file says.
+    """The content of a settings file.
 
     Args:
-        path: Where it lies.
-        server: Flags by name, with _ for -.
-        options: By provider, for every model.
-        models: By name.
+        path: The file.
+        server: Flags by name, with _ instead of -.
+        provider_options: By provider, for all models.
+        model_providers: By model.
     """
 
     path: Path
     server: Mapping[str, Any] = field(default_factory=dict)
-    options: Options = field(default_factory=dict)
-    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    provider_options: Options = field(default_factory=dict)
+    model_providers: Mapping[str, ModelProviders] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return str(self.path)
-
-    def policies(self, default: ProviderPolicy) -> ProviderPolicies:
-        """Give the policy of each model.
-
-        Args:
-            default: What the flags say.
-        """
-
-        def policy(own: ModelSettings) -> ProviderPolicy:
-            options = {
-                name: {**self.options.get(name, {}), **own.options.get(name, {})}
-                for name in {*self.options, *own.options}
-            }
-            fallback = default.allow_fallback if own.allow_fallback is None else own.allow_fallback
-            preference = own.preference or default.preference
-            return ProviderPolicy(preference, fallback, options, default.cores)
-
-        models = {name: policy(own) for name, own in self.models.items()}
-        return ProviderPolicies(policy(ModelSettings()), models)
 
 
 def read_settings_file(path: Path, flags: Mapping[str, Any]) -> SettingsFile:
     """Read a settings file.
 
     Args:
-        path: Where it lies.
-        flags: The type of each flag.
+        path: The file.
+        flags: The Python type of each flag.
 
     Raises:
-        SettingsFileError: It can't be read, or says something that means nothing.
+        SettingsFileError: It can't be read, or has an unknown key or a wrong value.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -143,13 +108,13 @@ def _read_server(table: Table, flags: Mapping[str, Any]) -> Table:
     return values
 
 
-def _read_models(table: Table) -> Mapping[str, ModelSettings]:
+def _read_models(table: Table) -> Mapping[str, ModelProviders]:
     models = {}
     for name, value in table.items():
         where = f"models.{name}"
         if not MODEL_NAME.fullmatch(name):
             raise SettingsFileError(
-                f"{where}: {name!r} can't be a model's name; one has up to 63 of a-z, 0-9, _ and -"
+                f"{where}: {name!r} is not a model's name; a name has up to 63 of a-z, 0-9, _ and -"
             )
         own = _table(value, where)
         _check_keys(own, ("provider", "allow_fallback", "providers"), "key", where)
@@ -162,12 +127,12 @@ def _read_models(table: Table) -> Mapping[str, ModelSettings]:
             _check_providers(preference, f"{where}.provider")
         of_providers = _table(own.get("providers", {}), f"{where}.providers")
         options = _read_options(of_providers, f"{where}.providers")
-        models[name] = ModelSettings(preference, fallback, options)
+        models[name] = ModelProviders(preference, fallback, options)
     return models
 
 
 def _read_options(table: Table, where: str) -> Options:
-    """Read tables of options, as ONNX Runtime takes them: texts."""
+    """Read tables of options; ONNX Runtime takes their values as texts."""
     _check_keys(table, PROVIDERS, "execution provider", where)
     options: dict[str, Mapping[str, str]] = {}
     for provider, value in table.items():
@@ -196,11 +161,11 @@ def _check_providers(names: Collection[str], where: str) -> None:
             message = unknown("execution provider", name, PROVIDERS)
             raise SettingsFileError(f"{where}: {message}")
     if not names:
-        raise SettingsFileError(f"{where}: it names no provider; there are: {', '.join(PROVIDERS)}")
+        raise SettingsFileError(f"{where}: no provider is named; there are: {', '.join(PROVIDERS)}")
 
 
 def _check_type(value: Any, expected: Any, where: str) -> Any:
-    """Give a value back if it is of a flag's type; TOML itself tells 1 from true."""
+    """Return a value if it has the type of its flag; TOML distinguishes 1 from true."""
     kind = next((kind for kind in _TYPES if expected in (kind, kind | None)), str)  # str: a path
     if kind is str and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # versions = 2

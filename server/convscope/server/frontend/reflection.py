@@ -13,11 +13,11 @@ _ITSELF = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 
 
 def add_reflection(services: Iterable[ServiceDescriptor], server: grpc.aio.Server) -> None:
-    """Let a server describe these services, and reflection itself.
+    """Add reflection of these services and of itself to a server.
 
-    The library's servicer looks into one pool. The Open Inference Protocol's
-    messages must stay out of protobuf's default one, and so all descriptions
-    are gathered in a pool of their own, which no message is made from.
+    The library's servicer reads one descriptor pool. The messages of the Open
+    Inference Protocol must stay out of protobuf's default pool, so a separate
+    pool, from which no message is made, holds all descriptions.
     """
     described = (*services, _ITSELF)
     pool = DescriptorPool()
@@ -28,7 +28,7 @@ def add_reflection(services: Iterable[ServiceDescriptor], server: grpc.aio.Serve
 
 
 def _add(file: FileDescriptor, pool: DescriptorPool) -> None:
-    """Add a file after those that it imports; a file that is there already stays as it is."""
+    """Add a file after the files that it imports; adding one again changes nothing."""
     for dependency in file.dependencies:
         _add(dependency, pool)
     pool.AddSerializedFile(file.serialized_pb)

@@ -1,4 +1,4 @@
-"""Ask a server for its health; exit with 0 only if the answer is SERVING.
+"""Check the health of a server; exit with 0 only if it is SERVING.
 
 For container health checks:
 
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 5.0
 
 
 def check(target: str, service: str = "", root_certificates: bytes | None = None) -> str:
-    """Name the health of a service, such as "SERVING", or why there is no answer."""
+    """Return the health of a service, such as "SERVING", or the error of the call."""
     with _channel(target, root_certificates) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
         try:

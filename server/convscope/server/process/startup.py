@@ -1,8 +1,7 @@
-"""The start: where the repository lies, and the first load of what is to answer.
+"""The start: where the repository is, and the first load of the versions to serve.
 
-Another machine may have a part in both, and may keep silent: nothing here
-waits for it longer than until the server is told to end, and a cache that can
-answer doesn't wait for long.
+A remote repository may not respond. Nothing here waits for it longer than until
+the server is stopped, and a cache that is complete doesn't wait for it long.
 """
 
 import asyncio
@@ -13,8 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from convscope.server.config.settings import ON_DEMAND, Settings
-from convscope.server.config.suggestions import or_near
+from convscope.bundle.suggestions import or_near
 from convscope.server.errors import StartError
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.manager import ModelManager
@@ -22,6 +20,7 @@ from convscope.server.repository.remote.location import local_path
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.remote.threads import in_daemon_thread
+from convscope.server.repository.settings import ON_DEMAND, RepositorySettings
 
 __all__ = ["first_load", "open_repository", "unless_stopped"]
 
@@ -29,12 +28,12 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# So long a remote may take until what is wanted of it is here, before what is cached is served.
-PATIENCE_SECONDS = 10.0
+# How long the first fetch from a remote may take before the server serves what is cached.
+REMOTE_TIMEOUT_SECONDS = 10.0
 
 
 async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T | None:
-    """Await some work, or cancel it as soon as the server is to end and give None."""
+    """Await some work; when the server is stopped first, cancel it and return None."""
     task, stopping = asyncio.ensure_future(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,12 +44,12 @@ async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T | None:
 
 
 async def open_repository(
-    settings: Settings, metrics: Metrics, stop: asyncio.Event
+    settings: RepositorySettings, metrics: Metrics, stop: asyncio.Event
 ) -> tuple[Path, RepositorySync | None] | None:
-    """Give the repository's directory, and what brings a remote one there.
+    """Return the repository's directory, and what copies a remote one into it.
 
     Returns:
-        None if the server is to end before the remote is known.
+        None if the server is stopped before the remote is known.
 
     Raises:
         StartError: There is no such directory, or the remote or its cache can't be used.
@@ -72,21 +71,21 @@ async def open_repository(
 
 
 async def first_load(
-    settings: Settings,
+    settings: RepositorySettings,
     manager: ModelManager,
     sync: RepositorySync | None,
     stop: asyncio.Event,
     *,
-    patience_seconds: float = PATIENCE_SECONDS,
+    remote_timeout_seconds: float = REMOTE_TIMEOUT_SECONDS,
 ) -> asyncio.Task[None]:
-    """Load all that is to answer from the start; of a remote that is silent, what is cached.
+    """Load the versions to serve; if a remote doesn't respond, those that are cached.
 
     Args:
-        settings: Where the repository lies, and what is wanted of it.
-        keeper: Loads it.
-        mirror: Brings it here, if it is a remote.
-        stop: Whether the server is to end: then this returns soon.
-        patience_seconds: How long a remote may keep a cache waiting that can answer.
+        settings: Which versions these are.
+        manager: Loads them.
+        sync: Copies them to this machine, if the repository is remote.
+        stop: Set when the server is stopped: then this returns soon.
+        remote_timeout_seconds: How long a complete cache waits for the remote.
 
     Returns:
         The refresh, which goes on if the remote isn't fetched yet; cancel it at the end.
@@ -96,24 +95,24 @@ async def first_load(
     """
     refresh = asyncio.create_task(manager.refresh())
     if manager.poller is None:
-        await refresh  # which ends by itself when the server is to end
-    elif await _is_heard(manager.poller, stop, patience_seconds):
+        await refresh  # it ends by itself when the server is stopped
+    elif await _responds(manager.poller, stop, remote_timeout_seconds):
         await unless_stopped(refresh, stop)
     else:
         await manager.follow_disk()
-        if _is_enough(settings, manager):
-            manager.poller.warn_of_silence(patience_seconds)
-            refresh.add_done_callback(_report)
+        if _is_complete(settings, manager):
+            manager.poller.warn_of_silence(remote_timeout_seconds)
+            refresh.add_done_callback(_log_failure)
         else:
-            log.info("waiting for the repository; what is cached isn't all that is wanted")
+            log.info("waiting for the repository; the cache is incomplete")
             await unless_stopped(refresh, stop)
     if not stop.is_set():
         _check_loaded(settings, manager, sync)
     return refresh
 
 
-async def _is_heard(poller: RemotePoller, stop: asyncio.Event, seconds: float) -> bool:
-    """Wait until a remote was fetched once, or couldn't be; False if that takes too long."""
+async def _responds(poller: RemotePoller, stop: asyncio.Event, seconds: float) -> bool:
+    """Wait until the first fetch succeeded or failed; return False if that takes too long."""
     try:
         async with asyncio.timeout(seconds):
             await unless_stopped(poller.heard.wait(), stop)
@@ -122,36 +121,38 @@ async def _is_heard(poller: RemotePoller, stop: asyncio.Event, seconds: float) -
     return True
 
 
-def _is_enough(settings: Settings, manager: ModelManager) -> bool:
+def _is_complete(settings: RepositorySettings, manager: ModelManager) -> bool:
     catalog = manager.catalog
     missing = settings.selection.missing(catalog.models)
     return not missing and any(map(catalog.is_ready, catalog.models))
 
 
-def _report(refresh: asyncio.Task[None]) -> None:
+def _log_failure(refresh: asyncio.Task[None]) -> None:
     if not refresh.cancelled() and (error := refresh.exception()) is not None:
-        log.error("unforeseen error while looking for changes", exc_info=error)
+        log.error("unexpected error while looking for changes", exc_info=error)
 
 
-def _check_loaded(settings: Settings, manager: ModelManager, sync: RepositorySync | None) -> None:
+def _check_loaded(
+    settings: RepositorySettings, manager: ModelManager, sync: RepositorySync | None
+) -> None:
     root, catalog = sync.url if sync else settings.models, manager.catalog
-    there = manager.models_on_disk
-    if there and (missing := settings.selection.missing(there)):
+    on_disk = manager.models_on_disk
+    if on_disk and (missing := settings.selection.missing(on_disk)):
         raise StartError(
-            f"--load names {', '.join(missing)}, and --models {root} has: {', '.join(there)}"
-            + or_near(missing[0], [*there, "all", ON_DEMAND])
+            f"--load names {', '.join(missing)}, and --models {root} has: {', '.join(on_disk)}"
+            + or_near(missing[0], [*on_disk, "all", ON_DEMAND])
         )
     if not catalog.models:
         raise StartError(_nothing_to_load(root, sync))
     if not any(map(catalog.is_ready, catalog.models)):
         reasons = "; ".join(f"{r.model} v{r.version}: {r.message}" for r in catalog.rejections)
-        raise StartError(f"every bundle of --models {root} was refused: {reasons}")
+        raise StartError(f"every bundle of --models {root} was rejected: {reasons}")
 
 
 def _nothing_to_load(root: str, sync: RepositorySync | None) -> str:
     if sync is None:
         if (Path(root) / "manifest.json").exists() or any(Path(root).glob("*/manifest.json")):
-            return f"--models {root} is a model, and no repository of models: give its parent"
+            return f"--models {root} is a model, not a repository of models; use its parent"
         return (
             f"--models {root} holds no model; make one with: "
             f"convscope-exporter export efficientnet_lite0 --repository {root}"
@@ -162,6 +163,6 @@ def _nothing_to_load(root: str, sync: RepositorySync | None) -> str:
             f"{sync.directory}. Check the address, your access and the file system's options"
         )
     return (
-        f"--models {root} holds no model that is wanted; publish one with: "
+        f"--models {root} holds no model to load; publish one with: "
         f"convscope-exporter publish models/MODEL/VERSION {root}"
     )

@@ -1,56 +1,61 @@
 """Several worker processes on one port, for machines with many cores.
 
-Each is a server of its own, started anew and not forked, and binds the port
-only when its models are loaded; the kernel spreads the connections over those
-that listen. One that ends is replaced while the others serve.
+Each worker is a server of its own, started as a new process and not forked. It
+binds the port only when its models are loaded; the kernel distributes the
+connections over the workers that listen. A worker that ends is replaced while
+the others serve.
 """
 
 import asyncio
-import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from time import monotonic
 
 import structlog
 
-from convscope.server.config.settings import Settings, split_address
 from convscope.server.errors import StartError
-from convscope.server.observability.metrics import MetricsServer
+from convscope.server.frontend.addresses import split_address
 from convscope.server.observability.metrics.merging import MergedMetrics
+from convscope.server.process.metrics_listener import listen_for_prometheus
+from convscope.server.process.signals import stop_on_signals
 from convscope.server.process.worker import Worker
 
 __all__ = ["supervise"]
 
 log = structlog.get_logger(__name__)
 
-# So often a worker's counters are read, in case it ends without warning.
-SCRAPE_SECONDS = 1.0
 # A worker that ended sooner than this is replaced after a pause.
-SETTLED_SECONDS = 10.0
+STABLE_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
 
 
-async def supervise(settings: Settings) -> None:
+async def supervise(
+    count: int,
+    grpc_address: str,
+    metrics_address: str,
+    settings_for_worker: Callable[[str], bytes],
+) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
 
+    Args:
+        count: The number of workers.
+        grpc_address: HOST:PORT that they share.
+        metrics_address: HOST:PORT of the listener for their merged metrics.
+        settings_for_worker: Returns the serialized settings of each worker for
+            the address with the port that was reserved.
+
     Raises:
-        StartError: An address can't be had, the first worker doesn't serve, or
-            something is asked for that workers can't do.
+        StartError: An address can't be bound, or the first worker doesn't serve.
     """
-    if settings.admin_address is not None:
-        raise StartError(
-            "--admin-address would reach one of the workers only; with --workers, publish and "
-            "promote in the repository, which each of them looks at"
-        )
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     with ExitStack() as stack:
-        settings = _reserve_port(settings, stack)
-        workers = [Worker(settings, index) for index in range(settings.workers)]
+        grpc_address = _reserve_port(grpc_address, stack)
         metrics = MergedMetrics()
-        metrics_server = _serve_metrics(settings, metrics, stack)
+        settings = settings_for_worker(grpc_address)
+        workers = [Worker(index, settings, metrics) for index in range(count)]
+        metrics_server = listen_for_prometheus(metrics, metrics_address)
+        stack.callback(metrics_server.close)
         starting = asyncio.create_task(_start(workers))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -61,21 +66,19 @@ async def supervise(settings: Settings) -> None:
         await starting
         log.info(
             "serving",
-            grpc_port=split_address(settings.grpc_address)[1],
+            grpc_port=split_address(grpc_address)[1],
             metrics_port=metrics_server.port,
             workers=[worker.pid for worker in workers],
         )
-        keepers = [asyncio.create_task(_keep(worker, metrics, stop)) for worker in workers]
-        watcher = asyncio.create_task(_watch(workers, metrics))
+        replacing = [asyncio.create_task(_keep_running(worker, stop)) for worker in workers]
         await stop.wait()
-        watcher.cancel()
         for worker in workers:
             worker.terminate()
-        await asyncio.gather(*keepers)
+        await asyncio.gather(*replacing)
 
 
 async def _start(workers: list[Worker]) -> None:
-    """Start the first, which measures how to run the models, and then those that find it."""
+    """Start the first worker, which measures how to run the models, then those that reuse it."""
     if not await workers[0].start():
         raise StartError("the first worker ended before it served; its log says why")
     await asyncio.gather(*(worker.start() for worker in workers[1:]))
@@ -86,24 +89,26 @@ async def _end(worker: Worker) -> None:
     await worker.wait()
 
 
-async def _keep(worker: Worker, metrics: MergedMetrics, stop: asyncio.Event) -> None:
-    """Replace a worker whenever it ends, until all are to end."""
+async def _keep_running(worker: Worker, stop: asyncio.Event) -> None:
+    """Replace a worker whenever it ends, until the server stops."""
     started_at = monotonic()
     while True:
         code = await worker.wait()
-        metrics.retire(worker.index)
         if stop.is_set():
             return
         log.error("worker ended", worker=worker.index, pid=worker.pid, exit_code=code)
-        if monotonic() - started_at < SETTLED_SECONDS:
+        if monotonic() - started_at < STABLE_SECONDS:
             await asyncio.sleep(PAUSE_SECONDS)
         if stop.is_set():
             return
         started_at = monotonic()
         try:
             replaced = await worker.start()
-        except OSError as error:  # no process, no memory: it is tried again
+        except OSError as error:  # too many processes, too little memory: try again
             log.error("worker can't be started", worker=worker.index, reason=error.strerror)
+            continue
+        except Exception:
+            log.exception("unexpected error at the start of a worker", worker=worker.index)
             continue
         if replaced:
             log.info("worker replaced", worker=worker.index, pid=worker.pid)
@@ -111,38 +116,18 @@ async def _keep(worker: Worker, metrics: MergedMetrics, stop: asyncio.Event) -> 
             worker.terminate()
 
 
-async def _watch(workers: list[Worker], metrics: MergedMetrics) -> None:
-    """Read the metrics of every worker once a second, off the event loop."""
-    while True:
-        for worker in workers:
-            pid = worker.pid
-            found = await asyncio.to_thread(worker.scrape)
-            if found is not None and worker.pid == pid:
-                metrics.update(worker.index, found)
-        await asyncio.sleep(SCRAPE_SECONDS)
+def _reserve_port(address: str, stack: ExitStack) -> str:
+    """Bind the port without listening, so that it stays ours between two workers.
 
-
-def _reserve_port(settings: Settings, stack: ExitStack) -> Settings:
-    """Hold the port without listening on it, so that it stays ours between two workers."""
-    host, port = split_address(settings.grpc_address)
+    Returns:
+        The address with the port that was bound.
+    """
+    host, port = split_address(address)
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    holder = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        holder.bind((host.strip("[]"), port))
+        reserved.bind((host.strip("[]"), port))
     except OSError as error:
-        raise StartError(
-            f"--grpc-address {settings.grpc_address} can't be bound: {error.strerror}"
-        ) from error
-    return replace(settings, grpc_address=f"{host}:{holder.getsockname()[1]}")
-
-
-def _serve_metrics(settings: Settings, metrics: MergedMetrics, stack: ExitStack) -> MetricsServer:
-    try:
-        server = MetricsServer(metrics.registry, *split_address(settings.metrics_address))
-    except OSError as error:
-        raise StartError(
-            f"--metrics-address {settings.metrics_address} can't be used: {error.strerror}"
-        ) from error
-    stack.callback(server.close)
-    return server
+        raise StartError(f"--grpc-address {address} can't be bound: {error.strerror}") from error
+    return f"{host}:{reserved.getsockname()[1]}"

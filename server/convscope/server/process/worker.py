@@ -1,47 +1,44 @@
-"""One worker process, seen from its supervisor and from within.
-
-The two hold the ends of a socket: by it the worker says that it serves and
-where its metrics are, and learns that its supervisor has gone.
-"""
+"""One worker process, as its supervisor sees it; see `supervisor_channel` for the other end."""
 
 import asyncio
 import json
 import os
 import socket
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
-from http.client import HTTPException
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
+import structlog
 
-from convscope.server.config.settings import Settings
-from convscope.server.observability.metrics.merging import snapshot
+from convscope.server.observability.metrics.merging import MergedMetrics
+from convscope.server.process.supervisor_channel import WORKER_FLAG
 
-__all__ = ["Worker", "announce", "to_flags"]
+__all__ = ["Worker", "read_messages"]
 
-SCRAPE_TIMEOUT_SECONDS = 2.0
-# A worker is on this machine, whatever proxies the environment names.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+log = structlog.get_logger(__name__)
+
+# A snapshot of the metrics has a few kilobytes for each loaded version.
+MAX_MESSAGE_BYTES = 256 * 2**20
+# The worker gets all settings over the socket. These variables may contain secrets too.
+_SETTINGS_VARIABLES = "CONVSCOPE_"
 
 
 class Worker:
     """A process that serves on the same port as its siblings.
 
     Args:
-        settings: Of the whole server.
-        index: Which of the workers it is.
+        index: Which of the workers it is; a replacement has the same index.
+        settings: Its settings, as one line of JSON.
+        metrics: Receives its metrics.
     """
 
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, index: int, settings: bytes, metrics: MergedMetrics) -> None:
         self.index = index
         self._settings = settings
-        self._metrics_url: str | None = None
+        self._metrics = metrics
+        self._ready = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     @property
@@ -50,94 +47,75 @@ class Worker:
         return self._process.pid if self._process else None
 
     async def start(self) -> bool:
-        """Start the process, and wait until it serves; returns False if it ended instead."""
+        """Start the process, and wait until it serves; return False if it ended instead."""
+        self._ready.clear()
         ours, theirs = socket.socketpair()
-        settings = replace(
-            self._settings,
-            workers=1,
-            max_memory_mb=_share(self._settings.max_memory_mb, self._settings.workers),
-            cores=max(1, self._settings.core_count // self._settings.workers),
-            metrics_address="127.0.0.1:0",
-            worker_socket=theirs.fileno(),
-        )
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "convscope.server", *to_flags(settings)),
-                pass_fds=[theirs.fileno()],
-            )
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        line = await reader.readline()
-        if not line:
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "convscope.server", WORKER_FLAG, str(theirs.fileno())),
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(),
+                )
+            reader, self._writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
+        except BaseException:
+            ours.close()
+            raise
+        self._writer.write(self._settings + b"\n")
+        self._reading = asyncio.create_task(read_messages(reader, self._handle))
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({ready, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if not self._ready.is_set():
             await self.wait()
-            return False
-        port = json.loads(line)["metrics_port"]
-        self._metrics_url = f"http://127.0.0.1:{port}/metrics"
-        return True
+        return self._ready.is_set()
 
     async def wait(self) -> int:
-        """Wait until the process has ended; returns its exit code."""
+        """Wait until the process has ended and its last message is read; return its exit code."""
         code = await self._process.wait() if self._process else 0
-        self._metrics_url = None
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
         if self._writer is not None:
             self._writer.close()
+        self._metrics.retire(self.index)
         return code
 
     def terminate(self) -> None:
-        """Let it drain and end."""
+        """Ask the process to drain and end."""
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
-    def scrape(self) -> list[list[Any]] | None:
-        """Return a snapshot of its metrics; None if it doesn't answer."""
-        if self._metrics_url is not None:
-            try:
-                with _OPENER.open(self._metrics_url, timeout=SCRAPE_TIMEOUT_SECONDS) as reply:
-                    return snapshot(_Text(reply.read().decode()))
-            except (OSError, HTTPException):
-                pass  # it is ending
-        return None
+    def _handle(self, message: Mapping[str, Any]) -> None:
+        if "metrics" in message:
+            self._metrics.update(self.index, message["metrics"])
+        if "ready" in message:
+            self._ready.set()
 
 
-class _Text(Collector):
-    """What a worker shows to Prometheus, as a collector."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def collect(self) -> Iterator[Metric]:
-        """Return the families of the text."""
-        yield from text_string_to_metric_families(self._text)
-
-
-def _share(whole: int | None, workers: int) -> int | None:
-    return None if whole is None else max(1, whole // workers)
-
-
-def announce(number: int, metrics_port: int, stop: Callable[[], None]) -> None:
-    """Tell the supervisor that this worker serves, and stop when the supervisor has gone.
+async def read_messages(
+    reader: asyncio.StreamReader, handle: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Handle a worker's messages until its end is closed; an error affects one message only.
 
     Args:
-        number: The file descriptor of the worker's end of the socket.
-        metrics_port: Where this worker shows its metrics.
-        stop: Called when the other end is closed.
+        reader: The supervisor's end of the socket.
+        handle: Called with each message.
     """
-    os.write(number, json.dumps({"metrics_port": metrics_port}).encode() + b"\n")
-    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            line = await reader.readline()
+            if not line.endswith(b"\n"):
+                return  # the end, perhaps in the middle of a message
+            handle(json.loads(line))
+        except OSError:
+            return  # the worker was killed
+        except Exception:
+            log.exception("unexpected error in a message of a worker")
 
-    def gone() -> None:
-        loop.remove_reader(number)
-        stop()
 
-    loop.add_reader(number, gone)
-
-
-def to_flags(settings: Settings) -> list[str]:
-    """Give the flags that make these settings again."""
-    flags = []
-    for field in fields(settings):
-        name, value = field.name.replace("_", "-"), getattr(settings, field.name)
-        if value is True:
-            flags.append(f"--{name}")
-        elif value is not None and value is not False:
-            flags.append(f"--{name}={value}")
-    return flags
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_SETTINGS_VARIABLES)
+    }

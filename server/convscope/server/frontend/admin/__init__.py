@@ -1,1 +1,1 @@
-"""AdminService: what an operator changes in a running server."""
+"""AdminService: an operator changes a running server."""

@@ -1,10 +1,10 @@
-"""The cores that a container's quota leaves."""
+"""The cores that a process may use, within its container's quota."""
 
 from pathlib import Path
 
 import pytest
 
-from convscope.server.process.machine import available_cores
+from convscope.server.runtime.cores import available_cores
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ def test_a_quota_limits_the_cores(tmp_path: Path, content: str, cores: int | Non
     assert available_cores(tmp_path) == (cores or without)
 
 
-def test_a_quota_of_the_first_version_is_seen(tmp_path: Path) -> None:
+def test_a_quota_of_cgroup_version_1_limits_the_cores(tmp_path: Path) -> None:
     without = available_cores(tmp_path)
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")

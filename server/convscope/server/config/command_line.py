@@ -1,0 +1,146 @@
+"""The command line of `convscope-server`: reads flags, environment variables and the file.
+
+A flag overrides an environment variable, which overrides the settings file.
+"""
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import click
+from click.core import ParameterSource
+
+from convscope.server.config.file import SettingsFile, SettingsFileError, read_settings_file
+from convscope.server.config.flag_types import SWITCH
+from convscope.server.config.flags import FLAGS, PANELS, Flag
+from convscope.server.config.settings import Settings
+
+__all__ = ["command_line"]
+
+PREFIX = "CONVSCOPE"
+HELP = """Serve every model of a repository over gRPC.
+
+Every flag --like-this can also be the environment variable
+CONVSCOPE_LIKE_THIS, or like_this in the table `server` of the file of --settings.
+"""
+
+
+def command_line(run: Callable[[Settings], None]) -> click.Command:
+    """Return the command that reads the settings and passes them on.
+
+    Args:
+        run: Receives the settings.
+    """
+
+    def command(settings: SettingsFile | None, **values: Any) -> None:
+        if settings is not None:
+            values["provider_options"] = settings.provider_options
+            values["model_providers"] = settings.model_providers
+        run(Settings.from_values(values))
+
+    defaults, types = _fields()
+    options = [
+        _Option(flag, **{"default": defaults[name]} if name in defaults else {"required": True})
+        for name, flag in FLAGS.items()
+    ]
+    return _Command(
+        "convscope-server",
+        params=[*options, _settings_option(types), _version_option()],
+        callback=command,
+        help=HELP,
+        context_settings={"auto_envvar_prefix": PREFIX, "max_content_width": 100},
+    )
+
+
+class _Option(click.Option):
+    """The option of one flag."""
+
+    def __init__(self, flag: Flag, **default_or_required: Any) -> None:
+        variables = [f"{PREFIX}_{flag.name.upper()}", *flag.variables]
+        number = isinstance(flag.type, click.IntRange | click.FloatRange)
+        super().__init__(
+            [f"--{flag.name.replace('_', '-')}"],
+            type=flag.type,
+            is_flag=flag.type is SWITCH,
+            show_default=default_or_required.get("default") not in (None, False) or number,
+            envvar=variables,
+            metavar=flag.metavar or ("N" if number else None),
+            help=flag.help,
+            **default_or_required,
+        )
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Check a value; the message about one from the file names the file's key."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(str(self.name)) is not ParameterSource.DEFAULT_MAP:
+                raise
+            hint = f"{ctx.params['settings']}: server.{self.name}"
+            raise click.BadParameter(error.message, ctx, self, hint) from error
+
+
+class _Command(click.Command):
+    """A command whose help has a section for each panel of the table."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        names = {name: [flag.name for flag in flags] for name, flags in PANELS.items()}
+        rest = [str(p.name) for p in self.get_params(ctx) if p.name not in FLAGS]
+        records = {p.name: p.get_help_record(ctx) for p in self.get_params(ctx)}
+        for panel, members in {**names, "Other": rest}.items():
+            with formatter.section(panel):
+                formatter.write_dl([record for name in members if (record := records[name])])
+
+
+def _fields() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the default and the type of every flag's field."""
+    defaults, types = {}, {}
+    for group in get_type_hints(Settings).values():
+        hints = get_type_hints(group)
+        for field in fields(group):
+            if field.name in FLAGS:
+                types[field.name] = hints[field.name]
+                if field.default is not MISSING:
+                    defaults[field.name] = field.default
+    return defaults, types
+
+
+def _settings_option(types: dict[str, Any]) -> click.Option:
+    def read(ctx: click.Context, _: click.Parameter, path: Path | None) -> SettingsFile | None:
+        if path is None:
+            return None
+        try:
+            file = read_settings_file(path, types)
+        except SettingsFileError as error:
+            raise click.BadParameter(str(error)) from error
+        ctx.default_map = dict(file.server)
+        return file
+
+    return click.Option(
+        ["--settings"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        callback=read,
+        is_eager=True,
+        help="TOML file with flags, and with the providers and their options of each model.",
+    )
+
+
+def _version_option() -> click.Option:
+    def show(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            click.echo(f"convscope-server {version('convscope')}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        allow_from_autoenv=False,
+        help="Print the version.",
+    )

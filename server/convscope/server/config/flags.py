@@ -1,0 +1,119 @@
+"""The table of flags: one line for each setting, with its type and its help.
+
+Each flag --like-this is also the environment variable CONVSCOPE_LIKE_THIS and
+the key like_this in the table [server] of a settings file. It sets the field
+like_this of one of the groups of `Settings`, which also has the default.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from convscope.server.config.flag_types import (
+    ADDRESS,
+    ADMIN_ADDRESS,
+    BYTES,
+    CACHE_DIRECTORY,
+    CACHE_FILE,
+    NATURAL,
+    NUMBER,
+    PEM_FILE,
+    SECONDS,
+    SWITCH,
+    TEXT,
+    URL,
+    VERSIONS,
+)
+
+__all__ = ["FLAGS", "PANELS", "Flag"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One line of the table.
+
+    Args:
+        name: The field that it sets.
+        type: Reads and checks its text.
+        help: One or two sentences.
+        metavar: The name of its value in the help; by default that of the type.
+        variables: More environment variables, after its own.
+    """
+
+    name: str
+    type: "click.ParamType[Any]"
+    help: str
+    metavar: str | None = None
+    variables: Sequence[str] = ()
+
+
+PANELS = {
+    "Repository": (
+        Flag("models", TEXT, "The repository, with MODEL/VERSION/manifest.json and so on: a "
+             "directory, or a URL such as s3://BUCKET/models, gs://… or hf://….", "DIR|URL"),
+        Flag("load", TEXT, "Models to load: all, on-demand, or names separated by commas."),
+        Flag("versions", VERSIONS, "Number of latest versions of each model, or a list: =3,5. "
+             "Versions with an alias are loaded too."),
+        Flag("max_memory_mb", NUMBER, "With --load on-demand: above this limit, the server unloads "
+             "the least recently used versions."),
+        Flag("poll_seconds", SECONDS, "Interval between two looks for new versions and aliases; "
+             "0 for none."),
+        Flag("repository_cache", CACHE_DIRECTORY, "Directory of the local copies of remote "
+             "repositories; several servers can share it."),
+    ),
+    "Listeners": (
+        Flag("grpc_address", ADDRESS, "Address of the gRPC listener."),
+        Flag("metrics_address", ADDRESS, "Address of /metrics for Prometheus."),
+        Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService, which does not check its "
+             "callers: unix:PATH or a loopback HOST:PORT. Off by default."),
+        Flag("otlp_endpoint", URL, "Collector of traces, by OTLP over gRPC, such as "
+             "http://localhost:4317; also $OTEL_EXPORTER_OTLP_ENDPOINT. Off by default.",
+             variables=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")),
+        Flag("allow_insecure", SWITCH, "Listen beyond loopback without TLS."),
+        Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain."),
+        Flag("tls_key", PEM_FILE, "PEM file of the private key."),
+        Flag("no_reflection", SWITCH, "Turn gRPC reflection off."),
+        Flag("no_open_inference", SWITCH, "Turn the Open Inference Protocol off."),
+        Flag("no_access_log", SWITCH, "Write no log line for each call."),
+    ),
+    "ONNX Runtime": (
+        Flag("provider", TEXT, "Execution providers in order of preference, separated by commas: "
+             "cpu, cuda, tensorrt, openvino. All must be available, unless --allow-fallback."),
+        Flag("allow_fallback", SWITCH, "Use the next provider or the CPU for what a provider can't "
+             "run, instead of rejecting the bundle."),
+        Flag("runners", NATURAL, "Batches of one model that run at once; 0 runs them on the event "
+             "loop. Measured at load by default."),
+        Flag("threads", NUMBER, "Threads of one run. Measured at load by default."),
+        Flag("max_batch", NUMBER, "Images of one batch. Measured at load by default."),
+        Flag("no_tuning", SWITCH, "Measure nothing at load: one runner, one thread per core, "
+             "batches of 8."),
+        Flag("tuning_cache", CACHE_FILE, "File that keeps the measurements for the next start."),
+        Flag("cores", NUMBER, "Cores to use; by default all that this process may use."),
+        Flag("preload_feature_maps", SWITCH, "Open the session with feature maps at load instead "
+             "of at the first request for one."),
+    ),
+    "Limits": (
+        Flag("max_queue", NUMBER, "Images of one model that may wait."),
+        Flag("max_delay_seconds", SECONDS, "How long a free runner waits for a fuller batch."),
+        Flag("max_inputs", NUMBER, "Inputs of one request."),
+        Flag("max_request_bytes", BYTES, "Bytes of one request."),
+        Flag("max_reply_bytes", BYTES, "Bytes of one reply."),
+        Flag("max_feature_map_bytes", NATURAL, "Bytes of one reply's feature maps."),
+        Flag("max_image_pixels", NUMBER, "Pixels of one image."),
+        Flag("max_image_side", NUMBER, "Pixels of an image's longer edge."),
+        Flag("decode_threads", NATURAL, "Images decoded at once; 0 for one per core."),
+    ),
+    "Lifecycle": (
+        Flag("workers", NUMBER, "Server processes on the one port, each with its share of the "
+             "cores."),
+        Flag("drain_seconds", SECONDS, "After SIGTERM, how long the server accepts calls while "
+             "health is NOT_SERVING."),
+        Flag("grace_seconds", SECONDS, "After that, how long calls in flight may take."),
+        Flag("no_strict_readiness", SWITCH, "Report overall health as SERVING although a model of "
+             "the repository has no ready version."),
+    ),
+}  # fmt: skip
+
+FLAGS = {flag.name: flag for flags in PANELS.values() for flag in flags}

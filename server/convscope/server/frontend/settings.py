@@ -1,0 +1,51 @@
+"""Settings of the listeners, and of the services behind them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from convscope.server.frontend.reply_limits import ReplyLimits
+
+__all__ = ["FrontendSettings"]
+
+MIB = 2**20
+# The part of a reply that feature maps leave to the classes.
+_REPLY_BYTES_OF_CLASSES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontendSettings:
+    """Where the server listens, what it offers there, and how large messages may be.
+
+    Args:
+        grpc_address: HOST:PORT of the gRPC listener.
+        admin_address: unix:PATH or HOST:PORT of AdminService; None for no such service.
+        allow_insecure: Whether gRPC may listen beyond loopback without TLS.
+        tls_certificate: PEM file of the certificate chain; None for no TLS.
+        tls_key: PEM file of the private key.
+        max_request_bytes: Bytes of one request.
+        max_reply_bytes: Bytes of one reply.
+        max_feature_map_bytes: Bytes of one reply's feature maps.
+        no_strict_readiness: Whether overall health ignores models without a ready version.
+        no_reflection: Whether gRPC reflection is off.
+        no_open_inference: Whether the Open Inference Protocol is off.
+        no_access_log: Whether the log has no line for each call.
+    """
+
+    grpc_address: str = "127.0.0.1:8001"
+    admin_address: str | None = None
+    allow_insecure: bool = False
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    max_request_bytes: int = 8 * MIB
+    max_reply_bytes: int = 32 * MIB
+    max_feature_map_bytes: int = 16 * MIB
+    no_strict_readiness: bool = False
+    no_reflection: bool = False
+    no_open_inference: bool = False
+    no_access_log: bool = False
+
+    @property
+    def reply_limits(self) -> ReplyLimits:
+        """The limits of one reply."""
+        largest_maps = max(0, self.max_reply_bytes - _REPLY_BYTES_OF_CLASSES)
+        return ReplyLimits(self.max_reply_bytes, min(self.max_feature_map_bytes, largest_maps))

@@ -1,0 +1,1 @@
+"""Transports: the sockets, and HTTP/2 on them."""

@@ -1,0 +1,30 @@
+"""The end of a server: report NOT_SERVING, accept calls a while longer, finish them."""
+
+import asyncio
+
+import grpc
+import structlog
+from grpc_health.v1 import health
+
+from convscope.server.process.settings import ProcessSettings
+
+__all__ = ["drain"]
+
+log = structlog.get_logger(__name__)
+
+
+async def drain(
+    settings: ProcessSettings, health_servicer: health.aio.HealthServicer, server: grpc.aio.Server
+) -> None:
+    """Take a server out of rotation, and return when its calls in flight are finished.
+
+    Load balancers need a moment to notice NOT_SERVING, so calls are still
+    accepted for `drain_seconds`.
+    """
+    log.info(
+        "draining", accept_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds
+    )
+    await health_servicer.enter_graceful_shutdown()
+    await asyncio.sleep(settings.drain_seconds)
+    await server.stop(settings.grace_seconds)
+    log.info("stopped")

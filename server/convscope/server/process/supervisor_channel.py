@@ -1,0 +1,112 @@
+"""A worker's end of the socket that connects it with its supervisor.
+
+The supervisor sends one line, the settings. The worker sends JSON lines:
+`{"ready": {"metrics_port": null}}` when it serves, then `{"metrics": SNAPSHOT}`
+every second and once before it ends. When the supervisor is gone, the socket is
+closed, and the worker stops. Nothing of this is visible to other processes, as
+arguments and environment variables would be.
+"""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from convscope.server.errors import StartError
+
+__all__ = ["WORKER_FLAG", "SupervisorChannel"]
+
+log = structlog.get_logger(__name__)
+
+# Before the number of the socket's file descriptor, in place of all other flags.
+WORKER_FLAG = "--worker-socket"
+REPORT_SECONDS = 1.0
+LAST_REPORT_TIMEOUT_SECONDS = 2.0
+
+
+class SupervisorChannel:
+    """Receives the settings of a worker, and reports its metrics.
+
+    Args:
+        descriptor: The socket's file descriptor.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.set_inheritable(False)  # no child of the worker may keep it open
+        self._snapshot: Callable[[], object] = dict
+        self._writer: asyncio.StreamWriter | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._reporting: asyncio.Task[None] | None = None
+
+    def receive_settings(self) -> bytes:
+        """Wait for the settings.
+
+        Raises:
+            StartError: The supervisor ended before it sent them.
+        """
+        data = b""
+        while not data.endswith(b"\n"):
+            received = self._socket.recv(2**16)
+            if not received:
+                self._socket.close()
+                raise StartError("the supervisor ended before it sent the worker's settings")
+            data += received
+        return data
+
+    async def connect(self, snapshot: Callable[[], object], stop: Callable[[], None]) -> None:
+        """Attach the socket to the event loop.
+
+        Args:
+            snapshot: Returns the metrics as plain JSON values; called in a thread.
+            stop: Called when the supervisor is gone.
+        """
+        self._snapshot = snapshot
+        reader, self._writer = await asyncio.open_connection(sock=self._socket)
+
+        async def watch() -> None:
+            with suppress(OSError):  # it was killed
+                await reader.read()
+            stop()
+
+        self._watching = asyncio.create_task(watch())
+
+    async def report_ready(self) -> None:
+        """Report that this worker serves, and from now on its metrics."""
+        await self._send({"ready": {"metrics_port": None}})
+        self._reporting = asyncio.create_task(self._report())
+
+    async def close(self) -> None:
+        """Report the metrics a last time, and close the socket."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._reporting is not None:
+            self._reporting.cancel()
+            try:
+                async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
+                    await self._send_metrics()
+            except (OSError, TimeoutError):
+                log.warning("the last metrics did not reach the supervisor")
+        if self._writer is not None:
+            self._writer.close()
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            try:
+                await self._send_metrics()
+            except OSError:
+                return  # the supervisor is gone
+            except Exception:
+                log.exception("unexpected error while reporting metrics")
+
+    async def _send_metrics(self) -> None:
+        await self._send({"metrics": await asyncio.to_thread(self._snapshot)})
+
+    async def _send(self, message: object) -> None:
+        if self._writer is not None:
+            self._writer.write(json.dumps(message).encode() + b"\n")
+            await self._writer.drain()

@@ -1,0 +1,88 @@
+"""Settings that don't agree with each other, and addresses that can't be bound."""
+
+from pathlib import Path
+
+import pytest
+from support.calls import LOOPBACK, connected, run_to_end, signal_request
+from support.server import ServerProcess
+
+
+def failed_start(*arguments: str | Path) -> str:
+    """The message of a server that doesn't start."""
+    code, out, err = run_to_end(*arguments)
+    assert code == 1
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:8001", "example.com:0"])
+def test_address_beyond_loopback_needs_tls_or_consent(tiny_repository: Path, address: str) -> None:
+    message = failed_start("--models", tiny_repository, *LOOPBACK, "--grpc-address", address)
+    assert f"{address} can be reached from other machines" in message
+    assert "--tls-certificate and --tls-key, or --allow-insecure" in message
+
+
+def test_address_beyond_loopback_with_consent(tiny_repository: Path) -> None:
+    flags = ("--grpc-address", "0.0.0.0:0", "--allow-insecure")
+    with ServerProcess(tiny_repository, *flags) as server, connected(server) as stub:
+        assert stub.Classify(signal_request(), timeout=30).model == "signal"
+
+
+@pytest.mark.parametrize("flag", ["--tls-certificate", "--tls-key"])
+def test_certificate_and_key_go_together(tiny_repository: Path, flag: str) -> None:
+    message = failed_start("--models", tiny_repository, *LOOPBACK, flag, __file__)
+    assert "--tls-certificate and --tls-key go together" in message
+
+
+def test_memory_limit_needs_loading_on_demand(tiny_repository: Path) -> None:
+    message = failed_start("--models", tiny_repository, *LOOPBACK, "--max-memory-mb", "9")
+    assert "add --load on-demand" in message
+
+
+def test_workers_have_no_admin_service(tiny_repository: Path) -> None:
+    flags = ("--workers", "2", "--admin-address", "127.0.0.1:0")
+    message = failed_start("--models", tiny_repository, *LOOPBACK, *flags)
+    assert "--admin-address would reach only one of the workers" in message
+
+
+def test_missing_repository_is_named(tmp_path: Path) -> None:
+    message = failed_start("--models", tmp_path / "nowhere", *LOOPBACK)
+    assert f"--models {tmp_path / 'nowhere'} is not a directory" in message
+
+
+def test_empty_repository_says_how_to_make_a_model(tmp_path: Path) -> None:
+    message = failed_start("--models", tmp_path, *LOOPBACK)
+    assert f"--models {tmp_path} holds no model" in message
+    assert "convscope-exporter export" in message
+
+
+def test_port_in_use_is_reported_before_anything_loads(
+    tiny_repository: Path, tiny_server: ServerProcess
+) -> None:
+    metrics = ("--metrics-address", "127.0.0.1:0")
+    taken = ("--grpc-address", tiny_server.target)
+    message = failed_start("--models", tiny_repository, *metrics, *taken)
+    assert f"--grpc-address {tiny_server.target} can't be bound" in message
+    assert "model ready" not in message
+
+
+def test_metrics_port_in_use_is_reported_before_anything_loads(
+    tiny_repository: Path, tiny_server: ServerProcess
+) -> None:
+    address = tiny_server.metrics_url.split("/")[2]
+    taken = ("--metrics-address", address)
+    message = failed_start("--models", tiny_repository, "--grpc-address", "127.0.0.1:0", *taken)
+    assert f"--metrics-address {address} can't be used: Address already in use" in message
+    assert "model ready" not in message
+
+
+def test_wrong_certificate_is_named(tiny_repository: Path) -> None:
+    pair = ("--tls-certificate", __file__, "--tls-key", __file__)
+    assert "--tls-certificate" in failed_start("--models", tiny_repository, *LOOPBACK, *pair)
+
+
+def test_metrics_on_ipv6_loopback(tiny_repository: Path) -> None:
+    with ServerProcess(tiny_repository, "--metrics-address", "[::1]:0") as server:
+        server.metrics_url = server.metrics_url.replace("127.0.0.1", "[::1]")
+        assert "convscope_model_info" in server.metrics()

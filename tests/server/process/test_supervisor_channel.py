@@ -1,0 +1,109 @@
+"""The socket between a worker and its supervisor."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from convscope.server.errors import StartError
+from convscope.server.process import supervisor_channel
+from convscope.server.process.supervisor_channel import SupervisorChannel
+from convscope.server.process.worker import read_messages
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, SupervisorChannel]]:
+    """The supervisor's end, and the worker's channel."""
+    monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 0.01)
+    ours, theirs = socket.socketpair()
+    with ours:
+        yield ours, SupervisorChannel(theirs.detach())
+
+
+async def test_settings_that_arrive_in_pieces_are_whole(
+    pair: tuple[socket.socket, SupervisorChannel],
+) -> None:
+    ours, channel = pair
+    receiving = asyncio.create_task(asyncio.to_thread(channel.receive_settings))
+    ours.send(b'{"models": ')
+    await asyncio.sleep(0)
+    ours.send(b'"m"}\n')
+    assert json.loads(await receiving) == {"models": "m"}
+    await channel.connect(dict, lambda: None)
+    await channel.close()
+
+
+def test_supervisor_that_ends_early_is_a_failed_start(
+    pair: tuple[socket.socket, SupervisorChannel],
+) -> None:
+    ours, channel = pair
+    ours.close()
+    with pytest.raises(StartError, match="the supervisor ended before"):
+        channel.receive_settings()
+
+
+async def test_metrics_are_reported_although_one_snapshot_failed(
+    pair: tuple[socket.socket, SupervisorChannel],
+) -> None:
+    ours, channel = pair
+    counts = iter(range(100))
+
+    def snapshot() -> int:
+        if (count := next(counts)) == 1:
+            raise ValueError("a collector failed")
+        return count
+
+    reader, writer = await asyncio.open_connection(sock=ours)
+    await channel.connect(snapshot, lambda: None)
+    await channel.report_ready()
+    assert json.loads(await reader.readline()) == {"ready": {"metrics_port": None}}
+    assert json.loads(await reader.readline()) == {"metrics": 0}
+    assert json.loads(await reader.readline()) == {"metrics": 2}
+    await channel.close()
+    writer.close()
+
+
+async def test_metrics_are_reported_a_last_time_at_the_end(
+    pair: tuple[socket.socket, SupervisorChannel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
+    ours, channel = pair
+    reader, writer = await asyncio.open_connection(sock=ours)
+    await channel.connect(lambda: "all", lambda: None)
+    await channel.report_ready()
+    await channel.close()
+    messages = [json.loads(line) for line in (await reader.read()).splitlines()]
+    assert messages == [{"ready": {"metrics_port": None}}, {"metrics": "all"}]
+    writer.close()
+
+
+async def test_a_worker_stops_when_its_supervisor_is_gone(
+    pair: tuple[socket.socket, SupervisorChannel],
+) -> None:
+    ours, channel = pair
+    stop = asyncio.Event()
+    await channel.connect(dict, stop.set)
+    await channel.report_ready()
+    ours.close()
+    async with asyncio.timeout(10):
+        await stop.wait()
+    await channel.close()
+
+
+async def test_an_error_in_one_message_does_not_end_the_reading() -> None:
+    handled: list[Any] = []
+
+    def handle(message: Any) -> None:
+        handled.append(message["metrics"])
+
+    reader = asyncio.StreamReader()
+    reader.feed_data(b'{"metrics": 1}\nnot JSON\n{}\n{"metrics": 2}\n{"metrics": 3')
+    reader.feed_eof()
+    with capture_logs() as logs:
+        await read_messages(reader, handle)
+    assert handled == [1, 2]
+    assert [line["event"] for line in logs] == ["unexpected error in a message of a worker"] * 2
