@@ -4,6 +4,7 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +20,7 @@ from convscope.server.frontend.admin.servicer import AdminServicer
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.frontend.reflection import add_reflection
 from convscope.server.frontend.services import add_services, doors
-from convscope.server.inference.decoding.preprocessor import ImageLimits
+from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.inference.pipeline import PipelineLimits
@@ -32,8 +33,9 @@ from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.loading import Loader
+from convscope.server.runtime.measurement import BATCHES
 from convscope.server.runtime.providers import EngineCache, ProviderPolicies, ProviderPolicy
-from convscope.server.runtime.tuning import BATCHES, Tuner
+from convscope.server.runtime.tuning import Tuner
 from convscope.v1 import admin_pb2_grpc
 
 if TYPE_CHECKING:  # at run time, only when traces are wanted
@@ -130,9 +132,10 @@ def _manager(
 ) -> ModelManager:
     if settings.max_memory_mb is not None and not settings.selection.on_demand:
         raise StartError("--max-memory-mb bounds what is loaded on demand; add --load on-demand")
+    limits = ImageLimits(settings.max_image_pixels, settings.max_image_side)
     loader = Loader(
         _policies(settings),
-        ImageLimits(settings.max_image_pixels, settings.max_image_side),
+        partial(Preprocessor, limits=limits),
         Tuner(_overrides(settings), settings.tuning_cache.expanduser()),
         settings.preload_feature_maps,
         stop.is_set,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from convscope.server.inference.batcher import (
-    Batcher,
+from convscope.server.inference.batcher import Batcher
+from convscope.server.inference.queue import (
     ClosedError,
     Completed,
     ExpiredError,

@@ -37,10 +37,10 @@ class SlowEngine:
         self.may_end = asyncio.Event()
 
     async def run(
-        self, version: LoadedVersion, inputs: Sequence[Input], question: InferenceRequest
+        self, version: LoadedVersion, inputs: Sequence[Input], request: InferenceRequest
     ) -> list[InferenceResult]:
-        assert question.bulk
-        assert question.aside
+        assert request.bulk
+        assert request.untracked
         self.begun += 1
         await self.may_end.wait()
         return [answer(0) for _ in inputs]

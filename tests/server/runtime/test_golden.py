@@ -14,7 +14,6 @@ from support.loading import load, only_refusal
 from support.tiny import seal, write_signal, write_tiny
 
 from convscope.server.repository.catalog import Target
-from convscope.server.runtime.model import BatchItem
 from convscope.server.runtime.versions import LoadedVersion, Rejection
 from convscope.v1 import manifest_pb2 as pb
 
@@ -101,7 +100,7 @@ def answer_of(version: LoadedVersion, photo: NDArray[np.uint8]) -> NDArray[np.fl
     if version.preprocessor is None:
         raise TypeError("the version takes no images")
     image = version.preprocessor.decode(photo.tobytes())
-    return version.model.run_one(BatchItem(image[np.newaxis])).probabilities
+    return version.model.run(image[np.newaxis]).probabilities
 
 
 # Golden files that are wrong
@@ -133,7 +132,7 @@ def test_answers_that_are_not_finite_are_refused(root: Path) -> None:
 
 def test_input_that_is_no_image_is_refused(root: Path) -> None:
     message = refused(root, with_array("input_1", np.arange(9, dtype=np.uint8))).message
-    assert "a golden input is refused" in message
+    assert "a golden input is rejected" in message
     assert "not an image" in message
 
 

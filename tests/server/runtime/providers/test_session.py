@@ -28,7 +28,7 @@ from convscope.server.runtime.providers.session import run_bound
 from convscope.v1 import inference_pb2 as pb
 
 GPU = pytest.mark.skipif(
-    "CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is to be had here"
+    "CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available here"
 )
 
 
@@ -54,7 +54,7 @@ def test_provider_in_use_is_named(root: Path) -> None:
 def test_provider_that_is_not_to_be_had_refuses_the_bundle(root: Path) -> None:
     (rejection,) = load(root, providers=("cuda", "cpu")).rejections
     assert rejection.reason == "provider"
-    assert "'cuda' is not to be had here" in rejection.message
+    assert "'cuda' is not available here" in rejection.message
     assert "convscope[server-gpu]" in rejection.message
     assert "or allow the fallback" in rejection.message
 
@@ -74,7 +74,7 @@ def test_unknown_provider_lists_those_there_are(
     (rejection,) = load(root, providers=(name,), allow_fallback=allow_fallback).rejections
     assert rejection.reason == "provider"
     assert rejection.message == (
-        f"no execution provider {name!r}; there are: cpu, cuda, tensorrt, openvino"
+        f"no execution provider {name!r}; the providers are: cpu, cuda, tensorrt, openvino"
     )
 
 
@@ -117,7 +117,7 @@ def test_candidates(
 def test_strictly_every_provider_of_the_preference_must_be_there(
     wheel: list[str], preference: list[str], missing: str, repair: str
 ) -> None:
-    with pytest.raises(BundleRejectedError, match="is not to be had here, only: ") as refused:
+    with pytest.raises(BundleRejectedError, match="is not available here, only: ") as refused:
         ProviderPolicy(preference, False).candidates(wheel)
     assert f"{missing!r}" in refused.value.message
     assert repair in refused.value.message

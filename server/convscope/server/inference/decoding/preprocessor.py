@@ -1,9 +1,9 @@
-"""Encoded image to the graph's uint8 input, by the manifest's rule.
+"""Converts an encoded image to the graph's uint8 input, by the manifest's rule.
 
-The work follows from the size of the result, not of the photo: a JPEG is
-decoded at the smallest of its own scales that keeps well over twice the
-resolution needed, and only the part that the crop keeps is resized. What is not
-decoded to scale gets, but for rounding, the pixels of a full decode and resize.
+The work depends on the size of the result, not of the photo. A JPEG is decoded at
+the smallest of its own scales that keeps well over twice the needed resolution, and
+only the part inside the crop is resized. Images that are not decoded to scale have,
+except for rounding, the pixels of a full decode and resize.
 """
 
 import math
@@ -22,15 +22,15 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["ImageLimits", "Preprocessor"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# libjpeg decodes every scan of a progressive file over the whole image, so that
-# a small file with thousands of scans costs minutes.
+# libjpeg decodes every scan of a progressive file over the whole image, so a small
+# file with thousands of scans costs minutes.
 MAX_JPEG_SCANS = 64
-# How many times finer than the result a JPEG is decoded at least. Measured before the
+# A JPEG is decoded at least this many times finer than the result. Measured before the
 # rounding to whole levels, which itself costs 0.29 (rms): at 2.9 times, pixels move by
-# 0.16 to 0.26 levels, by up to 0.39 in strong noise; at 2.05 times by up to 0.48 and
-# 0.80, and then probabilities of an undecided network by up to 0.06.
+# 0.16 to 0.26 levels, and by up to 0.39 in strong noise. At 2.05 times they move by up to
+# 0.48 and 0.80, and the probabilities of an undecided network by up to 0.06.
 MIN_DECODE_OVERSAMPLING = 2.8
-# Pillow would warn, or raise at twice its own bound, before the check against ours.
+# Pillow would warn, or raise at twice its own limit, before the check against our limit.
 Image.MAX_IMAGE_PIXELS = None
 
 _RESAMPLING = {
@@ -38,7 +38,7 @@ _RESAMPLING = {
     pb.INTERPOLATION_BICUBIC: Image.Resampling.BICUBIC,
 }
 _MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
-# What brings each EXIF orientation upright, and which of them exchange the axes.
+# The transposition that turns each EXIF orientation upright, and those that swap the axes.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,15 +49,15 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED = (5, 6, 7, 8)
-# The orientation that undoes another one; the rest undo themselves.
-_BACK = {6: 8, 8: 6}
+# The orientation that reverses another one; the others reverse themselves.
+_INVERSE = {6: 8, 8: 6}
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What an image may claim before any of it is decoded."""
+    """The largest image size that is decoded, by the size in the image's header."""
 
     max_pixels: int
     max_side: int
@@ -70,7 +70,7 @@ class Preprocessor:
         rule: The manifest's preprocessing.
         height: The graph's input height in pixels.
         width: The graph's input width in pixels.
-        limits: What an image may claim.
+        limits: The largest image that is decoded.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class Preprocessor:
         """Prepare an encoded image; uint8 [height, width, channels].
 
         Raises:
-            InvalidInputError: It isn't an image of a known format, is damaged,
-                or is larger than the limits.
+            InvalidInputError: It isn't an image of a supported format, is damaged,
+                or exceeds the limits.
         """
         image = self._open(data)
         try:
@@ -128,7 +128,7 @@ class Preprocessor:
                 f"pixels and {limits.max_side:,} a side are allowed; scale it down"
             )
         if not width or not height:
-            raise InvalidInputError(f"the image is {width} x {height} pixels; it has none")
+            raise InvalidInputError(f"the image has {width} x {height} pixels; it is empty")
 
     def _prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         orientation = _orientation(image)
@@ -137,14 +137,14 @@ class Preprocessor:
         finest = max(self._width / (box[2] - box[0]), self._height / (box[3] - box[1]))
         scale = _decode_scaled(image, finest * MIN_DECODE_OVERSAMPLING)
         image = _convert(image, self._mode)
-        # Before the resize, which rounds between its two directions.
+        # Before the resize, which rounds between its horizontal and its vertical pass.
         image, box = _turn_upright(image, orientation, box, size, scale)
         small = image.resize((self._width, self._height), self._resampling, box=box)
         array = np.asarray(small)  # uint8 [H, W] or [H, W, C]
         return array[:, :, np.newaxis] if array.ndim == 2 else array
 
     def _crop_box(self, width: int, height: int) -> Box:
-        """The part of an upright image that the centre crop keeps, in its pixels."""
+        """Return the part of an upright image that the center crop keeps, in its pixels."""
         if self._resize.rule == pb.RESIZE_RULE_EXACT:
             resized_width, resized_height = self._resize.width, self._resize.height
         else:
@@ -160,7 +160,7 @@ class Preprocessor:
 def _not_an_image(data: bytes) -> str:
     if not data:
         return "the image is empty (0 bytes); send the bytes of a whole file"
-    # Not a byte of it is quoted: the log quotes messages, and holds no part of an image.
+    # No byte of it is quoted: messages appear in the log, which must contain no part of an image.
     return f"the {len(data):,} bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
 
 
@@ -170,29 +170,29 @@ def _orientation(image: Image.Image) -> int:
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - Pillow's parsers raise anything on crafted bytes
-        return 1  # damaged metadata doesn't spoil a good picture
+        return 1  # damaged metadata doesn't invalidate the image
     return value if value in _UPRIGHT else 1
 
 
 def _turn_upright(
     image: Image.Image, orientation: int, box: Box, size: tuple[int, int], scale: int
 ) -> tuple[Image.Image, Box]:
-    """Turn an image, and find the box of the whole upright image of that size in it.
+    """Turn an image upright, and convert a box of the full upright image to its pixels.
 
-    A partial last column of an image decoded to scale becomes the first one when
-    it is mirrored, so that the box takes the way through the stored image.
+    When an image that was decoded to scale is mirrored, its partial last column
+    becomes the first one. The box is therefore converted in the stored image.
     """
     left, top, right, bottom = _turn_box(box, size, orientation)
     stored = left / scale, top / scale, right / scale, bottom / scale
-    back = _BACK.get(orientation, orientation)
-    left, top, right, bottom = _turn_box(stored, image.size, back)
+    inverse = _INVERSE.get(orientation, orientation)
+    left, top, right, bottom = _turn_box(stored, image.size, inverse)
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     return image, (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
 
 
 def _turn_box(box: Box, upright: tuple[int, int], orientation: int) -> Box:
-    """Find the box of an upright image of that size in the image as it is stored."""
+    """Convert a box of an upright image of that size to the image as it is stored."""
     left, top, right, bottom = box
     width, height = upright
     mirrored = {
@@ -209,10 +209,10 @@ def _turn_box(box: Box, upright: tuple[int, int], orientation: int) -> Box:
 
 
 def _decode_scaled(image: Image.Image, needed: float) -> int:
-    """Choose a JPEG's decoding scale, at least as fine as is needed; the whole is 1.
+    """Set a JPEG's decoding scale, at least as fine as needed; 1 is the full size.
 
     Returns:
-        The number of pixels that one pixel stands for, in each direction.
+        How many original pixels one decoded pixel represents, in each direction.
     """
     if not isinstance(image, JpegImageFile):
         return 1
@@ -227,9 +227,9 @@ def _decode_scaled(image: Image.Image, needed: float) -> int:
 
 
 def _chroma_is_uneven(image: JpegImageFile) -> bool:
-    """Whether a channel is coarser in one direction only, as in 4:2:2.
+    """Return whether a channel is subsampled in one direction only, as in 4:2:2.
 
-    Decoding to scale coarsens such a channel once more, in both directions.
+    Decoding to scale subsamples such a channel once more, in both directions.
     """
     horizontal = max(h for _, h, _, _ in image.layer)
     vertical = max(v for _, _, v, _ in image.layer)
@@ -237,9 +237,12 @@ def _chroma_is_uneven(image: JpegImageFile) -> bool:
 
 
 def _check_scans(image: JpegImageFile, data: bytes) -> None:
-    """Refuse a JPEG of too many scans; one whose first scan holds all channels has no other."""
+    """Reject a JPEG with too many scans.
+
+    A baseline JPEG whose first scan contains all channels has no other scan.
+    """
     length = 6 + 2 * image.layers
-    start = image.fp.tell() - length - 2 if image.fp else 0  # of the first scan, just read
+    start = image.fp.tell() - length - 2 if image.fp else 0  # of the first scan header
     has_one_scan = data.startswith(struct.pack(">HHB", 0xFFDA, length, image.layers), start)
     if has_one_scan and "progression" not in image.info:
         return
@@ -250,8 +253,8 @@ def _check_scans(image: JpegImageFile, data: bytes) -> None:
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Bring any colour mode to RGB or L; what is transparent becomes white."""
-    if image.mode.startswith("I"):  # 16 bits of grey
+    """Convert any color mode to RGB or L; transparent pixels become white."""
+    if image.mode.startswith("I"):  # 16-bit gray
         wide = np.asarray(image, dtype=np.float32)
         image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
     elif image.has_transparency_data:
