@@ -17,6 +17,7 @@ from convscope.server.config.suggestions import or_near
 from convscope.server.errors import StartError
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.admin.servicer import AdminServicer
+from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.frontend.reflection import add_reflection
 from convscope.server.frontend.services import add_services, doors
@@ -219,7 +220,11 @@ async def _listen(
         manager, engine, metrics, max_inputs=settings.max_inputs, cores=settings.core_count
     )
     stack.push_async_callback(handler.close)
-    services = add_services(settings, handler, metrics, health_servicer, interceptor, server)
+    encoder = ReplyEncoder()
+    stack.callback(encoder.close)
+    services = add_services(
+        settings, handler, encoder, metrics, health_servicer, interceptor, server
+    )
     if not settings.no_reflection:
         add_reflection(services, server)
     grpc_port = _bind(server, settings)

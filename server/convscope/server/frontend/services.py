@@ -6,6 +6,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from convscope.server.config.settings import Settings
 from convscope.server.frontend.classifier.servicer import ClassifierServicer
+from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.open_inference.registration import SERVICE as OPEN_INFERENCE
 from convscope.server.frontend.open_inference.registration import add_to_server
 from convscope.server.frontend.open_inference.servicer import OpenInferenceServicer
@@ -29,6 +30,7 @@ def doors(settings: Settings) -> list[ServiceDescriptor]:
 def add_services(
     settings: Settings,
     handler: InferenceHandler,
+    encoder: ReplyEncoder,
     metrics: Metrics,
     health_servicer: health.aio.HealthServicer,
     interceptor: grpc.aio.Server,
@@ -38,7 +40,8 @@ def add_services(
 
     Args:
         settings: Which doors there are, and their limits.
-        dispatch: What all of them hand their requests to.
+        handler: Runs the requests of all of them.
+        encoder: Encodes their large replies.
         metrics: Hears what they do.
         health_servicer: Knows what is ready.
         interceptor: Where they are added, to be counted and logged.
@@ -52,10 +55,10 @@ def add_services(
     limits = ReplyLimits(
         settings.max_reply_bytes, min(settings.max_feature_map_bytes, most_map_bytes)
     )
-    servicer = ClassifierServicer(handler, limits)
+    servicer = ClassifierServicer(handler, limits, encoder)
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, interceptor)
     if not settings.no_open_inference:
-        open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits)
+        open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits, encoder)
         add_to_server(open_inference, interceptor, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, interceptor)
     return [*doors(settings), HEALTH]

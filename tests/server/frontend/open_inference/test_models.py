@@ -193,11 +193,11 @@ def test_versions_and_aliases_are_told_apart(tmp_path: Path) -> None:
         assert is_ready(oip, "tiny", "champion")
 
 
-def test_a_sleeping_model_is_ready_and_wakes_when_it_is_asked(tiny_repository: Path) -> None:
+def test_an_unloaded_model_is_ready_and_is_loaded_on_the_first_request(tiny_repository: Path) -> None:
     with serving(tiny_repository, "--load", "on-demand") as server, oip_connected(server) as oip:
         assert is_ready(oip, "tiny")
         state, reason = index(oip)["tiny", "1"]
-        assert (state, "when it is first asked" in reason) == ("READY", True)
+        assert (state, "on the first request" in reason) == ("READY", True)
         request = pb.ModelStatisticsRequest(name="tiny", version="1")
         (statistics,) = oip.ModelStatistics(request, timeout=TIMEOUT_SECONDS).model_stats
         assert (statistics.version, statistics.inference_count) == ("1", 0)

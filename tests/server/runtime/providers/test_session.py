@@ -140,7 +140,7 @@ def test_all_nodes_on_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gpu_wheel_without_cuda_libraries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, GPU_WHEEL, starts=[CPU])
     message = refusal_of("cuda", "cpu")
-    assert "'cuda' is in this ONNX Runtime, but doesn't start" in message
+    assert "has the execution provider 'cuda', but it doesn't start" in message
     assert "cuDNN" in message
 
 

@@ -159,11 +159,11 @@ REFUSED: dict[str, tuple[Request, grpc.StatusCode, str]] = {
     "routing-key-number": (raw_request(parameters={"routing_key": 7}), INVALID, "set string_param"),
     "timeout-negative": (raw_request(parameters={"timeout": -5}), INVALID, "'timeout' is -5"),
     "sequence": (raw_request(parameters={"sequence_id": 3}), UNSUPPORTED, "no sequences"),
-    "shared-input": (images(share), UNSUPPORTED, "'images' is to be in shared memory"),
+    "shared-input": (images(share), UNSUPPORTED, "'images' is in shared memory"),
     "shared-output": (
         wanting("logits", "shared_memory_region", "mine"),
         UNSUPPORTED,
-        "'logits' is to be in shared memory",
+        "'logits' is in shared memory",
     ),
 }
 signal_as_bytes.inputs.add(name="signal", datatype="BYTES", shape=[1])
