@@ -123,23 +123,15 @@ class Batcher(Generic[T, R]):
         self._closed = False
 
     async def submit(
-        self,
-        item: T,
-        *,
-        size: int = 1,
-        deadline: float | None = None,
-        bulk: bool = False,
-        admitted: bool = False,
+        self, item: T, *, size: int = 1, deadline: float | None = None, bulk: bool = False
     ) -> Completed[R]:
-        """Wait for the item's result.
+        """Queue an item, and wait for its result.
 
         Args:
             item: What `run` receives.
             size: How much of a batch it fills.
             deadline: The `loop.time()` after which it must not start.
             bulk: Whether all interactive items run first.
-            admitted: Whether the caller has already checked `has_room`, for a
-                larger group of items.
 
         Raises:
             QueueFullError: The queue has no room; nothing was queued.
@@ -147,10 +139,35 @@ class Batcher(Generic[T, R]):
             ClosedError: The batcher is closed, or was closed while the item waited.
             Exception: Whatever `run` raised for its batch.
         """
+        # An idle batcher accepts an item of any size, because it doesn't wait.
+        if not self._closed and not self.has_room(size, bulk=bulk):
+            raise QueueFullError
+        entry = self.enqueue(item, size=size, deadline=deadline, bulk=bulk)
+        try:
+            return await entry.future
+        except asyncio.CancelledError:
+            self.discard(entry)
+            raise
+
+    def enqueue(
+        self, item: T, *, size: int = 1, deadline: float | None = None, bulk: bool = False
+    ) -> Entry[T, R]:
+        """Queue an item whether the queue has room or not, for callers that have checked it.
+
+        The result, or one of the errors of `submit`, is delivered to the future of the
+        returned entry. A caller that no longer waits for it must `discard` the entry.
+
+        Args:
+            item: What `run` receives.
+            size: How much of a batch it fills.
+            deadline: The `loop.time()` after which it must not start.
+            bulk: Whether all interactive items run first.
+
+        Raises:
+            ClosedError: The batcher is closed.
+        """
         if self._closed:
             raise ClosedError
-        if not admitted and not self.has_room(size, bulk=bulk):
-            raise QueueFullError
         entry: Entry[T, R] = Entry(item, size, deadline, self._loop.create_future())
         with self._changed:
             self._items.push(entry, bulk=bulk)
@@ -160,12 +177,12 @@ class Batcher(Generic[T, R]):
         if not self._runners and not self._inline_run_scheduled:  # the first of this iteration
             self._inline_run_scheduled = True
             self._loop.call_soon(self._gather_inline, self.waiting, 0)
-        try:
-            return await entry.future
-        except asyncio.CancelledError:
-            with self._changed:
-                self._items.discard(entry)
-            raise
+        return entry
+
+    def discard(self, entry: Entry[T, R]) -> None:
+        """Remove an entry that nobody waits for, unless it already runs."""
+        with self._changed:
+            self._items.discard(entry)
 
     async def close(self) -> None:
         """Reject what waits, and wait for what runs."""

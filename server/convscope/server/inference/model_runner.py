@@ -11,7 +11,7 @@ from convscope.server.errors import ServingError
 from convscope.server.inference.batch import BatchItem, BatchOutput, run_batch
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.observer import Observer
-from convscope.server.inference.queue import QueueFullError
+from convscope.server.inference.queue import Completed, QueueFullError
 from convscope.server.inference.requests import InferenceRequest, InferenceResult
 from convscope.server.observability.stages import StageSeconds
 from convscope.server.runtime.versions import LoadedVersion
@@ -82,7 +82,13 @@ class ModelRunner:
         """
         arrays = [item for item in prepared if not isinstance(item, ServingError)]
         if len(arrays) == len(prepared) <= self._max_batch:
-            return await self._infer(arrays, seconds, request)
+            completed = await self.batcher.submit(
+                (_batch_item(arrays, request), request.trace),
+                size=len(arrays),
+                deadline=request.deadline,
+                bulk=request.bulk,
+            )
+            return self._results(completed, seconds, request)
         return await self._infer_in_parts(prepared, seconds, request)
 
     async def _infer_in_parts(
@@ -91,49 +97,43 @@ class ModelRunner:
         seconds: Sequence[StageSeconds],
         request: InferenceRequest,
     ) -> Results:
-        """Run the inputs without an error, in as many batches as needed."""
+        """Run the inputs without an error as several items."""
         good = [(i, item) for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
         parts = [good[i : i + self._max_batch] for i in range(0, len(good), self._max_batch)]
         # All parts or none: a request that is rejected must leave no part in the queue.
         if not self.batcher.has_room(len(good), bulk=request.bulk):
             raise QueueFullError
-        outcomes = await asyncio.gather(
-            *(
-                self._infer(
-                    [item for _, item in part], [seconds[i] for i, _ in part], request, True
-                )
-                for part in parts
-            ),
-            return_exceptions=True,
-        )
+        entries = [
+            self.batcher.enqueue(
+                (_batch_item([array for _, array in part], request), request.trace),
+                size=len(part),
+                deadline=request.deadline,
+                bulk=request.bulk,
+            )
+            for part in parts
+        ]
+        try:
+            all_completed = await asyncio.gather(*(entry.future for entry in entries))
+        except BaseException:  # cancelled, or the error of one part: the others are useless
+            for entry in entries:
+                self.batcher.discard(entry)
+            raise
         results: dict[int, InferenceResult | ServingError] = {
             i: item for i, item in enumerate(prepared) if isinstance(item, ServingError)
         }
-        for part, outcome in zip(parts, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            results.update(zip((i for i, _ in part), outcome, strict=True))
+        for part, completed in zip(parts, all_completed, strict=True):
+            indices = [i for i, _ in part]
+            part_results = self._results(completed, [seconds[i] for i in indices], request)
+            results.update(zip(indices, part_results, strict=True))
         return [results[i] for i in range(len(prepared))]
 
-    async def _infer(
+    def _results(
         self,
-        arrays: Sequence[Array],
+        completed: Completed[BatchOutput | Exception],
         seconds: Sequence[StageSeconds],
         request: InferenceRequest,
-        admitted: bool = False,
     ) -> Results:
-        """Run a few inputs as one item of a batch."""
-        inputs = arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
-        item = BatchItem(
-            inputs, request.feature_maps, request.top_k, request.logits, request.untracked
-        )
-        completed = await self.batcher.submit(
-            (item, request.trace),
-            size=len(arrays),
-            deadline=request.deadline,
-            bulk=request.bulk,
-            admitted=admitted,
-        )
+        """Return the results of one item, one per input, and observe them."""
         output = completed.result
         if isinstance(output, Exception):
             raise output
@@ -162,6 +162,16 @@ class ModelRunner:
         self._observer.predictions(
             self._version.labels, output.classes, output.scores, output.entropy_ratios
         )
+
+
+def _batch_item(arrays: Sequence[Array], request: InferenceRequest) -> BatchItem:
+    return BatchItem(
+        arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays),
+        request.feature_maps,
+        request.top_k,
+        request.logits,
+        request.untracked,
+    )
 
 
 def _result(output: BatchOutput, row: int, seconds: StageSeconds) -> InferenceResult:

@@ -193,7 +193,9 @@ def test_versions_and_aliases_are_told_apart(tmp_path: Path) -> None:
         assert is_ready(oip, "tiny", "champion")
 
 
-def test_an_unloaded_model_is_ready_and_is_loaded_on_the_first_request(tiny_repository: Path) -> None:
+def test_an_unloaded_model_is_ready_and_loads_on_demand(
+    tiny_repository: Path,
+) -> None:
     with serving(tiny_repository, "--load", "on-demand") as server, oip_connected(server) as oip:
         assert is_ready(oip, "tiny")
         state, reason = index(oip)["tiny", "1"]

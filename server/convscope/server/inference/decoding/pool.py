@@ -102,15 +102,22 @@ class DecodePool:
                 f"{waiting} images wait to be decoded; at most {self._max_waiting} of each "
                 "priority may wait; retry later"
             )
-        jobs = zip(images, seconds, strict=True)
-        if len(images) == 1:
-            return [await self._decode(next(jobs), deadline, bulk)]
-        return list(await asyncio.gather(*(self._decode(job, deadline, bulk) for job in jobs)))
-
-    async def _decode(self, job: _Job, deadline: float | None, bulk: bool) -> Decoded:
-        completed = await self._batcher.submit(job, deadline=deadline, bulk=bulk, admitted=True)
-        job[1].queue = completed.queue_seconds
-        return completed.result
+        entries = [
+            self._batcher.enqueue(job, deadline=deadline, bulk=bulk)
+            for job in zip(images, seconds, strict=True)
+        ]
+        try:
+            if len(entries) == 1:
+                all_completed = [await entries[0].future]
+            else:
+                all_completed = await asyncio.gather(*(entry.future for entry in entries))
+        except BaseException:  # cancelled, or the error of one image: the others are useless
+            for entry in entries:
+                self._batcher.discard(entry)
+            raise
+        for completed, times in zip(all_completed, seconds, strict=True):
+            times.queue = completed.queue_seconds
+        return [completed.result for completed in all_completed]
 
     def _decode_batch(self, batch: Sequence[_Job]) -> list[Decoded]:
         """Convert the one image of a batch, in a thread."""
