@@ -34,9 +34,8 @@ from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.loading import Loader
-from convscope.server.runtime.measurement import BATCHES
 from convscope.server.runtime.providers import EngineCache, ProviderPolicies, ProviderPolicy
-from convscope.server.runtime.tuning import Tuner
+from convscope.server.runtime.tuning import BATCHES, Tuner
 from convscope.v1 import admin_pb2_grpc
 
 if TYPE_CHECKING:  # at run time, only when traces are wanted

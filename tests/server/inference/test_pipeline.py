@@ -35,7 +35,7 @@ MAPS = InferenceRequest(feature_maps=("conv",))
 
 
 class SlowPreprocessor:
-    """A preprocessor that takes as long as the test says."""
+    """A preprocessor that takes as long as the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

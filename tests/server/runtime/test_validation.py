@@ -1,4 +1,4 @@
-"""Bundles are checked by a process of their own, which others may need at the same time."""
+"""Bundles are validated in a subprocess, which several threads share."""
 
 import os
 import resource
@@ -14,7 +14,7 @@ from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.validation import BundleValidator, validate_bundle
 
 
-def test_process_finds_what_this_one_finds_and_stays_for_the_next(tmp_path: Path) -> None:
+def test_subprocess_returns_the_same_graph_and_waits_for_the_next_bundle(tmp_path: Path) -> None:
     validator = BundleValidator()
     processes = set()
     for version in (1, 2):
@@ -24,7 +24,7 @@ def test_process_finds_what_this_one_finds_and_stays_for_the_next(tmp_path: Path
     assert len(processes) == 1
 
 
-def test_bad_bundle_is_refused_and_the_next_is_checked(tmp_path: Path) -> None:
+def test_bad_bundle_is_rejected_and_the_next_is_checked(tmp_path: Path) -> None:
     validator = BundleValidator()
     bad = write_tiny(tmp_path, version=1)
     flip_byte(bad / "model.onnx", 50)
@@ -41,7 +41,7 @@ def test_threads_take_turns(tmp_path: Path) -> None:
     assert [one.bundle.directory for one in found] == directories
 
 
-def test_process_that_was_killed_while_it_waited_is_followed_by_another(tmp_path: Path) -> None:
+def test_subprocess_that_was_killed_while_idle_is_replaced(tmp_path: Path) -> None:
     validator = BundleValidator()
     directory = write_tiny(tmp_path)
     validator.validate(directory)
@@ -50,7 +50,7 @@ def test_process_that_was_killed_while_it_waited_is_followed_by_another(tmp_path
     assert validator.validate(directory).plain_graph
 
 
-def test_bundle_that_ends_its_process_is_refused(tmp_path: Path) -> None:
+def test_bundle_that_crashes_the_subprocess_is_rejected(tmp_path: Path) -> None:
     validator = BundleValidator()
     directory = write_tiny(tmp_path)
     validator.validate(directory)
@@ -66,7 +66,7 @@ def test_bundle_that_ends_its_process_is_refused(tmp_path: Path) -> None:
     assert validator.validate(directory).plain_graph
 
 
-def test_process_that_waited_long_enough_is_followed_by_another(tmp_path: Path) -> None:
+def test_subprocess_that_ended_after_its_idle_time_is_replaced(tmp_path: Path) -> None:
     validator = BundleValidator(idle_seconds=0.01)
     directory = write_tiny(tmp_path)
     validator.validate(directory)
@@ -76,7 +76,7 @@ def test_process_that_waited_long_enough_is_followed_by_another(tmp_path: Path) 
     assert _process_id(validator) != first
 
 
-def test_check_is_given_up_when_the_server_is_to_end(tmp_path: Path) -> None:
+def test_validation_is_aborted_when_the_server_stops(tmp_path: Path) -> None:
     validator = BundleValidator()
     directory = write_tiny(tmp_path)
     validator.validate(directory)
@@ -90,7 +90,7 @@ def test_check_is_given_up_when_the_server_is_to_end(tmp_path: Path) -> None:
             os.kill(stopped, 0)
 
 
-def test_server_of_many_connections_can_still_check(tmp_path: Path) -> None:
+def test_server_with_many_connections_can_validate(tmp_path: Path) -> None:
     directory = write_tiny(tmp_path)
     wanted = 1100  # more than select() can take
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -180,7 +180,7 @@ class Batcher(Generic[T, R]):
         return entry
 
     def discard(self, entry: Entry[T, R]) -> None:
-        """Remove an entry that nobody waits for, unless it already runs."""
+        """Remove an entry whose caller no longer waits, unless it already runs."""
         with self._changed:
             self._items.discard(entry)
 

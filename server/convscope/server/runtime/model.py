@@ -115,12 +115,10 @@ class Model:
             session = self._session if concurrent else self._lone_session
             arrays = (self._full() if feature_maps else session).run(names, inputs)
             values = dict(zip(names, arrays, strict=True))
-        no_classes = np.empty((len(inputs), 0), np.float32)
-        return ModelOutput(
-            probabilities=values.pop(PROBABILITIES, no_classes),
-            logits=values.pop(LOGITS, None),
-            feature_maps=values,
-        )
+        probabilities, found_logits = values.pop(PROBABILITIES, None), values.pop(LOGITS, None)
+        if probabilities is None:
+            probabilities = np.empty((len(inputs), 0), np.float32)
+        return ModelOutput(probabilities, values, found_logits)
 
     @property
     def is_outdated(self) -> bool:

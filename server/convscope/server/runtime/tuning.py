@@ -17,11 +17,17 @@ import onnxruntime as ort
 import structlog
 
 from convscope.server.runtime.execution import Execution, ExecutionOverrides
-from convscope.server.runtime.measurement import BusyError, OpenSession, example_input, measure
+from convscope.server.runtime.measurement import (
+    BATCHES,
+    BusyError,
+    OpenSession,
+    example_input,
+    measure,
+)
 from convscope.server.runtime.providers import ProviderPolicy
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Tuner"]
+__all__ = ["BATCHES", "Tuner"]
 
 log = structlog.get_logger(__name__)
 

@@ -56,7 +56,7 @@ def test_top_k_is_the_best_first(top_k: int, expected: list[int]) -> None:
 
 
 @pytest.mark.parametrize("top_k", [4, 1000, 2**31 - 1])
-def test_top_k_above_the_classes_gives_all(top_k: int) -> None:
+def test_top_k_above_the_number_of_classes_returns_all(top_k: int) -> None:
     assert len(predicted(pb.ClassifyRequest(top_k=top_k)).classes) == 3
 
 

@@ -86,7 +86,7 @@ def test_impossible_min_probability_is_rejected(minimum: float) -> None:
 # Inputs
 
 
-def test_encoded_image_goes_as_it_is() -> None:
+def test_encoded_image_is_passed_on_unchanged() -> None:
     found = decoded(pb.Input(encoded_image=b"anything"), MANIFEST.input)
     assert found == EncodedImage(b"anything")
 
@@ -209,10 +209,10 @@ def test_impossible_number_of_strongest_channels_is_rejected(count: int) -> None
     assert message == f"strongest is {count}; conv has {CHANNELS} channels"
 
 
-@pytest.mark.parametrize(("wrong", "said"), [([4], "4"), ([0, -1], "-1"), ([], "is empty")])
-def test_impossible_channels_are_rejected(wrong: list[int], said: str) -> None:
+@pytest.mark.parametrize(("wrong", "expected"), [([4], "4"), ([0, -1], "-1"), ([], "is empty")])
+def test_impossible_channels_are_rejected(wrong: list[int], expected: str) -> None:
     message = rejected_request(selection(indices=pb.ChannelIndices(values=wrong)))
-    assert said in message
+    assert expected in message
     assert "conv has the channels 0 to 3" in message
 
 

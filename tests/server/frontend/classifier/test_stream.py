@@ -71,7 +71,7 @@ def test_an_unparsable_message_ends_the_stream_with_the_reason(server: ServerPro
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_who_goes_away_midway_leaves_the_server_well(server: ServerProcess) -> None:
+def test_client_that_cancels_midway_does_not_affect_others(server: ServerProcess) -> None:
     messages = (pb.ClassifyStreamRequest(request=image_request()) for _ in range(10_000))
     with connected(server) as stub:
         call = stub.ClassifyStream(messages, timeout=60)

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells of the server and of its models."""
+"""How the Open Inference Protocol describes the server and its models."""
 
 import json
 from pathlib import Path
@@ -179,7 +179,7 @@ def test_index_lists_what_answers(oip: Stub) -> None:
     assert (code, "one repository" in message) == (UNIMPLEMENTED, True)
 
 
-def test_versions_and_aliases_are_told_apart(tmp_path: Path) -> None:
+def test_versions_and_aliases_are_distinguished(tmp_path: Path) -> None:
     for version in (1, 2):
         write_tiny(tmp_path, version=version)
     (tmp_path / "tiny" / "aliases.json").write_text(json.dumps({"champion": 1}))

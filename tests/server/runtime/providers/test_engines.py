@@ -115,7 +115,7 @@ def test_no_hardware_is_an_os_error() -> None:
 
 def test_without_tensorrt_nothing_changes(tmp_path: Path) -> None:
     cpu = ProviderPolicy(["cpu"], False)
-    for policy in (cpu, BOTH):  # the second is refused later, with its repair
+    for policy in (cpu, BOTH):  # the second is rejected later, with its repair
         assert cache(tmp_path).select(policy, b"graph", INPUT) == (policy, None)
 
 
@@ -232,7 +232,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(TENSORRT in ort.get_available_providers(), reason="TensorRT may be here")
-def test_the_process_tells_that_it_failed(tmp_path: Path) -> None:
+def test_the_process_reports_its_failure(tmp_path: Path) -> None:
     options = {"trt_engine_cache_path": str(tmp_path / "key")}
     assert not build_in_subprocess(tiny_graph().SerializeToString(), options)
     assert not (tmp_path / "key").exists()
@@ -282,7 +282,7 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
 
 
 def providers(metrics: Metrics) -> dict[str, str]:
-    """What the metrics say that a version runs on, and what it awaits or does without."""
+    """The providers that the metrics report: in use, awaited and replaced by a fallback."""
     series = [
         sample for family in metrics.registry.collect() for sample in family.samples if sample.value
     ]

@@ -199,7 +199,7 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, expected: str) -> Sequ
         found = " and ".join(fields) or "nothing"
         raise InvalidInputError(
             f"the contents of {tensor.name!r} are in {found}; "
-            f"{tensor.datatype} goes into {expected}"
+            f"{tensor.datatype} belongs in {expected}"
         )
     values: Sequence[Any] = getattr(tensor.contents, expected)
     return values
