@@ -89,13 +89,17 @@ def _run_group(
     try:
         output = model.run(
             _concatenate(items),
-            feature_maps=sorted({name for item in items for name in item.feature_maps}),
+            feature_maps=_feature_maps(items) if items[0].feature_maps else (),
             logits=any(item.logits for item in items),
             concurrent=concurrent,
         )
         return list(_split(items, output, model.sums_to_one))
     except Exception as error:  # noqa: BLE001 - each caller receives it
         return [error] * len(items)
+
+
+def _feature_maps(items: Sequence[BatchItem]) -> list[str]:
+    return sorted({name for item in items for name in item.feature_maps})
 
 
 def _concatenate(items: Sequence[BatchItem]) -> NDArray[np.generic]:

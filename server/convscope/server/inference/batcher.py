@@ -218,11 +218,10 @@ class Batcher(Generic[T, R]):
         A runner that waits for its next batch must not keep the last one alive, so
         everything of a batch is local to this call.
         """
-        if not self._wait_for_items():
+        taken = self._take()
+        if taken is None:
             return False
-        with self._changed:
-            batch, late = self._items.take(self._max_batch)
-            self.running += bool(batch)
+        batch, late = taken
         if late:
             self._loop.call_soon_threadsafe(self._fail, late, ExpiredError())
         if batch:
@@ -232,17 +231,19 @@ class Batcher(Generic[T, R]):
             self._loop.call_soon_threadsafe(self._finish, batch, outcome)
         return True
 
-    def _wait_for_items(self) -> bool:
-        """Wait until a batch can be taken; return False when the batcher is closed."""
+    def _take(self) -> tuple[list[Entry[T, R]], list[Entry[T, R]]] | None:
+        """Wait for the next batch, and for late entries; return None when closed."""
         with self._changed:
             while not self._closed:
                 pause = self._seconds_to_gather()
                 if pause is not None and pause <= 0:
-                    return True
+                    batch, late = self._items.take(self._max_batch)
+                    self.running += bool(batch)
+                    return batch, late
                 self._idle += 1
                 self._changed.wait(pause)
                 self._idle -= 1
-        return False
+        return None
 
     def _seconds_to_gather(self) -> float | None:
         """How long a free runner waits for a fuller batch; None: until the first item."""

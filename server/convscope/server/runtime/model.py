@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,7 @@ def memory_bytes(graph_bytes: int, sessions: int = 1) -> int:
     return 2 * sessions * graph_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOutput:
+class ModelOutput(NamedTuple):
     """The arrays that a model computes for a batch of n inputs.
 
     Args:
@@ -37,8 +36,8 @@ class ModelOutput:
     """
 
     probabilities: Floats
-    feature_maps: Mapping[str, Floats] = field(default_factory=dict)
-    logits: Floats | None = None
+    feature_maps: Mapping[str, Floats]
+    logits: Floats | None
 
 
 class Model:
