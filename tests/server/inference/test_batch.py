@@ -1,6 +1,7 @@
 """Batches of items that request different outputs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from support.tiny import CHANNELS, SIDE, write_extractor
 from convscope.server.errors import BundleRejectedError
 from convscope.server.inference.batch import BatchItem, BatchOutput, run_batch
 from convscope.server.repository.catalog import Target
-from convscope.server.runtime.model import Model
+from convscope.server.runtime.model import Model, ModelOutput
 
 
 def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -50,11 +51,12 @@ def test_each_item_of_a_mixed_batch_gets_the_results_of_its_own_inputs(model: Mo
 def test_each_kind_of_session_runs_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
     run = model.run
-    monkeypatch.setattr(
-        model,
-        "run",
-        lambda inputs, **options: (runs.append(len(inputs)), run(inputs, **options))[1],
-    )
+
+    def counted(inputs: NDArray[np.generic], **options: Any) -> ModelOutput:
+        runs.append(len(inputs))
+        return run(inputs, **options)
+
+    monkeypatch.setattr(model, "run", counted)
     plain, full = BatchItem(images(1)), BatchItem(images(2), ("conv",))
     outputs_of(model, plain, full, plain, full, plain)
     assert runs == [3, 4]

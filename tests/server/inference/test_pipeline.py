@@ -100,8 +100,11 @@ async def test_idle_pipeline_keeps_nothing_of_its_last_request(
     async with started(version) as pipeline:
         array = pixels()
         result = await result_of(pipeline, ReadyTensor(array) if ready else Pixels(array), MAPS)
-        seen = [weakref.ref(array), weakref.ref(result.feature_maps["conv"].base)]
-        del array, result
+        seen: list[weakref.ref[Any]] = [
+            weakref.ref(array),
+            weakref.ref(result.feature_maps["conv"].base),
+        ]
+        del array, result, maps
         await until(lambda: gc.collect() >= 0 and not any(ref() is not None for ref in seen))
 
 

@@ -13,6 +13,7 @@ from threading import Condition, Thread
 from time import perf_counter
 from typing import Generic, TypeVar
 
+from convscope.server.inference.delivery import Outcome, call, deliver, fail
 from convscope.server.inference.moving_average import MovingAverage
 from convscope.server.inference.queue import (
     BatchQueue,
@@ -33,8 +34,6 @@ _QUIET_ITERATIONS = 1
 
 T = TypeVar("T")
 R = TypeVar("R")
-# The results of a batch, and when its run started and ended.
-_Outcome = tuple[Sequence[R], float, float]
 
 
 class Batcher(Generic[T, R]):
@@ -192,7 +191,7 @@ class Batcher(Generic[T, R]):
         with self._changed:
             waiting = self._items.clear()
             self._changed.notify_all()
-        self._fail(waiting, ClosedError())
+        fail(waiting, ClosedError())
         await asyncio.to_thread(self._join)
         # `run` may hold a model, or the owner of this batcher.
         del self._run
@@ -223,9 +222,9 @@ class Batcher(Generic[T, R]):
             return False
         batch, late = taken
         if late:
-            self._loop.call_soon_threadsafe(self._fail, late, ExpiredError())
+            self._loop.call_soon_threadsafe(fail, late, ExpiredError())
         if batch:
-            outcome = self._call(batch)
+            outcome = call(self._run, batch)
             with self._changed:
                 self.running -= 1
             self._loop.call_soon_threadsafe(self._finish, batch, outcome)
@@ -267,47 +266,18 @@ class Batcher(Generic[T, R]):
         self._inline_run_scheduled = False
         while self.waiting:
             batch, late = self._items.take(self._max_batch)
-            self._fail(late, ExpiredError())
+            fail(late, ExpiredError())
             if batch:
-                self._finish(batch, self._call(batch))
+                self._finish(batch, call(self._run, batch))
 
-    def _call(self, batch: list[Entry[T, R]]) -> _Outcome[R] | BaseException:
-        """Run one batch; an error is an outcome too."""
-        started_at = perf_counter()
-        try:
-            results = self._run([entry.item for entry in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"the run of {len(batch)} items returned {len(results)} results")
-        except BaseException as error:  # noqa: BLE001 - the callers receive it
-            return error
-        return results, started_at, perf_counter()
-
-    def _finish(self, batch: list[Entry[T, R]], outcome: _Outcome[R] | BaseException) -> None:
+    def _finish(self, batch: list[Entry[T, R]], outcome: Outcome[R] | BaseException) -> None:
         """Resolve the futures of a batch, on the loop."""
         try:
             self._on_batch(sum(entry.size for entry in batch))
             if isinstance(outcome, BaseException):
                 raise outcome
-            self._deliver(batch, *outcome)
+            seconds = outcome.ended_at - outcome.started_at
+            self._seconds_per_unit.add(seconds / sum(entry.size for entry in batch))
+            deliver(batch, outcome)
         except BaseException as error:  # noqa: BLE001 - the callers receive it
-            self._fail(batch, error)
-
-    def _deliver(
-        self,
-        batch: list[Entry[T, R]],
-        results: Sequence[R],
-        started_at: float,
-        ended_at: float,
-    ) -> None:
-        seconds = ended_at - started_at
-        self._seconds_per_unit.add(seconds / sum(entry.size for entry in batch))
-        for entry, result in zip(batch, results, strict=True):
-            if not entry.future.done():
-                entry.future.set_result(Completed(result, started_at - entry.queued_at, seconds))
-
-    def _fail(self, batch: list[Entry[T, R]], error: BaseException) -> None:
-        if not isinstance(error, Exception):  # SystemExit would end the caller's loop
-            error = RuntimeError(f"the runner ended: {error!r}")
-        for entry in batch:
-            if not entry.future.done():
-                entry.future.set_exception(error)
+            fail(batch, error)

@@ -6,30 +6,27 @@ only the part inside the crop is resized. Images that are not decoded to scale h
 except for rounding, the pixels of a full decode and resize.
 """
 
-import math
-import struct
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError
+from convscope.server.inference.decoding.jpeg import check_scans, decode_scaled
+from convscope.server.inference.decoding.orientation import (
+    Box,
+    orientation_of,
+    swaps_axes,
+    turn_upright,
+)
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["ImageLimits", "Preprocessor"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# libjpeg decodes every scan of a progressive file over the whole image, so a small
-# file with thousands of scans costs minutes.
-MAX_JPEG_SCANS = 64
-# A JPEG is decoded at least this many times finer than the result. Measured before the
-# rounding to whole levels, which itself costs 0.29 (rms): at 2.9 times, pixels move by
-# 0.16 to 0.26 levels, and by up to 0.39 in strong noise. At 2.05 times they move by up to
-# 0.48 and 0.80, and the probabilities of an undecided network by up to 0.06.
-MIN_DECODE_OVERSAMPLING = 2.8
 # Pillow would warn, or raise at twice its own limit, before the check against our limit.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -38,21 +35,6 @@ _RESAMPLING = {
     pb.INTERPOLATION_BICUBIC: Image.Resampling.BICUBIC,
 }
 _MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
-# The transposition that turns each EXIF orientation upright, and those that swap the axes.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_TURNED = (5, 6, 7, 8)
-# The orientation that reverses another one; the others reverse themselves.
-_INVERSE = {6: 8, 8: 6}
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +98,7 @@ class Preprocessor:
             raise InvalidInputError(_not_an_image(data)) from error
         self._check_size(*image.size)
         if isinstance(image, JpegImageFile):
-            _check_scans(image, data)
+            check_scans(image, data)
         image.decodermaxblock = len(data)  # all at once, not 64 KiB after 64 KiB
         return image
 
@@ -131,14 +113,14 @@ class Preprocessor:
             raise InvalidInputError(f"the image has {width} x {height} pixels; it is empty")
 
     def _prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        orientation = _orientation(image)
-        size = image.size[::-1] if orientation in _TURNED else image.size
+        orientation = orientation_of(image)
+        size = image.size[::-1] if swaps_axes(orientation) else image.size
         box = self._crop_box(*size)  # of the whole image
         finest = max(self._width / (box[2] - box[0]), self._height / (box[3] - box[1]))
-        scale = _decode_scaled(image, finest * MIN_DECODE_OVERSAMPLING)
+        scale = decode_scaled(image, finest)
         image = _convert(image, self._mode)
         # Before the resize, which rounds between its horizontal and its vertical pass.
-        image, box = _turn_upright(image, orientation, box, size, scale)
+        image, box = turn_upright(image, orientation, box, size, scale)
         small = image.resize((self._width, self._height), self._resampling, box=box)
         array = np.asarray(small)  # uint8 [H, W] or [H, W, C]
         return array[:, :, np.newaxis] if array.ndim == 2 else array
@@ -162,94 +144,6 @@ def _not_an_image(data: bytes) -> str:
         return "the image is empty (0 bytes); send the bytes of a whole file"
     # No byte of it is quoted: messages appear in the log, which must contain no part of an image.
     return f"the {len(data):,} bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - Pillow's parsers raise anything on crafted bytes
-        return 1  # damaged metadata doesn't invalidate the image
-    return value if value in _UPRIGHT else 1
-
-
-def _turn_upright(
-    image: Image.Image, orientation: int, box: Box, size: tuple[int, int], scale: int
-) -> tuple[Image.Image, Box]:
-    """Turn an image upright, and convert a box of the full upright image to its pixels.
-
-    When an image that was decoded to scale is mirrored, its partial last column
-    becomes the first one. The box is therefore converted in the stored image.
-    """
-    left, top, right, bottom = _turn_box(box, size, orientation)
-    stored = left / scale, top / scale, right / scale, bottom / scale
-    inverse = _INVERSE.get(orientation, orientation)
-    left, top, right, bottom = _turn_box(stored, image.size, inverse)
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
-    return image, (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
-
-
-def _turn_box(box: Box, upright: tuple[int, int], orientation: int) -> Box:
-    """Convert a box of an upright image of that size to the image as it is stored."""
-    left, top, right, bottom = box
-    width, height = upright
-    mirrored = {
-        1: box,
-        2: (width - right, top, width - left, bottom),
-        3: (width - right, height - bottom, width - left, height - top),
-        4: (left, height - bottom, right, height - top),
-        5: (top, left, bottom, right),
-        6: (top, width - right, bottom, width - left),
-        7: (height - bottom, width - right, height - top, width - left),
-        8: (height - bottom, left, height - top, right),
-    }
-    return mirrored[orientation]
-
-
-def _decode_scaled(image: Image.Image, needed: float) -> int:
-    """Set a JPEG's decoding scale, at least as fine as needed; 1 is the full size.
-
-    Returns:
-        How many original pixels one decoded pixel represents, in each direction.
-    """
-    if not isinstance(image, JpegImageFile):
-        return 1
-    if _chroma_is_uneven(image):
-        needed *= 2
-    if needed >= 1:
-        return 1
-    full_width, full_height = image.size
-    image.draft(None, (math.ceil(full_width * needed), math.ceil(full_height * needed)))
-    # The scale is a power of two, and the last column or row may be a partial one.
-    return int(2 ** round(math.log2(full_width / image.size[0])))
-
-
-def _chroma_is_uneven(image: JpegImageFile) -> bool:
-    """Return whether a channel is subsampled in one direction only, as in 4:2:2.
-
-    Decoding to scale subsamples such a channel once more, in both directions.
-    """
-    horizontal = max(h for _, h, _, _ in image.layer)
-    vertical = max(v for _, _, v, _ in image.layer)
-    return any(h * vertical != v * horizontal for _, h, v, _ in image.layer)
-
-
-def _check_scans(image: JpegImageFile, data: bytes) -> None:
-    """Reject a JPEG with too many scans.
-
-    A baseline JPEG whose first scan contains all channels has no other scan.
-    """
-    length = 6 + 2 * image.layers
-    start = image.fp.tell() - length - 2 if image.fp else 0  # of the first scan header
-    has_one_scan = data.startswith(struct.pack(">HHB", 0xFFDA, length, image.layers), start)
-    if has_one_scan and "progression" not in image.info:
-        return
-    if data.count(b"\xff\xda") > MAX_JPEG_SCANS:
-        raise InvalidInputError(
-            f"the JPEG image has more than {MAX_JPEG_SCANS} scans; save it as baseline JPEG"
-        )
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
