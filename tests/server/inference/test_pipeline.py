@@ -104,7 +104,7 @@ async def test_idle_pipeline_keeps_nothing_of_its_last_request(
             weakref.ref(array),
             weakref.ref(result.feature_maps["conv"].base),
         ]
-        del array, result, maps
+        del array, result
         await until(lambda: gc.collect() >= 0 and not any(ref() is not None for ref in seen))
 
 
