@@ -24,10 +24,10 @@ _make: Any = preprocessor.Preprocessor.__init__
 _rules: dict[int, tuple[pb.Preprocessing, int, int]] = {}
 
 
-def remember(self: Any, rule: pb.Preprocessing, height: int, width: int, *more: Any) -> None:
+def remember(self: Any, rule: pb.Preprocessing, height: int, width: int, **more: Any) -> None:
     """Store the rule of a preprocessor, and initialize it as usual."""
     _rules[id(self)] = (rule, height, width)
-    _make(self, rule, height, width, *more)
+    _make(self, rule, height, width, **more)
 
 
 def decode(self: Any, data: bytes, *_: Any) -> NDArray[np.uint8]:

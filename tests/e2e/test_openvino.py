@@ -140,12 +140,12 @@ def test_a_missing_device_is_rejected(
     command: list[str | Path] = [openvino, "-m", "convscope.server", *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "'openvino' is in this ONNX Runtime, but doesn't start; check device_type" in done.stderr
+    assert "has the execution provider 'openvino', but it doesn't start; check dev" in done.stderr
 
 
 def test_the_cpu_wheel_rejects_it_with_the_fix(tiny_repository: Path) -> None:
     flags = ("--provider", "openvino", *LOOPBACK)
     code, _, error = run_to_end("--models", tiny_repository, *flags)
     assert code == 1
-    assert "'openvino' is not to be had here, only: " in error
+    assert "'openvino' is not available here, only: " in error
     assert "install convscope[server-openvino], in an environment without onnxruntime" in error

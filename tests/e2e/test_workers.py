@@ -88,7 +88,7 @@ def test_a_killed_worker_is_replaced_and_the_sdk_hides_it(
 
 
 def test_calls_in_flight_on_killed_workers_are_unavailable(tmp_path: Path) -> None:
-    write_tiny(tmp_path, alter_graph=slow_down(500_000))  # a run takes more than half a second
+    write_tiny(tmp_path, alter_graph=slow_down(2_000_000))  # a run takes seconds
     request = image_request().SerializeToString()
     with ServerProcess(tmp_path, "--workers", str(WORKERS)) as server:
 

@@ -2,9 +2,10 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from convscope.server.inference.decoding.preprocessor import ImageLimits
+from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.selection import Selection
@@ -49,7 +50,7 @@ def make_loader(
     """Make a loader without tuning."""
     policies = ProviderPolicies(ProviderPolicy(providers, allow_fallback))
     tuner = Tuner(ExecutionOverrides(cores=1, measure=False), cache=None)
-    return Loader(policies, LIMITS, tuner, preload_feature_maps)
+    return Loader(policies, partial(Preprocessor, limits=LIMITS), tuner, preload_feature_maps)
 
 
 def load(

@@ -15,10 +15,12 @@ from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.admin.servicer import AdminServicer
+from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.frontend.services import add_services, inference_services
 from convscope.server.frontend.transport import grpc_aio
+from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.observability.metrics import Metrics
@@ -83,7 +85,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         tracing = _tracing(settings, stack)
         engine = Engine(
             settings.inference.pipeline_limits(settings.runtime.core_count),
-            lambda version: metrics.of(version.key),
+            metrics.of,
         )
         stack.push_async_callback(engine.close)
         lifecycle = await _lifecycle(settings, engine, metrics, health)
@@ -95,7 +97,9 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         stack.push_async_callback(manager.close)
         handler = _handler(settings, manager, engine, metrics)
         stack.push_async_callback(handler.close)
-        server, gate = _server(settings, handler, metrics, health, tracing, supervisor)
+        encoder = ReplyEncoder()
+        stack.callback(encoder.close)
+        server, gate = _server(settings, handler, encoder, metrics, health, tracing, supervisor)
         if supervisor is None:
             grpc_port = await _listen(settings, server, stack)
             log.info("loading", grpc_port=grpc_port, metrics_port=metrics_port)
@@ -177,7 +181,7 @@ def _manager(
     runtime = settings.runtime
     loader = Loader(
         runtime.policies(),
-        settings.inference.image_limits,
+        partial(Preprocessor, limits=settings.inference.image_limits),
         Tuner(runtime.overrides(), runtime.tuning_cache.expanduser()),
         runtime.preload_feature_maps,
         stop.is_set,
@@ -211,6 +215,7 @@ def _handler(
 def _server(
     settings: Settings,
     handler: InferenceHandler,
+    encoder: ReplyEncoder,
     metrics: Metrics,
     health: StartupHealth,
     tracing: "Tracing | None",
@@ -228,7 +233,7 @@ def _server(
         access_log=not frontend.no_access_log,
         tracing=tracing,
     )
-    return server, add_services(server, accounting, frontend, handler, metrics, health)
+    return server, add_services(server, accounting, frontend, handler, encoder, metrics, health)
 
 
 async def _listen(settings: Settings, server: grpc.aio.Server, stack: AsyncExitStack) -> int:

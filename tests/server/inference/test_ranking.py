@@ -1,4 +1,4 @@
-"""The best classes, in every size that is computed in its own way."""
+"""The best classes, for every size that has its own algorithm."""
 
 import numpy as np
 import pytest
@@ -20,22 +20,22 @@ def test_the_largest_come_first(rows: int, classes: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("classes", [10, 65])
-def test_of_equals_the_first_come_first(classes: int) -> None:
+def test_of_equal_values_the_first_comes_first(classes: int) -> None:
     order, _ = rank(np.zeros((2, classes), np.float32), classes)
     assert order == [list(range(classes))] * 2
 
 
-def test_nothing_is_wanted_or_there_is_nothing() -> None:
+def test_no_class_is_requested_or_the_model_has_none() -> None:
     assert rank(np.ones((2, 3), np.float32), 0) == ([[], []], [[], []])
     assert rank(np.empty((2, 0), np.float32), 5) == ([[], []], [[], []])
 
 
-def test_entropy_tells_how_undecided_a_row_is() -> None:
+def test_entropy_measures_how_undecided_a_row_is() -> None:
     rows = np.array([[1, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1]], np.float32)
     expected = -(rows[3] * np.log(rows[3])).sum() / np.log(4)
     assert entropy_ratios(rows) == pytest.approx([0, 1, 0.5, expected])
 
 
 @pytest.mark.parametrize(("rows", "classes"), [(2, 1), (2, 0), (0, 3)])
-def test_where_nothing_can_be_undecided_nothing_is(rows: int, classes: int) -> None:
+def test_fewer_than_two_classes_have_no_entropy(rows: int, classes: int) -> None:
     assert entropy_ratios(np.ones((rows, classes), np.float32)) == [0] * rows

@@ -1,4 +1,4 @@
-"""Copies wait for their turn, are bounded, and nothing that happens to them is anybody's loss."""
+"""Shadow copies wait for free cores, are bounded, and never affect requests."""
 
 import asyncio
 import gc
@@ -29,7 +29,7 @@ STAGES = StageSeconds()
 
 
 class SlowEngine:
-    """An engine whose runs end when the test says so, and then give each input's class 0."""
+    """An engine whose runs end when the test allows it, with class 0 for each input."""
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -37,16 +37,16 @@ class SlowEngine:
         self.may_end = asyncio.Event()
 
     async def run(
-        self, version: LoadedVersion, inputs: Sequence[Input], question: InferenceRequest
+        self, version: LoadedVersion, inputs: Sequence[Input], request: InferenceRequest
     ) -> list[InferenceResult]:
-        assert question.bulk
-        assert question.aside
+        assert request.bulk
+        assert request.untracked
         self.begun += 1
         await self.may_end.wait()
-        return [answer(0) for _ in inputs]
+        return [result(0) for _ in inputs]
 
 
-def answer(best: int) -> InferenceResult:
+def result(best: int) -> InferenceResult:
     probabilities = np.full(3, 0.1, np.float32)
     probabilities[best] = 0.8
     return InferenceResult([best], [0.8], {}, probabilities, StageSeconds())
@@ -84,10 +84,10 @@ async def shadow_traffic(
 
 @pytest.fixture
 def copy(catalog: Catalog, shadow_traffic: ShadowTraffic) -> Callable[..., None]:
-    def copy(*answers: InferenceResult | ServingError, side: int = SIDE) -> None:
+    def copy(*results: InferenceResult | ServingError, side: int = SIDE) -> None:
         tensor = ReadyTensor(np.zeros((side, side, 3), np.uint8))
         version = catalog.resolve(Target("tiny", 1))
-        shadow_traffic.copy(version, 2, [tensor] * len(answers), answers)
+        shadow_traffic.copy(version, 2, [tensor] * len(results), results)
 
     return copy
 
@@ -108,30 +108,30 @@ async def test_copy_waits_while_requests_need_the_cores(
 ) -> None:
     engine.may_end.set()
     engine.in_flight = 1  # of two cores, none is left over
-    copy(answer(0))
+    copy(result(0))
     await asyncio.sleep(0.05)
     assert engine.begun == 0
     engine.in_flight = 0
     await until(lambda: counted(metrics, "agreed") == 1)
 
 
-async def test_slow_shadow_is_waited_for_by_nobody_and_copies_are_bounded(
+async def test_slow_shadow_delays_no_request_and_copies_are_bounded(
     copy: Callable[..., None], engine: SlowEngine, metrics: Metrics
 ) -> None:
-    copy(answer(0))
+    copy(result(0))
     await until(lambda: engine.begun == 1)
     for _ in range(MAX_WAITING + 5):
-        copy(answer(0), answer(0))
+        copy(result(0), result(0))
     assert counted(metrics, "dropped") == 2 * 5
     engine.may_end.set()
     await until(lambda: counted(metrics, "agreed") == 1 + 2 * MAX_WAITING)
 
 
-async def test_other_best_class_is_a_disagreement_of_its_size(
+async def test_different_best_class_is_a_disagreement_and_is_measured(
     copy: Callable[..., None], engine: SlowEngine, metrics: Metrics
 ) -> None:
     engine.may_end.set()
-    copy(answer(0), answer(1), DeadlineError("late"))
+    copy(result(0), result(1), DeadlineError("late"))
     await until(lambda: counted(metrics, "disagreed") == 1)
     assert counted(metrics, "agreed") == 1
     labels = {"model": "tiny", "version": "1", "shadow": "2"}
@@ -143,22 +143,22 @@ async def test_tensor_of_another_shape_fails_and_the_next_copy_runs(
     copy: Callable[..., None], engine: SlowEngine, metrics: Metrics
 ) -> None:
     engine.may_end.set()
-    copy(answer(0), side=SIDE + 1)
-    copy(answer(0))
+    copy(result(0), side=SIDE + 1)
+    copy(result(0))
     await until(lambda: counted(metrics, "agreed") == 1)
     assert counted(metrics, "failed") == 1
     assert engine.begun == 1
 
 
-async def test_copies_are_bounded_by_their_bytes_too(
+async def test_copies_are_also_bounded_by_their_bytes(
     shadow_traffic: ShadowTraffic, catalog: Catalog, metrics: Metrics
 ) -> None:
     large = [ReadyTensor(np.zeros(MAX_WAITING_BYTES // 2, np.uint8))] * 2
-    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, large, [answer(0)] * 2)
+    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, large, [result(0)] * 2)
     assert counted(metrics, "dropped") == 2
 
 
-async def test_copy_keeps_nothing_of_an_answer_s_batch(
+async def test_copy_keeps_nothing_of_a_result_s_batch(
     shadow_traffic: ShadowTraffic, catalog: Catalog, engine: SlowEngine
 ) -> None:
     engine.in_flight = 1
@@ -174,7 +174,7 @@ async def test_copy_keeps_nothing_of_an_answer_s_batch(
     assert seen() is None
 
 
-async def test_shadow_for_which_there_is_no_memory_drops_its_copies(
+async def test_copies_are_dropped_without_memory_for_the_shadow(
     catalog: Catalog, engine: SlowEngine, metrics: Metrics
 ) -> None:
     async def find(target: Target) -> LoadedVersion:
@@ -182,17 +182,17 @@ async def test_shadow_for_which_there_is_no_memory_drops_its_copies(
 
     shadow_traffic = ShadowTraffic(find, cast(Engine, engine), metrics.shadow, cores=2)
     tensor = ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
-    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [answer(0)])
+    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [result(0)])
     await until(lambda: counted(metrics, "dropped") == 1)
     assert counted(metrics, "failed") == 0  # and so nothing is logged
     await shadow_traffic.close()
 
 
-async def test_forgotten_version_takes_its_shadow_s_series_along(
+async def test_series_of_a_shadow_are_removed_with_its_version(
     copy: Callable[..., None], engine: SlowEngine, metrics: Metrics, catalog: Catalog
 ) -> None:
     engine.may_end.set()
-    copy(answer(0))
+    copy(result(0))
     await until(lambda: counted(metrics, "agreed") == 1)
     metrics.of(catalog.resolve(Target("tiny", 2)).key)
     metrics.forget(("tiny", 2))

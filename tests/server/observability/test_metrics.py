@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 from support.alterations import flip_byte
 from support.calls import connected, image_request, rejection, sample, signal_request, wait_until
@@ -23,7 +25,7 @@ from convscope.server.inference.requests import InferenceRequest, ReadyTensor
 from convscope.server.observability.metrics import Metrics
 from convscope.server.observability.metrics.codes import go_name
 from convscope.server.observability.metrics.versions import MAX_CLASSES
-from convscope.server.runtime.model import BatchItem, BatchOutput
+from convscope.server.runtime.model import ModelOutput
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import inference_pb2 as pb
 
@@ -231,12 +233,10 @@ async def test_fill_ratio_is_that_of_the_fullest_queue(
 ) -> None:
     running, may_end, run = threading.Event(), threading.Event(), version.model.run
 
-    def held_run(
-        batch: Sequence[BatchItem], *, concurrent: bool = False
-    ) -> list[BatchOutput | Exception]:
+    def held_run(inputs: NDArray[np.generic], **options: Any) -> ModelOutput:
         running.set()
         may_end.wait(30)
-        return run(batch, concurrent=concurrent)
+        return run(inputs, **options)
 
     monkeypatch.setattr(version.model, "run", held_run)
     metrics, item = Metrics(), ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))

@@ -22,7 +22,7 @@ def execution(server: ServerProcess, model: str = "tiny") -> pb.Execution:
         return stub.GetModel(pb.GetModelRequest(model=model), timeout=30).execution
 
 
-def test_what_is_not_set_is_measured_and_kept(tiny_repository: Path, tmp_path: Path) -> None:
+def test_what_is_not_set_is_measured_and_stored(tiny_repository: Path, tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "tuning.json"
     flags = ("--tuning-cache", str(cache))
     with ServerProcess(tiny_repository, *flags, tuning=True) as server:
@@ -40,7 +40,7 @@ def test_what_is_not_set_is_measured_and_kept(tiny_repository: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"key": {"runners": "many"}}', "\x00"])
-def test_a_damaged_cache_is_measured_anew(
+def test_a_damaged_cache_is_replaced_by_a_measurement(
     tiny_repository: Path, tmp_path: Path, content: str
 ) -> None:
     cache = tmp_path / "tuning.json"
@@ -76,7 +76,7 @@ def test_all_set_or_switched_off_measures_nothing(tiny_repository: Path) -> None
         assert "measuring is off" in execution(server).reason
 
 
-def test_a_gpu_runs_one_batch_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_runs_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, GPU_WHEEL)
     policy = ProviderPolicy(["cuda"], False)
     opener = partial(open_session, tiny_graph().SerializeToString(), policy)

@@ -1,4 +1,4 @@
-"""Bundles are checked by a process of their own, which others may need at the same time."""
+"""Bundles are validated in a subprocess, which several threads share."""
 
 import os
 import resource
@@ -14,46 +14,46 @@ from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.validation import BundleValidator, validate_bundle
 
 
-def test_process_finds_what_this_one_finds_and_stays_for_the_next(tmp_path: Path) -> None:
+def test_subprocess_returns_the_same_graph_and_waits_for_the_next_bundle(tmp_path: Path) -> None:
     validator = BundleValidator()
     processes = set()
     for version in (1, 2):
         directory = write_tiny(tmp_path, version=version)
-        assert validator.inspect(directory).plain_graph == validate_bundle(directory).plain_graph
+        assert validator.validate(directory).plain_graph == validate_bundle(directory).plain_graph
         processes.add(_process_id(validator))
     assert len(processes) == 1
 
 
-def test_bad_bundle_is_refused_and_the_next_is_checked(tmp_path: Path) -> None:
+def test_bad_bundle_is_rejected_and_the_next_is_checked(tmp_path: Path) -> None:
     validator = BundleValidator()
     bad = write_tiny(tmp_path, version=1)
     flip_byte(bad / "model.onnx", 50)
     with pytest.raises(BundleRejectedError, match="SHA-256"):
-        validator.inspect(bad)
-    assert validator.inspect(write_tiny(tmp_path, version=2)).plain_graph
+        validator.validate(bad)
+    assert validator.validate(write_tiny(tmp_path, version=2)).plain_graph
 
 
 def test_threads_take_turns(tmp_path: Path) -> None:
     validator = BundleValidator()
     directories = [write_tiny(tmp_path, f"tiny{number}") for number in range(6)]
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(validator.inspect, directories))
+        found = list(pool.map(validator.validate, directories))
     assert [one.bundle.directory for one in found] == directories
 
 
-def test_process_that_was_killed_while_it_waited_is_followed_by_another(tmp_path: Path) -> None:
+def test_subprocess_that_was_killed_while_idle_is_replaced(tmp_path: Path) -> None:
     validator = BundleValidator()
     directory = write_tiny(tmp_path)
-    validator.inspect(directory)
+    validator.validate(directory)
     os.kill(_process_id(validator), signal.SIGKILL)
     os.waitid(os.P_PID, _process_id(validator), os.WEXITED | os.WNOWAIT)
-    assert validator.inspect(directory).plain_graph
+    assert validator.validate(directory).plain_graph
 
 
-def test_bundle_that_ends_its_process_is_refused(tmp_path: Path) -> None:
+def test_bundle_that_crashes_the_subprocess_is_rejected(tmp_path: Path) -> None:
     validator = BundleValidator()
     directory = write_tiny(tmp_path)
-    validator.inspect(directory)
+    validator.validate(directory)
     process = _process_id(validator)
     os.kill(process, signal.SIGSTOP)  # as if the bundle kept it busy
 
@@ -62,35 +62,35 @@ def test_bundle_that_ends_its_process_is_refused(tmp_path: Path) -> None:
         return False
 
     with pytest.raises(BundleRejectedError, match="ended with -9"):
-        validator.inspect(directory, end_it)
-    assert validator.inspect(directory).plain_graph
+        validator.validate(directory, end_it)
+    assert validator.validate(directory).plain_graph
 
 
-def test_process_that_waited_long_enough_is_followed_by_another(tmp_path: Path) -> None:
+def test_subprocess_that_ended_after_its_idle_time_is_replaced(tmp_path: Path) -> None:
     validator = BundleValidator(idle_seconds=0.01)
     directory = write_tiny(tmp_path)
-    validator.inspect(directory)
+    validator.validate(directory)
     first = _process_id(validator)
     os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
-    assert validator.inspect(directory).plain_graph
+    assert validator.validate(directory).plain_graph
     assert _process_id(validator) != first
 
 
-def test_check_is_given_up_when_the_server_is_to_end(tmp_path: Path) -> None:
+def test_validation_is_aborted_when_the_server_stops(tmp_path: Path) -> None:
     validator = BundleValidator()
     directory = write_tiny(tmp_path)
-    validator.inspect(directory)
+    validator.validate(directory)
     stopped = _process_id(validator)
     os.kill(stopped, signal.SIGSTOP)
     try:
-        with pytest.raises(BundleRejectedError, match="the server is to end"):
-            validator.inspect(directory, lambda: True)
+        with pytest.raises(BundleRejectedError, match="the server is stopping"):
+            validator.validate(directory, lambda: True)
     finally:
         with pytest.raises(ProcessLookupError):
             os.kill(stopped, 0)
 
 
-def test_server_of_many_connections_can_still_check(tmp_path: Path) -> None:
+def test_server_with_many_connections_can_validate(tmp_path: Path) -> None:
     directory = write_tiny(tmp_path)
     wanted = 1100  # more than select() can take
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -98,7 +98,7 @@ def test_server_of_many_connections_can_still_check(tmp_path: Path) -> None:
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(wanted)]
     try:
         validator = BundleValidator()
-        assert validator.inspect(directory).plain_graph
+        assert validator.validate(directory).plain_graph
     finally:
         for descriptor in held:
             os.close(descriptor)

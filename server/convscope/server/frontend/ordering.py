@@ -1,4 +1,4 @@
-"""Answers the messages of a stream several at a time, and in their order."""
+"""Handles several messages of a stream at once, and returns the replies in order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -6,50 +6,50 @@ from typing import Any, Protocol, TypeVar
 
 __all__ = ["STREAM_WINDOW", "in_order"]
 
-# Requests of one stream that are read before the first of them is answered, and
-# so replies that a slow reader can make the server keep.
+# The requests of one stream that are read before the first of them has its reply, and
+# so the replies that a slow reader can make the server keep.
 STREAM_WINDOW = 16
 
 T = TypeVar("T", contravariant=True)
 R = TypeVar("R", covariant=True)
 
 
-class _Answer(Protocol[T, R]):
+class _Handler(Protocol[T, R]):
     def __call__(self, message: T, /) -> Coroutine[Any, Any, R]: ...
 
 
 async def in_order(
-    answer: _Answer[T, R], messages: AsyncIterator[T], window: int
+    handle: _Handler[T, R], messages: AsyncIterator[T], window: int
 ) -> AsyncIterator[R]:
-    """Give the answer to each message, in the order of the messages.
+    """Yield the reply to each message, in the order of the messages.
 
     Args:
-        answer: Answers one message.
-        messages: What is answered. It is read no further ahead than the window.
-        window: How many messages may be under way.
+        handle: Returns the reply to one message.
+        messages: The messages. They are read no further ahead than the window.
+        window: How many messages may be in progress.
 
     Raises:
-        Exception: Whatever `answer` or `messages` raised, after the answers before it.
+        Exception: Whatever `handle` or `messages` raised, after the earlier replies.
     """
-    under_way: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue(window)
+    in_progress: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue(window)
     tasks: set[asyncio.Task[Any]] = set()
 
     async def read() -> None:
         async for message in messages:
-            task = asyncio.create_task(answer(message))
+            task = asyncio.create_task(handle(message))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            await under_way.put(task)
+            await in_progress.put(task)
 
     def wake(_: object) -> None:
-        if under_way.empty():
-            under_way.put_nowait(None)
+        if in_progress.empty():
+            in_progress.put_nowait(None)
 
     reader = asyncio.create_task(read())
     reader.add_done_callback(wake)
     try:
-        while not (reader.done() and under_way.empty()):
-            task = await under_way.get()
+        while not (reader.done() and in_progress.empty()):
+            task = await in_progress.get()
             if task is not None:
                 yield await task
         await reader

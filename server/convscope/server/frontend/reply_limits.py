@@ -1,43 +1,35 @@
-"""How large a reply may become: known before anything is computed for it."""
+"""Limits the size of a reply, which is known before anything is computed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from convscope.server.errors import InvalidInputError
 
-__all__ = ["MANY_CLASSES", "ReplyLimits", "label_bytes"]
+__all__ = ["MANY_CLASSES", "ReplyLimits"]
 
-# To write more classes than these would keep the event loop from others for too long.
+# Writing more classes than this would block the event loop for too long.
 MANY_CLASSES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyLimits:
-    """What a reply may take.
+    """The largest size of a reply.
 
     Args:
-        max_bytes: All of it.
-        max_feature_map_bytes: Its feature maps.
+        max_bytes: The limit of the whole reply.
+        max_feature_map_bytes: The limit of its feature maps.
     """
 
     max_bytes: int
     max_feature_map_bytes: int
 
     def check(self, size_bytes: int) -> None:
-        """Check the size that a reply may come to.
+        """Check the largest size that a reply could have.
 
         Raises:
-            InvalidInputError: It is above the limit.
+            InvalidInputError: It exceeds the limit.
         """
         if size_bytes > self.max_bytes:
             raise InvalidInputError(
                 f"the reply could take {size_bytes:,} bytes; at most {self.max_bytes:,} are sent; "
                 "ask for fewer inputs or fewer classes"
             )
-
-
-def label_bytes(labels: Sequence[str]) -> tuple[int, ...]:
-    """Give the most bytes that the names of no class, of one, of two and so on can take."""
-    sizes = sorted((len(label.encode()) for label in labels), reverse=True)
-    return tuple(accumulate(sizes, initial=0))

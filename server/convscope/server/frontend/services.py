@@ -8,6 +8,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.classifier.servicer import ClassifierServicer
+from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.health import StartupGate
 from convscope.server.frontend.open_inference.registration import SERVICE as OPEN_INFERENCE
 from convscope.server.frontend.open_inference.registration import add_to_server
@@ -34,6 +35,7 @@ def add_services(
     accounting: Accounting,
     settings: FrontendSettings,
     handler: InferenceHandler,
+    encoder: ReplyEncoder,
     metrics: Metrics,
     health_servicer: health.aio.HealthServicer,
 ) -> StartupGate:
@@ -44,6 +46,7 @@ def add_services(
         accounting: Counts and logs the calls on their way to the services.
         settings: Which services there are, and the limits of their replies.
         handler: Answers the requests of all of them.
+        encoder: Encodes their large replies.
         metrics: Counts what they do.
         health_servicer: Reports what is ready.
 
@@ -55,10 +58,10 @@ def add_services(
     guarded = cast("grpc.aio.Server", gate)
     limits = settings.reply_limits
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(
-        ClassifierServicer(handler, limits), guarded
+        ClassifierServicer(handler, limits, encoder), guarded
     )
     if not settings.no_open_inference:
-        open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits)
+        open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits, encoder)
         add_to_server(open_inference, guarded, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, counted)
     if not settings.no_reflection:

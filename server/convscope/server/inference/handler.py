@@ -1,7 +1,7 @@
-"""What every door of the server does with a request: find its version, run it, count it.
+"""What every frontend does with a request: find its version, run it, count it.
 
-A door (a gRPC service) brings messages to inputs and a question, and
-answers back to messages; all that lies between exists once, here.
+A frontend (a gRPC service) converts messages to inputs and an inference request,
+and results to messages. Everything in between exists once, in this module.
 """
 
 import asyncio
@@ -30,16 +30,20 @@ from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["InferenceHandler"]
 
+# A caller cancels its call when its deadline passes. By our clock, which started when the
+# call arrived, that may be a little early.
+DEADLINE_MARGIN_SECONDS = 0.02
+
 
 class InferenceHandler:
-    """Finds the versions that answer, hands requests to the engine, and counts them.
+    """Finds the version of a request, passes the request to the engine, and counts it.
 
     Args:
-        keeper: Knows which version answers.
+        manager: Knows the versions, and loads them.
         engine: Runs the inputs.
-        metrics: Hears how each request ended.
+        metrics: Counts how each request ended.
         max_inputs: Inputs of one request.
-        cores: The cores that requests and their copies share.
+        cores: The cores that requests and their shadow copies share.
     """
 
     def __init__(
@@ -55,7 +59,9 @@ class InferenceHandler:
         self._engine = engine
         self._metrics = metrics
         self._max_inputs = max_inputs
-        self._shadow_traffic = ShadowTraffic(self._find_aside, engine, metrics.shadow, cores=cores)
+        self._shadow_traffic = ShadowTraffic(
+            self._find_untracked, engine, metrics.shadow, cores=cores
+        )
 
     @property
     def max_inputs(self) -> int:
@@ -113,7 +119,7 @@ class InferenceHandler:
                         raise
                     choose = self.catalog.resolve  # as if there were no canary
 
-    async def _find_aside(self, target: Target) -> LoadedVersion:
+    async def _find_untracked(self, target: Target) -> LoadedVersion:
         """Find a version as `find` does, but unload none for its sake."""
         while True:
             try:
@@ -131,22 +137,22 @@ class InferenceHandler:
                 raise
 
     def counted(self, version: LoadedVersion, deadline: float | None, *, bulk: bool) -> "_Counted":
-        """Count the request that is answered within the context, by how it ends.
+        """Return a context manager that counts one request by how it ends.
 
         Args:
-            version: The version that answers.
-            deadline: The `loop.time()` after which nobody waits for the answer.
-            bulk: Whether the request waits for the interactive ones.
+            version: The version that runs it.
+            deadline: The `loop.time()` after which the caller no longer waits.
+            bulk: Whether all interactive requests run first.
         """
         trace = current_call.get().trace
         span = None if trace is None else trace.request(version.key)
         return _Counted(self._metrics.of(version.key), deadline, bulk, span)
 
     def admit(self, inputs: int) -> None:
-        """Take note of a request's number of inputs.
+        """Record a request's number of inputs, and check it.
 
         Raises:
-            InvalidInputError: There are none, or too many.
+            InvalidInputError: The request has none, or too many.
         """
         current_call.get().inputs += inputs
         if inputs == 0:
@@ -161,42 +167,44 @@ class InferenceHandler:
         target: Target,
         version: LoadedVersion,
         inputs: Sequence[Input],
-        question: InferenceRequest,
+        request: InferenceRequest,
     ) -> list[InferenceResult | ServingError]:
-        """Answer each input, or say why not; give a copy to the shadow, if there is one.
+        """Return a result for each input, or the reason why there is none.
+
+        If the version has a shadow, the shadow receives a copy.
 
         Args:
             target: What the request names.
-            version: What `route` found for it.
-            inputs: What is to be answered.
-            question: What is wanted of each input.
+            version: The version that was found for it.
+            inputs: The inputs.
+            request: What is computed for each input.
 
         Raises:
             OverloadedError: A queue is full.
-            DeadlineError: The deadline passed before an input was run, or will
-                have passed before it could be.
+            DeadlineError: The deadline passed before an input was run, or would
+                pass before it could be.
             UnavailableError: The server is closing.
         """
-        answers = await self._run(version, inputs, question)
+        results = await self._run(version, inputs, request)
         shadow = self.catalog.shadow(target, version)
         if shadow is not None:
-            self._shadow_traffic.copy(version, shadow, inputs, answers)
-        return answers
+            self._shadow_traffic.copy(version, shadow, inputs, results)
+        return results
 
     async def _run(
-        self, version: LoadedVersion, inputs: Sequence[Input], question: InferenceRequest
+        self, version: LoadedVersion, inputs: Sequence[Input], request: InferenceRequest
     ) -> list[InferenceResult | ServingError]:
-        """Have the engine answer, and take note of how long the stages took."""
+        """Run the inputs on the engine, and record how long the stages took."""
         record = current_call.get()
         if record.trace is None:
-            answers = await self._engine.run(version, inputs, question)
+            results = await self._engine.run(version, inputs, request)
         else:
             with record.trace.stages(version.key, len(inputs)) as trace:
-                answers = await self._engine.run(version, inputs, replace(question, trace=trace))
-        for answer in answers:
-            if isinstance(answer, InferenceResult):
-                record.answered(answer.seconds)
-        return answers
+                results = await self._engine.run(version, inputs, replace(request, trace=trace))
+        for result in results:
+            if isinstance(result, InferenceResult):
+                record.answered(result.seconds)
+        return results
 
     def encoded(
         self,
@@ -215,21 +223,24 @@ class InferenceHandler:
             seconds: How long encoding each of the results took.
         """
         metrics = self._metrics.of(version.key)
-        answers = [outcome for outcome in outcomes if isinstance(outcome, InferenceResult)]
-        for answer, encode_seconds in zip(answers, seconds, strict=True):
-            metrics.stages(answer.seconds, encode_seconds)
+        results = [outcome for outcome in outcomes if isinstance(outcome, InferenceResult)]
+        for result, encode_seconds in zip(results, seconds, strict=True):
+            metrics.stages(result.seconds, encode_seconds)
         record, total = current_call.get(), sum(seconds)
         record.encode_seconds = max(record.encode_seconds, total)
         if record.trace is not None:
             record.trace.encoded(total)
 
     async def close(self) -> None:
-        """Give up the copies that wait for their turn."""
+        """Drop the shadow copies that wait or run."""
         await self._shadow_traffic.close()
 
 
 class _Counted:
-    """Counts one request of a version, however it ends; a class, for a generator costs more."""
+    """Counts one request of a version, however it ends.
+
+    It is a class because a generator costs more.
+    """
 
     __slots__ = ("_bulk", "_deadline", "_metrics", "_span", "_started_at")
 
@@ -267,8 +278,7 @@ class _Counted:
         if isinstance(error, ServingError):
             return error.code
         if isinstance(error, asyncio.CancelledError):
-            late = self._deadline is not None and (
-                asyncio.get_running_loop().time() >= self._deadline
-            )
+            now = asyncio.get_running_loop().time()
+            late = self._deadline is not None and now >= self._deadline - DEADLINE_MARGIN_SECONDS
             return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
         return grpc.StatusCode.INTERNAL

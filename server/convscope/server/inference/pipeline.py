@@ -1,10 +1,10 @@
-"""One version's way from inputs to answers: decode, queue, infer."""
+"""Takes the inputs for one version from request to result: decode, queue, infer."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,54 +16,24 @@ from convscope.server.errors import (
     ServingError,
     UnavailableError,
 )
-from convscope.server.inference.batcher import Batcher, ClosedError, ExpiredError, QueueFullError
+from convscope.server.inference.admission import DeadlineAdmission
 from convscope.server.inference.decoding.pool import DecodePool
-from convscope.server.inference.latency import LatencyEstimator
+from convscope.server.inference.model_runner import ModelRunner
+from convscope.server.inference.observer import Observer
+from convscope.server.inference.queue import ClosedError, ExpiredError, QueueFullError
 from convscope.server.inference.requests import (
     InferenceRequest,
     InferenceResult,
     Input,
     ReadyTensor,
 )
-from convscope.server.observability.stages import RequestTrace, StageSeconds
-from convscope.server.runtime.model import BatchItem, BatchOutput
+from convscope.server.observability.stages import StageSeconds
 from convscope.server.runtime.versions import LoadedVersion
 
-__all__ = ["Observer", "Pipeline", "PipelineLimits"]
+__all__ = ["Pipeline", "PipelineLimits"]
 
 Array = NDArray[np.generic]
-# What is run, and who is to hear in which batch.
-_Item = tuple[BatchItem, RequestTrace | None]
-
-
-class Observer(Protocol):
-    """Hears what one version does."""
-
-    def predictions(
-        self,
-        labels: Sequence[str],
-        classes: Sequence[Sequence[int]],
-        scores: Sequence[Sequence[float]],
-        entropy_ratios: Sequence[float],
-    ) -> None:
-        """Hear what was found for some inputs, as in `BatchOutput`, and the name of each class."""
-
-    def batch(self, images: int) -> None:
-        """Hear of a batch that ran."""
-
-    def load(
-        self,
-        waiting: Callable[[], int],
-        fill_ratio: Callable[[], float],
-        running: Callable[[], int],
-    ) -> None:
-        """Learn how to ask for the images that wait, the fullest queue and the batches that run.
-
-        Args:
-            waiting: Tells the number of images, of all queues.
-            fill_ratio: Tells how much of its bound the fullest queue holds.
-            running: Tells the number of batches.
-        """
+Results = list[InferenceResult | ServingError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +41,8 @@ class PipelineLimits:
     """The sizes of one version's queues and pools.
 
     Args:
-        max_queue: Images that may wait to be decoded, and as many for a runner;
-            as many again of bulk requests.
+        max_queue: Images of each priority that may wait to be decoded, and as
+            many that may wait for a runner.
         max_delay_seconds: How long a free runner waits for a fuller batch.
         decode_workers: Images decoded at once.
     """
@@ -86,277 +56,164 @@ class Pipeline:
     """Takes the inputs for one version through the stages.
 
     Args:
-        version: Which one answers.
+        version: The version that runs them.
         limits: The sizes of its queues and pools.
-        observer: Hears what it does.
+        observer: Observes what it does.
     """
 
     def __init__(self, version: LoadedVersion, limits: PipelineLimits, observer: Observer) -> None:
         self._version = version
         self._limits = limits
-        self._observer = observer
-        self._max_batch = version.execution.max_batch
-        self._batcher: Batcher[_Item, BatchOutput | Exception] = Batcher(
-            self._run_batch,
-            max_batch=self._max_batch,
+        self._decoder: DecodePool | None = None
+        if version.preprocessor is not None:
+            self._decoder = DecodePool(
+                version.preprocessor, limits.decode_workers, limits.max_queue
+            )
+        self._runner = ModelRunner(
+            version,
+            observer,
             max_queue=limits.max_queue,
-            max_delay=limits.max_delay_seconds,
-            runners=version.execution.runners,
-            on_batch=observer.batch,
+            max_delay_seconds=limits.max_delay_seconds,
+            decoding=self._decoding,
         )
+        self._admission = DeadlineAdmission(self._runner.batcher, self._decoder)
         self.last_used = asyncio.get_running_loop().time()
         self._requests = 0
         self._no_requests = asyncio.Event()
         self._no_requests.set()
-        self._latency = LatencyEstimator()
-        self._decode_pools: dict[bool, DecodePool] = {}  # by whether the request is bulk
-        if version.preprocessor is not None:
-            self._decode_pools = {
-                bulk: DecodePool(version.preprocessor, limits.decode_workers, limits.max_queue)
-                for bulk in (False, True)
-            }
+        # Its own thread, so that slow session builds block nothing else.
+        self._session_builder = ThreadPoolExecutor(1, thread_name_prefix="session-builder")
+        self._session_build: asyncio.Future[None] | None = None
+        batcher = self._runner.batcher
+        stages = [stage for stage in (batcher, self._decoder) if stage is not None]
         observer.load(
-            lambda: self._batcher.waiting + sum(d.waiting for d in self._decode_pools.values()),
-            # Each queue refuses by itself: of a sum nobody sees which one is full.
-            lambda: max(
-                [self._batcher.fill_ratio, *(d.fill_ratio for d in self._decode_pools.values())]
-            ),
-            lambda: self._batcher.running,
+            lambda: sum(stage.waiting for stage in stages),
+            # Each queue rejects on its own, so a sum would not show which one is full.
+            lambda: max(stage.fill_ratio for stage in stages),
+            lambda: batcher.running,
         )
 
     def start(self) -> None:
-        """Begin to run, on the running event loop."""
-        self._batcher.start()
+        """Start to run, on the running event loop."""
+        self._runner.batcher.start()
+        if self._decoder is not None:
+            self._decoder.start()
 
-    def _run_batch(self, batch: Sequence[_Item]) -> list[BatchOutput | Exception]:
-        """Run a batch, in a runner's thread; with all cores only while nothing else needs them."""
-        concurrent = self._batcher.concurrent or self._decoding()
-        works = [work for work, _ in batch]
-        traces = [trace for _, trace in batch if trace is not None]
-        if not traces:
-            return self._version.model.run(works, concurrent=concurrent)
-        images = sum(len(work.inputs) for work in works)
-        with traces[0].batch(traces, images=images, size=len(works)):
-            return self._version.model.run(works, concurrent=concurrent)
+    def _decoding(self) -> bool:
+        return self._decoder is not None and self._decoder.busy
 
     async def drain(self) -> None:
-        """Wait until every request has its answer; the caller sees to it that no more come."""
+        """Wait until every request has ended; the caller ensures that no more arrive."""
         await self._no_requests.wait()
 
     async def close(self) -> None:
-        """Refuse what waits, and wait for what runs."""
-        await self._batcher.close()
-        for decode_pools in self._decode_pools.values():
-            decode_pools.close()
+        """Reject what waits, and wait for what runs."""
+        self._session_builder.shutdown(wait=False, cancel_futures=True)
+        if self._decoder is not None:
+            await self._decoder.close()
+        await self._runner.batcher.close()
 
-    async def run(
-        self, inputs: Sequence[Input], question: InferenceRequest
-    ) -> list[InferenceResult | ServingError]:
-        """Answer each input, or say why not.
+    async def run(self, inputs: Sequence[Input], request: InferenceRequest) -> Results:
+        """Return a result for each input, or the reason why there is none.
 
         Raises:
             OverloadedError: A queue is full.
-            DeadlineError: The deadline passed before an input was run, or will
-                have passed before it could be.
+            DeadlineError: The deadline passed before an input was run, or would
+                pass before it could be.
             UnavailableError: The server is closing.
         """
-        if not question.aside:
+        if not request.untracked:
             self.last_used = asyncio.get_running_loop().time()
         self._requests += 1
         self._no_requests.clear()
         try:
-            await self._load_feature_maps(question)
-            if question.deadline is None:
-                return await self._answer(inputs, question)
-            return await self._answer_in_time(inputs, question, question.deadline)
+            await self._load_feature_maps(request)
+            if request.deadline is None:
+                return await self._process(inputs, request)
+            return await self._process_in_time(inputs, request, request.deadline)
         finally:
             self._requests -= 1
             if not self._requests:
                 self._no_requests.set()
 
-    async def _load_feature_maps(self, question: InferenceRequest) -> None:
-        """Make the session with feature maps, here and not as a part of some batch's run."""
+    async def _load_feature_maps(self, request: InferenceRequest) -> None:
+        """Build the session with feature maps, once, and not as a part of some batch's run."""
         model = self._version.model
-        if not question.feature_maps or model.has_feature_map_session:
+        if not request.feature_maps or model.has_feature_map_session:
             return
+        if self._session_build is None or self._session_build.done():  # the last one failed
+            self._session_build = asyncio.get_running_loop().run_in_executor(
+                self._session_builder, model.load_feature_maps
+            )
         try:
-            await asyncio.to_thread(model.load_feature_maps)
-        except OSError as error:  # removed, and about to retire
+            # Other requests may wait for it too: one that is cancelled doesn't end the build.
+            await asyncio.shield(self._session_build)
+        except OSError as error:  # the files were removed, and the version will be unloaded
             raise UnavailableError(
                 f"the files of {self._version.key[0]} v{self._version.key[1]} are gone; call again"
             ) from error
 
-    async def _answer_in_time(
-        self, inputs: Sequence[Input], question: InferenceRequest, deadline: float
-    ) -> list[InferenceResult | ServingError]:
-        """Answer what can be answered in time, and learn how long it took."""
-        estimate = self._estimate(inputs, question.bulk)
-        self._check_in_time(deadline, estimate)
+    async def _process_in_time(
+        self, inputs: Sequence[Input], request: InferenceRequest, deadline: float
+    ) -> Results:
+        """Process a request unless it can't meet its deadline, and learn how long it took."""
+        bulk = request.bulk
+        estimate = self._admission.estimate(inputs, bulk=bulk)
+        self._admission.check(deadline, estimate, bulk=bulk)
         started_at = perf_counter()
         try:
-            answers = await self._answer(inputs, question)
+            results = await self._process(inputs, request)
         except (asyncio.CancelledError, DeadlineError):
-            self._latency.learn(estimate, max(estimate, perf_counter() - started_at))
+            seconds = max(estimate, perf_counter() - started_at)
+            self._admission.learn(estimate, seconds, bulk=bulk)
             raise
-        self._latency.learn(estimate, perf_counter() - started_at)
-        return answers
+        self._admission.learn(estimate, perf_counter() - started_at, bulk=bulk)
+        return results
 
-    def _estimate(self, inputs: Sequence[Input], bulk: bool) -> float:
-        """Add up how long the stages take, behind what is in them already."""
-        size = len(inputs)
-        images = sum(not isinstance(item, ReadyTensor) for item in inputs)
-        if not images or not self._decode_pools:
-            return self._batcher.seconds_until_done(size, bulk=bulk)
-        # What is decoded now comes to the runners first.
-        ahead = sum(d.waiting for kind, d in self._decode_pools.items() if bulk or not kind)
-        return self._decode_pools[bulk].seconds_until_done(
-            images
-        ) + self._batcher.seconds_until_done(size + ahead, bulk=bulk)
-
-    def _check_in_time(self, deadline: float, estimate: float) -> None:
-        """Shed now what would be too late in the end: quickly, and before it costs anything.
-
-        What finds nothing ahead of it is run whatever the estimate says: else a
-        single slow run could shut the lane to all short deadlines for good.
-        """
-        if not self._batcher.waiting and not self._decoding():
-            return
-        needed = self._latency.correct(estimate)
-        left = deadline - asyncio.get_running_loop().time()
-        if needed > left:
-            raise DeadlineError(
-                f"an answer takes about {needed:.3f} s now, and the deadline is in "
-                f"{max(left, 0):.3f} s; allow more time, or send less"
-            )
-
-    def _decoding(self) -> bool:
-        return any(decode_pools.waiting for decode_pools in self._decode_pools.values())
-
-    async def _answer(
-        self, inputs: Sequence[Input], question: InferenceRequest
-    ) -> list[InferenceResult | ServingError]:
+    async def _process(self, inputs: Sequence[Input], request: InferenceRequest) -> Results:
+        """Take a request through the stages, with the errors that callers receive."""
         seconds = [StageSeconds() for _ in inputs]
-        if question.trace is not None:
-            question.trace.seconds = seconds
-        prepared = await self._prepare(inputs, question, seconds)
-        arrays = [item for item in prepared if not isinstance(item, ServingError)]
-        if len(arrays) == len(prepared) <= self._max_batch:
-            return await self._infer(arrays, seconds, question)
-        return await self._infer_in_parts(prepared, seconds, question)
+        if request.trace is not None:
+            request.trace.seconds = seconds
+        model = self._version.manifest.model
+        try:
+            prepared = await self._prepare(inputs, request, seconds)
+            return await self._runner.infer(prepared, seconds, request)
+        except QueueFullError as error:
+            raise OverloadedError(
+                f"the queue of {model} is full ({self._limits.max_queue} images); retry later"
+            ) from error
+        except ExpiredError as error:
+            raise DeadlineError(
+                f"the deadline passed while the input waited for {model}; allow more time"
+            ) from error
+        except ClosedError as error:
+            raise UnavailableError("the server is shutting down; call another one") from error
 
     async def _prepare(
-        self, inputs: Sequence[Input], question: InferenceRequest, seconds: Sequence[StageSeconds]
+        self, inputs: Sequence[Input], request: InferenceRequest, seconds: Sequence[StageSeconds]
     ) -> Sequence[Array | ServingError]:
-        """Bring every input to the graph's own shape."""
+        """Convert every input to the graph's own shape."""
         ready: list[Array | ServingError] = [
             item.array for item in inputs if isinstance(item, ReadyTensor)
         ]
         if len(ready) == len(inputs):
             return ready
-        if not self._decode_pools:
-            return [self._refuse_image()] * len(inputs)
-        images = [
+        if self._decoder is None:
+            return [self._no_images()] * len(inputs)
+        pairs = [
             (item, times)
             for item, times in zip(inputs, seconds, strict=True)
             if not isinstance(item, ReadyTensor)
         ]
-        decode_pools = self._decode_pools[question.bulk]
-        decoded = iter(await decode_pools.decode(*zip(*images, strict=True)))
+        images, times = zip(*pairs, strict=True)
+        decoded = iter(
+            await self._decoder.decode(images, times, deadline=request.deadline, bulk=request.bulk)
+        )
         return [item.array if isinstance(item, ReadyTensor) else next(decoded) for item in inputs]
 
-    def _refuse_image(self) -> InvalidInputError:
+    def _no_images(self) -> InvalidInputError:
         manifest = self._version.manifest
         return InvalidInputError(
             f"{manifest.model} takes no images; send a float32 tensor {list(manifest.input.shape)}"
         )
-
-    async def _infer_in_parts(
-        self,
-        prepared: Sequence[Array | ServingError],
-        seconds: Sequence[StageSeconds],
-        question: InferenceRequest,
-    ) -> list[InferenceResult | ServingError]:
-        """Run what is good, in as many batches as it takes."""
-        outcomes = {i: item for i, item in enumerate(prepared) if isinstance(item, ServingError)}
-        good = [(i, item) for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
-        parts = [good[i : i + self._max_batch] for i in range(0, len(good), self._max_batch)]
-        # All of it or nothing: a request that is refused must leave no part in the queue.
-        if not self._batcher.has_room(len(good), bulk=question.bulk):
-            raise self._queue_full()
-        answered = await asyncio.gather(
-            *(
-                self._infer(
-                    [item for _, item in part], [seconds[i] for i, _ in part], question, True
-                )
-                for part in parts
-            ),
-            return_exceptions=True,
-        )
-        found: dict[int, InferenceResult | ServingError] = dict(outcomes)
-        for part, answers in zip(parts, answered, strict=True):
-            if isinstance(answers, BaseException):
-                raise answers
-            found.update(zip((i for i, _ in part), answers, strict=True))
-        return [found[i] for i in range(len(prepared))]
-
-    def _queue_full(self) -> OverloadedError:
-        return OverloadedError(
-            f"the queue of {self._version.manifest.model} is full "
-            f"({self._limits.max_queue} images); retry later"
-        )
-
-    async def _infer(
-        self,
-        arrays: Sequence[Array],
-        seconds: Sequence[StageSeconds],
-        question: InferenceRequest,
-        admitted: bool = False,
-    ) -> list[InferenceResult | ServingError]:
-        """Run a few inputs as one piece of work."""
-        inputs = arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
-        try:
-            completed = await self._batcher.submit(
-                (
-                    BatchItem(inputs, question.feature_maps, question.top_k, question.logits),
-                    question.trace,
-                ),
-                size=len(arrays),
-                deadline=question.deadline,
-                bulk=question.bulk,
-                admitted=admitted,
-            )
-        except QueueFullError as error:
-            raise self._queue_full() from error
-        except ExpiredError as error:
-            raise DeadlineError(
-                f"the deadline passed while the input waited for {self._version.manifest.model}; "
-                "allow more time"
-            ) from error
-        except ClosedError as error:
-            raise UnavailableError("the server is shutting down; call another one") from error
-        output = completed.result
-        if isinstance(output, Exception):
-            raise output
-        for times in seconds:
-            times.queue += completed.queue_seconds
-            times.infer = completed.run_seconds
-        if not question.aside:
-            self._observe(output)
-        return [_pick(output, row, times) for row, times in enumerate(seconds)]
-
-    def _observe(self, output: BatchOutput) -> None:
-        self._observer.predictions(
-            self._version.labels, output.classes, output.scores, output.entropy_ratios
-        )
-
-
-def _pick(output: BatchOutput, row: int, seconds: StageSeconds) -> InferenceResult:
-    maps = {name: array[row] for name, array in output.feature_maps.items()}
-    return InferenceResult(
-        output.classes[row],
-        output.scores[row],
-        maps,
-        output.probabilities[row],
-        seconds,
-        None if output.logits is None else output.logits[row],
-    )

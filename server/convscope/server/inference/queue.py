@@ -1,4 +1,4 @@
-"""What waits for a runner: urgent items before bulk ones, each kind in its order."""
+"""Items that wait for a runner: interactive items before bulk items, each kind in its order."""
 
 import asyncio
 from collections import deque
@@ -6,15 +6,34 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Generic, TypeVar
 
-__all__ = ["BatchQueue", "Completed", "Entry"]
+__all__ = [
+    "BatchQueue",
+    "ClosedError",
+    "Completed",
+    "Entry",
+    "ExpiredError",
+    "QueueFullError",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+class QueueFullError(Exception):
+    """The queue has no room for the item."""
+
+
+class ExpiredError(Exception):
+    """The item's deadline passed while it waited."""
+
+
+class ClosedError(Exception):
+    """The batcher no longer runs anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completed(Generic[R]):
-    """What became of one item, with the seconds that it waited and ran."""
+    """The result of one item, and the seconds that it waited and ran."""
 
     result: R
     queue_seconds: float
@@ -23,13 +42,13 @@ class Completed(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[T, R]):
-    """One item, with what its caller waits for.
+    """One waiting item.
 
     Args:
         item: What is run.
         size: How much of a batch it fills.
         deadline: The `time.monotonic()` after which it must not start.
-        future: Where the caller waits.
+        future: Where its caller waits.
         queued_at: The `time.perf_counter()` of its arrival.
     """
 
@@ -41,7 +60,7 @@ class Entry(Generic[T, R]):
 
 
 class _Queue(Generic[T, R]):
-    """Items in their order, and the sum of their sizes."""
+    """Entries in their order, and the sum of their sizes."""
 
     def __init__(self) -> None:
         self.entries: deque[Entry[T, R]] = deque()
@@ -56,7 +75,7 @@ class _Queue(Generic[T, R]):
         self.size -= entry.size
         return entry
 
-    def forget(self, entry: Entry[T, R]) -> None:
+    def discard(self, entry: Entry[T, R]) -> None:
         if entry in self.entries:
             self.entries.remove(entry)
             self.size -= entry.size
@@ -66,52 +85,55 @@ class BatchQueue(Generic[T, R]):
     """Two bounded queues. Safe in one thread, or under one lock.
 
     Args:
-        max_size: How much may wait of each kind, as the sum of the sizes.
+        max_size: How much of each kind may wait, as the sum of the sizes.
     """
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._urgent = _Queue[T, R]()
+        self._interactive = _Queue[T, R]()
         self._bulk = _Queue[T, R]()
 
+    def __len__(self) -> int:
+        return len(self._interactive.entries) + len(self._bulk.entries)
+
     def size(self, *, bulk: bool = True) -> int:
-        """The sum of the sizes; of the urgent items alone unless bulk ones count too."""
-        return self._urgent.size + (self._bulk.size if bulk else 0)
+        """The sum of the sizes; of the interactive items alone unless bulk items count too."""
+        return self._interactive.size + (self._bulk.size if bulk else 0)
 
     @property
     def fill_ratio(self) -> float:
-        """How much of its bound the fuller queue holds; above 1 if a large item came alone."""
-        return max(self._urgent.size, self._bulk.size) / self._max_size
+        """The fill level of the fuller queue; above 1 if a single large item was accepted."""
+        return max(self._interactive.size, self._bulk.size) / self._max_size
 
     def has_room(self, size: int, *, bulk: bool) -> bool:
-        """Whether items of that size fit into the queue; an empty one takes any."""
-        queue = self._bulk if bulk else self._urgent
+        """Whether items of that size fit into the queue; an empty queue accepts any size."""
+        queue = self._bulk if bulk else self._interactive
         return not queue.entries or queue.size + size <= self._max_size
 
     def push(self, entry: Entry[T, R], *, bulk: bool) -> None:
-        """Put an item behind its like."""
-        (self._bulk if bulk else self._urgent).push(entry)
+        """Append an entry to the queue of its kind."""
+        (self._bulk if bulk else self._interactive).push(entry)
 
-    def forget(self, entry: Entry[T, R]) -> None:
-        """Drop an item whose caller has gone, if it still waits."""
-        self._urgent.forget(entry)
-        self._bulk.forget(entry)
+    def discard(self, entry: Entry[T, R]) -> None:
+        """Remove an entry whose caller has left, if it still waits."""
+        self._interactive.discard(entry)
+        self._bulk.discard(entry)
 
     def oldest(self) -> float:
-        """When the item that waits longest came; there must be one."""
-        return min(q.entries[0].queued_at for q in (self._urgent, self._bulk) if q.entries)
+        """The arrival of the entry that has waited longest; the queue must not be empty."""
+        return min(q.entries[0].queued_at for q in (self._interactive, self._bulk) if q.entries)
 
     def take(self, max_size: int) -> tuple[list[Entry[T, R]], list[Entry[T, R]]]:
-        """Take the oldest items up to a full batch.
+        """Take the oldest entries, up to a full batch.
 
         Returns:
-            The batch, and the items on the way to it that came too late; what
-            was cancelled is in neither.
+            The batch, and the entries whose deadline has passed. Entries that
+            were cancelled are in neither.
         """
         batch: list[Entry[T, R]] = []
         late: list[Entry[T, R]] = []
         size, now = 0, monotonic()
-        for queue in (self._urgent, self._bulk):
+        for queue in (self._interactive, self._bulk):
             entries = queue.entries
             while entries and (not batch or size + entries[0].size <= max_size):
                 entry = queue.pop()
@@ -124,4 +146,4 @@ class BatchQueue(Generic[T, R]):
 
     def clear(self) -> list[Entry[T, R]]:
         """Take everything."""
-        return [q.pop() for q in (self._urgent, self._bulk) for _ in range(len(q.entries))]
+        return [q.pop() for q in (self._interactive, self._bulk) for _ in range(len(q.entries))]

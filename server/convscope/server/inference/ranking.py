@@ -1,22 +1,22 @@
-"""The best classes of many inputs at once, and how sure they are."""
+"""Finds the best classes of many inputs at once, and how undecided each input is."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["entropy_ratios", "rank"]
 
-# Up to so many classes, sorting all of them is faster than choosing first.
+# Up to this number of classes, sorting all of them is faster than selecting first.
 SMALL = 64
-# Up to so many values, numpy's calls take longer than the work.
+# Up to this number of values, the overhead of numpy's calls exceeds the work.
 TINY = 64
 
 
 def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
-    """Find the largest values of each row, the largest first; of equals, the first.
+    """Find the largest values of each row, the largest first; of equal values, the first.
 
     Args:
         values: float32 [n, classes].
-        count: How many of each row; more than there are gives all.
+        count: How many of each row, at most all.
 
     Returns:
         Their indices and the values themselves, n lists each.
@@ -32,7 +32,7 @@ def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list
 
 
 def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
-    """Tell how undecided each row is: its entropy over that of a row of equals, 0 to 1.
+    """Return the entropy of each row, relative to that of a uniform row, 0 to 1.
 
     Args:
         probabilities: float32 [n, classes], each row with a sum of 1.
@@ -40,7 +40,7 @@ def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
     classes = probabilities.shape[1]
     if classes < 2:
         return [0.0] * len(probabilities)
-    # What is 0 adds nothing, and its logarithm must not be asked for.
+    # A probability of 0 adds nothing, and its logarithm is not defined.
     logarithms = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     entropies = np.einsum("ij,ij->i", probabilities, logarithms) / -np.log(classes)
     ratios: list[float] = entropies.tolist()

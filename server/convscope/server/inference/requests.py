@@ -1,4 +1,4 @@
-"""What goes through the engine: inputs, what is wanted of them, and answers."""
+"""Requests to the engine, their inputs, and their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,15 +44,15 @@ Input = EncodedImage | Pixels | ReadyTensor
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """What a model says of one input.
+    """The result of one input.
 
     Args:
         classes: The indices of the best classes, the best first.
-        scores: Their probabilities.
-        feature_maps: For each wanted name, float32 [channels, height, width].
-        probabilities: Those of all classes, float32 [classes]; a view of its batch's.
+        scores: The probabilities of these classes.
+        feature_maps: For each requested name, float32 [channels, height, width].
+        probabilities: Of all classes, float32 [classes]; a view into its batch's array.
         seconds: How long each stage took.
-        logits: Those of all classes, float32 [classes], if they were wanted.
+        logits: Of all classes, float32 [classes], if they were requested.
     """
 
     classes: Sequence[int]
@@ -65,23 +65,23 @@ class InferenceResult:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """What is wanted of each input.
+    """What is computed for each input, and when.
 
     Args:
         top_k: How many classes, the best first.
         feature_maps: The names of the feature maps.
-        deadline: The `loop.time()` after which nothing must start.
-        bulk: Whether it may wait until nothing else does.
-        aside: Whether nobody is answered: then it counts neither as an answer nor
-            as a use of the version.
-        logits: Whether the logits of all classes are wanted.
-        trace: Hears of the request's stages, if it is traced.
+        deadline: The `loop.time()` after which nothing may start.
+        bulk: Whether all interactive requests run first.
+        untracked: Whether its results are left out of the metrics and of the
+            version's last use, as for a copy that a shadow receives.
+        logits: Whether the logits of all classes are returned.
+        trace: Follows the request's stages, if it is traced.
     """
 
     top_k: int = 0
     feature_maps: tuple[str, ...] = ()
     deadline: float | None = None
     bulk: bool = False
-    aside: bool = False
+    untracked: bool = False
     logits: bool = False
     trace: RequestTrace | None = None

@@ -1,8 +1,8 @@
-"""ShadowTraffic: versions that are given copies of requests, answer nobody, and are compared.
+"""Runs copies of requests on shadow versions, and compares the results.
 
-A copy runs only while cores are left over, after its request was answered, and
-a bounded number of them wait. So a shadow, however slow, takes nothing from an
-answer but the run that is under way when its request arrives.
+A copy runs after its request has its reply, and only while cores are free. The
+number of waiting copies is bounded. So a shadow, however slow, delays a request
+at most by the run that is in progress when the request arrives.
 """
 
 import asyncio
@@ -31,26 +31,26 @@ __all__ = ["ShadowTraffic"]
 
 log = structlog.get_logger(__name__)
 
-# Copies that wait, and the bytes of their requests.
+# Copies that may wait, and the bytes of their requests.
 MAX_WAITING = 32
 MAX_WAITING_BYTES = 64 * 2**20
-# How often to look whether cores are left over, while copies wait.
+# How often to check for free cores while copies wait.
 PAUSE_SECONDS = 0.005
-_QUESTION = InferenceRequest(bulk=True, aside=True)
+_REQUEST = InferenceRequest(bulk=True, untracked=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A request that was answered, with no more of the answer than is compared.
+    """A copy of a request, with only as much of its results as is compared.
 
     Args:
-        key: The model and the version that answered.
+        key: The model and the version that ran the request.
         labels: The names of its classes.
         shadow: The number of the version to compare with.
-        inputs: Those that were answered.
-        probabilities: What was answered, one row an input.
-        size: The bytes of all this, roughly.
-        metrics: Hear what comes of it.
+        inputs: The inputs that have a result.
+        probabilities: Their results, one row per input.
+        size: The approximate bytes of all this.
+        metrics: Counts the outcome.
     """
 
     key: tuple[str, int]
@@ -63,14 +63,14 @@ class _Copy:
 
 
 class ShadowTraffic:
-    """Runs copies of requests on other versions, while nothing else needs the cores.
+    """Runs copies of requests on other versions while nothing else needs the cores.
 
     Args:
-        find: Finds a version, and loads it first if it sleeps.
+        find: Finds a version, and loads it first if it is unloaded.
         engine: Runs it.
-        metrics: Gives the metrics of a version and its shadow.
-        cores: Copies run while fewer requests than half of them are in flight,
-            each on one runner, up to a quarter of them at a time.
+        metrics: Returns the metrics of a version and its shadow.
+        cores: The number of cores. Copies run while the requests in flight are
+            fewer than half of it, and at most a quarter of it at a time.
     """
 
     def __init__(
@@ -89,27 +89,27 @@ class ShadowTraffic:
         self._waiting: asyncio.Queue[_Copy] = asyncio.Queue(MAX_WAITING)
         self._waiting_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._told: set[tuple[str, int, int]] = set()
+        self._logged: set[tuple[str, int, int]] = set()
 
     def copy(
         self,
         version: LoadedVersion,
         shadow: int,
         inputs: Sequence[Input],
-        answers: Sequence[InferenceResult | ServingError],
+        results: Sequence[InferenceResult | ServingError],
     ) -> None:
-        """Have a request run on another version too, in its own time; returns at once.
+        """Queue a copy of a request for another version; returns immediately.
 
         Args:
-            version: Which version answered.
-            shadow: The number of the other one.
-            inputs: The request's.
-            answers: What was answered, one an input.
+            version: The version that ran the request.
+            shadow: The number of the other version.
+            inputs: The request's inputs.
+            results: The result of each input.
         """
         pairs = [
-            (item, answer)
-            for item, answer in zip(inputs, answers, strict=True)
-            if isinstance(answer, InferenceResult) and answer.probabilities.size
+            (item, result)
+            for item, result in zip(inputs, results, strict=True)
+            if isinstance(result, InferenceResult) and result.probabilities.size
         ]
         if not pairs:
             return
@@ -118,8 +118,8 @@ class ShadowTraffic:
             metrics.count("dropped", len(pairs))
             return
         good = [item for item, _ in pairs]
-        # Copied: a row is a view, which would keep all of its batch's outputs.
-        probabilities = np.stack([answer.probabilities for _, answer in pairs])
+        # A row is a view, which would keep all outputs of its batch alive; stacking copies it.
+        probabilities = np.stack([result.probabilities for _, result in pairs])
         size = probabilities.nbytes + sum(map(_size, good))
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
             metrics.count("dropped", len(good))
@@ -129,18 +129,19 @@ class ShadowTraffic:
             _Copy(version.key, version.labels, shadow, good, probabilities, size, metrics)
         )
         if not self._tasks:
-            # They outlive the request that starts them, and have no part in its trace.
+            # The tasks outlive the request that starts them, and are no part of its trace.
             self._tasks = [
-                asyncio.create_task(self._work(), context=Context()) for _ in range(self._runners)
+                asyncio.create_task(self._compare_copies(), context=Context())
+                for _ in range(self._runners)
             ]
 
     async def close(self) -> None:
-        """Give up what waits and what runs."""
+        """Drop the copies that wait or run."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _work(self) -> None:
+    async def _compare_copies(self) -> None:
         while True:
             copy = await self._waiting.get()
             while self._engine.in_flight >= self._spare:
@@ -150,27 +151,27 @@ class ShadowTraffic:
                 await self._compare(copy)
             except OverloadedError:
                 copy.metrics.count("dropped", len(copy.inputs))
-            except Exception as error:  # noqa: BLE001 - nobody waits for it, and others follow
+            except Exception as error:  # noqa: BLE001 - no caller waits, and the next copy follows
                 copy.metrics.count("failed", len(copy.inputs))
-                self._tell(copy, error)
+                self._log_once(copy, error)
 
     async def _compare(self, copy: _Copy) -> None:
         other = await self._find(Target(copy.key[0], copy.shadow))
         _check_fit(copy.inputs, other)
-        found = await self._engine.run(other, copy.inputs, _QUESTION)
-        for row, compared in zip(copy.probabilities, found, strict=True):
-            if isinstance(compared, ServingError):
+        results = await self._engine.run(other, copy.inputs, _REQUEST)
+        for row, result in zip(copy.probabilities, results, strict=True):
+            if isinstance(result, ServingError):
                 copy.metrics.count("failed")
-                self._tell(copy, compared)
+                self._log_once(copy, result)
             else:
-                _compare(copy, row, compared, other.labels)
+                _compare(copy, row, result, other.labels)
 
-    def _tell(self, copy: _Copy, error: Exception) -> None:
-        """Log a failure once for each pair of versions: the metric counts the rest."""
+    def _log_once(self, copy: _Copy, error: Exception) -> None:
+        """Log a failure once per pair of versions; the metric counts the rest."""
         key = (*copy.key, copy.shadow)
-        if key in self._told:
+        if key in self._logged:
             return
-        self._told.add(key)
+        self._logged.add(key)
         model, number = copy.key
         reason = str(error) or type(error).__name__
         log.warning("shadow failed", model=model, version=number, shadow=copy.shadow, reason=reason)
@@ -184,15 +185,15 @@ def _check_fit(inputs: Sequence[Input], other: LoadedVersion) -> None:
     for item in inputs:
         if isinstance(item, ReadyTensor) and item.array.shape != other.input_shape:
             raise ValueError(
-                f"it takes {list(other.input_shape)}, and was given {list(item.array.shape)}"
+                f"it takes {list(other.input_shape)}, and received {list(item.array.shape)}"
             )
 
 
 def _compare(
-    copy: _Copy, row: NDArray[np.float32], compared: InferenceResult, labels: Sequence[str]
+    copy: _Copy, row: NDArray[np.float32], result: InferenceResult, labels: Sequence[str]
 ) -> None:
-    """Compare two answers to one input: the best classes by their labels, then all classes."""
-    agreed = copy.labels[int(row.argmax())] == labels[int(compared.probabilities.argmax())]
+    """Compare two results of one input: the best classes by their labels, then all classes."""
+    agreed = copy.labels[int(row.argmax())] == labels[int(result.probabilities.argmax())]
     copy.metrics.count("agreed" if agreed else "disagreed")
     if copy.labels == labels:
-        copy.metrics.difference(float(np.abs(row - compared.probabilities).max()))
+        copy.metrics.difference(float(np.abs(row - result.probabilities).max()))

@@ -1,4 +1,4 @@
-"""How one version is run: how many batches at once, with how many threads, of what size."""
+"""How one version is run: how many batches at once, their threads, and their size."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ class Execution:
 
     Args:
         runners: Batches run at once; 0 runs them on the event loop itself.
-        threads: Threads of one run while others are under way.
-        lone_threads: Threads of a run that is alone.
+        threads: Threads of one run while others are in progress.
+        lone_threads: Threads of a single run.
         max_batch: Images of one batch.
-        reason: Why: what was measured, or that it was set.
+        reason: The measurement, or that it was set by flags.
     """
 
     runners: int
@@ -26,15 +26,15 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionOverrides:
-    """What the operator set of it; None leaves it to a measurement.
+    """What the operator has set; None leaves it to a measurement.
 
     Args:
         cores: The cores that may be used.
         runners: As in `Execution`.
         threads: Threads of any run.
         max_batch: As in `Execution`.
-        measure: Whether what is left open is measured; otherwise it is one
-            runner with all cores and batches of 8.
+        measure: Whether the rest is measured; otherwise it is one runner with
+            all cores and batches of 8.
     """
 
     cores: int
@@ -49,7 +49,7 @@ class ExecutionOverrides:
         return None not in (self.runners, self.threads, self.max_batch)
 
     def without_measuring(self) -> Execution:
-        """Fill what is left open with what is never bad."""
+        """Fill the rest with values that are safe for every model."""
         threads = self.threads or self.cores
         return Execution(
             runners=1 if self.runners is None else self.runners,
@@ -60,7 +60,7 @@ class ExecutionOverrides:
         )
 
     def over(self, measured: Execution) -> Execution:
-        """Put what was set in the place of what was measured."""
+        """Replace measured values by those that the operator has set."""
         return Execution(
             runners=measured.runners if self.runners is None else self.runners,
             threads=self.threads or measured.threads,

@@ -1,40 +1,40 @@
-"""The golden gate: a version answers its golden inputs as PyTorch did, or isn't served.
+"""The golden gate: a version must reproduce PyTorch's outputs for its golden inputs.
 
-The inputs go the whole way that a request's go, from the encoded bytes through
-this server's decoder to the provider in real use, so a difference anywhere
-between training and serving shows before the first request.
+The inputs take the same path as those of a request, from the encoded bytes through
+this server's decoder to the provider that will serve them. Any difference between
+training and serving is found before the first request.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import BundleRejectedError, InvalidInputError
-from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.repository.bundle import Bundle
-from convscope.server.runtime.model import BatchItem, BatchOutput, Model
+from convscope.server.runtime.model import Model, ModelOutput
+from convscope.server.runtime.versions import ImagePreprocessor
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["check_golden"]
 
-# Scaled decoding and another order of additions move a channel's mean a little.
+# Scaled decoding and a different order of additions change a channel's mean a little.
 FEATURE_MAP_TOLERANCE = 0.05
 
 _DTYPES = {pb.DATA_TYPE_UINT8: "uint8", pb.DATA_TYPE_FLOAT32: "float32"}
 
 
 def check_golden(
-    model: Model, bundle: Bundle, preprocessor: Preprocessor | None, *, feature_maps: bool
+    model: Model, bundle: Bundle, preprocessor: ImagePreprocessor | None, *, feature_maps: bool
 ) -> None:
-    """Replay the golden inputs and compare with what PyTorch gave for them.
+    """Replay the golden inputs, and compare the outputs with PyTorch's.
 
     Args:
         model: The version, on the provider that will serve it.
-        bundle: Where the golden inputs and outputs lie.
-        preprocessor: The way of an encoded image; None for tensor inputs.
+        bundle: Contains the golden inputs and outputs.
+        preprocessor: Converts an encoded image; None for tensor inputs.
         feature_maps: Whether to compare the feature maps too.
 
     Raises:
-        BundleRejectedError: An answer isn't finite or differs by more than the
+        BundleRejectedError: An output isn't finite or differs by more than the
             manifest allows, or the golden file isn't complete.
     """
     manifest = bundle.manifest
@@ -42,8 +42,8 @@ def check_golden(
     names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
     try:
         outputs = [
-            model.run_one(
-                BatchItem(_golden_input(golden, index, preprocessor, manifest.input), names)
+            model.run(
+                _golden_input(golden, index, preprocessor, manifest.input), feature_maps=names
             )
             for index in range(manifest.golden.inputs)
         ]
@@ -54,13 +54,13 @@ def check_golden(
     except KeyError as error:
         raise BundleRejectedError("golden", f"golden.npz lacks {error.args[0]!r}") from error
     except InvalidInputError as error:
-        raise BundleRejectedError("golden", f"a golden input is refused: {error}") from error
+        raise BundleRejectedError("golden", f"a golden input is rejected: {error}") from error
 
 
 def _golden_input(
     golden: dict[str, NDArray[np.generic]],
     index: int,
-    preprocessor: Preprocessor | None,
+    preprocessor: ImagePreprocessor | None,
     spec: pb.InputSpec,
 ) -> NDArray[np.generic]:
     stored = golden[f"input_{index}"]
@@ -83,7 +83,7 @@ def _stored(golden: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.gen
 
 
 def _compare_probabilities(
-    outputs: list[BatchOutput], expected: NDArray[np.generic], manifest: pb.ModelManifest
+    outputs: list[ModelOutput], expected: NDArray[np.generic], manifest: pb.ModelManifest
 ) -> None:
     found = np.concatenate([output.probabilities for output in outputs])  # [n, classes]
     if found.shape != expected.shape:
@@ -109,7 +109,7 @@ def _compare_probabilities(
 
 
 def _compare_feature_map(
-    name: str, outputs: list[BatchOutput], expected: NDArray[np.generic]
+    name: str, outputs: list[ModelOutput], expected: NDArray[np.generic]
 ) -> None:
     maps = np.concatenate([output.feature_maps[name] for output in outputs])
     means = maps.mean(axis=(2, 3))  # [n, channels]

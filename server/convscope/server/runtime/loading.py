@@ -1,4 +1,4 @@
-"""Loads one version: files, graph, session, golden gate, which also warms it up."""
+"""Loads one version: files, graph, session, and the golden gate, which also warms it up."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,6 @@ from time import perf_counter
 import structlog
 
 from convscope.server.errors import BundleRejectedError
-from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.repository.bundle import Bundle
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import check_golden
@@ -17,7 +16,11 @@ from convscope.server.runtime.model import Model
 from convscope.server.runtime.providers import EngineCache, ProviderPolicies
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validation import BundleValidator, validate_bundle
-from convscope.server.runtime.versions import LoadedVersion
+from convscope.server.runtime.versions import (
+    ImagePreprocessor,
+    LoadedVersion,
+    PreprocessorFactory,
+)
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Loader"]
@@ -27,20 +30,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Loads versions, always in the same way.
+    """Loads versions.
 
     Args:
-        policies: What their sessions may run on.
-        limits: What their preprocessing takes.
+        policies: Which providers their sessions may use.
+        make_preprocessor: Makes the preprocessor of a model that takes images.
         tuner: Chooses how they are run.
-        preload_feature_maps: Whether to make the sessions with feature maps too.
-        stopping: Whether the server is to end: then a check is given up.
-        inspector: Checks graphs while the server answers.
-        engines: Where TensorRT's engines are kept; None keeps none.
+        preload_feature_maps: Whether to open the sessions with feature maps too.
+        stopping: Whether the server is stopping; a validation is then aborted.
+        validator: Validates bundles while the server serves requests.
+        engines: Where TensorRT's engines are stored; None stores none.
     """
 
     policies: ProviderPolicies
-    limits: ImageLimits
+    make_preprocessor: PreprocessorFactory
     tuner: Tuner
     preload_feature_maps: bool = False
     stopping: Callable[[], bool] = lambda: False
@@ -50,13 +53,13 @@ class Loader:
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
     ) -> LoadedVersion:
-        """Load the version of a directory; in a thread, for it takes seconds.
+        """Load the version of a directory. Takes seconds, so call it in a thread.
 
         Args:
-            directory: The version's.
-            hot: Whether the server answers meanwhile: then nothing is measured,
-                and the graph is checked by another process.
-            like: How the model's other version is run, if there is one.
+            directory: The version's directory.
+            hot: Whether the server already serves requests. If so, nothing is
+                measured, and the graph is validated in a subprocess.
+            like: How the model's other version is run, if it has one.
 
         Raises:
             BundleRejectedError: It failed a check, or can't be loaded at all.
@@ -68,7 +71,7 @@ class Loader:
             raise BundleRejectedError("files", f"can't be read: {error.strerror}") from error
         except BundleRejectedError:
             raise
-        except Exception as error:  # whatever a bundle does, the others are served
+        except Exception as error:  # no bundle may affect the others
             log.exception("unforeseen error at load", model=directory.parent.name)
             raise BundleRejectedError(
                 "unforeseen", f"the load failed with {type(error).__name__}; the log has the trace"
@@ -98,17 +101,17 @@ class Loader:
 
     def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
         if hot:
-            inspected = self.validator.inspect(directory, self.stopping)
+            validated = self.validator.validate(directory, self.stopping)
         else:
-            inspected = validate_bundle(directory)
-        bundle = inspected.bundle
-        policy, awaited = self.policies.of(bundle.manifest.model), None
+            validated = validate_bundle(directory)
+        bundle = validated.bundle
+        policy, pending_engine = self.policies.of(bundle.manifest.model), None
         if self.engines is not None:
-            policy, awaited = self.engines.settle(
-                policy, inspected.plain_graph, bundle.manifest.input
+            policy, pending_engine = self.engines.select(
+                policy, validated.plain_graph, bundle.manifest.input
             )
         choose = partial(self.tuner.choose, bundle.manifest, policy=policy, hot=hot, like=like)
-        model = Model(inspected, policy, choose, awaited)
+        model = Model(validated, policy, choose, pending_engine)
         preprocessor = self._preprocessor(bundle)
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:
@@ -118,9 +121,9 @@ class Loader:
         )
         return LoadedVersion(model, preprocessor)
 
-    def _preprocessor(self, bundle: Bundle) -> Preprocessor | None:
+    def _preprocessor(self, bundle: Bundle) -> ImagePreprocessor | None:
         spec = bundle.manifest.input
         if spec.kind != pb.INPUT_KIND_IMAGE:
             return None
         height, width, _ = spec.shape
-        return Preprocessor(bundle.manifest.preprocessing, height, width, self.limits)
+        return self.make_preprocessor(bundle.manifest.preprocessing, height, width)

@@ -1,13 +1,13 @@
-"""Everything that is asked of a bundle's files before a session is made of them.
+"""Validates a bundle's files before sessions are opened from them.
 
-Parsing and checking a graph holds the interpreter for up to seconds. Beside a
-server that answers, it is done by a process of its own:
+Parsing and checking a graph blocks the interpreter for up to seconds. While the
+server serves requests, this is done in a subprocess:
 
     python -m convscope.server.runtime.validation IDLE_SECONDS
 
-which reads lines of JSON, [DIRECTORY, OUTPUT], writes the graph that is to be
-run to OUTPUT, and answers each with a line: null, or why the bundle is refused.
-A graph that crashes the checker ends that process, and not the server.
+It reads lines of JSON, [DIRECTORY, OUTPUT], writes the graph to run to OUTPUT, and
+replies to each with a line of JSON: null, or the reason why the bundle is rejected.
+A graph that crashes the checker ends the subprocess, and not the server.
 """
 
 import json
@@ -31,23 +31,23 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["BundleValidator", "ValidatedBundle", "validate_bundle"]
 
 TIMEOUT_SECONDS = 300.0
-LOOK_SECONDS = 0.5
-# Half a second of one core is saved by each bundle that follows within this time.
+POLL_SECONDS = 0.5
+# Each bundle that follows within this time saves half a second of one core.
 IDLE_SECONDS = 60.0
 _END_SECONDS = 2.0
 _CHUNK = 65_536
-# Who waits for an answer goes first.
+# Requests have priority.
 NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedBundle:
-    """A bundle whose files are what its manifest says.
+    """A bundle whose files match its manifest.
 
     Args:
-        bundle: Where it lies.
-        plain_graph: The ONNX graph without the outputs of feature maps; of a
-            bank of filters, which has nothing else, the whole graph.
+        bundle: The bundle.
+        plain_graph: The ONNX graph without the outputs of feature maps. For a
+            feature extractor, which has no other outputs, the whole graph.
     """
 
     bundle: Bundle
@@ -58,10 +58,10 @@ def validate_bundle(directory: Path) -> ValidatedBundle:
     """Check the manifest, the hashes and the graph.
 
     Raises:
-        BundleRejectedError: One of them isn't as it must be.
+        BundleRejectedError: One of them is invalid.
         OSError: A file can't be read.
     """
-    # Here, so that a server that never checks a graph itself never loads the library.
+    # Imported here, so that a server that never checks a graph itself never loads the library.
     from convscope.server.repository.graph import check_graph, parse_graph, without_feature_maps
 
     bundle = read_bundle(directory)
@@ -75,12 +75,12 @@ def validate_bundle(directory: Path) -> ValidatedBundle:
 
 
 class BundleValidator:
-    """Checks bundles in a process of its own, which stays a while for the next one.
+    """Validates bundles in a subprocess, which waits some time for the next one.
 
     Safe to call from several threads; they take turns.
 
     Args:
-        idle_seconds: How long the process waits for another bundle.
+        idle_seconds: How long the subprocess waits for another bundle.
     """
 
     def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -89,42 +89,43 @@ class BundleValidator:
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., BundleValidator] | None = None
 
-    def inspect(
+    def validate(
         self, directory: Path, stopping: Callable[[], bool] = lambda: False
     ) -> ValidatedBundle:
-        """Do what `validate_bundle` does; given up if `stopping` becomes true.
+        """Run `validate_bundle` in the subprocess; aborted if `stopping` becomes true.
 
         Raises:
-            BundleRejectedError: As there, or the process crashed or took too long.
-            OSError: A file can't be read, or no process can be had.
+            BundleRejectedError: The bundle is invalid, or the subprocess crashed or
+                took too long.
+            OSError: A file can't be read, or no subprocess can be started.
         """
         with self._lock, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
             output = Path(scratch) / "plain.onnx"
-            verdict = self._ask(json.dumps([str(directory), str(output)]).encode(), stopping)
-            if verdict is not None:
-                raise BundleRejectedError(verdict["reason"], verdict["message"])
+            rejection = self._request(json.dumps([str(directory), str(output)]).encode(), stopping)
+            if rejection is not None:
+                raise BundleRejectedError(rejection["reason"], rejection["message"])
             return ValidatedBundle(read_bundle(directory), output.read_bytes())
 
-    def _ask(self, question: bytes, stopping: Callable[[], bool]) -> dict[str, str] | None:
+    def _request(self, line: bytes, stopping: Callable[[], bool]) -> dict[str, str] | None:
         while True:
             try:
-                answer = _exchange(self._running(), question + b"\n", stopping)
-            except BaseException:  # what it says later must not be taken for the next answer
+                reply = _exchange(self._running(), line + b"\n", stopping)
+            except BaseException:  # a late reply must not be mistaken for the next one
                 self._end()
                 raise
-            if answer is not None:
-                verdict: dict[str, str] | None = json.loads(answer)
-                return verdict
+            if reply is not None:
+                rejection: dict[str, str] | None = json.loads(reply)
+                return rejection
             code = self._end()
-            if code != 0:  # else it had just waited long enough, and this bundle came too late
+            if code != 0:  # with 0, its idle time ended just before this bundle arrived
                 raise BundleRejectedError(
                     "graph", f"the process that checked the bundle ended with {code}"
                 )
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """The process that waits, or a new one."""
+        """Return the waiting subprocess, or start one."""
         if self._process is not None and self._process.poll() is not None:
-            self._end()  # whatever ended it, no bundle is to blame
+            self._end()  # whatever ended it, no bundle caused it
         return self._process or self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -134,15 +135,15 @@ class BundleValidator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            start_new_session=True,  # an interrupt at the terminal is the server's to handle
+            start_new_session=True,  # the server handles an interrupt at the terminal
         )
-        # It ends with this object at the latest, and when the server ends, however that does.
+        # It ends with this object at the latest, and whenever the server ends.
         self._finalizer = weakref.finalize(self, _end, process)
         self._process = process
         return process
 
     def _end(self) -> int:
-        """End the process, and give its exit code."""
+        """End the subprocess, and return its exit code."""
         process, self._process = self._process, None
         if self._finalizer is not None:
             self._finalizer.detach()
@@ -150,62 +151,62 @@ class BundleValidator:
 
 
 def _exchange(
-    process: subprocess.Popen[bytes], question: bytes, stopping: Callable[[], bool]
+    process: subprocess.Popen[bytes], line: bytes, stopping: Callable[[], bool]
 ) -> bytes | None:
-    """Ask for a line and give the line that comes; None if the process has ended."""
+    """Send a line and return the reply; None if the process has ended."""
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
-    give_up_at = monotonic() + TIMEOUT_SECONDS
+    timeout_at = monotonic() + TIMEOUT_SECONDS
     try:
-        process.stdin.write(question)
+        process.stdin.write(line)
     except BrokenPipeError:
         return None
-    answer = b""
-    # Not select(): a server of many connections has descriptors that it can't take.
+    reply = b""
+    # Not select(): with many connections, file descriptors exceed its limit.
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while not answer.endswith(b"\n"):
-            if selector.select(LOOK_SECONDS):
+        while not reply.endswith(b"\n"):
+            if selector.select(POLL_SECONDS):
                 part = process.stdout.read(_CHUNK)
                 if not part:
                     return None
-                answer += part
-            elif stopping() or monotonic() >= give_up_at:
+                reply += part
+            elif stopping() or monotonic() >= timeout_at:
                 raise BundleRejectedError(
-                    "graph", "checking the bundle took too long, or the server is to end"
+                    "graph", "checking the bundle took too long, or the server is stopping"
                 )
-    return answer
+    return reply
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """End a process that may have ended, and give its exit code."""
+    """End a process, which may have ended already, and return its exit code."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
     try:
-        return process.wait(_END_SECONDS)  # it ends by itself when it is asked nothing more
+        return process.wait(_END_SECONDS)  # it ends when its input is closed
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
 
 
 def main() -> None:
-    """Inspect bundles for another process, until it has no more for a while."""
+    """Validate bundles for another process, until none arrives for some time."""
     idle_seconds = float(sys.argv[1])
     os.nice(NICENESS)
     while select.select([sys.stdin.buffer], [], [], idle_seconds)[0]:
-        question = sys.stdin.buffer.readline()
-        if not question:
+        line = sys.stdin.buffer.readline()
+        if not line:
             break
-        verdict = _verdict(*map(Path, json.loads(question)))
+        rejection = _rejection(*map(Path, json.loads(line)))
         try:
-            os.write(sys.stdout.fileno(), json.dumps(verdict).encode() + b"\n")
-        except BrokenPipeError:  # nobody waits for it any more
+            os.write(sys.stdout.fileno(), json.dumps(rejection).encode() + b"\n")
+        except BrokenPipeError:  # the other process has ended
             break
 
 
-def _verdict(directory: Path, output: Path) -> dict[str, str] | None:
-    """Write the graph that is to be run, or say why the bundle is refused."""
+def _rejection(directory: Path, output: Path) -> dict[str, str] | None:
+    """Write the graph to run, or return the reason why the bundle is rejected."""
     try:
         output.write_bytes(validate_bundle(directory).plain_graph)
     except BundleRejectedError as error:

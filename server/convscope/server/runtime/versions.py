@@ -1,15 +1,53 @@
 """A version that passed every gate, and one that didn't."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from typing import Protocol
 
-from convscope.server.frontend.reply_limits import label_bytes
-from convscope.server.inference.decoding.preprocessor import Preprocessor
+import numpy as np
+from numpy.typing import NDArray
+
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.model import Model
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["LoadedVersion", "Rejection"]
+__all__ = [
+    "ImagePreprocessor",
+    "LoadedVersion",
+    "PreprocessorFactory",
+    "Rejection",
+    "label_bytes",
+]
+
+
+class ImagePreprocessor(Protocol):
+    """Converts images to a graph's input, uint8 [height, width, channels]."""
+
+    def decode(self, data: bytes, /) -> NDArray[np.uint8]:
+        """Convert an encoded image.
+
+        Raises:
+            InvalidInputError: It can't be decoded, or exceeds a limit.
+        """
+
+    def prepare(self, pixels: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        """Convert a decoded image of any size.
+
+        Raises:
+            InvalidInputError: It exceeds a limit.
+        """
+
+
+# Given the manifest's preprocessing and the height and width of the graph's input.
+PreprocessorFactory = Callable[[pb.Preprocessing, int, int], ImagePreprocessor]
+
+
+def label_bytes(labels: Sequence[str]) -> tuple[int, ...]:
+    """Return the largest sizes that the names of no class, one class, two classes etc. can have."""
+    sizes = sorted((len(label.encode()) for label in labels), reverse=True)
+    return tuple(accumulate(sizes, initial=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +56,11 @@ class LoadedVersion:
 
     Args:
         model: Its sessions.
-        preprocessor: Brings an encoded image to its input; None for tensors.
+        preprocessor: Converts an image to its input; None for tensors.
     """
 
     model: Model
-    preprocessor: Preprocessor | None
+    preprocessor: ImagePreprocessor | None
 
     @property
     def manifest(self) -> pb.ModelManifest:
@@ -34,7 +72,7 @@ class LoadedVersion:
         """How it is run."""
         return self.model.execution
 
-    # Read once: a protobuf field is slow to look into, call after call.
+    # Read once, because reading a protobuf field for every call is slow.
 
     @cached_property
     def key(self) -> tuple[str, int]:
@@ -48,7 +86,7 @@ class LoadedVersion:
 
     @cached_property
     def label_bytes(self) -> tuple[int, ...]:
-        """The most bytes that the names of no class, of one, of two and so on can take."""
+        """The largest sizes that the names of so many classes can have."""
         return label_bytes(self.labels)
 
     @cached_property
@@ -59,7 +97,7 @@ class LoadedVersion:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A version that didn't, and why."""
+    """A version that failed a gate, and the reason."""
 
     model: str
     version: int

@@ -1,4 +1,4 @@
-"""ClassifierService over real gRPC: what is answered, and with which code and words it isn't."""
+"""ClassifierService over real gRPC: replies, error codes and messages."""
 
 import json
 import re
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 EXHAUSTED, UNAVAILABLE = grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE
 F32 = mpb.DATA_TYPE_FLOAT32
-# What would tell a caller about the inside of the server.
+# What would reveal details of the server's implementation.
 INSIDE = re.compile(
     r"Traceback|Error\b|Exception|\.py\b|/tmp/|/home/|/usr/|site-packages|object at 0x"
 )
@@ -90,7 +90,7 @@ def test_pixels_are_answered_like_the_encoded_image(stub: Stub) -> None:
     assert encoded.prediction == pixels.prediction
 
 
-def test_tensor_in_the_graph_s_own_shape_goes_as_it_is(stub: Stub) -> None:
+def test_tensor_in_the_graph_s_own_shape_is_passed_on_unchanged(stub: Stub) -> None:
     pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
     pixels[..., 2] = 250
     tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes())
@@ -131,7 +131,7 @@ def test_bad_input_among_good_ones_fails_alone(stub: Stub) -> None:
     assert "the input has no content" in empty.error.message
 
 
-def test_several_inputs_that_are_all_bad_are_each_told_why(stub: Stub) -> None:
+def test_several_bad_inputs_have_their_own_errors(stub: Stub) -> None:
     results = stub.Classify(image_request(b"", b"text"), timeout=30).results
     assert ["empty" in results[0].error.message, "4 bytes" in results[1].error.message] == [
         True
@@ -208,7 +208,7 @@ def test_plain_and_feature_map_requests_mix(stub: Stub) -> None:
     assert counts == [0, 1] * 20
 
 
-# Refusals
+# Errors
 
 
 def pixels_request(shape: list[int], data: bytes) -> pb.ClassifyRequest:
@@ -221,7 +221,7 @@ def maps_request(**options: Any) -> pb.ClassifyRequest:
 
 
 LARGE = encode(picture(300, 200), "JPEG", quality=95)
-REFUSALS: dict[str, tuple[pb.ClassifyRequest, grpc.StatusCode, list[str]]] = {
+ERRORS: dict[str, tuple[pb.ClassifyRequest, grpc.StatusCode, list[str]]] = {
     "no model": (pb.ClassifyRequest(), INVALID, ["names no model", "signal, tiny"]),
     "unknown model": (image_request(model="cat"), NOT_FOUND, ["'cat'", "signal, tiny"]),
     "path as model": (image_request(model="../../etc"), NOT_FOUND, ["no model", "signal, tiny"]),
@@ -281,9 +281,9 @@ REFUSALS: dict[str, tuple[pb.ClassifyRequest, grpc.StatusCode, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("situation", REFUSALS)
+@pytest.mark.parametrize("situation", ERRORS)
 def test_refusal_names_the_value_and_the_repair(stub: Stub, situation: str) -> None:
-    request, code, words = REFUSALS[situation]
+    request, code, words = ERRORS[situation]
     found_code, message = rejection(stub.Classify, request)
     assert found_code is code
     assert [word for word in words if word not in message] == []
@@ -292,7 +292,7 @@ def test_refusal_names_the_value_and_the_repair(stub: Stub, situation: str) -> N
 
 
 def test_server_is_well_after_every_refusal(stub: Stub) -> None:
-    for request, *_ in REFUSALS.values():
+    for request, *_ in ERRORS.values():
         rejection(stub.Classify, request)
     assert tops(stub.Classify(image_request(RED), timeout=30)) == ["red"]
 
@@ -356,7 +356,7 @@ def test_other_refusals_ask_for_no_retry(narrow: Stub) -> None:
     assert "grpc-retry-pushback-ms" not in [item[0] for item in error.trailing_metadata()]
 
 
-def test_reply_above_its_cap_is_refused_as_invalid(tiny_repository: Path) -> None:
+def test_reply_above_its_cap_is_rejected_as_invalid(tiny_repository: Path) -> None:
     with (
         ServerProcess(tiny_repository, "--max-reply-bytes", "1024") as server,
         connected(server) as stub,
@@ -390,7 +390,7 @@ def test_version_that_answers(versions: Stub, selector: dict[str, Any], version:
     assert described.summary.version == described.manifest.version == version
 
 
-def test_model_whose_bundle_was_refused_is_unavailable(versions: Stub) -> None:
+def test_model_whose_bundle_was_rejected_is_unavailable(versions: Stub) -> None:
     code, message = rejection(versions.Classify, image_request(model="broken"))
     assert code is UNAVAILABLE
     assert "no version of broken is ready" in message

@@ -89,7 +89,7 @@ def test_a_message_that_cannot_be_read_does_not_end_the_stream(
         assert reason in reply.error.message
 
 
-def test_who_goes_away_midway_leaves_the_server_well(server: ServerProcess) -> None:
+def test_client_that_cancels_midway_does_not_affect_others(server: ServerProcess) -> None:
     messages = (pb.ClassifyStreamRequest(request=image_request()) for _ in range(10_000))
     with connected(server) as stub:
         call = stub.ClassifyStream(messages, timeout=60)

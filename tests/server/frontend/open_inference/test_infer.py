@@ -52,7 +52,7 @@ def test_outputs_come_in_the_order_asked_for(oip: Stub) -> None:
     )
 
 
-def test_both_doors_answer_the_same(oip: Stub, tiny_server: ServerProcess) -> None:
+def test_both_endpoints_return_the_same(oip: Stub, tiny_server: ServerProcess) -> None:
     batch = pixels(20)  # more than a batch of the server
     tensors = [
         own.Input(tensor=own.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=p.shape, data=p.tobytes()))
@@ -124,7 +124,7 @@ def test_feature_maps_are_the_outputs_of_a_second_name(
     np.testing.assert_allclose(maps["conv"][1].ravel(), ours, rtol=1e-5, atol=1e-6)
 
 
-def test_a_bank_of_filters_gives_feature_maps_under_its_own_name(tmp_path: Path) -> None:
+def test_a_feature_extractor_returns_feature_maps_under_its_own_name(tmp_path: Path) -> None:
     write_extractor(tmp_path, "bank")
     with serving(tmp_path) as server, oip_connected(server) as oip:
         values = arrays(infer(oip, raw_request(pixels(2), model="bank")))
@@ -138,7 +138,7 @@ def test_a_bank_of_filters_gives_feature_maps_under_its_own_name(tmp_path: Path)
 def test_classification_ranks_and_names_the_classes(oip: Stub) -> None:
     request = raw_request(pixels(2), outputs=["probabilities", "logits"])
     set_parameter(request.outputs[0].parameters["classification"], 2)
-    set_parameter(request.outputs[1].parameters["classification"], 99)  # more than there are
+    set_parameter(request.outputs[1].parameters["classification"], 99)  # more than the model has
     response = infer(oip, request)
     values = arrays(infer(oip, raw_request(pixels(2))))
     for output, raw, count in zip(
@@ -170,12 +170,12 @@ def test_a_version_is_named_by_its_number_or_by_an_alias(oip: Stub) -> None:
 
 
 @pytest.mark.parametrize("priority", [0, 1, 2, 7])
-def test_every_priority_is_answered(oip: Stub, priority: int) -> None:
+def test_every_priority_is_accepted(oip: Stub, priority: int) -> None:
     request = raw_request(parameters={"priority": priority, "timeout": 10_000_000})
     assert infer(oip, request).outputs
 
 
-def test_what_a_parameter_may_mean_elsewhere_is_ignored(oip: Stub) -> None:
+def test_unknown_parameters_are_ignored(oip: Stub) -> None:
     parameters: dict[str, int | str | bool] = {
         "triton_enable_empty_final_response": True,
         "mine": "yes",
@@ -186,7 +186,7 @@ def test_what_a_parameter_may_mean_elsewhere_is_ignored(oip: Stub) -> None:
     assert infer(oip, request).outputs
 
 
-def test_requests_and_stages_are_counted_as_those_of_the_own_door(
+def test_requests_and_stages_are_counted_as_those_of_classifier_service(
     oip: Stub, tiny_server: ServerProcess
 ) -> None:
     def counts() -> list[float]:

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells of the server and of its models."""
+"""How the Open Inference Protocol describes the server and its models."""
 
 import json
 from pathlib import Path
@@ -179,7 +179,7 @@ def test_index_lists_what_answers(oip: Stub) -> None:
     assert (code, "one repository" in message) == (UNIMPLEMENTED, True)
 
 
-def test_versions_and_aliases_are_told_apart(tmp_path: Path) -> None:
+def test_versions_and_aliases_are_distinguished(tmp_path: Path) -> None:
     for version in (1, 2):
         write_tiny(tmp_path, version=version)
     (tmp_path / "tiny" / "aliases.json").write_text(json.dumps({"champion": 1}))
@@ -193,11 +193,13 @@ def test_versions_and_aliases_are_told_apart(tmp_path: Path) -> None:
         assert is_ready(oip, "tiny", "champion")
 
 
-def test_a_sleeping_model_is_ready_and_wakes_when_it_is_asked(tiny_repository: Path) -> None:
+def test_an_unloaded_model_is_ready_and_loads_on_demand(
+    tiny_repository: Path,
+) -> None:
     with serving(tiny_repository, "--load", "on-demand") as server, oip_connected(server) as oip:
         assert is_ready(oip, "tiny")
         state, reason = index(oip)["tiny", "1"]
-        assert (state, "when it is first asked" in reason) == ("READY", True)
+        assert (state, "on the first request" in reason) == ("READY", True)
         request = pb.ModelStatisticsRequest(name="tiny", version="1")
         (statistics,) = oip.ModelStatistics(request, timeout=TIMEOUT_SECONDS).model_stats
         assert (statistics.version, statistics.inference_count) == ("1", 0)

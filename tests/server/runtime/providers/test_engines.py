@@ -115,28 +115,28 @@ def test_no_hardware_is_an_os_error() -> None:
 
 def test_without_tensorrt_nothing_changes(tmp_path: Path) -> None:
     cpu = ProviderPolicy(["cpu"], False)
-    for policy in (cpu, BOTH):  # the second is refused later, with its repair
-        assert cache(tmp_path).settle(policy, b"graph", INPUT) == (policy, None)
+    for policy in (cpu, BOTH):  # the second is rejected later, with its repair
+        assert cache(tmp_path).select(policy, b"graph", INPUT) == (policy, None)
 
 
 def test_cuda_serves_until_the_engine_is_built(tmp_path: Path, gpu_wheel: None) -> None:
     builder = Builder()
     engines = cache(tmp_path / "engines", builder)
-    policy, awaited = engines.settle(BOTH, b"graph", INPUT)
+    policy, pending = engines.select(BOTH, b"graph", INPUT)
     assert policy.candidates(GPU_WHEEL) == ["cuda"]
-    assert awaited is not None
-    assert not awaited.is_built
-    assert engines.settle(BOTH, b"graph", INPUT)[1] == awaited  # asked for again, built once
+    assert pending is not None
+    assert not pending.is_built
+    assert engines.select(BOTH, b"graph", INPUT)[1] == pending  # asked for again, built once
     builder.may_go_on.set()
-    wait_until(lambda: awaited.is_built)
-    policy, nothing = engines.settle(BOTH, b"graph", INPUT)
+    wait_until(lambda: pending.is_built)
+    policy, nothing = engines.select(BOTH, b"graph", INPUT)
     assert nothing is None
     assert policy.candidates(GPU_WHEEL) == ["tensorrt", "cuda"]
     (options,) = builder.asked
     assert options == policy.options["tensorrt"]
     assert options == {
         "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": str(awaited.directory),
+        "trt_engine_cache_path": str(pending.directory),
         "trt_profile_min_shapes": "images:1x16x16x3",
         "trt_profile_opt_shapes": "images:4x16x16x3",
         "trt_profile_max_shapes": "images:8x16x16x3",
@@ -145,7 +145,7 @@ def test_cuda_serves_until_the_engine_is_built(tmp_path: Path, gpu_wheel: None) 
 
 def test_another_graph_has_another_engine(tmp_path: Path, gpu_wheel: None) -> None:
     engines = cache(tmp_path)
-    found = {engines.settle(BOTH, graph, INPUT)[1] for graph in (b"one", b"two")}
+    found = {engines.select(BOTH, graph, INPUT)[1] for graph in (b"one", b"two")}
     assert len(found) == 2
 
 
@@ -158,9 +158,9 @@ def test_the_options_choose_the_directory_and_the_gpu(tmp_path: Path, gpu_wheel:
 
     options = {"trt_engine_cache_path": str(tmp_path / "mine"), "device_id": "1"}
     policy = BOTH.with_options("tensorrt", options)
-    _, awaited = cache(tmp_path, hardware=hardware).settle(policy, b"graph", INPUT)
-    assert awaited is not None
-    assert awaited.directory.parent == tmp_path / "mine"
+    _, pending = cache(tmp_path, hardware=hardware).select(policy, b"graph", INPUT)
+    assert pending is not None
+    assert pending.directory.parent == tmp_path / "mine"
     assert asked == ["1"]
 
 
@@ -171,8 +171,8 @@ def test_the_options_choose_the_directory_and_the_gpu(tmp_path: Path, gpu_wheel:
 def test_where_cuda_is_no_stand_in_nothing_is_deferred(
     tmp_path: Path, gpu_wheel: None, preference: list[str]
 ) -> None:
-    policy, awaited = cache(tmp_path).settle(ProviderPolicy(preference, False), b"graph", INPUT)
-    assert (policy.deferred, awaited) == (None, None)
+    policy, pending = cache(tmp_path).select(ProviderPolicy(preference, False), b"graph", INPUT)
+    assert (policy.deferred, pending) == (None, None)
     assert policy.options["tensorrt"]["trt_engine_cache_enable"] == "True"
 
 
@@ -182,8 +182,8 @@ def test_a_machine_that_can_not_be_described_keeps_no_engine(
     def unknown(device: str) -> Hardware:
         raise OSError("libnvinfer.so.10: cannot open shared object file")
 
-    policy, awaited = cache(tmp_path, hardware=unknown).settle(BOTH, b"graph", INPUT)
-    assert awaited is None
+    policy, pending = cache(tmp_path, hardware=unknown).select(BOTH, b"graph", INPUT)
+    assert pending is None
     assert "trt_engine_cache_path" not in policy.options["tensorrt"]
     assert policy.options["tensorrt"]["trt_profile_max_shapes"] == "images:8x16x16x3"
 
@@ -232,7 +232,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(TENSORRT in ort.get_available_providers(), reason="TensorRT may be here")
-def test_the_process_tells_that_it_failed(tmp_path: Path) -> None:
+def test_the_process_reports_its_failure(tmp_path: Path) -> None:
     options = {"trt_engine_cache_path": str(tmp_path / "key")}
     assert not build_in_subprocess(tiny_graph().SerializeToString(), options)
     assert not (tmp_path / "key").exists()
@@ -289,7 +289,7 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
 
 
 def providers(metrics: Metrics) -> dict[str, str]:
-    """What the metrics say that a version runs on, and what it awaits or does without."""
+    """The providers that the metrics report: in use, awaited and replaced by a fallback."""
     series = [
         sample for family in metrics.registry.collect() for sample in family.samples if sample.value
     ]

@@ -1,4 +1,4 @@
-"""The execution provider is the one asked for, or the bundle is refused."""
+"""The execution provider is the requested one, or the bundle is rejected."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ from convscope.server.runtime.providers.session import run_bound
 from convscope.v1 import inference_pb2 as pb
 
 GPU = pytest.mark.skipif(
-    "CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is to be had here"
+    "CUDAExecutionProvider" in ort.get_available_providers(), reason="CUDA is available here"
 )
 
 
@@ -38,10 +38,10 @@ def opened(*preference: str, allow_fallback: bool = False, threads: int = 1) -> 
 
 
 def refusal_of(*preference: str) -> str:
-    with pytest.raises(BundleRejectedError) as refused:
+    with pytest.raises(BundleRejectedError) as caught:
         opened(*preference)
-    assert refused.value.reason == "provider"
-    return refused.value.message
+    assert caught.value.reason == "provider"
+    return caught.value.message
 
 
 def test_provider_in_use_is_named(root: Path) -> None:
@@ -51,30 +51,28 @@ def test_provider_in_use_is_named(root: Path) -> None:
 
 
 @GPU
-def test_provider_that_is_not_to_be_had_refuses_the_bundle(root: Path) -> None:
+def test_unavailable_provider_rejects_the_bundle(root: Path) -> None:
     (rejection,) = load(root, providers=("cuda", "cpu")).rejections
     assert rejection.reason == "provider"
-    assert "'cuda' is not to be had here" in rejection.message
+    assert "'cuda' is not available here" in rejection.message
     assert "convscope[server-gpu]" in rejection.message
     assert "or allow the fallback" in rejection.message
 
 
 @GPU
 @pytest.mark.parametrize("providers", [("cuda",), ("cuda", "cpu"), ("tensorrt", "cuda", "cpu")])
-def test_fallback_is_taken_if_allowed_and_told(root: Path, providers: tuple[str, ...]) -> None:
+def test_fallback_is_used_if_allowed_and_reported(root: Path, providers: tuple[str, ...]) -> None:
     model = load(root, providers=providers, allow_fallback=True).resolve(Target("good")).model
     assert (model.provider, model.fallback_from) == ("cpu", providers[0])
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "CPU", "CPUExecutionProvider"])
 @pytest.mark.parametrize("allow_fallback", [False, True])
-def test_unknown_provider_lists_those_there_are(
-    root: Path, name: str, allow_fallback: bool
-) -> None:
+def test_unknown_provider_lists_the_known_ones(root: Path, name: str, allow_fallback: bool) -> None:
     (rejection,) = load(root, providers=(name,), allow_fallback=allow_fallback).rejections
     assert rejection.reason == "provider"
     assert rejection.message == (
-        f"no execution provider {name!r}; there are: cpu, cuda, tensorrt, openvino"
+        f"no execution provider {name!r}; the providers are: cpu, cuda, tensorrt, openvino"
     )
 
 
@@ -117,10 +115,10 @@ def test_candidates(
 def test_strictly_every_provider_of_the_preference_must_be_there(
     wheel: list[str], preference: list[str], missing: str, repair: str
 ) -> None:
-    with pytest.raises(BundleRejectedError, match="is not to be had here, only: ") as refused:
+    with pytest.raises(BundleRejectedError, match="is not available here, only: ") as caught:
         ProviderPolicy(preference, False).candidates(wheel)
-    assert f"{missing!r}" in refused.value.message
-    assert repair in refused.value.message
+    assert f"{missing!r}" in caught.value.message
+    assert repair in caught.value.message
 
 
 def test_a_provider_that_is_deferred_is_left_out() -> None:
@@ -137,14 +135,14 @@ def test_all_nodes_on_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (session.provider, session.fallback_from, session.on_gpu) == ("cuda", "", True)
 
 
-def test_gpu_wheel_without_cuda_libraries_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_wheel_without_cuda_libraries_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, GPU_WHEEL, starts=[CPU])
     message = refusal_of("cuda", "cpu")
-    assert "'cuda' is in this ONNX Runtime, but doesn't start" in message
+    assert "has the execution provider 'cuda', but it doesn't start" in message
     assert "cuDNN" in message
 
 
-def test_gpu_wheel_without_tensorrt_is_refused_without_paths(
+def test_gpu_wheel_without_tensorrt_is_rejected_without_paths(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, GPU_WHEEL, starts=[CUDA, CPU])
@@ -163,7 +161,7 @@ def test_gpu_wheel_without_libraries_falls_back_if_allowed(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("name", "wheel"), [("cuda", GPU_WHEEL), ("openvino", OPENVINO_WHEEL)])
-def test_nodes_handed_to_the_cpu_are_refused_or_told(
+def test_nodes_left_to_the_cpu_are_rejected_or_reported(
     monkeypatch: pytest.MonkeyPatch, name: str, wheel: list[str]
 ) -> None:
     pretend(monkeypatch, wheel, left_to_cpu=["Mish", "Unique"])
@@ -173,7 +171,7 @@ def test_nodes_handed_to_the_cpu_are_refused_or_told(
     assert session.nodes == {name: 2, "cpu": 2}
 
 
-def test_a_graph_that_no_provider_can_run_is_refused_even_with_the_fallback() -> None:
+def test_a_graph_that_no_provider_can_run_is_rejected_even_with_the_fallback() -> None:
     policy = ProviderPolicy(["cpu"], True)
     with pytest.raises(BundleRejectedError, match="cpu can't run the graph"):
         open_session(b"no graph", policy, 1)
@@ -186,8 +184,8 @@ def test_openvino_gets_a_stream_for_each_run_that_the_cores_have_room_for(
     monkeypatch: pytest.MonkeyPatch, threads: int, streams: str, total: str
 ) -> None:
     pretend(monkeypatch, OPENVINO_WHEEL)
-    given = opened("openvino", threads=threads)._session.options[OPENVINO]
-    assert given == {"num_of_threads": total, "num_streams": streams}
+    options = opened("openvino", threads=threads)._session.options[OPENVINO]
+    assert options == {"num_of_threads": total, "num_streams": streams}
 
 
 def test_options_reach_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +193,8 @@ def test_options_reach_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = ProviderPolicy(["tensorrt", "cuda"], False, {"cuda": {"device_id": "1"}})
     policy = policy.with_options("tensorrt", {"trt_fp16_enable": "True"})
     session = open_session(tiny_graph().SerializeToString(), policy, 1)
-    given = session._session.options
-    assert given == {TENSORRT: {"trt_fp16_enable": "True"}, CUDA: {"device_id": "1"}}
+    options = session._session.options
+    assert options == {TENSORRT: {"trt_fp16_enable": "True"}, CUDA: {"device_id": "1"}}
 
 
 # Binding
@@ -213,7 +211,7 @@ def test_bound_runs_answer_as_plain_ones(outputs: Sequence[str] | None) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-# Said aloud
+# Reports
 
 
 @GPU
@@ -225,9 +223,9 @@ def test_fallback_shows_in_metrics_log_and_listing(tiny_repository: Path) -> Non
         assert sample(server, "convscope_model_info", model="tiny", provider="cpu") == 1
         listed = stub.ListModels(pb.ListModelsRequest(), timeout=30).models
         assert {one.fallback_from for one in listed} == {"cuda"}
-        told = [event for event in server.log if event["event"] == "provider fallback"]
-    assert {event["model"] for event in told} == {"tiny", "signal"}
-    assert all((event["wanted"], event["provider"]) == ("cuda", "cpu") for event in told)
+        events = [event for event in server.log if event["event"] == "provider fallback"]
+    assert {event["model"] for event in events} == {"tiny", "signal"}
+    assert all((event["wanted"], event["provider"]) == ("cuda", "cpu") for event in events)
 
 
 def test_no_fallback_says_nothing(tiny_server: ServerProcess) -> None:

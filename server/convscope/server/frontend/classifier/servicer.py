@@ -1,23 +1,22 @@
 """ClassifierService: validate, submit, encode."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
-from time import perf_counter
 
 import grpc
 
-from convscope.server.errors import InvalidInputError, ServingError
-from convscope.server.frontend.classifier.codec import (
-    ReplyPlan,
-    decode_input,
-    plan_reply,
-    write_prediction,
+from convscope.server.errors import ServingError
+from convscope.server.frontend.classifier.replies import (
+    error_message,
+    merge_errors,
+    write_results,
 )
+from convscope.server.frontend.classifier.requests import ReplyPlan, decode_inputs, plan_reply
+from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.ordering import STREAM_WINDOW, in_order
 from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
 from convscope.server.inference.handler import InferenceHandler
-from convscope.server.inference.requests import InferenceRequest, InferenceResult, Input
+from convscope.server.inference.requests import InferenceRequest, InferenceResult
 from convscope.server.observability.calls import current_call, deadline_of, log_unexpected_error
 from convscope.server.repository.catalog import Target
 from convscope.server.runtime.versions import LoadedVersion
@@ -28,24 +27,28 @@ __all__ = ["ClassifierServicer"]
 
 
 class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
-    """Answers the calls of ClassifierService.
+    """Handles the calls of ClassifierService.
 
     Args:
-        dispatch: Finds the version that answers, and runs the inputs.
-        limits: How large a reply may become.
+        handler: Finds the version of a request, and runs the inputs.
+        limits: The largest size of a reply.
+        encoder: Encodes large replies.
     """
 
-    def __init__(self, handler: InferenceHandler, limits: ReplyLimits) -> None:
+    def __init__(
+        self, handler: InferenceHandler, limits: ReplyLimits, encoder: ReplyEncoder
+    ) -> None:
         self._handler = handler
         self._catalog = handler.catalog
         self._limits = limits
+        self._encoder = encoder
 
     async def Classify(  # noqa: N802
         self,
         request: pb.ClassifyRequest,
         context: "grpc.aio.ServicerContext[pb.ClassifyRequest, pb.ClassifyResponse]",
     ) -> pb.ClassifyResponse:
-        """Answer one or more inputs with classes and feature maps."""
+        """Return the classes and feature maps of one or more inputs."""
         return await self._classify(request, deadline_of(context))
 
     async def ClassifyStream(  # noqa: N802
@@ -53,19 +56,22 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         request_iterator: AsyncIterator[pb.ClassifyStreamRequest | ServingError],
         context: ("grpc.aio.ServicerContext[pb.ClassifyStreamRequest, pb.ClassifyStreamResponse]"),
     ) -> AsyncIterator[pb.ClassifyStreamResponse]:
-        """Answer requests in their order, several at a time; an error is one that didn't parse."""
+        """Handle several requests at once, and reply in their order.
+
+        A message that could not be parsed arrives as its error.
+        """
         deadline = deadline_of(context)
 
-        async def answer(
+        async def reply(
             message: pb.ClassifyStreamRequest | ServingError,
         ) -> pb.ClassifyStreamResponse:
             if isinstance(message, ServingError):
-                return pb.ClassifyStreamResponse(error=_error(message))
+                return pb.ClassifyStreamResponse(error=error_message(message))
             try:
                 response = await self._classify(message.request, deadline)
             except ServingError as error:
-                return pb.ClassifyStreamResponse(error=_error(error))
-            except Exception:  # noqa: BLE001 - the other requests of the stream go on
+                return pb.ClassifyStreamResponse(error=error_message(error))
+            except Exception:  # noqa: BLE001 - the other requests of the stream are not affected
                 return pb.ClassifyStreamResponse(
                     error=pb.ClassifyError(
                         code=grpc.StatusCode.INTERNAL.value[0],
@@ -74,7 +80,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
                 )
             return pb.ClassifyStreamResponse(response=response)
 
-        async for response in in_order(answer, request_iterator, STREAM_WINDOW):
+        async for response in in_order(reply, request_iterator, STREAM_WINDOW):
             yield response
 
     async def ListModels(  # noqa: N802
@@ -82,8 +88,8 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         request: pb.ListModelsRequest,
         context: "grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse]",
     ) -> pb.ListModelsResponse:
-        """Name the versions that are ready."""
-        return pb.ListModelsResponse(models=map(self._summarise, self._catalog))
+        """List the versions that are ready."""
+        return pb.ListModelsResponse(models=map(self._summarize, self._catalog))
 
     async def GetModel(  # noqa: N802
         self,
@@ -94,7 +100,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         version = await self._handler.find(_target(request))
         current_call.get().version = version.key
         return pb.GetModelResponse(
-            summary=self._summarise(version),
+            summary=self._summarize(version),
             manifest=version.manifest,
             execution=pb.Execution(**asdict(version.execution)),
         )
@@ -102,14 +108,14 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     async def _classify(
         self, request: pb.ClassifyRequest, deadline: float | None
     ) -> pb.ClassifyResponse:
-        """Answer one request, and count it."""
+        """Handle one request, and count it."""
         target = _target(request, request.routing_key)
         version = await self._handler.route(target)
         bulk = request.priority == pb.PRIORITY_BULK
         with self._handler.counted(version, deadline, bulk=bulk):
-            return await self._answer(target, version, request, deadline, bulk)
+            return await self._respond(target, version, request, deadline, bulk)
 
-    async def _answer(
+    async def _respond(
         self,
         target: Target,
         version: LoadedVersion,
@@ -121,18 +127,20 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         plan = plan_reply(
             request, version.manifest, version.labels, version.label_bytes, self._limits
         )
-        question = InferenceRequest(plan.top_k, plan.feature_maps, deadline, bulk)
-        inputs, refused = _decode_inputs(request, version)
-        outcomes = await self._handler.run(target, version, inputs, question) if inputs else []
-        if refused:
-            outcomes = _merge(outcomes, refused)
+        inference = InferenceRequest(plan.top_k, plan.feature_maps, deadline, bulk)
+        inputs, errors = decode_inputs(
+            request.inputs, version.manifest.input.dtype, version.input_shape
+        )
+        outcomes = await self._handler.run(target, version, inputs, inference) if inputs else []
+        if errors:
+            outcomes = merge_errors(outcomes, errors)
         failed = [outcome for outcome in outcomes if isinstance(outcome, ServingError)]
         current_call.get().failed_inputs += len(failed)
         if len(outcomes) == 1 and failed:
             raise failed[0]
-        return await self._reply(version, outcomes, plan)
+        return await self._encode(version, outcomes, plan)
 
-    async def _reply(
+    async def _encode(
         self,
         version: LoadedVersion,
         outcomes: Sequence[InferenceResult | ServingError],
@@ -140,15 +148,15 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     ) -> pb.ClassifyResponse:
         model, number = version.key
         response = pb.ClassifyResponse(model=model, version=number, provider=version.model.provider)
-        # Megabytes are cut, copied and written: not on the event loop.
+        # Feature maps and many classes take megabytes, so they are not encoded on the event loop.
         if plan.selections or plan.top_k * len(outcomes) > MANY_CLASSES:
-            seconds = await asyncio.to_thread(_encode_results, response, outcomes, plan)
+            seconds = await self._encoder.run(write_results, response, outcomes, plan)
         else:
-            seconds = _encode_results(response, outcomes, plan)
+            seconds = write_results(response, outcomes, plan)
         self._handler.encoded(version, outcomes, seconds)
         return response
 
-    def _summarise(self, version: LoadedVersion) -> pb.ModelSummary:
+    def _summarize(self, version: LoadedVersion) -> pb.ModelSummary:
         manifest = version.manifest
         aliases = self._catalog.aliases(manifest.model)
         return pb.ModelSummary(
@@ -174,54 +182,3 @@ def _target(request: pb.ClassifyRequest | pb.GetModelRequest, key: str = "") -> 
         request.alias if kind == "alias" else None,
         key,
     )
-
-
-def _decode_inputs(
-    request: pb.ClassifyRequest, version: LoadedVersion
-) -> tuple[list[Input], dict[int, ServingError]]:
-    """The inputs that can be, and by their index the reasons of those that can't."""
-    dtype, shape = version.manifest.input.dtype, version.input_shape
-    inputs: list[Input] = []
-    refused: dict[int, ServingError] = {}
-    for index, message in enumerate(request.inputs):
-        try:
-            inputs.append(decode_input(message, dtype, shape))
-        except InvalidInputError as error:
-            refused[index] = error
-    return inputs, refused
-
-
-def _merge(
-    outcomes: list[InferenceResult | ServingError], refused: dict[int, ServingError]
-) -> list[InferenceResult | ServingError]:
-    """Put the refusals into their places."""
-    rest = iter(outcomes)
-    count = len(outcomes) + len(refused)
-    return [refused[index] if index in refused else next(rest) for index in range(count)]
-
-
-def _error(error: ServingError) -> pb.ClassifyError:
-    return pb.ClassifyError(code=error.code.value[0], message=error.message)
-
-
-def _encode_results(
-    response: pb.ClassifyResponse,
-    outcomes: Sequence[InferenceResult | ServingError],
-    plan: ReplyPlan,
-) -> list[float]:
-    """Fill the response; returns how long each prediction took, in seconds."""
-    all_seconds = []
-    for outcome in outcomes:
-        result = response.results.add()
-        if isinstance(outcome, ServingError):
-            result.error.CopyFrom(_error(outcome))
-            continue
-        started_at = perf_counter()
-        write_prediction(result.prediction, outcome, plan)
-        seconds, times = outcome.seconds, result.stage_times
-        times.decode_seconds = seconds.decode
-        times.queue_seconds = seconds.queue
-        times.infer_seconds = seconds.infer
-        times.encode_seconds = encode_seconds = perf_counter() - started_at
-        all_seconds.append(encode_seconds)
-    return all_seconds

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol: a second door to the same engine, on the same port."""
+"""The Open Inference Protocol: a second frontend of the same engine, on the same port."""

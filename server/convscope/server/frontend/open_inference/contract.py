@@ -1,9 +1,9 @@
-"""What goes into a model and what comes out, in the protocol's terms.
+"""The inputs and outputs of a model, in the protocol's terms.
 
-A model answers under two names. Some clients ask for every output that the
-metadata lists, so that the feature maps have a name of their own: under
-"resnet50" there are the classes, under "resnet50.features" the feature maps.
-No model of a repository can have a dot in its name.
+A model has two names. Some clients request every output that the metadata lists, so
+the feature maps have their own name: "resnet50" returns the classes, and
+"resnet50.features" returns the feature maps. The name of a model in a repository
+can't contain a dot.
 """
 
 from collections.abc import Mapping
@@ -32,19 +32,19 @@ __all__ = [
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 FEATURES_SUFFIX = ".features"
-# What a version number has at most; a longer one is looked up as an alias, in vain.
+# The digits of the largest version number; a longer number is looked up as an alias.
 _MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Datatype:
-    """A type of elements.
+    """An element type.
 
     Args:
         name: Its name in requests and metadata.
         config: Its value in a ModelConfig.
-        numpy: What it is to numpy.
-        contents: The field of InferTensorContents that holds it.
+        numpy: Its numpy type.
+        contents: The field of InferTensorContents that contains it.
     """
 
     name: str
@@ -73,30 +73,30 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What one version takes and gives under one of its names.
+    """The inputs and outputs of one version under one of its names.
 
     Args:
         name: The name.
-        input: What it takes.
-        takes_images: Whether it takes encoded images too.
-        outputs: What it gives, by name.
-        gives_features: Whether these are feature maps.
+        input: Its input.
+        accepts_images: Whether the input may also be encoded images.
+        outputs: Its outputs, by name.
+        returns_features: Whether the outputs are feature maps.
     """
 
     name: str
     input: TensorSpec
-    takes_images: bool
+    accepts_images: bool
     outputs: Mapping[str, TensorSpec]
-    gives_features: bool
+    returns_features: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """A name that a request gives, taken apart.
+    """The parsed model name of a request.
 
     Args:
         model: The model of the repository.
-        features: Whether its feature maps are meant.
+        features: Whether the name is that of its feature maps.
     """
 
     model: str
@@ -104,7 +104,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, name: str) -> "ModelName":
-        """Take a name apart."""
+        """Parse a name."""
         model = name.removesuffix(FEATURES_SUFFIX)
         return cls(model, model != name)
 
@@ -113,16 +113,16 @@ class ModelName:
 
 
 class Contracts:
-    """The contracts of the versions that answer, each made once: manifests are slow to read."""
+    """The contracts of the loaded versions, each made once, because reading manifests is slow."""
 
     def __init__(self) -> None:
         self._made: WeakKeyDictionary[LoadedVersion, dict[bool, Contract]] = WeakKeyDictionary()
 
     def of(self, version: LoadedVersion, name: ModelName) -> Contract:
-        """Give the contract of a version under a name.
+        """Return the contract of a version under a name.
 
         Raises:
-            NotFoundError: The name means feature maps, and it has none.
+            NotFoundError: The name is that of feature maps, and the version has none.
         """
         made = self._made.setdefault(version, {})
         if name.features not in made:
@@ -131,15 +131,14 @@ class Contracts:
 
 
 def target(model: str, version: str, key: str = "") -> Target:
-    """Name the version that a request means.
+    """Return the target of a request.
 
-    The protocol has no aliases, and nothing else to mean by a `model_version`
-    that isn't a number.
+    The protocol has no aliases, so a `model_version` that isn't a number is one.
 
     Args:
         model: The model of the repository.
-        version: The `model_version`: a number or an alias; empty for neither.
-        key: What the request is recognised by.
+        version: The `model_version`: a number, an alias, or empty.
+        key: The request's routing key.
     """
     if not version:
         return Target(model, key=key)
@@ -152,17 +151,17 @@ def _make(version: LoadedVersion, name: ModelName) -> Contract:
     manifest = version.manifest
     if name.features and not manifest.feature_maps:
         raise NotFoundError(
-            f"{manifest.model} v{manifest.version} has no feature maps, and so there is no "
-            f"model {str(name)!r}; ask {manifest.model!r}"
+            f"{manifest.model} v{manifest.version} has no feature maps, so {str(name)!r} "
+            f"is not a model; use {manifest.model!r}"
         )
-    # A filter bank has nothing else to give.
-    gives_features = name.features or manifest.task != mpb.TASK_CLASSIFICATION
+    # A feature extractor has no other outputs.
+    returns_features = name.features or manifest.task != mpb.TASK_CLASSIFICATION
     spec = TensorSpec(
         manifest.input.name, _DATATYPES[manifest.input.dtype], tuple(manifest.input.shape)
     )
-    outputs = _feature_maps(manifest) if gives_features else _classes(manifest)
-    takes_images = manifest.input.kind == mpb.INPUT_KIND_IMAGE
-    return Contract(str(name), spec, takes_images, outputs, gives_features)
+    outputs = _feature_maps(manifest) if returns_features else _classes(manifest)
+    accepts_images = manifest.input.kind == mpb.INPUT_KIND_IMAGE
+    return Contract(str(name), spec, accepts_images, outputs, returns_features)
 
 
 def _classes(manifest: mpb.ModelManifest) -> dict[str, TensorSpec]:

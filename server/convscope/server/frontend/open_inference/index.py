@@ -1,4 +1,4 @@
-"""Which models there are, and which of them answer."""
+"""Lists the models, and reports which of them are ready."""
 
 from collections.abc import Iterator
 
@@ -14,14 +14,14 @@ _Entry = pb.RepositoryIndexResponse.ModelIndex
 
 
 def is_ready(catalog: Catalog, contracts: Contracts, name: str, version: str) -> bool:
-    """Whether a model answers; one that sleeps does, and isn't woken.
+    """Report whether a model is ready; one that is loaded on demand is, and stays unloaded.
 
     Raises:
-        NotFoundError: There is no such model, version or alias.
+        NotFoundError: The model, version or alias is unknown.
     """
-    asked = ModelName.parse(name)
+    parsed = ModelName.parse(name)
     try:
-        contracts.of(catalog.resolve(target(asked.model, version)), asked)
+        contracts.of(catalog.resolve(target(parsed.model, version)), parsed)
     except NotLoadedError:
         return True
     except UnavailableError:
@@ -41,9 +41,9 @@ def index(catalog: Catalog) -> Iterator[_Entry]:
                     features = str(ModelName(model, features=True))
                     yield _Entry(name=features, version=version, state=READY)
             elif number in known.unloaded:
-                reason = "it is loaded when it is first asked for"
+                reason = "it is loaded on the first request"
                 yield _Entry(name=model, version=version, state=READY, reason=reason)
             else:
                 check = known.refused[number].reason
-                reason = f"refused by the check {check!r}; the server's log says more"
+                reason = f"rejected by the check {check!r}; see the server's log"
                 yield _Entry(name=model, version=version, state=UNAVAILABLE, reason=reason)

@@ -1,4 +1,4 @@
-"""What the server tells of itself and of its models."""
+"""Describes the server and its models."""
 
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -18,7 +18,7 @@ EXTENSIONS = (
     "binary_tensor_data",
     "schedule_policy",
 )
-# Of the protocol's list of formats.
+# From the protocol's list of formats.
 _PLATFORM = "onnx_onnxv1"
 _ANY = -1
 _KINDS = {
@@ -38,8 +38,8 @@ def describe_model(contract: Contract, versions: Iterable[int]) -> pb.ModelMetad
     """Describe a model's inputs and outputs, each with the batch as its first dimension.
 
     Args:
-        contract: What it takes and gives.
-        versions: Those that can be asked for.
+        contract: Its inputs and outputs.
+        versions: The versions that can be requested.
     """
     return pb.ModelMetadataResponse(
         name=contract.name,
@@ -57,16 +57,16 @@ def describe_config(
     provider: str,
     max_inputs: int,
 ) -> pb.ModelConfig:
-    """Tell how a model is run.
+    """Describe how a model is run.
 
     Args:
-        contract: What it takes and gives.
+        contract: Its inputs and outputs.
         execution: How many batches run at once.
-        provider: What they run on.
-        max_inputs: Inputs of one request.
+        provider: The execution provider.
+        max_inputs: The largest number of inputs of one request.
     """
     spec, image_format = contract.input, pb.ModelInput.FORMAT_NONE
-    if contract.takes_images:
+    if contract.accepts_images:
         image_format = pb.ModelInput.FORMAT_NHWC
     instances = pb.ModelInstanceGroup(
         name=contract.name,

@@ -1,4 +1,4 @@
-"""What the parameters of a request ask for."""
+"""Reads the parameters of a request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 __all__ = [
     "INTERACTIVE",
     "PRIORITY_LEVELS",
-    "Schedule",
+    "RequestOptions",
     "read_classification",
-    "read_schedule",
-    "refuse_shared_memory",
+    "read_options",
+    "reject_shared_memory",
 ]
 
 Parameters = Mapping[str, pb.InferParameter]
 
 _SEQUENCE = frozenset({"sequence_id", "sequence_start", "sequence_end"})
-# Levels of priority, the most urgent first: what somebody waits for, and bulk. A
-# level beyond the last is the last.
+# The levels of priority, the most urgent first: interactive and bulk. A level beyond the
+# last one means the last one.
 PRIORITY_LEVELS = 2
 INTERACTIVE = 1
 _MICROSECONDS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """When a request is to be answered, by the extension schedule_policy, and by which version.
+class RequestOptions:
+    """Priority and timeout of a request, by the extension schedule_policy, and its routing key.
 
     Args:
-        bulk: Whether it may wait until nothing else does.
-        timeout_seconds: How long it may wait to be run; None for any time.
-        routing_key: What it is recognised by while a canary is tried; our own.
+        bulk: Whether all interactive requests run first.
+        timeout_seconds: How long it may wait until it runs; None for any time.
+        routing_key: Assigns it to a side of a traffic split; our own parameter.
     """
 
     bulk: bool = False
@@ -40,11 +40,11 @@ class Schedule:
     routing_key: str = ""
 
 
-def read_schedule(parameters: Parameters) -> Schedule:
-    """Read the parameters of a request; those that mean nothing here are ignored.
+def read_options(parameters: Parameters) -> RequestOptions:
+    """Read the parameters of a request; unknown ones are ignored.
 
     Raises:
-        InvalidInputError: One has a value that can't be.
+        InvalidInputError: A value is invalid.
         UnsupportedError: It is part of a sequence.
     """
     bulk, timeout, key = False, None, ""
@@ -57,17 +57,17 @@ def read_schedule(parameters: Parameters) -> Schedule:
             key = _text(name, parameter)
         elif name in _SEQUENCE and _value(parameter):
             raise UnsupportedError(
-                "a classifier keeps nothing from one request to the next, so there are no "
+                "a classifier keeps no state between requests, so it has no "
                 f"sequences; leave out {name!r}"
             )
-    return Schedule(bulk, timeout, key)
+    return RequestOptions(bulk, timeout, key)
 
 
 def read_classification(parameters: Parameters) -> int | None:
-    """Read how many classes an output is to be answered with; None when it is wanted as a tensor.
+    """Read how many classes an output is returned as; None means as a tensor.
 
     Raises:
-        InvalidInputError: It is none at all.
+        InvalidInputError: The number is invalid or 0.
     """
     if "classification" not in parameters:
         return None
@@ -77,15 +77,15 @@ def read_classification(parameters: Parameters) -> int | None:
     return count
 
 
-def refuse_shared_memory(name: str, parameters: Parameters) -> None:
-    """Refuse an input or an output that is to be in shared memory.
+def reject_shared_memory(name: str, parameters: Parameters) -> None:
+    """Reject an input or an output in shared memory.
 
     Raises:
-        UnsupportedError: It is.
+        UnsupportedError: It is in shared memory.
     """
     if "shared_memory_region" in parameters:
         raise UnsupportedError(
-            f"{name[:80]!r} is to be in shared memory, which this server doesn't have; "
+            f"{name[:80]!r} is in shared memory, which this server doesn't support; "
             "send and receive it in the messages"
         )
 

@@ -1,4 +1,4 @@
-"""Brings the methods of the Open Inference Protocol to a server."""
+"""Registers the methods of the Open Inference Protocol at a server."""
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,7 +22,7 @@ _BY_OPERATORS = (
     "--admin-address, or by changing the repository's files"
 )
 _NO_SHARED_MEMORY = "tensors travel in the messages only; call without shared memory"
-# The methods of Triton's superset that aren't here, and what to do instead.
+# The methods of Triton's superset that are not supported, and the alternatives.
 _UNSUPPORTED = {
     "RepositoryModelLoad": _BY_OPERATORS,
     "RepositoryModelUnload": _BY_OPERATORS,
@@ -32,7 +32,7 @@ _UNSUPPORTED = {
     "CudaSharedMemoryStatus": _NO_SHARED_MEMORY,
     "CudaSharedMemoryRegister": _NO_SHARED_MEMORY,
     "CudaSharedMemoryUnregister": _NO_SHARED_MEMORY,
-    "TraceSetting": "requests aren't traced; the metrics tell how long each stage takes",
+    "TraceSetting": "requests aren't traced; the metrics show how long each stage takes",
     "LogSettings": "the log is set by the server's flags; see --no-access-log",
 }
 
@@ -43,17 +43,17 @@ def add_to_server(
     """Register every method of the protocol.
 
     Args:
-        servicer: Answers those that are served.
-        interceptor: Where they are added.
-        server: Where the others are, which say why not. Like a method that
-            nobody has heard of they aren't counted: their series would be as
-            many as those of the methods that are served.
+        servicer: Handles the supported methods.
+        interceptor: Where the supported methods are added.
+        server: Where the other methods are added, which explain why they are not
+            supported. Like unknown methods they are not counted: they would
+            double the number of time series.
     """
     served = {method.name: _serve(method, servicer) for method in SERVICE.methods}
     interceptor.add_registered_method_handlers(SERVICE.full_name, served)
-    refused = {name: _reject(name, repair) for name, repair in _UNSUPPORTED.items()}
+    rejected = {name: _reject(name, advice) for name, advice in _UNSUPPORTED.items()}
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE.full_name, refused),)
+        (grpc.method_handlers_generic_handler(SERVICE.full_name, rejected),)
     )
 
 
@@ -71,8 +71,8 @@ def _serve(method: MethodDescriptor, servicer: OpenInferenceServicer) -> "Handle
     return handler
 
 
-def _reject(name: str, repair: str) -> "Handler":
-    async def refuse(request: bytes, context: "Context") -> NoReturn:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this server has no {name}: {repair}")
+def _reject(name: str, advice: str) -> "Handler":
+    async def reject(request: bytes, context: "Context") -> NoReturn:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this server has no {name}: {advice}")
 
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    return grpc.unary_unary_rpc_method_handler(reject)

@@ -7,10 +7,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.errors import ServingError, UnsupportedError
+from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import Contract, Contracts, ModelName, target
 from convscope.server.frontend.open_inference.index import READY, index, is_ready
-from convscope.server.frontend.open_inference.inference import Inference
+from convscope.server.frontend.open_inference.infer import InferEndpoint
 from convscope.server.frontend.open_inference.metadata import (
     describe_config,
     describe_model,
@@ -30,18 +31,19 @@ __all__ = ["OpenInferenceServicer"]
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[Any, Any]
 
-# Triton's clients tell by it the last reply to a request; here each has one.
+# Marks the last reply to a request for Triton's clients; here every request has one reply.
 FINAL = "triton_final_response"
 
 
 class OpenInferenceServicer:
-    """Answers the calls of GRPCInferenceService.
+    """Handles the calls of GRPCInferenceService.
 
     Args:
-        dispatch: Finds the versions that answer, and runs the inputs.
-        metrics: What was done so far, and who hears of more.
-        health: Knows overall health.
-        limits: How large a reply may become.
+        handler: Finds the version of a request, and runs the inputs.
+        metrics: The totals of each version.
+        health: Knows the overall health.
+        limits: The largest size of a reply.
+        encoder: Encodes large replies.
     """
 
     def __init__(
@@ -50,38 +52,39 @@ class OpenInferenceServicer:
         metrics: Metrics,
         health: health.aio.HealthServicer,
         limits: ReplyLimits,
+        encoder: ReplyEncoder,
     ) -> None:
         self._handler = handler
         self._catalog = handler.catalog
         self._metrics = metrics
         self._health = health
         self._contracts = Contracts()
-        self._inference = Inference(handler, self._contracts, limits)
+        self._endpoint = InferEndpoint(handler, self._contracts, limits, encoder)
 
     async def ServerLive(  # noqa: N802
         self, request: pb.ServerLiveRequest, context: "Context"
     ) -> pb.ServerLiveResponse:
-        """Answer at all."""
+        """Report that the server is alive."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(  # noqa: N802
         self, request: pb.ServerReadyRequest, context: "Context"
     ) -> pb.ServerReadyResponse:
-        """Tell overall health."""
+        """Report the overall health."""
         overall = await self._health.Check(health_pb2.HealthCheckRequest(), context)
         return pb.ServerReadyResponse(ready=overall.status == overall.SERVING)
 
     async def ModelReady(  # noqa: N802
         self, request: pb.ModelReadyRequest, context: "Context"
     ) -> pb.ModelReadyResponse:
-        """Tell whether a model answers."""
+        """Report whether a model is ready."""
         ready = is_ready(self._catalog, self._contracts, request.name, request.version)
         return pb.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(  # noqa: N802
         self, request: pb.ServerMetadataRequest, context: "Context"
     ) -> pb.ServerMetadataResponse:
-        """Name the server and its extensions."""
+        """Describe the server and its extensions."""
         return describe_server()
 
     async def ModelMetadata(  # noqa: N802
@@ -95,7 +98,7 @@ class OpenInferenceServicer:
     async def ModelConfig(  # noqa: N802
         self, request: pb.ModelConfigRequest, context: "Context"
     ) -> pb.ModelConfigResponse:
-        """Tell how a model is run."""
+        """Describe how a model is run."""
         version, contract = await self._find(request.name, request.version)
         return pb.ModelConfigResponse(
             config=describe_config(
@@ -109,7 +112,7 @@ class OpenInferenceServicer:
     async def ModelStatistics(  # noqa: N802
         self, request: pb.ModelStatisticsRequest, context: "Context"
     ) -> pb.ModelStatisticsResponse:
-        """Tell what one version, those of a model, or all have done."""
+        """Report the totals of one version, of all versions of a model, or of all models."""
         if request.version:
             one = self._describe_one(request.name, request.version)
             return pb.ModelStatisticsResponse(model_stats=[one])
@@ -132,7 +135,7 @@ class OpenInferenceServicer:
         """List the models."""
         if request.repository_name:
             raise UnsupportedError(
-                "this server has one repository, without a name; leave out repository_name"
+                "this server has one repository, and it has no name; leave out repository_name"
             )
         entries = index(self._catalog)
         return pb.RepositoryIndexResponse(
@@ -142,54 +145,57 @@ class OpenInferenceServicer:
     async def ModelInfer(  # noqa: N802
         self, request: pb.ModelInferRequest, context: "Context"
     ) -> pb.ModelInferResponse:
-        """Answer a batch of inputs."""
-        return await self._inference.answer(request, deadline_of(context))
+        """Run a batch of inputs."""
+        return await self._endpoint.infer(request, deadline_of(context))
 
     async def ModelStreamInfer(  # noqa: N802
         self,
         request_iterator: AsyncIterator[pb.ModelInferRequest | ServingError],
         context: "Context",
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Answer requests in their order, several at a time; an error is one that didn't parse."""
+        """Handle several requests at once, and reply in their order.
+
+        A message that could not be parsed arrives as its error.
+        """
         deadline = deadline_of(context)
 
-        async def answer(
+        async def reply(
             request: pb.ModelInferRequest | ServingError,
         ) -> pb.ModelStreamInferResponse:
             if isinstance(request, ServingError):
                 return _failure(pb.ModelInferRequest(), request.message)
             try:
-                response = await self._inference.answer(request, deadline)
+                response = await self._endpoint.infer(request, deadline)
             except ServingError as error:
                 return _failure(request, error.message)
-            except Exception:  # noqa: BLE001 - the other requests of the stream go on
+            except Exception:  # noqa: BLE001 - the other requests of the stream are not affected
                 return _failure(request, log_unexpected_error("ModelStreamInfer"))
             response.parameters[FINAL].bool_param = True
             return pb.ModelStreamInferResponse(infer_response=response)
 
-        async for response in in_order(answer, request_iterator, STREAM_WINDOW):
+        async for response in in_order(reply, request_iterator, STREAM_WINDOW):
             yield response
 
     def _describe_one(self, name: str, version: str) -> pb.ModelStatistics:
-        """Tell what one version has done since it was loaded; one that sleeps isn't woken."""
-        asked = ModelName.parse(name)
+        """Report the totals of one version since its load; an unloaded version stays unloaded."""
+        parsed = ModelName.parse(name)
         try:
-            found = self._catalog.resolve(target(asked.model, version))
+            found = self._catalog.resolve(target(parsed.model, version))
         except NotLoadedError as unloaded:
             return pb.ModelStatistics(name=name, version=str(unloaded.version))
         current_call.get().version = found.key
-        contract = self._contracts.of(found, asked)
+        contract = self._contracts.of(found, parsed)
         return describe_totals(contract.name, found.key[1], self._metrics.of(found.key).totals())
 
     async def _find(self, name: str, version: str) -> tuple[LoadedVersion, Contract]:
-        asked = ModelName.parse(name)
-        found = await self._handler.find(target(asked.model, version))
+        parsed = ModelName.parse(name)
+        found = await self._handler.find(target(parsed.model, version))
         current_call.get().version = found.key
-        return found, self._contracts.of(found, asked)
+        return found, self._contracts.of(found, parsed)
 
 
 def _failure(request: pb.ModelInferRequest, message: str) -> pb.ModelStreamInferResponse:
-    """Say why there is no answer; with the id, by which clients know which request it was."""
+    """Return an error with the request's id, by which clients assign it to the request."""
     response = pb.ModelStreamInferResponse(error_message=message)
     response.infer_response.id = request.id
     response.infer_response.parameters[FINAL].bool_param = True

@@ -1,4 +1,4 @@
-"""The input of a request, from the protocol's contents to what the engine takes."""
+"""Converts the input of a request from the protocol's contents to the engine's inputs."""
 
 import math
 import struct
@@ -9,26 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError
-from convscope.server.frontend.classifier.codec import MAX_DIMENSIONS, check_finite
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import BYTES, Contract, TensorSpec
-from convscope.server.frontend.open_inference.parameters import refuse_shared_memory
+from convscope.server.frontend.open_inference.parameters import reject_shared_memory
+from convscope.server.frontend.tensors import MAX_DIMENSIONS, check_finite
 from convscope.server.inference.requests import EncodedImage, Input, ReadyTensor
 
-__all__ = ["check_input", "pack", "read_inputs"]
+__all__ = ["check_input", "encode_elements", "read_inputs"]
 
 # Before each element of a BYTES tensor.
 _LENGTH = struct.Struct("<I")
 
 
 def check_input(request: pb.ModelInferRequest, contract: Contract) -> int:
-    """Check the form of a request's input, before anything is done with its data.
+    """Check the name, type and shape of a request's input, before its data is read.
 
     Returns:
         The size of its batch.
 
     Raises:
-        InvalidInputError: It isn't the model's one input, or its type or shape is another.
+        InvalidInputError: It isn't the model's only input, or its type or shape differs.
         UnsupportedError: It is in shared memory.
     """
     spec = contract.input
@@ -43,20 +43,20 @@ def check_input(request: pb.ModelInferRequest, contract: Contract) -> int:
             f"{contract.name} has no input {tensor.name[:80]!r}; its input is {spec.name!r}"
         )
     if tensor.parameters:
-        refuse_shared_memory(tensor.name, tensor.parameters)
+        reject_shared_memory(tensor.name, tensor.parameters)
     return _check_shape(tensor, contract)
 
 
 def read_inputs(request: pb.ModelInferRequest, contract: Contract) -> Sequence[Input]:
-    """Take a batch apart into its inputs, without a copy of raw tensors.
+    """Split a batch into its inputs, without copying raw tensors.
 
     Args:
-        request: One whose input was checked.
-        contract: What it was checked against.
+        request: A request whose input was checked.
+        contract: The contract that it was checked against.
 
     Raises:
         InvalidInputError: The data doesn't fit the shape, is in the wrong
-            place, or isn't there.
+            field, or is missing.
     """
     tensor = request.inputs[0]
     raw = _raw(request, tensor)
@@ -65,22 +65,21 @@ def read_inputs(request: pb.ModelInferRequest, contract: Contract) -> Sequence[I
     return [ReadyTensor(row) for row in _array(tensor, contract.input, raw)]
 
 
-def pack(elements: Sequence[bytes]) -> bytes:
-    """Make the raw contents of a BYTES tensor."""
+def encode_elements(elements: Sequence[bytes]) -> bytes:
+    """Encode the raw contents of a BYTES tensor."""
     return b"".join(part for data in elements for part in (_LENGTH.pack(len(data)), data))
 
 
 def _check_shape(tensor: pb.ModelInferRequest.InferInputTensor, contract: Contract) -> int:
-    """Check datatype and shape; returns the size of the batch."""
+    """Check datatype and shape; return the size of the batch."""
     spec = contract.input
-    # First of all: whatever is done with a shape of a million dimensions takes long.
     if len(tensor.shape) > MAX_DIMENSIONS:
         raise InvalidInputError(
             f"the input {spec.name!r} has {len(tensor.shape):,} dimensions; "
             f"at most {MAX_DIMENSIONS} are taken"
         )
     shape = tuple(tensor.shape)
-    if tensor.datatype == BYTES and contract.takes_images:
+    if tensor.datatype == BYTES and contract.accepts_images:
         fits = len(shape) == 1 or shape[1:] == (1,)
     elif tensor.datatype == spec.datatype.name:
         fits = shape[1:] == spec.shape
@@ -100,7 +99,7 @@ def _check_shape(tensor: pb.ModelInferRequest.InferInputTensor, contract: Contra
 def _raw(
     request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor
 ) -> bytes | None:
-    """Give the raw contents; None when they are typed."""
+    """Return the raw contents, or None if they are typed."""
     count, typed = len(request.raw_input_contents), tensor.HasField("contents")
     if count and typed:
         raise InvalidInputError(
@@ -119,7 +118,7 @@ def _raw(
 
 
 def _elements(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Sequence[bytes]:
-    """Take a BYTES tensor apart."""
+    """Split a BYTES tensor into its elements."""
     count = tensor.shape[0]
     if raw is not None:
         return _split(raw, count)
@@ -158,7 +157,7 @@ def _split(raw: bytes, count: int) -> list[bytes]:
 def _array(
     tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSpec, raw: bytes | None
 ) -> NDArray[np.generic]:
-    """View the data as the array that its shape says, [n, ...]."""
+    """View the data as an array of the tensor's shape, [n, ...]."""
     shape, dtype = tuple(tensor.shape), spec.datatype.numpy
     if raw is None:
         flat = _flat(tensor, spec, math.prod(shape))
@@ -179,7 +178,7 @@ def _array(
 def _flat(
     tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSpec, count: int
 ) -> NDArray[np.generic]:
-    """Collect typed contents."""
+    """Convert typed contents to an array."""
     values = _typed(tensor, spec.datatype.contents)
     if len(values) != count:
         raise InvalidInputError(
@@ -194,21 +193,21 @@ def _flat(
 
 
 def _typed(tensor: pb.ModelInferRequest.InferInputTensor, expected: str) -> Sequence[Any]:
-    """Give the typed contents, which must be in the field of their datatype and in no other."""
+    """Return the typed contents, which must be in the field of their datatype and in no other."""
     fields = [field.name for field, _ in tensor.contents.ListFields()]
     if fields != [expected]:
         found = " and ".join(fields) or "nothing"
         raise InvalidInputError(
             f"the contents of {tensor.name!r} are in {found}; "
-            f"{tensor.datatype} goes into {expected}"
+            f"{tensor.datatype} belongs in {expected}"
         )
     values: Sequence[Any] = getattr(tensor.contents, expected)
     return values
 
 
 def _takes(contract: Contract) -> str:
-    """Describe what a model takes."""
+    """Describe the input of a model."""
     spec = contract.input
     shape = ", ".join(map(str, ("N", *spec.shape)))
-    images = " or BYTES [N], each element an encoded image" if contract.takes_images else ""
+    images = " or BYTES [N], each element an encoded image" if contract.accepts_images else ""
     return f"{spec.datatype.name} [{shape}]{images}"

@@ -1,101 +1,135 @@
-"""Brings inputs to the graph's own shape, several at once and off the event loop."""
+"""Converts images to the graph's input, several at once and off the event loop."""
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
-from convscope.server.inference.decoding.preprocessor import Preprocessor
+from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.requests import EncodedImage, Pixels
 from convscope.server.observability.stages import StageSeconds
+from convscope.server.runtime.versions import ImagePreprocessor
 
 __all__ = ["DecodePool"]
 
-# How much the newest image counts in the estimate of how long one takes.
-_NEWS = 0.1
-# A slow one may have had a reason that has passed.
-_GOOD_NEWS = 0.5
+Image = EncodedImage | Pixels
+Decoded = NDArray[np.uint8] | ServingError
+# An image, and where its decoding time is noted.
+_Job = tuple[Image, StageSeconds]
 
 
 class DecodePool:
-    """Threads that decode the images for one model.
+    """Threads that decode the images for one model, interactive images before bulk images.
+
+    It is a batcher whose batches are single images.
 
     Args:
-        preprocessor: The way of an image.
-        workers: Images decoded at once. A thread is made when first needed.
-        max_waiting: Images that may wait or be under way.
+        preprocessor: Converts one image.
+        workers: Images decoded at once.
+        max_waiting: Images of each priority that may wait.
     """
 
-    def __init__(self, preprocessor: Preprocessor, workers: int, max_waiting: int) -> None:
+    def __init__(self, preprocessor: ImagePreprocessor, workers: int, max_waiting: int) -> None:
         self._preprocessor = preprocessor
-        self._workers = workers
         self._max_waiting = max_waiting
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
-        self._waiting = 0
-        self._seconds_per_image = 0.0
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._batcher: Batcher[_Job, Decoded] = Batcher(
+            self._decode_batch,
+            max_batch=1,
+            max_queue=max_waiting,
+            runners=workers,
+            name="decoder",
+        )
 
     @property
     def waiting(self) -> int:
-        """The images that wait or are under way."""
-        return self._waiting
+        """The images that wait."""
+        return self._batcher.waiting
+
+    @property
+    def busy(self) -> bool:
+        """Whether an image is being decoded or waits."""
+        return self._batcher.busy
 
     @property
     def fill_ratio(self) -> float:
-        """How much of its bound waits or is under way; above 1 if many images came alone."""
-        return self._waiting / self._max_waiting
+        """The fill level of the fuller queue; above 1 if a single large request was accepted."""
+        return self._batcher.fill_ratio
 
-    def seconds_until_done(self, images: int) -> float:
-        """Estimate how long images that come now take, from those so far."""
-        return (self._waiting + images) / self._workers * self._seconds_per_image
+    def waiting_before(self, *, bulk: bool) -> int:
+        """The images that are decoded before one that arrives now."""
+        return self._batcher.waiting_before(bulk=bulk)
+
+    def seconds_until_done(self, images: int, *, bulk: bool) -> float:
+        """Estimate how long images that arrive now take, from the images so far."""
+        return self._batcher.seconds_until_done(images, bulk=bulk)
+
+    def start(self) -> None:
+        """Start to decode, on the running event loop."""
+        self._batcher.start()
+
+    async def close(self) -> None:
+        """Reject what waits, and wait for what is being decoded."""
+        await self._batcher.close()
 
     async def decode(
-        self, inputs: Sequence[EncodedImage | Pixels], seconds: Sequence[StageSeconds]
-    ) -> list[NDArray[np.uint8] | ServingError]:
-        """Give the graph's input for each image, [H, W, C], or why there is none.
+        self,
+        images: Sequence[Image],
+        seconds: Sequence[StageSeconds],
+        *,
+        deadline: float | None = None,
+        bulk: bool = False,
+    ) -> list[Decoded]:
+        """Return the graph's input for each image, [H, W, C], or the reason why there is none.
+
+        Args:
+            images: The images of one request.
+            seconds: Where each image's time in the queue and in the decoder is noted.
+            deadline: The `loop.time()` after which no image must start.
+            bulk: Whether all interactive images are decoded first.
 
         Raises:
             OverloadedError: Too many images wait.
+            ExpiredError: The deadline passed before an image was started.
+            ClosedError: The pool is closed, or was closed while an image waited.
         """
-        if self._waiting and self._waiting + len(inputs) > self._max_waiting:
+        # All images or none: a request that is rejected must leave none in the queue.
+        if not self._batcher.has_room(len(images), bulk=bulk):
+            waiting = self._batcher.waiting
             raise OverloadedError(
-                f"{self._waiting} images wait to be decoded; at most {self._max_waiting} may; "
-                "retry later"
+                f"{waiting} images wait to be decoded; at most {self._max_waiting} of each "
+                "priority may wait; retry later"
             )
-        loop = asyncio.get_running_loop()
-        self._waiting += len(inputs)
-        queued_at = perf_counter()
+        entries = [
+            self._batcher.enqueue(job, deadline=deadline, bulk=bulk)
+            for job in zip(images, seconds, strict=True)
+        ]
         try:
-            calls = [
-                loop.run_in_executor(self._threads, self._decode, item, times, queued_at)
-                for item, times in zip(inputs, seconds, strict=True)
-            ]
-            return [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
-        finally:
-            self._waiting -= len(inputs)
+            if len(entries) == 1:
+                all_completed = [await entries[0].future]
+            else:
+                all_completed = await asyncio.gather(*(entry.future for entry in entries))
+        except BaseException:  # cancelled, or the error of one image: the others are useless
+            for entry in entries:
+                self._batcher.discard(entry)
+            raise
+        for completed, times in zip(all_completed, seconds, strict=True):
+            times.queue = completed.queue_seconds
+        return [completed.result for completed in all_completed]
 
-    def _decode(
-        self, item: EncodedImage | Pixels, seconds: StageSeconds, queued_at: float
-    ) -> NDArray[np.uint8] | ServingError:
-        """Prepare one image, in a thread."""
-        started_at = perf_counter()
-        seconds.queue = started_at - queued_at
-        seconds.decode_began = started_at
+    def _decode_batch(self, batch: Sequence[_Job]) -> list[Decoded]:
+        """Convert the one image of a batch, in a thread."""
+        return [self._convert(image, seconds) for image, seconds in batch]
+
+    def _convert(self, image: Image, seconds: StageSeconds) -> Decoded:
+        seconds.decode_began = perf_counter()
         try:
-            if isinstance(item, EncodedImage):
-                return self._preprocessor.decode(item.data)
-            return self._preprocessor.prepare(item.array)
+            if isinstance(image, EncodedImage):
+                return self._preprocessor.decode(image.data)
+            return self._preprocessor.prepare(image.array)
         except InvalidInputError as error:
             return error
         finally:
-            seconds.decode = perf_counter() - started_at
-            known = self._seconds_per_image or seconds.decode
-            news = _GOOD_NEWS if seconds.decode < known else _NEWS
-            self._seconds_per_image = known + news * (seconds.decode - known)
+            seconds.decode = perf_counter() - seconds.decode_began

@@ -1,4 +1,4 @@
-"""Execution providers: which are to be had, with which options, and what was really used."""
+"""Execution providers: which are available, their options, and which one is really used."""
 
 from convscope.server.runtime.providers.engines import Engine, EngineCache
 from convscope.server.runtime.providers.names import OPTIONS, PROVIDERS

@@ -23,7 +23,7 @@ from convscope.server.runtime.providers.names import PROVIDERS
 __all__ = ["build_engine", "main"]
 
 PATH = "trt_engine_cache_path"
-# Who waits for an answer goes first.
+# Requests have priority.
 NICENESS = 10
 
 OpenSession = Callable[..., ort.InferenceSession]
@@ -32,12 +32,12 @@ OpenSession = Callable[..., ort.InferenceSession]
 def build_engine(
     graph: bytes, options: Mapping[str, str], open_session: OpenSession = ort.InferenceSession
 ) -> None:
-    """Build the engine, unless another process does or did.
+    """Build the engine, unless another process has built it or is building it.
 
     Args:
         graph: The ONNX file.
-        options: TensorRT's; the engine is to lie in the directory `trt_engine_cache_path`.
-        open_session: Opens a session, which makes TensorRT build and keep the engine.
+        options: TensorRT's options; `trt_engine_cache_path` is the engine's directory.
+        open_session: Opens a session, which makes TensorRT build and store the engine.
 
     Raises:
         RuntimeError: TensorRT doesn't start here.
@@ -54,7 +54,7 @@ def build_engine(
             session = open_session(graph, providers=[provider], enable_fallback=0)
             if PROVIDERS["tensorrt"] not in session.get_providers():
                 raise RuntimeError("TensorRT doesn't start here")
-            # The first run has the engine, were it not kept at the opening.
+            # If opening the session has not built the engine, the first run does.
             (spec,) = session.get_inputs()
             dtype = np.uint8 if spec.type == "tensor(uint8)" else np.float32
             session.run(None, {spec.name: np.zeros((1, *spec.shape[1:]), dtype)})

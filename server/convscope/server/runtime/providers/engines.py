@@ -1,9 +1,9 @@
-"""TensorRT's engines: built beside the serving, and kept for the next start.
+"""TensorRT's engines: built in the background, and stored for the next start.
 
-Building one takes minutes. While a process of its own does it, the next provider
-of the preference serves; then the version is loaded anew and finds the engine.
-An engine fits one graph, one ONNX Runtime, one TensorRT, one GPU and one set of
-options, and so its directory is named after all of them.
+Building an engine takes minutes and is done in a subprocess. Meanwhile the next
+provider of the preference serves as the fallback. Then the version is loaded again
+and finds the engine. An engine fits one graph, one ONNX Runtime, one TensorRT, one
+GPU and one set of options, so its directory is named after all of them.
 """
 
 import ctypes
@@ -38,18 +38,18 @@ log = structlog.get_logger(__name__)
 TENSORRT = "tensorrt"
 CUDA = "cuda"
 _PATH = "trt_engine_cache_path"
-# The library that ONNX Runtime's provider is linked with.
+# The library that ONNX Runtime's provider is linked against.
 _LIBRARY = "libnvinfer.so.10"
 QUERY_SECONDS = 10.0
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What an engine fits, beside the graph and the runtime.
+    """What an engine depends on besides the graph and the runtime.
 
     Args:
-        tensorrt: TensorRT's version, as its library tells it.
+        tensorrt: TensorRT's version, as its library reports it.
         gpu: The GPU's name and its compute capability.
     """
 
@@ -59,11 +59,11 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine that is built, or will be.
+    """An engine that is built, or pending.
 
     Args:
-        directory: Where it lies; it is there only when it is complete.
-        build_ended: Set when its build has ended, whatever came of it.
+        directory: Where it is stored; exists only when the engine is complete.
+        build_ended: Set when its build has ended, successfully or not.
     """
 
     directory: Path
@@ -71,19 +71,19 @@ class Engine:
 
     @property
     def is_built(self) -> bool:
-        """Whether a session can be opened with it at once."""
+        """Whether a session can be opened with it now."""
         return self.directory.is_dir()
 
 
 class EngineCache:
-    """Finds engines, and has them built.
+    """Finds engines, and builds missing ones in the background.
 
     Args:
-        root: Where they lie, unless the options name another directory.
-        max_batch: Images of the largest batch that they must take.
-        stopping: Whether the server is to end: then a build is given up.
-        hardware: Tells what is in this machine, given the GPU's number.
-        build: Builds the engine of a graph with options; returns whether it did.
+        root: Where they are stored, unless the options name another directory.
+        max_batch: The largest batch that they must accept, in images.
+        stopping: Whether the server is stopping; a build is then aborted.
+        hardware: Returns the hardware of this machine, given the GPU's number.
+        build: Builds the engine of a graph with options; returns whether it succeeded.
     """
 
     def __init__(
@@ -101,29 +101,29 @@ class EngineCache:
         self._build = build or partial(build_in_subprocess, stopping=stopping)
         self._building: dict[Path, Engine] = {}
 
-    def settle(
+    def select(
         self, policy: ProviderPolicy, graph: bytes, spec: pb.InputSpec
     ) -> tuple[ProviderPolicy, Engine | None]:
-        """Tell what a version is to run on now.
+        """Return the policy that a version uses now.
 
         Args:
-            policy: Of its model.
+            policy: The policy of its model.
             graph: Its plain graph.
             spec: The graph's input.
 
         Returns:
-            The policy, with TensorRT's options or, until the engine is built,
-            without TensorRT; and the engine that is awaited then.
+            The policy with TensorRT's options and None; or, until the engine is
+            built, the policy without TensorRT and the pending engine.
         """
-        here = ort.get_available_providers()
-        if TENSORRT not in policy.preference or PROVIDERS[TENSORRT] not in here:
+        available = ort.get_available_providers()
+        if TENSORRT not in policy.preference or PROVIDERS[TENSORRT] not in available:
             return policy, None
         options = {**_profile(spec, self._max_batch), **policy.options.get(TENSORRT, {})}
         root = Path(options.pop(_PATH, self._root)).expanduser()
         try:
             hardware = self._hardware(options.get("device_id", "0"))
         except OSError as error:
-            log.warning("no TensorRT engine can be kept", reason=str(error))
+            log.warning("no TensorRT engine can be stored", reason=str(error))
             return policy.with_options(TENSORRT, options), None
         engine = Engine(root / engine_key(graph, ort.__version__, hardware, options))
         options |= {"trt_engine_cache_enable": "True", _PATH: str(engine.directory)}
@@ -132,7 +132,7 @@ class EngineCache:
         return policy.without(TENSORRT), self._start(engine, graph, options)
 
     def _start(self, engine: Engine, graph: bytes, options: Mapping[str, str]) -> Engine:
-        """Build an engine in the background, once; returns the one that is being built."""
+        """Build an engine in the background, once; return the pending engine."""
         if (building := self._building.get(engine.directory)) is not None:
             return building
         self._building[engine.directory] = engine
@@ -147,14 +147,14 @@ class EngineCache:
             if built:
                 log.info("TensorRT engine built", engine=engine.directory.name)
             else:
-                log.error("no TensorRT engine was built; CUDA serves on")
+                log.error("no TensorRT engine was built; CUDA keeps serving")
 
         threading.Thread(target=build, name="tensorrt-engine").start()
         return engine
 
 
 def engine_key(graph: bytes, runtime: str, hardware: Hardware, options: Mapping[str, str]) -> str:
-    """Name an engine after everything that it depends on."""
+    """Return a hash of everything that an engine depends on."""
     parts = (
         hashlib.sha256(graph).hexdigest(),
         runtime,
@@ -166,18 +166,18 @@ def engine_key(graph: bytes, runtime: str, hardware: Hardware, options: Mapping[
 
 
 def read_hardware(device: str) -> Hardware:
-    """Ask TensorRT's library and the driver's own tool what is in this machine.
+    """Read the versions and the GPU from TensorRT's library and the driver's own tool.
 
     Args:
         device: The GPU's number.
 
     Raises:
-        OSError: One of them is missing, or doesn't answer.
+        OSError: One of them is missing, or doesn't respond.
     """
     library = ctypes.CDLL(_LIBRARY)
     fields = "--query-gpu=name,compute_cap"
     try:
-        said = subprocess.run(
+        query = subprocess.run(
             ["nvidia-smi", f"--id={device}", fields, "--format=csv,noheader"],
             capture_output=True,
             text=True,
@@ -186,21 +186,21 @@ def read_hardware(device: str) -> Hardware:
         )
     except subprocess.SubprocessError as error:
         raise OSError(f"nvidia-smi doesn't describe GPU {device}") from error
-    return Hardware(str(library.getInferLibVersion()), said.stdout.strip())
+    return Hardware(str(library.getInferLibVersion()), query.stdout.strip())
 
 
 def build_in_subprocess(
     graph: bytes, options: Mapping[str, str], stopping: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Build an engine in a process of its own, which is ended if `stopping` becomes true."""
+    """Build an engine in a subprocess, which is killed if `stopping` becomes true."""
     command = [sys.executable, "-m", "convscope.server.runtime.providers.build_engine"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        said: bytes | None = json.dumps(options).encode() + b"\n" + graph
+        data: bytes | None = json.dumps(options).encode() + b"\n" + graph
         while True:
             try:
-                process.communicate(said, timeout=LOOK_SECONDS)
+                process.communicate(data, timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                said = None  # what was begun to be written is written on
+                data = None  # `communicate` continues to write what it has begun
                 if stopping():
                     process.kill()
                 continue
@@ -208,7 +208,7 @@ def build_in_subprocess(
 
 
 def _profile(spec: pb.InputSpec, max_batch: int) -> dict[str, str]:
-    """The batches that an engine is made for; it would be rebuilt in a request for another."""
+    """Return the options for an engine's batch sizes; any other would rebuild it in a request."""
 
     def shape(batch: int) -> str:
         return f"{spec.name}:{'x'.join(map(str, (batch, *spec.shape)))}"

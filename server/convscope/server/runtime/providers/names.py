@@ -15,27 +15,27 @@ PROVIDERS: Mapping[str, str] = {
 }
 _SHORT = {long: short for short, long in PROVIDERS.items()}
 
-# Those whose inputs and outputs are copied between two memories.
+# The providers whose inputs and outputs are copied between host and GPU.
 ON_GPU = frozenset({"cuda", "tensorrt"})
 
-# How to get a provider that the installed ONNX Runtime was built without ...
+# How to install a provider that the present ONNX Runtime was built without ...
 INSTALL: Mapping[str, str] = {
     "cuda": "install convscope[server-gpu] and the CUDA libraries",
     "tensorrt": "install convscope[server-gpu] and TensorRT",
     "openvino": "install convscope[server-openvino], in an environment without onnxruntime",
 }
-# ... and one that it was built with, but that doesn't start.
+# ... and what to check if it was built with the provider, but the provider doesn't start.
 START: Mapping[str, str] = {
-    "cuda": "check the driver, that CUDA and cuDNN are of the versions that this onnxruntime-gpu "
+    "cuda": "check the driver, that CUDA and cuDNN have the versions that this onnxruntime-gpu "
     "needs, and the options of [providers.cuda]",
-    "tensorrt": "check the driver, that TensorRT, CUDA and cuDNN are of the versions that this "
+    "tensorrt": "check the driver, that TensorRT, CUDA and cuDNN have the versions that this "
     "onnxruntime-gpu needs, and the options of [providers.tensorrt]",
     "openvino": "check device_type and the other options of [providers.openvino]",
 }
 
-# Left out are options that take an address in memory or bytes, which no file can give, those of
-# decrypting engines, and trt_engine_cache_enable, which is always on. The names are those that the
-# providers' own libraries know, of onnxruntime-gpu 1.31.1 and onnxruntime-openvino 1.24.1:
+# Excluded are options that take an address in memory or bytes, which a file can't contain,
+# options for decrypting engines, and trt_engine_cache_enable, which is always on. The names are
+# those of the providers' libraries in onnxruntime-gpu 1.31.1 and onnxruntime-openvino 1.24.1:
 # https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
 # https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
 # https://onnxruntime.ai/docs/execution-providers/OpenVINO-ExecutionProvider.html
@@ -127,5 +127,5 @@ OPTIONS: Mapping[str, frozenset[str]] = {
 
 
 def short_name(provider: str) -> str:
-    """Give our name of one of ONNX Runtime's providers; its own if we have none."""
+    """Return our name of one of ONNX Runtime's providers, or its own name if we have none."""
     return _SHORT.get(provider, provider)

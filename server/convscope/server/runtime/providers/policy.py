@@ -1,4 +1,4 @@
-"""Which execution providers a model may run on, and which of them are to be had."""
+"""Which execution providers a model may use, in which order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,17 +13,17 @@ Options = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class ProviderPolicy:
-    """What a session may run on.
+    """Which execution providers a session may use.
 
     Args:
-        preference: Short names, the preferred first.
-        allow_fallback: Whether a later one, or the CPU, may stand in for the
-            first without being asked for. Otherwise all of them must be to be
-            had, and the CPU takes nodes only if it is the first.
-        options: By short name, what a provider is started with.
+        preference: Short names, in order of preference.
+        allow_fallback: Whether a later provider, or the CPU, may serve as the
+            fallback of the first. Otherwise all of them must be available, and
+            the CPU runs nodes only if it is the first.
+        options: By short name, the options of a provider.
         cores: The cores that the runs of one session share.
-        deferred: One that is left out for now, because what it needs is
-            being built.
+        deferred: A provider that is excluded until the engine that it needs is
+            built.
     """
 
     preference: Sequence[str]
@@ -34,49 +34,51 @@ class ProviderPolicy:
 
     @property
     def wanted(self) -> str:
-        """The first of the preference."""
+        """The preferred provider."""
         return self.preference[0]
 
     def candidates(self, available: Sequence[str]) -> list[str]:
-        """Give the short names that a session is to be opened with, the preferred first.
+        """Return the short names of the providers to open a session with, in order.
 
         Args:
             available: The providers that ONNX Runtime was built with, by its own names.
 
         Raises:
-            BundleRejectedError: One is unknown; or is not to be had, and the policy is strict.
+            BundleRejectedError: A provider is unknown, or it is not available and
+                the policy is strict.
         """
         for name in self.preference:
             if name not in PROVIDERS:
                 raise BundleRejectedError(
-                    "provider", f"no execution provider {name!r}; there are: {', '.join(PROVIDERS)}"
+                    "provider",
+                    f"no execution provider {name!r}; the providers are: {', '.join(PROVIDERS)}",
                 )
         missing = [name for name in self.preference if PROVIDERS[name] not in available]
         if missing and not self.allow_fallback:
             raise BundleRejectedError(
                 "provider",
-                f"the execution provider {missing[0]!r} is not to be had here, only: "
+                f"the execution provider {missing[0]!r} is not available here, only: "
                 f"{', '.join(map(short_name, available))}; {INSTALL[missing[0]]}, "
                 "or allow the fallback",
             )
-        left_out = {*missing, self.deferred}
-        usable = [name for name in dict.fromkeys(self.preference) if name not in left_out]
+        excluded = {*missing, self.deferred}
+        usable = [name for name in dict.fromkeys(self.preference) if name not in excluded]
         if not self.allow_fallback:
-            # ONNX Runtime takes no CPU beside the promise that it is not fallen back to.
+            # ONNX Runtime rejects the CPU as a provider when fallback to the CPU is disabled.
             return [name for name in usable if name != CPU or name == usable[0]]
         return [*usable, CPU][: [*usable, CPU].index(CPU) + 1]
 
     def with_options(self, provider: str, options: Mapping[str, str]) -> "ProviderPolicy":
-        """Start a provider with more options, over those that it has."""
+        """Return a policy with more options for a provider, which override the present ones."""
         merged = {**self.options.get(provider, {}), **options}
         return replace(self, options={**self.options, provider: merged})
 
     def without(self, provider: str) -> "ProviderPolicy":
-        """Leave a provider out for now; the others stand in for it."""
+        """Return a policy that excludes a provider for now; the others are its fallback."""
         return replace(self, deferred=provider)
 
     def for_graph_without_engine(self) -> "ProviderPolicy":
-        """Have CUDA, if it is there, run what TensorRT would build an engine for in a request."""
+        """Return a policy that prefers CUDA, since TensorRT would build an engine in a request."""
         has_both = {"tensorrt", "cuda"} <= set(self.preference)
         return self.without("tensorrt") if has_both else self
 
@@ -86,13 +88,13 @@ class ProviderPolicies:
     """The policy of each model.
 
     Args:
-        default: Of those that have none of their own.
-        models: By model, its own.
+        default: The policy of models without their own.
+        models: By model, its own policy.
     """
 
     default: ProviderPolicy
     models: Mapping[str, ProviderPolicy] = field(default_factory=dict)
 
     def of(self, model: str) -> ProviderPolicy:
-        """Give a model's policy."""
+        """Return a model's policy."""
         return self.models.get(model, self.default)

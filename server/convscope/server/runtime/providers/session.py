@@ -1,4 +1,4 @@
-"""Opens sessions, and tells where their nodes really run."""
+"""Opens sessions, and reports where their nodes really run."""
 
 import re
 from collections import Counter
@@ -21,16 +21,16 @@ log = structlog.get_logger(__name__)
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 
-# What OpenVINO takes.
+# The largest number that OpenVINO accepts.
 MAX_STREAMS = 8
 
 
 class Session:
-    """A graph on the providers that it was opened on. Safe to run from several threads.
+    """An open graph on its execution providers. Safe to run from several threads.
 
     Args:
-        session: ONNX Runtime's.
-        policy: What it was opened with.
+        session: ONNX Runtime's session.
+        policy: The policy that it was opened with.
     """
 
     def __init__(self, session: ort.InferenceSession, policy: ProviderPolicy) -> None:
@@ -53,23 +53,23 @@ class Session:
             inputs: The graph's input, [n, ...].
 
         Returns:
-            An array for each output; a bundle's are all float32.
+            An array for each output; all outputs of a bundle are float32.
         """
         arrays: list[Floats] = self._run(outputs, {self._input_name: inputs})
         return arrays
 
 
 def open_session(graph: bytes, policy: ProviderPolicy, threads: int) -> Session:
-    """Open a session on the preferred provider that is to be had.
+    """Open a session on the preferred provider that is available.
 
     Args:
         graph: The ONNX file.
-        policy: What it may run on.
+        policy: Which providers it may use.
         threads: Threads of one run on the CPU.
 
     Raises:
-        BundleRejectedError: None of them is, or the preferred one can't run the
-            whole graph, and the policy is strict.
+        BundleRejectedError: No provider is available, or the policy is strict and
+            the preferred one can't run the whole graph.
     """
     names = policy.candidates(ort.get_available_providers())
     if not policy.allow_fallback:
@@ -81,7 +81,7 @@ def open_session(graph: bytes, policy: ProviderPolicy, threads: int) -> Session:
             reason = _cannot_run(names[0], error)
             if len(names) == 1:
                 raise BundleRejectedError("provider", reason) from error
-            log.warning("provider passed over", provider=names[0], reason=reason)
+            log.warning("provider skipped", provider=names[0], reason=reason)
             names = names[1:]
 
 
@@ -90,8 +90,8 @@ def run_bound(
 ) -> list[Floats]:
     """Run with inputs and outputs bound: each is copied once between host and GPU.
 
-    The outputs are bound to the host's memory, where the answer is made of them. A
-    binding holds the arrays of one run, so that every run has its own.
+    The outputs are bound to the host's memory, where replies are encoded. A binding
+    holds the arrays of one run, so every run has its own.
     """
     binding = session.io_binding()
     for name, array in feeds.items():
@@ -106,7 +106,7 @@ def run_bound(
 def _open_strictly(
     graph: bytes, policy: ProviderPolicy, names: Sequence[str], threads: int
 ) -> Session:
-    """Open a session of which every node runs on a provider that was named."""
+    """Open a session whose nodes all run on the given providers."""
     try:
         session = _create(graph, policy, names, threads, strict=True)
     except Exception as error:
@@ -118,7 +118,7 @@ def _open_strictly(
     if names[0] not in opened.provider.split("+"):
         raise BundleRejectedError(
             "provider",
-            f"{names[0]} takes no node of the graph, and {opened.provider} all of them; "
+            f"{names[0]} runs no node of the graph, and {opened.provider} runs all of them; "
             f"choose {opened.provider} instead, or allow the fallback",
         )
     return opened
@@ -127,10 +127,10 @@ def _open_strictly(
 def _why_not(
     graph: bytes, policy: ProviderPolicy, names: Sequence[str], threads: int
 ) -> str | None:
-    """Find out by a session that isn't strict why there is no strict one; None: it can't tell."""
+    """Open a session that isn't strict, to find out why a strict one fails; None: unknown."""
     try:
         session = _create(graph, policy, names, threads)
-    except Exception:  # noqa: BLE001 - then the first error says what there is to say
+    except Exception:  # noqa: BLE001 - the first error explains it
         return None
     if reason := _not_started(session, names):
         return reason
@@ -146,12 +146,12 @@ def _why_not(
 
 
 def _not_started(session: ort.InferenceSession, names: Sequence[str]) -> str | None:
-    """Say which provider ONNX Runtime has left out, which it does without an error."""
+    """Explain which provider ONNX Runtime has left out; it does so without an error."""
     started = [short_name(name) for name in session.get_providers()]
     for name in names:
         if name not in started:
             return (
-                f"the execution provider {name!r} is in this ONNX Runtime, but doesn't start; "
+                f"this ONNX Runtime has the execution provider {name!r}, but it doesn't start; "
                 f"{START[name]}, or allow the fallback"
             )
     return None
@@ -173,29 +173,29 @@ def _create(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads may spin for their next operator as long as a run lasts, and no longer: idle
-    # ones would take the cores from decoding and from the event loop.
+    # Threads may spin while they wait for their next operator, but only during a run: idle
+    # threads would take the cores from decoding and from the event loop.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict and names[0] != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     providers = [(PROVIDERS[name], _options(name, policy, threads)) for name in names]
-    # Its own fallback would say so on standard output only.
+    # Its own fallback would be reported on standard output only.
     return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
 
 
 def _options(name: str, policy: ProviderPolicy, threads: int) -> Mapping[str, str]:
-    """What a provider is started with: as set, and what follows from the threads."""
+    """Return the options of a provider: those that are set, and those that follow from threads."""
     options = dict(policy.options.get(name, {}))
     if name == "openvino" and options.get("device_type", "CPU").startswith("CPU"):
-        # It has threads of its own, shared out between streams; each stream is one run at a time.
+        # It has its own threads, divided between streams; each stream runs one batch at a time.
         streams = min(MAX_STREAMS, max(1, policy.cores // threads))
         return {"num_of_threads": str(streams * threads), "num_streams": str(streams), **options}
     return options
 
 
 def _op_types(session: ort.InferenceSession) -> dict[str, Counter[str]]:
-    """By provider the types of the nodes that it runs."""
+    """Return, by provider, the types of the nodes that it runs."""
     op_types: dict[str, Counter[str]] = {}
     for part in session.get_provider_graph_assignment_info():
         types = op_types.setdefault(short_name(part.ep_name), Counter())
@@ -204,7 +204,7 @@ def _op_types(session: ort.InferenceSession) -> dict[str, Counter[str]]:
 
 
 def _first_line(error: Exception) -> str:
-    """The reason, without ONNX Runtime's own source paths."""
+    """Return the reason, without ONNX Runtime's own source paths."""
     line = (str(error).splitlines() or ["no reason given"])[0]
     message = re.sub(r"^/\S+:\d+ [^)]*\) ", "", line)
     return re.sub(r"/\S+", "…", message)[:300]

@@ -1,4 +1,4 @@
-"""What ModelInfer refuses: each with a code and a message of its own, and the server serves on."""
+"""What ModelInfer rejects: each with its own code and message, and the server keeps serving."""
 
 import re
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def share(request: Request) -> None:
 
 
 NAN = np.full((1, 1, SIGNAL_LENGTH), np.nan, np.float32)
-REFUSED: dict[str, tuple[Request, grpc.StatusCode, str]] = {
+REJECTED: dict[str, tuple[Request, grpc.StatusCode, str]] = {
     "no-model": (raw_request(model=""), INVALID, "names no model"),
     "unknown-model": (raw_request(model="cat"), NOT_FOUND, "no model 'cat'"),
     "no-feature-maps": (raw_request(model="signal.features"), NOT_FOUND, "has no feature maps"),
@@ -129,7 +129,11 @@ REFUSED: dict[str, tuple[Request, grpc.StatusCode, str]] = {
         "UINT8 [2, 16, 16, 3] has 1,536 bytes, and 768 were sent",
     ),
     "typed-too-short": (typed("uint_contents", [1, 2]), INVALID, "768 elements, and 2 were sent"),
-    "typed-elsewhere": (typed("fp32_contents", [1.0]), INVALID, "are in fp32_contents; UINT8 goes"),
+    "typed-elsewhere": (
+        typed("fp32_contents", [1.0]),
+        INVALID,
+        "in fp32_contents; UINT8 belongs",
+    ),
     "typed-nothing": (typed("uint_contents", []), INVALID, "are in nothing"),
     "typed-too-large": (typed("uint_contents", [300] * 768), INVALID, "hold 300; UINT8 ends"),
     "nan": (signal_tensor_request(NAN), INVALID, "NaN or infinite"),
@@ -159,19 +163,19 @@ REFUSED: dict[str, tuple[Request, grpc.StatusCode, str]] = {
     "routing-key-number": (raw_request(parameters={"routing_key": 7}), INVALID, "set string_param"),
     "timeout-negative": (raw_request(parameters={"timeout": -5}), INVALID, "'timeout' is -5"),
     "sequence": (raw_request(parameters={"sequence_id": 3}), UNSUPPORTED, "no sequences"),
-    "shared-input": (images(share), UNSUPPORTED, "'images' is to be in shared memory"),
+    "shared-input": (images(share), UNSUPPORTED, "'images' is in shared memory"),
     "shared-output": (
         wanting("logits", "shared_memory_region", "mine"),
         UNSUPPORTED,
-        "'logits' is to be in shared memory",
+        "'logits' is in shared memory",
     ),
 }
 signal_as_bytes.inputs.add(name="signal", datatype="BYTES", shape=[1])
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_bad_input_is_refused_and_the_server_serves_on(oip: Stub, name: str) -> None:
-    request, code, words = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED)
+def test_bad_input_is_rejected_and_the_server_keeps_serving(oip: Stub, name: str) -> None:
+    request, code, words = REJECTED[name]
     assert rejection(oip.ModelInfer, request) == (code, Words(words))
     assert oip.ModelInfer(raw_request(), timeout=TIMEOUT_SECONDS).outputs
 
@@ -186,12 +190,12 @@ class Words(str):
         return isinstance(other, str) and self in other
 
 
-def test_every_refusal_has_words_of_its_own(oip: Stub) -> None:
-    messages = [rejection(oip.ModelInfer, request)[1] for request, _, _ in REFUSED.values()]
+def test_every_rejection_has_its_own_message(oip: Stub) -> None:
+    messages = [rejection(oip.ModelInfer, request)[1] for request, _, _ in REJECTED.values()]
     assert len({re.sub(r"\d+", "", message) for message in messages}) > 0.8 * len(messages)
 
 
-def test_bytes_that_are_no_request_are_refused(oip: Stub) -> None:
+def test_bytes_that_are_no_request_are_rejected(oip: Stub) -> None:
     class Garbage:
         def SerializeToString(self) -> bytes:  # noqa: N802
             return b"\xff\xff\xff"
@@ -200,7 +204,7 @@ def test_bytes_that_are_no_request_are_refused(oip: Stub) -> None:
     assert (code, "can't be parsed" in message) == (INVALID, True)
 
 
-def test_feature_maps_over_the_cap_are_refused_before_they_are_computed(tmp_path: Path) -> None:
+def test_feature_maps_over_the_cap_are_rejected_before_they_are_computed(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with (
         serving(tmp_path, "--max-feature-map-bytes", "10000") as server,
@@ -213,7 +217,7 @@ def test_feature_maps_over_the_cap_are_refused_before_they_are_computed(tmp_path
         assert stub.ModelInfer(smaller, timeout=TIMEOUT_SECONDS).outputs
 
 
-def test_classes_over_the_cap_are_refused_before_they_are_computed(tmp_path: Path) -> None:
+def test_classes_over_the_cap_are_rejected_before_they_are_computed(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with serving(tmp_path, "--max-reply-bytes", "1024") as server, oip_connected(server) as stub:
 
@@ -229,7 +233,7 @@ def test_classes_over_the_cap_are_refused_before_they_are_computed(tmp_path: Pat
         assert stub.ModelInfer(raw_request(pixels(10)), timeout=TIMEOUT_SECONDS).outputs
 
 
-def test_a_timeout_that_can_not_be_met_is_a_deadline(tmp_path: Path) -> None:
+def test_a_timeout_that_can_not_be_met_is_a_deadline_error(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     with serving(tmp_path) as server, oip_connected(server) as stub:
         request = raw_request(parameters={"timeout": 1})  # a microsecond: over when it is queued

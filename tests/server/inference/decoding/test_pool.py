@@ -1,0 +1,184 @@
+"""Images are decoded in one pool, interactive images before bulk images."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from convscope.server.errors import InvalidInputError, OverloadedError
+from convscope.server.inference.decoding.pool import DecodePool
+from convscope.server.inference.queue import ClosedError, ExpiredError
+from convscope.server.inference.requests import EncodedImage, Pixels
+from convscope.server.observability.stages import StageSeconds
+
+TIMEOUT_SECONDS = 20.0
+Array = NDArray[np.uint8]
+
+
+class GatedPreprocessor:
+    """A preprocessor that records its images, and waits at a gate in each of them."""
+
+    def __init__(self, *, opened: bool = False) -> None:
+        self.started: list[int] = []
+        self._gate = threading.Semaphore(10**6 if opened else 0)
+
+    def prepare(self, pixels: Array, /) -> Array:
+        self.started.append(int(pixels[0, 0, 0]))
+        assert self._gate.acquire(timeout=TIMEOUT_SECONDS)
+        return pixels + np.uint8(1)
+
+    def decode(self, data: bytes, /) -> Array:
+        raise InvalidInputError(f"{len(data)} bytes are not an image")
+
+    def open(self, images: int) -> None:
+        self._gate.release(images)
+
+
+@asynccontextmanager
+async def started(
+    preprocessor: GatedPreprocessor, *, workers: int = 1, max_waiting: int = 64
+) -> AsyncIterator[DecodePool]:
+    pool = DecodePool(preprocessor, workers, max_waiting)
+    pool.start()
+    try:
+        yield pool
+    finally:
+        preprocessor.open(1000)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await pool.close()
+
+
+def image(number: int) -> Pixels:
+    return Pixels(np.full((1, 1, 1), number, np.uint8))
+
+
+def decoding(
+    pool: DecodePool, *numbers: int, bulk: bool = False
+) -> "asyncio.Task[list[Array | Exception]]":
+    async def decode() -> list[Array | Exception]:
+        seconds = [StageSeconds() for _ in numbers]
+        return list(await pool.decode([image(n) for n in numbers], seconds, bulk=bulk))
+
+    return asyncio.create_task(decode())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_interactive_images_are_decoded_before_bulk_images_that_came_earlier() -> None:
+    preprocessor = GatedPreprocessor()
+    async with started(preprocessor) as pool:
+        tasks = [decoding(pool, 0)]
+        await until(lambda: preprocessor.started == [0])
+        tasks += [decoding(pool, 10, 11, bulk=True), decoding(pool, 12, bulk=True)]
+        tasks += [decoding(pool, 1, 2), decoding(pool, 3)]
+        await until(lambda: pool.waiting == 6)
+        preprocessor.open(7)
+        await asyncio.gather(*tasks)
+    assert preprocessor.started == [0, 1, 2, 3, 10, 11, 12]
+
+
+async def test_bulk_and_interactive_images_share_the_workers() -> None:
+    preprocessor = GatedPreprocessor()
+    async with started(preprocessor, workers=2) as pool:
+        bulk = decoding(pool, 10, 11, 12, bulk=True)
+        await until(lambda: len(preprocessor.started) == 2)
+        interactive = decoding(pool, 1)
+        await until(lambda: pool.waiting == 2)
+        await asyncio.sleep(0.05)
+        assert preprocessor.started == [10, 11]  # no third worker takes the interactive image
+        preprocessor.open(1)
+        await until(lambda: len(preprocessor.started) == 3)
+        assert preprocessor.started[-1] == 1
+        preprocessor.open(3)
+        await asyncio.gather(bulk, interactive)
+
+
+async def test_full_bulk_queue_rejects_bulk_images_only() -> None:
+    preprocessor = GatedPreprocessor()
+    async with started(preprocessor, max_waiting=3) as pool:
+        tasks = [decoding(pool, 0)]
+        await until(lambda: preprocessor.started == [0])
+        tasks.append(decoding(pool, 10, 11, bulk=True))
+        await until(lambda: pool.waiting == 2)
+        with pytest.raises(OverloadedError, match="2 images wait to be decoded; at most 3"):
+            await decoding(pool, 12, 13, bulk=True)
+        assert pool.waiting == 2  # a rejected request leaves no image in the queue
+        tasks.append(decoding(pool, 1, 2, 3))
+        await until(lambda: pool.waiting == 5)
+        preprocessor.open(6)
+        await asyncio.gather(*tasks)
+
+
+async def test_results_are_in_the_order_of_the_images_and_timed() -> None:
+    async with started(GatedPreprocessor(opened=True), workers=3) as pool:
+        seconds = [StageSeconds() for _ in range(20)]
+        found = await pool.decode([image(n) for n in range(20)], seconds)
+    assert [int(array.item()) for array in found if isinstance(array, np.ndarray)] == [
+        n + 1 for n in range(20)
+    ]
+    assert all(one.decode > 0 and one.decode_began > 0 for one in seconds)
+
+
+async def test_bad_image_is_reported_in_its_place() -> None:
+    async with started(GatedPreprocessor(opened=True)) as pool:
+        seconds = [StageSeconds(), StageSeconds()]
+        bad, good = await pool.decode([EncodedImage(b"abc"), image(1)], seconds)
+    assert isinstance(bad, InvalidInputError)
+    assert bad.message == "3 bytes are not an image"
+    assert isinstance(good, np.ndarray)
+
+
+async def test_cancelled_image_is_not_decoded() -> None:
+    preprocessor = GatedPreprocessor()
+    async with started(preprocessor) as pool:
+        first, second, third = decoding(pool, 0), decoding(pool, 1), decoding(pool, 2)
+        await until(lambda: preprocessor.started == [0] and pool.waiting == 2)
+        second.cancel()
+        await until(lambda: pool.waiting == 1)
+        preprocessor.open(2)
+        await asyncio.gather(first, third)
+    assert preprocessor.started == [0, 2]
+
+
+async def test_image_past_its_deadline_is_not_decoded() -> None:
+    preprocessor = GatedPreprocessor(opened=True)
+    async with started(preprocessor) as pool:
+        past = asyncio.get_running_loop().time() - 1
+        with pytest.raises(ExpiredError):
+            await pool.decode([image(1)], [StageSeconds()], deadline=past)
+    assert preprocessor.started == []
+
+
+async def test_close_rejects_what_waits() -> None:
+    preprocessor = GatedPreprocessor()
+    async with started(preprocessor) as pool:
+        first, second = decoding(pool, 0), decoding(pool, 1)
+        await until(lambda: preprocessor.started == [0] and pool.waiting == 1)
+        closing = asyncio.create_task(pool.close())
+        with pytest.raises(ClosedError):
+            await second
+        preprocessor.open(1)
+        await first
+        await closing
+    assert preprocessor.started == [0]
+
+
+async def test_idle_pool_keeps_no_image() -> None:
+    async with started(GatedPreprocessor(opened=True)) as pool:
+        pixels = image(1)
+        seen = weakref.ref(pixels.array)
+        (found,) = await pool.decode([pixels], [StageSeconds()])
+        assert isinstance(found, np.ndarray)
+        decoded = weakref.ref(found)
+        del pixels, found
+        await until(lambda: gc.collect() >= 0 and seen() is None and decoded() is None)

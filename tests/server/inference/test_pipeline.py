@@ -1,0 +1,199 @@
+"""One version's pipeline: priorities, deadlines, and what it keeps alive."""
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support.loading import load
+from support.tiny import SIDE
+
+from convscope.server.errors import UnavailableError
+from convscope.server.inference.pipeline import Pipeline, PipelineLimits
+from convscope.server.inference.requests import (
+    InferenceRequest,
+    InferenceResult,
+    Pixels,
+    ReadyTensor,
+)
+from convscope.server.observability.metrics import Metrics
+from convscope.server.repository.catalog import Target
+from convscope.server.runtime.versions import LoadedVersion
+
+TIMEOUT_SECONDS = 20.0
+Array = NDArray[np.uint8]
+MAPS = InferenceRequest(feature_maps=("conv",))
+
+
+class SlowPreprocessor:
+    """A preprocessor that takes as long as the test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.running = self.most = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self._lock = threading.Lock()
+
+    def prepare(self, pixels: Array, /) -> Array:
+        with self._lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        time.sleep(self.seconds)
+        assert self.gate.wait(TIMEOUT_SECONDS)
+        with self._lock:
+            self.running -= 1
+        return pixels
+
+    def decode(self, data: bytes, /) -> Array:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def version(root: Path) -> LoadedVersion:
+    return load(root).resolve(Target("good"))
+
+
+@asynccontextmanager
+async def started(version: LoadedVersion, *, decode_workers: int = 1) -> AsyncIterator[Pipeline]:
+    observer = Metrics().of(version.key)
+    pipeline = Pipeline(version, PipelineLimits(64, 0.0, decode_workers), observer)
+    pipeline.start()
+    try:
+        yield pipeline
+    finally:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await pipeline.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def pixels() -> Array:
+    return np.zeros((SIDE, SIDE, 3), np.uint8)
+
+
+async def result_of(
+    pipeline: Pipeline, item: Pixels | ReadyTensor, request: InferenceRequest
+) -> InferenceResult:
+    (result,) = await pipeline.run([item], request)
+    assert isinstance(result, InferenceResult)
+    return result
+
+
+@pytest.mark.parametrize("ready", [False, True], ids=["decoded", "ready"])
+async def test_idle_pipeline_keeps_nothing_of_its_last_request(
+    version: LoadedVersion, ready: bool
+) -> None:
+    async with started(version) as pipeline:
+        array = pixels()
+        result = await result_of(pipeline, ReadyTensor(array) if ready else Pixels(array), MAPS)
+        seen: list[weakref.ref[Any]] = [
+            weakref.ref(array),
+            weakref.ref(result.feature_maps["conv"].base),
+        ]
+        del array, result
+        await until(lambda: gc.collect() >= 0 and not any(ref() is not None for ref in seen))
+
+
+async def test_slow_bulk_requests_do_not_reject_interactive_ones(version: LoadedVersion) -> None:
+    slow = SlowPreprocessor()
+    async with started(replace(version, preprocessor=slow)) as pipeline:
+        await result_of(pipeline, Pixels(pixels()), InferenceRequest())  # fast
+        # Bulk requests that take much longer than estimated, and end at their deadline.
+        slow.gate.clear()
+        deadline = asyncio.get_running_loop().time() + 60
+        request = InferenceRequest(deadline=deadline, bulk=True)
+        bulk = [asyncio.create_task(pipeline.run([Pixels(pixels())], request)) for _ in range(40)]
+        await asyncio.sleep(0.5)
+        for task in bulk:
+            task.cancel()
+        slow.gate.set()
+        await asyncio.gather(*bulk, return_exceptions=True)
+        # A slow image makes the estimate of the next one 0.3 s.
+        slow.seconds = 3.0
+        await result_of(pipeline, Pixels(pixels()), InferenceRequest())
+        slow.seconds = 0.0
+        slow.gate.clear()
+        held = asyncio.create_task(result_of(pipeline, Pixels(pixels()), InferenceRequest()))
+        await until(lambda: slow.running == 1)
+        deadline = asyncio.get_running_loop().time() + 1.0
+        request = InferenceRequest(deadline=deadline)
+        urgent = asyncio.create_task(result_of(pipeline, Pixels(pixels()), request))
+        await asyncio.sleep(0)
+        slow.gate.set()
+        await asyncio.gather(held, urgent)
+
+
+async def test_bulk_and_interactive_images_share_the_decode_workers(
+    version: LoadedVersion,
+) -> None:
+    slow = SlowPreprocessor()
+    slow.seconds = 0.005
+    async with started(replace(version, preprocessor=slow), decode_workers=2) as pipeline:
+        await asyncio.gather(
+            *(
+                pipeline.run([Pixels(pixels())] * 8, InferenceRequest(bulk=bulk))
+                for bulk in (True, False)
+            )
+        )
+    assert slow.most == 2
+
+
+async def test_session_with_feature_maps_is_built_once_for_all_that_wait(
+    version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+    builds: list[str] = []
+    build = version.model.load_feature_maps
+
+    def held_build() -> None:
+        builds.append(threading.current_thread().name)
+        assert may_end.wait(TIMEOUT_SECONDS)
+        build()
+
+    monkeypatch.setattr(version.model, "load_feature_maps", held_build)
+    async with started(version) as pipeline:
+        item = ReadyTensor(pixels())
+        first, *others = (asyncio.create_task(result_of(pipeline, item, MAPS)) for _ in range(20))
+        await until(lambda: bool(builds))
+        first.cancel()  # the build continues for the others
+        with suppress(asyncio.CancelledError):
+            await first
+        plain = await result_of(pipeline, item, InferenceRequest())  # does not wait
+        assert plain.feature_maps == {}
+        may_end.set()
+        results = await asyncio.gather(*others)
+    assert {"conv"} == {name for result in results for name in result.feature_maps}
+    assert len(builds) == 1
+    assert builds[0].startswith("session-builder")
+
+
+async def test_session_is_built_again_after_a_failure(
+    version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, failures = version.model.load_feature_maps, iter([FileNotFoundError("gone")])
+
+    def flaky_build() -> Any:
+        for error in failures:
+            raise error
+        return build()
+
+    monkeypatch.setattr(version.model, "load_feature_maps", flaky_build)
+    async with started(version) as pipeline:
+        item = ReadyTensor(pixels())
+        with pytest.raises(UnavailableError, match="the files of good v1 are gone"):
+            await pipeline.run([item], MAPS)
+        assert "conv" in (await result_of(pipeline, item, MAPS)).feature_maps
