@@ -61,7 +61,7 @@ def test_rejected_version_is_reported_with_its_reason(address: str, tmp_path: Pa
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
     failed = admin(address, "load", "tiny")
     assert failed.exit_code == 1
-    assert "tiny v3 was refused: the SHA-256 of model.onnx is" in failed.stderr
+    assert "tiny v3 was rejected: the SHA-256 of model.onnx is" in failed.stderr
     with AdminClient(address) as client:
         (status,) = client.status("tiny")
         assert [(v.version, v.state, v.reason) for v in status.versions] == [

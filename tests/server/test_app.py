@@ -100,7 +100,7 @@ def test_rejected_model_and_overall_health(
         found = {name: health(server, name) for name in ("", SERVICE, "signal", "broken")}
         with connected(server) as stub:
             assert stub.Classify(signal_request(), timeout=30).model == "signal"
-        (rejected,) = [line for line in server.log if line["event"] == "bundle refused"]
+        (rejected,) = [line for line in server.log if line["event"] == "bundle rejected"]
     assert found == {"": overall, SERVICE: overall, "signal": SERVING, "broken": NOT_SERVING}
     assert (rejected["model"], rejected["reason"]) == ("broken", "hash")
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.manager import ModelManager
+from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.selection import Selection
 from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.tuning import Tuner
-from convscope.server.runtime.versions import LoadedVersion, Rejection
+from convscope.server.runtime.versions import LoadedVersion
 
 LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 
@@ -35,10 +36,10 @@ class Follower:
         return self.used.get(version, 0.0)
 
     def rejected(self, rejection: Rejection) -> None:
-        self.events.append(f"refused {rejection.model} v{rejection.version} {rejection.reason}")
+        self.events.append(f"rejected {rejection.model} v{rejection.version} {rejection.reason}")
 
     async def reconciled(self) -> None:
-        self.events.append("settled")
+        self.events.append("reconciled")
 
 
 def make_loader(
@@ -61,7 +62,7 @@ def load(
     preload_feature_maps: bool = False,
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
-) -> Catalog:
+) -> Catalog[LoadedVersion]:
     """Load a repository through every gate."""
     loader = make_loader(
         preload_feature_maps=preload_feature_maps,
@@ -69,11 +70,11 @@ def load(
         allow_fallback=allow_fallback,
     )
 
-    async def loaded() -> Catalog:
+    async def loaded() -> Catalog[LoadedVersion]:
         manager = ModelManager(
             root, loader, Selection(latest=latest, versions=versions), Follower()
         )
-        await manager.refresh()
+        await manager.reconcile()
         return manager.catalog
 
     return asyncio.run(loaded())

@@ -38,6 +38,7 @@ from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2_grpc
 
 if TYPE_CHECKING:  # at run time, only when traces are on
@@ -103,8 +104,8 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         if supervisor is None:
             grpc_port = await _listen(settings, server, stack)
             log.info("loading", grpc_port=grpc_port, metrics_port=metrics_port)
-        refresh = await first_load(settings.repository, manager, sync, stop)
-        stack.callback(refresh.cancel)
+        reconciling = await first_load(settings.repository, manager, sync, stop)
+        stack.callback(reconciling.cancel)
         if stop.is_set():
             return
         _warn_of_unknown_models(settings, manager)
@@ -177,7 +178,7 @@ def _manager(
     sync: RepositorySync | None,
     lifecycle: ServingLifecycle,
     stop: asyncio.Event,
-) -> ModelManager:
+) -> ModelManager[LoadedVersion]:
     runtime = settings.runtime
     loader = Loader(
         runtime.policies(),
@@ -201,7 +202,7 @@ def _manager(
 
 
 def _handler(
-    settings: Settings, manager: ModelManager, engine: Engine, metrics: Metrics
+    settings: Settings, manager: ModelManager[LoadedVersion], engine: Engine, metrics: Metrics
 ) -> InferenceHandler:
     return InferenceHandler(
         manager,
@@ -244,7 +245,10 @@ async def _listen(settings: Settings, server: grpc.aio.Server, stack: AsyncExitS
 
 
 async def _listen_for_admins(
-    settings: Settings, manager: ModelManager, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings,
+    manager: ModelManager[LoadedVersion],
+    metrics: Metrics,
+    stack: AsyncExitStack,
 ) -> None:
     frontend, address = settings.frontend, str(settings.frontend.admin_address)
     server = grpc_aio.make_server(frontend)
@@ -263,7 +267,7 @@ async def _listen_for_admins(
     log.info("admin serving", address=address, port=port)
 
 
-def _served(manager: ModelManager) -> dict[str, list[str]]:
+def _served(manager: ModelManager[LoadedVersion]) -> dict[str, list[str]]:
     """Return what the log reports of the versions."""
     return {
         "models": [f"{model} v{number}" for model, number in (v.key for v in manager.catalog)],
@@ -271,7 +275,7 @@ def _served(manager: ModelManager) -> dict[str, list[str]]:
     }
 
 
-def _warn_of_unknown_models(settings: Settings, manager: ModelManager) -> None:
+def _warn_of_unknown_models(settings: Settings, manager: ModelManager[LoadedVersion]) -> None:
     models = manager.catalog.models
     for name in settings.runtime.model_providers.keys() - set(models):
         log.warning(

@@ -21,6 +21,7 @@ from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.observability.calls import CallRecord, current_call
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.manager import ModelManager
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import inference_pb2 as pb
 
 TIMEOUT_SECONDS = 20.0
@@ -67,7 +68,7 @@ def test_session_builds_do_not_block_large_replies(
         engine = Engine(PipelineLimits(64, 0.0, 1), metrics.of)
         for version in catalog:
             engine.add(version)
-        manager = cast(ModelManager, SimpleNamespace(catalog=catalog))
+        manager = cast("ModelManager[LoadedVersion]", SimpleNamespace(catalog=catalog))
         handler = InferenceHandler(manager, engine, metrics, max_inputs=64, cores=2)
         servicer = ClassifierServicer(handler, ReplyLimits(2**25, 2**24), encoder)
         current_call.set(CallRecord("test"))

@@ -24,9 +24,7 @@ class Parts:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.health = health.aio.HealthServicer()
-        self.engine = Engine(
-            PipelineLimits(8, 0.0, 1), lambda version: self.metrics.of(version.key)
-        )
+        self.engine = Engine(PipelineLimits(8, 0.0, 1), self.metrics.of)
         self.released = 0
         self.lifecycle = ServingLifecycle(
             self.engine,

@@ -17,6 +17,7 @@ from convscope.server.observability.calls import CallRecord, current_call
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.manager import ModelManager
+from convscope.server.runtime.versions import LoadedVersion
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ async def test_request_is_counted_once_by_its_end(
     catalog = await asyncio.to_thread(load, root)
     metrics = Metrics()
     handler = InferenceHandler(
-        cast(ModelManager, SimpleNamespace(catalog=catalog)),
+        cast("ModelManager[LoadedVersion]", SimpleNamespace(catalog=catalog)),
         Engine(PipelineLimits(1, 0.0, 1), metrics.of),
         metrics,
         max_inputs=2,
@@ -66,7 +67,7 @@ async def test_request_is_counted_once_by_its_end(
 async def test_number_of_inputs_is_limited(inputs: int, message: str) -> None:
     metrics = Metrics()
     handler = InferenceHandler(
-        cast(ModelManager, SimpleNamespace(catalog=None)),
+        cast("ModelManager[LoadedVersion]", SimpleNamespace(catalog=None)),
         Engine(PipelineLimits(1, 0.0, 1), metrics.of),
         metrics,
         max_inputs=2,

@@ -26,9 +26,10 @@ from convscope.server.repository.remote.cache import Cache
 from convscope.server.repository.remote.location import cache_directory
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.settings import RepositorySettings
+from convscope.server.runtime.versions import LoadedVersion
 
 URL = "memory://silent/models"
-UNFOLLOWED = "repository can't be followed; what is cached answers"
+UNFOLLOWED = "repository is not available; the cached versions serve"
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_cached_version_is_served_while_the_remote_is_silent(
     with ServerProcess(url_of(silent), *flags) as server, connected(server) as stub:
         assert stub.Classify(image_request(), timeout=30).version == 1
         (warning,) = [line for line in server.log if line["event"] == UNFOLLOWED]
-        assert "hasn't arrived within 10 s" in warning["reason"]
+        assert "have not arrived within 10 s" in warning["reason"]
         assert server.stop() == 0
 
 
@@ -115,10 +116,10 @@ async def test_cached_version_is_served_until_the_remote_responds(
         assert opened is not None
         root, sync = opened
         manager = make_manager(root, sync, settings)
-        refresh = await first_load(settings, manager, sync, stop, remote_timeout_seconds=0.01)
+        reconciling = await first_load(settings, manager, sync, stop, remote_timeout_seconds=0.01)
         assert [version.key for version in manager.catalog] == [("tiny", 1)]
-        assert not refresh.done()
-    await refresh
+        assert not reconciling.done()
+    await reconciling
     assert [version.key for version in manager.catalog] == [("tiny", 2)]
 
 
@@ -136,15 +137,15 @@ async def test_server_without_a_cache_waits_for_the_remote_until_stopped(tmp_pat
         done, _ = await asyncio.wait({loading}, timeout=0.1)
         assert not done
         stop.set()
-        refresh = await loading
+        reconciling = await loading
         assert list(manager.catalog) == []
         with pytest.raises(asyncio.CancelledError):
-            await refresh
+            await reconciling
 
 
 def make_manager(
     root: Path, sync: RepositorySync | None, settings: RepositorySettings
-) -> ModelManager:
+) -> ModelManager[LoadedVersion]:
     return ModelManager(root, make_loader(), settings.selection, Follower(), sync=sync)
 
 

@@ -9,7 +9,8 @@ from grpc_health.v1 import health, health_pb2
 from convscope.server.inference.engine import Engine
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import Catalog
-from convscope.server.runtime.versions import LoadedVersion, Rejection
+from convscope.server.repository.rejection import Rejection
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import manifest_pb2
 
 __all__ = ["ServingLifecycle"]
@@ -52,13 +53,13 @@ class ServingLifecycle:
         self._services = services
         self._strict = strict
         self._after_retire = after_retire
-        self._catalog: Catalog | None = None
+        self._catalog: Catalog[LoadedVersion] | None = None
         self._reported: set[str] = set()  # the models that health knows
         self._is_reconciled = False
         self._expected: set[str] = set()  # the models that overall health depends on
         self._ready: dict[tuple[str, int], LoadedVersion] = {}
 
-    def follow(self, catalog: Catalog) -> None:
+    def follow(self, catalog: Catalog[LoadedVersion]) -> None:
         """Set the catalog that health is read from."""
         self._catalog = catalog
 
@@ -100,7 +101,7 @@ class ServingLifecycle:
         models = {name: self._catalog.is_ready(name) for name in self._catalog.models}
         rejections = self._catalog.rejections
         self._metrics.rejections((r.model, r.version, r.reason) for r in rejections)
-        self._metrics.traffic_shares(self._catalog.trials)
+        self._metrics.traffic_shares(self._catalog.splits)
         for name, ready in models.items():
             await self._health.set(name, _SERVING if ready else _NOT_SERVING)
         for name in self._reported - models.keys():

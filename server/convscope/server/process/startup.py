@@ -21,6 +21,7 @@ from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.remote.threads import in_daemon_thread
 from convscope.server.repository.settings import ON_DEMAND, RepositorySettings
+from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["first_load", "open_repository", "unless_stopped"]
 
@@ -72,7 +73,7 @@ async def open_repository(
 
 async def first_load(
     settings: RepositorySettings,
-    manager: ModelManager,
+    manager: ModelManager[LoadedVersion],
     sync: RepositorySync | None,
     stop: asyncio.Event,
     *,
@@ -88,52 +89,54 @@ async def first_load(
         remote_timeout_seconds: How long a complete cache waits for the remote.
 
     Returns:
-        The refresh, which goes on if the remote isn't fetched yet; cancel it at the end.
+        The reconciliation, which goes on if the remote isn't fetched yet; cancel it at the end.
 
     Raises:
         StartError: There is nothing to serve.
     """
-    refresh = asyncio.create_task(manager.refresh())
+    reconciling = asyncio.create_task(manager.reconcile())
     if manager.poller is None:
-        await refresh  # it ends by itself when the server is stopped
+        await reconciling  # it ends by itself when the server is stopped
     elif await _responds(manager.poller, stop, remote_timeout_seconds):
-        await unless_stopped(refresh, stop)
+        await unless_stopped(reconciling, stop)
     else:
-        await manager.follow_disk()
+        await manager.reconcile_disk()
         if _is_complete(settings, manager):
-            manager.poller.warn_of_silence(remote_timeout_seconds)
-            refresh.add_done_callback(_log_failure)
+            manager.poller.warn_of_delay(remote_timeout_seconds)
+            reconciling.add_done_callback(_log_failure)
         else:
             log.info("waiting for the repository; the cache is incomplete")
-            await unless_stopped(refresh, stop)
+            await unless_stopped(reconciling, stop)
     if not stop.is_set():
         _check_loaded(settings, manager, sync)
-    return refresh
+    return reconciling
 
 
-async def _responds(poller: RemotePoller, stop: asyncio.Event, seconds: float) -> bool:
+async def _responds(
+    poller: RemotePoller[LoadedVersion], stop: asyncio.Event, seconds: float
+) -> bool:
     """Wait until the first fetch succeeded or failed; return False if that takes too long."""
     try:
         async with asyncio.timeout(seconds):
-            await unless_stopped(poller.heard.wait(), stop)
+            await unless_stopped(poller.attempted.wait(), stop)
     except TimeoutError:
         return False
     return True
 
 
-def _is_complete(settings: RepositorySettings, manager: ModelManager) -> bool:
+def _is_complete(settings: RepositorySettings, manager: ModelManager[LoadedVersion]) -> bool:
     catalog = manager.catalog
     missing = settings.selection.missing(catalog.models)
     return not missing and any(map(catalog.is_ready, catalog.models))
 
 
-def _log_failure(refresh: asyncio.Task[None]) -> None:
-    if not refresh.cancelled() and (error := refresh.exception()) is not None:
-        log.error("unexpected error while looking for changes", exc_info=error)
+def _log_failure(reconciling: asyncio.Task[None]) -> None:
+    if not reconciling.cancelled() and (error := reconciling.exception()) is not None:
+        log.error("unexpected error while reconciling", exc_info=error)
 
 
 def _check_loaded(
-    settings: RepositorySettings, manager: ModelManager, sync: RepositorySync | None
+    settings: RepositorySettings, manager: ModelManager[LoadedVersion], sync: RepositorySync | None
 ) -> None:
     root, catalog = sync.url if sync else settings.models, manager.catalog
     on_disk = manager.models_on_disk

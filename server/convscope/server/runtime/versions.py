@@ -1,4 +1,4 @@
-"""A version that passed every gate, and one that didn't."""
+"""A version that passed every gate."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ __all__ = [
     "ImagePreprocessor",
     "LoadedVersion",
     "PreprocessorFactory",
-    "Rejection",
     "label_bytes",
 ]
 
@@ -72,6 +71,16 @@ class LoadedVersion:
         """How it is run."""
         return self.model.execution
 
+    @property
+    def memory_bytes(self) -> int:
+        """Roughly how much memory its sessions take."""
+        return self.model.memory_bytes
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the same files could now run on a better provider."""
+        return self.model.is_outdated
+
     # Read once, because reading a protobuf field for every call is slow.
 
     @cached_property
@@ -93,13 +102,3 @@ class LoadedVersion:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of the graph's input, without the batch dimension."""
         return tuple(self.manifest.input.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A version that failed a gate, and the reason."""
-
-    model: str
-    version: int
-    reason: str
-    message: str

@@ -260,7 +260,7 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
 
     async def follow() -> None:
         metrics = Metrics()
-        engine = Engine(PipelineLimits(8, 0.0, 1), lambda version: metrics.of(version.key))
+        engine = Engine(PipelineLimits(8, 0.0, 1), metrics.of)
         lifecycle = ServingLifecycle(
             engine,
             metrics,
@@ -271,13 +271,13 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
         )
         manager = ModelManager(root, loader, Selection(latest=1), lifecycle)
         lifecycle.follow(manager.catalog)
-        await manager.refresh()
+        await manager.reconcile()
         states.append(providers(metrics))
-        await manager.refresh()  # nothing happens while it is being built
+        await manager.reconcile()  # nothing happens while it is being built
         states.append(providers(metrics))
         builder.may_go_on.set()
         await asyncio.to_thread(wait_until, lambda: "awaited" not in providers(metrics))
-        await manager.refresh()
+        await manager.reconcile()
         await manager.close()
         states.append(providers(metrics))
         await engine.close()

@@ -92,8 +92,8 @@ class OpenInferenceServicer:
     ) -> pb.ModelMetadataResponse:
         """Describe a model's inputs and outputs."""
         version, contract = await self._find(request.name, request.version)
-        known = self._catalog[version.key[0]]
-        return describe_model(contract, sorted({*known.ready, *known.unloaded}))
+        known = self._catalog.get(version.key[0])
+        return describe_model(contract, sorted(known.serving))
 
     async def ModelConfig(  # noqa: N802
         self, request: pb.ModelConfigRequest, context: "Context"
