@@ -13,6 +13,7 @@ WORKDIR /src
 RUN python -m venv /opt/venv
 COPY pyproject.toml README.md LICENSE ./
 COPY proto/ proto/
+COPY bundle/ bundle/
 COPY client/ client/
 COPY server/ server/
 COPY exporter/ exporter/

@@ -6,7 +6,6 @@ __all__ = [
     "HubError",
     "NetworkError",
     "ParityError",
-    "PublishError",
     "RunError",
     "UnknownNameError",
     "WeightsError",
@@ -44,10 +43,6 @@ class RunError(ExporterError):
 
 class ParityError(ExporterError):
     """ONNX Runtime and PyTorch disagree about the exported graph."""
-
-
-class PublishError(ExporterError):
-    """The bundle can't be put into the repository."""
 
 
 def reason(error: Exception) -> str:

@@ -1,11 +1,11 @@
 """From what a user types to a network, its input, its labels and its weights."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from convscope.bundle.labels import read_labels as read_label_file
 from convscope.exporter.architectures import Architecture, find_architecture
 from convscope.exporter.architectures.custom import (
     asks_for_classes,
@@ -97,21 +97,17 @@ def read_labels(source: str) -> tuple[str, ...]:
     """Read labels: a dataset's by its name, or a file's: JSON, or one a line.
 
     Raises:
-        ExporterError: The file can't be read as labels.
+        ExporterError: There is no such file or dataset.
+        InvalidValueError: The file can't be read as labels.
     """
     if source in LABELS:
         return LABELS[source]
-    try:
-        text = Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(LABELS)
+    path = Path(source)
+    if not path.is_file():
         raise ExporterError(
-            f"{source!r} is no text file of labels, and no dataset; there are: {known}"
-        ) from error
-    labels = _parse_labels(text, source)
-    if not labels:
-        raise ExporterError(f"{source} holds no labels; write one a line")
-    return labels
+            f"{source!r} is no text file of labels, and no dataset; there are: {', '.join(LABELS)}"
+        )
+    return read_label_file(path)
 
 
 def load_published(
@@ -151,19 +147,6 @@ def load_file(
     tensors = read_tensors(path)
     fill(network, tensors, path.name, classes=classes, ignored=row.ignored, new_head=new_head)
     return Weights(path.name, "", "")
-
-
-def _parse_labels(text: str, source: str) -> tuple[str, ...]:
-    if not text.lstrip().startswith(("[", "{")):
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ExporterError(f"{source} isn't whole JSON") from error
-    # ImageNet's usual file: {"0": ["n01440764", "tench"], ...}
-    if isinstance(content, dict):
-        content = [content[key] for key in sorted(content, key=int)]
-    return tuple(str(value[-1] if isinstance(value, list) else value) for value in content)
 
 
 def _numbers(option: str, text: str | None, channels: int, default: float) -> tuple[float, ...]:

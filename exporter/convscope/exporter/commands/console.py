@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from convscope.bundle.errors import BundleError
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def errors_as_sentences() -> Iterator[None]:
     """End a command with exit code 1 and a sentence on stderr for what a user can repair."""
     try:
         yield
-    except ExporterError as error:
+    except (BundleError, ExporterError) as error:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print("[red]error:[/] ", end="")
         console.print(str(error), markup=False)
@@ -51,12 +52,13 @@ def make_console(quiet: bool) -> Console:
 
 
 def reserve_version(repository: Path, model: str, version: int | None, console: Console) -> int:
-    """Choose a bundle's version and say so; refuse what can't be published before the work.
+    """Choose a bundle's version and print it, before the work of producing the bundle.
 
     Raises:
-        PublishError: The name or number isn't allowed, or the version exists.
+        InvalidValueError: The name or number isn't allowed.
+        PublishError: The version exists.
     """
-    from convscope.exporter.bundles.writer import check_free, next_version
+    from convscope.bundle.writer import check_free, next_version
 
     number = version if version is not None else next_version(repository, model)
     check_free(repository, model, number)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convscope.bundle.manifest import SCHEMA_VERSION
+from convscope.bundle.writer import write_bundle
 from convscope.exporter.architectures.registry import STAGES
-from convscope.exporter.bundles.writer import publish
 from convscope.exporter.comparison import OutputDifference, open_graph, run_session
-from convscope.exporter.conversion.golden import GoldenInput, golden_arrays, golden_inputs
+from convscope.exporter.conversion.golden import GoldenInput, golden_inputs, reference_arrays
 from convscope.exporter.conversion.graph import (
     ServableNetwork,
     export_graph,
@@ -30,7 +31,6 @@ from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Conversion", "Source", "class_count", "convert", "servable"]
 
-SCHEMA_VERSION = 1
 PROBABILITY_TOLERANCE = 0.03
 MEASURE_BATCH = 250
 RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
@@ -110,11 +110,11 @@ def convert(source: Source, repository: Path) -> Conversion:
             width=shape.width,
             stride=facts[name].stride,
         )
-    directory = publish(
+    directory = write_bundle(
         repository,
         manifest,
         lambda path: _write(path, graph),
-        golden_arrays(network, source.golden, inputs),
+        reference_arrays(network, source.golden, inputs),
     )
     return Conversion(directory, parity, metrics)
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.exporter.bundles.writer import publish
+from convscope.bundle.golden import golden_arrays
+from convscope.bundle.writer import write_bundle
 from convscope.exporter.comparison import BATCHES, OutputDifference
 from convscope.exporter.foreign.graph import ImageInput, find_input, find_output, free_batch, read
 from convscope.exporter.foreign.join import find_head, join
-from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe, golden_arrays
+from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe
 from convscope.exporter.foreign.maps import named_maps, stage_maps
 from convscope.exporter.foreign.original import Original, check_parity
 from convscope.exporter.foreign.source import (
@@ -73,9 +74,9 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     add_provenance(manifest, source, file.description, facts["logits"].parameters)
     add_maps(manifest, maps, facts)
     data = joined.SerializeToString()
-    directory = publish(
-        repository, manifest, lambda path: _write(path, data), golden_arrays(golden, expected, maps)
-    )
+    names = ("logits", "probabilities", *(one.name for one in maps))
+    arrays = golden_arrays(golden, {name: expected[name] for name in names})
+    directory = write_bundle(repository, manifest, lambda path: _write(path, data), arrays)
     return Imported(directory, image, head.activation, parity)
 
 

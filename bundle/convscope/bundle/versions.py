@@ -1,29 +1,30 @@
-"""What a repository holds, version by version."""
+"""Lists a repository's versions with what is recorded about them."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from convscope.exporter.repositories.aliases import read_aliases
-from convscope.exporter.repositories.repository import Repository, RepositoryError
+from convscope.bundle.aliases import read_aliases
+from convscope.bundle.errors import InvalidValueError, RepositoryError
+from convscope.bundle.repository import Repository
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Accuracy", "Row", "list_versions"]
+__all__ = ["Accuracy", "VersionSummary", "list_versions"]
 
 _TOP1 = "top1_accuracy"
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """The part of a split's samples whose best class is right, 0 to 1."""
+    """The fraction of a split's samples whose best class is right, 0 to 1."""
 
     value: float
     split: str
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class VersionSummary:
     """A version.
 
     Args:
@@ -31,11 +32,11 @@ class Row:
         version: The version.
         aliases: The aliases that name it.
         architecture: The network's name.
-        top1: What was measured, on each split.
+        top1: The accuracy on each split that was measured.
         size_bytes: The size of its files.
         feature_maps: Their names.
-        created_at: When the bundle was made, in UTC; None if that isn't recorded.
-        problem: Why the rest can't be said; empty if it can.
+        created_at: When the bundle was created, in UTC; None if that isn't recorded.
+        problem: Why the rest is unknown; empty if it is known.
     """
 
     model: str
@@ -49,13 +50,13 @@ class Row:
     problem: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as plain values."""
         created = self.created_at.isoformat() if self.created_at else None
         return asdict(self) | {"created_at": created}
 
 
-def list_versions(repository: Repository, model: str | None = None) -> Iterator[Row]:
-    """List the versions of one model, or of all.
+def list_versions(repository: Repository, model: str | None = None) -> Iterator[VersionSummary]:
+    """List the versions of one model or of all: models by name, versions by number.
 
     Raises:
         UnknownNameError: There is no such model.
@@ -68,15 +69,19 @@ def list_versions(repository: Repository, model: str | None = None) -> Iterator[
         for version in repository.versions(name):
             named = tuple(sorted(alias for alias, number in aliases.items() if number == version))
             try:
-                yield _row(repository.manifest(name, version), (name, version), named)
-            except RepositoryError as error:  # one that is damaged hides no others
-                yield Row(name, version, named, problem=str(error))
+                manifest = repository.manifest(name, version)
+            except (RepositoryError, InvalidValueError) as error:  # it hides no other version
+                yield VersionSummary(name, version, named, problem=str(error))
+            else:
+                yield _summary(manifest, (name, version), named)
 
 
-def _row(manifest: pb.ModelManifest, key: tuple[str, int], aliases: tuple[str, ...]) -> Row:
+def _summary(
+    manifest: pb.ModelManifest, key: tuple[str, int], aliases: tuple[str, ...]
+) -> VersionSummary:
     provenance = manifest.provenance
     recorded = provenance.HasField("created_at")
-    return Row(
+    return VersionSummary(
         *key,
         aliases,
         architecture=provenance.architecture,

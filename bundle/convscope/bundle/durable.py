@@ -1,6 +1,5 @@
-"""Files and directories that appear on the disk whole or not at all."""
+"""Files and directories that appear on disk whole or not at all."""
 
-import hashlib
 import os
 import shutil
 import time
@@ -9,9 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["copy_file", "new_directory", "remove_directory", "replace_file", "sync", "write_file"]
+from convscope.bundle.hashes import FileCheck
 
-# Dotted: readers of a repository take only names that are models or versions.
+__all__ = [
+    "copy_file",
+    "new_directory",
+    "remove_directory",
+    "replace_file",
+    "sync",
+    "write_blocks",
+    "write_file",
+]
+
+# Dotted: readers of a repository accept only names of models and versions.
 TEMPORARY = ".tmp-"
 REMOVED = ".removed-"
 ABANDONED_AFTER_SECONDS = 3600.0
@@ -20,11 +29,11 @@ _BLOCK_BYTES = 2**20
 
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
-    """Give a directory to fill beside the target, and rename it into its place at the end.
+    """Return a directory to fill beside the target, which is renamed to the target at the end.
 
     Raises:
         FileExistsError: The target exists.
-        OSError: The disk is full, or may not be written.
+        OSError: The disk is full, or can't be written to.
     """
     _remove_abandoned(target.parent)
     temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
@@ -40,7 +49,7 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 
 def remove_directory(directory: Path) -> None:
-    """Remove a directory: for a reader all of it goes at once."""
+    """Remove a directory; for a reader all of it disappears at once."""
     for path in directory.parent.glob(f"{REMOVED}*"):  # of a removal that was killed
         shutil.rmtree(path, ignore_errors=True)
     hidden = directory.parent / f"{REMOVED}{directory.name}-{uuid.uuid4().hex}"
@@ -50,7 +59,11 @@ def remove_directory(directory: Path) -> None:
 
 
 def replace_file(target: Path, data: bytes) -> None:
-    """Write a file beside the target, and rename it over it."""
+    """Write a file beside the target, and rename it over the target.
+
+    Raises:
+        OSError: The directory can't be written to; the old file is unchanged.
+    """
     temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         write_file(temporary, data)
@@ -62,37 +75,50 @@ def replace_file(target: Path, data: bytes) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a new file, and wait until it is on the disk."""
+    """Write a new file, and wait until it is on disk."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def copy_file(source: Path, target: Path, on_bytes: Callable[[int], None]) -> str:
-    """Copy a file, and wait until it is on the disk.
+def copy_file(
+    source: Path, target: Path, check: FileCheck, on_bytes: Callable[[int], None]
+) -> None:
+    """Copy a file while it is checked, and wait until it is on disk.
 
     Args:
         source: The file.
-        target: Where a new one is written.
-        on_bytes: Told how many bytes were written, block by block.
+        target: The new file.
+        check: Receives every byte.
+        on_bytes: Called with the number of bytes of each block that was written.
 
-    Returns:
-        The SHA-256 of what was written, in hexadecimal.
+    Raises:
+        BundleRejectedError: The file isn't what the check expects.
     """
-    digest = hashlib.sha256()
-    with source.open("rb") as reader, target.open("xb") as writer:
-        while block := reader.read(_BLOCK_BYTES):
-            digest.update(block)
+    with source.open("rb") as reader:
+        write_blocks(target, iter(lambda: reader.read(_BLOCK_BYTES), b""), check, on_bytes)
+    check.finish()
+
+
+def write_blocks(
+    target: Path, blocks: Iterator[bytes], check: FileCheck, on_bytes: Callable[[int], None]
+) -> None:
+    """Write blocks to a new file, never more than the check allows.
+
+    The caller finishes the check.
+    """
+    with target.open("xb") as writer:
+        for block in blocks:
+            check.update(block)
             writer.write(block)
             on_bytes(len(block))
         writer.flush()
         os.fsync(writer.fileno())
-    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Wait until a directory's entries are on the disk."""
+    """Wait until a file's content, or a directory's entries, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -104,7 +130,7 @@ def _rename_to_free(temporary: Path, target: Path) -> None:
     try:
         temporary.rename(target)
     except OSError as error:
-        if target.exists():  # the system's own name for it differs: EEXIST, ENOTEMPTY, ENOTDIR
+        if target.exists():  # the system's error differs: EEXIST, ENOTEMPTY, ENOTDIR
             raise FileExistsError(f"{target} exists") from error
         raise
 

@@ -1,4 +1,4 @@
-"""What is killed, or finds the disk full, leaves a repository whole."""
+"""A killed process, or a full disk, leaves a repository whole."""
 
 import os
 import random
@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from support.tiny import write_tiny
 
-from convscope.exporter.bundles.reader import check_hashes, read_manifest
-from convscope.exporter.repositories import aliases
-from convscope.exporter.repositories.opening import open_repository
-from convscope.exporter.repositories.publishing import prepare, publish
+from convscope.bundle import aliases
+from convscope.bundle.layout import LISTED_FILES
+from convscope.bundle.opening import open_repository
+from convscope.bundle.publishing import prepare, publish
+from convscope.bundle.reader import read_bundle
 
 KILLS = 50
 # The latest moment of a kill, in publications: so a slow disk gets its kills in between too.
@@ -27,11 +28,12 @@ WORKER = """
 import os, sys
 from itertools import count
 from pathlib import Path
-from convscope.exporter.repositories import aliases, pruning
-from convscope.exporter.repositories.opening import open_repository
-from convscope.exporter.repositories.publishing import prepare, publish
+from convscope.bundle import aliases, pruning
+from convscope.bundle.opening import open_repository
+from convscope.bundle.publishing import prepare, publish
+from convscope.bundle.reader import read_bundle
 
-bundle, repository, work = Path(sys.argv[1]), open_repository(sys.argv[2]), sys.argv[3]
+bundle, repository, work = read_bundle(Path(sys.argv[1])), open_repository(sys.argv[2]), sys.argv[3]
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
@@ -64,15 +66,15 @@ def versions(repository: Path) -> list[Path]:
 
 
 def check_whole(directory: Path) -> None:
-    manifest = read_manifest(directory)
-    check_hashes(directory, manifest)
-    assert str(manifest.version) == directory.name
+    bundle = read_bundle(directory)
+    for name in LISTED_FILES:
+        bundle.read_file(name)
 
 
 def seconds_of_a_publication(bundle: Path) -> float:
     with tempfile.TemporaryDirectory(dir=bundle.parent) as elsewhere:
         begun = time.perf_counter()
-        publish(open_repository(elsewhere), prepare(bundle))
+        publish(open_repository(elsewhere), prepare(read_bundle(bundle)))
         return time.perf_counter() - begun
 
 

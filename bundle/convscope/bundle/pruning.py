@@ -2,20 +2,20 @@
 
 from dataclasses import dataclass
 
-from convscope.exporter.repositories.aliases import read_aliases
-from convscope.exporter.repositories.repository import Repository
-from convscope.exporter.repositories.trials import tried_versions
+from convscope.bundle.aliases import read_aliases
+from convscope.bundle.repository import Repository
+from convscope.bundle.traffic import read_traffic
 
 __all__ = ["Pruned", "prune"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a pruning did, or would do.
+    """What was removed and kept, or would be.
 
     Args:
-        removed: The size in bytes of each version that went.
-        kept: The aliases and trials of each version that stayed.
+        removed: The size in bytes of each version that was removed.
+        kept: The aliases and traffic splits of each version that was kept.
     """
 
     removed: dict[int, int]
@@ -23,18 +23,18 @@ class Pruned:
 
     @property
     def freed_bytes(self) -> int:
-        """The size of all that went."""
+        """The size of everything that was removed."""
         return sum(self.removed.values())
 
 
 def prune(repository: Repository, model: str, keep: int, *, dry_run: bool = False) -> Pruned:
-    """Remove all versions of a model but the latest, and those that an alias or a trial names.
+    """Remove all versions but the latest, and those that an alias or traffic split names.
 
     Args:
-        repository: Where they lie.
+        repository: Where to.
         model: The model's name.
-        keep: How many of the latest stay; at least one version always does.
-        dry_run: Whether to remove nothing, and only say what would be.
+        keep: How many of the latest are kept; at least one version always is.
+        dry_run: Whether to remove nothing, and only report.
 
     Raises:
         UnknownNameError: There is no such model.
@@ -55,13 +55,14 @@ def _plan(repository: Repository, model: str, keep: int) -> Pruned:
     named: dict[int, tuple[str, ...]] = {}
     for alias, version in sorted(read_aliases(repository, model).items()):
         named[version] = (*named.get(version, ()), alias)
-    for version, kinds in tried_versions(repository, model).items():
-        named[version] = (*named.get(version, ()), *kinds)
+    for kind, split in read_traffic(repository, model):
+        if isinstance(split.to, int):
+            named[split.to] = (*named.get(split.to, ()), kind)
     latest = versions[len(versions) - min(keep, len(versions)) :]
-    staying = {*latest, *named}.intersection(versions) or {versions[-1]}
+    kept = {*latest, *named}.intersection(versions) or {versions[-1]}
     return Pruned(
-        removed={v: _size(repository, model, v) for v in versions if v not in staying},
-        kept={version: named.get(version, ()) for version in sorted(staying)},
+        removed={v: _size(repository, model, v) for v in versions if v not in kept},
+        kept={version: named.get(version, ()) for version in sorted(kept)},
     )
 
 

@@ -1,7 +1,7 @@
-"""What the exporter's `verify` lets through the server serves, and what it refuses is refused.
+"""A bundle that is damaged in one of forty ways is rejected, and a whole one isn't.
 
-Both rooms have gates of their own, as neither may import the other. A bundle is
-damaged in one way after another, and put before both.
+The golden inputs are replayed with onnx's own evaluator: the exporter and the
+server replay them with ONNX Runtime, each with its own preprocessing.
 """
 
 import json
@@ -14,25 +14,48 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf import json_format
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
 from support.alterations import change_weight, flip_byte, rewrite_golden
-from support.loading import load, only_refusal
-from support.tiny import seal, write_signal, write_tiny
+from support.tiny import reference_preprocess, seal, write_extractor, write_signal, write_tiny
 
-from convscope.exporter.bundles.reader import BundleError
-from convscope.exporter.bundles.verify import CHECKS, verify
-from convscope.exporter.errors import ExporterError
+from convscope.bundle.errors import BundleRejectedError
+from convscope.bundle.golden_comparison import compare_feature_maps, compare_probabilities
+from convscope.bundle.graph_contract import check_graph, parse_graph
+from convscope.bundle.reader import read_bundle
 from convscope.v1 import manifest_pb2 as pb
 
 Damage = Callable[[Path], object]
 MEANS = "feature_map_means/conv"
 
 
-@pytest.mark.parametrize("write", [write_tiny, write_signal], ids=["image", "signal"])
-def test_both_accept_a_good_bundle(tmp_path: Path, write: Callable[..., Path]) -> None:
-    bundle = write(tmp_path, "good")
-    assert [check.name for check in verify(bundle)] == list(CHECKS)
-    served = load(tmp_path, preload_feature_maps=True)
-    assert [version.key for version in served] == [("good", 1)]
+def check(directory: Path) -> None:
+    """Apply every check of the room, and replay the golden inputs."""
+    bundle = read_bundle(directory)
+    model = parse_graph(bundle.read_graph())
+    check_graph(model, bundle.manifest)
+    golden = bundle.read_golden()
+    image = bundle.manifest.input.kind == pb.INPUT_KIND_IMAGE
+    inputs = np.stack([decode(one) if image else one for one in golden.inputs])
+    names = [value.name for value in model.graph.output]
+    found = ReferenceEvaluator(model).run(names, {bundle.manifest.input.name: inputs})
+    outputs = dict(zip(names, found, strict=True))
+    if bundle.manifest.task == pb.TASK_CLASSIFICATION:
+        compare_probabilities(outputs["probabilities"], golden, bundle.manifest)
+    compare_feature_maps({name: outputs[name] for name in golden.feature_map_means}, golden)
+
+
+def decode(encoded: NDArray[np.generic]) -> NDArray[np.uint8]:
+    try:
+        return reference_preprocess(encoded.tobytes())
+    except OSError as error:
+        raise BundleRejectedError("golden", "not an image") from error
+
+
+def test_whole_bundles_pass(tmp_path: Path) -> None:
+    check(write_tiny(tmp_path))
+    check(write_signal(tmp_path))
+    check(write_extractor(tmp_path, "filters"))
 
 
 def manifest(change: Callable[[pb.ModelManifest], object]) -> Damage:
@@ -97,7 +120,7 @@ def link_the_graph(bundle: Path) -> None:
 
 def add_to_the_archive(bundle: Path) -> None:
     with zipfile.ZipFile(bundle / "golden.npz", "a") as archive:
-        archive.writestr("notes.txt", "no array")
+        archive.writestr("notes.txt", "not an array")
     seal(bundle)
 
 
@@ -114,7 +137,7 @@ def store_objects(bundle: Path) -> None:
 
 
 def compress_unknown(bundle: Path) -> None:
-    """Say of the first array that it is compressed in a way that there isn't."""
+    """Mark the first array as compressed in an unknown way."""
     path = bundle / "golden.npz"
     data = bytearray(path.read_bytes())
     data[8] = data[data.find(b"PK\x01\x02") + 10] = 99
@@ -190,23 +213,22 @@ DAMAGES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_both_refuse_a_damage(tmp_path: Path, name: str) -> None:
-    write_tiny(tmp_path, "good")
-    bundle = write_tiny(tmp_path, "bad")
+def test_damage_is_rejected(tmp_path: Path, name: str) -> None:
+    bundle = write_tiny(tmp_path)
     DAMAGES[name](bundle)
-    with pytest.raises(ExporterError) as refused:
-        list(verify(bundle))
-    assert "\n" not in str(refused.value)
-    assert only_refusal(tmp_path, preload_feature_maps=True).model == "bad"
+    with pytest.raises(BundleRejectedError) as rejected:
+        check(bundle)
+    assert rejected.value.reason in ("files", "manifest", "hash", "graph", "golden")
+    assert 0 < len(str(rejected.value)) < 400
+    assert "\n" not in str(rejected.value)
+    assert str(tmp_path) not in str(rejected.value)
 
 
 @pytest.mark.parametrize(
     "dtype", [np.float64, np.uint8, np.complex64], ids=lambda dtype: dtype.__name__
 )
-def test_both_refuse_a_tensor_of_another_type(tmp_path: Path, dtype: type[np.generic]) -> None:
-    write_tiny(tmp_path, "good")
-    bundle = write_signal(tmp_path, "bad")
+def test_tensor_of_another_type_is_rejected(tmp_path: Path, dtype: type[np.generic]) -> None:
+    bundle = write_signal(tmp_path)
     golden("input_0", lambda signal: signal.astype(dtype))(bundle)
-    with pytest.raises(BundleError, match="golden input 0 is"):
-        list(verify(bundle))
-    assert only_refusal(tmp_path).reason == "golden"
+    with pytest.raises(BundleRejectedError, match="golden input 0 is"):
+        check(bundle)
