@@ -53,7 +53,7 @@ ENV CONVSCOPE_TUNING_CACHE=/tmp/tuning.json \
 EXPOSE 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=2m --retries=3 \
-    CMD ["python", "-m", "convscope.server.healthcheck", "127.0.0.1:8001"]
+    CMD ["python", "-m", "convscope.server.process.health_check", "127.0.0.1:8001"]
 # A container's own loopback can't be reached from outside it. What may reach
 # the ports is decided where they are published.
 ENTRYPOINT ["convscope-server", "--models", "/models", \

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from convscope.server import preprocess
 from convscope.server.__main__ import main
+from convscope.server.inference.decoding import preprocessor
 from convscope.v1 import manifest_pb2 as pb
 
 MARK = "every image is decoded whole"
@@ -20,7 +20,7 @@ _FILTERS = {
     pb.INTERPOLATION_BILINEAR: Image.Resampling.BILINEAR,
     pb.INTERPOLATION_BICUBIC: Image.Resampling.BICUBIC,
 }
-_make: Any = preprocess.Preprocessor.__init__
+_make: Any = preprocessor.Preprocessor.__init__
 _rules: dict[int, tuple[pb.Preprocessing, int, int]] = {}
 
 
@@ -58,6 +58,6 @@ def resized(rule: pb.Resize, width: int, height: int) -> tuple[int, int]:
 _said: set[str] = set()
 
 if __name__ == "__main__":
-    preprocess.Preprocessor.__init__ = remember  # type: ignore[assignment]
-    preprocess.Preprocessor.decode = decode  # type: ignore[method-assign]
+    preprocessor.Preprocessor.__init__ = remember  # type: ignore[assignment]
+    preprocessor.Preprocessor.decode = decode  # type: ignore[method-assign]
     main()

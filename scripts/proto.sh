@@ -26,14 +26,14 @@ protoc --grpc_python_out="$out/proto" --mypy_grpc_out=quiet:"$out/proto" proto/c
 # The Open Inference Protocol's messages have the same names in every package that
 # speaks it, and one process takes a name once into protobuf's default pool: so
 # these go into a pool of their own, and beside the only code that uses them.
-oip=$out/server/convscope/server/oip
+oip=$out/server/convscope/server/frontend/open_inference
 mkdir -p "$oip"
 protoc --python_out="$out/proto" --mypy_out=quiet:"$out/proto" proto/inference/open_inference.proto
 mv "$out"/proto/inference/open_inference_pb2.py{,i} "$oip"
 sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' "$oip/open_inference_pb2.py"
 
 if [[ $out != . ]]; then
-  for stub in proto/convscope/v1/*_pb2*.py* server/convscope/server/oip/*_pb2*.py*; do
+  for stub in proto/convscope/v1/*_pb2*.py* server/convscope/server/frontend/open_inference/*_pb2*.py*; do
     diff -u "$stub" "$out/$stub" || { echo "stubs differ from the .proto files; run: make proto" >&2; exit 1; }
   done
   echo "stubs match the .proto files"

@@ -1,26 +1,35 @@
-"""The README is run: its Python blocks, its commands' names, its links."""
+"""The README and the pages of docs/ are run: Python blocks, commands, settings, links."""
 
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from support.server import ServerProcess
 
-from bench.readme import TABLE, with_table
+from bench.performance_page import PAGE, TABLE, with_table
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
+LABELS = [str(page.relative_to(ROOT)) for page in PAGES]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+]
 PYTHON = [text for language, text in BLOCKS if language == "python"]
-COMMANDS = re.findall(r"^\$ (.+?(?:\\\n.+?)*)$", "".join(t for _, t in BLOCKS), re.MULTILINE)
+CONSOLE = "".join(text for language, text in BLOCKS if language == "console")
+COMMANDS = re.findall(r"^\$ (.+?(?:\\\n.+?)*)$", CONSOLE, re.MULTILINE)
+OURS = [command for command in COMMANDS if re.match(r"(\.venv/bin/)?convscope", command)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON)
-def test_the_python_runs(block: str, demo_server: ServerProcess, tmp_path: Path) -> None:
+def test_python_block_runs(block: str, demo_server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     code = block.replace("localhost:8001", demo_server.target)
     done = subprocess.run(
@@ -32,18 +41,19 @@ def test_the_python_runs(block: str, demo_server: ServerProcess, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     shown = done.stdout.splitlines()
-    for said, expected in zip(shown, re.findall(r"\)  # (.+)$", block, re.MULTILINE), strict=False):
-        assert said.startswith(expected)
+    for line, expected in zip(shown, re.findall(r"\)  # (.+)$", block, re.MULTILINE), strict=False):
+        assert line.startswith(expected)
     assert (tmp_path / "blocks.2.png").stat().st_size > 10_000
 
 
 def test_every_make_target_exists() -> None:
-    targets = set(re.findall(r"make ([a-z]+)", README))
+    text = "".join(page.read_text() for page in PAGES)
+    targets = set(re.findall(r"(?:`|\$ )make ([a-z]+)", text))
     rules = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test", "serve"} <= targets <= rules
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "convscope" in c])
+@pytest.mark.parametrize("command", OURS)
 def test_every_flag_exists(command: str) -> None:
     words = command.replace("\\\n", " ").replace(".venv/bin/", "").split("#")[0].split()
     depth = 2 if words[1] == "admin" else 1
@@ -59,12 +69,36 @@ def test_every_flag_exists(command: str) -> None:
         assert flag in help_text
 
 
-def test_every_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links
-    for link in links:
-        assert link.startswith("https://") or (ROOT / link).exists(), link
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pip install")])
+def test_every_extra_exists(command: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = re.findall(r"'\.\[([a-z-]+)\]'", command)
+    assert set(extras) <= project["optional-dependencies"].keys()
 
 
-def test_the_table_is_what_the_bench_wrote() -> None:
-    assert with_table(README, TABLE.read_text()) == README, "run: python -m bench.readme"
+@pytest.mark.parametrize("page", PAGES, ids=LABELS)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        target, _, anchor = link.partition("#")
+        if target.startswith("https://"):
+            continue
+        path = (page.parent / target) if target else page
+        assert path.exists(), link
+        if anchor:
+            assert anchor in _anchors(path), link
+
+
+def test_every_page_of_docs_is_linked_from_the_readme() -> None:
+    links = set(re.findall(r"\]\(docs/([^)#]+)", README.read_text()))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= links
+
+
+def test_table_is_what_the_bench_wrote() -> None:
+    page = PAGE.read_text()
+    assert with_table(page, TABLE.read_text()) == page, "run: python -m bench.performance_page"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}

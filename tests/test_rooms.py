@@ -99,10 +99,10 @@ def test_only_tracing_imports_opentelemetry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "beside"), [("batcher", ["convscope.server.waiting"]), ("waiting", [])]
+    ("module", "beside"), [("batcher", ["convscope.server.inference.queue"]), ("queue", [])]
 )
 def test_batcher_needs_only_the_standard_library(module: str, beside: list[str]) -> None:
-    found = imports(ROOT / "server" / "convscope" / "server" / f"{module}.py")
+    found = imports(ROOT / "server" / "convscope" / "server" / "inference" / f"{module}.py")
     foreign = [name for name in found if name.partition(".")[0] not in sys.stdlib_module_names]
     assert foreign == beside
 

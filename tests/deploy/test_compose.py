@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from convscope.server.settings import Settings
+from convscope.server.config.settings import Settings
 from deploy.dockerfile import Dockerfile, read_image
 
 MODELS = ("efficientnet_lite0", "digits")

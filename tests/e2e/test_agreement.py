@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from support.photos import photos
 
 from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.server.preprocess import ImageLimits, Preprocessor
+from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
 
 # The first test also exports the bundle and makes the photos, on a machine that may be busy.

@@ -14,7 +14,7 @@ from support.server import ServerProcess
 from support.tiny import reference_preprocess, write_tiny
 
 from convscope.client import Client, ConvscopeError, Tensor
-from convscope.server.metrics.merging import Totals
+from convscope.server.observability.metrics.merging import Totals
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from support.calls import (
     connected,
     health,
     image_request,
-    refusal,
+    rejection,
     run_to_end,
     sample,
     signal_request,
@@ -89,7 +89,7 @@ def test_nothing_but_refused_bundles_is_no_start(tmp_path: Path, flags: tuple[st
 
 
 def healthcheck(*arguments: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "convscope.server.healthcheck", *arguments]
+    command = [sys.executable, "-m", "convscope.server.process.health_check", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout.strip()
 
@@ -173,7 +173,7 @@ def test_tls(tiny_repository: Path, certificate: tuple[Path, Path]) -> None:
         seen = ssl.get_server_certificate(("127.0.0.1", port), timeout=10)
         assert seen.split() == chain.read_text().split()
         with connected(server) as stub:  # without TLS
-            code, _ = refusal(stub.Classify, signal_request())
+            code, _ = rejection(stub.Classify, signal_request())
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
@@ -195,7 +195,7 @@ def test_calls_in_flight_are_answered_and_later_ones_are_not(slow_repository: Pa
         server.terminate()
         assert [call.result(timeout=30).model for call in calls] == ["slow"] * 3
         wait_until(lambda: server.process.poll() is not None)
-        code, message = refusal(stub.Classify, request)
+        code, message = rejection(stub.Classify, request)
         assert server.process.wait(30) == 0
     assert (code, bool(message)) == (grpc.StatusCode.UNAVAILABLE, True)
     events = [line["event"] for line in server.log]

@@ -45,7 +45,9 @@ def signal_request(count: int = 1, model: str = "signal") -> pb.ClassifyRequest:
     return pb.ClassifyRequest(model=model, inputs=[pb.Input(tensor=tensor)] * count)
 
 
-def refusal(call: Callable[..., Any], request: Any, **options: Any) -> tuple[grpc.StatusCode, str]:
+def rejection(
+    call: Callable[..., Any], request: Any, **options: Any
+) -> tuple[grpc.StatusCode, str]:
     """The code and the message with which a call is refused."""
     error = refused(call, request, **options)
     return error.code(), error.details() or ""

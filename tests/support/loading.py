@@ -4,15 +4,15 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convscope.server.execution import Wishes
-from convscope.server.preprocess import ImageLimits
-from convscope.server.providers import ProviderPolicies, ProviderPolicy
+from convscope.server.inference.decoding.preprocessor import ImageLimits
 from convscope.server.repository.catalog import Catalog
-from convscope.server.repository.keeper import Keeper
-from convscope.server.repository.loading import Loader
+from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.selection import Selection
-from convscope.server.repository.versions import LoadedVersion, Refusal
-from convscope.server.tuning import Tuner
+from convscope.server.runtime.execution import ExecutionOverrides
+from convscope.server.runtime.loading import Loader
+from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
+from convscope.server.runtime.tuning import Tuner
+from convscope.server.runtime.versions import LoadedVersion, Rejection
 
 LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 
@@ -33,8 +33,8 @@ class Follower:
     def last_used(self, version: LoadedVersion) -> float:
         return self.used.get(version, 0.0)
 
-    def refused(self, refusal: Refusal) -> None:
-        self.events.append(f"refused {refusal.model} v{refusal.version} {refusal.reason}")
+    def refused(self, rejection: Rejection) -> None:
+        self.events.append(f"refused {rejection.model} v{rejection.version} {rejection.reason}")
 
     async def settled(self) -> None:
         self.events.append("settled")
@@ -48,7 +48,7 @@ def make_loader(
 ) -> Loader:
     """Make a loader that measures nothing."""
     policies = ProviderPolicies(ProviderPolicy(providers, allow_fallback))
-    tuner = Tuner(Wishes(cores=1, measure=False), cache=None)
+    tuner = Tuner(ExecutionOverrides(cores=1, measure=False), cache=None)
     return Loader(policies, LIMITS, tuner, preload_feature_maps)
 
 
@@ -69,14 +69,16 @@ def load(
     )
 
     async def loaded() -> Catalog:
-        keeper = Keeper(root, loader, Selection(latest=latest, versions=versions), Follower())
-        await keeper.refresh()
-        return keeper.catalog
+        manager = ModelManager(
+            root, loader, Selection(latest=latest, versions=versions), Follower()
+        )
+        await manager.refresh()
+        return manager.catalog
 
     return asyncio.run(loaded())
 
 
-def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Refusal:
+def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Rejection:
     """Load a repository of one bad bundle and one good one, and give why the bad one isn't served.
 
     Raises:
@@ -84,6 +86,6 @@ def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Refusal:
     """
     catalog = load(root, preload_feature_maps=preload_feature_maps)
     served = [version.key[0] for version in catalog]
-    if len(catalog.refusals) != 1 or served != ["good"]:
-        raise LookupError(f"served {served}, refused {catalog.refusals}")
-    return catalog.refusals[0]
+    if len(catalog.rejections) != 1 or served != ["good"]:
+        raise LookupError(f"served {served}, refused {catalog.rejections}")
+    return catalog.rejections[0]

@@ -12,13 +12,13 @@ def main() -> None:
         import uvloop
 
         from convscope.server.app import serve
-        from convscope.server.supervisor import supervise
+        from convscope.server.process.supervisor import supervise
     except ModuleNotFoundError as error:
         sys.exit(f"{INSTALL} ({error.name} is missing)")
 
+    from convscope.server.config.settings import Settings, command_line
     from convscope.server.errors import StartError
-    from convscope.server.logs import configure_logs
-    from convscope.server.settings import Settings, command_line
+    from convscope.server.observability.logs import configure_logs
 
     def run(settings: Settings) -> None:
         configure_logs()

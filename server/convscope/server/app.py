@@ -11,33 +11,33 @@ import grpc
 import structlog
 from grpc_health.v1 import health
 
-from convscope.server.admin import AdminServicer
-from convscope.server.dispatch import Dispatch
-from convscope.server.engine import Engine
+from convscope.server.config.settings import Settings, is_loopback, split_address
+from convscope.server.config.suggestions import or_near
 from convscope.server.errors import StartError
-from convscope.server.execution import Wishes
-from convscope.server.interceptors import Interceptor
-from convscope.server.lane import LaneLimits
-from convscope.server.machine import settle_memory
-from convscope.server.metrics import Metrics, MetricsServer
-from convscope.server.preprocess import ImageLimits
-from convscope.server.providers import EngineCache, ProviderPolicies, ProviderPolicy
-from convscope.server.reflection import add_reflection
-from convscope.server.repository.keeper import Keeper
-from convscope.server.repository.loading import Loader
+from convscope.server.frontend.accounting import Accounting
+from convscope.server.frontend.admin.servicer import AdminServicer
+from convscope.server.frontend.lifecycle import ServingLifecycle
+from convscope.server.frontend.reflection import add_reflection
+from convscope.server.frontend.services import add_services, doors
+from convscope.server.inference.decoding.preprocessor import ImageLimits
+from convscope.server.inference.engine import Engine
+from convscope.server.inference.handler import InferenceHandler
+from convscope.server.inference.pipeline import PipelineLimits
+from convscope.server.observability.metrics import Metrics, MetricsServer
+from convscope.server.process.machine import settle_memory
+from convscope.server.process.startup import first_load, open_repository
+from convscope.server.process.worker import announce
+from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
-from convscope.server.repository.remote.mirror import Mirror
-from convscope.server.rollout import Rollout
-from convscope.server.services import add_services, doors
-from convscope.server.settings import Settings, is_loopback, split_address
-from convscope.server.startup import first_load, open_repository
-from convscope.server.suggestions import or_near
-from convscope.server.tuning import BATCHES, Tuner
-from convscope.server.worker import announce
+from convscope.server.repository.remote.sync import RepositorySync
+from convscope.server.runtime.execution import ExecutionOverrides
+from convscope.server.runtime.loading import Loader
+from convscope.server.runtime.providers import EngineCache, ProviderPolicies, ProviderPolicy
+from convscope.server.runtime.tuning import BATCHES, Tuner
 from convscope.v1 import admin_pb2_grpc
 
 if TYPE_CHECKING:  # at run time, only when traces are wanted
-    from convscope.server.tracing import Tracing
+    from convscope.server.observability.tracing import Tracing
 
 __all__ = ["serve"]
 
@@ -68,9 +68,9 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         if tracing is not None:
             stack.push_async_callback(tracing.close)
-        engine = Engine(_lane_limits(settings), metrics.of)
+        engine = Engine(_pipeline_limits(settings), metrics.of)
         stack.push_async_callback(engine.close)
-        rollout = Rollout(
+        lifecycle = ServingLifecycle(
             engine,
             metrics,
             health_servicer,
@@ -80,31 +80,31 @@ async def serve(settings: Settings) -> None:
         repository = await open_repository(settings, metrics, stop)
         if repository is None:
             return
-        root, mirror = repository
-        keeper = _keeper(settings, root, mirror, rollout, stop)
-        stack.push_async_callback(keeper.close)
-        refresh = await first_load(settings, keeper, mirror, stop)
+        root, sync = repository
+        manager = _manager(settings, root, sync, lifecycle, stop)
+        stack.push_async_callback(manager.close)
+        refresh = await first_load(settings, manager, sync, stop)
         stack.callback(refresh.cancel)
         if stop.is_set():
             return
-        _warn_of_strangers(settings, keeper)
+        _warn_of_unknown_models(settings, manager)
         settle_memory()
         listeners = await _listen(
-            settings, keeper, engine, metrics, tracing, health_servicer, stack
+            settings, manager, engine, metrics, tracing, health_servicer, stack
         )
         if settings.admin_address is not None:
-            await _listen_for_admins(settings, keeper, metrics, stack)
+            await _listen_for_admins(settings, manager, metrics, stack)
         log.info(
             "serving" if settings.worker_socket is None else "worker serving",
             grpc_port=listeners.grpc_port,
             metrics_port=listeners.metrics_port,
-            models=[f"{model} v{number}" for model, number in (v.key for v in keeper.catalog)],
-            refused=[f"{r.model} v{r.version}" for r in keeper.catalog.refusals],
+            models=[f"{model} v{number}" for model, number in (v.key for v in manager.catalog)],
+            refused=[f"{r.model} v{r.version}" for r in manager.catalog.rejections],
         )
         if settings.worker_socket is not None:
             announce(settings.worker_socket, listeners.metrics_port, stop.set)
         if settings.poll_seconds:
-            watching = asyncio.create_task(keeper.watch(settings.poll_seconds))
+            watching = asyncio.create_task(manager.watch(settings.poll_seconds))
             stack.callback(watching.cancel)
         await stop.wait()
         await _drain(listeners, settings)
@@ -121,15 +121,19 @@ def _check_exposure(settings: Settings) -> None:
         )
 
 
-def _keeper(
-    settings: Settings, root: Path, mirror: Mirror | None, rollout: Rollout, stop: asyncio.Event
-) -> Keeper:
+def _manager(
+    settings: Settings,
+    root: Path,
+    sync: RepositorySync | None,
+    lifecycle: ServingLifecycle,
+    stop: asyncio.Event,
+) -> ModelManager:
     if settings.max_memory_mb is not None and not settings.selection.on_demand:
         raise StartError("--max-memory-mb bounds what is loaded on demand; add --load on-demand")
     loader = Loader(
         _policies(settings),
         ImageLimits(settings.max_image_pixels, settings.max_image_side),
-        Tuner(_wishes(settings), settings.tuning_cache.expanduser()),
+        Tuner(_overrides(settings), settings.tuning_cache.expanduser()),
         settings.preload_feature_maps,
         stop.is_set,
         engines=EngineCache(
@@ -138,21 +142,21 @@ def _keeper(
             stop.is_set,
         ),
     )
-    keeper = Keeper(
+    manager = ModelManager(
         root,
         loader,
         settings.selection,
-        rollout,
+        lifecycle,
         max_bytes=settings.max_memory_bytes,
         stopping=stop.is_set,
-        mirror=mirror,
+        sync=sync,
     )
-    rollout.follow(keeper.catalog)
-    return keeper
+    lifecycle.follow(manager.catalog)
+    return manager
 
 
-def _warn_of_strangers(settings: Settings, keeper: Keeper) -> None:
-    models = keeper.catalog.models
+def _warn_of_unknown_models(settings: Settings, manager: ModelManager) -> None:
+    models = manager.catalog.models
     for name in _policies(settings).models.keys() - set(models):
         log.warning(
             f"--settings names a model that --models doesn't have{or_near(name, models)}",
@@ -165,8 +169,8 @@ def _policies(settings: Settings) -> ProviderPolicies:
     return settings.settings.policies(default) if settings.settings else ProviderPolicies(default)
 
 
-def _wishes(settings: Settings) -> Wishes:
-    return Wishes(
+def _overrides(settings: Settings) -> ExecutionOverrides:
+    return ExecutionOverrides(
         cores=settings.core_count,
         runners=settings.runners,
         threads=settings.threads,
@@ -175,13 +179,13 @@ def _wishes(settings: Settings) -> Wishes:
     )
 
 
-def _lane_limits(settings: Settings) -> LaneLimits:
-    return LaneLimits(settings.max_queue, settings.max_delay_seconds, settings.decode_workers)
+def _pipeline_limits(settings: Settings) -> PipelineLimits:
+    return PipelineLimits(settings.max_queue, settings.max_delay_seconds, settings.decode_workers)
 
 
 async def _listen(
     settings: Settings,
-    keeper: Keeper,
+    manager: ModelManager,
     engine: Engine,
     metrics: Metrics,
     tracing: "Tracing | None",
@@ -200,7 +204,7 @@ async def _listen(
     )
     interceptor = cast(
         "grpc.aio.Server",  # as far as the functions that add a servicer are concerned
-        Interceptor(
+        Accounting(
             server,
             metrics,
             max_request_bytes=settings.max_request_bytes,
@@ -208,11 +212,11 @@ async def _listen(
             tracing=tracing,
         ),
     )
-    dispatch = Dispatch(
-        keeper, engine, metrics, max_inputs=settings.max_inputs, cores=settings.core_count
+    handler = InferenceHandler(
+        manager, engine, metrics, max_inputs=settings.max_inputs, cores=settings.core_count
     )
-    stack.push_async_callback(dispatch.close)
-    services = add_services(settings, dispatch, metrics, health_servicer, interceptor, server)
+    stack.push_async_callback(handler.close)
+    services = add_services(settings, handler, metrics, health_servicer, interceptor, server)
     if not settings.no_reflection:
         add_reflection(services, server)
     grpc_port = _bind(server, settings)
@@ -228,19 +232,19 @@ async def _listen(
 
 
 async def _listen_for_admins(
-    settings: Settings, keeper: Keeper, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings, manager: ModelManager, metrics: Metrics, stack: AsyncExitStack
 ) -> None:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     interceptor = cast(
         "grpc.aio.Server",
-        Interceptor(
+        Accounting(
             server,
             metrics,
             max_request_bytes=settings.max_request_bytes,
             access_log=not settings.no_access_log,
         ),
     )
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(Operator(keeper)), interceptor)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(Operator(manager)), interceptor)
     try:
         port = server.add_insecure_port(str(settings.admin_address))
     except RuntimeError as error:
@@ -255,7 +259,7 @@ def _tracing(settings: Settings) -> "Tracing | None":
     if settings.otlp_endpoint is None:
         return None
     try:
-        from convscope.server.tracing import Tracing
+        from convscope.server.observability.tracing import Tracing
     except ModuleNotFoundError as error:
         raise StartError(
             f"traces to {settings.otlp_endpoint} need OpenTelemetry ({error.name} is missing); "

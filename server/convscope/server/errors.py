@@ -8,7 +8,7 @@ ServingError
 ├── UnavailableError            UNAVAILABLE          not now, or not here; retry
 ├── ReadOnlyError               FAILED_PRECONDITION  it is changed elsewhere
 ├── UnsupportedError            UNIMPLEMENTED        a part of a protocol that isn't here
-└── BundleRefusedError          FAILED_PRECONDITION  the bundle didn't pass a gate
+└── BundleRejectedError          FAILED_PRECONDITION  the bundle didn't pass a gate
 
 Their messages go to the caller as they are: they name the value, what is
 allowed and the repair, and never a path or a class of ours.
@@ -19,7 +19,7 @@ from typing import ClassVar
 import grpc
 
 __all__ = [
-    "BundleRefusedError",
+    "BundleRejectedError",
     "DeadlineError",
     "InvalidInputError",
     "NotFoundError",
@@ -90,7 +90,7 @@ class UnsupportedError(ServingError):
     code = grpc.StatusCode.UNIMPLEMENTED
 
 
-class BundleRefusedError(ServingError):
+class BundleRejectedError(ServingError):
     """A bundle failed a check.
 
     Args:

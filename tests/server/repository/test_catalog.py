@@ -64,7 +64,7 @@ def test_refused_version_gives_its_place_to_the_next_older(root: Path) -> None:
     write_broken(root, "good", 2)
     repository = load(root)
     assert served(repository) == [("good", 1)]
-    assert [(r.model, r.version, r.reason) for r in repository.refusals] == [("good", 2, "hash")]
+    assert [(r.model, r.version, r.reason) for r in repository.rejections] == [("good", 2, "hash")]
 
 
 @pytest.mark.parametrize("name", ["0", "01", "-1", "1.5", "latest", ".tmp-2", "v2"])
@@ -72,7 +72,7 @@ def test_directory_that_is_no_version_is_left_alone(root: Path, name: str) -> No
     (root / "good" / name).mkdir()
     repository = load(root)
     assert served(repository) == [("good", 1)]
-    assert repository.refusals == []
+    assert repository.rejections == []
 
 
 @pytest.mark.parametrize("name", ["Good", "_x", "-x", "a.b", "x" * 64, ".git"])
@@ -84,7 +84,7 @@ def test_directory_that_is_no_model_is_left_alone(root: Path, name: str) -> None
 def test_empty_version_is_refused(root: Path) -> None:
     (root / "good" / "2").mkdir()
     repository = load(root)
-    assert repository.refusals[0].message == "golden.npz, manifest.json, model.onnx is missing"
+    assert repository.rejections[0].message == "golden.npz, manifest.json, model.onnx is missing"
     assert served(repository) == [("good", 1)]
 
 
@@ -97,7 +97,7 @@ def test_each_bad_model_has_its_reason_and_the_others_are_served(root: Path) -> 
     write_tiny(root, "fine")
     repository = load(root)
     assert served(repository) == [("fine", 1), ("good", 1)]
-    reasons = {refusal.model: refusal.reason for refusal in repository.refusals}
+    reasons = {rejection.model: rejection.reason for rejection in repository.rejections}
     assert reasons == {"extra": "files", "flipped": "hash", "wrong": "golden"}
     assert repository.models == ["extra", "fine", "flipped", "good", "wrong"]
 

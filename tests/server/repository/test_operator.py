@@ -8,10 +8,10 @@ from support.alterations import flip_byte
 from support.loading import Follower, make_loader
 from support.tiny import write_tiny
 
-from convscope.server.errors import BundleRefusedError, NotFoundError, UnavailableError
+from convscope.server.errors import BundleRejectedError, NotFoundError, UnavailableError
 from convscope.server.repository import operator
 from convscope.server.repository.catalog import Target
-from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.selection import Selection
 from convscope.server.repository.traffic import Trial
@@ -25,12 +25,12 @@ def follower() -> Follower:
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path, follower: Follower) -> Keeper:
+async def manager(tmp_path: Path, follower: Follower) -> ModelManager:
     for version in (1, 2):
         write_tiny(tmp_path, version=version)
-    keeper = Keeper(tmp_path, make_loader(), Selection(), follower)
-    await keeper.refresh()
-    return keeper
+    manager = ModelManager(tmp_path, make_loader(), Selection(), follower)
+    await manager.refresh()
+    return manager
 
 
 @pytest.fixture
@@ -47,57 +47,59 @@ def unwritable(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return begin
 
 
-def answering(keeper: Keeper) -> list[int]:
-    return [version.key[1] for version in keeper.catalog]
+def answering(manager: ModelManager) -> list[int]:
+    return [version.key[1] for version in manager.catalog]
 
 
 async def test_alias_that_can_t_be_written_leaves_no_version_behind(
-    keeper: Keeper, unwritable: Callable[[], None]
+    manager: ModelManager, unwritable: Callable[[], None]
 ) -> None:
     unwritable()
     with pytest.raises(UnavailableError):
-        await Operator(keeper).set_alias("tiny", "champion", 1)
-    assert answering(keeper) == [2]
+        await Operator(manager).set_alias("tiny", "champion", 1)
+    assert answering(manager) == [2]
 
 
 async def test_what_was_unloaded_stays_so_when_an_alias_can_t_be_written(
-    keeper: Keeper, unwritable: Callable[[], None]
+    manager: ModelManager, unwritable: Callable[[], None]
 ) -> None:
-    await Operator(keeper).unload("tiny")
+    await Operator(manager).unload("tiny")
     unwritable()
     with pytest.raises(UnavailableError):
-        await Operator(keeper).set_alias("tiny", "champion", 1)
-    assert answering(keeper) == []
+        await Operator(manager).set_alias("tiny", "champion", 1)
+    assert answering(manager) == []
 
 
-async def test_alias_brings_back_what_was_unloaded(keeper: Keeper) -> None:
-    await Operator(keeper).unload("tiny")
-    await Operator(keeper).set_alias("tiny", "champion", 1)
-    assert keeper.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
+async def test_alias_brings_back_what_was_unloaded(manager: ModelManager) -> None:
+    await Operator(manager).unload("tiny")
+    await Operator(manager).set_alias("tiny", "champion", 1)
+    assert manager.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
 
 
 async def test_trial_tries_nothing_else_again_that_was_refused(
-    tmp_path: Path, keeper: Keeper, follower: Follower
+    tmp_path: Path, manager: ModelManager, follower: Follower
 ) -> None:
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
-    await keeper.refresh()
+    await manager.refresh()
     for share in (0.01, 0.05, 0.2):
-        await Operator(keeper).set_trial("tiny", "canary", Trial(1, share))
+        await Operator(manager).set_trial("tiny", "canary", Trial(1, share))
     assert follower.events.count("refused tiny v3 hash") == 1
-    with pytest.raises(BundleRefusedError):
-        await Operator(keeper).set_trial("tiny", "canary", Trial(3, 0.1))
-    assert keeper.catalog.trials == [("tiny", 1, "canary", 0.2)]
+    with pytest.raises(BundleRejectedError):
+        await Operator(manager).set_trial("tiny", "canary", Trial(3, 0.1))
+    assert manager.catalog.trials == [("tiny", 1, "canary", 0.2)]
 
 
 @pytest.mark.parametrize("trial", [Trial("best", 0.1), Trial(1, 0.1, of="best")])
-async def test_trial_of_an_alias_that_there_isn_t_is_refused(keeper: Keeper, trial: Trial) -> None:
+async def test_trial_of_an_alias_that_there_isn_t_is_refused(
+    manager: ModelManager, trial: Trial
+) -> None:
     with pytest.raises(NotFoundError, match="tiny has no alias 'best'; it has: none"):
-        await Operator(keeper).set_trial("tiny", "shadow", trial)
+        await Operator(manager).set_trial("tiny", "shadow", trial)
 
 
-async def test_chance_is_asked_once_a_request(keeper: Keeper) -> None:
-    await Operator(keeper).set_trial("tiny", "canary", Trial(1, 0.5))
+async def test_chance_is_asked_once_a_request(manager: ModelManager) -> None:
+    await Operator(manager).set_trial("tiny", "canary", Trial(1, 0.5))
     targets = [Target("tiny") for _ in range(200)]
-    first = [keeper.catalog.route(target).key for target in targets]
+    first = [manager.catalog.route(target).key for target in targets]
     assert {key[1] for key in first} == {1, 2}
-    assert [keeper.catalog.route(target).key for target in targets] == first
+    assert [manager.catalog.route(target).key for target in targets] == first

@@ -24,18 +24,18 @@ from support.tiny import seal, write_tiny
 from support.web import over_http
 
 from convscope.server.errors import (
-    BundleRefusedError,
+    BundleRejectedError,
     NotFoundError,
     ReadOnlyError,
     StartError,
     UnavailableError,
 )
 from convscope.server.repository.catalog import Target
-from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.location import cache_directory, local_path
-from convscope.server.repository.remote.mirror import Mirror
 from convscope.server.repository.remote.storage import REQUEST_BYTES, Remote, RemoteError
+from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.selection import Selection
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
@@ -70,26 +70,26 @@ class Syncs:
 class Server:
     """A keeper with the mirror that it follows."""
 
-    mirror: Mirror
-    keeper: Keeper
+    sync: RepositorySync
+    manager: ModelManager
     follower: Follower
     syncs: Syncs
 
     def answering(self, model: str = "tiny") -> list[int]:
-        return [version.key[1] for version in self.keeper.catalog if version.key[0] == model]
+        return [version.key[1] for version in self.manager.catalog if version.key[0] == model]
 
     def cached(self, model: str = "tiny") -> list[int]:
         """The versions that lie in the cache."""
-        directory = self.mirror.directory / model
+        directory = self.sync.directory / model
         return sorted(int(path.name) for path in directory.glob("[0-9]*"))
 
     @property
-    def refusals(self) -> list[tuple[int, str]]:
-        return [(r.version, r.reason) for r in self.keeper.catalog.refusals]
+    def rejections(self) -> list[tuple[int, str]]:
+        return [(r.version, r.reason) for r in self.manager.catalog.rejections]
 
     @property
     def champion(self) -> int:
-        return self.keeper.catalog.aliases("tiny")["champion"]
+        return self.manager.catalog.aliases("tiny")["champion"]
 
 
 @pytest.fixture
@@ -99,10 +99,10 @@ def start(tmp_path: Path) -> Callable[..., Server]:
     def make(url: str = URL, **selection: Any) -> Server:
         syncs, follower = Syncs(), Follower()
         clock = count(step=1000)
-        mirror = Mirror(url, tmp_path / "caches", syncs, clock=lambda: next(clock))
+        sync = RepositorySync(url, tmp_path / "caches", syncs, clock=lambda: next(clock))
         chosen = Selection(**selection)
-        keeper = Keeper(mirror.directory, make_loader(), chosen, follower, mirror=mirror)
-        return Server(mirror, keeper, follower, syncs)
+        manager = ModelManager(sync.directory, make_loader(), chosen, follower, sync=sync)
+        return Server(sync, manager, follower, syncs)
 
     return make
 
@@ -165,10 +165,10 @@ async def test_what_is_wanted_arrives_whole_and_answers(
 ) -> None:
     source = [publish(version) for version in (1, 2, 3)][-1]
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert server.answering() == [3]
     assert server.cached() == [3]
-    directory = server.mirror.directory / "tiny" / "3"
+    directory = server.sync.directory / "tiny" / "3"
     assert sorted(path.name for path in directory.iterdir()) == FILES
     assert all((directory / name).read_bytes() == (source / name).read_bytes() for name in FILES)
     assert (server.syncs.failures, len(server.syncs.at)) == (0, 1)
@@ -180,10 +180,10 @@ async def test_nothing_new_is_nothing_fetched(
     publish()
     set_alias(champion=1)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     told = list(server.follower.events)
     monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.follower.events, server.syncs.failures) == (told, 0)
 
 
@@ -192,11 +192,11 @@ async def test_new_version_takes_over_and_the_old_one_leaves_the_cache(
 ) -> None:
     publish(1)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     publish(2)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.answering(), server.cached()) == ([2], [2])
-    assert len(list((server.mirror.directory / "tiny").iterdir())) == 2  # the link and its files
+    assert len(list((server.sync.directory / "tiny").iterdir())) == 2  # the link and its files
 
 
 async def test_version_without_its_manifest_is_not_there_yet(
@@ -206,10 +206,10 @@ async def test_version_without_its_manifest_is_not_there_yet(
     manifest = publish(2) / "manifest.json"
     remove("tiny/2/manifest.json")
     server = start()
-    await server.keeper.refresh()
-    assert (server.answering(), server.refusals) == ([1], [])
+    await server.manager.refresh()
+    assert (server.answering(), server.rejections) == ([1], [])
     upload("tiny/2/manifest.json", manifest.read_bytes())
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert server.answering() == [2]
 
 
@@ -219,9 +219,9 @@ async def test_version_that_is_removed_there_retires_here(
     for version in (1, 2):
         publish(version)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     remove("tiny/2/manifest.json")
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.answering(), server.cached()) == ([1], [1])
 
 
@@ -230,15 +230,15 @@ async def test_version_whose_files_are_replaced_is_fetched_anew(
 ) -> None:
     publish(1)
     server = start()
-    await server.keeper.refresh()
-    first = server.keeper.catalog.resolve(Target("tiny"))
+    await server.manager.refresh()
+    first = server.manager.catalog.resolve(Target("tiny"))
     relabel = change_manifest(lambda manifest: manifest.update(labels=["a", "b", "c"]))
     publish(1, damage=relabel)
-    await server.keeper.refresh()
-    await server.keeper.close()
-    assert server.keeper.catalog.resolve(Target("tiny")).labels == ("a", "b", "c")
-    assert server.keeper.catalog.resolve(Target("tiny")) is not first
-    assert len(list((server.mirror.directory / "tiny").iterdir())) == 2
+    await server.manager.refresh()
+    await server.manager.close()
+    assert server.manager.catalog.resolve(Target("tiny")).labels == ("a", "b", "c")
+    assert server.manager.catalog.resolve(Target("tiny")) is not first
+    assert len(list((server.sync.directory / "tiny").iterdir())) == 2
 
 
 async def test_alias_brings_its_version_and_switches(
@@ -248,14 +248,14 @@ async def test_alias_brings_its_version_and_switches(
         publish(version)
     set_alias(champion=1)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.champion, server.cached()) == (1, [1, 3])
     set_alias(champion=2)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.champion, server.cached()) == (2, [2, 3])
     remove("tiny/aliases.json")
-    await server.keeper.refresh()
-    assert (server.keeper.catalog.aliases("tiny"), server.cached()) == ({}, [3])
+    await server.manager.refresh()
+    assert (server.manager.catalog.aliases("tiny"), server.cached()) == ({}, [3])
 
 
 @pytest.mark.parametrize("data", [b"{", b'{"a b": 1}', b" " * 2**21], ids=["cut", "name", "huge"])
@@ -266,12 +266,12 @@ async def test_aliases_that_mean_nothing_change_nothing(
         publish(version)
     set_alias(champion=1)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     upload("tiny/aliases.json", data)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.champion, server.answering()) == (1, [1, 2])
     set_alias(champion=2)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert server.champion == 2
 
 
@@ -281,7 +281,7 @@ async def test_only_the_models_that_are_named_are_fetched(
     for model in ("one", "two"):
         publish(model=model)
     server = start(models=frozenset({"two"}))
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.cached("one"), server.cached("two")) == ([], [1])
 
 
@@ -290,11 +290,11 @@ async def test_what_sleeps_is_on_the_disk_before_it_is_asked_for(
 ) -> None:
     publish(1)
     server = start(on_demand=True)
-    await server.keeper.refresh()
-    await server.keeper.refresh()
+    await server.manager.refresh()
+    await server.manager.refresh()
     assert (server.answering(), server.cached()) == ([], [1])
     monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
-    await server.keeper.demand("tiny", 1)
+    await server.manager.demand("tiny", 1)
     assert server.answering() == [1]
 
 
@@ -348,11 +348,11 @@ async def test_damaged_version_is_refused_and_the_older_answers(
     publish(2, damage=damage)
     server = start()
     for _ in range(3):
-        await server.keeper.refresh()
+        await server.manager.refresh()
     assert (server.answering(), server.cached()) == ([1], [1])
-    (refusal,) = server.keeper.catalog.refusals
-    assert (refusal.model, refusal.version, refusal.reason) == ("tiny", 2, reason)
-    assert message in refusal.message
+    (rejection,) = server.manager.catalog.rejections
+    assert (rejection.model, rejection.version, rejection.reason) == ("tiny", 2, reason)
+    assert message in rejection.message
     assert server.follower.events.count(f"refused tiny v2 {reason}") == 1
     assert server.syncs.failures == 0
     assert not list(tmp_path.rglob("evil*"))
@@ -365,10 +365,10 @@ async def test_damaged_version_is_tried_again_when_it_changes_there(
     publish(1)
     publish(2, damage=flip)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     publish(2)
-    await server.keeper.refresh()
-    assert (server.answering(), server.refusals, server.cached()) == ([2], [], [2])
+    await server.manager.refresh()
+    assert (server.answering(), server.rejections, server.cached()) == ([2], [], [2])
 
 
 async def test_damaged_version_that_is_removed_is_no_longer_told(
@@ -377,10 +377,10 @@ async def test_damaged_version_that_is_removed_is_no_longer_told(
     publish(1)
     publish(2, damage=flip)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     remove("tiny/2")
-    await server.keeper.refresh()
-    assert (server.answering(), server.refusals) == ([1], [])
+    await server.manager.refresh()
+    assert (server.answering(), server.rejections) == ([1], [])
     assert server.follower.events[-1] == "settled"
 
 
@@ -394,10 +394,10 @@ async def test_version_that_fails_at_load_gives_way_and_is_fetched_once(
     publish(1)
     publish(2, damage=spoil_graph)
     server = start()
-    await server.keeper.refresh()
-    assert (server.answering(), server.refusals) == ([1], [(2, "graph")])
+    await server.manager.refresh()
+    assert (server.answering(), server.rejections) == ([1], [(2, "graph")])
     monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.answering(), server.syncs.failures) == ([1], 0)
 
 
@@ -409,14 +409,14 @@ async def test_listing_that_fails_changes_nothing(
 ) -> None:
     publish()
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "find", unreachable)
-        await server.keeper.refresh()
+        await server.manager.refresh()
     assert (server.answering(), server.cached()) == ([1], [1])
-    assert (server.mirror.problem, server.syncs.failures) == ("no route to bucket", 1)
-    await server.keeper.refresh()
-    assert server.mirror.problem is None
+    assert (server.sync.problem, server.syncs.failures) == ("no route to bucket", 1)
+    await server.manager.refresh()
+    assert server.sync.problem is None
     assert len(server.syncs.at) == 2
 
 
@@ -425,11 +425,11 @@ async def test_listing_of_nothing_is_not_believed(
 ) -> None:
     publish()
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     remove("tiny")
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.answering(), server.cached()) == ([1], [1])
-    assert server.mirror.problem == "it lists no model at all, and had some before"
+    assert server.sync.problem == "it lists no model at all, and had some before"
 
 
 async def test_version_that_breaks_off_is_tried_again_and_concerns_no_other(
@@ -447,11 +447,11 @@ async def test_version_that_breaks_off_is_tried_again_and_concerns_no_other(
 
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "_open", break_off)
-        await server.keeper.refresh()
+        await server.manager.refresh()
     assert (server.answering("one"), server.answering("two")) == ([], [1])
-    assert server.mirror.problem == "one v1 can't be fetched: reset by peer"
-    assert server.refusals == []
-    await server.keeper.refresh()
+    assert server.sync.problem == "one v1 can't be fetched: reset by peer"
+    assert server.rejections == []
+    await server.manager.refresh()
     assert server.answering("one") == [1]
 
 
@@ -462,15 +462,15 @@ async def test_start_without_the_remote_serves_what_is_cached(
         publish(version)
     set_alias(champion=1)
     before = start()
-    await before.keeper.refresh()
+    await before.manager.refresh()
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "find", unreachable)
         server = start()
-        await server.keeper.refresh()
+        await server.manager.refresh()
         assert (server.answering(), server.champion) == ([1, 2], 1)
         assert server.syncs.at == before.syncs.at
     told = list(server.follower.events)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert server.follower.events == told  # what is there again is the same
 
 
@@ -485,7 +485,7 @@ async def test_alias_in_the_cache_names_what_is_there_until_its_new_version_is(
 ) -> None:
     publish(1)
     set_alias(champion=1)
-    await start().keeper.refresh()
+    await start().manager.refresh()
     publish(2)
     set_alias(champion=2, **others)
     before = start()
@@ -499,24 +499,24 @@ async def test_alias_in_the_cache_names_what_is_there_until_its_new_version_is(
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "_open", break_off)
         with suppress(KeyboardInterrupt):
-            await before.keeper.refresh()
+            await before.manager.refresh()
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "find", unreachable)
         server = start()
-        await server.keeper.refresh()
+        await server.manager.refresh()
         kept = {} if killed else others
-        assert server.keeper.catalog.aliases("tiny") == {"champion": 1, **kept}
-        champion = server.keeper.catalog.resolve(Target("tiny", alias="champion"))
+        assert server.manager.catalog.aliases("tiny") == {"champion": 1, **kept}
+        champion = server.manager.catalog.resolve(Target("tiny", alias="champion"))
         assert champion.key == ("tiny", 1)
-    await server.keeper.refresh()
-    assert server.keeper.catalog.aliases("tiny") == {"champion": 2, **others}
+    await server.manager.refresh()
+    assert server.manager.catalog.aliases("tiny") == {"champion": 2, **others}
 
 
 async def test_version_that_is_withdrawn_stays_cached_until_its_successor_is_there(
     start: Callable[..., Server], publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(1)
-    await start().keeper.refresh()
+    await start().manager.refresh()
     publish(2)
     remove("tiny/1")
     before = start()
@@ -528,9 +528,9 @@ async def test_version_that_is_withdrawn_stays_cached_until_its_successor_is_the
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "_open", die)
         with pytest.raises(KeyboardInterrupt):
-            await before.keeper.refresh()
+            await before.manager.refresh()
     assert before.cached() == [1]
-    await before.keeper.refresh()
+    await before.manager.refresh()
     assert (before.answering(), before.cached()) == ([2], [2])
 
 
@@ -543,13 +543,13 @@ async def test_cached_version_stays_until_its_successor_is_there(
 ) -> None:
     publish(1)
     server = start(on_demand=on_demand)
-    await server.keeper.refresh()
+    await server.manager.refresh()
     publish(2)
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "_open", unreachable)
-        await server.keeper.refresh()
+        await server.manager.refresh()
     assert server.cached() == [1]
-    await server.keeper.demand("tiny", 1)
+    await server.manager.demand("tiny", 1)
     assert server.answering() == [1]
 
 
@@ -563,13 +563,13 @@ def test_after_failures_there_are_longer_and_longer_pauses(
         raise ConnectionError("no route")
 
     monkeypatch.setattr(MemoryFileSystem, "find", fail)
-    mirror = Mirror(URL, tmp_path, Syncs(), clock=lambda: now[0])
+    sync = RepositorySync(URL, tmp_path, Syncs(), clock=lambda: now[0])
     for second in range(200):
         now[0] = float(second)
-        assert mirror.look() is None
+        assert sync.look() is None
     assert looked == [0, 1, 3, 7, 15, 31, 63, 123, 183]
-    mirror.try_again("tiny", [])
-    mirror.look()
+    sync.try_again("tiny", [])
+    sync.look()
     assert looked[-1] == 199
 
 
@@ -582,18 +582,18 @@ async def test_operator_gets_what_was_published_a_moment_ago(
     for version in (1, 2):
         publish(version)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     publish(3)
-    await Operator(server.keeper).load("tiny")
+    await Operator(server.manager).load("tiny")
     assert server.answering() == [3]
-    await Operator(server.keeper).load("tiny", 1)
+    await Operator(server.manager).load("tiny", 1)
     assert (server.answering(), server.cached()) == ([1, 3], [1, 3])
     with pytest.raises(NotFoundError, match="no version 9; the repository has: 1, 2, 3"):
-        await Operator(server.keeper).load("tiny", 9)
+        await Operator(server.manager).load("tiny", 9)
     with pytest.raises(NotFoundError, match="no model 'cat'; the repository has: tiny"):
-        await Operator(server.keeper).load("cat")
-    assert server.keeper.catalog.names == ["tiny"]
-    await Operator(server.keeper).unload("tiny", 1)
+        await Operator(server.manager).load("cat")
+    assert server.manager.catalog.names == ["tiny"]
+    await Operator(server.manager).unload("tiny", 1)
     assert server.answering() == [3]
 
 
@@ -602,13 +602,13 @@ async def test_operator_learns_what_is_damaged_and_what_cannot_be_reached(
 ) -> None:
     publish(1)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     publish(2, damage=flip)
-    with pytest.raises(BundleRefusedError, match="tiny v2 was refused: the SHA-256"):
-        await Operator(server.keeper).load("tiny")
+    with pytest.raises(BundleRejectedError, match="tiny v2 was refused: the SHA-256"):
+        await Operator(server.manager).load("tiny")
     monkeypatch.setattr(MemoryFileSystem, "find", unreachable)
     with pytest.raises(UnavailableError, match="can't be followed: no route to bucket"):
-        await Operator(server.keeper).load("tiny")
+        await Operator(server.manager).load("tiny")
     assert server.answering() == [1]
 
 
@@ -617,13 +617,13 @@ async def test_what_rotted_in_the_cache_is_fetched_anew_at_a_load(
 ) -> None:
     publish()
     before = start()
-    await before.keeper.refresh()
-    flip_byte(before.mirror.directory / "tiny" / "1" / "model.onnx", 50)
+    await before.manager.refresh()
+    flip_byte(before.sync.directory / "tiny" / "1" / "model.onnx", 50)
     server = start()
-    await server.keeper.refresh()
-    assert server.refusals == [(1, "hash")]
-    await Operator(server.keeper).load("tiny")
-    assert (server.answering(), server.refusals) == ([1], [])
+    await server.manager.refresh()
+    assert server.rejections == [(1, "hash")]
+    await Operator(server.manager).load("tiny")
+    assert (server.answering(), server.rejections) == ([1], [])
 
 
 async def test_aliases_are_written_where_the_repository_is(
@@ -631,9 +631,9 @@ async def test_aliases_are_written_where_the_repository_is(
 ) -> None:
     publish()
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     with pytest.raises(ReadOnlyError, match="convscope-exporter promote MODEL VERSION"):
-        await Operator(server.keeper).set_alias("tiny", "champion", 1)
+        await Operator(server.manager).set_alias("tiny", "champion", 1)
 
 
 # One cache, several servers
@@ -646,14 +646,14 @@ async def test_servers_that_want_other_versions_share_a_cache(
         publish(version)
     one, two = start(latest=1), start(latest=2)
     for _ in range(2):
-        await asyncio.gather(one.keeper.refresh(), two.keeper.refresh())
+        await asyncio.gather(one.manager.refresh(), two.manager.refresh())
     assert (one.answering(), two.answering()) == ([3], [2, 3])
     assert one.cached() == [2, 3]
     publish(4)
-    await one.keeper.refresh()
+    await one.manager.refresh()
     assert (one.answering(), one.cached()) == ([4], [2, 3, 4])
-    await two.keeper.refresh()
-    await one.keeper.refresh()
+    await two.manager.refresh()
+    await one.manager.refresh()
     assert (two.answering(), one.cached()) == ([3, 4], [3, 4])
 
 
@@ -661,10 +661,10 @@ async def test_second_server_fetches_nothing_again(
     start: Callable[..., Server], publish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()
-    await start().keeper.refresh()
+    await start().manager.refresh()
     monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
     server = start()
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert (server.answering(), server.syncs.failures) == ([1], 0)
 
 
@@ -673,11 +673,11 @@ async def test_server_that_looked_earlier_undoes_nothing_of_one_that_looked_late
 ) -> None:
     publish(1)
     earlier, later = start(), start()
-    await later.keeper.refresh()
-    assert earlier.mirror.look() is not None
+    await later.manager.refresh()
+    assert earlier.sync.look() is not None
     publish(2)
-    await later.keeper.refresh()
-    assert earlier.mirror.fetch({"tiny": {1}}) == []
+    await later.manager.refresh()
+    assert earlier.sync.fetch({"tiny": {1}}) == []
     assert 2 in later.cached()
 
 
@@ -685,7 +685,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from fsspec.implementations.memory import MemoryFileSystem
-from convscope.server.repository.remote.mirror import Mirror
+from convscope.server.repository.remote.sync import RepositorySync
 
 source, caches = map(Path, sys.argv[1:])
 system = MemoryFileSystem()
@@ -706,7 +706,7 @@ MemoryFileSystem._open = slow
 class Nobody:
     def synced(self, at): pass
     def sync_failed(self): pass
-mirror = Mirror("memory://bucket/models", caches, Nobody())
+mirror = RepositorySync("memory://bucket/models", caches, Nobody())
 mirror.look()
 mirror.fetch({"tiny": [1]})
 """
@@ -724,12 +724,12 @@ async def test_server_that_is_killed_while_it_fetches_leaves_nothing_half(
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"reading\n"
-        assert list((server.mirror.directory / "tiny").glob(".tmp-*"))
+        assert list((server.sync.directory / "tiny").glob(".tmp-*"))
         os.kill(process.pid, signal.SIGKILL)
     assert server.cached() == []
-    await server.keeper.refresh()
+    await server.manager.refresh()
     assert server.answering() == [1]
-    assert not list((server.mirror.directory / "tiny").glob(".tmp-*"))
+    assert not list((server.sync.directory / "tiny").glob(".tmp-*"))
 
 
 # Where it is
@@ -765,18 +765,18 @@ def test_file_system_that_is_not_installed_names_its_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it weren't installed
     with pytest.raises(StartError, match=f"isn't installed: pip install {package}"):
-        Mirror(url, tmp_path, Syncs())
+        RepositorySync(url, tmp_path, Syncs())
 
 
 def test_url_of_an_unknown_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="no file system is known for nowhere://"):
-        Mirror("nowhere://b/models", tmp_path, Syncs())
+        RepositorySync("nowhere://b/models", tmp_path, Syncs())
 
 
 def test_cache_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match="name another place with --repository-cache"):
-        Mirror(URL, tmp_path / "file", Syncs())
+        RepositorySync(URL, tmp_path / "file", Syncs())
 
 
 def test_secrets_of_a_url_are_in_no_message(
@@ -786,10 +786,10 @@ def test_secrets_of_a_url_are_in_no_message(
         raise ConnectionError("can't connect to memory://me:secret@bucket/models?token=hidden")
 
     monkeypatch.setattr(MemoryFileSystem, "find", refuse)
-    mirror = Mirror("memory://me:secret@bucket/models?token=hidden", tmp_path, Syncs())
-    assert mirror.look() is None
-    assert mirror.problem == "can't connect to memory://…@bucket/models?…"
-    assert mirror.url == "memory://bucket/models"
+    sync = RepositorySync("memory://me:secret@bucket/models?token=hidden", tmp_path, Syncs())
+    assert sync.look() is None
+    assert sync.problem == "can't connect to memory://…@bucket/models?…"
+    assert sync.url == "memory://bucket/models"
 
 
 def test_secret_is_in_no_message_without_its_percent_signs_either(
@@ -799,9 +799,9 @@ def test_secret_is_in_no_message_without_its_percent_signs_either(
         raise ConnectionError("me has no password se/cret")
 
     monkeypatch.setattr(MemoryFileSystem, "find", refuse)
-    mirror = Mirror("memory://me:se%2Fcret@bucket/models", tmp_path, Syncs())
-    assert mirror.look() is None
-    assert mirror.problem == "me has no password …"
+    sync = RepositorySync("memory://me:se%2Fcret@bucket/models", tmp_path, Syncs())
+    assert sync.look() is None
+    assert sync.problem == "me has no password …"
 
 
 @pytest.mark.parametrize(
@@ -815,7 +815,7 @@ def test_secret_is_in_no_message_without_its_percent_signs_either(
 def test_chain_of_urls_is_refused_without_its_secrets(tmp_path: Path, url: str) -> None:
     assert local_path(url) is None
     with pytest.raises(StartError, match="give that of the folder that holds") as caught:
-        Mirror(url, tmp_path, Syncs())
+        RepositorySync(url, tmp_path, Syncs())
     assert "secret" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -833,14 +833,14 @@ async def test_trials_of_the_remote_are_followed_and_written_there(
         publish(version)
     upload("tiny/traffic.json", b'{"shadow": {"to": 1, "share": 0.5}}')
     server = start()
-    await server.keeper.refresh()
-    assert server.keeper.catalog.trials == [("tiny", 1, "shadow", 0.5)]
+    await server.manager.refresh()
+    assert server.manager.catalog.trials == [("tiny", 1, "shadow", 0.5)]
     assert server.answering() == [1, 2]
     upload("tiny/traffic.json", b'{"shadow": 5}')  # means nothing: the one before goes on
-    await server.keeper.refresh()
-    assert server.keeper.catalog.trials == [("tiny", 1, "shadow", 0.5)]
+    await server.manager.refresh()
+    assert server.manager.catalog.trials == [("tiny", 1, "shadow", 0.5)]
     with pytest.raises(ReadOnlyError, match="convscope-exporter canary MODEL VERSION"):
-        await Operator(server.keeper).set_trial("tiny", "canary", None)
+        await Operator(server.manager).set_trial("tiny", "canary", None)
 
 
 def test_web_server_that_sends_no_parts_is_read_all_the_same(tmp_path: Path) -> None:

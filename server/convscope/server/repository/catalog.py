@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from convscope.server.errors import NotFoundError, UnavailableError
 from convscope.server.repository.disk import Signature
 from convscope.server.repository.traffic import Traffic, Trial
-from convscope.server.repository.versions import LoadedVersion, Refusal
+from convscope.server.runtime.versions import LoadedVersion, Rejection
 
-__all__ = ["Catalog", "CatalogedModel", "DormantError", "Target", "listed"]
+__all__ = ["Catalog", "CatalogedModel", "NotLoadedError", "Target", "listed"]
 
 
-class DormantError(Exception):
+class NotLoadedError(Exception):
     """The request means a version that is loaded when it is asked for, and isn't yet.
 
     Args:
@@ -76,20 +76,20 @@ class CatalogedModel:
     aliases: Mapping[str, int] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     problems: tuple[str, ...] = ()
-    refused: dict[int, Refusal] = field(default_factory=dict)
-    dormant: frozenset[int] = frozenset()
+    refused: dict[int, Rejection] = field(default_factory=dict)
+    unloaded: frozenset[int] = frozenset()
     chosen: frozenset[int] = frozenset()
     signatures: dict[int, Signature] = field(default_factory=dict)
 
     @property
     def answers(self) -> bool:
         """Whether some version answers, if need be after a load."""
-        return bool(self.ready or self.dormant)
+        return bool(self.ready or self.unloaded)
 
     @property
     def default(self) -> int | None:
         """The version that a request without a version or alias means, if one answers."""
-        there = self.ready.keys() | self.dormant
+        there = self.ready.keys() | self.unloaded
         return max(self.chosen & there or there, default=None)
 
     @property
@@ -131,7 +131,7 @@ class Catalog:
         return list(self._models)
 
     @property
-    def refusals(self) -> list[Refusal]:
+    def rejections(self) -> list[Rejection]:
         """Why the versions that don't answer don't."""
         return [r for name in self.models for _, r in sorted(self._models[name].refused.items())]
 
@@ -175,7 +175,7 @@ class Catalog:
         Raises:
             NotFoundError: There is no such model, version or alias.
             UnavailableError: It is known, and not ready.
-            DormantError: It isn't loaded yet.
+            NotLoadedError: It isn't loaded yet.
         """
         return self._ready(target, self._number(target))
 
@@ -185,7 +185,7 @@ class Catalog:
         Raises:
             NotFoundError: There is no such model, version or alias.
             UnavailableError: It is known, and not ready.
-            DormantError: It isn't loaded yet.
+            NotLoadedError: It isn't loaded yet.
         """
         number = self._number(target)
         canary = self._tried(target, "canary", self._models[target.model].traffic.canary)
@@ -215,7 +215,7 @@ class Catalog:
             return None
         known = self._models[target.model]
         number = trial.version(known.aliases)
-        return number if number in known.ready or number in known.dormant else None
+        return number if number in known.ready or number in known.unloaded else None
 
     def _number(self, target: Target) -> int:
         known = self.check_known(target.model)
@@ -237,14 +237,14 @@ class Catalog:
         model, known = target.model, self._models[target.model]
         if number in known.ready:
             return known.ready[number]
-        if number in known.dormant:
+        if number in known.unloaded:
             by_name = target.names_version and not on_trial
-            raise DormantError(model, number, by_name=by_name, on_trial=on_trial)
+            raise NotLoadedError(model, number, by_name=by_name, on_trial=on_trial)
         if number in known.refused:
             raise UnavailableError(
                 f"{model} v{number} was refused at load; the server's log says why"
             )
-        answering = listed(sorted({*known.ready, *known.dormant}))
+        answering = listed(sorted({*known.ready, *known.unloaded}))
         raise NotFoundError(f"{model} has no version {number} ready; it has: {answering}")
 
 

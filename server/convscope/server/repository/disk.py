@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import structlog
 
-from convscope.server.bundle import MODEL_NAME
 from convscope.server.repository.aliases import read_aliases
+from convscope.server.repository.bundle import MODEL_NAME
 from convscope.server.repository.traffic import Traffic, read_traffic
 
 __all__ = ["ModelOnDisk", "Signature", "scan"]

@@ -5,12 +5,12 @@ from typing import Protocol
 
 import structlog
 
-from convscope.server.bundle import GRAPH
-from convscope.server.errors import BundleRefusedError
-from convscope.server.model import memory_bytes
+from convscope.server.errors import BundleRejectedError
+from convscope.server.repository.bundle import GRAPH
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.disk import Signature
-from convscope.server.repository.versions import LoadedVersion
+from convscope.server.runtime.model import memory_bytes
+from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["Memory"]
 
@@ -57,11 +57,11 @@ class Memory:
         """Unload what wasn't asked for the longest, until a version of these files fits.
 
         Raises:
-            BundleRefusedError: It never will.
+            BundleRejectedError: It never will.
         """
         needed = _needed_bytes(signature)
         if self._max_bytes is not None and needed > self._max_bytes:
-            raise BundleRefusedError(
+            raise BundleRejectedError(
                 "memory",
                 f"it needs about {needed / 1e6:,.0f} MB, and all models together may take "
                 f"{self._max_bytes / 1e6:,.0f} MB here; raise --max-memory-mb",

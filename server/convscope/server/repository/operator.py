@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import structlog
 
-from convscope.server.errors import BundleRefusedError, NotFoundError, ReadOnlyError
+from convscope.server.errors import BundleRejectedError, NotFoundError, ReadOnlyError
 from convscope.server.repository.aliases import check_alias, write_alias
 from convscope.server.repository.catalog import Catalog, listed
 from convscope.server.repository.disk import ModelOnDisk, scan
-from convscope.server.repository.keeper import Keeper
+from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.traffic import Trial, check_trial, write_trial
 
 __all__ = ["Operator"]
@@ -26,13 +26,13 @@ class Operator:
         keeper: Keeps what answers in step with it.
     """
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, manager: ModelManager) -> None:
+        self._manager = manager
 
     @property
     def catalog(self) -> Catalog:
         """What answers now."""
-        return self._keeper.catalog
+        return self._manager.catalog
 
     async def load(self, model: str, version: int | None = None) -> None:
         """Serve again what was unloaded, and try again what was refused.
@@ -43,36 +43,36 @@ class Operator:
 
         Raises:
             NotFoundError: There is no such model or version in the repository.
-            BundleRefusedError: The version failed a check; without a version,
+            BundleRejectedError: The version failed a check; without a version,
                 the latest one did. What answered before still does.
             UnavailableError: The repository is a remote, and can't be reached.
         """
-        await self._keeper.look_upstream(model)  # what was published a moment ago is known then
+        await self._manager.look_upstream(model)  # what was published a moment ago is known then
         found = await self._look_up(model, version)
-        self._keeper.wanted.bring(model, version)
+        self._manager.wanted.bring(model, version)
         log.info("load asked for by an operator", model=model, version=version)
         if version is None:
             self.catalog[model].refused = {}
         asked = version if version is not None else max(found.versions)
         try:
             await self._try_again(model, asked)
-        except BundleRefusedError:
-            self._keeper.wanted.unpin(model, asked)
+        except BundleRejectedError:
+            self._manager.wanted.unpin(model, asked)
             raise
 
     async def _try_again(self, model: str, version: int) -> None:
         """Load what is wanted of a model, a version too that was refused; raises if it still is."""
         known = self.catalog[model]
         known.refused.pop(version, None)
-        await self._keeper.refresh(again=model)
-        there = version in known.ready or version in known.dormant
-        if self._keeper.upstream is not None and not there:
-            self._keeper.upstream.check_reached()
-        if version in known.dormant:
-            await self._keeper.demand(model, version)
-        if refusal := known.refused.get(version):
-            raise BundleRefusedError(
-                refusal.reason, f"{model} v{version} was refused: {refusal.message}"
+        await self._manager.refresh(again=model)
+        there = version in known.ready or version in known.unloaded
+        if self._manager.poller is not None and not there:
+            self._manager.poller.check_reached()
+        if version in known.unloaded:
+            await self._manager.demand(model, version)
+        if rejection := known.refused.get(version):
+            raise BundleRejectedError(
+                rejection.reason, f"{model} v{version} was refused: {rejection.message}"
             )
 
     async def unload(self, model: str, version: int | None = None) -> None:
@@ -84,9 +84,9 @@ class Operator:
         ready = self.catalog[model].ready if model in self.catalog.models else {}
         if version not in ready and not (version is None and ready):
             await self._look_up(model, version)
-        self._keeper.wanted.put_away(model, version)
+        self._manager.wanted.put_away(model, version)
         log.info("unloaded by an operator", model=model, version=version)
-        await self._keeper.follow_disk(again=model)
+        await self._manager.follow_disk(again=model)
 
     async def set_alias(self, model: str, alias: str, version: int | None) -> None:
         """Make an alias name a version, which is loaded first; None drops the alias.
@@ -94,7 +94,7 @@ class Operator:
         Raises:
             NotFoundError: There is no such model or version on the disk.
             InvalidInputError: The alias can't be one.
-            BundleRefusedError: The version failed a check; the alias is as it was.
+            BundleRejectedError: The version failed a check; the alias is as it was.
             ReadOnlyError: The directory is the copy of a remote.
             UnavailableError: The repository can't be written to.
         """
@@ -102,7 +102,7 @@ class Operator:
         check_alias(alias)
         await self._look_up(model, version)
         async with self._holding(model, version):
-            await asyncio.to_thread(write_alias, self._keeper.root / model, alias, version)
+            await asyncio.to_thread(write_alias, self._manager.root / model, alias, version)
             log.info("alias set", model=model, alias=alias, version=version)
 
     async def set_trial(self, model: str, kind: str, trial: Trial | None) -> None:
@@ -116,7 +116,7 @@ class Operator:
         Raises:
             NotFoundError: There is no such model, version or alias on the disk.
             InvalidInputError: The share can't be one.
-            BundleRefusedError: The version failed a check; nothing has changed.
+            BundleRejectedError: The version failed a check; nothing has changed.
             ReadOnlyError: The directory is the copy of a remote.
             UnavailableError: The repository can't be written to.
         """
@@ -128,12 +128,12 @@ class Operator:
             number = _number(model, trial, found.aliases or {})
             await self._look_up(model, number)
         async with self._holding(model, number):
-            await asyncio.to_thread(write_trial, self._keeper.root / model, kind, trial)
+            await asyncio.to_thread(write_trial, self._manager.root / model, kind, trial)
             shown = {} if trial is None else asdict(trial)
             log.info("trial set" if trial else "trial ended", model=model, kind=kind, **shown)
 
     def _check_writable(self, what: str, command: str) -> None:
-        if self._keeper.upstream is not None:
+        if self._manager.poller is not None:
             raise ReadOnlyError(
                 f"the {what} of a remote repository are written where it is: "
                 f"convscope-exporter {command} --repository URL"
@@ -145,7 +145,7 @@ class Operator:
 
         What was unloaded by an operator stays so if that fails.
         """
-        wanted = self._keeper.wanted
+        wanted = self._manager.wanted
         if version is not None:
             wanted.hold(model, version)
         try:
@@ -157,12 +157,12 @@ class Operator:
         finally:
             if version is not None:
                 wanted.release(model, version)
-            await self._keeper.refresh(again=model)
+            await self._manager.refresh(again=model)
 
     async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
-        upstream = self._keeper.upstream
-        there: Mapping[str, ModelOnDisk | None] = upstream.models if upstream else {}
-        on_disk = there or await asyncio.to_thread(scan, self._keeper.root)
+        poller = self._manager.poller
+        there: Mapping[str, ModelOnDisk | None] = poller.models if poller else {}
+        on_disk = there or await asyncio.to_thread(scan, self._manager.root)
         found = on_disk.get(model)
         if found is None or not found.versions:
             raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(on_disk)}")

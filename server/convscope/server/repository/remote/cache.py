@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from convscope.server.bundle import MODEL_NAME
+from convscope.server.repository.bundle import MODEL_NAME
 from convscope.server.repository.remote.listing import NUMBER
 
 __all__ = ["Cache"]

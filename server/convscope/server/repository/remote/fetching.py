@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convscope.server.bundle import (
+from convscope.server.errors import BundleRejectedError
+from convscope.server.repository.bundle import (
     BUNDLE_FILES,
     MANIFEST,
     MAX_FILE_BYTES,
@@ -16,7 +17,6 @@ from convscope.server.bundle import (
     check_listed,
     parse_manifest,
 )
-from convscope.server.errors import BundleRefusedError
 from convscope.server.repository.remote.listing import Files
 from convscope.server.repository.remote.storage import Remote, RemoteError
 from convscope.v1 import manifest_pb2 as pb
@@ -44,7 +44,7 @@ def fetch_version(
         stopping: Whether to give up.
 
     Raises:
-        BundleRefusedError: It isn't what its manifest says, or no bundle.
+        BundleRejectedError: It isn't what its manifest says, or no bundle.
         RemoteError: It can't be read now.
         OSError: It can't be written.
     """
@@ -53,7 +53,7 @@ def fetch_version(
         try:
             data = remote.read(f"{folder}/{MANIFEST}", MAX_MANIFEST_BYTES)
         except ValueError as error:
-            raise BundleRefusedError(
+            raise BundleRejectedError(
                 "files", f"{MANIFEST} has more than {MAX_MANIFEST_BYTES:,} bytes"
             ) from error
         manifest = parse_manifest(data)
@@ -68,15 +68,15 @@ def fetch_version(
 
 def _check_names(files: Files) -> None:
     if missing := sorted(BUNDLE_FILES - files.keys()):
-        raise BundleRefusedError("files", f"{', '.join(missing)} is missing")
+        raise BundleRejectedError("files", f"{', '.join(missing)} is missing")
     if extra := sorted(files.keys() - BUNDLE_FILES):
         names = ", ".join(extra)[:200]
-        raise BundleRefusedError("files", f"{names} doesn't belong to a bundle")
+        raise BundleRejectedError("files", f"{names} doesn't belong to a bundle")
 
 
 def _check_size(stated: pb.BundleFile, size_bytes: int | None) -> None:
     if stated.size_bytes > MAX_FILE_BYTES:
-        raise BundleRefusedError(
+        raise BundleRejectedError(
             "files",
             f"{stated.name} has {stated.size_bytes:,} bytes; at most {MAX_FILE_BYTES:,} are read",
         )
@@ -103,15 +103,15 @@ def _write_checked(
     if written < stated.size_bytes:  # which the listing did not say: the way broke off
         raise RemoteError(f"{stated.name} ended after {written:,} of {stated.size_bytes:,} bytes")
     if digest.hexdigest() != stated.sha256:
-        raise BundleRefusedError(
+        raise BundleRejectedError(
             "hash",
             f"the SHA-256 of {stated.name} is {digest.hexdigest()[:12]}…, the manifest says "
             f"{stated.sha256[:12]}…; publish the bundle again as another version",
         )
 
 
-def _wrong_size(stated: pb.BundleFile, found: str) -> BundleRefusedError:
-    return BundleRefusedError(
+def _wrong_size(stated: pb.BundleFile, found: str) -> BundleRejectedError:
+    return BundleRejectedError(
         "hash", f"{stated.name} has {found} bytes, the manifest says {stated.size_bytes:,}"
     )
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from convscope.server.bundle import MANIFEST, MODEL_NAME
+from convscope.server.repository.bundle import MANIFEST, MODEL_NAME
 from convscope.server.repository.remote.storage import RemoteFile
 
 __all__ = ["NUMBER", "Files", "ListedModel", "digest", "sort_listing"]

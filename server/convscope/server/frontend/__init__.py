@@ -1,0 +1,1 @@
+"""Sockets and messages: transports, services and the accounting around every call."""

@@ -1,0 +1,1 @@
+"""AdminService: what an operator changes in a running server."""

@@ -1,0 +1,1 @@
+"""ClassifierService: our own protocol."""

@@ -1,0 +1,78 @@
+"""Brings the methods of the Open Inference Protocol to a server."""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+
+from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.server.frontend.open_inference.servicer import OpenInferenceServicer
+
+__all__ = ["SERVICE", "add_to_server"]
+
+if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+
+_BY_OPERATORS = (
+    "models are loaded and unloaded through convscope.v1.AdminService, on the server's "
+    "--admin-address, or by changing the repository's files"
+)
+_NO_SHARED_MEMORY = "tensors travel in the messages only; call without shared memory"
+# The methods of Triton's superset that aren't here, and what to do instead.
+_UNSUPPORTED = {
+    "RepositoryModelLoad": _BY_OPERATORS,
+    "RepositoryModelUnload": _BY_OPERATORS,
+    "SystemSharedMemoryStatus": _NO_SHARED_MEMORY,
+    "SystemSharedMemoryRegister": _NO_SHARED_MEMORY,
+    "SystemSharedMemoryUnregister": _NO_SHARED_MEMORY,
+    "CudaSharedMemoryStatus": _NO_SHARED_MEMORY,
+    "CudaSharedMemoryRegister": _NO_SHARED_MEMORY,
+    "CudaSharedMemoryUnregister": _NO_SHARED_MEMORY,
+    "TraceSetting": "requests aren't traced; the metrics tell how long each stage takes",
+    "LogSettings": "the log is set by the server's flags; see --no-access-log",
+}
+
+
+def add_to_server(
+    servicer: OpenInferenceServicer, interceptor: grpc.aio.Server, server: grpc.aio.Server
+) -> None:
+    """Register every method of the protocol.
+
+    Args:
+        servicer: Answers those that are served.
+        interceptor: Where they are added.
+        server: Where the others are, which say why not. Like a method that
+            nobody has heard of they aren't counted: their series would be as
+            many as those of the methods that are served.
+    """
+    served = {method.name: _serve(method, servicer) for method in SERVICE.methods}
+    interceptor.add_registered_method_handlers(SERVICE.full_name, served)
+    refused = {name: _reject(name, repair) for name, repair in _UNSUPPORTED.items()}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE.full_name, refused),)
+    )
+
+
+def _serve(method: MethodDescriptor, servicer: OpenInferenceServicer) -> "Handler":
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if method.client_streaming
+        else grpc.unary_unary_rpc_method_handler
+    )
+    handler: Handler = make(
+        getattr(servicer, method.name),
+        request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
+        response_serializer=message_factory.GetMessageClass(method.output_type).SerializeToString,
+    )
+    return handler
+
+
+def _reject(name: str, repair: str) -> "Handler":
+    async def refuse(request: bytes, context: "Context") -> NoReturn:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this server has no {name}: {repair}")
+
+    return grpc.unary_unary_rpc_method_handler(refuse)

@@ -1,0 +1,1 @@
+"""Requests to results: version lookup, admission, decoding, batching, ranking, shadow traffic."""

@@ -1,0 +1,1 @@
+"""Encoded images become the arrays that a graph takes."""

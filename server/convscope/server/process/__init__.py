@@ -1,0 +1,1 @@
+"""The process: startup, workers and their supervisor, signals, memory, the health check."""

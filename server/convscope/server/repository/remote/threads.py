@@ -1,0 +1,41 @@
+"""Threads for what may wait for another machine."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from typing import TypeVar
+
+__all__ = ["in_daemon_thread"]
+
+Result = TypeVar("Result")
+
+
+async def in_daemon_thread(function: Callable[[], Result]) -> Result:
+    """Run a function in a thread that nobody waits for when the server ends.
+
+    A connection that hangs is given up after minutes only, and must not keep
+    the process for so long.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def resolve(result: Result | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as caught:  # noqa: BLE001 - the one who waits is told
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(resolve, result, error)
+
+    Thread(target=run, name="upstream", daemon=True).start()
+    return await future

@@ -1,0 +1,1 @@
+"""ONNX Runtime: sessions, execution providers, tuning and loaded versions."""

@@ -1,0 +1,126 @@
+"""Loads one version: files, graph, session, golden gate, which also warms it up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import structlog
+
+from convscope.server.errors import BundleRejectedError
+from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
+from convscope.server.repository.bundle import Bundle
+from convscope.server.runtime.execution import Execution
+from convscope.server.runtime.golden import check_golden
+from convscope.server.runtime.model import Model
+from convscope.server.runtime.providers import EngineCache, ProviderPolicies
+from convscope.server.runtime.tuning import Tuner
+from convscope.server.runtime.validation import BundleValidator, validate_bundle
+from convscope.server.runtime.versions import LoadedVersion
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Loader"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Loads versions, always in the same way.
+
+    Args:
+        policies: What their sessions may run on.
+        limits: What their preprocessing takes.
+        tuner: Chooses how they are run.
+        preload_feature_maps: Whether to make the sessions with feature maps too.
+        stopping: Whether the server is to end: then a check is given up.
+        inspector: Checks graphs while the server answers.
+        engines: Where TensorRT's engines are kept; None keeps none.
+    """
+
+    policies: ProviderPolicies
+    limits: ImageLimits
+    tuner: Tuner
+    preload_feature_maps: bool = False
+    stopping: Callable[[], bool] = lambda: False
+    validator: BundleValidator = field(default_factory=BundleValidator)
+    engines: EngineCache | None = None
+
+    def load(
+        self, directory: Path, *, hot: bool = False, like: Execution | None = None
+    ) -> LoadedVersion:
+        """Load the version of a directory; in a thread, for it takes seconds.
+
+        Args:
+            directory: The version's.
+            hot: Whether the server answers meanwhile: then nothing is measured,
+                and the graph is checked by another process.
+            like: How the model's other version is run, if there is one.
+
+        Raises:
+            BundleRejectedError: It failed a check, or can't be loaded at all.
+        """
+        started_at = perf_counter()
+        try:
+            loaded = self._load(directory, hot, like)
+        except OSError as error:
+            raise BundleRejectedError("files", f"can't be read: {error.strerror}") from error
+        except BundleRejectedError:
+            raise
+        except Exception as error:  # whatever a bundle does, the others are served
+            log.exception("unforeseen error at load", model=directory.parent.name)
+            raise BundleRejectedError(
+                "unforeseen", f"the load failed with {type(error).__name__}; the log has the trace"
+            ) from error
+        log.info(
+            "model ready",
+            model=loaded.manifest.model,
+            version=loaded.manifest.version,
+            provider=loaded.model.provider,
+            nodes=loaded.model.nodes,
+            runners=loaded.execution.runners,
+            threads=loaded.execution.threads,
+            lone_threads=loaded.execution.lone_threads,
+            max_batch=loaded.execution.max_batch,
+            seconds=round(perf_counter() - started_at, 3),
+        )
+        if loaded.model.fallback_from:
+            log.warning(
+                "provider fallback",
+                model=loaded.manifest.model,
+                version=loaded.manifest.version,
+                wanted=loaded.model.fallback_from,
+                provider=loaded.model.provider,
+                nodes=loaded.model.nodes,
+            )
+        return loaded
+
+    def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
+        if hot:
+            inspected = self.validator.inspect(directory, self.stopping)
+        else:
+            inspected = validate_bundle(directory)
+        bundle = inspected.bundle
+        policy, awaited = self.policies.of(bundle.manifest.model), None
+        if self.engines is not None:
+            policy, awaited = self.engines.settle(
+                policy, inspected.plain_graph, bundle.manifest.input
+            )
+        choose = partial(self.tuner.choose, bundle.manifest, policy=policy, hot=hot, like=like)
+        model = Model(inspected, policy, choose, awaited)
+        preprocessor = self._preprocessor(bundle)
+        maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
+        if self.preload_feature_maps:
+            model.load_feature_maps()
+        check_golden(
+            model, bundle, preprocessor, feature_maps=self.preload_feature_maps or maps_only
+        )
+        return LoadedVersion(model, preprocessor)
+
+    def _preprocessor(self, bundle: Bundle) -> Preprocessor | None:
+        spec = bundle.manifest.input
+        if spec.kind != pb.INPUT_KIND_IMAGE:
+            return None
+        height, width, _ = spec.shape
+        return Preprocessor(bundle.manifest.preprocessing, height, width, self.limits)

@@ -1,0 +1,210 @@
+"""Opens sessions, and tells where their nodes really run."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import onnxruntime as ort
+import structlog
+from numpy.typing import NDArray
+
+from convscope.server.errors import BundleRejectedError
+from convscope.server.runtime.providers.names import CPU, ON_GPU, PROVIDERS, START, short_name
+from convscope.server.runtime.providers.policy import ProviderPolicy
+
+__all__ = ["Session", "open_session", "run_bound"]
+
+log = structlog.get_logger(__name__)
+
+Array = NDArray[np.generic]
+Floats = NDArray[np.float32]
+
+# What OpenVINO takes.
+MAX_STREAMS = 8
+
+
+class Session:
+    """A graph on the providers that it was opened on. Safe to run from several threads.
+
+    Args:
+        session: ONNX Runtime's.
+        policy: What it was opened with.
+    """
+
+    def __init__(self, session: ort.InferenceSession, policy: ProviderPolicy) -> None:
+        self._session = session
+        self._input_name: str = session.get_inputs()[0].name
+        self.nodes = {name: sum(types.values()) for name, types in _op_types(session).items()}
+        used = [name for name in (*policy.preference, CPU) if self.nodes.get(name)]
+        used = list(dict.fromkeys(used)) or [short_name(session.get_providers()[0])]
+        self.provider = "+".join(used)
+        self.on_gpu = not ON_GPU.isdisjoint(used)
+        as_wanted = policy.wanted in used and (CPU not in used or policy.wanted == CPU)
+        self.fallback_from = "" if as_wanted else policy.wanted
+        self._run = partial(run_bound, session) if self.on_gpu else session.run
+
+    def run(self, outputs: Sequence[str] | None, inputs: Array) -> list[Floats]:
+        """Run a batch.
+
+        Args:
+            outputs: Names of the graph's outputs; None for all.
+            inputs: The graph's input, [n, ...].
+
+        Returns:
+            An array for each output; a bundle's are all float32.
+        """
+        arrays: list[Floats] = self._run(outputs, {self._input_name: inputs})
+        return arrays
+
+
+def open_session(graph: bytes, policy: ProviderPolicy, threads: int) -> Session:
+    """Open a session on the preferred provider that is to be had.
+
+    Args:
+        graph: The ONNX file.
+        policy: What it may run on.
+        threads: Threads of one run on the CPU.
+
+    Raises:
+        BundleRejectedError: None of them is, or the preferred one can't run the
+            whole graph, and the policy is strict.
+    """
+    names = policy.candidates(ort.get_available_providers())
+    if not policy.allow_fallback:
+        return _open_strictly(graph, policy, names, threads)
+    while True:
+        try:
+            return Session(_create(graph, policy, names, threads), policy)
+        except Exception as error:
+            reason = _cannot_run(names[0], error)
+            if len(names) == 1:
+                raise BundleRejectedError("provider", reason) from error
+            log.warning("provider passed over", provider=names[0], reason=reason)
+            names = names[1:]
+
+
+def run_bound(
+    session: ort.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, Array]
+) -> list[Floats]:
+    """Run with inputs and outputs bound: each is copied once between host and GPU.
+
+    The outputs are bound to the host's memory, where the answer is made of them. A
+    binding holds the arrays of one run, so that every run has its own.
+    """
+    binding = session.io_binding()
+    for name, array in feeds.items():
+        binding.bind_cpu_input(name, np.ascontiguousarray(array))
+    for name in outputs or [output.name for output in session.get_outputs()]:
+        binding.bind_output(name, "cpu")
+    session.run_with_iobinding(binding)
+    arrays: list[Floats] = binding.copy_outputs_to_cpu()
+    return arrays
+
+
+def _open_strictly(
+    graph: bytes, policy: ProviderPolicy, names: Sequence[str], threads: int
+) -> Session:
+    """Open a session of which every node runs on a provider that was named."""
+    try:
+        session = _create(graph, policy, names, threads, strict=True)
+    except Exception as error:
+        why = _why_not(graph, policy, names, threads)
+        raise BundleRejectedError("provider", why or _cannot_run(names[0], error)) from error
+    if reason := _not_started(session, names):
+        raise BundleRejectedError("provider", reason)
+    opened = Session(session, policy)
+    if names[0] not in opened.provider.split("+"):
+        raise BundleRejectedError(
+            "provider",
+            f"{names[0]} takes no node of the graph, and {opened.provider} all of them; "
+            f"choose {opened.provider} instead, or allow the fallback",
+        )
+    return opened
+
+
+def _why_not(
+    graph: bytes, policy: ProviderPolicy, names: Sequence[str], threads: int
+) -> str | None:
+    """Find out by a session that isn't strict why there is no strict one; None: it can't tell."""
+    try:
+        session = _create(graph, policy, names, threads)
+    except Exception:  # noqa: BLE001 - then the first error says what there is to say
+        return None
+    if reason := _not_started(session, names):
+        return reason
+    op_types = _op_types(session)
+    if CPU not in op_types:
+        return None
+    nodes = sum(types.total() for types in op_types.values())
+    return (
+        f"{names[0]} leaves {op_types[CPU].total()} of {nodes} nodes to the CPU "
+        f"({', '.join(sorted(op_types[CPU]))}); "
+        "export the network without them, choose another provider, or allow the fallback"
+    )
+
+
+def _not_started(session: ort.InferenceSession, names: Sequence[str]) -> str | None:
+    """Say which provider ONNX Runtime has left out, which it does without an error."""
+    started = [short_name(name) for name in session.get_providers()]
+    for name in names:
+        if name not in started:
+            return (
+                f"the execution provider {name!r} is in this ONNX Runtime, but doesn't start; "
+                f"{START[name]}, or allow the fallback"
+            )
+    return None
+
+
+def _cannot_run(name: str, error: Exception) -> str:
+    return f"{name} can't run the graph: {_first_line(error)}"
+
+
+def _create(
+    graph: bytes,
+    policy: ProviderPolicy,
+    names: Sequence[str],
+    threads: int,
+    *,
+    strict: bool = False,
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads may spin for their next operator as long as a run lasts, and no longer: idle
+    # ones would take the cores from decoding and from the event loop.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if strict and names[0] != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    providers = [(PROVIDERS[name], _options(name, policy, threads)) for name in names]
+    # Its own fallback would say so on standard output only.
+    return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+
+
+def _options(name: str, policy: ProviderPolicy, threads: int) -> Mapping[str, str]:
+    """What a provider is started with: as set, and what follows from the threads."""
+    options = dict(policy.options.get(name, {}))
+    if name == "openvino" and options.get("device_type", "CPU").startswith("CPU"):
+        # It has threads of its own, shared out between streams; each stream is one run at a time.
+        streams = min(MAX_STREAMS, max(1, policy.cores // threads))
+        return {"num_of_threads": str(streams * threads), "num_streams": str(streams), **options}
+    return options
+
+
+def _op_types(session: ort.InferenceSession) -> dict[str, Counter[str]]:
+    """By provider the types of the nodes that it runs."""
+    op_types: dict[str, Counter[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        types = op_types.setdefault(short_name(part.ep_name), Counter())
+        types.update(node.op_type for node in part.get_nodes())
+    return op_types
+
+
+def _first_line(error: Exception) -> str:
+    """The reason, without ONNX Runtime's own source paths."""
+    line = (str(error).splitlines() or ["no reason given"])[0]
+    message = re.sub(r"^/\S+:\d+ [^)]*\) ", "", line)
+    return re.sub(r"/\S+", "…", message)[:300]

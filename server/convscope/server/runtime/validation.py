@@ -1,0 +1,219 @@
+"""Everything that is asked of a bundle's files before a session is made of them.
+
+Parsing and checking a graph holds the interpreter for up to seconds. Beside a
+server that answers, it is done by a process of its own:
+
+    python -m convscope.server.runtime.validation IDLE_SECONDS
+
+which reads lines of JSON, [DIRECTORY, OUTPUT], writes the graph that is to be
+run to OUTPUT, and answers each with a line: null, or why the bundle is refused.
+A graph that crashes the checker ends that process, and not the server.
+"""
+
+import json
+import os
+import select
+import selectors
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from convscope.server.errors import BundleRejectedError
+from convscope.server.repository.bundle import Bundle, read_bundle
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["BundleValidator", "ValidatedBundle", "validate_bundle"]
+
+TIMEOUT_SECONDS = 300.0
+LOOK_SECONDS = 0.5
+# Half a second of one core is saved by each bundle that follows within this time.
+IDLE_SECONDS = 60.0
+_END_SECONDS = 2.0
+_CHUNK = 65_536
+# Who waits for an answer goes first.
+NICENESS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedBundle:
+    """A bundle whose files are what its manifest says.
+
+    Args:
+        bundle: Where it lies.
+        plain_graph: The ONNX graph without the outputs of feature maps; of a
+            bank of filters, which has nothing else, the whole graph.
+    """
+
+    bundle: Bundle
+    plain_graph: bytes
+
+
+def validate_bundle(directory: Path) -> ValidatedBundle:
+    """Check the manifest, the hashes and the graph.
+
+    Raises:
+        BundleRejectedError: One of them isn't as it must be.
+        OSError: A file can't be read.
+    """
+    # Here, so that a server that never checks a graph itself never loads the library.
+    from convscope.server.repository.graph import check_graph, parse_graph, without_feature_maps
+
+    bundle = read_bundle(directory)
+    data = bundle.read_graph()
+    graph = parse_graph(data)
+    check_graph(graph, bundle.manifest)
+    classifies = bundle.manifest.task == pb.TASK_CLASSIFICATION
+    return ValidatedBundle(
+        bundle, without_feature_maps(graph, bundle.manifest) if classifies else data
+    )
+
+
+class BundleValidator:
+    """Checks bundles in a process of its own, which stays a while for the next one.
+
+    Safe to call from several threads; they take turns.
+
+    Args:
+        idle_seconds: How long the process waits for another bundle.
+    """
+
+    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._finalizer: weakref.finalize[..., BundleValidator] | None = None
+
+    def inspect(
+        self, directory: Path, stopping: Callable[[], bool] = lambda: False
+    ) -> ValidatedBundle:
+        """Do what `validate_bundle` does; given up if `stopping` becomes true.
+
+        Raises:
+            BundleRejectedError: As there, or the process crashed or took too long.
+            OSError: A file can't be read, or no process can be had.
+        """
+        with self._lock, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
+            output = Path(scratch) / "plain.onnx"
+            verdict = self._ask(json.dumps([str(directory), str(output)]).encode(), stopping)
+            if verdict is not None:
+                raise BundleRejectedError(verdict["reason"], verdict["message"])
+            return ValidatedBundle(read_bundle(directory), output.read_bytes())
+
+    def _ask(self, question: bytes, stopping: Callable[[], bool]) -> dict[str, str] | None:
+        while True:
+            try:
+                answer = _exchange(self._running(), question + b"\n", stopping)
+            except BaseException:  # what it says later must not be taken for the next answer
+                self._end()
+                raise
+            if answer is not None:
+                verdict: dict[str, str] | None = json.loads(answer)
+                return verdict
+            code = self._end()
+            if code != 0:  # else it had just waited long enough, and this bundle came too late
+                raise BundleRejectedError(
+                    "graph", f"the process that checked the bundle ended with {code}"
+                )
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        """The process that waits, or a new one."""
+        if self._process is not None and self._process.poll() is not None:
+            self._end()  # whatever ended it, no bundle is to blame
+        return self._process or self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", __name__, str(self._idle_seconds)]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # an interrupt at the terminal is the server's to handle
+        )
+        # It ends with this object at the latest, and when the server ends, however that does.
+        self._finalizer = weakref.finalize(self, _end, process)
+        self._process = process
+        return process
+
+    def _end(self) -> int:
+        """End the process, and give its exit code."""
+        process, self._process = self._process, None
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        return 0 if process is None else _end(process)
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], question: bytes, stopping: Callable[[], bool]
+) -> bytes | None:
+    """Ask for a line and give the line that comes; None if the process has ended."""
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("the process was started without pipes")
+    give_up_at = monotonic() + TIMEOUT_SECONDS
+    try:
+        process.stdin.write(question)
+    except BrokenPipeError:
+        return None
+    answer = b""
+    # Not select(): a server of many connections has descriptors that it can't take.
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while not answer.endswith(b"\n"):
+            if selector.select(LOOK_SECONDS):
+                part = process.stdout.read(_CHUNK)
+                if not part:
+                    return None
+                answer += part
+            elif stopping() or monotonic() >= give_up_at:
+                raise BundleRejectedError(
+                    "graph", "checking the bundle took too long, or the server is to end"
+                )
+    return answer
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End a process that may have ended, and give its exit code."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    try:
+        return process.wait(_END_SECONDS)  # it ends by itself when it is asked nothing more
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def main() -> None:
+    """Inspect bundles for another process, until it has no more for a while."""
+    idle_seconds = float(sys.argv[1])
+    os.nice(NICENESS)
+    while select.select([sys.stdin.buffer], [], [], idle_seconds)[0]:
+        question = sys.stdin.buffer.readline()
+        if not question:
+            break
+        verdict = _verdict(*map(Path, json.loads(question)))
+        try:
+            os.write(sys.stdout.fileno(), json.dumps(verdict).encode() + b"\n")
+        except BrokenPipeError:  # nobody waits for it any more
+            break
+
+
+def _verdict(directory: Path, output: Path) -> dict[str, str] | None:
+    """Write the graph that is to be run, or say why the bundle is refused."""
+    try:
+        output.write_bytes(validate_bundle(directory).plain_graph)
+    except BundleRejectedError as error:
+        return {"reason": error.reason, "message": error.message}
+    except OSError as error:
+        return {"reason": "files", "message": f"can't be read: {error.strerror}"}
+    return None
+
+
+if __name__ == "__main__":
+    main()

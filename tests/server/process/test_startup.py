@@ -1,0 +1,156 @@
+"""The start of a server whose remote is silent: it ends when told to, and serves its cache."""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import fsspec  # type: ignore[import-untyped]
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
+from support.calls import LOOPBACK, connected, image_request
+from support.loading import Follower, make_loader
+from support.server import ServerProcess
+from support.tiny import write_tiny
+
+from convscope.server.config.settings import Settings
+from convscope.server.observability.metrics import Metrics
+from convscope.server.process.startup import first_load, open_repository
+from convscope.server.repository.manager import ModelManager
+from convscope.server.repository.remote.cache import Cache
+from convscope.server.repository.remote.location import cache_directory
+from convscope.server.repository.remote.sync import RepositorySync
+
+URL = "memory://silent/models"
+UNFOLLOWED = "repository can't be followed; what is cached answers"
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A server that lets others connect, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(60)
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/models"
+
+
+def cache_one(caches: Path, url: str) -> Path:
+    """Put version 1 of "tiny" into the cache of a URL, as a fetch does."""
+    directory = cache_directory(caches, url)
+    version = write_tiny(directory)
+    version.rename(version.with_name(".1-0123456789abcdef")).with_name("1").symlink_to(
+        ".1-0123456789abcdef"
+    )
+    return directory
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_the_remote_is_silent_ends_the_server_with_0(
+    silent: socket.socket, tmp_path: Path, number: int
+) -> None:
+    command = [sys.executable, "-m", "convscope.server", "--models", url_of(silent), *LOOPBACK]
+    command += ["--repository-cache", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(number)
+            assert process.stderr is not None
+            said = process.stderr.read()
+            assert process.wait(30) == 0
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_while_the_remote_is_silent_what_is_cached_answers(
+    silent: socket.socket, tmp_path: Path
+) -> None:
+    cache_one(tmp_path, url_of(silent))
+    flags = ("--repository-cache", str(tmp_path))
+    with ServerProcess(url_of(silent), *flags) as server, connected(server) as stub:
+        assert stub.Classify(image_request(), timeout=30).version == 1
+        (warning,) = [line for line in server.log if line["event"] == UNFOLLOWED]
+        assert "hasn't arrived within 10 s" in warning["reason"]
+        assert server.stop() == 0
+
+
+@contextmanager
+def silent_listing(_: Path) -> Iterator[None]:
+    released, whole = Event(), MemoryFileSystem.find
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        released.wait()
+        return whole(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "find", wait)
+        try:
+            yield
+        finally:
+            released.set()
+
+
+def downloading_elsewhere(directory: Path) -> Any:
+    return Cache(directory).locked()
+
+
+@pytest.mark.parametrize("held_up", [silent_listing, downloading_elsewhere])
+@pytest.mark.usefixtures("memory")
+async def test_cached_version_answers_until_the_remote_does(
+    tmp_path: Path, held_up: Callable[[Path], Any]
+) -> None:
+    directory = cache_one(tmp_path, URL)
+    settings = Settings(models=URL, repository_cache=tmp_path)
+    stop = asyncio.Event()
+    with held_up(directory):
+        opened = await open_repository(settings, Metrics(), stop)
+        assert opened is not None
+        root, sync = opened
+        manager = make_keeper(root, sync, settings)
+        refresh = await first_load(settings, manager, sync, stop, patience_seconds=0.01)
+        assert [version.key for version in manager.catalog] == [("tiny", 1)]
+        assert not refresh.done()
+    await refresh
+    assert [version.key for version in manager.catalog] == [("tiny", 2)]
+
+
+@pytest.mark.usefixtures("memory")
+async def test_without_a_cache_the_remote_is_waited_for_until_the_end(tmp_path: Path) -> None:
+    settings = Settings(models=URL, repository_cache=tmp_path)
+    stop = asyncio.Event()
+    with silent_listing(tmp_path):
+        opened = await open_repository(settings, Metrics(), stop)
+        assert opened is not None
+        manager = make_keeper(*opened, settings)
+        loading = asyncio.create_task(
+            first_load(settings, manager, opened[1], stop, patience_seconds=0.01)
+        )
+        done, _ = await asyncio.wait({loading}, timeout=0.1)
+        assert not done
+        stop.set()
+        refresh = await loading
+        assert list(manager.catalog) == []
+        with pytest.raises(asyncio.CancelledError):
+            await refresh
+
+
+def make_keeper(root: Path, sync: RepositorySync | None, settings: Settings) -> ModelManager:
+    return ModelManager(root, make_loader(), settings.selection, Follower(), sync=sync)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[None]:
+    """A remote with version 2 of "tiny"."""
+    system = fsspec.filesystem("memory")
+    for path in write_tiny(tmp_path / "source", version=2).iterdir():
+        system.pipe_file(f"/silent/models/tiny/2/{path.name}", path.read_bytes())
+    yield
+    system.rm("/silent", recursive=True)

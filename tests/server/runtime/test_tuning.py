@@ -1,0 +1,99 @@
+"""How a version is run: measured on this machine, or set."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.calls import connected, image_request
+from support.server import ServerProcess
+from support.tiny import tiny_graph, tiny_manifest
+from support.wheels import GPU_WHEEL, OPENVINO_WHEEL, pretend
+
+from convscope.server.runtime.execution import ExecutionOverrides
+from convscope.server.runtime.providers import ProviderPolicy, open_session
+from convscope.server.runtime.tuning import Tuner
+from convscope.v1 import inference_pb2 as pb
+
+
+def execution(server: ServerProcess, model: str = "tiny") -> pb.Execution:
+    with connected(server) as stub:
+        assert stub.Classify(image_request(model=model), timeout=30).model == model
+        return stub.GetModel(pb.GetModelRequest(model=model), timeout=30).execution
+
+
+def test_what_is_not_set_is_measured_and_kept(tiny_repository: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "deep" / "tuning.json"
+    flags = ("--tuning-cache", str(cache))
+    with ServerProcess(tiny_repository, *flags, tuning=True) as server:
+        measured = execution(server)
+        assert [line["model"] for line in server.log if line["event"] == "tuned"] == [
+            "signal",
+            "tiny",
+        ]
+    assert measured.max_batch >= 1
+    assert "one image takes" in measured.reason
+    assert len(json.loads(cache.read_text())) == 2
+    with ServerProcess(tiny_repository, *flags, tuning=True) as server:
+        assert execution(server) == measured
+        assert not [line for line in server.log if line["event"] == "tuned"]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"key": {"runners": "many"}}', "\x00"])
+def test_a_damaged_cache_is_measured_anew(
+    tiny_repository: Path, tmp_path: Path, content: str
+) -> None:
+    cache = tmp_path / "tuning.json"
+    cache.write_text(content)
+    with ServerProcess(tiny_repository, "--tuning-cache", str(cache), tuning=True) as server:
+        assert execution(server).max_batch >= 1
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    flags = ("--tuning-cache", str(tmp_path / "file" / "tuning.json"))
+    with ServerProcess(tiny_repository, *flags, tuning=True) as server:
+        assert execution(server).max_batch >= 1
+
+
+def test_flags_win_over_the_measurement(tiny_repository: Path, tmp_path: Path) -> None:
+    flags = ("--max-batch", "3", "--runners", "2", "--tuning-cache", str(tmp_path / "t.json"))
+    with ServerProcess(tiny_repository, *flags, tuning=True) as server:
+        found = execution(server)
+    assert (found.max_batch, found.runners) == (3, 2)
+
+
+def test_all_set_or_switched_off_measures_nothing(tiny_repository: Path) -> None:
+    flags = ("--max-batch", "3", "--runners", "2", "--threads", "1")
+    with ServerProcess(tiny_repository, *flags, tuning=True) as server:
+        found = execution(server)
+        assert not [line for line in server.log if line["event"] == "tuned"]
+    assert (found.runners, found.threads, found.lone_threads, found.max_batch) == (2, 1, 1, 3)
+    assert found.reason == "set by flags"
+    with ServerProcess(tiny_repository) as server:
+        assert "measuring is off" in execution(server).reason
+
+
+def test_a_gpu_runs_one_batch_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, GPU_WHEEL)
+    policy = ProviderPolicy(["cuda"], False)
+    opener = partial(open_session, tiny_graph().SerializeToString(), policy)
+    tuner = Tuner(ExecutionOverrides(cores=4), cache=None)
+    chosen = tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
+    assert (chosen.runners, chosen.threads, chosen.lone_threads) == (1, 1, 1)
+
+
+def test_each_provider_and_its_options_are_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pretend(monkeypatch, OPENVINO_WHEEL)
+    cache = tmp_path / "tuning.json"
+    tuner = Tuner(ExecutionOverrides(cores=1), cache)
+    cpu, openvino = (ProviderPolicy([name], False) for name in ("cpu", "openvino"))
+    policies = (cpu, openvino, openvino.with_options("openvino", {"precision": "FP32"}), cpu)
+    for policy in policies:
+        opener = partial(open_session, tiny_graph().SerializeToString(), policy)
+        tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
+    assert len(json.loads(cache.read_text())) == 3
