@@ -17,12 +17,11 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from support.alterations import change_weight, flip_byte, rewrite_golden
+from support.bundles import check_bundle
 from support.tiny import reference_preprocess, seal, write_extractor, write_signal, write_tiny
 
 from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden_comparison import compare_feature_maps, compare_probabilities
-from convscope.bundle.graph_contract import check_graph, parse_graph
-from convscope.bundle.reader import read_bundle
 from convscope.v1 import manifest_pb2 as pb
 
 Damage = Callable[[Path], object]
@@ -31,10 +30,7 @@ MEANS = "feature_map_means/conv"
 
 def check(directory: Path) -> None:
     """Apply every check of the room, and replay the golden inputs."""
-    bundle = read_bundle(directory)
-    model = parse_graph(bundle.read_graph())
-    check_graph(model, bundle.manifest)
-    golden = bundle.read_golden()
+    bundle, model, golden = check_bundle(directory)
     image = bundle.manifest.input.kind == pb.INPUT_KIND_IMAGE
     inputs = np.stack([decode(one) if image else one for one in golden.inputs])
     names = [value.name for value in model.graph.output]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from convscope.bundle.errors import InvalidValueError, RepositoryError
 from convscope.bundle.repository import Repository
 
-__all__ = ["parse_object", "read_document", "write_document"]
+__all__ = ["format_object", "parse_object", "read_document", "write_document"]
 
 T = TypeVar("T")
 
@@ -59,5 +59,9 @@ def write_document(
     Raises:
         RepositoryError: It can't be written; the old file is unchanged.
     """
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
-    repository.replace(model, name, text.encode())
+    repository.replace(model, name, format_object(content))
+
+
+def format_object(content: Mapping[str, object]) -> bytes:
+    """Return the bytes of such a file."""
+    return f"{json.dumps(content, indent=2, sort_keys=True)}\n".encode()

@@ -29,7 +29,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
         known: The names that exist.
     """
     names = sorted(known)
-    return f"no {kind} {name!r}" + (or_near(name, names) or f"; available: {', '.join(names)}")
+    return f"no {kind} {name!r}" + (or_near(name, names) or f"; there are: {', '.join(names)}")
 
 
 def list_names(names: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ import grpc
 import structlog
 from grpc_health.v1 import health
 
+from convscope.bundle.suggestions import or_near
 from convscope.server.config.settings import Settings, is_loopback, split_address
-from convscope.server.config.suggestions import or_near
 from convscope.server.errors import StartError
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.admin.servicer import AdminServicer

@@ -8,13 +8,13 @@ from support.alterations import flip_byte
 from support.loading import Follower, make_loader
 from support.tiny import write_tiny
 
+from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import BundleRejectedError, NotFoundError, UnavailableError
 from convscope.server.repository import operator
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.selection import Selection
-from convscope.server.repository.traffic import Trial
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
 
@@ -41,7 +41,7 @@ def unwritable(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise UnavailableError("no space left")
 
     def begin() -> None:
-        for name in ("write_alias", "write_trial"):
+        for name in ("write_alias", "write_split"):
             monkeypatch.setattr(operator, name, fail)
 
     return begin
@@ -82,23 +82,23 @@ async def test_trial_tries_nothing_else_again_that_was_refused(
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
     await manager.refresh()
     for share in (0.01, 0.05, 0.2):
-        await Operator(manager).set_trial("tiny", "canary", Trial(1, share))
+        await Operator(manager).set_trial("tiny", "canary", TrafficSplit(1, share))
     assert follower.events.count("refused tiny v3 hash") == 1
     with pytest.raises(BundleRejectedError):
-        await Operator(manager).set_trial("tiny", "canary", Trial(3, 0.1))
+        await Operator(manager).set_trial("tiny", "canary", TrafficSplit(3, 0.1))
     assert manager.catalog.trials == [("tiny", 1, "canary", 0.2)]
 
 
-@pytest.mark.parametrize("trial", [Trial("best", 0.1), Trial(1, 0.1, of="best")])
+@pytest.mark.parametrize("trial", [TrafficSplit("best", 0.1), TrafficSplit(1, 0.1, of="best")])
 async def test_trial_of_an_alias_that_there_isn_t_is_refused(
-    manager: ModelManager, trial: Trial
+    manager: ModelManager, trial: TrafficSplit
 ) -> None:
     with pytest.raises(NotFoundError, match="tiny has no alias 'best'; it has: none"):
         await Operator(manager).set_trial("tiny", "shadow", trial)
 
 
 async def test_chance_is_asked_once_a_request(manager: ModelManager) -> None:
-    await Operator(manager).set_trial("tiny", "canary", Trial(1, 0.5))
+    await Operator(manager).set_trial("tiny", "canary", TrafficSplit(1, 0.5))
     targets = [Target("tiny") for _ in range(200)]
     first = [manager.catalog.route(target).key for target in targets]
     assert {key[1] for key in first} == {1, 2}

@@ -1,4 +1,4 @@
-"""The golden gate: a bundle that answers otherwise than its reference isn't served."""
+"""The golden gate: a bundle whose outputs differ from its reference isn't served."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image
 from support.alterations import Arrays, change_weight, rewrite_golden
 from support.images import encode
 from support.loading import load, only_refusal
-from support.tiny import seal, write_signal, write_tiny
+from support.tiny import write_tiny
 
 from convscope.server.repository.catalog import Target
 from convscope.server.runtime.model import BatchItem
@@ -21,7 +21,7 @@ from convscope.v1 import manifest_pb2 as pb
 MEANS = "feature_map_means/conv"
 
 
-def refused(root: Path, change: Callable[[Arrays], Any], *, preload: bool = False) -> Rejection:
+def rejected(root: Path, change: Callable[[Arrays], Any], *, preload: bool = False) -> Rejection:
     rewrite_golden(write_tiny(root, "bad"), change)
     rejection = only_refusal(root, preload_feature_maps=preload)
     assert rejection.reason == "golden"
@@ -42,7 +42,7 @@ def with_array(name: str, array: NDArray[np.generic]) -> Callable[[Arrays], None
 # Graphs that answer otherwise
 
 
-def refused_weights(
+def rejected_weights(
     root: Path, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> str:
     write_tiny(root, "bad", alter_graph=change_weight("dense", change))
@@ -51,21 +51,21 @@ def refused_weights(
     return rejection.message
 
 
-def test_other_top_1_is_refused(root: Path) -> None:
-    message = refused_weights(root, lambda dense: dense[:, ::-1])
-    assert message == "golden input 0 is 'blue' here and was 'red' in PyTorch"
+def test_other_top_1_is_rejected(root: Path) -> None:
+    message = rejected_weights(root, lambda dense: dense[:, ::-1])
+    assert message == "golden input 0 is 'blue' here and was 'red' in the reference"
 
 
-def test_other_probability_is_refused(root: Path) -> None:
-    message = refused_weights(root, lambda dense: dense * np.float32(0.5))
+def test_other_probability_is_rejected(root: Path) -> None:
+    message = rejected_weights(root, lambda dense: dense * np.float32(0.5))
     assert "a golden probability differs by 0.0" in message
     assert "at most 0.0300 is allowed" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_graph_that_is_not_finite_is_refused(root: Path, value: float) -> None:
-    message = refused_weights(root, lambda dense: np.full_like(dense, value))
-    assert message == "the graph's probabilities are not finite"
+def test_graph_that_is_not_finite_is_rejected(root: Path, value: float) -> None:
+    message = rejected_weights(root, lambda dense: np.full_like(dense, value))
+    assert message == "the graph's output 'probabilities' is not finite"
 
 
 def test_tolerance_is_the_manifest_s(root: Path) -> None:
@@ -77,7 +77,7 @@ def test_tolerance_is_the_manifest_s(root: Path) -> None:
     assert load(root).is_ready("tolerant")
 
 
-def test_other_preprocessing_is_refused(root: Path) -> None:
+def test_other_preprocessing_is_rejected(root: Path) -> None:
     pixels = np.full((100, 100, 3), (20, 30, 220), np.uint8)
     pixels[45:55, 45:55] = (220, 30, 20)
     photo = np.frombuffer(encode(Image.fromarray(pixels)), np.uint8)
@@ -93,7 +93,7 @@ def test_other_preprocessing_is_refused(root: Path) -> None:
     rewrite_golden(root / "good" / "1", change)
     rewrite_golden(write_tiny(root, "bad", alter_manifest=look_closer), change)
     rejection = only_refusal(root)
-    assert rejection.message == "golden input 0 is 'red' here and was 'blue' in PyTorch"
+    assert rejection.message == "golden input 0 is 'red' here and was 'blue' in the reference"
 
 
 def answer_of(version: LoadedVersion, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -104,75 +104,20 @@ def answer_of(version: LoadedVersion, photo: NDArray[np.uint8]) -> NDArray[np.fl
     return version.model.run_one(BatchItem(image[np.newaxis])).probabilities
 
 
-# Golden files that are wrong
+# A golden input that can't be decoded
 
 
-@pytest.mark.parametrize("name", ["input_0", "input_2", "probabilities"])
-def test_missing_array_is_refused(root: Path, name: str) -> None:
-    assert refused(root, lambda arrays: arrays.pop(name)).message == f"golden.npz lacks {name!r}"
-
-
-def test_more_inputs_stated_than_stored_is_refused(root: Path) -> None:
-    def alter(manifest: pb.ModelManifest) -> None:
-        manifest.golden.inputs = 99
-
-    write_tiny(root, "bad", alter_manifest=alter)
-    assert only_refusal(root).message == "golden.npz lacks 'input_3'"
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (3, 4), (9,)])
-def test_other_number_of_answers_is_refused(root: Path, shape: tuple[int, ...]) -> None:
-    answers = np.full(shape, 0.25, np.float32)
-    message = refused(root, with_array("probabilities", answers)).message
-    assert f"golden probabilities are {shape}, the graph's (3, 3)" in message
-
-
-def test_answers_that_are_not_finite_are_refused(root: Path) -> None:
-    refused(root, scaled("probabilities", np.nan))
-
-
-def test_input_that_is_no_image_is_refused(root: Path) -> None:
-    message = refused(root, with_array("input_1", np.arange(9, dtype=np.uint8))).message
-    assert "a golden input is refused" in message
+def test_input_that_is_no_image_is_rejected(root: Path) -> None:
+    message = rejected(root, with_array("input_1", np.arange(9, dtype=np.uint8))).message
+    assert "golden input 1 can't be decoded" in message
     assert "not an image" in message
-
-
-def test_pickled_array_is_refused_unread(root: Path) -> None:
-    directory = write_tiny(root, "bad")
-    with (directory / "golden.npz").open("wb") as file:
-        np.savez(file, probabilities=np.array([print], dtype=object))
-    seal(directory)
-    rejection = only_refusal(root)
-    assert (rejection.reason, rejection.message) == ("golden", "golden.npz can't be read as arrays")
-
-
-@pytest.mark.parametrize("data", [b"", b"not a zip", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_golden_file_is_refused(root: Path, data: bytes) -> None:
-    directory = write_tiny(root, "bad")
-    (directory / "golden.npz").write_bytes(data)
-    seal(directory)
-    assert only_refusal(root).reason == "golden"
-
-
-def test_single_array_as_golden_file_is_refused(root: Path) -> None:
-    directory = write_tiny(root, "bad")
-    with (directory / "golden.npz").open("wb") as file:
-        np.save(file, np.zeros(3), allow_pickle=False)
-    seal(directory)
-    assert only_refusal(root).reason == "golden"
-
-
-def test_tensor_of_another_shape_is_refused(root: Path) -> None:
-    directory = write_signal(root, "bad")
-    rewrite_golden(directory, with_array("input_0", np.zeros((3, 7), np.float32)))
-    assert only_refusal(root).reason == "golden"
 
 
 # Feature maps, which are compared when they are preloaded
 
 
 def test_feature_maps_are_compared_when_preloaded(root: Path) -> None:
-    message = refused(root, scaled(MEANS, 2), preload=True).message
+    message = rejected(root, scaled(MEANS, 2), preload=True).message
     assert "a channel mean of 'conv' differs by" in message
     assert "at most 5% of it is allowed" in message
 
@@ -182,23 +127,10 @@ def test_feature_maps_are_not_compared_otherwise(root: Path) -> None:
     assert load(root).is_ready("tiny")
 
 
-def test_missing_means_are_refused(root: Path) -> None:
-    message = refused(root, lambda arrays: arrays.pop(MEANS), preload=True).message
-    assert message == f"golden.npz lacks {MEANS!r}"
+def test_missing_means_are_rejected(root: Path) -> None:
+    message = rejected(root, lambda arrays: arrays.pop(MEANS)).message
+    assert f"golden.npz lacks {MEANS!r}" in message
 
 
-def test_means_of_other_channels_are_refused(root: Path) -> None:
-    message = refused(root, with_array(MEANS, np.ones((3, 9), np.float32)), preload=True).message
-    assert "golden.npz has [3, 9]" in message
-
-
-def test_means_of_one_dimension_are_refused(root: Path) -> None:
-    refused(root, with_array(MEANS, np.ones(3, np.float32)), preload=True)
-
-
-def test_means_of_nothing_but_zeros_are_refused(root: Path) -> None:
-    refused(root, scaled(MEANS, 0), preload=True)
-
-
-def test_means_that_are_not_finite_are_refused(root: Path) -> None:
-    refused(root, scaled(MEANS, np.nan), preload=True)
+def test_means_of_nothing_but_zeros_are_rejected(root: Path) -> None:
+    rejected(root, scaled(MEANS, 0), preload=True)

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convscope.server.config.suggestions import unknown
-from convscope.server.repository.bundle import MODEL_NAME
+from convscope.bundle.layout import is_model_name
+from convscope.bundle.suggestions import unknown
 from convscope.server.runtime.providers import OPTIONS, PROVIDERS, ProviderPolicies, ProviderPolicy
 
 __all__ = ["ModelSettings", "SettingsFile", "SettingsFileError", "read_settings_file"]
@@ -147,7 +147,7 @@ def _read_models(table: Table) -> Mapping[str, ModelSettings]:
     models = {}
     for name, value in table.items():
         where = f"models.{name}"
-        if not MODEL_NAME.fullmatch(name):
+        if not is_model_name(name):
             raise SettingsFileError(
                 f"{where}: {name!r} can't be a model's name; one has up to 63 of a-z, 0-9, _ and -"
             )

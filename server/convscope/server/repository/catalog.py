@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from convscope.bundle.traffic import Traffic, TrafficSplit
 from convscope.server.errors import NotFoundError, UnavailableError
 from convscope.server.repository.disk import Signature
-from convscope.server.repository.traffic import Traffic, Trial
 from convscope.server.runtime.versions import LoadedVersion, Rejection
 
 __all__ = ["Catalog", "CatalogedModel", "NotLoadedError", "Target", "listed"]
@@ -206,7 +206,7 @@ class Catalog:
         number = self._tried(target, "shadow", self._models[target.model].traffic.shadow)
         return None if number == answered.key[1] else number
 
-    def _tried(self, target: Target, kind: str, trial: Trial | None) -> int | None:
+    def _tried(self, target: Target, kind: str, trial: TrafficSplit | None) -> int | None:
         """The version that a trial sends a request to, if it can answer."""
         if trial is None or target.number is not None:
             return None

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from convscope.bundle.traffic import Traffic
 from convscope.server.repository.catalog import CatalogedModel
 from convscope.server.repository.disk import ModelOnDisk
 from convscope.server.repository.selection import Selection
-from convscope.server.repository.traffic import Traffic
 
 __all__ = ["DesiredVersions"]
 

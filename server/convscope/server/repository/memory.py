@@ -5,8 +5,8 @@ from typing import Protocol
 
 import structlog
 
+from convscope.bundle.layout import GRAPH
 from convscope.server.errors import BundleRejectedError
-from convscope.server.repository.bundle import GRAPH
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.disk import Signature
 from convscope.server.runtime.model import memory_bytes

@@ -7,12 +7,17 @@ from dataclasses import asdict
 
 import structlog
 
+from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import BundleRejectedError, NotFoundError, ReadOnlyError
-from convscope.server.repository.aliases import check_alias, write_alias
 from convscope.server.repository.catalog import Catalog, listed
+from convscope.server.repository.changes import (
+    check_alias,
+    check_split,
+    write_alias,
+    write_split,
+)
 from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.manager import ModelManager
-from convscope.server.repository.traffic import Trial, check_trial, write_trial
 
 __all__ = ["Operator"]
 
@@ -102,10 +107,10 @@ class Operator:
         check_alias(alias)
         await self._look_up(model, version)
         async with self._holding(model, version):
-            await asyncio.to_thread(write_alias, self._manager.root / model, alias, version)
+            await asyncio.to_thread(write_alias, self._manager.root, model, alias, version)
             log.info("alias set", model=model, alias=alias, version=version)
 
-    async def set_trial(self, model: str, kind: str, trial: Trial | None) -> None:
+    async def set_trial(self, model: str, kind: Kind, trial: TrafficSplit | None) -> None:
         """Send a share of a model's requests to another version, loaded first; None ends it.
 
         Args:
@@ -124,11 +129,11 @@ class Operator:
         found = await self._look_up(model, None)
         number = None
         if trial is not None:
-            check_trial(kind, trial)
+            check_split(kind, trial)
             number = _number(model, trial, found.aliases or {})
             await self._look_up(model, number)
         async with self._holding(model, number):
-            await asyncio.to_thread(write_trial, self._manager.root / model, kind, trial)
+            await asyncio.to_thread(write_split, self._manager.root, model, kind, trial)
             shown = {} if trial is None else asdict(trial)
             log.info("trial set" if trial else "trial ended", model=model, kind=kind, **shown)
 
@@ -172,7 +177,7 @@ class Operator:
         return found
 
 
-def _number(model: str, trial: Trial, aliases: Mapping[str, int]) -> int:
+def _number(model: str, trial: TrafficSplit, aliases: Mapping[str, int]) -> int:
     """The version that a trial goes to; its aliases must be there."""
     for name in (trial.to, trial.of):
         if isinstance(name, str) and name not in aliases:

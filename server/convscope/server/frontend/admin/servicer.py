@@ -5,9 +5,9 @@ from collections.abc import Coroutine
 
 import grpc
 
+from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import InvalidInputError
 from convscope.server.repository.operator import Operator
-from convscope.server.repository.traffic import Trial
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
@@ -108,18 +108,18 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         return status
 
 
-def _trial(message: pb.Trial) -> Trial:
+def _trial(message: pb.Trial) -> TrafficSplit:
     to = message.WhichOneof("to")
     if to is None:
         raise InvalidInputError("the trial names no version; give its number or an alias")
-    return Trial(
+    return TrafficSplit(
         message.version if to == "version" else message.alias,
         message.share,
         message.of_alias or None,
     )
 
 
-def _trial_message(trial: Trial) -> pb.Trial:
+def _trial_message(trial: TrafficSplit) -> pb.Trial:
     message = pb.Trial(share=trial.share, of_alias=trial.of or "")
     if isinstance(trial.to, int):
         message.version = trial.to
