@@ -320,7 +320,7 @@ def list_twice(manifest: dict[str, Any]) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "hash": (flip, "hash", "the SHA-256 of model.onnx is"),
     "size": (change_manifest(lie_about_size), "hash", "the manifest says 10"),
-    "terabyte": (change_manifest(claim_a_terabyte), "files", "at most 1,073,741,824 are read"),
+    "terabyte": (change_manifest(claim_a_terabyte), "files", "at most 1,073,741,824 are allowed"),
     "climb": (change_manifest(climb_out), "manifest", "the manifest lists ../../../evil.onnx"),
     "twice": (change_manifest(list_twice), "manifest", "the manifest lists"),
     "no-manifest": (
