@@ -122,7 +122,9 @@ def test_alias_moves_under_load(tmp_path: Path) -> None:
     assert traffic.errors == []
 
 
-def test_refused_version_is_told_by_metric_and_log_and_the_old_one_answers(tmp_path: Path) -> None:
+def test_rejected_version_has_a_metric_and_a_log_line_and_the_old_one_serves(
+    tmp_path: Path,
+) -> None:
     publish(tmp_path, 1)
     with ServerProcess(tmp_path, *POLL) as server, Traffic(server, threads=1) as traffic:
         made = write_tiny(tmp_path / ".making", version=2)
@@ -136,12 +138,12 @@ def test_refused_version_is_told_by_metric_and_log_and_the_old_one_answers(tmp_p
         publish(tmp_path, 2)
         wait_until(lambda: answering(server) == [2])
         assert sample(server, "convscope_model_refused", **labels) == 0
-        refused = [line for line in server.log if line["event"] == "bundle refused"]
-    assert [(line["version"], line["reason"]) for line in refused] == [(2, "hash")]
+        rejected = [line for line in server.log if line["event"] == "bundle rejected"]
+    assert [(line["version"], line["reason"]) for line in rejected] == [(2, "hash")]
     assert traffic.errors == []
 
 
-def test_graph_that_crashes_the_checker_is_refused_and_the_server_lives(tmp_path: Path) -> None:
+def test_graph_that_crashes_the_checker_is_rejected_and_the_server_survives(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with ServerProcess(tmp_path, *POLL) as server:
         made = write_tiny(tmp_path / ".making", version=2)
@@ -215,7 +217,7 @@ def administered(root: Path, *flags: str) -> Iterator[tuple[ServerProcess, Calla
         yield server, call
 
 
-def test_operator_loads_what_was_published_and_is_told_what_was_refused(tmp_path: Path) -> None:
+def test_operator_loads_what_was_published_and_sees_what_was_rejected(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with administered(tmp_path) as (server, call):
         publish(tmp_path, 2)
@@ -229,7 +231,7 @@ def test_operator_loads_what_was_published_and_is_told_what_was_refused(tmp_path
         with pytest.raises(grpc.RpcError) as caught:
             call("LoadModel", admin.LoadModelRequest(model="tiny"))
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert "tiny v3 was refused: the SHA-256 of model.onnx" in str(caught.value.details())
+        assert "tiny v3 was rejected: the SHA-256 of model.onnx" in str(caught.value.details())
         assert answering(server) == [2]
         reply = call("GetStatus", admin.GetStatusRequest())
         assert isinstance(reply, admin.GetStatusResponse)
