@@ -1,4 +1,4 @@
-"""A running server while versions come and go: nothing is lost, and nothing answers wrongly."""
+"""A running server while versions come and go: no request is lost or gets a wrong reply."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def publish(root: Path, version: int) -> None:
 
 
 class Traffic:
-    """Classifies one image again and again from several threads, and keeps what it was told."""
+    """Classifies one image again and again from several threads, and keeps the replies."""
 
     def __init__(self, server: ServerProcess, threads: int = 4, alias: str = "") -> None:
         self.answers: list[tuple[float, int, float]] = []  # when, version, best probability
@@ -188,7 +188,7 @@ def test_many_bundles_with_a_memory_cap_all_answer_on_demand(tmp_path: Path) -> 
         }
 
 
-def test_model_that_was_never_served_takes_nobody_out_of_rotation(tmp_path: Path) -> None:
+def test_model_that_never_served_leaves_overall_health_as_it_is(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with ServerProcess(tmp_path, *POLL) as server:
         made = write_tiny(tmp_path / ".making", "fresh")
@@ -277,7 +277,7 @@ def test_operator_unloads_and_names(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_operator_is_told_what_is_wrong(
+def test_operator_sees_what_is_wrong(
     operated: Callable[..., object], method: str, request_: object, code: grpc.StatusCode
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:
