@@ -1,3 +1,5 @@
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,18 @@ def follower() -> Follower:
 def make(tmp_path: Path, follower: Follower) -> MakeManager:
     """Make a manager of the repository in `tmp_path`."""
 
-    def manager(max_bytes: int | None = None, **selection: Any) -> ModelManager[LoadedVersion]:
+    def manager(
+        max_bytes: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        **selection: Any,
+    ) -> ModelManager[LoadedVersion]:
         return ModelManager(
-            tmp_path, make_loader(), Selection(**selection), follower, max_bytes=max_bytes
+            tmp_path,
+            make_loader(),
+            Selection(**selection),
+            follower,
+            max_bytes=max_bytes,
+            clock=clock,
         )
 
     return manager

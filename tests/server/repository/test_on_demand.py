@@ -1,16 +1,18 @@
 """Versions that are loaded at their first request, within a bound on memory."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
 from support.alterations import burden
 from support.loading import Follower
-from support.repositories import MakeManager, corrupt, serving
+from support.repositories import MakeManager, corrupt, serving, set_alias
 from support.tiny import write_tiny
 
 from convscope.server.errors import (
     BundleRejectedError,
+    NotFoundError,
     OverloadedError,
 )
 from convscope.server.repository.catalog import NotLoadedError, Target
@@ -134,3 +136,36 @@ async def test_operator_sees_a_bad_version_on_demand_too(tmp_path: Path, make: M
     with pytest.raises(BundleRejectedError):
         await Operator(manager).set_alias("tiny", "champion", 2)
     assert not (tmp_path / "tiny" / "aliases.json").exists()
+
+
+async def test_change_on_disk_loads_only_what_takes_the_place_of_a_loaded_version(
+    tmp_path: Path, make: MakeManager, follower: Follower
+) -> None:
+    for version in (1, 2, 3):
+        write_tiny(tmp_path, version=version)
+    manager = make(on_demand=True, latest=3)
+    await manager.reconcile()
+    await manager.load_on_demand("tiny", 3)
+    shutil.rmtree(tmp_path / "tiny" / "1")
+    write_tiny(tmp_path, version=1)
+    set_alias(tmp_path, champion=2)
+    await manager.reconcile()
+    assert serving(manager) == [3]
+    write_tiny(tmp_path, version=4)
+    await manager.reconcile()
+    assert serving(manager) == [3, 4]
+    assert manager.catalog.get("tiny").serving == {2, 3, 4}
+
+
+async def test_version_that_disappeared_is_unavailable_until_it_is_reconciled(
+    tmp_path: Path, make: MakeManager
+) -> None:
+    write_tiny(tmp_path)
+    manager = make(on_demand=True)
+    await manager.reconcile()
+    shutil.rmtree(tmp_path / "tiny")
+    with pytest.raises(BundleRejectedError, match="can't be read"):
+        await manager.load_on_demand("tiny", 1)
+    await manager.reconcile()
+    with pytest.raises(NotFoundError):
+        manager.catalog.resolve(Target("tiny"))

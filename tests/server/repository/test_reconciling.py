@@ -1,5 +1,6 @@
 """What serves follows the disk, and nothing bad on disk reaches what serves."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from support.loading import Follower
 from support.repositories import MakeManager, corrupt, serving
 from support.tiny import write_tiny
 
+from convscope.server.errors import NotFoundError
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.desired import Desired, DesiredVersions
+from convscope.server.runtime.validation import BundleValidator
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
 
@@ -148,3 +151,54 @@ async def test_unexpected_error_in_one_model_does_not_stop_the_others(
         assert (serving(manager, "a"), serving(manager, "z")) == ([], [1])
     await manager.reconcile()
     assert serving(manager, "a") == [1]
+
+
+async def test_transient_failure_is_retried_after_a_pause_although_no_file_changes(
+    tmp_path: Path, make: MakeManager, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny(tmp_path, version=1)
+    now = [0.0]
+    manager = make(clock=lambda: now[0])
+    await manager.reconcile()
+    write_tiny(tmp_path, version=2)
+
+    def fail(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BundleValidator, "inspect", fail)  # as if no process could be started
+        for seconds in (0.0, 1.0, 5.0, 6.0):
+            now[0] = seconds
+            await manager.reconcile()
+    assert follower.events.count("rejected tiny v2 files") == 2
+    (rejection,) = manager.catalog.rejections
+    assert rejection.message == "can't be read: Resource temporarily unavailable"
+    assert serving(manager) == [1]
+    await manager.reconcile()
+    assert serving(manager) == [1]
+    now[0] = 15.0
+    await manager.reconcile()
+    assert (serving(manager), manager.catalog.rejections) == ([2], [])
+
+
+async def test_removed_model_leaves_the_catalog(tmp_path: Path, make: MakeManager) -> None:
+    for model in ("one", "two"):
+        write_tiny(tmp_path, model)
+    manager = make()
+    await manager.reconcile()
+    shutil.rmtree(tmp_path / "two")
+    await manager.reconcile()
+    assert (manager.catalog.names, manager.models_on_disk) == (["one"], ["one"])
+
+
+async def test_questions_about_an_unknown_model_leave_no_entry(
+    tmp_path: Path, make: MakeManager
+) -> None:
+    write_tiny(tmp_path)
+    manager = make()
+    await manager.reconcile()
+    assert not manager.catalog.is_ready("cat")
+    assert manager.catalog.get("cat").serving == set()
+    with pytest.raises(NotFoundError):
+        manager.catalog.resolve(Target("cat"))
+    assert manager.catalog.names == ["tiny"]
