@@ -16,7 +16,6 @@ import grpc
 from convscope.server.errors import (
     BundleRejectedError,
     InvalidInputError,
-    OverloadedError,
     ServingError,
 )
 from convscope.server.inference.engine import Engine
@@ -77,7 +76,6 @@ class InferenceHandler:
             NotFoundError: There is no such model, version or alias.
             UnavailableError: It exists, and is not ready.
             BundleRejectedError: It failed a check when it was loaded.
-            OverloadedError: There is no memory for it.
         """
         return await self._resolve(target)
 
@@ -101,8 +99,7 @@ class InferenceHandler:
         """Resolve a target, and load its version on demand.
 
         If the version is rejected, the next one is loaded, unless the request
-        names its version. If there is no memory for a canary, the request is
-        served without it.
+        names its version.
         """
         if not target.model:
             known = ", ".join(self.catalog.models)
@@ -119,10 +116,6 @@ class InferenceHandler:
             except BundleRejectedError:
                 if missing.is_named:
                     raise
-            except OverloadedError:
-                if not missing.is_canary:
-                    raise
-                canary = False
 
     def counted(self, version: LoadedVersion, deadline: float | None, *, bulk: bool) -> "_Counted":
         """Count the request that is answered within the context, by how it ends.

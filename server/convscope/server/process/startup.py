@@ -84,8 +84,8 @@ async def first_load(
 
     Args:
         settings: Where the repository lies, and what is wanted of it.
-        keeper: Loads it.
-        mirror: Brings it here, if it is a remote.
+        manager: Loads it.
+        sync: Fetches it, if it is a remote.
         stop: Whether the server is to end: then this returns soon.
         patience_seconds: How long a remote may keep a cache waiting that can answer.
 

@@ -23,16 +23,13 @@ class NotLoadedError(Exception):
         version: Its number.
         is_named: Whether the request names it, by number or alias: then no
             other version may serve the request.
-        is_canary: Whether the request reached it as a canary: then the version
-            that the request means can serve it.
     """
 
-    def __init__(self, model: str, version: int, *, is_named: bool, is_canary: bool) -> None:
+    def __init__(self, model: str, version: int, *, is_named: bool) -> None:
         super().__init__(f"{model} v{version}")
         self.model = model
         self.version = version
         self.is_named = is_named
-        self.is_canary = is_canary
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +195,13 @@ class Catalog(Generic[V]):
         known = self.check_known(target.model)
         means = _number(target, known)
         number = _split(target, "canary", known.routing.traffic.canary, known) if canary else None
-        is_canary = number is not None and number != means
         if number is None:
             number = means
         if number in known.ready:
             return known.ready[number]
         if number in known.routing.unloaded:
-            is_named = target.names_version and not is_canary
-            raise NotLoadedError(target.model, number, is_named=is_named, is_canary=is_canary)
+            is_named = target.names_version and number == means
+            raise NotLoadedError(target.model, number, is_named=is_named)
         raise _unavailable(target.model, number, known)
 
     def shadow(self, target: Target, served: V) -> int | None:

@@ -12,10 +12,9 @@ Result = TypeVar("Result")
 
 
 async def in_daemon_thread(function: Callable[[], Result]) -> Result:
-    """Run a function in a thread that nobody waits for when the server ends.
+    """Run a function in a daemon thread, so that it can't delay the end of the process.
 
-    A connection that hangs is given up after minutes only, and must not keep
-    the process for so long.
+    A connection that hangs may time out only after minutes.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
