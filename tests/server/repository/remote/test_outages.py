@@ -45,7 +45,7 @@ async def test_empty_listing_changes_nothing(start: StartServer, publish: Publis
     remove("tiny")
     await server.manager.reconcile()
     assert (server.serving(), server.cached()) == ([1], [1])
-    assert server.sync.problem == "it lists no model at all, and had some before"
+    assert server.sync.problem == "it lists no models, but listed some before"
 
 
 async def test_interrupted_fetch_is_repeated_and_does_not_stop_other_models(

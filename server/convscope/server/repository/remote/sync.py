@@ -109,7 +109,7 @@ class RepositorySync:
             return None
         if not any(model.versions for model in listed.values()) and not self._cache.is_empty():
             # A wrong address or lost access is more likely than a repository without models.
-            self._failed("it lists no model at all, and had some before")
+            self._failed("it lists no models, but listed some before")
             return None
         self._listed, self._listed_at = listed, at
         return {
