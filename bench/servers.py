@@ -133,7 +133,7 @@ def serving(
 def _check_models(process: Process, models: Path) -> None:
     """Check that no bundle was refused: a missing model would be measured as an error's speed."""
     event = _serving_event(process)
-    if event is None or event.get("refused"):
+    if event is None or event.get("rejected"):
         raise BenchError(f"the server refused bundles of {models.name}: {event}")
 
 

@@ -42,11 +42,11 @@ def test_operator_sees_names_and_unloads(address: str) -> None:
     assert status["aliases"] == {"champion": 1}
 
 
-def test_refused_version_is_told_with_its_reason(address: str, tmp_path: Path) -> None:
+def test_rejected_version_is_shown_with_its_reason(address: str, tmp_path: Path) -> None:
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
     failed = admin(address, "load", "tiny")
     assert failed.exit_code == 1
-    assert "tiny v3 was refused: the SHA-256 of model.onnx is" in failed.stderr
+    assert "tiny v3 was rejected: the SHA-256 of model.onnx is" in failed.stderr
     with AdminClient(address) as client:
         (status,) = client.status("tiny")
         assert [(v.version, v.state, v.reason) for v in status.versions] == [

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 LAST_SYNC = "convscope_repository_last_sync_timestamp_seconds"
 FAILURES = "convscope_repository_sync_failures_total"
-UNFOLLOWED = "repository can't be followed; what is cached answers"
+UNFOLLOWED = "repository is not available; the cached versions serve"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_what_is_published_promoted_and_damaged_there_is_followed_here(
         flip_byte(damaged / "model.onnx", 50)
         s3.put(damaged, url)
         wait_until(lambda: sample(server, "convscope_model_refused", version="3") == 1)
-        (refused,) = events(server, "bundle refused")
+        (refused,) = events(server, "bundle rejected")
         assert (refused["version"], refused["reason"]) == (3, "hash")
         assert answering(server) == 2
         s3.system.rm(f"{url}/tiny/3", recursive=True)

@@ -167,9 +167,9 @@ def test_what_aliases_and_trials_can_t_have_is_told(
         '{"canary": {"to": "challengr", "share": 0.5}, "shadow": {"to": 2, "share": 1, "of": "x"}}'
     )
     problems = [
-        "alias champion names v77, which can't answer",
-        "canary goes to challengr, an alias that there isn't",
-        "shadow is of x, an alias that there isn't",
+        "alias champion names v77, which is not available",
+        "canary goes to challengr, an alias that does not exist",
+        "shadow is of x, an alias that does not exist",
     ]
     wait_until(lambda: told(server) == problems)
     assert admin(repository, "status").stderr.splitlines() == [f"tiny: {p}" for p in problems]
@@ -178,7 +178,9 @@ def test_what_aliases_and_trials_can_t_have_is_told(
 
 
 def told(server: ServerProcess) -> list[str]:
-    return sorted(e["problem"] for e in server.log if e["event"].startswith("alias or trial"))
+    return sorted(
+        e["problem"] for e in server.log if e["event"].startswith("alias or traffic split")
+    )
 
 
 @pytest.mark.parametrize(

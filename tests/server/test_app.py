@@ -66,7 +66,7 @@ def test_refused_model_and_overall_health(
         found = {name: health(server, name) for name in ("", SERVICE, "signal", "broken")}
         with connected(server) as stub:
             assert stub.Classify(signal_request(), timeout=30).model == "signal"
-        (refused,) = [line for line in server.log if line["event"] == "bundle refused"]
+        (refused,) = [line for line in server.log if line["event"] == "bundle rejected"]
     assert found == {"": overall, SERVICE: overall, "signal": SERVING, "broken": NOT_SERVING}
     assert (refused["model"], refused["reason"]) == ("broken", "hash")
 
@@ -84,7 +84,7 @@ def test_nothing_but_refused_bundles_is_no_start(tmp_path: Path, flags: tuple[st
     write_broken(tmp_path)
     code, _, err = run_to_end("--models", tmp_path, *LOOPBACK, *flags)
     assert code == 1
-    assert "was refused: broken v1: the SHA-256 of model.onnx is" in err
+    assert "was rejected: broken v1: the SHA-256 of model.onnx is" in err
     assert "Traceback" not in err
 
 

@@ -7,19 +7,20 @@ from pathlib import Path
 from convscope.server.inference.decoding.preprocessor import ImageLimits
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.manager import ModelManager
+from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.selection import Selection
 from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.tuning import Tuner
-from convscope.server.runtime.versions import LoadedVersion, Rejection
+from convscope.server.runtime.versions import LoadedVersion
 
 LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 
 
 @dataclass
 class Follower:
-    """Remembers what a keeper tells."""
+    """Records what a manager reports."""
 
     events: list[str] = field(default_factory=list)
     used: dict[LoadedVersion, float] = field(default_factory=dict)
@@ -33,11 +34,11 @@ class Follower:
     def last_used(self, version: LoadedVersion) -> float:
         return self.used.get(version, 0.0)
 
-    def refused(self, rejection: Rejection) -> None:
-        self.events.append(f"refused {rejection.model} v{rejection.version} {rejection.reason}")
+    def rejected(self, rejection: Rejection) -> None:
+        self.events.append(f"rejected {rejection.model} v{rejection.version} {rejection.reason}")
 
-    async def settled(self) -> None:
-        self.events.append("settled")
+    async def reconciled(self) -> None:
+        self.events.append("reconciled")
 
 
 def make_loader(
@@ -60,7 +61,7 @@ def load(
     preload_feature_maps: bool = False,
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
-) -> Catalog:
+) -> Catalog[LoadedVersion]:
     """Load a repository through every gate."""
     loader = make_loader(
         preload_feature_maps=preload_feature_maps,
@@ -68,24 +69,24 @@ def load(
         allow_fallback=allow_fallback,
     )
 
-    async def loaded() -> Catalog:
+    async def loaded() -> Catalog[LoadedVersion]:
         manager = ModelManager(
             root, loader, Selection(latest=latest, versions=versions), Follower()
         )
-        await manager.refresh()
+        await manager.reconcile()
         return manager.catalog
 
     return asyncio.run(loaded())
 
 
 def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Rejection:
-    """Load a repository of one bad bundle and one good one, and give why the bad one isn't served.
+    """Load a repository of one bad bundle and one good one; return why the bad one is rejected.
 
     Raises:
-        LookupError: Something else was refused or served.
+        LookupError: Something else was rejected or served.
     """
     catalog = load(root, preload_feature_maps=preload_feature_maps)
     served = [version.key[0] for version in catalog]
     if len(catalog.rejections) != 1 or served != ["good"]:
-        raise LookupError(f"served {served}, refused {catalog.rejections}")
+        raise LookupError(f"served {served}, rejected {catalog.rejections}")
     return catalog.rejections[0]

@@ -34,6 +34,7 @@ from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import EngineCache, ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.tuning import BATCHES, Tuner
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2_grpc
 
 if TYPE_CHECKING:  # at run time, only when traces are wanted
@@ -83,8 +84,8 @@ async def serve(settings: Settings) -> None:
         root, sync = repository
         manager = _manager(settings, root, sync, lifecycle, stop)
         stack.push_async_callback(manager.close)
-        refresh = await first_load(settings, manager, sync, stop)
-        stack.callback(refresh.cancel)
+        reconciling = await first_load(settings, manager, sync, stop)
+        stack.callback(reconciling.cancel)
         if stop.is_set():
             return
         _warn_of_unknown_models(settings, manager)
@@ -99,7 +100,7 @@ async def serve(settings: Settings) -> None:
             grpc_port=listeners.grpc_port,
             metrics_port=listeners.metrics_port,
             models=[f"{model} v{number}" for model, number in (v.key for v in manager.catalog)],
-            refused=[f"{r.model} v{r.version}" for r in manager.catalog.rejections],
+            rejected=[f"{r.model} v{r.version}" for r in manager.catalog.rejections],
         )
         if settings.worker_socket is not None:
             announce(settings.worker_socket, listeners.metrics_port, stop.set)
@@ -127,7 +128,7 @@ def _manager(
     sync: RepositorySync | None,
     lifecycle: ServingLifecycle,
     stop: asyncio.Event,
-) -> ModelManager:
+) -> ModelManager[LoadedVersion]:
     if settings.max_memory_mb is not None and not settings.selection.on_demand:
         raise StartError("--max-memory-mb bounds what is loaded on demand; add --load on-demand")
     loader = Loader(
@@ -155,7 +156,7 @@ def _manager(
     return manager
 
 
-def _warn_of_unknown_models(settings: Settings, manager: ModelManager) -> None:
+def _warn_of_unknown_models(settings: Settings, manager: ModelManager[LoadedVersion]) -> None:
     models = manager.catalog.models
     for name in _policies(settings).models.keys() - set(models):
         log.warning(
@@ -185,7 +186,7 @@ def _pipeline_limits(settings: Settings) -> PipelineLimits:
 
 async def _listen(
     settings: Settings,
-    manager: ModelManager,
+    manager: ModelManager[LoadedVersion],
     engine: Engine,
     metrics: Metrics,
     tracing: "Tracing | None",
@@ -232,7 +233,10 @@ async def _listen(
 
 
 async def _listen_for_admins(
-    settings: Settings, manager: ModelManager, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings,
+    manager: ModelManager[LoadedVersion],
+    metrics: Metrics,
+    stack: AsyncExitStack,
 ) -> None:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     interceptor = cast(

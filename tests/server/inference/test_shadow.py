@@ -53,7 +53,7 @@ def answer(best: int) -> InferenceResult:
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog[LoadedVersion]:
     root = tmp_path_factory.mktemp("repository")
     for version in (1, 2):
         write_tiny(root, version=version)
@@ -72,7 +72,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def shadow_traffic(
-    catalog: Catalog, engine: SlowEngine, metrics: Metrics
+    catalog: Catalog[LoadedVersion], engine: SlowEngine, metrics: Metrics
 ) -> AsyncIterator[ShadowTraffic]:
     async def find(target: Target) -> LoadedVersion:
         return catalog.resolve(target)
@@ -83,7 +83,7 @@ async def shadow_traffic(
 
 
 @pytest.fixture
-def copy(catalog: Catalog, shadow_traffic: ShadowTraffic) -> Callable[..., None]:
+def copy(catalog: Catalog[LoadedVersion], shadow_traffic: ShadowTraffic) -> Callable[..., None]:
     def copy(*answers: InferenceResult | ServingError, side: int = SIDE) -> None:
         tensor = ReadyTensor(np.zeros((side, side, 3), np.uint8))
         version = catalog.resolve(Target("tiny", 1))
@@ -151,7 +151,7 @@ async def test_tensor_of_another_shape_fails_and_the_next_copy_runs(
 
 
 async def test_copies_are_bounded_by_their_bytes_too(
-    shadow_traffic: ShadowTraffic, catalog: Catalog, metrics: Metrics
+    shadow_traffic: ShadowTraffic, catalog: Catalog[LoadedVersion], metrics: Metrics
 ) -> None:
     large = [ReadyTensor(np.zeros(MAX_WAITING_BYTES // 2, np.uint8))] * 2
     shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, large, [answer(0)] * 2)
@@ -159,7 +159,7 @@ async def test_copies_are_bounded_by_their_bytes_too(
 
 
 async def test_copy_keeps_nothing_of_an_answer_s_batch(
-    shadow_traffic: ShadowTraffic, catalog: Catalog, engine: SlowEngine
+    shadow_traffic: ShadowTraffic, catalog: Catalog[LoadedVersion], engine: SlowEngine
 ) -> None:
     engine.in_flight = 1
     batch = np.full((64, 3), 0.3, np.float32)
@@ -175,7 +175,7 @@ async def test_copy_keeps_nothing_of_an_answer_s_batch(
 
 
 async def test_shadow_for_which_there_is_no_memory_drops_its_copies(
-    catalog: Catalog, engine: SlowEngine, metrics: Metrics
+    catalog: Catalog[LoadedVersion], engine: SlowEngine, metrics: Metrics
 ) -> None:
     async def find(target: Target) -> LoadedVersion:
         raise OverloadedError("there is no memory left")
@@ -189,7 +189,7 @@ async def test_shadow_for_which_there_is_no_memory_drops_its_copies(
 
 
 async def test_forgotten_version_takes_its_shadow_s_series_along(
-    copy: Callable[..., None], engine: SlowEngine, metrics: Metrics, catalog: Catalog
+    copy: Callable[..., None], engine: SlowEngine, metrics: Metrics, catalog: Catalog[LoadedVersion]
 ) -> None:
     engine.may_end.set()
     copy(answer(0))

@@ -26,9 +26,10 @@ from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.remote.cache import Cache
 from convscope.server.repository.remote.location import cache_directory
 from convscope.server.repository.remote.sync import RepositorySync
+from convscope.server.runtime.versions import LoadedVersion
 
 URL = "memory://silent/models"
-UNFOLLOWED = "repository can't be followed; what is cached answers"
+UNFOLLOWED = "repository is not available; the cached versions serve"
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_while_the_remote_is_silent_what_is_cached_answers(
     with ServerProcess(url_of(silent), *flags) as server, connected(server) as stub:
         assert stub.Classify(image_request(), timeout=30).version == 1
         (warning,) = [line for line in server.log if line["event"] == UNFOLLOWED]
-        assert "hasn't arrived within 10 s" in warning["reason"]
+        assert "have not arrived within 10 s" in warning["reason"]
         assert server.stop() == 0
 
 
@@ -114,11 +115,11 @@ async def test_cached_version_answers_until_the_remote_does(
         opened = await open_repository(settings, Metrics(), stop)
         assert opened is not None
         root, sync = opened
-        manager = make_keeper(root, sync, settings)
-        refresh = await first_load(settings, manager, sync, stop, patience_seconds=0.01)
+        manager = make_manager(root, sync, settings)
+        reconciling = await first_load(settings, manager, sync, stop, patience_seconds=0.01)
         assert [version.key for version in manager.catalog] == [("tiny", 1)]
-        assert not refresh.done()
-    await refresh
+        assert not reconciling.done()
+    await reconciling
     assert [version.key for version in manager.catalog] == [("tiny", 2)]
 
 
@@ -129,20 +130,22 @@ async def test_without_a_cache_the_remote_is_waited_for_until_the_end(tmp_path: 
     with silent_listing(tmp_path):
         opened = await open_repository(settings, Metrics(), stop)
         assert opened is not None
-        manager = make_keeper(*opened, settings)
+        manager = make_manager(*opened, settings)
         loading = asyncio.create_task(
             first_load(settings, manager, opened[1], stop, patience_seconds=0.01)
         )
         done, _ = await asyncio.wait({loading}, timeout=0.1)
         assert not done
         stop.set()
-        refresh = await loading
+        reconciling = await loading
         assert list(manager.catalog) == []
         with pytest.raises(asyncio.CancelledError):
-            await refresh
+            await reconciling
 
 
-def make_keeper(root: Path, sync: RepositorySync | None, settings: Settings) -> ModelManager:
+def make_manager(
+    root: Path, sync: RepositorySync | None, settings: Settings
+) -> ModelManager[LoadedVersion]:
     return ModelManager(root, make_loader(), settings.selection, Follower(), sync=sync)
 
 

@@ -1,4 +1,4 @@
-"""A running server while versions come and go: nothing is lost, and nothing answers wrongly."""
+"""A running server while versions come and go: no request is lost or gets a wrong reply."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def publish(root: Path, version: int) -> None:
 
 
 class Traffic:
-    """Classifies one image again and again from several threads, and keeps what it was told."""
+    """Classifies one image again and again from several threads, and keeps the replies."""
 
     def __init__(self, server: ServerProcess, threads: int = 4, alias: str = "") -> None:
         self.answers: list[tuple[float, int, float]] = []  # when, version, best probability
@@ -122,7 +122,9 @@ def test_alias_moves_under_load(tmp_path: Path) -> None:
     assert traffic.errors == []
 
 
-def test_refused_version_is_told_by_metric_and_log_and_the_old_one_answers(tmp_path: Path) -> None:
+def test_rejected_version_has_a_metric_and_a_log_line_and_the_old_one_serves(
+    tmp_path: Path,
+) -> None:
     publish(tmp_path, 1)
     with ServerProcess(tmp_path, *POLL) as server, Traffic(server, threads=1) as traffic:
         made = write_tiny(tmp_path / ".making", version=2)
@@ -136,12 +138,12 @@ def test_refused_version_is_told_by_metric_and_log_and_the_old_one_answers(tmp_p
         publish(tmp_path, 2)
         wait_until(lambda: answering(server) == [2])
         assert sample(server, "convscope_model_refused", **labels) == 0
-        refused = [line for line in server.log if line["event"] == "bundle refused"]
-    assert [(line["version"], line["reason"]) for line in refused] == [(2, "hash")]
+        rejected = [line for line in server.log if line["event"] == "bundle rejected"]
+    assert [(line["version"], line["reason"]) for line in rejected] == [(2, "hash")]
     assert traffic.errors == []
 
 
-def test_graph_that_crashes_the_checker_is_refused_and_the_server_lives(tmp_path: Path) -> None:
+def test_graph_that_crashes_the_checker_is_rejected_and_the_server_survives(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with ServerProcess(tmp_path, *POLL) as server:
         made = write_tiny(tmp_path / ".making", version=2)
@@ -186,7 +188,7 @@ def test_many_bundles_with_a_memory_cap_all_answer_on_demand(tmp_path: Path) -> 
         }
 
 
-def test_model_that_was_never_served_takes_nobody_out_of_rotation(tmp_path: Path) -> None:
+def test_model_that_never_served_leaves_overall_health_as_it_is(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with ServerProcess(tmp_path, *POLL) as server:
         made = write_tiny(tmp_path / ".making", "fresh")
@@ -215,7 +217,7 @@ def administered(root: Path, *flags: str) -> Iterator[tuple[ServerProcess, Calla
         yield server, call
 
 
-def test_operator_loads_what_was_published_and_is_told_what_was_refused(tmp_path: Path) -> None:
+def test_operator_loads_what_was_published_and_sees_what_was_rejected(tmp_path: Path) -> None:
     publish(tmp_path, 1)
     with administered(tmp_path) as (server, call):
         publish(tmp_path, 2)
@@ -229,7 +231,7 @@ def test_operator_loads_what_was_published_and_is_told_what_was_refused(tmp_path
         with pytest.raises(grpc.RpcError) as caught:
             call("LoadModel", admin.LoadModelRequest(model="tiny"))
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert "tiny v3 was refused: the SHA-256 of model.onnx" in str(caught.value.details())
+        assert "tiny v3 was rejected: the SHA-256 of model.onnx" in str(caught.value.details())
         assert answering(server) == [2]
         reply = call("GetStatus", admin.GetStatusRequest())
         assert isinstance(reply, admin.GetStatusResponse)
@@ -275,7 +277,7 @@ def test_operator_unloads_and_names(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_operator_is_told_what_is_wrong(
+def test_operator_sees_what_is_wrong(
     operated: Callable[..., object], method: str, request_: object, code: grpc.StatusCode
 ) -> None:
     with pytest.raises(grpc.RpcError) as caught:

@@ -14,8 +14,9 @@ from support.loading import load, only_refusal
 from support.tiny import write_tiny
 
 from convscope.server.repository.catalog import Target
+from convscope.server.repository.rejection import Rejection
 from convscope.server.runtime.model import BatchItem
-from convscope.server.runtime.versions import LoadedVersion, Rejection
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import manifest_pb2 as pb
 
 MEANS = "feature_map_means/conv"

@@ -10,7 +10,8 @@ from convscope.server.inference.engine import Engine
 from convscope.server.observability.metrics import Metrics
 from convscope.server.process.machine import trim_memory
 from convscope.server.repository.catalog import Catalog
-from convscope.server.runtime.versions import LoadedVersion, Rejection
+from convscope.server.repository.rejection import Rejection
+from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["ServingLifecycle"]
 
@@ -49,13 +50,13 @@ class ServingLifecycle:
         self._health = health
         self._services = services
         self._strict = strict
-        self._catalog: Catalog | None = None
+        self._catalog: Catalog[LoadedVersion] | None = None
         self._told: set[str] = set()
         self._settled = False
         self._expected: set[str] = set()  # what overall health waits for
         self._answering: dict[tuple[str, int], LoadedVersion] = {}
 
-    def follow(self, catalog: Catalog) -> None:
+    def follow(self, catalog: Catalog[LoadedVersion]) -> None:
         """Name the catalog that health is read from."""
         self._catalog = catalog
 
@@ -81,17 +82,17 @@ class ServingLifecycle:
         """Tell when a version was last asked."""
         return self._engine.last_used(version)
 
-    def refused(self, rejection: Rejection) -> None:
+    def rejected(self, rejection: Rejection) -> None:
         """Count a version that failed a check."""
         self._metrics.refused(rejection)
 
-    async def settled(self) -> None:
+    async def reconciled(self) -> None:
         """Tell health and metrics which models answer now."""
         if self._catalog is None:
             return
         models = {name: self._catalog.is_ready(name) for name in self._catalog.models}
         self._metrics.rejections(self._catalog.rejections)
-        self._metrics.trials(self._catalog.trials)
+        self._metrics.trials(self._catalog.splits)
         for name, answers in models.items():
             await self._health.set(name, _SERVING if answers else _NOT_SERVING)
         for name in self._told - models.keys():

@@ -1,11 +1,11 @@
-"""What every door of the server does with a request: find its version, run it, count it.
+"""What every frontend does with a request: find its version, run it, count it.
 
-A door (a gRPC service) brings messages to inputs and a question, and
-answers back to messages; all that lies between exists once, here.
+A frontend (a gRPC service) converts messages to inputs and a request, and
+results back to messages. Everything in between exists once, here.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from time import perf_counter
@@ -16,7 +16,6 @@ import grpc
 from convscope.server.errors import (
     BundleRejectedError,
     InvalidInputError,
-    OverloadedError,
     ServingError,
 )
 from convscope.server.inference.engine import Engine
@@ -35,7 +34,7 @@ class InferenceHandler:
     """Finds the versions that answer, hands requests to the engine, and counts them.
 
     Args:
-        keeper: Knows which version answers.
+        manager: Knows which version serves, and loads versions on demand.
         engine: Runs the inputs.
         metrics: Hears how each request ended.
         max_inputs: Inputs of one request.
@@ -44,7 +43,7 @@ class InferenceHandler:
 
     def __init__(
         self,
-        manager: ModelManager,
+        manager: ModelManager[LoadedVersion],
         engine: Engine,
         metrics: Metrics,
         *,
@@ -55,7 +54,9 @@ class InferenceHandler:
         self._engine = engine
         self._metrics = metrics
         self._max_inputs = max_inputs
-        self._shadow_traffic = ShadowTraffic(self._find_aside, engine, metrics.shadow, cores=cores)
+        self._shadow_traffic = ShadowTraffic(
+            self._find_for_shadow, engine, metrics.shadow, cores=cores
+        )
 
     @property
     def max_inputs(self) -> int:
@@ -63,72 +64,58 @@ class InferenceHandler:
         return self._max_inputs
 
     @property
-    def catalog(self) -> Catalog:
-        """What answers now."""
+    def catalog(self) -> Catalog[LoadedVersion]:
+        """What serves now."""
         return self._manager.catalog
 
     async def find(self, target: Target) -> LoadedVersion:
-        """Find the version that a target names; load it first if it sleeps.
+        """Return the version that a target names, loaded on demand.
 
         Raises:
-            InvalidInputError: No model is named.
+            InvalidInputError: The target names no model.
             NotFoundError: There is no such model, version or alias.
-            UnavailableError: It is known, and not ready.
-            BundleRejectedError: It slept, and failed a check as it was loaded.
-            OverloadedError: It sleeps, and there is no memory for it.
+            UnavailableError: It exists, and is not ready.
+            BundleRejectedError: It failed a check when it was loaded.
         """
-        return await self._awake(self.catalog.resolve, target)
+        return await self._resolve(target)
 
     async def route(self, target: Target) -> LoadedVersion:
-        """Find the version that answers a request: the one that it names, or the canary.
+        """Return the version that serves a request: the one that it names, or the canary.
 
-        What is found here may retire as soon as another request has its turn:
-        it goes to `run` without an await in between.
-
-        Raises:
-            InvalidInputError: No model is named.
-            NotFoundError: There is no such model, version or alias.
-            UnavailableError: It is known, and not ready.
-            BundleRejectedError: It slept, and failed a check as it was loaded.
-            OverloadedError: It sleeps, and there is no memory for it.
+        The version may retire as soon as another coroutine runs, so pass it to
+        `run` without an await in between. Raises the errors of `find`.
         """
-        version = await self._awake(self.catalog.route, target)
+        version = await self._resolve(target, canary=True)
         current_call.get().version = version.key
         return version
 
-    async def _awake(
-        self, choose: Callable[[Target], LoadedVersion], target: Target
+    async def _find_for_shadow(self, target: Target) -> LoadedVersion:
+        """Return the version that a target names, but unload none to make room for it."""
+        return await self._resolve(target, evict=False)
+
+    async def _resolve(
+        self, target: Target, *, canary: bool = False, evict: bool = True
     ) -> LoadedVersion:
+        """Resolve a target, and load its version on demand.
+
+        If the version is rejected, the next one is loaded, unless the request
+        names its version.
+        """
         if not target.model:
             known = ", ".join(self.catalog.models)
             raise InvalidInputError(f"the request names no model; this server has: {known}")
         while True:
             try:
-                return choose(target)
-            except NotLoadedError as unloaded:
-                try:
-                    await self._wake(unloaded)
-                except OverloadedError:
-                    if not unloaded.on_trial:
-                        raise
-                    choose = self.catalog.resolve  # as if there were no canary
-
-    async def _find_aside(self, target: Target) -> LoadedVersion:
-        """Find a version as `find` does, but unload none for its sake."""
-        while True:
+                return self.catalog.resolve(target, canary=canary)
+            except NotLoadedError as error:
+                missing = error
+            load = self._manager.load_on_demand(missing.model, missing.version, evict=evict)
             try:
-                return self.catalog.resolve(target)
-            except NotLoadedError as unloaded:
-                await self._manager.demand(unloaded.model, unloaded.version, evict=False)
-
-    async def _wake(self, unloaded: NotLoadedError) -> None:
-        """Load what is meant; who named no version takes the next if this one is refused."""
-        try:
-            # Others may wait for it too: that one of them leaves doesn't end the load.
-            await asyncio.shield(self._manager.demand(unloaded.model, unloaded.version))
-        except BundleRejectedError:
-            if unloaded.by_name:
-                raise
+                # Others may wait for the same load, so it goes on when one of them leaves.
+                await asyncio.shield(load)
+            except BundleRejectedError:
+                if missing.is_named:
+                    raise
 
     def counted(self, version: LoadedVersion, deadline: float | None, *, bulk: bool) -> "_Counted":
         """Count the request that is answered within the context, by how it ends.

@@ -22,6 +22,7 @@ from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.remote.threads import in_daemon_thread
+from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["first_load", "open_repository", "unless_stopped"]
 
@@ -73,7 +74,7 @@ async def open_repository(
 
 async def first_load(
     settings: Settings,
-    manager: ModelManager,
+    manager: ModelManager[LoadedVersion],
     sync: RepositorySync | None,
     stop: asyncio.Event,
     *,
@@ -83,57 +84,61 @@ async def first_load(
 
     Args:
         settings: Where the repository lies, and what is wanted of it.
-        keeper: Loads it.
-        mirror: Brings it here, if it is a remote.
+        manager: Loads it.
+        sync: Fetches it, if it is a remote.
         stop: Whether the server is to end: then this returns soon.
         patience_seconds: How long a remote may keep a cache waiting that can answer.
 
     Returns:
-        The refresh, which goes on if the remote isn't fetched yet; cancel it at the end.
+        The reconciliation, which goes on if the remote isn't fetched yet; cancel it at the end.
 
     Raises:
         StartError: There is nothing to serve.
     """
-    refresh = asyncio.create_task(manager.refresh())
+    reconciling = asyncio.create_task(manager.reconcile())
     if manager.poller is None:
-        await refresh  # which ends by itself when the server is to end
+        await reconciling  # which ends by itself when the server is to end
     elif await _is_heard(manager.poller, stop, patience_seconds):
-        await unless_stopped(refresh, stop)
+        await unless_stopped(reconciling, stop)
     else:
-        await manager.follow_disk()
+        await manager.reconcile_disk()
         if _is_enough(settings, manager):
-            manager.poller.warn_of_silence(patience_seconds)
-            refresh.add_done_callback(_report)
+            manager.poller.warn_of_delay(patience_seconds)
+            reconciling.add_done_callback(_report)
         else:
             log.info("waiting for the repository; what is cached isn't all that is wanted")
-            await unless_stopped(refresh, stop)
+            await unless_stopped(reconciling, stop)
     if not stop.is_set():
         _check_loaded(settings, manager, sync)
-    return refresh
+    return reconciling
 
 
-async def _is_heard(poller: RemotePoller, stop: asyncio.Event, seconds: float) -> bool:
+async def _is_heard(
+    poller: RemotePoller[LoadedVersion], stop: asyncio.Event, seconds: float
+) -> bool:
     """Wait until a remote was fetched once, or couldn't be; False if that takes too long."""
     try:
         async with asyncio.timeout(seconds):
-            await unless_stopped(poller.heard.wait(), stop)
+            await unless_stopped(poller.attempted.wait(), stop)
     except TimeoutError:
         return False
     return True
 
 
-def _is_enough(settings: Settings, manager: ModelManager) -> bool:
+def _is_enough(settings: Settings, manager: ModelManager[LoadedVersion]) -> bool:
     catalog = manager.catalog
     missing = settings.selection.missing(catalog.models)
     return not missing and any(map(catalog.is_ready, catalog.models))
 
 
-def _report(refresh: asyncio.Task[None]) -> None:
-    if not refresh.cancelled() and (error := refresh.exception()) is not None:
-        log.error("unforeseen error while looking for changes", exc_info=error)
+def _report(reconciling: asyncio.Task[None]) -> None:
+    if not reconciling.cancelled() and (error := reconciling.exception()) is not None:
+        log.error("unexpected error while reconciling", exc_info=error)
 
 
-def _check_loaded(settings: Settings, manager: ModelManager, sync: RepositorySync | None) -> None:
+def _check_loaded(
+    settings: Settings, manager: ModelManager[LoadedVersion], sync: RepositorySync | None
+) -> None:
     root, catalog = sync.url if sync else settings.models, manager.catalog
     there = manager.models_on_disk
     if there and (missing := settings.selection.missing(there)):
@@ -145,7 +150,7 @@ def _check_loaded(settings: Settings, manager: ModelManager, sync: RepositorySyn
         raise StartError(_nothing_to_load(root, sync))
     if not any(map(catalog.is_ready, catalog.models)):
         reasons = "; ".join(f"{r.model} v{r.version}: {r.message}" for r in catalog.rejections)
-        raise StartError(f"every bundle of --models {root} was refused: {reasons}")
+        raise StartError(f"every bundle of --models {root} was rejected: {reasons}")
 
 
 def _nothing_to_load(root: str, sync: RepositorySync | None) -> str:

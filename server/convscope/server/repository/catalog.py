@@ -1,34 +1,35 @@
-"""What answers now, and what a request means by a model, a version or an alias."""
+"""What serves now, and which version a request means by a model, a version or an alias."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Generic
 
-from convscope.bundle.traffic import Traffic, TrafficSplit
+from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import NotFoundError, UnavailableError
-from convscope.server.repository.disk import Signature
-from convscope.server.runtime.versions import LoadedVersion, Rejection
+from convscope.server.repository.disk import ModelOnDisk
+from convscope.server.repository.loader import V
+from convscope.server.repository.plan import Attempt, Observed, Routing
+from convscope.server.repository.rejection import Rejection
 
 __all__ = ["Catalog", "CatalogedModel", "NotLoadedError", "Target", "listed"]
 
 
 class NotLoadedError(Exception):
-    """The request means a version that is loaded when it is asked for, and isn't yet.
+    """The request means a version that is loaded on demand and is not loaded.
 
     Args:
         model: Its model.
         version: Its number.
-        by_name: Whether the request names it, by number or alias: then no
-            other version may answer in its place.
-        on_trial: Whether it is a canary, in whose place another one can answer.
+        is_named: Whether the request names it, by number or alias: then no
+            other version may serve the request.
     """
 
-    def __init__(self, model: str, version: int, *, by_name: bool, on_trial: bool) -> None:
+    def __init__(self, model: str, version: int, *, is_named: bool) -> None:
         super().__init__(f"{model} v{version}")
         self.model = model
         self.version = version
-        self.by_name = by_name
-        self.on_trial = on_trial
+        self.is_named = is_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,11 @@ class Target:
     Args:
         model: The model's name.
         number: A version of it.
-        alias: In place of a number, an alias.
-        key: What the request is recognised by, so that trials treat it as they
-            did before; without one, chance decides.
-        chance: What decides then, the same however often it is asked.
+        alias: An alias instead of a number.
+        key: A key of the caller's. Traffic splits treat requests with the same
+            key alike; without a key, chance decides.
+        chance: A random number that decides then. It stays the same however
+            often the target is resolved.
     """
 
     model: str
@@ -52,200 +54,216 @@ class Target:
 
     @property
     def names_version(self) -> bool:
-        """Whether one version is meant, and no other may answer."""
+        """Whether the target means one version, and no other may serve the request."""
         return self.number is not None or self.alias is not None
 
 
 @dataclass
-class CatalogedModel:
-    """What is known of one model.
+class CatalogedModel(Generic[V]):
+    """The state of one model.
 
     Args:
-        ready: The versions that answer.
-        aliases: The version of each alias.
-        traffic: The trials.
-        problems: What aliases and trials name and can't have, in sentences.
-        refused: Why other versions don't answer.
-        dormant: The versions that are loaded when they are asked for.
-        chosen: The versions that are there for their own sake, and not only
-            because an alias or a trial names them.
-        signatures: What lay on disk when a version was loaded or refused.
+        ready: The loaded versions.
+        attempts: The last attempt to load each version.
+        unfetched: The versions of a remote that were rejected before they were on disk.
+        routing: Where requests go.
     """
 
-    ready: dict[int, LoadedVersion] = field(default_factory=dict)
-    aliases: Mapping[str, int] = field(default_factory=dict)
-    traffic: Traffic = field(default_factory=Traffic)
-    problems: tuple[str, ...] = ()
-    refused: dict[int, Rejection] = field(default_factory=dict)
-    unloaded: frozenset[int] = frozenset()
-    chosen: frozenset[int] = frozenset()
-    signatures: dict[int, Signature] = field(default_factory=dict)
+    ready: dict[int, V] = field(default_factory=dict)
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    unfetched: dict[int, Rejection] = field(default_factory=dict)
+    routing: Routing = field(default_factory=Routing)
 
     @property
-    def answers(self) -> bool:
-        """Whether some version answers, if need be after a load."""
-        return bool(self.ready or self.unloaded)
+    def serving(self) -> set[int]:
+        """The versions that serve, after a load if necessary."""
+        return self.ready.keys() | self.routing.unloaded
 
     @property
     def default(self) -> int | None:
-        """The version that a request without a version or alias means, if one answers."""
-        there = self.ready.keys() | self.unloaded
-        return max(self.chosen & there or there, default=None)
+        """The version for requests without a version or alias, if one serves."""
+        return self.routing.default(self.serving)
 
     @property
-    def outdated(self) -> set[int]:
-        """The versions that answer and can be had on a better provider by now, if not refused."""
-        answering = self.ready.items()
-        return {n for n, version in answering if version.model.is_outdated} - self.refused.keys()
+    def rejected(self) -> dict[int, Rejection]:
+        """Why other versions don't serve."""
+        failed = {n: a.rejection for n, a in self.attempts.items() if a.rejection is not None}
+        return failed | self.unfetched
+
+    def observe(self, on_disk: ModelOnDisk, now: float = 0.0) -> Observed:
+        """Return the state that a plan starts from."""
+        return Observed(
+            on_disk,
+            frozenset(self.ready),
+            frozenset(n for n, version in self.ready.items() if version.is_outdated),
+            self.attempts,
+            frozenset(self.unfetched),
+            self.routing,
+            now,
+        )
 
 
-class Catalog:
+class Catalog(Generic[V]):
     """The models of a repository; it belongs to one event loop.
 
-    Every change is one assignment between two requests: a request sees what
-    was before it, or what is after it.
+    Every change is one assignment between two requests, so that a request sees
+    the state before it or the state after it.
     """
 
     def __init__(self) -> None:
-        self._models: dict[str, CatalogedModel] = {}
+        self._models: dict[str, CatalogedModel[V]] = {}
 
-    def __iter__(self) -> Iterator[LoadedVersion]:
+    def __iter__(self) -> Iterator[V]:
         for name in self.models:
             ready = self._models[name].ready
             yield from (ready[version] for version in sorted(ready))
 
-    def __getitem__(self, model: str) -> CatalogedModel:
-        """What is known of a model; of a new one, nothing."""
-        return self._models.setdefault(model, CatalogedModel())
-
     @property
     def models(self) -> list[str]:
         """The name of every model that has a version, ready or not."""
-        return sorted(
-            name for name, model in self._models.items() if model.answers or model.refused
-        )
+        return sorted(name for name, known in self._models.items() if _has_versions(known))
 
     @property
     def names(self) -> list[str]:
-        """The name of every model that was ever looked at."""
+        """The name of every known model, also of those without a version that should serve."""
         return list(self._models)
 
     @property
     def rejections(self) -> list[Rejection]:
-        """Why the versions that don't answer don't."""
-        return [r for name in self.models for _, r in sorted(self._models[name].refused.items())]
+        """Why some versions don't serve."""
+        return [r for name in self.models for _, r in sorted(self._models[name].rejected.items())]
 
     @property
-    def trials(self) -> list[tuple[str, int, str, float]]:
-        """Of each trial whose version is known: model, version, kind, share."""
+    def splits(self) -> list[tuple[str, int, str, float]]:
+        """The traffic splits whose version is known: model, version, kind, share."""
+        routings = ((name, self._models[name].routing) for name in self.models)
         return [
-            (name, number, kind, trial.share)
-            for name in self.models
-            for kind, trial in self._models[name].traffic
-            if (number := trial.version(self._models[name].aliases)) is not None
+            (name, number, kind, split.share)
+            for name, routing in routings
+            for kind, split in routing.traffic
+            if (number := split.version(routing.aliases)) is not None
         ]
 
+    def get(self, model: str) -> CatalogedModel[V]:
+        """Return the state of a model; an empty one, which isn't kept, if it is unknown."""
+        return self._models.get(model) or CatalogedModel()
+
+    def add(self, model: str) -> CatalogedModel[V]:
+        """Return the state of a model, which is kept from now on."""
+        return self._models.setdefault(model, CatalogedModel())
+
+    def remove(self, model: str) -> None:
+        """Drop the state of a model that is gone."""
+        self._models.pop(model, None)
+
     def aliases(self, model: str) -> Mapping[str, int]:
-        """The version of each alias of a model."""
-        return self._models[model].aliases if model in self._models else {}
+        """Return the version of each alias of a model."""
+        return self.get(model).routing.aliases
 
     def is_ready(self, model: str) -> bool:
-        """Whether some version of the model answers."""
-        return model in self._models and self._models[model].answers
+        """Whether some version of the model serves."""
+        return bool(self.get(model).serving)
 
-    def check_known(self, model: str) -> CatalogedModel:
-        """Give what is known of a model.
+    def is_default(self, version: V) -> bool:
+        """Whether requests that name neither version nor alias get this version."""
+        model, number = version.key
+        return number == self.get(model).default
+
+    def check_known(self, model: str) -> CatalogedModel[V]:
+        """Return the state of a model that has a version.
 
         Raises:
             NotFoundError: There is no such model.
         """
         known = self._models.get(model)
-        if known is None or not (known.answers or known.refused):
+        if known is None or not _has_versions(known):
             raise NotFoundError(f"no model {_short(model)}; this server has: {listed(self.models)}")
         return known
 
-    def is_default(self, version: LoadedVersion) -> bool:
-        """Whether a request that names neither version nor alias means this one."""
-        model, number = version.key
-        return number == self._models[model].default
-
-    def resolve(self, target: Target) -> LoadedVersion:
-        """Find the version that a target names.
-
-        Raises:
-            NotFoundError: There is no such model, version or alias.
-            UnavailableError: It is known, and not ready.
-            NotLoadedError: It isn't loaded yet.
-        """
-        return self._ready(target, self._number(target))
-
-    def route(self, target: Target) -> LoadedVersion:
-        """Find the version that answers a request: the one that it names, or the canary.
-
-        Raises:
-            NotFoundError: There is no such model, version or alias.
-            UnavailableError: It is known, and not ready.
-            NotLoadedError: It isn't loaded yet.
-        """
-        number = self._number(target)
-        canary = self._tried(target, "canary", self._models[target.model].traffic.canary)
-        if canary is not None and canary != number:
-            return self._ready(target, canary, on_trial=True)
-        return self._ready(target, number)
-
-    def shadow(self, target: Target, answered: LoadedVersion) -> int | None:
-        """Find the version that is given a copy of a request.
+    def resolve(self, target: Target, *, canary: bool = False) -> V:
+        """Return the version that a request gets.
 
         Args:
             target: What the request names.
-            answered: Which version answers it.
+            canary: Whether the model's canary gets its share.
 
-        Returns:
-            The number of another version; None if the request isn't copied.
+        Raises:
+            NotFoundError: There is no such model, version or alias.
+            UnavailableError: It exists, and is not ready.
+            NotLoadedError: It is loaded on demand, and is not loaded.
         """
-        number = self._tried(target, "shadow", self._models[target.model].traffic.shadow)
-        return None if number == answered.key[1] else number
-
-    def _tried(self, target: Target, kind: str, trial: TrafficSplit | None) -> int | None:
-        """The version that a trial sends a request to, if it can answer."""
-        if trial is None or target.number is not None:
-            return None
-        key = target.key or str(target.chance)
-        if not trial.takes(target.alias, f"{kind} of {target.model}", key):
-            return None
-        known = self._models[target.model]
-        number = trial.version(known.aliases)
-        return number if number in known.ready or number in known.unloaded else None
-
-    def _number(self, target: Target) -> int:
         known = self.check_known(target.model)
-        default = known.default
-        if default is None:
-            raise UnavailableError(
-                f"no version of {target.model} is ready; the server's log says what was refused"
-            )
-        if target.alias is not None:
-            if target.alias not in known.aliases:
-                names = listed(sorted(known.aliases)) or "none"
-                raise NotFoundError(
-                    f"{target.model} has no alias {_short(target.alias)}; it has: {names}"
-                )
-            return known.aliases[target.alias]
-        return default if target.number is None else target.number
-
-    def _ready(self, target: Target, number: int, *, on_trial: bool = False) -> LoadedVersion:
-        model, known = target.model, self._models[target.model]
+        means = _number(target, known)
+        number = _split(target, "canary", known.routing.traffic.canary, known) if canary else None
+        if number is None:
+            number = means
         if number in known.ready:
             return known.ready[number]
-        if number in known.unloaded:
-            by_name = target.names_version and not on_trial
-            raise NotLoadedError(model, number, by_name=by_name, on_trial=on_trial)
-        if number in known.refused:
-            raise UnavailableError(
-                f"{model} v{number} was refused at load; the server's log says why"
+        if number in known.routing.unloaded:
+            is_named = target.names_version and number == means
+            raise NotLoadedError(target.model, number, is_named=is_named)
+        raise _unavailable(target.model, number, known)
+
+    def shadow(self, target: Target, served: V) -> int | None:
+        """Return the number of the version that gets a copy of a request.
+
+        Args:
+            target: What the request names.
+            served: The version that served it.
+
+        Returns:
+            None if the request is not copied, or the shadow served it itself.
+        """
+        known = self.get(target.model)
+        number = _split(target, "shadow", known.routing.traffic.shadow, known)
+        return None if number == served.key[1] else number
+
+
+def _has_versions(known: CatalogedModel[V]) -> bool:
+    return bool(known.serving or known.rejected)
+
+
+def _number(target: Target, known: CatalogedModel[V]) -> int:
+    """The version that a request means."""
+    default = known.default
+    if default is None:
+        raise UnavailableError(
+            f"no version of {target.model} is ready; the server's log says what was rejected"
+        )
+    if target.alias is not None:
+        aliases = known.routing.aliases
+        if target.alias not in aliases:
+            names = listed(sorted(aliases)) or "none"
+            raise NotFoundError(
+                f"{target.model} has no alias {_short(target.alias)}; it has: {names}"
             )
-        answering = listed(sorted({*known.ready, *known.unloaded}))
-        raise NotFoundError(f"{model} has no version {number} ready; it has: {answering}")
+        return aliases[target.alias]
+    return default if target.number is None else target.number
+
+
+def _split(
+    target: Target, kind: str, split: TrafficSplit | None, known: CatalogedModel[V]
+) -> int | None:
+    """The version that a traffic split sends a request to, if that serves."""
+    if split is None or target.number is not None:
+        return None
+    key = target.key or str(target.chance)
+    if not split.takes(target.alias, f"{kind} of {target.model}", key):
+        return None
+    number = split.version(known.routing.aliases)
+    return number if number in known.serving else None
+
+
+def _unavailable(
+    model: str, number: int, known: CatalogedModel[V]
+) -> UnavailableError | NotFoundError:
+    if number in known.rejected:
+        return UnavailableError(
+            f"{model} v{number} was rejected at load; the server's log says why"
+        )
+    return NotFoundError(
+        f"{model} has no version {number} ready; it has: {listed(sorted(known.serving))}"
+    )
 
 
 def _short(name: str) -> str:

@@ -1,120 +1,105 @@
-"""What is to answer: by the selection, by aliases and trials, and by what an operator asked for."""
+"""Which versions should serve: the selection from the settings, and an operator's overrides."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from convscope.bundle.traffic import Traffic
-from convscope.server.repository.catalog import CatalogedModel
-from convscope.server.repository.disk import ModelOnDisk
 from convscope.server.repository.selection import Selection
 
-__all__ = ["DesiredVersions"]
+__all__ = ["Desired", "DesiredVersions", "Overrides"]
+
+
+@dataclass(slots=True)
+class Overrides:
+    """What an operator changed for one model while the server runs.
+
+    Args:
+        pinned: Versions that serve whatever the selection says.
+        excluded: Versions that don't serve.
+        excludes_model: Whether no version of the model serves.
+        reserved: Versions that an alias or a traffic split is about to name.
+            They are loaded even if they are excluded, and never become the default.
+    """
+
+    pinned: set[int] = field(default_factory=set)
+    excluded: set[int] = field(default_factory=set)
+    excludes_model: bool = False
+    reserved: Counter[int] = field(default_factory=Counter)
+
+    def include(self, version: int | None) -> None:
+        """No longer exclude a version; None stands for the model and all of its versions."""
+        self.excludes_model = False
+        if version is None:
+            self.excluded.clear()
+        else:
+            self.excluded.discard(version)
+
+    def exclude(self, version: int | None) -> None:
+        """Exclude a version, or the model, and unpin it."""
+        if version is None:
+            self.excludes_model = True
+            self.pinned.clear()
+        else:
+            self.excluded.add(version)
+            self.unpin(version)
+
+    def pin(self, version: int) -> None:
+        """Serve a version whatever the selection says."""
+        self.include(version)
+        self.pinned.add(version)
+
+    def unpin(self, version: int) -> None:
+        """Serve a version only if the selection, an alias or a traffic split asks for it."""
+        self.pinned.discard(version)
+
+    @contextmanager
+    def reserve(self, version: int) -> Iterator[None]:
+        """Keep a version loaded within the context; exclusions return if it fails.
+
+        Two operators can reserve the same version at once.
+        """
+        self.reserved[version] += 1
+        try:
+            yield
+            self.include(version)
+        finally:
+            self.reserved[version] -= 1
+            if not self.reserved[version]:
+                del self.reserved[version]
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What is desired of one model.
+
+    Args:
+        selection: Which versions serve by default.
+        selected: Whether the selection includes the model.
+        overrides: What an operator changed.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    selected: bool = True
+    overrides: Overrides = field(default_factory=Overrides)
 
 
 class DesiredVersions:
-    """Chooses the versions of one model after the other.
+    """The selection, and the overrides of each model.
 
     Args:
-        selection: What is wanted unless an operator says otherwise.
+        selection: Which versions serve unless an operator overrides it.
     """
 
     def __init__(self, selection: Selection) -> None:
-        self._selection = selection
-        self._pinned: dict[str, set[int]] = {}
-        self._held: dict[str, set[int]] = {}
-        self._put_away: dict[str, set[int]] = {}
-        self._absent: set[str] = set()  # models of which nothing is wanted
+        self.selection = selection
+        self._overrides: dict[str, Overrides] = {}
 
-    def bring(self, model: str, version: int | None) -> None:
-        """Want what an operator asks for: a version, or again what was put away."""
-        self._absent.discard(model)
-        if version is None:
-            self._put_away.pop(model, None)
-        else:
-            self._put_away.get(model, set()).discard(version)
-            self._pinned.setdefault(model, set()).add(version)
+    def of(self, model: str) -> Desired:
+        """Return what is desired of a model."""
+        overrides = self._overrides.get(model) or Overrides()
+        return Desired(self.selection, self.selection.includes_model(model), overrides)
 
-    def hold(self, model: str, version: int) -> None:
-        """Want a version that an alias or a trial is about to name, until it is released."""
-        self._held.setdefault(model, set()).add(version)
-
-    def named(self, model: str, version: int) -> None:
-        """Want again what was put away, now that an alias or a trial names it."""
-        self._absent.discard(model)
-        self._put_away.get(model, set()).discard(version)
-
-    def release(self, model: str, version: int) -> None:
-        """No longer want a version unless something names it by now."""
-        self._held.get(model, set()).discard(version)
-
-    def unpin(self, model: str, version: int) -> None:
-        """No longer want a version for an operator's sake alone."""
-        self._pinned.get(model, set()).discard(version)
-
-    def put_away(self, model: str, version: int | None) -> None:
-        """Want a version, or all of a model, no longer."""
-        if version is None:
-            self._absent.add(model)
-            self._pinned.pop(model, None)
-        else:
-            self._put_away.setdefault(model, set()).add(version)
-            self.unpin(model, version)
-
-    def choose(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> list[int]:
-        """Choose the versions that are to answer, the latest first."""
-        usable, held = self._usable(model, known, found), self._held.get(model, set())
-        if model in self._absent:
-            return sorted(held & usable, reverse=True)
-        pinned = self._pinned.get(model, set()) | held
-        if not self._selection.wants_model(model):
-            return sorted(pinned & usable, reverse=True)
-        aliases = self.aliases(model, known, found)
-        tried = self.traffic(known, found).versions(aliases)
-        return self._selection.choose(found.versions, {*aliases.values(), *tried, *pinned}, usable)
-
-    def chosen(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> frozenset[int]:
-        """Those that are wanted for their own sake: who is only on trial isn't the default."""
-        pinned = self._pinned.get(model, set())
-        usable = self._usable(model, known, found)
-        return frozenset(self._selection.choose(found.versions, pinned, usable))
-
-    def aliases(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> Mapping[str, int]:
-        """The version of each alias: that of the disk, or the one before while it can't answer."""
-        if found.aliases is None:
-            return known.aliases
-        usable = self._usable(model, known, found)
-        held = dict(found.aliases)
-        for alias, number in found.aliases.items():
-            before = known.aliases.get(alias, number)
-            if number not in usable and before in usable:
-                held[alias] = before
-        return held
-
-    def problems(self, known: CatalogedModel, found: ModelOnDisk) -> tuple[str, ...]:
-        """Say what aliases and trials name and can't have, once what is wanted was loaded."""
-        there = known.ready.keys() | known.unloaded
-        problems = list(found.problems)
-        for alias, number in (found.aliases or {}).items():
-            if number not in there:
-                instead = (
-                    f"; v{known.aliases[alias]} answers" if known.aliases[alias] in there else ""
-                )
-                problems.append(f"alias {alias} names v{number}, which can't answer{instead}")
-        for kind, trial in known.traffic:
-            to = trial.version(known.aliases)
-            if to is None:
-                problems.append(f"{kind} goes to {trial.to}, an alias that there isn't")
-            elif to not in there:
-                problems.append(f"{kind} goes to v{to}, which can't answer")
-            if trial.of is not None and trial.of not in known.aliases:
-                problems.append(f"{kind} is of {trial.of}, an alias that there isn't")
-        return tuple(problems)
-
-    def traffic(self, known: CatalogedModel, found: ModelOnDisk) -> Traffic:
-        """The trials: those of the disk, or the ones before while they can't be read."""
-        return known.traffic if found.traffic is None else found.traffic
-
-    def _usable(self, model: str, known: CatalogedModel, found: ModelOnDisk) -> set[int]:
-        # What answers goes on to, although its files were replaced by worse ones.
-        refused = known.refused.keys() - known.ready.keys()
-        put_away = self._put_away.get(model, set()) - self._held.get(model, set())
-        return set(found.versions) - refused - put_away
+    def overrides(self, model: str) -> Overrides:
+        """Return the overrides of a model, to be changed."""
+        return self._overrides.setdefault(model, Overrides())

@@ -1,165 +1,155 @@
-"""Keeps what answers in step with what lies in the repository and with what is wanted of it.
+"""The reconciler: it loads, swaps and unloads versions until what serves is what is desired.
 
-A new version is loaded beside the one that answers: files, gates and warm-up
-first, then one swap. The old one goes when its last request is done. One that
-fails changes nothing, and isn't tried again until its files change.
+A new version is loaded beside the one that serves: files, gates and warm-up
+first, then one swap. The old version retires after its last request. A version
+that fails a check changes nothing, and is not tried again until its files
+change, unless the failure was a transient one of the machine.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Generic
 
 import structlog
 
 from convscope.server.errors import BundleRejectedError, OverloadedError, UnavailableError
-from convscope.server.repository.catalog import Catalog, CatalogedModel
+from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.desired import DesiredVersions
-from convscope.server.repository.disk import ModelOnDisk, Signature, scan
-from convscope.server.repository.memory import Memory
+from convscope.server.repository.disk import ModelOnDisk, scan
+from convscope.server.repository.executor import Executor
+from convscope.server.repository.lifecycle import LifecycleListener
+from convscope.server.repository.loader import Loader, V
+from convscope.server.repository.memory import MemoryBudget
+from convscope.server.repository.plan import Load, plan
+from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.selection import Selection
-from convscope.server.runtime.loading import Loader
-from convscope.server.runtime.versions import LoadedVersion, Rejection
 
-__all__ = ["LifecycleListener", "ModelManager"]
+__all__ = ["ModelManager"]
 
 log = structlog.get_logger(__name__)
 
 
-class LifecycleListener(Protocol):
-    """Follows what answers, on the event loop."""
-
-    def ready(self, version: LoadedVersion) -> None:
-        """Hear of a version just before the first request can reach it."""
-
-    async def retire(self, version: LoadedVersion) -> None:
-        """Hear of a version that no new request reaches; return when its last one is done."""
-
-    def last_used(self, version: LoadedVersion) -> float:
-        """Tell when a version was last asked, in seconds of the loop's clock."""
-
-    def refused(self, rejection: Rejection) -> None:
-        """Hear of a version that failed a check."""
-
-    async def settled(self) -> None:
-        """Hear that a change is complete."""
-
-
-class ModelManager:
+class ModelManager(Generic[V]):
     """Loads, swaps and unloads the versions of one repository.
 
     Args:
         root: The repository's directory.
         loader: Loads one version.
-        selection: Which versions are wanted.
-        listener: Hears of every change.
+        selection: Which versions to serve.
+        listener: Follows every change.
         max_bytes: How much memory versions that are loaded on demand may take,
-            by estimate; None for any.
-        stopping: Whether the server is to end: then nothing more is loaded.
-        mirror: Brings what is wanted into the directory, if that is the copy of a remote.
+            by estimate; None for no bound.
+        stopping: Whether the server shuts down: then nothing more is loaded.
+        sync: Keeps the directory in step with a remote, if it is the cache of one.
+        clock: Returns the seconds by which retries are timed.
     """
 
     def __init__(
         self,
         root: Path,
-        loader: Loader,
+        loader: Loader[V],
         selection: Selection,
-        listener: LifecycleListener,
+        listener: LifecycleListener[V],
         *,
         max_bytes: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
         sync: RepositorySync | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.catalog = Catalog()
+        self.catalog: Catalog[V] = Catalog()
         self.root = root
-        self._loader = loader
-        self._on_demand = selection.on_demand
-        self.wanted = DesiredVersions(selection)
-        self._listener = listener
-        self._memory = Memory(self.catalog, listener, max_bytes)
+        self.desired = DesiredVersions(selection)
+        self.poller = RemotePoller(sync, self.catalog, self.desired) if sync else None
+        self._executor = Executor(
+            root,
+            self.catalog,
+            loader,
+            listener,
+            MemoryBudget(max_bytes) if selection.on_demand else None,
+            clock,
+        )
         self._stopping = stopping
-        self.poller = RemotePoller(sync, self.catalog, self.wanted) if sync else None
+        self._clock = clock
         self._fetching = asyncio.Lock()
         self._lock = asyncio.Lock()
-        self._hot = False
-        self._seen: dict[str, ModelOnDisk] = {}
-        self._unfetched: list[Rejection] = []
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._on_disk: dict[str, ModelOnDisk] = {}
 
     @property
     def models_on_disk(self) -> list[str]:
-        """The models of the repository that have a version, wanted or not."""
-        return sorted(name for name, found in self._seen.items() if found.versions)
+        """The models of the repository that have a version, selected or not."""
+        return sorted(name for name, found in self._on_disk.items() if found.versions)
 
     async def watch(self, seconds: float) -> None:
-        """Look for changes again and again, until cancelled."""
+        """Reconcile again and again, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             try:
-                await self.refresh()
-            except Exception:  # whatever happens once, it is looked again
-                log.exception("unforeseen error while looking for changes")
+                await self.reconcile()
+            except Exception:  # the next time it may succeed
+                log.exception("unexpected error while reconciling")
 
-    async def refresh(self, again: str | None = None) -> None:
-        """Bring what answers in step with the repository.
+    async def reconcile(self) -> None:
+        """Make what serves what is desired.
 
-        The first time nobody is served yet; afterwards loads keep out of the
-        way of those who are.
-
-        Args:
-            again: A model that is looked at although nothing has changed.
+        The first time, no requests are served yet; later loads leave the CPU
+        to the requests.
         """
         if self.poller is None:
-            await self.follow_disk(again)
+            await self.reconcile_disk()
             return
         async with self._fetching:
-            await self._follow_upstream(self.poller, again)
+            await self._reconcile_remote(self.poller)
 
-    async def _follow_upstream(self, poller: RemotePoller, again: str | None) -> None:
-        """Fetch what is wanted, and load it; a refusal may make another one wanted."""
+    async def _reconcile_remote(self, poller: RemotePoller[V]) -> None:
+        """Fetch and load; a rejected version can make another one desired."""
         while True:
-            refused = {(r.model, r.version) for r in self.catalog.rejections}
-            # Without the lock: a remote that doesn't answer must keep nobody waiting.
+            rejected = self._rejected()
+            # Without the lock: a remote that doesn't answer must not block loads.
             reached = await poller.fetch()
-            await self.follow_disk(again)
+            await self.reconcile_disk()
             if self._stopping() or not reached:
                 return
-            if {(r.model, r.version) for r in self.catalog.rejections} <= refused:
+            if self._rejected() <= rejected:
                 break
-        await poller.tidy()
+        await poller.prune()
 
-    async def follow_disk(self, again: str | None = None) -> None:
-        """Load, swap and unload as the directory says now."""
+    async def reconcile_disk(self) -> None:
+        """Make what serves what is desired, with the versions that are on disk now."""
         async with self._lock:
             try:
                 on_disk = await asyncio.to_thread(scan, self.root)
             except OSError as error:
-                log.error("repository can't be read; what is loaded stays", reason=error.strerror)
+                log.error("repository can't be read; nothing changes", reason=error.strerror)
                 return
-            changed = self._note_unfetched()
+            self._note_unfetched()
             for name in sorted({*on_disk, *self.catalog.names}):
-                found = on_disk.get(name, ModelOnDisk())
                 if self._stopping():
                     return
-                same = found == self._seen.get(name) and not self.catalog[name].outdated
-                if found is not None and (not same or name == again):
-                    changed |= await self._try_to_refresh(name, found)
-            self._hot = True
-            if changed:
-                await self._listener.settled()
+                found = on_disk.get(name, ModelOnDisk())
+                if found is not None:  # otherwise the model can't be read now
+                    self._on_disk[name] = found
+                    await self._try_to_reconcile(name, found)
+            self._executor.hot = True
+            await self._executor.report()
 
-    async def look_upstream(self, model: str) -> None:
-        """Learn what a remote has of a model now, whatever failed before; nothing without one."""
+    async def refetch(self, model: str) -> None:
+        """Read what a remote has of a model now, whatever failed before; nothing without one."""
         if self.poller is None:
             return
-        async with self._fetching:  # a poll's thread may be about to change the mirror too
-            self.poller.try_again(model)
+        async with self._fetching:  # a poll's thread may be changing the cache
+            self.poller.refetch(model)
             await self.poller.fetch()
 
-    async def demand(self, model: str, version: int, *, evict: bool = True) -> None:
-        """Load a dormant version, unless it is loaded meanwhile or no longer there.
+    def forget_rejections(self, model: str, version: int | None = None) -> None:
+        """Forget why a version was rejected, or all versions of a model: they are tried again."""
+        self._executor.forget_rejections(model, version)
+
+    async def load_on_demand(self, model: str, version: int, *, evict: bool = True) -> None:
+        """Load a version, unless it is loaded meanwhile or no longer desired.
 
         Args:
             model: Its model.
@@ -167,134 +157,59 @@ class ModelManager:
             evict: Whether others may be unloaded to make room for it.
 
         Raises:
-            BundleRejectedError: It failed a check; another may answer in its place.
+            BundleRejectedError: It failed a check; another one may serve instead.
             OverloadedError: There is no room for it, and none may be made.
-            UnavailableError: The server is to end.
+            UnavailableError: The server shuts down, or the version is gone.
         """
         async with self._lock:
-            known, found = self.catalog[model], self._seen[model]
-            if version not in known.unloaded or version in known.ready:
+            known, found = self.catalog.get(model), self._on_disk.get(model, ModelOnDisk())
+            if version not in known.routing.unloaded or version in known.ready:
                 return
             if self._stopping():
                 raise UnavailableError("the server is shutting down; call another one")
-            if not evict and not self._memory.has_room(found.versions[version]):
+            if version not in found.versions:
+                raise UnavailableError(f"{model} v{version} is being replaced; try again")
+            if not evict and not self._executor.has_room(found.versions[version]):
                 raise OverloadedError(f"there is no memory left for {model} v{version}")
-            await self._load(model, version, found.versions[version])
-            rejection = known.refused.get(version)
+            rejection = await self._executor.load(model, version, found.versions[version])
             if rejection is not None:
-                known.unloaded = frozenset(self.wanted.choose(model, known, found))
-            await self._listener.settled()
+                await self._try_to_reconcile(model, found)
+            await self._executor.report()
         if rejection is not None:
             raise BundleRejectedError(rejection.reason, rejection.message)
 
     async def close(self) -> None:
-        """Wait for a load that is under way, and for the versions that are on their way out."""
+        """Wait for a load in progress, and for the versions that retire."""
         async with self._lock:
             pass
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await self._executor.close()
 
-    async def _try_to_refresh(self, name: str, found: ModelOnDisk) -> bool:
-        """Follow one model; whatever becomes of it, the others are followed too."""
+    async def _try_to_reconcile(self, name: str, found: ModelOnDisk) -> None:
+        """Reconcile one model; an unexpected error in it doesn't concern the others."""
         try:
-            await self._refresh_model(name, found)
+            await self._reconcile_model(name, found)
         except Exception:
-            log.exception("unforeseen error while following a model", model=name)
-            return False
-        return True
+            log.exception("unexpected error while reconciling a model", model=name)
 
-    async def _refresh_model(self, name: str, found: ModelOnDisk) -> None:
-        known = self.catalog[name]
-        self._forget_changed(known, found)
-        # What sleeps is loaded when it is asked for; what answers is followed by what loads.
-        if not self._on_demand or known.ready:
-            await self._load_wanted(name, known, found)
-        if self._stopping():
-            return
-        wanted = self.wanted.choose(name, known, found)
-        known.aliases = self.wanted.aliases(name, known, found)
-        known.traffic = self.wanted.traffic(known, found)
-        known.chosen = self.wanted.chosen(name, known, found)
-        known.unloaded = frozenset(wanted) if self._on_demand else frozenset()
-        for number in sorted(known.ready.keys() - set(wanted)):
-            self._retire(known.ready.pop(number))
-        problems = self.wanted.problems(known, found)
-        for problem in set(problems) - set(known.problems):
-            log.warning("alias or trial without effect", model=name, problem=problem)
-        known.problems = problems
-        self._seen[name] = found
+    async def _reconcile_model(self, name: str, found: ModelOnDisk) -> None:
+        known = self.catalog.add(name)
+        must_plan = True
+        while must_plan and not self._stopping():
+            actions = plan(self.desired.of(name), known.observe(found, self._clock()))
+            for action in actions:
+                await self._executor.execute(name, action)
+            must_plan = any(isinstance(action, Load) for action in actions)
+        if found == ModelOnDisk() and not known.ready and not known.rejected:
+            self.catalog.remove(name)
+            self._on_disk.pop(name, None)
 
-    def _forget_changed(self, known: CatalogedModel, found: ModelOnDisk) -> None:
-        """Forget why a version was refused once its files are others, or gone."""
-        for number in list(known.refused):
-            if known.refused[number] in self._unfetched:
-                continue  # it has no files here
-            if found.versions.get(number) != known.signatures.get(number):
-                del known.refused[number]
+    def _note_unfetched(self) -> None:
+        """Note which versions of a remote were rejected before they were on disk."""
+        found: dict[str, dict[int, Rejection]] = {name: {} for name in self.catalog.names}
+        for rejection in self.poller.rejections if self.poller else ():
+            found.setdefault(rejection.model, {})[rejection.version] = rejection
+        for name, rejections in found.items():
+            self._executor.reject_unfetched(name, rejections)
 
-    async def _load_wanted(self, name: str, known: CatalogedModel, found: ModelOnDisk) -> None:
-        """Load what is wanted and not there; a refusal may make another one wanted."""
-        while not self._stopping():
-            missing = [
-                number
-                for number in self.wanted.choose(name, known, found)
-                if number not in known.ready
-                or known.signatures.get(number) != found.versions[number]
-                or number in known.outdated
-            ]
-            if not missing:
-                return
-            await self._load(name, missing[0], found.versions[missing[0]])
-
-    async def _load(self, name: str, number: int, signature: Signature) -> None:
-        """Load one version and let it answer, or note why it can't."""
-        known = self.catalog[name]
-        like = known.ready[max(known.ready)].execution if known.ready else None
-        try:
-            if self._on_demand:
-                await self._memory.make_room(signature)
-            loaded = await asyncio.to_thread(
-                self._loader.load, self.root / name / str(number), hot=self._hot, like=like
-            )
-        except BundleRejectedError as error:
-            known.signatures[number] = signature
-            self._reject(Rejection(name, number, error.reason, error.message))
-            return
-        known.signatures[number] = signature
-        self._listener.ready(loaded)
-        before = known.ready.get(number)
-        known.ready[number] = loaded
-        if before is not None:
-            self._retire(before)
-
-    def _note_unfetched(self) -> bool:
-        """Note which versions of a remote can't be had and why; returns whether that changed."""
-        now = self.poller.rejections if self.poller is not None else []
-        before, self._unfetched = self._unfetched, now
-        for rejection in before:
-            known = self.catalog[rejection.model]
-            if rejection not in now and known.refused.get(rejection.version) == rejection:
-                del known.refused[rejection.version]
-        new = [r for r in now if self.catalog[r.model].refused.get(r.version) != r]
-        for rejection in new:
-            self._reject(rejection)
-        return before != now or bool(new)
-
-    def _reject(self, rejection: Rejection) -> None:
-        """Note why a version doesn't answer, and let everybody know."""
-        self.catalog[rejection.model].refused[rejection.version] = rejection
-        log.error(
-            "bundle refused",
-            model=rejection.model,
-            version=rejection.version,
-            reason=rejection.reason,
-            message=rejection.message,
-        )
-        self._listener.refused(rejection)
-
-    def _retire(self, version: LoadedVersion) -> None:
-        """Let a version end in its own time."""
-        model, number = version.key
-        log.info("version retires", model=model, version=number)
-        task = asyncio.create_task(self._listener.retire(version))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+    def _rejected(self) -> set[tuple[str, int]]:
+        return {(rejection.model, rejection.version) for rejection in self.catalog.rejections}

@@ -1,9 +1,10 @@
-"""What an operator asks of a running server: load, unload, aliases, trials."""
+"""What an operator changes on a running server: loads, exclusions, aliases, traffic splits."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from typing import Generic
 
 import structlog
 
@@ -17,6 +18,7 @@ from convscope.server.repository.changes import (
     write_split,
 )
 from convscope.server.repository.disk import ModelOnDisk, scan
+from convscope.server.repository.loader import V
 from convscope.server.repository.manager import ModelManager
 
 __all__ = ["Operator"]
@@ -24,163 +26,166 @@ __all__ = ["Operator"]
 log = structlog.get_logger(__name__)
 
 
-class Operator:
-    """Changes what is wanted of a repository, and tells what became of it.
+class Operator(Generic[V]):
+    """Overrides what is desired of a repository, and reports the outcome.
 
     Args:
-        keeper: Keeps what answers in step with it.
+        manager: Makes what serves what is desired.
     """
 
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: ModelManager[V]) -> None:
         self._manager = manager
 
     @property
-    def catalog(self) -> Catalog:
-        """What answers now."""
+    def catalog(self) -> Catalog[V]:
+        """What serves now."""
         return self._manager.catalog
 
     async def load(self, model: str, version: int | None = None) -> None:
-        """Serve again what was unloaded, and try again what was refused.
+        """Serve again what was excluded, and try rejected versions again.
 
         Args:
-            model: Which one.
-            version: One that is to answer whatever the selection says.
+            model: The model.
+            version: A version that serves from now on, whatever the selection says.
 
         Raises:
             NotFoundError: There is no such model or version in the repository.
             BundleRejectedError: The version failed a check; without a version,
-                the latest one did. What answered before still does.
+                the latest one did. What served before still does.
             UnavailableError: The repository is a remote, and can't be reached.
         """
-        await self._manager.look_upstream(model)  # what was published a moment ago is known then
+        await self._manager.refetch(model)  # finds versions that were published a moment ago
         found = await self._look_up(model, version)
-        self._manager.wanted.bring(model, version)
-        log.info("load asked for by an operator", model=model, version=version)
+        overrides = self._manager.desired.overrides(model)
         if version is None:
-            self.catalog[model].refused = {}
+            overrides.include(None)
+            self._manager.forget_rejections(model)
+        else:
+            overrides.pin(version)
+        log.info("operator loads", model=model, version=version)
         asked = version if version is not None else max(found.versions)
         try:
             await self._try_again(model, asked)
         except BundleRejectedError:
-            self._manager.wanted.unpin(model, asked)
+            overrides.unpin(asked)
             raise
 
     async def _try_again(self, model: str, version: int) -> None:
-        """Load what is wanted of a model, a version too that was refused; raises if it still is."""
-        known = self.catalog[model]
-        known.refused.pop(version, None)
-        await self._manager.refresh(again=model)
-        there = version in known.ready or version in known.unloaded
-        if self._manager.poller is not None and not there:
+        """Load a desired version, also one that was rejected before.
+
+        Raises:
+            BundleRejectedError: It is rejected.
+            UnavailableError: The repository is a remote, and can't be reached.
+        """
+        self._manager.forget_rejections(model, version)
+        await self._manager.reconcile()
+        if self._manager.poller is not None and version not in self.catalog.get(model).serving:
             self._manager.poller.check_reached()
-        if version in known.unloaded:
-            await self._manager.demand(model, version)
-        if rejection := known.refused.get(version):
+        if version in self.catalog.get(model).routing.unloaded:
+            await self._manager.load_on_demand(model, version)
+        if rejection := self.catalog.get(model).rejected.get(version):
             raise BundleRejectedError(
-                rejection.reason, f"{model} v{version} was refused: {rejection.message}"
+                rejection.reason, f"{model} v{version} was rejected: {rejection.message}"
             )
 
     async def unload(self, model: str, version: int | None = None) -> None:
-        """Stop to serve a model, or one version of it, until it is loaded again by `load`.
+        """Stop serving a model, or one version of it, until `load` includes it again.
 
         Raises:
-            NotFoundError: There is no such model or version on the disk.
+            NotFoundError: There is no such model or version on disk.
         """
-        ready = self.catalog[model].ready if model in self.catalog.models else {}
+        ready = self.catalog.get(model).ready
         if version not in ready and not (version is None and ready):
             await self._look_up(model, version)
-        self._manager.wanted.put_away(model, version)
-        log.info("unloaded by an operator", model=model, version=version)
-        await self._manager.follow_disk(again=model)
+        self._manager.desired.overrides(model).exclude(version)
+        log.info("operator unloads", model=model, version=version)
+        await self._manager.reconcile_disk()
 
     async def set_alias(self, model: str, alias: str, version: int | None) -> None:
-        """Make an alias name a version, which is loaded first; None drops the alias.
+        """Make an alias name a version, which is loaded first; None removes the alias.
 
         Raises:
-            NotFoundError: There is no such model or version on the disk.
-            InvalidInputError: The alias can't be one.
-            BundleRejectedError: The version failed a check; the alias is as it was.
-            ReadOnlyError: The directory is the copy of a remote.
+            NotFoundError: There is no such model or version on disk.
+            InvalidInputError: The name isn't a valid alias.
+            BundleRejectedError: The version failed a check; the alias is unchanged.
+            ReadOnlyError: The directory is the cache of a remote.
             UnavailableError: The repository can't be written to.
         """
         self._check_writable("aliases", "promote MODEL VERSION --alias ALIAS")
         check_alias(alias)
         await self._look_up(model, version)
-        async with self._holding(model, version):
+        async with self._loaded(model, version):
             await asyncio.to_thread(write_alias, self._manager.root, model, alias, version)
             log.info("alias set", model=model, alias=alias, version=version)
 
-    async def set_trial(self, model: str, kind: Kind, trial: TrafficSplit | None) -> None:
+    async def set_split(self, model: str, kind: Kind, split: TrafficSplit | None) -> None:
         """Send a share of a model's requests to another version, loaded first; None ends it.
 
         Args:
-            model: Which one.
+            model: The model.
             kind: "canary" or "shadow".
-            trial: The share and where it goes.
+            split: The share and where it goes.
 
         Raises:
-            NotFoundError: There is no such model, version or alias on the disk.
-            InvalidInputError: The share can't be one.
+            NotFoundError: There is no such model, version or alias on disk.
+            InvalidInputError: The share or the alias isn't valid.
             BundleRejectedError: The version failed a check; nothing has changed.
-            ReadOnlyError: The directory is the copy of a remote.
+            ReadOnlyError: The directory is the cache of a remote.
             UnavailableError: The repository can't be written to.
         """
-        self._check_writable("trials", f"{kind} MODEL VERSION --share SHARE")
+        self._check_writable("traffic splits", f"{kind} MODEL VERSION --share SHARE")
         found = await self._look_up(model, None)
         number = None
-        if trial is not None:
-            check_split(kind, trial)
-            number = _number(model, trial, found.aliases or {})
+        if split is not None:
+            check_split(kind, split)
+            number = _number(model, split, found.aliases or {})
             await self._look_up(model, number)
-        async with self._holding(model, number):
-            await asyncio.to_thread(write_split, self._manager.root, model, kind, trial)
-            shown = {} if trial is None else asdict(trial)
-            log.info("trial set" if trial else "trial ended", model=model, kind=kind, **shown)
+        async with self._loaded(model, number):
+            await asyncio.to_thread(write_split, self._manager.root, model, kind, split)
+            shown = {} if split is None else asdict(split)
+            event = "traffic split set" if split else "traffic split ended"
+            log.info(event, model=model, kind=kind, **shown)
 
     def _check_writable(self, what: str, command: str) -> None:
         if self._manager.poller is not None:
             raise ReadOnlyError(
-                f"the {what} of a remote repository are written where it is: "
+                f"the {what} of a remote repository can't be changed here; run "
                 f"convscope-exporter {command} --repository URL"
             )
 
     @asynccontextmanager
-    async def _holding(self, model: str, version: int | None) -> AsyncIterator[None]:
-        """Load a version beside the others, and keep it while something is made to name it.
+    async def _loaded(self, model: str, version: int | None) -> AsyncIterator[None]:
+        """Load a version beside the others, and keep it until something names it.
 
-        What was unloaded by an operator stays so if that fails.
+        An excluded version is excluded again if the context fails.
         """
-        wanted = self._manager.wanted
-        if version is not None:
-            wanted.hold(model, version)
         try:
-            if version is not None:
-                await self._try_again(model, version)
-            yield
-            if version is not None:
-                wanted.named(model, version)
+            if version is None:
+                yield
+            else:
+                with self._manager.desired.overrides(model).reserve(version):
+                    await self._try_again(model, version)
+                    yield
         finally:
-            if version is not None:
-                wanted.release(model, version)
-            await self._manager.refresh(again=model)
+            await self._manager.reconcile()
 
     async def _look_up(self, model: str, version: int | None) -> ModelOnDisk:
         poller = self._manager.poller
-        there: Mapping[str, ModelOnDisk | None] = poller.models if poller else {}
-        on_disk = there or await asyncio.to_thread(scan, self._manager.root)
-        found = on_disk.get(model)
+        known: Mapping[str, ModelOnDisk | None] = poller.models if poller else {}
+        known = known or await asyncio.to_thread(scan, self._manager.root)
+        found = known.get(model)
         if found is None or not found.versions:
-            raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(on_disk)}")
+            raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(known)}")
         if version is not None and version not in found.versions:
             numbers = listed(sorted(found.versions))
             raise NotFoundError(f"{model} has no version {version}; the repository has: {numbers}")
         return found
 
 
-def _number(model: str, trial: TrafficSplit, aliases: Mapping[str, int]) -> int:
-    """The version that a trial goes to; its aliases must be there."""
-    for name in (trial.to, trial.of):
+def _number(model: str, split: TrafficSplit, aliases: Mapping[str, int]) -> int:
+    """The version that a traffic split goes to; its aliases must exist."""
+    for name in (split.to, split.of):
         if isinstance(name, str) and name not in aliases:
-            there = listed(sorted(aliases)) or "none"
-            raise NotFoundError(f"{model} has no alias {name[:80]!r}; it has: {there}")
-    return trial.to if isinstance(trial.to, int) else aliases[trial.to]
+            names = listed(sorted(aliases)) or "none"
+            raise NotFoundError(f"{model} has no alias {name[:80]!r}; it has: {names}")
+    return split.to if isinstance(split.to, int) else aliases[split.to]

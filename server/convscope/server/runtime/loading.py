@@ -13,7 +13,7 @@ from convscope.server.errors import BundleRejectedError
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import check_golden
-from convscope.server.runtime.model import Model
+from convscope.server.runtime.model import Model, memory_bytes
 from convscope.server.runtime.providers import EngineCache, ProviderPolicies
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validation import BundleValidator, validate_bundle
@@ -23,6 +23,9 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["Loader"]
 
 log = structlog.get_logger(__name__)
+
+# A version has up to two plain sessions: for single requests and for concurrent ones.
+SESSIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,13 @@ class Loader:
 
         Raises:
             BundleRejectedError: It failed a check, or can't be loaded at all.
+            OSError: A file can't be read, or no process can be started now.
+            MemoryError: The process has no memory left.
         """
         started_at = perf_counter()
         try:
             loaded = self._load(directory, hot, like)
-        except OSError as error:
-            raise BundleRejectedError("files", f"can't be read: {error.strerror}") from error
-        except BundleRejectedError:
+        except (BundleRejectedError, OSError, MemoryError):
             raise
         except Exception as error:  # whatever a bundle does, the others are served
             log.exception("unforeseen error at load", model=directory.parent.name)
@@ -95,6 +98,10 @@ class Loader:
                 nodes=loaded.model.nodes,
             )
         return loaded
+
+    def memory_bytes(self, graph_bytes: int) -> int:
+        """Estimate how much memory a version will take, by the size of its graph."""
+        return memory_bytes(graph_bytes, SESSIONS)
 
     def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
         if hot:

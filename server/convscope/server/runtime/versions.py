@@ -1,4 +1,4 @@
-"""A version that passed every gate, and one that didn't."""
+"""A version that passed every gate."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +9,7 @@ from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.model import Model
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["LoadedVersion", "Rejection"]
+__all__ = ["LoadedVersion"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,16 @@ class LoadedVersion:
         """How it is run."""
         return self.model.execution
 
+    @property
+    def memory_bytes(self) -> int:
+        """Roughly how much memory its sessions take."""
+        return self.model.memory_bytes
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the same files could now run on a better provider."""
+        return self.model.is_outdated
+
     # Read once: a protobuf field is slow to look into, call after call.
 
     @cached_property
@@ -55,13 +65,3 @@ class LoadedVersion:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of the graph's input, without the batch dimension."""
         return tuple(self.manifest.input.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A version that didn't, and why."""
-
-    model: str
-    version: int
-    reason: str
-    message: str

@@ -264,13 +264,13 @@ def test_a_version_moves_to_tensorrt_when_its_engine_is_built(
         lifecycle = ServingLifecycle(engine, metrics, health.aio.HealthServicer(), (), strict=True)
         manager = ModelManager(root, loader, Selection(latest=1), lifecycle)
         lifecycle.follow(manager.catalog)
-        await manager.refresh()
+        await manager.reconcile()
         states.append(providers(metrics))
-        await manager.refresh()  # nothing happens while it is being built
+        await manager.reconcile()  # nothing happens while it is being built
         states.append(providers(metrics))
         builder.may_go_on.set()
         await asyncio.to_thread(wait_until, lambda: "awaited" not in providers(metrics))
-        await manager.refresh()
+        await manager.reconcile()
         await manager.close()
         states.append(providers(metrics))
         await engine.close()

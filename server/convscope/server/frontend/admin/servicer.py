@@ -1,4 +1,4 @@
-"""AdminService: what an operator asks for over gRPC."""
+"""AdminService: an operator's calls over gRPC."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,6 +8,7 @@ import grpc
 from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import InvalidInputError
 from convscope.server.repository.operator import Operator
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
@@ -20,10 +21,10 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """Answers the calls of AdminService.
 
     Args:
-        operator: Does what is asked.
+        operator: Executes the calls.
     """
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, operator: Operator[LoadedVersion]) -> None:
         self._operator = operator
 
     async def LoadModel(  # noqa: N802
@@ -31,7 +32,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.LoadModelRequest,
         context: "grpc.aio.ServicerContext[pb.LoadModelRequest, pb.LoadModelResponse]",
     ) -> pb.LoadModelResponse:
-        """Load what is new, and try again what was refused."""
+        """Load what is new, and try rejected versions again."""
         version = request.version if request.HasField("version") else None
         await _to_the_end(self._operator.load(_named(request.model), version))
         return pb.LoadModelResponse(status=self._status(request.model))
@@ -41,7 +42,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.UnloadModelRequest,
         context: "grpc.aio.ServicerContext[pb.UnloadModelRequest, pb.UnloadModelResponse]",
     ) -> pb.UnloadModelResponse:
-        """Stop to serve a model, or one version of it."""
+        """Stop serving a model, or one version of it."""
         version = request.version if request.HasField("version") else None
         await _to_the_end(self._operator.unload(_named(request.model), version))
         return pb.UnloadModelResponse(status=self._status(request.model))
@@ -51,7 +52,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.SetAliasRequest,
         context: "grpc.aio.ServicerContext[pb.SetAliasRequest, pb.SetAliasResponse]",
     ) -> pb.SetAliasResponse:
-        """Make an alias name a version, or drop it."""
+        """Make an alias name a version, or remove it."""
         version = request.version if request.HasField("version") else None
         await _to_the_end(self._operator.set_alias(_named(request.model), request.alias, version))
         return pb.SetAliasResponse(status=self._status(request.model))
@@ -61,12 +62,14 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.SetTrialRequest,
         context: "grpc.aio.ServicerContext[pb.SetTrialRequest, pb.SetTrialResponse]",
     ) -> pb.SetTrialResponse:
-        """Send a share of a model's requests to another version, or end that."""
+        """Set or end a traffic split of a model."""
         kind = _KINDS.get(request.kind)
         if kind is None:
-            raise InvalidInputError("the trial's kind is not set; it is CANARY or SHADOW")
-        trial = _trial(request.trial) if request.HasField("trial") else None
-        await _to_the_end(self._operator.set_trial(_named(request.model), kind, trial))
+            raise InvalidInputError(
+                "the kind of the traffic split is not set; it is CANARY or SHADOW"
+            )
+        split = _split(request.trial) if request.HasField("trial") else None
+        await _to_the_end(self._operator.set_split(_named(request.model), kind, split))
         return pb.SetTrialResponse(status=self._status(request.model))
 
     async def GetStatus(  # noqa: N802
@@ -74,7 +77,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         request: pb.GetStatusRequest,
         context: "grpc.aio.ServicerContext[pb.GetStatusRequest, pb.GetStatusResponse]",
     ) -> pb.GetStatusResponse:
-        """Tell what answers, and why the rest doesn't."""
+        """Report which versions serve, and why others don't."""
         catalog = self._operator.catalog
         if request.model:
             catalog.check_known(request.model)
@@ -82,36 +85,36 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         return pb.GetStatusResponse(models=map(self._status, sorted(models)))
 
     def _status(self, model: str) -> pb.ModelStatus:
-        known = self._operator.catalog[model]
-        numbers = sorted({*known.ready, *known.unloaded, *known.refused}, reverse=True)
+        known = self._operator.catalog.get(model)
+        numbers = sorted({*known.serving, *known.rejected}, reverse=True)
         return pb.ModelStatus(
             model=model,
             versions=(self._version(model, number, number == known.default) for number in numbers),
-            aliases=known.aliases,
-            problems=known.problems,
-            **{kind: _trial_message(trial) for kind, trial in known.traffic},
+            aliases=known.routing.aliases,
+            problems=known.routing.problems,
+            **{kind: _split_message(split) for kind, split in known.routing.traffic},
         )
 
     def _version(self, model: str, number: int, is_default: bool) -> pb.VersionStatus:
-        known = self._operator.catalog[model]
+        known = self._operator.catalog.get(model)
         status = pb.VersionStatus(version=number, is_default=is_default)
-        if rejection := known.refused.get(number):
+        if rejection := known.rejected.get(number):
             status.reason, status.message = rejection.reason, rejection.message
-        if number in known.ready:  # although its files may have been replaced by worse ones
+        if number in known.ready:  # even if bad files have replaced its own
             status.state = pb.VERSION_STATE_READY
             status.provider = known.ready[number].model.provider
             status.fallback_from = known.ready[number].model.fallback_from
-        elif number in known.unloaded:
+        elif number in known.routing.unloaded:
             status.state = pb.VERSION_STATE_DORMANT
         else:
             status.state = pb.VERSION_STATE_REFUSED
         return status
 
 
-def _trial(message: pb.Trial) -> TrafficSplit:
+def _split(message: pb.Trial) -> TrafficSplit:
     to = message.WhichOneof("to")
     if to is None:
-        raise InvalidInputError("the trial names no version; give its number or an alias")
+        raise InvalidInputError("the traffic split names no version; give its number or an alias")
     return TrafficSplit(
         message.version if to == "version" else message.alias,
         message.share,
@@ -119,17 +122,17 @@ def _trial(message: pb.Trial) -> TrafficSplit:
     )
 
 
-def _trial_message(trial: TrafficSplit) -> pb.Trial:
-    message = pb.Trial(share=trial.share, of_alias=trial.of or "")
-    if isinstance(trial.to, int):
-        message.version = trial.to
+def _split_message(split: TrafficSplit) -> pb.Trial:
+    message = pb.Trial(share=split.share, of_alias=split.of or "")
+    if isinstance(split.to, int):
+        message.version = split.to
     else:
-        message.alias = trial.to
+        message.alias = split.to
     return message
 
 
 async def _to_the_end(change: Coroutine[None, None, None]) -> None:
-    """Make a change whole, although its caller may leave."""
+    """Complete a change even if its caller leaves."""
     await asyncio.shield(change)
 
 

@@ -6,6 +6,7 @@ from convscope.server.errors import UnavailableError
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import Contracts, ModelName, target
 from convscope.server.repository.catalog import Catalog, NotLoadedError
+from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["READY", "index", "is_ready"]
 
@@ -13,8 +14,10 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 _Entry = pb.RepositoryIndexResponse.ModelIndex
 
 
-def is_ready(catalog: Catalog, contracts: Contracts, name: str, version: str) -> bool:
-    """Whether a model answers; one that sleeps does, and isn't woken.
+def is_ready(
+    catalog: Catalog[LoadedVersion], contracts: Contracts, name: str, version: str
+) -> bool:
+    """Whether a model serves; one that is loaded on demand does, and isn't loaded for this.
 
     Raises:
         NotFoundError: There is no such model, version or alias.
@@ -29,21 +32,21 @@ def is_ready(catalog: Catalog, contracts: Contracts, name: str, version: str) ->
     return True
 
 
-def index(catalog: Catalog) -> Iterator[_Entry]:
+def index(catalog: Catalog[LoadedVersion]) -> Iterator[_Entry]:
     """List every version of every model, and the feature maps of those that are loaded."""
     for model in catalog.models:
-        known = catalog[model]
-        for number in sorted({*known.ready, *known.unloaded, *known.refused}):
+        known = catalog.get(model)
+        for number in sorted({*known.serving, *known.rejected}):
             version = str(number)
             if number in known.ready:
                 yield _Entry(name=model, version=version, state=READY)
                 if known.ready[number].manifest.feature_maps:
                     features = str(ModelName(model, features=True))
                     yield _Entry(name=features, version=version, state=READY)
-            elif number in known.unloaded:
+            elif number in known.routing.unloaded:
                 reason = "it is loaded when it is first asked for"
                 yield _Entry(name=model, version=version, state=READY, reason=reason)
             else:
-                check = known.refused[number].reason
-                reason = f"refused by the check {check!r}; the server's log says more"
+                check = known.rejected[number].reason
+                reason = f"rejected by the check {check!r}; the server's log says more"
                 yield _Entry(name=model, version=version, state=UNAVAILABLE, reason=reason)

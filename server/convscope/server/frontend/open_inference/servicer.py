@@ -89,8 +89,8 @@ class OpenInferenceServicer:
     ) -> pb.ModelMetadataResponse:
         """Describe a model's inputs and outputs."""
         version, contract = await self._find(request.name, request.version)
-        known = self._catalog[version.key[0]]
-        return describe_model(contract, sorted({*known.ready, *known.unloaded}))
+        known = self._catalog.get(version.key[0])
+        return describe_model(contract, sorted(known.serving))
 
     async def ModelConfig(  # noqa: N802
         self, request: pb.ModelConfigRequest, context: "Context"
@@ -165,7 +165,7 @@ class OpenInferenceServicer:
             yield response
 
     def _describe_one(self, name: str, version: str) -> pb.ModelStatistics:
-        """Tell what one version has done since it was loaded; one that sleeps isn't woken."""
+        """Tell what one version has done since it was loaded; one that isn't loaded stays so."""
         asked = ModelName.parse(name)
         try:
             found = self._catalog.resolve(target(asked.model, version))

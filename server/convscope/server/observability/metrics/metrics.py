@@ -15,7 +15,8 @@ from convscope.server.observability.metrics.methods import MethodMetrics
 from convscope.server.observability.metrics.repository import SyncMetrics
 from convscope.server.observability.metrics.shadows import ShadowMetrics
 from convscope.server.observability.metrics.versions import VersionMetrics
-from convscope.server.runtime.versions import LoadedVersion, Rejection
+from convscope.server.repository.rejection import Rejection
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Metrics"]

@@ -1,8 +1,8 @@
-"""Keeps a cache in step with a remote repository, as far as its versions are wanted.
+"""Keeps a cache in step with a remote repository, as far as its versions are desired.
 
-First it looks what the remote lists; whoever follows it says which of that is
-wanted; then it fetches what isn't here yet. What can't be reached changes
-nothing: the cache answers, with a warning.
+First it lists what the remote has. The caller decides which of that is
+desired, and then it fetches what isn't cached yet. A remote that can't be
+reached changes nothing: the server serves what is cached, with a warning.
 """
 
 import time
@@ -19,28 +19,28 @@ from convscope.bundle.listing import Files, ListedModel, content_id, sort_listin
 from convscope.bundle.storage import Storage
 from convscope.server.errors import StartError
 from convscope.server.repository.disk import ModelOnDisk, scan
+from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.cache import Cache
 from convscope.server.repository.remote.documents import Documents
 from convscope.server.repository.remote.location import cache_directory
-from convscope.server.runtime.versions import Rejection
 
 __all__ = ["RepositorySync", "SyncObserver"]
 
 log = structlog.get_logger(__name__)
 
-# After a failure it isn't looked again for so long, and twice as long after each further one.
+# The pause after a failure; it doubles with each further failure.
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
 
 class SyncObserver(Protocol):
-    """Hears, from any thread, how a cache keeps up with its remote."""
+    """Follows, from any thread, how a cache keeps up with its remote."""
 
     def synced(self, at: float) -> None:
-        """Hear when the cache was last like the remote, in seconds of the system's clock."""
+        """Called with the time of the last success, in seconds of the system's clock."""
 
     def sync_failed(self) -> None:
-        """Hear that the remote couldn't be read, or not all that is wanted of it."""
+        """Called when the remote, or a desired version in it, couldn't be read."""
 
 
 class RepositorySync:
@@ -48,10 +48,10 @@ class RepositorySync:
 
     Args:
         url: The remote's URL.
-        caches: The directory of all caches; this URL gets one of its own in it.
-        observer: Hears of every success and failure.
-        stopping: Whether the server is to end: then a download is given up.
-        clock: Tells the seconds by which pauses are measured.
+        caches: The directory of all caches; each URL has a folder of its own in it.
+        observer: Follows every success and failure.
+        stopping: Whether the server shuts down: then a download is given up.
+        clock: Returns the seconds by which pauses are measured.
 
     Raises:
         StartError: No file system is known for the URL, or the cache can't be written to.
@@ -68,7 +68,7 @@ class RepositorySync:
     ) -> None:
         self._remote = _open_storage(url)
         self.url = self._remote.url
-        self.problem: str | None = None  # why it isn't like the remote now
+        self.problem: str | None = None  # why it differs from the remote now
         self._cache = _open_cache(cache_directory(caches, url))
         self._documents = Documents(self._remote, self._cache.directory)
         self._observer = observer
@@ -78,8 +78,8 @@ class RepositorySync:
         self._not_before = clock()
         self._listed: dict[str, ListedModel] = {}
         self._listed_at = 0.0
-        self._refused: dict[tuple[str, int], tuple[str, str, str]] = {}
-        self._anew: set[tuple[str, int]] = set()
+        self._rejected: dict[tuple[str, int], tuple[str, str, str]] = {}
+        self._refetched: set[tuple[str, int]] = set()
         if (synced_at := self._cache.synced_at) is not None:
             observer.synced(synced_at)
 
@@ -88,11 +88,12 @@ class RepositorySync:
         """The cache: a repository like any other."""
         return self._cache.directory
 
-    def look(self) -> dict[str, ModelOnDisk] | None:
-        """See which versions and aliases the remote has.
+    def list_models(self) -> dict[str, ModelOnDisk] | None:
+        """List the versions and aliases that the remote has.
 
         Returns:
-            Each model's; None if that can't be known now, or not believed.
+            Those of each model; None if the remote can't be read now, or if the
+            list is not credible.
         """
         if self._clock() < self._not_before:
             return None
@@ -108,8 +109,8 @@ class RepositorySync:
             self._failed(f"the cache can't be used: {error.strerror}")
             return None
         if not any(model.versions for model in listed.values()) and not self._cache.is_empty():
-            # More likely a wrong address, or access that was lost, than an order to stop.
-            self._failed("it lists no model at all, and had some before")
+            # A wrong address or lost access is more likely than a repository without models.
+            self._failed("it lists no models, but listed some before")
             return None
         self._listed, self._listed_at = listed, at
         return {
@@ -120,29 +121,29 @@ class RepositorySync:
             for name, model in listed.items()
         }
 
-    def fetch(self, wanted: Mapping[str, Collection[int]]) -> list[Rejection]:
-        """Bring what is wanted here, and remove what the remote no longer has.
+    def fetch(self, desired: Mapping[str, Collection[int]]) -> list[Rejection]:
+        """Fetch what is desired, and remove what the remote no longer has.
 
         Args:
-            wanted: The versions of each model, of those that `look` has shown.
+            desired: The versions of each model, out of those that `list_models` returned.
 
         Returns:
-            Why some of them aren't what they should be. They are tried again
-            when the remote lists other files for them.
+            Why some of them are rejected. They are fetched again when the remote
+            lists other files for them.
         """
         rejections: list[Rejection] = []
         problems: list[str] = []
         try:
             with self._cache.locked():
-                for name, numbers in wanted.items():
+                for name, numbers in desired.items():
                     for number in sorted(numbers, reverse=True):
                         try:
-                            self._bring(name, number)
+                            self._fetch_version(name, number)
                         except BundleRejectedError as error:
                             rejections.append(Rejection(name, number, error.reason, error.message))
                         except RepositoryError as error:
                             problems.append(f"{name} v{number} can't be fetched: {error}")
-                # Only now: until here, the old ones are all that a restart would have.
+                # Not earlier: until now, a restarted server would have only the old versions.
                 self._remove_gone()
                 self._write_documents()
         except OSError as error:
@@ -154,43 +155,43 @@ class RepositorySync:
         return rejections
 
     def keep(self, kept: Mapping[str, Collection[int]]) -> None:
-        """Remove from the cache what isn't to be kept, unless another server holds it."""
+        """Remove everything else from the cache, unless another server uses it."""
         try:
             with self._cache.locked():
                 self._cache.keep((name, n) for name, numbers in kept.items() for n in numbers)
         except OSError as error:
             self._failed(f"the cache can't be written to: {error.strerror}")
 
-    def try_again(self, model: str, refused: Collection[int]) -> None:
-        """Look at once, whatever failed before, and fetch anew what was refused of a model."""
+    def refetch(self, model: str, rejected: Collection[int]) -> None:
+        """End the pause after a failure, and fetch a model's rejected versions again."""
         self._not_before = self._clock()
-        self._refused = {key: why for key, why in self._refused.items() if key[0] != model}
-        self._anew |= {(model, number) for number in refused}
+        self._rejected = {key: why for key, why in self._rejected.items() if key[0] != model}
+        self._refetched |= {(model, number) for number in rejected}
 
-    def _bring(self, model: str, number: int) -> None:
-        """Let a version be what the remote lists for it.
+    def _fetch_version(self, model: str, number: int) -> None:
+        """Make a cached version the one that the remote lists.
 
         Raises:
-            BundleRejectedError: That isn't what it should be.
+            BundleRejectedError: The remote's files aren't a valid bundle.
             RepositoryError: It can't be read now.
             OSError: The cache can't be written to.
         """
         key = (model, number)
-        if key in self._anew:
+        if key in self._refetched:
             self._cache.discard(model, number)
-            self._anew.discard(key)
+            self._refetched.discard(key)
         files = self._listed[model].versions[number]
         name = f".{number}-{content_id(files)}"
         if self._cache.is_newer(model, number, self._listed_at):
-            name = self._cache.versions(model)[number]  # another server has seen the remote since
+            name = self._cache.versions(model)[number]  # another server has listed the remote since
         if not self._cache.has(model, name):
-            refused_name, reason, message = self._refused.get(key, ("", "", ""))
-            if refused_name == name:
+            rejected_name, reason, message = self._rejected.get(key, ("", "", ""))
+            if rejected_name == name:
                 raise BundleRejectedError(reason, message)
             try:
                 self._download(model, number, files, self.directory / model / name)
             except BundleRejectedError as error:
-                self._refused[key] = name, error.reason, error.message
+                self._rejected[key] = name, error.reason, error.message
                 raise
         self._cache.link(model, number, name)
 
@@ -206,10 +207,10 @@ class RepositorySync:
         )
 
     def _remove_gone(self) -> None:
-        """Remove the versions that the remote no longer lists, whoever holds them."""
+        """Remove the versions that the remote no longer lists, also those in use elsewhere."""
         for model in self._cache.models:
-            there = self._listed.get(model, ListedModel())
-            for number in self._cache.versions(model).keys() - there.versions.keys():
+            listed = self._listed.get(model, ListedModel())
+            for number in self._cache.versions(model).keys() - listed.versions.keys():
                 # Unless another server has fetched it since.
                 if not self._cache.is_newer(model, number, self._listed_at):
                     self._cache.unlink(model, number)
@@ -221,7 +222,7 @@ class RepositorySync:
 
     def _succeeded(self) -> None:
         if self.problem is not None:
-            log.info("repository is reached again", url=self.url)
+            log.info("repository is available again", url=self.url)
         self.problem, self._pause_seconds = None, FIRST_PAUSE_SECONDS
         self._observer.synced(self._cache.mark_synced())
 
@@ -233,10 +234,10 @@ class RepositorySync:
         self.warn(reason)
 
     def warn(self, reason: str) -> None:
-        """Let everybody know why the remote can't be followed; from any thread."""
+        """Log and count that the cache can't follow the remote; from any thread."""
         synced_at = self._cache.synced_at
         log.warning(
-            "repository can't be followed; what is cached answers",
+            "repository is not available; the cached versions serve",
             url=self.url,
             reason=reason,
             cache_age_seconds=None if synced_at is None else round(time.time() - synced_at),

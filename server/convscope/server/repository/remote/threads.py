@@ -1,4 +1,4 @@
-"""Threads for what may wait for another machine."""
+"""Threads for calls that may wait for another machine."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,10 +12,9 @@ Result = TypeVar("Result")
 
 
 async def in_daemon_thread(function: Callable[[], Result]) -> Result:
-    """Run a function in a thread that nobody waits for when the server ends.
+    """Run a function in a daemon thread, so that it can't delay the end of the process.
 
-    A connection that hangs is given up after minutes only, and must not keep
-    the process for so long.
+    A connection that hangs may time out only after minutes.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -34,8 +33,8 @@ async def in_daemon_thread(function: Callable[[], Result]) -> Result:
             result = function()
         except BaseException as caught:  # noqa: BLE001 - the one who waits is told
             error = caught
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: nothing waits for the result
             loop.call_soon_threadsafe(resolve, result, error)
 
-    Thread(target=run, name="upstream", daemon=True).start()
+    Thread(target=run, name="remote", daemon=True).start()
     return await future
