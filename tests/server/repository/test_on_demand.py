@@ -1,6 +1,7 @@
 """Versions that are loaded at their first request, within a bound on memory."""
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
@@ -169,3 +170,25 @@ async def test_version_that_disappeared_is_unavailable_until_it_is_reconciled(
     await manager.reconcile()
     with pytest.raises(NotFoundError):
         manager.catalog.resolve(Target("tiny"))
+
+
+async def test_only_a_version_that_the_request_names_must_serve_it(
+    tmp_path: Path, make: MakeManager
+) -> None:
+    for version in (1, 2):
+        write_tiny(tmp_path, version=version)
+    set_alias(tmp_path, champion=1)
+    split = {"canary": {"to": 2, "share": 1.0, "of": "champion"}}
+    (tmp_path / "tiny" / "traffic.json").write_text(json.dumps(split))
+    manager = make(on_demand=True, versions=frozenset({1}))
+    await manager.reconcile()
+
+    def unloaded(target: Target, *, canary: bool = True) -> tuple[int, bool]:
+        with pytest.raises(NotLoadedError) as caught:
+            manager.catalog.resolve(target, canary=canary)
+        return caught.value.version, caught.value.is_named
+
+    assert unloaded(Target("tiny")) == (1, False)
+    assert unloaded(Target("tiny", number=2)) == (2, True)
+    assert unloaded(Target("tiny", alias="champion"), canary=False) == (1, True)
+    assert unloaded(Target("tiny", alias="champion")) == (2, False)

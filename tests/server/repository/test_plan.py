@@ -9,21 +9,18 @@ from convscope.bundle.traffic import Traffic, TrafficSplit
 from convscope.server.repository.desired import Desired, Overrides
 from convscope.server.repository.disk import ModelOnDisk, Signature
 from convscope.server.repository.plan import (
-    LONGEST_PAUSE_SECONDS,
     Action,
-    Attempt,
     Forget,
     Load,
-    Observed,
     Retire,
     Retry,
     Route,
-    Routing,
     desired_versions,
     plan,
 )
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.selection import Selection
+from convscope.server.repository.state import LONGEST_PAUSE_SECONDS, Attempt, Observed, Routing
 
 REASON = Rejection("tiny", 0, "hash", "the SHA-256 differs")
 TRANSIENT = Rejection("tiny", 0, "files", "can't be read", transient=True)

@@ -7,12 +7,11 @@ from typing import Generic
 
 from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import NotFoundError, UnavailableError
-from convscope.server.repository.disk import ModelOnDisk
 from convscope.server.repository.loader import V
-from convscope.server.repository.plan import Attempt, Observed, Routing
 from convscope.server.repository.rejection import Rejection
+from convscope.server.repository.state import CatalogedModel
 
-__all__ = ["Catalog", "CatalogedModel", "NotLoadedError", "Target", "listed"]
+__all__ = ["Catalog", "NotLoadedError", "Target", "listed"]
 
 
 class NotLoadedError(Exception):
@@ -56,51 +55,6 @@ class Target:
     def names_version(self) -> bool:
         """Whether the target means one version, and no other may serve the request."""
         return self.number is not None or self.alias is not None
-
-
-@dataclass
-class CatalogedModel(Generic[V]):
-    """The state of one model.
-
-    Args:
-        ready: The loaded versions.
-        attempts: The last attempt to load each version.
-        unfetched: The versions of a remote that were rejected before they were on disk.
-        routing: Where requests go.
-    """
-
-    ready: dict[int, V] = field(default_factory=dict)
-    attempts: dict[int, Attempt] = field(default_factory=dict)
-    unfetched: dict[int, Rejection] = field(default_factory=dict)
-    routing: Routing = field(default_factory=Routing)
-
-    @property
-    def serving(self) -> set[int]:
-        """The versions that serve, after a load if necessary."""
-        return self.ready.keys() | self.routing.unloaded
-
-    @property
-    def default(self) -> int | None:
-        """The version for requests without a version or alias, if one serves."""
-        return self.routing.default(self.serving)
-
-    @property
-    def rejected(self) -> dict[int, Rejection]:
-        """Why other versions don't serve."""
-        failed = {n: a.rejection for n, a in self.attempts.items() if a.rejection is not None}
-        return failed | self.unfetched
-
-    def observe(self, on_disk: ModelOnDisk, now: float = 0.0) -> Observed:
-        """Return the state that a plan starts from."""
-        return Observed(
-            on_disk,
-            frozenset(self.ready),
-            frozenset(n for n, version in self.ready.items() if version.is_outdated),
-            self.attempts,
-            frozenset(self.unfetched),
-            self.routing,
-            now,
-        )
 
 
 class Catalog(Generic[V]):

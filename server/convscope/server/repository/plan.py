@@ -6,121 +6,23 @@ rejected version gives its place to the next older one.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from convscope.bundle.traffic import Traffic
 from convscope.server.repository.desired import Desired
 from convscope.server.repository.disk import ModelOnDisk, Signature
-from convscope.server.repository.rejection import Rejection
+from convscope.server.repository.state import Attempt, Observed, Routing
 
 __all__ = [
     "Action",
-    "Attempt",
     "Forget",
     "Load",
-    "Observed",
     "Retire",
     "Retry",
     "Route",
-    "Routing",
     "desired_versions",
     "plan",
 ]
-
-# The pause before a transient failure is retried; it doubles with each further failure.
-FIRST_PAUSE_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 600.0
-_MAX_DOUBLINGS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The last attempt to load a version.
-
-    Args:
-        files: The version's files at that time; None once it is to be retried.
-        rejection: Why it failed; None after a success.
-        failures: How many attempts failed since the last success.
-        retry_at: When to retry with the same files, by the manager's clock;
-            None for never.
-    """
-
-    files: Signature | None
-    rejection: Rejection | None = None
-    failures: int = 0
-    retry_at: float | None = None
-
-    @classmethod
-    def failed(
-        cls, previous: "Attempt | None", files: Signature, rejection: Rejection, now: float
-    ) -> "Attempt":
-        """Return a failed attempt that follows another one."""
-        earlier = previous.failures if previous else 0
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** min(earlier, _MAX_DOUBLINGS), LONGEST_PAUSE_SECONDS)
-        return cls(files, rejection, earlier + 1, now + pause if rejection.transient else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """Where the requests for a model go.
-
-    Args:
-        aliases: The version of each alias.
-        traffic: The traffic splits.
-        candidates: The versions that can be the default. A version that serves
-            only because an alias or a traffic split names it is not among them.
-        unloaded: The versions that serve and are loaded on demand, loaded now or not.
-        problems: What aliases and traffic splits name and can't have, in sentences.
-    """
-
-    aliases: Mapping[str, int] = field(default_factory=dict)
-    traffic: Traffic = field(default_factory=Traffic)
-    candidates: frozenset[int] = frozenset()
-    unloaded: frozenset[int] = frozenset()
-    problems: tuple[str, ...] = ()
-
-    def default(self, serving: Collection[int]) -> int | None:
-        """Return the version for requests without a version or alias, of those that serve."""
-        return max(self.candidates & set(serving) or serving, default=None)
-
-    def targets(self, serving: Collection[int]) -> dict[str, int | None]:
-        """Return the version behind each name that a request can have, or that a split has."""
-        splits = {f"{kind}:": split.version(self.aliases) for kind, split in self.traffic}
-        return {**self.aliases, **splits, "": self.default(serving)}
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The state of one model.
-
-    Args:
-        on_disk: Its versions, aliases and traffic splits on disk.
-        loaded: The versions that are loaded.
-        outdated: Those of them that could now run on a better provider.
-        attempts: The last attempt to load each version.
-        unfetched: The versions of a remote that were rejected before they were on disk.
-        routing: Where requests go now.
-        now: The time by the manager's clock.
-    """
-
-    on_disk: ModelOnDisk = field(default_factory=ModelOnDisk)
-    loaded: frozenset[int] = frozenset()
-    outdated: frozenset[int] = frozenset()
-    attempts: Mapping[int, Attempt] = field(default_factory=dict)
-    unfetched: frozenset[int] = frozenset()
-    routing: Routing = field(default_factory=Routing)
-    now: float = 0.0
-
-    @property
-    def rejected(self) -> set[int]:
-        """The versions whose last attempt failed, and those that weren't fetched."""
-        failed = {number for number, attempt in self.attempts.items() if attempt.rejection}
-        return failed | self.unfetched
-
-    def is_current(self, version: int) -> bool:
-        """Whether the last attempt was made with the files that are on disk now."""
-        attempt = self.attempts.get(version)
-        return attempt is not None and attempt.files == self.on_disk.versions.get(version)
 
 
 @dataclass(frozen=True, slots=True)
