@@ -42,7 +42,12 @@ def test_arrays_are_read_as_they_were_written(bundle: Path) -> None:
     maps = np.ones((6, 4, 2, 2), np.float32)
     written = golden_arrays(inputs, {"probabilities": probabilities, "conv": maps})
     assert sorted(written) == sorted(["input_0", "input_1", "input_2", "probabilities", MEANS])
-    rewrite_golden(bundle, lambda arrays: (arrays.clear(), arrays.update(written)))
+
+    def replace(arrays: Arrays) -> None:
+        arrays.clear()
+        arrays.update(written)
+
+    rewrite_golden(bundle, replace)
     golden = check_bundle(bundle)[2]
     assert [one.tobytes() for one in golden.inputs] == inputs
     np.testing.assert_array_equal(golden.probabilities, arrays["probabilities"])

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.tiny import tiny_manifest
 
 from convscope.bundle.errors import BundleRejectedError, InvalidValueError, PublishError
 from convscope.bundle.writer import check_free, next_version, write_bundle
 from convscope.v1 import manifest_pb2 as pb
 
-GOLDEN = {
+GOLDEN: dict[str, NDArray[np.generic]] = {
     **{f"input_{index}": np.zeros(1, np.uint8) for index in range(3)},
     "probabilities": np.zeros((3, 3), np.float32),
     "feature_map_means/conv": np.zeros((3, 4), np.float32),

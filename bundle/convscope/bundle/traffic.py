@@ -184,7 +184,12 @@ def end_split(repository: Repository, model: str, kind: Kind) -> bool:
 
 
 def _write(repository: Repository, model: str, splits: Mapping[Kind, TrafficSplit]) -> None:
-    write_document(repository, model, TRAFFIC, traffic_document(Traffic(**splits)))
+    write_document(
+        repository,
+        model,
+        TRAFFIC,
+        traffic_document(Traffic(splits.get("canary"), splits.get("shadow"))),
+    )
 
 
 def _parse_split(kind: str, value: Any) -> TrafficSplit:

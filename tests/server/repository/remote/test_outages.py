@@ -196,7 +196,7 @@ def test_pauses_grow_with_each_failure(tmp_path: Path, monkeypatch: pytest.Monke
 def test_polling_continues_after_a_day_of_failures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed = []
+    listed: list[None] = []
 
     def fail(*_: object, **__: object) -> None:
         listed.append(None)
