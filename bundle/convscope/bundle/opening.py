@@ -34,7 +34,7 @@ class BundleLocation:
 
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
-        """Return the bundle's directory, downloaded meanwhile if it is remote."""
+        """Return the bundle's directory; a remote one is downloaded and removed afterwards."""
         if self.directory is not None:
             yield self.directory
             return

@@ -184,12 +184,8 @@ def end_split(repository: Repository, model: str, kind: Kind) -> bool:
 
 
 def _write(repository: Repository, model: str, splits: Mapping[Kind, TrafficSplit]) -> None:
-    write_document(
-        repository,
-        model,
-        TRAFFIC,
-        traffic_document(Traffic(splits.get("canary"), splits.get("shadow"))),
-    )
+    traffic = Traffic(splits.get("canary"), splits.get("shadow"))
+    write_document(repository, model, TRAFFIC, traffic_document(traffic))
 
 
 def _parse_split(kind: str, value: Any) -> TrafficSplit:

@@ -1,13 +1,13 @@
-"""Everything that is asked of a bundle's files before a session is made of them.
+"""Checks a bundle's files before sessions are created from them.
 
-Parsing and checking a graph holds the interpreter for up to seconds. Beside a
-server that answers, it is done by a process of its own:
+Parsing and checking a graph holds the interpreter for up to seconds. While the
+server serves, a separate process does it:
 
     python -m convscope.server.runtime.validation IDLE_SECONDS
 
-which reads lines of JSON, [DIRECTORY, OUTPUT], writes the graph that is to be
-run to OUTPUT, and answers each with a line: null, or why the bundle is refused.
-A graph that crashes the checker ends that process, and not the server.
+It reads lines of JSON, [DIRECTORY, OUTPUT], writes the graph to run to OUTPUT,
+and replies to each with a line: null, or why the bundle is rejected. A graph
+that crashes the checker ends that process, and not the server.
 """
 
 import json
@@ -32,22 +32,22 @@ __all__ = ["BundleValidator", "ValidatedBundle", "validate_bundle"]
 
 TIMEOUT_SECONDS = 300.0
 LOOK_SECONDS = 0.5
-# Half a second of one core is saved by each bundle that follows within this time.
+# Each bundle that follows within this time saves half a second of one core.
 IDLE_SECONDS = 60.0
 _END_SECONDS = 2.0
 _CHUNK = 65_536
-# Who waits for an answer goes first.
+# Requests have priority.
 NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedBundle:
-    """A bundle whose files are what its manifest says.
+    """A bundle whose files match its manifest.
 
     Args:
-        bundle: Where it lies.
-        plain_graph: The ONNX graph without the outputs of feature maps; of a
-            bank of filters, which has nothing else, the whole graph.
+        bundle: The bundle.
+        plain_graph: The ONNX graph without the outputs of feature maps; the
+            whole graph of filter banks, which have no other outputs.
     """
 
     bundle: Bundle
@@ -58,7 +58,7 @@ def validate_bundle(directory: Path) -> ValidatedBundle:
     """Check the manifest, the hashes and the graph.
 
     Raises:
-        BundleRejectedError: One of them isn't as it must be.
+        BundleRejectedError: One of them isn't valid.
         OSError: A file can't be read.
     """
     # Imported here, so that a server that never checks a graph itself never loads onnx.
@@ -77,7 +77,7 @@ def validate_bundle(directory: Path) -> ValidatedBundle:
 
 
 class BundleValidator:
-    """Checks bundles in a process of its own, which stays a while for the next one.
+    """Checks bundles in a separate process, which stays a while for the next one.
 
     Safe to call from several threads; they take turns.
 
@@ -94,11 +94,11 @@ class BundleValidator:
     def inspect(
         self, directory: Path, stopping: Callable[[], bool] = lambda: False
     ) -> ValidatedBundle:
-        """Do what `validate_bundle` does; given up if `stopping` becomes true.
+        """Run `validate_bundle`, until `stopping` returns true.
 
         Raises:
             BundleRejectedError: As there, or the process crashed or took too long.
-            OSError: A file can't be read, or no process can be had.
+            OSError: A file can't be read, or no process can be started.
         """
         with self._lock, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
             output = Path(scratch) / "plain.onnx"
@@ -112,22 +112,22 @@ class BundleValidator:
         while True:
             try:
                 answer = _exchange(self._running(), question + b"\n", stopping)
-            except BaseException:  # what it says later must not be taken for the next answer
+            except BaseException:  # a late reply must not be taken for the next one
                 self._end()
                 raise
             if answer is not None:
                 verdict: dict[str, str] | None = json.loads(answer)
                 return verdict
             code = self._end()
-            if code != 0:  # else it had just waited long enough, and this bundle came too late
+            if code != 0:  # 0: its idle time ended just before this request
                 raise BundleRejectedError(
                     "graph", f"the process that checked the bundle ended with {code}"
                 )
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """The process that waits, or a new one."""
+        """Return the running process, or a new one."""
         if self._process is not None and self._process.poll() is not None:
-            self._end()  # whatever ended it, no bundle is to blame
+            self._end()  # it ended between two bundles
         return self._process or self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -137,15 +137,15 @@ class BundleValidator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            start_new_session=True,  # an interrupt at the terminal is the server's to handle
+            start_new_session=True,  # the server handles an interrupt at the terminal
         )
-        # It ends with this object at the latest, and when the server ends, however that does.
+        # It ends with this object at the latest, and in any case with the server.
         self._finalizer = weakref.finalize(self, _end, process)
         self._process = process
         return process
 
     def _end(self) -> int:
-        """End the process, and give its exit code."""
+        """End the process, and return its exit code."""
         process, self._process = self._process, None
         if self._finalizer is not None:
             self._finalizer.detach()
@@ -155,7 +155,7 @@ class BundleValidator:
 def _exchange(
     process: subprocess.Popen[bytes], question: bytes, stopping: Callable[[], bool]
 ) -> bytes | None:
-    """Ask for a line and give the line that comes; None if the process has ended."""
+    """Send a line and return the reply; None if the process has ended."""
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("the process was started without pipes")
     give_up_at = monotonic() + TIMEOUT_SECONDS
@@ -181,19 +181,19 @@ def _exchange(
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """End a process that may have ended, and give its exit code."""
+    """End a process that may have ended already, and return its exit code."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
     try:
-        return process.wait(_END_SECONDS)  # it ends by itself when it is asked nothing more
+        return process.wait(_END_SECONDS)  # it ends when its input does
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
 
 
 def main() -> None:
-    """Inspect bundles for another process, until it has no more for a while."""
+    """Validate bundles for another process, until it sends none for a while."""
     idle_seconds = float(sys.argv[1])
     os.nice(NICENESS)
     while select.select([sys.stdin.buffer], [], [], idle_seconds)[0]:
@@ -203,12 +203,12 @@ def main() -> None:
         verdict = _verdict(*map(Path, json.loads(question)))
         try:
             os.write(sys.stdout.fileno(), json.dumps(verdict).encode() + b"\n")
-        except BrokenPipeError:  # nobody waits for it any more
+        except BrokenPipeError:  # the server has ended
             break
 
 
 def _verdict(directory: Path, output: Path) -> dict[str, str] | None:
-    """Write the graph that is to be run, or say why the bundle is refused."""
+    """Write the graph to run, or return why the bundle is rejected."""
     try:
         output.write_bytes(validate_bundle(directory).plain_graph)
     except BundleRejectedError as error:
