@@ -1,10 +1,10 @@
-# Two images of one source tree:
+# Two images from one source tree:
 #
 #   docker build --target server   --tag convscope-server .
 #   docker build --target exporter --tag convscope-exporter .
 #
-# Each takes only a virtual environment from its builder, so neither pip's
-# caches nor the sources are in it, and PyTorch is in the exporter's only.
+# Each image copies only a virtual environment from its builder. It contains
+# neither pip's caches nor the sources. Only the exporter contains PyTorch.
 
 FROM python:3.11-slim AS sources
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -27,19 +27,19 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/venv/bin/python -m pip install '.[exporter]'
 
 FROM python:3.11-slim AS runtime
-# From 1.29 on, ONNX Runtime reports its use to its makers unless told not to.
+# ONNX Runtime 1.29 and later send telemetry by default. This disables it.
 ENV ORT_DISABLE_TELEMETRY=1 \
     PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-# A new volume takes over the owner of the directory that it is mounted on.
+# A new volume gets the owner of the directory on which it is mounted.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin convscope \
     && install --directory --owner convscope --group convscope /models
 USER 10001
 
 FROM runtime AS exporter
 COPY --from=exporter-builder /opt/venv /opt/venv
-# PyTorch's caches go to the home directory, which need not outlive a run.
+# PyTorch writes caches to the home directory. They need not persist.
 ENV HOME=/tmp
 WORKDIR /tmp
 ENTRYPOINT ["convscope-exporter"]
@@ -47,14 +47,14 @@ CMD ["--help"]
 
 FROM runtime AS server
 COPY --from=server-builder /opt/venv /opt/venv
-# The file system may be read-only but for this.
+# The server writes only to these paths, so the file system may be read-only elsewhere.
 ENV CONVSCOPE_TUNING_CACHE=/tmp/tuning.json \
     CONVSCOPE_REPOSITORY_CACHE=/tmp/repositories
 EXPOSE 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=6s --start-period=2m --retries=3 \
     CMD ["python", "-m", "convscope.server.process.health_check", "127.0.0.1:8001"]
-# A container's own loopback can't be reached from outside it. What may reach
-# the ports is decided where they are published.
+# The loopback interface of a container can't be reached from outside, so the
+# server listens on all interfaces. Publishing the ports controls the access.
 ENTRYPOINT ["convscope-server", "--models", "/models", \
     "--grpc-address", "0.0.0.0:8001", "--metrics-address", "0.0.0.0:8002", "--allow-insecure"]

@@ -1,4 +1,4 @@
-# Everything a developer or CI runs. Each target sets up what it needs, so that
+# The commands of developers and CI. Each target sets up what it needs, so
 # `make demo` and `make test` work in a clean clone with Python 3.11 and pip.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,7 +18,7 @@ help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 $(READY): pyproject.toml
-	@echo "Setting up $(VENV): the first time this takes some minutes, most of them for PyTorch"
+	@echo "Setting up $(VENV). The first time this takes some minutes, mostly for PyTorch."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[server,exporter,dev]'
@@ -30,34 +30,34 @@ models/efficientnet_lite0/1/manifest.json: | $(READY)
 models/digits/1/manifest.json: | $(READY)
 	$(BIN)/convscope-exporter train digits --repository models --version 1
 
-demo: $(READY) ## Export two models, serve them, classify real images, save pictures
+demo: $(READY) ## Export two models, serve them, classify images and save pictures
 	$(BIN)/python demo/demo.py
 
-test: $(READY) ## Run every test
-	$(BIN)/python -m pytest -n 2
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the demo's models until interrupted
+serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted
 	@echo "From another terminal:"
 	@echo "  $(BIN)/convscope models"
 	@echo "  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"
 	exec $(BIN)/convscope-server --models models
 
-lesson: $(READY) ## Train the lesson's networks on whole MNIST and Fashion-MNIST, and measure them served
+lesson: $(READY) ## Train the networks of the lesson on MNIST and Fashion-MNIST, and measure the served models
 	$(BIN)/python -m bench.lesson --data-dir $(DATA_DIR)
 
-bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server, and its peers beside it; under 15 minutes
+bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server and other model servers, in less than 15 minutes
 	PYTHON=$(PYTHON) bench/setup.sh
 	$(BIN)/python -m bench
 
-dashboards: $(READY) ## Write Prometheus' rules and Grafana's dashboards from deploy/objectives.toml
+dashboards: $(READY) ## Write the Prometheus rules and Grafana dashboards from deploy/objectives.toml
 	$(BIN)/python -m deploy.monitoring
 
-lint: $(READY) ## Check style, and the .proto files where npm is there to bring buf
+lint: $(READY) ## Check the style of the code and, if npm is installed, of the .proto files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@if command -v npm >/dev/null; then \
 	  echo "buf lint"; npm exec --yes --silent --package=@bufbuild/buf@$(BUF) -- buf lint; \
-	else echo "npm is not installed: buf lint of proto/ left out"; fi
+	else echo "npm is not installed; skipping buf lint of proto/"; fi
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
@@ -72,7 +72,7 @@ proto: ## Generate the stubs from the .proto files
 stubs: ## Check that the stubs match the .proto files
 	PYTHON=$(PYTHON) scripts/proto.sh --check
 
-check: lint types stubs test ## Everything that must hold: lint, types, stubs, tests
+check: lint types stubs test ## Run all checks: lint, types, stubs, tests
 
-clean: ## Remove what the other targets made
+clean: ## Remove what the other targets created
 	rm -rf $(VENV) .venv-proto .cache models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Measurements of Convscope, and of its peers beside it: `python -m bench`."""
+"""Measurements of Convscope and of other model servers: `python -m bench`."""

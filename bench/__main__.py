@@ -1,4 +1,4 @@
-"""The bench's command: measures, and writes bench/results/."""
+"""Measure the server and its peers, and write bench/results/."""
 
 import argparse
 import struct
@@ -28,7 +28,7 @@ FAILURES = (
 
 
 def main() -> int:
-    """Measure; exit with 1 if a measurement could not be taken."""
+    """Run the measurements. The exit code is 1 if one of them failed."""
     arguments = _parse()
     names = arguments.only or list(MEASUREMENTS)
     if arguments.no_peers:
@@ -55,7 +55,7 @@ def _measure(name: str, run: Bench, document: dict[str, Any]) -> None:
     started_at = time.perf_counter()
     try:
         measured = MEASUREMENTS[name](run)
-    except FAILURES as error:  # one that can't be taken must not cost the others
+    except FAILURES as error:  # a failed measurement must not stop the others
         document["failures"][name] = f"{type(error).__name__}: {error}"
         print(f"failed: {error}", flush=True)
         return
@@ -86,11 +86,13 @@ def _parse() -> argparse.Namespace:
         type=_names(PEER_NAMES),
         default=list(PEER_NAMES),
         metavar="NAME[,NAME]",
-        help=f"only these peers: {', '.join(PEER_NAMES)}",
+        help=f"measure only these peers: {', '.join(PEER_NAMES)}",
     )
-    parser.add_argument("--no-peers", action="store_true", help="measure no peer")
+    parser.add_argument("--no-peers", action="store_true", help="leave out the peers")
     parser.add_argument(
-        "--quick", action="store_true", help="one short repetition of each, to see that it works"
+        "--quick",
+        action="store_true",
+        help="take one short repetition of each, to check that it works",
     )
     return parser.parse_args()
 
@@ -100,7 +102,7 @@ def _names(known: Any) -> Any:
         names = text.split(",")
         for name in names:
             if name not in known:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of: {', '.join(known)}")
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of: {', '.join(known)}")
         return names
 
     return parse

@@ -1,4 +1,4 @@
-"""The repositories that are served: the demo's bundles, and others made from them."""
+"""The repositories that are served: the demo's bundles and variants of them."""
 
 import hashlib
 import json
@@ -21,10 +21,10 @@ MAKE_SECONDS = 600
 
 
 def bundle(bench: Bench, model: str) -> Path:
-    """Give the directory of version 1 of a model, made if need be.
+    """Return the directory of version 1 of a model, which is made if necessary.
 
     Raises:
-        BenchError: It is missing and can't be made.
+        BenchError: The bundle is missing and can't be made.
     """
     if model == "resnet50":
         root = bench.cache / "models"
@@ -40,7 +40,7 @@ def bundle(bench: Bench, model: str) -> Path:
 
 
 def repository(bench: Bench, *models: str) -> Path:
-    """Make a repository of exactly these models, and give its path."""
+    """Make a repository of exactly these models and return its path."""
     root = bench.scratch / f"repository-{'-'.join(models)}"
     for model in models:
         if not (root / model).exists():
@@ -49,7 +49,11 @@ def repository(bench: Bench, *models: str) -> Path:
 
 
 def with_plain_copy(bench: Bench, model: str) -> tuple[Path, str]:
-    """Make a repository of a model and its copy without feature maps; give the copy's name too."""
+    """Make a repository of a model and its copy without feature maps.
+
+    Returns:
+        The path of the repository and the name of the copy.
+    """
     root = bench.scratch / f"pair-{model}"
     plain = f"{model}_plain"
     if not root.exists():
@@ -59,7 +63,7 @@ def with_plain_copy(bench: Bench, model: str) -> tuple[Path, str]:
 
 
 def alone(bench: Bench, model: str) -> Path:
-    """Make a repository of one model without feature maps, under its own name."""
+    """Make a repository of one model without feature maps, under its usual name."""
     root = bench.scratch / f"alone-{model}"
     if not root.exists():
         _write_plain(bundle(bench, model), root / model / "1", model)
@@ -67,9 +71,9 @@ def alone(bench: Bench, model: str) -> Path:
 
 
 def plain_graph(bench: Bench, model: str) -> Path:
-    """Give the path of a model's graph with the probabilities as its only output.
+    """Return the path of a model's graph with the probabilities as its only output.
 
-    It is what anyone would run who wants the classes.
+    A program that needs only the classes would run this graph.
     """
     path = bench.scratch / f"{model}.onnx"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Single calls of the service, to look at an answer."""
+"""Single calls of the service, to inspect a reply."""
 
 import grpc
 
@@ -8,7 +8,7 @@ __all__ = ["classify", "feature_map_bytes"]
 
 
 def classify(target: str, message: bytes) -> inference_pb2.ClassifyResponse:
-    """Make one call of a serialised ClassifyRequest."""
+    """Make one call with a serialized ClassifyRequest."""
     options = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(target, options=options) as channel:
         stub = inference_pb2_grpc.ClassifierServiceStub(channel)
@@ -16,6 +16,6 @@ def classify(target: str, message: bytes) -> inference_pb2.ClassifyResponse:
 
 
 def feature_map_bytes(target: str, message: bytes) -> int:
-    """Make one call, and count the bytes of the feature maps in its answer."""
+    """Make one call and count the bytes of the feature maps in its reply."""
     (result,) = classify(target, message).results
     return sum(len(m.tensor.data) for m in result.prediction.feature_maps)

@@ -1,4 +1,4 @@
-"""What every measurement is given: where things lie, and how long to measure."""
+"""The context of a measurement: directories, durations and repetitions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Bench:
 
     Args:
         scratch: A directory that is removed afterwards.
-        quick: Whether one short repetition is enough, to see that it works.
-        peers: Which peers are measured.
+        quick: Whether to take one short repetition only, to check that it works.
+        peers: The peers to measure.
     """
 
     scratch: Path
@@ -30,25 +30,30 @@ class Bench:
 
     @property
     def cache(self) -> Path:
-        """What is slow to make and stays: bundles, environments."""
+        """Return the directory of what is slow to make and is kept: bundles, environments."""
         return CACHE
 
     @property
+    def tuning_cache(self) -> Path:
+        """Return the file in which the servers of this run keep what they measured at load."""
+        return self.scratch / "tuning.json"
+
+    @property
     def repetitions(self) -> int:
-        """How often each side of a comparison is measured."""
+        """Return how often each side of a comparison is measured."""
         return 1 if self.quick else 3
 
     def seconds(self, whole: float) -> float:
-        """How long to measure for, when a whole run takes so long."""
+        """Return the duration of a measurement; a full run takes `whole` seconds."""
         return min(whole, 2.0) if self.quick else whole
 
     def count(self, whole: int) -> int:
-        """How many of something, when a whole run takes so many."""
+        """Return the number of items; a full run takes `whole`."""
         return max(1, whole // 20) if self.quick else whole
 
 
 def interleave(repetitions: int, **sides: Callable[[], float]) -> Samples:
-    """Measure A B A B …, so that a slow minute of the machine hits both sides."""
+    """Measure A B A B …, so that a slow phase of the machine affects both sides."""
     samples: Samples = {name: [] for name in sides}
     for _ in range(repetitions):
         for name, measure in sides.items():
@@ -57,5 +62,5 @@ def interleave(repetitions: int, **sides: Callable[[], float]) -> Samples:
 
 
 def ratio(samples: Samples, above: str, below: str) -> float:
-    """The median of one side over the median of the other."""
+    """Return the median of one side divided by the median of the other."""
     return median(samples[above]) / median(samples[below])

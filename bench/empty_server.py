@@ -1,4 +1,4 @@
-"""One empty method on grpc.aio and uvloop: what no Python gRPC server is faster than.
+"""One empty method on grpc.aio and uvloop: the upper bound of a Python gRPC server.
 
 Usage: python -m bench.empty_server PORT
 """
@@ -16,12 +16,12 @@ async def call(
     request: empty_pb2.Empty,
     context: "grpc.aio.ServicerContext[empty_pb2.Empty, empty_pb2.Empty]",
 ) -> empty_pb2.Empty:
-    """Answer nothing."""
+    """Return an empty message."""
     return empty_pb2.Empty()
 
 
 async def serve(port: int) -> None:
-    """Answer until killed."""
+    """Serve until killed."""
     service, _, method = METHOD.partition("/")
     handler = grpc.unary_unary_rpc_method_handler(
         call,

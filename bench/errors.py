@@ -1,7 +1,7 @@
-"""What can go wrong in a measurement."""
+"""The error of a measurement."""
 
 __all__ = ["BenchError"]
 
 
 class BenchError(Exception):
-    """A measurement can't be taken, or would say something false; the message says why."""
+    """A measurement failed or would be misleading. The message has the reason."""

@@ -1,6 +1,6 @@
-"""The same server, but every image is decoded, resized and cropped whole by Pillow.
+"""The same server, but Pillow decodes, resizes and crops every image at full size.
 
-It is the plainest reading of the manifest's rule, as one would write it first.
+This is the simplest implementation of the manifest's preprocessing.
 """
 
 from io import BytesIO
@@ -14,7 +14,7 @@ from convscope.server.__main__ import main
 from convscope.server.inference.decoding import preprocessor
 from convscope.v1 import manifest_pb2 as pb
 
-MARK = "every image is decoded whole"
+MARK = "every image is decoded at full size"
 
 _FILTERS = {
     pb.INTERPOLATION_BILINEAR: Image.Resampling.BILINEAR,
@@ -25,7 +25,7 @@ _rules: dict[int, tuple[pb.Preprocessing, int, int]] = {}
 
 
 def remember(self: Any, rule: pb.Preprocessing, height: int, width: int, *more: Any) -> None:
-    """Keep the rule of a preprocessor, and make it as usual."""
+    """Store the rule of a preprocessor, and initialize it as usual."""
     _rules[id(self)] = (rule, height, width)
     _make(self, rule, height, width, *more)
 
@@ -33,8 +33,8 @@ def remember(self: Any, rule: pb.Preprocessing, height: int, width: int, *more: 
 def decode(self: Any, data: bytes, *_: Any) -> NDArray[np.uint8]:
     """Prepare an encoded image; uint8 [height, width, channels]."""
     rule, height, width = _rules[id(self)]
-    if MARK not in _said:
-        _said.add(MARK)
+    if MARK not in _printed:
+        _printed.add(MARK)
         print(MARK, flush=True)
     mode = "RGB" if rule.color_mode == pb.COLOR_MODE_RGB else "L"
     image = ImageOps.exif_transpose(Image.open(BytesIO(data))).convert(mode)
@@ -45,7 +45,7 @@ def decode(self: Any, data: bytes, *_: Any) -> NDArray[np.uint8]:
 
 
 def resized(rule: pb.Resize, width: int, height: int) -> tuple[int, int]:
-    """The size that an image is brought to."""
+    """Return the size that an image is resized to."""
     if rule.rule == pb.RESIZE_RULE_EXACT:
         return rule.width, rule.height
     edge = rule.shortest_edge
@@ -55,7 +55,7 @@ def resized(rule: pb.Resize, width: int, height: int) -> tuple[int, int]:
     )
 
 
-_said: set[str] = set()
+_printed: set[str] = set()
 
 if __name__ == "__main__":
     preprocessor.Preprocessor.__init__ = remember  # type: ignore[assignment]

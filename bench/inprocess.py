@@ -1,6 +1,6 @@
-"""ONNX Runtime in a process of its own, without any server: what a server can at best reach.
+"""ONNX Runtime in a separate process without a server: the upper bound for any server.
 
-A task on stdin, its figures on stdout; see `bench.processes.run_worker`.
+It reads a task from stdin and prints the figures to stdout; see `bench.processes.run_worker`.
 """
 
 import json
@@ -18,7 +18,7 @@ WARM_UP_RUNS = 3
 
 
 def main() -> None:
-    """Do the task."""
+    """Run the task."""
     task: dict[str, Any] = json.load(sys.stdin)
     options = ort.SessionOptions()
     options.intra_op_num_threads = task["threads"]
@@ -34,7 +34,7 @@ def main() -> None:
 def measure(
     session: ort.InferenceSession, inputs: NDArray[np.uint8], callers: int, seconds: float
 ) -> dict[str, float]:
-    """Run from so many threads at once; give images a second and the median of a run."""
+    """Run from several threads at once; return images per second and the median of a run."""
     name = session.get_inputs()[0].name
     for _ in range(WARM_UP_RUNS):
         session.run(["probabilities"], {name: inputs})

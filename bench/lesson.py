@@ -1,6 +1,6 @@
-"""The lesson's networks, trained on whole datasets, and measured through the served model.
+"""Train the networks of the lesson on full datasets, and measure the served models.
 
-Prints a table and writes bench/results/lesson.json. About ten minutes on two
+It prints a table and writes bench/results/lesson.json. It takes about ten minutes on two
 idle cores.
 
     make lesson DATA_DIR=DIR
@@ -32,7 +32,7 @@ IN_FLIGHT = 64
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One network on one dataset, and the share of the test images that it must get right."""
+    """One network on one dataset, and the accuracy that it must reach on the test images."""
 
     dataset: str
     architecture: str
@@ -54,12 +54,12 @@ LESSONS = (
 
 
 def main() -> None:
-    """Train, serve and measure; exit with 1 if a target is missed."""
+    """Train, serve and measure. The exit code is 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument(
-        "--data-dir", type=Path, default=Path("data"), help="where the datasets lie"
+        "--data-dir", type=Path, default=Path("data"), help="the folder of the datasets"
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="where the figures go")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="the file for the figures")
     arguments = parser.parse_args()
     console = Console()
     with TemporaryDirectory(prefix="convscope-lesson-") as scratch:
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def train(lesson: Lesson, data_dir: Path, scratch: Path) -> None:
-    """Train a network by the command that a user would type."""
+    """Train a network with the command that a user would run."""
     command = [
         *(sys.executable, "-m", "convscope.exporter", "train", lesson.architecture),
         *("--dataset", lesson.dataset, "--data-dir", str(data_dir)),
@@ -87,7 +87,7 @@ def train(lesson: Lesson, data_dir: Path, scratch: Path) -> None:
 
 @contextmanager
 def served(models: Path) -> Iterator[str]:
-    """Serve a repository on a free port, and give its address."""
+    """Serve a repository on a free port and return its address."""
     command = [
         *(sys.executable, "-m", "convscope.server", "--models", str(models)),
         *("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"),
@@ -96,7 +96,7 @@ def served(models: Path) -> Iterator[str]:
     try:
         log = process.stderr
         if log is None:
-            raise RuntimeError("the server has no log to read")
+            raise RuntimeError("the server has no stderr to read")
         port = wait_until_serving(log)
         Thread(target=log.read, daemon=True).start()  # a full pipe would stop the server
         yield f"127.0.0.1:{port}"
@@ -106,20 +106,20 @@ def served(models: Path) -> Iterator[str]:
 
 
 def wait_until_serving(log: IO[str]) -> int:
-    """Read the server's log until it tells its port."""
+    """Read the server's log until it contains the port."""
     seen = []
     for line in log:
         seen.append(line)
         if '"serving"' in line:
             return int(json.loads(line)["grpc_port"])
-    raise RuntimeError(f"the server ended before it served: {''.join(seen)}")
+    raise RuntimeError(f"the server ended before it was ready: {''.join(seen)}")
 
 
 def measure(client: Client, lesson: Lesson, data_dir: Path) -> float:
-    """Send every test image to the server; the share whose best class is right."""
+    """Send every test image to the server and return the accuracy."""
     data = load_dataset(lesson.dataset, DatasetOptions(data_dir))
     if not isinstance(data.test, Split):
-        raise TypeError(f"{lesson.dataset} holds files")
+        raise TypeError(f"{lesson.dataset} consists of files")
     images = (np.ascontiguousarray(image) for image in data.test.inputs)  # uint8 [28, 28, 1]
     answers = client.classify_many(images, model=lesson.model, top_k=1, window=IN_FLIGHT)
     found = np.array([answer.top.index for answer in answers])
@@ -136,7 +136,7 @@ def write(accuracies: dict[Lesson, float], path: Path) -> None:
 
 
 def table(accuracies: dict[Lesson, float]) -> Table:
-    """The figures as a table."""
+    """Format the figures as a table."""
     drawn = Table("dataset", "network", "epochs", "accuracy", "target", box=None)
     for lesson, accuracy in accuracies.items():
         color = "green" if accuracy >= lesson.target else "red"

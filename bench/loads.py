@@ -1,4 +1,4 @@
-"""Closed loops by h2load: a client in C, so that the server is what is measured."""
+"""Closed loops with h2load, a client in C, so that the server is the bottleneck."""
 
 import shutil
 import struct
@@ -21,23 +21,23 @@ __all__ = [
     "median_latency",
 ]
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 COUNTED_SECONDS = 120.0
 CONNECTIONS = 4
-# Fewer answers than this tell no rate; then the loop is run again, so many times as long.
-FEW = 20
-PATIENT = 4.0
+# Fewer replies than MIN_REPLIES give no rate. The loop is then repeated with a longer duration.
+MIN_REPLIES = 20
+LONGER = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call, to be made again and again.
+    """One call that is repeated.
 
     Args:
-        url: Where to; its scheme is http.
-        body: The bytes to post, for gRPC with their frame.
-        grpc: Whether it goes over HTTP/2 as gRPC; otherwise over HTTP/1.1.
-        headers: More headers, as NAME: VALUE.
+        url: The http URL.
+        body: The bytes to post. For gRPC they include the frame.
+        grpc: Whether the call uses gRPC over HTTP/2; otherwise HTTP/1.1.
+        headers: Further headers, as NAME: VALUE.
     """
 
     url: str
@@ -47,12 +47,12 @@ class Request:
 
 
 def grpc_frame(message: bytes) -> bytes:
-    """Put gRPC's prefix before a message: not compressed, and its length."""
+    """Prepend gRPC's prefix to a message: the compression flag and the length."""
     return struct.pack(">BI", 0, len(message)) + message
 
 
 def grpc_request(target: str, method: str, message: bytes) -> Request:
-    """Make the call of a gRPC method, such as package.Service/Method."""
+    """Make the request of a gRPC method, such as package.Service/Method."""
     headers = ("content-type: application/grpc", "te: trailers")
     return Request(f"http://{target}/{method}", grpc_frame(message), True, headers)
 
@@ -60,27 +60,26 @@ def grpc_request(target: str, method: str, message: bytes) -> Request:
 def closed_loop(
     request: Request, scratch: Path, *, in_flight: int, seconds: float, warm_up: float = 0.5
 ) -> Answered:
-    """Keep so many calls in flight for so long; longer when few are answered in that time.
+    """Keep a number of calls in flight for a duration, which is extended when few complete.
 
     Raises:
-        BenchError: h2load is missing or failed, or too few calls were answered
-            to tell a rate.
+        BenchError: h2load is missing or failed, or too few calls completed to compute a rate.
     """
     command = _command(request, scratch, in_flight)
     command += ["--warm-up-time", f"{round(1000 * warm_up)}ms"]
-    for duration in (seconds, PATIENT * seconds):
+    for duration in (seconds, LONGER * seconds):
         timed = [*command, "-D", f"{round(1000 * duration)}ms", request.url]
-        answered = _run(timed, scratch, duration + warm_up + PATIENCE_SECONDS)
-        if answered.succeeded >= FEW:
+        answered = _run(timed, scratch, duration + warm_up + TIMEOUT_SECONDS)
+        if answered.succeeded >= MIN_REPLIES:
             return answered
     raise BenchError(
-        f"{answered.succeeded} calls were answered in {duration:g} s, which tells no rate; "
+        f"only {answered.succeeded} calls completed in {duration:g} s, too few for a rate; "
         f"{answered.failed} failed"
     )
 
 
 def counted(request: Request, scratch: Path, *, in_flight: int, calls: int) -> Answered:
-    """Make so many calls, some at a time.
+    """Make a number of calls, some of them concurrently.
 
     Raises:
         BenchError: h2load is missing or failed.
@@ -92,7 +91,7 @@ def counted(request: Request, scratch: Path, *, in_flight: int, calls: int) -> A
 def median_latency(
     request: Request, scratch: Path, *, seconds: float, warm_up: float = 0.5
 ) -> tuple[Answered, float]:
-    """Make one call after the other; also give the median of their seconds."""
+    """Make one call at a time, and also return the median latency in seconds."""
     answered = closed_loop(request, scratch, in_flight=1, seconds=seconds, warm_up=warm_up)
     return answered, median(call.seconds for call in parse_log(_log(scratch).read_text()))
 
@@ -110,14 +109,14 @@ def _run(command: list[str], scratch: Path, timeout: float) -> Answered:
 
 
 def _log(scratch: Path) -> Path:
-    """Where h2load writes a line for each call; one for each thread of ours."""
+    """Return the file in which h2load logs each call. Each thread of the bench has its own."""
     return scratch / f"calls-{threading.get_ident()}.tsv"
 
 
 def _command(request: Request, scratch: Path, in_flight: int) -> list[str]:
     program = shutil.which("h2load")
     if program is None:
-        raise BenchError("h2load is missing; install Debian's nghttp2-client (bench/setup.sh)")
+        raise BenchError("h2load is missing; install Debian's nghttp2-client or run bench/setup.sh")
     body = scratch / f"{sha256(request.body).hexdigest()[:16]}.body"
     if not body.exists():
         body.write_bytes(request.body)

@@ -1,4 +1,4 @@
-"""What the figures hold for: the machine, the versions, the commit."""
+"""The environment of the figures: machine, versions and commit."""
 
 import os
 import platform
@@ -19,7 +19,7 @@ PACKAGES = ("convscope", "grpcio", "protobuf", "onnxruntime", "numpy", "Pillow",
 
 
 def describe() -> dict[str, Any]:
-    """Describe where and when this runs."""
+    """Describe the environment and the time of this run."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": _git("rev-parse", "HEAD"),
@@ -40,7 +40,7 @@ def describe() -> dict[str, Any]:
 
 
 def share_taken_by_others(seconds: float = 0.4) -> float:
-    """The share of the CPU that is busy while this process only waits, from 0 to 1."""
+    """Measure the share of the CPU, from 0 to 1, that other processes use."""
     before = _jiffies()
     time.sleep(seconds)
     busy, total = (after - start for after, start in zip(_jiffies(), before, strict=True))
@@ -48,7 +48,7 @@ def share_taken_by_others(seconds: float = 0.4) -> float:
 
 
 def _jiffies() -> tuple[int, int]:
-    """The time that all cores were busy, and all their time; both (0, 0) outside Linux."""
+    """Return the busy time and the total time of all cores, or (0, 0) outside Linux."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0, 0

@@ -1,4 +1,4 @@
-"""Exports a ResNet-50 with random weights: its speed doesn't depend on them.
+"""Export a ResNet-50 with random weights. Its speed doesn't depend on the weights.
 
 Usage: python -m bench.make_resnet50 REPOSITORY
 """
@@ -9,13 +9,14 @@ from pathlib import Path
 import timm
 import torch
 
-from convscope.exporter.conversion.convert import Source, convert
-from convscope.exporter.photos import golden_photos
-from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.exporter.weights import Weights
+from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.convert import convert
+from convscope.exporter.conversion.photos import golden_photos
+from convscope.exporter.conversion.source import Source
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 CLASSES = 1000
-# Random weights answer nearly alike to everything; larger last weights tell the classes apart.
+# Random weights give nearly equal outputs. Larger weights in the head separate the classes.
 HEAD_GAIN = 100.0
 
 

@@ -1,4 +1,4 @@
-"""The memory of a process and its children, and how it grows."""
+"""The memory of a process and its children, and its growth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ MEGABYTE = 1e6
 
 
 def resident_mb(pid: int) -> float:
-    """The resident memory of a process and all that it started, in units of 10^6 bytes."""
+    """Return the resident memory of a process and its descendants, in units of 10^6 bytes."""
     return sum(_resident_bytes(each) for each in _family(pid)) / MEGABYTE
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """The least-squares slope of y over x."""
+    """Return the least-squares slope of y over x."""
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
     return above / sum((a - mean_x) ** 2 for a in x)

@@ -1,4 +1,4 @@
-"""Open and closed loops of `bench.openloop`, from outside."""
+"""Run the open and closed loops of `bench.openloop` in a separate process."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from bench.servers import CLASSIFY, Server
 
 __all__ = ["closed", "opened"]
 
-PATIENCE_SECONDS = 40.0
+TIMEOUT_SECONDS = 40.0
 
 
 def opened(
@@ -21,7 +21,7 @@ def opened(
     deadline_seconds: float,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Make so many calls a second on average, each with a deadline from when it was due."""
+    """Make calls at an average rate. Each deadline counts from the scheduled start."""
     extra = {"rate": rate, "seed": seed}
     return _run(server, message, scratch, seconds, deadline_seconds, extra)
 
@@ -35,7 +35,7 @@ def closed(
     seconds: float,
     deadline_seconds: float,
 ) -> dict[str, Any]:
-    """Keep so many calls in flight, by the same client as the open loop's."""
+    """Keep a number of calls in flight, with the same client as the open loop."""
     return _run(server, message, scratch, seconds, deadline_seconds, {"in_flight": in_flight})
 
 
@@ -57,5 +57,5 @@ def _run(
         "deadline_seconds": deadline_seconds,
         **extra,
     }
-    patience = seconds + deadline_seconds + PATIENCE_SECONDS
-    return run_worker("bench.openloop", task, seconds=patience)
+    timeout = seconds + deadline_seconds + TIMEOUT_SECONDS
+    return run_worker("bench.openloop", task, seconds=timeout)

@@ -1,7 +1,8 @@
-"""An open-loop load: calls start when they are due, whatever became of the earlier ones.
+"""An open-loop load: calls start on schedule, regardless of earlier calls.
 
-A latency counts from the moment a call was due, so that a stalled server can't
-hide behind a client that waits for it. A task on stdin, its figures on stdout.
+A latency is measured from the scheduled start, so a client that waits for a
+stalled server can't hide the stall. The module reads a task from stdin and
+prints the figures to stdout.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ import uvloop
 
 __all__ = ["arrivals", "quantile"]
 
-# What a call that can't be sent in time is counted as.
+# The code of a call that could not be sent before its deadline.
 LATE = "NOT_SENT_IN_TIME"
 CHANNELS = 4
 DRAIN_SECONDS = 1.0
@@ -27,7 +28,7 @@ DRAIN_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the calls."""
+    """The outcomes of the calls."""
 
     codes: Counter[str] = field(default_factory=Counter)
     ok_seconds: list[float] = field(default_factory=list)
@@ -36,7 +37,7 @@ class Tally:
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """The seconds at which calls are due: a Poisson process of so many a second."""
+    """Return the scheduled starts in seconds: a Poisson process with the given rate."""
     random = np.random.default_rng(seed)
     gaps = random.exponential(1 / rate, size=round(rate * seconds * 1.5) + 20)
     times = np.cumsum(gaps)
@@ -45,16 +46,16 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
 
 
 def quantile(values: list[float], share: float) -> float | None:
-    """The value that such a share of the values doesn't exceed."""
+    """Return the quantile of the values, or None if there are none."""
     return float(np.quantile(values, share)) if values else None
 
 
 class Generator:
-    """Makes the calls of one task.
+    """The load generator of one task.
 
     Args:
-        task: target, method, body (a path), rate, seconds, deadline_seconds,
-            seed; or in_flight in place of rate, for a closed loop.
+        task: target, method, body (a path), rate, seconds, deadline_seconds and seed. For a
+            closed loop, in_flight replaces rate.
     """
 
     def __init__(self, task: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ class Generator:
         self.tally = Tally()
 
     async def run(self) -> dict[str, Any]:
-        """Make all calls, and say what became of them."""
+        """Make all calls and return a summary of their outcomes."""
         for call in self._calls:
             await call(self._body, timeout=10)
         started_at = time.perf_counter()
@@ -89,7 +90,7 @@ class Generator:
         due = arrivals(self._task["rate"], self._task["seconds"], self._task["seed"])
         for number, offset in enumerate(due):
             wait = started_at + offset - time.perf_counter()
-            if wait > 0.0005 or number % 16 == 0:  # the loop must read answers even when late
+            if wait > 0.0005 or number % 16 == 0:  # the loop must read replies even when it is late
                 await asyncio.sleep(max(0.0, wait))
             self.tally.lag_seconds = max(self.tally.lag_seconds, -wait)
             task = asyncio.create_task(self._ask(number, started_at + offset))
@@ -138,7 +139,7 @@ class Generator:
 
 
 def main() -> None:
-    """Do the task on stdin; see `bench.processes.run_worker`."""
+    """Run the task from stdin; see `bench.processes.run_worker`."""
     task: dict[str, Any] = json.load(sys.stdin)
 
     async def run() -> dict[str, Any]:

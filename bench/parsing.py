@@ -1,4 +1,4 @@
-"""Reads what h2load and Prometheus print."""
+"""Parse the output of h2load and of Prometheus metrics."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _STATUS = re.compile(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx"
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
-# What is answered within it counts as one burst.
+# Replies within this time count as one burst.
 BURST_SECONDS = 0.005
 
 Labels = frozenset[tuple[str, str]]
@@ -29,12 +29,12 @@ Labels = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a closed loop came to.
+    """The result of a closed loop.
 
     Args:
-        succeeded: Calls answered with an HTTP status 2xx.
-        failed: Calls that were not.
-        per_second: Calls answered a second.
+        succeeded: The number of calls with an HTTP status 2xx.
+        failed: The number of other calls.
+        per_second: Completed calls per second.
     """
 
     succeeded: int
@@ -43,10 +43,10 @@ class Answered:
 
 
 def parse_h2load(text: str, log: str) -> Answered:
-    """Read h2load's summary and its log of each call.
+    """Parse h2load's summary and its log of calls.
 
     Raises:
-        BenchError: It isn't one.
+        BenchError: The text has no summary.
     """
     counts, status = _COUNTS.search(text), _STATUS.search(text)
     if counts is None or status is None:
@@ -57,11 +57,11 @@ def parse_h2load(text: str, log: str) -> Answered:
 
 
 def steady_rate(ended: list[float]) -> float:
-    """Calls a second, from the moments at which they ended.
+    """Return the calls per second, given the times at which they ended.
 
-    A server that works in batches answers in bursts. How many of them fall into
-    a window depends on where it begins, so it is counted from the end of the
-    first burst to the end of the last.
+    A server that runs batches replies in bursts. The number of bursts in a window depends on
+    where the window begins, so calls are counted from the end of the first burst to the end of
+    the last.
     """
     times = sorted(ended)
     if not times or times[-1] - times[0] < BURST_SECONDS:
@@ -72,14 +72,14 @@ def steady_rate(ended: list[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call that was answered: when that was, and how many seconds it took."""
+    """One completed call: its end and its duration in seconds."""
 
     ended: float
     seconds: float
 
 
 def parse_log(text: str) -> list[Call]:
-    """Read h2load's log: start in microseconds, status, microseconds until the end."""
+    """Parse h2load's log: start in microseconds, status, duration in microseconds."""
     rows = (line.split("\t") for line in text.splitlines())
     answered = (row for row in rows if len(row) >= 3 and row[1] == "200")
     return [
@@ -88,7 +88,7 @@ def parse_log(text: str) -> list[Call]:
 
 
 def parse_metrics(text: str) -> dict[tuple[str, Labels], float]:
-    """Read Prometheus's text format: each sample by its name and labels."""
+    """Parse Prometheus's text format into samples by name and labels."""
     return {
         (name, frozenset(_LABEL.findall(labels))): float(value)
         for name, labels, value in _SAMPLE.findall(text)

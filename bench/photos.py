@@ -1,4 +1,4 @@
-"""Photos of several sizes, with the noise of a sensor, and the requests that carry them."""
+"""Photos of several sizes with sensor noise, and the requests that contain them."""
 
 from functools import cache
 from io import BytesIO
@@ -16,14 +16,14 @@ __all__ = ["SIZES", "digit", "image_message", "jpeg", "pixels_224", "tensor_mess
 COFFEE = ROOT / "tests" / "data" / "coffee.png"
 DIGITS = ROOT / "tests" / "data" / "digits"
 SIZES = {"500x375": (500, 375), "1024x768": (1024, 768), "4000x3000": (4000, 3000)}
-# Standard deviation in grey levels at mid-grey: a phone's sensor in a room.
+# Standard deviation in gray levels at mid-gray: a phone's sensor indoors.
 NOISE = 5.0
 QUALITY = 90
 
 
 @cache
 def jpeg(size: str) -> bytes:
-    """Make a JPEG with 4:2:0 chroma, as cameras write it."""
+    """Make a JPEG with 4:2:0 chroma, as cameras do."""
     image = Image.open(COFFEE).convert("RGB").resize(SIZES[size], Image.Resampling.BICUBIC)
     out = BytesIO()
     Image.fromarray(with_noise(np.asarray(image))).save(
@@ -42,25 +42,25 @@ def with_noise(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @cache
 def pixels_224() -> bytes:
-    """The pixels of a photo at EfficientNet-Lite0's and ResNet-50's size, uint8 [224, 224, 3]."""
+    """Return a photo at the input size of both large networks, uint8 [224, 224, 3]."""
     image = Image.open(COFFEE).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
     return image.tobytes()
 
 
 @cache
 def digit(number: int = 3) -> bytes:
-    """The pixels of a digit, uint8 [28, 28, 1]."""
+    """Return the pixels of a digit, uint8 [28, 28, 1]."""
     return Image.open(DIGITS / f"{number}.png").convert("L").tobytes()
 
 
 def tensor_message(model: str, data: bytes, shape: tuple[int, ...], **options: object) -> bytes:
-    """Serialise a ClassifyRequest with a tensor in the graph's own shape."""
+    """Serialize a ClassifyRequest with a tensor in the graph's own shape."""
     tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=shape, data=data)
     return _message(model, pb.Input(tensor=tensor), options)
 
 
 def image_message(model: str, data: bytes, **options: object) -> bytes:
-    """Serialise a ClassifyRequest with an encoded image."""
+    """Serialize a ClassifyRequest with an encoded image."""
     return _message(model, pb.Input(encoded_image=data), options)
 
 

@@ -1,4 +1,4 @@
-"""Draws the results: each figure against its target, and ours against each peer's."""
+"""Draw the results: each figure relative to its target, and Convscope relative to each peer."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from bench.targets import PEER_NAMES, TARGETS
 
 __all__ = ["Bar", "bars", "draw", "goodness"]
 
-# Drawn at twice the size that a README shows it at.
+# Twice the size at which Markdown pages show the picture.
 WIDTH = 1680
 MARGIN = 48
 LABEL_WIDTH = 520
@@ -24,7 +24,7 @@ LOW, HIGH = 0.1, 10.0
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 PAPER, INK, SOFT, GRID = "#ffffff", "#1f2430", "#6b7280", "#e5e7eb"
-GOOD, BAD, ASIDE = "#2a9d6f", "#d9822b", "#9db8ac"
+GOOD, BAD, SECONDARY = "#2a9d6f", "#d9822b", "#9db8ac"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Bar:
     """One row of the plot.
 
     Args:
-        label: What it is.
-        value: How good it is; 1 is just good enough; None when not measured.
-        text: What stands beside it.
-        colour: Of the bar.
+        label: The name of the figure.
+        value: The figure relative to its target, 1 if it just reaches it; None if not measured.
+        text: The text next to the bar.
+        colour: The color of the bar.
     """
 
     label: str
@@ -45,7 +45,7 @@ class Bar:
 
 
 def goodness(row: Mapping[str, Any]) -> float | None:
-    """How good a figure is in units of its target; above 1 is better than it."""
+    """Return a figure relative to its target. A value above 1 is better than the target."""
     target, value = TARGETS[row["key"]], row["value"]
     if value is None:
         return None
@@ -56,17 +56,17 @@ def goodness(row: Mapping[str, Any]) -> float | None:
 
 
 def bars(document: Mapping[str, Any]) -> dict[str, list[Bar]]:
-    """The rows of the plot under their headings."""
+    """Return the rows of the plot by heading."""
     rows = {row["key"]: row for row in document["table"]}
     own = [
         _bar(row, key, f"{_number(row)}   must be {_in_words(row['target'])}")
         for key, row in rows.items()
         if not key.startswith("peers.") and row["target"] != "recorded"
     ]
-    sections = {"Figure over its target: right of the line is reached": own}
+    sections = {"Figure relative to its target: right of the line the target is reached": own}
     others = list(_peer_bars(document, rows))
     if any(bar.value is not None for bar in others):
-        sections["Ours over the peer's: right of the line ours is faster"] = others
+        sections["Convscope relative to the peer: right of the line Convscope is faster"] = others
     return sections
 
 
@@ -92,20 +92,20 @@ def _peer_bars(document: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]
     for peer in PEER_NAMES:
         for work in ("jpeg", "jpeg_draft", "tensor", "tiny"):
             row = rows[f"peers.{peer}.{work}"]
-            aside = work == "jpeg_draft"
-            label = f"{peer}  {'jpeg, peer with draft' if aside else work}"
+            secondary = work == "jpeg_draft"
+            label = f"{peer}  {'jpeg, peer with draft' if secondary else work}"
             text = f"{_number(row)}   {_speeds(document, peer, work)}"
-            yield Bar(label, row["value"], text, ASIDE) if aside else _bar(row, label, text)
+            yield Bar(label, row["value"], text, SECONDARY) if secondary else _bar(row, label, text)
 
 
 def _speeds(document: Mapping[str, Any], peer: str, work: str) -> str:
-    """Both sides' medians in answers a second."""
+    """Format both medians in replies per second."""
     peers = document.get("details", {}).get("peers", {})
     samples = peers.get(peer, {}).get(f"{work}_per_second")
     if samples is None:
         return ""
     ours, theirs = median(samples["ours"]), median(samples["theirs"])
-    return f"{ours:,.0f}/s over {theirs:,.0f}/s"
+    return f"{ours:,.0f}/s vs. {theirs:,.0f}/s"
 
 
 def _bar(row: Mapping[str, Any], label: str, text: str) -> Bar:
@@ -118,7 +118,7 @@ def _number(row: Mapping[str, Any]) -> str:
 
 
 def _in_words(target: str) -> str:
-    """Pillow's own font lacks the signs."""
+    """Replace the signs, which Pillow's default font lacks."""
     return target.replace("≥", "at least").replace("≤", "at most")
 
 

@@ -1,4 +1,4 @@
-"""Starts processes, reads what they print, and ends them whatever happens."""
+"""Start processes, read their output, and end them in any case."""
 
 import json
 import os
@@ -24,12 +24,12 @@ KEPT_LINES = 200
 
 
 class Process:
-    """A process whose output is read to its end, so that it never waits for a reader.
+    """A process whose output is read until its end, so that it never blocks on a full pipe.
 
     Args:
-        command: What to start.
-        cwd: Where.
-        env: More variables.
+        command: The command line.
+        cwd: The working directory.
+        env: Additional environment variables.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process's id, which is also its group's."""
+        """Return the id of the process, which is also the id of its group."""
         return self._popen.pid
 
     def check_alive(self) -> None:
-        """Check that it runs.
+        """Check that the process is running.
 
         Raises:
-            BenchError: It ended; the message has its last words.
+            BenchError: The process ended. The message has its last lines.
         """
         code = self._popen.poll()
         if code is not None:
@@ -68,7 +68,7 @@ class Process:
             raise BenchError(f"{Path(self._command[0]).name} ended with {code}: {words}")
 
     def stop(self) -> None:
-        """End it and what it started: politely, then not."""
+        """End the process and its children: with SIGTERM first, then with SIGKILL."""
         if self._popen.poll() is None:
             self._popen.terminate()
         try:
@@ -89,8 +89,9 @@ class Process:
     def _read(self, stream: IO[str] | None) -> None:
         if stream is None:
             return
-        for line in stream:
-            self.lines.append(line.rstrip())
+        with stream:
+            for line in stream:
+                self.lines.append(line.rstrip())
 
 
 @contextmanager
@@ -108,10 +109,10 @@ def running(
 def wait_for(
     process: Process, what: str, probe: Callable[[], bool], *, seconds: float, step: float = 0.05
 ) -> None:
-    """Wait until a probe says yes; an OSError of its is a no.
+    """Wait until a probe returns True. An OSError from the probe counts as False.
 
     Raises:
-        BenchError: The process ended, or the time passed.
+        BenchError: The process ended, or the time ran out.
     """
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -123,11 +124,11 @@ def wait_for(
             pass
         time.sleep(step)
     words = " | ".join(list(process.lines)[-4:])[-600:]
-    raise BenchError(f"{what} did not come within {seconds:.0f} s: {words}")
+    raise BenchError(f"{what} was not reached within {seconds:.0f} s: {words}")
 
 
 def free_port() -> int:
-    """Find a port of the loopback that nobody listens on."""
+    """Find a free port on the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -135,10 +136,10 @@ def free_port() -> int:
 
 
 def run_worker(module: str, task: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
-    """Give a task to a module of the bench in a process of its own; read its JSON answer.
+    """Run a task with a module of the bench in a separate process, and return its JSON result.
 
     Raises:
-        BenchError: It failed, or took longer than `seconds`.
+        BenchError: The module failed, or took longer than `seconds`.
     """
     try:
         done = subprocess.run(

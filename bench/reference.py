@@ -1,4 +1,4 @@
-"""In-process runs of a model, and the setting that is best for it on this machine."""
+"""In-process runs of a model, and the fastest setting for it on this machine."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -11,18 +11,18 @@ from bench.processes import run_worker
 __all__ = ["Setting", "best_setting", "cores", "run_inprocess"]
 
 BATCHES = (1, 4, 8)
-TRIAL_SECONDS = 0.7
-PATIENCE_SECONDS = 60.0
+TRY_SECONDS = 0.7
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How ONNX Runtime is driven.
+    """How ONNX Runtime is called.
 
     Args:
-        threads: Threads of one run.
-        callers: Runs at once.
-        batch: Images of one run.
+        threads: The number of threads of one run.
+        callers: The number of concurrent runs.
+        batch: The number of images of one run.
     """
 
     threads: int
@@ -31,12 +31,12 @@ class Setting:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def run_inprocess(bench: Bench, model: str, setting: Setting, seconds: float) -> dict[str, float]:
-    """Run a model without any server; give images_per_second and median_seconds."""
+    """Run a model without a server; return images_per_second and median_seconds."""
     data, shape = (digit(), (28, 28, 1)) if model == "digits" else (pixels_224(), (224, 224, 3))
     pixels = bench.scratch / f"{model}.pixels"
     pixels.write_bytes(data)
@@ -47,16 +47,16 @@ def run_inprocess(bench: Bench, model: str, setting: Setting, seconds: float) ->
         "seconds": seconds,
         **asdict(setting),
     }
-    return run_worker("bench.inprocess", task, seconds=seconds + PATIENCE_SECONDS)
+    return run_worker("bench.inprocess", task, seconds=seconds + TIMEOUT_SECONDS)
 
 
 def best_setting(bench: Bench, model: str) -> tuple[Setting, dict[str, float]]:
-    """Try threads x callers x batch; give the fastest, and images a second of each."""
+    """Try combinations of threads, callers and batch; return the fastest and the speed of each."""
     count = cores()
     settings = [
         Setting(threads, count // threads, batch) for threads in {1, count} for batch in BATCHES
     ]
-    seconds = bench.seconds(TRIAL_SECONDS)
+    seconds = bench.seconds(TRY_SECONDS)
     speeds = {s: run_inprocess(bench, model, s, seconds)["images_per_second"] for s in settings}
     tried = {f"{s.callers}x{s.threads} batch {s.batch}": speed for s, speed in speeds.items()}
     return max(speeds, key=lambda setting: speeds[setting]), tried

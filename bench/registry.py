@@ -1,4 +1,4 @@
-"""The measurements by name."""
+"""The registry of measurements by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,12 +11,11 @@ __all__ = ["MEASUREMENTS", "Measured", "measurement"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a measurement found.
+    """The result of a measurement.
 
     Args:
-        figures: The figures under their keys; a dict stands for the part
-            after the dot.
-        details: What they were made from.
+        figures: The figures by key. A nested dict holds the parts after the dot.
+        details: The data from which the figures were computed.
     """
 
     figures: dict[str, Any]
@@ -29,10 +28,10 @@ MEASUREMENTS: dict[str, Callable[[Bench], Measured]] = {}
 def measurement(
     name: str,
 ) -> Callable[[Callable[[Bench], Measured]], Callable[[Bench], Measured]]:
-    """Enter a function under the name that `--only` takes."""
+    """Register a function under the name that `--only` accepts."""
 
-    def enter(function: Callable[[Bench], Measured]) -> Callable[[Bench], Measured]:
+    def register(function: Callable[[Bench], Measured]) -> Callable[[Bench], Measured]:
         MEASUREMENTS[name] = function
         return function
 
-    return enter
+    return register

@@ -1,4 +1,4 @@
-"""Writes what was measured: JSON, a table, a plot."""
+"""Write the results as JSON, a table and a plot."""
 
 import json
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from bench.targets import PEER_NAMES, TARGETS, rows
 __all__ = ["RESULTS", "merge", "write"]
 
 RESULTS = Path(__file__).parent / "results"
-# More of the CPU than this being busy between measurements spoils them.
+# If more of the CPU is busy between measurements, the figures are unreliable.
 QUIET_SHARE = 0.1
 _MARKS = {True: "yes", False: "**no**", None: ""}
 TRITON_NOTE = (
-    "Triton runs here with its Python backend. Its C++ ONNX Runtime backend is not in the wheel; "
-    "on a tiny network it is known to reach 2.65 times the empty `grpc.aio` call, which no "
-    "Python server can."
+    "Triton runs with its Python backend. The wheel doesn't contain its C++ ONNX Runtime backend, "
+    "which is known to reach 2.65 times the rate of an empty `grpc.aio` call on a tiny network. No "
+    "Python server can reach that rate."
 )
 
 
 def merge(into: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Put figures among others, dict by dict."""
+    """Merge figures into a dict recursively."""
     for key, value in figures.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             merge(into[key], value)
@@ -31,7 +31,7 @@ def merge(into: dict[str, Any], figures: dict[str, Any]) -> None:
 
 
 def write(document: dict[str, Any], name: str) -> Path:
-    """Write results/NAME.json, .md and .png; give the path of the table."""
+    """Write results/NAME.json, .md and .png; return the path of the table."""
     document["table"] = rows(document)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / name
@@ -55,9 +55,8 @@ def _table(document: dict[str, Any]) -> Iterator[str]:
     if machine["taken_by_others"] > QUIET_SHARE:
         yield ""
         yield (
-            f"**The machine was not quiet**: between measurements up to "
-            f"{machine['taken_by_others']:.0%} of it was taken by other programs. "
-            "Figures of such a run can't be trusted."
+            f"**The machine was not quiet**: between measurements, other programs used up to "
+            f"{machine['taken_by_others']:.0%} of it. The figures of such a run are unreliable."
         )
     yield ""
     yield "| key | what | must be | measured | reached |"
@@ -98,7 +97,7 @@ def _peer_table(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _line(reason: str) -> str:
-    """Make one line of it, fit for a list in Markdown."""
+    """Join the text into one line for a Markdown list."""
     return " ".join(reason.split())[:300]
 
 
@@ -111,7 +110,7 @@ def _format(key: str, value: float | None) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Cut noise digits off every float."""
+    """Round every float to five significant digits."""
     if isinstance(value, dict):
         return {str(key): _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

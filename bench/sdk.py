@@ -1,6 +1,6 @@
-"""Calls through the Python client, from a process of its own.
+"""Calls through the Python client, from a separate process.
 
-A task on stdin, its figures on stdout; see `bench.processes.run_worker`.
+It reads a task from stdin and prints the figures to stdout; see `bench.processes.run_worker`.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from bench.photos import digit
 from convscope.client import AsyncClient, Client, Tensor
 
 MODEL = "digits"
-# Names under which a client may let one switch coalescing off.
+# Names of the client's argument that switches request batching off.
 _SWITCHES = ("coalesce", "coalescing")
 
 
 def _digits(count: int) -> Iterator[Tensor]:
-    """Digits in the graph's own shape, uint8 [28, 28, 1]."""
+    """Return digits in the input shape of the graph, uint8 [28, 28, 1]."""
     arrays = [np.frombuffer(digit(n), np.uint8).reshape(28, 28, 1) for n in range(10)]
     return (Tensor(arrays[index % 10]) for index in range(count))
 
 
 def _many(task: dict[str, Any]) -> dict[str, Any]:
-    """Classify a number of digits by classify_many; give images a second."""
+    """Classify digits with classify_many; return images per second."""
     count: int = task["count"]
     with Client(task["target"]) as client:
         for _ in client.classify_many(_digits(200), model=MODEL, top_k=1):
@@ -41,7 +41,7 @@ def _many(task: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _concurrent(task: dict[str, Any]) -> dict[str, Any]:
-    """Keep a number of `await client.classify(...)` in flight; give images a second."""
+    """Keep a number of `await client.classify(...)` in flight; return images per second."""
     async with _async_client(task["target"], coalesce=task["coalesce"]) as client:
         images = iter(_digits(task["count"]))
         answered = 0
@@ -61,7 +61,7 @@ async def _concurrent(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _switch() -> str | None:
-    """The argument that switches coalescing off, if this client has one."""
+    """Return the name of the argument that switches request batching off, if there is one."""
     parameters = inspect.signature(AsyncClient).parameters
     return next((name for name in _SWITCHES if name in parameters), None)
 
@@ -73,7 +73,7 @@ def _async_client(target: str, *, coalesce: bool) -> AsyncClient:
 
 
 def main() -> None:
-    """Do the task."""
+    """Run the task."""
     task: dict[str, Any] = json.load(sys.stdin)
     answer = _many(task) if task["kind"] == "many" else uvloop.run(_concurrent(task))
     print(json.dumps(answer))

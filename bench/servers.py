@@ -12,17 +12,17 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.loads import Request, closed_loop, grpc_request
-from bench.parsing import Answered, parse_metrics
+from bench.parsing import Answered, Labels, parse_metrics
 from bench.processes import Process, free_port, running, wait_for
 
 __all__ = ["CLASSIFY", "SERVER", "Server", "serving"]
 
 SERVER = (sys.executable, "-m", "convscope.server")
 CLASSIFY = "convscope.v1.ClassifierService/Classify"
-# A line for each call is worth its cost in production, and no peer writes one here.
+# No peer writes an access log here, so the server doesn't either.
 FLAGS = ("--no-access-log", "--drain-seconds", "0")
 START_SECONDS = 90.0
-# What h2load cuts off when its time is over.
+# The code of calls that h2load cancels at the end.
 _CUT_OFF = frozenset({"Canceled"})
 
 
@@ -31,10 +31,10 @@ class Server:
     """A convscope-server that is ready.
 
     Args:
-        process: Its process.
-        target: Its HOST:PORT for gRPC.
-        metrics_url: Where its metrics are.
-        ready_seconds: From its start to its readiness.
+        process: The process.
+        target: The HOST:PORT for gRPC.
+        metrics_url: The URL of the metrics.
+        ready_seconds: The time from start to readiness.
     """
 
     process: Process
@@ -43,14 +43,13 @@ class Server:
     ready_seconds: float
 
     def request(self, message: bytes, method: str = CLASSIFY) -> Request:
-        """Make the call of a serialised request."""
+        """Make the call of a serialized request."""
         return grpc_request(self.target, method, message)
 
     def answered(self, method: str = CLASSIFY) -> dict[str, float]:
-        """Count the answers to a method so far, by their gRPC code."""
+        """Return the number of completed calls of a method so far, by gRPC code."""
         name_of_method = method.rpartition("/")[2]
-        with urllib.request.urlopen(self.metrics_url, timeout=10) as reply:
-            samples = parse_metrics(reply.read().decode())
+        samples = self._samples()
         counts: dict[str, float] = {}
         for (name, labels), value in samples.items():
             fields = dict(labels)
@@ -58,6 +57,19 @@ class Server:
                 code = fields["grpc_code"]
                 counts[code] = counts.get(code, 0.0) + value
         return counts
+
+    def rejected(self) -> list[str]:
+        """Return the models of which a version was rejected."""
+        samples = self._samples().items()
+        return [
+            dict(labels)["model"]
+            for (name, labels), value in samples
+            if name == "convscope_model_refused" and value
+        ]
+
+    def _samples(self) -> dict[tuple[str, Labels], float]:
+        with urllib.request.urlopen(self.metrics_url, timeout=10) as reply:
+            return parse_metrics(reply.read().decode())
 
     def saturate(
         self,
@@ -69,12 +81,12 @@ class Server:
         warm_up: float = 0.5,
         method: str = CLASSIFY,
     ) -> Answered:
-        """Run a closed loop, and check by the server's own count that every answer was OK.
+        """Run a closed loop, and check in the server's metrics that every call succeeded.
 
         h2load sees only the HTTP status, which is 200 for a gRPC error too.
 
         Raises:
-            BenchError: Some were not, or the count doesn't fit.
+            BenchError: A call failed, or the counts differ.
         """
         before = self.answered(method)
         request = self.request(message, method)
@@ -85,26 +97,38 @@ class Server:
         return answered
 
     def check(self, before: dict[str, float], answered: Answered, method: str = CLASSIFY) -> None:
-        """Hold h2load's count against the server's.
+        """Compare h2load's count with the server's.
 
         Raises:
-            BenchError: They don't agree, or an answer was an error.
+            BenchError: The counts differ, or a call failed.
         """
         after = self.answered(method)
         new = {code: after[code] - before.get(code, 0.0) for code in after}
         wrong = {code: n for code, n in new.items() if n and code not in {"OK", *_CUT_OFF}}
         if wrong or answered.failed or new.get("OK", 0.0) < answered.succeeded:
             raise BenchError(
-                f"{answered.succeeded} answers arrived and {answered.failed} failed; "
-                f"the server counts {new}"
+                f"{answered.succeeded} calls succeeded and {answered.failed} failed, but "
+                f"the server counted {new}"
             )
 
 
 @contextmanager
 def serving(
-    models: Path, *flags: str, command: Sequence[str] = SERVER, seconds: float = START_SECONDS
+    models: Path,
+    *flags: str,
+    tuning_cache: Path,
+    command: Sequence[str] = SERVER,
+    seconds: float = START_SECONDS,
 ) -> Iterator[Server]:
     """Serve a repository for the duration of a with block.
+
+    Args:
+        models: The repository.
+        flags: Further flags of the server.
+        tuning_cache: The file of the measured choices. It belongs to one run of the bench,
+            because a choice that was made on a busy machine would spoil later runs.
+        command: How to start the server.
+        seconds: How long to wait for readiness.
 
     Raises:
         BenchError: The server did not become ready.
@@ -112,8 +136,7 @@ def serving(
     grpc_port, metrics_port = free_port(), free_port()
     target, url = f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{metrics_port}/metrics"
     addresses = ("--grpc-address", target, "--metrics-address", f"127.0.0.1:{metrics_port}")
-    # Of this run alone: a choice that was made on a busy machine must not spoil it.
-    tuning = ("--tuning-cache", str(models.parent / "tuning.json"))
+    tuning = ("--tuning-cache", str(tuning_cache))
     started_at = time.perf_counter()
     with running(
         [*command, "--models", str(models), *addresses, *tuning, *FLAGS, *flags]
@@ -126,19 +149,14 @@ def serving(
             step=0.005,
         )
         ready_seconds = time.perf_counter() - started_at
-        _check_models(process, models)
-        yield Server(process, target, url, ready_seconds)
-
-
-def _check_models(process: Process, models: Path) -> None:
-    """Check that no bundle was refused: a missing model would be measured as an error's speed."""
-    event = _serving_event(process)
-    if event is None or event.get("rejected"):
-        raise BenchError(f"the server refused bundles of {models.name}: {event}")
+        server = Server(process, target, url, ready_seconds)
+        if rejected := server.rejected():  # errors are fast, and would look like good figures
+            raise BenchError(f"the server rejected bundles of {models.name}: {rejected}")
+        yield server
 
 
 def _serving_event(process: Process) -> dict[str, Any] | None:
-    """Find the line of the log that says where the server listens."""
+    """Return the event of the log with which the server becomes ready."""
     for line in list(process.lines):
         if line.startswith("{") and '"serving"' in line:
             event: dict[str, Any] = json.loads(line)

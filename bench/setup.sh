@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes OpenVINO's environment, and installs h2load, which makes the loads, unless they are there.
+# Make OpenVINO's environment and install h2load, which generates the load, if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

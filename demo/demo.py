@@ -1,7 +1,8 @@
-"""The main job from end to end: train, export, serve, classify, look inside.
+"""The whole workflow: train, export, serve, classify, look at feature maps.
 
-It runs the same commands that you would type, and prints each of them. Bundles
-stay in models/, pictures in demo-output/; the server is stopped at the end.
+The demo runs the commands that a user would type, and prints each of them.
+Bundles stay in models/ and pictures in demo-output/. The server is stopped at
+the end.
 """
 
 import json
@@ -32,12 +33,12 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> None:
-    """Run the demo; exit with 1 as soon as something isn't as it should be."""
+    """Run the demo; exit with 1 at the first unexpected result."""
     step("1. Two networks become bundles")
     make_bundle("efficientnet_lite0", "export", "efficientnet_lite0")
     make_bundle("digits", "train", "digits")
 
-    step("2. A server loads them, and proves them by their golden inputs")
+    step("2. A server loads them, and verifies their results on the golden inputs")
     with running_server() as (target, metrics_url):
         step("3. What is in this photo?")
         run("convscope", "classify", COFFEE, "--model", "efficientnet_lite0", "--server", target)
@@ -46,29 +47,27 @@ def main() -> None:
         step("4. What does the network see in it?")
         look_inside(target, COFFEE, "efficientnet_lite0", "blocks.0", "blocks.2", "blocks.6")
 
-        step("5. And which digits are these?")
+        step("5. Which digits are these?")
         classify_digits(target)
         look_inside(target, DIGITS[3], "digits", "conv1", "conv2")
 
         step("6. How long did it take?")
         show_metrics(metrics_url)
 
-    console.print(
-        f"\nDone. Look at the pictures in [bold]{OUTPUT}/[/]. To go on: [bold]make serve[/]"
-    )
+    console.print(f"\nDone. Look at the pictures in [bold]{OUTPUT}/[/]. Next: [bold]make serve[/]")
 
 
 def make_bundle(model: str, *command: str) -> None:
-    """Make version 1 of a model, unless an earlier demo did; a bundle never changes."""
+    """Make version 1 of a model, unless an earlier run of the demo did."""
     if (MODELS / model / "1" / "manifest.json").exists():
-        console.print(f"{MODELS}/{model}/1 is already there; `make clean` removes it")
+        console.print(f"{MODELS}/{model}/1 already exists; `make clean` removes it")
         return
     run("convscope-exporter", *command, "--repository", str(MODELS), "--version", "1")
 
 
 @contextmanager
 def running_server() -> Iterator[tuple[str, str]]:
-    """Run a server on free ports, and stop it whatever happens; give its two addresses."""
+    """Run a server on free ports, yield its two addresses, and always stop it."""
     command = ["convscope-server", "--models", str(MODELS), "--drain-seconds", "0.5"]
     announce(command)
     free = ["--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
@@ -77,7 +76,7 @@ def running_server() -> Iterator[tuple[str, str]]:
     )
     log = process.stderr
     if log is None:
-        fail("the server has no log to read")
+        fail("the server has no log")
     try:
         ports = wait_until_serving(log)
         Thread(target=log.read, daemon=True).start()  # a full pipe would stop the server
@@ -85,13 +84,13 @@ def running_server() -> Iterator[tuple[str, str]]:
     finally:
         process.terminate()
         code = process.wait(timeout=40)
-    console.print(f"\n[dim]the server drained and stopped with exit code {code}[/]")
+    console.print(f"\n[dim]the server stopped with exit code {code}[/]")
     if code != 0:
         fail(f"the server's exit code is {code}")
 
 
 def wait_until_serving(log: IO[str]) -> dict[str, int]:
-    """Read the server's log until it serves."""
+    """Read the server's log until the server is ready, and return its ports."""
     for line in log:
         event: dict[str, Any] = (
             json.loads(line) if line.startswith("{") else {"event": line.rstrip()}
@@ -105,24 +104,24 @@ def wait_until_serving(log: IO[str]) -> dict[str, int]:
             return {key: event[key] for key in ("grpc_port", "metrics_port")}
         else:
             console.print(f"  {event}", style="dim")
-    return fail("the server ended before it served")
+    return fail("the server stopped before it was ready")
 
 
 def check_coffee(target: str) -> None:
-    """Hold the first class against what is known to be in the photo."""
+    """Check that the first class of the photo is the known one."""
     (result,) = classify_as_json(target, "efficientnet_lite0", COFFEE)
     best = result["classes"][0]
     if best["label"] != "espresso" or best["probability"] < MIN_ESPRESSO:
-        fail(f"the coffee is {best['label']} with {best['probability']:.2f}")
+        fail(f"the coffee was classified as {best['label']} ({best['probability']:.2f})")
 
 
 def classify_digits(target: str) -> None:
-    """Classify one picture of each digit, and hold the answers against their names."""
+    """Classify one picture of each digit, and check the classes."""
     run("convscope", "classify", *DIGITS, "--model", "digits", "--top-k", "1", "--server", target)
     found = [r["classes"][0]["label"] for r in classify_as_json(target, "digits", *DIGITS)]
     if found != [str(digit) for digit in range(10)]:
-        fail(f"the digits 0 to 9 were read as {', '.join(found)}")
-    console.print("all ten are right")
+        fail(f"the digits 0 to 9 were classified as {', '.join(found)}")
+    console.print("all ten are correct")
 
 
 def classify_as_json(target: str, model: str, *images: str) -> list[dict[str, Any]]:
@@ -136,11 +135,11 @@ def classify_as_json(target: str, model: str, *images: str) -> list[dict[str, An
 def look_inside(target: str, image: str, model: str, *feature_maps: str) -> None:
     """Save the feature maps of an image as pictures."""
     names = ",".join(feature_maps)
-    wanted = ["--feature-maps", names, "--save", str(OUTPUT)]
-    run("convscope", "classify", image, "--model", model, *wanted, "--server", target)
+    options = ["--feature-maps", names, "--save", str(OUTPUT)]
+    run("convscope", "classify", image, "--model", model, *options, "--server", target)
     for name in feature_maps:
         if not list((ROOT / OUTPUT).glob(f"*{name}*.png")):
-            fail(f"there is no picture of {name} in {OUTPUT}/")
+            fail(f"{OUTPUT}/ has no picture of {name}")
 
 
 def show_metrics(url: str) -> None:
@@ -180,7 +179,7 @@ def run(*command: str) -> None:
 
 
 def announce(command: list[str] | tuple[str, ...]) -> None:
-    """Print a command as one would type it."""
+    """Print a command as a user would type it."""
     console.print(f"[bold green]$[/] {' '.join(command)}")
 
 

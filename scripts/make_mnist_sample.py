@@ -1,10 +1,10 @@
-"""Makes the exporter's MNIST sample from the original IDX files.
+"""Make the exporter's MNIST sample from the original IDX files.
 
     python scripts/make_mnist_sample.py FOLDER
 
-FOLDER holds the four gzipped IDX files of MNIST. Of the training images 10,000
-are chosen, of the test images 2,000, by a fixed seed; the order and the classes
-stay as the dice fall, so they are distributed as in the original.
+FOLDER contains the four gzipped IDX files of MNIST. The script selects 10,000
+training images and 2,000 test images at random with a fixed seed. The classes
+are not balanced, so their distribution is that of the original.
 """
 
 import gzip

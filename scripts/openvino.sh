@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment of a server on OpenVINO unless it is there, and prints its Python.
-# onnxruntime-openvino takes the place of onnxruntime, so that one environment can't hold both.
+# Create the environment of a server on OpenVINO if it is missing, and print the path of its Python.
+# onnxruntime-openvino replaces onnxruntime, so one environment can't contain both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

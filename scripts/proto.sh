@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Generates the stubs beside their .proto files. The oldest grpcio-tools that we
-# support writes them, so that they run with it and with every newer runtime;
-# its version sets the lower bounds of grpcio and protobuf in pyproject.toml.
-# With --check, the stubs are generated elsewhere and compared with those here.
+# Generate the stubs next to their .proto files. The oldest supported version of
+# grpcio-tools generates them, so they run with that version and every newer one.
+# It sets the lower bounds of grpcio and protobuf in pyproject.toml.
+# With --check, generate the stubs in a temporary directory and compare them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,9 +23,9 @@ mkdir -p "$out/proto"
 protoc --python_out="$out/proto" --mypy_out=quiet:"$out/proto" proto/convscope/v1/*.proto
 protoc --grpc_python_out="$out/proto" --mypy_grpc_out=quiet:"$out/proto" proto/convscope/v1/{admin,inference}.proto
 
-# The Open Inference Protocol's messages have the same names in every package that
-# speaks it, and one process takes a name once into protobuf's default pool: so
-# these go into a pool of their own, and beside the only code that uses them.
+# Every package for the Open Inference Protocol uses the same message names, and
+# protobuf's default pool accepts a name only once per process. These messages
+# therefore use a separate pool, and are located next to the code that uses them.
 oip=$out/server/convscope/server/frontend/open_inference
 mkdir -p "$oip"
 protoc --python_out="$out/proto" --mypy_out=quiet:"$out/proto" proto/inference/open_inference.proto

@@ -8,24 +8,25 @@ from pathlib import Path
 import pytest
 from support.demo_models import export_demo_models
 from support.server import ServerProcess
+from support.sharing import shared_folder
 from support.tiny import write_signal, write_tiny
 
-# As in the rooms themselves, for the tests that import ONNX Runtime on their own.
+# The rooms set this too. Some tests import ONNX Runtime directly.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-# What the servers of the tests measure is nothing to the user's own.
+# The servers of the tests must not write to the user's own tuning cache.
 os.environ["CONVSCOPE_TUNING_CACHE"] = str(Path(tempfile.mkdtemp()) / "tuning.json")
 
 DATA = Path(__file__).parent / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first."""
+    """Run fast tests first."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(scope="session")
 def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of two small models: "tiny" looks at images, "signal" at float32 tensors."""
+    """A repository of two small models: "tiny" for images, "signal" for float32 tensors."""
     root = tmp_path_factory.mktemp("tiny")
     write_tiny(root)
     write_signal(root)
@@ -34,22 +35,20 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_server(tiny_repository: Path) -> Iterator[ServerProcess]:
-    """A server of the small models, shared by all tests that leave it as it is."""
+    """A server of the small models, shared by all tests that don't change it."""
     with ServerProcess(tiny_repository) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's bundles, "efficientnet_lite0" and "digits"; only for slow tests."""
-    root = tmp_path_factory.mktemp("demo")
-    export_demo_models(root)
-    return root
+    """The bundles of the demo, "efficientnet_lite0" and "digits"; only for slow tests."""
+    return shared_folder(tmp_path_factory, "demo", export_demo_models)
 
 
 @pytest.fixture(scope="session")
 def demo_server(demo_repository: Path) -> Iterator[ServerProcess]:
-    """A server of the demo's bundles, shared by all tests that leave it as it is."""
+    """A server of the demo's bundles, shared by all tests that don't change it."""
     with ServerProcess(demo_repository) as server:
         yield server
 
@@ -62,5 +61,5 @@ def coffee() -> Path:
 
 @pytest.fixture(scope="session")
 def digits() -> list[Path]:
-    """A picture of each digit, 0 to 9."""
+    """A picture of each digit from 0 to 9."""
     return [DATA / "digits" / f"{digit}.png" for digit in range(10)]

@@ -1,4 +1,4 @@
-"""One module for each kind of measurement; importing this package registers them all."""
+"""One module for each kind of measurement. Importing this package registers them all."""
 
 from bench.keys import (  # noqa: F401
     efficiency,

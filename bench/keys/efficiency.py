@@ -1,4 +1,4 @@
-"""How much of ONNX Runtime's speed is left behind the server."""
+"""Measure how much of ONNX Runtime's speed remains in the server."""
 
 from statistics import median
 
@@ -16,7 +16,7 @@ MODELS = ("resnet50", "efficientnet_lite0")
 
 @measurement("tensor_efficiency")
 def tensor_efficiency(bench: Bench) -> Measured:
-    """Images a second served, uint8 tensors, over those in process at its best setting."""
+    """Measure images per second served, relative to the fastest setting in process."""
     measured = {model: _efficiency(bench, model) for model in MODELS}
     return Measured(
         {"tensor_efficiency": {model: m["ratio"] for model, m in measured.items()}}, measured
@@ -27,7 +27,7 @@ def _efficiency(bench: Bench, model: str) -> dict[str, object]:
     setting, tried = best_setting(bench, model)
     message = tensor_message(model, pixels_224(), (224, 224, 3))
     seconds = bench.seconds(5.0)
-    with serving(repository(bench, model)) as server:
+    with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
 
         def served() -> float:
             return server.saturate(
@@ -48,11 +48,11 @@ def _efficiency(bench: Bench, model: str) -> dict[str, object]:
 
 @measurement("latency_overhead_ms")
 def latency_overhead(bench: Bench) -> Measured:
-    """The median of one call in flight, less the same in process with all threads."""
+    """Measure the median latency of one call in flight, minus that in process with all threads."""
     model = "efficientnet_lite0"
     message = tensor_message(model, pixels_224(), (224, 224, 3))
     seconds, alone = bench.seconds(3.0), Setting(threads=cores(), callers=1, batch=1)
-    with serving(repository(bench, model)) as server:
+    with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
         samples = interleave(
             bench.repetitions,
             served_ms=lambda: _served_ms(server, bench, message, seconds),

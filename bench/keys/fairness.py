@@ -1,4 +1,4 @@
-"""What one model's callers notice of another model's flood."""
+"""Measure how overload of one model affects the callers of another."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ SHAPE = (224, 224, 3)
 
 @measurement("fairness_p99_ratio")
 def fairness(bench: Bench) -> Measured:
-    """The interactive p99 of one model while another is flooded with bulk, over its quiet p99."""
+    """Measure the interactive p99 while another model has bulk overload, relative to no load."""
     models, flooded = with_plain_copy(bench, LITE0)
     quiet_message = tensor_message(LITE0, pixels_224(), SHAPE, **_priority("INTERACTIVE"))
     flood_message = tensor_message(flooded, pixels_224(), SHAPE, **_priority("BULK"))
@@ -39,10 +39,10 @@ def fairness(bench: Bench) -> Measured:
             deadline_seconds=DEADLINE_SECONDS,
         )
         if answer["p99_seconds"] is None:
-            raise BenchError(f"no interactive call was answered: {answer['codes']}")
+            raise BenchError(f"no interactive call succeeded: {answer['codes']}")
         return answer
 
-    with serving(models) as server:
+    with serving(models, tuning_cache=bench.tuning_cache) as server:
         quiet = interactive(server)
         with _flood(server, flood_message, bench, seconds + 3.0):
             busy = interactive(server)
@@ -54,7 +54,7 @@ def fairness(bench: Bench) -> Measured:
 
 @contextmanager
 def _flood(server: Server, message: bytes, bench: Bench, seconds: float) -> Iterator[None]:
-    """Keep one model busy meanwhile."""
+    """Keep one model overloaded for the duration of a with block."""
     errors: list[BenchError] = []
 
     def run() -> None:
@@ -76,7 +76,7 @@ def _flood(server: Server, message: bytes, bench: Bench, seconds: float) -> Iter
 
 
 def _priority(name: str) -> dict[str, Any]:
-    """The request's priority, if the protocol has one."""
+    """Return the request's priority, if the protocol has one."""
     field = pb.ClassifyRequest.DESCRIPTOR.fields_by_name.get("priority")
     if field is None or field.enum_type is None:
         return {}

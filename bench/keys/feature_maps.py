@@ -1,4 +1,4 @@
-"""What feature maps cost: nothing while nobody asks, and how fast they come."""
+"""Measure the cost of unrequested feature maps and the bandwidth of requested ones."""
 
 from statistics import median
 
@@ -17,13 +17,13 @@ MAPS = ("blocks.0", "blocks.2", "blocks.4", "blocks.6")
 
 @measurement("feature_map_idle_cost")
 def feature_map_idle_cost(bench: Bench) -> Measured:
-    """Images a second with feature maps in the bundle, unasked, over a bundle without."""
+    """Measure images per second with unrequested feature maps, relative to a bundle without."""
     models, plain = with_plain_copy(bench, LITE0)
     messages = {m: tensor_message(m, pixels_224(), (224, 224, 3)) for m in (LITE0, plain)}
     seconds = bench.seconds(3.0)
-    # The same for both models: only the feature maps must tell them apart.
+    # The same for both models, so that only the feature maps differ.
     alike = ("--runners", str(cores()), "--threads", "1", "--max-batch", "1")
-    with serving(models, *alike) as server:
+    with serving(models, *alike, tuning_cache=bench.tuning_cache) as server:
 
         def speed(model: str) -> float:
             return server.saturate(
@@ -42,10 +42,12 @@ def feature_map_idle_cost(bench: Bench) -> Measured:
 
 @measurement("feature_map_bandwidth_mb_s")
 def feature_map_bandwidth(bench: Bench) -> Measured:
-    """Feature-map bytes a second that reach the client, in units of 10^6."""
+    """Measure the feature-map bytes per second that reach the client, in units of 10^6."""
     selections = [pb.FeatureMapSelection(name=name) for name in MAPS]
     message = image_message(LITE0, jpeg("500x375"), feature_maps=selections)
-    with serving(repository(bench, LITE0), "--preload-feature-maps") as server:
+    with serving(
+        repository(bench, LITE0), "--preload-feature-maps", tuning_cache=bench.tuning_cache
+    ) as server:
         size = feature_map_bytes(server.target, message)
         samples = interleave(
             bench.repetitions,

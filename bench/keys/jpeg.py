@@ -1,4 +1,4 @@
-"""What decoding at the needed scale is worth."""
+"""Measure the benefit of decoding JPEGs at the required scale."""
 
 import sys
 
@@ -16,11 +16,14 @@ FULL_DECODE = (sys.executable, "-m", "bench.full_decode_server")
 
 @measurement("jpeg_speedup")
 def jpeg_speedup(bench: Bench) -> Measured:
-    """Images a second from JPEG bytes over the same server with Pillow's full decode."""
+    """Measure images per second from JPEG, relative to the same server with full decode."""
     models = repository(bench, LITE0)
-    with serving(models) as ours, serving(models, command=FULL_DECODE) as full:
+    with (
+        serving(models, tuning_cache=bench.tuning_cache) as ours,
+        serving(models, command=FULL_DECODE, tuning_cache=bench.tuning_cache) as full,
+    ):
         if MARK not in list(full.process.lines):
-            raise BenchError("the full decode did not come into use; mend bench/full_decode_server")
+            raise BenchError("the full decode is not in use; fix bench/full_decode_server.py")
         samples = {size: _compare(bench, size, ours, full) for size in SIZES}
     speedups = {size: ratio(s, "ours", "full_decode") for size, s in samples.items()}
     return Measured({"jpeg_speedup": speedups}, {"images_per_second": samples})

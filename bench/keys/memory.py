@@ -1,4 +1,4 @@
-"""Whether memory stays flat."""
+"""Measure whether memory stays constant."""
 
 from bench.bundles import LITE0, repository
 from bench.context import Bench
@@ -11,17 +11,17 @@ from convscope.v1 import inference_pb2 as pb
 
 REQUESTS = 50_000
 ROUNDS = 25
-# The first rounds fill pools and caches; they are not growth.
+# The first rounds fill pools and caches, which is not counted as growth.
 SETTLING = 5
 
 
 @measurement("memory_slope")
 def memory_slope(bench: Bench) -> Measured:
-    """How much the server grows over 50,000 requests of all kinds, errors among them."""
+    """Measure the growth of the server over 50,000 requests of all kinds, including errors."""
     per_round = bench.count(REQUESTS) // ROUNDS
     sent, memory = [0], []
     models = repository(bench, "digits", LITE0)
-    with serving(models, "--preload-feature-maps") as server:
+    with serving(models, "--preload-feature-maps", tuning_cache=bench.tuning_cache) as server:
         memory.append(resident_mb(server.process.pid))
         for _ in range(ROUNDS):
             sent.append(sent[-1] + _round(server, bench, per_round))
@@ -37,7 +37,7 @@ def memory_slope(bench: Bench) -> Measured:
 
 
 def _round(server: Server, bench: Bench, count: int) -> int:
-    """Send a round of requests, and give how many."""
+    """Send a round of requests and return their number."""
     maps = [pb.FeatureMapSelection(name="conv2")]
     shape = (28, 28, 1)
     shares = {

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol costs, beside our own service on the same port."""
+"""Compare the Open Inference Protocol with ClassifierService on the same port."""
 
 from functools import partial
 from statistics import median
@@ -13,19 +13,19 @@ from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 INFER = "inference.GRPCInferenceService/ModelInfer"
 IN_FLIGHT = 64
 SHAPE = (28, 28, 1)
-# Many short turns: both sides of a pair then see the same minute of the machine.
+# Many short turns, so that a slow phase of the machine affects both sides of a pair.
 TURNS = 5
 
 
 @measurement("oip_vs_own")
 def oip_vs_own(bench: Bench) -> Measured:
-    """Digits calls a second by ModelInfer over those by Classify, one server, in short turns."""
+    """Measure digits calls per second of ModelInfer, relative to Classify, in short turns."""
     calls = {
         "own": (CLASSIFY, tensor_message("digits", digit(), SHAPE)),
         "probabilities": (INFER, _infer_message("probabilities")),
         "all_outputs": (INFER, _infer_message()),
     }
-    with serving(repository(bench, "digits")) as server:
+    with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
         def speed(method: str, message: bytes) -> float:
             return server.saturate(
@@ -44,12 +44,12 @@ def oip_vs_own(bench: Bench) -> Measured:
 
 
 def _paired(samples: Samples, name: str) -> float:
-    """The median over the turns of one side's speed over that of our own service."""
+    """Return the median over the turns of one side's speed divided by that of Classify."""
     return median(a / b for a, b in zip(samples[name], samples["own"], strict=True))
 
 
 def _infer_message(*outputs: str) -> bytes:
-    """Serialise a ModelInferRequest; without outputs, one that wants all."""
+    """Serialize a ModelInferRequest. Without `outputs` it requests all outputs."""
     request = pb.ModelInferRequest(model_name="digits", raw_input_contents=[digit()])
     request.inputs.add(name="images", datatype="UINT8", shape=(1, *SHAPE))
     for name in outputs:

@@ -1,4 +1,4 @@
-"""What OpenVINO makes of the same network, behind the same server."""
+"""Compare OpenVINO with the CPU provider on the same network and server."""
 
 from pathlib import Path
 
@@ -18,14 +18,21 @@ CLASSES = 1000
 
 @measurement("openvino_speed")
 def openvino(bench: Bench) -> Measured:
-    """Images a second on OpenVINO over those on the CPU provider, and how far they differ."""
+    """Measure images per second on OpenVINO, relative to the CPU provider, and the parity."""
     models, message = repository(bench, LITE0), tensor_message(LITE0, pixels_224(), (224, 224, 3))
     command = (str(_python()), "-m", "convscope.server")
-    # The same for both, and what either chooses on a quiet machine: only the provider differs.
+    # The same for both, as either would choose on a quiet machine, so only the provider differs.
     alike = ("--runners", str(cores()), "--threads", "1", "--max-batch", "1")
     with (
-        serving(models, *alike) as on_cpu,
-        serving(models, *alike, "--provider", "openvino", command=command) as on_openvino,
+        serving(models, *alike, tuning_cache=bench.tuning_cache) as on_cpu,
+        serving(
+            models,
+            *alike,
+            "--provider",
+            "openvino",
+            command=command,
+            tuning_cache=bench.tuning_cache,
+        ) as on_openvino,
     ):
         parity = max(_difference(on_openvino, on_cpu, photo) for photo in PHOTOS)
 
@@ -46,7 +53,7 @@ def openvino(bench: Bench) -> Measured:
 
 
 def _python() -> Path:
-    """The Python of OpenVINO's environment, which bench/setup.sh has made."""
+    """Return the Python of OpenVINO's environment, which bench/setup.sh makes."""
     python = ROOT / ".cache" / "openvino" / "bin" / "python"
     if not python.exists():
         raise BenchError("OpenVINO's environment is missing; make it with: scripts/openvino.sh")
@@ -54,10 +61,10 @@ def _python() -> Path:
 
 
 def _difference(one: Server, other: Server, photo: str) -> float:
-    """The largest difference of a class's probability for a photo, of which the top-1 is alike."""
+    """Return the largest difference of a probability for a photo; the top classes must be equal."""
     first, second = (_probabilities(server, photo) for server in (one, other))
     if max(first, key=first.__getitem__) != max(second, key=second.__getitem__):
-        raise BenchError(f"the two providers see different things in {photo}")
+        raise BenchError(f"the two providers return different top classes for {photo}")
     return max(abs(first[index] - second[index]) for index in first)
 
 

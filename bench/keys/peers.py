@@ -1,4 +1,4 @@
-"""Ours beside each peer: the same ONNX file, the same data, as many calls in flight."""
+"""Compare with each peer: the same ONNX file, the same data, the same number of calls in flight."""
 
 import struct
 import subprocess
@@ -24,16 +24,18 @@ NOT_RUN = (
     *(BenchError, OSError, ValueError, LookupError),
     *(grpc.RpcError, struct.error, subprocess.SubprocessError),
 )
-# Enough to saturate; more would only wait longer.
+# Enough to saturate a server. More calls would only wait longer.
 IN_FLIGHT = {"jpeg": 16, "jpeg_draft": 16, "tensor": 16, "tiny": 64}
 
 
 @measurement("peers")
 def peers(bench: Bench) -> Measured:
-    """Ours over each peer's, in calls a second."""
+    """Measure calls per second, relative to each peer."""
     figures: dict[str, Any] = {}
     details: dict[str, Any] = {}
-    with serving(repository(bench, "efficientnet_lite0", "digits")) as ours:
+    with serving(
+        repository(bench, "efficientnet_lite0", "digits"), tuning_cache=bench.tuning_cache
+    ) as ours:
         for name in bench.peers:
             detail: dict[str, Any] = {"not_run": {}}
             details[name] = detail
@@ -81,7 +83,7 @@ def _samples(bench: Bench, work: Work, ours: Server, theirs: Running) -> dict[st
         answered = closed_loop(request, bench.scratch, in_flight=in_flight, seconds=seconds)
         good = theirs.good() - before if theirs.good else float(answered.succeeded)
         if answered.failed or good < answered.succeeded:
-            raise BenchError(f"{answered.succeeded} answers, of which {good:.0f} were good")
+            raise BenchError(f"{answered.succeeded} replies, of which only {good:.0f} succeeded")
         return answered.per_second
 
     return interleave(bench.repetitions, ours=our_speed, theirs=their_speed)
@@ -94,9 +96,9 @@ def _message(work: Work) -> bytes:
 
 
 def _check_answer(work: Work, ours: Server, theirs: Running, message: bytes) -> None:
-    """Check that both say the same: the best class for certain."""
+    """Check that both return the same top class."""
     (result,) = classify(ours.target, message).results
     own = [each.index for each in result.prediction.classes]
     other = theirs.top(work)
     if len(other) != TOP or other[0] != own[0]:
-        raise BenchError(f"ours says {own}, the peer {other}")
+        raise BenchError(f"Convscope returns {own}, the peer {other}")

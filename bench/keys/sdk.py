@@ -1,4 +1,4 @@
-"""What a Python program gets through the client."""
+"""Measure the throughput of the Python client."""
 
 from bench.bundles import repository
 from bench.context import Bench, interleave, ratio
@@ -10,19 +10,19 @@ from bench.servers import serving
 
 MANY = 10_000
 CONCURRENT = 256
-PATIENCE_SECONDS = 90.0
-WITHOUT = "AsyncClient has no switch for coalescing yet, so both sides are the same"
+TIMEOUT_SECONDS = 90.0
+WITHOUT = "AsyncClient has no switch for request batching, so both sides are the same"
 
 
 @measurement("many_digits")
 def many_digits(bench: Bench) -> Measured:
-    """Images a second of classify_many over ONNX Runtime at batch 64 with one thread."""
+    """Measure images per second of classify_many, relative to ONNX Runtime at batch 64."""
     count, batch = bench.count(MANY), Setting(threads=1, callers=1, batch=64)
-    with serving(repository(bench, "digits")) as server:
+    with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
         def many() -> float:
             task = {"kind": "many", "target": server.target, "count": count}
-            answer = run_worker("bench.sdk", task, seconds=PATIENCE_SECONDS)
+            answer = run_worker("bench.sdk", task, seconds=TIMEOUT_SECONDS)
             if answer["answers"] != [str(n) for n in range(10)]:
                 raise BenchError(f"the digits 0 to 9 were read as {answer['answers']}")
             return float(answer["images_per_second"])
@@ -42,9 +42,9 @@ def many_digits(bench: Bench) -> Measured:
 
 @measurement("sdk_concurrent_digits")
 def sdk_concurrent_digits(bench: Bench) -> Measured:
-    """Images a second of 256 concurrent classify calls over the same without coalescing."""
+    """Measure 256 concurrent classify calls, relative to the same without request batching."""
     count, notes = bench.count(MANY), []
-    with serving(repository(bench, "digits")) as server:
+    with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
         def concurrent(coalesce: bool) -> float:
             task = {
@@ -54,7 +54,7 @@ def sdk_concurrent_digits(bench: Bench) -> Measured:
                 "in_flight": CONCURRENT,
                 "coalesce": coalesce,
             }
-            answer = run_worker("bench.sdk", task, seconds=PATIENCE_SECONDS)
+            answer = run_worker("bench.sdk", task, seconds=TIMEOUT_SECONDS)
             if answer["switch"] is None:
                 notes.append(WITHOUT)
             return float(answer["images_per_second"])

@@ -1,4 +1,4 @@
-"""How soon the server is ready, and how much memory it takes then."""
+"""Measure the time to readiness and the memory after it."""
 
 from statistics import median
 
@@ -11,14 +11,15 @@ from bench.servers import serving
 
 @measurement("ready_seconds")
 def ready(bench: Bench) -> Measured:
-    """Start to ready with EfficientNet-Lite0, runners and threads already chosen."""
+    """Measure start to readiness with EfficientNet-Lite0 and a filled tuning cache."""
     models = repository(bench, LITE0)
-    with serving(models) as first:  # chooses runners and threads, and keeps the choice
+    # The first start measures the runners and threads and stores the choice.
+    with serving(models, tuning_cache=bench.tuning_cache) as first:
         first_seconds = first.ready_seconds
     memory: list[float] = []
 
     def start() -> float:
-        with serving(models) as server:
+        with serving(models, tuning_cache=bench.tuning_cache) as server:
             memory.append(resident_mb(server.process.pid))
             return server.ready_seconds
 

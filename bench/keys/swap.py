@@ -1,4 +1,4 @@
-"""What callers notice while versions are swapped under them."""
+"""Measure failed and slow requests while versions are swapped."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from bench.servers import Server, serving
 from convscope.client import AdminClient
 
 MODEL, SHAPE = "digits", (28, 28, 1)
-# Together 20,000 requests while 50 swaps are made.
+# In total 20,000 requests during 50 swaps.
 RATE, SECONDS, SWAPS = 250.0, 40.0, 50
 QUIET_SECONDS = 6.0
 DEADLINE_SECONDS = 5.0
@@ -29,13 +29,16 @@ POLL_SECONDS = 0.2
 
 @measurement("swap_failures")
 def swaps(bench: Bench) -> Measured:
-    """Requests that failed while versions came and went by poll, alias and admin call."""
+    """Count requests that fail while versions change by poll, alias and admin call."""
     repository = bench.scratch / "swaps"
     shelf = _prepare(bench, repository)
     address = f"unix:{bench.scratch / 'admin.sock'}"
     flags = ("--poll-seconds", str(POLL_SECONDS), "--admin-address", address)
     seconds = bench.seconds(SECONDS)
-    with serving(repository, *flags) as server, AdminClient(address) as admin:
+    with (
+        serving(repository, *flags, tuning_cache=bench.tuning_cache) as server,
+        AdminClient(address) as admin,
+    ):
         quiet = _Traffic(bench, server).run(bench.seconds(QUIET_SECONDS))
         with _swapping(repository, shelf, admin, seconds) as done:
             busy = _Traffic(bench, server).run(seconds)
@@ -49,7 +52,7 @@ def swaps(bench: Bench) -> Measured:
 
 
 def _prepare(bench: Bench, repository: Path) -> Path:
-    """Make two versions of one model; the second waits on a shelf that the server doesn't see."""
+    """Make two versions of a model. The second starts in a hidden folder outside the model."""
     shutil.rmtree(repository, ignore_errors=True)
     shutil.copytree(bundle(bench, MODEL), repository / MODEL / "1")
     shelf = repository / ".shelf"
@@ -68,7 +71,7 @@ def _write_alias(repository: Path, version: int) -> None:
 
 
 class _Traffic:
-    """A steady rate of requests for the default version, and one for an alias."""
+    """Requests at a constant rate for the default version, and for an alias."""
 
     def __init__(self, bench: Bench, server: Server) -> None:
         self._server = server
@@ -84,7 +87,7 @@ class _Traffic:
         for thread in threads:
             thread.join()
         if len(self._answers) != len(threads):
-            raise BenchError("a generator of requests ended without an answer")
+            raise BenchError("a load generator ended without a result")
         return self._answers
 
     def _ask(self, kind: str, seconds: float) -> None:
@@ -104,7 +107,7 @@ class _Traffic:
 def _swapping(
     repository: Path, shelf: Path, admin: AdminClient, seconds: float
 ) -> Iterator[dict[str, int]]:
-    """Swap meanwhile, one way after the other, and count what was done."""
+    """Swap versions in several ways during a with block, and count the swaps."""
     second = repository / MODEL / "2"
 
     def publish() -> None:
@@ -140,7 +143,7 @@ def _swapping(
                     return
                 step()
                 done[way] = done.get(way, 0) + (2 if way == "alias" else 1)
-        except Exception as error:  # noqa: BLE001 - it is raised below, in the bench's thread
+        except Exception as error:  # noqa: BLE001 - it is raised below in the main thread
             errors.append(error)
 
     thread = threading.Thread(target=swap)

@@ -1,4 +1,4 @@
-"""A network so small that only the server is measured."""
+"""Measure the server itself with a network that takes almost no time."""
 
 import sys
 
@@ -16,12 +16,15 @@ IN_FLIGHT = 64
 
 @measurement("tiny_vs_empty_rpc")
 def tiny_vs_empty_rpc(bench: Bench) -> Measured:
-    """Digits calls a second over those of an empty method, one process each."""
+    """Measure digits calls per second, relative to an empty method, one process each."""
     message = tensor_message("digits", digit(), (28, 28, 1))
     seconds, port = bench.seconds(4.0), free_port()
     empty_request = grpc_request(f"127.0.0.1:{port}", METHOD, b"")
     command = [sys.executable, "-m", "bench.empty_server", str(port)]
-    with serving(repository(bench, "digits")) as server, running(command) as empty:
+    with (
+        serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server,
+        running(command) as empty,
+    ):
         wait_for(empty, "the empty server", lambda: "serving" in list(empty.lines), seconds=20)
         samples = interleave(
             bench.repetitions,

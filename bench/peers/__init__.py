@@ -1,4 +1,4 @@
-"""The peers: each in an environment of its own, set up as its own documentation shows."""
+"""The peers, each in a separate environment and configured as its documentation shows."""
 
 from bench.peers.base import Peer
 from bench.peers.bentoml import BENTOML

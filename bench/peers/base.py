@@ -1,4 +1,4 @@
-"""What a peer is to the bench."""
+"""The interface of a peer."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -23,8 +23,8 @@ class Work:
 
     Args:
         name: The name in the peer's server.
-        model: Whose bundle answers.
-        data: What is sent: a JPEG, or pixels in the graph's own shape.
+        model: The model whose bundle is used.
+        data: Returns the input: a JPEG, or pixels in the graph's input shape.
         shape: The shape of the pixels; empty for a JPEG.
     """
 
@@ -51,8 +51,8 @@ class Running:
 
     Args:
         request: Makes the request of a work.
-        top: Makes one call of a work and gives the classes, the best first.
-        good: Counts the good answers so far, where HTTP's status doesn't say.
+        top: Makes one call of a work and returns the classes, the most probable first.
+        good: Returns the number of successful calls so far, if the HTTP status doesn't show it.
     """
 
     request: Callable[[Work], Request]
@@ -65,13 +65,13 @@ class Peer:
     """One peer.
 
     Args:
-        name: Its name.
-        distribution: Its package, whose version is recorded.
-        protocol: How it is called.
-        setting: How it is set up, in a line.
-        start: Runs it with the Python of its environment, for the duration of a
-            with block, in an empty directory.
-        packages: What its environment holds besides.
+        name: The name.
+        distribution: The package, whose version is recorded.
+        protocol: The protocol of the calls.
+        setting: The configuration in one line.
+        start: Runs the peer with the Python of its environment for the duration of a with block,
+            in an empty directory.
+        packages: Further packages of its environment.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Peer:
 
 
 def environment() -> Mapping[str, str]:
-    """The variables that the apps read."""
+    """Return the environment variables that the apps read."""
     return {
         "BENCH_MODELS": str(BASE),
         "BENCH_WORKERS": str(cores()),

@@ -45,7 +45,7 @@ def start(python: Path, directory: Path) -> Iterator[Running]:
 BENTOML = Peer(
     "bentoml",
     "bentoml",
-    "HTTP, multipart upload, JSON answer",
-    "a worker for each core with one thread",
+    "HTTP, multipart upload, JSON reply",
+    "one worker per core with one thread",
     start,
 )

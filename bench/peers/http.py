@@ -1,4 +1,4 @@
-"""Calls over HTTP/1.1 for the peers that have no gRPC."""
+"""Calls over HTTP/1.1 for the peers without gRPC."""
 
 import json
 import urllib.request
@@ -12,7 +12,7 @@ BOUNDARY = "bench-boundary"
 
 
 def multipart(url: str, data: bytes, *, image: bool) -> Request:
-    """Make the upload of a JPEG or of plain bytes, as a browser or curl sends it."""
+    """Make the upload of a JPEG or of plain bytes, as browsers and curl do."""
     filename, kind = ("a.jpg", "image/jpeg") if image else ("a.bin", "application/octet-stream")
     head = (
         f"--{BOUNDARY}\r\n"
@@ -24,7 +24,7 @@ def multipart(url: str, data: bytes, *, image: bool) -> Request:
 
 
 def post(request: Request) -> Any:
-    """Make one call, and read the JSON of its answer."""
+    """Make one call and return the JSON of its reply."""
     headers = dict(header.split(": ", 1) for header in request.headers)
     call = urllib.request.Request(request.url, request.body, headers)
     with urllib.request.urlopen(call, timeout=30) as reply:
@@ -32,7 +32,7 @@ def post(request: Request) -> Any:
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of a URL succeeds."""
+    """Return whether a GET of a URL succeeds."""
     try:
         with urllib.request.urlopen(url, timeout=2) as reply:
             status: int = reply.status

@@ -37,8 +37,8 @@ def start(python: Path, directory: Path) -> Iterator[Running]:
 LITSERVE = Peer(
     "litserve",
     "litserve",
-    "HTTP, multipart upload, JSON answer",
-    "a worker for each core with one thread, fast_queue",
+    "HTTP, multipart upload, JSON reply",
+    "one worker per core with one thread, fast_queue",
     start,
     ("onnxruntime", "numpy", "Pillow", "python-multipart"),
 )

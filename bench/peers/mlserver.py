@@ -22,8 +22,8 @@ START_SECONDS = 90.0
 def start(python: Path, directory: Path) -> Iterator[Running]:
     """Run mlserver on directories of model settings.
 
-    The tiny network is fastest in the server's own process, the others in
-    parallel workers; so that each is measured at its best, there are two.
+    The tiny network is fastest in the server's own process, and the others are fastest in parallel
+    workers. Two servers therefore run, so that each network has its fastest setting.
     """
     groups = {0: ["tiny"], cores(): [work for work in WORKS if work != "tiny"]}
     with ExitStack() as stack:
@@ -64,8 +64,8 @@ def _write_settings(place: Path, works: list[str], workers: int, ports: dict[str
 
 
 def _message(work: Work) -> bytes:
-    # A UINT8 tensor would be unpacked into a list of Python's integers, which takes longer
-    # than the network; one element of bytes is what it is fastest with.
+    # MLServer unpacks a UINT8 tensor into a list of Python integers, which takes longer than the
+    # network. One BYTES element is its fastest input.
     return infer_message(work, as_bytes=True)
 
 
@@ -79,8 +79,8 @@ MLSERVER = Peer(
     "mlserver",
     "mlserver",
     "gRPC, Open Inference Protocol, bytes contents",
-    "custom runtime, a parallel worker for each core with one thread; tiny without workers",
+    "custom runtime, one parallel worker per core with one thread; tiny without workers",
     start,
-    # Its workers ask uvloop for a loop in the way that 0.22 took away.
+    # Its workers use an API of uvloop that 0.22 removed.
     ("onnxruntime", "numpy", "Pillow", "uvloop<0.22"),
 )

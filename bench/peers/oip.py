@@ -1,7 +1,7 @@
-"""The Open Inference Protocol, the part of it that the bench speaks; Triton and MLServer have it.
+"""The part of the Open Inference Protocol that the bench uses for Triton and MLServer.
 
-The messages are described here field by field, so that neither peer's client
-is needed. Numbers and names are those of the public grpc_service.proto.
+The messages are described here field by field, so that neither peer's client is
+required. Numbers and names are those of the public grpc_service.proto.
 """
 
 import struct
@@ -24,7 +24,7 @@ _NAMED = (
     ("datatype", 2, _Field.TYPE_STRING, _ONE),
     ("shape", 3, _Field.TYPE_INT64, _MANY),
 )
-# Of each message the fields that are used: name, number, type or message, label.
+# The used fields of each message: name, number, type or message, label.
 _MESSAGES: dict[str, tuple[tuple[Any, ...], ...]] = {
     "Contents": (
         ("int64_contents", 3, _Field.TYPE_INT64, _MANY),
@@ -44,7 +44,7 @@ _MESSAGES: dict[str, tuple[tuple[Any, ...], ...]] = {
 
 
 def _classes() -> dict[str, Any]:
-    """Make the classes of the messages."""
+    """Make the message classes."""
     file = descriptor_pb2.FileDescriptorProto(
         name="bench_oip.proto", package="bench.oip", syntax="proto3"
     )
@@ -68,13 +68,12 @@ _CLASSES = _classes()
 
 
 def infer_message(work: Work, *, batched: bool = False, as_bytes: bool = False) -> bytes:
-    """Serialise the ModelInferRequest of a work.
+    """Serialize the ModelInferRequest of a work.
 
     Args:
-        work: What is asked.
-        batched: Whether the shape begins with a batch of one.
-        as_bytes: Whether the data goes as one element of type BYTES instead of
-            as raw uint8.
+        work: The kind of request.
+        batched: Whether the shape begins with a batch dimension of one.
+        as_bytes: Whether the data is sent as one BYTES element instead of raw uint8.
     """
     request, data = _CLASSES["InferRequest"](model_name=work.name), work.data()
     if as_bytes:
@@ -84,8 +83,8 @@ def infer_message(work: Work, *, batched: bool = False, as_bytes: bool = False) 
         shape = [1] * batched + list(work.shape or [len(data)])
         request.inputs.add(name="input", datatype="UINT8", shape=shape)
         request.raw_input_contents.append(data)
-    serialised: bytes = request.SerializeToString()
-    return serialised
+    serialized: bytes = request.SerializeToString()
+    return serialized
 
 
 def infer_request(target: str, message: bytes) -> Request:
@@ -94,7 +93,7 @@ def infer_request(target: str, message: bytes) -> Request:
 
 
 def infer_top(target: str, message: bytes) -> list[int]:
-    """Make one call, and give the classes of its output `classes`."""
+    """Make one call and return its output `classes`."""
     options = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(target, options=options) as channel:
         data = _call(channel, METHOD, message, 30)
@@ -108,7 +107,7 @@ def infer_top(target: str, message: bytes) -> list[int]:
 
 
 def is_ready(target: str) -> bool:
-    """Ask whether the server and its models are ready."""
+    """Return whether the server and its models are ready."""
     try:
         with grpc.insecure_channel(target) as channel:
             data = _call(channel, READY, b"", 1)

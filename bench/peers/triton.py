@@ -1,4 +1,4 @@
-"""Triton with its Python backend: the real program out of the wheel of nvidia-pytriton."""
+"""Triton with its Python backend, from the wheel of nvidia-pytriton."""
 
 import json
 import os
@@ -22,7 +22,7 @@ _WHERE = (
     "import json, sys, sysconfig, pytriton; print(json.dumps([pytriton.__path__[0], "
     "sysconfig.get_config_var('LIBDIR'), '%d.%d' % sys.version_info[:2]]))"
 )
-# One run of EfficientNet-Lite0 is fastest by the image, one of a tiny network by the batch.
+# EfficientNet-Lite0 is fastest with single images, a tiny network with batches.
 _TINY_BATCH = 32
 _CONFIG = """
 name: "{name}"
@@ -61,7 +61,7 @@ def start(python: Path, directory: Path) -> Iterator[Running]:
     variables = {
         **environment(),
         "LD_LIBRARY_PATH": f"{libraries}:{own_libraries}",
-        # CPython, embedded in the backend, finds its environment by the first python3 here.
+        # CPython, embedded in the backend, finds its environment through the first python3 here.
         "PATH": f"{python.parent}:{os.environ['PATH']}",
     }
     target = f"127.0.0.1:{ports['grpc']}"
@@ -79,7 +79,7 @@ def _message(work: Work) -> bytes:
 
 
 def _lay_out_backend(program: Path, version: str, directory: Path) -> None:
-    """The stub must lie beside the backend, and be that of the models' Python."""
+    """Link the backend and the stub for the models' version of Python into one directory."""
     directory.mkdir(parents=True)
     stub = program / "python_backend_stubs" / version / "triton_python_backend_stub"
     for file in (*(program / "backends" / "python").glob("*.*"), stub):
@@ -94,7 +94,7 @@ def _write_model(repository: Path, work: Work) -> None:
     text = _CONFIG.format(
         name=work.name,
         batch=_TINY_BATCH if tiny else 0,
-        dims=list(work.shape) or [-1],  # a file, as in its own example of preprocessing
+        dims=list(work.shape) or [-1],  # a file, as in Triton's preprocessing example
         top=TOP,
         count=cores(),
         batching="dynamic_batching { }" if tiny else "",
@@ -112,6 +112,6 @@ TRITON = Peer(
     "triton",
     "nvidia-pytriton",
     "gRPC, Open Inference Protocol, raw contents",
-    "Python backend, an instance for each core with one thread, dynamic batching for tiny",
+    "Python backend, one instance per core with one thread, dynamic batching for tiny",
     start,
 )

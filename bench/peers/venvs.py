@@ -1,4 +1,4 @@
-"""The peers' environments: made when missing, outside of every measurement."""
+"""The environments of the peers, created when missing and outside of every measurement."""
 
 import shutil
 import subprocess
@@ -15,10 +15,10 @@ INSTALL_SECONDS = 900
 
 
 def python_of(bench: Bench, peer: Peer) -> Path:
-    """Give the Python of a peer's environment, which is made if need be.
+    """Return the Python of a peer's environment, which is created if necessary.
 
     Raises:
-        BenchError: It can't be made.
+        BenchError: The environment can't be created.
     """
     directory = bench.cache / "venvs" / peer.name
     ready = directory / ".ready"
@@ -32,7 +32,7 @@ def python_of(bench: Bench, peer: Peer) -> Path:
 
 
 def version_of(python: Path, distribution: str) -> str:
-    """Give the version of a package in an environment."""
+    """Return the version of a package in an environment."""
     code = f"from importlib.metadata import version; print(version({distribution!r}))"
     return _run([str(python), "-c", code]).strip()
 
@@ -43,7 +43,9 @@ def _run(command: list[str]) -> str:
             command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise BenchError(f"the environment took longer than {INSTALL_SECONDS} s") from error
+        raise BenchError(
+            f"creating the environment took longer than {INSTALL_SECONDS} s"
+        ) from error
     if done.returncode != 0:
-        raise BenchError(f"the environment can't be made: {done.stderr.strip()[-300:]}")
+        raise BenchError(f"the environment can't be created: {done.stderr.strip()[-300:]}")
     return done.stdout

@@ -1,1 +1,1 @@
-"""Alerts and dashboards as code: writes what Prometheus and Grafana read."""
+"""Alerts and dashboards as code: write the files that Prometheus and Grafana read."""

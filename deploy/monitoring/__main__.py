@@ -1,4 +1,4 @@
-"""Write the rules and dashboards, or check that those written are up to date.
+"""Write the rules and dashboards, or check that the committed ones are up to date.
 
 python -m deploy.monitoring [--check]
 """
@@ -11,9 +11,11 @@ from deploy.monitoring.objectives import Objectives
 
 
 def main() -> int:
-    """Run the command; the exit code is 1 if a file isn't what it should be."""
+    """Run the command. The exit code is 1 if a file is out of date."""
     parser = argparse.ArgumentParser(prog="deploy.monitoring", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; name what differs")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, and list the files that differ"
+    )
     arguments = parser.parse_args()
     files = generate(Objectives.read())
     if not arguments.check:

@@ -1,4 +1,4 @@
-"""When somebody is told, and what that person should do first."""
+"""The alerts: when each one fires, and what the person on call should do first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from deploy.monitoring.objectives import BurnWindow, Objectives, window_seconds
 
 __all__ = ["Alert", "Condition", "alerts"]
 
-# Who looks at a repository seldom has not lost sight of it yet.
+# With a long polling interval, an old sync alone is no sign of a problem.
 _MISSED_POLLS = 3
 
 
@@ -24,9 +24,8 @@ _MISSED_POLLS = 3
 class Condition:
     """A value and the comparison that must hold for it.
 
-    The two are kept apart so that the value can be looked at while all is well:
-    then the whole expression is rightly empty, and an empty answer would hide a
-    misspelt metric.
+    The two are separate so that a test can evaluate the value while no alert fires. The whole
+    expression is then empty, as it should be, and an empty result would hide a misspelled metric.
     """
 
     value: str
@@ -41,13 +40,13 @@ class Alert:
     """One alerting rule.
 
     Args:
-        name: What it is called.
-        conditions: All of which must hold for the same labels.
-        severity: "page" wakes somebody, "ticket" waits for the morning.
+        name: The name of the rule.
+        conditions: The conditions, all of which must hold for the same labels.
+        severity: "page" for immediate attention, "ticket" for working hours.
         summary: One line: what is wrong, and where.
         description: What it means, and the first command to run.
-        pending: How long the conditions must hold, as Prometheus writes it; "0s" not at all.
-        labels: More labels, which tell apart the rules of one name.
+        pending: How long the conditions must hold, in Prometheus syntax; "0s" for no delay.
+        labels: Further labels, which distinguish rules of the same name.
     """
 
     name: str
@@ -60,12 +59,12 @@ class Alert:
 
     @property
     def expression(self) -> str:
-        """The PromQL that gives a series for each thing that is wrong."""
+        """Return the PromQL expression, which has one series for each problem."""
         return " and ".join(map(str, self.conditions))
 
 
 def alerts(objectives: Objectives) -> list[Alert]:
-    """Every alert, the most urgent first."""
+    """Return every alert, the most urgent first."""
     return [
         *_down(),
         *(_error_burn(window, objectives) for window in objectives.burn),
@@ -81,24 +80,24 @@ def alerts(objectives: Objectives) -> list[Alert]:
 
 def _down() -> Iterator[Alert]:
     look = (
-        "Run `docker compose ps server` and `docker compose logs --tail 50 server`, or their like: "
-        "a server that can't start says why in its last line."
+        "Run `docker compose ps server` and `docker compose logs --tail 50 server`, or the "
+        "equivalent: a server that can't start logs the reason in its last line."
     )
     yield Alert(
         "ConvscopeDown",
         (Condition(f"up{{{JOB}}}", "== 0"),),
         "page",
-        "{{ $labels.instance }} doesn't answer the scrape.",
-        f"Its callers most likely get UNAVAILABLE. {look}",
+        "{{ $labels.instance }} doesn't respond to scrapes.",
+        f"Callers most likely get UNAVAILABLE. {look}",
         "1m",
     )
     yield Alert(
         "ConvscopeAbsent",
         (Condition(f"(count(up{{{JOB}}}) or vector(0))", "== 0"),),
         "page",
-        "Prometheus knows no Convscope server.",
-        "Nothing is scraped, so no other alert can fire. Look at Prometheus' page of targets and "
-        f"at the job `convscope` of prometheus.yml. {look}",
+        "Prometheus has no Convscope server to scrape.",
+        "Nothing is scraped, so no other alert can fire. Check the targets page of Prometheus and "
+        f"the job `convscope` in prometheus.yml. {look}",
         "5m",
     )
 
@@ -110,11 +109,12 @@ def _error_burn(window: BurnWindow, objectives: Objectives) -> Alert:
         _burning(FAILURES, CALLS, budget, window, objectives),
         window.severity,
         f"{{{{ $value | humanizePercentage }}}} of the inference calls of the last {window.long} "
-        f"failed; {budget:.2%} may.",
-        f"{_pace(window, objectives)} See which code it is in the overview's panel of failures: "
-        "ResourceExhausted and DeadlineExceeded mean more load than the machine carries (or "
-        "callers with too short deadlines), Internal a fault whose trace the log has, Unavailable "
-        "a model without a ready version. Then run `convscope admin status`.",
+        f"failed; {budget:.2%} are allowed to.",
+        f"{_pace(window, objectives)} The panel 'Calls by code' of the overview shows the code. "
+        "ResourceExhausted and DeadlineExceeded mean more load than the machine can handle, or "
+        "callers with deadlines that are too short. Internal means a bug, and the log has its "
+        "traceback. Unavailable means a model without a ready version. Then run `convscope admin "
+        "status`.",
         "2m",
         {"long_window": window.long},
     )
@@ -127,11 +127,12 @@ def _latency_burn(window: BurnWindow, objectives: Objectives) -> Alert:
         "ConvscopeLatencyBudgetBurn",
         _burning(SLOW, ANSWERS, latency.budget, window, objectives),
         window.severity,
-        f"{{{{ $value | humanizePercentage }}}} of the interactive requests answered in the last "
-        f"{window.long} took more than {within}; {latency.budget:.2%} may.",
-        f"{_pace(window, objectives)} The dashboard 'Where the time goes' shows which stage and "
-        "which model: queue means too much load, decode larger images, infer a slower version or "
-        "another execution provider. Run `convscope admin status` for what was loaded lately.",
+        f"{{{{ $value | humanizePercentage }}}} of the interactive requests completed in the last "
+        f"{window.long} took more than {within}; {latency.budget:.2%} are allowed to.",
+        f"{_pace(window, objectives)} The dashboard 'Where the time goes' shows the stage and "
+        "the model. A slow queue stage means too much load, decode means larger images, and infer "
+        "means a slower version or another execution provider. Run `convscope admin status` to see "
+        "the loaded versions.",
         "2m",
         {"long_window": window.long},
     )
@@ -149,12 +150,12 @@ def _burning(
 
 
 def _pace(window: BurnWindow, objectives: Objectives) -> str:
-    """How soon the budget is used up at the rate that raises the alert."""
+    """State how soon the budget is used up at the rate that raises the alert."""
     days = objectives.period_days / window.factor
     used = window_seconds(window.long) / 86400 / days
     return (
-        f"At {window.factor:g} times the even rate the budget of {objectives.period_days} days is "
-        f"gone in {days:.2g} days; {used:.0%} of it went in the last {window.long}."
+        f"At {window.factor:g} times the sustainable rate, the budget for {objectives.period_days} "
+        f"days lasts {days:.2g} days. The last {window.long} used {used:.0%} of it."
     )
 
 
@@ -165,10 +166,10 @@ def _queue_near_bound(near: float) -> Alert:
         "ticket",
         "The fullest queue of {{ $labels.model }} v{{ $labels.version }} is at "
         "{{ $value | humanizePercentage }} of its bound.",
-        "Beyond it calls are refused with RESOURCE_EXHAUSTED. If it doesn't empty by itself, the "
-        "load is more than the machine carries: add a server, or a worker (`--workers`). A larger "
-        "`--max-queue` only makes the callers wait longer. See who sends: `docker compose logs "
-        "--tail 50 server`.",
+        "When the queue is full, calls fail with RESOURCE_EXHAUSTED. If the queue doesn't drain, "
+        "the load is more than the machine can handle: add a server, or a worker (`--workers`). A "
+        "larger `--max-queue` only makes callers wait longer. To see who sends the requests, run "
+        "`docker compose logs --tail 50 server`.",
         "2m",
     )
 
@@ -179,10 +180,10 @@ def _load_failed() -> Alert:
         "ConvscopeModelLoadFailed",
         (Condition(f"max by ({labels}) (convscope_model_refused)", "> 0"),),
         "ticket",
-        "{{ $labels.model }} v{{ $labels.version }} was refused by the check of its "
-        "{{ $labels.reason }}.",
-        "What answered before answers on. Run `convscope admin status`: it names the file or "
-        "value and the repair. Publish the version again, or remove it; it is tried again when "
+        "{{ $labels.model }} v{{ $labels.version }} was rejected by the check "
+        "'{{ $labels.reason }}'.",
+        "The previous version keeps serving. Run `convscope admin status`, which names the file or "
+        "value and the fix. Publish the version again, or remove it. The server retries it when "
         "its files change.",
         "1m",
     )
@@ -195,11 +196,11 @@ def _loads_failing() -> Alert:
         "ConvscopeModelLoadsFailing",
         (Condition(failures, "> 3"),),
         "ticket",
-        "{{ $value | humanize }} loads failed within 30 minutes (of each worker, on average), by "
-        "the check of {{ $labels.reason }}.",
-        "Something writes refused bundles again and again, perhaps straight into the repository "
-        "instead of by `convscope-exporter publish`. Run `convscope admin status`, then look at "
-        "what published last.",
+        "{{ $value | humanize }} loads per worker failed within 30 minutes, rejected by the check "
+        "'{{ $labels.reason }}'.",
+        "Something writes bad bundles repeatedly, perhaps directly into the repository instead of "
+        "with `convscope-exporter publish`. Run `convscope admin status`, then check what "
+        "published last.",
         "0s",
     )
 
@@ -212,11 +213,11 @@ def _provider_fell_back() -> Alert:
         "ticket",
         "{{ $labels.model }} v{{ $labels.version }} runs on {{ $labels.provider }} instead of "
         "{{ $labels.wanted }}.",
-        "It answers, and most likely slower. Run `nvidia-smi`, or the tool of the device at hand, "
-        "on the server's machine. Once the device is back: the provider is chosen when a version "
-        "is loaded, so run `convscope admin unload MODEL` and then `convscope admin load MODEL` "
-        "(calls get UNAVAILABLE in between), or restart the server. If a TensorRT engine could "
-        "not be built, the log says so.",
+        "It still serves requests, but most likely slower. Run `nvidia-smi`, or the equivalent for "
+        "the device, on the server's machine. The provider is chosen when a version is loaded. "
+        "When the device is available again, run `convscope admin unload MODEL` and then "
+        "`convscope admin load MODEL` (calls get UNAVAILABLE in between), or restart the server. "
+        "If a TensorRT engine could not be built, the log has the reason.",
         "2m",
     )
 
@@ -229,13 +230,13 @@ def _repository_stale(stale_seconds: int) -> Alert:
         (
             Condition(age, f"> {stale_seconds}"),
             Condition(f"{age} - {_MISSED_POLLS} * {poll}", "> 0"),
-            Condition(poll, "> 0"),  # else it is looked at when an operator says so
+            Condition(poll, "> 0"),  # 0: the server syncs only on request
         ),
         "ticket",
-        "{{ $labels.instance }} last saw its remote repository "
+        "{{ $labels.instance }} last synced with its remote repository "
         "{{ $value | humanizeDuration }} ago.",
-        "What is loaded answers on; new versions and aliases don't arrive. Run `convscope admin "
-        "status`, then list the bucket with the server's own credentials.",
+        "The loaded versions keep serving, but new versions and aliases don't arrive. Run "
+        "`convscope admin status`, then list the bucket with the server's own credentials.",
         "5m",
     )
 
@@ -247,9 +248,9 @@ def _repository_sync_failing() -> Alert:
         "ConvscopeRepositorySyncFailing",
         (Condition(failures, "> 3"),),
         "ticket",
-        "{{ $labels.instance }} failed {{ $value | humanize }} times within 15 minutes (each "
-        "worker, on average) to look at its remote repository.",
-        "Other looks may have succeeded: the store or the way to it is unsteady. The log names "
-        "each failure: `docker compose logs --tail 50 server`.",
+        "{{ $labels.instance }} failed to sync with its remote repository {{ $value | humanize }} "
+        "times per worker within 15 minutes.",
+        "Other syncs may have succeeded: the store or the network is unreliable. The log has each "
+        "failure: `docker compose logs --tail 50 server`.",
         "0s",
     )

@@ -1,4 +1,4 @@
-"""PromQL that rules and dashboards have in common, and the names of what is recorded."""
+"""PromQL shared by rules and dashboards, and the names of the recorded series."""
 
 __all__ = [
     "ANSWERS",
@@ -18,12 +18,12 @@ __all__ = [
 
 # The job's name in prometheus.yml.
 JOB = 'job="convscope"'
-# A call of these is one question and one answer; a stream's duration is its caller's.
+# Unary methods only: the caller decides how long a stream lasts.
 INFERENCE = 'grpc_method=~"Classify|ModelInfer"'
-# Bulk requests are meant to wait, so how long they take is nobody's promise.
+# Bulk requests are meant to wait, so no objective covers their latency.
 INTERACTIVE = 'priority="interactive"'
 
-# Recorded for each window of the burn rates: the window follows the name.
+# Each is recorded for every window of the burn rates. The window is appended to the name.
 CALLS = "job:inference_calls:rate"
 FAILURES = "job:inference_failures_per_call:ratio_rate"
 ANSWERS = "job:interactive_answers:rate"
@@ -31,17 +31,17 @@ SLOW = "job:interactive_slow_per_answer:ratio_rate"
 
 
 def rate(metric: str, conditions: str, window: str, *, by: str = "") -> str:
-    """The increase per second, summed; `by` keeps these labels apart."""
+    """Return the summed increase per second, grouped by the labels in `by`."""
     return f"sum{_by(by)}(rate({metric}{{{conditions}}}[{window}]))"
 
 
 def ratio(part: str, whole: str) -> str:
-    """One sum over another of the same labels."""
+    """Divide one sum by another with the same labels."""
     return f"{part} / {whole}"
 
 
 def mean(metric: str, conditions: str, window: str, *, by: str = "") -> str:
-    """The mean of what a histogram observed in the window."""
+    """Return the mean of a histogram's observations in the window."""
     return ratio(
         rate(f"{metric}_sum", conditions, window, by=by),
         rate(f"{metric}_count", conditions, window, by=by),
@@ -49,22 +49,22 @@ def mean(metric: str, conditions: str, window: str, *, by: str = "") -> str:
 
 
 def quantile(share: float, metric: str, conditions: str, window: str, *, by: str = "") -> str:
-    """The value that a share of a histogram's observations in the window stay within."""
+    """Return a quantile of a histogram's observations in the window."""
     kept = f"le, {by}" if by else "le"
     return f"histogram_quantile({share}, {rate(f'{metric}_bucket', conditions, window, by=kept)})"
 
 
 def each_worker(counter: str, window: str, *, by: str) -> str:
-    """The increase of a counter in the window, of one worker on average.
+    """Return the increase of a counter in the window, per worker on average.
 
-    What happens once, such as a refused bundle, each worker counts: without
-    the division four workers would make four events of it. The most workers
-    of the window count, for one that is being replaced has counted as well.
+    Each worker counts an event such as a rejected bundle. Without the division, four workers
+    would turn one event into four. The divisor is the largest number of workers in the window,
+    because a worker that is being replaced has counted too.
 
     Args:
-        counter: The metric; the job's server shows the sum of its workers.
-        window: Over which time.
-        by: The labels to keep; "job" and "instance" must be among them.
+        counter: The metric, summed over the workers of a server.
+        window: The length of the window.
+        by: The labels to keep, which must include "job" and "instance".
     """
     workers = f"max by (job, instance) (max_over_time(convscope_workers[{window}]))"
     increase = f"sum by ({by}) (increase({counter}[{window}]))"
@@ -72,7 +72,7 @@ def each_worker(counter: str, window: str, *, by: str) -> str:
 
 
 def number(value: float) -> str:
-    """A number without the dust of binary fractions: 0.0144, not 0.014400000000000001."""
+    """Format a number without binary rounding errors: 0.0144, not 0.014400000000000001."""
     return f"{value:.6g}"
 
 

@@ -1,4 +1,4 @@
-"""The files that Prometheus and Grafana read, written or compared."""
+"""Write the files that Prometheus and Grafana read, or compare them."""
 
 import json
 import math
@@ -18,13 +18,13 @@ DEPLOY = Path(__file__).resolve().parents[1]
 _RULES = "prometheus/rules.yml"
 _DASHBOARDS = "grafana/dashboards"
 _HEADING = """\
-# Written by `make dashboards`. Don't edit: the numbers are in deploy/objectives.toml,
-# the expressions in deploy/monitoring/.
+# Written by `make dashboards`. Don't edit this file: the numbers are in
+# deploy/objectives.toml, the expressions in deploy/monitoring/.
 """
 
 
 def generate(objectives: Objectives) -> dict[str, str]:
-    """The content of every file, by its path below deploy/."""
+    """Return the content of every file by its path below deploy/."""
     files = {
         f"{_DASHBOARDS}/{name}.json": _json(build(objectives)) for name, build in DASHBOARDS.items()
     }
@@ -32,7 +32,7 @@ def generate(objectives: Objectives) -> dict[str, str]:
 
 
 def write(files: dict[str, str], deploy: Path = DEPLOY) -> None:
-    """Write the files, and remove the dashboards that there no longer are."""
+    """Write the files, and remove dashboards that no longer exist."""
     for path in _extra(files, deploy):
         (deploy / path).unlink()
     for path, text in files.items():
@@ -40,7 +40,7 @@ def write(files: dict[str, str], deploy: Path = DEPLOY) -> None:
 
 
 def stale(files: dict[str, str], deploy: Path = DEPLOY) -> list[str]:
-    """The paths whose file is missing, superfluous or another."""
+    """Return the paths whose file is missing, superfluous or different."""
     differing = [
         path
         for path, text in files.items()

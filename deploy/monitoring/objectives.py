@@ -1,4 +1,4 @@
-"""What callers are promised, read from objectives.toml."""
+"""The service level objectives, read from objectives.toml."""
 
 import re
 import tomllib
@@ -13,7 +13,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
 class ObjectivesError(Exception):
-    """The file can't be used; the message names the value and what is allowed."""
+    """The file is invalid. The message names the value and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Availability:
 
     @property
     def budget(self) -> float:
-        """The share of calls that may fail."""
+        """Return the share of calls that may fail."""
         return 1 - self.target
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The share of calls that must be answered within the threshold."""
+    """The share of interactive requests that must complete within the threshold."""
 
     target: float
     threshold_seconds: float
@@ -44,7 +44,7 @@ class Latency:
 
     @property
     def budget(self) -> float:
-        """The share of calls that may be slower."""
+        """Return the share of requests that may be slower."""
         return 1 - self.target
 
 
@@ -53,10 +53,11 @@ class BurnWindow:
     """Two windows over which a budget may burn too fast.
 
     Args:
-        factor: From how many times the even rate on somebody is told.
-        long: Over which time it must hold, as PromQL writes it.
-        short: Over which time it must hold too, so that the alert ends soon after its cause.
-        severity: Who is told: "page" wakes somebody, "ticket" waits for the morning.
+        factor: The multiple of the sustainable rate above which the alert fires.
+        long: The window over which the rate must hold, in PromQL syntax.
+        short: The second window over which it must hold, so that the alert ends soon after its
+            cause.
+        severity: "page" for immediate attention, "ticket" for working hours.
     """
 
     factor: float
@@ -73,14 +74,14 @@ class BurnWindow:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The rate of calls below which a ratio of them says nothing."""
+    """The rate of calls below which a ratio of them means little."""
 
     min_calls_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The share of a queue's bound from which on it is near it."""
+    """The share of a queue's bound above which an alert fires."""
 
     near_bound: float
 
@@ -90,14 +91,14 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """How old the last look at a remote repository may be."""
+    """The largest age of the last sync with a remote repository."""
 
     stale_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Every number of objectives.toml, by its tables."""
+    """Every number of objectives.toml, by table."""
 
     period_days: int
     availability: Availability
@@ -112,7 +113,7 @@ class Objectives:
         """Read the file.
 
         Raises:
-            ObjectivesError: A value is missing, unknown or impossible.
+            ObjectivesError: A value is missing, unknown or invalid.
         """
         content = tomllib.loads(path.read_text())
         try:
@@ -127,18 +128,18 @@ class Objectives:
             )
         except KeyError as error:
             raise ObjectivesError(f"{path.name} lacks the table {error}") from error
-        except TypeError as error:  # it names the argument that is missing or unknown
+        except TypeError as error:  # names the missing or unknown argument
             raise ObjectivesError(f"{path.name}: {error}") from error
 
     @property
     def windows(self) -> list[str]:
-        """Every window of the burn rates, the shortest first."""
+        """Return every window of the burn rates, the shortest first."""
         named = {name for window in self.burn for name in (window.long, window.short)}
         return sorted(named, key=window_seconds)
 
 
 def window_seconds(window: str) -> int:
-    """The length of a window such as "5m", "6h" or "3d"."""
+    """Convert a window such as "5m", "6h" or "3d" to seconds."""
     match = re.fullmatch(r"(\d+)([mhd])", window)
     if match is None:
         raise ObjectivesError(f"the window {window!r} isn't a number followed by m, h or d")
@@ -147,4 +148,4 @@ def window_seconds(window: str) -> int:
 
 def _check_share(value: float) -> None:
     if not 0 < value < 1:
-        raise ObjectivesError(f"{value} is no share; it must lie between 0 and 1")
+        raise ObjectivesError(f"{value} is not a share; it must be between 0 and 1")

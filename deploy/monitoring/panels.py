@@ -1,4 +1,4 @@
-"""The house style of the dashboards: units, colours, legends and variables, each in one place."""
+"""The style of the dashboards: units, colors, legends and variables, each in one place."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,14 +31,14 @@ __all__ = [
     "table",
 ]
 
-# Grafana's names of the units.
+# Grafana's names for the units.
 BYTES = "bytes"
 CALLS_A_SECOND = "reqps"
 COUNT = "short"
 SECONDS = "s"
 SHARE = "percentunit"
 
-# Filled in by Grafana: the models chosen above the panels, and a range of some scrapes.
+# Grafana fills these in: the models selected above the panels, and a range of some scrapes.
 MODEL = 'model=~"$model"'
 WINDOW = "$__rate_interval"
 
@@ -52,7 +52,7 @@ Panel = StatPanel | SeriesPanel | TablePanel
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a panel asks for, and how each series of the answer is called."""
+    """A query of a panel, and the legend for each series of its result."""
 
     expression: str
     legend: str = ""
@@ -60,7 +60,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Panels side by side, which share the width evenly, under a heading or none."""
+    """Panels side by side with equal widths, under an optional heading."""
 
     title: str
     panels: Sequence[Panel]
@@ -75,7 +75,7 @@ def stat(
     thresholds: Sequence[dashboard.Threshold] = (),
     decimals: int | None = None,
 ) -> StatPanel:
-    """One number, its colour by the thresholds, and its course as a shade behind it."""
+    """Make a panel of one number, colored by the thresholds, with its history behind it."""
     panel = (
         StatPanel()
         .title(title)
@@ -100,7 +100,7 @@ def series(
     stacked: bool = False,
     limit: float | None = None,
 ) -> SeriesPanel:
-    """Lines over time; `limit` is drawn as a dashed line."""
+    """Make a panel of lines over time. The `limit` is a dashed line."""
     panel = (
         SeriesPanel()
         .title(title)
@@ -138,7 +138,7 @@ def series(
 
 
 def table(title: str, description: str, expression: str, columns: Mapping[str, str]) -> TablePanel:
-    """A row for each series: its labels, under the headings that `columns` gives them."""
+    """Make a table with a row for each series. The `columns` map labels to headings."""
     order = {label: place for place, label in enumerate(columns)}
     organise = dashboard.DataTransformerConfig(
         id_val="organize",
@@ -163,7 +163,7 @@ def table(title: str, description: str, expression: str, columns: Mapping[str, s
 
 
 def at_most(limit: float, near: float | None = None) -> list[dashboard.Threshold]:
-    """Green, orange from `near` on, red from the limit on."""
+    """Return thresholds: green, then orange from `near`, then red from the limit."""
     steps = [(None, "green"), (near, "orange"), (limit, "red")]
     return [
         dashboard.Threshold(value=value, color=color)
@@ -173,7 +173,7 @@ def at_most(limit: float, near: float | None = None) -> list[dashboard.Threshold
 
 
 def at_least(limit: float) -> list[dashboard.Threshold]:
-    """Red, and green from the limit on."""
+    """Return thresholds: red, then green from the limit."""
     return [
         dashboard.Threshold(value=None, color="red"),
         dashboard.Threshold(value=limit, color="green"),
@@ -181,7 +181,7 @@ def at_least(limit: float) -> list[dashboard.Threshold]:
 
 
 def compose(uid: str, title: str, description: str, rows: Sequence[Row]) -> dashboard.Dashboard:
-    """Lay the rows out below one another, with what every dashboard has above them."""
+    """Build a dashboard of the rows, with the variables and links that every dashboard has."""
     builder = (
         builders.Dashboard(title)
         .uid(f"convscope-{uid}")
@@ -228,7 +228,7 @@ def _thresholds(steps: Sequence[dashboard.Threshold]) -> builders.ThresholdsConf
 
 
 def _source_variable() -> builders.DatasourceVariable:
-    """Which Prometheus; at first the one that is provisioned."""
+    """Make the variable that selects the Prometheus. The default is the provisioned one."""
     chosen = dashboard.VariableOption(
         selected=True, text="Prometheus", value="convscope-prometheus"
     )
@@ -242,7 +242,7 @@ def _source_variable() -> builders.DatasourceVariable:
 
 
 def _model_variable() -> builders.QueryVariable:
-    """Which models; at first all."""
+    """Make the variable that selects models. The default is all models."""
     query = "label_values(convscope_model_info, model)"
     return (
         builders.QueryVariable("model")
@@ -261,7 +261,7 @@ def _model_variable() -> builders.QueryVariable:
 
 
 def _links() -> builders.DashboardLink:
-    """From each dashboard to the others, with the same models and the same time."""
+    """Link each dashboard to the others, with the same models and time range."""
     return (
         builders.DashboardLink("Convscope")
         .type(dashboard.DashboardLinkType.DASHBOARDS)

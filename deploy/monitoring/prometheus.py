@@ -1,4 +1,4 @@
-"""Prometheus itself, as a process on a free port, for the tests and the picture."""
+"""Run Prometheus as a process on a free port, for the tests and the picture."""
 
 import fcntl
 import json
@@ -19,12 +19,12 @@ __all__ = ["Prometheus", "ToolsError", "find_tools", "running_prometheus"]
 
 _CACHE = Path(__file__).resolve().parents[2] / ".cache" / "prometheus"
 _START_SECONDS = 30
-# Without the proxies that the environment may name.
+# Ignores proxies from the environment.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ToolsError(Exception):
-    """Neither `prometheus` nor a way to get it is there."""
+    """Prometheus is neither installed nor can it be fetched."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Prometheus:
     url: str
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Evaluate an expression now; give the series of the answer."""
+        """Evaluate an expression now and return the series of the result."""
         result: list[dict[str, Any]] = self._ask("query", query=expression)["result"]
         return result
 
@@ -47,11 +47,11 @@ class Prometheus:
         return result
 
     def rules(self) -> list[dict[str, Any]]:
-        """Every rule with its health and, of an alerting one, what it has raised."""
+        """Return every rule with its health and, for an alerting rule, its active alerts."""
         return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
     def exemplars(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
-        """The exemplars that the series of an expression had between two Unix times."""
+        """Return the exemplars of an expression's series between two Unix times."""
         times = {"start": str(start), "end": str(end)}
         found: list[dict[str, Any]] = self._ask("query_exemplars", query=expression, **times)
         return [exemplar for series in found for exemplar in series["exemplars"]]
@@ -64,7 +64,7 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(binary: Path, config: Path, data: Path) -> Iterator[Prometheus]:
-    """Run Prometheus for the duration of a with block; it logs into a file beside its data."""
+    """Run Prometheus for the duration of a with block. It logs to a file next to its data."""
     address = f"127.0.0.1:{_free_port()}"
     command = [
         str(binary),
@@ -84,28 +84,28 @@ def running_prometheus(binary: Path, config: Path, data: Path) -> Iterator[Prome
 
 
 def find_tools() -> Path:
-    """Find the folder of `prometheus` and `promtool`: on PATH, or from Debian's package.
+    """Find the folder of `prometheus` and `promtool` on PATH or in Debian's package.
 
     Raises:
-        ToolsError: They aren't on PATH, and this user can't fetch the package.
+        ToolsError: They are not on PATH, and this user can't fetch the package.
     """
     found = shutil.which("promtool")
     if found and shutil.which("prometheus"):
         return Path(found).parent
     _CACHE.parent.mkdir(exist_ok=True)
     with _CACHE.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may fetch it at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes may fetch it at the same time
         if not _CACHE.exists():
             if os.geteuid() != 0 or not shutil.which("apt-get"):
                 raise ToolsError(
-                    "needs promtool and prometheus on PATH; run: apt-get install prometheus"
+                    "promtool and prometheus must be on PATH; run: apt-get install prometheus"
                 )
             _unpack_debian_package(_CACHE)
     return _CACHE / "usr" / "bin"
 
 
 def _unpack_debian_package(target: Path) -> None:
-    """Bring Debian's package without installing it, which would start its service."""
+    """Unpack Debian's package without installing it, because that would start its service."""
     work = target.with_suffix(".tmp")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -128,7 +128,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
             if process.poll() is not None:
                 break
             time.sleep(0.1)
-    raise RuntimeError(f"Prometheus isn't ready at {url}; it said why in prometheus.log")
+    raise RuntimeError(f"Prometheus isn't ready at {url}; prometheus.log has the reason")
 
 
 def _free_port() -> int:

@@ -21,7 +21,7 @@ __all__ = ["rule_groups"]
 
 
 def rule_groups(objectives: Objectives) -> dict[str, Any]:
-    """Everything in rules.yml, as Prometheus names it."""
+    """Return the content of rules.yml."""
     return {
         "groups": [
             {
@@ -38,7 +38,7 @@ def rule_groups(objectives: Objectives) -> dict[str, Any]:
 
 
 def _recordings(window: str, objectives: Objectives) -> list[dict[str, str]]:
-    """Calls and failures, answers and slow answers of one window, over all servers of a job."""
+    """Return the recording rules of one window, over all servers of a job."""
     calls, answers = f"{JOB}, {INFERENCE}", f"{JOB}, {INTERACTIVE}"
     failed = f'{calls}, grpc_code=~"{"|".join(objectives.availability.failures)}"'
     in_time = f'{answers}, le="{number(objectives.latency.threshold_seconds)}"'

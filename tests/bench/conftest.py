@@ -1,4 +1,4 @@
-"""The bench is no part of the package; it is found from the repository's root."""
+"""The bench is not part of the package, so the repository's root must be on the path."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The arithmetic of the bench: a wrong figure would look as good as a right one."""
+"""The arithmetic of the bench, because a wrong figure looks as plausible as a right one."""
 
 import itertools
 from statistics import mean
@@ -22,13 +22,13 @@ traffic: 195.01KB (199690) total, 30.00KB (30000) headers
 """
 
 
-def test_only_good_answers_count() -> None:
+def test_only_successful_calls_count() -> None:
     answered = parse_h2load(SUMMARY, "")
     assert answered.succeeded == 1870
     assert answered.failed == 6
 
 
-def test_output_that_is_no_summary_is_an_error() -> None:
+def test_output_without_a_summary_is_an_error() -> None:
     with pytest.raises(BenchError, match="no summary"):
         parse_h2load("h2load: could not connect", "")
 
@@ -46,11 +46,11 @@ def test_the_rate_of_bursts_does_not_depend_on_the_window(offset: float) -> None
     assert steady_rate(window) == pytest.approx(40, rel=1e-3)
 
 
-def test_the_rate_of_a_steady_flow_is_that_of_its_count() -> None:
+def test_the_rate_of_a_steady_flow_equals_its_count() -> None:
     assert steady_rate([i / 1000 for i in range(3000)]) == pytest.approx(1000, rel=5e-3)
 
 
-def test_there_is_no_rate_of_nothing_or_of_one_burst() -> None:
+def test_no_calls_or_a_single_burst_have_no_rate() -> None:
     assert steady_rate([]) == 0
     assert steady_rate([1.0, 1.001]) == 0
 
@@ -66,7 +66,7 @@ def test_a_grpc_frame_states_the_length() -> None:
     assert grpc_frame(b"abc") == b"\x00\x00\x00\x00\x03abc"
 
 
-def test_arrivals_come_at_the_rate_and_not_in_step() -> None:
+def test_arrivals_have_the_rate_and_irregular_gaps() -> None:
     due = arrivals(rate=500, seconds=10, seed=1)
     gaps = [b - a for a, b in itertools.pairwise(due)]
     assert len(due) == pytest.approx(5000, rel=0.05)
@@ -76,12 +76,12 @@ def test_arrivals_come_at_the_rate_and_not_in_step() -> None:
     assert len(set(gaps)) > 4000
 
 
-def test_arrivals_are_those_of_their_seed() -> None:
+def test_arrivals_depend_on_the_seed() -> None:
     assert arrivals(100, 1, seed=7) == arrivals(100, 1, seed=7)
     assert arrivals(100, 1, seed=7) != arrivals(100, 1, seed=8)
 
 
-def test_a_quantile_of_nothing_is_none() -> None:
+def test_the_quantile_of_no_values_is_none() -> None:
     assert quantile([], 0.99) is None
     assert quantile([1.0, 2.0, 3.0], 0.5) == 2.0
 
@@ -91,7 +91,7 @@ def test_the_slope_of_a_line_is_found() -> None:
     assert slope([0, 1, 2], [4, 4, 4]) == 0
 
 
-def test_sides_are_measured_in_turn() -> None:
+def test_sides_are_measured_alternately() -> None:
     order: list[str] = []
 
     def side(name: str, value: float) -> float:
@@ -139,7 +139,7 @@ def test_every_key_has_a_row() -> None:
     assert all(row["value"] is None for row in rows({}))
 
 
-def test_merging_keeps_what_is_there() -> None:
+def test_merging_keeps_existing_figures() -> None:
     document = {"peers": {"a": {"tiny": 1}}}
     merge(document, {"peers": {"b": {"tiny": 2}}, "more": 3})
     assert document == {"peers": {"a": {"tiny": 1}, "b": {"tiny": 2}}, "more": 3}

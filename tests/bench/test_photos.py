@@ -1,4 +1,4 @@
-"""The photos and the requests that the bench sends."""
+"""The photos and requests that the bench sends, and the plot that it draws."""
 
 import io
 
@@ -30,7 +30,7 @@ def test_a_photo_has_its_size_and_subsampled_chroma(size: str) -> None:
     assert image.layer[0][1:3] == (2, 2)  # type: ignore[attr-defined]
 
 
-def test_noise_is_that_of_a_sensor() -> None:
+def test_noise_has_the_variance_of_a_sensor() -> None:
     grey = np.full((200, 200, 3), 128, np.uint8)
     dark = np.full((200, 200, 3), 20, np.uint8)
     assert np.std(with_noise(grey)) == pytest.approx(5.2, rel=0.05)
@@ -38,7 +38,7 @@ def test_noise_is_that_of_a_sensor() -> None:
     assert abs(float(np.mean(with_noise(grey))) - 128) < 0.2
 
 
-def test_a_tensor_request_carries_the_pixels() -> None:
+def test_a_tensor_request_contains_the_pixels() -> None:
     request = pb.ClassifyRequest.FromString(tensor_message("digits", digit(), (28, 28, 1)))
     (item,) = request.inputs
     assert item.tensor.data == digit()
@@ -46,7 +46,7 @@ def test_a_tensor_request_carries_the_pixels() -> None:
     assert len(pixels_224()) == 224 * 224 * 3
 
 
-def test_the_open_inference_protocol_is_spoken() -> None:
+def test_open_inference_messages_have_the_wire_format() -> None:
     message = infer_message(WORKS["tiny"], batched=True)
     # model_name, then an input with its name, type and shape, then the raw bytes.
     assert message.startswith(b"\x0a\x04tiny\x2a")

@@ -1,8 +1,9 @@
-"""Both clients behind one face, and a server that says what it is told to."""
+"""Both clients behind one interface, and a server with scripted replies."""
 
 import asyncio
 import io
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ COLORS = {"red": (200, 30, 20), "green": (20, 180, 40), "blue": (30, 20, 220)}
 
 
 class Caller:
-    """Calls a client of either kind, and waits for what it gives."""
+    """Calls a client of either kind, and waits for the results."""
 
     def __init__(self, kind: type[Client] | type[AsyncClient], target: str, **options: Any) -> None:
         self.client = kind(target, **options)
@@ -72,39 +73,43 @@ class Caller:
 
 
 class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
-    """Fails with the given codes, one a call, and then answers as it is told.
+    """Fails with the given codes, one per call, and then returns scripted results.
 
-    A real queue is full, and a real run slow, only at moments that a test can't
-    choose. The label of an answer is what the input holds.
+    A test can't choose the moments when a real queue is full or a real run slow.
+    The label of a result is the content of the input.
     """
 
     def __init__(self, codes: Iterable[grpc.StatusCode], pushback_ms: int | None = None) -> None:
         self.codes = list(codes)
         self.attempts = 0
+        self.attempts_by_request: Counter[bytes] = Counter()
         self.pushback_ms = pushback_ms
         self.max_inputs = 64
         self.infer_seconds = 0.0
         self.feature_map_bytes = 0
         self.execution: pb.Execution | None = None
-        self.busy: set[str] = set()  # inputs that are refused once
+        self.busy: set[str] = set()  # inputs that are shed once
         self.requests: list[pb.ClassifyRequest] = []
         self.cancelled = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
 
     def sizes(self) -> list[int]:
-        """How many images each answered request held."""
+        """Return the number of images of each request that got a reply."""
         return [len(request.inputs) for request in self.requests]
 
     def Classify(self, request: Any, context: Any) -> pb.ClassifyResponse:  # noqa: N802
         self.attempts += 1
+        self.attempts_by_request[request.SerializeToString(deterministic=True)] += 1
         if self.codes:
             code = self.codes.pop(0)
             if self.pushback_ms is not None:
                 context.set_trailing_metadata((("grpc-retry-pushback-ms", str(self.pushback_ms)),))
             context.abort(code, f"scripted {code.name}")
         if len(request.inputs) > self.max_inputs:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"at most {self.max_inputs} are taken")
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"at most {self.max_inputs} are allowed"
+            )
         self.requests.append(request)
         context.add_callback(lambda: self._ended(context))
         self.gate.wait(30)
@@ -163,13 +168,13 @@ def make_caller(request: pytest.FixtureRequest) -> Iterator[CallerFactory]:
 
 @pytest.fixture
 def caller(make_caller: CallerFactory, tiny_server: ServerProcess) -> Caller:
-    """A caller of the server of small models."""
+    """A caller of the server with small models."""
     return make_caller(tiny_server.target)
 
 
 @pytest.fixture
 def scripted_server() -> Iterator[ScriptedServer]:
-    """Start servers that fail as they are told, and stop them after the test."""
+    """Start servers with scripted replies, and stop them after the test."""
     with ExitStack() as stack:
 
         def start(
@@ -196,7 +201,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A picture file of each colour that "tiny" tells apart."""
+    """A picture file of each color that "tiny" distinguishes."""
     directory = tmp_path_factory.mktemp("photos")
     paths = {name: directory / f"{name}.png" for name in COLORS}
     for name, path in paths.items():

@@ -1,4 +1,4 @@
-"""The `convscope` command, as a person or a script runs it."""
+"""The `convscope` command, as a user or a script runs it."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.server import ServerProcess
@@ -87,12 +88,12 @@ def test_min_probability_leaves_classes_out(convscope: Command, photos: Photos) 
 
 
 def test_feature_maps_are_described(convscope: Command, photos: Photos) -> None:
-    asked = ("classify", photos["green"], "--model", "tiny", "--feature-maps", "conv")
-    done = convscope(*asked)
+    command = ("classify", photos["green"], "--model", "tiny", "--feature-maps", "conv")
+    done = convscope(*command)
     (row,) = (line for line in done.stdout.splitlines() if " conv " in line)
     assert "4 × 16 × 16" in row
     assert "1, " in row  # channel 1 follows green
-    assert convscope.json(*asked)[0]["feature_maps"] == {"conv": {"shape": [4, 16, 16]}}
+    assert convscope.json(*command)[0]["feature_maps"] == {"conv": {"shape": [4, 16, 16]}}
 
 
 def test_feature_maps_are_saved_as_pictures(
@@ -108,6 +109,18 @@ def test_feature_maps_are_saved_as_pictures(
     with Image.open(picture) as image:
         assert image.format == "PNG"
         assert min(image.size) > 200
+
+
+def test_a_picture_shows_the_part_that_the_model_sees(convscope: Command, tmp_path: Path) -> None:
+    photo = Image.new("RGB", (40, 30), "red")
+    photo.paste("blue", (8, 3, 32, 27))  # the center crop: 16 of 20 rows, 16 of 26 columns
+    photo.save(tmp_path / "framed.png")
+    options = ("--model", "tiny", "--feature-maps", "conv", "--save", tmp_path)
+    (result,) = convscope.json("classify", tmp_path / "framed.png", *options)
+    with Image.open(result["saved"][0]) as sheet:
+        red, green, blue = np.moveaxis(np.asarray(sheet, np.int16), 2, 0)
+    assert ((blue > 200) & (red < 50)).sum() > 1000
+    assert ((red > 150) & (green < 60)).sum() == 0
 
 
 def test_images_of_the_same_name_keep_their_pictures(
@@ -145,7 +158,7 @@ def test_a_bad_image_does_not_stop_the_others(
     assert table.stderr.count("error:") == 2
 
 
-def test_a_failed_call_is_said_once(convscope: Command, photos: Photos) -> None:
+def test_a_failed_call_is_reported_once(convscope: Command, photos: Photos) -> None:
     done = convscope("classify", *photos.values(), "--model", "huge", "--json")
     assert done.returncode == 1
     assert done.stderr.count("error:") == 1
@@ -154,7 +167,7 @@ def test_a_failed_call_is_said_once(convscope: Command, photos: Photos) -> None:
     assert codes == ["NOT_FOUND"] * 3
 
 
-def test_an_unknown_feature_map_is_said_once(convscope: Command, photos: Photos) -> None:
+def test_an_unknown_feature_map_is_reported_once(convscope: Command, photos: Photos) -> None:
     options = ("--model", "tiny", "--feature-maps", "layer9")
     done = convscope("classify", *photos.values(), *options)
     assert done.returncode == 1
@@ -218,7 +231,7 @@ def test_names_with_brackets_are_not_markup(convscope: Command, tmp_path: Path) 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-def test_json_goes_to_its_pipe_past_a_progress_bar(
+def test_json_is_not_mixed_with_the_progress_bar(
     tiny_server: ServerProcess, photos: Photos
 ) -> None:
     import pty
@@ -246,7 +259,7 @@ def test_json_goes_to_its_pipe_past_a_progress_bar(
     assert "probability" not in shown
 
 
-def test_models_says_how_a_version_is_run(scripted_server: Any) -> None:
+def test_models_shows_how_a_version_is_run(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.execution = pb.Execution(
         runners=2, threads=1, lone_threads=2, max_batch=8, reason="measured: 257 images/s"
@@ -264,7 +277,7 @@ def test_models_says_how_a_version_is_run(scripted_server: Any) -> None:
     }
 
 
-def test_models_says_nothing_of_an_execution_that_is_not_known(scripted_server: Any) -> None:
+def test_models_omits_an_unknown_execution(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     assert "execution" not in Command(target)("models", "m").stdout
     assert Command(target).json("models", "m")[0]["execution"] is None

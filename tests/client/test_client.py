@@ -1,4 +1,4 @@
-"""What both clients do, against a real server."""
+"""The behavior of both clients with a real server."""
 
 import itertools
 import math
@@ -16,6 +16,7 @@ from convscope.client import (
     FeatureMapSelection,
     InvalidInputError,
     NotFoundError,
+    Resize,
     Tensor,
     UnavailableError,
 )
@@ -23,7 +24,9 @@ from convscope.client import (
 SHAPE = (4, 16, 16)
 
 
-def test_classify_gives_the_classes_best_first(caller: Any, photos: dict[str, Path]) -> None:
+def test_classify_returns_the_most_probable_class_first(
+    caller: Any, photos: dict[str, Path]
+) -> None:
     result = caller.classify(photos["green"], model="tiny", top_k=2)
     assert (result.model, result.version, result.provider) == ("tiny", 1, "cpu")
     assert result.top.label == "green"
@@ -34,7 +37,7 @@ def test_classify_gives_the_classes_best_first(caller: Any, photos: dict[str, Pa
     assert result.stage_seconds.infer > 0
 
 
-def test_every_kind_of_image_gives_the_same_answer(caller: Any, photos: dict[str, Path]) -> None:
+def test_every_kind_of_image_has_the_same_result(caller: Any, photos: dict[str, Path]) -> None:
     path = photos["blue"]
     image = Image.open(path)
     kinds = [str(path), path, path.read_bytes(), image, np.asarray(image), image.convert("RGBA")]
@@ -43,7 +46,7 @@ def test_every_kind_of_image_gives_the_same_answer(caller: Any, photos: dict[str
     assert len({round(result.top.probability, 5) for result in results}) == 1
 
 
-def test_a_tensor_goes_as_it_is(caller: Any) -> None:
+def test_a_tensor_is_sent_unchanged(caller: Any) -> None:
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 0] = 200
     assert caller.classify(Tensor(red), model="tiny").top.label == "red"
@@ -118,6 +121,8 @@ def test_models_and_model_describe_the_server(caller: Any) -> None:
         *SHAPE,
         1,
     )
+    assert info.resize == Resize(shortest_edge=20)
+    assert caller.model("signal").resize is None
     assert info.provenance.created_at is None
     assert info.execution is not None
     assert info.execution.max_batch >= 1
@@ -134,12 +139,14 @@ def test_unknown_names_are_not_found(caller: Any, photos: dict[str, Path]) -> No
         caller.model("tiny", alias="champion")
 
 
-def test_an_unknown_feature_map_lists_those_there_are(caller: Any, photos: dict[str, Path]) -> None:
+def test_the_error_for_an_unknown_feature_map_lists_the_known_ones(
+    caller: Any, photos: dict[str, Path]
+) -> None:
     with pytest.raises(InvalidInputError, match="it has: conv"):
         caller.classify(photos["red"], model="tiny", feature_maps=["layer9"])
 
 
-def test_what_is_no_image_is_invalid(caller: Any) -> None:
+def test_bytes_that_are_not_an_image_are_invalid(caller: Any) -> None:
     with pytest.raises(InvalidInputError, match="are not an image"):
         caller.classify(b"hello, world", model="tiny")
 
@@ -169,7 +176,7 @@ def test_wrong_arguments_are_named(caller: Any, options: dict[str, Any], message
         caller.classify_many([], model="tiny", **options)
 
 
-def test_many_answers_come_in_order(caller: Any, photos: dict[str, Path]) -> None:
+def test_many_results_come_in_order(caller: Any, photos: dict[str, Path]) -> None:
     labels = ["red", "green", "blue", "blue"] * 6
     results = caller.classify_many((photos[label] for label in labels), model="tiny", window=5)
     assert [result.top.label for result in results] == labels
@@ -192,7 +199,7 @@ def test_many_takes_no_more_images_than_the_window(caller: Any, photos: dict[str
     results.close()
 
 
-def test_many_gives_an_error_in_its_place(caller: Any, photos: dict[str, Path]) -> None:
+def test_many_returns_an_error_in_its_place(caller: Any, photos: dict[str, Path]) -> None:
     images = [photos["red"], "missing.png", b"not an image", photos["blue"]]
     outcomes = list(caller.classify_many(images, model="tiny", return_errors=True))
     assert [outcome.top.label for outcome in (outcomes[0], outcomes[3])] == ["red", "blue"]
@@ -221,14 +228,14 @@ def test_many_raises_the_first_error_and_sends_no_more(
     assert list(results) == []
 
 
-def test_many_refuses_what_is_not_many(caller: Any) -> None:
+def test_many_rejects_a_single_image(caller: Any) -> None:
     with pytest.raises(InvalidInputError, match="put it in a list"):
         caller.classify_many("cat.jpg", model="tiny")
     with pytest.raises(InvalidInputError, match="window is 0"):
         caller.classify_many([], model="tiny", window=0)
 
 
-def test_a_closed_client_says_so(caller: Any) -> None:
+def test_a_closed_client_raises_a_clear_error(caller: Any) -> None:
     caller.models()
     caller.close()
     with pytest.raises(UnavailableError, match="is closed"):

@@ -26,41 +26,43 @@ FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread brings about."""
+    """Wait until another thread makes a condition true."""
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.002)
 
 
-def ask(client: AsyncClient, texts: Iterable[str], **options: Any) -> list[asyncio.Task[Any]]:
-    """Call for each text, all in one turn of the loop."""
+def classify_all(
+    client: AsyncClient, texts: Iterable[str], **options: Any
+) -> list[asyncio.Task[Any]]:
+    """Call for each text, all in one iteration of the loop."""
     options = {"model": "m"} | options
     return [asyncio.ensure_future(client.classify(t.encode(), **options)) for t in texts]
 
 
-async def labels(answers: Iterable[Awaitable[Any]]) -> list[str]:
-    return [result.top.label for result in await asyncio.gather(*answers)]
+async def labels(calls: Iterable[Awaitable[Any]]) -> list[str]:
+    return [result.top.label for result in await asyncio.gather(*calls)]
 
 
 def texts(count: int) -> list[str]:
     return [f"image {index}" for index in range(count)]
 
 
-async def test_calls_of_one_turn_share_requests(scripted_server: Any) -> None:
+async def test_calls_of_one_iteration_share_requests(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     async with AsyncClient(target) as client:
-        assert await labels(ask(client, texts(256))) == texts(256)
+        assert await labels(classify_all(client, texts(256))) == texts(256)
     assert servicer.sizes() == [64] * 4
 
 
 async def test_coalescing_can_be_switched_off(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     async with AsyncClient(target, coalesce=False) as client:
-        assert await labels(ask(client, texts(9))) == texts(9)
+        assert await labels(classify_all(client, texts(9))) == texts(9)
     assert servicer.sizes() == [1] * 9
 
 
-async def test_a_real_server_answers_each_call(tiny_server: ServerProcess) -> None:
+async def test_a_real_server_classifies_each_image(tiny_server: ServerProcess) -> None:
     colors = np.eye(3, dtype=np.uint8) * 200
     order = random.Random(0).choices(range(3), k=150)
     images = [Tensor(np.broadcast_to(colors[i], (16, 16, 3)).copy()) for i in order]
@@ -72,7 +74,7 @@ async def test_a_real_server_answers_each_call(tiny_server: ServerProcess) -> No
 async def test_each_call_gets_its_own_error(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     async with AsyncClient(target) as client:
-        calls = ask(client, ["a", "bad 1", "b", "bad 2"])
+        calls = classify_all(client, ["a", "bad 1", "b", "bad 2"])
         outcomes: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
     assert servicer.sizes() == [4]
     assert [outcomes[i].top.label for i in (0, 2)] == ["a", "b"]
@@ -83,47 +85,47 @@ async def test_each_call_gets_its_own_error(scripted_server: Any) -> None:
 
 async def test_a_failure_of_the_request_reaches_every_call(tiny_server: ServerProcess) -> None:
     async with AsyncClient(tiny_server.target) as client:
-        calls = ask(client, ["a", "b", "c"], model="huge")
+        calls = classify_all(client, ["a", "b", "c"], model="huge")
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, NotFoundError) for outcome in outcomes)
-    assert len({id(outcome) for outcome in outcomes}) == 3  # each is raised at a place of its own
+    assert len({id(outcome) for outcome in outcomes}) == 3  # each caller raises its own
 
 
 async def test_a_full_server_is_tried_three_times(scripted_server: Any) -> None:
     target, servicer = scripted_server(FULL, FULL)
     async with AsyncClient(target) as client:
-        assert await labels(ask(client, texts(5))) == texts(5)
+        assert await labels(classify_all(client, texts(5))) == texts(5)
     assert servicer.attempts == 3
 
 
-async def test_a_shed_request_fails_all_its_calls(scripted_server: Any) -> None:
+async def test_a_request_that_was_shed_fails_all_its_calls(scripted_server: Any) -> None:
     target, servicer = scripted_server(*[FULL] * 9)
     async with AsyncClient(target) as client:
-        outcomes = await asyncio.gather(*ask(client, texts(5)), return_exceptions=True)
+        outcomes = await asyncio.gather(*classify_all(client, texts(5)), return_exceptions=True)
     assert all(isinstance(outcome, OverloadedError) for outcome in outcomes)
     assert servicer.attempts == 3
 
 
-async def test_an_input_that_was_shed_is_asked_about_again(scripted_server: Any) -> None:
+async def test_an_input_that_was_shed_is_retried(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.busy = {"image 3", "image 5"}
     async with AsyncClient(target) as client:
-        assert await labels(ask(client, texts(8))) == texts(8)
+        assert await labels(classify_all(client, texts(8))) == texts(8)
     assert servicer.sizes() == [8, 2]
 
 
-async def test_what_a_server_refuses_at_once_is_taken_apart(scripted_server: Any) -> None:
+async def test_images_that_are_rejected_together_are_sent_one_by_one(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.max_inputs = 6
     async with AsyncClient(target) as client:
         for _ in range(5):
-            assert await labels(ask(client, texts(20))) == texts(20)
+            assert await labels(classify_all(client, texts(20))) == texts(20)
         servicer.requests.clear()
-        assert await labels(ask(client, texts(20))) == texts(20)
-    assert servicer.sizes() == [5] * 4  # it learnt what the server takes
+        assert await labels(classify_all(client, texts(20))) == texts(20)
+    assert servicer.sizes() == [5] * 4  # the client learned the server's limit
 
 
-async def test_what_is_too_large_at_once_is_taken_apart(
+async def test_images_that_are_too_large_together_are_sent_one_by_one(
     tiny_repository: Path, scripted_server: Any
 ) -> None:
     with ServerProcess(tiny_repository, "--max-request-bytes", "20000") as server:
@@ -136,12 +138,12 @@ async def test_what_is_too_large_at_once_is_taken_apart(
     target, _ = scripted_server(max_request_bytes=2**20)
     large = [str(index) * 2**19 for index in range(6)]
     async with AsyncClient(target) as client:
-        assert await labels(ask(client, large)) == large
+        assert await labels(classify_all(client, large)) == large
         with pytest.raises(InvalidInputError, match="too large; scale the image down"):
             await client.classify(bytes(2**21), model="m")
 
 
-async def test_other_questions_travel_apart(scripted_server: Any) -> None:
+async def test_calls_with_other_options_have_their_own_requests(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     options: list[dict[str, Any]] = [
         {},
@@ -155,7 +157,7 @@ async def test_other_questions_travel_apart(scripted_server: Any) -> None:
         {"timeout_seconds": 3},
     ]
     async with AsyncClient(target) as client:
-        calls = [call for option in options for call in ask(client, texts(3), **option)]
+        calls = [call for option in options for call in classify_all(client, texts(3), **option)]
         assert await labels(calls) == texts(3) * len(options)
     assert servicer.sizes() == [3] * len(options)
 
@@ -163,7 +165,10 @@ async def test_other_questions_travel_apart(scripted_server: Any) -> None:
 async def test_nearly_equal_timeouts_share_a_request(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     async with AsyncClient(target) as client:
-        calls = [ask(client, [t], timeout_seconds=30 + i / 100)[0] for i, t in enumerate(texts(9))]
+        calls = [
+            classify_all(client, [t], timeout_seconds=30 + i / 100)[0]
+            for i, t in enumerate(texts(9))
+        ]
         assert await labels(calls) == texts(9)
     assert servicer.sizes() == [9]
 
@@ -172,36 +177,36 @@ async def test_a_short_timeout_fails_no_other_call(scripted_server: Any) -> None
     target, servicer = scripted_server()
     servicer.gate.clear()
     async with AsyncClient(target) as client:
-        (short,) = ask(client, ["short"], timeout_seconds=0.2)
-        (long,) = ask(client, ["long"], timeout_seconds=20)
+        (short,) = classify_all(client, ["short"], timeout_seconds=0.2)
+        (long,) = classify_all(client, ["long"], timeout_seconds=20)
         with pytest.raises(DeadlineExceededError, match=r"within 0\.2 s"):
             await short
         servicer.gate.set()
         assert (await long).top.label == "long"
 
 
-async def test_later_calls_gather_while_requests_are_in_flight(scripted_server: Any) -> None:
+async def test_later_calls_wait_while_requests_are_in_flight(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.gate.clear()
     async with AsyncClient(target) as client:
-        calls = ask(client, ["first"])
-        await until(lambda: servicer.sizes() == [1])  # it waited for nobody
-        calls += ask(client, ["second"])
+        calls = classify_all(client, ["first"])
+        await until(lambda: servicer.sizes() == [1])  # it was sent at once
+        calls += classify_all(client, ["second"])
         await until(lambda: servicer.sizes() == [1, 1])
-        calls += ask(client, texts(5))
+        calls += classify_all(client, texts(5))
         await asyncio.sleep(0)
-        calls += ask(client, ["last"])
-        await until(lambda: len(servicer.requests) == 3)  # and these not for an answer
+        calls += classify_all(client, ["last"])
+        await until(lambda: len(servicer.requests) == 3)  # before any reply
         servicer.gate.set()
         assert await labels(calls) == ["first", "second", *texts(5), "last"]
     assert servicer.sizes() == [1, 1, 6]
 
 
-async def test_a_cancelled_call_leaves_the_others(scripted_server: Any) -> None:
+async def test_a_cancelled_call_does_not_affect_the_others(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.gate.clear()
     async with AsyncClient(target) as client:
-        calls = ask(client, texts(4))
+        calls = classify_all(client, texts(4))
         await until(lambda: servicer.sizes() == [4])
         calls.pop(1).cancel()
         servicer.gate.set()
@@ -209,69 +214,69 @@ async def test_a_cancelled_call_leaves_the_others(scripted_server: Any) -> None:
     assert not servicer.cancelled.is_set()
 
 
-async def test_a_call_that_is_cancelled_before_it_is_sent_is_not(scripted_server: Any) -> None:
+async def test_a_call_that_is_cancelled_early_is_not_sent(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     async with AsyncClient(target) as client:
-        calls = ask(client, texts(3))
+        calls = classify_all(client, texts(3))
         await asyncio.sleep(0)
         calls.pop(0).cancel()
         assert await labels(calls) == ["image 1", "image 2"]
     assert servicer.sizes() == [2]
 
 
-async def test_a_request_that_nobody_waits_for_is_cancelled(scripted_server: Any) -> None:
+async def test_a_request_is_cancelled_with_its_last_call(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.gate.clear()
     async with AsyncClient(target) as client:
-        calls = ask(client, texts(3))
+        calls = classify_all(client, texts(3))
         await until(lambda: servicer.sizes() == [3])
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
         await until(servicer.cancelled.is_set)
         servicer.gate.set()
-        assert await labels(ask(client, ["next"])) == ["next"]
+        assert await labels(classify_all(client, ["next"])) == ["next"]
 
 
 async def test_requests_are_bounded_in_bytes(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     large = [str(index) * 2**20 for index in range(8)]
     async with AsyncClient(target) as client:
-        assert await labels(ask(client, [*large, "small"])) == [*large, "small"]
+        assert await labels(classify_all(client, [*large, "small"])) == [*large, "small"]
         largest = "x" * (2**23 - 100)
-        assert await labels(ask(client, [largest, "y"])) == [largest, "y"]
+        assert await labels(classify_all(client, [largest, "y"])) == [largest, "y"]
     assert sorted(servicer.sizes()) == [1, 1, 3, 3, 3]
 
 
-async def test_slow_images_travel_in_smaller_requests(scripted_server: Any) -> None:
+async def test_slow_images_are_sent_in_smaller_requests(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     async with AsyncClient(target) as client:
         servicer.infer_seconds = 1.0
         for _ in range(7):
-            await labels(ask(client, texts(64)))
+            await labels(classify_all(client, texts(64)))
         assert servicer.sizes()[-64:] == [1] * 64
         servicer.infer_seconds = 0.001
         for _ in range(7):
-            await labels(ask(client, texts(64)))
+            await labels(classify_all(client, texts(64)))
     assert servicer.sizes()[-1] == 64
 
 
-async def test_large_answers_are_bounded_in_bytes(scripted_server: Any) -> None:
+async def test_large_results_limit_the_size_of_requests(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.feature_map_bytes = 2**20
     async with AsyncClient(target) as client:
         for _ in range(6):
-            results = await asyncio.gather(*ask(client, texts(20), feature_maps=["map"]))
+            results = await asyncio.gather(*classify_all(client, texts(20), feature_maps=["map"]))
             assert [result.top.label for result in results] == texts(20)
             assert {r.feature_maps["map"].array.size for r in results} == {2**20}
     assert 4 <= max(servicer.sizes()) < 8
 
 
-async def test_many_kinds_of_questions(scripted_server: Any) -> None:
+async def test_many_different_options(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     async with AsyncClient(target) as client:
         for top_k in range(1, 200):
-            assert await labels(ask(client, texts(2), top_k=top_k)) == texts(2)
+            assert await labels(classify_all(client, texts(2), top_k=top_k)) == texts(2)
     assert servicer.sizes() == [2] * 199
 
 
@@ -279,7 +284,7 @@ async def test_closing_ends_every_call(scripted_server: Any) -> None:
     target, servicer = scripted_server()
     servicer.gate.clear()
     client = AsyncClient(target)
-    calls = ask(client, texts(3))
+    calls = classify_all(client, texts(3))
     await until(lambda: servicer.sizes() == [3])
     await client.close()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)

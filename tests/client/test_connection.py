@@ -1,4 +1,4 @@
-"""Retries, deadlines, servers that aren't there, and TLS."""
+"""Retries, deadlines, missing servers, and TLS."""
 
 import shutil
 import socket
@@ -23,10 +23,10 @@ from convscope.client import (
 )
 
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
-AWAY = grpc.StatusCode.UNAVAILABLE
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
-@pytest.mark.parametrize("code", [FULL, AWAY])
+@pytest.mark.parametrize("code", [FULL, UNAVAILABLE])
 @pytest.mark.parametrize("pushback_ms", [None, 10])
 def test_a_busy_server_is_tried_three_times(
     make_caller: Any, scripted_server: Any, code: grpc.StatusCode, pushback_ms: int | None
@@ -80,18 +80,18 @@ def test_nothing_else_is_retried(
 
 @pytest.fixture
 def silent_target() -> Iterator[str]:
-    """An address where connections are taken, and never answered."""
+    """An address that accepts connections, and never replies."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_silence_ends_at_the_deadline(make_caller: Any, silent_target: str) -> None:
+def test_a_call_without_a_reply_ends_at_the_deadline(make_caller: Any, silent_target: str) -> None:
     with pytest.raises(DeadlineExceededError, match=r"within 0\.3 s; allow more") as caught:
         make_caller(silent_target, timeout_seconds=0.3).models()
     assert silent_target in caught.value.message
 
 
-def test_no_server_is_said_with_its_address(make_caller: Any) -> None:
+def test_the_error_for_a_missing_server_has_its_address(make_caller: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         target = f"127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(UnavailableError, match="no server answers at") as caught:
@@ -100,7 +100,7 @@ def test_no_server_is_said_with_its_address(make_caller: Any) -> None:
     assert "start a server with: convscope-server" in caught.value.message
 
 
-def test_a_server_that_stopped_is_no_server(make_caller: Any, tiny_repository: Path) -> None:
+def test_a_stopped_server_is_a_missing_server(make_caller: Any, tiny_repository: Path) -> None:
     with ServerProcess(tiny_repository) as server:
         caller = make_caller(server.target)
         caller.models()
@@ -109,16 +109,16 @@ def test_a_server_that_stopped_is_no_server(make_caller: Any, tiny_repository: P
 
 
 @pytest.mark.parametrize("target", ["", "localhost", "http://localhost:8001", "https://a:1"])
-def test_a_target_without_a_port_or_with_a_scheme_is_refused(target: str) -> None:
+def test_a_target_without_a_port_or_with_a_scheme_is_rejected(target: str) -> None:
     with pytest.raises(InvalidInputError, match="give HOST:PORT"):
         Client(target)
 
 
 @pytest.fixture(scope="module")
 def tls_server(tmp_path_factory: pytest.TempPathFactory, tiny_repository: Path) -> Iterator[Any]:
-    """A server with a certificate of its own making, and the certificate's path."""
+    """A server with a self-signed certificate, and the path of the certificate."""
     if shutil.which("openssl") is None:
-        pytest.skip("makes a certificate with openssl, which is not here")
+        pytest.skip("makes a certificate with openssl, which is not installed")
     directory = tmp_path_factory.mktemp("tls")
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]

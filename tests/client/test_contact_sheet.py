@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 
 
 def ramps(channels: int, height: int = 6, width: int = 6) -> FeatureMap:
-    """Channels that differ, and grow stronger with their index."""
+    """Return different channels, each stronger than the one before."""
     random = np.random.default_rng(0)
     array = random.random((channels, height, width)).astype(np.float32)
     array += np.arange(channels, dtype=np.float32)[:, None, None]
@@ -22,7 +22,7 @@ def ramps(channels: int, height: int = 6, width: int = 6) -> FeatureMap:
 
 
 def count_tiles(sheet: Image.Image) -> int:
-    """Count the separate areas of saturated colour, as only the tiles and the legend have them."""
+    """Count the separate areas of saturated color: the tiles and the legend."""
     rgb = np.asarray(sheet, dtype=np.int16)
     colored = np.ptp(rgb, axis=2) > 40
     tiles = 0
@@ -42,7 +42,7 @@ def test_every_channel_has_a_tile(channels: int) -> None:
     assert count_tiles(sheet) == channels + 1  # the legend
 
 
-def test_of_many_channels_the_strongest_are_shown() -> None:
+def test_only_the_strongest_of_many_channels_are_shown() -> None:
     many = ramps(70)
     sheet = many.to_image()
     assert count_tiles(sheet) == 64 + 1
@@ -57,14 +57,16 @@ def test_tiles_show_their_channels() -> None:
     turned = FeatureMap("blocks.2", plain.array[:, ::-1], plain.channels, "net", 3)
     assert difference(plain.to_image(), turned.to_image()) > 0
     shifted = FeatureMap("blocks.2", 5 * plain.array - 3, plain.channels, "net", 3)
-    assert difference(plain.to_image(), shifted.to_image()) <= 3  # scaled on its own; but rounding
+    assert (
+        difference(plain.to_image(), shifted.to_image()) <= 3
+    )  # each is scaled on its own; the rest is rounding
 
 
 @pytest.mark.parametrize(
     ("shape", "source"),
     [((16, 112, 112), True), ((320, 7, 7), True), ((40, 28, 28), False), ((8, 300, 200), True)],
 )
-def test_sheets_have_a_size_to_look_at(shape: tuple[int, int, int], source: bool) -> None:
+def test_sheets_fit_a_screen(shape: tuple[int, int, int], source: bool) -> None:
     sheet = ramps(*shape).to_image(Image.new("RGB", (600, 400), "red") if source else None)
     assert 500 < sheet.width < 1600
     assert 300 < sheet.height < 1600
@@ -84,9 +86,15 @@ def test_the_source_is_shown_upright() -> None:
     assert difference(ramps(9).to_image(Image.open(out)), with_photo) > 0
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "LA", "I;16", "CMYK"])
-def test_sources_of_any_mode_can_be_shown(mode: str) -> None:
-    ramps(2).to_image(Image.new(mode, (20, 10)))
+@pytest.mark.parametrize(
+    ("mode", "shown"),
+    [("1", 0), ("L", 0), ("P", 0), ("I;16", 0), ("RGBA", 255), ("LA", 255), ("CMYK", 255)],
+)
+def test_sources_of_any_mode_are_shown(mode: str, shown: int) -> None:
+    empty = Image.new(mode, (20, 10))  # black, transparent on white, or without any ink
+    with_source = np.asarray(ramps(2).to_image(empty))
+    assert (with_source == shown).all(axis=2).sum() > 1000
+    assert (np.asarray(ramps(2).to_image()) == shown).all(axis=2).sum() == 0
 
 
 @pytest.mark.parametrize(
@@ -97,30 +105,31 @@ def test_sources_of_any_mode_can_be_shown(mode: str) -> None:
         np.full((2, 4, 4), -1e30),
         np.pad([[[5.0]]], ((0, 1), (40, 40), (40, 40))),
     ],
-    ids=["zeros", "one cell", "large", "a lone peak"],
+    ids=["zeros", "one cell", "large", "a single peak"],
 )
-def test_flat_channels_can_be_drawn(array: Any) -> None:
+def test_flat_channels_have_tiles(array: Any) -> None:
     channels = tuple(range(len(array)))
-    FeatureMap("a", array.astype(np.float32), channels).to_image()
+    sheet = FeatureMap("a", array.astype(np.float32), channels).to_image()
+    assert count_tiles(sheet) == len(array) + 1  # the legend
 
 
-def test_a_lone_peak_is_seen() -> None:
+def test_a_single_peak_is_visible() -> None:
     array = np.zeros((1, 41, 41), np.float32)
     flat = FeatureMap("a", array.copy(), (0,)).to_image()
     array[0, 20, 20] = 5
     assert difference(FeatureMap("a", array, (0,)).to_image(), flat) > 100
 
 
-def test_the_heading_says_what_is_given() -> None:
+def test_the_heading_shows_the_name_and_the_stride() -> None:
     plain = ramps(4).to_image()
     named = ramps(4).to_image(image_name="cat.jpg", stride=8)
     left, top, right, bottom = ImageChops.difference(plain, named).getbbox() or (0, 0, 0, 0)
     assert (right - left) > 50
     assert top > 30
-    assert bottom < 72  # the tiles are where they were
+    assert bottom < 72  # the tiles did not move
 
 
 def difference(one: Image.Image, other: Image.Image) -> int:
-    """The largest difference of a pixel."""
+    """Return the largest difference of a pixel."""
     assert one.size == other.size
     return int(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max())

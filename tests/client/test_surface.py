@@ -1,13 +1,15 @@
-"""The public names, and what the client may import."""
+"""The public names, and the packages that the client may import."""
 
 import inspect
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 
 import convscope.client
 from convscope.client import AsyncClient, Client
+from convscope.client._options import ClassifyManyOptions, ClassifyOptions, RequestOptions
 
 PUBLIC = [
     "AdminClient",
@@ -34,9 +36,10 @@ PUBLIC = [
     "OverloadedError",
     "Priority",
     "Provenance",
+    "Resize",
     "StageSeconds",
     "Tensor",
-    "Trial",
+    "TrafficSplit",
     "UnavailableError",
     "VersionStatus",
 ]
@@ -58,6 +61,16 @@ def test_both_clients_have_the_same_signatures(method: str) -> None:
     assert blocking.parameters == asynchronous.parameters
 
 
+def test_the_keyword_arguments_are_the_fields_of_the_options() -> None:
+    hints = get_type_hints(RequestOptions)
+    assert {"model": str} | get_type_hints(ClassifyOptions) == hints
+    many = get_type_hints(ClassifyManyOptions)
+    assert {name: many[name] for name in hints} == hints
+    parameters = inspect.signature(Client.classify_many, eval_str=True).parameters
+    for name in many.keys() - hints.keys():
+        assert parameters[name].annotation == many[name]
+
+
 def test_only_the_asynchronous_client_coalesces() -> None:
     blocking, asynchronous = (
         inspect.signature(client, eval_str=True).parameters for client in (Client, AsyncClient)
@@ -75,7 +88,7 @@ def test_both_clients_have_the_same_public_methods() -> None:
     assert blocking == set(METHODS)
 
 
-def test_the_client_needs_neither_runtime_nor_the_other_rooms() -> None:
+def test_the_client_imports_neither_a_runtime_nor_other_rooms() -> None:
     code = (
         "import sys, convscope.client, convscope.client.cli; "
         "print([m for m in ('torch', 'onnx', 'onnxruntime', 'convscope.server', "

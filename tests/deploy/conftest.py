@@ -1,4 +1,4 @@
-"""What the tests of deploy/ share."""
+"""Fixtures for the tests of deploy/."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def objectives() -> Objectives:
 
 @pytest.fixture(scope="session")
 def dashboards(root: Path) -> dict[str, dict[str, Any]]:
-    """The parsed dashboards by the names of their files."""
+    """The parsed dashboards by file name."""
     paths = sorted((root / "deploy/grafana/dashboards").glob("*.json"))
     return {path.stem: json.loads(path.read_text()) for path in paths}
 

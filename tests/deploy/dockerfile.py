@@ -1,7 +1,7 @@
-"""Reads the Dockerfile, and carries out a builder stage's steps without Docker.
+"""Read the Dockerfile, and run the steps of a builder stage without Docker.
 
-It understands the steps that the Dockerfile has and no others: whatever it
-doesn't know raises UnknownStepError, so that no step goes untested.
+Only the steps that the Dockerfile uses are supported. Any other step raises
+UnknownStepError, so that no step stays untested.
 """
 
 import json
@@ -22,7 +22,7 @@ _SHELL_SYNTAX = re.compile(r"[$`;&|<>()*?~#]")
 
 
 class UnknownStepError(Exception):
-    """The Dockerfile has a step that isn't understood here; teach it to this module."""
+    """The Dockerfile has a step that this module doesn't support; add it here."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class Stage:
-    """A stage and what it is built from: another stage, or an image."""
+    """A stage and its base, which is another stage or an image."""
 
     base: str
     steps: list[Step] = field(default_factory=list)
@@ -60,13 +60,13 @@ class Dockerfile:
                 stage.steps.append(step)
 
     def steps(self, stage: str) -> list[Step]:
-        """The steps of a stage, after those of the stages that it is built from."""
+        """Return the steps of a stage, preceded by those of its base stages."""
         if stage not in self.stages:
             return []
         return [*self.steps(self.stages[stage].base), *self.stages[stage].steps]
 
     def image(self, stage: str) -> str:
-        """The image that a stage is built from in the end."""
+        """Return the image at the bottom of a stage."""
         while stage in self.stages:
             stage = self.stages[stage].base
         return stage
@@ -81,11 +81,11 @@ def _steps(text: str) -> Iterator[Step]:
 
 
 class Builder:
-    """Carries out the steps of a builder stage below a directory.
+    """Run the steps of a builder stage below a directory.
 
     Args:
-        context: The folder that Docker would be given.
-        root: Stands for the image's root.
+        context: The build context.
+        root: The directory that represents the image's root.
     """
 
     def __init__(self, context: Path, root: Path) -> None:
@@ -98,13 +98,15 @@ class Builder:
             for name, value in os.environ.items()
             if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
         }
+        # Compiling every installed module takes longer than it saves in the tests.
+        self._environment["PIP_COMPILE"] = "0"
 
     @property
     def venv(self) -> Path:
         return self._root / VENV.lstrip("/")
 
     def build(self, steps: Iterable[Step]) -> None:
-        """Carry out every step."""
+        """Run every step."""
         actions = {
             "ENV": self._set_environment,
             "WORKDIR": self._change_directory,
@@ -157,7 +159,7 @@ class Builder:
 
 @dataclass
 class Image:
-    """What a container of a final stage is started with."""
+    """The configuration with which a container of a final stage starts."""
 
     environment: dict[str, str] = field(default_factory=dict)
     entrypoint: list[str] = field(default_factory=list)
@@ -170,7 +172,7 @@ class Image:
 
 
 def read_image(steps: Iterable[Step]) -> Image:
-    """Read a final stage, which must copy one virtual environment and install nothing."""
+    """Read a final stage, which must copy one virtual environment and install nothing else."""
     image = Image(environment={"PATH": "/usr/local/bin:/usr/bin:/bin"})
     for step in steps:
         match step.instruction:
@@ -200,7 +202,7 @@ def read_image(steps: Iterable[Step]) -> Image:
 
 
 def parse_environment(step: Step, before: dict[str, str]) -> dict[str, str]:
-    """Read an ENV step; $PATH stands for what PATH was before it."""
+    """Read an ENV step. $PATH is replaced by the previous PATH."""
     pairs = [word.partition("=") for word in shlex.split(step.text)]
     values = {name: value.replace("$PATH", before.get("PATH", "$")) for name, _, value in pairs}
     if any("$" in value for value in values.values()) or not all(equals for _, equals, _ in pairs):
@@ -216,7 +218,7 @@ def _copied_builder(step: Step, image: Image) -> str:
 
 
 def _check_account_step(step: Step) -> None:
-    """A final stage may make its user and that user's folder, which needs an image to try."""
+    """Check that a final stage runs nothing but the creation of its user and a folder."""
     commands = [shlex.split(command) for command in step.text.split("&&")]
     if any(words[0] not in _ACCOUNT_COMMANDS for words in commands):
         raise step.unknown
@@ -226,7 +228,7 @@ Rule = tuple[bool, re.Pattern[str]]
 
 
 def is_ignored(path: str, rules: Iterable[Rule]) -> bool:
-    """Whether .dockerignore keeps a file from the builder; its last rule that matches decides."""
+    """Return whether .dockerignore excludes a file. The last matching rule decides."""
     parts = path.split("/")
     prefixes = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     ignored = False

@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["PanelQuery", "panel_queries"]
 
-# Grafana takes four scrape intervals; the tests scrape every second, on a busy machine.
+# Grafana uses four scrape intervals. The tests scrape every second on a busy machine.
 RATE_INTERVAL = "10s"
 
 
@@ -16,10 +16,10 @@ class PanelQuery:
     """One query of a panel.
 
     Args:
-        name: Its dashboard, panel and letter.
-        expression: With the variables filled in: all models.
-        labels: Those that each of its series must have, for the legend.
-        columns: Those that some of its series must have, for the columns of a table.
+        name: The dashboard, panel and letter.
+        expression: The expression, with the variables replaced by all models.
+        labels: The labels that every series must have, for the legend.
+        columns: The labels that some series must have, for the columns of a table.
     """
 
     name: str
@@ -29,7 +29,7 @@ class PanelQuery:
 
 
 def panel_queries(dashboards: dict[str, dict[str, Any]]) -> Iterator[PanelQuery]:
-    """Every query of every panel."""
+    """Return every query of every panel."""
     for name, dashboard in dashboards.items():
         for panel in dashboard["panels"]:
             for target in panel.get("targets", []):

@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid, closed to other machines, and in step with what it starts."""
+"""docker-compose.yml is valid, closed to other machines, and consistent with its images."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def test_every_service_is_confined(compose: dict[str, Any]) -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
 
 
-def test_the_server_can_write_nothing_but_its_tmp(compose: dict[str, Any]) -> None:
+def test_the_server_can_write_only_to_tmp(compose: dict[str, Any]) -> None:
     server = compose["services"]["server"]
     assert server["read_only"] is True
     assert server["tmpfs"] == ["/tmp"]
@@ -71,7 +71,7 @@ def test_built_services_name_a_stage_and_the_others_a_version(
             assert version.count(".") == 2, f"{name} is not pinned: {service['image']}"
 
 
-def test_what_is_mounted_exists(compose: dict[str, Any], root: Path) -> None:
+def test_mounted_files_exist(compose: dict[str, Any], root: Path) -> None:
     mounts = [m for service in compose["services"].values() for m in service.get("volumes", [])]
     folders = [mount.split(":") for mount in mounts if mount.startswith("./")]
     assert folders
@@ -120,7 +120,7 @@ def datasources(root: Path) -> list[dict[str, Any]]:
 
 
 def make_models(compose: dict[str, Any], repository: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the exporter service's own script on a repository."""
+    """Run the script of the exporter service on a repository."""
     exporter = compose["services"]["exporter"]
     (script,) = exporter["command"]
     assert "$" not in script
@@ -145,10 +145,10 @@ def test_models_that_exist_are_left_alone(compose: dict[str, Any], tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", MODELS)
-def test_each_missing_model_is_asked_of_the_exporter(
+def test_each_missing_model_is_exported(
     compose: dict[str, Any], tmp_path: Path, missing: str
 ) -> None:
-    """The exporter takes the command, and gets as far as to find the place taken."""
+    """The exporter accepts the command, and then finds that the directory exists."""
     for model in MODELS:
         (tmp_path / model / "1").mkdir(parents=True)
         if model != missing:

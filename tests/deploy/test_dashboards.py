@@ -1,4 +1,4 @@
-"""The dashboards: complete, laid out, and sent to the provisioned data source."""
+"""The dashboards are complete, laid out without overlap, and use the provisioned data source."""
 
 from collections import Counter
 from itertools import combinations
@@ -22,7 +22,7 @@ def dashboard(request: pytest.FixtureRequest, dashboards: dict[str, Any]) -> dic
 
 
 def shown(dashboard: dict[str, Any]) -> list[Panel]:
-    """The panels that show something."""
+    """Return the panels other than headings."""
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
@@ -31,7 +31,7 @@ def test_these_are_all(dashboards: dict[str, Any]) -> None:
     assert len({dashboard["uid"] for dashboard in dashboards.values()}) == len(NAMES)
 
 
-def test_every_panel_says_what_it_shows_and_in_which_unit(dashboard: dict[str, Any]) -> None:
+def test_every_panel_has_a_title_a_description_and_a_unit(dashboard: dict[str, Any]) -> None:
     for panel in shown(dashboard):
         assert panel["title"]
         assert panel["description"].endswith("."), panel["title"]
@@ -47,14 +47,14 @@ def test_ids_and_titles_are_unique(dashboard: dict[str, Any]) -> None:
         assert len(set(references)) == len(references), panel["title"]
 
 
-def test_series_of_one_panel_can_be_told_apart(dashboard: dict[str, Any]) -> None:
+def test_series_of_one_panel_have_different_legends(dashboard: dict[str, Any]) -> None:
     for panel in shown(dashboard):
         legends = [target["legendFormat"] for target in panel["targets"]]
         assert len(set(legends)) == len(legends), panel["title"]
         assert all(legends) or panel["type"] in ("stat", "table"), panel["title"]
 
 
-def test_panels_lie_beside_one_another(dashboard: dict[str, Any]) -> None:
+def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
     places = [(panel["title"], panel["gridPos"]) for panel in dashboard["panels"]]
     assert all(place["x"] + place["w"] <= 24 for _, place in places)
     for (title, a), (other, b) in combinations(places, 2):

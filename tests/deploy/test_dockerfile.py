@@ -1,4 +1,4 @@
-"""The images, as far as they can be made without Docker: the same files, the same commands."""
+"""The images, built without Docker from the same files and commands."""
 
 import os
 import subprocess
@@ -22,14 +22,14 @@ def image(dockerfile: Dockerfile) -> Image:
 
 @dataclass(frozen=True)
 class Container:
-    """A server that runs as its container would, without one."""
+    """A server that runs as in its container, but without a container."""
 
     server: ServerProcess
     environment: tuple[str, ...]
     home: Path
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command beside the server, as `docker exec` would."""
+        """Run a command next to the server, as `docker exec` does."""
         return subprocess.run(
             ["env", "-i", *self.environment, *command],
             cwd=self.home,
@@ -68,14 +68,14 @@ def container(
 
 
 def substitute(command: list[str], values: dict[str, str]) -> list[str]:
-    """Replace words of a command, each of which must be there once."""
+    """Replace words of a command. Each must occur exactly once."""
     assert [command.count(word) for word in values] == [1] * len(values), command
     return [values.get(word, word) for word in command]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_built_server_is_healthy_answers_and_ends_well(
+def test_the_built_server_is_healthy_classifies_and_stops_cleanly(
     image: Image, container: Container, root: Path
 ) -> None:
     target = container.server.target
@@ -98,7 +98,7 @@ def test_the_built_server_is_healthy_answers_and_ends_well(
     assert unhealthy.returncode == 1
     assert "UNAVAILABLE" in unhealthy.stdout
 
-    # ONNX Runtime's reports of its use would have left a file here.
+    # ONNX Runtime's telemetry would leave a file here.
     assert list(container.home.iterdir()) == []
 
 
@@ -153,7 +153,7 @@ def test_only_sources_reach_the_builder(dockerfile: Dockerfile, tmp_path: Path) 
         'SHELL ["/bin/bash", "-c"]',
     ],
 )
-def test_a_builder_step_that_is_not_understood_is_an_error(tmp_path: Path, step: str) -> None:
+def test_an_unsupported_builder_step_is_an_error(tmp_path: Path, step: str) -> None:
     (tmp_path / ".dockerignore").write_text("")
     (tmp_path / "Dockerfile").write_text(f"FROM scratch AS builder\n{step}\n")
     with pytest.raises(UnknownStepError, match=r"^[A-Z]+ "):
@@ -171,7 +171,7 @@ def test_a_builder_step_that_is_not_understood_is_an_error(tmp_path: Path, step:
         "ONBUILD RUN true",
     ],
 )
-def test_a_final_step_that_is_not_understood_is_an_error(tmp_path: Path, step: str) -> None:
+def test_an_unsupported_final_step_is_an_error(tmp_path: Path, step: str) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM scratch AS final\n{step}\n")
     with pytest.raises(UnknownStepError, match=r"^[A-Z]+ "):
         read_image(Dockerfile(tmp_path / "Dockerfile").steps("final"))

@@ -1,4 +1,4 @@
-"""What is committed is what deploy/monitoring writes."""
+"""The committed rules and dashboards are those that deploy/monitoring writes."""
 
 import subprocess
 import sys
@@ -9,13 +9,13 @@ from deploy.monitoring.files import generate, stale, write
 from deploy.monitoring.objectives import Objectives
 
 
-def test_what_is_committed_is_up_to_date(root: Path) -> None:
+def test_the_committed_files_are_up_to_date(root: Path) -> None:
     command = [sys.executable, "-m", "deploy.monitoring", "--check"]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, ""), result.stdout + result.stderr
 
 
-def test_every_difference_is_found_and_mended(objectives: Objectives, tmp_path: Path) -> None:
+def test_every_difference_is_found_and_corrected(objectives: Objectives, tmp_path: Path) -> None:
     files = generate(objectives)
     for path in files:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

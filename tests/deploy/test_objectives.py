@@ -1,4 +1,4 @@
-"""objectives.toml: it fits the metrics of a real server, and what it promises can be watched."""
+"""objectives.toml fits the metrics of a real server, and its alerts leave time to react."""
 
 import re
 from pathlib import Path
@@ -12,15 +12,15 @@ from support.server import ServerProcess
 from deploy.monitoring.objectives import PATH, Objectives, ObjectivesError, window_seconds
 from deploy.traffic import send_traffic
 
-# What the server answers to a mistake of the caller, or to one that has gone.
+# Codes for mistakes of the caller, or for a caller that has gone.
 CALLERS_MISTAKES = {"Canceled", "InvalidArgument", "NotFound", "Unimplemented"}
-# A version that its operator must mend; ConvscopeModelLoadFailed tells of it.
-REFUSED_BUNDLES = {"FailedPrecondition"}
+# A version that its operator must fix; ConvscopeModelLoadFailed reports it.
+REJECTED_BUNDLES = {"FailedPrecondition"}
 
 
 @pytest.fixture(scope="module")
 def samples(tiny_server: ServerProcess) -> list[Sample]:
-    """What a server shows after some traffic."""
+    """The metrics of a server after some traffic."""
     with grpc.insecure_channel(tiny_server.target) as channel:
         send_traffic(channel)
     families = text_string_to_metric_families(tiny_server.metrics())
@@ -41,18 +41,18 @@ def test_every_code_of_the_server_is_either_a_failure_or_not(
     name = "grpc_server_handled_total"
     codes = {sample.labels["grpc_code"] for sample in samples if sample.name == name}
     failures = set(objectives.availability.failures)
-    assert failures | CALLERS_MISTAKES | REFUSED_BUNDLES | {"OK"} == codes
-    assert not failures & (CALLERS_MISTAKES | REFUSED_BUNDLES)
+    assert failures | CALLERS_MISTAKES | REJECTED_BUNDLES | {"OK"} == codes
+    assert not failures & (CALLERS_MISTAKES | REJECTED_BUNDLES)
 
 
-def test_one_failed_call_alone_tells_nobody(objectives: Objectives) -> None:
+def test_a_single_failed_call_raises_no_alert(objectives: Objectives) -> None:
     for window in objectives.burn:
         calls = objectives.guard.min_calls_per_second * window_seconds(window.long)
         assert 1 / calls < window.factor * objectives.availability.budget, window
 
 
-def test_whoever_is_told_has_time_before_the_budget_is_gone(objectives: Objectives) -> None:
-    """The faster it burns, the shorter the window that has to show it."""
+def test_an_alert_leaves_time_before_the_budget_is_used_up(objectives: Objectives) -> None:
+    """A faster burn rate has a shorter window."""
     factors = [w.factor for w in sorted(objectives.burn, key=lambda w: window_seconds(w.long))]
     assert factors == sorted(factors, reverse=True)
     period = objectives.period_days * 86400
@@ -63,7 +63,7 @@ def test_whoever_is_told_has_time_before_the_budget_is_gone(objectives: Objectiv
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("target = 0.999", "target = 99.9", "99.9 is no share; it must lie between 0 and 1"),
+        ("target = 0.999", "target = 99.9", "99.9 is not a share; it must be between 0 and 1"),
         ("target = 0.999", "", "missing 1 required positional argument: 'target'"),
         ("near_bound = 0.8", "near_bound = 0.8\nfar = 1", "unexpected keyword argument 'far'"),
         ("period_days = 30", "period_days = 30\nage = 1", "unexpected keyword argument 'age'"),
@@ -78,7 +78,9 @@ def test_whoever_is_told_has_time_before_the_budget_is_gone(objectives: Objectiv
     ],
     ids=range(8),
 )
-def test_what_cannot_be_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_an_invalid_file_is_rejected_with_the_reason(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     text = PATH.read_text()
     assert old in text
     path = tmp_path / "objectives.toml"

@@ -1,4 +1,4 @@
-"""The picture of the overview: drawn from the dashboard's own panels and recorded answers."""
+"""The picture of the overview, drawn from the dashboard's panels and recorded results."""
 
 import re
 from typing import Any
@@ -29,7 +29,7 @@ GREEN, TOLERANCE = (0x73, 0xBF, 0x69), 12
     ],
     ids=range(9),
 )
-def test_a_number_is_written_as_in_grafana(
+def test_numbers_are_formatted_as_in_grafana(
     value: float, unit: str, decimals: int | None, text: str
 ) -> None:
     assert formatted(value, unit, decimals) == text
@@ -44,7 +44,7 @@ def test_an_axis_reaches_just_above_what_it_shows(high: float) -> None:
 
 
 def recording(dashboard: dict[str, Any], *, answered: bool) -> dict[str, Any]:
-    """What would be recorded of a dashboard, with a line that rises for each query."""
+    """Make a recording of a dashboard with a rising line for each query."""
 
     def answer(target: dict[str, Any]) -> list[dict[str, Any]]:
         if not answered:
@@ -62,7 +62,7 @@ def recording(dashboard: dict[str, Any], *, answered: bool) -> dict[str, Any]:
     return {"title": dashboard["title"], "start": START, "end": end, "panels": panels}
 
 
-def test_every_kind_of_panel_is_drawn_where_the_grid_has_it(dashboards: dict[str, Any]) -> None:
+def test_every_panel_is_drawn_at_its_place_in_the_grid(dashboards: dict[str, Any]) -> None:
     dashboard = dashboards["overview"]
     drawn = draw(recording(dashboard, answered=True))
     empty = draw(recording(dashboard, answered=False))
@@ -73,6 +73,6 @@ def test_every_kind_of_panel_is_drawn_where_the_grid_has_it(dashboards: dict[str
 
 
 def greens(picture: Image.Image, panel: dict[str, Any]) -> int:
-    """The pixels of a panel that have the first line's colour."""
+    """Count the pixels of a panel that have the color of the first line."""
     pixels = np.asarray(picture.crop(box_of(panel["gridPos"]))).astype(int)  # [H, W, 3]
     return int((np.abs(pixels - GREEN) < TOLERANCE).all(axis=2).sum())

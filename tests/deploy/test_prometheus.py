@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server under load: every expression there is gives data."""
+"""A real Prometheus scrapes a real server under load: every expression returns data."""
 
 import math
 import time
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Watched:
-    """A server under load, and the Prometheus that scrapes it each second."""
+    """A server under load, and the Prometheus that scrapes it every second."""
 
     server: ServerProcess
     prometheus: Prometheus
     channel: grpc.Channel
 
     def send_until(self, condition: Callable[[], bool]) -> bool:
-        """Send requests until a condition holds; tell whether it did in time."""
+        """Send requests until a condition holds, and return whether it did in time."""
         give_up_at = time.monotonic() + DEADLINE_SECONDS
         while time.monotonic() < give_up_at:
             send_traffic(self.channel, alias="champion")
@@ -45,7 +45,7 @@ class Watched:
         return False
 
     def without_data(self, expressions: dict[str, str]) -> dict[str, str]:
-        """Send requests until every expression has given a number; give those that don't."""
+        """Send requests until every expression returns a number, and return those that don't."""
         missing = dict(expressions)
 
         def look() -> bool:
@@ -67,7 +67,11 @@ def watched(
     home = tmp_path_factory.mktemp("prometheus")
     flags = (
         *("--versions", "2", "--no-strict-readiness"),
-        *("--provider", "cuda,cpu", "--allow-fallback"),  # falls back wherever these tests run
+        *(
+            "--provider",
+            "cuda,cpu",
+            "--allow-fallback",
+        ),  # always a fallback, because the tests run without a GPU wheel
         *("--repository-cache", str(home / "cache")),
     )
     with over_http(repository) as url, serving(url, *flags) as server:
@@ -80,7 +84,7 @@ def watched(
 
 
 def write_config(root: Path, home: Path, server: ServerProcess) -> Path:
-    """The committed configuration and rules, for this server and for impatient readers."""
+    """Write the committed configuration and rules for this server, with short intervals."""
     config: dict[str, Any] = yaml.safe_load((root / "deploy/prometheus/prometheus.yml").read_text())
     second = ("scrape_interval", "scrape_timeout", "evaluation_interval")
     config["global"] = dict.fromkeys(config["global"], "1s")
@@ -105,7 +109,7 @@ def test_every_panel_has_data(watched: Watched, dashboards: dict[str, Any]) -> N
     for query in queries:
         labels = [set(series["metric"]) for series in watched.prometheus.query(query.expression)]
         assert all(query.labels <= one for one in labels), query.name
-        if "ALERTS" not in query.expression:  # whose labels test_rules.py knows
+        if "ALERTS" not in query.expression:  # test_rules.py checks the labels of ALERTS
             assert query.columns <= set().union(*labels), query.name
 
 
@@ -125,8 +129,8 @@ def test_every_recording_rule_records(watched: Watched, objectives: Objectives) 
     assert watched.without_data(recorded) == {}
 
 
-def test_every_alert_looks_at_data(watched: Watched, objectives: Objectives) -> None:
-    """The compared values: the comparisons themselves are rightly empty while all is well."""
+def test_every_alert_compares_existing_data(watched: Watched, objectives: Objectives) -> None:
+    """Check the values: the comparisons themselves are empty while no alert fires."""
     values = {
         f"{alert.name} {index}": condition.value
         for alert in alerts(objectives)
@@ -135,7 +139,7 @@ def test_every_alert_looks_at_data(watched: Watched, objectives: Objectives) -> 
     assert watched.without_data(values) == {}
 
 
-def test_prometheus_finds_no_fault_with_a_rule(watched: Watched) -> None:
+def test_prometheus_evaluates_every_rule_without_errors(watched: Watched) -> None:
     def all_evaluated() -> bool:
         return all(rule["health"] != "unknown" for rule in watched.prometheus.rules())
 
@@ -153,9 +157,9 @@ def test_bad_bundle_and_fallback_raise_their_alerts_and_nothing_else(
 
     expected = {"ConvscopeModelLoadFailed", "ConvscopeProviderFellBack"}
     assert watched.send_until(lambda: expected <= raised().keys())
-    (refused,) = raised()["ConvscopeModelLoadFailed"]
+    (rejected,) = raised()["ConvscopeModelLoadFailed"]
     assert (
-        refused["labels"].items()
+        rejected["labels"].items()
         >= {
             "model": "broken",
             "version": "1",
@@ -163,9 +167,9 @@ def test_bad_bundle_and_fallback_raise_their_alerts_and_nothing_else(
             "severity": "ticket",
         }.items()
     )
-    said = "broken v1 was refused by the check of its hash."
-    assert refused["annotations"]["summary"] == said
-    # How fast a busy machine answers is not this test's concern.
+    summary = "broken v1 was rejected by the check 'hash'."
+    assert rejected["annotations"]["summary"] == summary
+    # This test doesn't check how fast a busy machine responds.
     assert set(raised()) - {"ConvscopeLatencyBudgetBurn"} == expected
 
 
@@ -175,7 +179,11 @@ def test_exemplars_lead_from_the_latency_to_traces(
     repository, home = tmp_path / "models", tmp_path / "prometheus"
     home.mkdir()
     write_mixed_repository(repository)
-    flags = ("--no-strict-readiness", "--otlp-endpoint", "http://127.0.0.1:9")  # nobody listens
+    flags = (
+        "--no-strict-readiness",
+        "--otlp-endpoint",
+        "http://127.0.0.1:9",
+    )  # nothing listens on this port
     with serving(repository, *flags) as server:
         config = write_config(root, home, server)
         with (

@@ -1,4 +1,4 @@
-"""The rules: accepted by promtool, and raised by their causes in promtool's own unit tests."""
+"""The rules are valid, and promtool's unit tests raise each alert by its cause."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def promtool(tools: Path, *arguments: str | Path) -> "subprocess.CompletedProces
 
 
 def raised() -> dict[str, list[set[str]]]:
-    """The labels of every alert that a unit test expects, by its name."""
+    """Return the labels of every alert that a unit test expects, by name."""
     found: dict[str, list[set[str]]] = {}
     for path in UNIT_TESTS.glob("*.yml"):
         for labels in re.findall(r"labels: 'ALERTS\{(.+)\}'", path.read_text()):
@@ -52,10 +52,10 @@ def test_each_alert_is_raised_by_its_cause_alone(prometheus_tools: Path, name: s
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_threshold_that_is_changed_fails_its_unit_test(
+def test_a_changed_threshold_fails_its_unit_test(
     prometheus_tools: Path, root: Path, tmp_path: Path
 ) -> None:
-    """The unit tests can fail: a bound of 95 % leaves a queue of 94 % alone."""
+    """The unit tests can fail: with a bound of 95 %, a queue at 94 % raises no alert."""
     rules = (root / "deploy/prometheus/rules.yml").read_text()
     altered = rules.replace("convscope_queue_fill_ratio > 0.8", "convscope_queue_fill_ratio > 0.95")
     assert altered != rules
@@ -73,7 +73,7 @@ def test_every_alert_is_raised_in_a_unit_test(objectives: Objectives) -> None:
     assert set(raised()) == {alert.name for alert in alerts(objectives)}
 
 
-def test_what_an_alert_says_names_labels_that_it_has(objectives: Objectives) -> None:
+def test_the_text_of_an_alert_names_only_labels_that_it_has(objectives: Objectives) -> None:
     labels = raised()
     for alert in alerts(objectives):
         named = set(re.findall(r"\$labels\.(\w+)", alert.summary + alert.description))
@@ -88,7 +88,7 @@ def test_the_table_of_alerts_has_columns_for_labels_that_alerts_have(
     assert query.columns <= known
 
 
-def test_every_alert_says_what_is_wrong_and_what_to_do(root: Path) -> None:
+def test_every_alert_states_the_problem_and_the_first_step(root: Path) -> None:
     rules: dict[str, Any] = yaml.safe_load((root / "deploy/prometheus/rules.yml").read_text())
     alerting = [r for group in rules["groups"] for r in group["rules"] if "alert" in r]
     assert alerting

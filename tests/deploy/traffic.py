@@ -1,12 +1,12 @@
-"""Some requests, right and wrong, so that every metric has something to tell."""
+"""Valid and invalid requests, so that every metric has samples."""
 
-import contextlib
 import json
 from pathlib import Path
 
 import grpc
 import numpy as np
 from support.alterations import flip_byte
+from support.calls import rejection
 from support.tiny import SIGNAL_LENGTH, write_signal, write_tiny
 
 from convscope.v1 import inference_pb2 as pb
@@ -17,22 +17,22 @@ TIMEOUT_SECONDS = 30
 
 
 def write_mixed_repository(root: Path) -> None:
-    """Write two versions of one model, an alias, trials, another model, and a bad bundle."""
+    """Write two versions of a model, an alias, traffic splits, another model and a bad bundle."""
     write_tiny(root, version=1)
     write_tiny(root, version=2)
     (root / "tiny" / "aliases.json").write_text(json.dumps({"champion": 1}))
-    trials = {"canary": {"to": 1, "share": 0.2}, "shadow": {"to": "champion", "share": 1}}
-    (root / "tiny" / "traffic.json").write_text(json.dumps(trials))
+    splits = {"canary": {"to": 1, "share": 0.2}, "shadow": {"to": "champion", "share": 1}}
+    (root / "tiny" / "traffic.json").write_text(json.dumps(splits))
     write_signal(root)
     flip_byte(write_tiny(root, "broken") / "model.onnx", 9)
 
 
 def send_traffic(channel: grpc.Channel, *, alias: str | None = None) -> None:
-    """Ask both models, in batches and with feature maps, and make two mistakes.
+    """Send requests to both models, in batches and with feature maps, and two invalid ones.
 
     Args:
-        channel: To the server.
-        alias: An alias of "tiny" to ask as well.
+        channel: The channel to the server.
+        alias: An alias of "tiny" that gets a request too.
     """
     stub = inference_pb2_grpc.ClassifierServiceStub(channel)
     photo = pb.Input(pixels=_tensor(np.full((40, 30, 3), 90, np.uint8)))
@@ -47,13 +47,10 @@ def send_traffic(channel: grpc.Channel, *, alias: str | None = None) -> None:
         right.append(pb.ClassifyRequest(model="tiny", alias=alias, inputs=[photo]))
     for request in right:
         stub.Classify(request, timeout=TIMEOUT_SECONDS)
-    wrong = (
-        pb.ClassifyRequest(model="tiny", inputs=[pb.Input(encoded_image=b"text")]),
-        pb.ClassifyRequest(model="no-such-model", inputs=[photo]),
-    )
-    for request in wrong:
-        with contextlib.suppress(grpc.RpcError):
-            stub.Classify(request, timeout=TIMEOUT_SECONDS)
+    text = pb.ClassifyRequest(model="tiny", inputs=[pb.Input(encoded_image=b"text")])
+    unknown = pb.ClassifyRequest(model="no-such-model", inputs=[photo])
+    assert rejection(stub.Classify, text)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert rejection(stub.Classify, unknown)[0] is grpc.StatusCode.NOT_FOUND
 
 
 def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> pb.Tensor:

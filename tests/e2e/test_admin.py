@@ -1,7 +1,8 @@
-"""What an operator does from a terminal, on a real server."""
+"""The commands of an operator, on a real server."""
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,24 @@ from convscope.client.cli import app
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
+    """The admin address of a server of two versions."""
+    with administered(tmp_path) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shared_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same, for tests that change nothing."""
+    with administered(tmp_path_factory.mktemp("shared")) as address:
+        yield address
+
+
+@contextmanager
+def administered(root: Path) -> Iterator[str]:
     for version in (1, 2):
-        write_tiny(tmp_path, version=version)
-    address = f"unix:{tmp_path / '.admin.sock'}"
-    with ServerProcess(tmp_path, "--poll-seconds", "0", "--admin-address", address):
+        write_tiny(root, version=version)
+    address = f"unix:{root / '.admin.sock'}"
+    with ServerProcess(root, "--poll-seconds", "0", "--admin-address", address):
         yield address
 
 
@@ -30,7 +45,7 @@ def admin(address: str, *arguments: str) -> Result:
     )
 
 
-def test_operator_sees_names_and_unloads(address: str) -> None:
+def test_operator_lists_sets_an_alias_and_unloads(address: str) -> None:
     shown = admin(address, "alias", "tiny", "champion", "1")
     assert (shown.exit_code, shown.stderr) == (0, "")
     rows = [line.split() for line in shown.stdout.splitlines()]
@@ -42,7 +57,7 @@ def test_operator_sees_names_and_unloads(address: str) -> None:
     assert status["aliases"] == {"champion": 1}
 
 
-def test_rejected_version_is_shown_with_its_reason(address: str, tmp_path: Path) -> None:
+def test_rejected_version_is_reported_with_its_reason(address: str, tmp_path: Path) -> None:
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
     failed = admin(address, "load", "tiny")
     assert failed.exit_code == 1
@@ -68,21 +83,21 @@ def test_rejected_version_is_shown_with_its_reason(address: str, tmp_path: Path)
         (("alias", "tiny", "champion", "1", "--remove"), 2, "give either a version or --remove"),
     ],
 )
-def test_mistakes_are_told(
-    address: str, arguments: tuple[str, ...], code: int, message: str
+def test_mistakes_are_reported(
+    shared_address: str, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = admin(address, *arguments)
+    done = admin(shared_address, *arguments)
     assert done.exit_code == code
     assert message in done.stderr
 
 
-def test_no_admin_listener_is_told(tmp_path: Path) -> None:
+def test_missing_admin_listener_is_reported(tmp_path: Path) -> None:
     done = admin(f"unix:{tmp_path / 'nothing'}", "status")
     assert done.exit_code == 1
     assert "no server answers at unix:" in done.stderr
 
 
-def test_fallback_is_told(tmp_path: Path) -> None:
+def test_fallback_is_reported(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     address = f"unix:{tmp_path / '.admin.sock'}"
     flags = ("--provider", "openvino,cpu", "--allow-fallback", "--admin-address", address)
@@ -92,7 +107,7 @@ def test_fallback_is_told(tmp_path: Path) -> None:
         with AdminClient(address) as client:
             ((version,),) = (status.versions for status in client.status())
         assert (version.provider, version.fallback_from) == ("cpu", "openvino")
-        for verb in ("unload", "load"):  # as the alert says: the provider is chosen anew
+        for verb in ("unload", "load"):  # as the alert advises: a load chooses the provider again
             assert admin(address, verb, "tiny").exit_code == 0
         wait_until(lambda: [one["event"] for one in server.log].count("provider fallback") == 2)
         env = {"COLUMNS": "120"}

@@ -1,4 +1,4 @@
-"""The server's fast way from a photo to the classes against the plainest one."""
+"""The server's preprocessor agrees with the simple one of the exporter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 from support.photos import photos
 
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
 
-# The first test also exports the bundle and makes the photos, on a machine that may be busy.
+# The first test also exports the bundle and makes the photos, perhaps on a busy machine.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
-# A class may change only where the reference itself is undecided.
+# The top class may change only if the reference is nearly undecided.
 CLEAR_MARGIN = 0.05
 LARGEST_DIFFERENCE = 0.03
 MEAN_DIFFERENCE = 0.01
@@ -30,7 +30,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The probabilities of one photo, float32 [classes], both ways."""
+    """The probabilities of one photo with both preprocessors, float32 [classes]."""
 
     name: str
     found: Floats
@@ -56,9 +56,9 @@ def comparisons(demo_repository: Path) -> list[Comparison]:
 
 
 def compare(bundle: Path) -> Iterator[Comparison]:
-    """Classify every photo by both ways; one that can't be read either way is an error."""
+    """Classify every photo with both preprocessors. A photo that either can't read is an error."""
     manifest = json_format.Parse((bundle / "manifest.json").read_text(), pb.ModelManifest())
-    fast, plain = ways(manifest)
+    fast, plain = preprocessors(manifest)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(bundle / "model.onnx", options, ["CPUExecutionProvider"])
@@ -68,8 +68,8 @@ def compare(bundle: Path) -> Iterator[Comparison]:
         yield Comparison(photo.name, *probabilities)
 
 
-def ways(manifest: pb.ModelManifest) -> tuple[Preprocessor, ImagePreprocessing]:
-    """The server's way and the reference, by the same rule."""
+def preprocessors(manifest: pb.ModelManifest) -> tuple[Preprocessor, ImagePreprocessing]:
+    """Return the server's preprocessor and the reference, for the same manifest."""
     rule = manifest.preprocessing
     height, width, _ = manifest.input.shape
     names = {pb.INTERPOLATION_BILINEAR: "bilinear", pb.INTERPOLATION_BICUBIC: "bicubic"}
@@ -85,12 +85,12 @@ def ways(manifest: pb.ModelManifest) -> tuple[Preprocessor, ImagePreprocessing]:
 
 
 def worst(comparisons: list[Comparison]) -> str:
-    """The photos that differ most, for whoever has to find out why."""
+    """List the photos with the largest differences, to help find the cause."""
     ordered = sorted(comparisons, key=lambda one: -one.difference)
     return "\n".join(f"{one.difference:.4f} {one.name}" for one in ordered[:10])
 
 
-def test_there_are_photos_enough_and_all_differ(comparisons: list[Comparison]) -> None:
+def test_there_are_enough_different_photos(comparisons: list[Comparison]) -> None:
     assert len(comparisons) >= FEWEST_PHOTOS
     assert len({one.name for one in comparisons}) == len(comparisons)
 
@@ -106,6 +106,6 @@ def test_every_probability_is_close(comparisons: list[Comparison]) -> None:
     assert largest <= LARGEST_DIFFERENCE, worst(comparisons)
 
 
-def test_probabilities_are_closer_in_the_mean(comparisons: list[Comparison]) -> None:
+def test_the_mean_difference_is_smaller(comparisons: list[Comparison]) -> None:
     mean = np.mean([one.difference for one in comparisons])
     assert mean <= MEAN_DIFFERENCE, worst(comparisons)

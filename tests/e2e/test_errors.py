@@ -1,4 +1,4 @@
-"""What a user does wrong, through the SDK: each with its code, its value and its repair."""
+"""Mistakes of a user of the SDK: each error has a code, the wrong value and the fix."""
 
 import io
 import socket
@@ -38,7 +38,7 @@ def client(tiny_server: ServerProcess) -> Iterator[Client]:
 
 @pytest.fixture(autouse=True)
 def serves_on(client: Client) -> Iterator[None]:
-    """After every test of this module the server must answer as before."""
+    """After every test of this module the server must still work."""
     yield
     assert client.classify(GRAY, model="tiny").classes
 
@@ -51,7 +51,7 @@ def truncated_jpeg() -> bytes:
 
 
 def huge_png() -> bytes:
-    """20,000 × 20,000 pixels of one bit each, in a few kilobytes."""
+    """Make a PNG of 20,000 × 20,000 one-bit pixels in a few kilobytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -131,26 +131,26 @@ def test_top_k_of_ten_thousand_gives_every_class(client: Client) -> None:
     assert sorted(c.label for c in result.classes) == ["blue", "green", "red"]
 
 
-def test_a_deadline_already_past_is_not_waited_for(client: Client) -> None:
-    with pytest.raises(DeadlineExceededError, match=r"deadline|1e-06|timeout"):
+def test_a_deadline_that_has_passed_fails_at_once(client: Client) -> None:
+    with pytest.raises(DeadlineExceededError, match="within 1e-06 s"):
         client.classify(GRAY, model="tiny", timeout_seconds=1e-6)
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+def test_the_error_names_an_unreachable_server() -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, so that nobody listens there
+        taken.bind(("127.0.0.1", 0))  # bound without listening
         target = f"127.0.0.1:{taken.getsockname()[1]}"
         with Client(target) as client, pytest.raises(UnavailableError, match=target):
             client.classify(GRAY, model="tiny")
 
 
-async def test_the_async_client_says_the_same(tiny_server: ServerProcess) -> None:
+async def test_the_async_client_raises_the_same_error(tiny_server: ServerProcess) -> None:
     async with AsyncClient(tiny_server.target) as client:
         with pytest.raises(NotFoundError, match="'tinny'"):
             await client.classify(GRAY, model="tinny")
 
 
-def test_an_empty_request_is_refused(tiny_server: ServerProcess) -> None:
+def test_an_empty_request_is_rejected(tiny_server: ServerProcess) -> None:
     with grpc.insecure_channel(tiny_server.target) as channel:
         stub = inference_pb2_grpc.ClassifierServiceStub(channel)
         with pytest.raises(grpc.RpcError) as raised:
@@ -160,7 +160,7 @@ def test_an_empty_request_is_refused(tiny_server: ServerProcess) -> None:
     assert "input" in (error.details() or "")
 
 
-def test_one_bad_image_of_many_does_not_lose_the_others(client: Client) -> None:
+def test_one_bad_image_does_not_affect_the_others(client: Client) -> None:
     images: list[ImageLike] = [GRAY, b"not an image", GRAY]
     first, second, third = client.classify_many(images, model="tiny", return_errors=True)
     assert isinstance(second, InvalidInputError)

@@ -1,4 +1,4 @@
-"""Graphs that nobody here wrote, from their file to the answers of a server."""
+"""Graphs from other sources, from the import to the results of a server."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +12,10 @@ from support.demo_models import exporter
 from support.server import ServerProcess
 
 from convscope.client import Client, Tensor
-from convscope.exporter.comparison import open_graph
+from convscope.exporter.graphs.sessions import open_graph
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
-# Each with an output, or a tensor inside it, that becomes a feature map.
+# Each network with an output or inner tensor that becomes a feature map.
 NETWORKS = {
     "squeezenet": "r16",
     "shufflenet": "r52",
@@ -49,7 +49,7 @@ def server(repository: Path) -> Iterator[ServerProcess]:
 
 
 def original(name: str, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-    """The probabilities and the tensor of the untouched file, normalised by hand."""
+    """Return the probabilities and the tensor of the original file, with manual normalization."""
     model = onnx.load(LIGHT / f"light_{name}.onnx")
     model.graph.output.append(onnx.ValueInfoProto(name=NETWORKS[name]))
     session = open_graph(model.SerializeToString())
@@ -60,7 +60,7 @@ def original(name: str, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32],
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_foreign_graph_answers_as_its_file_does(
+def test_a_foreign_graph_returns_what_its_file_returns(
     server: ServerProcess, coffee: Path, name: str
 ) -> None:
     with Image.open(coffee) as photo:
@@ -79,7 +79,7 @@ def test_a_foreign_graph_answers_as_its_file_does(
     assert np.abs(array - inside).max() <= 1e-3 * np.abs(inside).max()
 
 
-def test_what_was_imported_can_be_verified(repository: Path) -> None:
+def test_an_imported_bundle_can_be_verified(repository: Path) -> None:
     said = exporter("verify", str(repository / "squeezenet" / "1"))
     assert said.count("✓") == 5
 

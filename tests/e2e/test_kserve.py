@@ -1,4 +1,4 @@
-"""KServe's own client, which nobody here wrote, against the real server."""
+"""KServe's own client against the real server."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ TESTS = 12
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # the first run installs
 def test_kserve_client_is_served(tiny_server: ServerProcess) -> None:
-    # It pins an older protobuf than the server's, and so it has an environment of its own.
+    # It requires an older protobuf than the server, so it has a separate environment.
     python = python_with("kserve>=0.20,<1", "Pillow>=11", "pytest>=8.4")
     closing = run_suite(python, SUITE, CONVSCOPE_TARGET=tiny_server.target)
     assert re.match(rf"{TESTS} passed(, \d+ warnings?)? in ", closing), closing

@@ -1,4 +1,4 @@
-"""The main job: what the exporter made, the server runs and the client asks for."""
+"""The main task: the exporter makes bundles, the server runs them, the client calls them."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from support.server import ServerProcess
 
 from convscope.client import Client, FeatureMapSelection, Tensor
 from convscope.exporter.architectures import find_architecture
+from convscope.exporter.architectures.weights import load_efficientnet_lite0
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.weights import load_efficientnet_lite0
 
 PARITY = 1e-3
 
@@ -24,14 +24,14 @@ def client(demo_server: ServerProcess) -> Client:
     return Client(demo_server.target)
 
 
-def test_the_photo_shows_an_espresso(client: Client, coffee: Path) -> None:
+def test_the_photo_is_classified_as_an_espresso(client: Client, coffee: Path) -> None:
     result = client.classify(coffee, model="efficientnet_lite0")
     assert result.top.label == "espresso"
     assert result.top.probability >= 0.90
     assert (result.version, result.provider, len(result.classes)) == (1, "cpu", 5)
 
 
-def test_every_digit_is_read(client: Client, digits: list[Path]) -> None:
+def test_every_digit_is_recognized(client: Client, digits: list[Path]) -> None:
     results = client.classify_many(digits, model="digits")
     assert [result.top.label for result in results] == list("0123456789")
 
@@ -68,7 +68,7 @@ def test_every_feature_map_equals_pytorchs(
         assert np.abs(ours - theirs).max() <= PARITY * np.abs(theirs).max(), name
 
 
-def test_a_narrowed_feature_map_is_cut_from_the_whole(client: Client, coffee: Path) -> None:
+def test_a_selection_is_a_part_of_the_whole_feature_map(client: Client, coffee: Path) -> None:
     def ask(selection: str | FeatureMapSelection) -> tuple[NDArray[np.float32], tuple[int, ...]]:
         result = client.classify(coffee, model="efficientnet_lite0", feature_maps=[selection])
         feature_map = result.feature_maps["blocks.2"]
@@ -98,18 +98,22 @@ def test_classes_are_the_same_with_and_without_feature_maps(client: Client, coff
     )
 
 
-def test_a_crowd_gets_the_answers_of_a_lone_caller(client: Client, coffee: Path) -> None:
+def test_concurrent_requests_have_the_results_of_single_requests(
+    client: Client, coffee: Path
+) -> None:
     rotated = [np.rot90(pixels_of(coffee), turn).copy() for turn in range(4)]
     alone = [
         client.classify(Tensor(image), model="efficientnet_lite0").top.probability
         for image in rotated
     ]
-    crowd = client.classify_many(
+    concurrent = client.classify_many(
         [Tensor(image) for _ in range(8) for image in rotated],
         model="efficientnet_lite0",
         window=32,
     )
-    np.testing.assert_allclose([result.top.probability for result in crowd], alone * 8, atol=1e-4)
+    np.testing.assert_allclose(
+        [result.top.probability for result in concurrent], alone * 8, atol=1e-4
+    )
 
 
 def test_the_models_are_described(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""A repository of hundreds of models, of which only some fit into memory at a time."""
+"""A repository of hundreds of models, only some of which fit into memory at a time."""
 
 import json
 import random
@@ -33,7 +33,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-async def test_three_hundred_models_answer_on_demand_within_a_memory_cap(repository: Path) -> None:
+async def test_three_hundred_models_load_on_demand_within_a_memory_limit(repository: Path) -> None:
     graph_bytes = (repository / "tiny0/1/model.onnx").stat().st_size
     fit = MEMORY_MB * 2**20 // (2 * graph_bytes)  # a session has the weights twice
     assert fit < MODELS
@@ -49,5 +49,5 @@ async def test_three_hundred_models_answer_on_demand_within_a_memory_cap(reposit
         assert 0 < sample(server, "convscope_model_info") <= fit
         with Client(server.target) as blocking:
             assert len({summary.model for summary in blocking.models()}) <= fit
-            assert blocking.classify(BLUE, model=order[0]).top.label == "blue"  # loaded anew
+            assert blocking.classify(BLUE, model=order[0]).top.label == "blue"  # loaded again
         assert sample(server, "convscope_requests_total", code="OK") == MODELS + 1

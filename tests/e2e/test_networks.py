@@ -1,4 +1,4 @@
-"""Every row of the registry: exported, loaded by the real server, held against PyTorch."""
+"""Every network of the registry: exported, served, and compared with PyTorch."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,17 +14,19 @@ from support.server import ServerProcess
 from convscope.client import Classification, Client, FeatureMap, Tensor
 from convscope.exporter.architectures import ARCHITECTURES, Architecture, find_architecture
 from convscope.exporter.architectures.custom import custom_architecture
-from convscope.exporter.conversion.convert import Source, convert, servable
+from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.preprocess import ImagePreprocessing
-from convscope.exporter.weights import Weights
+from convscope.exporter.conversion.servable import servable
+from convscope.exporter.conversion.source import Source
+from convscope.exporter.preprocessing import ImagePreprocessing
 
-# Of the largest magnitude, as the parity gate allows; and of a probability.
+# Tolerances: relative to the largest magnitude, as in the parity gate, and of a probability.
 PARITY = 1e-3
 PROBABILITY = 1e-4
-# The bytes of float32 feature maps that one reply may hold.
+# The limit of float32 feature maps in one reply, in bytes.
 REPLY_BYTES = 14 * 2**20
 
 SMALL = (
@@ -40,8 +42,8 @@ SMALL = (
     "own",
 )
 TIMM = ("timm/convnext_atto", "timm/regnetx_002", "timm/test_resnet")
-# These keep the size of their input; the other large ones get a smaller one, for
-# what takes time is their arithmetic, and it is the same.
+# These keep their input size. The other large networks get a smaller input, which
+# saves time and runs the same operators.
 FULL_SIZE = ("resnet18", "mobilenet_v2", "efficientnet_lite0", "timm/convnext_atto")
 SMALLER_SIDE = 96
 LARGE = (*(name for name in ARCHITECTURES if name not in SMALL), *TIMM)
@@ -63,7 +65,7 @@ class Own(nn.Module):
 
 @dataclass(frozen=True)
 class Served:
-    """A network behind a server, and the same in PyTorch."""
+    """A served network, and the same network in PyTorch."""
 
     source: Source
     network: ServableNetwork
@@ -85,7 +87,7 @@ def row_of(name: str, folder: Path) -> Architecture:
 
 
 def source_of(name: str, folder: Path) -> Source:
-    """The network with random weights; a bank of filters has its own."""
+    """Build the network with random weights. Filter banks have fixed weights."""
     row = row_of(name, folder)
     torch.manual_seed(0)
     labels = tuple(f"class {index}" for index in range(12)) if row.classifies else ()
@@ -109,7 +111,7 @@ def source_of(name: str, folder: Path) -> Source:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads of PyTorch would wait for those of ONNX Runtime and of the server."""
+    """Limit PyTorch to one thread, because its threads would compete with the server's."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -118,16 +120,16 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    """Export a network and serve it alone; the server goes through all of its gates."""
+    """Export a network and serve it. The server runs all of its gates."""
     source = source_of(request.param, tmp_path)
     convert(source, tmp_path / "models")
     with ServerProcess(tmp_path / "models", "--preload-feature-maps") as server:
         yield Served(source, servable(source), Client(server.target))
-    shutil.rmtree(tmp_path)  # pytest would keep what are gigabytes, all together
+    shutil.rmtree(tmp_path)  # together these are gigabytes, which pytest would keep
 
 
 def inputs_of(source: Source) -> NDArray[np.generic]:
-    """Something that nobody has shown to the network before, as the graph takes it."""
+    """Return a new random input of the graph."""
     random = np.random.default_rng(99)
     shape = source.preprocessing.shape
     if isinstance(source.preprocessing, ImagePreprocessing):
@@ -168,7 +170,7 @@ def check_classes(
 def in_replies(
     outputs: dict[str, NDArray[np.float32]], names: tuple[str, ...]
 ) -> Iterator[tuple[str, ...]]:
-    """Share feature maps out to as many requests as their sizes need."""
+    """Split the feature maps into as many requests as their sizes require."""
     reply: list[str] = []
     size = 0
     for name in names:
@@ -182,22 +184,22 @@ def in_replies(
 
 
 @pytest.mark.parametrize("served", SMALL, indirect=True)
-def test_a_small_network_answers_as_in_pytorch(served: Served) -> None:
+def test_a_small_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("served", LARGE, indirect=True)
-def test_a_large_network_answers_as_in_pytorch(served: Served) -> None:
+def test_a_large_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)
     assert len(served.network.feature_map_names) >= 4
 
 
-def test_no_row_is_left_out() -> None:
+def test_every_network_of_the_registry_is_tested() -> None:
     assert {*SMALL, *LARGE} >= set(ARCHITECTURES)
 
 
-def test_a_bank_of_filters_answers_an_encoded_photo(tmp_path: Path, coffee: Path) -> None:
+def test_a_filter_bank_accepts_an_encoded_photo(tmp_path: Path, coffee: Path) -> None:
     source = source_of("edge_filters", tmp_path)
     convert(source, tmp_path / "models")
     assert isinstance(source.preprocessing, ImagePreprocessing)
@@ -212,7 +214,7 @@ def test_a_bank_of_filters_answers_an_encoded_photo(tmp_path: Path, coffee: Path
     assert answer.classes == ()
 
 
-def test_feature_maps_of_ones_own_choice_have_ones_own_names(tmp_path: Path) -> None:
+def test_chosen_feature_maps_have_the_chosen_names(tmp_path: Path) -> None:
     source = replace(source_of("lenet", tmp_path), feature_maps=("conv1=edges", "conv3"))
     convert(source, tmp_path / "models")
     with ServerProcess(tmp_path / "models") as server, Client(server.target) as client:

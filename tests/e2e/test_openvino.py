@@ -1,4 +1,4 @@
-"""The real server on OpenVINO, in an environment of its own, beside the one on the CPU provider."""
+"""The real server on OpenVINO in a separate environment, compared with the CPU provider."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ from support.tiny import write_tiny
 from convscope.client import Classification, Client
 
 ROOT = Path(__file__).resolve().parents[2]
-# The golden gate's own tolerance of an FP32 bundle.
+# The tolerance of the golden gate for an FP32 bundle.
 TOLERANCE = 0.03
 
 
@@ -27,7 +27,7 @@ def openvino() -> Path:
     cache = ROOT / ".cache"
     cache.mkdir(exist_ok=True)
     with (cache / "openvino.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may run other tests
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes may need it too
         done = subprocess.run(
             [ROOT / "scripts" / "openvino.sh"],
             env={**os.environ, "PYTHON": sys.executable},
@@ -50,8 +50,8 @@ def on(python: Path, models: Path, *flags: str) -> ServerProcess:
 
 
 def hand_to_cpu(graph: onnx.ModelProto) -> None:
-    """Let the graph need an operator that OpenVINO lacks, with the same answers as before."""
-    graph.graph.node[-2].input[0] = "same"  # the last product, of "flat" before
+    """Add an operator that OpenVINO lacks, without a change of the results."""
+    graph.graph.node[-2].input[0] = "same"  # the input of the last product, formerly "flat"
     between = [
         helper.make_node("Hardmax", ["flat"], ["largest"]),
         helper.make_node("ReduceSum", ["largest", "axis"], ["one"]),
@@ -64,7 +64,7 @@ def hand_to_cpu(graph: onnx.ModelProto) -> None:
 
 
 @pytest.mark.slow
-def test_the_gates_are_passed_and_the_provider_is_told(server: ServerProcess) -> None:
+def test_the_gates_pass_and_the_provider_is_reported(server: ServerProcess) -> None:
     assert health(server) == "SERVING"
     with Client(server.target) as client:
         listed = {one.model: (one.provider, one.fallback_from) for one in client.models()}
@@ -76,7 +76,7 @@ def test_the_gates_are_passed_and_the_provider_is_told(server: ServerProcess) ->
 
 
 @pytest.mark.slow
-def test_its_answers_are_those_of_the_cpu_provider(
+def test_its_results_equal_those_of_the_cpu_provider(
     server: ServerProcess,
     demo_server: ServerProcess,
     coffee: Path,
@@ -100,13 +100,13 @@ def test_its_answers_are_those_of_the_cpu_provider(
 
 
 def difference(one: Classification, other: Classification) -> float:
-    """The largest difference of a class's probability."""
+    """Return the largest difference of a probability."""
     found = {c.index: c.probability for c in one.classes}
     return max(abs(found[c.index] - c.probability) for c in other.classes)
 
 
 @pytest.mark.slow
-def test_a_node_that_it_leaves_to_the_cpu_is_refused_or_told(
+def test_a_node_that_it_leaves_to_the_cpu_is_rejected_or_reported(
     tmp_path: Path, openvino: Path
 ) -> None:
     models = tmp_path / "models"
@@ -131,7 +131,7 @@ def test_a_node_that_it_leaves_to_the_cpu_is_refused_or_told(
 
 
 @pytest.mark.slow
-def test_a_device_that_is_not_there_is_refused(
+def test_a_missing_device_is_rejected(
     tiny_repository: Path, tmp_path: Path, openvino: Path
 ) -> None:
     file = tmp_path / "convscope.toml"
@@ -143,7 +143,7 @@ def test_a_device_that_is_not_there_is_refused(
     assert "'openvino' is in this ONNX Runtime, but doesn't start; check device_type" in done.stderr
 
 
-def test_the_cpu_wheel_refuses_it_with_the_repair(tiny_repository: Path) -> None:
+def test_the_cpu_wheel_rejects_it_with_the_fix(tiny_repository: Path) -> None:
     flags = ("--provider", "openvino", *LOOPBACK)
     code, _, error = run_to_end("--models", tiny_repository, *flags)
     assert code == 1

@@ -1,4 +1,4 @@
-"""The whole way over a real S3 server: published there, served here, and served on without it."""
+"""A repository on a real S3 server: publish, serve, and keep serving without it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def s3() -> Iterator[S3Server]:
 def url(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
 ) -> str:
-    """A repository of the test's own with version 1 of "tiny"; its servers find it."""
+    """A separate repository with version 1 of "tiny", and the environment to reach it."""
     set_environment(monkeypatch, s3, tmp_path)
     url = f"s3://{BUCKET}/{request.node.name}"
     s3.put(write_tiny(tmp_path / "source"), url)
@@ -44,7 +44,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, s3: S3Server, tmp_path: Pat
 
 
 def answering(server: ServerProcess, **means: str) -> int:
-    """The version that answers a request."""
+    """Return the version that serves a request."""
     with connected(server) as stub:
         return int(stub.Classify(image_request(**means), timeout=30).version)
 
@@ -53,7 +53,7 @@ def events(server: ServerProcess, name: str) -> list[dict[str, object]]:
     return [line for line in server.log if line["event"] == name]
 
 
-def test_what_is_published_promoted_and_damaged_there_is_followed_here(
+def test_changes_in_the_remote_repository_reach_the_server(
     s3: S3Server, url: str, tmp_path: Path
 ) -> None:
     with ServerProcess(url, "--poll-seconds", "0.2") as server:
@@ -85,7 +85,7 @@ def has_alias(server: ServerProcess, alias: str) -> bool:
     return True
 
 
-def test_without_the_remote_what_is_cached_answers_and_a_restart_too(
+def test_cached_versions_keep_serving_without_the_remote_even_after_a_restart(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     url = f"s3://{BUCKET}/models"
@@ -113,7 +113,7 @@ def test_without_the_remote_what_is_cached_answers_and_a_restart_too(
     assert "Traceback" not in err
 
 
-def test_operator_loads_at_once_and_is_told_where_aliases_are_written(
+def test_operator_loads_immediately_and_learns_where_to_set_aliases(
     s3: S3Server, url: str, tmp_path: Path
 ) -> None:
     admin = f"unix:{tmp_path / '.admin.sock'}"
@@ -134,7 +134,7 @@ def test_workers_share_one_cache_and_one_download(s3: S3Server, url: str, tmp_pa
         assert sample(server, FAILURES) == 0
 
 
-def test_folder_without_models_says_how_to_publish(url: str) -> None:
+def test_a_folder_without_models_is_an_error_that_explains_publishing(url: str) -> None:
     code, _, err = run_to_end("--models", f"{url}/nothing", *LOOPBACK)
     assert code == 1
     assert f"publish models/MODEL/VERSION {url}/nothing" in err

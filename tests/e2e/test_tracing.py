@@ -1,4 +1,4 @@
-"""One trace from a program that uses the SDK to the batch that answered it."""
+"""One trace from a program that uses the SDK to the batch of its request."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def server(
         yield server
 
 
-def test_trace_of_a_program_goes_on_in_the_server(
+def test_the_trace_of_a_program_continues_in_the_server(
     server: ServerProcess, collector: Collector
 ) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
@@ -59,5 +59,5 @@ def test_trace_of_a_program_goes_on_in_the_server(
     expected = {"model": result.model, "version": result.version, "images": 1}
     assert expected.items() <= attributes(batch).items()
     wait_until(lambda: any(line.get("trace_id") == trace_id for line in list(server.log)))
-    # Exemplars don't trouble the scrape, of one process or of many together.
+    # Exemplars don't break the scrape, with one worker or several.
     assert sample(server, "grpc_server_handling_seconds_count", grpc_method="Classify") == 1

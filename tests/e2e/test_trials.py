@@ -1,4 +1,4 @@
-"""Canaries and shadows, on a real server, by the tools that an operator has."""
+"""Canaries and shadows on a real server, with the operator's tools."""
 
 import json
 from collections.abc import Iterator
@@ -14,33 +14,48 @@ from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 from typer.testing import CliRunner, Result
 
-from convscope.client import AdminClient, Client, FailedPreconditionError, Trial
+from convscope.client import AdminClient, Client, FailedPreconditionError, TrafficSplit
 from convscope.client.cli import app
 from convscope.exporter.cli import app as exporter
 
 RED = encode(Image.new("RGB", (32, 32), (200, 30, 20)))
 
 
-def turn_around(graph: onnx.ModelProto) -> None:
-    """Make a graph whose best class is the one that was the worst."""
+def reverse_classes(graph: onnx.ModelProto) -> None:
+    """Reverse the order of the classes of a graph."""
     (dense,) = [tensor for tensor in graph.graph.initializer if tensor.name == "dense"]
     dense.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(dense), "dense"))
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    write_tiny(tmp_path, version=1)
-    write_tiny(tmp_path, version=2)
-    return tmp_path
+    return two_versions(tmp_path)
 
 
 @pytest.fixture
 def server(repository: Path) -> Iterator[ServerProcess]:
-    flags = ("--versions", "=1", "--poll-seconds", "0.1")
-    with ServerProcess(
-        repository, *flags, "--admin-address", f"unix:{repository / '.admin.sock'}"
-    ) as process:
+    with administered(repository) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def shared_repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The repository of a running server, for tests that change nothing."""
+    root = two_versions(tmp_path_factory.mktemp("shared"))
+    with administered(root):
+        yield root
+
+
+def two_versions(root: Path) -> Path:
+    write_tiny(root, version=1)
+    write_tiny(root, version=2)
+    return root
+
+
+def administered(repository: Path) -> ServerProcess:
+    flags = ("--versions", "=1", "--poll-seconds", "0.1")
+    address = f"unix:{repository / '.admin.sock'}"
+    return ServerProcess(repository, *flags, "--admin-address", address)
 
 
 def admin(repository: Path, *arguments: str) -> Result:
@@ -57,7 +72,7 @@ def versions_of(client: Client, keys: list[str], alias: str | None = None) -> di
     }
 
 
-def test_canary_answers_its_share_and_the_same_key_always_gets_the_same(
+def test_canary_serves_its_share_and_a_key_always_gets_the_same_version(
     repository: Path, server: ServerProcess
 ) -> None:
     keys = [f"user {number}" for number in range(200)]
@@ -77,35 +92,37 @@ def test_canary_answers_its_share_and_the_same_key_always_gets_the_same(
         assert set(versions_of(client, keys).values()) == {1}
 
 
-def test_canary_of_an_alias_concerns_only_its_requests(
+def test_canary_of_an_alias_affects_only_its_requests(
     repository: Path, server: ServerProcess
 ) -> None:
     (repository / "tiny" / "aliases.json").write_text('{"champion": 1, "challenger": 2}')
     with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
         operator.load("tiny")
-        status = operator.set_trial("tiny", "canary", Trial("challenger", 1.0, of="champion"))
-        assert status.canary == Trial("challenger", 1.0, of="champion")
+        status = operator.set_traffic_split(
+            "tiny", "canary", TrafficSplit("challenger", 1.0, of="champion")
+        )
+        assert status.canary == TrafficSplit("challenger", 1.0, of="champion")
     with Client(server.target) as client:
         assert versions_of(client, ["a"], alias="champion") == {"a": 2}
-        assert versions_of(client, ["a"]) == {"a": 1}  # 2 is there for its alias's sake alone
+        assert versions_of(client, ["a"]) == {"a": 1}  # only the alias selects version 2
 
 
-def test_canary_that_cannot_answer_takes_nothing_from_who_can(
-    repository: Path, server: ServerProcess
-) -> None:
-    write_tiny(repository, version=3, alter_graph=turn_around)  # fails its golden gate
+def test_canary_that_is_rejected_gets_no_requests(repository: Path, server: ServerProcess) -> None:
+    write_tiny(repository, version=3, alter_graph=reverse_classes)  # fails its golden gate
     with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
         with pytest.raises(FailedPreconditionError, match="golden"):
-            operator.set_trial("tiny", "canary", Trial(3, 1.0))
+            operator.set_traffic_split("tiny", "canary", TrafficSplit(3, 1.0))
         assert operator.status("tiny")[0].canary is None
-    # Written by hand, past every check.
+    # Written directly, without any check.
     (repository / "tiny" / "traffic.json").write_text('{"canary": {"to": 3, "share": 1}}')
     wait_until(lambda: sample(server, "convscope_model_refused", version="3") == 1)
     with Client(server.target) as client:
         assert set(versions_of(client, ["a", "b"]).values()) == {1}
 
 
-def test_shadow_is_compared_and_answers_nobody(repository: Path, server: ServerProcess) -> None:
+def test_shadow_is_compared_and_its_results_are_not_returned(
+    repository: Path, server: ServerProcess
+) -> None:
     relabel(write_tiny(repository, version=3))
     assert admin(repository, "shadow", "tiny", "2").exit_code == 0
     with Client(server.target) as client:
@@ -128,14 +145,14 @@ def inputs(server: ServerProcess, shadow: str, outcome: str) -> float:
 
 
 def relabel(directory: Path) -> None:
-    """Rename the classes, so that the same answer has another name."""
+    """Rename the classes, so that the same class has another label."""
     path = directory / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["labels"] = ["violet", "yellow", "orange"]
     path.write_text(json.dumps(manifest))
 
 
-def test_image_that_a_shadow_can_t_take_is_counted_and_told_once(
+def test_input_that_a_shadow_does_not_accept_is_counted_and_logged_once(
     repository: Path, server: ServerProcess
 ) -> None:
     write_signal(repository, model="tiny", version=4)
@@ -149,7 +166,9 @@ def test_image_that_a_shadow_can_t_take_is_counted_and_told_once(
     ]
 
 
-def test_server_reads_what_the_exporter_writes(repository: Path, server: ServerProcess) -> None:
+def test_server_reads_a_traffic_split_of_the_exporter(
+    repository: Path, server: ServerProcess
+) -> None:
     (repository / "tiny" / "aliases.json").write_text('{"champion": 1}')
     command = ["canary", "tiny", "2", "--share", "1", "--of", "champion"]
     done = CliRunner().invoke(exporter, [*command, "--repository", str(repository)])
@@ -159,7 +178,7 @@ def test_server_reads_what_the_exporter_writes(repository: Path, server: ServerP
         assert versions_of(client, ["a"], alias="champion") == {"a": 2}
 
 
-def test_what_aliases_and_trials_can_t_have_is_told(
+def test_problems_of_aliases_and_traffic_splits_are_reported(
     repository: Path, server: ServerProcess
 ) -> None:
     (repository / "tiny" / "aliases.json").write_text('{"champion": 77}')
@@ -171,13 +190,13 @@ def test_what_aliases_and_trials_can_t_have_is_told(
         "canary goes to challengr, an alias that does not exist",
         "shadow is of x, an alias that does not exist",
     ]
-    wait_until(lambda: told(server) == problems)
+    wait_until(lambda: reported(server) == problems)
     assert admin(repository, "status").stderr.splitlines() == [f"tiny: {p}" for p in problems]
     (repository / "tiny" / "aliases.json").write_text('{"champion": ')
-    wait_until(lambda: any("aliases.json is not JSON" in problem for problem in told(server)))
+    wait_until(lambda: any("aliases.json is not JSON" in problem for problem in reported(server)))
 
 
-def told(server: ServerProcess) -> list[str]:
+def reported(server: ServerProcess) -> list[str]:
     return sorted(
         e["problem"] for e in server.log if e["event"].startswith("alias or traffic split")
     )
@@ -197,14 +216,10 @@ def told(server: ServerProcess) -> list[str]:
     ],
     ids=str.split("model version alias of of-unknown share nothing both"),
 )
-def test_mistakes_are_told(
-    repository: Path,
-    server: ServerProcess,
-    arguments: tuple[str, ...],
-    code: int,
-    message: str,
+def test_mistakes_are_reported(
+    shared_repository: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
-    done = admin(repository, *arguments)
+    done = admin(shared_repository, *arguments)
     assert done.exit_code == code
     assert message in done.stderr
-    assert not (repository / "tiny" / "traffic.json").exists()
+    assert not (shared_repository / "tiny" / "traffic.json").exists()

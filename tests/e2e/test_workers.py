@@ -1,14 +1,16 @@
-"""Several workers on one port: one scrape, and nothing lost when one of them dies."""
+"""Several workers on one port: one scrape, and no loss when a worker dies."""
 
 import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from support.alterations import slow_down
 from support.calls import connected, image_request, run_to_end, sample, wait_until
 from support.server import ServerProcess
 from support.tiny import reference_preprocess, write_tiny
@@ -29,7 +31,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def pids(server: ServerProcess) -> list[int]:
-    """The workers that serve now."""
+    """Return the process ids of the running workers."""
     (serving,) = [line for line in server.log if line["event"] == "serving"]
     living: list[int] = serving["workers"]
     for line in server.log:
@@ -49,7 +51,7 @@ def alive(pid: int) -> bool:
 
 
 def test_the_workers_are_scraped_as_one_server(server: ServerProcess) -> None:
-    for _ in range(12):  # each on a connection of its own, so that both workers get some
+    for _ in range(12):  # separate connections, so that both workers get some
         with connected(server) as stub:
             assert stub.Classify(image_request(), timeout=30).model == "tiny"
     assert sample(server, "convscope_requests_total", model="tiny", code="OK") == 12
@@ -58,12 +60,12 @@ def test_the_workers_are_scraped_as_one_server(server: ServerProcess) -> None:
     assert sample(server, "convscope_workers") == WORKERS
 
 
-def test_a_killed_worker_is_replaced_and_through_the_sdk_nobody_sees_it(
+def test_a_killed_worker_is_replaced_and_the_sdk_hides_it(
     server: ServerProcess,
 ) -> None:
     pixels = Tensor(reference_preprocess(image_request().inputs[0].encoded_image))
 
-    def classify_again_and_again(_: int) -> list[ConvscopeError]:
+    def classify_repeatedly(_: int) -> list[ConvscopeError]:
         errors = []
         with Client(server.target) as client:
             for _ in range(300):
@@ -75,7 +77,7 @@ def test_a_killed_worker_is_replaced_and_through_the_sdk_nobody_sees_it(
 
     before = pids(server)
     with ThreadPoolExecutor(4) as pool:
-        callers = [pool.submit(classify_again_and_again, n) for n in range(4)]
+        callers = [pool.submit(classify_repeatedly, n) for n in range(4)]
         counted = sample(server, "convscope_requests_total", model="tiny", code="OK")
         os.kill(before[0], signal.SIGKILL)
         assert [caller.result() for caller in callers] == [[]] * 4
@@ -85,30 +87,31 @@ def test_a_killed_worker_is_replaced_and_through_the_sdk_nobody_sees_it(
     assert sample(server, "convscope_requests_total", model="tiny", code="OK") >= counted
 
 
-def test_calls_in_flight_on_a_killed_worker_are_unavailable(server: ServerProcess) -> None:
-    failed: list[grpc.StatusCode] = []
+def test_calls_in_flight_on_killed_workers_are_unavailable(tmp_path: Path) -> None:
+    write_tiny(tmp_path, alter_graph=slow_down(500_000))  # a run takes more than half a second
+    request = image_request().SerializeToString()
+    with ServerProcess(tmp_path, "--workers", str(WORKERS)) as server:
 
-    def call_without_retries(_: int) -> None:
-        with grpc.insecure_channel(server.target, [("grpc.enable_retries", 0)]) as channel:
-            classify: Any = channel.unary_unary("/convscope.v1.ClassifierService/Classify")
-            for _ in range(300):
+        def call_without_retries(_: int) -> grpc.StatusCode:
+            with grpc.insecure_channel(server.target, [("grpc.enable_retries", 0)]) as channel:
+                classify: Any = channel.unary_unary("/convscope.v1.ClassifierService/Classify")
                 try:
-                    # Waiting for a connection, so that only calls in flight can fail.
-                    request = image_request().SerializeToString()
-                    classify(request, timeout=30, wait_for_ready=True)
+                    classify(request, timeout=30)
                 except grpc.RpcError as error:
-                    failed.append(error.code())
+                    return error.code()
+                return grpc.StatusCode.OK
 
-    with ThreadPoolExecutor(4) as pool:
-        callers = [pool.submit(call_without_retries, n) for n in range(4)]
-        os.kill(pids(server)[0], signal.SIGKILL)
-        for caller in callers:
-            caller.result()
-    assert set(failed) <= {grpc.StatusCode.UNAVAILABLE}
-    assert len(failed) < 100
+        with ThreadPoolExecutor(4) as pool:
+            callers = [pool.submit(call_without_retries, n) for n in range(4)]
+            started = partial(sample, server, "grpc_server_started_total", grpc_method="Classify")
+            wait_until(lambda: started() == len(callers))
+            for pid in pids(server):
+                os.kill(pid, signal.SIGKILL)
+            codes = [caller.result() for caller in callers]
+        assert codes == [grpc.StatusCode.UNAVAILABLE] * len(callers)
 
 
-def test_sigterm_ends_all_of_them_well(server: ServerProcess) -> None:
+def test_sigterm_stops_all_workers_cleanly(server: ServerProcess) -> None:
     workers = pids(server)
     assert server.stop() == 0
     assert not any(map(alive, workers))
@@ -128,7 +131,7 @@ def test_workers_that_cannot_serve_are_a_failed_start(tmp_path: Path) -> None:
     assert "the first worker ended before it served" in err
 
 
-def test_the_cache_that_lags_behind_is_the_one_that_is_shown() -> None:
+def test_the_oldest_sync_of_the_workers_is_shown() -> None:
     name = "convscope_repository_last_sync_timestamp_seconds"
     totals = Totals()
     for at in (1700000005, 1700000000):
@@ -136,7 +139,7 @@ def test_the_cache_that_lags_behind_is_the_one_that_is_shown() -> None:
     assert [s.value for family in totals.families() for s in family.samples] == [1700000000]
 
 
-def test_counters_of_the_dead_still_count() -> None:
+def test_counters_of_dead_workers_are_kept() -> None:
     text = '# TYPE a_total counter\na_total{x="1"} 3\n# TYPE b gauge\nb 7\n'
     retired, now = Totals(), Totals()
     retired.add(Totals.parse(text), cumulative_only=True)

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from convscope.exporter.architectures import find_architecture
-from convscope.exporter.conversion.convert import Source
-from convscope.exporter.weights import Weights
+from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.source import Source
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def source() -> Source:
         labels=tuple("0123456789"),
         feature_maps=row.feature_maps,
         weights=Weights("random", "", ""),
-        golden=[_picture(seed) for seed in range(4)],
+        golden=[_image(seed) for seed in range(4)],
     )
 
 
-def _picture(seed: int) -> bytes:
+def _image(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 30), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")

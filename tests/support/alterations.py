@@ -1,4 +1,4 @@
-"""Ways in which a bundle can be wrong, or slow."""
+"""Alterations that make a bundle wrong or slow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +14,9 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 def slow_down(turns: int) -> Callable[[onnx.ModelProto], None]:
-    """Make a graph change the sign of its sums so many times; an even number leaves them.
+    """Make a graph flip the sign of its logits in a loop. An even number of turns restores them.
 
-    A million turns take a second or so.
+    A million turns take about a second.
     """
 
     def alter(model: onnx.ModelProto) -> None:
@@ -48,7 +48,7 @@ def slow_down(turns: int) -> Callable[[onnx.ModelProto], None]:
 
 
 def stumble_over_white(model: onnx.ModelProto) -> None:
-    """Make a graph fail at a picture with a white pixel: it looks up what isn't in its table."""
+    """Make a graph fail for images with a white pixel, by an index outside a table."""
     extra = [
         helper.make_node("Cast", ["images"], ["numbers"], to=TensorProto.INT64),
         helper.make_node("ReduceMax", ["numbers"], ["brightest"], keepdims=0),
@@ -65,7 +65,7 @@ def stumble_over_white(model: onnx.ModelProto) -> None:
 
 
 def burden(columns: int) -> Callable[[onnx.ModelProto], None]:
-    """Give a graph a weight of 4 kB a column, which it multiplies by and adds hardly any of."""
+    """Add a weight of 4 kB per column to a graph, with almost no effect on the logits."""
 
     def alter(model: onnx.ModelProto) -> None:
         weight = np.random.default_rng(0).normal(size=(1024, columns)).astype(np.float32)
@@ -103,7 +103,7 @@ def change_weight(
 
 
 def rewrite_golden(directory: Path, change: Callable[[Arrays], object]) -> None:
-    """Change the golden arrays of a bundle, and seal it again."""
+    """Change the golden arrays of a bundle, and update its hashes."""
     path = directory / "golden.npz"
     with np.load(path) as stored:
         arrays: Arrays = dict(stored)

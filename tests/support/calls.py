@@ -1,4 +1,4 @@
-"""Raw calls of a running server, by the generated stubs."""
+"""Raw calls of a running server with the generated stubs."""
 
 import subprocess
 import sys
@@ -20,25 +20,25 @@ from support.server import ServerProcess
 from support.tiny import SIGNAL_LENGTH
 
 TIMEOUT_SECONDS = 30.0
-PATIENCE_SECONDS = 30.0
+WAIT_SECONDS = 30.0
 LOOPBACK = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
 
 
 @contextmanager
 def connected(server: ServerProcess) -> Iterator[inference_pb2_grpc.ClassifierServiceStub]:
-    """Give the stub of a running server."""
+    """Connect to a running server and return the stub."""
     with grpc.insecure_channel(server.target) as channel:
         yield inference_pb2_grpc.ClassifierServiceStub(channel)
 
 
 def image_request(*images: bytes, model: str = "tiny", **options: Any) -> pb.ClassifyRequest:
-    """Ask about encoded images; if none is given, about one good picture."""
+    """Make a request with encoded images. The default is one valid picture."""
     inputs = [pb.Input(encoded_image=image) for image in images or (encode(picture()),)]
     return pb.ClassifyRequest(model=model, inputs=inputs, **options)
 
 
 def signal_request(count: int = 1, model: str = "signal") -> pb.ClassifyRequest:
-    """Ask about signals of nothing but zeros."""
+    """Make a request with signals of zeros."""
     tensor = pb.Tensor(
         dtype=mpb.DATA_TYPE_FLOAT32, shape=[1, SIGNAL_LENGTH], data=bytes(4 * SIGNAL_LENGTH)
     )
@@ -48,22 +48,22 @@ def signal_request(count: int = 1, model: str = "signal") -> pb.ClassifyRequest:
 def rejection(
     call: Callable[..., Any], request: Any, **options: Any
 ) -> tuple[grpc.StatusCode, str]:
-    """The code and the message with which a call is refused."""
+    """Return the code and the message with which a call fails."""
     error = refused(call, request, **options)
     return error.code(), error.details() or ""
 
 
 def refused(call: Callable[..., Any], request: Any, **options: Any) -> Any:
-    """The error of a call that must fail."""
+    """Return the error of a call that must fail."""
     try:
         reply = call(request, **({"timeout": TIMEOUT_SECONDS} | options))
     except grpc.RpcError as error:
         return error
-    raise LookupError(f"the call was answered: {reply}")
+    raise LookupError(f"the call succeeded: {reply}")
 
 
 def health(server: ServerProcess, service: str = "") -> str:
-    """Name the health of a service."""
+    """Return the name of a service's health status."""
     with grpc.insecure_channel(server.target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)
@@ -73,7 +73,7 @@ def health(server: ServerProcess, service: str = "") -> str:
 
 
 def sample(server: ServerProcess, name: str, **labels: str) -> float:
-    """Sum the samples of a metric that have these labels."""
+    """Sum the samples of a metric with these labels."""
     return sum(
         sample.value
         for family in text_string_to_metric_families(server.metrics())
@@ -83,20 +83,20 @@ def sample(server: ServerProcess, name: str, **labels: str) -> float:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that the server brings about in its own time.
+    """Wait until a condition holds.
 
     Raises:
-        TimeoutError: It doesn't hold after much more time than it may take.
+        TimeoutError: The condition doesn't hold within WAIT_SECONDS.
     """
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + WAIT_SECONDS
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError("the condition never held")
+            raise TimeoutError(f"the condition did not hold within {WAIT_SECONDS:g} s")
         time.sleep(0.005)
 
 
 def run_to_end(*arguments: str | Path) -> tuple[int, str, str]:
-    """Start a server that is to end by itself; its exit code, output and errors."""
+    """Start a server that ends by itself; return its exit code, stdout and stderr."""
     command = [sys.executable, "-m", "convscope.server", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr

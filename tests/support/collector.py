@@ -1,4 +1,4 @@
-"""An OTLP collector, for the spans of a server under test."""
+"""An OTLP collector for the spans of a server under test."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from support.calls import wait_until
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps what it is sent."""
+    """Stores the spans that it receives."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -25,7 +25,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def Export(  # noqa: N802
         self, request: pb.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> pb.ExportTraceServiceResponse:
-        """Take some spans."""
+        """Store spans."""
         for resource_spans in request.resource_spans:
             self.resource = {
                 a.key: a.value.string_value for a in resource_spans.resource.attributes
@@ -35,11 +35,11 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return pb.ExportTraceServiceResponse()
 
     def trace(self, trace_id: str, *names: str) -> list[Span]:
-        """Wait for the spans of a trace, and give them as they began.
+        """Wait for the spans of a trace, and return them ordered by start.
 
         Args:
-            trace_id: Which trace.
-            names: The spans that it must have, each once or more.
+            trace_id: The trace.
+            names: The names of spans that the trace must contain.
         """
 
         def found() -> list[Span]:
@@ -49,7 +49,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return sorted(found(), key=lambda span: span.start_time_unix_nano)
 
     def span(self, span_id: bytes) -> Span:
-        """Wait for one span."""
+        """Wait for a span and return it."""
         wait_until(lambda: any(span.span_id == span_id for span in list(self.spans)))
         (span,) = [span for span in self.spans if span.span_id == span_id]
         return span
@@ -57,7 +57,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Collect on a free port, what is sent within a fraction of a second."""
+    """Run a collector on a free port, and make the server send spans quickly."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(1))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(  # type: ignore[no-untyped-call]
@@ -72,5 +72,5 @@ def collecting() -> Iterator[Collector]:
 
 
 def attributes(span: Span) -> dict[str, Any]:
-    """Give a span's attributes."""
+    """Return the attributes of a span."""
     return {a.key: getattr(a.value, str(a.value.WhichOneof("value"))) for a in span.attributes}

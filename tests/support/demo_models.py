@@ -1,4 +1,4 @@
-"""The demo's two bundles, made by the real exporter."""
+"""The two bundles of the demo, made by the real exporter."""
 
 import subprocess
 import sys
@@ -8,13 +8,13 @@ MAKE = {"efficientnet_lite0": "export", "digits": "train"}
 
 
 def export_demo_models(repository: Path) -> None:
-    """Export EfficientNet-Lite0 and train the digits, as `make demo` does; about a minute."""
+    """Export EfficientNet-Lite0 and train digits, as `make demo` does. It takes about a minute."""
     for model, command in MAKE.items():
         exporter(command, model, "--repository", str(repository), "--version", "1")
 
 
 def exporter(*arguments: str) -> str:
-    """Run a command of the exporter, and return what it printed."""
+    """Run a command of the exporter and return its output."""
     done = run_exporter(*arguments)
     if done.returncode != 0:
         raise RuntimeError(f"convscope-exporter {' '.join(arguments)}: {done.stderr}")
@@ -22,6 +22,6 @@ def exporter(*arguments: str) -> str:
 
 
 def run_exporter(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the exporter, whatever becomes of it."""
+    """Run a command of the exporter, which may fail."""
     command = [sys.executable, "-m", "convscope.exporter", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Encoded images for tests: small, real, and made on the spot."""
+"""Small encoded images, generated for the tests."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ EXIF_ORIENTATIONS = range(1, 9)
 
 
 def picture(width: int = 120, height: int = 80, seed: int = 0) -> Image.Image:
-    """Draw a smooth RGB picture whose four corners all differ."""
+    """Draw a smooth RGB picture with four different corners."""
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     waves = 20 * np.sin(7 * x + 5 * y + seed)
     planes = [255 * x, 255 * y, 255 * (1 - x) * (1 - y)]
@@ -21,7 +21,7 @@ def picture(width: int = 120, height: int = 80, seed: int = 0) -> Image.Image:
 
 
 def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
-    """Encode an image into the bytes of a file."""
+    """Encode an image as a file."""
     out = io.BytesIO()
     image.save(out, format, **options)
     return out.getvalue()
@@ -36,12 +36,12 @@ def with_orientation(image: Image.Image, orientation: int, format: str = "JPEG")
 
 
 def grey16(values: NDArray[np.uint16]) -> bytes:
-    """Encode 16-bit grey values as PNG."""
+    """Encode 16-bit gray values as PNG."""
     return encode(Image.fromarray(values))
 
 
 def png_bomb(side: int = 20_000) -> bytes:
-    """Make a valid PNG of side x side one-bit pixels that takes some 50 kB."""
+    """Make a valid PNG of side x side one-bit pixels in about 50 kB."""
     row = b"\0" + bytes((side + 7) // 8)
     packer = zlib.compressobj(9)
     body = b"".join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
@@ -51,7 +51,7 @@ def png_bomb(side: int = 20_000) -> bytes:
 
 
 def scan_bomb(scans: int, side: int = 64) -> bytes:
-    """Make a progressive JPEG that repeats its last scan over and over."""
+    """Make a progressive JPEG that repeats its last scan many times."""
     data = encode(picture(side, side), "JPEG", progressive=True)
     start = data.rindex(b"\xff\xda")
     last = data[start:-2]

@@ -1,4 +1,4 @@
-"""Repositories, loaded in this process as the server loads them."""
+"""Load repositories in this process as the server does."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 
 @dataclass
 class Follower:
-    """Records what a manager reports."""
+    """Records the lifecycle events of versions."""
 
     events: list[str] = field(default_factory=list)
     used: dict[LoadedVersion, float] = field(default_factory=dict)
@@ -47,7 +47,7 @@ def make_loader(
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
 ) -> Loader:
-    """Make a loader that measures nothing."""
+    """Make a loader without tuning."""
     policies = ProviderPolicies(ProviderPolicy(providers, allow_fallback))
     tuner = Tuner(ExecutionOverrides(cores=1, measure=False), cache=None)
     return Loader(policies, LIMITS, tuner, preload_feature_maps)
@@ -80,10 +80,10 @@ def load(
 
 
 def only_refusal(root: Path, *, preload_feature_maps: bool = False) -> Rejection:
-    """Load a repository of one bad bundle and one good one; return why the bad one is rejected.
+    """Load a repository of one bad and one good bundle, and return why the bad one is rejected.
 
     Raises:
-        LookupError: Something else was rejected or served.
+        LookupError: Another bundle was rejected or served.
     """
     catalog = load(root, preload_feature_maps=preload_feature_maps)
     served = [version.key[0] for version in catalog]

@@ -1,4 +1,4 @@
-"""Raw calls of a running server by the Open Inference Protocol, with the server's own messages."""
+"""Raw calls of a running server with the Open Inference Protocol and the server's messages."""
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Stub:
-    """Every method of the service, by its name."""
+    """The methods of the service by name."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -40,13 +40,13 @@ class Stub:
 
 @contextmanager
 def oip_connected(server: ServerProcess) -> Iterator[Stub]:
-    """Give the stub of a running server."""
+    """Connect to a running server and return the stub."""
     with grpc.insecure_channel(server.target) as channel:
         yield Stub(channel)
 
 
 def pixels(count: int = 1, seed: int = 0) -> Pixels:
-    """Draw pictures in the tiny model's own shape, [count, height, width, channels]."""
+    """Draw pictures in the input shape of the tiny model, [count, height, width, channels]."""
     return np.random.default_rng(seed).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
 
 
@@ -58,7 +58,7 @@ def raw_request(
     parameters: Mapping[str, int | str | bool] | None = None,
     **fields: Any,
 ) -> pb.ModelInferRequest:
-    """Ask about pixels; if none are given, about one picture."""
+    """Make a request with pixels. The default is one picture."""
     batch = pixels() if batch is None else batch
     request = pb.ModelInferRequest(model_name=model, raw_input_contents=[batch.tobytes()], **fields)
     request.inputs.add(name="images", datatype="UINT8", shape=batch.shape)
@@ -70,7 +70,7 @@ def raw_request(
 
 
 def image_bytes_request(*images: bytes, typed: bool = False) -> pb.ModelInferRequest:
-    """Ask about encoded images."""
+    """Make a request with encoded images."""
     request = pb.ModelInferRequest(model_name="tiny")
     tensor = request.inputs.add(name="images", datatype="BYTES", shape=[len(images)])
     if typed:
@@ -81,7 +81,7 @@ def image_bytes_request(*images: bytes, typed: bool = False) -> pb.ModelInferReq
 
 
 def signal_tensor_request(values: NDArray[np.float32] | None = None) -> pb.ModelInferRequest:
-    """Ask about signals; if none are given, about one of nothing but zeros."""
+    """Make a request with signals. The default is one signal of zeros."""
     batch = np.zeros((1, 1, SIGNAL_LENGTH), np.float32) if values is None else values
     request = pb.ModelInferRequest(model_name="signal", raw_input_contents=[batch.tobytes()])
     request.inputs.add(name="signal", datatype="FP32", shape=batch.shape)
@@ -89,12 +89,12 @@ def signal_tensor_request(values: NDArray[np.float32] | None = None) -> pb.Model
 
 
 def packed(*elements: bytes) -> bytes:
-    """Write the raw contents of a BYTES tensor."""
+    """Encode the raw contents of a BYTES tensor."""
     return b"".join(struct.pack("<I", len(element)) + element for element in elements)
 
 
 def set_parameter(parameter: pb.InferParameter, value: int | str | bool) -> None:
-    """Set a parameter by the type of its value."""
+    """Set the field of a parameter for the type of its value."""
     if isinstance(value, bool):
         parameter.bool_param = value
     elif isinstance(value, int):

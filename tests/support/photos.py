@@ -1,4 +1,4 @@
-"""Encoded photos of every kind, made from real ones: sizes, noise, formats, colours, turns."""
+"""Encoded photos made from real ones: sizes, noise, formats, colors, orientations."""
 
 import io
 import struct
@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COFFEE = ROOT / "tests" / "data" / "coffee.png"
 SHIPPED = ROOT / "exporter" / "convscope" / "exporter" / "data" / "photos"
 TWELVE_MEGAPIXELS = (4000, 3000)
-# Standard deviations of a sensor's noise in grey levels at mid-grey: none, a
-# phone in a room, a phone at night.
+# Standard deviations of sensor noise in gray levels at mid-gray: none, a phone
+# indoors, a phone at night.
 NOISES = (0.0, 5.0, 15.0)
 QUALITIES = (60, 75, 85, 90, 95)
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
@@ -32,14 +32,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One file, named by what is in it and how it was made."""
+    """One file, named by its content and encoding."""
 
     name: str
     data: bytes
 
 
 def photos() -> Iterator[Photo]:
-    """Make all of them, about 200, one after the other; some 12 megapixels large."""
+    """Generate all photos, about 200. The largest have 12 megapixels."""
     jpegs = (_shipped, _sizes, _encodings, _large, _crops, _shapes, _details, _orientations)
     return chain.from_iterable(kind() for kind in (*jpegs, _colors, _formats, _transparent))
 
@@ -49,7 +49,7 @@ def photos() -> Iterator[Photo]:
 
 @cache
 def _real(name: str) -> Image.Image:
-    """A photo as it was taken, upright."""
+    """Open a photo in its upright orientation."""
     path = COFFEE if name == COFFEE.name else SHIPPED / name
     return ImageOps.exif_transpose(Image.open(path))
 
@@ -60,13 +60,13 @@ def _colored() -> tuple[tuple[str, Image.Image], ...]:
 
 
 def _scene(name: str, size: Size, noise: float = 0.0) -> Image.Image:
-    """A photo cut to an aspect ratio, brought to a size, and seen by a sensor."""
+    """Crop a photo to an aspect ratio, resize it and add sensor noise."""
     image = ImageOps.fit(dict(_colored())[name], size, Image.Resampling.LANCZOS)
     return _with_noise(image, noise) if noise else image
 
 
 def _with_noise(image: Image.Image, noise: float) -> Image.Image:
-    """Add shot noise, whose variance grows with the brightness."""
+    """Add shot noise, whose variance grows with brightness."""
     pixels = np.asarray(image, np.float32)  # [H, W, 3]
     random = np.random.default_rng(image.width)
     sigma = noise * np.sqrt(pixels / 128 + 0.1)
@@ -75,7 +75,7 @@ def _with_noise(image: Image.Image, noise: float) -> Image.Image:
 
 
 def _mosaic(size: Size) -> Image.Image:
-    """Real photos side by side, none enlarged, so that there is detail in every pixel."""
+    """Tile real photos without enlarging them, so that every pixel has detail."""
     page = Image.new("RGB", size)
     tiles = cycle(image for _, image in _colored())
     for top in range(0, size[1], 400):
@@ -85,7 +85,7 @@ def _mosaic(size: Size) -> Image.Image:
 
 
 def _with_ramp(image: Image.Image) -> Image.Image:
-    """Let a photo fade out towards its left edge."""
+    """Make a photo transparent towards its left edge."""
     ramp = np.tile(np.linspace(0, 255, image.width).astype(np.uint8), (image.height, 1))
     image = image.convert("RGBA")
     image.putalpha(Image.fromarray(ramp))
@@ -101,7 +101,7 @@ def _shipped() -> Iterator[Photo]:
 
 
 def _sizes() -> Iterator[Photo]:
-    """From thumbnails to a few megapixels, with and without noise, encoded in turn."""
+    """From thumbnails to a few megapixels, with and without noise, in alternating encodings."""
     sizes = [(96, 64), (224, 224), (320, 240), (500, 375), (640, 480), (800, 600), (1024, 768)]
     sizes += [(1280, 960), (1365, 1024), (1600, 1200), (1920, 1080), (2048, 1536), (2592, 1944)]
     scenes, qualities = cycle(name for name, _ in _colored()), cycle(QUALITIES)
@@ -124,7 +124,7 @@ def _encodings() -> Iterator[Photo]:
 
 
 def _large() -> Iterator[Photo]:
-    """Twelve megapixels, as phones take them."""
+    """Twelve megapixels, as from phones."""
     turned = TWELVE_MEGAPIXELS[::-1]
     for noise in NOISES:
         image = _scene("coffee", TWELVE_MEGAPIXELS, noise)
@@ -135,7 +135,7 @@ def _large() -> Iterator[Photo]:
 
 
 def _crops() -> Iterator[Photo]:
-    """Parts of the photos, as they are and enlarged."""
+    """Parts of the photos, at original size and enlarged."""
     qualities = cycle(QUALITIES)
     for name, image in _colored():
         width, height = image.size
@@ -149,7 +149,7 @@ def _crops() -> Iterator[Photo]:
 
 
 def _shapes() -> Iterator[Photo]:
-    """Odd aspect ratios, and edges that end within a block of the JPEG."""
+    """Unusual aspect ratios, and edges within a block of the JPEG."""
     sizes = [(1999, 501), (333, 2001), (3001, 777), (400, 3500), (1025, 1023), (2049, 1537)]
     sizes += [(1031, 1033), (517, 3999), (97, 1201), (4097, 1031)]
     for size, subsampling in zip(sizes, cycle(SUBSAMPLINGS), strict=False):
@@ -158,7 +158,7 @@ def _shapes() -> Iterator[Photo]:
 
 
 def _details() -> Iterator[Photo]:
-    """Detail in every pixel, which scaling shows more than anything else."""
+    """Detail in every pixel, which makes the effect of scaling largest."""
     for size in ((1200, 800), (2400, 1600), (3600, 2400)):
         image = _mosaic(size)
         for subsampling in SUBSAMPLINGS:
@@ -166,7 +166,7 @@ def _details() -> Iterator[Photo]:
 
 
 def _orientations() -> Iterator[Photo]:
-    """Each turn that EXIF knows, of a photo decoded whole, at half and at a quarter."""
+    """Every EXIF orientation of a photo decoded at full, half and quarter size."""
     for size, noise in (((501, 377), 0.0), ((1603, 1205), 5.0), ((3205, 2403), 5.0)):
         image = _scene("coffee", size, noise)
         for orientation in EXIF_ORIENTATIONS:
@@ -177,7 +177,7 @@ def _orientations() -> Iterator[Photo]:
 
 
 def _colors() -> Iterator[Photo]:
-    """JPEG in grey and CMYK."""
+    """JPEG in gray and CMYK."""
     for size, noise in (((640, 480), 0.0), ((1300, 975), 5.0), ((3200, 2400), 5.0)):
         image = _scene("coffee", size, noise)
         for mode in ("L", "CMYK"):
@@ -186,7 +186,7 @@ def _colors() -> Iterator[Photo]:
 
 
 def _formats() -> Iterator[Photo]:
-    """Opaque pictures in the formats that have no scaled decoding."""
+    """Opaque pictures in formats without scaled decoding."""
     for size, noise in (((600, 400), 0.0), ((1501, 999), 5.0)):
         image = _scene("coffee", size, noise)
         grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
@@ -204,7 +204,7 @@ def _formats() -> Iterator[Photo]:
 
 
 def _transparent() -> Iterator[Photo]:
-    """Pictures through which the page is seen."""
+    """Pictures with transparency."""
     horse, faded = _real("horse_alpha.png"), _with_ramp(_scene("coffee", (900, 600)))
     for name, image in (("horse", horse), ("faded coffee", faded)):
         for mode in ("RGBA", "LA"):
@@ -234,7 +234,7 @@ def _jpeg(
 
 
 def _png16(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode uint8 [H, W, 3] as PNG of 16 bits a channel, which Pillow reads but doesn't write."""
+    """Encode uint8 [H, W, 3] as PNG with 16 bits per channel, which Pillow can't write."""
     height, width, _ = pixels.shape
     rows = (pixels.astype(">u2") * 257).reshape(height, -1).view(np.uint8)  # [H, W * 6]
     filtered = np.pad(rows, ((0, 0), (1, 0))).tobytes()  # each row starts with "no filter"

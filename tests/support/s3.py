@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import fsspec  # type: ignore[import-untyped]
 
-# It serves until its standard input ends, so that it never outlives the tests.
+# The server ends when its stdin closes, so it never outlives the tests.
 _PROGRAM = """
 import sys
 from moto.server import ThreadedMotoServer
@@ -24,7 +24,7 @@ KEY = "testing"
 
 
 class S3Server:
-    """A running S3 server with one bucket, and what a program needs to find it."""
+    """A running S3 server with one bucket."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -54,31 +54,31 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by which botocore, and so s3fs, finds the server."""
+        """Return the variables with which botocore, and thus s3fs, finds the server."""
         return {
             "AWS_ENDPOINT_URL": self._endpoint,
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": KEY,
             "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_MAX_ATTEMPTS": "1",  # else it takes seconds to find that it is gone
+            "AWS_MAX_ATTEMPTS": "1",  # retries would take seconds when it is gone
             "NO_PROXY": "127.0.0.1",
         }
 
     def stop(self) -> None:
-        """End it: then nobody answers at its address."""
+        """Stop the server. Its address then refuses connections."""
         self._process.communicate()
 
     def put(self, bundle: Path, url: str) -> None:
-        """Put a bundle below a URL as convscope-exporter does, its manifest last."""
+        """Upload a bundle below a URL as convscope-exporter does, with the manifest last."""
         for path in sorted(bundle.iterdir(), key=lambda path: path.name == "manifest.json"):
             place = f"{url}/{bundle.parent.name}/{bundle.name}/{path.name}"
             self.system.pipe_file(place, path.read_bytes())
 
     def export(self, *arguments: str | Path) -> str:
-        """Run convscope-exporter against it; its output.
+        """Run convscope-exporter against the server and return its output.
 
         Raises:
-            RuntimeError: It failed.
+            RuntimeError: The command failed.
         """
         done = subprocess.run(
             [sys.executable, "-m", "convscope.exporter", *map(str, arguments)],

@@ -1,4 +1,4 @@
-"""The real server, as a process on free ports."""
+"""The real server as a process on free ports."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from typing import Any, Self
 START_SECONDS = 60
 STOP_SECONDS = 30
 MODULE = ("-m", "convscope.server")
-# Without the proxies that the environment may name.
+# Ignores proxies from the environment.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -24,10 +24,10 @@ class ServerProcess:
 
     Args:
         models: The repository to serve, a directory or a URL.
-        flags: More flags.
-        command: What to start, if not this environment's server.
-        tuning: Whether it measures at load how to run the models. Without it
-            the start is quick, and every model has one runner and batches of 8.
+        flags: Further flags.
+        command: The command of the server, by default that of this environment.
+        tuning: Whether the server measures at load how to run the models. Without tuning the
+            start is fast, and every model has one runner and batches of up to 8.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ServerProcess:
         serving = self._wait_until_serving()
         self.target = f"127.0.0.1:{serving['grpc_port']}"
         self.metrics_url = f"http://127.0.0.1:{serving['metrics_port']}/metrics"
-        # The pipe must be read to its end, or the server would wait for its log to be read.
+        # The log of the whole run is read, not only that of the start.
         self._reader = Thread(target=self._read_all, daemon=True)
         self._reader.start()
 
@@ -75,7 +75,7 @@ class ServerProcess:
         self.process.send_signal(signal.SIGTERM)
 
     def stop(self) -> int:
-        """End the server, and return its exit code."""
+        """Stop the server and return its exit code."""
         if self.process.poll() is None:
             self.terminate()
         try:

@@ -1,6 +1,6 @@
-"""Real bundles, small enough to be made in milliseconds and without torch.
+"""Real bundles that are made in milliseconds without torch.
 
-The reference outputs come from the onnx package's own evaluator, which shares
+The reference outputs come from the evaluator of the onnx package, which shares
 no code with ONNX Runtime.
 """
 
@@ -35,10 +35,10 @@ def write_tiny(
     alter_graph: Callable[[onnx.ModelProto], None] = lambda graph: None,
     alter_manifest: Callable[[pb.ModelManifest], None] = lambda manifest: None,
 ) -> Path:
-    """Write a bundle that tells which of red, green and blue is the strongest.
+    """Write a bundle that classifies the strongest color: red, green or blue.
 
-    The alterations let a test make a bundle that is wrong in one way and whole
-    in every other, hashes included.
+    With the alterations a test makes a bundle that is wrong in one way and valid in every other,
+    including its hashes.
     """
     graph = tiny_graph()
     manifest = tiny_manifest(model, version)
@@ -59,7 +59,7 @@ def write_tiny(
 
 
 def write_signal(repository: Path, model: str = "signal", version: int = 1) -> Path:
-    """Write a bundle that takes a float32 signal [1, length] and no images."""
+    """Write a bundle whose input is a float32 signal [1, length]."""
     weight = np.random.default_rng(0).normal(size=(SIGNAL_LENGTH, 2)).astype(np.float32)
     nodes = [
         helper.make_node("Flatten", ["signal"], ["flat"]),
@@ -96,7 +96,7 @@ def write_signal(repository: Path, model: str = "signal", version: int = 1) -> P
 
 
 def write_extractor(repository: Path, model: str) -> Path:
-    """Write a bank of filters: a graph whose only output is a feature map."""
+    """Write a filter bank: a graph whose only output is a feature map."""
 
     def alter(manifest: pb.ModelManifest) -> None:
         manifest.task = pb.TASK_FEATURE_EXTRACTION
@@ -112,10 +112,10 @@ def write_extractor(repository: Path, model: str) -> Path:
 
 
 def tiny_graph() -> onnx.ModelProto:
-    """Make the graph: normalise, one convolution, mean over the picture, softmax."""
+    """Make the graph: normalization, one convolution, global mean, softmax."""
     random = np.random.default_rng(7)
     convolution = random.normal(0, 0.2, (CHANNELS, 3, 3, 3)).astype(np.float32)
-    for channel in range(3):  # channels 0 to 2 follow one colour each
+    for channel in range(3):  # channels 0 to 2 each detect one color
         convolution[channel, channel, 1, 1] += 4
     dense = np.eye(CHANNELS, 3, dtype=np.float32) * 3
     nodes = [
@@ -142,7 +142,7 @@ def tiny_graph() -> onnx.ModelProto:
 
 
 def tiny_manifest(model: str, version: int) -> pb.ModelManifest:
-    """Make the manifest, but for the files."""
+    """Make the manifest without the files."""
     return pb.ModelManifest(
         schema_version=1,
         model=model,
@@ -177,7 +177,7 @@ def tiny_manifest(model: str, version: int) -> pb.ModelManifest:
 
 
 def reference_preprocess(photo: bytes) -> NDArray[np.uint8]:
-    """Decode, resize and crop as the tiny manifest says, in the plainest way."""
+    """Decode, resize and crop as the tiny manifest states, in the simplest way."""
     image = Image.open(io.BytesIO(photo)).convert("RGB")
     width, height = image.size
     edge = SIDE + 4
@@ -192,7 +192,7 @@ def reference_preprocess(photo: bytes) -> NDArray[np.uint8]:
 
 
 def seal(directory: Path) -> None:
-    """Write the hashes of a bundle's files into its manifest again."""
+    """Update the hashes of a bundle's files in its manifest."""
     path = directory / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["files"] = [_file_entry(directory / f["name"]) for f in manifest["files"]]
@@ -216,7 +216,7 @@ def _model(
 
 
 def _png(color: tuple[int, int, int]) -> bytes:
-    """A noisy picture of one colour, larger than the input and not square."""
+    """Make a noisy picture of one color, larger than the input and not square."""
     noise = np.random.default_rng(sum(color)).integers(-15, 16, (60, 90, 3))
     pixels = np.clip(np.array(color) + noise, 0, 255).astype(np.uint8)
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Environments of their own, for clients that can't live in the tests'."""
+"""Separate environments for clients that conflict with the tests' environment."""
 
 import hashlib
 import os
@@ -9,34 +9,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "venvs"
-# Some minutes less than pytest gives these tests.
+# Shorter than pytest's timeout for these tests.
 INSTALL_SECONDS = 480
 
 
 def python_with(*requirements: str) -> Path:
-    """Give the Python of an environment that has these packages; made once, and then kept.
+    """Return the Python of an environment with these packages, which is created once and kept.
 
     Raises:
-        RuntimeError: It can't be made.
+        RuntimeError: The environment can't be created.
     """
     directory = CACHE / hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
     python, ready = directory / "bin" / "python", directory / ".ready"
     if not ready.exists():
         shutil.rmtree(directory, ignore_errors=True)
         _run(sys.executable, "-m", "venv", directory)
-        # What isn't imported need not be compiled: most of the time goes there.
+        # Compiling packages that are never imported would take most of the time.
         _run(python, "-m", "pip", "install", "--quiet", "--no-compile", *requirements)
         ready.touch()
     return python
 
 
 def run_suite(python: Path, suite: Path, **environment: str) -> str:
-    """Run a file of tests in another environment; give pytest's closing line.
+    """Run a file of tests in another environment and return pytest's last line.
 
     Raises:
         RuntimeError: A test failed.
     """
-    # Nothing of the tests around it: their settings and fixtures need what isn't there.
+    # Without the settings and fixtures of the other tests, which need missing packages.
     alone = ("-p", "no:cacheprovider", "-c", os.devnull, "--noconftest")
     outside = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
     command = (python, "-m", "pytest", suite, "-q", *alone)

@@ -1,4 +1,4 @@
-"""A directory behind a web server."""
+"""A web server for a directory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from threading import Thread
 
 @contextmanager
 def over_http(directory: Path) -> Iterator[str]:
-    """Show a directory as a web server does, and give its URL: a remote repository."""
+    """Serve a directory over HTTP as a remote repository and return its URL."""
     handler = partial(QuietHandler, directory=str(directory))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         thread = Thread(target=http.serve_forever)
@@ -23,7 +23,7 @@ def over_http(directory: Path) -> Iterator[str]:
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Answers without a word."""
+    """A handler without a log."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""ONNX Runtime as other wheels and machines have it, recorded or pretended."""
+"""Simulate ONNX Runtime of other wheels and machines, with recorded behavior."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -10,8 +10,8 @@ import pytest
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT, OPENVINO = "TensorrtExecutionProvider", "OpenVINOExecutionProvider"
 
-# What get_available_providers() said: onnxruntime 1.32.0; onnxruntime-gpu 1.31.1, whether or
-# not there is a GPU; onnxruntime-openvino 1.24.1.
+# The results of get_available_providers(): onnxruntime 1.32.0; onnxruntime-gpu 1.31.1, with or
+# without a GPU; onnxruntime-openvino 1.24.1.
 CPU_WHEEL = [CPU]
 GPU_WHEEL = [TENSORRT, CUDA, CPU]
 OPENVINO_WHEEL = [OPENVINO, CPU]
@@ -30,11 +30,10 @@ _NO_TENSORRT = (
 
 
 class Pretended:
-    """A session that says it runs on the first provider, and computes on the CPU.
+    """A session that reports the first provider and computes on the CPU.
 
-    Its placement can be told to differ: `starts` are the providers that start at all, and
-    `left_to_cpu` types of nodes that the first one doesn't take. What happens then was
-    recorded from the real wheels.
+    `starts` are the providers that can start. `left_to_cpu` are the types of nodes that the first
+    provider leaves to the CPU. The resulting behavior was recorded from the real wheels.
     """
 
     starts: Sequence[str] = (CPU, CUDA, TENSORRT, OPENVINO)
@@ -84,7 +83,7 @@ def pretend(
     starts: Sequence[str] | None = None,
     left_to_cpu: Sequence[str] = (),
 ) -> None:
-    """Make this process believe that another wheel is installed."""
+    """Simulate another wheel in this process."""
     session = type("Session", (Pretended,), {"starts": starts or wheel, "left_to_cpu": left_to_cpu})
     monkeypatch.setattr(ort, "get_available_providers", lambda: list(wheel))
     monkeypatch.setattr(ort, "InferenceSession", session)

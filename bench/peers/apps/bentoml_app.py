@@ -16,24 +16,24 @@ from PIL.Image import Image
     logging={"access": {"enabled": False}},
 )
 class Bench:
-    """Answers the requests of every kind, each at an endpoint of its own."""
+    """A service with an endpoint for each kind of request."""
 
     def __init__(self) -> None:
         self._classifiers = {work: Classifier(work) for work in MODELS}
 
     @bentoml.api
     def jpeg(self, image: Image) -> dict[str, Any]:
-        """Decode whole, and classify."""
+        """Decode at full size and classify."""
         return self._answer("jpeg", self._classifiers["jpeg"].prepare(image))
 
     @bentoml.api
     def jpeg_draft(self, image: Image) -> dict[str, Any]:
-        """Decode scaled, and classify."""
+        """Decode to scale and classify."""
         return self._answer("jpeg_draft", self._classifiers["jpeg_draft"].prepare(image))
 
     @bentoml.api
     def tensor(self, image: Path) -> dict[str, Any]:
-        """Classify pixels in the graph's own shape."""
+        """Classify pixels in the graph's input shape."""
         return self._answer("tensor", self._classifiers["tensor"].tensor(image.read_bytes()))
 
     @bentoml.api

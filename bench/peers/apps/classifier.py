@@ -1,4 +1,4 @@
-"""What every peer's app does with a request; runs in the peer's own environment."""
+"""The classifier of every peer's app; runs in the environment of the peer."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _FILTERS = {
 
 
 class Classifier:
-    """One model of the bench for one kind of request, with one thread.
+    """A model of the bench for one kind of request, with one thread.
 
     Args:
         work: The kind: jpeg, jpeg_draft, tensor or tiny.
@@ -64,7 +64,7 @@ class Classifier:
         return np.asarray(image.crop((left, top, left + width, top + height)))
 
     def classify(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Give the best classes of each image and their probabilities, both [N, 5]."""
+        """Return the top classes of each image and their probabilities, both [N, 5]."""
         (probabilities,) = self.session.run(["probabilities"], {"images": images})
         best = np.argsort(-probabilities, axis=1)[:, :TOP]
         return best, np.take_along_axis(probabilities, best, axis=1)

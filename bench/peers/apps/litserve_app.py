@@ -11,7 +11,7 @@ from fastapi import Request
 
 
 class BenchAPI(litserve.LitAPI):
-    """Answers the requests of one kind; the path says which."""
+    """Serves one kind of request, which the path names."""
 
     def setup(self, device: str) -> None:
         """Load the model."""
@@ -19,8 +19,8 @@ class BenchAPI(litserve.LitAPI):
         self._classifier = Classifier(self._work)
 
     def decode_request(self, request: Request) -> Any:
-        """Give the graph's input, uint8 [H, W, C]."""
-        form: Any = request  # LitServe has parsed it
+        """Return the graph's input, uint8 [H, W, C]."""
+        form: Any = request  # LitServe already parsed it
         data = form["image"].file.read()
         jpeg = self._work.startswith("jpeg")
         return self._classifier.decode(data) if jpeg else self._classifier.tensor(data)
@@ -30,7 +30,7 @@ class BenchAPI(litserve.LitAPI):
         return self._classifier.classify(image[np.newaxis])
 
     def encode_response(self, output: Any) -> dict[str, Any]:
-        """Give the best classes."""
+        """Return the top classes."""
         classes, probabilities = output
         return {"classes": classes[0].tolist(), "probabilities": probabilities[0].tolist()}
 

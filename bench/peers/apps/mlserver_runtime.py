@@ -7,7 +7,7 @@ from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
 
 class BenchRuntime(MLModel):
-    """Answers the requests of one kind; the model's name says which."""
+    """Serves one kind of request, which the model's name states."""
 
     async def load(self) -> bool:
         """Load the model."""
@@ -15,7 +15,7 @@ class BenchRuntime(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Answer one request."""
+        """Process one request."""
         (data,) = payload.inputs[0].data.root
         read = self._classifier.decode if self.name.startswith("jpeg") else self._classifier.tensor
         classes, probabilities = self._classifier.classify(read(data)[np.newaxis])

@@ -12,7 +12,7 @@ from classifier import Classifier
 
 
 class TritonPythonModel:
-    """Answers the requests of one kind; the model's name says which."""
+    """Serves one kind of request, which the model's name states."""
 
     def initialize(self, args: dict[str, Any]) -> None:
         """Load the model."""
@@ -20,7 +20,7 @@ class TritonPythonModel:
         self._classifier = Classifier(self._work)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer requests, in one run."""
+        """Process requests in one run."""
         arrays = [self._read(request) for request in requests]
         classes, probabilities = self._classifier.classify(np.concatenate(arrays))
         responses, start = [], 0

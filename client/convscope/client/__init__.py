@@ -1,4 +1,4 @@
-"""The Convscope client: classes and feature maps of images, from a Convscope server.
+"""The Convscope client: it gets classes and feature maps of images from a server.
 
 from convscope.client import Client
 
@@ -7,7 +7,7 @@ with Client("localhost:8001") as client:
     print(result.top.label, result.top.probability)
 """
 
-from convscope.client._admin_client import AdminClient, ModelStatus, Trial, VersionStatus
+from convscope.client._admin_client import AdminClient, ModelStatus, TrafficSplit, VersionStatus
 from convscope.client._async_client import AsyncClient
 from convscope.client._client import Client
 from convscope.client.errors import (
@@ -34,6 +34,7 @@ from convscope.client.types import (
     ModelSummary,
     Priority,
     Provenance,
+    Resize,
     StageSeconds,
     Tensor,
 )
@@ -63,9 +64,10 @@ __all__ = [
     "OverloadedError",
     "Priority",
     "Provenance",
+    "Resize",
     "StageSeconds",
     "Tensor",
-    "Trial",
+    "TrafficSplit",
     "UnavailableError",
     "VersionStatus",
 ]

@@ -1,10 +1,10 @@
-"""`convscope`: the command line of the client."""
+"""The entry point of the `convscope` command."""
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run a command; exit with 1 if an image or the call failed, 2 for a wrong flag."""
+    """Run a command; exit with 1 if an image or the call failed, 2 if a flag is wrong."""
     from convscope.client.cli import app
 
     app(prog_name="convscope")

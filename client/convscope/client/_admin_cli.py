@@ -1,4 +1,4 @@
-"""`convscope admin`: what an operator asks of a running server."""
+"""`convscope admin`: the commands for operators of a running server."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -9,14 +9,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from convscope.client._admin_client import AdminClient, ModelStatus, Trial, VersionStatus
+from convscope.client._admin_client import (
+    AdminClient,
+    ModelStatus,
+    TrafficSplit,
+    VersionStatus,
+)
+from convscope.client._error_output import print_error
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["app"]
 
+# The states of the API, in the words of the tables.
+_SHOWN_STATES = {"dormant": "on demand", "refused": "rejected"}
+
 app = typer.Typer(
     no_args_is_help=True,
-    help="Load, unload, name and try versions of a running server, by its --admin-address.",
+    help="Load, unload and compare versions, and set aliases, on a running server.",
 )
 
 Address = Annotated[
@@ -31,17 +40,20 @@ Address = Annotated[
 Model = Annotated[str, typer.Argument(help="The model's name.")]
 Version = Annotated[int | None, typer.Argument(min=1, help="One version; by default all of them.")]
 To = Annotated[
-    str | None, typer.Argument(metavar="[VERSION]", help="Where to: a number or an alias.")
+    str | None, typer.Argument(metavar="[VERSION]", help="The version: a number or an alias.")
 ]
-Share = Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the requests, from 0 to 1.")]
+Share = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="The share of the requests, from 0 to 1.")
+]
 Of = Annotated[
     str | None,
     typer.Option(
-        metavar="ALIAS", help="Of the requests that name this alias; by default of those without."
+        metavar="ALIAS",
+        help="Split the requests that name this alias; by default those without an alias.",
     ),
 ]
-Stop = Annotated[bool, typer.Option("--stop", help="End it.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a model.")]
+Stop = Annotated[bool, typer.Option("--stop", help="End the traffic split.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per model.")]
 
 
 @app.command()
@@ -50,20 +62,20 @@ def status(
     model: Annotated[str, typer.Argument(help="One model; by default all.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Show what answers, and why the rest doesn't."""
-    _ask(address, as_json, lambda client: client.status(model))
+    """Show the versions that are served, and why others are not."""
+    _run(address, as_json, lambda client: client.status(model))
 
 
 @app.command()
 def load(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
-    """Load what is new now, and try again what was refused."""
-    _ask(address, as_json, lambda client: [client.load(model, version)])
+    """Load new versions now, and retry rejected ones."""
+    _run(address, as_json, lambda client: [client.load(model, version)])
 
 
 @app.command()
 def unload(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
-    """Stop to serve a model, or one version of it."""
-    _ask(address, as_json, lambda client: [client.unload(model, version)])
+    """Stop serving a model, or one version of it."""
+    _run(address, as_json, lambda client: [client.unload(model, version)])
 
 
 @app.command()
@@ -71,16 +83,14 @@ def alias(
     model: Model,
     name: Annotated[str, typer.Argument(help='The alias, such as "champion".')],
     address: Address,
-    version: Annotated[
-        int | None, typer.Argument(min=1, help="The version that it is to name.")
-    ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Drop the alias.")] = False,
+    version: Annotated[int | None, typer.Argument(min=1, help="The version of the alias.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make an alias name a version, once that one answers."""
+    """Set an alias to a version, which is loaded first."""
     if remove == (version is not None):
         raise typer.BadParameter("give either a version or --remove")
-    _ask(address, as_json, lambda client: [client.set_alias(model, name, version)])
+    _run(address, as_json, lambda client: [client.set_alias(model, name, version)])
 
 
 @app.command()
@@ -93,9 +103,9 @@ def canary(
     stop: Stop = False,
     as_json: Json = False,
 ) -> None:
-    """Let another version answer a share of the requests."""
-    trial = _trial(to, share, of, stop)
-    _ask(address, as_json, lambda client: [client.set_trial(model, "canary", trial)])
+    """Send a share of the requests to another version."""
+    split = _split(to, share, of, stop)
+    _run(address, as_json, lambda client: [client.set_traffic_split(model, "canary", split)])
 
 
 @app.command()
@@ -108,20 +118,20 @@ def shadow(
     stop: Stop = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a share of the requests to another version, and compare its answers."""
-    trial = _trial(to, share, of, stop)
-    _ask(address, as_json, lambda client: [client.set_trial(model, "shadow", trial)])
+    """Copy a share of the requests to another version, and compare its results."""
+    split = _split(to, share, of, stop)
+    _run(address, as_json, lambda client: [client.set_traffic_split(model, "shadow", split)])
 
 
-def _trial(to: str | None, share: float, of: str | None, stop: bool) -> Trial | None:
+def _split(to: str | None, share: float, of: str | None, stop: bool) -> TrafficSplit | None:
     if stop == (to is not None):
         raise typer.BadParameter("give either a version, by number or alias, or --stop")
     if to is None:
         return None
-    return Trial(int(to) if to.isdecimal() else to, share, of)
+    return TrafficSplit(int(to) if to.isdecimal() else to, share, of)
 
 
-def _ask(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[ModelStatus]]) -> None:
+def _run(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[ModelStatus]]) -> None:
     try:
         client = AdminClient(address)
     except InvalidInputError as error:
@@ -130,9 +140,7 @@ def _ask(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[Mod
         with client:
             models = list(call(client))
     except ConvscopeError as error:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print("[bold red]error:[/]", end=" ")
-        console.print(error.message, markup=False)
+        print_error(error.message)
         raise typer.Exit(1) from error
     if as_json:
         for one in models:
@@ -143,7 +151,7 @@ def _ask(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[Mod
 
 def _print(models: Iterable[ModelStatus]) -> None:
     models = list(models)
-    columns = ("model", "version", "state", "aliases", "trials", "provider, or why not")
+    columns = ("model", "version", "state", "aliases", "traffic", "provider, or reason")
     table = Table(*columns, box=None, header_style="dim")
     for model in models:
         for version in model.versions:
@@ -153,9 +161,9 @@ def _print(models: Iterable[ModelStatus]) -> None:
             table.add_row(
                 model.model,
                 f"v{version.version}{default}",
-                version.state,
+                _SHOWN_STATES.get(version.state, version.state),
                 ", ".join(sorted(names)),
-                ", ".join(_trials_of(model, version.version)),
+                ", ".join(_splits_to(model, version.version)),
                 note,
             )
         if not model.versions:
@@ -166,12 +174,12 @@ def _print(models: Iterable[ModelStatus]) -> None:
             typer.echo(f"{model.model}: {problem}", err=True)
 
 
-def _trials_of(model: ModelStatus, version: int) -> Iterator[str]:
-    """Say what a version is tried as: "canary of champion: 5 %"."""
-    for kind, trial in (("canary", model.canary), ("shadow", model.shadow)):
-        if trial and model.aliases.get(str(trial.to), trial.to) == version:
-            of = f" of {trial.of}" if trial.of else ""
-            yield f"{kind}{of}: {100 * trial.share:.3g} %"
+def _splits_to(model: ModelStatus, version: int) -> Iterator[str]:
+    """Yield the traffic splits of a version: "canary of champion: 5 %"."""
+    for kind, split in (("canary", model.canary), ("shadow", model.shadow)):
+        if split and model.aliases.get(str(split.to), split.to) == version:
+            of = f" of {split.of}" if split.of else ""
+            yield f"{kind}{of}: {100 * split.share:.3g} %"
 
 
 def _runs_on(version: VersionStatus) -> str:

@@ -1,18 +1,16 @@
-"""The client of an operator."""
+"""The client of the admin service, for operators."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal
 
 import grpc
 
-from convscope.client._channel import check_target, check_timeout
-from convscope.client._translate import translate_errors
+from convscope.client._connection import BlockingConnection
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
-__all__ = ["AdminClient", "ModelStatus", "Trial", "VersionStatus"]
+__all__ = ["AdminClient", "ModelStatus", "TrafficSplit", "VersionStatus"]
 
 _STATES = {
     pb.VERSION_STATE_READY: "ready",
@@ -24,17 +22,17 @@ _KINDS = {"canary": pb.TRIAL_KIND_CANARY, "shadow": pb.TRIAL_KIND_SHADOW}
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """What is known of one version.
+    """The status of one version.
 
     Args:
         version: Its number.
-        state: "ready", "dormant" (loaded when it is first asked for) or "refused".
-        is_default: Whether a request that names neither version nor alias means it.
-        provider: Of a ready one, the execution provider in real use.
-        reason: Of a refused one, the check that it failed, in one word.
-        message: Of a refused one, what is wrong.
-        fallback_from: Of a ready one, the provider that was wanted, if another
-            one runs it or a part of it; otherwise empty.
+        state: "ready", "dormant" (unloaded, and loaded on demand) or "refused" (rejected).
+        is_default: Whether requests that name neither a version nor an alias go to it.
+        provider: If it is ready, the execution provider that runs it.
+        reason: If it was rejected, the check that it failed, in one word.
+        message: If it was rejected, the error message of that check.
+        fallback_from: If it is ready, the preferred provider, if another one
+            runs the graph or a part of it; otherwise empty.
     """
 
     version: int
@@ -47,16 +45,16 @@ class VersionStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """A share of a model's requests, and where it goes.
+class TrafficSplit:
+    """A share of a model's requests, and the version that gets it.
 
-    Requests that name a version have no part in it.
+    Requests that name a version are not part of it.
 
     Args:
         to: The version, by its number or by an alias.
-        share: From 0 to 1.
-        of: The alias whose requests are meant; None for those that name neither
-            an alias nor a version.
+        share: The share, from 0 to 1.
+        of: The alias whose requests are split; None for the requests that name
+            neither an alias nor a version.
     """
 
     to: int | str
@@ -66,138 +64,119 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What is known of one model.
+    """The status of one model.
 
     Args:
         model: Its name.
-        versions: Those that the server looked at, the latest first.
-        aliases: The version that each alias names.
-        canary: The trial whose version answers its share, if there is one.
-        shadow: The trial whose version is given copies and compared.
-        problems: What its aliases and trials name and can't have.
+        versions: The versions that the server has found, the latest first.
+        aliases: The version of each alias.
+        canary: The traffic split whose version serves its share, if any.
+        shadow: The traffic split whose version gets copies of requests, if any.
+        problems: Aliases and traffic splits that name a version that isn't available.
     """
 
     model: str
     versions: tuple[VersionStatus, ...]
     aliases: Mapping[str, int]
-    canary: Trial | None = None
-    shadow: Trial | None = None
+    canary: TrafficSplit | None = None
+    shadow: TrafficSplit | None = None
     problems: tuple[str, ...] = ()
 
 
-class AdminClient:
-    """Changes what a running server answers with.
+class AdminClient(BlockingConnection):
+    """Changes which versions a running server serves.
 
     Args:
         target: The server's --admin-address: unix:PATH or HOST:PORT.
         timeout_seconds: How long one call may take; a load takes seconds.
 
     Raises:
-        InvalidInputError: The target or the timeout can't be.
+        InvalidInputError: The target or the timeout is invalid.
     """
 
     def __init__(self, target: str, *, timeout_seconds: float = 300.0) -> None:
-        self._target = check_target(target)
-        self._timeout_seconds = check_timeout(timeout_seconds)
+        super().__init__(target, timeout_seconds=timeout_seconds)
         self._channel = grpc.insecure_channel(target)
         self._stub = admin_pb2_grpc.AdminServiceStub(self._channel)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
-
     def status(self, model: str = "") -> list[ModelStatus]:
-        """Tell what answers, and why the rest doesn't; of one model, or all.
+        """Return the status of one model, or of all.
 
         Raises:
-            ConvscopeError: There is no such model, or the call failed.
+            ConvscopeError: The server has no such model, or the call failed.
         """
         reply = self._call(self._stub.GetStatus, pb.GetStatusRequest(model=model))
         return [_decode(status) for status in reply.models]
 
     def load(self, model: str, version: int | None = None) -> ModelStatus:
-        """Load what is new in a model's directory, and try again what was refused.
+        """Load the new versions of a model, and retry the rejected ones.
 
         Args:
-            model: Which one.
-            version: One that is to answer whatever the server's policy says.
+            model: The model's name.
+            version: A version to load even if the server's policy excludes it.
 
         Raises:
-            FailedPreconditionError: The version, or the latest, was refused; the
-                message says why, and what answered before still does.
-            ConvscopeError: There is no such model, or the call failed.
+            FailedPreconditionError: The version, or the latest one, was rejected.
+                The message says why. The versions loaded before keep serving.
+            ConvscopeError: The server has no such model, or the call failed.
         """
         request = pb.LoadModelRequest(model=model, version=version)
         return _decode(self._call(self._stub.LoadModel, request).status)
 
     def unload(self, model: str, version: int | None = None) -> ModelStatus:
-        """Stop to serve a model, or one version, until it is loaded again.
+        """Stop serving a model, or one version of it, until it is loaded again.
 
         Raises:
-            ConvscopeError: There is no such model or version, or the call failed.
+            ConvscopeError: The server has no such model or version, or the call failed.
         """
         request = pb.UnloadModelRequest(model=model, version=version)
         return _decode(self._call(self._stub.UnloadModel, request).status)
 
     def set_alias(self, model: str, alias: str, version: int | None) -> ModelStatus:
-        """Make an alias name a version, which is loaded first; None drops it.
+        """Set an alias to a version, which is loaded first; None removes the alias.
 
         Raises:
-            FailedPreconditionError: The version was refused; nothing has changed.
-            ConvscopeError: There is no such model or version, or the call failed.
+            FailedPreconditionError: The version was rejected; nothing has changed.
+            ConvscopeError: The server has no such model or version, or the call failed.
         """
         request = pb.SetAliasRequest(model=model, alias=alias, version=version)
         return _decode(self._call(self._stub.SetAlias, request).status)
 
-    def set_trial(
-        self, model: str, kind: Literal["canary", "shadow"], trial: Trial | None
+    def set_traffic_split(
+        self, model: str, kind: Literal["canary", "shadow"], split: TrafficSplit | None
     ) -> ModelStatus:
-        """Send a share of a model's requests to another version; None ends that.
+        """Send a share of a model's requests to another version; None ends the split.
 
-        A canary answers its share, the same key always by the same version. A
-        shadow is given copies, answers nobody, and is compared: the server's
-        metrics show how often it disagrees, and by how much.
+        A canary serves its share, and the same routing key always gets the same
+        version. A shadow gets copies of the requests, and its results are only
+        compared: the server's metrics show how often they disagree, and by how
+        much.
 
         Raises:
-            FailedPreconditionError: The version was refused; nothing has changed.
-            ConvscopeError: There is no such model or version, or the call failed.
+            FailedPreconditionError: The version was rejected; nothing has changed.
+            ConvscopeError: The server has no such model or version, or the call failed.
         """
-        request = pb.SetTrialRequest(model=model, kind=_KINDS[kind], trial=_encode(trial))
+        request = pb.SetTrialRequest(model=model, kind=_KINDS[kind], trial=_encode(split))
         return _decode(self._call(self._stub.SetTrial, request).status)
 
-    def _call(self, method: Any, request: Any) -> Any:
-        with translate_errors(self._target, self._timeout_seconds):
-            return method(request, timeout=self._timeout_seconds)
 
-
-def _encode(trial: Trial | None) -> pb.Trial | None:
-    if trial is None:
+def _encode(split: TrafficSplit | None) -> pb.Trial | None:
+    if split is None:
         return None
-    message = pb.Trial(share=trial.share, of_alias=trial.of or "")
-    if isinstance(trial.to, int):
-        message.version = trial.to
+    message = pb.Trial(share=split.share, of_alias=split.of or "")
+    if isinstance(split.to, int):
+        message.version = split.to
     else:
-        message.alias = trial.to
+        message.alias = split.to
     return message
 
 
-def _decode_trial(status: pb.ModelStatus, kind: Literal["canary", "shadow"]) -> Trial | None:
+def _decode_split(status: pb.ModelStatus, kind: Literal["canary", "shadow"]) -> TrafficSplit | None:
     if not status.HasField(kind):
         return None
     message = status.canary if kind == "canary" else status.shadow
     to = message.version if message.WhichOneof("to") == "version" else message.alias
-    return Trial(to, message.share, message.of_alias or None)
+    return TrafficSplit(to, message.share, message.of_alias or None)
 
 
 def _decode(status: pb.ModelStatus) -> ModelStatus:
@@ -217,7 +196,7 @@ def _decode(status: pb.ModelStatus) -> ModelStatus:
         status.model,
         versions,
         dict(status.aliases),
-        _decode_trial(status, "canary"),
-        _decode_trial(status, "shadow"),
+        _decode_split(status, "canary"),
+        _decode_split(status, "shadow"),
         tuple(status.problems),
     )

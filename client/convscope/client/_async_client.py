@@ -7,32 +7,30 @@ from collections.abc import AsyncIterator, Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import grpc
 
+from convscope.client._async_driver import stream_outcomes_async
+from convscope.client._call_batching import CallBatcher
 from convscope.client._channel import async_channel
-from convscope.client._coalescer import Coalescer
-from convscope.client._codec import (
-    Outcome,
-    answer_or_raise,
-    decode_results,
+from convscope.client._connection import Connection
+from convscope.client._image_stream import ImageStream
+from convscope.client._images import is_slow_to_encode
+from convscope.client._models import decode_model, decode_models
+from convscope.client._options import (
+    ClassifyManyOptions,
+    ClassifyOptions,
+    Selector,
+)
+from convscope.client._requests import (
+    encode_get_model,
     encode_image,
     encode_request,
+    encode_template,
 )
-from convscope.client._connection import ClassifyOptions, Connection
-from convscope.client._images import takes_long
-from convscope.client._models import decode_model, decode_models
-from convscope.client._pipeline import Plan, pipeline_async
-from convscope.client._question import encode_get_model
-from convscope.client.types import (
-    Classification,
-    FeatureMapSelection,
-    ImageLike,
-    ModelInfo,
-    ModelSummary,
-    Priority,
-)
+from convscope.client._results import Outcome, decode_results, result_or_raise
+from convscope.client.types import Classification, ImageLike, ModelInfo, ModelSummary
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
@@ -42,23 +40,23 @@ __all__ = ["AsyncClient"]
 class AsyncClient(Connection):
     """Calls a Convscope server from asyncio; the methods are those of `Client`.
 
-    It connects when it is first used, and belongs to the event loop of that
-    first use. Files are read, and PIL images converted, off the loop.
+    It connects on first use, and belongs to the event loop of that first use.
+    Reading files and converting PIL images never blocks the loop.
 
-    Concurrent `classify` calls that ask the same travel in one request, up to
-    64 images and 4 MiB, and each gets its own answer or error. A call never
-    waits for others while fewer than two such requests are in flight; then, at
+    Concurrent `classify` calls with equal options share requests, up to 64
+    images and 4 MiB each, and each call gets its own result or error. A call
+    waits for others only while two such requests are in flight, and then for at
     most 5 ms.
 
     Args:
-        target: The server's HOST:PORT, or another target that gRPC knows.
+        target: The server's HOST:PORT, or another target that gRPC accepts.
         timeout_seconds: How long a call may take, retries included.
-        tls: What to secure the connection with, as for `Client`.
+        tls: The credentials of a secure connection, as for `Client`.
         root_certificates: The certificates to trust, as for `Client`.
         coalesce: Whether concurrent calls may share a request.
 
     Raises:
-        InvalidInputError: An argument can't be used.
+        InvalidInputError: An argument is invalid.
     """
 
     def __init__(
@@ -73,7 +71,7 @@ class AsyncClient(Connection):
         super().__init__(
             target, timeout_seconds=timeout_seconds, tls=tls, root_certificates=root_certificates
         )
-        self._coalescer = Coalescer(self._classify) if coalesce else None
+        self._call_batcher = CallBatcher(self._classify) if coalesce else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,36 +93,21 @@ class AsyncClient(Connection):
         image: ImageLike,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int = 5,
-        min_probability: float = 0.0,
-        feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
-        priority: Priority = "interactive",
-        routing_key: str = "",
+        **options: Unpack[ClassifyOptions],
     ) -> Classification:
         """Classify one image, as `Client.classify` does."""
         timeout = self._timeout(timeout_seconds)
-        question = self._question(
-            model=model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-            priority=priority,
-            routing_key=routing_key,
-        )
-        if takes_long(image):
-            encoded = await asyncio.to_thread(encode_image, question, image)
+        template = encode_template(model, **options)
+        if is_slow_to_encode(image):
+            encoded = await asyncio.to_thread(encode_image, template, image)
         else:
-            encoded = encode_image(question, image)
-        if self._coalescer is not None:
-            return await self._coalescer.classify(question, encoded, timeout)
-        request = encode_request(question, [encoded])
+            encoded = encode_image(template, image)
+        if self._call_batcher is not None:
+            return await self._call_batcher.classify(template, encoded, timeout)
+        request = encode_request(template, [encoded])
         (outcome,) = decode_results(await self._classify(request, timeout), 1)
-        return answer_or_raise(outcome)
+        return result_or_raise(outcome)
 
     @overload
     def classify_many(
@@ -132,7 +115,7 @@ class AsyncClient(Connection):
         images: Iterable[ImageLike],
         *,
         return_errors: Literal[False] = False,
-        **options: Unpack[ClassifyOptions],
+        **options: Unpack[ClassifyManyOptions],
     ) -> AsyncIterator[Classification]: ...
     @overload
     def classify_many(
@@ -140,41 +123,25 @@ class AsyncClient(Connection):
         images: Iterable[ImageLike],
         *,
         return_errors: bool,
-        **options: Unpack[ClassifyOptions],
+        **options: Unpack[ClassifyManyOptions],
     ) -> AsyncIterator[Outcome]: ...
     def classify_many(
         self,
         images: Iterable[ImageLike],
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int = 5,
-        min_probability: float = 0.0,
-        feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
-        priority: Priority = "bulk",
-        routing_key: str = "",
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
+        **options: Unpack[ClassifyOptions],
     ) -> AsyncIterator[Outcome]:
         """Classify any number of images, as `Client.classify_many` does."""
         timeout = self._timeout(timeout_seconds)
-        question = self._question(
-            model=model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-            priority=priority,
-            routing_key=routing_key,
-        )
-        outcomes = pipeline_async(
-            Plan(question, images, window, return_errors),
-            lambda request: self._classify(request, timeout),
-        )
+        options.setdefault("priority", "bulk")
+        template = encode_template(model, **options)
+        stream = ImageStream(template, images, window=window, return_errors=return_errors)
+        outcomes = stream_outcomes_async(stream, lambda request: self._classify(request, timeout))
         if not progress:
             return outcomes
         from convscope.client._progress import with_progress_async
@@ -183,19 +150,14 @@ class AsyncClient(Connection):
 
     async def models(self) -> list[ModelSummary]:
         """List every version that is ready, as `Client.models` does."""
-        timeout = self._timeout_seconds
-        with self._translate_errors(timeout):
-            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout)
-        return decode_models(response)
+        return decode_models(await self._call(self._stub.ListModels, pb.ListModelsRequest()))
 
     async def model(
         self, name: str, *, version: int | None = None, alias: str | None = None
     ) -> ModelInfo:
         """Describe one version in full, as `Client.model` does."""
-        request, timeout = encode_get_model(name, version, alias), self._timeout_seconds
-        with self._translate_errors(timeout):
-            response = await self._stub.GetModel(request, timeout=timeout)
-        return decode_model(response)
+        request = encode_get_model(Selector(name, version, alias))
+        return decode_model(await self._call(self._stub.GetModel, request))
 
     async def _classify(
         self,
@@ -206,6 +168,10 @@ class AsyncClient(Connection):
         timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
         with self._translate_errors(timeout_seconds):
             return await self._stub.Classify(request, timeout=timeout)
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        with self._translate_errors(self._timeout_seconds):
+            return await method(request, timeout=self._timeout_seconds)
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:

@@ -1,4 +1,4 @@
-"""How a client reaches its server: the target, TLS, retries, keepalive, message caps."""
+"""The connection to a server: target, TLS, retries, keepalive, message sizes."""
 
 import json
 import math
@@ -21,12 +21,13 @@ __all__ = [
 MIB = 2**20
 MAX_REQUEST_BYTES = 8 * MIB
 MAX_REPLY_BYTES = 32 * MIB
-# A request just over the cap is refused by us with a sentence, not by gRPC.
+# We reject a request just over the limit with a clear message, before gRPC does.
 _SLACK_BYTES = MIB
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"].full_name
-# Retries are bounded twice: three attempts a call, and a budget for all calls
-# together, so that a server in trouble gets at most a tenth more.
+# Retries have two limits: three attempts per call, and a budget for all calls
+# together, so that an overloaded server gets at most a tenth more calls. Nothing
+# else retries a whole call, or the attempts would multiply.
 SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -55,10 +56,10 @@ OPTIONS: tuple[tuple[str, str | int], ...] = (
 
 
 def check_target(target: str) -> str:
-    """Return the target if it is HOST:PORT or another form that gRPC knows.
+    """Return the target if it is HOST:PORT or another form that gRPC accepts.
 
     Raises:
-        InvalidInputError: It is a URL, or lacks a port, for which gRPC would take 443.
+        InvalidInputError: It is a URL, or lacks a port, which gRPC would replace by 443.
     """
     if ("://" in target and target.startswith("http")) or ":" not in target:
         raise InvalidInputError(f"the target is {target!r}; give HOST:PORT, such as localhost:8001")
@@ -66,7 +67,7 @@ def check_target(target: str) -> str:
 
 
 def check_timeout(timeout_seconds: float) -> float:
-    """Return the timeout if every call that gets it has a deadline.
+    """Return the timeout if it gives a call a deadline.
 
     Raises:
         InvalidInputError: It isn't a positive, finite number.
@@ -81,7 +82,7 @@ def check_timeout(timeout_seconds: float) -> float:
 def credentials(
     tls: grpc.ChannelCredentials | None, root_certificates: str | Path | bytes | None
 ) -> grpc.ChannelCredentials | None:
-    """Return what to secure a channel with, if anything.
+    """Return the credentials of a channel, or None if it isn't secured.
 
     Raises:
         InvalidInputError: Both are given, or the file can't be read.
@@ -90,7 +91,7 @@ def credentials(
         return tls
     if tls is not None:
         raise InvalidInputError(
-            "tls and root_certificates are both given; give one: tls can hold the certificates"
+            "tls and root_certificates are both given; give one: tls can contain the certificates"
         )
     if isinstance(root_certificates, bytes):
         return grpc.ssl_channel_credentials(root_certificates)
@@ -103,14 +104,14 @@ def credentials(
 
 
 def sync_channel(target: str, secure_by: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """Make a channel for blocking calls; it connects when it is first used."""
+    """Make a channel for blocking calls; it connects on first use."""
     if secure_by is None:
         return grpc.insecure_channel(target, OPTIONS)
     return grpc.secure_channel(target, secure_by, OPTIONS)
 
 
 def async_channel(target: str, secure_by: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """Make a channel for the running event loop; it connects when it is first used."""
+    """Make a channel for the running event loop; it connects on first use."""
     if secure_by is None:
         return grpc.aio.insecure_channel(target, OPTIONS)
     return grpc.aio.secure_channel(target, secure_by, OPTIONS)

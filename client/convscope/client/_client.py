@@ -1,90 +1,77 @@
-"""The client that blocks: each method encodes, calls and decodes."""
-
-from __future__ import annotations
+"""The client whose calls block: each method encodes, calls and decodes."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from types import TracebackType
-from typing import Literal, Self, Unpack, overload
+from pathlib import Path
+from typing import Literal, Unpack, overload
+
+import grpc
 
 from convscope.client._channel import sync_channel
-from convscope.client._codec import (
-    Outcome,
-    answer_or_raise,
-    decode_results,
+from convscope.client._connection import BlockingConnection
+from convscope.client._image_stream import ImageStream
+from convscope.client._models import decode_model, decode_models
+from convscope.client._options import (
+    ClassifyManyOptions,
+    ClassifyOptions,
+    Selector,
+)
+from convscope.client._requests import (
+    encode_get_model,
     encode_image,
     encode_request,
+    encode_template,
 )
-from convscope.client._connection import ClassifyOptions, Connection
-from convscope.client._models import decode_model, decode_models
-from convscope.client._pipeline import Plan, pipeline
-from convscope.client._question import encode_get_model
-from convscope.client.types import (
-    Classification,
-    FeatureMapSelection,
-    ImageLike,
-    ModelInfo,
-    ModelSummary,
-    Priority,
-)
+from convscope.client._results import Outcome, decode_results, result_or_raise
+from convscope.client._sync_driver import Sender, stream_outcomes
+from convscope.client.types import Classification, ImageLike, ModelInfo, ModelSummary
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["Client"]
 
 
-class Client(Connection):
-    """Calls a Convscope server, and waits for each answer.
+class Client(BlockingConnection):
+    """Calls a Convscope server and waits for each reply.
 
-    It connects when it is first used, and may be shared between threads. Every
-    call has a deadline. What the server is too busy for is tried up to three
-    times within it.
+    It connects on first use, and may be shared between threads. Every call has a
+    deadline. If the server is busy or unavailable, a call is tried up to three
+    times before its deadline.
 
     Args:
-        target: The server's HOST:PORT, or another target that gRPC knows.
+        target: The server's HOST:PORT, or another target that gRPC accepts.
         timeout_seconds: How long a call may take, retries included.
-        tls: What to secure the connection with, such as
-            `grpc.ssl_channel_credentials()`. Without it and without
+        tls: The credentials of a secure connection, such as
+            `grpc.ssl_channel_credentials()`. Without them and without
             `root_certificates`, the connection is not secured.
-        root_certificates: To secure the connection to a server whose
-            certificate these PEM certificates vouch for: their path, or bytes.
+        root_certificates: The PEM certificates to trust, as a path or as bytes,
+            for a secure connection.
 
     Raises:
-        InvalidInputError: An argument can't be used.
+        InvalidInputError: An argument is invalid.
     """
 
-    def _open(self) -> None:
+    def __init__(
+        self,
+        target: str = "localhost:8001",
+        *,
+        timeout_seconds: float = 30.0,
+        tls: grpc.ChannelCredentials | None = None,
+        root_certificates: str | Path | bytes | None = None,
+    ) -> None:
+        super().__init__(
+            target, timeout_seconds=timeout_seconds, tls=tls, root_certificates=root_certificates
+        )
         self._channel = sync_channel(self._target, self._credentials)
         self._stub = inference_pb2_grpc.ClassifierServiceStub(self._channel)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._channel.close()
 
     def classify(
         self,
         image: ImageLike,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int = 5,
-        min_probability: float = 0.0,
-        feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
-        priority: Priority = "interactive",
-        routing_key: str = "",
+        **options: Unpack[ClassifyOptions],
     ) -> Classification:
         """Classify one image.
 
@@ -93,39 +80,29 @@ class Client(Connection):
                 image, uint8 pixels [H, W, C] or [H, W] of any size, or the
                 model's own input as `Tensor(array)`.
             model: The model's name.
-            version: Which version answers; by default the latest.
-            alias: Which version answers, by one of its aliases.
-            top_k: How many classes to answer with, the most probable first.
-            min_probability: Leave out classes below this.
-            feature_maps: Also answer with these, by name or by selection.
-            timeout_seconds: How long this call may take, instead of the client's own.
-            priority: "interactive" if somebody waits for the answer; "bulk" if
-                it may come after those that somebody waits for.
-            routing_key: What the request is recognised by, such as a user: while
-                a canary answers a share of the requests, the same key always
-                gets the same version.
+            timeout_seconds: How long this call may take; by default the client's
+                timeout.
+            version: The version to use; by default the latest.
+            alias: The version to use, by one of its aliases.
+            top_k: How many classes to return, the most probable first; by default 5.
+            min_probability: Classes below this are left out; by default 0.
+            feature_maps: The feature maps to return, by name or by
+                `FeatureMapSelection`; by default none.
+            priority: "interactive" (the default), or "bulk" if the request may
+                wait for interactive ones.
+            routing_key: A key such as a user's id. While a canary gets a share
+                of the requests, the same key always gets the same version.
 
         Raises:
-            InvalidInputError: The image or an argument can't be used.
-            NotFoundError: There is no such model, version or alias.
+            InvalidInputError: The image or an argument is invalid.
+            NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed; see `convscope.client.errors`.
         """
-        timeout = self._timeout(timeout_seconds)
-        question = self._question(
-            model=model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-            priority=priority,
-            routing_key=routing_key,
-        )
-        request = encode_request(question, [encode_image(question, image)])
-        with self._translate_errors(timeout):
-            response = self._stub.Classify(request, timeout=timeout)
+        template = encode_template(model, **options)
+        request = encode_request(template, [encode_image(template, image)])
+        response = self._call(self._stub.Classify, request, timeout_seconds)
         (outcome,) = decode_results(response, 1)
-        return answer_or_raise(outcome)
+        return result_or_raise(outcome)
 
     @overload
     def classify_many(
@@ -133,7 +110,7 @@ class Client(Connection):
         images: Iterable[ImageLike],
         *,
         return_errors: Literal[False] = False,
-        **options: Unpack[ClassifyOptions],
+        **options: Unpack[ClassifyManyOptions],
     ) -> Iterator[Classification]: ...
     @overload
     def classify_many(
@@ -141,67 +118,54 @@ class Client(Connection):
         images: Iterable[ImageLike],
         *,
         return_errors: bool,
-        **options: Unpack[ClassifyOptions],
+        **options: Unpack[ClassifyManyOptions],
     ) -> Iterator[Outcome]: ...
     def classify_many(
         self,
         images: Iterable[ImageLike],
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int = 5,
-        min_probability: float = 0.0,
-        feature_maps: Iterable[str | FeatureMapSelection] = (),
         timeout_seconds: float | None = None,
-        priority: Priority = "bulk",
-        routing_key: str = "",
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
+        **options: Unpack[ClassifyOptions],
     ) -> Iterator[Outcome]:
-        """Classify any number of images, several at a time, and give the answers in order.
+        """Classify any number of images, several at a time, and yield the results in order.
 
-        Small images that are answered quickly share requests, up to 32 each.
-        Images are taken from the iterable only as fast as they are answered: at
-        most `window` requests ahead.
+        Small images with quick results share requests, up to 32 each. Images are
+        taken from the iterable only as fast as results arrive: at most `window`
+        requests ahead.
 
         Args:
-            images: As for `classify`, any number of them.
-            model: As for `classify`, like all that isn't named here.
+            images: Any number of images, each as for `classify`.
+            model: The model's name.
+            timeout_seconds: How long one request may take.
+            window: How many requests may be in flight.
+            return_errors: Yield an image's error in the place of its result, and
+                continue. By default the first error is raised, and no more
+                images are sent.
+            progress: Show a progress bar on the error output.
             version: As for `classify`.
             alias: As for `classify`.
             top_k: As for `classify`.
             min_probability: As for `classify`.
             feature_maps: As for `classify`.
-            timeout_seconds: How long one request may take.
             priority: As for `classify`, but "bulk" by default.
             routing_key: As for `classify`.
-            window: How many requests may be in flight.
-            return_errors: Give the error of an image in the place of its
-                answer, and go on. Otherwise the first one is raised, and no
-                more images are sent.
-            progress: Show a progress bar on the error output.
 
         Raises:
-            InvalidInputError: An argument can't be used.
+            InvalidInputError: An argument is invalid.
         """
         timeout = self._timeout(timeout_seconds)
-        question = self._question(
-            model=model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-            priority=priority,
-            routing_key=routing_key,
-        )
-        outcomes = pipeline(
-            Plan(question, images, window, return_errors),
+        options.setdefault("priority", "bulk")
+        template = encode_template(model, **options)
+        stream = ImageStream(template, images, window=window, return_errors=return_errors)
+        sender = Sender(
             lambda request: self._stub.Classify.future(request, timeout=timeout),
             partial(self._translate_errors, timeout),
         )
+        outcomes = stream_outcomes(stream, sender)
         if not progress:
             return outcomes
         from convscope.client._progress import with_progress
@@ -214,10 +178,7 @@ class Client(Connection):
         Raises:
             ConvscopeError: The call failed.
         """
-        timeout = self._timeout_seconds
-        with self._translate_errors(timeout):
-            response = self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout)
-        return decode_models(response)
+        return decode_models(self._call(self._stub.ListModels, pb.ListModelsRequest()))
 
     def model(
         self, name: str, *, version: int | None = None, alias: str | None = None
@@ -226,14 +187,12 @@ class Client(Connection):
 
         Args:
             name: The model's name.
-            version: Which version; by default the latest.
-            alias: Which version, by one of its aliases.
+            version: The version; by default the latest.
+            alias: The version, by one of its aliases.
 
         Raises:
-            NotFoundError: There is no such model, version or alias.
+            NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed.
         """
-        request, timeout = encode_get_model(name, version, alias), self._timeout_seconds
-        with self._translate_errors(timeout):
-            response = self._stub.GetModel(request, timeout=timeout)
-        return decode_model(response)
+        request = encode_get_model(Selector(name, version, alias))
+        return decode_model(self._call(self._stub.GetModel, request))

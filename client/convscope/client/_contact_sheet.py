@@ -1,17 +1,14 @@
-"""A feature map as a picture: every channel on a tile, labelled, on one sheet."""
+"""A feature map as a picture: one labeled tile for each channel, on one sheet."""
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from convscope.client._images import to_pixel_mode
-
-if TYPE_CHECKING:
-    from convscope.client.types import FeatureMap
+from convscope.client._pixel_modes import to_pixel_mode
 
 __all__ = ["draw_contact_sheet"]
 
@@ -37,9 +34,27 @@ ANCHORS = (
 )
 
 
+class Drawable(Protocol):
+    """The attributes of a `FeatureMap` that are drawn."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def array(self) -> NDArray[np.float32]: ...
+    @property
+    def channels(self) -> tuple[int, ...]: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+
+    def strongest(self, count: int) -> list[int]:
+        """Return the positions in `array` of the channels with the largest mean."""
+
+
 @dataclass(frozen=True)
 class _Layout:
-    """Where the tiles go, in pixels; the source, if there is one, spans 2 x 2 cells or 1."""
+    """The positions of the tiles, in pixels. The source, if any, spans 1 cell or 2 x 2 cells."""
 
     columns: int
     rows: int
@@ -64,7 +79,7 @@ class _Layout:
         return MARGIN + column * width, HEADER_HEIGHT + row * height
 
     def free_cells(self) -> list[tuple[int, int]]:
-        """The cells beside the source, row by row."""
+        """Return the cells that the source doesn't cover, row by row."""
         return [
             (column, row)
             for row in range(self.rows)
@@ -74,13 +89,13 @@ class _Layout:
 
 
 def draw_contact_sheet(
-    feature_map: "FeatureMap",
+    feature_map: Drawable,
     source: Image.Image | None = None,
     *,
     image_name: str = "",
     stride: float | None = None,
 ) -> Image.Image:
-    """Draw the channels of a feature map, and the image that they were made of."""
+    """Draw the channels of a feature map, and the image that they come from."""
     positions = _positions(feature_map)
     layout = _lay_out(len(positions), feature_map.array.shape, source is not None)
     sheet = Image.new("RGB", layout.size, BACKGROUND)
@@ -97,20 +112,20 @@ def draw_contact_sheet(
     return sheet
 
 
-def _positions(feature_map: "FeatureMap") -> list[int]:
-    """Which channels to draw: all in their order, or the strongest of too many."""
+def _positions(feature_map: Drawable) -> list[int]:
+    """Return the channels to draw: all in their order, or the strongest if there are too many."""
     count = len(feature_map.array)
     return list(range(count)) if count <= MAX_TILES else feature_map.strongest(MAX_TILES)
 
 
-def _channel_name(feature_map: "FeatureMap", position: int) -> str:
+def _channel_name(feature_map: Drawable, position: int) -> str:
     return str(feature_map.channels[position]) if feature_map.channels else "mean"
 
 
 def _lay_out(tiles: int, shape: tuple[int, ...], has_source: bool) -> _Layout:
     _, height, width = shape
-    wanted = 112 if tiles > 24 else 144 if tiles > 8 else 224
-    factor = wanted / max(height, width)
+    longest = 112 if tiles > 24 else 144 if tiles > 8 else 224
+    factor = longest / max(height, width)
     if factor >= 1:
         factor = round(factor)  # whole steps keep every cell of the map equally large
     tile_width, tile_height = max(1, round(width * factor)), max(1, round(height * factor))
@@ -125,7 +140,7 @@ def _lay_out(tiles: int, shape: tuple[int, ...], has_source: bool) -> _Layout:
 
 
 def _grids(cells: int, span: int) -> list[tuple[int, int]]:
-    """Every number of columns that may be, with the rows that it takes."""
+    """Return every possible number of columns, with the rows that it needs."""
     return [
         (columns, max(span, math.ceil(cells / columns)))
         for columns in range(max(span, 1), max(cells, span) + 1)
@@ -133,7 +148,7 @@ def _grids(cells: int, span: int) -> list[tuple[int, int]]:
 
 
 def _awkwardness(layout: _Layout, tiles: int) -> float:
-    """How far a layout is from a landscape sheet without holes."""
+    """Return how far a layout is from a landscape sheet without holes."""
     width, height = layout.cell
     aspect = (layout.columns * width) / (layout.rows * height)
     holes = len(layout.free_cells()) - tiles
@@ -141,9 +156,9 @@ def _awkwardness(layout: _Layout, tiles: int) -> float:
 
 
 def _paint(channel: NDArray[np.float32], layout: _Layout) -> Image.Image:
-    """Colour one channel, [height, width], and bring it to the tile's size."""
+    """Color one channel, [height, width], and resize it to the tile."""
     low, high = np.percentile(channel, PERCENTILES)
-    if not high > low:  # almost flat: don't hide a lone peak
+    if not high > low:  # almost flat: keep a single peak visible
         low, high = float(channel.min()), float(channel.max())
     spread = high - low if high > low else 1.0
     levels = np.clip((channel - low) / spread, 0, 1) * 255
@@ -156,7 +171,7 @@ def _paint(channel: NDArray[np.float32], layout: _Layout) -> Image.Image:
 
 
 def _colors() -> NDArray[np.uint8]:
-    """The colour of each of 256 levels, uint8 [256, 3]."""
+    """Return the color of each of 256 levels, uint8 [256, 3]."""
     anchors = np.array(ANCHORS, np.float64)
     points = np.linspace(0, len(anchors) - 1, 256)
     channels = [np.interp(points, range(len(anchors)), anchors[:, c]) for c in range(3)]
@@ -187,7 +202,7 @@ def _draw_source(
 
 
 def _draw_header(
-    draw: ImageDraw.ImageDraw, feature_map: "FeatureMap", image_name: str, stride: float | None
+    draw: ImageDraw.ImageDraw, feature_map: Drawable, image_name: str, stride: float | None
 ) -> None:
     channels, height, width = feature_map.array.shape
     parts = [
@@ -201,7 +216,7 @@ def _draw_header(
 
 
 def _draw_footer(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, feature_map: "FeatureMap", shown: int
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, feature_map: Drawable, shown: int
 ) -> None:
     top, right, font = sheet.height - 28, sheet.width - MARGIN, _font(12)
     text = f"{_shown_channels(feature_map, shown)} scaled from its 1st to 99th percentile"
@@ -213,7 +228,7 @@ def _draw_footer(
     draw.text((right - LEGEND_WIDTH - 6, top), "low", fill=DIM, font=font, anchor="ra")
 
 
-def _shown_channels(feature_map: "FeatureMap", shown: int) -> str:
+def _shown_channels(feature_map: Drawable, shown: int) -> str:
     if not feature_map.channels:
         return "mean over the channels,"
     count = len(feature_map.channels)

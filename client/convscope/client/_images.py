@@ -1,4 +1,4 @@
-"""Images of every accepted kind to the input of a request."""
+"""Images of every accepted kind as inputs of a request."""
 
 import math
 from os import PathLike
@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from convscope.client._channel import MAX_REQUEST_BYTES
+from convscope.client._pixel_modes import to_pixel_mode
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ImageLike, Tensor
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["encode_input", "takes_long", "to_pixel_mode"]
+__all__ = ["encode_input", "is_slow_to_encode"]
 
 _TENSOR_DTYPES = {
     np.dtype(order + code): (number, np.dtype("<" + code))
@@ -26,12 +27,11 @@ _TENSOR_DTYPES = {
     for order in "<>"
 }
 _PIXEL_CHANNELS = (1, 3, 4)
-_PIXEL_MODES = ("L", "RGB", "RGBA")
 _ACCEPTED = "a path, bytes, a PIL image, a uint8 array [H, W, C] or [H, W], or Tensor(array)"
 
 
 def encode_input(image: ImageLike) -> pb.Input:
-    """Turn an image into what the wire takes.
+    """Return an image as an input of a request.
 
     Raises:
         InvalidInputError: It can't be read, is of no accepted kind, or is too large.
@@ -53,8 +53,8 @@ def encode_input(image: ImageLike) -> pb.Input:
             raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
 
 
-def takes_long(image: ImageLike) -> bool:
-    """Whether encoding an image would hold up an event loop: to read or to convert it."""
+def is_slow_to_encode(image: ImageLike) -> bool:
+    """Report whether encoding an image, by reading or converting it, would block an event loop."""
     return isinstance(image, str | PathLike | Image.Image)
 
 
@@ -74,8 +74,8 @@ def _read(path: Path) -> bytes:
 def _check_size(size_bytes: int, what: str) -> None:
     if size_bytes > MAX_REQUEST_BYTES:
         raise InvalidInputError(
-            f"{what}; a request takes {MAX_REQUEST_BYTES:,} bytes; scale the image down, or save "
-            "it as JPEG"
+            f"{what}; the limit of a request is {MAX_REQUEST_BYTES:,} bytes; scale the image down, "
+            "or save it as JPEG"
         )
 
 
@@ -88,7 +88,7 @@ def _encode_tensor(array: NDArray[np.generic]) -> pb.Input:
         )
     if array.nbytes > MAX_REQUEST_BYTES:
         raise InvalidInputError(
-            f"the tensor {list(array.shape)} has {array.nbytes:,} bytes; a request takes "
+            f"the tensor {list(array.shape)} has {array.nbytes:,} bytes; the limit of a request is "
             f"{MAX_REQUEST_BYTES:,}; check its shape against the model's input"
         )
     dtype, little_endian = _TENSOR_DTYPES[array.dtype]
@@ -98,7 +98,7 @@ def _encode_tensor(array: NDArray[np.generic]) -> pb.Input:
 
 
 def _fill(tensor: pb.Tensor, dtype: mpb.DataType.ValueType, array: NDArray[np.generic]) -> None:
-    """Write an array into a message where it is, which saves copies of the data."""
+    """Write an array into an existing message, which saves copies of the data."""
     tensor.dtype = dtype
     tensor.shape.extend(array.shape)
     tensor.data = array.tobytes()
@@ -127,9 +127,9 @@ def _check_pixels(shape: tuple[int, ...]) -> None:
     size_bytes = math.prod(shape)
     if size_bytes > MAX_REQUEST_BYTES:
         raise InvalidInputError(
-            f"the image's {shape[1]:,} x {shape[0]:,} pixels take {size_bytes:,} bytes; a request "
-            f"takes {MAX_REQUEST_BYTES:,}; give the encoded file instead, by its path or bytes, "
-            "or scale the image down"
+            f"the image's {shape[1]:,} x {shape[0]:,} pixels have {size_bytes:,} bytes; the limit "
+            f"of a request is {MAX_REQUEST_BYTES:,}; give the encoded file instead, by its path or "
+            "bytes, or scale the image down"
         )
 
 
@@ -137,23 +137,6 @@ def _encode_pil(image: Image.Image) -> pb.Input:
     try:
         upright = ImageOps.exif_transpose(image)
         plain = to_pixel_mode(upright)
-    except (OSError, SyntaxError, EOFError) as error:  # PIL decodes only when asked to
+    except (OSError, SyntaxError, EOFError) as error:  # PIL decodes lazily
         raise InvalidInputError(f"the PIL image can't be decoded: {error}") from error
     return _encode_pixels(np.asarray(plain))
-
-
-def to_pixel_mode(image: Image.Image) -> Image.Image:
-    """Bring any colour mode to one that the server takes, and keep what is transparent."""
-    if image.mode in _PIXEL_MODES and not image.has_transparency_data:
-        return image
-    if image.mode == "F":
-        raise InvalidInputError(
-            "the PIL image has mode F, whose range isn't known; scale it to 0 to 255 and give it "
-            "as mode L, or give the model's own input as Tensor(array)"
-        )
-    if image.mode.startswith("I"):  # 16 bits of grey
-        wide = np.asarray(image, dtype=np.float32)
-        return Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode == "1" else "RGB")

@@ -1,4 +1,4 @@
-"""Results as JSON, an object a line, for other programs."""
+"""Results as JSON, one object per line, for other programs."""
 
 import json
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ __all__ = ["Reporter", "print_model", "print_models"]
 
 
 class Reporter:
-    """Prints one line for each image, as soon as it is known."""
+    """Prints one line for each image, as soon as its result is known."""
 
     def add(self, image: str, result: Classification, saved: Sequence[Path]) -> None:
-        """Print an answer, and the pictures made of it."""
+        """Print a result and the paths of its pictures."""
         _print(
             {
                 "image": image,
@@ -34,11 +34,11 @@ class Reporter:
         )
 
     def add_error(self, image: str, error: ConvscopeError) -> None:
-        """Print why there is no answer."""
+        """Print the error of an image."""
         _print({"image": image, "error": {"code": error.code.name, "message": error.message}})
 
     def finish(self) -> None:
-        """Nothing is left to print."""
+        """Do nothing: each line is printed at once."""
 
 
 def print_models(summaries: Sequence[ModelSummary]) -> None:

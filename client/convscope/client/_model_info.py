@@ -1,4 +1,4 @@
-"""What the server says of its models."""
+"""Descriptions of the server's models."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,18 +11,19 @@ __all__ = [
     "ModelInfo",
     "ModelSummary",
     "Provenance",
+    "Resize",
 ]
 
 
 @dataclass(frozen=True)
 class InputInfo:
-    """What a model looks at.
+    """The input of a model.
 
     Args:
-        name: The graph's input.
+        name: The name of the graph's input.
         kind: "image" or "tensor".
-        dtype: The type of a `Tensor`'s elements, such as "uint8".
-        shape: The shape of a `Tensor`: [height, width, channels] for an image.
+        dtype: The element type of a `Tensor`, such as "uint8".
+        shape: The shape of a `Tensor`; [height, width, channels] for an image.
     """
 
     name: str
@@ -32,15 +33,41 @@ class InputInfo:
 
 
 @dataclass(frozen=True)
-class FeatureMapInfo:
-    """A feature map that a model can answer with.
+class Resize:
+    """The size of an image after resizing. The input is then cut from its center.
 
     Args:
-        name: By which to ask for it.
+        shortest_edge: The length of the shorter edge in pixels, if the aspect
+            ratio is kept; otherwise 0.
+        height: The height in pixels, if the aspect ratio isn't kept; otherwise 0.
+        width: The width in pixels, if the aspect ratio isn't kept; otherwise 0.
+    """
+
+    shortest_edge: int = 0
+    height: int = 0
+    width: int = 0
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and the height of an image of a given size after resizing."""
+        edge = self.shortest_edge
+        if not edge:
+            return self.width, self.height
+        return (
+            edge if width <= height else int(edge * width / height),
+            edge if height <= width else int(edge * height / width),
+        )
+
+
+@dataclass(frozen=True)
+class FeatureMapInfo:
+    """A feature map that a model can return.
+
+    Args:
+        name: Its name in requests.
         channels: The number of channels.
         height: The height in cells.
         width: The width in cells.
-        stride: The distance in input pixels between two neighbouring cells.
+        stride: The distance in input pixels between two neighboring cells.
     """
 
     name: str
@@ -52,7 +79,7 @@ class FeatureMapInfo:
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured figure, and the data that it was measured on."""
+    """A measured figure, and the data that it was measured on."""
 
     name: str
     value: float
@@ -61,7 +88,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from; what isn't known is empty."""
+    """The origin of a model; unknown fields are empty."""
 
     architecture: str
     weights: str
@@ -78,15 +105,15 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Execution:
-    """How the server runs a version, and why so.
+    """How the server runs a version, and why.
 
     Args:
         runners: How many batches run at once; 0 if they run on the server's
             event loop itself.
-        threads: The threads of one run when several are under way.
-        lone_threads: The threads of a run that is alone.
+        threads: The threads of a run while others are running.
+        lone_threads: The threads of a run while no other is running.
         max_batch: The largest batch, in images.
-        reason: What was measured, or that these were set.
+        reason: The measurement behind these values, or that they were set.
     """
 
     runners: int
@@ -98,7 +125,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One version in a line.
+    """A version in a listing.
 
     Args:
         model: The model's name.
@@ -106,13 +133,13 @@ class ModelSummary:
         aliases: The aliases that point at this version.
         is_default: Whether requests that choose no version go to this one.
         task: "classification" or "feature_extraction".
-        input: What it looks at.
+        input: Its input.
         num_classes: The number of classes.
         feature_maps: The names of its feature maps.
-        provider: The execution provider that it runs on, such as "cpu".
+        provider: The execution provider that runs it, such as "cpu".
         precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
-        fallback_from: The provider that was wanted, if another one runs it or
-            a part of it; otherwise empty.
+        fallback_from: The preferred provider, if another one runs the graph or a
+            part of it; otherwise empty.
     """
 
     model: str
@@ -130,7 +157,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One version in full.
+    """A version in full.
 
     Args:
         model: The model's name.
@@ -138,15 +165,17 @@ class ModelInfo:
         aliases: The aliases that point at this version.
         is_default: Whether requests that choose no version go to this one.
         task: "classification" or "feature_extraction".
-        input: What it looks at.
+        input: Its input.
         labels: The name of each class.
         feature_maps: Its feature maps, from the input to the head.
-        provider: The execution provider that it runs on, such as "cpu".
+        provider: The execution provider that runs it, such as "cpu".
         precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
-        provenance: Where it comes from.
-        execution: How the server runs it; None if the server doesn't say.
-        fallback_from: The provider that was wanted, if another one runs it or
-            a part of it; otherwise empty.
+        provenance: Its origin.
+        execution: How the server runs it; None if the server doesn't report it.
+        fallback_from: The preferred provider, if another one runs the graph or a
+            part of it; otherwise empty.
+        resize: How images are resized before the input is cut from their center;
+            None if the input isn't an image.
     """
 
     model: str
@@ -162,3 +191,4 @@ class ModelInfo:
     provenance: Provenance
     execution: Execution | None
     fallback_from: str = ""
+    resize: Resize | None = None

@@ -1,4 +1,4 @@
-"""What the server says of its models, from messages."""
+"""Descriptions of the server's models, from messages."""
 
 from datetime import UTC
 
@@ -10,6 +10,7 @@ from convscope.client._model_info import (
     ModelInfo,
     ModelSummary,
     Provenance,
+    Resize,
 )
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
@@ -18,7 +19,7 @@ __all__ = ["decode_model", "decode_models"]
 
 
 def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
-    """Read a listing."""
+    """Return the versions of a listing."""
     return [
         ModelSummary(
             model=summary.model,
@@ -38,7 +39,7 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
 
 
 def decode_model(response: pb.GetModelResponse) -> ModelInfo:
-    """Read the description of one version."""
+    """Return the description of one version."""
     summary, manifest = response.summary, response.manifest
     return ModelInfo(
         model=summary.model,
@@ -57,7 +58,15 @@ def decode_model(response: pb.GetModelResponse) -> ModelInfo:
         provenance=_decode_provenance(manifest.provenance),
         execution=_decode_execution(response.execution) if response.HasField("execution") else None,
         fallback_from=summary.fallback_from,
+        resize=_decode_resize(manifest.preprocessing),
     )
+
+
+def _decode_resize(message: mpb.Preprocessing) -> Resize | None:
+    if not message.HasField("resize"):
+        return None
+    resize = message.resize
+    return Resize(resize.shortest_edge, resize.height, resize.width)
 
 
 def _decode_input(spec: mpb.InputSpec) -> InputInfo:

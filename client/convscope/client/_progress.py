@@ -17,21 +17,21 @@ T = TypeVar("T")
 def progress_bar(
     total: int | None, *, visible: bool = True, transient: bool = False
 ) -> Iterator[Callable[[], None]]:
-    """Show a progress bar, and give what moves it on."""
+    """Show a progress bar, and yield the function that advances it."""
     with Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
         console=Console(stderr=True),
         transient=transient,
         disable=not visible,
-        redirect_stdout=False,  # or rich would send what is printed to the bar's terminal
+        redirect_stdout=False,  # else rich would print to the terminal of the bar
     ) as progress:
         task = progress.add_task("Classifying", total=total)
         yield lambda: progress.advance(task)
 
 
 def with_progress(items: Generator[T, None, None], source: object) -> Iterator[T]:
-    """Give the items, and show how many have been given of those that the source has."""
+    """Yield the items, and show how many of the source's items were yielded."""
     with closing(items), progress_bar(_length(source)) as advance:
         for item in items:
             advance()
@@ -39,7 +39,7 @@ def with_progress(items: Generator[T, None, None], source: object) -> Iterator[T
 
 
 async def with_progress_async(items: AsyncGenerator[T, None], source: object) -> AsyncIterator[T]:
-    """Do the same for items that are awaited."""
+    """Do the same for an asynchronous generator."""
     async with aclosing(items):
         with progress_bar(_length(source)) as advance:
             async for item in items:

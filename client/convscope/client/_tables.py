@@ -32,8 +32,8 @@ STAGES = ("decode", "queue", "infer", "encode")
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What is shown of one image; its feature maps themselves may be too large to keep."""
+class _Row:
+    """The shown part of a result; the feature maps themselves may be too large to keep."""
 
     image: str
     classes: tuple[ClassScore, ...]
@@ -42,16 +42,16 @@ class _Answer:
 
 
 class Reporter:
-    """Gathers results, and prints them as tables at the end."""
+    """Collects results, and prints them as tables at the end."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
         self._heading = Text()
-        self._answers: list[_Answer] = []
+        self._rows: list[_Row] = []
         self._saved: list[Path] = []
 
     def add(self, image: str, result: Classification, saved: Sequence[Path]) -> None:
-        """Take an answer, and the pictures made of it."""
+        """Add a result and the paths of its pictures."""
         self._heading = Text.assemble(
             (f"{result.model} v{result.version}", "bold"), f" on {result.provider}"
         )
@@ -59,20 +59,20 @@ class Reporter:
             (name, _shape(feature_map.array.shape), _strongest(feature_map))
             for name, feature_map in result.feature_maps.items()
         ]
-        self._answers.append(_Answer(image, result.classes, result.stage_seconds, feature_maps))
+        self._rows.append(_Row(image, result.classes, result.stage_seconds, feature_maps))
         self._saved.extend(saved)
 
     def add_error(self, image: str, error: ConvscopeError) -> None:
-        """Leave it to the error output."""
+        """Do nothing: the error output has the error."""
 
     def finish(self) -> None:
-        """Print what was gathered."""
-        if not self._answers:
+        """Print the results."""
+        if not self._rows:
             return
         self._console.print(self._heading)
-        self._console.print(_mean_times([answer.stage_seconds for answer in self._answers]))
-        has_feature_maps = any(answer.feature_maps for answer in self._answers)
-        if any(answer.classes for answer in self._answers) or not has_feature_maps:
+        self._console.print(_mean_times([row.stage_seconds for row in self._rows]))
+        has_feature_maps = any(row.feature_maps for row in self._rows)
+        if any(row.classes for row in self._rows) or not has_feature_maps:
             self._console.print(self._classes())
         if has_feature_maps:
             self._console.print(self._feature_maps())
@@ -84,12 +84,12 @@ class Reporter:
         table.add_column("image", overflow="fold", ratio=2)
         table.add_column("class", overflow="fold", ratio=2)
         table.add_column("probability", no_wrap=True, width=BAR_WIDTH + 8)
-        for name, answer in zip(self._names(), self._answers, strict=True):
-            for rank, score in enumerate(answer.classes):
+        for name, row in zip(self._names(), self._rows, strict=True):
+            for rank, score in enumerate(row.classes):
                 table.add_row(name if rank == 0 else "", *self._class_cells(score, rank))
-            if not answer.classes:
+            if not row.classes:
                 table.add_row(name, Text("no class", "dim"), "")
-            if len(answer.classes) > 1:
+            if len(row.classes) > 1:
                 table.add_section()
         return table
 
@@ -105,15 +105,15 @@ class Reporter:
         table.add_column("feature map", overflow="fold", ratio=1)
         table.add_column("shape", no_wrap=True)
         table.add_column("strongest channels", ratio=1)
-        for image_name, answer in zip(self._names(), self._answers, strict=True):
-            for row, (name, shape, strongest) in enumerate(answer.feature_maps):
-                table.add_row(image_name if row == 0 else "", Text(name), shape, strongest)
+        for image_name, row in zip(self._names(), self._rows, strict=True):
+            for index, (name, shape, strongest) in enumerate(row.feature_maps):
+                table.add_row(image_name if index == 0 else "", Text(name), shape, strongest)
             table.add_section()
         return table
 
     def _names(self) -> list[Text]:
-        """What to call the images: by their file names, if these tell them apart."""
-        paths = [answer.image for answer in self._answers]
+        """Return the file names of the images, or their paths if two names are equal."""
+        paths = [row.image for row in self._rows]
         names = [Path(path).name for path in paths]
         return list(map(Text, names if len({*names}) == len({*paths}) else paths))
 
@@ -140,7 +140,7 @@ def print_models(summaries: Sequence[ModelSummary]) -> None:
 
 
 def print_model(info: ModelInfo) -> None:
-    """Print all that is known of one version."""
+    """Print the full description of one version."""
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)

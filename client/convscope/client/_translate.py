@@ -1,4 +1,4 @@
-"""gRPC's errors to ours."""
+"""gRPC's errors as errors of this package."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
     )
 }
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
-# gRPC's own words when there is no server; everything else is a server's own.
+# gRPC's own messages when it can't reach a server; all others come from a server.
 _NO_SERVER = re.compile(r"^(failed to connect|dns resolution|name resolution|empty address)", re.I)
 _TOO_LARGE = re.compile(r"message larger than max", re.I)
 _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
@@ -39,10 +39,10 @@ _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
 @contextmanager
 def translate_errors(target: str, timeout_seconds: float) -> Iterator[None]:
-    """Raise what the call inside the block raises as a `ConvscopeError`.
+    """Raise the error of the call inside the block as a `ConvscopeError`.
 
-    It serves `call()` and `await call()` alike: `grpc.aio.AioRpcError` is a
-    `grpc.RpcError` too.
+    It works for `call()` and for `await call()`, because `grpc.aio.AioRpcError`
+    is a `grpc.RpcError` too.
     """
     try:
         yield
@@ -50,17 +50,19 @@ def translate_errors(target: str, timeout_seconds: float) -> Iterator[None]:
         raise _translate(error, target, timeout_seconds) from error
     except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
         raise UnavailableError(
-            f"the client of {target} is closed; make another, and keep it open while it is used"
+            f"the client of {target} is closed; make a new one, and keep it open while it is in use"
         ) from error
 
 
 def error_from_status(code: int, message: str) -> ConvscopeError:
-    """Make the error that a status of the server stands for."""
+    """Return the error for a status of the server."""
     return _error(_BY_NUMBER.get(code, grpc.StatusCode.UNKNOWN), message)
 
 
 def _error(code: grpc.StatusCode, message: str) -> ConvscopeError:
-    return _BY_CODE.get(code, InternalError)(message or f"the server says only {code.name}", code)
+    return _BY_CODE.get(code, InternalError)(
+        message or f"the server reports only {code.name}", code
+    )
 
 
 def _translate(error: grpc.RpcError, target: str, timeout_seconds: float) -> ConvscopeError:
@@ -73,16 +75,16 @@ def _translate(error: grpc.RpcError, target: str, timeout_seconds: float) -> Con
             f"convscope-server --models DIR ({details})"
         )
     if code is grpc.StatusCode.UNAVAILABLE:
-        return UnavailableError(f"{target} can't answer now: {details}")
+        return UnavailableError(f"{target} can't serve the request now: {details}")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
         return InvalidInputError(
-            f"the request to {target}, or its reply, is too large; scale the image down, or ask "
-            f"for fewer feature maps ({details})",
+            f"the request to {target}, or its reply, is too large; scale the image down, or "
+            f"request fewer feature maps ({details})",
             code,
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _LOCAL_DEADLINE.search(details):
         return DeadlineExceededError(
-            f"no answer from {target} within {timeout_seconds:g} s; allow more with timeout_seconds"
+            f"no reply from {target} within {timeout_seconds:g} s; allow more with timeout_seconds"
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return InternalError(f"the server at {target} is not a convscope server: {details}", code)

@@ -1,4 +1,4 @@
-"""The commands: what they take, and in which order they do things."""
+"""The `convscope` command."""
 
 import sys
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from convscope.client import _admin_cli, _json, _tables
 from convscope.client._client import Client
+from convscope.client._error_output import print_error
 from convscope.client._pictures import PictureFolder
 from convscope.client._progress import progress_bar
 from convscope.client.errors import ConvscopeError, InvalidInputError
@@ -18,11 +19,13 @@ from convscope.client.types import Classification, ModelInfo
 
 __all__ = ["app"]
 
+_HELP = "Classify images with a Convscope server, and see what the network sees."
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Classify images with a Convscope server, and see what the network sees.",
+    help=_HELP,
 )
 app.add_typer(_admin_cli.app, name="admin")
 
@@ -47,7 +50,7 @@ def main(
 
 Server = Annotated[
     str,
-    typer.Option(envvar="CONVSCOPE_SERVER", metavar="HOST:PORT", help="Where the server is."),
+    typer.Option(envvar="CONVSCOPE_SERVER", metavar="HOST:PORT", help="The server's address."),
 ]
 RootCertificates = Annotated[
     Path | None,
@@ -59,9 +62,9 @@ RootCertificates = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.001, help="How long one call may take, in seconds.")]
-Version = Annotated[int | None, typer.Option(min=1, help="Which version; by default the latest.")]
-Alias = Annotated[str | None, typer.Option(help="Which version, by one of its aliases.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
+Version = Annotated[int | None, typer.Option(min=1, help="The version; by default the latest.")]
+Alias = Annotated[str | None, typer.Option(help="The version, by one of its aliases.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 @app.command()
@@ -86,7 +89,8 @@ def classify(
     routing_key: Annotated[
         str,
         typer.Option(
-            metavar="KEY", help="While a canary is tried: the same key, the same version."
+            metavar="KEY",
+            help="During a canary, the same key always gets the same version.",
         ),
     ] = "",
     save: Annotated[
@@ -115,7 +119,7 @@ def classify(
             outcomes = client.classify_many(
                 images,
                 model=model,
-                # Pictures are drawn by what is known of this version, and no canary's.
+                # Pictures need the description of the version, so a canary must not replace it.
                 version=info.version if names else version,
                 alias=None if names else alias,
                 routing_key=routing_key,
@@ -131,7 +135,7 @@ def classify(
         if as_json:
             for image in images:
                 reporter.add_error(image, error)
-        _say_error(error.message)
+        print_error(error.message)
         raise typer.Exit(1) from error
     reporter.finish()
     if failed:
@@ -160,12 +164,12 @@ def models(
                 found = client.models()
                 (_json if as_json else _tables).print_models(found)
                 if not found:
-                    typer.echo("no version is loaded now; some may be, once asked for", err=True)
+                    typer.echo("no version is loaded now; some may be loaded on demand", err=True)
             else:
                 info = client.model(name, version=version, alias=alias)
                 (_json if as_json else _tables).print_model(info)
     except ConvscopeError as error:
-        _say_error(error.message)
+        print_error(error.message)
         raise typer.Exit(1) from error
 
 
@@ -182,13 +186,13 @@ def _check_selector(version: int | None, alias: str | None) -> None:
 
 
 def _split(feature_maps: list[str]) -> list[str]:
-    """Take names apart at their commas, and each only once."""
+    """Split names at commas, and remove duplicates."""
     names = (name.strip() for item in feature_maps for name in item.split(","))
     return list(dict.fromkeys(filter(None, names)))
 
 
 def _check_feature_maps(info: ModelInfo, names: list[str]) -> None:
-    """Say once, not for each image, what the server would say of a wrong name."""
+    """Raise the server's error for an unknown name once, not for each image."""
     known = [spec.name for spec in info.feature_maps]
     for name in names:
         if name not in known:
@@ -204,10 +208,10 @@ def _report(
     image: str,
     outcome: Classification | ConvscopeError,
 ) -> bool:
-    """Report one image; say whether all went well."""
+    """Report one image; return whether it succeeded."""
     if isinstance(outcome, ConvscopeError):
         reporter.add_error(image, outcome)
-        _say_error(f"{image}: {outcome.message}")
+        print_error(f"{image}: {outcome.message}")
         return False
     saved: list[Path] = []
     try:
@@ -215,7 +219,7 @@ def _report(
             saved = folder.save(Path(image), outcome)
     except OSError as error:
         reporter.add(image, outcome, saved)
-        _say_error(f"{image}: the pictures can't be saved: {error}")
+        print_error(f"{image}: the pictures can't be saved: {error}")
         return False
     reporter.add(image, outcome, saved)
     return True
@@ -225,15 +229,9 @@ def _with_progress(
     images: list[str], outcomes: Iterator[Classification | ConvscopeError], as_json: bool
 ) -> Iterator[tuple[str, Classification | ConvscopeError]]:
     console = Console(stderr=True)
-    # A bar would run through the lines of JSON, if these go to the same terminal.
+    # A bar would break the lines of JSON, if they go to the same terminal.
     visible = len(images) > 1 and console.is_terminal and not (as_json and sys.stdout.isatty())
     with progress_bar(len(images), visible=visible, transient=True) as advance:
         for pair in zip(images, outcomes, strict=True):
             yield pair
             advance()
-
-
-def _say_error(message: str) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print("[bold red]error:[/]", end=" ")
-    console.print(message, markup=False)

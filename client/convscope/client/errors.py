@@ -1,13 +1,13 @@
-"""What can go wrong, each kind with its gRPC status code.
+"""The errors of the client, each with its gRPC status code.
 
 ConvscopeError
-├── InvalidInputError        INVALID_ARGUMENT     also a ValueError; change the request
+├── InvalidInputError        INVALID_ARGUMENT     also a ValueError; the request must change
 ├── NotFoundError            NOT_FOUND            no such model, version or alias
-├── OverloadedError          RESOURCE_EXHAUSTED   still full after the retries; send less
-├── DeadlineExceededError    DEADLINE_EXCEEDED    no answer in time
-├── UnavailableError         UNAVAILABLE          no server there, or it can't answer now
-├── FailedPreconditionError  FAILED_PRECONDITION  the server refused a bundle
-└── InternalError            INTERNAL             anything else; `code` has the status
+├── OverloadedError          RESOURCE_EXHAUSTED   still full after the retries
+├── DeadlineExceededError    DEADLINE_EXCEEDED    no reply in time
+├── UnavailableError         UNAVAILABLE          no server at the target, or it isn't ready
+├── FailedPreconditionError  FAILED_PRECONDITION  the server rejected a bundle
+└── InternalError            INTERNAL             any other status; see `code`
 """
 
 from typing import ClassVar
@@ -27,11 +27,11 @@ __all__ = [
 
 
 class ConvscopeError(Exception):
-    """Anything that this package raises on purpose.
+    """The base of all errors of this package.
 
     Args:
-        message: The value that is wrong, what is allowed and the repair.
-        code: The gRPC status code, if it isn't the class's own.
+        message: What is wrong, what is allowed, and how to fix it.
+        code: The gRPC status code; by default the one of the class.
     """
 
     default_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
@@ -43,7 +43,7 @@ class ConvscopeError(Exception):
 
 
 class InvalidInputError(ConvscopeError, ValueError):
-    """The image or an argument can't be used as it is."""
+    """The image or an argument is invalid."""
 
     default_code = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -55,25 +55,25 @@ class NotFoundError(ConvscopeError):
 
 
 class OverloadedError(ConvscopeError):
-    """The server's queue was full, and still was after the retries."""
+    """The server's queue or memory was full, and still was after the retries."""
 
     default_code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class DeadlineExceededError(ConvscopeError):
-    """The answer didn't come, or could not have come, in time."""
+    """The reply didn't arrive, or could not have arrived, in time."""
 
     default_code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class UnavailableError(ConvscopeError):
-    """No server answers at the target, or it can't answer now."""
+    """No server responds at the target, or the server can't serve the request now."""
 
     default_code = grpc.StatusCode.UNAVAILABLE
 
 
 class FailedPreconditionError(ConvscopeError):
-    """The server refused a bundle by its hash, a gate or a policy."""
+    """The server rejected a bundle by its hash, a gate or a policy."""
 
     default_code = grpc.StatusCode.FAILED_PRECONDITION
 

@@ -1,4 +1,4 @@
-"""What goes into a client and what comes out of it."""
+"""The arguments and the results of the clients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from convscope.client._contact_sheet import draw_contact_sheet
 from convscope.client._model_info import (
     Execution,
     FeatureMapInfo,
@@ -17,6 +18,7 @@ from convscope.client._model_info import (
     ModelInfo,
     ModelSummary,
     Provenance,
+    Resize,
 )
 from convscope.client.errors import InvalidInputError
 
@@ -35,24 +37,25 @@ __all__ = [
     "ModelSummary",
     "Priority",
     "Provenance",
+    "Resize",
     "StageSeconds",
     "Tensor",
 ]
 
 FeatureMapDType: TypeAlias = Literal["float32", "float16", "uint8"]
 Priority: TypeAlias = Literal["interactive", "bulk"]
-"""Whether somebody waits for an answer, or it may come after those that somebody waits for."""
+"""Whether a request is served at once, or may wait for interactive ones."""
 
 _FEATURE_MAP_DTYPES = ("float32", "float16", "uint8")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tensor:
-    """The model's own input, sent as it is: no decoding, no resizing.
+    """The model's own input, sent unchanged: the server doesn't decode or resize it.
 
     Args:
-        array: Exactly of the type and shape that `ModelInfo.input` states,
-            without a batch dimension.
+        array: An array of exactly the type and shape of `ModelInfo.input`, without
+            a batch dimension.
     """
 
     array: NDArray[Any]
@@ -64,18 +67,19 @@ ImageLike: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8] | Te
 
 @dataclass(frozen=True)
 class FeatureMapSelection:
-    """One feature map of a request, whole or narrowed by one of three choices.
+    """A feature map to return, whole or narrowed by one of three options.
 
     Args:
-        name: One of the names that `ModelInfo.feature_maps` has.
-        channels: Only these channels, in this order.
-        strongest: Only the n channels with the largest mean, the largest first.
-        mean: Only one channel, the mean over all of them.
-        dtype: What to send the elements as; "uint8" is a quarter of
-            "float32", in 256 steps from the smallest value to the largest.
+        name: One of the names in `ModelInfo.feature_maps`.
+        channels: Return only these channels, in this order.
+        strongest: Return only the n channels with the largest mean, the largest first.
+        mean: Return only one channel, the mean over all of them.
+        dtype: The type in which the server sends the elements. "uint8" has a
+            quarter of the size of "float32", with 256 steps from the smallest
+            value to the largest.
 
     Raises:
-        InvalidInputError: More than one choice is made, or there is no such type.
+        InvalidInputError: More than one option is given, or the type is unknown.
     """
 
     name: str
@@ -88,7 +92,7 @@ class FeatureMapSelection:
         if (self.channels is not None) + (self.strongest is not None) + self.mean > 1:
             raise InvalidInputError(
                 f"the feature map {self.name!r} is narrowed twice; "
-                "give one of channels, strongest and mean"
+                "give only one of channels, strongest and mean"
             )
         if self.dtype not in _FEATURE_MAP_DTYPES:
             raise InvalidInputError(
@@ -120,15 +124,15 @@ class StageSeconds:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FeatureMap:
-    """What one layer made of one image.
+    """The output of one layer for one image.
 
     Args:
         name: The feature map's name.
         array: float32 [C, H, W].
         channels: For each channel of the array, its index in the layer; empty
             for the mean over all channels.
-        model: The model that answered.
-        version: Its version.
+        model: The model that computed it.
+        version: The model's version.
     """
 
     name: str
@@ -150,35 +154,33 @@ class FeatureMap:
         image_name: str = "",
         stride: float | None = None,
     ) -> Image.Image:
-        """Draw the channels side by side on a labelled contact sheet.
+        """Draw the channels side by side on a labeled contact sheet.
 
         Each channel is scaled on its own, from its 1st to its 99th percentile.
-        Of more than 64 channels, the 64 strongest are drawn.
+        If there are more than 64 channels, the 64 strongest are drawn.
 
         Args:
-            source: The image that was classified, to show beside the channels.
-            image_name: Its name, for the heading.
+            source: The classified image, to be shown beside the channels.
+            image_name: The image's name, for the heading.
             stride: `FeatureMapInfo.stride`, for the heading.
 
         Returns:
             An RGB image.
         """
-        from convscope.client._contact_sheet import draw_contact_sheet
-
         return draw_contact_sheet(self, source, image_name=image_name, stride=stride)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Classification:
-    """The answer to one image.
+    """The result of one image.
 
     Args:
-        model: The model that answered.
-        version: Its version.
-        provider: The execution provider that it ran on, such as "cpu".
-        classes: The most probable classes, the best first.
-        feature_maps: The feature maps that were asked for, by name.
-        stage_seconds: Where the server's time went.
+        model: The model that classified it.
+        version: The model's version.
+        provider: The execution provider that ran the model, such as "cpu".
+        classes: The most probable classes, the most probable first.
+        feature_maps: The requested feature maps, by name.
+        stage_seconds: How long each stage of the server took.
     """
 
     model: str
@@ -190,14 +192,14 @@ class Classification:
 
     @property
     def top(self) -> ClassScore:
-        """The best class.
+        """The most probable class.
 
         Raises:
-            LookupError: There is none.
+            LookupError: The result has no class.
         """
         if not self.classes:
             raise LookupError(
-                f"{self.model} v{self.version} answered without a class: none reached "
+                f"{self.model} v{self.version} returned no class: none reached "
                 "min_probability, or the model has feature maps only"
             )
         return self.classes[0]

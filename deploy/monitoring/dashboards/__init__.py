@@ -1,4 +1,4 @@
-"""The four dashboards, each by the name of its file."""
+"""The four dashboards by file name."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The models: which versions answer, on what, and what they answer."""
+"""The dashboard of the models: ready versions, their providers and their predictions."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -32,13 +32,13 @@ def build(objectives: Objectives) -> Dashboard:
     return compose(
         "models",
         "Convscope models",
-        "Which versions answer and on which execution provider, what was refused, and how what "
-        "they answer changes over time.",
+        "Ready and rejected versions, their execution providers, and how their predictions change "
+        "over time.",
         [
             Row("", _versions()),
             Row("Traffic and loads", _loads()),
-            Row("What they answer", _answers()),
-            Row("Canaries and shadows", [_trials(), *_shadow()]),
+            Row("Predictions", _answers()),
+            Row("Canaries and shadows", [_traffic_splits(), *_shadow()]),
             Row("Remote repository", _repository(objectives)),
         ],
     )
@@ -48,30 +48,30 @@ def _versions() -> list[Panel]:
     return [
         _facts(
             "Ready",
-            "Each version that passed its checks and answers, with the execution provider that it "
-            "really runs on and the arithmetic of its graph.",
+            "Each version that passed its checks and is ready, with the execution provider that is "
+            "in use and the precision of its graph.",
             "convscope_model_info",
             {"provider": "Execution provider", "precision": "Precision"},
         ),
         _facts(
-            "Refused",
-            "Each version of the repository that failed a check, and which. `convscope admin "
-            "status` says why. Empty when all is well.",
+            "Rejected",
+            "Each version that was rejected, with the check that it failed. `convscope admin "
+            "status` shows the reason. Empty when all is well.",
             "convscope_model_refused",
             {"reason": "Check"},
         ),
         _facts(
-            "On another provider than wanted",
-            "Each version that runs on another execution provider than its settings want first, "
-            "and not because an engine is being built. Empty when all is well.",
+            "On a fallback provider",
+            "Each version that runs on another execution provider than the first one of its "
+            "settings, unless an engine is being built. Empty when all is well.",
             "convscope_provider_fallback",
-            {"wanted": "Wanted", "provider": "Execution provider"},
+            {"wanted": "Preferred", "provider": "In use"},
         ),
     ]
 
 
 def _facts(title: str, description: str, metric: str, labels: dict[str, str]) -> Panel:
-    """A row for each version whose gauge is set."""
+    """Make a table with a row for each version whose gauge is set."""
     columns = {"model": "Model", "version": "Version"} | labels
     return table(
         title, description, f"max by ({', '.join(columns)}) ({metric}{{{MODEL}}}) > 0", columns
@@ -83,22 +83,22 @@ def _loads() -> list[Panel]:
     return [
         series(
             "Requests by version",
-            "Requests answered by each version, per second. During a change of version one line "
-            "takes over from another.",
+            "Requests that each version completed, per second. During a change of version one line "
+            "replaces another.",
             CALLS_A_SECOND,
             Query(requests, _VERSION),
             stacked=True,
         ),
         series(
             "Versions ready",
-            "How many versions of each model answer.",
+            "The number of ready versions of each model.",
             COUNT,
             Query(f"count by (model) (convscope_model_info{{{MODEL}}})", "{{model}}"),
         ),
         series(
-            "Loads refused, 10 min",
-            "Loads that failed within the last ten minutes, by the check that refused them. Of "
-            "several workers each counts its own.",
+            "Failed loads, 10 min",
+            "Loads that failed within the last ten minutes, by the check that failed. Each worker "
+            "counts its own loads.",
             COUNT,
             Query(
                 "sum by (reason) (increase(convscope_model_load_failures_total[10m]))",
@@ -114,24 +114,24 @@ def _answers() -> list[Panel]:
     return [
         series(
             "Predicted classes",
-            "The mix of the best classes, as shares of each model's answers. A mix that shifts "
-            "means other images than before, or another version.",
+            "The distribution of the top classes for each model. A shift means other images than "
+            "before, or another version.",
             SHARE,
             Query(f"{predicted} / on (model) group_left {of_model}", "{{model}} {{class}}"),
             stacked=True,
         ),
         series(
-            "Probability of the best class",
-            "Half of the answers, and all but 10 %, are at least this sure. A fall means images "
-            "that the model knows less well.",
+            "Probability of the top class",
+            "The median and the 10th percentile of the probability of the top class. A fall means "
+            "images that the model is less certain about.",
             SHARE,
-            Query(_sureness(0.5), f"{_VERSION} half"),
-            Query(_sureness(0.1), f"{_VERSION} all but 10 %"),
+            Query(_sureness(0.5), f"{_VERSION} median"),
+            Query(_sureness(0.1), f"{_VERSION} p10"),
         ),
         series(
             "Mean entropy",
-            "How evenly the probabilities spread over the classes: 0 is all on one, 1 is all "
-            "alike. It sees doubt that the best class alone hides.",
+            "The entropy of the probabilities: 0 if one class has all, 1 if all classes are equal. "
+            "It shows uncertainty that the top class alone hides.",
             SHARE,
             Query(
                 mean("convscope_prediction_entropy_ratio", MODEL, WINDOW, by=_BY_VERSION), _VERSION
@@ -144,11 +144,11 @@ def _sureness(share: float) -> str:
     return quantile(share, "convscope_top1_probability", MODEL, WINDOW, by=_BY_VERSION)
 
 
-def _trials() -> Panel:
+def _traffic_splits() -> Panel:
     return series(
-        "Versions on trial",
-        "The share of a model's requests that a canary answers, or that are copied to a shadow, "
-        "as it was set.",
+        "Traffic splits",
+        "The configured share of a model's requests that goes to a canary or is copied to a "
+        "shadow.",
         SHARE,
         Query(
             f"max by ({_BY_VERSION}, kind) (convscope_traffic_share{{{MODEL}}})",
@@ -163,8 +163,8 @@ def _shadow() -> list[Panel]:
     return [
         series(
             "Shadow disagreement",
-            "Share of the compared inputs whose best class the shadow saw otherwise than the "
-            "version that answered. Callers notice nothing of it.",
+            "The share of the compared inputs for which the shadow's top class differs from that "
+            "of the serving version. Callers are not affected.",
             SHARE,
             Query(
                 ratio(
@@ -176,8 +176,8 @@ def _shadow() -> list[Panel]:
         ),
         series(
             "Difference of the shadow, p95",
-            "The largest difference of a probability between the two versions, for 95 % of the "
-            "inputs at most this.",
+            "The largest difference of a probability between the two versions. For 95 % of the "
+            "inputs it is at most this.",
             SHARE,
             Query(
                 quantile(0.95, "convscope_shadow_difference", MODEL, WINDOW, by=_BY_SHADOW),
@@ -186,8 +186,8 @@ def _shadow() -> list[Panel]:
         ),
         series(
             "Inputs of the shadow",
-            "What became of the inputs that the shadow was given, per second. Dropped ones gave "
-            "way to callers.",
+            "The outcome of the inputs that were copied to the shadow, per second. Inputs are "
+            "dropped when callers need the capacity.",
             COUNT,
             Query(rate(inputs, MODEL, WINDOW, by="model, outcome"), "{{model}} {{outcome}}"),
             stacked=True,
@@ -198,10 +198,10 @@ def _shadow() -> list[Panel]:
 def _repository(objectives: Objectives) -> list[Panel]:
     return [
         series(
-            "Age of the last look",
-            "How long ago the remote repository was last seen whole. Only servers with a remote "
-            "repository have it. From the dashed line on, or after three polls if those are longer "
-            "apart, an alert tells.",
+            "Age of the last sync",
+            "The time since the last complete sync with the remote repository. Only servers with a "
+            "remote repository have it. An alert fires above the dashed line, or after three "
+            "polling intervals if those are longer.",
             SECONDS,
             Query(
                 "time() - max by (instance) (convscope_repository_last_sync_timestamp_seconds)",
@@ -210,9 +210,9 @@ def _repository(objectives: Objectives) -> list[Panel]:
             limit=objectives.repository.stale_seconds,
         ),
         series(
-            "Looks that failed, 10 min",
-            "Looks at the remote repository that failed within the last ten minutes. Of several "
-            "workers each counts its own.",
+            "Failed syncs, 10 min",
+            "Syncs with the remote repository that failed within the last ten minutes. Each worker "
+            "counts its own syncs.",
             COUNT,
             Query(
                 "sum by (instance) (increase(convscope_repository_sync_failures_total[10m]))",

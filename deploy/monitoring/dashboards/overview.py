@@ -1,4 +1,4 @@
-"""The overview: is the promise kept, and if not, for which model?"""
+"""The overview: are the objectives met, and if not, for which model?"""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -33,7 +33,7 @@ from deploy.monitoring.panels import (
 
 __all__ = ["build"]
 
-# The burn rates that are drawn; the others are for slow leaks, which no line shows well.
+# The burn rates that are drawn. The others are for slow leaks, which a line shows badly.
 _DRAWN_WINDOWS = ("5m", "1h", "6h")
 _ALERTS = 'ALERTS{alertname=~"Convscope.+"'
 _HANDLED = "grpc_server_handled_total"
@@ -44,7 +44,7 @@ def build(objectives: Objectives) -> Dashboard:
     return compose(
         "overview",
         "Convscope overview",
-        "Traffic, errors and latency by model, against what callers are promised.",
+        "Traffic, errors and latency by model, compared with the objectives.",
         [
             Row("", _promises(objectives)),
             Row("Traffic and failures", _traffic(objectives)),
@@ -60,15 +60,15 @@ def _promises(objectives: Objectives) -> list[Panel]:
     return [
         stat(
             "Inference calls",
-            "Inference calls that ended, of any code, per second. Streams are not among them.",
+            "Completed inference calls with any code, per second. Streams are not included.",
             CALLS_A_SECOND,
             rate(_HANDLED, INFERENCE, WINDOW),
             decimals=1,
         ),
         stat(
             "Without failure, 1 h",
-            f"Share of the last hour's inference calls that didn't fail by the server's fault or "
-            f"for want of room or time. Promised: {availability.target:.2%}.",
+            f"The share of the last hour's inference calls that did not fail because of a server "
+            f"error or overload. Objective: {availability.target:.2%}.",
             SHARE,
             f"1 - max({FAILURES}1h)",
             thresholds=at_least(availability.target),
@@ -76,8 +76,8 @@ def _promises(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             f"Within {within}, 1 h",
-            f"Share of the last hour's interactive answers that took at most {within} on the "
-            f"server. Promised: {latency.target:.2%}.",
+            f"The share of the last hour's interactive requests that took at most {within} on the "
+            f"server. Objective: {latency.target:.2%}.",
             SHARE,
             f"1 - max({SLOW}1h)",
             thresholds=at_least(latency.target),
@@ -85,15 +85,15 @@ def _promises(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             "p99 of all",
-            "99 % of the interactive answers, of all models, took at most this long, counted from "
-            "the request's arrival at the model. Interpolated within the histogram's buckets.",
+            "99 % of the interactive requests of all models took at most this long, from the "
+            "arrival at the model. Interpolated within the histogram's buckets.",
             SECONDS,
             quantile(0.99, "convscope_request_seconds", INTERACTIVE, WINDOW),
             thresholds=at_most(latency.threshold_seconds),
         ),
         stat(
             "Fullest queue",
-            "How much of its bound the fullest queue holds. Beyond it calls are refused.",
+            "How full the fullest queue is. At 100 % calls are rejected.",
             SHARE,
             f"max(convscope_queue_fill_ratio{{{MODEL}}})",
             thresholds=at_most(1, near=objectives.queue.near_bound),
@@ -101,7 +101,7 @@ def _promises(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             "Alerts firing",
-            "Convscope's alerts that fire now; the table below names them.",
+            "The number of Convscope alerts that fire now. The table below lists them.",
             COUNT,
             f'count({_ALERTS}, alertstate="firing"}}) or vector(0)',
             thresholds=at_most(1),
@@ -117,14 +117,14 @@ def _traffic(objectives: Objectives) -> list[Panel]:
     return [
         series(
             "Requests by model",
-            "Requests that were answered, of any code, per second; those of streams are among "
-            "them. Requests for a model that the server doesn't have are only in the next panel.",
+            "Completed requests with any code, per second, including those of streams. Requests "
+            "for a model that the server doesn't have are only in the next panel.",
             CALLS_A_SECOND,
             Query(rate(requests, MODEL, WINDOW, by="model"), "{{model}}"),
         ),
         series(
             "Calls by code",
-            "Inference calls that ended, per second. A code appears with its first call. "
+            "Completed inference calls, per second. A code appears with its first call. "
             "InvalidArgument and NotFound are the callers' mistakes.",
             CALLS_A_SECOND,
             Query(
@@ -135,8 +135,8 @@ def _traffic(objectives: Objectives) -> list[Panel]:
         ),
         series(
             "Failures by model",
-            f"Share of each model's requests that failed by the server's fault or for want of "
-            f"room or time: {codes.replace('|', ', ')}. The dashed line is what may fail.",
+            f"The share of each model's requests that failed because of a server error or "
+            f"overload: {codes.replace('|', ', ')}. The dashed line is the allowed share.",
             SHARE,
             Query(
                 ratio(
@@ -154,11 +154,11 @@ def _latencies(objectives: Objectives) -> list[Panel]:
     return [
         series(
             f"p{share:.0%}".rstrip("%"),
-            f"{share:.0%} of each model's interactive answers took at most this long, counted from "
-            "the request's arrival at the model; failures, which may be quick, and bulk requests, "
-            "which are to wait, are not among them. "
-            "Interpolated within the histogram's buckets. The dashed line is the promise: "
-            f"{objectives.latency.target:.0%} of all interactive answers below it.",
+            f"{share:.0%} of each model's successful interactive requests took at most this long, "
+            "from the arrival at the model. Failed requests, which may be fast, and bulk requests, "
+            "which are meant to wait, are not included. Interpolated within the histogram's "
+            f"buckets. The dashed line is the objective: {objectives.latency.target:.0%} of all "
+            "interactive requests are below it.",
             SECONDS,
             Query(
                 quantile(
@@ -193,8 +193,8 @@ def _budgets(objectives: Objectives) -> list[Panel]:
         _burn("Latency budget burn", SLOW, objectives.latency.budget, pages),
         table(
             "Alerts",
-            "Alerts that fire, and those that will if what they see goes on. Empty when all is "
-            "well. Prometheus' page of alerts shows what to do about each.",
+            "Firing and pending alerts. Empty when all is well. The alerts page of Prometheus "
+            "shows what to do about each.",
             f"max by ({labels}) ({_ALERTS}}})",
             columns,
         ),
@@ -204,8 +204,8 @@ def _budgets(objectives: Objectives) -> list[Panel]:
 def _burn(title: str, recorded: str, budget: float, pages: float) -> Panel:
     return series(
         title,
-        "How many times faster than it may the budget burns; at 1 it lasts just for the period. "
-        f"At the dashed line, {pages:g}, somebody is woken if the longer windows agree.",
+        "How many times faster than allowed the budget burns. At 1 it lasts exactly for the "
+        f"period. Above the dashed line, {pages:g}, an alert pages if the longer windows agree.",
         COUNT,
         *(
             Query(f"max({recorded}{window}) / {number(budget)}", f"over {window}")
@@ -216,5 +216,5 @@ def _burn(title: str, recorded: str, budget: float, pages: float) -> Panel:
 
 
 def _upper(code: str) -> str:
-    """The spelling of Python's grpc, which the server's own counter has: RESOURCE_EXHAUSTED."""
+    """Return the spelling of Python's grpc, which the server's own counter uses."""
     return "".join(f"_{c}" if c.isupper() else c.upper() for c in code).lstrip("_")

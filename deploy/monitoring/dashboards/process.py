@@ -1,4 +1,4 @@
-"""The process: processor, memory, files, and whether it was restarted."""
+"""The dashboard of the process: CPU, memory, files and restarts."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -23,11 +23,11 @@ _INSTANCE = "{{instance}}"
 
 
 def build(objectives: Objectives) -> Dashboard:
-    """Make the dashboard; no objective is about the process."""
+    """Make the dashboard. No objective concerns the process."""
     return compose(
         "process",
         "Convscope process",
-        "What each server takes of its machine. Several workers are shown as one server.",
+        "The resources that each server uses. Several workers count as one server.",
         [Row("", _resources()), Row("Calls and files", _calls()), Row("Scrapes", _scrapes())],
     )
 
@@ -36,20 +36,20 @@ def _resources() -> list[Panel]:
     return [
         series(
             "Cores busy",
-            "Processor seconds used per second: 2 means that two cores were busy all the time.",
+            "CPU seconds used per second: 2 means that two cores were busy all the time.",
             COUNT,
             Query(rate("process_cpu_seconds_total", JOB, WINDOW, by="instance"), _INSTANCE),
         ),
         series(
             "Memory",
-            "Resident memory. It grows as versions are loaded, and with the first feature maps "
-            "asked for; a slope without end is a leak.",
+            "Resident memory. It grows when versions are loaded and when feature maps are first "
+            "requested. Growth without end is a leak.",
             BYTES,
             Query(f"sum by (instance) (process_resident_memory_bytes{{{JOB}}})", _INSTANCE),
         ),
         series(
             "Uptime",
-            "Since when the server runs. A fall to zero is a restart.",
+            "The time since the server started. A drop to zero is a restart.",
             SECONDS,
             Query(f"time() - min by (instance) (process_start_time_seconds{{{JOB}}})", _INSTANCE),
         ),
@@ -62,14 +62,14 @@ def _calls() -> list[Panel]:
     return [
         series(
             "Calls in flight",
-            "Calls that have begun and not ended, of all methods; open streams are among them.",
+            "Calls of all methods that have started and not ended, including open streams.",
             COUNT,
             Query(f"{begun} - {ended}", _INSTANCE),
         ),
         series(
             "Open files",
-            "Share of the file descriptors that the process may have. Connections are among "
-            "them; near 1 new ones are refused.",
+            "The used share of the file descriptors that the process may open. Connections count "
+            "too. Near 1, new connections fail.",
             SHARE,
             Query(
                 f"max by (instance) (process_open_fds{{{JOB}}} / process_max_fds{{{JOB}}})",
@@ -78,7 +78,7 @@ def _calls() -> list[Panel]:
         ),
         series(
             "Restarts, 1 h",
-            "How often the server was started anew within the last hour.",
+            "The number of restarts of the server within the last hour.",
             COUNT,
             Query(f"changes(process_start_time_seconds{{{JOB}}}[1h])", _INSTANCE),
         ),
@@ -88,21 +88,21 @@ def _calls() -> list[Panel]:
 def _scrapes() -> list[Panel]:
     return [
         series(
-            "Answers the scrape",
-            "1 while Prometheus reaches the server's metrics, 0 while it doesn't.",
+            "Scrape succeeds",
+            "1 while Prometheus can scrape the server's metrics, otherwise 0.",
             COUNT,
             Query(f"min by (instance) (up{{{JOB}}})", _INSTANCE),
         ),
         series(
-            "Time of a scrape",
-            "How long the server took to show its metrics.",
+            "Duration of a scrape",
+            "The time that the server took to return its metrics.",
             SECONDS,
             Query(f"max by (instance) (scrape_duration_seconds{{{JOB}}})", _INSTANCE),
         ),
         series(
             "Time series",
-            "Samples of one scrape. Labels come from the repository only, so it grows with the "
-            "versions and not with the callers.",
+            "The number of samples of one scrape. Labels come from the repository only, so it "
+            "grows with the versions and not with the callers.",
             COUNT,
             Query(f"sum by (instance) (scrape_samples_scraped{{{JOB}}})", _INSTANCE),
         ),

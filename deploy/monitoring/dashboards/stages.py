@@ -1,4 +1,4 @@
-"""Where the time goes: the stages of a request, the batches and the queue."""
+"""The dashboard of where the time goes: stages, batches and queues."""
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -21,10 +21,10 @@ __all__ = ["build"]
 
 _SECONDS = "convscope_stage_seconds"
 _STAGES = {
-    "decode": "Turning the encoded image into the graph's input. Large photos make it grow.",
-    "queue": "Waiting for a free runner. It grows with the load, and before anything else does.",
-    "infer": "The run of ONNX Runtime that the input was part of. It grows with the batch.",
-    "encode": "Writing the reply. It grows with the feature maps asked for.",
+    "decode": "Decoding an image into the graph's input. Large photos take longer.",
+    "queue": "Waiting for a free runner. It is the first stage to grow with the load.",
+    "infer": "The run of ONNX Runtime that contained the input. It grows with the batch size.",
+    "encode": "Writing the reply. It grows with the requested feature maps.",
 }
 _VERSION = "{{model}} v{{version}}"
 _BY_VERSION = "model, version"
@@ -35,7 +35,7 @@ def build(objectives: Objectives) -> Dashboard:
     return compose(
         "time",
         "Convscope: where the time goes",
-        "Decode, queue, infer, encode: which stage takes the time, for which model, and why.",
+        "Decode, queue, infer, encode: the time of each stage by model, and what explains it.",
         [
             Row("", _all_stages()),
             Row("Stages by model", [_stage(stage) for stage in _STAGES]),
@@ -49,17 +49,16 @@ def _all_stages() -> list[Panel]:
     return [
         series(
             "Mean time by stage",
-            "The mean of each stage over the chosen models, stacked in the order in which an "
-            "input passes them. The first three are counted for each input, encode once for each "
-            "reply.",
+            "The mean time of each stage over the selected models, stacked in the order of "
+            "processing. The first three are measured for each input, encode once for each reply.",
             SECONDS,
             *(Query(mean(_SECONDS, _of(stage), WINDOW), stage) for stage in _STAGES),
             stacked=True,
         ),
         series(
             "Inputs in each stage",
-            "How many inputs were in each stage at once, on average: the seconds that they spent "
-            "there, per second. The stage where they crowd is the one that limits.",
+            "The average number of inputs in each stage at once: the seconds spent there, per "
+            "second. The stage with the most inputs is the bottleneck.",
             COUNT,
             *(Query(rate(f"{_SECONDS}_sum", _of(stage), WINDOW), stage) for stage in _STAGES),
             stacked=True,
@@ -81,20 +80,20 @@ def _batches() -> list[Panel]:
     return [
         series(
             "Mean batch size",
-            "Images of one run, on average. Load makes batches grow; a lone call runs alone.",
+            "The average number of images in a run. Batches grow with the load.",
             COUNT,
             Query(mean(size, MODEL, WINDOW, by=_BY_VERSION), _VERSION),
         ),
         series(
             "p95 of the batch size",
-            "95 % of the runs had at most so many images. Interpolated within the histogram's "
+            "95 % of the runs had at most this many images. Interpolated within the histogram's "
             "buckets.",
             COUNT,
             Query(quantile(0.95, size, MODEL, WINDOW, by=_BY_VERSION), _VERSION),
         ),
         series(
-            "Runs a second",
-            "Batches that ran, per second.",
+            "Runs per second",
+            "The number of batches run, per second.",
             COUNT,
             Query(rate(f"{size}_count", MODEL, WINDOW, by=_BY_VERSION), _VERSION),
         ),
@@ -105,22 +104,22 @@ def _queue(objectives: Objectives) -> list[Panel]:
     return [
         series(
             "Images waiting",
-            "Images that wait to be decoded or for a free runner, at each scrape.",
+            "Images that wait for decoding or for a free runner, at each scrape.",
             COUNT,
             Query(f"sum by ({_BY_VERSION}) (convscope_queue_images{{{MODEL}}})", _VERSION),
         ),
         series(
             "Share of the queue's bound",
-            "How full the fullest queue of each version is: there are those before the decoders "
-            "and the runners, of interactive and of bulk requests, and each has the bound to "
-            "itself. At 1 calls are refused. From the dashed line on, an alert tells.",
+            "How full the fullest queue of each version is. There are separate queues for decoders "
+            "and runners, and for interactive and bulk requests, each with its own bound. At 100 % "
+            "calls are rejected. An alert fires above the dashed line.",
             SHARE,
             Query(f"max by ({_BY_VERSION}) (convscope_queue_fill_ratio{{{MODEL}}})", _VERSION),
             limit=objectives.queue.near_bound,
         ),
         series(
             "Batches running",
-            "Batches that run at this moment, at each scrape.",
+            "Batches that are running, at each scrape.",
             COUNT,
             Query(f"sum by ({_BY_VERSION}) (convscope_batches_running{{{MODEL}}})", _VERSION),
         ),

@@ -1,4 +1,4 @@
-"""Draw docs/images/overview.png: some minutes of real load on the demo's models.
+"""Draw docs/images/overview.png from some minutes of real load on the demo's models.
 
 python -m deploy.monitoring.picture [--again]
 """
@@ -20,7 +20,9 @@ _PICTURE = _ROOT / "docs" / "images" / "overview.png"
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="deploy.monitoring.picture", description=__doc__)
-    parser.add_argument("--again", action="store_true", help="draw the last recording again")
+    parser.add_argument(
+        "--again", action="store_true", help="draw the last recording again, without a new one"
+    )
     parser.add_argument("--models", type=Path, default=_ROOT / "models", help="the demo's bundles")
     arguments = parser.parse_args()
     if not arguments.again:

@@ -1,4 +1,4 @@
-"""A drawing surface that is twice as large as its picture, so that lines come out smooth."""
+"""A drawing surface at twice the resolution of its picture, so that lines are smooth."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ Point = tuple[float, float]
 
 
 class Canvas:
-    """Draws in pixels of the picture."""
+    """A surface with the coordinates of the finished picture."""
 
     def __init__(self, width: int, height: int, color: str) -> None:
         self._image = Image.new("RGB", (_FINE * width, _FINE * height), color)
         self._draw = ImageDraw.Draw(self._image, "RGBA")
 
     def picture(self) -> Image.Image:
-        """The finished picture."""
+        """Return the finished picture."""
         width, height = self._image.size
         return self._image.resize((width // _FINE, height // _FINE), Image.Resampling.LANCZOS)
 
@@ -30,18 +30,18 @@ class Canvas:
         self._draw.rounded_rectangle([_FINE * v for v in box], _FINE * radius, color)
 
     def line(self, points: Sequence[Point], color: str, width: float = 1) -> None:
-        """Join points."""
+        """Draw a line through points."""
         self._draw.line(_fine(points), color, round(_FINE * width), joint="curve")
 
     def dashes(self, left: float, right: float, y: float, color: str) -> None:
-        """Draw a dashed level."""
+        """Draw a dashed horizontal line."""
         x = left
         while x < right:
             self.line([(x, y), (min(x + 7, right), y)], color, 1.5)
             x += 12
 
     def area(self, points: Sequence[Point], color: str, opacity: float) -> None:
-        """Fill a polygon, with what is below it shining through."""
+        """Fill a polygon with a transparent color."""
         alpha = f"{round(255 * opacity):02x}"
         self._draw.polygon(_fine(points), color + alpha)
 
@@ -55,7 +55,7 @@ class Canvas:
         anchor: str = "la",
         width: float | None = None,
     ) -> None:
-        """Write text, shortened to a width."""
+        """Write text, truncated to a width."""
         font = ImageFont.load_default(_FINE * size)
         if width is not None:
             whole = text

@@ -1,4 +1,4 @@
-"""The three kinds of panels that the overview has: a number, lines, a table."""
+"""Draw the three kinds of panels in the overview: a number, lines, a table."""
 
 import math
 import re
@@ -18,32 +18,32 @@ _NAMED = {"green": "#73bf69", "orange": "#ff9830", "red": RED, "text": INK}
 _PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#b877d9", "#5794f2", "#f2495c")
 _LEGEND_ROW = 17
 _AXIS = 62
-# Between the columns of a table, in letters.
+# The gap between the columns of a table, in letters.
 _GAP = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The time that is shown, as Unix times."""
+    """The time range, as Unix times."""
 
     start: float
     end: float
 
     def x(self, moment: float, box: Box) -> float:
-        """Where a moment lies in a box."""
+        """Return the x coordinate of a moment in a box."""
         return box[0] + (moment - self.start) / (self.end - self.start) * (box[2] - box[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One series: its name in the legend, and its (moment, value)s; NaN is a gap."""
+    """One series: its name in the legend and its points (moment, value). NaN is a gap."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
     @property
     def values(self) -> list[float]:
-        """The values without the gaps."""
+        """Return the values without the gaps."""
         return [value for _, value in self.points if math.isfinite(value)]
 
 
@@ -134,7 +134,7 @@ def _draw_series(
 
 
 def _limit(panel: dict[str, Any]) -> float | None:
-    """The level of the dashed line; as in Grafana, it doesn't widen the scale."""
+    """Return the level of the dashed line. As in Grafana, it doesn't extend the scale."""
     defaults = panel["fieldConfig"]["defaults"]
     if "thresholdsStyle" not in defaults.get("custom", {}):
         return None
@@ -143,7 +143,7 @@ def _limit(panel: dict[str, Any]) -> float | None:
 
 
 def _runs(line: Line) -> list[list[tuple[float, float]]]:
-    """The points between the gaps; those that stand alone can't be joined."""
+    """Split the points at the gaps. Runs of a single point are dropped."""
     runs: list[list[tuple[float, float]]] = [[]]
     for moment, value in line.points:
         if math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Some minutes of varied load: calm, a second model, a rush with failures, calm again."""
+"""Some minutes of varied load: low, higher on both models, overload with failures, low again."""
 
 import contextlib
 import io
@@ -21,14 +21,14 @@ _EFFICIENTNET, _DIGITS = "efficientnet_lite0", "digits"
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What the callers do for a while.
+    """The callers during one phase of the load. Each caller pauses between its calls.
 
     Args:
-        seconds: How long.
-        digits: Callers of the small network, each with a pause between its calls.
-        photos: Callers of the large one, likewise.
-        hurried: Callers of the large one, likewise, whose deadline is short.
-        mistaken: Callers that send text instead of an image, or name no model of ours.
+        seconds: The duration.
+        digits: The number of callers of the small network.
+        photos: The number of callers of the large network.
+        hurried: The number of callers of the large network with a short deadline.
+        mistaken: The number of callers that send text instead of an image, or an unknown model.
     """
 
     seconds: float
@@ -44,7 +44,7 @@ _Call = Callable[[Client, int], object]
 
 
 def apply_load(target: str, phases: Sequence[Phase], after_first: Callable[[], None]) -> None:
-    """Send the phases' requests to a server, and do something else after the first."""
+    """Send the requests of the phases to a server. Call `after_first` after the first phase."""
     photo, digits = _photo(), [path.read_bytes() for path in sorted(_DATA.glob("digits/*.png"))]
 
     def of_digits(client: Client, turn: int) -> object:
@@ -79,14 +79,14 @@ def _call_until(ends_at: float, target: str, call: _Call, pause_seconds: float) 
     with Client(target) as client:
         turn = 0
         while time.monotonic() < ends_at:
-            with contextlib.suppress(ConvscopeError):  # failing is a part of the load
+            with contextlib.suppress(ConvscopeError):  # failures are part of the load
                 call(client, turn)
             turn += 1
             time.sleep(pause_seconds)
 
 
 def _photo() -> bytes:
-    """A JPEG as a web page has it."""
+    """Encode a photo as a JPEG of a typical web page."""
     out = io.BytesIO()
     Image.open(_DATA / "coffee.png").convert("RGB").save(out, "JPEG", quality=90)
     return out.getvalue()

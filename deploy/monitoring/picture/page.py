@@ -1,4 +1,4 @@
-"""The whole dashboard: its panels in Grafana's grid, under a heading that says what it is."""
+"""Draw the whole dashboard: a heading, and the panels in Grafana's grid."""
 
 import time
 from typing import Any
@@ -18,7 +18,7 @@ _HEADING = 74
 
 
 def draw(recorded: dict[str, Any]) -> Image.Image:
-    """Draw what `recording.record` returned, as an RGB picture."""
+    """Draw the recording of `recording.record` as an RGB picture."""
     panels = [entry["panel"] for entry in recorded["panels"]]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     canvas = Canvas(_WIDTH, _HEADING + rows * _UNIT + _MARGIN, "#111217")
@@ -43,7 +43,7 @@ def _when(span: Span) -> str:
 
 
 def box_of(place: dict[str, int]) -> Box:
-    """Where a place in Grafana's grid of 24 columns lies in the picture."""
+    """Return the box in the picture of a place in Grafana's grid of 24 columns."""
     column = (_WIDTH - 2 * _MARGIN + _GAP) / _COLUMNS
     left, top = _MARGIN + place["x"] * column, _HEADING + place["y"] * _UNIT
     return left, top, left + place["w"] * column - _GAP, top + place["h"] * _UNIT - _GAP

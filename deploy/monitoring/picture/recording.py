@@ -1,4 +1,4 @@
-"""A real server under load, and what a real Prometheus answers to a dashboard's queries."""
+"""Record the results of a dashboard's queries from a real Prometheus and server under load."""
 
 import json
 import shutil
@@ -17,34 +17,34 @@ from deploy.monitoring.prometheus import Prometheus, find_tools, running_prometh
 __all__ = ["RecordingError", "record"]
 
 SCRAPE_SECONDS = 2
-# As Grafana works $__rate_interval out: at least four scrapes.
+# Grafana's $__rate_interval is at least four scrapes.
 RATE_INTERVAL = f"{4 * SCRAPE_SECONDS}s"
-# A machine that is busy with other things may miss a few scrapes, but not a whole phase.
+# A busy machine may miss a few scrapes, but not a whole phase.
 _ENOUGH_SCRAPES = 0.9
 
 
 class RecordingError(Exception):
-    """The recording has holes; a picture of it would mislead."""
+    """The recording has gaps, and a picture of it would be misleading."""
 
 
 def record(models: Path, dashboard: Path) -> dict[str, Any]:
-    """Serve a copy of the models under load, and ask Prometheus what the dashboard asks.
+    """Serve a copy of the models under load, and run the dashboard's queries on Prometheus.
 
     Returns:
-        The dashboard's title, the Unix times of `start` and `end`, and under
-        `panels` each panel with the answers to its queries.
+        The dashboard's title, the Unix times `start` and `end`, and under `panels` each panel
+        with the results of its queries.
 
     Raises:
-        BenchError: The server didn't become ready.
+        BenchError: The server did not become ready.
         RecordingError: Too many scrapes were missed.
-        ToolsError: There is no Prometheus.
+        ToolsError: Prometheus is not available.
     """
     shown = json.loads(dashboard.read_text())
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         repository = home / "models"
         shutil.copytree(models, repository)
-        with serving(repository) as server:
+        with serving(repository, tuning_cache=home / "tuning.json") as server:
             config = _write_config(home, server.metrics_url)
             binary = find_tools() / "prometheus"
             with running_prometheus(binary, config, home / "data") as prometheus:
@@ -56,7 +56,7 @@ def record(models: Path, dashboard: Path) -> dict[str, Any]:
 
 
 def _publish_broken(repository: Path) -> None:
-    """Publish a second version whose graph isn't what its manifest says."""
+    """Publish a second version whose graph doesn't match the hash in its manifest."""
     incoming = repository.parent / "incoming"
     shutil.copytree(repository / "digits" / "1", incoming)
     manifest = incoming / "manifest.json"
@@ -71,7 +71,7 @@ def _publish_broken(repository: Path) -> None:
 
 
 def _write_config(home: Path, metrics_url: str) -> Path:
-    """The committed configuration and rules, for this server and scraped more often."""
+    """Write the committed configuration and rules for this server, with shorter intervals."""
     source = DEPLOY / "prometheus"
     config: dict[str, Any] = yaml.safe_load((source / "prometheus.yml").read_text())
     config["global"] = dict.fromkeys(config["global"], f"{SCRAPE_SECONDS}s")
@@ -89,8 +89,8 @@ def _check_scrapes(prometheus: Prometheus, seconds: float) -> None:
     scrapes, wanted = float(counted["value"][1]), seconds / SCRAPE_SECONDS
     if scrapes < _ENOUGH_SCRAPES * wanted:
         raise RecordingError(
-            f"Prometheus saw the server {scrapes:.0f} times instead of {wanted:.0f}; "
-            "record it again while the machine has nothing else to do"
+            f"Prometheus scraped the server {scrapes:.0f} times instead of {wanted:.0f}; "
+            "record it again while the machine is idle"
         )
 
 

@@ -1,4 +1,4 @@
-"""Numbers as Grafana writes them."""
+"""Format numbers as Grafana does."""
 
 import math
 
@@ -10,7 +10,7 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 def formatted(value: float, unit: str, decimals: int | None = None) -> str:
-    """A number with its unit; three digits unless `decimals` says otherwise."""
+    """Format a number with its unit, with three digits unless `decimals` is set."""
     if not math.isfinite(value):
         return "NaN"
     match unit:
@@ -30,7 +30,7 @@ def formatted(value: float, unit: str, decimals: int | None = None) -> str:
 
 
 def ticks(high: float, count: int = 5) -> list[float]:
-    """Round values from 0 to just above `high`."""
+    """Return round values from 0 to just above `high`."""
     rough = high / count or 1.0
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * factor for factor in _STEPS if size * factor >= rough)

@@ -1,12 +1,15 @@
-"""`convscope-exporter`: the command line of the exporter."""
+"""The entry point of `convscope-exporter`."""
 
 import sys
 
-INSTALL = "convscope-exporter needs PyTorch and more; pip install 'convscope[exporter]'"
+INSTALL = (
+    "convscope-exporter needs the exporter's dependencies; in a clone of the repository run: "
+    "pip install '.[exporter]'"
+)
 
 
 def main() -> None:
-    """Run a command; exit with 1 for a failure that a sentence explains, 2 for a wrong flag."""
+    """Run a command; exit with 1 and a sentence after an error, and with 2 for a wrong option."""
     try:
         from convscope.exporter.cli import app
 

@@ -1,4 +1,4 @@
-"""The command line: each module of commands registers its own."""
+"""The command line, on which each command module registers its commands."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""What can go wrong for a user of the exporter; each message names the repair."""
+"""The errors that a user of the exporter can cause; each message names the fix."""
 
 __all__ = [
     "DatasetError",
@@ -12,17 +12,19 @@ __all__ = [
     "reason",
 ]
 
+MAX_REASON_CHARACTERS = 300
+
 
 class ExporterError(Exception):
-    """Anything that ends a command with a sentence instead of a traceback."""
+    """Any error that ends a command with a sentence instead of a traceback."""
 
 
 class UnknownNameError(ExporterError):
-    """No architecture, dataset or module has that name."""
+    """No architecture, dataset, module or tensor has that name."""
 
 
 class NetworkError(ExporterError):
-    """A network of the user's own can't be loaded, or isn't what it is said to be."""
+    """A network in a user's file can't be loaded, or doesn't match its description."""
 
 
 class WeightsError(ExporterError):
@@ -30,7 +32,7 @@ class WeightsError(ExporterError):
 
 
 class HubError(ExporterError):
-    """Published weights or data can't be fetched."""
+    """Published weights or data can't be downloaded."""
 
 
 class DatasetError(ExporterError):
@@ -38,14 +40,15 @@ class DatasetError(ExporterError):
 
 
 class RunError(ExporterError):
-    """A training run can't begin, or go on."""
+    """A training run can't start or continue."""
 
 
 class ParityError(ExporterError):
-    """ONNX Runtime and PyTorch disagree about the exported graph."""
+    """The exported graph and its reference compute different outputs."""
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in a line, without the path that the sentence around it names."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return said.strip().partition("\n")[0] or type(error).__name__
+    """Return an error's reason in one line, without the path that the caller's message names."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    line = text.strip().partition("\n")[0] or type(error).__name__
+    return line[:MAX_REASON_CHARACTERS]

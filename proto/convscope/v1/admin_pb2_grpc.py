@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub(object):
-    """AdminService loads, unloads and names the versions of a server's repository.
-    It has a listener of its own, which is off unless it is asked for.
+    """AdminService loads and unloads versions of a server's repository and sets
+    their aliases. It has a separate listener, which is off by default.
     """
 
     def __init__(self, channel):
@@ -64,45 +64,46 @@ class AdminServiceStub(object):
 
 
 class AdminServiceServicer(object):
-    """AdminService loads, unloads and names the versions of a server's repository.
-    It has a listener of its own, which is off unless it is asked for.
+    """AdminService loads and unloads versions of a server's repository and sets
+    their aliases. It has a separate listener, which is off by default.
     """
 
     def LoadModel(self, request, context):
-        """LoadModel looks at a model's directory now, loads what is new beside what
-        answers, and replies when the new versions answer. It tries again what was
-        refused. FAILED_PRECONDITION, with the reason, when the version that was
-        asked for doesn't answer then; what answered before still does.
+        """LoadModel scans a model's directory, loads new versions while the old ones
+        keep serving, and returns when the new versions are ready. It retries rejected
+        versions. When the requested version isn't ready afterwards, the call fails
+        with FAILED_PRECONDITION and the reason, and the old versions keep serving.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """UnloadModel stops to serve a model, or one of its versions, until it is
-        loaded again by LoadModel. Requests in flight are answered.
+        """UnloadModel stops serving a model, or one of its versions, until LoadModel
+        loads it again. Requests in flight are completed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetAlias(self, request, context):
-        """SetAlias makes an alias name a version, which is loaded first, or drops it.
+        """SetAlias points an alias at a version, which is loaded first, or removes the
+        alias.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetTrial(self, request, context):
-        """SetTrial sends a share of a model's requests to another version, which is
-        loaded first, or ends that.
+        """SetTrial sets or ends a traffic split: a share of a model's requests goes to
+        another version, which is loaded first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """GetStatus tells what answers, and why the rest doesn't.
+        """GetStatus returns the state of each version, and why a version isn't ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,8 +146,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService(object):
-    """AdminService loads, unloads and names the versions of a server's repository.
-    It has a listener of its own, which is off unless it is asked for.
+    """AdminService loads and unloads versions of a server's repository and sets
+    their aliases. It has a separate listener, which is off by default.
     """
 
     @staticmethod

@@ -27,26 +27,26 @@ class _Priority:
 class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
-    """The priority was not set; it is taken as interactive."""
+    """The priority was not set. The request is interactive."""
     PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
-    """Somebody waits for the answer."""
+    """A caller is waiting for the result."""
     PRIORITY_BULK: _Priority.ValueType  # 2
-    """The answer may wait while there are interactive requests for the model."""
+    """The request waits while interactive requests for the model are queued."""
 
 class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
-    """Priority says whether somebody waits for an answer."""
+    """Priority is the priority of a request."""
 
 PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
-"""The priority was not set; it is taken as interactive."""
+"""The priority was not set. The request is interactive."""
 PRIORITY_INTERACTIVE: Priority.ValueType  # 1
-"""Somebody waits for the answer."""
+"""A caller is waiting for the result."""
 PRIORITY_BULK: Priority.ValueType  # 2
-"""The answer may wait while there are interactive requests for the model."""
+"""The request waits while interactive requests for the model are queued."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 @_typing.final
 class ClassifyRequest(_message.Message):
-    """ClassifyRequest asks one model about one or more inputs."""
+    """ClassifyRequest asks one model to classify one or more inputs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -62,29 +62,30 @@ class ClassifyRequest(_message.Message):
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
-    """A version by its number."""
+    """A version number."""
     alias: _builtins.str
-    """A version by an alias of the model, such as "champion"."""
+    """An alias of the model, such as "champion"."""
     top_k: _builtins.int
-    """How many classes to answer with, the most probable first. When unset, 5; a
-    number above the number of classes gives all of them; below 1 is refused.
+    """The number of classes to return, the most probable first. The default is 5.
+    A value above the number of classes returns all of them. A value below 1 is
+    rejected with INVALID_ARGUMENT.
     """
     min_probability: _builtins.float
-    """Classes with a lower probability than this are left out."""
+    """Classes with a lower probability are omitted."""
     priority: Global___Priority.ValueType
-    """How urgent the answer is. When unset, somebody waits for it."""
+    """The priority of the request. When unset, the request is interactive."""
     routing_key: _builtins.str
-    """What the request is recognised by, such as the caller's user. While a share
-    of the model's requests is answered by a canary, requests with the same key
-    are always answered by the same of the two versions. When empty, chance decides.
+    """A key that identifies the origin of the request, such as the caller's user.
+    While a canary serves a share of the model's requests, all requests with the
+    same key go to the same version. When empty, the version is chosen at random.
     """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
-        """The inputs. A request without any is refused."""
+        """The inputs. A request without inputs is rejected with INVALID_ARGUMENT."""
 
     @_builtins.property
     def feature_maps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureMapSelection]:
-        """The feature maps to answer with. When empty, none is computed."""
+        """The feature maps to return. When empty, no feature map is computed."""
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class ClassifyStreamRequest(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def request(self) -> Global___ClassifyRequest:
-        """What is asked."""
+        """The request."""
 
     def __init__(
         self,
@@ -140,7 +141,7 @@ Global___ClassifyStreamRequest: _TypeAlias = ClassifyStreamRequest  # noqa: Y015
 
 @_typing.final
 class ClassifyStreamResponse(_message.Message):
-    """ClassifyStreamResponse is the reply to one request of a stream."""
+    """ClassifyStreamResponse is the response to one request of a stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,11 +149,11 @@ class ClassifyStreamResponse(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def response(self) -> Global___ClassifyResponse:
-        """The answer."""
+        """The result."""
 
     @_builtins.property
     def error(self) -> Global___ClassifyError:
-        """Why the request as a whole could not be answered."""
+        """The reason why the request as a whole failed."""
 
     def __init__(
         self,
@@ -172,7 +173,7 @@ Global___ClassifyStreamResponse: _TypeAlias = ClassifyStreamResponse  # noqa: Y0
 
 @_typing.final
 class Input(_message.Message):
-    """Input is what a model looks at."""
+    """Input is one image or tensor to classify."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -180,19 +181,19 @@ class Input(_message.Message):
     PIXELS_FIELD_NUMBER: _builtins.int
     TENSOR_FIELD_NUMBER: _builtins.int
     encoded_image: _builtins.bytes
-    """A JPEG, PNG, WebP, BMP or GIF file. It is decoded, turned by its EXIF
-    orientation, resized and cropped by the model's own preprocessing.
+    """A JPEG, PNG, WebP, BMP or GIF file. The server decodes it, applies its EXIF
+    orientation, and resizes and crops it as the model's manifest states.
     """
     @_builtins.property
     def pixels(self) -> Global___Tensor:
         """A decoded image of any size, uint8 [height, width, channels] with 1, 3
-        or 4 channels. It is resized and cropped like an encoded one.
+        or 4 channels. It is resized and cropped like an encoded image.
         """
 
     @_builtins.property
     def tensor(self) -> Global___Tensor:
         """The graph's input without its batch dimension, of exactly the type and
-        shape that the model states. It is used as it is.
+        shape that the model states. It is used unchanged.
         """
 
     def __init__(
@@ -246,7 +247,7 @@ Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class FeatureMapSelection(_message.Message):
-    """FeatureMapSelection asks for one feature map, whole or narrowed."""
+    """FeatureMapSelection selects one feature map, or a part of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -256,13 +257,13 @@ class FeatureMapSelection(_message.Message):
     MEAN_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The feature map's name, one of those that the model lists."""
+    """The feature map's name, as the model lists it."""
     strongest: _builtins.int
     """The n channels with the largest mean, the largest first."""
     mean: _builtins.bool
     """When true, one channel: the mean over all of them."""
     dtype: _manifest_pb2.DataType.ValueType
-    """The type to send the elements as. When unset, float32."""
+    """The type of the returned elements. When unset, float32."""
     @_builtins.property
     def indices(self) -> Global___ChannelIndices:
         """These channels, in this order."""
@@ -288,14 +289,14 @@ Global___FeatureMapSelection: _TypeAlias = FeatureMapSelection  # noqa: Y015
 
 @_typing.final
 class ChannelIndices(_message.Message):
-    """ChannelIndices lists channels of a feature map."""
+    """ChannelIndices lists channels of a feature map by index."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The indices, each from 0 to the number of channels less one."""
+        """The indices, each from 0 to the number of channels minus one."""
 
     def __init__(
         self,
@@ -321,11 +322,11 @@ class ClassifyResponse(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model that answered."""
+    """The model that was used."""
     version: _builtins.int
-    """The version that answered."""
+    """The version that was used."""
     provider: _builtins.str
-    """The execution provider that it ran on, such as "cpu"."""
+    """The execution provider that ran the model, such as "cpu"."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputResult]:
         """The results, in the order of the inputs."""
@@ -348,8 +349,9 @@ Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
 
 @_typing.final
 class InputResult(_message.Message):
-    """InputResult is the answer to one input. A request with several inputs
-    succeeds even if some of them fail; a request with one fails with it.
+    """InputResult is the result of one input. A request with several inputs
+    succeeds even if some of them fail. A request with one input fails when that
+    input fails.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -359,15 +361,15 @@ class InputResult(_message.Message):
     STAGE_TIMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def prediction(self) -> Global___Prediction:
-        """The answer."""
+        """The classes and feature maps."""
 
     @_builtins.property
     def error(self) -> Global___ClassifyError:
-        """Why this input could not be answered."""
+        """The reason why this input failed."""
 
     @_builtins.property
     def stage_times(self) -> Global___StageTimes:
-        """How long each stage took for this input."""
+        """The time that this input spent in each stage."""
 
     def __init__(
         self,
@@ -388,7 +390,7 @@ Global___InputResult: _TypeAlias = InputResult  # noqa: Y015
 
 @_typing.final
 class Prediction(_message.Message):
-    """Prediction is what a model says about one input."""
+    """Prediction is the output of a model for one input."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -396,7 +398,7 @@ class Prediction(_message.Message):
     FEATURE_MAPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassScore]:
-        """The most probable classes, the best first."""
+        """The most probable classes, the most probable first."""
 
     @_builtins.property
     def feature_maps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureMap]:
@@ -460,19 +462,19 @@ class FeatureMap(_message.Message):
     name: _builtins.str
     """The feature map's name."""
     scale: _builtins.float
-    """The step of a uint8 element; 1 for the other types."""
+    """The scale of uint8 elements; 1 for the other types."""
     offset: _builtins.float
-    """The value of a uint8 element of 0; 0 for the other types."""
+    """The offset of uint8 elements; 0 for the other types."""
     @_builtins.property
     def tensor(self) -> Global___Tensor:
-        """The elements, [channels, height, width]. For uint8, an element stands for
-        offset + scale * element.
+        """The elements, [channels, height, width]. For uint8, the value of an element
+        is offset + scale * element.
         """
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """For each channel of the tensor, its index in the layer. It is empty for
-        the mean over the channels.
+        """The index in the layer of each channel of the tensor. It is empty for the
+        mean over the channels.
         """
 
     def __init__(
@@ -494,8 +496,8 @@ Global___FeatureMap: _TypeAlias = FeatureMap  # noqa: Y015
 
 @_typing.final
 class ClassifyError(_message.Message):
-    """ClassifyError says why one of several inputs, or one request of a stream,
-    could not be answered.
+    """ClassifyError states why one of several inputs, or one request of a stream,
+    failed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -503,9 +505,9 @@ class ClassifyError(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.int
-    """The gRPC status code that it would have had as a call of its own."""
+    """The gRPC status code that a separate call would have returned."""
     message: _builtins.str
-    """The reason, with the value that is wrong and the repair."""
+    """The reason, with the wrong value and how to fix it."""
     def __init__(
         self,
         *,
@@ -522,7 +524,7 @@ Global___ClassifyError: _TypeAlias = ClassifyError  # noqa: Y015
 
 @_typing.final
 class StageTimes(_message.Message):
-    """StageTimes says how long one input spent in each stage of the server."""
+    """StageTimes states how long one input spent in each stage of the server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -535,9 +537,9 @@ class StageTimes(_message.Message):
     queue_seconds: _builtins.float
     """Waiting for a free runner, in seconds."""
     infer_seconds: _builtins.float
-    """The run of the batch that the input was part of, in seconds."""
+    """The run of the batch that contained the input, in seconds."""
     encode_seconds: _builtins.float
-    """Choosing the classes and cutting the feature maps, in seconds."""
+    """Selecting the classes and encoding the feature maps, in seconds."""
     def __init__(
         self,
         *,
@@ -573,14 +575,14 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
-    """ListModelsResponse names the models of the server."""
+    """ListModelsResponse lists the models of the server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
-        """One entry for each version that is ready, by name and then by version."""
+        """One entry for each version that is ready, ordered by name and version."""
 
     def __init__(
         self,
@@ -597,7 +599,7 @@ Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
 class ModelSummary(_message.Message):
-    """ModelSummary describes one version in a line."""
+    """ModelSummary describes one version briefly."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -617,20 +619,20 @@ class ModelSummary(_message.Message):
     version: _builtins.int
     """The version."""
     is_default: _builtins.bool
-    """Whether requests that choose no version go to this one."""
+    """Whether requests that select no version use this one."""
     task: _manifest_pb2.Task.ValueType
-    """What the model answers with."""
+    """What the model returns."""
     num_classes: _builtins.int
     """The number of classes."""
     provider: _builtins.str
-    """The execution provider that it runs on, such as "cpu"; when several share
-    the graph's nodes, all of them: "openvino+cpu".
+    """The execution provider in use, such as "cpu". When several providers share
+    the graph's nodes, all of them are named: "openvino+cpu".
     """
     precision: _manifest_pb2.Precision.ValueType
-    """The arithmetic of the graph."""
+    """The precision of the graph."""
     fallback_from: _builtins.str
-    """The provider that was wanted, if another one runs the graph or a part of
-    it in its place; otherwise empty.
+    """The preferred provider, if another one runs the graph or a part of it
+    instead; otherwise empty.
     """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -679,9 +681,9 @@ class GetModelRequest(_message.Message):
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
-    """A version by its number."""
+    """A version number."""
     alias: _builtins.str
-    """A version by an alias of the model."""
+    """An alias of the model."""
     def __init__(
         self,
         *,
@@ -710,7 +712,7 @@ class GetModelResponse(_message.Message):
     EXECUTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def summary(self) -> Global___ModelSummary:
-        """What is said of the version in a listing."""
+        """The summary that ListModels returns."""
 
     @_builtins.property
     def manifest(self) -> _manifest_pb2.ModelManifest:
@@ -739,7 +741,7 @@ Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
 
 @_typing.final
 class Execution(_message.Message):
-    """Execution states how a server runs one version, and why so."""
+    """Execution states how a server runs one version, and why."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -749,15 +751,17 @@ class Execution(_message.Message):
     MAX_BATCH_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     runners: _builtins.int
-    """How many batches run at once. It is 0 if they run on the event loop itself."""
+    """The number of batches that run at once. It is 0 if batches run on the event
+    loop.
+    """
     threads: _builtins.int
-    """The threads of one run when several are under way."""
+    """The threads of one run while several batches run."""
     lone_threads: _builtins.int
-    """The threads of a run that is alone."""
+    """The threads of a single run."""
     max_batch: _builtins.int
     """The largest batch, in images."""
     reason: _builtins.str
-    """Why these were chosen: what was measured, or that they were set."""
+    """The reason for these values: what was measured, or that they were set."""
     def __init__(
         self,
         *,

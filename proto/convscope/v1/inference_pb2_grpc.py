@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ClassifierServiceStub(object):
-    """ClassifierService answers for every model of the server's repository.
+    """ClassifierService classifies inputs with the models of the server's repository.
     """
 
     def __init__(self, channel):
@@ -58,11 +58,11 @@ class ClassifierServiceStub(object):
 
 
 class ClassifierServiceServicer(object):
-    """ClassifierService answers for every model of the server's repository.
+    """ClassifierService classifies inputs with the models of the server's repository.
     """
 
     def Classify(self, request, context):
-        """Classify answers one or more inputs with classes and, when asked, with
+        """Classify returns the classes of one or more inputs and, on request, their
         feature maps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -70,15 +70,17 @@ class ClassifierServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """ClassifyStream answers any number of requests, in their order, with one
-        reply each. A request that fails doesn't end the stream.
+        """ClassifyStream returns one response for each request, in the order of the
+        requests. A request that fails, or that can't be parsed, gets a
+        ClassifyStreamResponse with an error, and the stream continues with the next
+        request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """ListModels names the versions that are ready to answer.
+        """ListModels lists the versions that are ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +125,7 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClassifierService(object):
-    """ClassifierService answers for every model of the server's repository.
+    """ClassifierService classifies inputs with the models of the server's repository.
     """
 
     @staticmethod

@@ -27,45 +27,49 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ClassifierServiceStub:
-    """ClassifierService answers for every model of the server's repository."""
+    """ClassifierService classifies inputs with the models of the server's repository."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClassifierServiceAsyncStub: ...
     Classify: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]
-    """Classify answers one or more inputs with classes and, when asked, with
+    """Classify returns the classes of one or more inputs and, on request, their
     feature maps.
     """
     ClassifyStream: _grpc.StreamStreamMultiCallable[_inference_pb2.ClassifyStreamRequest, _inference_pb2.ClassifyStreamResponse]
-    """ClassifyStream answers any number of requests, in their order, with one
-    reply each. A request that fails doesn't end the stream.
+    """ClassifyStream returns one response for each request, in the order of the
+    requests. A request that fails, or that can't be parsed, gets a
+    ClassifyStreamResponse with an error, and the stream continues with the next
+    request.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]
-    """ListModels names the versions that are ready to answer."""
+    """ListModels lists the versions that are ready."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
     """GetModel describes one version in full."""
 
 @_typing.type_check_only
 class ClassifierServiceAsyncStub(ClassifierServiceStub):
-    """ClassifierService answers for every model of the server's repository."""
+    """ClassifierService classifies inputs with the models of the server's repository."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]  # type: ignore[assignment]
-    """Classify answers one or more inputs with classes and, when asked, with
+    """Classify returns the classes of one or more inputs and, on request, their
     feature maps.
     """
     ClassifyStream: _aio.StreamStreamMultiCallable[_inference_pb2.ClassifyStreamRequest, _inference_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
-    """ClassifyStream answers any number of requests, in their order, with one
-    reply each. A request that fails doesn't end the stream.
+    """ClassifyStream returns one response for each request, in the order of the
+    requests. A request that fails, or that can't be parsed, gets a
+    ClassifyStreamResponse with an error, and the stream continues with the next
+    request.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """ListModels names the versions that are ready to answer."""
+    """ListModels lists the versions that are ready."""
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
     """GetModel describes one version in full."""
 
 class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ClassifierService answers for every model of the server's repository."""
+    """ClassifierService classifies inputs with the models of the server's repository."""
 
     @_abc_1.abstractmethod
     def Classify(
@@ -73,7 +77,7 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ClassifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ClassifyResponse, _abc.Awaitable[_inference_pb2.ClassifyResponse]]:
-        """Classify answers one or more inputs with classes and, when asked, with
+        """Classify returns the classes of one or more inputs and, on request, their
         feature maps.
         """
 
@@ -83,8 +87,10 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_inference_pb2.ClassifyStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.ClassifyStreamResponse], _abc.AsyncIterator[_inference_pb2.ClassifyStreamResponse]]:
-        """ClassifyStream answers any number of requests, in their order, with one
-        reply each. A request that fails doesn't end the stream.
+        """ClassifyStream returns one response for each request, in the order of the
+        requests. A request that fails, or that can't be parsed, gets a
+        ClassifyStreamResponse with an error, and the stream continues with the next
+        request.
         """
 
     @_abc_1.abstractmethod
@@ -93,7 +99,7 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ListModelsResponse, _abc.Awaitable[_inference_pb2.ListModelsResponse]]:
-        """ListModels names the versions that are ready to answer."""
+        """ListModels lists the versions that are ready."""
 
     @_abc_1.abstractmethod
     def GetModel(

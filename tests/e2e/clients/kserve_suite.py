@@ -1,6 +1,6 @@
-"""What KServe's own client gets from a convscope-server; run in an environment that has it.
+"""Tests of a convscope-server with KServe's client; run in an environment that contains it.
 
-CONVSCOPE_TARGET names the server, which serves the models "tiny" and "signal".
+CONVSCOPE_TARGET is the address of a server of the models "tiny" and "signal".
 """
 
 import asyncio
@@ -21,7 +21,7 @@ BATCH = np.stack([np.full((16, 16, 3), color, np.uint8) for color in (RED, GREEN
 
 
 def ask(call: Callable[[InferenceGRPCClient], Awaitable[object]]):
-    """Make a call by a client of its own."""
+    """Make a call with a new client."""
 
     async def run():
         async with InferenceGRPCClient(TARGET) as client:
@@ -107,7 +107,7 @@ def test_parameters():
     assert classes(response) == [0, 1, 2]
 
 
-def test_wrong_datatype_is_refused_and_the_server_serves_on():
+def test_wrong_datatype_is_rejected_and_the_server_stays_ready():
     floats = raw_input(BATCH.astype(np.float32), "FP32")
     with pytest.raises(grpc.RpcError) as caught:
         ask(lambda client: client.infer(request(floats)))

@@ -10,8 +10,9 @@ from google.protobuf import json_format
 from torch import Tensor, nn
 
 from convscope.bundle.errors import PublishError
-from convscope.exporter.conversion.convert import Source, convert
+from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.graph import ServableNetwork, export_graph
+from convscope.exporter.conversion.source import Source
 from convscope.exporter.errors import ExporterError, ParityError, UnknownNameError
 from convscope.v1 import manifest_pb2 as pb
 
@@ -20,7 +21,7 @@ def manifest_of(directory: Path) -> pb.ModelManifest:
     return json_format.Parse((directory / "manifest.json").read_text(), pb.ModelManifest())
 
 
-def test_a_bundle_holds_a_graph_by_the_contract(source: Source, tmp_path: Path) -> None:
+def test_the_bundles_graph_fulfills_the_contract(source: Source, tmp_path: Path) -> None:
     directory = convert(source, tmp_path).directory
     assert directory == tmp_path / "digits" / "1"
     graph = onnx.load(directory / "model.onnx", load_external_data=False)
@@ -35,7 +36,7 @@ def test_a_bundle_holds_a_graph_by_the_contract(source: Source, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
-def test_the_graph_takes_any_batch_and_computes_what_pytorch_does(
+def test_the_graph_computes_the_same_as_pytorch_for_any_batch(
     source: Source, tmp_path: Path, batch: int
 ) -> None:
     directory = convert(source, tmp_path).directory
@@ -48,7 +49,7 @@ def test_the_graph_takes_any_batch_and_computes_what_pytorch_does(
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
 
 
-def test_the_manifest_says_what_is_in_the_bundle(source: Source, tmp_path: Path) -> None:
+def test_the_manifest_describes_the_bundle(source: Source, tmp_path: Path) -> None:
     directory = convert(source, tmp_path).directory
     manifest = manifest_of(directory)
     assert (manifest.model, manifest.version, manifest.schema_version) == ("digits", 1, 1)
@@ -60,16 +61,14 @@ def test_the_manifest_says_what_is_in_the_bundle(source: Source, tmp_path: Path)
     assert {file.name for file in manifest.files} == {"model.onnx", "golden.npz"}
 
 
-def test_the_graph_names_no_file_of_the_machine_that_made_it(
-    source: Source, tmp_path: Path
-) -> None:
+def test_the_graph_contains_no_path_of_this_machine(source: Source, tmp_path: Path) -> None:
     directory = convert(source, tmp_path).directory
     content = (directory / "model.onnx").read_bytes()
     assert b".py" not in content
     assert str(Path.cwd()).encode() not in content
 
 
-def test_a_graph_that_differs_from_pytorch_is_refused(
+def test_a_graph_that_differs_from_pytorch_is_rejected(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def export_other_weights(
@@ -86,7 +85,7 @@ def test_a_graph_that_differs_from_pytorch_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_gives_nan_is_refused(source: Source, tmp_path: Path) -> None:
+def test_a_network_that_returns_nan_is_rejected(source: Source, tmp_path: Path) -> None:
     with torch.no_grad():
         next(source.network.parameters()).fill_(float("nan"))
     with pytest.raises(ParityError):
@@ -98,7 +97,7 @@ def test_an_unknown_module_is_named(source: Source, tmp_path: Path) -> None:
         convert(replace(source, feature_maps=("conv9",)), tmp_path)
 
 
-def test_a_module_without_planes_is_no_feature_map(source: Source, tmp_path: Path) -> None:
+def test_a_module_without_planes_is_rejected_as_feature_map(source: Source, tmp_path: Path) -> None:
     with pytest.raises(ExporterError, match=r"'flatten' is \[1, 320\]"):
         convert(replace(source, feature_maps=("flatten",)), tmp_path)
 
@@ -110,7 +109,7 @@ def test_a_published_version_never_changes(source: Source, tmp_path: Path) -> No
     assert (tmp_path / "digits/1/manifest.json").read_bytes() == before
 
 
-def test_an_activation_in_place_does_not_change_a_feature_map(
+def test_an_in_place_activation_does_not_change_a_feature_map(
     source: Source, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)

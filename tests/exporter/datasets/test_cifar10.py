@@ -52,7 +52,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_archive_beside_other_data_is_unpacked_and_read(archive: Path) -> None:
+def test_the_archive_is_unpacked_and_read(archive: Path) -> None:
     data = load_dataset("cifar10", DatasetOptions(archive.parent))
     assert data.labels == tuple(LABELS)
     assert isinstance(data.train, Split)
@@ -65,13 +65,13 @@ def test_the_archive_beside_other_data_is_unpacked_and_read(archive: Path) -> No
     assert data.test.inputs[0, 5, 7].tolist() == [5 * ROWS, 7, 5]
 
 
-def test_an_unpacked_archive_is_read_without_the_packed_one(archive: Path) -> None:
+def test_an_unpacked_archive_is_sufficient(archive: Path) -> None:
     load_dataset("cifar10", DatasetOptions(archive.parent))
     archive.unlink()
     assert len(load_dataset("cifar10", DatasetOptions(archive.parent)).test.labels) == ROWS
 
 
-def test_a_damaged_archive_is_fetched_again_and_its_absence_explained(
+def test_a_damaged_archive_is_downloaded_again_or_the_error_explained(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.write_bytes(archive.read_bytes()[:-100])

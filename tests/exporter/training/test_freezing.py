@@ -30,18 +30,16 @@ def network() -> nn.Sequential:
     ("last", "changed"),
     [(BACKBONE, {"head"}), ("body", {"head"}), ("stem", {"body", "head"})],
 )
-def test_what_is_frozen_does_not_change_and_the_rest_does(
-    tmp_path: Path, last: str, changed: set[str]
-) -> None:
+def test_only_unfrozen_modules_change(tmp_path: Path, last: str, changed: set[str]) -> None:
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, (60, 8, 8, 1), np.uint8), np.arange(60) % CLASSES)
-    begun = network()
-    before = {name: value.clone() for name, value in begun.state_dict().items()}
+    start = network()
+    before = {name: value.clone() for name, value in start.state_dict().items()}
     recipe = Recipe(
         mean=(0.0,), std=(1.0,), epochs=2, batch_size=16, learning_rate=0.1, seed=0, freeze=last
     )
     trained = train(
-        lambda: begun, split, recipe, classes=CLASSES, progress=False, run=Run(tmp_path)
+        lambda: start, split, recipe, classes=CLASSES, progress=False, run=Run(tmp_path)
     )
     assert trained is not None
     after = trained.network.state_dict()
@@ -49,6 +47,6 @@ def test_what_is_frozen_does_not_change_and_the_rest_does(
     assert found == changed
 
 
-def test_an_unknown_module_to_freeze_up_to_lists_those_there_are() -> None:
+def test_an_unknown_module_lists_the_available_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"no module 'layer9'.*stem, body, pool"):
         freeze(network(), "layer9", CLASSES)

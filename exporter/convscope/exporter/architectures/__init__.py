@@ -1,4 +1,4 @@
-"""The networks that the exporter knows: one registry, a few lines a row."""
+"""The networks that the exporter can build: a registry with one row for each."""
 
 from convscope.exporter.architectures.registry import Architecture, Published
 from convscope.exporter.architectures.rows import ARCHITECTURES, find_architecture

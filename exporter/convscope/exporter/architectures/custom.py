@@ -1,4 +1,4 @@
-"""A network of the user's own: `path/to/file.py:factory`."""
+"""A network in a user's file: `path/to/file.py:factory`."""
 
 import importlib.util
 import inspect
@@ -13,26 +13,26 @@ from torch import nn
 
 from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.errors import NetworkError
-from convscope.exporter.preprocess import InputRule
+from convscope.exporter.preprocessing import InputRule
 
-__all__ = ["asks_for_classes", "custom_architecture", "is_custom"]
+__all__ = ["custom_architecture", "is_custom", "requires_classes"]
 
 
 def is_custom(name: str) -> bool:
-    """Whether a name means a file and not a row."""
+    """Return whether a name denotes a file instead of a registry row."""
     return name.partition(":")[0].endswith(".py")
 
 
 def custom_architecture(name: str, expects: InputRule) -> Architecture:
-    """Make a row of `path/to/file.py:factory`.
+    """Return a row for `path/to/file.py:factory`.
 
-    The factory is a function that returns a network, or a class that is one. It
-    is called with `num_classes` if it has a parameter of that name, and with
-    `in_channels` likewise.
+    The factory is a function that returns a network, or a network class. It is
+    called with `num_classes` and `in_channels` if it has parameters of these
+    names.
 
     Args:
         name: The file and the factory.
-        expects: The input, as the user declared it.
+        expects: The input that the user declared.
 
     Raises:
         NetworkError: The file can't be run, or has no such factory.
@@ -45,17 +45,17 @@ def custom_architecture(name: str, expects: InputRule) -> Architecture:
         make=lambda classes, channels: _call(factory, name, classes, channels),
         expects=lambda channels: expects,
         channels=(expects.channels,),
-        own=True,
+        is_custom=True,
     )
 
 
-def asks_for_classes(name: str) -> bool:
-    """Whether a factory can't be called without being told the number of classes.
+def requires_classes(name: str) -> bool:
+    """Return whether a factory can't be called without the number of classes.
 
     Raises:
         NetworkError: The file can't be run, or has no such factory.
     """
-    return _asks(_load(name))
+    return _requires_classes(_load(name))
 
 
 def _load(name: str) -> Callable[..., Any]:
@@ -65,7 +65,7 @@ def _load(name: str) -> Callable[..., Any]:
     return _find(_run(Path(path)), factory_name, path)
 
 
-def _asks(factory: Callable[..., Any]) -> bool:
+def _requires_classes(factory: Callable[..., Any]) -> bool:
     parameter = inspect.signature(factory).parameters.get("num_classes")
     return parameter is not None and parameter.default is parameter.empty
 
@@ -79,7 +79,7 @@ def _run(path: Path) -> ModuleType:
         raise NetworkError(f"{path} can't be run as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickling look it up
-    sys.path.insert(0, str(path.resolve().parent))  # for the file's neighbours, as for a script
+    sys.path.insert(0, str(path.resolve().parent))  # the file may import its neighbors
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's code may raise anything
@@ -102,8 +102,8 @@ def _find(module: ModuleType, name: str, path: str) -> Callable[..., Any]:
 
 
 def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -> nn.Module:
-    if classes == 0 and _asks(factory):
-        raise NetworkError(f"{name} asks for num_classes; name the classes with --labels FILE")
+    if classes == 0 and _requires_classes(factory):
+        raise NetworkError(f"{name} requires num_classes; name the classes with --labels FILE")
     offered = {"num_classes": classes, "in_channels": channels}
     if classes == 0:
         del offered["num_classes"]
@@ -113,5 +113,5 @@ def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -
     except Exception as error:  # the user's code may raise anything
         raise NetworkError(f"{name} failed: {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
-        raise NetworkError(f"{name} gave a {type(network).__name__}, not an nn.Module")
+        raise NetworkError(f"{name} returned a {type(network).__name__}, not an nn.Module")
     return network

@@ -1,7 +1,7 @@
-"""The rows of the banks of fixed filters."""
+"""The registry rows of the banks of fixed filters."""
 
 from convscope.exporter.architectures.registry import Architecture, deferred
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 __all__ = ["ROWS"]
 

@@ -1,14 +1,14 @@
-"""The rows of the classic lesson on convolutional networks."""
+"""The registry rows of the teaching networks, from a perceptron to LeNet."""
 
 from dataclasses import replace
 from functools import partial
 
 from convscope.exporter.architectures.registry import Architecture, deferred
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 __all__ = ["ROWS"]
 
-# Of the training images of MNIST, and of CIFAR-10.
+# The mean and standard deviation of the training images of MNIST and of CIFAR-10.
 _GRAY = ((0.1307,), (0.3081,))
 _COLOR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
@@ -20,20 +20,20 @@ def _input(side: int, channels: int) -> ImagePreprocessing:
 
 _MULTI_CONV = Architecture(
     name="multi_conv",
-    summary="conv 10 of 5×5, pool, conv 20 of 5×5, pool, dense",
+    summary="10 filters of 5×5, pool, 20 filters of 5×5, pool, dense layer",
     make=deferred("lesson", "multi_conv"),
     expects=partial(_input, 28),
     channels=(1,),
     feature_maps=("conv1", "pool1", "conv2", "pool2"),
     dataset="mnist",
-    learning_rate=8e-3,  # these networks are small and start from nothing
+    learning_rate=8e-3,  # these networks are small and start from random weights
 )
 
 ROWS = (
     replace(
         _MULTI_CONV,
         name="perceptron",
-        summary="one dense layer, the lesson's baseline",
+        summary="one dense layer, as a baseline",
         make=deferred("lesson", "perceptron"),
         feature_maps=(),
         learning_rate=2e-3,
@@ -42,7 +42,7 @@ ROWS = (
     replace(
         _MULTI_CONV,
         name="one_conv",
-        summary="9 filters of 5×5, then dense",
+        summary="9 filters of 5×5, dense layer",
         make=deferred("lesson", "one_conv"),
         feature_maps=("conv",),
         augment=False,
@@ -51,13 +51,13 @@ ROWS = (
     replace(
         _MULTI_CONV,
         name="digits",
-        summary="multi_conv, trained on the sample of MNIST that ships with the exporter",
+        summary="multi_conv, trained on the MNIST sample that comes with the exporter",
         dataset="mnist_sample",
     ),
     replace(
         _MULTI_CONV,
         name="lenet",
-        summary="conv 6, pool, conv 16, pool, conv 120, all of 5×5, dense 64, dense",
+        summary="6, 16 and 120 filters of 5×5, pools between them, 2 dense layers",
         make=deferred("lesson", "lenet"),
         expects=partial(_input, 32),
         channels=(3, 1),

@@ -1,7 +1,7 @@
-"""What a row of the registry says of a network.
+"""The fields of a registry row, which describes one network.
 
-No row needs PyTorch or a library of networks before it builds something or is
-asked for its input: all of them together are listed at once.
+A row imports PyTorch or a network library only when it builds a network or
+looks up its input, so that `list` is fast.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,26 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocess import InputRule
+from convscope.exporter.preprocessing import InputRule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from convscope.exporter.weights import Weights
+    from convscope.exporter.architectures.weights import Weights
 
 __all__ = ["STAGES", "Architecture", "Published", "deferred"]
 
-# Among chosen feature maps: the last module of each resolution.
+# In a list of feature maps, this stands for the last module of each resolution.
 STAGES = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Weights that somebody published.
+    """Published weights.
 
     Args:
-        tensors: The network's state.
-        weights: Where they come from.
+        tensors: The tensors by name.
+        weights: Their origin.
     """
 
     tensors: Mapping[str, "Tensor"]
@@ -38,30 +38,30 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """One row: a network, what it expects, and what it is known to say.
+    """One row: a network, its input, its labels and its weights.
 
     Args:
         name: The name that a user types.
-        summary: What it is, in a line.
-        make: Makes the network, without weights, for a number of classes and of
-            input channels.
-        expects: What it expects as its input, for a number of channels.
-        channels: The numbers of input channels that it can be made for, the
-            preferred one first; empty for any.
+        summary: A description in one line.
+        make: Builds the network, without weights, for a number of classes and
+            a number of input channels.
+        expects: Returns the network's input for a number of channels.
+        channels: The supported numbers of input channels, the preferred one
+            first; empty for any.
         feature_maps: The paths of the modules whose outputs are feature maps,
             each as MODULE or MODULE=NAME; STAGES stands for the last module of
             each resolution.
         labels: The classes of its published weights.
-        published: Fetches its published weights.
-        ignored: The beginnings of the names of published tensors that the
-            network doesn't need, such as those of heads for training only.
+        published: Downloads its published weights.
+        ignored: Name prefixes of published tensors that the network doesn't
+            need, such as those of heads for training only.
         classifies: Whether it has classes.
-        dataset: The dataset that it is trained on unless another is named.
-        learning_rate: The highest one, where no other is asked for.
-        augment: Whether altered copies of the images help it.
-        own: Whether it is a network of the user's own.
-        size: The height and width in pixels that a library records for it, to
-            be listed without the library.
+        dataset: The default training dataset.
+        learning_rate: The default for the highest learning rate.
+        augment: Whether training alters the images by default.
+        is_custom: Whether the network comes from a user's file.
+        size: The input's height and width in pixels according to the network's
+            library, so that `list` needn't import the library.
     """
 
     name: str
@@ -77,34 +77,34 @@ class Architecture:
     dataset: str | None = None
     learning_rate: float = 1e-3
     augment: bool = True
-    own: bool = False
+    is_custom: bool = False
     size: tuple[int, int] | None = None
 
     def build(self, classes: int, channels: int | None = None) -> "nn.Module":
-        """Make the network, without weights; of 0 classes, with as many as its factory chooses."""
+        """Build the network, without weights; 0 classes leaves the number to its factory."""
         return self.make(classes, channels or self.default_channels)
 
     def preprocessing(self, channels: int | None = None) -> InputRule:
-        """What it expects as its input."""
+        """Return the network's input."""
         return self.expects(channels or self.default_channels)
 
     @property
     def model_name(self) -> str:
-        """Its name, in the letters that a model's may have."""
+        """The name, reduced to the characters that a model's name may have."""
         return self.name.removeprefix("timm/").replace(".", "_").lower()
 
     @property
     def default_channels(self) -> int:
-        """The number of input channels, where nothing asks for another."""
+        """The number of input channels unless another is chosen."""
         return self.channels[0] if self.channels else 1
 
     def fitting_channels(self, offered: int) -> int:
-        """The number of input channels for data that have so many.
+        """Return the number of input channels for a dataset with this many.
 
-        Pictures can be turned grey or coloured; other tensors can't.
+        Images can be converted between gray and RGB; other tensors can't.
 
         Raises:
-            ExporterError: The network can't take them.
+            ExporterError: The network doesn't support the dataset's channels.
         """
         if not self.channels or offered in self.channels:
             return offered
@@ -115,7 +115,7 @@ class Architecture:
 
 
 def deferred(module: str, factory: str) -> Callable[[int, int], "nn.Module"]:
-    """A factory of `architectures.networks.MODULE` that is imported when it is called."""
+    """Return a factory that imports `architectures.networks.MODULE` when it is called."""
 
     def make(classes: int, channels: int) -> "nn.Module":
         found = import_module(f"convscope.exporter.architectures.networks.{module}")

@@ -1,4 +1,4 @@
-"""All rows, and how one is found."""
+"""All rows of the registry, and the search by name."""
 
 import difflib
 from collections.abc import Iterable
@@ -28,10 +28,10 @@ ARCHITECTURES = {
 
 
 def find_architecture(name: str) -> Architecture:
-    """Find a row: one of the registry, or `timm/NAME`.
+    """Return the row of a name in the registry, or of `timm/NAME`.
 
     Raises:
-        UnknownNameError: There is none of that name; the message lists near ones.
+        UnknownNameError: No network has that name; the message lists similar names.
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
@@ -43,7 +43,7 @@ def find_architecture(name: str) -> Architecture:
 
 
 def _unknown(name: str, known: Iterable[str]) -> UnknownNameError:
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-    if near:
-        return UnknownNameError(f"no architecture {name!r}; did you mean: {', '.join(near)}?")
-    return UnknownNameError(f"no architecture {name!r}; see them all with: convscope-exporter list")
+    similar = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    if similar:
+        return UnknownNameError(f"no architecture {name!r}; did you mean: {', '.join(similar)}?")
+    return UnknownNameError(f"no architecture {name!r}; list them with: convscope-exporter list")

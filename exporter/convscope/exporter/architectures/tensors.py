@@ -1,11 +1,11 @@
-"""The rows of the networks for what isn't an image."""
+"""The registry rows of the networks for signals and clips."""
 
 from convscope.exporter.architectures.registry import Architecture, deferred
-from convscope.exporter.preprocess import TensorInput
+from convscope.exporter.preprocessing import TensorInput
 
 __all__ = ["ROWS"]
 
-SIGNAL_SHAPE = (256,)  # its length
+SIGNAL_SHAPE = (256,)  # length
 CLIP_SHAPE = (8, 32, 32)  # frames, height, width
 
 

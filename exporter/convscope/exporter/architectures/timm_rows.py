@@ -1,6 +1,6 @@
-"""The networks of timm: a few by their own names, every other one as timm/NAME.
+"""The networks of timm: a few under their own names, all others as timm/NAME.
 
-timm is imported when a row is used: the rows are listed without it.
+timm is imported only when a row is used, so that `list` is fast.
 """
 
 from functools import partial
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,22 +21,22 @@ _IMAGENET_CLASSES = 1000
 
 
 def names() -> list[str]:
-    """Every `timm/NAME` that there is."""
+    """Return every available `timm/NAME`."""
     import timm
 
     return [f"{PREFIX}{name}" for name in timm.list_models()]
 
 
 def is_known(name: str) -> bool:
-    """Whether timm has a network of that name, given as `timm/NAME`."""
+    """Return whether timm has the network `timm/NAME`."""
     import timm
 
     return bool(timm.is_model(name.removeprefix(PREFIX)))
 
 
 def row(name: str) -> Architecture:
-    """Make the row of `timm/NAME`."""
-    return _row(name, name.removeprefix(PREFIX), "of timm")
+    """Return a row for `timm/NAME`."""
+    return _row(name, name.removeprefix(PREFIX), "from timm")
 
 
 def _make(name: str, classes: int, channels: int) -> "nn.Module":
@@ -47,7 +47,7 @@ def _make(name: str, classes: int, channels: int) -> "nn.Module":
 
 
 def _record(name: str) -> Any:
-    """The published weights' own record.
+    """Return timm's configuration of the published weights.
 
     Raises:
         ExporterError: timm has none.
@@ -56,9 +56,7 @@ def _record(name: str) -> Any:
 
     record = timm.get_pretrained_cfg(name)
     if record is None:
-        raise ExporterError(
-            f"timm states no input for {name!r}; choose a network that it describes"
-        )
+        raise ExporterError(f"timm has no input configuration for {name!r}; choose another network")
     return record
 
 
@@ -76,7 +74,7 @@ def _preprocessing(name: str, channels: int) -> ImagePreprocessing:
 
 
 def _labels(name: str) -> tuple[str, ...]:
-    """The names of ImageNet's 1000 classes; for another number of classes, timm names none."""
+    """Return ImageNet's class names; numbers if there aren't 1000 classes, as timm has no names."""
     from torchvision.models import MobileNet_V2_Weights
 
     count = _record(name).num_classes
@@ -88,10 +86,10 @@ def _labels(name: str) -> tuple[str, ...]:
 def _published(name: str) -> Published:
     import timm
 
-    from convscope.exporter.weights import Weights, reaching_hub
+    from convscope.exporter.architectures.weights import Weights, hub_errors
 
     record = _record(name)
-    with reaching_hub(f"https://huggingface.co/{record.hf_hub_id}" if record.hf_hub_id else name):
+    with hub_errors(f"https://huggingface.co/{record.hf_hub_id}" if record.hf_hub_id else name):
         tensors = timm.create_model(name, pretrained=True).state_dict()
     tag = f"timm {name}.{record.tag}" if record.tag else f"timm {name}"
     dataset = "ImageNet-1k" if record.num_classes == _IMAGENET_CLASSES else ""
@@ -104,7 +102,7 @@ def _spdx(license_name: str | None) -> str:
 
 
 def _published_lite0() -> Published:
-    from convscope.exporter.weights import load_efficientnet_lite0
+    from convscope.exporter.architectures.weights import load_efficientnet_lite0
 
     network = _make(_LITE0, _IMAGENET_CLASSES, 3)
     weights = load_efficientnet_lite0(network)
@@ -127,7 +125,7 @@ ROWS = (
     _row("mobilenet_v1", "mobilenetv1_100", "MobileNet v1", 224),
     Architecture(
         name="efficientnet_lite0",
-        summary="EfficientNet-Lite 0; its weights come with the exporter",
+        summary="EfficientNet-Lite 0; its weights are included",
         make=partial(_make, _LITE0),
         expects=partial(_preprocessing, _LITE0),
         feature_maps=tuple(f"blocks.{stage}" for stage in range(7)),

@@ -1,6 +1,6 @@
-"""The classic networks, as torchvision builds and publishes them.
+"""The classic networks, with torchvision's architectures and weights.
 
-torchvision is imported when a row is used: the rows are listed without it.
+torchvision is imported only when a row is used, so that `list` is fast.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,8 +18,8 @@ __all__ = ["ROWS"]
 _VGG = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
 _RESNET = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
 _MOBILENET = ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
-# Their published weights expect another normalisation, which the network does by
-# itself; and they bring heads that only serve to train from the first layer on.
+# Their published weights expect another normalization, which the network applies
+# itself; and they include auxiliary heads that only training needs.
 _INCEPTION: dict[str, Any] = {"aux_logits": False, "transform_input": True, "init_weights": True}
 
 
@@ -31,7 +31,7 @@ def _make(name: str, options: dict[str, Any], classes: int, channels: int) -> "n
 
 
 def _record(name: str) -> Any:
-    """The published weights' own record."""
+    """Return torchvision's record of the published weights."""
     from torchvision import models
 
     return models.get_model_weights(name).DEFAULT
@@ -54,12 +54,12 @@ def _labels(name: str) -> tuple[str, ...]:
 
 
 def _published(name: str) -> Published:
-    from convscope.exporter.weights import Weights, reaching_hub
+    from convscope.exporter.architectures.weights import Weights, hub_errors
 
     record = _record(name)
-    with reaching_hub(record.url):
+    with hub_errors(record.url):
         tensors = record.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    # torchvision states no licence for its weights.
+    # torchvision publishes no license for its weights.
     return Published(tensors, Weights(f"torchvision {record}", "", "ImageNet-1k"))
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from convscope.bundle.reader import Bundle, read_bundle
 from convscope.exporter.errors import ExporterError, reason
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["open_bundle", "preprocess"]

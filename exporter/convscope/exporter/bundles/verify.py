@@ -17,14 +17,8 @@ from convscope.bundle.golden_comparison import compare_feature_maps, compare_pro
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GOLDEN, GRAPH
 from convscope.exporter.bundles.reader import open_bundle, preprocess
-from convscope.exporter.comparison import (
-    BATCHES,
-    TOLERANCE,
-    Arrays,
-    compare,
-    open_graph,
-    run_session,
-)
+from convscope.exporter.graphs.comparison import BATCHES, TOLERANCE, compare
+from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
 

@@ -1,1 +1,1 @@
-"""The commands of `convscope-exporter`: options in, what was done out."""
+"""The commands of `convscope-exporter`: options and printed reports."""

@@ -1,4 +1,4 @@
-"""What the commands share: errors as sentences, the report."""
+"""The console output of the commands: errors, the report, tables."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,26 +14,27 @@ from convscope.bundle.errors import BundleError
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
-    from convscope.exporter.comparison import OutputDifference
-    from convscope.exporter.conversion.convert import Conversion, Source
+    from convscope.exporter.conversion.convert import Conversion
+    from convscope.exporter.conversion.source import Source
+    from convscope.exporter.graphs.comparison import OutputDifference
 
 __all__ = [
     "convert_and_report",
     "errors_as_sentences",
     "make_console",
+    "report_bundle",
     "report_parity",
-    "report_place",
     "reserve_version",
     "shape_text",
 ]
 
-# Of what isn't a terminal: no table is folded, so that each row is a line to search for.
+# The width without a terminal: no table is folded, so that each row is one line.
 PIPED_WIDTH = 1000
 
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """End a command with exit code 1 and a sentence on stderr for what a user can repair."""
+    """End a command with exit code 1 and a sentence on stderr for an error that a user can fix."""
     try:
         yield
     except (BundleError, ExporterError) as error:
@@ -44,7 +45,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def make_console(quiet: bool) -> Console:
-    """The console of a command's report."""
+    """Return the console of a command's report."""
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
@@ -52,7 +53,7 @@ def make_console(quiet: bool) -> Console:
 
 
 def reserve_version(repository: Path, model: str, version: int | None, console: Console) -> int:
-    """Choose a bundle's version and print it, before the work of producing the bundle.
+    """Choose and print a bundle's version, and check early that it can be published.
 
     Raises:
         InvalidValueError: The name or number isn't allowed.
@@ -67,7 +68,7 @@ def reserve_version(repository: Path, model: str, version: int | None, console: 
 
 
 def convert_and_report(source: "Source", repository: Path, console: Console) -> None:
-    """Convert a network and publish it; print where, and how near to PyTorch it is.
+    """Convert and publish a network; print its path and its difference from PyTorch.
 
     Raises:
         ExporterError: A step failed; nothing was published.
@@ -83,25 +84,25 @@ def _report(conversion: "Conversion", console: Console) -> None:
     report_parity(conversion.parity, "PyTorch", console)
     for metric in conversion.metrics:
         console.print(
-            f"{metric.name}  [bold]{metric.value:.4f}[/] on {metric.split}, by the ONNX graph"
+            f"{metric.name}  [bold]{metric.value:.4f}[/] on {metric.split}, with the ONNX graph"
         )
-    report_place(conversion.directory, console)
+    report_bundle(conversion.directory, console)
 
 
 def report_parity(parity: Sequence["OutputDifference"], reference: str, console: Console) -> None:
-    """Print how near each output is to that of the reference."""
+    """Print the difference of each output from the reference."""
     table = Table("output", "shape", f"difference from {reference}", box=None, header_style="dim")
     for one in parity:
         table.add_row(one.name, shape_text(one.shape), f"{one.difference:.1e}")
     console.print(table)
 
 
-def report_place(directory: Path, console: Console) -> None:
-    """Print where a bundle was published, and its size."""
+def report_bundle(directory: Path, console: Console) -> None:
+    """Print the path and the size of a published bundle."""
     size = sum(path.stat().st_size for path in directory.iterdir())
     console.print(f"[green]published[/] {directory} ({decimal(size)})")
 
 
 def shape_text(sizes: tuple[int, ...]) -> str:
-    """A shape as it is read out."""
+    """Format a shape, such as 224 × 224 × 3."""
     return " × ".join(map(str, sizes))

@@ -1,6 +1,6 @@
-"""`export`: a network with its weights becomes a bundle.
+"""`export`: convert a network with its weights to a bundle.
 
-PyTorch is imported inside the command, so that `--help` answers at once.
+PyTorch is imported inside the command, so that `--help` is fast.
 """
 
 from dataclasses import replace
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from torch import nn
 
     from convscope.exporter.architectures import Architecture
-    from convscope.exporter.conversion.convert import Source
+    from convscope.exporter.architectures.resolve import DeclaredInput
+    from convscope.exporter.architectures.weights import Weights
     from convscope.exporter.conversion.golden import GoldenInput
-    from convscope.exporter.preprocess import InputRule
-    from convscope.exporter.resolve import DeclaredInput
-    from convscope.exporter.weights import Weights
+    from convscope.exporter.conversion.source import Source
+    from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["register"]
 
-RANDOM_CLASSES = 10  # of a network with random weights, where nothing tells their number
+RANDOM_CLASSES = 10  # the default number of classes with random weights
 
 WeightsFile = Annotated[
     Path | None,
     typer.Option(help="A .safetensors or .pth file, instead of the published weights."),
 ]
 RandomWeights = Annotated[
-    bool, typer.Option("--random-weights", help="No weights: to try out how it is served.")
+    bool, typer.Option("--random-weights", help="Use random weights, to try out serving.")
 ]
 Labels = Annotated[
     str | None,
     typer.Option(
-        help="A file with one label a line, or JSON; or a dataset's name. Of a network of your "
-        "own, 0, 1, 2 and so on by default."
+        help="A file with one label per line, or JSON; or a dataset's name. The default for a "
+        "network of your own is 0, 1, 2 and so on."
     ),
 ]
 
@@ -72,8 +72,8 @@ def export(
     with errors_as_sentences():
         console = make_console(quiet)
         with console.status("Loading PyTorch"):
-            from convscope.exporter.conversion.convert import Source
-            from convscope.exporter.resolve import DeclaredInput, resolve
+            from convscope.exporter.architectures.resolve import DeclaredInput, resolve
+            from convscope.exporter.conversion.source import Source
         declared = DeclaredInput(input_shape, mean, std, shortest_edge)
         row = resolve(architecture, declared, has_labels=labels is not None)
         model = name or row.model_name
@@ -82,8 +82,8 @@ def export(
         with console.status("Loading the weights"):
             network, names = _build(row, expects, _labels(row, labels, random_weights))
             origin = _load(row, network, len(names), weights, random_weights)
-        licence = f" ({origin.license})" if origin.license else ""
-        console.print(f"weights   {origin.source}{licence}")
+        license_text = f" ({origin.license})" if origin.license else ""
+        console.print(f"weights   {origin.source}{license_text}")
         source = Source(
             model=model,
             version=number,
@@ -99,8 +99,8 @@ def export(
 
 
 def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
-    """The row's own record; a tensor's shape may be declared, as no record knows it."""
-    from convscope.exporter.preprocess import TensorInput
+    """Return the network's input; only the shape of a tensor input can be declared."""
+    from convscope.exporter.preprocessing import TensorInput
 
     expects = row.preprocessing()
     if declared.shape is None:
@@ -112,8 +112,7 @@ def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
         and len(rule.shape) == len(expects.shape)
     ):
         raise ExporterError(
-            f"the input of {row.name} is that of its weights' record, {list(expects.shape)}; "
-            "leave --input out"
+            f"the input of {row.name} is fixed to {list(expects.shape)}; remove --input"
         )
     return rule
 
@@ -121,47 +120,47 @@ def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
 def _labels(
     row: "Architecture", labels: str | None, random_weights: bool
 ) -> tuple[str, ...] | None:
-    """The names of the classes; None if only the network knows how many there are."""
+    """Return the names of the classes; None if only the network determines their number."""
+    from convscope.exporter.architectures.labels import read_labels
     from convscope.exporter.datasets.registry import LABELS
-    from convscope.exporter.resolve import read_labels
 
     if not row.classifies:
         return ()
     if labels is not None:
         return read_labels(labels)
-    if row.own:
+    if row.is_custom:
         return None
     if known := row.labels():
         return known
     if row.dataset in LABELS:
         return LABELS[row.dataset]
     if random_weights:
-        return _numbers(RANDOM_CLASSES)
-    raise ExporterError(f"the classes of {row.name} have no names; give them with --labels FILE")
+        return _numbered_labels(RANDOM_CLASSES)
+    raise ExporterError(f"the classes of {row.name} have no names; pass them with --labels FILE")
 
 
-def _numbers(classes: int) -> tuple[str, ...]:
+def _numbered_labels(classes: int) -> tuple[str, ...]:
     return tuple(map(str, range(classes)))
 
 
 def _build(
     row: "Architecture", expects: "InputRule", labels: tuple[str, ...] | None
 ) -> tuple["nn.Module", tuple[str, ...]]:
-    """The network, and its labels: numbers where there are none."""
+    """Return the network and its labels, which are numbers by default."""
     import torch
 
-    from convscope.exporter.conversion.convert import class_count
+    from convscope.exporter.conversion.servable import class_count
 
     torch.manual_seed(0)
     network = row.build(0 if labels is None else len(labels), expects.channels)
-    return network, _numbers(class_count(network, expects)) if labels is None else labels
+    return network, _numbered_labels(class_count(network, expects)) if labels is None else labels
 
 
 def _load(
     row: "Architecture", network: "nn.Module", classes: int, file: Path | None, random: bool
 ) -> "Weights":
-    from convscope.exporter.resolve import load_file, load_published
-    from convscope.exporter.weights import Weights
+    from convscope.exporter.architectures.loading import load_file, load_published
+    from convscope.exporter.architectures.weights import Weights
 
     if file is not None:
         return load_file(row, network, file, classes)
@@ -169,17 +168,17 @@ def _load(
         return Weights("random", "", "")
     if not row.classifies:
         return Weights("fixed", "", "")
-    if row.own:
-        return Weights(f"as {row.summary} makes them", "", "")
+    if row.is_custom:
+        return Weights(f"set by {row.summary}", "", "")
     return load_published(row, network, classes)
 
 
 def _with_golden(source: "Source", random_weights: bool) -> "Source":
-    from convscope.exporter.conversion.convert import servable
     from convscope.exporter.conversion.golden import golden_noise
     from convscope.exporter.conversion.golden_choice import decisive
-    from convscope.exporter.photos import golden_photos
-    from convscope.exporter.preprocess import ImagePreprocessing
+    from convscope.exporter.conversion.photos import golden_photos
+    from convscope.exporter.conversion.servable import servable
+    from convscope.exporter.preprocessing import ImagePreprocessing
 
     expects = source.preprocessing
     golden: list[GoldenInput] = []

@@ -1,6 +1,6 @@
-"""`import`: a graph that somebody else made becomes a bundle.
+"""`import`: turn a foreign ONNX classifier into a bundle.
 
-What it needs is imported inside it, so that `--help` answers at once.
+The dependencies are imported inside the command, so that `--help` is fast.
 """
 
 import re
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from convscope.exporter.commands import import_options as own
+from convscope.exporter.commands import import_options as opt
 from convscope.exporter.commands.console import (
     errors_as_sentences,
     make_console,
+    report_bundle,
     report_parity,
-    report_place,
     reserve_version,
 )
 from convscope.exporter.commands.options import Quiet, Repository, Version
@@ -32,27 +32,27 @@ def register(app: typer.Typer) -> None:
 
 
 def import_onnx(
-    file: own.File,
+    file: opt.File,
     repository: Repository = Path("models"),
-    name: own.Model = None,
+    name: opt.Model = None,
     version: Version = None,
-    labels: own.Labels = None,
-    input_layout: own.Layout = None,
-    color: own.Color = "rgb",
-    scale: own.Scale = None,
-    mean: own.Mean = "0",
-    std: own.Std = "1",
-    resize: own.Resize = None,
-    crop: own.Crop = None,
-    interpolation: own.Interpolation = "bilinear",
-    activation: own.Activation = None,
-    output: own.Output = None,
-    feature_map: own.Maps = None,
-    dataset: own.Dataset = "",
-    weights_license: own.License = "",
+    labels: opt.Labels = None,
+    input_layout: opt.Layout = None,
+    color: opt.Color = "rgb",
+    scale: opt.Scale = None,
+    mean: opt.Mean = "0",
+    std: opt.Std = "1",
+    resize: opt.Resize = None,
+    crop: opt.Crop = None,
+    interpolation: opt.Interpolation = "bilinear",
+    activation: opt.Activation = None,
+    output: opt.Output = None,
+    feature_map: opt.Maps = None,
+    dataset: opt.Dataset = "",
+    weights_license: opt.License = "",
     quiet: Quiet = False,
 ) -> None:
-    """Make a bundle of a classifier in a foreign ONNX file."""
+    """Turn an ONNX classifier from elsewhere into a bundle."""
     with errors_as_sentences():
         console = make_console(quiet)
         model = name or _model_name(file)
@@ -67,11 +67,11 @@ def import_onnx(
             labels=None if labels is None else read_labels(labels),
             layout=input_layout,
             color=color,
-            scale=None if scale is None else own.number("--scale", scale),
-            mean=own.numbers("--mean", mean),
-            std=own.numbers("--std", std),
-            resize=own.resize_rule(resize),
-            size=None if crop is None else own.size(crop),
+            scale=None if scale is None else opt.number("--scale", scale),
+            mean=opt.numbers("--mean", mean),
+            std=opt.numbers("--std", std),
+            resize=opt.resize_rule(resize),
+            size=None if crop is None else opt.size(crop),
             interpolation=interpolation,
             activation=activation,
             output=output,
@@ -79,7 +79,7 @@ def import_onnx(
             dataset=dataset,
             license=weights_license,
         )
-        with console.status("Joining the preprocessing and comparing with the original"):
+        with console.status("Adding the preprocessing and comparing with the original"):
             imported = import_model(source, repository)
         _report(imported, console)
 
@@ -95,4 +95,4 @@ def _report(imported: "Imported", console: Console) -> None:
         f"{image.height} × {image.width} × {image.channels}; {imported.activation}"
     )
     report_parity(imported.parity, "the original", console)
-    report_place(imported.directory, console)
+    report_bundle(imported.directory, console)

@@ -1,4 +1,4 @@
-"""The options of `import` alone, and what their texts mean."""
+"""The options of `import`, and the parsers of their values."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,72 +30,75 @@ __all__ = [
     "size",
 ]
 
-File = Annotated[Path, Argument(metavar="MODEL.onnx", help="The foreign graph.")]
-Model = Annotated[str | None, Option("--name", help="The model's name; the file's by default.")]
+File = Annotated[Path, Argument(metavar="MODEL.onnx", help="The ONNX file.")]
+Model = Annotated[
+    str | None, Option("--name", help="The model's name; the file's name by default.")
+]
 Labels = Annotated[
     Path | None,
-    Option(help="A text file of one class a line, or a JSON list. Numbers by default."),
+    Option(help="A text file with one class per line, or a JSON list. Numbers by default."),
 ]
 
-# The input, and how an image becomes one.
+# The input and its preprocessing.
 Layout = Annotated[
     Literal["nchw", "nhwc"] | None,
-    Option(help="Where the input's channels are. Seen from its shape by default."),
+    Option(help="The position of the input's channels. Detected from its shape by default."),
 ]
 Color = Annotated[
     Literal["rgb", "bgr", "gray"], Option(help="The input's channels and their order.")
 ]
-Scale = Annotated[
-    str | None, Option(help="What pixels of 0 to 255 are multiplied by first. [default: 1/255]")
-]
+Scale = Annotated[str | None, Option(help="The factor for pixels of 0 to 255; 1/255 by default.")]
 Mean = Annotated[
-    str, Option(help="Subtracted then: one number, or one a channel, like 0.485,0.456,0.406.")
+    str, Option(help="Then subtracted: one number, or one per channel, like 0.485,0.456,0.406.")
 ]
-Std = Annotated[str, Option(help="Divided by then: one number, or one a channel.")]
+Std = Annotated[str, Option(help="The divisor after that: one number, or one per channel.")]
 Resize = Annotated[
     str | None,
     Option(
-        help="The length in pixels that an image's shorter edge is brought to before the "
-        "centre is cropped; or exact, to resize to the input whatever the aspect ratio. "
+        help="The length in pixels to which an image's shorter edge is resized before the "
+        "center crop; or exact, to resize to the input without keeping the aspect ratio. "
         "The input's longer edge by default."
     ),
 ]
 Crop = Annotated[
     str | None,
-    Option(help="The input's size, such as 224 or 224x320, for a graph that leaves it open."),
+    Option(help="The input's size, such as 224 or 224x320, for a graph with a dynamic size."),
 ]
 Interpolation = Annotated[Literal["bilinear", "bicubic"], Option(help="The filter of the resize.")]
 
-# What comes out.
+# The outputs.
 Activation = Annotated[
     Literal["softmax", "sigmoid", "none"] | None,
     Option(
-        help="What makes probabilities of the output; none if it holds them already. "
-        "Seen from the graph's end by default."
+        help="The function that turns the output into probabilities; none if it already "
+        "contains them. Detected from the end of the graph by default."
     ),
 ]
-Output = Annotated[str | None, Option(help="The output of the classes, if there are several.")]
+Output = Annotated[str | None, Option(help="The output with the classes, if there are several.")]
 Maps = Annotated[
     list[str] | None,
     Option(
         metavar="TENSOR[=NAME]",
-        help="A tensor inside the graph that becomes a feature map; several are allowed. "
-        "One of each stage of the pyramid by default.",
+        help="A tensor inside the graph that becomes a feature map; may be repeated. "
+        "One per stage of the pyramid by default.",
     ),
 ]
 
-# For the record.
-Dataset = Annotated[str, Option(help="What the weights were trained on, for the record.")]
+# The origin of the weights.
+Dataset = Annotated[
+    str,
+    Option(help="The dataset that the weights were trained on; it is recorded in the manifest."),
+]
 License = Annotated[
-    str, Option(help="The SPDX identifier of the weights' licence, for the record.")
+    str, Option(help="The SPDX identifier of the weights' license; it is recorded in the manifest.")
 ]
 
 
 def number(option: str, text: str) -> float:
-    """Read a number or a fraction, such as 1/255.
+    """Parse a number or a fraction, such as 1/255.
 
     Raises:
-        ExporterError: It is neither; the message names the option.
+        ExporterError: The text is neither; the message names the option.
     """
     above, _, below = text.partition("/")
     try:
@@ -105,19 +108,19 @@ def number(option: str, text: str) -> float:
 
 
 def numbers(option: str, text: str) -> list[float]:
-    """Read numbers with commas between.
+    """Parse numbers that are separated by commas.
 
     Raises:
-        ExporterError: One isn't a number.
+        ExporterError: One of them isn't a number.
     """
     return [number(option, part) for part in text.split(",")]
 
 
 def resize_rule(text: str | None) -> int | Literal["exact"] | None:
-    """Read what `--resize` says: pixels, exact, or nothing.
+    """Parse the value of `--resize`: pixels, exact, or nothing.
 
     Raises:
-        ExporterError: It is none of them.
+        ExporterError: The value is none of them.
     """
     if text is None:
         return None
@@ -129,10 +132,10 @@ def resize_rule(text: str | None) -> int | Literal["exact"] | None:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Read the height and width that `--crop` says, in pixels.
+    """Parse the value of `--crop` into height and width in pixels.
 
     Raises:
-        ExporterError: It is no size.
+        ExporterError: The value is no size.
     """
     height, separator, width = text.partition("x")
     sides = (height, width) if separator else (height, height)

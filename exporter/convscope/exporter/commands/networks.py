@@ -1,4 +1,4 @@
-"""`list`: the networks that can be trained or exported by name."""
+"""`list`: show the networks that can be trained or exported by name."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-# The ways to networks that have no row of their own.
+# Networks without a registry row.
 _OTHERS = (
     ("timm/NAME", "as published", "hub", "every convolutional classifier of timm"),
     ("path/to/file.py:factory", "as declared", "yours", "a network of your own"),
@@ -27,12 +27,15 @@ def register(app: typer.Typer) -> None:
 
 def list_architectures(
     pattern: Annotated[
-        str, typer.Argument(help="Only names that hold this; timm/TEXT searches timm's networks.")
+        str,
+        typer.Argument(
+            help="Only names that contain this text; timm/TEXT searches timm's networks."
+        ),
     ] = "",
 ) -> None:
-    """List the networks."""
+    """List the available networks."""
     with errors_as_sentences():
-        # Not PyTorch: a row imports it when it is used.
+        # This doesn't import PyTorch: a row imports it when it is used.
         from convscope.exporter.architectures import ARCHITECTURES, timm_rows
 
         console = make_console(False)
@@ -54,11 +57,11 @@ def _list_timm(pattern: str, console: Console) -> None:
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> Table:
-    """Everything stays in one line but for the last column, which takes what is left."""
+    """Return a table in which only the last column is folded."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("name", "input", "weights"):
         table.add_column(column, no_wrap=True)
-    table.add_column("what it is", overflow="fold")
+    table.add_column("description", overflow="fold")
     for cells in rows:
         table.add_row(*cells)
     return table
@@ -69,7 +72,7 @@ def _cells(row: "Architecture") -> tuple[str, str, str, str]:
 
 
 def _inputs(row: "Architecture") -> str:
-    from convscope.exporter.preprocess import TensorInput
+    from convscope.exporter.preprocessing import TensorInput
 
     if not row.classifies:
         return "any image"

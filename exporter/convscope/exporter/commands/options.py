@@ -22,26 +22,26 @@ Name = Annotated[
     str,
     Argument(
         metavar="ARCHITECTURE",
-        help="One that `list` names, timm/NAME, or your own as path/to/file.py:factory.",
+        help="A name from `list`, timm/NAME, or your own network as path/to/file.py:factory.",
     ),
 ]
-Repository = Annotated[Path, Option(help="Where the bundle goes: REPOSITORY/MODEL/VERSION.")]
+Repository = Annotated[Path, Option(help="The folder of the bundle: REPOSITORY/MODEL/VERSION.")]
 Model = Annotated[
-    str | None, Option("--name", help="The model's name; the architecture's by default.")
+    str | None, Option("--name", help="The model's name; the architecture's name by default.")
 ]
-Version = Annotated[int | None, Option(help="The version's number; the next free one by default.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors.")]
+Version = Annotated[int | None, Option(help="The version number; the next free one by default.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only errors.")]
 FeatureMaps = Annotated[
     list[str] | None,
     Option(
         "--feature-map",
         metavar="MODULE[=NAME]",
-        help="A module whose output is a feature map; the stages of the pyramid by default. "
-        "May be repeated.",
+        help="A module whose output becomes a feature map; may be repeated. One per stage of "
+        "the pyramid by default.",
     ),
 ]
 
-# Of a network of the user's own.
+# For a network in a user's file.
 InputShape = Annotated[
     str | None,
     Option(
@@ -52,12 +52,11 @@ InputShape = Annotated[
     ),
 ]
 Mean = Annotated[
-    str | None, Option(help="Of a network of your own: subtracted from each channel of 0 to 1.")
+    str | None,
+    Option(help="For a network of your own: subtracted from each channel, in units of 0 to 1."),
 ]
-Std = Annotated[str | None, Option(help="Of a network of your own: each channel is divided by it.")]
+Std = Annotated[str | None, Option(help="For a network of your own: the divisor of each channel.")]
 ShortestEdge = Annotated[
     int | None,
-    Option(
-        help="Of a network of your own: the shorter edge in pixels before the centre is cropped."
-    ),
+    Option(help="For a network of your own: the shorter edge in pixels before the center crop."),
 ]

@@ -1,6 +1,6 @@
-"""`train`: a network learns a dataset, and becomes a bundle.
+"""`train`: train a network on a dataset, and convert it to a bundle.
 
-PyTorch is imported inside the command, so that `--help` answers at once.
+PyTorch is imported inside the command, so that `--help` is fast.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from convscope.exporter.commands import options
-from convscope.exporter.commands import training_options as own
+from convscope.exporter.commands import training_options as opt
 from convscope.exporter.commands.console import (
     convert_and_report,
     errors_as_sentences,
@@ -34,23 +34,23 @@ def train(
     repository: options.Repository = Path("models"),
     name: options.Model = None,
     version: options.Version = None,
-    dataset: own.DatasetName = None,
-    data_dir: own.DataDir = Path("data"),
-    strict: own.Strict = False,
-    pretrained: own.Pretrained = False,
-    weights: own.Weights = None,
-    freeze: own.Freeze = None,
-    epochs: own.Epochs = 10,
-    batch_size: own.BatchSize = None,
-    learning_rate: own.LearningRate = None,
-    augment: own.Augment = None,
-    patience: own.Patience = None,
-    seed: own.Seed = 0,
-    resume: own.Resume = False,
-    runs: own.Runs = Path("runs"),
-    devices: own.Devices = 1,
-    nodes: own.Nodes = 1,
-    precision: own.Precision = None,
+    dataset: opt.DatasetName = None,
+    data_dir: opt.DataDir = Path("data"),
+    strict: opt.Strict = False,
+    pretrained: opt.Pretrained = False,
+    weights: opt.Weights = None,
+    freeze: opt.Freeze = None,
+    epochs: opt.Epochs = 10,
+    batch_size: opt.BatchSize = None,
+    learning_rate: opt.LearningRate = None,
+    augment: opt.Augment = None,
+    patience: opt.Patience = None,
+    seed: opt.Seed = 0,
+    resume: opt.Resume = False,
+    runs: opt.Runs = Path("runs"),
+    devices: opt.Devices = 1,
+    nodes: opt.Nodes = 1,
+    precision: opt.Precision = None,
     feature_map: options.FeatureMaps = None,
     input_shape: options.InputShape = None,
     mean: options.Mean = None,
@@ -61,9 +61,10 @@ def train(
     """Train a network, and convert it."""
     with errors_as_sentences():
         with make_console(quiet).status("Loading PyTorch"):
-            from convscope.exporter.resolve import DeclaredInput, resolve
+            from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.training.fit import Hardware
-            from convscope.exporter.training.job import TrainingJob, is_first_process
+            from convscope.exporter.training.job import TrainingJob
+            from convscope.exporter.training.pipeline import is_first_process
         quiet = quiet or not is_first_process()
         console = make_console(quiet)
         row = resolve(architecture, DeclaredInput(input_shape, mean, std, shortest_edge))
@@ -94,8 +95,8 @@ def train(
 
 
 def _run(job: "TrainingJob", repository: Path, console: Console) -> None:
-    from convscope.exporter.training.job import run_training
+    from convscope.exporter.training.pipeline import run_training
 
     source = run_training(job, console)
-    if source is not None:  # this is the first of the processes
+    if source is not None:  # in the first process
         convert_and_report(source, repository, console)

@@ -1,4 +1,4 @@
-"""The options of `train` alone."""
+"""The options of `train`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,7 @@ __all__ = [
     "Weights",
 ]
 
-# What is learned from.
+# The dataset.
 DatasetName = Annotated[
     str | None,
     Option(
@@ -33,53 +33,60 @@ DatasetName = Annotated[
         "the network's own by default."
     ),
 ]
-DataDir = Annotated[Path, Option(help="Where published datasets lie, or are downloaded to.")]
+DataDir = Annotated[
+    Path, Option(help="The folder of published datasets; missing ones are downloaded into it.")
+]
 Strict = Annotated[
-    bool, Option("--strict", help="Fail if an image can't be read, and don't skip it.")
+    bool, Option("--strict", help="Fail if an image can't be read, instead of skipping it.")
 ]
 
-# What it begins with.
+# The initial weights.
 Pretrained = Annotated[
     bool,
-    Option(
-        "--pretrained", help="Begin with the published weights, and a new head for the classes."
-    ),
+    Option("--pretrained", help="Start with the published weights and a new head for the classes."),
 ]
-Weights = Annotated[Path | None, Option(help="Begin with a .safetensors or .pth file, likewise.")]
+Weights = Annotated[
+    Path | None, Option(help="Start with a .safetensors or .pth file and a new head.")
+]
 Freeze = Annotated[
     str | None,
     Option(
         metavar="MODULE",
-        help="Keep every module up to this one as it is; 'backbone': all but the head.",
+        help="Freeze every module up to this one; 'backbone' freezes all but the head.",
     ),
 ]
 
-# How it learns.
-Epochs = Annotated[int, Option(min=1, help="How often each input is seen.")]
+# The training.
+Epochs = Annotated[int, Option(min=1, help="The number of passes over the training inputs.")]
 BatchSize = Annotated[
     int | None,
     Option(
         min=1,
-        help="Inputs of one step, of all processes together; 64, or fewer of a small dataset.",
+        help="Inputs per step, over all processes; by default 64, or fewer for a small dataset.",
     ),
 ]
 LearningRate = Annotated[
     float | None,
-    Option(min=1e-9, help="The highest of the one-cycle schedule; the network's own."),
+    Option(
+        min=1e-9, help="The highest rate of the one-cycle schedule; the network's own by default."
+    ),
 ]
 Augment = Annotated[
-    bool | None, Option(help="Whether to alter the images a little; as it helps the network.")
+    bool | None,
+    Option(help="Whether to alter the images slightly; the network's own choice by default."),
 ]
 Patience = Annotated[
-    int | None, Option(min=1, help="Stop after so many epochs without a better accuracy.")
+    int | None, Option(min=1, help="Stop after this many epochs without a better accuracy.")
 ]
-Seed = Annotated[int, Option(min=0, help="Makes a run repeatable.")]
+Seed = Annotated[int, Option(min=0, help="Makes a run reproducible.")]
 
-# Where, and on what.
-Resume = Annotated[bool, Option("--resume", help="Go on with the latest run of this model.")]
-Runs = Annotated[Path, Option(help="Where checkpoints and logs go: RUNS/MODEL/NUMBER.")]
-Devices = Annotated[int, Option(min=1, help="Processes on this machine: GPUs, or of the CPU.")]
-Nodes = Annotated[int, Option(min=1, help="Machines, as Lightning starts them.")]
+# Runs and hardware.
+Resume = Annotated[bool, Option("--resume", help="Continue the latest run of this model.")]
+Runs = Annotated[Path, Option(help="The folder of checkpoints and logs: RUNS/MODEL/NUMBER.")]
+Devices = Annotated[
+    int, Option(min=1, help="The number of processes on this machine, one per GPU or on the CPU.")
+]
+Nodes = Annotated[int, Option(min=1, help="The number of machines, as in Lightning.")]
 Precision = Annotated[
     str | None,
     Option(help="32-true, 16-mixed or bf16-mixed; 16-mixed on a GPU by default."),

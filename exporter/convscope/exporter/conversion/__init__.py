@@ -1,1 +1,1 @@
-"""From a network in PyTorch to a verified graph: the contract, its feature maps, its gates."""
+"""The conversion of PyTorch networks to bundles: graph contract, feature maps, gates."""

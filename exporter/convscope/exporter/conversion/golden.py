@@ -1,4 +1,4 @@
-"""Golden samples: a few inputs, encoded if they are images, and what PyTorch says of them."""
+"""Golden samples: a few inputs, encoded if they are images, and PyTorch's outputs for them."""
 
 import io
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from PIL import Image
 from convscope.bundle.golden import golden_arrays
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
 __all__ = [
     "GoldenInput",
@@ -20,17 +20,17 @@ __all__ = [
     "reference_arrays",
 ]
 
-# An encoded image, or a float32 tensor as the graph takes it, without a batch.
+# An encoded image, or a float32 tensor of the graph's input without the batch.
 GoldenInput = bytes | NDArray[np.float32]
 NOISE_INPUTS = 3
 
 
 def golden_noise(expects: InputRule) -> list[GoldenInput]:
-    """Inputs for networks that no real ones mean anything to: noise, repeatable.
+    """Return reproducible noise, for networks that have no meaningful inputs.
 
-    Pictures have exactly the size that the network takes. A network with random
-    weights is so undecided that a single level of a pixel, by another decoder,
-    may change its best class.
+    Images have exactly the size that the network takes. The classes of a network
+    with random weights are so close that another decoder's rounding of a single
+    pixel may change the best one.
     """
     random = np.random.default_rng(0)
     if isinstance(expects, ImagePreprocessing):
@@ -42,7 +42,7 @@ def golden_noise(expects: InputRule) -> list[GoldenInput]:
 
 
 def golden_inputs(golden: Sequence[GoldenInput], expects: InputRule) -> NDArray[np.generic]:
-    """Bring golden inputs to the graph's own input, images the reference way; [n, ...]."""
+    """Prepare golden inputs for the graph, images by the reference; return [n, ...]."""
     return np.stack([_prepare(one, expects) for one in golden])
 
 
@@ -62,7 +62,7 @@ def reference_arrays(
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an image, uint8 [H, W, 1 or 3], losslessly."""
+    """Encode an image, uint8 [H, W, 1 or 3], as PNG."""
     out = io.BytesIO()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(out, "PNG")
     return out.getvalue()

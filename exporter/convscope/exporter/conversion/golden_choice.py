@@ -1,24 +1,25 @@
-"""Chooses golden inputs that a network is sure about.
+"""Chooses golden inputs whose best class leads clearly.
 
-Where the two best classes are nearly equal, the server's faster decoder may
-turn them round, and the golden gate would refuse a good bundle.
+If the two best classes are nearly equal, the server's faster decoder may swap
+them, and the golden gate would reject a good bundle.
 """
 
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from convscope.exporter.conversion.golden import GoldenInput, encode_png, golden_inputs
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.datasets import ImageFiles, Samples
-from convscope.exporter.preprocess import InputRule
+from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["decisive", "one_of_each_class"]
 
-# Three times what the golden gate allows a probability to move by.
+# Three times the difference of a probability that the golden gate allows.
 MIN_MARGIN = 0.1
 MAX_CLASSES = 10
 CANDIDATES = 5
@@ -28,22 +29,22 @@ MAX_FILE_BYTES = 4 * 2**20
 def decisive(
     network: ServableNetwork, candidates: Iterable[GoldenInput], expects: InputRule
 ) -> list[GoldenInput]:
-    """Those of the candidates whose best class leads clearly; of a bank of filters, all."""
+    """Return the candidates whose best class leads clearly; all of them for a bank of filters."""
     return [one for one in candidates if _margin(network, one, expects) >= MIN_MARGIN]
 
 
 def one_of_each_class(
     network: ServableNetwork, samples: Samples, expects: InputRule
 ) -> list[GoldenInput]:
-    """The first clear input of each of the first classes; at least one of all, clear or not."""
+    """Return one clear input for each of the first classes, and at least one input."""
     golden = []
     for label in np.unique(samples.labels)[:MAX_CLASSES]:
         own = np.flatnonzero(samples.labels == label)[:CANDIDATES]
-        golden.extend(decisive(network, _readable(samples, own, expects), expects)[:1])
+        golden.extend(decisive(network, _readable(samples, own), expects)[:1])
     if golden:
         return golden
     first = np.arange(min(len(samples.labels), CANDIDATES))
-    return list(_readable(samples, first, expects))[:1]
+    return list(_readable(samples, first))[:1]
 
 
 def _margin(network: ServableNetwork, one: GoldenInput, expects: InputRule) -> float:
@@ -54,9 +55,7 @@ def _margin(network: ServableNetwork, one: GoldenInput, expects: InputRule) -> f
     return float(best - second)
 
 
-def _readable(
-    samples: Samples, indices: np.typing.NDArray[np.int64], expects: InputRule
-) -> Iterator[GoldenInput]:
+def _readable(samples: Samples, indices: NDArray[np.int64]) -> Iterator[GoldenInput]:
     for index in indices:
         one = _encode(samples, int(index))
         if not isinstance(one, bytes) or _opens(one):

@@ -1,4 +1,4 @@
-"""A network as the server runs it: preprocessing inside, feature maps beside the classes."""
+"""The network in the form that the server runs: with preprocessing and feature maps."""
 
 import copy
 import warnings
@@ -17,7 +17,7 @@ from convscope.exporter.errors import ExporterError, UnknownNameError
 __all__ = ["FeatureMapShape", "ServableNetwork", "export_graph", "feature_map_shapes"]
 
 HEADS = ("logits", "probabilities")
-# Above 1: a dimension of 1 would be taken for a constant.
+# Above 1, because a dimension of 1 would become a constant.
 EXAMPLE_BATCH = 2
 _MAP_DIMENSIONS = (3, 4, 5)
 
@@ -32,23 +32,24 @@ class FeatureMapShape:
 
 
 class ServableNetwork(nn.Module):
-    """Wraps a network so that its graph fulfils the bundle's contract.
+    """Wraps a network so that its graph fulfills the bundle's contract.
 
-    Input: uint8 [N, H, W, C], or float32 [N, C, ...] for what isn't an image.
+    Input: uint8 [N, H, W, C] for images, float32 [N, C, ...] otherwise.
     Outputs: of a classifier, logits and probabilities, float32 [N, K]; then
     each feature map, float32 [N, channels, height, width]. A 1-D feature map
     has a height of 1; a 3-D one is the mean over its frames.
 
     Args:
         network: The network, float32 [N, C, ...] to logits [N, K].
-        mean: For each channel of an image, in units of 0 to 1; empty for what
-            isn't an image and is used as it is.
-        std: Like the mean.
-        feature_maps: The name of each feature map, and the path of its module.
+        mean: The mean of each image channel, in units of 0 to 1; empty for other
+            inputs, which aren't normalized.
+        std: The standard deviation of each image channel, likewise.
+        feature_maps: The path of each feature map's module by the feature map's
+            name.
         classifies: Whether the network has classes.
 
     Raises:
-        UnknownNameError: The network has no such module.
+        UnknownNameError: The network lacks one of the modules.
     """
 
     heads: tuple[str, ...]
@@ -70,7 +71,7 @@ class ServableNetwork(nn.Module):
         self.feature_map_paths = dict(feature_maps)
         self.heads = HEADS if classifies else ()
         self.takes_images = bool(mean)
-        # On uint8's scale, so that no division by 255 is left to do.
+        # On uint8's scale, which saves a division by 255.
         self.register_buffer("mean", 255 * torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).reshape(1, -1, 1, 1))
         self._recorded: dict[str, Tensor] = {}
@@ -81,7 +82,7 @@ class ServableNetwork(nn.Module):
             self._module(path).register_forward_hook(self._recorder(name))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Normalise, classify, and hand out what was recorded on the way."""
+        """Normalize and classify; return the heads and the recorded feature maps."""
         self._recorded.clear()
         output = self.network(self._normalize(inputs))
         maps = [_as_planes(self._recorded[name]) for name in self.feature_map_names]
@@ -89,7 +90,7 @@ class ServableNetwork(nn.Module):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """The names of the outputs, in their order."""
+        """The names of the outputs in order."""
         return self.heads + self.feature_map_names
 
     def _normalize(self, inputs: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class ServableNetwork(nn.Module):
         except AttributeError as error:
             known = ", ".join(name for name, _ in self.network.named_children())
             raise UnknownNameError(
-                f"the network has no module {path!r}; its outermost are: {known}"
+                f"the network has no module {path!r}; its top-level modules are: {known}"
             ) from error
 
     def _recorder(self, name: str) -> Any:
@@ -115,23 +116,23 @@ class ServableNetwork(nn.Module):
                     f"the output of {name!r} is {found}, not [N, channels, height, width]; "
                     "choose a module before the head"
                 )
-            # An activation in place, further on, would write into what is recorded.
+            # A later in-place activation would overwrite the recorded tensor.
             self._recorded[name] = output.clone()
 
         return record
 
 
 def _make_contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Bring what is pooled into the usual order in memory.
+    """Make the inputs of a pool contiguous.
 
-    For the order that a permutation leaves, PyTorch writes pooling that ONNX can
-    only express by a Gather of every cell.
+    For a permuted memory layout, PyTorch exports pooling as a Gather of every
+    cell.
     """
     return tuple(value.contiguous() for value in inputs)
 
 
 def _as_planes(feature_map: Tensor) -> Tensor:
-    """Bring a 1-D or 3-D feature map to [N, channels, height, width]."""
+    """Reshape a 1-D or 3-D feature map to [N, channels, height, width]."""
     if feature_map.ndim == 3:
         return feature_map.unsqueeze(2)  # [N, C, L] to [N, C, 1, L]
     return feature_map.mean(dim=2) if feature_map.ndim == 5 else feature_map
@@ -139,17 +140,17 @@ def _as_planes(feature_map: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def feature_map_shapes(network: ServableNetwork, example: Tensor) -> dict[str, FeatureMapShape]:
-    """Run an example, with its batch, and see the shape of each feature map.
+    """Run an example, with its batch, and return the shape of each feature map.
 
     Raises:
-        ExporterError: A module's output is no feature map, or isn't computed.
+        ExporterError: A module's output is no feature map, or the network doesn't run it.
     """
     try:
         outputs = dict(zip(network.output_names, network(example), strict=True))
     except KeyError as error:
         raise ExporterError(
-            f"the network doesn't call the module of the feature map {error.args[0]!r}; "
-            "choose one that it runs"
+            f"the network doesn't run the module of the feature map {error.args[0]!r}; "
+            "choose another module"
         ) from error
     return {name: FeatureMapShape(*outputs[name].shape[1:]) for name in network.feature_map_names}
 
@@ -160,17 +161,17 @@ def export_graph(
     """Convert a network to one self-contained ONNX file.
 
     Args:
-        network: What to convert.
+        network: The network.
         example: An input with its batch, of which only the shape and type matter.
-        path: Where the file goes.
+        path: The path of the file.
         input_name: The name of the graph's input.
 
     Raises:
-        ExporterError: The network can't be converted, the graph's batch isn't
+        ExporterError: The network can't be converted, the batch dimension isn't
             dynamic, or another dimension is.
     """
     example = torch.cat([example[:1]] * EXAMPLE_BATCH)
-    with _without_noise():
+    with _without_warnings():
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -181,7 +182,7 @@ def export_graph(
             verbose=False,
         )
     if program is None:
-        raise ExporterError("torch.onnx gave no graph")
+        raise ExporterError("torch.onnx returned no graph")
     model: onnx.ModelProto = program.model_proto
     del model.metadata_props[:]
     _strip_node_metadata(model)
@@ -195,11 +196,11 @@ def _check_dimensions(model: onnx.ModelProto) -> None:
     for value in (*model.graph.input, *model.graph.output):
         batch, *rest = value.type.tensor_type.shape.dim
         if not batch.dim_param or any(not dim.HasField("dim_value") for dim in rest):
-            raise ExporterError(f"the shape of {value.name!r} isn't dynamic in the batch alone")
+            raise ExporterError(f"{value.name!r} must be dynamic in its batch dimension only")
 
 
 def _strip_node_metadata(model: onnx.ModelProto) -> None:
-    """Remove the exporter's notes: they hold stack traces with paths of this machine."""
+    """Remove metadata, which includes stack traces with paths of this machine."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -211,8 +212,8 @@ def _strip_node_metadata(model: onnx.ModelProto) -> None:
 
 
 @contextmanager
-def _without_noise() -> Any:
-    """Keep what torch's exporter says to its own developers from our users."""
+def _without_warnings() -> Any:
+    """Hide the warnings that torch's exporter addresses to its own developers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 __all__ = ["find_stages"]
 
-# What only prepares the head, or changes nothing.
+# Modules that only prepare the head, or change nothing.
 _NO_STAGES = (
     nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d,
@@ -20,7 +20,7 @@ _NO_STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A module that ran, and the size of its feature map."""
+    """A module that has run, and the size of its feature map."""
 
     path: str
     size: tuple[int, ...]
@@ -28,11 +28,11 @@ class _Seen:
 
 @torch.inference_mode()
 def find_stages(network: nn.Module, example: Tensor) -> tuple[str, ...]:
-    """The paths of the modules that end a stage of the pyramid, from the input to the head.
+    """Return the paths of the modules that end a stage of the pyramid, from input to head.
 
-    A stage is everything that a network computes at one resolution. Where a
-    module and its container end together, the container stands for both, unless
-    it holds an earlier stage too.
+    A stage is everything that a network computes at one resolution. If a module
+    and its container end together, the container is chosen, unless it contains
+    an earlier stage too.
 
     Args:
         network: The network.
@@ -40,19 +40,19 @@ def find_stages(network: nn.Module, example: Tensor) -> tuple[str, ...]:
             shape matters.
     """
     seen = _watch(network.eval(), example)
-    places = example.ndim - 2
-    seen = [one for one in seen if len(one.size) == places and max(one.size) > 1]
+    dimensions = example.ndim - 2
+    seen = [one for one in seen if len(one.size) == dimensions and max(one.size) > 1]
     chosen: list[str] = []
     for size in dict.fromkeys(one.size for one in seen):
         ending = [one.path for one in seen if one.size == size]
-        free = [path for path in ending if not _holds_any(path, chosen)]
+        free = [path for path in ending if not _contains_any(path, chosen)]
         if free:
-            chosen.append(free[-1])  # containers end after what they hold
+            chosen.append(free[-1])  # a container ends after its modules
     return tuple(chosen)
 
 
 def _watch(network: nn.Module, example: Tensor) -> list[_Seen]:
-    """Run an example, and note each module as it ends."""
+    """Run an example, and record each module when it ends."""
     seen: list[_Seen] = []
 
     def recorder(path: str) -> Callable[[nn.Module, object, object], None]:
@@ -75,5 +75,5 @@ def _watch(network: nn.Module, example: Tensor) -> list[_Seen]:
     return seen
 
 
-def _holds_any(path: str, chosen: list[str]) -> bool:
+def _contains_any(path: str, chosen: list[str]) -> bool:
     return any(other == path or other.startswith(f"{path}.") for other in chosen)

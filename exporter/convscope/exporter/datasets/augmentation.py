@@ -1,4 +1,4 @@
-"""Alters training images, each on its own, without making them another class."""
+"""Alters training images, each independently, without changing their class."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ __all__ = ["HANDWRITING", "PHOTOS", "THINGS", "Augmentation"]
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How far images are turned, moved and scaled, and whether they are mirrored.
+    """The ranges in which images are rotated, shifted, scaled and mirrored.
 
     Args:
-        degrees: The largest turn.
-        shift: The largest move, as a share of the side.
-        zoom: The largest change of the size, as a share.
-        flip: Whether half of them are mirrored left to right.
-        padding: What comes in from outside: "zeros" or "reflection".
+        degrees: The largest rotation.
+        shift: The largest shift, as a fraction of the side.
+        zoom: The largest change of the size, as a fraction.
+        flip: Whether half of the images are mirrored left to right.
+        padding: The values outside the image: "zeros" or "reflection".
     """
 
     degrees: float = 0.0
@@ -28,7 +28,7 @@ class Augmentation:
     padding: str = "zeros"
 
     def __call__(self, planes: Tensor) -> Tensor:
-        """Alter a batch, float32 [N, C, H, W]."""
+        """Return an altered batch, float32 [N, C, H, W]."""
         count = len(planes)
 
         def uniform(largest: float) -> Tensor:
@@ -40,7 +40,7 @@ class Augmentation:
         if self.flip:
             mirror = torch.where(torch.rand(count, device=planes.device) < 0.5, -mirror, mirror)
         cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-        # The grid counts from -1 to 1, so that a share of the side is twice as much.
+        # The grid reaches from -1 to 1, so a fraction of the side counts twice.
         rows = [
             torch.stack([cos * mirror, -sin, uniform(2 * self.shift)], dim=1),
             torch.stack([sin * mirror, cos, uniform(2 * self.shift)], dim=1),

@@ -1,4 +1,4 @@
-"""Datasets of the user's own: a folder of images, or a file of arrays."""
+"""A user's datasets: a folder of images, or a file of arrays."""
 
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,24 @@ from convscope.exporter.errors import DatasetError
 
 __all__ = ["image_folder", "npz_file"]
 
-# Those that the server decodes.
+# The formats that the server decodes.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 MIN_CLASSES = 2
 _TENSOR_DIMENSIONS = (3, 5)  # [N, C, L], [N, C, T, H, W]
 
 
 def image_folder(folder: Path, seed: int) -> Dataset:
-    """Images in one folder a class, in `train/` and `val/`, or together and then split by a seed.
+    """Read images from one folder per class, inside `train/` and `val/` or split by a seed.
 
     Raises:
-        DatasetError: There are no images, or not of two classes or more.
+        DatasetError: The folder doesn't have images of two classes or more.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {str(folder)!r}")
     has_split = (folder / "val").is_dir()
     if has_split and not (folder / "train").is_dir():
         raise DatasetError(
-            f"{folder} has val/ and no train/; add it, or put the classes in one place"
+            f"{folder} has val/ but no train/; add it, or put all images into one folder per class"
         )
     source = folder / "train" if (folder / "train").is_dir() else folder
     labels, files = _classes(source)
@@ -38,31 +38,31 @@ def image_folder(folder: Path, seed: int) -> Dataset:
     if has_split:
         return Dataset(name, labels, files, _validation(folder / "val", labels), PHOTOS)
     train, test = split_by_seed(files.labels, seed)
-    return Dataset(name, labels, _some(files, train), _some(files, test), PHOTOS)
+    return Dataset(name, labels, _subset(files, train), _subset(files, test), PHOTOS)
 
 
 def npz_file(path: Path, seed: int) -> Dataset:
-    """Arrays by the names x_train, y_train, x_test, y_test and, if they have names, classes.
+    """Read the arrays x_train, y_train, x_test, y_test and, with the class names, classes.
 
     Inputs are images, uint8 [N, H, W] or [N, H, W, C], signals, float [N, C, L],
-    or clips, float [N, C, T, H, W]; y is a class's number, int [N]. Without
-    x_test, a fifth of each class is shared out for it by a seed.
+    or clips, float [N, C, T, H, W]; y is the number of the class, int [N]. Without
+    x_test, a fifth of each class becomes the test split, chosen by a seed.
 
     Raises:
-        DatasetError: The file can't be read, or its arrays aren't those.
+        DatasetError: The file can't be read, or its arrays are invalid.
     """
     arrays = _load(path)
     if "x_train" not in arrays or "y_train" not in arrays:
         raise DatasetError(
-            f"{path.name} holds {', '.join(arrays) or 'nothing'}; it needs x_train and y_train"
+            f"{path.name} has {', '.join(arrays) or 'no arrays'}; it needs x_train and y_train"
         )
     train = _split(arrays, "train", path)
     if "x_test" in arrays:
         test = _split(arrays, "test", path)
     else:
-        kept, shared = split_by_seed(train.labels, seed)
-        test = Split(train.inputs[shared], train.labels[shared])
-        train = Split(train.inputs[kept], train.labels[kept])
+        train_indices, test_indices = split_by_seed(train.labels, seed)
+        test = Split(train.inputs[test_indices], train.labels[test_indices])
+        train = Split(train.inputs[train_indices], train.labels[train_indices])
     labels = _label_names(arrays, train, test, path)
     return Dataset(f"npz:{path.name}", labels, train, test)
 
@@ -75,7 +75,7 @@ def _classes(folder: Path) -> tuple[tuple[str, ...], ImageFiles]:
     }
     if not any(classes.values()):
         raise DatasetError(
-            f"{folder} holds no images in folders; put those of each class into "
+            f"{folder} has no folders with images; put those of each class into "
             f"{folder}/CLASS/ as {', '.join(SUFFIXES)}"
         )
     if empty := [name for name, images in classes.items() if not images]:
@@ -103,13 +103,13 @@ def _validation(folder: Path, labels: tuple[str, ...]) -> ImageFiles:
     found, files = _classes(folder)
     if unknown := sorted(set(found) - set(labels)):
         raise DatasetError(
-            f"val/ has the class {unknown[0]!r}, and train/ hasn't; add or remove it"
+            f"val/ has the class {unknown[0]!r}, but train/ doesn't; add or remove it"
         )
     positions = np.array([labels.index(name) for name in found], np.int64)
     return ImageFiles(files.paths, positions[files.labels])
 
 
-def _some(files: ImageFiles, indices: NDArray[np.int64]) -> ImageFiles:
+def _subset(files: ImageFiles, indices: NDArray[np.int64]) -> ImageFiles:
     return ImageFiles([files.paths[index] for index in indices], files.labels[indices])
 
 
@@ -128,17 +128,17 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 def _split(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> Split:
     inputs, labels = arrays[f"x_{name}"], arrays.get(f"y_{name}")
     if labels is None or labels.shape != (len(inputs),) or labels.dtype.kind not in "iu":
-        raise DatasetError(f"y_{name} of {path.name} isn't one whole number for each x_{name}")
+        raise DatasetError(f"y_{name} of {path.name} isn't one integer for each x_{name}")
     if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
         images = inputs if inputs.ndim == 4 else inputs[..., np.newaxis]
         return Split(images, labels.astype(np.int64))
     if inputs.dtype.kind != "f" or inputs.ndim not in _TENSOR_DIMENSIONS:
         raise DatasetError(
-            f"x_{name} of {path.name} is {inputs.dtype} {list(inputs.shape)}; it is uint8 "
+            f"x_{name} of {path.name} is {inputs.dtype} {list(inputs.shape)}; it must be uint8 "
             "[N, H, W, C], float [N, C, L] or float [N, C, T, H, W]"
         )
     if not np.isfinite(inputs).all():
-        raise DatasetError(f"x_{name} of {path.name} holds NaN or infinite values")
+        raise DatasetError(f"x_{name} of {path.name} has NaN or infinite values")
     return Split(inputs.astype(np.float32), labels.astype(np.int64))
 
 
@@ -152,7 +152,7 @@ def _label_names(
     )
     if int(seen.min()) < 0 or count > len(names):
         raise DatasetError(
-            f"{path.name} names {len(names)} classes, and its labels go from {seen.min()} to "
+            f"{path.name} names {len(names)} classes, but its labels range from {seen.min()} to "
             f"{seen.max()}"
         )
     if len(names) < MIN_CLASSES:

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, from the IDX files that their authors published."""
+"""MNIST and Fashion-MNIST, read from their published IDX files."""
 
 import gzip
 import math
@@ -22,22 +22,22 @@ _UINT8 = 8
 
 
 def mnist(data_dir: Path) -> Dataset:
-    """60,000 and 10,000 handwritten digits, 28 by 28 pixels, grey.
+    """Read 60,000 and 10,000 handwritten digits, 28 by 28 pixels, gray.
 
     Raises:
         DatasetError: The files can't be read.
-        HubError: They aren't there, and can't be downloaded.
+        HubError: The files don't exist, and can't be downloaded.
     """
     folder = _folder(data_dir, published.MNIST, ("mnist", "MNIST/raw", "MNIST", "."))
     return Dataset("mnist", DIGITS, _split(folder, "train"), _split(folder, "t10k"), HANDWRITING)
 
 
 def fashion_mnist(data_dir: Path) -> Dataset:
-    """60,000 and 10,000 garments, shoes and bags, 28 by 28 pixels, grey.
+    """Read 60,000 and 10,000 garments, shoes and bags, 28 by 28 pixels, gray.
 
     Raises:
         DatasetError: The files can't be read.
-        HubError: They aren't there, and can't be downloaded.
+        HubError: The files don't exist, and can't be downloaded.
     """
     places = ("fashion-mnist", "fashion_mnist", "FashionMNIST/raw", "FashionMNIST", ".")
     folder = _folder(data_dir, published.FashionMNIST, places)
@@ -47,7 +47,7 @@ def fashion_mnist(data_dir: Path) -> Dataset:
 
 
 def _folder(data_dir: Path, kind: type[published.MNIST], places: Sequence[str]) -> Path:
-    """Find the files where people put them, or let torchvision download them."""
+    """Find the files in the usual folders, or download them with torchvision."""
     for place in places:
         if _file(data_dir / place, "train-images-idx3-ubyte") is not None:
             return data_dir / place
@@ -72,12 +72,12 @@ def _split(folder: Path, name: str) -> Split:
     images = _read(folder, f"{name}-images-idx3-ubyte")  # uint8 [N, H, W]
     labels = _read(folder, f"{name}-labels-idx1-ubyte")  # uint8 [N]
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise DatasetError(f"the images and labels of {name} in {folder} don't belong together")
+        raise DatasetError(f"the images and labels of {name} in {folder} don't match")
     return Split(images[..., np.newaxis], labels.astype(np.int64))
 
 
 def _read(folder: Path, name: str) -> NDArray[np.uint8]:
-    """Read one IDX file: two zeros, the type, the number of dimensions, their lengths, the data."""
+    """Read an IDX file: two zeros, the type, the number of dimensions, their lengths, the data."""
     path = _file(folder, name)
     if path is None:
         raise DatasetError(f"{folder} lacks {name}.gz")
@@ -89,5 +89,5 @@ def _read(folder: Path, name: str) -> NDArray[np.uint8]:
     start = 4 + 4 * dimensions
     lengths = np.frombuffer(data[4:start], ">u4").tolist() if len(data) >= start else []
     if data[:3] != bytes((0, 0, _UINT8)) or len(data) - start != math.prod(lengths):
-        raise DatasetError(f"{path} is no whole IDX file of bytes; download it again")
+        raise DatasetError(f"{path} is no complete IDX file of bytes; download it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(lengths)

@@ -1,4 +1,4 @@
-"""Finds a dataset by what a user types."""
+"""Finds a dataset by the name that a user types."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from torchvision import datasets as published
 
-from convscope.exporter.datasets.augmentation import HANDWRITING, PHOTOS
+from convscope.exporter.datasets.augmentation import HANDWRITING
+from convscope.exporter.datasets.cifar10 import CIFAR10_LABELS, cifar10
 from convscope.exporter.datasets.files import image_folder, npz_file
 from convscope.exporter.datasets.idx import DIGITS, GARMENTS, fashion_mnist, mnist
 from convscope.exporter.datasets.samples import Dataset, Split
-from convscope.exporter.errors import HubError, UnknownNameError
+from convscope.exporter.errors import UnknownNameError
 
 __all__ = ["DATASETS", "LABELS", "DatasetOptions", "load_dataset"]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetOptions:
-    """What a dataset may need to know.
+    """The options of datasets.
 
     Args:
-        data_dir: Where the published ones lie, or are downloaded to.
-        seed: How one without a test split is split.
+        data_dir: The folder of published datasets, into which missing ones are downloaded.
+        seed: The seed by which a dataset without a test split is split.
     """
 
     data_dir: Path = Path("data")
@@ -35,20 +35,20 @@ def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
 
     Args:
         name: One of DATASETS, `folder:PATH` or `npz:PATH`.
-        options: Where it lies, and how it is split.
+        options: Its folder, and the seed of its split.
 
     Raises:
-        UnknownNameError: There is none of that name.
-        DatasetError: It can't be read.
-        HubError: It can't be downloaded.
+        UnknownNameError: No dataset has that name.
+        DatasetError: The dataset can't be read.
+        HubError: The dataset can't be downloaded.
     """
     options = options or DatasetOptions()
     kind, _, path = name.partition(":")
-    if path and kind in _OWN:
-        return _OWN[kind](Path(path), options.seed)
+    if path and kind in _CUSTOM:
+        return _CUSTOM[kind](Path(path), options.seed)
     if name not in DATASETS:
-        known = ", ".join((*sorted(DATASETS), *(f"{kind}:PATH" for kind in _OWN)))
-        raise UnknownNameError(f"no dataset {name!r}; there are: {known}")
+        known = ", ".join((*sorted(DATASETS), *(f"{kind}:PATH" for kind in _CUSTOM)))
+        raise UnknownNameError(f"no dataset {name!r}; available: {known}")
     return DATASETS[name](options.data_dir)
 
 
@@ -65,42 +65,16 @@ def _mnist_sample(data_dir: Path) -> Dataset:
     return Dataset("mnist_sample", DIGITS, train, test, HANDWRITING)
 
 
-def _cifar10(data_dir: Path) -> Dataset:
-    try:
-        train, test = (
-            published.CIFAR10(str(data_dir), train=train, download=True) for train in (True, False)
-        )
-    except (OSError, RuntimeError) as error:
-        raise HubError(
-            f"CIFAR-10 isn't in {data_dir} and can't be downloaded; put cifar-10-python.tar.gz "
-            "there, or name its folder with --data-dir"
-        ) from error
-    splits = [Split(part.data, np.array(part.targets, np.int64)) for part in (train, test)]
-    return Dataset("cifar10", _CIFAR10_LABELS, splits[0], splits[1], PHOTOS)
-
-
-_CIFAR10_LABELS = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
-_OWN: dict[str, Callable[[Path, int], Dataset]] = {"folder": image_folder, "npz": npz_file}
+_CUSTOM: dict[str, Callable[[Path, int], Dataset]] = {"folder": image_folder, "npz": npz_file}
 
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
-    "cifar10": _cifar10,
+    "cifar10": cifar10,
     "fashion_mnist": fashion_mnist,
     "mnist": mnist,
     "mnist_sample": _mnist_sample,
 }
 LABELS = {
-    "cifar10": _CIFAR10_LABELS,
+    "cifar10": CIFAR10_LABELS,
     "fashion_mnist": GARMENTS,
     "mnist": DIGITS,
     "mnist_sample": DIGITS,

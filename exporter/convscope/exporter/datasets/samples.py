@@ -1,4 +1,4 @@
-"""What a dataset holds, and how it becomes a network's input."""
+"""The content of a dataset, and its conversion to a network's input."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,19 +13,19 @@ from PIL import Image, UnidentifiedImageError
 
 from convscope.exporter.datasets.augmentation import Augmentation
 from convscope.exporter.errors import DatasetError
-from convscope.exporter.preprocess import ImagePreprocessing, InputRule
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
 __all__ = ["Dataset", "ImageFiles", "Samples", "Split", "prepare", "split_by_seed"]
 
-# Beyond this, prepared images lie in a file that is mapped into memory.
+# Above this, prepared images are stored in a file that is mapped into memory.
 MAX_MEMORY_BYTES = 2**30
 DECODERS = 4
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Inputs and their classes.
+    """Inputs with their classes.
 
     Args:
         inputs: Images, uint8 [N, H, W, C], or tensors, float32 [N, C, ...].
@@ -38,7 +38,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """Encoded images and their classes.
+    """Encoded images with their classes.
 
     Args:
         paths: The files.
@@ -54,15 +54,14 @@ Samples = Split | ImageFiles
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What a network learns from, and what it is measured on.
+    """The training and test samples of a network.
 
     Args:
         name: The name that a user types.
         labels: The name of each class.
-        train: To learn from.
-        test: To measure on; nothing is learned or chosen by it.
-        augmentation: What may be done to a batch without making its images
-            others' classes.
+        train: The training samples.
+        test: The test samples, by which nothing is trained or chosen.
+        augmentation: Alterations that don't change the class of an image.
     """
 
     name: str
@@ -73,12 +72,12 @@ class Dataset:
 
     @property
     def holds_images(self) -> bool:
-        """Whether it holds images, and not other tensors."""
+        """Whether the samples are images."""
         return isinstance(self.train, ImageFiles) or self.train.inputs.dtype == np.uint8
 
     @property
     def channels(self) -> int:
-        """The number of channels of its inputs; photos in files have 3."""
+        """The number of channels of the inputs; image files have 3."""
         if isinstance(self.train, ImageFiles):
             return 3
         shape: tuple[int, ...] = self.train.inputs.shape
@@ -88,17 +87,16 @@ class Dataset:
 def prepare(
     samples: Samples, expects: InputRule, *, strict: bool, warn: Callable[[str], None]
 ) -> Split:
-    """Bring samples to a network's own input.
+    """Convert samples to a network's input.
 
     Args:
-        samples: What is prepared.
+        samples: The samples.
         expects: The network's input.
-        strict: Whether an image that can't be read is an error; otherwise it is
-            left out.
-        warn: Told which images are left out.
+        strict: Whether an unreadable image is an error; otherwise it is skipped.
+        warn: Called with a message for each skipped image.
 
     Raises:
-        DatasetError: They aren't what the network takes, or can't be read.
+        DatasetError: The samples don't suit the network, or can't be read.
     """
     if isinstance(samples, ImageFiles):
         return _read_files(samples, _images_only(expects), strict, warn)
@@ -107,7 +105,7 @@ def prepare(
         return samples
     if samples.inputs.dtype != np.uint8:
         raise DatasetError(
-            f"the dataset's tensors are {list(found)}, the network takes {list(expects.shape)}"
+            f"the dataset's tensors are {list(found)}, but the network takes {list(expects.shape)}"
         )
     rule = _images_only(expects)
     resized = _allocate(len(samples.inputs), rule)
@@ -120,12 +118,12 @@ def prepare(
 def split_by_seed(
     labels: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Share a fifth of each class out for the test; the indices of both parts, in order."""
+    """Split off a fifth of each class; return the sorted indices of the rest and of the fifth."""
     order = np.random.default_rng(seed).permutation(len(labels))
     test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         own = order[labels[order] == label]
-        test[own[: max(1, round(TEST_SHARE * len(own)))]] = True
+        test[own[: max(1, round(TEST_FRACTION * len(own)))]] = True
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 
@@ -133,8 +131,8 @@ def _images_only(expects: InputRule) -> ImagePreprocessing:
     if isinstance(expects, ImagePreprocessing):
         return expects
     raise DatasetError(
-        f"the dataset holds images, and the network takes tensors {list(expects.shape)}; "
-        "give it arrays with --dataset npz:FILE"
+        f"the dataset has images, but the network takes tensors {list(expects.shape)}; "
+        "pass arrays with --dataset npz:FILE"
     )
 
 
@@ -151,17 +149,17 @@ def _read_files(
         except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError) as error:
             if strict:
                 raise DatasetError(
-                    f"{path} can't be read as an image; repair or remove it"
+                    f"{path} can't be read as an image; replace or remove it"
                 ) from error
             readable[index] = False
-            warn(f"{path} can't be read as an image, and is left out")
+            warn(f"{path} can't be read as an image and is skipped")
 
     with ThreadPoolExecutor(DECODERS) as pool:
         list(pool.map(read, range(len(files.paths))))
     if readable.all():
         return Split(prepared, files.labels)
     if len(set(files.labels[readable])) != len(set(files.labels)):
-        raise DatasetError("a class has no image that can be read; repair its files")
+        raise DatasetError("a class has no readable image; replace its files")
     return Split(prepared[readable], files.labels[readable])
 
 
@@ -169,6 +167,6 @@ def _allocate(count: int, rule: ImagePreprocessing) -> NDArray[np.uint8]:
     shape = (count, *rule.shape)
     if np.prod(shape) <= MAX_MEMORY_BYTES:
         return np.empty(shape, np.uint8)
-    # The file has no name any more, and goes with the process.
+    # The file has no name, so it disappears with the process.
     with tempfile.TemporaryFile(prefix="convscope-") as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)

@@ -1,1 +1,1 @@
-"""ONNX graphs that nobody here wrote, brought to the graph contract."""
+"""ONNX classifiers from other tools, converted to the graph contract."""

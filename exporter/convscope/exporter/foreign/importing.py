@@ -1,4 +1,4 @@
-"""From a foreign ONNX classifier to a published bundle, held against the original."""
+"""Turns a foreign ONNX classifier into a published bundle that equals the original."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,21 +8,25 @@ from numpy.typing import NDArray
 
 from convscope.bundle.golden import golden_arrays
 from convscope.bundle.writer import write_bundle
-from convscope.exporter.comparison import BATCHES, OutputDifference
-from convscope.exporter.foreign.graph import ImageInput, find_input, find_output, free_batch, read
-from convscope.exporter.foreign.join import find_head, join
+from convscope.exporter.conversion.photos import golden_photos
+from convscope.exporter.foreign.batch import with_dynamic_batch
+from convscope.exporter.foreign.head import find_head, find_output
+from convscope.exporter.foreign.image_input import ImageInput, find_input
+from convscope.exporter.foreign.join import join
 from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe
 from convscope.exporter.foreign.maps import named_maps, stage_maps
-from convscope.exporter.foreign.original import Original, check_parity
+from convscope.exporter.foreign.original import Original
+from convscope.exporter.foreign.parity import check_parity
+from convscope.exporter.foreign.reading import read
 from convscope.exporter.foreign.source import (
     ForeignSource,
     class_labels,
     image_preprocessing,
     pixel_normalization,
 )
-from convscope.exporter.photos import golden_photos
+from convscope.exporter.graphs.comparison import BATCHES, OutputDifference
+from convscope.exporter.graphs.static_graph import static_graph
 from convscope.exporter.pyramid.facts import feature_map_facts
-from convscope.exporter.pyramid.static_graph import static_graph
 
 __all__ = ["ForeignSource", "Imported", "import_model"]
 
@@ -32,10 +36,10 @@ class Imported:
     """A published bundle.
 
     Args:
-        directory: Where it lies.
-        input: What was found of the graph's input.
-        activation: What makes the probabilities.
-        parity: How far each output is from the original's.
+        directory: The bundle's directory.
+        input: The graph's input.
+        activation: The function that computes the probabilities.
+        parity: The difference of each output from the original's.
     """
 
     directory: Path
@@ -45,7 +49,7 @@ class Imported:
 
 
 def import_model(source: ForeignSource, repository: Path) -> Imported:
-    """Join a foreign graph to its preprocessing, hold it against the original, and publish it.
+    """Add preprocessing to a foreign graph, compare it with the original, and publish it.
 
     Raises:
         ExporterError: A step failed; nothing was published.
@@ -54,8 +58,8 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     channels = 1 if source.color == "gray" else 3
     image = find_input(file.model, source.layout, channels, source.size)
     output = find_output(file.model, source.output)
-    free = free_batch(file.model, image)
-    graph = static_graph(free)
+    dynamic = with_dynamic_batch(file.model, image)
+    graph = static_graph(dynamic)
     head = find_head(graph, output, source.activation)
     labels = class_labels(source.labels, head.classes)
     chosen = source.feature_maps
@@ -67,7 +71,7 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     original = Original(file.original, image, normalization, head, maps)
     expected = original.run(images)
     original.check_activation(expected, source.activation)
-    joined = join(free, image, normalization, head, maps)
+    joined = join(dynamic, image, normalization, head, maps)
     parity = check_parity(joined, images, expected)
     facts = feature_map_facts(joined, ["logits", *(one.name for one in maps)])
     manifest = describe(source, image, head, labels, preprocessing, len(golden))
@@ -81,7 +85,7 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
 
 
 def _with_noise(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Fill the golden inputs up with noise, so that they make the largest batch and more."""
+    """Append noise to the golden inputs, so that there are more than the largest batch."""
     count = max(max(BATCHES) + 1 - len(images), 1)
     noise = np.random.default_rng(0).integers(0, 256, (count, *images.shape[1:]), dtype=np.uint8)
     return np.concatenate([images, noise])

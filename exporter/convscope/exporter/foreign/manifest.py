@@ -1,13 +1,14 @@
-"""Writes down what an import made."""
+"""The manifest and the golden samples of an import."""
 
 from collections.abc import Sequence
 from importlib import metadata
 
 from convscope.bundle.manifest import SCHEMA_VERSION
-from convscope.exporter.foreign.graph import ImageInput
-from convscope.exporter.foreign.join import ForeignMap, Head
+from convscope.exporter.foreign.head import Head
+from convscope.exporter.foreign.image_input import ImageInput
+from convscope.exporter.foreign.maps import ForeignMap
 from convscope.exporter.foreign.source import ForeignSource
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.pyramid.facts import FeatureMapFacts
 from convscope.v1 import manifest_pb2 as pb
 
@@ -25,7 +26,7 @@ def describe(
     preprocessing: ImagePreprocessing,
     golden: int,
 ) -> pb.ModelManifest:
-    """The manifest of an import, but for its provenance and feature maps."""
+    """Return the manifest of an import, without its provenance and feature maps."""
     return pb.ModelManifest(
         schema_version=SCHEMA_VERSION,
         model=source.model,
@@ -48,7 +49,7 @@ def describe(
 def add_provenance(
     manifest: pb.ModelManifest, source: ForeignSource, weights: str, parameters: int
 ) -> None:
-    """Say where the weights come from."""
+    """Add the origin of the weights."""
     manifest.provenance.CopyFrom(
         pb.Provenance(
             architecture=source.path.stem,
@@ -66,7 +67,7 @@ def add_provenance(
 def add_maps(
     manifest: pb.ModelManifest, maps: Sequence[ForeignMap], facts: dict[str, FeatureMapFacts]
 ) -> None:
-    """Say what each feature map is."""
+    """Add the description of each feature map."""
     for one in maps:
         channels, height, width = one.shape
         manifest.feature_maps.add(

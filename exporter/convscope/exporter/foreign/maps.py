@@ -2,42 +2,59 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from convscope.exporter.errors import ExporterError, UnknownNameError
-from convscope.exporter.foreign.join import ForeignMap
+from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.exporter.pyramid.receptive_field import views
 from convscope.exporter.pyramid.receptive_view import View
-from convscope.exporter.pyramid.static_graph import StaticGraph
 
-__all__ = ["named_maps", "stage_maps"]
+__all__ = ["ForeignMap", "named_maps", "stage_maps"]
 
 _RESERVED = ("images", "logits", "probabilities")
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignMap:
+    """A tensor of a foreign graph that becomes a feature map.
+
+    Args:
+        tensor: Its name in the foreign graph.
+        name: Its name in the bundle.
+        channels_last: Whether it is [N, height, width, channels] there.
+        shape: Channels, height and width.
+    """
+
+    tensor: str
+    name: str
+    channels_last: bool
+    shape: tuple[int, int, int]
+
+
 def named_maps(graph: StaticGraph, chosen: Iterable[str]) -> list[ForeignMap]:
-    """Take the tensors that a user names, as TENSOR or TENSOR=NAME.
+    """Return the tensors that a user chooses as TENSOR or TENSOR=NAME.
 
     Raises:
-        UnknownNameError: There is no such tensor, or a name is taken.
+        UnknownNameError: The graph has no such tensor, or a name is taken.
         ExporterError: A tensor is no feature map.
     """
     seen = views(graph)
     maps = []
     for text in chosen:
-        # A tensor's name may have an equals sign of its own.
+        # A tensor's own name may contain an equals sign.
         tensor, _, name = (text, "", "") if text in seen else text.rpartition("=")
         tensor, name = (tensor, name) if tensor else (text, "")
         if tensor not in seen:
-            raise UnknownNameError(f"the graph has no tensor {tensor!r}{_near(tensor, seen)}")
+            raise UnknownNameError(f"the graph has no tensor {tensor!r}{_similar(tensor, seen)}")
         maps.append(_feature_map(graph, seen[tensor], tensor, name or tensor))
     _check_names(maps)
     return maps
 
 
 def stage_maps(graph: StaticGraph) -> list[ForeignMap]:
-    """Take what each stage of the pyramid hands on to the next, coarser one, and the last."""
+    """Return the tensor that each stage passes to the next, coarser one, and the last stage's."""
     seen = views(graph)
-    places = {name: place for place, name in enumerate(seen)}
+    positions = {name: position for position, name in enumerate(seen)}
     stages: dict[float, str] = {}
     for node in graph.nodes:
         name, result = (node.input or [""])[0], (node.output or [""])[0]
@@ -45,7 +62,7 @@ def stage_maps(graph: StaticGraph) -> list[ForeignMap]:
             continue
         stride, coarser = _stride(seen[name]), _stride(seen[result])
         known = stages.get(stride, name)
-        if coarser > stride and places[name] <= places[known]:
+        if coarser > stride and positions[name] <= positions[known]:
             stages[stride] = name
     last = [name for name in seen if _is_map(graph, seen, name)]
     if last and (stride := _stride(seen[last[-1]])) not in stages:
@@ -57,7 +74,7 @@ def stage_maps(graph: StaticGraph) -> list[ForeignMap]:
 
 
 def _is_map(graph: StaticGraph, seen: Mapping[str, View], name: str) -> bool:
-    """Whether a tensor is made of the image and has planes, larger than one cell."""
+    """Return whether a tensor is computed from the image and has planes of several cells."""
     if name not in seen or name not in graph.shapes or name in graph.inputs:
         return False
     channel_axis = _channel_axis(seen[name])
@@ -73,7 +90,7 @@ def _stride(view: View) -> float:
 
 
 def _channel_axis(view: View) -> int | None:
-    """Where the channels of a map are, [N, C, H, W] or [N, H, W, C]; None for no map."""
+    """Return the channel axis of [N, C, H, W] or [N, H, W, C]; None for other tensors."""
     follows = [axis for axis, steps in enumerate(view.axes) if len(steps) == 1]
     if len(view.axes) != 4:
         return None
@@ -85,17 +102,17 @@ def _feature_map(graph: StaticGraph, view: View, tensor: str, name: str) -> Fore
     channel_axis = _channel_axis(view)
     if len(shape) != 4 or shape[0] != 1:
         raise ExporterError(
-            f"{tensor!r} is {list(shape)} for one image, not [1, channels, height, width]; "
-            "choose a tensor before the head"
+            f"{tensor!r} is {list(shape)} for one image; a feature map is [1, channels, height, "
+            "width], so choose a tensor before the head"
         )
     if channel_axis == 3:
         return ForeignMap(tensor, name, True, (shape[3], shape[1], shape[2]))
     return ForeignMap(tensor, name, False, (shape[1], shape[2], shape[3]))
 
 
-def _near(tensor: str, seen: Mapping[str, View]) -> str:
-    near = difflib.get_close_matches(tensor, seen, n=5) or list(seen)[-5:]
-    return f"; there are: {', '.join(near)} and {len(seen) - len(near)} more"
+def _similar(tensor: str, seen: Mapping[str, View]) -> str:
+    similar = difflib.get_close_matches(tensor, seen, n=5) or list(seen)[-5:]
+    return f"; available: {', '.join(similar)} and {len(seen) - len(similar)} more"
 
 
 def _check_names(maps: Sequence[ForeignMap]) -> None:
@@ -103,6 +120,6 @@ def _check_names(maps: Sequence[ForeignMap]) -> None:
     for one in maps:
         if one.name in _RESERVED or names.count(one.name) > 1:
             raise UnknownNameError(
-                f"the name {one.name!r} is taken; give the feature map another one: "
+                f"the name {one.name!r} is taken; choose another with "
                 f"--feature-map {one.tensor}=NAME"
             )

@@ -1,4 +1,4 @@
-"""What a user says of a foreign graph that the graph doesn't say itself."""
+"""The import options: what a foreign graph doesn't record about itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Literal
 import onnx
 
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.foreign.graph import ImageInput, Layout
-from convscope.exporter.foreign.join import Normalization
-from convscope.exporter.preprocess import ImagePreprocessing
+from convscope.exporter.foreign.image_input import ImageInput, Layout
+from convscope.exporter.foreign.normalization import Normalization
+from convscope.exporter.preprocessing import ImagePreprocessing
 
 __all__ = ["Color", "ForeignSource", "class_labels", "image_preprocessing", "pixel_normalization"]
 
@@ -19,30 +19,31 @@ Color = Literal["rgb", "bgr", "gray"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignSource:
-    """What is imported, and what only its user can know of it.
+    """A foreign graph, with everything that it doesn't record about itself.
 
     Args:
         path: The ONNX file.
         model: The bundle's model name.
         version: The bundle's version.
         labels: The name of each class; None for their numbers.
-        layout: Where the channels are; None to see it from the shape.
+        layout: The position of the channels; None to detect it from the shape.
         color: The channels and their order.
-        scale: What pixels of 0 to 255 are multiplied by first; None for
-            1/255, or for 1 where the graph takes uint8.
-        mean: What is subtracted then, for each channel in the graph's order.
-        std: What each channel is divided by then.
-        resize: The length in pixels that the shorter edge is brought to before
-            the crop, or "exact" to resize to the input whatever the aspect
-            ratio; None for the input's longer edge.
-        size: Height and width, for a graph that leaves them open.
+        scale: The factor for pixels of 0 to 255; None for 1/255, or for 1 if the
+            graph takes uint8.
+        mean: The value that is then subtracted, for each channel in the graph's
+            order.
+        std: The value by which each channel is then divided.
+        resize: The length in pixels to which the shorter edge is resized before
+            the crop, or "exact" to resize to the input without keeping the
+            aspect ratio; None for the input's longer edge.
+        size: Height and width, for a graph with a dynamic size.
         interpolation: The filter of the resize.
-        activation: What makes probabilities of the output; "none" if it holds
-            them; None to see it from the graph.
-        output: The output of the classes, if there are several.
-        feature_maps: TENSOR or TENSOR=NAME; None for one of each stage.
-        dataset: What the weights were trained on.
-        license: The SPDX identifier of their licence.
+        activation: The function that turns the output into probabilities; "none"
+            if the output contains probabilities; None to detect it.
+        output: The output with the classes; None if the graph has one output.
+        feature_maps: TENSOR or TENSOR=NAME; None for one per stage.
+        dataset: The dataset that the weights were trained on.
+        license: The SPDX identifier of the weights' license.
     """
 
     path: Path
@@ -65,26 +66,26 @@ class ForeignSource:
 
 
 def class_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
-    """The name of each class; its number, if none is given.
+    """Return the name of each class, its number by default.
 
     Raises:
-        ExporterError: There are more or fewer names than classes.
+        ExporterError: The numbers of labels and classes differ.
     """
     if labels is None:
         return [str(number) for number in range(classes)]
     if len(labels) != classes:
         raise ExporterError(
-            f"the graph has {classes} classes and there are {len(labels)} labels; "
-            "give one for each class, in the graph's order"
+            f"the graph has {classes} classes, but there are {len(labels)} labels; "
+            "pass one for each class, in the graph's order"
         )
     return list(labels)
 
 
 def pixel_normalization(source: ForeignSource, image: ImageInput) -> Normalization:
-    """What the graph expects of pixels.
+    """Return the normalization that the graph expects.
 
     Raises:
-        ExporterError: A number can't be, or the graph normalises by itself.
+        ExporterError: A number is invalid, or the graph normalizes by itself.
     """
     takes_bytes = image.element == onnx.TensorProto.UINT8
     scale = (1.0 if takes_bytes else 1 / 255) if source.scale is None else source.scale
@@ -93,10 +94,10 @@ def pixel_normalization(source: ForeignSource, image: ImageInput) -> Normalizati
     if scale <= 0 or min(std) <= 0:
         raise ExporterError("--scale and --std must be above 0")
     normalization = Normalization(scale, mean, std, source.color == "bgr")
-    if takes_bytes and not normalization.nothing:
+    if takes_bytes and not normalization.is_identity:
         raise ExporterError(
-            f"the input {image.name!r} is uint8 and so is normalised by the graph itself; "
-            "leave --scale, --mean and --std out"
+            f"the input {image.name!r} is uint8, so the graph normalizes it; "
+            "remove --scale, --mean and --std"
         )
     return normalization
 
@@ -104,7 +105,7 @@ def pixel_normalization(source: ForeignSource, image: ImageInput) -> Normalizati
 def _per_channel(option: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
     if len(values) not in (1, channels):
         raise ExporterError(
-            f"{option} has {len(values)} numbers; give one, or one for each of {channels} channels"
+            f"{option} has {len(values)} numbers; pass one, or one for each of {channels} channels"
         )
     return tuple(values) * (channels // len(values))
 
@@ -112,10 +113,10 @@ def _per_channel(option: str, values: Sequence[float], channels: int) -> tuple[f
 def image_preprocessing(
     source: ForeignSource, image: ImageInput, normalization: Normalization
 ) -> ImagePreprocessing:
-    """State the same as a manifest does: red first, in units of 0 to 1.
+    """Return the preprocessing in the manifest's form: red first, in units of 0 to 1.
 
     Raises:
-        ExporterError: The image is resized to less than the graph's input.
+        ExporterError: The resized image is smaller than the graph's input.
     """
     needed = max(image.height, image.width)
     edge = None if source.resize == "exact" else source.resize or needed

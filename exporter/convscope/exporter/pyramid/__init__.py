@@ -1,1 +1,1 @@
-"""What a graph's feature maps are: shape, stride, receptive field, parameters, multiply-adds."""
+"""The facts of a graph's feature maps: stride, receptive field, parameters, multiply-adds."""

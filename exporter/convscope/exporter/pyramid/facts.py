@@ -1,4 +1,4 @@
-"""What each tensor of a graph costs and sees: strides, receptive fields, parameters, work."""
+"""Computes the stride, receptive field, parameters and multiply-adds of a graph's tensors."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 import onnx
 
 from convscope.exporter.errors import UnknownNameError
+from convscope.exporter.graphs.static_graph import StaticGraph, attribute, static_graph
 from convscope.exporter.pyramid.receptive_field import views
 from convscope.exporter.pyramid.receptive_view import View
-from convscope.exporter.pyramid.static_graph import StaticGraph, attribute, static_graph
 
 __all__ = ["FeatureMapFacts", "feature_map_facts"]
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureMapFacts:
-    """What a graph says about one of its tensors.
+    """The facts of one tensor.
 
     Args:
-        stride: The distance of two neighbouring cells, in cells of the input,
-            along the last spatial axis; the input's whole length after a
+        stride: The distance between two neighboring cells, in cells of the
+            input, along the last spatial axis; the input's whole length after
             global pooling.
-        receptive_field: How many cells of the input one cell depends on along
-            that axis, padding included; None for the whole input, as after a
-            global pooling or a squeeze-and-excitation.
-        parameters: The weights of every layer that it depends on, its own
-            included; a batch normalisation counts its scale and its bias.
-        multiply_adds: The multiplications of convolutions and matrices that
-            one input costs up to here.
+        receptive_field: The number of input cells that one cell depends on
+            along that axis, including padding; None for the whole input, as
+            after global pooling or squeeze-and-excitation.
+        parameters: The number of weights of its own and all preceding layers; a
+            batch normalization counts its scale and its bias.
+        multiply_adds: The number of multiplications in convolutions and matrix
+            products for one input up to this tensor.
     """
 
     stride: float
@@ -38,27 +38,27 @@ class FeatureMapFacts:
 
 
 def feature_map_facts(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, FeatureMapFacts]:
-    """Walk a graph from its input to the named tensors.
+    """Return the facts of the named tensors.
 
     Args:
-        model: The graph. Only shapes and small constants are read of it.
-        names: Tensors, outputs of the graph or inside it.
+        model: The graph, of which only shapes and small constants are read.
+        names: Outputs or inner tensors of the graph.
 
     Raises:
         UnknownNameError: The graph has no such tensor.
         ExporterError: A shape can't be inferred.
     """
     names = list(names)
-    # Behind the feature maps there may be shapes that can't be inferred.
+    # Shapes after the feature maps aren't needed, and some can't be inferred.
     graph = static_graph(model).upstream(names)
     seen = views(graph)
-    ledger = _Ledger(graph, seen)
+    costs = _Costs(graph, seen)
     facts = {}
     for name in names:
         if name not in seen:
             raise UnknownNameError(f"the graph has no tensor {name!r} that depends on its input")
         stride, field = seen[name].last() or (float(_longest(graph)), None)
-        facts[name] = FeatureMapFacts(stride, field, *ledger.total(name))
+        facts[name] = FeatureMapFacts(stride, field, *costs.total(name))
     return facts
 
 
@@ -66,51 +66,51 @@ def _longest(graph: StaticGraph) -> int:
     return max(max(graph.shape(name)) for name in graph.inputs)
 
 
-class _Ledger:
-    """Books each node's parameters and work, and adds up those of all its ancestors."""
+class _Costs:
+    """Records the parameters and multiply-adds of each node, and adds up those of its ancestors."""
 
     def __init__(self, graph: StaticGraph, seen: Mapping[str, View]) -> None:
         self._graph = graph
         self._seen = seen
         self._roots: dict[str, str] = {}
-        self._ancestors: dict[str, int] = {}  # of each tensor, the nodes as a set of bits
-        self._weights: list[dict[str, int]] = []
-        self._work: list[int] = []
-        self._weighted = 0  # the nodes that convolve or multiply by matrices, as bits
+        self._ancestors: dict[str, int] = {}  # the nodes before each tensor, as bits
+        self._parameters: list[dict[str, int]] = []  # sizes by name, for each node
+        self._multiply_adds: list[int] = []
+        self._layers = 0  # the nodes of convolutions and matrix products, as bits
         for index, node in enumerate(graph.nodes):
-            self._book(index, node)
+            self._record(index, node)
 
     def total(self, name: str) -> tuple[int, int]:
-        """The parameters and multiply-adds of a tensor and all that it needs."""
+        """Return the parameters and multiply-adds of a tensor and everything before it."""
         bits = self._ancestors.get(name, 0)
-        weights: dict[str, int] = {}  # a shared one counts once
-        work = 0
+        parameters: dict[str, int] = {}  # a shared weight counts once
+        multiply_adds = 0
         for index in range(bits.bit_length()):
             if bits >> index & 1:
-                weights |= self._weights[index]
-                work += self._work[index]
-        return sum(weights.values()), work
+                parameters |= self._parameters[index]
+                multiply_adds += self._multiply_adds[index]
+        return sum(parameters.values()), multiply_adds
 
-    def _book(self, index: int, node: onnx.NodeProto) -> None:
+    def _record(self, index: int, node: onnx.NodeProto) -> None:
         before = 0
         for name in node.input:
             before |= self._ancestors.get(name, 0)
         live = any(name in self._seen for name in node.output)
         if not live and len(node.input):
-            # A constant made from another, such as a weight that is reshaped.
+            # A constant computed from another, such as a reshaped weight.
             root = self._roots.get(node.input[0], node.input[0])
             self._roots.update((name, root) for name in node.output)
-        self._work.append(_multiply_adds(node, self._graph) if live else 0)
-        if self._work[index]:
-            self._weighted |= 1 << index
-        self._weights.append(self._parameters(node, before) if live else {})
+        self._multiply_adds.append(_multiply_adds(node, self._graph) if live else 0)
+        if self._multiply_adds[index]:
+            self._layers |= 1 << index
+        self._parameters.append(self._learned(node, before) if live else {})
         self._ancestors.update((name, before | 1 << index) for name in node.output)
 
-    def _parameters(self, node: onnx.NodeProto, before: int) -> dict[str, int]:
-        """The constants of a node that were learned, by their origin, with their sizes."""
+    def _learned(self, node: onnx.NodeProto, before: int) -> dict[str, int]:
+        """Return the sizes of a node's learned constants by the name of their origin."""
         positions = _LEARNED.get(node.op_type, range(0))
-        if node.op_type in _ARITHMETIC and before & self._weighted:
-            # Before any layer, it is the preprocessing; one element is no bias.
+        if node.op_type in _ARITHMETIC and before & self._layers:
+            # Arithmetic before the first layer is preprocessing; a single element is no bias.
             positions = range(2)
         found = {}
         for position in positions:
@@ -122,7 +122,7 @@ class _Ledger:
         return found
 
 
-# Which inputs of an operator are learned, if they are constants.
+# The positions of the inputs that are learned if they are constants.
 _LEARNED = {
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),

@@ -1,36 +1,36 @@
-"""Follows, operator by operator, what a cell of each tensor sees of the input.
+"""Computes the receptive field of each tensor, operator by operator.
 
-For each axis of the graph's input, a tensor's first cell sees the interval
-from `low` to `high`, and the cell beside it the same interval, moved by the
-jump (Dumoulin and Visin 2016; Araujo, Norris and Sim 2019). Padding counts as
-part of the input, as it does in the literature.
+For each axis of the graph's input, a tensor's first cell depends on the interval
+from `low` to `high`, and the next cell on the same interval, shifted by the jump
+(Dumoulin and Visin 2016; Araujo, Norris and Sim 2019). Padding counts as part of
+the input, as it does in the literature.
 """
 
+from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.exporter.pyramid import receptive_layout as layout
 from convscope.exporter.pyramid import receptive_windows as windows
 from convscope.exporter.pyramid.receptive_view import Rule, Step, View, elementwise, opaque
-from convscope.exporter.pyramid.static_graph import StaticGraph
 
 __all__ = ["views"]
 
 
 def views(graph: StaticGraph) -> dict[str, View]:
-    """What each tensor that depends on the graph's input sees of it."""
+    """Return the view of each tensor that depends on the elements of the graph's input."""
     found: dict[str, View] = {}
     for name in graph.inputs:
         rank = len(graph.shape(name))
         axes = ((), *((Step(axis, 1.0),) for axis in range(1, rank)))
         found[name] = View(axes, ((0.0, 0.0),) * rank)
     for node in graph.nodes:
-        if node.op_type in _BLIND or not any(name in found for name in node.input):
+        if node.op_type in _INDEPENDENT or not any(name in found for name in node.input):
             continue
         view = _RULES.get(node.op_type, elementwise)(node, graph, found)
         found.update((name, view) for name in node.output if name)
     return found
 
 
-# Their outputs tell nothing of the elements.
-_BLIND = frozenset({"Shape", "Size", "ConstantOfShape"})
+# The outputs of these don't depend on the elements of their input.
+_INDEPENDENT = frozenset({"Shape", "Size", "ConstantOfShape"})
 _BY_RULE: dict[Rule, tuple[str, ...]] = {
     windows.convolution: ("Conv", "ConvInteger", "QLinearConv"),
     windows.transposed: ("ConvTranspose",),

@@ -1,12 +1,12 @@
-"""Operators that move cells, or leave some of them out."""
+"""The rules of operators that move or drop cells."""
 
 import math
 from collections.abc import Mapping
 
 import onnx
 
+from convscope.exporter.graphs.static_graph import Shape, StaticGraph, attribute
 from convscope.exporter.pyramid.receptive_view import Axis, View, elementwise, join
-from convscope.exporter.pyramid.static_graph import Shape, StaticGraph, attribute
 
 __all__ = [
     "blocks",
@@ -21,29 +21,29 @@ __all__ = [
 
 
 def transpose(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """The axes in another order."""
+    """Reorder the axes."""
     view = found[node.input[0]]
     order = attribute(node, "perm", list(range(len(view.axes)))[::-1])
     return view.along([view.axes[axis] for axis in order])
 
 
 def reshape(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """The same elements, counted otherwise: flattened, squeezed or cut into groups."""
+    """Regroup the axes: flatten, squeeze or split them."""
     view = found[node.input[0]]
     before, after = graph.shape(node.input[0]), graph.shape(node.output[0])
     axes: list[Axis] = []
     for old, new in _groups(before, after):
         wide = [axis for axis in old if before[axis] > 1]
-        joined = tuple(step for axis in wide for step in view.axes[axis])
-        cut = sum(after[axis] > 1 for axis in new) > 1
-        # Of an axis that is cut, no part has a single place in the input.
-        steps = joined * 2 if cut else joined
+        steps = tuple(step for axis in wide for step in view.axes[axis])
+        is_split = sum(after[axis] > 1 for axis in new) > 1
+        # No part of a split axis follows a single axis of the input.
+        steps = steps * 2 if is_split else steps
         axes.extend(steps if after[axis] > 1 else () for axis in new)
     return view.along(axes)
 
 
 def _groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
-    """Cut two shapes of one size into the smallest parts of equal sizes."""
+    """Split two shapes of equal size into the smallest parts of equal sizes."""
     groups = []
     i = j = 0
     while i < len(before) or j < len(after):
@@ -63,7 +63,7 @@ def _groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
 
 
 def slice_cells(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """Every so many cells, from one on."""
+    """Take every n-th cell, starting at one."""
     view, shape = found[node.input[0]], graph.shape(node.input[0])
     starts = graph.integers(node, "starts", 1)
     if starts is None:
@@ -81,7 +81,7 @@ def slice_cells(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, Vi
 
 
 def pad(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """More cells around, which see the padding."""
+    """Add cells at the borders, which see the padding."""
     view = found[node.input[0]]
     rank = len(view.axes)
     pads = graph.integers(node, "pads", 1)
@@ -94,7 +94,7 @@ def pad(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> 
 
 
 def concatenation(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """Several tensors side by side."""
+    """Concatenate several tensors."""
     parts = [found[name] for name in node.input if name in found]
     axis = attribute(node, "axis", 1) % len(parts[0].axes)
     joined = join(parts, [[part.axes[i] for part in parts] for i in range(len(parts[0].axes))])
@@ -102,13 +102,13 @@ def concatenation(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, 
 
 
 def split(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """One of several parts, taken to see all along the axis."""
+    """Take one of several parts; each is assumed to see the whole axis."""
     view = found[node.input[0]]
     return view.spread([attribute(node, "axis", 0) % len(view.axes)])
 
 
 def gather(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """Chosen elements, taken to see all along the axis."""
+    """Take chosen elements, which are assumed to see the whole axis."""
     if node.input[0] not in found:
         return elementwise(node, graph, found)
     view = found[node.input[0]]
@@ -119,7 +119,7 @@ def gather(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) 
 
 
 def blocks(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """Cells to channels, or channels to cells."""
+    """Move cells to channels, or channels to cells."""
     view, size = found[node.input[0]], attribute(node, "blocksize", 1)
     view = view.spread([1])
     last, scale = (size - 1, size) if node.op_type == "SpaceToDepth" else (0, 1 / size)

@@ -1,4 +1,4 @@
-"""What a tensor sees of the graph's input, and how sights are combined."""
+"""The view of a tensor, which is the part of the input that each cell depends on."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import onnx
 
-from convscope.exporter.pyramid.static_graph import StaticGraph
+from convscope.exporter.graphs.static_graph import StaticGraph
 
 __all__ = ["Axis", "Rule", "Step", "View", "elementwise", "join", "opaque"]
 
@@ -19,30 +19,30 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Which axis of the input an axis follows, and how far apart two of its cells are there."""
+    """The axis of the input that a tensor's axis follows, and the distance of two cells there."""
 
     source: int
     jump: float
 
 
-# Without a step: an axis that has no place in the input. With several: axes that became one.
+# No step: an axis without a position in the input. Several steps: axes that were merged.
 Axis = tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a tensor sees of the graph's input.
+    """The part of the input that each cell of a tensor depends on.
 
     Args:
-        axes: For each axis of the tensor, which of the input it follows.
-        fields: For each axis of the input, the interval that the first cell sees.
+        axes: The axis of the input that each axis of the tensor follows.
+        fields: The interval that the first cell sees, on each axis of the input.
     """
 
     axes: tuple[Axis, ...]
     fields: tuple[Interval, ...]
 
     def last(self) -> tuple[float, int | None] | None:
-        """The stride and the receptive field along the last axis that has them.
+        """Return the stride and the receptive field along the last axis that has them.
 
         Returns:
             Both in cells of the input; the receptive field is None for the
@@ -56,7 +56,7 @@ class View:
         return None
 
     def moved(self, axis: int, first: float, last: float, scale: float) -> "View":
-        """Let each cell see those from `first` to `last` around it, and step by `scale`."""
+        """Let each cell see the cells from `first` to `last`, and multiply the jump by `scale`."""
         if len(self.axes[axis]) != 1:
             return self.spread([axis]) if last > first else self
         (step,) = self.axes[axis]
@@ -75,7 +75,7 @@ class View:
         return replace(self, fields=tuple(fields))
 
     def along(self, axes: Sequence[Axis]) -> "View":
-        """The same sight with other axes."""
+        """Return the same fields with other axes."""
         return replace(self, axes=tuple(axes))
 
 
@@ -83,14 +83,14 @@ Rule = Callable[[onnx.NodeProto, StaticGraph, Mapping[str, View]], View]
 
 
 def opaque(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """Assume the most of an operator that is not followed: it sees all, from nowhere."""
+    """Assume that every cell sees the whole input; the rule of operators without their own."""
     parts = [found[name] for name in node.input if name in found]
     rank = len(graph.shape(node.output[0]))
     return View(((),) * rank, (WHOLE,) * len(parts[0].fields))
 
 
 def elementwise(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """Each cell from those at its place, after broadcasting."""
+    """Compute each cell from those at the same position, after broadcasting."""
     names = [name for name in node.input if name in found]
     shape = graph.shape(node.output[0])
     rank = len(shape)
@@ -101,13 +101,13 @@ def elementwise(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, Vi
         if lead < 0 or any(s not in (1, shape[lead + i]) for i, s in enumerate(sizes)):
             return opaque(node, graph, found)
         for i, axis in enumerate(found[name].axes):
-            if sizes[i] == shape[lead + i]:  # else broadcast, and from no place of its own
+            if sizes[i] == shape[lead + i]:  # otherwise it is broadcast, and has no position
                 axes[lead + i].append(axis)
     return join([found[name] for name in names], axes)
 
 
 def join(parts: Sequence[View], axes: Sequence[Sequence[Axis]]) -> View:
-    """See what any of the parts sees."""
+    """Return a view of everything that any of the parts sees."""
     fields = tuple(
         (min(low for low, _ in fields), max(high for _, high in fields))
         for fields in zip(*(part.fields for part in parts), strict=True)

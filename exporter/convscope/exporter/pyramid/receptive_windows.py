@@ -1,12 +1,12 @@
-"""Operators that look at several cells at once."""
+"""The rules of operators that combine several cells."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 
+from convscope.exporter.graphs.static_graph import Shape, StaticGraph, attribute
 from convscope.exporter.pyramid.receptive_view import Axis, View, join
-from convscope.exporter.pyramid.static_graph import Shape, StaticGraph, attribute
 
 __all__ = [
     "convolution",
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def convolution(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """A kernel over the cells, and all channels."""
+    """Move a kernel over the cells, across all channels."""
     weight = node.input[3 if node.op_type == "QLinearConv" else 1]
     kernel = attribute(node, "kernel_shape", None) or graph.shape(weight)[2:]
     view = _windows(node, graph, found[node.input[0]], list(kernel))
@@ -30,7 +30,7 @@ def convolution(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, Vi
 
 
 def pooling(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """A kernel over the cells, channel by channel."""
+    """Move a kernel over the cells, channel by channel."""
     return _windows(node, graph, found[node.input[0]], attribute(node, "kernel_shape", []))
 
 
@@ -49,7 +49,7 @@ def _windows(node: onnx.NodeProto, graph: StaticGraph, view: View, kernel: Seque
 def _pads(
     node: onnx.NodeProto, sizes: Sequence[int], extents: Sequence[int], strides: Sequence[int]
 ) -> list[int]:
-    """What is added before the first cell of each axis."""
+    """Return the padding before the first cell of each axis."""
     rule = attribute(node, "auto_pad", b"NOTSET").decode()
     if not rule.startswith("SAME"):
         return list(attribute(node, "pads", [0] * len(sizes)))[: len(sizes)]
@@ -61,7 +61,7 @@ def _pads(
 
 
 def transposed(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """A convolution whose stride makes more cells of fewer."""
+    """Apply a convolution whose stride increases the number of cells."""
     view = found[node.input[0]]
     kernel = attribute(node, "kernel_shape", None) or graph.shape(node.input[1])[2:]
     ones = [1] * len(kernel)
@@ -69,16 +69,16 @@ def transposed(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, Vie
     dilations = attribute(node, "dilations", ones)
     pads = attribute(node, "pads", [0] * 2 * len(kernel))
     for axis, shape in enumerate(zip(kernel, dilations, strides, pads, strict=False), 2):
-        view = view.moved(axis, *_reached(*shape), 1 / shape[2])
+        view = view.moved(axis, *_widest_span(*shape), 1 / shape[2])
     view = view.spread([1])
     return view.along(((), (), *view.axes[2:]))
 
 
-def _reached(size: int, dilation: int, stride: int, pad: int) -> tuple[int, int]:
-    """Which cells a cell is made of: it sees more or fewer, by its place in the stride."""
+def _widest_span(size: int, dilation: int, stride: int, pad: int) -> tuple[int, int]:
+    """Return the widest span of input cells of an output cell at any position in the stride."""
     spans = []
-    for place in range(stride):
-        taps = [place + pad - tap * dilation for tap in range(size)]
+    for position in range(stride):
+        taps = [position + pad - tap * dilation for tap in range(size)]
         cells = [tap // stride for tap in taps if tap % stride == 0]
         if cells:
             spans.append((min(cells), max(cells)))
@@ -86,7 +86,7 @@ def _reached(size: int, dilation: int, stride: int, pad: int) -> tuple[int, int]
 
 
 def resize(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """More cells or fewer, interpolated."""
+    """Interpolate to more or fewer cells."""
     view = found[node.input[0]]
     reach = {"nearest": 0, "linear": 1, "cubic": 2}[attribute(node, "mode", b"nearest").decode()]
     before, after = graph.shape(node.input[0]), graph.shape(node.output[0])
@@ -97,25 +97,25 @@ def resize(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) 
 
 
 def global_pool(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """One cell from all of them."""
+    """Reduce all cells to one."""
     view = found[node.input[0]]
     rest = range(2, len(view.axes))
-    return _without(view, rest, graph.shape(node.input[0]), keep=True)
+    return _reduced(view, rest, graph.shape(node.input[0]), keep=True)
 
 
 def reduction(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """A sum, a mean or the like along some axes."""
+    """Take a sum, a mean or another reduction along some axes."""
     view, shape = found[node.input[0]], graph.shape(node.input[0])
     axes = graph.integers(node, "axes", 1)
     if not axes:
         if attribute(node, "noop_with_empty_axes", 0):
             return view
         axes = list(range(len(shape)))
-    return _without(view, axes, shape, keep=bool(attribute(node, "keepdims", 1)))
+    return _reduced(view, axes, shape, keep=bool(attribute(node, "keepdims", 1)))
 
 
-def _without(view: View, axes: Iterable[int], shape: Shape, *, keep: bool) -> View:
-    """Take the sum, or the like, along some axes."""
+def _reduced(view: View, axes: Iterable[int], shape: Shape, *, keep: bool) -> View:
+    """Reduce some axes."""
     reduced = {axis % len(shape) for axis in axes}
     view = view.spread(axis for axis in reduced if shape[axis] > 1)
     return view.along(
@@ -128,7 +128,7 @@ def _without(view: View, axes: Iterable[int], shape: Shape, *, keep: bool) -> Vi
 
 
 def normalization(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """Every cell depends on all along some axes, and stays where it is."""
+    """Let every cell depend on all cells along some axes, without moving it."""
     view = found[node.input[0]]
     rank = len(view.axes)
     if node.op_type in ("Softmax", "LogSoftmax", "Hardmax"):
@@ -139,13 +139,13 @@ def normalization(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, 
         axes = list(range(attribute(node, "axis", -1) % rank, rank))
     elif node.op_type in ("CumSum", "LpNormalization"):
         axes = graph.integers(node, "axis", 1) or [rank - 1]
-    else:  # of instances, groups, or mean and variance
+    else:  # over instances, groups, or mean and variance
         axes = list(range(1, rank))
     return view.spread(axes)
 
 
 def product(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View]) -> View:
-    """A product of matrices: sums over one axis of each."""
+    """Multiply matrices, which sums over one axis of each."""
     left, right = node.input[0], node.input[2 if node.op_type == "QLinearMatMul" else 1]
     if node.op_type == "QLinearMatMul":
         right = node.input[3]
@@ -154,7 +154,7 @@ def product(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View])
     inner_right = -1 if gemm and attribute(node, "transB", 0) else -2
     parts, rank = [], len(graph.shape(node.output[0]))
     axes: list[list[Axis]] = [[] for _ in range(rank)]
-    for name, inner, place in ((left, inner_left, -2), (right, inner_right, -1)):
+    for name, inner, position in ((left, inner_left, -2), (right, inner_right, -1)):
         if name not in found:
             continue
         view, shape = found[name], graph.shape(name)
@@ -163,5 +163,5 @@ def product(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View])
         parts.append(view)
         for i, axis in enumerate(view.axes[:-2], rank - len(view.axes)):
             axes[i].append(axis)
-        axes[place].append(view.axes[-3 - inner])
+        axes[position].append(view.axes[-3 - inner])
     return join(parts, axes)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.exporter.bundles.reader import open_bundle, preprocess
-from convscope.exporter.comparison import open_graph, run_session
 from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Agreement", "Answer", "Classifier", "compare_answers", "find_images"]

@@ -1,1 +1,1 @@
-"""Training: the job, the fit by Lightning, freezing, runs that can go on after a kill."""
+"""Training with Lightning: the job, the fit, freezing, and runs that can be resumed."""

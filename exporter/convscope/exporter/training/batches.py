@@ -1,4 +1,4 @@
-"""Whole batches out of arrays, in an order that follows from the seed and the epoch alone."""
+"""Cuts batches from arrays, in an order that depends only on the seed and the epoch."""
 
 import math
 from collections.abc import Iterator
@@ -14,40 +14,39 @@ from convscope.exporter.datasets import Split
 
 __all__ = ["hold_back", "test_loader", "training_loader"]
 
-# Of the training inputs, one in so many is held back to watch the progress by.
-VALIDATION_SHARE = 20
+# One of this many training inputs is held back for validation.
+VALIDATION_INTERVAL = 20
 VALIDATION_BATCH = 250
 
 
 def hold_back(split: Split, classes: int) -> tuple[Split, Split]:
-    """Hold a few inputs of each class back; what is left to learn from, and they."""
+    """Hold back a few inputs of each class; return the training and the validation split."""
     held = np.zeros(len(split.labels), bool)
     for label in range(classes):
         own = np.flatnonzero(split.labels == label)
-        held[own[::VALIDATION_SHARE]] = len(own) > 1
+        held[own[::VALIDATION_INTERVAL]] = len(own) > 1
     if not held.any():
         return split, split
-    # As indices of a view: the inputs may be large, and lie in a file.
     return _take(split, np.flatnonzero(~held)), _take(split, np.flatnonzero(held))
 
 
 def training_loader(
     split: Split, batch_size: int, *, seed: int, rank: int, processes: int
 ) -> DataLoader[Any]:
-    """Batches of one process, together with the others' as large as `batch_size`."""
+    """Return one process's batches; those of all processes together have `batch_size` inputs."""
     share = max(1, batch_size // processes)
     order = _Shuffled(len(split.labels), share, seed=seed, rank=rank, processes=processes)
     return DataLoader(_Batches(split), batch_size=None, sampler=order)
 
 
 def test_loader(split: Split, *, rank: int, processes: int) -> DataLoader[Any]:
-    """Every input once, in its place; each process sees its share."""
-    order = _InPlace(len(split.labels), rank=rank, processes=processes)
+    """Return every input once, in order; each process gets its share."""
+    order = _Ordered(len(split.labels), rank=rank, processes=processes)
     return DataLoader(_Batches(split), batch_size=None, sampler=order)
 
 
 class _Batches(Dataset[tuple[Tensor, Tensor]]):
-    """Cuts batches out of the arrays: ten times as fast as input by input."""
+    """Cuts whole batches from the arrays, which is ten times as fast as single inputs."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
@@ -60,7 +59,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
 
 
 class _Shuffled(Sampler[NDArray[np.int64]]):
-    """Indices by the batch, shuffled anew in each epoch, and as many for each process."""
+    """Batches of indices, shuffled in each epoch, the same number for each process."""
 
     def __init__(
         self, inputs: int, batch_size: int, *, seed: int, rank: int, processes: int
@@ -73,7 +72,7 @@ class _Shuffled(Sampler[NDArray[np.int64]]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; called by Lightning as each epoch begins."""
+        """Called by Lightning when an epoch begins, to choose its order."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -81,7 +80,7 @@ class _Shuffled(Sampler[NDArray[np.int64]]):
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         order = np.random.default_rng([self._seed, self._epoch]).permutation(self._inputs)
-        # The first ones fill up, so that no process waits for a batch of the others.
+        # The first indices are repeated, so that every process has the same number of batches.
         own = np.resize(order, self._share() * self._processes)[self._rank :: self._processes]
         for start in range(0, len(own), self._batch_size):
             yield own[start : start + self._batch_size]
@@ -90,7 +89,7 @@ class _Shuffled(Sampler[NDArray[np.int64]]):
         return math.ceil(self._inputs / self._processes)
 
 
-class _InPlace(Sampler[NDArray[np.int64]]):
+class _Ordered(Sampler[NDArray[np.int64]]):
     def __init__(self, inputs: int, *, rank: int, processes: int) -> None:
         self._own = np.arange(rank, inputs, processes)
 

@@ -1,4 +1,4 @@
-"""What Lightning trains: a network with its loss, its optimiser and its data."""
+"""The module that Lightning trains: a network with its loss, optimizer and data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ MONITORED = "accuracy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a network is trained.
+    """The settings of a training run.
 
     Args:
-        mean: For each channel of an image, in units of 0 to 1; empty for
-            tensors, which are used as they are.
-        std: Like the mean.
-        epochs: How often each input is seen.
-        batch_size: Inputs of one step, those of all processes together.
-        learning_rate: The highest of the one-cycle schedule.
-        seed: Makes a run repeatable on one machine.
-        augmentation: What is done to each batch of images to make it new again.
-        freeze: The path of the last module that stays as it is, or "backbone".
-        patience: After how many epochs without a better accuracy to stop; None
-            goes on to the end.
+        mean: The mean of each image channel, in units of 0 to 1; empty for
+            tensors, which aren't normalized.
+        std: The standard deviation of each image channel, likewise.
+        epochs: The number of passes over the training inputs.
+        batch_size: The inputs of one step, over all processes.
+        learning_rate: The highest rate of the one-cycle schedule.
+        seed: Makes a run reproducible on one machine.
+        augmentation: The alterations of each batch of images.
+        freeze: The path of the last frozen module, or "backbone".
+        patience: The number of epochs without a better accuracy after which the
+            run stops; None for no such limit.
     """
 
     mean: Sequence[float]
@@ -50,13 +50,13 @@ class Recipe:
 
 
 class Classifier(lightning.LightningModule):
-    """A network, its loss, its optimiser and its data.
+    """A network with its loss, optimizer and data.
 
     Args:
-        network: float32 [N, C, ...] to logits [N, K].
-        recipe: How it is trained.
-        split: What it learns from.
-        classes: K.
+        network: Maps float32 [N, C, ...] to logits [N, K].
+        recipe: The settings of the run.
+        split: The training inputs, of which a few are held back for validation.
+        classes: The number of classes, K.
     """
 
     mean: Tensor
@@ -66,7 +66,7 @@ class Classifier(lightning.LightningModule):
         super().__init__()
         self.network = network
         self.recipe = recipe
-        self._seen, self._held_back = hold_back(split, classes)
+        self._training, self._validation = hold_back(split, classes)
         self._frozen = freeze(network, recipe.freeze, classes) if recipe.freeze else []
         for name, values in (("mean", recipe.mean), ("std", recipe.std)):
             buffer = torch.tensor(values).reshape(1, -1, 1, 1)
@@ -74,35 +74,35 @@ class Classifier(lightning.LightningModule):
         self.accuracy = MulticlassAccuracy(classes, average="micro")
 
     def train(self, mode: bool = True) -> Self:
-        """Keep what is frozen in evaluation mode."""
+        """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def on_train_epoch_start(self) -> None:
-        """Set the modes, which Lightning leaves as they are, and begin chance anew."""
+        """Set the modes, which Lightning doesn't change, and seed the random numbers."""
         self.train()
-        # So that a resumed run alters its images as one that was never killed.
+        # A resumed run must alter its images like one that was never killed.
         torch.manual_seed(self.recipe.seed + 1_000_003 * self.current_epoch + self.global_rank)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         inputs, labels = batch  # [N, C, ...], int64 [N]
         loss = nn.functional.cross_entropy(self.network(self._normalize(inputs, True)), labels)
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Count what is right in a batch that was held back."""
+        """Update the accuracy with a validation batch."""
         inputs, labels = batch
         self.accuracy(self.network(self._normalize(inputs, False)), labels)
         self.log(MONITORED, self.accuracy, prog_bar=True, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW, and one cycle of the learning rate."""
-        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(learned, weight_decay=1e-2)
+        """Return AdamW and a one-cycle schedule of the learning rate."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             self.recipe.learning_rate,
@@ -114,9 +114,9 @@ class Classifier(lightning.LightningModule):
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """What is learned from."""
+        """Return the training batches."""
         return training_loader(
-            self._seen,
+            self._training,
             self.recipe.batch_size,
             seed=self.recipe.seed,
             rank=self.trainer.global_rank,
@@ -124,9 +124,9 @@ class Classifier(lightning.LightningModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """What was held back."""
+        """Return the validation batches."""
         return test_loader(
-            self._held_back, rank=self.trainer.global_rank, processes=self.trainer.world_size
+            self._validation, rank=self.trainer.global_rank, processes=self.trainer.world_size
         )
 
     def _normalize(self, inputs: Tensor, augments: bool) -> Tensor:

@@ -28,19 +28,20 @@ from convscope.exporter.training.runs import Run
 
 __all__ = ["Hardware", "Recipe", "Trained", "train"]
 
-# The steps of a network below this size are so short that its threads would
-# wait for one another most of the time, and far longer on a busy machine.
+# Below this size the steps of a network are so short that several threads would
+# mostly wait for one another, and far longer on a busy machine.
 SMALL_NETWORK_PARAMETERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What a run runs on.
+    """The hardware of a run.
 
     Args:
-        devices: Processes on this machine: one a GPU, or on the CPU.
-        nodes: Machines.
-        precision: As Lightning names it; None mixes 16 bits in on a GPU.
+        devices: The number of processes on this machine: one per GPU, or on the CPU.
+        nodes: The number of machines.
+        precision: Lightning's name of it; None for 16-bit mixed precision on a
+            GPU and 32 bits on a CPU.
     """
 
     devices: int = 1
@@ -49,18 +50,18 @@ class Hardware:
 
     @property
     def processes(self) -> int:
-        """All processes together."""
+        """The number of processes on all machines."""
         return self.devices * self.nodes
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run ends with.
+    """The result of a run.
 
     Args:
-        network: That of the epoch with the best accuracy on what was held back,
-            on the CPU, ready to be exported.
-        epochs: How many there were; fewer than asked for, if patience ended it.
+        network: The network of the epoch with the best validation accuracy, on
+            the CPU, ready to be exported.
+        epochs: The number of epochs; fewer than requested if patience ended the run.
     """
 
     network: nn.Module
@@ -80,22 +81,22 @@ def train(
     """Build a network and train it.
 
     Args:
-        build: Makes the network, float32 [N, C, ...] to logits [N, K]; called
-            after the seed is set.
-        split: What to learn from.
-        recipe: How.
-        classes: K.
+        build: Builds the network, from float32 [N, C, ...] to logits [N, K];
+            called after the seed is set.
+        split: The training inputs.
+        recipe: The settings of the run.
+        classes: The number of classes, K.
         progress: Whether to show a progress bar.
-        run: Where checkpoints and logs go, and whether to go on from the last.
-        hardware: What to run on; one device by default.
+        run: The directory of checkpoints and logs, and whether to resume.
+        hardware: The hardware; one device by default.
 
     Returns:
-        The best network; None in all processes but the first.
+        The result in the first process; None in all others.
 
     Raises:
         RunError: The run was interrupted.
     """
-    with _without_noise():
+    with _without_advice():
         lightning.seed_everything(recipe.seed, verbose=False)
         network = build()
         best = ModelCheckpoint(
@@ -139,7 +140,7 @@ def _trainer(
         enable_model_summary=False,
         enable_progress_bar=progress,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the loaders know their process
+        use_distributed_sampler=False,  # the loaders select their process's share
     )
 
 
@@ -167,13 +168,13 @@ def _load_best(network: nn.Module, path: Path) -> None:
 def _interruption_as_error() -> Iterator[None]:
     try:
         yield
-    except SystemExit as error:  # how Lightning ends after Ctrl-C
-        raise RunError("interrupted; go on by the same command with --resume") from error
+    except SystemExit as error:  # Lightning raises it after Ctrl-C
+        raise RunError("interrupted; to continue, repeat the command with --resume") from error
 
 
 @contextmanager
 def _fitting_threads(network: nn.Module) -> Iterator[None]:
-    """Give a small network one thread."""
+    """Use one thread for a small network."""
     threads = torch.get_num_threads()
     if sum(parameter.numel() for parameter in network.parameters()) < SMALL_NETWORK_PARAMETERS:
         torch.set_num_threads(1)
@@ -183,8 +184,8 @@ def _fitting_threads(network: nn.Module) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _without_noise(warnings.catch_warnings):  # noqa: N801 - reads as a statement
-    """Keep Lightning's advice to its own users from ours."""
+class _without_advice(warnings.catch_warnings):  # noqa: N801 - reads as a statement
+    """Hide Lightning's advice to its own users."""
 
     def __enter__(self) -> Any:
         for name in ("lightning.pytorch", "lightning.fabric"):

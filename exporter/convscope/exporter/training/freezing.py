@@ -1,4 +1,4 @@
-"""Keeps a part of a network as it is while the rest learns."""
+"""Freezes a part of a network while the rest is trained."""
 
 from torch import nn
 
@@ -6,34 +6,34 @@ from convscope.exporter.errors import UnknownNameError
 
 __all__ = ["BACKBONE", "freeze"]
 
-# Instead of a module's path: everything but the head.
+# Stands for every module but the head.
 BACKBONE = "backbone"
 
 
 def freeze(network: nn.Module, last: str, classes: int) -> list[nn.Module]:
-    """Keep every module up to one as it is, in the order in which the network lists them.
+    """Freeze every module up to one, in the order in which the network lists them.
 
     Args:
-        network: Its parameters are marked as not to be learned.
-        last: The path of the last module that is kept, or BACKBONE.
-        classes: The number of classes, by which the head is known.
+        network: The network, whose parameters are marked as not trainable.
+        last: The path of the last frozen module, or BACKBONE.
+        classes: The number of classes, which identifies the head.
 
     Returns:
-        The modules that must stay in evaluation mode: a batch norm would follow
-        the new images otherwise.
+        The modules that must stay in evaluation mode, because batch norm would
+        otherwise adapt to the new images.
 
     Raises:
-        UnknownNameError: There is no such module.
+        UnknownNameError: The network has no such module.
     """
-    kept = _before_head(network, classes) if last == BACKBONE else _up_to(network, last)
-    for module in kept:
+    frozen = _before_head(network, classes) if last == BACKBONE else _up_to(network, last)
+    for module in frozen:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
-    return kept
+    return frozen
 
 
 def _leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every module that has parameters or state of its own, or nothing inside."""
+    """Return every module that has its own parameters or buffers, or no submodules."""
     return [
         (path, module)
         for path, module in network.named_modules()
@@ -52,14 +52,14 @@ def _up_to(network: nn.Module, last: str) -> list[nn.Module]:
     if not inside:
         known = ", ".join(name for name, _ in network.named_children())
         raise UnknownNameError(
-            f"the network has no module {last!r} to freeze up to; its outermost are: {known}; "
+            f"the network has no module {last!r} to freeze; its top-level modules are: {known}; "
             f"{BACKBONE!r} means all but the head"
         )
     return [module for _, module in _leaves(network)[: inside[-1] + 1]]
 
 
 def _before_head(network: nn.Module, classes: int) -> list[nn.Module]:
-    """All but the last module that gives one value a class."""
+    """Return all modules but the last one with one output per class."""
     leaves = [module for _, module in _leaves(network)]
     heads = [module for module in leaves if _outputs(module) == classes]
     return [module for module in leaves if not heads or module is not heads[-1]]

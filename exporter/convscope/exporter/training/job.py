@@ -1,62 +1,51 @@
-"""From a dataset and a network's name to a trained network, ready to be converted."""
+"""The request of a training run: the network, the dataset and every setting."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from torch import nn
-
 from convscope.exporter.architectures import Architecture
-from convscope.exporter.conversion.convert import Source, servable
-from convscope.exporter.conversion.golden_choice import one_of_each_class
-from convscope.exporter.datasets import Dataset, DatasetOptions, Split, load_dataset, prepare
+from convscope.exporter.datasets import Dataset
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocess import InputRule, TensorInput
-from convscope.exporter.resolve import load_file, load_published
-from convscope.exporter.training.fit import Hardware, Recipe, Trained, train
+from convscope.exporter.preprocessing import InputRule
+from convscope.exporter.training.classifier import Recipe
+from convscope.exporter.training.fit import Hardware
 from convscope.exporter.training.freezing import BACKBONE
-from convscope.exporter.training.runs import Run, begin_run, resume_run
-from convscope.exporter.weights import Weights
 
-__all__ = ["TrainingJob", "is_first_process", "run_training"]
+__all__ = ["TrainingJob"]
 
-# Tells the processes that Lightning starts where the run of the first one lies.
-_RUN_VARIABLE = "CONVSCOPE_TRAINING_RUN"
-# An epoch of a few photos is to have so many steps, within these batches.
-STEPS_OF_AN_EPOCH = 20
+# An epoch of a small dataset should have this many steps, within these batch sizes.
+MIN_STEPS_PER_EPOCH = 20
 MIN_BATCH, MAX_BATCH = 8, 64
-# A head alone, on features that don't change, can't diverge as a whole network can.
+# A head alone, on fixed features, can't diverge as a whole network can.
 HEAD_LEARNING_RATE = 1e-2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """What is trained, on what, and how.
+    """The request of a training run.
 
     Args:
         row: The network.
         model: The bundle's model name.
         version: The bundle's version.
-        dataset: The dataset's name; the row's own by default.
-        data_dir: Where published datasets lie.
-        strict: Whether an image that can't be read is an error.
-        pretrained: Whether to begin with the published weights.
-        weights: A file of weights to begin with.
-        feature_maps: Those of the bundle; the row's by default.
-        epochs: How often each input is seen.
-        batch_size: Inputs of one step; by default 64, or fewer of a small dataset.
-        learning_rate: The highest one; the row's by default.
-        augment: Whether to alter images; the row's choice by default.
-        freeze: The last module that stays as it is, or "backbone".
-        patience: Epochs without a better accuracy before it stops.
-        seed: Makes a run repeatable.
-        hardware: What it runs on.
-        runs: Where runs lie.
-        resume: Whether to go on with the latest of this model.
+        dataset: The dataset's name; the network's own by default.
+        data_dir: The folder of published datasets.
+        strict: Whether an unreadable image is an error.
+        pretrained: Whether to start with the published weights.
+        weights: A file of weights to start with.
+        feature_maps: The bundle's feature maps; the network's own by default.
+        epochs: The number of passes over the training inputs.
+        batch_size: The inputs of one step; by default 64, or fewer for a small dataset.
+        learning_rate: The highest learning rate; the network's own by default.
+        augment: Whether to alter images; the network's own choice by default.
+        freeze: The last frozen module, or "backbone".
+        patience: The number of epochs without a better accuracy after which the
+            run stops.
+        seed: Makes a run reproducible.
+        hardware: The hardware.
+        runs: The folder of runs.
+        resume: Whether to continue the model's latest run.
         progress: Whether to show a progress bar.
     """
 
@@ -81,182 +70,68 @@ class TrainingJob:
     resume: bool
     progress: bool
 
+    def check(self) -> None:
+        """Check that the options fit together.
 
-def is_first_process() -> bool:
-    """Whether this process is the one that a user started, and not one of Lightning's."""
-    return _RUN_VARIABLE not in os.environ
+        Raises:
+            ExporterError: They don't.
+        """
+        if not self.row.classifies:
+            raise ExporterError(
+                f"{self.row.name} can't be trained; convert it with: "
+                f"convscope-exporter export {self.row.name}"
+            )
+        if self.pretrained and self.weights is not None:
+            raise ExporterError("--pretrained and --weights exclude each other; use one of them")
+        if self.freeze is not None and not self.pretrained and self.weights is None:
+            raise ExporterError(
+                "--freeze would freeze random weights; add --pretrained or --weights FILE"
+            )
 
+    def dataset_name(self) -> str:
+        """Return the name of the chosen or default dataset.
 
-def run_training(job: TrainingJob, console: Console) -> Source | None:
-    """Train; None in all processes but the first.
+        Raises:
+            ExporterError: No dataset is chosen, and the network has no default.
+        """
+        name = self.dataset or self.row.dataset
+        if name is None:
+            raise ExporterError(
+                f"{self.row.name} has no default dataset; choose one with --dataset"
+            )
+        return name
 
-    Raises:
-        ExporterError: It can't begin, or was interrupted.
-    """
-    _check(job)
-    data = load_dataset(_dataset_name(job), DatasetOptions(job.data_dir, job.seed))
-    expects = _input(job.row, data)
-    warn = console.print if is_first_process() else _ignore
-    with console.status("Preparing the dataset"):
-        seen = prepare(data.train, expects, strict=job.strict, warn=warn)
-        test = prepare(data.test, expects, strict=job.strict, warn=warn)
-    console.print(
-        f"dataset   {data.name}: {len(seen.labels):,} to learn from and {len(test.labels):,} to "
-        f"measure on, in {len(data.labels)} classes"
-    )
-    network, weights = _begin(job, expects, len(data.labels))
-    recipe = _recipe(job, data, expects, len(seen.labels))
-    run = _run(job, data, recipe)
-    console.print(f"run       {run.directory}")
-    with _run_known_to_children(run):
-        trained = train(
-            lambda: network,
-            seen,
-            recipe,
-            classes=len(data.labels),
-            progress=job.progress,
-            run=run,
-            hardware=job.hardware,
-        )
-    if trained is None:
-        return None
-    return _source(job, data, expects, trained, weights, test)
-
-
-def _check(job: TrainingJob) -> None:
-    if not job.row.classifies:
-        raise ExporterError(
-            f"{job.row.name} has nothing to learn; convert it with: "
-            f"convscope-exporter export {job.row.name}"
-        )
-    if job.pretrained and job.weights is not None:
-        raise ExporterError("--pretrained and --weights can't both be; leave one out")
-    if job.freeze is not None and not job.pretrained and job.weights is None:
-        raise ExporterError(
-            "--freeze would keep random weights; begin with --pretrained or --weights FILE"
+    def recipe(self, data: Dataset, expects: InputRule, inputs: int) -> Recipe:
+        """Return the settings of the run, with defaults for a number of training inputs."""
+        augments = self.row.augment if self.augment is None else self.augment
+        return Recipe(
+            mean=expects.mean,
+            std=expects.std,
+            epochs=self.epochs,
+            batch_size=self.batch_size or _batch_size(inputs),
+            learning_rate=self.learning_rate or self._learning_rate(),
+            seed=self.seed,
+            augmentation=data.augmentation if augments else None,
+            freeze=self.freeze,
+            patience=self.patience,
         )
 
+    def fixed_settings(self, data: Dataset, recipe: Recipe) -> dict[str, Any]:
+        """Return the settings that can't change when a run is resumed."""
+        return {
+            "architecture": self.row.name,
+            "dataset": data.name,
+            "labels": list(data.labels),
+            "epochs": self.epochs,
+            "batch size": recipe.batch_size,
+            "learning rate": recipe.learning_rate,
+            "seed": self.seed,
+            "frozen up to": self.freeze,
+        }
 
-def _dataset_name(job: TrainingJob) -> str:
-    name = job.dataset or job.row.dataset
-    if name is None:
-        raise ExporterError(f"{job.row.name} has no dataset of its own; name one with --dataset")
-    return name
-
-
-def _input(row: Architecture, data: Dataset) -> InputRule:
-    """The network's own input, but for what only the data can tell: the shape of a tensor."""
-    expects = row.preprocessing(row.fitting_channels(data.channels))
-    if isinstance(expects, TensorInput) and isinstance(data.train, Split):
-        shape = data.train.inputs.shape[1:]
-        if not data.holds_images and len(shape) == len(expects.shape):
-            return TensorInput(shape)
-    return expects
-
-
-def _begin(job: TrainingJob, expects: InputRule, classes: int) -> tuple[nn.Module, Weights | None]:
-    """Build the network, and fill it with what it is to begin with."""
-    from lightning import seed_everything
-
-    seed_everything(job.seed, verbose=False)
-    network = job.row.build(classes, expects.channels)
-    if job.weights is not None:
-        return network, load_file(job.row, network, job.weights, classes, new_head=True)
-    if job.pretrained:
-        return network, load_published(job.row, network, classes, new_head=True)
-    return network, None
-
-
-def _recipe(job: TrainingJob, data: Dataset, expects: InputRule, inputs: int) -> Recipe:
-    augments = job.row.augment if job.augment is None else job.augment
-    return Recipe(
-        mean=expects.mean,
-        std=expects.std,
-        epochs=job.epochs,
-        batch_size=job.batch_size or _batch_size(inputs),
-        learning_rate=job.learning_rate or _learning_rate(job),
-        seed=job.seed,
-        augmentation=data.augmentation if augments else None,
-        freeze=job.freeze,
-        patience=job.patience,
-    )
+    def _learning_rate(self) -> float:
+        return HEAD_LEARNING_RATE if self.freeze == BACKBONE else self.row.learning_rate
 
 
 def _batch_size(inputs: int) -> int:
-    return min(MAX_BATCH, max(MIN_BATCH, inputs // STEPS_OF_AN_EPOCH))
-
-
-def _learning_rate(job: TrainingJob) -> float:
-    if job.freeze == BACKBONE:
-        return HEAD_LEARNING_RATE
-    return job.row.learning_rate
-
-
-def _run(job: TrainingJob, data: Dataset, recipe: Recipe) -> Run:
-    """Begin a run or find it again; a process that Lightning started was told which."""
-    if known := os.environ.get(_RUN_VARIABLE):
-        return Run(Path(known), job.resume)
-    directory, asked = job.runs / job.model, _asked(job, data, recipe)
-    return resume_run(directory, asked) if job.resume else begin_run(directory, asked)
-
-
-@contextmanager
-def _run_known_to_children(run: Run) -> Iterator[None]:
-    """Tell the processes that Lightning starts where the run lies."""
-    if not is_first_process():
-        yield
-        return
-    os.environ[_RUN_VARIABLE] = str(run.directory.resolve())
-    try:
-        yield
-    finally:
-        del os.environ[_RUN_VARIABLE]
-
-
-def _asked(job: TrainingJob, data: Dataset, recipe: Recipe) -> dict[str, Any]:
-    """What must be the same when a run goes on."""
-    return {
-        "architecture": job.row.name,
-        "dataset": data.name,
-        "labels": list(data.labels),
-        "epochs": job.epochs,
-        "batch size": recipe.batch_size,
-        "learning rate": recipe.learning_rate,
-        "seed": job.seed,
-        "frozen up to": job.freeze,
-    }
-
-
-def _source(
-    job: TrainingJob,
-    data: Dataset,
-    expects: InputRule,
-    trained: Trained,
-    begun_with: Weights | None,
-    test: Split,
-) -> Source:
-    epochs = f"{job.epochs}"
-    if trained.epochs < job.epochs:
-        epochs = f"{trained.epochs} of at most {job.epochs}"
-    said = f"trained for {epochs} epochs, seed {job.seed}"
-    source = Source(
-        model=job.model,
-        version=job.version,
-        architecture=job.row.name,
-        network=trained.network,
-        preprocessing=expects,
-        labels=data.labels,
-        feature_maps=job.feature_maps or job.row.feature_maps,
-        weights=Weights(
-            f"{begun_with.source}, then {said}" if begun_with else said,
-            begun_with.license if begun_with else "",
-            ", ".join(filter(None, (begun_with.dataset if begun_with else "", data.name))),
-        ),
-        golden=(),
-        test=(f"{data.name} test", test),
-    )
-    return replace(source, golden=one_of_each_class(servable(source), data.test, expects))
-
-
-def _ignore(message: str) -> None:
-    """Say nothing: the first process says it."""
+    return min(MAX_BATCH, max(MIN_BATCH, inputs // MIN_STEPS_PER_EPOCH))

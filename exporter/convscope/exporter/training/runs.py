@@ -1,4 +1,4 @@
-"""The directory of a training run: checkpoints and logs, and what was asked for."""
+"""The directory of a training run: checkpoints, logs and the settings of the run."""
 
 import json
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Run:
     """One training run.
 
     Args:
-        directory: Where its checkpoints and logs lie.
-        resumes: Whether it goes on from its last checkpoint, if there is one.
+        directory: The directory of its checkpoints and logs.
+        resumes: Whether it continues from its last checkpoint, if it has one.
     """
 
     directory: Path
@@ -31,44 +31,46 @@ class Run:
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint to go on from, if this run does and there is one."""
+        """The checkpoint to continue from; None for a new run."""
         path = self.checkpoints / "last.ckpt"
         return path if self.resumes and path.is_file() else None
 
 
-def begin_run(directory: Path, asked: dict[str, Any]) -> Run:
-    """Make the next numbered directory, and record there what was asked for."""
+def begin_run(directory: Path, settings: dict[str, Any]) -> Run:
+    """Create the next numbered directory, and record the settings there."""
     number = max(_numbers(directory), default=0) + 1
     while True:
         try:
             (directory / str(number)).mkdir(parents=True)
             break
-        except FileExistsError:  # another run began meanwhile
+        except FileExistsError:  # another run was started meanwhile
             number += 1
     run = Run(directory / str(number))
-    (run.directory / _RECORD).write_text(json.dumps(asked, indent=2) + "\n")
+    (run.directory / _RECORD).write_text(json.dumps(settings, indent=2) + "\n")
     return run
 
 
-def resume_run(directory: Path, asked: dict[str, Any]) -> Run:
-    """Find the latest run, and check that it was asked for the same.
+def resume_run(directory: Path, settings: dict[str, Any]) -> Run:
+    """Return the latest run, after checking that its settings are the same.
 
     Raises:
-        RunError: There is none, or it was asked for something else.
+        RunError: There is no run, or its settings differ.
     """
     numbers = _numbers(directory)
     if not numbers:
-        raise RunError(f"there is no run in {directory} to resume; leave --resume out to begin one")
+        raise RunError(f"there is no run in {directory} to resume; start one without --resume")
     latest = directory / str(max(numbers))
     try:
         recorded = json.loads((latest / _RECORD).read_text())
     except (OSError, ValueError) as error:
-        raise RunError(f"{latest} holds no run that can be resumed; begin a new one") from error
-    for name, value in asked.items():
+        raise RunError(
+            f"the run in {latest} can't be resumed; start a new one without --resume"
+        ) from error
+    for name, value in settings.items():
         if recorded.get(name) != value:
             raise RunError(
-                f"the run in {latest} had {name} {recorded.get(name)!r}, and this command says "
-                f"{value!r}; repeat the same command with --resume, or begin a new run without it"
+                f"the run in {latest} has {name} {recorded.get(name)!r}, but this command has "
+                f"{value!r}; use the run's own settings, or start a new run without --resume"
             )
     return Run(latest, resumes=True)
 

@@ -1,1 +1,1 @@
-"""The networks that no library has; everything here needs PyTorch, and the rows don't."""
+"""The networks that no library provides. These modules import PyTorch; the rows don't."""

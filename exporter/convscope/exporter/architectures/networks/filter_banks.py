@@ -1,4 +1,4 @@
-"""Banks of fixed filters: they classify nothing, and answer with feature maps."""
+"""Banks of fixed filters, whose only outputs are feature maps."""
 
 import math
 
@@ -14,29 +14,29 @@ SCALES = tuple(math.sqrt(2) ** power for power in (1, 2, 3, 4))
 
 
 def edge_kernels() -> Tensor:
-    """The two kernels of Prewitt, float32 [2, 3, 3].
+    """Return the two kernels of Prewitt, float32 [2, 3, 3].
 
-    The first answers to vertical edges and is positive where the image gets
-    brighter to the right, the second to horizontal ones, where it gets
-    brighter downwards.
+    The first responds to vertical edges and is positive where the image gets
+    brighter to the right. The second responds to horizontal edges and is
+    positive where the image gets brighter downwards.
     """
     vertical = torch.tensor([[-1.0, 0.0, 1.0]] * 3)
     return torch.stack([vertical, vertical.T])
 
 
 def leung_malik_kernels() -> Tensor:
-    """The 48 filters of Leung and Malik, float32 [48, 49, 49].
+    """Return the 48 filters of Leung and Malik, float32 [48, 49, 49].
 
     18 first and 18 second derivatives of Gaussians, three times as long as they
-    are wide, at 3 scales and 6 orientations each (of a scale, all orientations
-    follow one another, from 0 to 150 degrees); 8 Laplacians of Gaussians; 4
-    Gaussians. The derivatives and Laplacians have a mean of 0 and absolute
-    values that add up to 1; the Gaussians add up to 1.
+    are wide, at 3 scales and 6 orientations each (ordered by scale, then by
+    orientation from 0 to 150 degrees); 8 Laplacians of Gaussians; 4 Gaussians.
+    The derivatives and Laplacians have a mean of 0 and absolute values that add
+    up to 1; the Gaussians add up to 1.
 
     Source: T. Leung, J. Malik, "Representing and recognizing the visual
     appearance of materials using three-dimensional textons", IJCV 43 (2001), as
-    parametrised by the Visual Geometry Group's makeLMfilters.m, but that its
-    Gaussians have their mean subtracted too.
+    parametrized by the Visual Geometry Group's makeLMfilters.m, except that
+    makeLMfilters.m subtracts the mean from the Gaussians too.
     """
     derivatives = [
         _derivative(sigma, math.pi * step / ORIENTATIONS, order)
@@ -51,14 +51,14 @@ def leung_malik_kernels() -> Tensor:
 
 
 def _grid() -> tuple[Tensor, Tensor]:
-    """The distances right of and above the centre, float64 [49, 49] each."""
+    """Return the distances to the right of and above the center, float64 [49, 49] each."""
     half = LEUNG_MALIK_SIDE // 2
     steps = torch.arange(-half, half + 1, dtype=torch.float64)
     return steps.expand(LEUNG_MALIK_SIDE, -1), steps.flip(0)[:, None].expand(-1, LEUNG_MALIK_SIDE)
 
 
 def _derivative(sigma: float, angle: float, order: int) -> Tensor:
-    """A Gaussian's derivative across its long axis, the axis turned by an angle."""
+    """Return a Gaussian's derivative across its long axis, which is rotated by an angle."""
     x, y = _grid()
     along = math.cos(angle) * x - math.sin(angle) * y
     across = math.sin(angle) * x + math.cos(angle) * y
@@ -87,9 +87,9 @@ def _balanced(kernel: Tensor) -> Tensor:
 
 
 class FilterBank(nn.Module):
-    """Applies fixed kernels, float32 [K, S, S], to grey images; K feature maps of their size.
+    """Applies fixed kernels, float32 [K, S, S], to gray images; returns K maps of the same size.
 
-    The image is mirrored at its borders, which would be edges otherwise.
+    The image is mirrored at its borders, because zeros would create edges there.
     """
 
     def __init__(self, kernels: Tensor) -> None:
@@ -101,16 +101,16 @@ class FilterBank(nn.Module):
         self.filters.weight = nn.Parameter(kernels[:, None], requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Filter images, float32 [N, 1, H, W]."""
+        """Filter images, float32 [N, 1, H, W]; return float32 [N, K, H, W]."""
         filtered: Tensor = self.filters(images)
         return filtered
 
 
 def edge_filters(classes: int, channels: int) -> nn.Module:
-    """Apply the edge kernels."""
+    """Return the bank of the edge kernels."""
     return FilterBank(edge_kernels())
 
 
 def leung_malik(classes: int, channels: int) -> nn.Module:
-    """Apply the filters of Leung and Malik."""
+    """Return the bank of Leung and Malik."""
     return FilterBank(leung_malik_kernels())

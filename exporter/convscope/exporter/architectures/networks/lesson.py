@@ -1,4 +1,4 @@
-"""The networks of the classic lesson on convolutional networks."""
+"""The teaching networks, from a perceptron to LeNet."""
 
 from torch import nn
 
@@ -17,12 +17,12 @@ def _convolution(inputs: int, filters: int) -> nn.Module:
 
 
 def perceptron(classes: int, channels: int) -> nn.Module:
-    """One dense layer: every pixel votes for every class."""
+    """Return one dense layer: every pixel contributes to every class."""
     return _stack(flatten=nn.Flatten(), dense=nn.Linear(channels * 28 * 28, classes))
 
 
 def one_conv(classes: int, channels: int) -> nn.Module:
-    """9 filters, and every cell of their feature maps votes."""
+    """Return 9 filters and a dense layer over all cells of their feature maps."""
     return _stack(
         conv=_convolution(channels, 9),  # [N, 9, 24, 24]
         flatten=nn.Flatten(),
@@ -31,7 +31,7 @@ def one_conv(classes: int, channels: int) -> nn.Module:
 
 
 def multi_conv(classes: int, channels: int) -> nn.Module:
-    """Edges first, then parts of digits."""
+    """Return two convolutions with pools: the first finds edges, the second parts of digits."""
     return _stack(
         conv1=_convolution(channels, 10),  # [N, 10, 24, 24]
         pool1=nn.MaxPool2d(2),
@@ -43,7 +43,7 @@ def multi_conv(classes: int, channels: int) -> nn.Module:
 
 
 def lenet(classes: int, channels: int) -> nn.Module:
-    """LeNet-5 (LeCun et al., 1998) as it is built today: ReLU, and max pooling."""
+    """Return LeNet-5 (LeCun et al., 1998) in today's form, with ReLU and max pooling."""
     return _stack(
         conv1=_convolution(channels, 6),  # [N, 6, 28, 28]
         pool1=nn.MaxPool2d(2),

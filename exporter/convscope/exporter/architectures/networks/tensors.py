@@ -1,4 +1,4 @@
-"""Small networks for what isn't an image: signals and clips."""
+"""Small networks for signals and clips."""
 
 from torch import nn
 
@@ -10,7 +10,7 @@ def _block(convolution: nn.Module, norm: nn.Module, pool: nn.Module) -> nn.Modul
 
 
 def signal_conv(classes: int, channels: int) -> nn.Module:
-    """Three stages of 1-D convolutions, then the mean over the signal; takes any length from 8."""
+    """Return three stages of 1-D convolutions and a mean over the signal of 8 values or more."""
     network = nn.Sequential()
     for stage, (inputs, outputs) in enumerate(((channels, 16), (16, 32), (32, 64)), start=1):
         convolution = nn.Conv1d(inputs, outputs, 7, padding=3)
@@ -23,11 +23,11 @@ def signal_conv(classes: int, channels: int) -> nn.Module:
 
 
 def clip_conv(classes: int, channels: int) -> nn.Module:
-    """Three stages of 3-D convolutions, then the mean over the clip."""
+    """Return three stages of 3-D convolutions and a mean over the clip."""
     network = nn.Sequential()
     for stage, (inputs, outputs) in enumerate(((channels, 16), (16, 32), (32, 64)), start=1):
         convolution = nn.Conv3d(inputs, outputs, 3, padding=1)
-        # The first stage keeps all frames: most clips are short.
+        # The first stage keeps all frames, because most clips are short.
         pool = nn.MaxPool3d((1, 2, 2) if stage == 1 else 2)
         block = _block(convolution, nn.BatchNorm3d(outputs), pool)
         network.add_module(f"stage{stage}", block)

@@ -1,0 +1,103 @@
+"""Any number of images as request batches, and their outcomes in order."""
+
+from collections.abc import Iterable, Iterator
+
+from convscope.client._batch_size import BatchSize
+from convscope.client._batcher import Batcher
+from convscope.client._request_batch import Item, RequestBatch
+from convscope.client._requests import EncodedImage, RequestTemplate, encode_image
+from convscope.client._results import Outcome
+from convscope.client.errors import ConvscopeError, InvalidInputError
+from convscope.client.types import ImageLike
+
+__all__ = ["ImageStream"]
+
+_MAX_IMAGES = 32
+_FIRST_IMAGES = 4
+# When several clients send bulk requests, each fills only a part of the server's queue.
+_MAX_IMAGES_IN_FLIGHT = 192
+
+
+class ImageStream:
+    """The images of one `classify_many`, without the I/O.
+
+    A driver encodes and adds one image after the other, sends the batches that
+    it gets, and yields the outcomes of the oldest batch while `is_window_full`.
+
+    Args:
+        template: The request without its images.
+        images: The images.
+        window: How many requests may be in flight.
+        return_errors: Whether errors are returned instead of raised.
+
+    Raises:
+        InvalidInputError: `images` is a single image, or `window` is below 1.
+    """
+
+    def __init__(
+        self,
+        template: RequestTemplate,
+        images: Iterable[ImageLike],
+        *,
+        window: int,
+        return_errors: bool,
+    ) -> None:
+        if isinstance(images, str | bytes):
+            raise InvalidInputError("images is a single image; put it in a list, or call classify")
+        if window < 1:
+            raise InvalidInputError(f"window is {window}; it must be at least 1")
+        self.images = images
+        self._template = template
+        self._window = window
+        self._return_errors = return_errors
+        # Feature maps may be so large that a reply has room for those of one image only.
+        start = 1 if template.has_feature_maps else _FIRST_IMAGES
+        limit = max(1, min(_MAX_IMAGES, _MAX_IMAGES_IN_FLIGHT // window))
+        self._size = BatchSize(start, limit)
+        self._batcher: Batcher[Item] = Batcher(self._size)
+        self.has_ended = False
+
+    @property
+    def is_window_full(self) -> bool:
+        """Whether a batch must complete before the next one is sent."""
+        return self._batcher.in_flight >= self._window
+
+    def encode(self, image: ImageLike) -> Item:
+        """Encode an image, or return the reason why it can't be sent."""
+        try:
+            return encode_image(self._template, image)
+        except ConvscopeError as error:
+            return error
+
+    def add(self, item: Item, now: float) -> list[RequestBatch]:
+        """Add an image, and return the batches that should be sent now."""
+        self._batcher.add(item, item.size_bytes if isinstance(item, EncodedImage) else 0)
+        self.has_ended = isinstance(item, ConvscopeError) and not self._return_errors
+        return self._batches(self._batcher.ready(now))
+
+    def resume(self, now: float) -> None:
+        """Called when the driver is ready for the next image, after other work.
+
+        An image that was read must not wait for one that is slow to arrive. Time
+        in which the caller handled outcomes doesn't count.
+        """
+        self._batcher.restart_linger(now)
+
+    def flush(self) -> list[RequestBatch]:
+        """Return the last batches."""
+        return self._batches(self._batcher.flush())
+
+    def outcomes(self, batch: RequestBatch) -> Iterator[Outcome]:
+        """Yield the outcomes of a batch that has completed.
+
+        Raises:
+            ConvscopeError: One is an error, and errors are not returned.
+        """
+        self._batcher.completed()
+        for outcome in batch.outcomes:
+            if isinstance(outcome, ConvscopeError) and not self._return_errors:
+                raise outcome
+            yield outcome
+
+    def _batches(self, batches: Iterable[list[Item]]) -> list[RequestBatch]:
+        return [RequestBatch(self._template, items, self._size) for items in batches]

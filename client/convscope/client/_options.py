@@ -1,0 +1,141 @@
+"""The options of `classify` and `classify_many`, checked and in one place."""
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Required, TypedDict
+
+import numpy as np
+
+from convscope.client.errors import InvalidInputError
+from convscope.client.types import FeatureMapSelection, Priority
+
+__all__ = [
+    "INT32_MAX",
+    "ClassifyManyOptions",
+    "ClassifyOptions",
+    "RequestOptions",
+    "Selector",
+    "check_integer",
+]
+
+INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
+_PRIORITIES = ("interactive", "bulk")
+
+
+class ClassifyOptions(TypedDict, total=False):
+    """The keyword arguments of `classify`, for type checkers; see `RequestOptions`."""
+
+    version: int | None
+    alias: str | None
+    top_k: int
+    min_probability: float
+    feature_maps: Iterable[str | FeatureMapSelection]
+    priority: Priority
+    routing_key: str
+
+
+class ClassifyManyOptions(ClassifyOptions, total=False):
+    """The keyword arguments of `classify_many` except `return_errors`, for type checkers."""
+
+    model: Required[str]
+    timeout_seconds: float | None
+    window: int
+    progress: bool
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A model, and the version or the alias that a request names.
+
+    Raises:
+        InvalidInputError: An argument has a wrong type or range.
+    """
+
+    model: str
+    version: int | None = None
+    alias: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_name("model", self.model)
+        if self.version is not None and self.alias is not None:
+            raise InvalidInputError(
+                f"version {self.version} and alias {self.alias!r} are both given; give one, or "
+                "neither for the latest version"
+            )
+        if self.version is not None:
+            version = check_integer("version", self.version, 1, INT64_MAX)
+            object.__setattr__(self, "version", version)
+        if self.alias is not None:
+            _check_name("alias", self.alias)
+
+
+@dataclass(frozen=True)
+class RequestOptions(Selector):
+    """All of a request except its images. `Client.classify` describes each option.
+
+    Raises:
+        InvalidInputError: An argument has a wrong type or range.
+    """
+
+    top_k: int = 5
+    min_probability: float = 0.0
+    feature_maps: Iterable[str | FeatureMapSelection] = ()
+    priority: Priority = "interactive"
+    routing_key: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_name("routing_key", self.routing_key)
+        if self.priority not in _PRIORITIES:
+            raise InvalidInputError(
+                f"priority is {self.priority!r}; there are: {', '.join(map(repr, _PRIORITIES))}"
+            )
+        checked = {
+            "top_k": check_integer("top_k", self.top_k, 1, INT32_MAX),
+            "min_probability": _check_probability(self.min_probability),
+            "feature_maps": tuple(_check_feature_maps(self.feature_maps)),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def check_integer(argument: str, value: int, low: int, high: int) -> int:
+    """Return an integer of any type as an `int`.
+
+    Raises:
+        InvalidInputError: It isn't an integer, or is out of range.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InvalidInputError(f"{argument} is {value!r}; give an integer") from error
+    if not low <= number <= high:
+        raise InvalidInputError(f"{argument} is {number}; it must be between {low} and {high:,}")
+    return number
+
+
+def _check_name(argument: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{argument} is {value!r}; give a name, a str")
+
+
+def _check_probability(value: float) -> float:
+    if not (isinstance(value, int | float | np.floating) and 0 <= value <= 1):
+        raise InvalidInputError(f"min_probability is {value!r}; it must be between 0 and 1")
+    return float(value)
+
+
+def _check_feature_maps(
+    feature_maps: Iterable[str | FeatureMapSelection],
+) -> Iterable[str | FeatureMapSelection]:
+    # A bare string would be read as one name for each of its letters.
+    if isinstance(feature_maps, str | FeatureMapSelection):
+        feature_maps = (feature_maps,)
+    for item in feature_maps:
+        if not isinstance(item, str | FeatureMapSelection):
+            raise InvalidInputError(
+                f"a feature map can't be {item!r}; give its name, or a FeatureMapSelection"
+            )
+        yield item

@@ -1,0 +1,154 @@
+"""Options and images as the messages of a request."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Unpack
+
+from convscope.client._channel import MAX_REQUEST_BYTES
+from convscope.client._images import encode_input
+from convscope.client._options import (
+    INT32_MAX,
+    ClassifyOptions,
+    RequestOptions,
+    Selector,
+    check_integer,
+)
+from convscope.client.errors import InvalidInputError
+from convscope.client.types import FeatureMapSelection, ImageLike
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import manifest_pb2 as mpb
+
+__all__ = [
+    "EncodedImage",
+    "RequestTemplate",
+    "encode_get_model",
+    "encode_image",
+    "encode_request",
+    "encode_template",
+]
+
+_TEMPLATES_CACHED = 64
+# The tag and the length of an input in a request.
+_FRAME_BYTES = 5
+_SELECTION_DTYPES = {
+    "float32": mpb.DATA_TYPE_FLOAT32,
+    "float16": mpb.DATA_TYPE_FLOAT16,
+    "uint8": mpb.DATA_TYPE_UINT8,
+}
+_PRIORITIES = {"interactive": pb.PRIORITY_INTERACTIVE, "bulk": pb.PRIORITY_BULK}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTemplate:
+    """A request without its images.
+
+    Args:
+        message: The message, to be copied.
+        key: Its bytes. Images whose templates have the same key may share a request.
+        has_feature_maps: Whether the results may be large.
+    """
+
+    message: pb.ClassifyRequest
+    key: bytes
+    has_feature_maps: bool
+
+
+@dataclass(slots=True)
+class EncodedImage:
+    """An image as an input of a request, and the bytes that it adds to the request."""
+
+    input: pb.Input
+    size_bytes: int
+
+
+def encode_template(model: str, **options: Unpack[ClassifyOptions]) -> RequestTemplate:
+    """Return the request that the options of a call describe.
+
+    Checking and encoding take longer than the rest of a small request, so the
+    latest templates are cached.
+
+    Raises:
+        InvalidInputError: An option has a wrong type or range.
+    """
+    feature_maps = options.get("feature_maps", ())
+    if not isinstance(feature_maps, str | FeatureMapSelection):
+        options["feature_maps"] = tuple(feature_maps)
+    try:
+        return _encode_cached(model, **options)
+    except TypeError:  # a value can't be hashed, so it is invalid; raise the error that says why
+        return _encode_template(model, **options)
+
+
+def _encode_template(model: str, **keywords: Unpack[ClassifyOptions]) -> RequestTemplate:
+    options = RequestOptions(model, **keywords)
+    message = pb.ClassifyRequest(
+        model=options.model,
+        top_k=options.top_k,
+        min_probability=options.min_probability,
+        feature_maps=map(_encode_selection, options.feature_maps),
+        priority=_PRIORITIES[options.priority],
+        routing_key=options.routing_key,
+    )
+    _select(message, options)
+    key = message.SerializeToString(deterministic=True)
+    return RequestTemplate(message, key, bool(message.feature_maps))
+
+
+_encode_cached: Callable[..., RequestTemplate] = lru_cache(_TEMPLATES_CACHED, typed=True)(
+    _encode_template
+)
+
+
+def encode_get_model(selector: Selector) -> pb.GetModelRequest:
+    """Return the request for the description of one version."""
+    request = pb.GetModelRequest(model=selector.model)
+    _select(request, selector)
+    return request
+
+
+def encode_image(template: RequestTemplate, image: ImageLike) -> EncodedImage:
+    """Encode an image for a request.
+
+    Raises:
+        InvalidInputError: The image can't be sent.
+    """
+    message = encode_input(image)
+    size_bytes = message.ByteSize() + _FRAME_BYTES
+    if (request_bytes := size_bytes + len(template.key)) > MAX_REQUEST_BYTES:
+        raise InvalidInputError(
+            f"the request has {request_bytes:,} bytes; the limit is {MAX_REQUEST_BYTES:,}; "
+            "scale the image down"
+        )
+    return EncodedImage(message, size_bytes)
+
+
+def encode_request(template: RequestTemplate, images: Sequence[EncodedImage]) -> pb.ClassifyRequest:
+    """Return a copy of a template with images."""
+    request = pb.ClassifyRequest()
+    request.CopyFrom(template.message)
+    request.inputs.extend([image.input for image in images])
+    return request
+
+
+def _select(request: pb.ClassifyRequest | pb.GetModelRequest, selector: Selector) -> None:
+    if selector.version is not None:
+        request.version = selector.version
+    if selector.alias is not None:
+        request.alias = selector.alias
+
+
+def _encode_selection(item: str | FeatureMapSelection) -> pb.FeatureMapSelection:
+    if isinstance(item, str):
+        return pb.FeatureMapSelection(name=item)
+    message = pb.FeatureMapSelection(name=item.name, dtype=_SELECTION_DTYPES[item.dtype])
+    if item.channels is not None:
+        message.indices.SetInParent()  # an empty list must not mean "all channels"
+        message.indices.values.extend(
+            check_integer("channel", channel, 0, INT32_MAX) for channel in item.channels
+        )
+    elif item.strongest is not None:
+        message.strongest = check_integer("strongest", item.strongest, 1, INT32_MAX)
+    elif item.mean:
+        message.mean = True
+    return message

@@ -1,0 +1,90 @@
+"""Wraps a network for its bundle: checks its classes and chooses its feature maps."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from convscope.exporter.architectures.registry import STAGES
+from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.source import Source
+from convscope.exporter.conversion.stages import find_stages
+from convscope.exporter.errors import ExporterError, NetworkError
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
+
+__all__ = ["class_count", "servable"]
+
+RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
+
+
+def servable(source: Source) -> ServableNetwork:
+    """Wrap a network as its bundle runs it.
+
+    Raises:
+        ExporterError: Two feature maps have the same name, a module doesn't
+            exist, or the network's classes don't match the labels.
+    """
+    expects = source.preprocessing
+    if source.labels:
+        found = class_count(source.network, expects)
+        if found != len(source.labels):
+            raise NetworkError(
+                f"the network has {found} classes, but there are {len(source.labels)} labels"
+            )
+    return ServableNetwork(
+        source.network,
+        expects.mean,
+        expects.std,
+        _named_feature_maps(source, _zeros(expects)),
+        classifies=bool(source.labels),
+    ).eval()
+
+
+@torch.inference_mode()
+def class_count(network: nn.Module, expects: InputRule) -> int:
+    """Run zeros through a network, and return the number of classes in its output.
+
+    Raises:
+        NetworkError: The network can't take the input, or doesn't return logits.
+    """
+    planes = _zeros(expects)
+    try:
+        output = network.eval()(planes)
+    except RuntimeError as error:
+        raise NetworkError(
+            f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise NetworkError(f"the network returns {found}; a classifier returns logits [N, classes]")
+    return int(output.shape[1])
+
+
+def _zeros(expects: InputRule) -> Tensor:
+    """Return zeros as the network itself takes them, float32 [1, C, ...]."""
+    if isinstance(expects, ImagePreprocessing):
+        return torch.zeros(1, expects.channels, expects.height, expects.width)
+    return torch.zeros(1, *expects.shape)
+
+
+def _named_feature_maps(source: Source, planes: Tensor) -> dict[str, str]:
+    """Return the module path of each feature map by the feature map's name."""
+    named: dict[str, str] = {}
+    for choice in _chosen_feature_maps(source, planes):
+        path, _, name = choice.partition("=")
+        name = name or path
+        if name in named or name in RESERVED_NAMES:
+            raise ExporterError(
+                f"a feature map can't be named {name!r}: the name is taken; "
+                f"choose another with --feature-map {path}=NAME"
+            )
+        named[name] = path
+    return named
+
+
+def _chosen_feature_maps(source: Source, planes: Tensor) -> Iterator[str]:
+    for choice in source.feature_maps:
+        if choice == STAGES:
+            yield from find_stages(source.network, planes)
+        else:
+            yield choice

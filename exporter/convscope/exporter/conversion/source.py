@@ -1,0 +1,45 @@
+"""The input of a conversion: a network with everything that its bundle needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.golden import GoldenInput
+from convscope.exporter.datasets import Split
+from convscope.exporter.preprocessing import InputRule
+
+__all__ = ["Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A network with everything that its bundle needs.
+
+    Args:
+        model: The bundle's model name.
+        version: The bundle's version.
+        architecture: The network's name in the registry.
+        network: The network, with its weights.
+        preprocessing: The input that the network expects.
+        labels: The name of each class; empty for a bank of filters.
+        feature_maps: The paths of the modules whose outputs are feature maps,
+            each as MODULE or MODULE=NAME; STAGES stands for the last module of
+            each resolution.
+        weights: The origin of the weights.
+        golden: The golden inputs; images are encoded.
+        test: The name and the samples of the split on which the accuracy is
+            measured.
+    """
+
+    model: str
+    version: int
+    architecture: str
+    network: nn.Module
+    preprocessing: InputRule
+    labels: Sequence[str]
+    feature_maps: Sequence[str]
+    weights: Weights
+    golden: Sequence[GoldenInput]
+    test: tuple[str, Split] | None = None

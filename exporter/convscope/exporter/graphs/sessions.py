@@ -1,0 +1,63 @@
+"""Opens and runs ONNX graphs with ONNX Runtime, on the CPU and without PyTorch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from convscope.exporter.errors import ExporterError, reason
+
+__all__ = ["Arrays", "open_graph", "run_graph", "run_session"]
+
+_FAILURES = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+_ONLY_FATAL = 4
+
+Arrays = dict[str, NDArray[np.float32]]
+"""Arrays by output name; the first axis is the batch."""
+
+
+def open_graph(graph: bytes, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+    """Open a graph in ONNX Runtime, on the CPU.
+
+    Raises:
+        ExporterError: ONNX Runtime can't open the graph.
+    """
+    options = options or ort.SessionOptions()
+    options.log_severity_level = _ONLY_FATAL
+    # PyTorch may run between two calls, and would compete with spinning threads.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except _FAILURES as error:
+        raise ExporterError(f"ONNX Runtime can't open the graph: {reason(error)}") from error
+
+
+def run_graph(session: ort.InferenceSession, images: NDArray[np.generic]) -> Arrays:
+    """Run a bundle's graph on uint8 images, [N, H, W, C]; return every output by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, run_session(session, "images", images, names), strict=True))
+
+
+def run_session(
+    session: ort.InferenceSession, name: str, values: NDArray[np.generic], outputs: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """Run a session on the values of one input.
+
+    Raises:
+        ExporterError: ONNX Runtime fails; the message has its reason.
+    """
+    try:
+        found: list[NDArray[np.float32]] = session.run(list(outputs), {name: values})
+    except _FAILURES as error:
+        raise ExporterError(f"ONNX Runtime: {reason(error)}") from error
+    return found

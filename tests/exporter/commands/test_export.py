@@ -1,0 +1,131 @@
+"""The command `export`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf import json_format
+from typer.testing import CliRunner
+
+from convscope.exporter.architectures import find_architecture
+from convscope.exporter.cli import app
+from convscope.v1 import manifest_pb2 as pb
+
+
+def exported(folder: Path, *arguments: str) -> pb.ModelManifest:
+    """Export in this process, and read the manifest of the only bundle."""
+    done = CliRunner().invoke(app, ["export", *arguments, "--repository", str(folder / "models")])
+    assert done.exit_code == 0, done.stderr
+    (path,) = (folder / "models").rglob("manifest.json")
+    return json_format.Parse(path.read_text(), pb.ModelManifest())
+
+
+def test_a_file_of_weights_is_exported_with_the_labels_of_a_dataset(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trained = find_architecture("multi_conv").build(10)
+    torch.save(trained.state_dict(), tmp_path / "mine.pth")
+    manifest = exported(
+        tmp_path, "multi_conv", "--weights", str(tmp_path / "mine.pth"), "--labels", "fashion_mnist"
+    )
+    assert manifest.labels[0] == "T-shirt/top"
+    assert manifest.provenance.weights == "mine.pth"
+
+
+def test_a_different_number_of_labels_than_classes_is_rejected(tmp_path: Path) -> None:
+    torch.save(find_architecture("multi_conv").build(10).state_dict(), tmp_path / "mine.pth")
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    files = ("--weights", str(tmp_path / "mine.pth"), "--labels", str(tmp_path / "labels.txt"))
+    command = ["export", "multi_conv", *files, "--repository", str(tmp_path / "models")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert "mine.pth has 10 classes, but there are 2 labels" in done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("lines.txt", "cat\n\ndog\n"), ("names.json", '{"1": ["n2", "dog"], "0": ["n1", "cat"]}')],
+)
+def test_a_custom_network_is_exported_with_its_labels(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
+        "                         nn.Linear(4, 2))\n"
+    )
+    own = (f"{tmp_path / 'mine.py'}:Net", "--input", "3x32x48", "--labels", str(tmp_path / name))
+    manifest = exported(tmp_path, *own, "--mean", "0.5", "--feature-map", "0=stem")
+    assert (manifest.model, list(manifest.labels)) == ("net", ["cat", "dog"])
+    assert list(manifest.input.shape) == [32, 48, 3]
+    np.testing.assert_allclose(manifest.preprocessing.mean, [0.5] * 3)
+    assert [(one.name, one.module) for one in manifest.feature_maps] == [("stem", "0")]
+
+
+def test_a_custom_network_with_other_classes_than_labels_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\ndef net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))\n"
+    )
+    own = [f"{tmp_path / 'mine.py'}:net", "--input", "3x4x4", "--labels", "mnist"]
+    done = CliRunner().invoke(app, ["export", *own, "--repository", str(tmp_path / "models")])
+    assert done.exit_code == 1
+    assert "the network has 3 classes, but there are 10 labels" in done.stderr
+
+
+OWN = """from torch import nn
+
+
+def fixed():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+
+
+def usual(num_classes=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, num_classes))
+
+
+def asking(num_classes):
+    return usual(num_classes)
+"""
+
+
+@pytest.mark.parametrize(("factory", "classes"), [("fixed", 3), ("usual", 4)])
+def test_classes_without_names_are_numbered(tmp_path: Path, factory: str, classes: int) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    manifest = exported(tmp_path, f"{tmp_path / 'mine.py'}:{factory}", "--input", "3x4x4")
+    assert list(manifest.labels) == [str(index) for index in range(classes)]
+
+
+@pytest.mark.parametrize(
+    ("factory", "given", "reasons"),
+    [
+        ("asking", (), ("two more options", "--input 3x224x224", "--labels FILE")),
+        ("asking", ("--input", "3x4x4"), ("requires num_classes; name the classes with --labels",)),
+        ("asking", ("--labels", "mnist"), ("declare it, such as --input 3x224x224",)),
+        ("fixed", (), ("declare it, such as --input 3x224x224",)),
+    ],
+)
+def test_all_missing_options_of_a_custom_network_are_named_at_once(
+    tmp_path: Path, factory: str, given: tuple[str, ...], reasons: tuple[str, ...]
+) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    command = ["export", f"{tmp_path / 'mine.py'}:{factory}", *given]
+    done = CliRunner().invoke(app, [*command, "--repository", str(tmp_path / "models")])
+    assert done.exit_code == 1
+    assert all(reason in done.stderr for reason in reasons), done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_filter_bank_needs_neither_weights_nor_labels(tmp_path: Path) -> None:
+    manifest = exported(tmp_path, "edge_filters")
+    assert manifest.task == pb.TASK_FEATURE_EXTRACTION
+    assert (list(manifest.labels), manifest.activation) == ([], pb.ACTIVATION_NONE)
+    assert manifest.provenance.weights == "fixed"
+
+
+def test_a_signals_length_may_be_declared(tmp_path: Path) -> None:
+    manifest = exported(tmp_path, "signal_conv", "--random-weights", "--input", "2x100")
+    assert (manifest.input.name, list(manifest.input.shape)) == ("signal", [2, 100])
+    stage = manifest.feature_maps[1]
+    assert (stage.channels, stage.height, stage.width) == (32, 1, 25)

@@ -1,0 +1,249 @@
+"""The command `train`, in its own process as a user starts it."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from google.protobuf import json_format
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from PIL import Image
+from support.demo_models import run_exporter
+from support.server import ServerProcess
+
+from convscope.client import Client
+from convscope.exporter.architectures import find_architecture
+from convscope.v1 import manifest_pb2 as pb
+
+pytestmark = pytest.mark.slow
+
+FASHION = Path(__file__).parents[1] / "data" / "fashion_photos.npz"
+TIMEOUT_SECONDS = 120
+NOISE = 0.01
+
+
+def train(folder: Path, *arguments: str) -> list[str]:
+    places = ("--repository", str(folder / "models"), "--runs", str(folder / "runs"))
+    return ["train", *arguments, *places, "--quiet"]
+
+
+def run(folder: Path, *arguments: str) -> None:
+    done = run_exporter(*train(folder, *arguments))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+def manifest(folder: Path, model: str) -> pb.ModelManifest:
+    text = (folder / "models" / model / "1" / "manifest.json").read_text()
+    return json_format.Parse(text, pb.ModelManifest())
+
+
+def accuracy(folder: Path, model: str) -> float:
+    (metric,) = manifest(folder, model).provenance.metrics
+    return metric.value
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    run(folder, "digits", "--epochs", "4")
+    return folder
+
+
+def test_a_run_writes_checkpoints_and_logs(uninterrupted: Path) -> None:
+    directory = uninterrupted / "runs/digits/1"
+    assert {path.name for path in (directory / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+    }
+    (log,) = (directory / "logs").rglob("metrics.csv")
+    with log.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["accuracy"]]
+    assert len(rows) == 4
+    assert list((directory / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_a_killed_run_resumes_with_the_result_of_an_uninterrupted_one(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
+    command = train(tmp_path, "digits", "--epochs", "4")
+    process = subprocess.Popen([sys.executable, "-m", "convscope.exporter", *command])
+    wait_for_epoch(tmp_path / "runs/digits/1", 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "models/digits").exists()
+    run(tmp_path, "digits", "--epochs", "4", "--resume")
+    assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]
+    assert abs(accuracy(tmp_path, "digits") - accuracy(uninterrupted, "digits")) <= NOISE
+    epochs = {int(row["epoch"]) for log in logs(tmp_path) for row in log if row["accuracy"]}
+    assert max(epochs) == 3
+    # The second process continued where the first one was killed, and didn't start again.
+    assert min(int(row["epoch"]) for row in logs(tmp_path)[-1] if row["epoch"]) >= 1
+
+
+def logs(folder: Path) -> list[list[dict[str, str]]]:
+    found = []
+    for path in sorted((folder / "runs").rglob("metrics.csv")):
+        with path.open() as file:
+            found.append(list(csv.DictReader(file)))
+    return found
+
+
+def validated(log: Path) -> int:
+    """Return the number of epochs whose accuracy a log has."""
+    with log.open() as file:
+        return sum(bool(row["accuracy"]) for row in csv.DictReader(file))
+
+
+def wait_for_epoch(run_directory: Path, epochs: int) -> None:
+    """Wait until this many epochs are saved."""
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < end:
+        saved = run_directory / "checkpoints" / "last.ckpt"
+        logged = list((run_directory / "logs").rglob("metrics.csv"))
+        if saved.exists() and logged and validated(logged[0]) >= epochs:
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{epochs} epochs took too long")
+
+
+def test_a_run_with_other_settings_is_not_resumed(uninterrupted: Path) -> None:
+    done = run_exporter(*train(uninterrupted, "digits", "--epochs", "5", "--resume"))
+    assert done.returncode == 1
+    assert "has epochs 4, but this command has 5" in done.stderr
+
+
+def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, uninterrupted: Path) -> None:
+    run(tmp_path, "digits", "--epochs", "4", "--devices", "2")
+    assert abs(accuracy(tmp_path, "digits") - accuracy(uninterrupted, "digits")) <= NOISE
+    assert [path.name for path in (tmp_path / "models/digits").iterdir()] == ["1"]
+    assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]
+
+
+def write_photos(folder: Path) -> None:
+    """Write gray squares of 28 pixels as larger RGB photos in JPEG."""
+    with np.load(FASHION) as arrays:
+        names = arrays["classes"]
+        for split in ("train", "val"):
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+            for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+                target = folder / split / str(names[label]) / f"{index}.jpg"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                photo = Image.fromarray(pixels).resize((240, 240), Image.Resampling.BICUBIC)
+                photo.convert("RGB").save(target, quality=90)
+
+
+def test_photos_of_a_folder_are_classified_by_a_new_head(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    write_photos(photos)
+    (photos / "train/Bag/broken.jpg").write_bytes(b"no image")
+    arguments = ("--dataset", f"folder:{photos}", "--pretrained", "--freeze", "backbone")
+    run_of = train(tmp_path, "efficientnet_lite0", *arguments, "--epochs", "3", "--name", "wear")
+    done = run_exporter(*(one for one in run_of if one != "--quiet"))
+    assert done.returncode == 0, done.stderr
+    assert "broken.jpg can't be read as an image and is skipped" in done.stdout
+    found = manifest(tmp_path, "wear")
+    assert accuracy(tmp_path, "wear") >= 0.90
+    assert list(found.labels) == ["Bag", "Pullover", "Sandal", "Trouser"]
+    assert found.provenance.weights_license == "Apache-2.0"
+    with ServerProcess(tmp_path / "models") as server, Client(server.target) as client:
+        shown = sorted((photos / "val").rglob("*.jpg"))
+        results = client.classify_many(shown, model="wear", top_k=1)
+        correct = [a.top.label == p.parent.name for a, p in zip(results, shown, strict=True)]
+    assert np.mean(correct) >= 0.90
+
+
+def write_signals(path: Path) -> None:
+    """Write slow and fast waves with noise."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 400)
+    time_steps = np.arange(128)
+    waves = np.sin(
+        time_steps * np.where(labels, 0.5, 0.2)[:, None] + random.uniform(0, 6, (400, 1))
+    )
+    noisy = waves + random.normal(0, 0.5, waves.shape)
+    np.savez(
+        path,
+        x_train=noisy[:, None].astype(np.float32),
+        y_train=labels,
+        classes=np.array(["slow", "fast"]),
+    )
+
+
+def test_signals_are_trained_from_arrays(tmp_path: Path) -> None:
+    write_signals(tmp_path / "waves.npz")
+    run(tmp_path, "signal_conv", "--dataset", f"npz:{tmp_path / 'waves.npz'}", "--epochs", "6")
+    found = manifest(tmp_path, "signal_conv")
+    assert list(found.labels) == ["slow", "fast"]
+    assert (found.input.name, list(found.input.shape)) == ("signal", [1, 128])
+    assert accuracy(tmp_path, "signal_conv") >= 0.95
+
+
+def test_a_custom_network_is_trained(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from torch import nn\n\n\n"
+        "def tiny(num_classes):\n"
+        "    return nn.Sequential(\n"
+        "        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Flatten(),\n"
+        "        nn.Linear(8 * 13 * 13, num_classes))\n"
+    )
+    arguments = ("--dataset", "mnist_sample", "--input", "1x28x28", "--learning-rate", "0.008")
+    run(tmp_path, f"{file}:tiny", *arguments, "--epochs", "2", "--patience", "1")
+    assert accuracy(tmp_path, "tiny") >= 0.90
+    assert json.loads((tmp_path / "runs/tiny/1/run.json").read_text())["epochs"] == 2
+
+
+def write_digits(path: Path, count: int) -> str:
+    """Write noisy bars at ten positions, one class each, as a dataset of arrays."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % 10
+    images = random.integers(0, 60, (count, 28, 28, 1), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 2 : 2 * label + 5] += 190
+    np.savez(path, x_train=images, y_train=labels)
+    return f"npz:{path}"
+
+
+def test_patience_ends_a_run_before_its_epochs(tmp_path: Path) -> None:
+    dataset = ("--dataset", write_digits(tmp_path / "bars.npz", 200))
+    without_progress = ("--learning-rate", "1e-9", "--epochs", "9", "--patience", "2")
+    run(tmp_path, "multi_conv", *dataset, *without_progress)
+    (log,) = logs(tmp_path)
+    assert [int(row["epoch"]) for row in log if row["accuracy"]] == [0, 1, 2]
+    found = manifest(tmp_path, "multi_conv").provenance.weights
+    assert found == "trained for 3 of at most 9 epochs, seed 0"
+
+
+def weights_by_shape(path: Path) -> dict[tuple[int, ...], NDArray[np.generic]]:
+    tensors = map(numpy_helper.to_array, onnx.load(path).graph.initializer)
+    return {tensor.shape: tensor for tensor in tensors}
+
+
+def test_a_frozen_module_and_those_before_it_do_not_change(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    start = find_architecture("multi_conv").build(10).state_dict()
+    torch.save(start, tmp_path / "start.pth")
+    options = ("--weights", str(tmp_path / "start.pth"), "--freeze", "conv1", "--epochs", "2")
+    run(tmp_path, "multi_conv", "--dataset", write_digits(tmp_path / "bars.npz", 200), *options)
+    found = weights_by_shape(tmp_path / "models/multi_conv/1/model.onnx")
+    frozen, trained = (start[name].numpy() for name in ("conv1.0.weight", "conv2.0.weight"))
+    np.testing.assert_array_equal(found[frozen.shape], frozen)
+    assert np.abs(found[trained.shape] - trained).max() > 1e-4
+
+
+def test_freezing_an_unknown_module_is_an_error(tmp_path: Path) -> None:
+    torch.save(find_architecture("multi_conv").build(10).state_dict(), tmp_path / "start.pth")
+    options = ("--weights", str(tmp_path / "start.pth"), "--freeze", "conv9", "--epochs", "1")
+    dataset = ("--dataset", write_digits(tmp_path / "bars.npz", 100))
+    done = run_exporter(*train(tmp_path, "multi_conv", *dataset, *options))
+    assert done.returncode == 1
+    assert "no module 'conv9'" in done.stderr
