@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 
 import grpc
 
-from convscope.bundle.traffic import TrafficSplit
+from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import InvalidInputError
 from convscope.server.repository.operator import Operator
 from convscope.server.runtime.versions import LoadedVersion
@@ -14,7 +14,7 @@ from convscope.v1 import admin_pb2_grpc
 
 __all__ = ["AdminServicer"]
 
-_KINDS = {pb.TRIAL_KIND_CANARY: "canary", pb.TRIAL_KIND_SHADOW: "shadow"}
+_KINDS: dict[int, Kind] = {pb.TRIAL_KIND_CANARY: "canary", pb.TRIAL_KIND_SHADOW: "shadow"}
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
