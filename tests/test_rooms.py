@@ -1,6 +1,7 @@
 """The rooms keep apart: what each may import, read from the source and not from a run."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("client", "server", "exporter")
+ROOMS = ("bundle", "client", "server", "exporter")
+# Every room may import convscope.v1 as well.
+MAY_IMPORT = {"bundle": set(), "client": set(), "server": {"bundle"}, "exporter": {"bundle"}}
+BUNDLE_DEPENDENCIES = {"convscope", "fsspec", "google", "numpy", "onnx"}
 EXPORTER_ONLY = {"lightning", "timm", "torch", "torchmetrics", "torchvision"}
 FORBIDDEN = {
+    "bundle": {"grpc", "onnxruntime", "prometheus_client", "rich", "structlog", "typer"}
+    | EXPORTER_ONLY,
     "client": {"onnx", "onnxruntime", "prometheus_client"} | EXPORTER_ONLY,
     "server": {"cloudpickle", "dill", "joblib", "pickle", "shelve"} | EXPORTER_ONLY,
     "exporter": {"prometheus_client"},
@@ -50,8 +56,8 @@ def test_room_has_sources(room: str) -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_room_imports_no_other_room(room: str) -> None:
-    others = [f"convscope.{other}" for other in ROOMS if other != room]
+def test_room_imports_only_the_rooms_it_may(room: str) -> None:
+    others = [f"convscope.{other}" for other in ROOMS if other not in {room} | MAY_IMPORT[room]]
     found = [(p.name, other) for p in sources(room) for other in others if _names(p, other)]
     assert found == []
 
@@ -60,6 +66,26 @@ def test_room_imports_no_other_room(room: str) -> None:
 def test_room_imports_nothing_forbidden(room: str) -> None:
     found = [(p.name, name) for p in sources(room) for name in FORBIDDEN[room] if _names(p, name)]
     assert found == []
+
+
+def test_bundle_needs_few_libraries() -> None:
+    found = {name.partition(".")[0] for path in sources("bundle") for name in imports(path)}
+    assert found - sys.stdlib_module_names == BUNDLE_DEPENDENCIES
+
+
+def test_onnx_is_imported_only_by_the_graph_contract() -> None:
+    assert [path.name for path in sources("bundle") if _names(path, "onnx")] == [
+        "graph_contract.py"
+    ]
+
+
+def test_a_bundle_is_read_without_onnx_and_fsspec() -> None:
+    program = (
+        "import sys, convscope.bundle.opening, convscope.bundle.reader, convscope.bundle.traffic\n"
+        "print(*{'fsspec', 'grpc', 'onnx', 'onnxruntime', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")
 
 
 def test_only_metrics_imports_prometheus() -> None:

@@ -193,7 +193,7 @@ def test_problems_of_aliases_and_traffic_splits_are_reported(
     wait_until(lambda: reported(server) == problems)
     assert admin(repository, "status").stderr.splitlines() == [f"tiny: {p}" for p in problems]
     (repository / "tiny" / "aliases.json").write_text('{"champion": ')
-    wait_until(lambda: any("aliases.json is no JSON" in problem for problem in reported(server)))
+    wait_until(lambda: any("aliases.json is not JSON" in problem for problem in reported(server)))
 
 
 def reported(server: ServerProcess) -> list[str]:
@@ -208,7 +208,7 @@ def reported(server: ServerProcess) -> list[str]:
         (("canary", "cat", "2"), 1, "no model 'cat'"),
         (("canary", "tiny", "7"), 1, "tiny has no version 7; the repository has: 1, 2"),
         (("shadow", "tiny", "best"), 1, "tiny has no alias 'best'; it has: none"),
-        (("canary", "tiny", "2", "--of", "4"), 1, "canary is of '4', no alias"),
+        (("canary", "tiny", "2", "--of", "4"), 1, "canary splits '4'; use an alias"),
         (("canary", "tiny", "2", "--of", "chmpion"), 1, "tiny has no alias 'chmpion'"),
         (("canary", "tiny", "2", "--share", "2"), 2, "Invalid value for '--share'"),
         (("canary", "tiny"), 2, "give either a version, by number or alias, or --stop"),

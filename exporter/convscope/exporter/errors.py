@@ -6,7 +6,6 @@ __all__ = [
     "HubError",
     "NetworkError",
     "ParityError",
-    "PublishError",
     "RunError",
     "UnknownNameError",
     "WeightsError",
@@ -46,10 +45,6 @@ class RunError(ExporterError):
 
 class ParityError(ExporterError):
     """The exported graph and its reference compute different outputs."""
-
-
-class PublishError(ExporterError):
-    """The bundle can't be published in the repository."""
 
 
 def reason(error: Exception) -> str:

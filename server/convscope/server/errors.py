@@ -14,9 +14,13 @@ The caller receives the message unchanged. It names the value, what is allowed
 and the repair, and never contains a path or a class name.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import grpc
+
+from convscope.bundle import errors as bundle_errors
 
 __all__ = [
     "BundleRejectedError",
@@ -29,6 +33,7 @@ __all__ = [
     "StartError",
     "UnavailableError",
     "UnsupportedError",
+    "translate_bundle_errors",
 ]
 
 
@@ -105,3 +110,18 @@ class BundleRejectedError(ServingError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+@contextmanager
+def translate_bundle_errors() -> Iterator[None]:
+    """Raise the errors of the room `bundle` as those that a caller receives."""
+    try:
+        yield
+    except bundle_errors.BundleRejectedError as error:
+        raise BundleRejectedError(error.reason, error.message) from error
+    except bundle_errors.InvalidValueError as error:
+        raise InvalidInputError(str(error)) from error
+    except bundle_errors.UnknownNameError as error:
+        raise NotFoundError(str(error)) from error
+    except bundle_errors.BundleError as error:
+        raise UnavailableError(str(error)) from error

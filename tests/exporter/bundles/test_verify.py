@@ -13,8 +13,8 @@ from PIL import Image
 from support.tiny import seal, write_signal, write_tiny
 from typer.testing import CliRunner
 
+from convscope.bundle.errors import BundleRejectedError
 from convscope.exporter.bundles.describe import read_pyramid
-from convscope.exporter.bundles.reader import BundleError
 from convscope.exporter.bundles.verify import CHECKS, verify
 from convscope.exporter.cli import app
 from convscope.v1 import manifest_pb2 as pb
@@ -38,7 +38,7 @@ def failed_check(bundle: Path) -> tuple[str, str]:
     for name in CHECKS:
         try:
             assert next(checks).name == name
-        except BundleError as error:
+        except BundleRejectedError as error:
             return name, str(error)
     raise AssertionError("every check passed")
 
@@ -98,13 +98,13 @@ DAMAGES = [
     (add_a_file, "manifest", r"notes\.txt doesn't belong to a bundle"),
     (remove_the_golden, "manifest", r"golden\.npz is missing"),
     (link_the_graph, "manifest", r"model\.onnx is a link"),
-    (spoil_the_manifest, "manifest", r"manifest\.json is no manifest"),
+    (spoil_the_manifest, "manifest", r"manifest\.json is not a manifest"),
     (spoil_the_arrays, "golden", r"golden\.npz can't be read as arrays"),
     (spoil_the_graph, "graph", "not an ONNX model"),
     (
         change_golden("probabilities", lambda values: np.roll(values, 1, axis=1)),
         "golden",
-        "golden input 0 is 'red' now and was 'green'",
+        "golden input 0 is 'red' here and was 'green'",
     ),
     (
         change_golden("probabilities", lambda values: values * 0.9),
@@ -119,7 +119,7 @@ DAMAGES = [
     (
         change_golden("input_1", lambda values: values[:40]),
         "golden",
-        "golden input 1 is no image that can be read",
+        "golden input 1 is not a readable image",
     ),
 ]
 
@@ -173,12 +173,16 @@ def unknown_filter(manifest: pb.ModelManifest) -> None:
 @pytest.mark.parametrize(
     ("alter", "check", "reason"),
     [
-        (without_activation, "manifest", "activation is not known"),
-        (another_version, "manifest", "it is of tiny/7 and lies in tiny/1"),
-        (later_schema, "manifest", "its schema version is 2, not 1"),
-        (small_resize, "manifest", "resized to less than the graph's input"),
-        (huge_resize, "manifest", "resized to more than any picture has"),
-        (unknown_filter, "manifest", "the interpolation is not known"),
+        (
+            without_activation,
+            "manifest",
+            "the activation is ACTIVATION_NONE; it must be ACTIVATION_SOFTMAX or",
+        ),
+        (another_version, "manifest", "the manifest is of tiny v7, the directory of tiny v1"),
+        (later_schema, "manifest", "the manifest has schema version 2; this release reads 1"),
+        (small_resize, "manifest", "images are resized to 3, less than the graph's input of 16x16"),
+        (huge_resize, "manifest", "resized to 2,147,483,647 pixels; at most 65,536"),
+        (unknown_filter, "manifest", "the interpolation is 9; it must be"),
         (too_few_labels, "graph", r"'logits' is float \[N, 3\], the manifest says float \[N, 2\]"),
         (another_stride, "graph", "that 'conv' has a stride of 2; the graph's is 1"),
         (another_map_size, "graph", r"'conv' is float \[N, 4, 16, 16\]"),
@@ -247,12 +251,13 @@ def test_a_bundle_that_was_moved_is_of_another_place(tmp_path: Path) -> None:
     shutil.copytree(write_tiny(tmp_path / "models"), moved)
     assert failed_check(moved) == (
         "manifest",
-        "the manifest can't be right: it is of tiny/1 and lies in other/1",
+        "the manifest is of tiny v1, the directory of other v1; move the bundle to the directory "
+        "of its own model and version, or publish it under another number",
     )
 
 
 def test_a_models_directory_points_to_its_version(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"did you mean .*tiny/1\?"):
+    with pytest.raises(BundleRejectedError, match=r"did you mean .*tiny/1\?"):
         list(verify(bundle.parent))
 
 

@@ -9,10 +9,11 @@ import torch
 from google.protobuf import json_format
 from torch import Tensor, nn
 
+from convscope.bundle.errors import PublishError
 from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.graph import ServableNetwork, export_graph
 from convscope.exporter.conversion.source import Source
-from convscope.exporter.errors import ExporterError, ParityError, PublishError, UnknownNameError
+from convscope.exporter.errors import ExporterError, ParityError, UnknownNameError
 from convscope.v1 import manifest_pb2 as pb
 
 

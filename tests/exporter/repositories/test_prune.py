@@ -69,7 +69,7 @@ def test_nothing_goes_while_the_aliases_cannot_be_read(root: Path) -> None:
     (root / "tiny/aliases.json").write_text("{")
     done = prune(root, "--keep", "1")
     assert done.exit_code == 1
-    assert "tiny/aliases.json isn't JSON" in done.stderr
+    assert "tiny/aliases.json is not JSON" in done.stderr
     assert left(root) == [1, 2, 3, 9, 10]
 
 

@@ -6,12 +6,13 @@ from support.alterations import flip_byte
 from support.tiny import write_tiny
 from typer.testing import CliRunner, Result
 
+from convscope.bundle.errors import PublishError
+from convscope.bundle.opening import open_repository
+from convscope.bundle.publishing import prepare
+from convscope.bundle.publishing import publish as publish_prepared
+from convscope.bundle.reader import read_bundle
 from convscope.exporter.bundles.verify import CHECKS, verify
 from convscope.exporter.cli import app
-from convscope.exporter.errors import PublishError
-from convscope.exporter.repositories.opening import open_repository
-from convscope.exporter.repositories.publishing import prepare
-from convscope.exporter.repositories.publishing import publish as publish_prepared
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_the_same_again_says_so_and_succeeds(
     publish(bundle, tmp_path / "target", *options)
     done = publish(bundle, tmp_path / "target", *options)
     assert done.exit_code == 0
-    assert "is there already, and is the same" in done.stdout
+    assert "exists already and is the same" in done.stdout
 
 
 def test_another_bundle_under_the_same_number_is_refused(bundle: Path, tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_after_it_was_verified_is_refused(bundle: Path, tmp_path: Path) -> None:
-    prepared = prepare(bundle)
+    prepared = prepare(read_bundle(bundle))
     flip_byte(bundle / "golden.npz", 100)
     with pytest.raises(PublishError, match=r"golden\.npz changed while it was copied"):
         publish_prepared(open_repository(str(tmp_path / "target")), prepared)
@@ -96,18 +97,20 @@ def test_a_file_that_changes_after_it_was_verified_is_refused(bundle: Path, tmp_
 def test_of_two_publishers_of_one_number_the_second_is_told(bundle: Path, tmp_path: Path) -> None:
     repository = open_repository(str(tmp_path / "target"))
 
-    def somebody_else(_: int) -> None:
-        if not repository.holds("tiny", 1):
-            publish_prepared(repository, prepare(bundle))
+    def another_process(_: int) -> None:
+        if not repository.has("tiny", 1):
+            publish_prepared(repository, prepare(read_bundle(bundle)))
 
-    with pytest.raises(PublishError, match="was published by somebody else meanwhile"):
-        publish_prepared(repository, prepare(bundle), somebody_else)
+    with pytest.raises(PublishError, match="was published by another process meanwhile"):
+        publish_prepared(repository, prepare(read_bundle(bundle)), another_process)
     assert [path.name for path in (tmp_path / "target/tiny").iterdir()] == ["1"]
 
 
 def test_the_progress_adds_up_to_the_size(bundle: Path, tmp_path: Path) -> None:
     told: list[int] = []
-    publish_prepared(open_repository(str(tmp_path / "target")), prepare(bundle), told.append)
+    publish_prepared(
+        open_repository(str(tmp_path / "target")), prepare(read_bundle(bundle)), told.append
+    )
     assert sum(told) == sum(path.stat().st_size for path in bundle.iterdir())
 
 
@@ -119,4 +122,4 @@ def test_a_file_url_is_a_path(bundle: Path, tmp_path: Path) -> None:
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     done = publish(tmp_path / "Nothing", tmp_path / "target")
     assert done.exit_code == 1
-    assert "is no bundle; name one like models/MODEL/VERSION" in done.stderr
+    assert "is not a bundle; name one like models/MODEL/VERSION" in done.stderr

@@ -10,11 +10,11 @@ import pytest
 from support.tiny import write_tiny
 from typer.testing import CliRunner, Result
 
+from convscope.bundle.errors import PublishError
+from convscope.bundle.opening import open_repository
+from convscope.bundle.publishing import prepare, publish
+from convscope.bundle.reader import read_bundle
 from convscope.exporter.cli import app
-from convscope.exporter.errors import PublishError
-from convscope.exporter.repositories.opening import open_repository
-from convscope.exporter.repositories.publishing import prepare, publish
-from convscope.exporter.repositories.repository import RepositoryError
 
 MEMORY = fsspec.filesystem("memory")
 
@@ -73,10 +73,10 @@ def test_the_same_again_says_so_and_another_is_refused(
 def test_an_upload_that_breaks_off_is_no_version_and_can_be_repeated(
     bundle: Path, url: str
 ) -> None:
-    repository, prepared = open_repository(url), prepare(bundle)
+    repository, prepared = open_repository(url), prepare(read_bundle(bundle))
     golden = bundle / "golden.npz"
     golden.rename(bundle.parent / "golden.npz")
-    with pytest.raises(RepositoryError, match="nothing was published, so try again"):
+    with pytest.raises(PublishError, match="nothing was published, so try again"):
         publish(repository, prepared)
     assert list(stored("tiny/1")) == ["model.onnx"]
     assert repository.models() == []
@@ -87,7 +87,11 @@ def test_an_upload_that_breaks_off_is_no_version_and_can_be_repeated(
 
 def test_the_manifest_arrives_when_all_the_rest_is_there(bundle: Path, url: str) -> None:
     seen: list[set[str]] = []
-    publish(open_repository(url), prepare(bundle), lambda _: seen.append(set(stored("tiny/1"))))
+    publish(
+        open_repository(url),
+        prepare(read_bundle(bundle)),
+        lambda _: seen.append(set(stored("tiny/1"))),
+    )
     earlier = [names for names in seen if "manifest.json" not in names]
     assert earlier
     assert seen[-1] == {"model.onnx", "golden.npz", "manifest.json"}
@@ -96,19 +100,19 @@ def test_the_manifest_arrives_when_all_the_rest_is_there(bundle: Path, url: str)
 
 def test_the_progress_adds_up_to_the_size(bundle: Path, url: str) -> None:
     told: list[int] = []
-    publish(open_repository(url), prepare(bundle), told.append)
+    publish(open_repository(url), prepare(read_bundle(bundle)), told.append)
     assert sum(told) == sum(path.stat().st_size for path in bundle.iterdir())
 
 
 def test_of_two_publishers_of_one_number_the_second_is_told(bundle: Path, url: str) -> None:
     repository = open_repository(url)
 
-    def somebody_else(_: int) -> None:
-        if not repository.holds("tiny", 1):
-            publish(repository, prepare(bundle))
+    def another_process(_: int) -> None:
+        if not repository.has("tiny", 1):
+            publish(repository, prepare(read_bundle(bundle)))
 
-    with pytest.raises(PublishError, match="was published by somebody else meanwhile"):
-        publish(repository, prepare(bundle), somebody_else)
+    with pytest.raises(PublishError, match="was published by another process meanwhile"):
+        publish(repository, prepare(read_bundle(bundle)), another_process)
     assert repository.versions("tiny") == [1]
 
 

@@ -37,7 +37,7 @@ def test_trials_begin_change_and_end(root: Path) -> None:
         "shadow": {"to": 3, "share": 1.0},
     }
     assert run(root, "canary", "tiny", "--stop").stdout == "canary: ended\n"
-    assert run(root, "canary", "tiny", "--stop").stdout == "canary: there is none\n"
+    assert run(root, "canary", "tiny", "--stop").stdout == "canary: not set\n"
     assert trials(root) == {"shadow": {"to": 3, "share": 1.0}}
 
 
@@ -63,7 +63,7 @@ def test_version_that_is_tried_is_not_pruned(root: Path) -> None:
         (("canary", "cat", "1"), 1, "no model 'cat'"),
         (("canary", "tiny", "champio"), 1, "tiny has no alias 'champio'; did you mean champion?"),
         (("canary", "tiny", "2", "--of", "best"), 1, "tiny has no alias 'best'"),
-        (("shadow", "tiny"), 2, "give either a VERSION, by number or alias, or --stop"),
+        (("shadow", "tiny"), 2, "use either a VERSION, by number or alias, or --stop"),
         (("shadow", "tiny", "2", "--share", "1.5"), 2, "Invalid value for '--share'"),
     ],
     ids=str.split("version model alias of nothing share"),
@@ -80,4 +80,4 @@ def test_file_that_says_something_else_is_named(root: Path, text: str) -> None:
     (root / "tiny/traffic.json").write_text(text)
     done = run(root, "shadow", "tiny", "2")
     assert done.exit_code == 1
-    assert "tiny/traffic.json isn't JSON like" in done.stderr
+    assert "tiny/traffic.json is not" in done.stderr

@@ -71,7 +71,7 @@ def test_a_damaged_version_hides_no_others(root: Path) -> None:
     assert [row["problem"] != "" for row in rows] == [False, True, False]
     done = versions(root, "tiny")
     assert done.exit_code == 0
-    assert "tiny/9/manifest.json is no manifest" in done.stdout
+    assert "tiny/9/manifest.json is not a manifest" in done.stdout
 
 
 @pytest.mark.parametrize("name", [".tmp-1", "5"])

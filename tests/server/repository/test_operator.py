@@ -11,6 +11,7 @@ from support.loading import Follower, make_loader
 from support.repositories import MakeManager, corrupt, serving
 from support.tiny import write_tiny
 
+from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import (
     BundleRejectedError,
     InvalidInputError,
@@ -22,7 +23,6 @@ from convscope.server.repository.catalog import Target
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.selection import Selection
-from convscope.server.repository.traffic import Trial
 from convscope.server.runtime.versions import LoadedVersion
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
@@ -45,7 +45,7 @@ def unwritable(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise UnavailableError("no space left")
 
     def begin() -> None:
-        for name in ("write_alias", "write_trial"):
+        for name in ("write_alias", "write_split"):
             monkeypatch.setattr(operator, name, fail)
 
     return begin
@@ -182,25 +182,25 @@ async def test_traffic_split_tries_no_other_rejected_version_again(
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
     await manager.reconcile()
     for share in (0.01, 0.05, 0.2):
-        await Operator(manager).set_split("tiny", "canary", Trial(1, share))
+        await Operator(manager).set_split("tiny", "canary", TrafficSplit(1, share))
     assert follower.events.count("rejected tiny v3 hash") == 1
     with pytest.raises(BundleRejectedError):
-        await Operator(manager).set_split("tiny", "canary", Trial(3, 0.1))
+        await Operator(manager).set_split("tiny", "canary", TrafficSplit(3, 0.1))
     assert manager.catalog.splits == [("tiny", 1, "canary", 0.2)]
 
 
-@pytest.mark.parametrize("trial", [Trial("best", 0.1), Trial(1, 0.1, of="best")])
+@pytest.mark.parametrize("split", [TrafficSplit("best", 0.1), TrafficSplit(1, 0.1, of="best")])
 async def test_traffic_split_of_an_unknown_alias_is_an_error(
-    manager: ModelManager[LoadedVersion], trial: Trial
+    manager: ModelManager[LoadedVersion], split: TrafficSplit
 ) -> None:
     with pytest.raises(NotFoundError, match="tiny has no alias 'best'; it has: none"):
-        await Operator(manager).set_split("tiny", "shadow", trial)
+        await Operator(manager).set_split("tiny", "shadow", split)
 
 
 async def test_a_request_is_resolved_alike_however_often(
     manager: ModelManager[LoadedVersion],
 ) -> None:
-    await Operator(manager).set_split("tiny", "canary", Trial(1, 0.5))
+    await Operator(manager).set_split("tiny", "canary", TrafficSplit(1, 0.5))
     targets = [Target("tiny") for _ in range(200)]
     first = [manager.catalog.resolve(target, canary=True).key for target in targets]
     assert {key[1] for key in first} == {1, 2}

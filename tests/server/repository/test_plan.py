@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from convscope.bundle.traffic import Traffic, TrafficSplit
 from convscope.server.repository.desired import Desired, Overrides
 from convscope.server.repository.disk import ModelOnDisk, Signature
 from convscope.server.repository.plan import (
@@ -20,7 +21,6 @@ from convscope.server.repository.plan import (
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.selection import Selection
 from convscope.server.repository.state import LONGEST_PAUSE_SECONDS, Attempt, Observed, Routing
-from convscope.server.repository.traffic import Traffic, Trial
 
 REASON = Rejection("tiny", 0, "hash", "the SHA-256 differs")
 TRANSIENT = Rejection("tiny", 0, "files", "can't be read", transient=True)
@@ -102,8 +102,8 @@ class Situation:
         )
 
 
-CANARY = Traffic(canary=Trial(1, 0.1))
-SHADOW_OF_ALIAS = Traffic(shadow=Trial("challenger", 1.0))
+CANARY = Traffic(canary=TrafficSplit(1, 0.1))
+SHADOW_OF_ALIAS = Traffic(shadow=TrafficSplit("challenger", 1.0))
 SELECTION = [
     Situation("nothing on disk", disk(), []),
     Situation("first version", disk(1), [load(1)]),
@@ -443,7 +443,7 @@ DEMAND = [
     ),
     Situation(
         "canary moves from a loaded version",
-        disk(1, 2, 3, traffic=Traffic(canary=Trial(2, 0.1))),
+        disk(1, 2, 3, traffic=Traffic(canary=TrafficSplit(2, 0.1))),
         [load(2)],
         ON_DEMAND,
         ready=(1,),

@@ -11,7 +11,7 @@ from PIL import Image
 from support.alterations import Arrays, change_weight, rewrite_golden
 from support.images import encode
 from support.loading import load, only_refusal
-from support.tiny import seal, write_signal, write_tiny
+from support.tiny import write_tiny
 
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.rejection import Rejection
@@ -53,7 +53,7 @@ def rejected_weights(
 
 def test_other_top_1_is_rejected(root: Path) -> None:
     message = rejected_weights(root, lambda dense: dense[:, ::-1])
-    assert message == "golden input 0 is 'blue' here and was 'red' in PyTorch"
+    assert message == "golden input 0 is 'blue' here and was 'red' in the reference"
 
 
 def test_other_probability_is_rejected(root: Path) -> None:
@@ -65,7 +65,7 @@ def test_other_probability_is_rejected(root: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_graph_that_is_not_finite_is_rejected(root: Path, value: float) -> None:
     message = rejected_weights(root, lambda dense: np.full_like(dense, value))
-    assert message == "the graph's probabilities are not finite"
+    assert message == "the graph's output 'probabilities' is not finite"
 
 
 def test_tolerance_is_the_manifest_s(root: Path) -> None:
@@ -93,7 +93,7 @@ def test_other_preprocessing_is_rejected(root: Path) -> None:
     rewrite_golden(root / "good" / "1", change)
     rewrite_golden(write_tiny(root, "bad", alter_manifest=look_closer), change)
     rejection = only_refusal(root)
-    assert rejection.message == "golden input 0 is 'red' here and was 'blue' in PyTorch"
+    assert rejection.message == "golden input 0 is 'red' here and was 'blue' in the reference"
 
 
 def answer_of(version: LoadedVersion, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -104,68 +104,13 @@ def answer_of(version: LoadedVersion, photo: NDArray[np.uint8]) -> NDArray[np.fl
     return version.model.run(image[np.newaxis]).probabilities
 
 
-# Golden files that are wrong
-
-
-@pytest.mark.parametrize("name", ["input_0", "input_2", "probabilities"])
-def test_missing_array_is_rejected(root: Path, name: str) -> None:
-    assert rejected(root, lambda arrays: arrays.pop(name)).message == f"golden.npz lacks {name!r}"
-
-
-def test_more_inputs_stated_than_stored_is_rejected(root: Path) -> None:
-    def alter(manifest: pb.ModelManifest) -> None:
-        manifest.golden.inputs = 99
-
-    write_tiny(root, "bad", alter_manifest=alter)
-    assert only_refusal(root).message == "golden.npz lacks 'input_3'"
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (3, 4), (9,)])
-def test_other_number_of_answers_is_rejected(root: Path, shape: tuple[int, ...]) -> None:
-    answers = np.full(shape, 0.25, np.float32)
-    message = rejected(root, with_array("probabilities", answers)).message
-    assert f"golden probabilities are {shape}, the graph's (3, 3)" in message
-
-
-def test_answers_that_are_not_finite_are_rejected(root: Path) -> None:
-    rejected(root, scaled("probabilities", np.nan))
+# A golden input that can't be decoded
 
 
 def test_input_that_is_no_image_is_rejected(root: Path) -> None:
     message = rejected(root, with_array("input_1", np.arange(9, dtype=np.uint8))).message
-    assert "a golden input is rejected" in message
+    assert "golden input 1 can't be decoded" in message
     assert "not an image" in message
-
-
-def test_pickled_array_is_rejected_unread(root: Path) -> None:
-    directory = write_tiny(root, "bad")
-    with (directory / "golden.npz").open("wb") as file:
-        np.savez(file, probabilities=np.array([print], dtype=object))
-    seal(directory)
-    rejection = only_refusal(root)
-    assert (rejection.reason, rejection.message) == ("golden", "golden.npz can't be read as arrays")
-
-
-@pytest.mark.parametrize("data", [b"", b"not a zip", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_golden_file_is_rejected(root: Path, data: bytes) -> None:
-    directory = write_tiny(root, "bad")
-    (directory / "golden.npz").write_bytes(data)
-    seal(directory)
-    assert only_refusal(root).reason == "golden"
-
-
-def test_single_array_as_golden_file_is_rejected(root: Path) -> None:
-    directory = write_tiny(root, "bad")
-    with (directory / "golden.npz").open("wb") as file:
-        np.save(file, np.zeros(3), allow_pickle=False)
-    seal(directory)
-    assert only_refusal(root).reason == "golden"
-
-
-def test_tensor_of_another_shape_is_rejected(root: Path) -> None:
-    directory = write_signal(root, "bad")
-    rewrite_golden(directory, with_array("input_0", np.zeros((3, 7), np.float32)))
-    assert only_refusal(root).reason == "golden"
 
 
 # Feature maps, which are compared when they are preloaded
@@ -183,22 +128,9 @@ def test_feature_maps_are_not_compared_otherwise(root: Path) -> None:
 
 
 def test_missing_means_are_rejected(root: Path) -> None:
-    message = rejected(root, lambda arrays: arrays.pop(MEANS), preload=True).message
-    assert message == f"golden.npz lacks {MEANS!r}"
-
-
-def test_means_of_other_channels_are_rejected(root: Path) -> None:
-    message = rejected(root, with_array(MEANS, np.ones((3, 9), np.float32)), preload=True).message
-    assert "golden.npz has [3, 9]" in message
-
-
-def test_means_of_one_dimension_are_rejected(root: Path) -> None:
-    rejected(root, with_array(MEANS, np.ones(3, np.float32)), preload=True)
+    message = rejected(root, lambda arrays: arrays.pop(MEANS)).message
+    assert f"golden.npz lacks {MEANS!r}" in message
 
 
 def test_means_of_nothing_but_zeros_are_rejected(root: Path) -> None:
     rejected(root, scaled(MEANS, 0), preload=True)
-
-
-def test_means_that_are_not_finite_are_rejected(root: Path) -> None:
-    rejected(root, scaled(MEANS, np.nan), preload=True)

@@ -1,8 +1,8 @@
 """Reads the names of classes."""
 
-import json
 from pathlib import Path
 
+from convscope.bundle.labels import read_labels as read_label_file
 from convscope.exporter.datasets.registry import LABELS
 from convscope.exporter.errors import ExporterError
 
@@ -10,34 +10,18 @@ __all__ = ["read_labels"]
 
 
 def read_labels(source: str) -> tuple[str, ...]:
-    """Return a dataset's labels by its name, or those of a file: JSON, or one label per line.
+    """Return a dataset's labels by its name, or those of a file.
 
     Raises:
-        ExporterError: The source is neither a dataset nor a file of labels.
+        ExporterError: The source is neither a dataset nor a file.
+        InvalidValueError: The file can't be read as labels.
     """
     if source in LABELS:
         return LABELS[source]
-    try:
-        text = Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(LABELS)
+    path = Path(source)
+    if not path.is_file():
         raise ExporterError(
-            f"{source!r} is neither a text file of labels nor a dataset; datasets: {known}"
-        ) from error
-    labels = _parse(text, source)
-    if not labels:
-        raise ExporterError(f"{source} has no labels; write one per line")
-    return labels
-
-
-def _parse(text: str, source: str) -> tuple[str, ...]:
-    if not text.lstrip().startswith(("[", "{")):
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ExporterError(f"{source} isn't valid JSON") from error
-    # ImageNet's usual file: {"0": ["n01440764", "tench"], ...}
-    if isinstance(content, dict):
-        content = [content[key] for key in sorted(content, key=int)]
-    return tuple(str(value[-1] if isinstance(value, list) else value) for value in content)
+            f"{source!r} is neither a text file of labels nor a dataset; datasets: "
+            f"{', '.join(LABELS)}"
+        )
+    return read_label_file(path)

@@ -6,15 +6,9 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from convscope.exporter.bundles.graph_check import check_graph
-from convscope.exporter.bundles.reader import (
-    BundleError,
-    check_hashes,
-    parse_graph,
-    preprocess,
-    read_arrays,
-    read_manifest,
-)
+from convscope.bundle.graph_contract import check_graph, parse_graph
+from convscope.bundle.reader import Bundle
+from convscope.exporter.bundles.reader import open_bundle, preprocess
 from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
@@ -75,11 +69,12 @@ def read_pyramid(directory: Path) -> Pyramid:
     """Read a bundle's pyramid.
 
     Raises:
-        BundleError: The bundle is damaged.
+        BundleRejectedError: The bundle is damaged.
         ExporterError: A shape of its graph can't be inferred.
     """
-    manifest = read_manifest(directory)
-    model = parse_graph(check_hashes(directory, manifest).graph)
+    bundle = open_bundle(directory)
+    manifest = bundle.manifest
+    model = parse_graph(bundle.read_graph())
     check_graph(model, manifest)
     shapes: dict[str, tuple[int, ...]] = {
         spec.name: (spec.channels, spec.height, spec.width) for spec in manifest.feature_maps
@@ -115,14 +110,15 @@ def read_photo(directory: Path, photo: Path | None = None) -> Image.Image | None
         photo: The photo's file; None for the first golden input.
 
     Raises:
-        BundleError: The bundle is damaged.
+        BundleRejectedError: The bundle is damaged.
         ExporterError: The photo can't be read.
     """
-    manifest = read_manifest(directory)
+    bundle = open_bundle(directory)
+    manifest = bundle.manifest
     if manifest.input.kind != pb.INPUT_KIND_IMAGE:
         return None
     try:
-        encoded = _first_golden(directory, manifest) if photo is None else photo.read_bytes()
+        encoded = _first_golden(bundle) if photo is None else photo.read_bytes()
         pixels = preprocess(manifest, encoded)  # uint8 [H, W, C]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         name = "the first golden input" if photo is None else photo
@@ -132,8 +128,5 @@ def read_photo(directory: Path, photo: Path | None = None) -> Image.Image | None
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _first_golden(directory: Path, manifest: pb.ModelManifest) -> bytes:
-    golden = read_arrays(check_hashes(directory, manifest).golden)
-    if "input_0" not in golden:
-        raise BundleError("golden.npz lacks 'input_0'")
-    return golden["input_0"].tobytes()
+def _first_golden(bundle: Bundle) -> bytes:
+    return bundle.read_golden().inputs[0].tobytes()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from convscope.bundle.errors import BundleError
 from convscope.exporter.commands.console import errors_as_sentences, make_console, shape_text
 from convscope.exporter.commands.options import Quiet
 from convscope.exporter.errors import ExporterError
@@ -48,7 +49,7 @@ def verify(bundle: Bundle, quiet: Quiet = False) -> None:
             for check in run(bundle):
                 console.print(f"[green]✓[/] {check.name:<9} {check.detail}")
                 done += 1
-        except ExporterError:
+        except (BundleError, ExporterError):
             console.print(f"[red]✗[/] {CHECKS[done]}")
             for name in CHECKS[done + 1 :]:
                 console.print(f"[dim]- {name:<9} not checked[/]")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from convscope.bundle.errors import BundleError
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def errors_as_sentences() -> Iterator[None]:
     """End a command with exit code 1 and a sentence on stderr for an error that a user can fix."""
     try:
         yield
-    except ExporterError as error:
+    except (BundleError, ExporterError) as error:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print("[red]error:[/] ", end="")
         console.print(str(error), markup=False)
@@ -55,9 +56,10 @@ def reserve_version(repository: Path, model: str, version: int | None, console: 
     """Choose and print a bundle's version, and check early that it can be published.
 
     Raises:
-        PublishError: The name or number isn't allowed, or the version exists.
+        InvalidValueError: The name or number isn't allowed.
+        PublishError: The version exists.
     """
-    from convscope.exporter.bundles.writer import check_free, next_version
+    from convscope.bundle.writer import check_free, next_version
 
     number = version if version is not None else next_version(repository, model)
     check_free(repository, model, number)

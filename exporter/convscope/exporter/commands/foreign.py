@@ -57,13 +57,14 @@ def import_onnx(
         console = make_console(quiet)
         model = name or _model_name(file)
         number = reserve_version(repository, model, version, console)
+        from convscope.bundle.labels import read_labels
         from convscope.exporter.foreign.importing import ForeignSource, import_model
 
         source = ForeignSource(
             path=file,
             model=model,
             version=number,
-            labels=None if labels is None else opt.read_labels(labels),
+            labels=None if labels is None else read_labels(labels),
             layout=input_layout,
             color=color,
             scale=None if scale is None else opt.number("--scale", scale),

@@ -1,12 +1,11 @@
 """The options of `import`, and the parsers of their values."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.errors import ExporterError
 
 __all__ = [
     "Activation",
@@ -27,7 +26,6 @@ __all__ = [
     "Std",
     "number",
     "numbers",
-    "read_labels",
     "resize_rule",
     "size",
 ]
@@ -94,24 +92,6 @@ Dataset = Annotated[
 License = Annotated[
     str, Option(help="The SPDX identifier of the weights' license; it is recorded in the manifest.")
 ]
-
-
-def read_labels(path: Path) -> list[str]:
-    """Read a file of labels.
-
-    Raises:
-        ExporterError: The file can't be read, or is JSON but no list of strings.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix != ".json":
-            return text.splitlines()
-        labels = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise ExporterError(f"the labels in {path} can't be read: {reason(error)}") from error
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ExporterError(f"{path} is no JSON list of strings, one for each class")
-    return labels
 
 
 def number(option: str, text: str) -> float:

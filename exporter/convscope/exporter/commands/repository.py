@@ -20,8 +20,8 @@ from convscope.exporter.commands.console import errors_as_sentences, make_consol
 from convscope.exporter.commands.options import Quiet
 
 if TYPE_CHECKING:
-    from convscope.exporter.repositories.pruning import Pruned
-    from convscope.exporter.repositories.trials import Kind
+    from convscope.bundle.pruning import Pruned
+    from convscope.bundle.traffic import Kind
 
 __all__ = ["register"]
 
@@ -31,13 +31,14 @@ RepositoryPlace = Annotated[
 ]
 Model = Annotated[str, Argument(metavar="MODEL", help="The model's name in the repository.")]
 To = Annotated[
-    str | None, Argument(metavar="[VERSION]", help="Where to: a version's number or an alias.")
+    str | None, Argument(metavar="[VERSION]", help="The target: a version's number or an alias.")
 ]
-Share = Annotated[float, Option(min=0.0, max=1.0, help="Of the requests, from 0 to 1.")]
+Share = Annotated[float, Option(min=0.0, max=1.0, help="The share of the requests, from 0 to 1.")]
 Of = Annotated[
     str | None,
     Option(
-        metavar="ALIAS", help="Of the requests that name this alias; by default of those without."
+        metavar="ALIAS",
+        help="Split the requests that name this alias; by default those without one.",
     ),
 ]
 Stop = Annotated[bool, Option("--stop", help="End it.")]
@@ -55,20 +56,20 @@ def promote(
     model: Model,
     alias: Annotated[str, Option(help="The alias, such as champion.")],
     version: Annotated[
-        int | None, Argument(metavar="VERSION", help="The version that the alias is to name.")
+        int | None, Argument(metavar="VERSION", help="The version that the alias will name.")
     ] = None,
     back: Annotated[
         bool, Option("--back", help="Return to the version that the alias named before.")
     ] = False,
-    remove: Annotated[bool, Option("--remove", help="Drop the alias.")] = False,
+    remove: Annotated[bool, Option("--remove", help="Remove the alias.")] = False,
     repository: RepositoryPlace = "models",
 ) -> None:
-    """Switch an alias to a version, back to the one before, or drop it."""
+    """Switch an alias to a version, back to the one before, or remove it."""
     if [version is not None, back, remove].count(True) != 1:
-        raise typer.BadParameter("give either a VERSION, or --back, or --remove")
+        raise typer.BadParameter("use either a VERSION, or --back, or --remove")
     with errors_as_sentences():
-        from convscope.exporter.repositories import aliases
-        from convscope.exporter.repositories.opening import existing_repository
+        from convscope.bundle import aliases
+        from convscope.bundle.opening import existing_repository
 
         place = existing_repository(repository)
         if version is not None:
@@ -88,8 +89,8 @@ def canary(
     stop: Stop = False,
     repository: RepositoryPlace = "models",
 ) -> None:
-    """Let another version answer a share of a model's requests."""
-    _try_out("canary", model, to, share, of, stop, repository)
+    """Send a share of a model's requests to another version."""
+    _split_traffic("canary", model, to, share, of, stop, repository)
 
 
 def shadow(
@@ -101,10 +102,10 @@ def shadow(
     repository: RepositoryPlace = "models",
 ) -> None:
     """Copy a share of a model's requests to another version, which is compared."""
-    _try_out("shadow", model, to, share, of, stop, repository)
+    _split_traffic("shadow", model, to, share, of, stop, repository)
 
 
-def _try_out(
+def _split_traffic(
     kind: "Kind",
     model: str,
     to: str | None,
@@ -114,19 +115,19 @@ def _try_out(
     repository: str,
 ) -> None:
     if stop == (to is not None):
-        raise typer.BadParameter("give either a VERSION, by number or alias, or --stop")
+        raise typer.BadParameter("use either a VERSION, by number or alias, or --stop")
     with errors_as_sentences():
-        from convscope.exporter.repositories import trials
-        from convscope.exporter.repositories.opening import existing_repository
+        from convscope.bundle import traffic
+        from convscope.bundle.opening import existing_repository
 
         place = existing_repository(repository)
         if to is None:
-            ended = trials.end_trial(place, model, kind)
-            typer.echo(f"{kind}: {'ended' if ended else 'there is none'}")
+            ended = traffic.end_split(place, model, kind)
+            typer.echo(f"{kind}: {'ended' if ended else 'not set'}")
             return
-        trial = trials.Trial(int(to) if to.isdecimal() else to, share, of)
-        trials.begin_trial(place, model, kind, trial)
-        typer.echo(f"{kind}: {trial}")
+        split = traffic.TrafficSplit(int(to) if to.isdecimal() else to, share, of)
+        traffic.set_split(place, model, kind, split)
+        typer.echo(f"{kind}: {split}")
 
 
 def publish(
@@ -135,16 +136,17 @@ def publish(
         str, Argument(metavar="REPOSITORY", help="The path or URL of the other repository.")
     ],
     version: Annotated[
-        int | None, Option(min=1, help="The number that it gets there; its own by default.")
+        int | None, Option(min=1, help="Its number there; its own by default.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Verify a bundle, and copy it into another repository."""
     with errors_as_sentences():
+        from convscope.bundle.opening import find_bundle, open_repository
+        from convscope.bundle.publishing import prepare
+        from convscope.bundle.publishing import publish as run
+        from convscope.exporter.bundles.reader import open_bundle
         from convscope.exporter.bundles.verify import verify
-        from convscope.exporter.repositories.opening import find_bundle, open_repository
-        from convscope.exporter.repositories.publishing import prepare
-        from convscope.exporter.repositories.publishing import publish as run
 
         console = make_console(quiet)
         repository = open_repository(target)
@@ -152,14 +154,14 @@ def publish(
             with console.status("Verifying"):
                 checks = [check.name for check in verify(directory)]
             console.print(f"verified  {', '.join(checks)}")
-            new = prepare(directory, version)
+            new = prepare(open_bundle(directory), version)
             with _copying(new.size_bytes, quiet) as on_bytes:
                 copied = run(repository, new, on_bytes)
         place = repository.place(new.manifest.model, new.manifest.version)
         if copied:
             console.print(f"[green]published[/] {place} ({decimal(new.size_bytes)})")
         else:
-            console.print(f"{place} is there already, and is the same; nothing to do")
+            console.print(f"{place} exists already and is the same; nothing to do")
 
 
 def versions(
@@ -169,10 +171,10 @@ def versions(
     repository: RepositoryPlace = "models",
     as_json: Json = False,
 ) -> None:
-    """List what a repository holds."""
+    """List the versions in a repository."""
     with errors_as_sentences():
-        from convscope.exporter.repositories.listing import list_versions
-        from convscope.exporter.repositories.opening import existing_repository
+        from convscope.bundle.opening import existing_repository
+        from convscope.bundle.versions import list_versions
 
         rows = list(list_versions(existing_repository(repository), model))
         if as_json:
@@ -197,7 +199,7 @@ def diff(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say how two bundles differ: manifests, figures and, on images, their answers."""
+    """Compare two bundles: manifests, figures and, on images, their predictions."""
     with errors_as_sentences():
         from convscope.exporter.repositories.comparing import compare_bundles
 
@@ -216,15 +218,15 @@ def diff(
 def prune(
     model: Model,
     keep: Annotated[
-        int, Option(min=0, help="How many of the latest versions stay; one always does.")
+        int, Option(min=0, help="How many of the latest versions to keep; one always is.")
     ],
     repository: RepositoryPlace = "models",
-    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only print what would be removed.")] = False,
 ) -> None:
-    """Remove a model's earlier versions, but none that an alias names."""
+    """Remove a model's earlier versions, except those that an alias or traffic split names."""
     with errors_as_sentences():
-        from convscope.exporter.repositories.opening import existing_repository
-        from convscope.exporter.repositories.pruning import prune as run
+        from convscope.bundle.opening import existing_repository
+        from convscope.bundle.pruning import prune as run
 
         pruned = run(existing_repository(repository), model, keep, dry_run=dry_run)
         _report_pruned(model, pruned, dry_run)

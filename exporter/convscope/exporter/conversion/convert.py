@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from convscope.exporter.bundles.writer import publish
-from convscope.exporter.conversion.golden import golden_arrays, golden_inputs
+from convscope.bundle.writer import write_bundle
+from convscope.exporter.conversion.golden import golden_inputs, reference_arrays
 from convscope.exporter.conversion.graph import export_graph, feature_map_shapes
 from convscope.exporter.conversion.manifest import add_feature_maps, describe
 from convscope.exporter.conversion.parity import check_parity
@@ -59,11 +59,11 @@ def convert(source: Source, repository: Path) -> Conversion:
     manifest = describe(source, metrics)
     facts = feature_map_facts(model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
-    directory = publish(
+    directory = write_bundle(
         repository,
         manifest,
         lambda path: _write(path, graph),
-        golden_arrays(network, source.golden, inputs),
+        reference_arrays(network, source.golden, inputs),
     )
     return Conversion(directory, parity, metrics)
 

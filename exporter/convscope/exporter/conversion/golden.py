@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from convscope.bundle.golden import golden_arrays
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
@@ -14,9 +15,9 @@ from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 __all__ = [
     "GoldenInput",
     "encode_png",
-    "golden_arrays",
     "golden_inputs",
     "golden_noise",
+    "reference_arrays",
 ]
 
 # An encoded image, or a float32 tensor of the graph's input without the batch.
@@ -45,27 +46,19 @@ def golden_inputs(golden: Sequence[GoldenInput], expects: InputRule) -> NDArray[
     return np.stack([_prepare(one, expects) for one in golden])
 
 
-def golden_arrays(
+def reference_arrays(
     network: ServableNetwork, golden: Sequence[GoldenInput], inputs: NDArray[np.generic]
 ) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of golden.npz.
+    """Return the arrays of golden.npz, with PyTorch's outputs as the reference.
 
-    Returns:
-        `input_0` and so on, the bytes of each image or the tensor itself;
-        `logits` and `probabilities`, float32 [n, K], of a classifier;
-        `feature_map_means/NAME`, float32 [n, channels], which are small and
-        still reveal a wrong feature map.
+    Args:
+        network: The network.
+        golden: The golden inputs, images encoded.
+        inputs: The same as the graph takes them, [n, ...].
     """
     outputs = run_torch(network, inputs)
-    arrays: dict[str, NDArray[np.generic]] = {
-        f"input_{index}": np.frombuffer(one, np.uint8) if isinstance(one, bytes) else one
-        for index, one in enumerate(golden)
-    }
-    for name in network.heads:
-        arrays[name] = outputs[name]
-    for name in network.feature_map_names:
-        arrays[f"feature_map_means/{name}"] = outputs[name].mean(axis=(2, 3))
-    return arrays
+    names = (*network.heads, *network.feature_map_names)
+    return golden_arrays(golden, {name: outputs[name] for name in names})
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

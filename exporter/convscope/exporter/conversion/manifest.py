@@ -5,6 +5,7 @@ from importlib import metadata
 
 import torch
 
+from convscope.bundle.manifest import SCHEMA_VERSION
 from convscope.exporter.conversion.graph import FeatureMapShape
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
@@ -13,7 +14,6 @@ from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["add_feature_maps", "describe"]
 
-SCHEMA_VERSION = 1
 PROBABILITY_TOLERANCE = 0.03
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.exporter.bundles.writer import publish
+from convscope.bundle.golden import golden_arrays
+from convscope.bundle.writer import write_bundle
 from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.foreign.batch import with_dynamic_batch
 from convscope.exporter.foreign.head import find_head, find_output
 from convscope.exporter.foreign.image_input import ImageInput, find_input
 from convscope.exporter.foreign.join import join
-from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe, golden_arrays
+from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe
 from convscope.exporter.foreign.maps import named_maps, stage_maps
 from convscope.exporter.foreign.original import Original
 from convscope.exporter.foreign.parity import check_parity
@@ -77,9 +78,9 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     add_provenance(manifest, source, file.description, facts["logits"].parameters)
     add_maps(manifest, maps, facts)
     data = joined.SerializeToString()
-    directory = publish(
-        repository, manifest, lambda path: _write(path, data), golden_arrays(golden, expected, maps)
-    )
+    names = ("logits", "probabilities", *(one.name for one in maps))
+    arrays = golden_arrays(golden, {name: expected[name] for name in names})
+    directory = write_bundle(repository, manifest, lambda path: _write(path, data), arrays)
     return Imported(directory, image, head.activation, parity)
 
 

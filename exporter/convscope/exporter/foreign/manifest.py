@@ -3,21 +3,17 @@
 from collections.abc import Sequence
 from importlib import metadata
 
-import numpy as np
-from numpy.typing import NDArray
-
+from convscope.bundle.manifest import SCHEMA_VERSION
 from convscope.exporter.foreign.head import Head
 from convscope.exporter.foreign.image_input import ImageInput
 from convscope.exporter.foreign.maps import ForeignMap
 from convscope.exporter.foreign.source import ForeignSource
-from convscope.exporter.graphs.sessions import Arrays
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.pyramid.facts import FeatureMapFacts
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["add_maps", "add_provenance", "describe", "golden_arrays"]
+__all__ = ["add_maps", "add_provenance", "describe"]
 
-SCHEMA_VERSION = 1
 PROBABILITY_TOLERANCE = 0.03
 _ACTIVATIONS = {"softmax": pb.ACTIVATION_SOFTMAX, "sigmoid": pb.ACTIVATION_SIGMOID}
 
@@ -82,24 +78,3 @@ def add_maps(
             width=width,
             stride=facts[one.name].stride,
         )
-
-
-def golden_arrays(
-    golden: Sequence[bytes], expected: Arrays, maps: Sequence[ForeignMap]
-) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of golden.npz: encoded photos, and the original's outputs for them.
-
-    Args:
-        golden: The photos.
-        expected: The original's outputs for the photos, and possibly for further images.
-        maps: The feature maps.
-    """
-    arrays: dict[str, NDArray[np.generic]] = {
-        f"input_{index}": np.frombuffer(photo, np.uint8) for index, photo in enumerate(golden)
-    }
-    for name in ("logits", "probabilities"):
-        arrays[name] = expected[name][: len(golden)]
-    for one in maps:
-        means = expected[one.name].mean(axis=(2, 3))  # [n, channels]
-        arrays[f"feature_map_means/{one.name}"] = means[: len(golden)]
-    return arrays

@@ -11,10 +11,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.exporter.bundles.reader import check_hashes, preprocess, read_manifest
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.bundles.reader import open_bundle, preprocess
+from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.graphs.sessions import open_graph, run_session
-from convscope.exporter.repositories.repository import reason
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Agreement", "Answer", "Classifier", "compare_answers", "find_images"]
@@ -65,21 +64,20 @@ class Classifier:
         directory: The bundle's directory.
 
     Raises:
-        BundleError: It is damaged.
+        BundleRejectedError: It is damaged.
         ExporterError: It doesn't classify images, or ONNX Runtime refuses it.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._manifest = read_manifest(directory)
+        bundle = open_bundle(directory)
+        self._manifest = bundle.manifest
         name = f"{self._manifest.model} v{self._manifest.version}"
         if self._manifest.input.kind != pb.INPUT_KIND_IMAGE:
             raise ExporterError(f"{name} takes tensors, so leave --images out")
         if self._manifest.task != pb.TASK_CLASSIFICATION:
             raise ExporterError(f"{name} has no classes to compare, so leave --images out")
         self.labels = tuple(self._manifest.labels)
-        self._session: ort.InferenceSession = open_graph(
-            check_hashes(directory, self._manifest).graph
-        )
+        self._session: ort.InferenceSession = open_graph(bundle.read_graph())
 
     def probabilities(self, image: Path) -> NDArray[np.float32]:
         """Classify an image; float32 [K].

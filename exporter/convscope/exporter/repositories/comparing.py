@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from convscope.exporter.bundles.reader import read_manifest
+from convscope.bundle.opening import BundleLocation, find_bundle
+from convscope.exporter.bundles.reader import open_bundle
 from convscope.exporter.repositories.agreement import (
     Agreement,
     Classifier,
@@ -16,7 +17,6 @@ from convscope.exporter.repositories.agreement import (
     find_images,
 )
 from convscope.exporter.repositories.differences import Differences, compare_manifests
-from convscope.exporter.repositories.opening import BundlePlace, find_bundle
 from convscope.exporter.repositories.tables import (
     agreement_table,
     difference_table,
@@ -85,13 +85,13 @@ def compare_bundles(a: str, b: str, images: Path | None = None) -> Comparison:
     )
 
 
-def _manifest(place: BundlePlace) -> pb.ModelManifest:
+def _manifest(place: BundleLocation) -> pb.ModelManifest:
     if place.directory is not None:
-        return read_manifest(place.directory)
+        return open_bundle(place.directory).manifest
     return place.repository.manifest(place.model, place.version)
 
 
-def _answers(places: tuple[BundlePlace, BundlePlace], images: Path) -> Agreement:
+def _answers(places: tuple[BundleLocation, BundleLocation], images: Path) -> Agreement:
     found = find_images(images)
     with ExitStack() as stack:
         a, b = (Classifier(stack.enter_context(place.on_disk())) for place in places)

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from convscope.exporter.bundles.writer import GRAPH
+from convscope.bundle.layout import GRAPH
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Difference", "Differences", "LabelDifferences", "compare_manifests"]

@@ -9,16 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:  # a list of versions needs no ONNX Runtime
+    from convscope.bundle.versions import VersionSummary
     from convscope.exporter.repositories.agreement import Agreement
     from convscope.exporter.repositories.differences import Differences, LabelDifferences
-    from convscope.exporter.repositories.listing import Row
 
 __all__ = ["agreement_table", "difference_table", "disagreements", "labels_said", "version_tables"]
 
 _MOST_SHOWN = 10
 
 
-def version_tables(rows: "Iterable[Row]") -> Iterator[Table]:
+def version_tables(rows: "Iterable[VersionSummary]") -> Iterator[Table]:
     """A table for each model, with a line for each version; 80 columns hold most of them."""
     for model, versions in groupby(rows, key=lambda row: row.model):
         table = _table("version", "aliases", "architecture", "top-1", "split")
@@ -32,7 +32,7 @@ def version_tables(rows: "Iterable[Row]") -> Iterator[Table]:
         yield table
 
 
-def _version_cells(row: "Row") -> tuple[str, ...]:
+def _version_cells(row: "VersionSummary") -> tuple[str, ...]:
     named = (f"v{row.version}", "\n".join(row.aliases))
     if row.problem:
         return (*named, "can't be read")

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convscope.bundle.layout import is_model_name
 from convscope.bundle.suggestions import unknown
-from convscope.server.repository.bundle import MODEL_NAME
 from convscope.server.runtime.providers import OPTIONS, PROVIDERS
 from convscope.server.runtime.settings import ModelProviders, Options
 
@@ -112,7 +112,7 @@ def _read_models(table: Table) -> Mapping[str, ModelProviders]:
     models = {}
     for name, value in table.items():
         where = f"models.{name}"
-        if not MODEL_NAME.fullmatch(name):
+        if not is_model_name(name):
             raise SettingsFileError(
                 f"{where}: {name!r} is not a model's name; a name has up to 63 of a-z, 0-9, _ and -"
             )

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import structlog
 
+from convscope.bundle.addresses import local_path
 from convscope.bundle.suggestions import or_near
 from convscope.server.errors import StartError
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.manager import ModelManager
-from convscope.server.repository.remote.location import local_path
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.remote.threads import in_daemon_thread

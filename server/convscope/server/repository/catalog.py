@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
+from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import NotFoundError, UnavailableError
 from convscope.server.repository.loader import V
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.state import CatalogedModel
-from convscope.server.repository.traffic import Trial
 
 __all__ = ["Catalog", "NotLoadedError", "Target", "listed"]
 
@@ -195,7 +195,9 @@ def _number(target: Target, known: CatalogedModel[V]) -> int:
     return default if target.number is None else target.number
 
 
-def _split(target: Target, kind: str, split: Trial | None, known: CatalogedModel[V]) -> int | None:
+def _split(
+    target: Target, kind: str, split: TrafficSplit | None, known: CatalogedModel[V]
+) -> int | None:
     """The version that a traffic split sends a request to, if that serves."""
     if split is None or target.number is not None:
         return None

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from convscope.bundle.layout import GRAPH
 from convscope.server.errors import BundleRejectedError
-from convscope.server.repository.bundle import GRAPH
 from convscope.server.repository.disk import Signature
 from convscope.server.repository.loader import Version
 

@@ -8,13 +8,18 @@ from typing import Generic
 
 import structlog
 
+from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import BundleRejectedError, NotFoundError, ReadOnlyError
-from convscope.server.repository.aliases import check_alias, write_alias
 from convscope.server.repository.catalog import Catalog, listed
+from convscope.server.repository.changes import (
+    check_alias,
+    check_split,
+    write_alias,
+    write_split,
+)
 from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.loader import V
 from convscope.server.repository.manager import ModelManager
-from convscope.server.repository.traffic import Trial, check_trial, write_trial
 
 __all__ = ["Operator"]
 
@@ -110,10 +115,10 @@ class Operator(Generic[V]):
         check_alias(alias)
         await self._look_up(model, version)
         async with self._loaded(model, version):
-            await asyncio.to_thread(write_alias, self._manager.root / model, alias, version)
+            await asyncio.to_thread(write_alias, self._manager.root, model, alias, version)
             log.info("alias set", model=model, alias=alias, version=version)
 
-    async def set_split(self, model: str, kind: str, split: Trial | None) -> None:
+    async def set_split(self, model: str, kind: Kind, split: TrafficSplit | None) -> None:
         """Send a share of a model's requests to another version, loaded first; None ends it.
 
         Args:
@@ -132,11 +137,11 @@ class Operator(Generic[V]):
         found = await self._look_up(model, None)
         number = None
         if split is not None:
-            check_trial(kind, split)
+            check_split(kind, split)
             number = _number(model, split, found.aliases or {})
             await self._look_up(model, number)
         async with self._loaded(model, number):
-            await asyncio.to_thread(write_trial, self._manager.root / model, kind, split)
+            await asyncio.to_thread(write_split, self._manager.root, model, kind, split)
             shown = {} if split is None else asdict(split)
             event = "traffic split set" if split else "traffic split ended"
             log.info(event, model=model, kind=kind, **shown)
@@ -177,7 +182,7 @@ class Operator(Generic[V]):
         return found
 
 
-def _number(model: str, split: Trial, aliases: Mapping[str, int]) -> int:
+def _number(model: str, split: TrafficSplit, aliases: Mapping[str, int]) -> int:
     """The version that a traffic split goes to; its aliases must exist."""
     for name in (split.to, split.of):
         if isinstance(name, str) and name not in aliases:

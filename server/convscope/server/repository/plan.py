@@ -8,10 +8,10 @@ rejected version gives its place to the next older one.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from convscope.bundle.traffic import Traffic
 from convscope.server.repository.desired import Desired
 from convscope.server.repository.disk import ModelOnDisk, Signature
 from convscope.server.repository.state import Attempt, Observed, Routing
-from convscope.server.repository.traffic import Traffic
 
 __all__ = [
     "Action",

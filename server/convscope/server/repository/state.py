@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
+from convscope.bundle.traffic import Traffic
 from convscope.server.repository.disk import ModelOnDisk, Signature
 from convscope.server.repository.loader import V
 from convscope.server.repository.rejection import Rejection
-from convscope.server.repository.traffic import Traffic
 
 __all__ = ["Attempt", "CatalogedModel", "Observed", "Routing"]
 

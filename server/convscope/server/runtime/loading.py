@@ -8,8 +8,8 @@ from time import perf_counter
 
 import structlog
 
+from convscope.bundle.reader import Bundle
 from convscope.server.errors import BundleRejectedError
-from convscope.server.repository.bundle import Bundle
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import check_golden
 from convscope.server.runtime.model import Model, memory_bytes

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.server.errors import translate_bundle_errors
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.providers import Engine, ProviderPolicy, Session, open_session
 from convscope.server.runtime.validation import ValidatedBundle
@@ -153,8 +154,10 @@ class Model:
             return self._full_session
         with self._full_lock:
             if self._full_session is None:
+                with translate_bundle_errors():
+                    graph = self._bundle.read_graph()
                 self._full_session = open_session(
-                    self._bundle.read_graph(),
+                    graph,
                     self._policy.for_graph_without_engine(),
                     self.execution.lone_threads,
                 )

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from convscope.server.errors import BundleRejectedError
-from convscope.server.repository.bundle import Bundle, read_bundle
+from convscope.bundle.reader import Bundle, read_bundle
+from convscope.server.errors import BundleRejectedError, translate_bundle_errors
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["BundleValidator", "ValidatedBundle", "validate_bundle"]
@@ -62,12 +62,14 @@ def validate_bundle(directory: Path) -> ValidatedBundle:
         OSError: A file can't be read.
     """
     # Imported here, so that a server that never checks a graph itself never loads the library.
-    from convscope.server.repository.graph import check_graph, parse_graph, without_feature_maps
+    from convscope.bundle.graph_contract import check_graph, parse_graph
+    from convscope.server.runtime.graph import without_feature_maps
 
-    bundle = read_bundle(directory)
-    data = bundle.read_graph()
-    graph = parse_graph(data)
-    check_graph(graph, bundle.manifest)
+    with translate_bundle_errors():
+        bundle = read_bundle(directory)
+        data = bundle.read_graph()
+        graph = parse_graph(data)
+        check_graph(graph, bundle.manifest)
     classifies = bundle.manifest.task == pb.TASK_CLASSIFICATION
     return ValidatedBundle(
         bundle, without_feature_maps(graph, bundle.manifest) if classifies else data
@@ -104,7 +106,8 @@ class BundleValidator:
             rejection = self._request(json.dumps([str(directory), str(output)]).encode(), stopping)
             if rejection is not None:
                 raise BundleRejectedError(rejection["reason"], rejection["message"])
-            return ValidatedBundle(read_bundle(directory), output.read_bytes())
+            with translate_bundle_errors():
+                return ValidatedBundle(read_bundle(directory), output.read_bytes())
 
     def _request(self, line: bytes, stopping: Callable[[], bool]) -> dict[str, str] | None:
         while True:

@@ -38,16 +38,16 @@ def list_twice(manifest: dict[str, Any]) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "hash": (corrupt, "hash", "the SHA-256 of model.onnx is"),
     "size": (change_manifest(lie_about_size), "hash", "the manifest says 10"),
-    "terabyte": (change_manifest(claim_a_terabyte), "files", "at most 1,073,741,824 are read"),
+    "terabyte": (change_manifest(claim_a_terabyte), "files", "at most 1,073,741,824 are allowed"),
     "climb": (change_manifest(climb_out), "manifest", "the manifest lists ../../../evil.onnx"),
     "twice": (change_manifest(list_twice), "manifest", "the manifest lists"),
     "no-manifest": (
         lambda source: (source / "manifest.json").write_text("{"),
-        *("manifest", "manifest.json is no manifest"),
+        *("manifest", "manifest.json is not a manifest"),
     ),
     "huge-manifest": (
         lambda source: (source / "manifest.json").write_bytes(b" " * (2**22 + 1)),
-        *("files", "manifest.json has more than 4,194,304 bytes"),
+        *("files", "manifest.json has more than the 4,194,304 bytes"),
     ),
     "extra": (
         lambda source: (source / "setup.py").write_text("print()"),

@@ -50,7 +50,7 @@ async def test_operator_sees_what_is_damaged_and_what_cannot_be_reached(
     with pytest.raises(BundleRejectedError, match="tiny v2 was rejected: the SHA-256"):
         await Operator(server.manager).load("tiny")
     monkeypatch.setattr(MemoryFileSystem, "find", unreachable)
-    with pytest.raises(UnavailableError, match="is not available: no route to bucket"):
+    with pytest.raises(UnavailableError, match=r"is not available: .* no route to bucket;"):
         await Operator(server.manager).load("tiny")
     assert server.serving() == [1]
 

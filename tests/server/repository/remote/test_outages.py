@@ -1,6 +1,7 @@
 """A remote that cannot be reached, or breaks off, changes nothing that serves."""
 
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ async def test_listing_that_fails_changes_nothing(
         patch.setattr(MemoryFileSystem, "find", unreachable)
         await server.manager.reconcile()
     assert (server.serving(), server.cached()) == ([1], [1])
-    assert (server.sync.problem, server.syncs.failures) == ("no route to bucket", 1)
+    assert server.sync.problem == (
+        f"{URL} can't be read: no route to bucket; check the address and your access"
+    )
+    assert server.syncs.failures == 1
     await server.manager.reconcile()
     assert server.sync.problem is None
     assert len(server.syncs.at) == 2
@@ -65,7 +69,9 @@ async def test_interrupted_fetch_is_repeated_and_does_not_stop_other_models(
         patch.setattr(MemoryFileSystem, "_open", break_off)
         await server.manager.reconcile()
     assert (server.serving("one"), server.serving("two")) == ([], [1])
-    assert server.sync.problem == "one v1 can't be fetched: reset by peer"
+    assert server.sync.problem is not None
+    assert server.sync.problem.startswith("one v1 can't be fetched: memory://bucket/models can't")
+    assert "reset by peer" in server.sync.problem
     assert server.rejections == []
     await server.manager.reconcile()
     assert server.serving("one") == [1]
@@ -185,3 +191,20 @@ def test_pauses_grow_with_each_failure(tmp_path: Path, monkeypatch: pytest.Monke
     sync.refetch("tiny", [])
     sync.list_models()
     assert looked[-1] == 199
+
+
+def test_polling_continues_after_a_day_of_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[None] = []
+
+    def fail(*_: object, **__: object) -> None:
+        listed.append(None)
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(MemoryFileSystem, "find", fail)
+    minutes = count(step=60)
+    sync = RepositorySync(URL, tmp_path, Syncs(), clock=lambda: float(next(minutes)))
+    for _ in range(1100):
+        assert sync.list_models() is None
+    assert len(listed) >= 1000

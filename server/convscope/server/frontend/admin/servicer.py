@@ -5,16 +5,16 @@ from collections.abc import Coroutine
 
 import grpc
 
+from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import InvalidInputError
 from convscope.server.repository.operator import Operator
-from convscope.server.repository.traffic import Trial
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
 __all__ = ["AdminServicer"]
 
-_KINDS = {pb.TRIAL_KIND_CANARY: "canary", pb.TRIAL_KIND_SHADOW: "shadow"}
+_KINDS: dict[int, Kind] = {pb.TRIAL_KIND_CANARY: "canary", pb.TRIAL_KIND_SHADOW: "shadow"}
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
@@ -111,18 +111,18 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         return status
 
 
-def _split(message: pb.Trial) -> Trial:
+def _split(message: pb.Trial) -> TrafficSplit:
     to = message.WhichOneof("to")
     if to is None:
         raise InvalidInputError("the traffic split names no version; give its number or an alias")
-    return Trial(
+    return TrafficSplit(
         message.version if to == "version" else message.alias,
         message.share,
         message.of_alias or None,
     )
 
 
-def _split_message(split: Trial) -> pb.Trial:
+def _split_message(split: TrafficSplit) -> pb.Trial:
     message = pb.Trial(share=split.share, of_alias=split.of or "")
     if isinstance(split.to, int):
         message.version = split.to

@@ -1,15 +1,14 @@
 """The directory that a remote repository is copied to: an ordinary repository for its readers.
 
-A version is a link to a directory whose name also says which content of the
-remote it holds:
+A version is a link to a directory whose name also identifies its content:
 
     MODEL/aliases.json
     MODEL/3 -> .3-5f1d…
     MODEL/.3-5f1d…/{manifest.json, model.onnx, golden.npz}
 
-So a version is replaced by one rename of a link, and nothing has to be
-remembered that a crash could leave untrue. Several servers may share a cache:
-who changes it holds its lock, and nobody removes what another one holds.
+So a version is replaced by one rename of a link, and there is no state that a
+crash could make wrong. Several servers may share a cache: whoever changes it
+holds its lock, and directories that another server uses are not removed.
 """
 
 import fcntl
@@ -21,12 +20,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from convscope.server.repository.bundle import MODEL_NAME
-from convscope.server.repository.remote.listing import NUMBER
+from convscope.bundle.layout import LOCK, is_model_name, is_version
 
 __all__ = ["Cache"]
 
-LOCK = ".lock"
 SYNCED = ".synced"
 
 
@@ -34,60 +31,60 @@ class Cache:
     """The copies of a remote repository's versions.
 
     Args:
-        directory: Where they lie; it is made if need be.
+        directory: The cache's directory; created if it doesn't exist.
 
     Raises:
-        OSError: It can't be made or written to.
+        OSError: It can't be created or written to.
     """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._held: dict[Path, int] = {}
-        # So that a directory that can't be written to is known at once; without the lock, which
-        # another server may hold for as long as it downloads.
+        # Detects a directory that can't be written to; without the lock, which another server
+        # may hold for as long as it downloads.
         (directory / LOCK).touch()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep out other servers that change the same cache."""
+        """Lock the cache against changes by other servers."""
         with (self.directory / LOCK).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     @property
     def models(self) -> list[str]:
-        """The name of every model that is or was here."""
-        return sorted(p.name for p in self.directory.iterdir() if MODEL_NAME.fullmatch(p.name))
+        """The name of every model that is or was cached."""
+        return sorted(p.name for p in self.directory.iterdir() if is_model_name(p.name))
 
     def versions(self, model: str) -> dict[int, str]:
-        """The versions of a model, with the names of the directories that hold them."""
+        """Return the versions of a model, with the names of their directories."""
         with suppress(FileNotFoundError):
             return {
                 int(path.name): path.readlink().name
                 for path in (self.directory / model).iterdir()
-                if NUMBER.fullmatch(path.name) and path.is_symlink()
+                if is_version(path.name) and path.is_symlink()
             }
         return {}
 
     def is_empty(self) -> bool:
-        """Whether no version is here."""
+        """Whether no version is cached."""
         return not any(map(self.versions, self.models))
 
     def is_newer(self, model: str, version: int, than: float) -> bool:
-        """Whether a version is here that was put here after a time of the system's clock."""
+        """Whether a version was cached after a time of the system's clock."""
         with suppress(FileNotFoundError):
             return (self.directory / model / str(version)).lstat().st_mtime > than
         return False
 
     def has(self, model: str, name: str) -> bool:
-        """Whether a directory of a model is here, whether a version's now or not."""
+        """Whether a model has a directory of that name, linked or not."""
         return (self.directory / model / name).is_dir()
 
     def link(self, model: str, version: int, name: str) -> None:
-        """Let a version be what a directory of the model holds, at once for every reader.
+        """Link a version to a directory of the model, at once for every reader.
 
-        Nobody else removes that directory then, until this process lets it go or ends.
+        Other servers keep that directory until this process releases it or ends.
         """
         directory = self.directory / model
         if self.versions(model).get(version) != name:
@@ -97,28 +94,28 @@ class Cache:
         self._hold(directory / name)
 
     def unlink(self, model: str, version: int) -> None:
-        """Let a version be no more; its files go at the next sweep."""
+        """Remove a version; its files are removed by the next sweep."""
         (self.directory / model / str(version)).unlink(missing_ok=True)
 
     def discard(self, model: str, version: int) -> None:
-        """Remove a version and its files at once, whoever holds them."""
+        """Remove a version and its files at once, even if another server uses them."""
         name = self.versions(model).get(version)
         if name is not None:
             self.unlink(model, version)
-            self._let_go(self.directory / model / name)
+            self._release(self.directory / model / name)
             shutil.rmtree(self.directory / model / name, ignore_errors=True)
 
     def keep(self, kept: Iterable[tuple[str, int]]) -> None:
-        """Remove the versions that aren't kept, and what no version holds any more.
+        """Remove all other versions, and directories that no version is linked to.
 
-        Held by no other server, that is: those of another selection keep theirs.
+        What another server uses stays, as its selection may differ.
         """
-        wanted = set(kept)
+        staying = set(kept)
         for model in self.models:
             names = self.versions(model)
             for version, name in names.items():
                 path = self.directory / model / name
-                if (model, version) in wanted:
+                if (model, version) in staying:
                     self._hold(path)
                 elif self._is_free(path):
                     self.unlink(model, version)
@@ -128,13 +125,13 @@ class Cache:
 
     @property
     def synced_at(self) -> float | None:
-        """When it was last like the remote, in seconds of the system's clock; None if never."""
+        """When it last matched the remote, in seconds of the system's clock; None if never."""
         with suppress(FileNotFoundError):
             return (self.directory / SYNCED).stat().st_mtime
         return None
 
     def mark_synced(self) -> float:
-        """Note that it is like the remote now; returns the time."""
+        """Record that it matches the remote now, and return the time."""
         now = time.time()
         path = self.directory / SYNCED
         path.touch()
@@ -142,7 +139,7 @@ class Cache:
         return now
 
     def _sweep(self, model: str) -> None:
-        """Remove what no version holds: replaced contents, and what killed processes left."""
+        """Remove unlinked directories: replaced contents, and what killed processes left."""
         directory = self.directory / model
         linked = set(self.versions(model).values())
         for path in directory.glob(".*"):
@@ -152,19 +149,19 @@ class Cache:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _hold(self, path: Path) -> None:
-        """Keep other servers from removing a directory, until this process lets it go or ends."""
+        """Keep other servers from removing a directory until this process releases it or ends."""
         if path not in self._held and path.is_dir():
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             self._held[path] = descriptor
             fcntl.flock(descriptor, fcntl.LOCK_SH)
 
-    def _let_go(self, path: Path) -> None:
+    def _release(self, path: Path) -> None:
         if path in self._held:
             os.close(self._held.pop(path))
 
     def _is_free(self, path: Path) -> bool:
-        """Let go of a directory, and tell whether nobody else holds it."""
-        self._let_go(path)
+        """Release a directory, and return whether no other server uses it."""
+        self._release(path)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:

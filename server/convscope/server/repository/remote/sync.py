@@ -13,15 +13,16 @@ from typing import Protocol
 
 import structlog
 
-from convscope.server.errors import BundleRejectedError, StartError
+from convscope.bundle.errors import AddressError, BundleRejectedError, RepositoryError
+from convscope.bundle.fetching import fetch_version
+from convscope.bundle.listing import Files, ListedModel, content_id, sort_listing
+from convscope.bundle.storage import Storage
+from convscope.server.errors import StartError
 from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.cache import Cache
 from convscope.server.repository.remote.documents import Documents
-from convscope.server.repository.remote.fetching import fetch_version
-from convscope.server.repository.remote.listing import Files, ListedModel, digest, sort_listing
 from convscope.server.repository.remote.location import cache_directory
-from convscope.server.repository.remote.storage import Remote, RemoteError
 
 __all__ = ["RepositorySync", "SyncObserver"]
 
@@ -65,7 +66,7 @@ class RepositorySync:
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._remote = Remote(url)
+        self._remote = _open_storage(url)
         self.url = self._remote.url
         self.problem: str | None = None  # why it differs from the remote now
         self._cache = _open_cache(cache_directory(caches, url))
@@ -73,7 +74,7 @@ class RepositorySync:
         self._observer = observer
         self._stopping = stopping
         self._clock = clock
-        self._failures = 0
+        self._pause_seconds = FIRST_PAUSE_SECONDS
         self._not_before = clock()
         self._listed: dict[str, ListedModel] = {}
         self._listed_at = 0.0
@@ -101,7 +102,7 @@ class RepositorySync:
             listed = sort_listing(self._remote.files())
             self._documents.read(listed)
             here = scan(self.directory)
-        except RemoteError as error:
+        except RepositoryError as error:
             self._failed(str(error))
             return None
         except OSError as error:
@@ -140,7 +141,7 @@ class RepositorySync:
                             self._fetch_version(name, number)
                         except BundleRejectedError as error:
                             rejections.append(Rejection(name, number, error.reason, error.message))
-                        except RemoteError as error:
+                        except RepositoryError as error:
                             problems.append(f"{name} v{number} can't be fetched: {error}")
                 # Not earlier: until now, a restarted server would have only the old versions.
                 self._remove_gone()
@@ -172,7 +173,7 @@ class RepositorySync:
 
         Raises:
             BundleRejectedError: The remote's files aren't a valid bundle.
-            RemoteError: It can't be read now.
+            RepositoryError: It can't be read now.
             OSError: The cache can't be written to.
         """
         key = (model, number)
@@ -180,7 +181,7 @@ class RepositorySync:
             self._cache.discard(model, number)
             self._refetched.discard(key)
         files = self._listed[model].versions[number]
-        name = f".{number}-{digest(files)}"
+        name = f".{number}-{content_id(files)}"
         if self._cache.is_newer(model, number, self._listed_at):
             name = self._cache.versions(model)[number]  # another server has listed the remote since
         if not self._cache.has(model, name):
@@ -222,13 +223,13 @@ class RepositorySync:
     def _succeeded(self) -> None:
         if self.problem is not None:
             log.info("repository is available again", url=self.url)
-        self.problem, self._failures = None, 0
+        self.problem, self._pause_seconds = None, FIRST_PAUSE_SECONDS
         self._observer.synced(self._cache.mark_synced())
 
     def _failed(self, reason: str) -> None:
-        pause = min(FIRST_PAUSE_SECONDS * 2**self._failures, LONGEST_PAUSE_SECONDS)
-        self._not_before = self._clock() + pause
-        self._failures += 1
+        self._not_before = self._clock() + self._pause_seconds
+        # Not a power of the number of failures, which would overflow after a day.
+        self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
         self.problem = reason
         self.warn(reason)
 
@@ -242,6 +243,13 @@ class RepositorySync:
             cache_age_seconds=None if synced_at is None else round(time.time() - synced_at),
         )
         self._observer.sync_failed()
+
+
+def _open_storage(url: str) -> Storage:
+    try:
+        return Storage(url)
+    except AddressError as error:
+        raise StartError(f"--models can't be used: {error}") from error
 
 
 def _open_cache(directory: Path) -> Cache:

@@ -31,7 +31,7 @@ async def in_daemon_thread(function: Callable[[], Result]) -> Result:
         result, error = None, None
         try:
             result = function()
-        except BaseException as caught:  # noqa: BLE001 - the one who waits is told
+        except BaseException as caught:  # noqa: BLE001 - the caller receives it
             error = caught
         with suppress(RuntimeError):  # the loop is closed: nothing waits for the result
             loop.call_soon_threadsafe(resolve, result, error)

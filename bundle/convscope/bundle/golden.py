@@ -1,0 +1,162 @@
+"""The golden file: a few inputs, and the reference outputs for them.
+
+    input_0, input_1, …        uint8 [bytes], an encoded image; or the float32 tensor itself
+    logits, probabilities      float32 [n, K], of a classifier
+    feature_map_means/NAME     float32 [n, channels]
+
+Channel means are small enough to travel and enough to detect a wrong feature map.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.bundle.errors import BundleRejectedError
+from convscope.bundle.layout import GOLDEN
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Golden", "golden_arrays", "parse_golden"]
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+# What numpy and its archive readers raise for bytes that hold no plain arrays.
+_UNREADABLE = (
+    AttributeError,  # a single array instead of an archive
+    BadZipFile,
+    EOFError,
+    KeyError,
+    NotImplementedError,  # a compression that Python doesn't know
+    OSError,
+    RuntimeError,  # an encrypted member
+    TypeError,
+    ValueError,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The content of a golden file, checked against the manifest.
+
+    Args:
+        inputs: uint8 [bytes] of each encoded image, or float32 tensors of the
+            input's shape.
+        probabilities: float32 [n, K]; None for a model without classes.
+        feature_map_means: float32 [n, channels] of each feature map.
+    """
+
+    inputs: tuple[NDArray[np.generic], ...]
+    probabilities: NDArray[np.float32] | None
+    feature_map_means: Mapping[str, NDArray[np.float32]]
+
+
+def golden_arrays(
+    inputs: Sequence[bytes | NDArray[np.float32]], outputs: Mapping[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of a golden file.
+
+    Args:
+        inputs: The inputs: encoded images, or tensors as the graph takes them.
+        outputs: The reference outputs for them, maybe with further rows: [n, K]
+            under "logits" and "probabilities", [n, C, H, W] under the names of
+            feature maps.
+    """
+    count = len(inputs)
+    arrays: dict[str, NDArray[np.generic]] = {
+        _input_name(index): np.frombuffer(one, np.uint8) if isinstance(one, bytes) else one
+        for index, one in enumerate(inputs)
+    }
+    for name, values in outputs.items():
+        if name in ("logits", "probabilities"):
+            arrays[name] = values[:count]
+        else:
+            arrays[_means_name(name)] = values[:count].mean(axis=(2, 3))
+    return arrays
+
+
+def parse_golden(data: bytes, manifest: pb.ModelManifest) -> Golden:
+    """Parse the bytes of golden.npz.
+
+    Args:
+        data: The bytes, which have the manifest's hash.
+        manifest: A manifest that passed `check_manifest`.
+
+    Raises:
+        BundleRejectedError: They aren't plain arrays, or not those that the
+            manifest calls for.
+    """
+    arrays, count = _parse(data), manifest.golden.inputs
+    classifies = manifest.task == pb.TASK_CLASSIFICATION
+    shape = (count, len(manifest.labels))
+    return Golden(
+        inputs=tuple(_input(arrays, index, manifest.input) for index in range(count)),
+        probabilities=_outputs(arrays, "probabilities", shape) if classifies else None,
+        feature_map_means={
+            spec.name: _outputs(arrays, _means_name(spec.name), (count, spec.channels))
+            for spec in manifest.feature_maps
+        },
+    )
+
+
+def _parse(data: bytes) -> Arrays:
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as arrays:
+            return {name: _plain_array(arrays[name]) for name in arrays.files}
+    except _UNREADABLE as error:
+        raise BundleRejectedError(
+            "golden", f"{GOLDEN} can't be read as arrays; export the bundle again"
+        ) from error
+
+
+def _plain_array(member: object) -> NDArray[np.generic]:
+    if not isinstance(member, np.ndarray):  # a member that isn't .npy is returned as bytes
+        raise TypeError(f"{type(member).__name__} is not an array")
+    return member
+
+
+def _input(arrays: Arrays, index: int, spec: pb.InputSpec) -> NDArray[np.generic]:
+    stored = _stored(arrays, _input_name(index))
+    image = spec.kind == pb.INPUT_KIND_IMAGE
+    dtype = np.uint8 if image else np.float32
+    fits = stored.ndim == 1 if image else stored.shape == tuple(spec.shape)
+    if stored.dtype != dtype or not fits:
+        expected = "uint8 [bytes], an encoded image" if image else f"float32 {list(spec.shape)}"
+        raise _wrong(f"golden input {index} is {stored.dtype} {list(stored.shape)}", expected)
+    return stored
+
+
+def _outputs(arrays: Arrays, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    stored = _stored(arrays, name)
+    found = f"{GOLDEN} has {stored.dtype} {list(stored.shape)} for {name!r}"
+    if not np.issubdtype(stored.dtype, np.floating) or stored.shape != shape:
+        raise _wrong(found, f"float32 {list(shape)}")
+    with np.errstate(over="ignore"):  # becomes infinite, which is rejected below
+        values = np.asarray(stored, np.float32)
+    if not np.isfinite(values).all():
+        raise _wrong(f"{GOLDEN} has values for {name!r} that are not finite", "finite numbers")
+    return values
+
+
+def _stored(arrays: Arrays, name: str) -> NDArray[np.generic]:
+    if name not in arrays:
+        raise _wrong(f"{GOLDEN} lacks {name!r}", "an array for each input and output")
+    return arrays[name]
+
+
+def _wrong(found: str, expected: str) -> BundleRejectedError:
+    return BundleRejectedError(
+        "golden", f"{found}; the manifest calls for {expected}; export the bundle again"
+    )
+
+
+def _input_name(index: int) -> str:
+    return f"input_{index}"
+
+
+def _means_name(feature_map: str) -> str:
+    return f"feature_map_means/{feature_map}"

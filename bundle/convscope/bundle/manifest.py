@@ -1,0 +1,203 @@
+"""The manifest: parse it, and check that it is complete and consistent."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import EnumDescriptor
+
+from convscope.bundle.errors import BundleRejectedError, reason_of
+from convscope.bundle.layout import LISTED_FILES, MANIFEST, is_model_name
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["SCHEMA_VERSION", "check_files", "check_manifest", "parse_manifest", "write_manifest"]
+
+SCHEMA_VERSION = 1
+MAX_SIDE = 2**16
+_MAX_SHOWN_CHARACTERS = 200
+_FIX = "export the bundle again"
+
+# Proto enums are open: a number of a later schema parses.
+_TASKS = (pb.TASK_CLASSIFICATION, pb.TASK_FEATURE_EXTRACTION)
+_ACTIVATIONS = (pb.ACTIVATION_SOFTMAX, pb.ACTIVATION_SIGMOID)
+_PRECISIONS = (pb.PRECISION_FP32, pb.PRECISION_FP16, pb.PRECISION_INT8)
+_KINDS = (pb.INPUT_KIND_IMAGE, pb.INPUT_KIND_TENSOR)
+_INTERPOLATIONS = (pb.INTERPOLATION_BILINEAR, pb.INTERPOLATION_BICUBIC)
+_RESIZE_RULES = (pb.RESIZE_RULE_SHORTEST_EDGE, pb.RESIZE_RULE_EXACT)
+_CHANNELS = {pb.COLOR_MODE_RGB: 3, pb.COLOR_MODE_GRAY: 1}
+# Outputs of every classifier.
+_HEADS = ("logits", "probabilities")
+
+Check = tuple[str, bool]
+"""A problem, and whether the manifest has it."""
+
+
+def parse_manifest(data: bytes) -> pb.ModelManifest:
+    """Parse a manifest's JSON without checking its content.
+
+    Raises:
+        BundleRejectedError: It isn't a manifest.
+    """
+    try:
+        return json_format.Parse(data, pb.ModelManifest())
+    except (json_format.ParseError, UnicodeDecodeError) as error:
+        raise BundleRejectedError(
+            "manifest", f"{MANIFEST} is not a manifest: {reason_of(error)[:200]}; {_FIX}"
+        ) from error
+
+
+def write_manifest(manifest: pb.ModelManifest) -> bytes:
+    """Return the bytes of a manifest.json."""
+    text = json_format.MessageToJson(manifest, preserving_proto_field_name=True)
+    return f"{text}\n".encode()
+
+
+def check_manifest(manifest: pb.ModelManifest, model: str, version: str) -> None:
+    """Check that a manifest is complete, consistent, and belongs to its directory.
+
+    Args:
+        manifest: The manifest.
+        model: The name of the model's directory.
+        version: The name of the version's directory.
+
+    Raises:
+        BundleRejectedError: It isn't.
+    """
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BundleRejectedError(
+            "manifest",
+            f"the manifest has schema version {manifest.schema_version}; this release reads "
+            f"{SCHEMA_VERSION}, so export the bundle again or install the release that made it",
+        )
+    if not is_model_name(manifest.model) or (manifest.model, str(manifest.version)) != (
+        model,
+        version,
+    ):
+        stated = f"{manifest.model[:_MAX_SHOWN_CHARACTERS]} v{manifest.version}"
+        raise BundleRejectedError(
+            "manifest",
+            f"the manifest is of {stated}, the directory of {model} v{version}; move the bundle "
+            "to the directory of its own model and version, or publish it under another number",
+        )
+    check_files(manifest)
+    for problem, found in (*_classes(manifest), *_feature_maps(manifest), *_input(manifest)):
+        if found:
+            raise BundleRejectedError("manifest", f"{problem}; {_FIX}")
+
+
+def check_files(manifest: pb.ModelManifest) -> None:
+    """Check that a manifest lists the files of a bundle, each once, and nothing else.
+
+    Raises:
+        BundleRejectedError: It doesn't.
+    """
+    listed = sorted(file.name for file in manifest.files)
+    if listed != sorted(LISTED_FILES):
+        found = ", ".join(listed)[:_MAX_SHOWN_CHARACTERS] or "no files"
+        expected = " and ".join(LISTED_FILES)
+        raise BundleRejectedError(
+            "manifest", f"the manifest lists {found}; it must list {expected}; {_FIX}"
+        )
+
+
+def _classes(manifest: pb.ModelManifest) -> Iterator[Check]:
+    classifies = manifest.task == pb.TASK_CLASSIFICATION
+    yield _unknown("task", manifest.task, pb.Task.DESCRIPTOR, _TASKS)
+    yield _unknown("precision", manifest.precision, pb.Precision.DESCRIPTOR, _PRECISIONS)
+    yield (
+        "a classifier has no labels; it needs one for each class",
+        (classifies and not manifest.labels),
+    )
+    problem, unknown = _unknown(
+        "activation", manifest.activation, pb.Activation.DESCRIPTOR, _ACTIVATIONS
+    )
+    yield problem, classifies and unknown
+    inputs, tolerance = manifest.golden.inputs, manifest.golden.probability_tolerance
+    yield f"the manifest states {inputs} golden inputs; it needs at least 1", inputs < 1
+    yield (
+        f"the golden tolerance is {tolerance:g}; it must be between 0 and 1",
+        not 0 < tolerance < 1,  # not `<=`: NaN must not pass
+    )
+
+
+def _feature_maps(manifest: pb.ModelManifest) -> Iterator[Check]:
+    names = [spec.name for spec in manifest.feature_maps]
+    classifies = manifest.task == pb.TASK_CLASSIFICATION
+    yield "the manifest has neither classes nor feature maps", not classifies and not names
+    for name, count in Counter(names).items():
+        shown = name[:_MAX_SHOWN_CHARACTERS]
+        yield f"two feature maps are named {shown!r}; each needs its own name", count > 1
+        yield (
+            f"a feature map is named {shown!r}, which is another output's name",
+            (classifies and name in _HEADS),
+        )
+    for spec in manifest.feature_maps:
+        shape = (spec.channels, spec.height, spec.width)
+        shown = spec.name[:_MAX_SHOWN_CHARACTERS]
+        yield (
+            f"the feature map {shown!r} has the shape {list(shape)}; sizes start at 1",
+            (min(shape) < 1),
+        )
+
+
+def _input(manifest: pb.ModelManifest) -> Iterator[Check]:
+    spec = manifest.input
+    yield _unknown("input's kind", spec.kind, pb.InputKind.DESCRIPTOR, _KINDS)
+    yield (
+        f"the input has the shape {list(spec.shape)}; it needs sizes of at least 1",
+        (not spec.shape or min(spec.shape) < 1),
+    )
+    if spec.kind != pb.INPUT_KIND_IMAGE:
+        dtype = _name(pb.DataType.DESCRIPTOR, spec.dtype)
+        yield (
+            f"the input is a tensor of {dtype}; it must be DATA_TYPE_FLOAT32",
+            (spec.dtype != pb.DATA_TYPE_FLOAT32),
+        )
+    elif spec.dtype != pb.DATA_TYPE_UINT8 or len(spec.shape) != 3:
+        dtype = _name(pb.DataType.DESCRIPTOR, spec.dtype)
+        yield (
+            f"the input is an image of {dtype} {list(spec.shape)}; it must be DATA_TYPE_UINT8 "
+            "[height, width, channels]",
+            True,
+        )
+    else:
+        yield from _preprocessing(manifest.preprocessing, *spec.shape)
+
+
+def _preprocessing(
+    rule: pb.Preprocessing, height: int, width: int, channels: int
+) -> Iterator[Check]:
+    yield _unknown("color mode", rule.color_mode, pb.ColorMode.DESCRIPTOR, tuple(_CHANNELS))
+    mode = _name(pb.ColorMode.DESCRIPTOR, rule.color_mode)
+    yield (
+        f"{mode} doesn't fit an input of {channels} channels",
+        (channels != _CHANNELS.get(rule.color_mode)),
+    )
+    yield _unknown(
+        "interpolation", rule.interpolation, pb.Interpolation.DESCRIPTOR, _INTERPOLATIONS
+    )
+    resize = rule.resize
+    yield _unknown("resize rule", resize.rule, pb.ResizeRule.DESCRIPTOR, _RESIZE_RULES)
+    largest = max(resize.shortest_edge, resize.height, resize.width)
+    yield (
+        f"images are resized to {largest:,} pixels; at most {MAX_SIDE:,} are allowed",
+        (largest > MAX_SIDE),
+    )
+    if resize.rule == pb.RESIZE_RULE_EXACT:
+        target, small = (
+            f"{resize.height}x{resize.width}",
+            resize.height < height or resize.width < width,
+        )
+    else:
+        target, small = str(resize.shortest_edge), resize.shortest_edge < max(height, width)
+    yield f"images are resized to {target}, less than the graph's input of {height}x{width}", small
+
+
+def _unknown(field: str, value: int, enum: EnumDescriptor, allowed: tuple[int, ...]) -> Check:
+    names = " or ".join(_name(enum, one) for one in allowed)
+    return f"the {field} is {_name(enum, value)}; it must be {names}", value not in allowed
+
+
+def _name(enum: EnumDescriptor, value: int) -> str:
+    known = enum.values_by_number.get(value)
+    return str(value) if known is None else known.name

@@ -1,0 +1,118 @@
+"""Reads a bundle from disk, and checks every file before it is used."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from convscope.bundle.errors import BundleRejectedError
+from convscope.bundle.golden import Golden, parse_golden
+from convscope.bundle.hashes import FileCheck, check_stated_size
+from convscope.bundle.layout import (
+    BUNDLE_FILES,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    is_version,
+)
+from convscope.bundle.manifest import check_manifest, parse_manifest
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["Bundle", "check_names", "read_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A version of a model on disk whose manifest has been checked.
+
+    Args:
+        directory: The version's directory.
+        manifest: Its manifest.
+    """
+
+    directory: Path
+    manifest: pb.ModelManifest
+
+    def read_graph(self) -> bytes:
+        """Read the ONNX graph.
+
+        Raises:
+            BundleRejectedError: Its bytes aren't those that the manifest states.
+        """
+        return self.read_file(GRAPH)
+
+    def read_golden(self) -> Golden:
+        """Read the golden inputs and outputs.
+
+        Raises:
+            BundleRejectedError: The bytes aren't those that the manifest states,
+                or don't hold the arrays that it calls for.
+        """
+        return parse_golden(self.read_file(GOLDEN), self.manifest)
+
+    def read_file(self, name: str) -> bytes:
+        """Read one of the files that the manifest lists.
+
+        Raises:
+            BundleRejectedError: Its size or hash isn't the one stated.
+        """
+        stated = next(file for file in self.manifest.files if file.name == name)
+        path = self.directory / name
+        check_stated_size(stated, _plain_size(path))
+        data = path.read_bytes()
+        check = FileCheck(stated)
+        check.update(data)
+        check.finish()
+        return data
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Read and check the manifest of a version's directory, and which files are in it.
+
+    Raises:
+        BundleRejectedError: A file is missing, superfluous or not a plain file,
+            or the manifest isn't one or contradicts itself or its directory.
+        OSError: The directory or a file can't be read.
+    """
+    names = {path.name for path in directory.iterdir()}
+    if MANIFEST not in names and (versions := [name for name in names if is_version(name)]):
+        latest = f"{directory.name}/{max(versions, key=int)}"
+        raise BundleRejectedError("files", f"{MANIFEST} is missing; did you mean {latest}?")
+    check_names(names)
+    sizes = {name: _plain_size(directory / name) for name in sorted(BUNDLE_FILES)}
+    if (size := sizes[MANIFEST]) > MAX_MANIFEST_BYTES:
+        raise BundleRejectedError(
+            "files", f"{MANIFEST} has {size:,} bytes; at most {MAX_MANIFEST_BYTES:,} are allowed"
+        )
+    manifest = parse_manifest((directory / MANIFEST).read_bytes())
+    place = Path(os.path.abspath(directory))  # noqa: PTH100 - links keep their own names
+    check_manifest(manifest, place.parent.name, place.name)
+    return Bundle(directory, manifest)
+
+
+def check_names(names: set[str]) -> None:
+    """Check that a version's files are those of a bundle.
+
+    Raises:
+        BundleRejectedError: One is missing, or there is another one.
+    """
+    if missing := sorted(BUNDLE_FILES - names):
+        raise BundleRejectedError(
+            "files", f"{', '.join(missing)} is missing; publish the bundle again"
+        )
+    if extra := sorted(names - BUNDLE_FILES):
+        expected = ", ".join(sorted(BUNDLE_FILES))
+        raise BundleRejectedError(
+            "files",
+            f"{', '.join(extra)[:200]} doesn't belong to a bundle; it has: {expected}",
+        )
+
+
+def _plain_size(path: Path) -> int:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleRejectedError(
+            "files", f"{path.name} is a link or not a plain file; replace it with the file itself"
+        )
+    return status.st_size
