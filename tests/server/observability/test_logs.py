@@ -31,7 +31,7 @@ from convscope.server.observability.library_logs import relay_library_logs
 from convscope.v1 import inference_pb2 as pb
 
 STAGES = ("decode_ms", "queue_ms", "infer_ms", "encode_ms")
-PAYLOAD = b"a-recognisable-payload"
+PAYLOAD = b"zqxj-kvwq-jzxk-qwvz"  # no part of it is part of a word
 
 
 @pytest.fixture(scope="module")

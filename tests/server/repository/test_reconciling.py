@@ -166,7 +166,7 @@ async def test_transient_failure_is_retried_after_a_pause_although_no_file_chang
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(BundleValidator, "inspect", fail)  # as if no process could be started
+        patch.setattr(BundleValidator, "validate", fail)  # as if no process could be started
         for seconds in (0.0, 1.0, 5.0, 6.0):
             now[0] = seconds
             await manager.reconcile()
