@@ -119,9 +119,9 @@ def test_a_node_that_it_leaves_to_the_cpu_is_rejected_or_reported(
         "[models.loose.providers.openvino]\nnum_of_threads = 1\nnum_streams = 1\n"
     )
     with on(openvino, models, "--settings", str(file)) as server:
-        (refused,) = (e for e in server.log if e["event"] == "bundle refused")
-        assert refused["model"] == "strict"
-        assert "openvino leaves 1 of 12 nodes to the CPU (Hardmax)" in refused["message"]
+        (rejected,) = (e for e in server.log if e["event"] == "bundle rejected")
+        assert rejected["model"] == "strict"
+        assert "openvino leaves 1 of 12 nodes to the CPU (Hardmax)" in rejected["message"]
         with Client(server.target) as client:
             listed = {one.model: (one.provider, one.fallback_from) for one in client.models()}
         assert listed == {"good": ("openvino", ""), "loose": ("openvino+cpu", "openvino")}
