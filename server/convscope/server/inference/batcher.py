@@ -112,10 +112,6 @@ class Batcher(Generic[T, R]):
         parallel = min(max(1, self._runners), math.ceil(units / self._max_batch))
         return units / parallel * self._seconds_per_unit.value
 
-    def has_room(self, size: int, *, bulk: bool = False) -> bool:
-        """Whether items of that size fit into the queue; an empty queue accepts any size."""
-        return self._items.has_room(size, bulk=bulk)
-
     def start(self) -> None:
         """Start to run items, on the running event loop."""
         self._loop = asyncio.get_running_loop()
@@ -138,35 +134,46 @@ class Batcher(Generic[T, R]):
             ClosedError: The batcher is closed, or was closed while the item waited.
             Exception: Whatever `run` raised for its batch.
         """
-        # An idle batcher accepts an item of any size, because it doesn't wait.
-        if not self._closed and not self.has_room(size, bulk=bulk):
-            raise QueueFullError
-        entry = self.enqueue(item, size=size, deadline=deadline, bulk=bulk)
+        self._check_room(size, bulk)
+        entry = self._enqueue(item, size, deadline, bulk)
         try:
             return await entry.future
         except asyncio.CancelledError:
-            self.discard(entry)
+            self._discard(entry)
             raise
 
-    def enqueue(
-        self, item: T, *, size: int = 1, deadline: float | None = None, bulk: bool = False
-    ) -> Entry[T, R]:
-        """Queue an item whether the queue has room or not, for callers that have checked it.
+    async def submit_all(
+        self,
+        items: Sequence[T],
+        sizes: Sequence[int],
+        *,
+        deadline: float | None = None,
+        bulk: bool = False,
+    ) -> list[Completed[R]]:
+        """Queue all of several items or none, and wait for their results, in order.
 
-        The result, or one of the errors of `submit`, is delivered to the future of the
-        returned entry. A caller that no longer waits for it must `discard` the entry.
-
-        Args:
-            item: What `run` receives.
-            size: How much of a batch it fills.
-            deadline: The `loop.time()` after which it must not start.
-            bulk: Whether all interactive items run first.
-
-        Raises:
-            ClosedError: The batcher is closed.
+        If one of them fails, those that still wait are removed, and its error is
+        raised. Otherwise like `submit`.
         """
+        self._check_room(sum(sizes), bulk)
+        entries = [
+            self._enqueue(item, size, deadline, bulk)
+            for item, size in zip(items, sizes, strict=True)
+        ]
+        try:
+            return await asyncio.gather(*(entry.future for entry in entries))
+        except BaseException:  # cancelled, or the error of one item: the others are useless
+            for entry in entries:
+                self._discard(entry)
+            raise
+
+    def _check_room(self, size: int, bulk: bool) -> None:
         if self._closed:
             raise ClosedError
+        if size and not self._items.has_room(size, bulk=bulk):
+            raise QueueFullError
+
+    def _enqueue(self, item: T, size: int, deadline: float | None, bulk: bool) -> Entry[T, R]:
         entry: Entry[T, R] = Entry(item, size, deadline, self._loop.create_future())
         with self._changed:
             self._items.push(entry, bulk=bulk)
@@ -178,7 +185,7 @@ class Batcher(Generic[T, R]):
             self._loop.call_soon(self._gather_inline, self.waiting, 0)
         return entry
 
-    def discard(self, entry: Entry[T, R]) -> None:
+    def _discard(self, entry: Entry[T, R]) -> None:
         """Remove an entry whose caller no longer waits, unless it already runs."""
         with self._changed:
             self._items.discard(entry)

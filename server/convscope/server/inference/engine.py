@@ -62,7 +62,7 @@ class Engine:
     async def run(
         self, version: LoadedVersion, inputs: Sequence[Input], request: InferenceRequest
     ) -> list[InferenceResult | ServingError]:
-        """Return a result for each input, or the reason why there is none.
+        """Return a result or an error for each input.
 
         Raises:
             OverloadedError: A queue is full.

@@ -75,9 +75,9 @@ class Loader:
         except (BundleRejectedError, OSError, MemoryError):
             raise
         except Exception as error:  # no bundle may affect the others
-            log.exception("unforeseen error at load", model=directory.parent.name)
+            log.exception("unexpected error at load", model=directory.parent.name)
             raise BundleRejectedError(
-                "unforeseen", f"the load failed with {type(error).__name__}; the log has the trace"
+                "unexpected", f"the load failed with {type(error).__name__}; the log has the trace"
             ) from error
         log.info(
             "model ready",

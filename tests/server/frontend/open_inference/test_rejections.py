@@ -150,7 +150,7 @@ REJECTED: dict[str, tuple[Request, grpc.StatusCode, str]] = {
         INVALID,
         "no output 'logits'; it has: conv",
     ),
-    "output-twice": (raw_request(outputs=["logits"] * 2), INVALID, "'logits' is asked for twice"),
+    "output-twice": (raw_request(outputs=["logits"] * 2), INVALID, "'logits' is requested twice"),
     "classification-0": (wanting("logits", "classification", 0), INVALID, "'classification' is 0"),
     "classification-negative": (wanting("logits", "classification", -1), INVALID, "is -1"),
     "classification-text": (wanting("logits", "classification", "5"), INVALID, "set int64_param"),
