@@ -176,9 +176,9 @@ class Batcher(Generic[T, R]):
     def _enqueue(self, item: T, size: int, deadline: float | None, bulk: bool) -> Entry[T, R]:
         entry: Entry[T, R] = Entry(item, size, deadline, self._loop.create_future())
         with self._changed:
-            self._items.push(entry, bulk=bulk)
-            if len(self._threads) < self._runners and len(self._items) > self._idle:
+            if len(self._threads) < self._runners and len(self._items) >= self._idle:
                 self._start_runner()
+            self._items.push(entry, bulk=bulk)
             self._changed.notify()
         if not self._runners and not self._inline_run_scheduled:  # the first of this iteration
             self._inline_run_scheduled = True
@@ -206,8 +206,13 @@ class Batcher(Generic[T, R]):
     def _start_runner(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
         thread = Thread(target=self._keep_running, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _join(self) -> None:
         for thread in self._threads:

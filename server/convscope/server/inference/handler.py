@@ -134,7 +134,7 @@ class InferenceHandler:
             raise InvalidInputError("the request has no inputs; send at least one")
         if inputs > self._max_inputs:
             raise InvalidInputError(
-                f"the request has {inputs} inputs; at most {self._max_inputs} are taken; split it"
+                f"the request has {inputs} inputs; at most {self._max_inputs} are accepted; split it"
             )
 
     async def run(
