@@ -47,7 +47,8 @@ def test_request_above_the_limit(raw: Any) -> None:
     code, message = rejection(raw, bytes(9 * 2**20))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert message == (
-        "the request has 9,437,184 bytes; at most 8,388,608 are accepted; send fewer or smaller images"
+        "the request has 9,437,184 bytes; at most 8,388,608 are accepted; "
+        "send fewer or smaller images"
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments, and tra
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service, and what records its calls.
+    """One method of a service, and the recorders of its calls.
 
     Args:
         service: The full name of the service.

@@ -103,7 +103,7 @@ class Batcher(Generic[T, R]):
         return self.running > 0 or bool(self._items.size())
 
     def waiting_before(self, *, bulk: bool) -> int:
-        """The size of what would run before an item that is submitted now."""
+        """The size of the items that would run before one that is submitted now."""
         return self._items.size(bulk=bulk)
 
     def seconds_until_done(self, size: int, *, bulk: bool = False) -> float:
@@ -191,7 +191,7 @@ class Batcher(Generic[T, R]):
             self._items.discard(entry)
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what runs."""
+        """Reject the waiting items, and wait for the running batches."""
         if self._closed:
             return
         self._closed = True

@@ -55,7 +55,7 @@ class Engine:
         return self._pipelines[version].last_used
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what runs."""
+        """Reject the waiting requests, and wait for the running batches."""
         for pipeline in list(self._pipelines.values()):
             await pipeline.close()
 

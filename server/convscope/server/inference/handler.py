@@ -1,4 +1,4 @@
-"""What every frontend does with a request: find its version, run it, count it.
+"""The path of every request behind its frontend: find its version, run it, count it.
 
 A frontend (a gRPC service) converts messages to inputs and an inference request,
 and results to messages. Everything in between exists once, in this module.
@@ -134,7 +134,8 @@ class InferenceHandler:
             raise InvalidInputError("the request has no inputs; send at least one")
         if inputs > self._max_inputs:
             raise InvalidInputError(
-                f"the request has {inputs} inputs; at most {self._max_inputs} are accepted; split it"
+                f"the request has {inputs} inputs; "
+                f"at most {self._max_inputs} are accepted; split it"
             )
 
     async def run(

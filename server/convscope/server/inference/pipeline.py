@@ -108,7 +108,7 @@ class Pipeline:
         await self._no_requests.wait()
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what runs."""
+        """Reject the waiting requests, and wait for the running batches."""
         self._closed = True
         self._session_builder.shutdown(wait=False)
         if self._decoder is not None:

@@ -71,7 +71,7 @@ class DecodePool:
         self._batcher.start()
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what is being decoded."""
+        """Reject the waiting images, and wait for those that are being decoded."""
         await self._batcher.close()
 
     async def decode(
