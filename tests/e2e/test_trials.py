@@ -162,7 +162,7 @@ def test_input_that_a_shadow_does_not_accept_is_counted_and_logged_once(
             assert client.classify(RED, model="tiny").version == 1
     wait_until(lambda: inputs(server, "4", "failed") == 3)
     assert [event["reason"] for event in server.log if event["event"] == "shadow failed"] == [
-        "tiny takes no images; send a float32 tensor [1, 32]"
+        "tiny accepts no images; send a float32 tensor [1, 32]"
     ]
 
 

@@ -535,7 +535,7 @@ class StageTimes(_message.Message):
     decode_seconds: _builtins.float
     """Decoding, resizing and cropping, in seconds."""
     queue_seconds: _builtins.float
-    """Waiting for a free runner, in seconds."""
+    """Waiting for a free decoder and for a free runner, in seconds."""
     infer_seconds: _builtins.float
     """The run of the batch that contained the input, in seconds."""
     encode_seconds: _builtins.float

@@ -101,7 +101,7 @@ class BundleRejectedError(ServingError):
     Args:
         reason: The check, one short word that is also a metric label:
             "files", "manifest", "hash", "graph", "provider", "golden", "memory" or
-            "unforeseen".
+            "unexpected".
         message: What is wrong, and where.
     """
 

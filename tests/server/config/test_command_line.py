@@ -149,7 +149,7 @@ def test_environment_reaches_the_server(
 ) -> None:
     monkeypatch.setenv("CONVSCOPE_MAX_INPUTS", "2")
     with ServerProcess(tiny_repository) as server, connected(server) as stub:
-        assert "at most 2 are taken" in rejection(stub.Classify, signal_request(3))[1]
+        assert "at most 2 are accepted" in rejection(stub.Classify, signal_request(3))[1]
 
 
 WRONG_FLAGS = {

@@ -213,7 +213,7 @@ def test_a_server_follows_its_file(tiny_repository: Path, tmp_path: Path) -> Non
         ServerProcess(tiny_repository, "--settings", str(path)) as server,
         connected(server) as stub,
     ):
-        assert "at most 2 are taken" in rejection(stub.Classify, signal_request(3))[1]
+        assert "at most 2 are accepted" in rejection(stub.Classify, signal_request(3))[1]
         wanted = {"wanted": "openvino", "provider": "cpu"}
         assert sample(server, "convscope_provider_fallback", model="signal", **wanted) == 1
         assert sample(server, "convscope_provider_fallback", model="tiny") == 0

@@ -47,7 +47,8 @@ def test_request_above_the_limit(raw: Any) -> None:
     code, message = rejection(raw, bytes(9 * 2**20))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert message == (
-        "the request has 9,437,184 bytes; at most 8,388,608 are taken; send fewer or smaller images"
+        "the request has 9,437,184 bytes; at most 8,388,608 are accepted; "
+        "send fewer or smaller images"
     )
 
 
@@ -88,7 +89,7 @@ def test_unexpected_error_gets_an_id_that_the_log_explains(tmp_path: Path) -> No
     assert "Gather" not in message
 
 
-def test_feature_maps_of_a_version_whose_files_are_gone_can_be_asked_for_again(
+def test_feature_maps_of_a_version_whose_files_are_gone_can_be_requested_again(
     own: ServerProcess, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "tiny")  # the session with feature maps is yet to be made from it
@@ -108,12 +109,12 @@ def test_every_call_is_a_line_in_the_log(own: ServerProcess) -> None:
         stub.Classify(image_request(b"text", encode(picture())), timeout=30)
         rejection(stub.Classify, image_request(model="cat"))
     wait_until(lambda: len(calls(own)) == 2)
-    answered, refused = calls(own)
+    ok, rejected = calls(own)
     expected = {"method": "Classify", "code": "OK", "model": "tiny", "version": 1}
-    assert expected.items() <= answered.items()
-    assert (answered["images"], answered["failed_images"]) == (2, 1)
-    assert answered["milliseconds"] > 0
-    assert (refused["code"], refused["model"]) == ("NOT_FOUND", None)
+    assert expected.items() <= ok.items()
+    assert (ok["images"], ok["failed_images"]) == (2, 1)
+    assert ok["milliseconds"] > 0
+    assert (rejected["code"], rejected["model"]) == ("NOT_FOUND", None)
 
 
 def test_log_can_be_turned_off(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ SERVICES = {
 
 
 def generic_call(channel: grpc.Channel, service: str, method: str) -> Callable[..., Any]:
-    """Make the call of a method from what reflection tells of it."""
+    """Make the call of a method from what reflection reports about it."""
     pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
     described = pool.FindServiceByName(service).methods_by_name[method]
     request = message_factory.GetMessageClass(described.input_type)
@@ -48,7 +48,7 @@ def test_every_service_is_described(tiny_server: ServerProcess, service: str) ->
         assert pool.FindServiceByName(service).methods
 
 
-def test_a_generic_client_calls_every_door(tiny_server: ServerProcess) -> None:
+def test_a_generic_client_calls_every_service(tiny_server: ServerProcess) -> None:
     with grpc.insecure_channel(tiny_server.target) as channel:
         assert generic_call(channel, "inference.GRPCInferenceService", "ServerLive")().live
         metadata = generic_call(channel, "inference.GRPCInferenceService", "ModelMetadata")
@@ -58,7 +58,7 @@ def test_a_generic_client_calls_every_door(tiny_server: ServerProcess) -> None:
         assert generic_call(channel, "grpc.health.v1.Health", "Check")(service="tiny").status == 1
 
 
-def test_a_door_that_is_shut_is_not_described(tiny_repository: Path) -> None:
+def test_a_service_that_is_off_is_not_described(tiny_repository: Path) -> None:
     with (
         serving(tiny_repository, "--no-open-inference") as server,
         grpc.insecure_channel(server.target) as channel,

@@ -185,11 +185,6 @@ async def test_estimate_counts_the_runners_and_recovers_from_a_slow_run() -> Non
     await batcher.close()
 
 
-async def test_empty_queue_has_room_for_any_size() -> None:
-    batcher: Batcher[int, int] = Batcher(list, max_batch=1, max_queue=4)
-    assert batcher.has_room(100)  # nothing waits
-
-
 # References
 
 

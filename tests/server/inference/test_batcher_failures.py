@@ -2,11 +2,12 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from support.batching import ALL_RUNNERS, GatedRun, outcomes, started, submitted
+from support.batching import ALL_RUNNERS, GatedRun, hold_runner, outcomes, started, submitted, until
 
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.queue import ClosedError, Completed, ExpiredError, QueueFullError
@@ -75,18 +76,21 @@ async def test_every_caller_of_a_failed_batch_receives_the_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "results",
-    [lambda items: [], lambda items: items[1:], lambda items: [*items, 0], lambda items: None],
-    ids=["none", "too-few", "too-many", "not-a-sequence"],
+    ("results", "error"),
+    [
+        (lambda items: [], RuntimeError),
+        (lambda items: [*items, 0], RuntimeError),
+        (lambda items: None, TypeError),
+    ],
+    ids=["too-few", "too-many", "not-a-sequence"],
 )
 @ALL_RUNNERS
 async def test_wrong_number_of_results_fails_the_batch(
-    results: Callable[[list[int]], Any], runners: int
+    results: Callable[[list[int]], Any], error: type[Exception], runners: int
 ) -> None:
     async with started(BrokenRun(results), runners=runners) as batcher:
         first, then = await first_outcomes_then(batcher, [1])
-    assert first[0] in (RuntimeError, TypeError)
-    assert then == [70]
+    assert (first, then) == ([error], [70])
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
@@ -125,6 +129,40 @@ async def test_observer_that_raises_fails_the_batch(runners: int) -> None:
     async with started(GatedRun(opened=True), runners=runners, on_batch=observe) as batcher:
         first, then = await first_outcomes_then(batcher, [1])
     assert (first, then) == ([LookupError], [70])
+
+
+async def test_thread_that_cannot_start_fails_its_item_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, failures = threading.Thread.start, iter([RuntimeError("can't start new thread")])
+
+    def flaky_start(thread: threading.Thread) -> None:
+        for error in failures:
+            raise error
+        start(thread)
+
+    async with started(GatedRun(opened=True)) as batcher:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", flaky_start)
+            first, then = await first_outcomes_then(batcher, [1])
+    assert (first, then) == ([RuntimeError], [70])
+
+
+async def test_runner_that_cannot_start_leaves_its_work_to_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing_start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    run = GatedRun()
+    async with started(run, runners=2, max_batch=1) as batcher:
+        first = await hold_runner(batcher, run)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", failing_start)
+            others = submitted(batcher, 1, 2)
+            await until(lambda: batcher.waiting == 2)
+        run.open_gate(3)
+        assert await outcomes([first, *others]) == [0, 10, 20]
 
 
 # Everything at once

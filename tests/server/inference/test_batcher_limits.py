@@ -113,6 +113,37 @@ async def test_idle_batcher_accepts_an_item_larger_than_its_queue_and_batch() ->
         assert batcher.waiting == 0
 
 
+async def test_items_submitted_together_are_queued_all_or_none() -> None:
+    run = GatedRun()
+    async with started(run, max_queue=4) as batcher:
+        first = await hold_runner(batcher, run)
+        together = asyncio.create_task(batcher.submit_all([1, 2], [1, 2]))
+        await until(lambda: batcher.waiting == 3)
+        with pytest.raises(QueueFullError):
+            await batcher.submit_all([3, 4], [1, 1])
+        assert batcher.waiting == 3
+        run.open_gate(2)
+        assert [completed.result for completed in await together] == [10, 20]
+        assert await outcomes([first]) == [0]
+        assert await batcher.submit_all([], []) == []
+    assert run.items == [0, 1, 2]
+
+
+async def test_items_submitted_together_leave_the_queue_together() -> None:
+    run = GatedRun()
+    async with started(run, max_batch=1) as batcher:
+        first = await hold_runner(batcher, run)
+        cancelled = asyncio.create_task(batcher.submit_all([1, 2], [1, 1]))
+        await until(lambda: batcher.waiting == 2)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert batcher.waiting == 0
+        run.open_gate()
+        assert await outcomes([first]) == [0]
+    assert run.items == [0]
+
+
 # Deadlines
 
 

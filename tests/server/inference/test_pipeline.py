@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.loading import load
-from support.tiny import SIDE
+from support.tiny import SIDE, write_signal
 
-from convscope.server.errors import UnavailableError
+from convscope.server.errors import InvalidInputError, UnavailableError
 from convscope.server.inference.pipeline import Pipeline, PipelineLimits
 from convscope.server.inference.requests import (
     InferenceRequest,
@@ -197,3 +197,23 @@ async def test_session_is_built_again_after_a_failure(
         with pytest.raises(UnavailableError, match="the files of good v1 are gone"):
             await pipeline.run([item], MAPS)
         assert "conv" in (await result_of(pipeline, item, MAPS)).feature_maps
+
+
+async def test_feature_maps_of_a_closed_pipeline_are_unavailable(version: LoadedVersion) -> None:
+    async with started(version) as pipeline:
+        await pipeline.close()
+        with pytest.raises(UnavailableError, match="the server is shutting down"):
+            await pipeline.run([ReadyTensor(pixels())], MAPS)
+
+
+async def test_image_for_a_model_without_images_does_not_affect_the_tensors_of_its_request(
+    tmp_path: Path,
+) -> None:
+    write_signal(tmp_path)
+    signal = (await asyncio.to_thread(load, tmp_path)).resolve(Target("signal"))
+    async with started(signal) as pipeline:
+        tensor = ReadyTensor(np.zeros(signal.input_shape, np.float32))
+        first, second = await pipeline.run([tensor, Pixels(pixels())], InferenceRequest())
+    assert isinstance(first, InferenceResult)
+    assert isinstance(second, InvalidInputError)
+    assert "signal accepts no images; send a float32 tensor" in second.message

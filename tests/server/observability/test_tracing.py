@@ -234,11 +234,14 @@ def test_cancelled_stream_ends_its_trace(server: ServerProcess, collector: Colle
 
     def requests() -> Iterator[pb.ClassifyStreamRequest]:
         yield pb.ClassifyStreamRequest(request=image_request())
+        # Without a request in flight, a stream that is cancelled can look like one that ends.
+        yield pb.ClassifyStreamRequest(request=image_request(model="slow"))
         done.wait(TIMEOUT_SECONDS)  # the stream stays open
 
     with connected(server) as stub:
         call: Any = stub.ClassifyStream(requests(), timeout=30, metadata=caller.metadata)
         next(call)
+        wait_until(lambda: sample(server, "convscope_batches_running", model="slow") == 1)
         call.cancel()
         (span, *_) = collector.trace(caller.trace_id, CLASSIFY_STREAM)
         done.set()

@@ -99,7 +99,7 @@ def test_other_preprocessing_is_rejected(root: Path) -> None:
 def answer_of(version: LoadedVersion, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The probabilities of one photo, [1, classes]."""
     if version.preprocessor is None:
-        raise TypeError("the version takes no images")
+        raise TypeError("the version accepts no images")
     image = version.preprocessor.decode(photo.tobytes())
     return version.model.run(image[np.newaxis]).probabilities
 

@@ -164,7 +164,7 @@ def _parser(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Parse
     def parse(data: bytes) -> Any:
         if len(data) > max_bytes:
             raise InvalidInputError(
-                f"the request has {len(data):,} bytes; at most {max_bytes:,} are taken; "
+                f"the request has {len(data):,} bytes; at most {max_bytes:,} are accepted; "
                 "send fewer or smaller images"
             )
         if deserialize is None:

@@ -43,7 +43,7 @@ def check_selections(
                 f"v{manifest.version}; it has: {', '.join(specs) or 'none'}"
             )
         if selection.name in seen:
-            raise InvalidInputError(f"the feature map {selection.name!r} is asked for twice")
+            raise InvalidInputError(f"the feature map {selection.name!r} is selected twice")
         seen.add(selection.name)
         channels = _channel_count(selection, spec)
         size += channels * spec.height * spec.width * feature_map_dtype(selection).itemsize
@@ -84,7 +84,7 @@ def _channel_count(selection: pb.FeatureMapSelection, spec: mpb.FeatureMapSpec) 
         indices = selection.indices.values
         if len(indices) > spec.channels:
             raise InvalidInputError(
-                f"{len(indices):,} channels are asked for; {spec.name} has {spec.channels}"
+                f"{len(indices):,} channels are selected; {spec.name} has {spec.channels}"
             )
         wrong = [index for index in indices if not 0 <= index < spec.channels]
         if wrong or not indices:

@@ -29,7 +29,7 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         """Report NOT_SERVING from now on.
 
         Args:
-            services: The names under which overall health is asked for.
+            services: The names under which overall health is reported.
         """
         for service in services:
             await super().set(service, health_pb2.HealthCheckResponse.NOT_SERVING)

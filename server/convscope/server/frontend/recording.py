@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import structlog
 
-from convscope.server.observability.calls import CallRecord, current_call
+from convscope.server.observability.calls import CallRecord, code_of_cancelled, current_call
 from convscope.server.observability.metrics import MethodMetrics
 
 __all__ = ["Method", "RecordedCall"]
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments, and tra
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a service, and what records its calls.
+    """One method of a service, and the recorders of its calls.
 
     Args:
         service: The full name of the service.
@@ -74,7 +74,7 @@ class RecordedCall:
     ) -> None:
         record, method, trace = self._record, self._method, self._record.trace
         if isinstance(error, asyncio.CancelledError):
-            record.code = _code_of_cancelled(self._context)
+            record.code = code_of_cancelled(self._context.time_remaining())
         elif error is not None:  # the context was aborted, by us or by the library's servicers
             record.code = _code_of_aborted(self._context)
             record.error = self._context.details()[:MAX_ERROR_LENGTH] or None
@@ -118,9 +118,3 @@ def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
 def _code_of_aborted(context: Context) -> grpc.StatusCode:
     code = context.code()
     return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.INTERNAL
-
-
-def _code_of_cancelled(context: Context) -> grpc.StatusCode:
-    remaining = context.time_remaining()
-    expired = remaining is not None and remaining <= 0
-    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED

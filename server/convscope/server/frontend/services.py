@@ -1,4 +1,4 @@
-"""The gRPC services of the server: those that answer for models, and health."""
+"""The gRPC services of the server: those that serve models, and health."""
 
 from typing import cast
 
@@ -26,7 +26,7 @@ HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 
 def inference_services(settings: FrontendSettings) -> list[ServiceDescriptor]:
-    """Return the services that answer for models."""
+    """Return the services that serve models."""
     return [CLASSIFIER] if settings.no_open_inference else [CLASSIFIER, OPEN_INFERENCE]
 
 
@@ -44,14 +44,14 @@ def add_services(
     Args:
         server: The server.
         accounting: Counts and logs the calls on their way to the services.
-        settings: Which services there are, and the limits of their replies.
-        handler: Answers the requests of all of them.
+        settings: Which services are offered, and the limits of their replies.
+        handler: Handles the requests of all of them.
         encoder: Encodes their large replies.
         metrics: Counts what they do.
         health_servicer: Reports what is ready.
 
     Returns:
-        What keeps calls from the models until it is opened.
+        The gate that rejects calls to models until it is opened.
     """
     counted = cast("grpc.aio.Server", accounting)  # for the functions that add a servicer
     gate = StartupGate(counted)

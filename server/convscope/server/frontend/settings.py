@@ -14,7 +14,7 @@ _REPLY_BYTES_OF_CLASSES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class FrontendSettings:
-    """Where the server listens, what it offers there, and how large messages may be.
+    """The server's listeners, its services, and the limits of messages.
 
     Args:
         grpc_address: HOST:PORT of the gRPC listener.

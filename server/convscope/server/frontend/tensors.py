@@ -8,7 +8,7 @@ from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["DTYPES", "MAX_DIMENSIONS", "check_finite"]
 
-# Whatever is done with a shape of a million dimensions takes long.
+# A shape of a million dimensions would take long to process.
 MAX_DIMENSIONS = 8
 # The types of tensors in messages, and their byte order.
 DTYPES: dict[int, np.dtype[np.generic]] = {

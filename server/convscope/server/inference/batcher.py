@@ -103,7 +103,7 @@ class Batcher(Generic[T, R]):
         return self.running > 0 or bool(self._items.size())
 
     def waiting_before(self, *, bulk: bool) -> int:
-        """The size of what would run before an item that is submitted now."""
+        """The size of the items that would run before one that is submitted now."""
         return self._items.size(bulk=bulk)
 
     def seconds_until_done(self, size: int, *, bulk: bool = False) -> float:
@@ -111,10 +111,6 @@ class Batcher(Generic[T, R]):
         units = size + self._items.size(bulk=bulk)
         parallel = min(max(1, self._runners), math.ceil(units / self._max_batch))
         return units / parallel * self._seconds_per_unit.value
-
-    def has_room(self, size: int, *, bulk: bool = False) -> bool:
-        """Whether items of that size fit into the queue; an empty queue accepts any size."""
-        return self._items.has_room(size, bulk=bulk)
 
     def start(self) -> None:
         """Start to run items, on the running event loop."""
@@ -138,53 +134,64 @@ class Batcher(Generic[T, R]):
             ClosedError: The batcher is closed, or was closed while the item waited.
             Exception: Whatever `run` raised for its batch.
         """
-        # An idle batcher accepts an item of any size, because it doesn't wait.
-        if not self._closed and not self.has_room(size, bulk=bulk):
-            raise QueueFullError
-        entry = self.enqueue(item, size=size, deadline=deadline, bulk=bulk)
+        self._check_room(size, bulk)
+        entry = self._enqueue(item, size, deadline, bulk)
         try:
             return await entry.future
         except asyncio.CancelledError:
-            self.discard(entry)
+            self._discard(entry)
             raise
 
-    def enqueue(
-        self, item: T, *, size: int = 1, deadline: float | None = None, bulk: bool = False
-    ) -> Entry[T, R]:
-        """Queue an item whether the queue has room or not, for callers that have checked it.
+    async def submit_all(
+        self,
+        items: Sequence[T],
+        sizes: Sequence[int],
+        *,
+        deadline: float | None = None,
+        bulk: bool = False,
+    ) -> list[Completed[R]]:
+        """Queue all of several items or none, and wait for their results, in order.
 
-        The result, or one of the errors of `submit`, is delivered to the future of the
-        returned entry. A caller that no longer waits for it must `discard` the entry.
-
-        Args:
-            item: What `run` receives.
-            size: How much of a batch it fills.
-            deadline: The `loop.time()` after which it must not start.
-            bulk: Whether all interactive items run first.
-
-        Raises:
-            ClosedError: The batcher is closed.
+        If one of them fails, those that still wait are removed, and its error is
+        raised. Otherwise like `submit`.
         """
+        self._check_room(sum(sizes), bulk)
+        entries = [
+            self._enqueue(item, size, deadline, bulk)
+            for item, size in zip(items, sizes, strict=True)
+        ]
+        try:
+            return await asyncio.gather(*(entry.future for entry in entries))
+        except BaseException:  # cancelled, or the error of one item: the others are useless
+            for entry in entries:
+                self._discard(entry)
+            raise
+
+    def _check_room(self, size: int, bulk: bool) -> None:
         if self._closed:
             raise ClosedError
+        if size and not self._items.has_room(size, bulk=bulk):
+            raise QueueFullError
+
+    def _enqueue(self, item: T, size: int, deadline: float | None, bulk: bool) -> Entry[T, R]:
         entry: Entry[T, R] = Entry(item, size, deadline, self._loop.create_future())
         with self._changed:
-            self._items.push(entry, bulk=bulk)
-            if len(self._threads) < self._runners and len(self._items) > self._idle:
+            if len(self._threads) < self._runners and len(self._items) >= self._idle:
                 self._start_runner()
+            self._items.push(entry, bulk=bulk)
             self._changed.notify()
         if not self._runners and not self._inline_run_scheduled:  # the first of this iteration
             self._inline_run_scheduled = True
             self._loop.call_soon(self._gather_inline, self.waiting, 0)
         return entry
 
-    def discard(self, entry: Entry[T, R]) -> None:
+    def _discard(self, entry: Entry[T, R]) -> None:
         """Remove an entry whose caller no longer waits, unless it already runs."""
         with self._changed:
             self._items.discard(entry)
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what runs."""
+        """Reject the waiting items, and wait for the running batches."""
         if self._closed:
             return
         self._closed = True
@@ -199,8 +206,13 @@ class Batcher(Generic[T, R]):
     def _start_runner(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
         thread = Thread(target=self._keep_running, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _join(self) -> None:
         for thread in self._threads:

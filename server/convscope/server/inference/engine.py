@@ -55,14 +55,14 @@ class Engine:
         return self._pipelines[version].last_used
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what runs."""
+        """Reject the waiting requests, and wait for the running batches."""
         for pipeline in list(self._pipelines.values()):
             await pipeline.close()
 
     async def run(
         self, version: LoadedVersion, inputs: Sequence[Input], request: InferenceRequest
     ) -> list[InferenceResult | ServingError]:
-        """Return a result for each input, or the reason why there is none.
+        """Return a result or an error for each input.
 
         Raises:
             OverloadedError: A queue is full.

@@ -1,4 +1,4 @@
-"""What every frontend does with a request: find its version, run it, count it.
+"""The path of every request behind its frontend: find its version, run it, count it.
 
 A frontend (a gRPC service) converts messages to inputs and an inference request,
 and results to messages. Everything in between exists once, in this module.
@@ -6,32 +6,20 @@ and results to messages. Everything in between exists once, in this module.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from time import perf_counter
-from types import TracebackType
 
-import grpc
-
-from convscope.server.errors import (
-    BundleRejectedError,
-    InvalidInputError,
-    ServingError,
-)
+from convscope.server.errors import BundleRejectedError, InvalidInputError, ServingError
+from convscope.server.inference.counting import CountedRequest
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.requests import InferenceRequest, InferenceResult, Input
 from convscope.server.inference.shadow import ShadowTraffic
 from convscope.server.observability.calls import current_call
-from convscope.server.observability.metrics import Metrics, VersionMetrics
+from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import Catalog, NotLoadedError, Target
 from convscope.server.repository.manager import ModelManager
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["InferenceHandler"]
-
-# A caller cancels its call when its deadline passes. By our clock, which started when the
-# call arrived, that may be a little early.
-DEADLINE_MARGIN_SECONDS = 0.02
 
 
 class InferenceHandler:
@@ -121,7 +109,9 @@ class InferenceHandler:
                 if missing.is_named:
                     raise
 
-    def counted(self, version: LoadedVersion, deadline: float | None, *, bulk: bool) -> "_Counted":
+    def counted(
+        self, version: LoadedVersion, deadline: float | None, *, bulk: bool
+    ) -> CountedRequest:
         """Return a context manager that counts one request by how it ends.
 
         Args:
@@ -131,7 +121,7 @@ class InferenceHandler:
         """
         trace = current_call.get().trace
         span = None if trace is None else trace.request(version.key)
-        return _Counted(self._metrics.of(version.key), deadline, bulk, span)
+        return CountedRequest(self._metrics.of(version.key), deadline, bulk, span)
 
     def admit(self, inputs: int) -> None:
         """Record a request's number of inputs, and check it.
@@ -144,7 +134,8 @@ class InferenceHandler:
             raise InvalidInputError("the request has no inputs; send at least one")
         if inputs > self._max_inputs:
             raise InvalidInputError(
-                f"the request has {inputs} inputs; at most {self._max_inputs} are taken; split it"
+                f"the request has {inputs} inputs; "
+                f"at most {self._max_inputs} are accepted; split it"
             )
 
     async def run(
@@ -154,7 +145,7 @@ class InferenceHandler:
         inputs: Sequence[Input],
         request: InferenceRequest,
     ) -> list[InferenceResult | ServingError]:
-        """Return a result for each input, or the reason why there is none.
+        """Return a result or an error for each input.
 
         If the version has a shadow, the shadow receives a copy.
 
@@ -203,7 +194,7 @@ class InferenceHandler:
         its stages are counted at the same moment.
 
         Args:
-            version: The version that answered.
+            version: The version that ran the request.
             outcomes: The result or the error of each input.
             seconds: How long encoding each of the results took.
         """
@@ -219,51 +210,3 @@ class InferenceHandler:
     async def close(self) -> None:
         """Drop the shadow copies that wait or run."""
         await self._shadow_traffic.close()
-
-
-class _Counted:
-    """Counts one request of a version, however it ends.
-
-    It is a class because a generator costs more.
-    """
-
-    __slots__ = ("_bulk", "_deadline", "_metrics", "_span", "_started_at")
-
-    def __init__(
-        self,
-        metrics: VersionMetrics,
-        deadline: float | None,
-        bulk: bool,
-        span: AbstractContextManager[object] | None,
-    ) -> None:
-        self._metrics = metrics
-        self._deadline = deadline
-        self._bulk = bulk
-        self._span = span
-
-    def __enter__(self) -> None:
-        self._started_at = perf_counter()
-        if self._span is not None:
-            self._span.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        seconds = perf_counter() - self._started_at
-        self._metrics.request(self._code(error), seconds, bulk=self._bulk)
-        if self._span is not None:
-            self._span.__exit__(kind, error, traceback)
-
-    def _code(self, error: BaseException | None) -> grpc.StatusCode:
-        if error is None:
-            return grpc.StatusCode.OK
-        if isinstance(error, ServingError):
-            return error.code
-        if isinstance(error, asyncio.CancelledError):
-            now = asyncio.get_running_loop().time()
-            late = self._deadline is not None and now >= self._deadline - DEADLINE_MARGIN_SECONDS
-            return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-        return grpc.StatusCode.INTERNAL

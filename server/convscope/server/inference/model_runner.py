@@ -1,6 +1,5 @@
 """Runs prepared inputs on a version's model, in batches."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from convscope.server.errors import ServingError
 from convscope.server.inference.batch import BatchItem, BatchOutput, run_batch
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.observer import Observer
-from convscope.server.inference.queue import Completed, QueueFullError
+from convscope.server.inference.queue import Completed
 from convscope.server.inference.requests import InferenceRequest, InferenceResult
 from convscope.server.observability.stages import RequestTrace, StageSeconds
 from convscope.server.runtime.versions import LoadedVersion
@@ -66,7 +65,7 @@ class ModelRunner:
 
         Args:
             prepared: For each input the graph's input without its batch
-                dimension, or the reason why there is none.
+                dimension, or its error.
             seconds: Where each input's times are noted.
             request: What is computed.
 
@@ -96,24 +95,12 @@ class ModelRunner:
         """Run the inputs without an error as several items."""
         good = [(i, item) for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
         parts = [good[i : i + self._max_batch] for i in range(0, len(good), self._max_batch)]
-        # All parts or none: a request that is rejected must leave no part in the queue.
-        if not self.batcher.has_room(len(good), bulk=request.bulk):
-            raise QueueFullError
-        entries = [
-            self.batcher.enqueue(
-                (_batch_item([array for _, array in part], request), request.trace),
-                size=len(part),
-                deadline=request.deadline,
-                bulk=request.bulk,
-            )
-            for part in parts
-        ]
-        try:
-            all_completed = await asyncio.gather(*(entry.future for entry in entries))
-        except BaseException:  # cancelled, or the error of one part: the others are useless
-            for entry in entries:
-                self.batcher.discard(entry)
-            raise
+        all_completed = await self.batcher.submit_all(
+            [(_batch_item([array for _, array in part], request), request.trace) for part in parts],
+            [len(part) for part in parts],
+            deadline=request.deadline,
+            bulk=request.bulk,
+        )
         results: dict[int, InferenceResult | ServingError] = {
             i: item for i, item in enumerate(prepared) if isinstance(item, ServingError)
         }

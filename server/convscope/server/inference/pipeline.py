@@ -84,6 +84,7 @@ class Pipeline:
         # Its own thread, so that slow session builds block nothing else.
         self._session_builder = ThreadPoolExecutor(1, thread_name_prefix="session-builder")
         self._session_build: asyncio.Future[None] | None = None
+        self._closed = False
         batcher = self._runner.batcher
         stages = [stage for stage in (batcher, self._decoder) if stage is not None]
         observer.load(
@@ -107,14 +108,15 @@ class Pipeline:
         await self._no_requests.wait()
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what runs."""
-        self._session_builder.shutdown(wait=False, cancel_futures=True)
+        """Reject the waiting requests, and wait for the running batches."""
+        self._closed = True
+        self._session_builder.shutdown(wait=False)
         if self._decoder is not None:
             await self._decoder.close()
         await self._runner.batcher.close()
 
     async def run(self, inputs: Sequence[Input], request: InferenceRequest) -> Results:
-        """Return a result for each input, or the reason why there is none.
+        """Return a result or an error for each input.
 
         Raises:
             OverloadedError: A queue is full.
@@ -142,6 +144,8 @@ class Pipeline:
         if not request.feature_maps or model.has_feature_map_session:
             return
         if self._session_build is None or self._session_build.done():  # the last one failed
+            if self._closed:
+                raise _closed()
             self._session_build = asyncio.get_running_loop().run_in_executor(
                 self._session_builder, model.load_feature_maps
             )
@@ -188,7 +192,7 @@ class Pipeline:
                 f"the deadline passed while the input waited for {model}; allow more time"
             ) from error
         except ClosedError as error:
-            raise UnavailableError("the server is shutting down; call another one") from error
+            raise _closed() from error
 
     async def _prepare(
         self, inputs: Sequence[Input], request: InferenceRequest, seconds: Sequence[StageSeconds]
@@ -200,7 +204,10 @@ class Pipeline:
         if len(ready) == len(inputs):
             return ready
         if self._decoder is None:
-            return [self._no_images()] * len(inputs)
+            return [
+                item.array if isinstance(item, ReadyTensor) else self._no_images()
+                for item in inputs
+            ]
         pairs = [
             (item, times)
             for item, times in zip(inputs, seconds, strict=True)
@@ -213,7 +220,9 @@ class Pipeline:
         return [item.array if isinstance(item, ReadyTensor) else next(decoded) for item in inputs]
 
     def _no_images(self) -> InvalidInputError:
-        manifest = self._version.manifest
-        return InvalidInputError(
-            f"{manifest.model} takes no images; send a float32 tensor {list(manifest.input.shape)}"
-        )
+        model, shape = self._version.key[0], list(self._version.input_shape)
+        return InvalidInputError(f"{model} accepts no images; send a float32 tensor {shape}")
+
+
+def _closed() -> UnavailableError:
+    return UnavailableError("the server is shutting down; call another one")

@@ -185,7 +185,7 @@ def _check_fit(inputs: Sequence[Input], other: LoadedVersion) -> None:
     for item in inputs:
         if isinstance(item, ReadyTensor) and item.array.shape != other.input_shape:
             raise ValueError(
-                f"it takes {list(other.input_shape)}, and received {list(item.array.shape)}"
+                f"its input is {list(other.input_shape)}, and the copy is {list(item.array.shape)}"
             )
 
 

@@ -13,7 +13,18 @@ import structlog
 
 from convscope.server.observability.stages import RequestTrace, StageSeconds
 
-__all__ = ["CallRecord", "CallTrace", "current_call", "deadline_of", "log_unexpected_error"]
+__all__ = [
+    "CallRecord",
+    "CallTrace",
+    "code_of_cancelled",
+    "current_call",
+    "deadline_of",
+    "log_unexpected_error",
+]
+
+# A caller cancels its call when its deadline passes. By our clock, which started when the
+# call arrived, that may be a little early.
+DEADLINE_MARGIN_SECONDS = 0.02
 
 
 class CallTrace(Protocol):
@@ -90,3 +101,13 @@ def deadline_of(context: "grpc.aio.ServicerContext[Any, Any]") -> float | None:
     """Return the `loop.time()` after which the caller stops waiting; None without a deadline."""
     remaining = context.time_remaining()
     return None if remaining is None else asyncio.get_running_loop().time() + remaining
+
+
+def code_of_cancelled(seconds_left: float | None) -> grpc.StatusCode:
+    """Return the code of a cancelled call: its deadline passed, or its caller left before.
+
+    Args:
+        seconds_left: The seconds until its deadline; None without a deadline.
+    """
+    expired = seconds_left is not None and seconds_left <= DEADLINE_MARGIN_SECONDS
+    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED

@@ -75,31 +75,11 @@ class Loader:
         except (BundleRejectedError, OSError, MemoryError):
             raise
         except Exception as error:  # no bundle may affect the others
-            log.exception("unforeseen error at load", model=directory.parent.name)
+            log.exception("unexpected error at load", model=directory.parent.name)
             raise BundleRejectedError(
-                "unforeseen", f"the load failed with {type(error).__name__}; the log has the trace"
+                "unexpected", f"the load failed with {type(error).__name__}; the log has the trace"
             ) from error
-        log.info(
-            "model ready",
-            model=loaded.manifest.model,
-            version=loaded.manifest.version,
-            provider=loaded.model.provider,
-            nodes=loaded.model.nodes,
-            runners=loaded.execution.runners,
-            threads=loaded.execution.threads,
-            lone_threads=loaded.execution.lone_threads,
-            max_batch=loaded.execution.max_batch,
-            seconds=round(perf_counter() - started_at, 3),
-        )
-        if loaded.model.fallback_from:
-            log.warning(
-                "provider fallback",
-                model=loaded.manifest.model,
-                version=loaded.manifest.version,
-                wanted=loaded.model.fallback_from,
-                provider=loaded.model.provider,
-                nodes=loaded.model.nodes,
-            )
+        _log_ready(loaded, perf_counter() - started_at)
         return loaded
 
     def memory_bytes(self, graph_bytes: int) -> int:
@@ -134,3 +114,29 @@ class Loader:
             return None
         height, width, _ = spec.shape
         return self.make_preprocessor(bundle.manifest.preprocessing, height, width)
+
+
+def _log_ready(loaded: LoadedVersion, seconds: float) -> None:
+    model, execution = loaded.model, loaded.execution
+    name, number = loaded.key
+    log.info(
+        "model ready",
+        model=name,
+        version=number,
+        provider=model.provider,
+        nodes=model.nodes,
+        runners=execution.runners,
+        threads=execution.threads,
+        lone_threads=execution.lone_threads,
+        max_batch=execution.max_batch,
+        seconds=round(seconds, 3),
+    )
+    if model.fallback_from:
+        log.warning(
+            "provider fallback",
+            model=name,
+            version=number,
+            wanted=model.fallback_from,
+            provider=model.provider,
+            nodes=model.nodes,
+        )

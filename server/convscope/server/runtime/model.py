@@ -79,8 +79,8 @@ class Model:
         open_plain = cache(partial(open_session, validated.plain_graph, policy))
         self.execution = choose(open_plain)
         self._session = open_plain(self.execution.threads)
-        self._lone_session = open_plain(self.execution.lone_threads)
-        self._full_session = None if self._classifies else self._lone_session
+        self._single_session = open_plain(self.execution.lone_threads)
+        self._full_session = None if self._classifies else self._single_session
         self.provider = self._session.provider
         self.fallback_from = self._session.fallback_from
         self.nodes = self._session.nodes
@@ -112,7 +112,7 @@ class Model:
             names += [PROBABILITIES, LOGITS] if logits else [PROBABILITIES]
         values: dict[str, Floats] = {}
         if names:
-            session = self._session if concurrent else self._lone_session
+            session = self._session if concurrent else self._single_session
             arrays = (self._full() if feature_maps else session).run(names, inputs)
             values = dict(zip(names, arrays, strict=True))
         probabilities, found_logits = values.pop(PROBABILITIES, None), values.pop(LOGITS, None)
@@ -138,7 +138,7 @@ class Model:
     @property
     def memory_bytes(self) -> int:
         """The approximate memory of its sessions."""
-        sessions = {id(s) for s in (self._session, self._lone_session, self._full_session) if s}
+        sessions = {id(s) for s in (self._session, self._single_session, self._full_session) if s}
         return memory_bytes(self._graph_bytes, len(sessions))
 
     def load_feature_maps(self) -> None:

@@ -69,7 +69,7 @@ class RuntimeSettings:
         return self.tuning_cache.expanduser().parent / "tensorrt"
 
     def overrides(self) -> ExecutionOverrides:
-        """Return what the operator set about how models are run."""
+        """Return the operator's settings of how models are run."""
         return ExecutionOverrides(
             cores=self.core_count,
             runners=self.runners,

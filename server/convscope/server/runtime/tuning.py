@@ -124,7 +124,7 @@ class Tuner:
 
 
 def _unmeasured(cores: int, reason: str) -> Execution:
-    """Return what suits most networks: one core per concurrent call, all for a single one."""
+    """Return the choice for most networks: one core per concurrent call, all for a single one."""
     return Execution(cores, 1, cores, 1, f"defaults: {reason}")
 
 

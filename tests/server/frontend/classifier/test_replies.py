@@ -118,7 +118,7 @@ def feature_map(**options: object) -> pb.FeatureMap:
     return found
 
 
-def test_no_feature_map_unless_asked_for() -> None:
+def test_no_feature_map_unless_selected() -> None:
     assert len(predicted(pb.ClassifyRequest()).feature_maps) == 0
 
 

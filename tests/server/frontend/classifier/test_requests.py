@@ -197,10 +197,10 @@ def test_long_name_is_quoted_at_a_bounded_length() -> None:
     assert len(rejected_request(request)) < 300
 
 
-def test_feature_map_asked_for_twice_is_rejected() -> None:
+def test_feature_map_selected_twice_is_rejected() -> None:
     request = selection()
     request.feature_maps.append(request.feature_maps[0])
-    assert rejected_request(request) == "the feature map 'conv' is asked for twice"
+    assert rejected_request(request) == "the feature map 'conv' is selected twice"
 
 
 @pytest.mark.parametrize("count", [0, -1, CHANNELS + 1])

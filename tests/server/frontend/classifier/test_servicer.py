@@ -55,7 +55,7 @@ def tops(response: pb.ClassifyResponse) -> list[str]:
     return [result.prediction.classes[0].label for result in response.results]
 
 
-# Answers
+# Results
 
 
 @pytest.mark.parametrize(("image", "label"), [(RED, "red"), (GREEN, "green"), (BLUE, "blue")])
@@ -256,7 +256,7 @@ ERRORS: dict[str, tuple[pb.ClassifyRequest, grpc.StatusCode, list[str]]] = {
     "image for a tensor model": (
         image_request(RED, model="signal"),
         INVALID,
-        ["signal takes no images", "float32 tensor [1, 32]"],
+        ["signal accepts no images", "float32 tensor [1, 32]"],
     ),
     "unknown feature map": (
         maps_request(name="layer9"),
@@ -351,7 +351,7 @@ def test_request_larger_than_the_queue_is_taken_when_nothing_waits(narrow: Stub)
     assert len(narrow.Classify(signal_request(20), timeout=30).results) == 20
 
 
-def test_other_refusals_ask_for_no_retry(narrow: Stub) -> None:
+def test_other_errors_request_no_retry(narrow: Stub) -> None:
     error = refused(narrow.Classify, image_request(b"text"))
     assert "grpc-retry-pushback-ms" not in [item[0] for item in error.trailing_metadata()]
 

@@ -68,7 +68,7 @@ def test_an_empty_stream_ends_at_once(server: ServerProcess) -> None:
     ("bad", "reason"),
     [
         (b"\xff\xff\xff", "the request's 3 bytes can't be parsed as the method's message"),
-        (bytes(MAX_REQUEST_BYTES + 1), "at most 8,388,608 are taken"),
+        (bytes(MAX_REQUEST_BYTES + 1), "at most 8,388,608 are accepted"),
     ],
     ids=["unparsable", "too large"],
 )

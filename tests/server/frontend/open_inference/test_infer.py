@@ -42,7 +42,7 @@ def test_all_outputs_come_raw_when_none_is_named(oip: Stub) -> None:
     np.testing.assert_allclose(values["probabilities"], softmax, rtol=1e-5)
 
 
-def test_outputs_come_in_the_order_asked_for(oip: Stub) -> None:
+def test_outputs_are_in_the_order_of_the_request(oip: Stub) -> None:
     response = infer(oip, raw_request(outputs=["probabilities", "logits"]))
     assert [output.name for output in response.outputs] == ["probabilities", "logits"]
     only = infer(oip, raw_request(outputs=["probabilities"]))

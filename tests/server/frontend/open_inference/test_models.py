@@ -84,7 +84,7 @@ def test_only_what_there_is_is_advertised(oip: Stub) -> None:
         ("CudaSharedMemoryStatus", "in the messages"),
         ("CudaSharedMemoryRegister", "in the messages"),
         ("CudaSharedMemoryUnregister", "in the messages"),
-        ("TraceSetting", "metrics"),
+        ("TraceSetting", "--otlp-endpoint"),
         ("LogSettings", "flags"),
     ],
 )
@@ -164,7 +164,7 @@ def test_unknown_models_are_not_found(oip: Stub, method: str, name: str) -> None
     assert (code, "no model 'cat'" in message) == (NOT_FOUND, True)
 
 
-def test_readiness_is_asked_by_version_and_by_name(oip: Stub) -> None:
+def test_readiness_by_version_and_by_name(oip: Stub) -> None:
     assert is_ready(oip, "tiny")
     assert is_ready(oip, "tiny", "1")
     assert is_ready(oip, "tiny.features")
@@ -172,7 +172,7 @@ def test_readiness_is_asked_by_version_and_by_name(oip: Stub) -> None:
     assert rejection(oip.ModelReady, pb.ModelReadyRequest(name="signal.features"))[0] is NOT_FOUND
 
 
-def test_index_lists_what_answers(oip: Stub) -> None:
+def test_index_lists_what_serves(oip: Stub) -> None:
     names = [("signal", "1"), ("tiny", "1"), ("tiny.features", "1")]
     assert index(oip) == dict.fromkeys(names, ("READY", ""))
     code, message = rejection(oip.RepositoryIndex, pb.RepositoryIndexRequest(repository_name="r"))
@@ -186,10 +186,10 @@ def test_versions_and_aliases_are_distinguished(tmp_path: Path) -> None:
     with serving(tmp_path, "--versions", "2") as server, oip_connected(server) as oip:
         metadata = oip.ModelMetadata(pb.ModelMetadataRequest(name="tiny"), timeout=TIMEOUT_SECONDS)
         assert list(metadata.versions) == ["1", "2"]
-        for asked, answers in (("", "2"), ("1", "1"), ("2", "2"), ("champion", "1")):
-            request = raw_request(model_version=asked)
+        for requested, served in (("", "2"), ("1", "1"), ("2", "2"), ("champion", "1")):
+            request = raw_request(model_version=requested)
             reply = oip.ModelInfer(request, timeout=TIMEOUT_SECONDS)
-            assert reply.model_version == answers
+            assert reply.model_version == served
         assert is_ready(oip, "tiny", "champion")
 
 

@@ -46,11 +46,11 @@ class Builder:
 
     def __init__(self, succeeds: bool = True) -> None:
         self.may_go_on = threading.Event()
-        self.asked: list[Mapping[str, str]] = []
+        self.builds: list[Mapping[str, str]] = []
         self._succeeds = succeeds
 
     def __call__(self, graph: bytes, options: Mapping[str, str]) -> bool:
-        self.asked.append(options)
+        self.builds.append(options)
         self.may_go_on.wait(30)
         if self._succeeds:
             Path(options["trt_engine_cache_path"]).mkdir(parents=True)
@@ -126,13 +126,13 @@ def test_cuda_serves_until_the_engine_is_built(tmp_path: Path, gpu_wheel: None) 
     assert policy.candidates(GPU_WHEEL) == ["cuda"]
     assert pending is not None
     assert not pending.is_built
-    assert engines.select(BOTH, b"graph", INPUT)[1] == pending  # asked for again, built once
+    assert engines.select(BOTH, b"graph", INPUT)[1] == pending  # requested again, built once
     builder.may_go_on.set()
     wait_until(lambda: pending.is_built)
     policy, nothing = engines.select(BOTH, b"graph", INPUT)
     assert nothing is None
     assert policy.candidates(GPU_WHEEL) == ["tensorrt", "cuda"]
-    (options,) = builder.asked
+    (options,) = builder.builds
     assert options == policy.options["tensorrt"]
     assert options == {
         "trt_engine_cache_enable": "True",
@@ -150,10 +150,10 @@ def test_another_graph_has_another_engine(tmp_path: Path, gpu_wheel: None) -> No
 
 
 def test_the_options_choose_the_directory_and_the_gpu(tmp_path: Path, gpu_wheel: None) -> None:
-    asked = []
+    devices = []
 
     def hardware(device: str) -> Hardware:
-        asked.append(device)
+        devices.append(device)
         return A100
 
     options = {"trt_engine_cache_path": str(tmp_path / "mine"), "device_id": "1"}
@@ -161,7 +161,7 @@ def test_the_options_choose_the_directory_and_the_gpu(tmp_path: Path, gpu_wheel:
     _, pending = cache(tmp_path, hardware=hardware).select(policy, b"graph", INPUT)
     assert pending is not None
     assert pending.directory.parent == tmp_path / "mine"
-    assert asked == ["1"]
+    assert devices == ["1"]
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,8 @@ def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
     """View a tensor's bytes as an array, without a copy."""
     if len(tensor.shape) > MAX_DIMENSIONS:
         raise InvalidInputError(
-            f"the tensor has {len(tensor.shape):,} dimensions; at most {MAX_DIMENSIONS} are taken"
+            f"the tensor has {len(tensor.shape):,} dimensions; "
+            f"at most {MAX_DIMENSIONS} are accepted"
         )
     dtype, shape = _dtype(tensor), tuple(tensor.shape)
     needed = math.prod(shape) * dtype.itemsize

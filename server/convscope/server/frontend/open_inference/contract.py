@@ -133,7 +133,7 @@ class Contracts:
 def target(model: str, version: str, key: str = "") -> Target:
     """Return the target of a request.
 
-    The protocol has no aliases, so a `model_version` that isn't a number is one.
+    The protocol has no aliases; a `model_version` that isn't a number names one of ours.
 
     Args:
         model: The model of the repository.

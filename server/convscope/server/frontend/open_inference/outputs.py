@@ -61,7 +61,7 @@ def plan_outputs(request: pb.ModelInferRequest, contract: Contract) -> list[Requ
     names = [output.spec.name for output in outputs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidInputError(f"the output {twice!r} is asked for twice")
+        raise InvalidInputError(f"the output {twice!r} is requested twice")
     return outputs
 
 

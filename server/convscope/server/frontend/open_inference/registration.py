@@ -32,25 +32,25 @@ _UNSUPPORTED = {
     "CudaSharedMemoryStatus": _NO_SHARED_MEMORY,
     "CudaSharedMemoryRegister": _NO_SHARED_MEMORY,
     "CudaSharedMemoryUnregister": _NO_SHARED_MEMORY,
-    "TraceSetting": "requests aren't traced; the metrics show how long each stage takes",
+    "TraceSetting": "traces are set by the server's flags; see --otlp-endpoint",
     "LogSettings": "the log is set by the server's flags; see --no-access-log",
 }
 
 
 def add_to_server(
-    servicer: OpenInferenceServicer, interceptor: grpc.aio.Server, server: grpc.aio.Server
+    servicer: OpenInferenceServicer, guarded: grpc.aio.Server, server: grpc.aio.Server
 ) -> None:
     """Register every method of the protocol.
 
     Args:
         servicer: Handles the supported methods.
-        interceptor: Where the supported methods are added.
+        guarded: Where the supported methods are added.
         server: Where the other methods are added, which explain why they are not
             supported. Like unknown methods they are not counted: they would
             double the number of time series.
     """
     served = {method.name: _serve(method, servicer) for method in SERVICE.methods}
-    interceptor.add_registered_method_handlers(SERVICE.full_name, served)
+    guarded.add_registered_method_handlers(SERVICE.full_name, served)
     rejected = {name: _reject(name, advice) for name, advice in _UNSUPPORTED.items()}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE.full_name, rejected),)

@@ -76,7 +76,7 @@ def _check_shape(tensor: pb.ModelInferRequest.InferInputTensor, contract: Contra
     if len(tensor.shape) > MAX_DIMENSIONS:
         raise InvalidInputError(
             f"the input {spec.name!r} has {len(tensor.shape):,} dimensions; "
-            f"at most {MAX_DIMENSIONS} are taken"
+            f"at most {MAX_DIMENSIONS} are accepted"
         )
     shape = tuple(tensor.shape)
     if tensor.datatype == BYTES and contract.accepts_images:

@@ -1,6 +1,5 @@
 """Converts images to the graph's input, several at once and off the event loop."""
 
-import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
 from convscope.server.inference.batcher import Batcher
+from convscope.server.inference.queue import QueueFullError
 from convscope.server.inference.requests import EncodedImage, Pixels
 from convscope.server.observability.stages import StageSeconds
 from convscope.server.runtime.versions import ImagePreprocessor
@@ -71,7 +71,7 @@ class DecodePool:
         self._batcher.start()
 
     async def close(self) -> None:
-        """Reject what waits, and wait for what is being decoded."""
+        """Reject the waiting images, and wait for those that are being decoded."""
         await self._batcher.close()
 
     async def decode(
@@ -82,7 +82,7 @@ class DecodePool:
         deadline: float | None = None,
         bulk: bool = False,
     ) -> list[Decoded]:
-        """Return the graph's input for each image, [H, W, C], or the reason why there is none.
+        """Return the graph's input or an error for each image, uint8 [H, W, C].
 
         Args:
             images: The images of one request.
@@ -95,26 +95,19 @@ class DecodePool:
             ExpiredError: The deadline passed before an image was started.
             ClosedError: The pool is closed, or was closed while an image waited.
         """
-        # All images or none: a request that is rejected must leave none in the queue.
-        if not self._batcher.has_room(len(images), bulk=bulk):
-            waiting = self._batcher.waiting
-            raise OverloadedError(
-                f"{waiting} images wait to be decoded; at most {self._max_waiting} of each "
-                "priority may wait; retry later"
-            )
-        entries = [
-            self._batcher.enqueue(job, deadline=deadline, bulk=bulk)
-            for job in zip(images, seconds, strict=True)
-        ]
+        jobs = list(zip(images, seconds, strict=True))
         try:
-            if len(entries) == 1:
-                all_completed = [await entries[0].future]
+            if len(jobs) == 1:
+                all_completed = [await self._batcher.submit(jobs[0], deadline=deadline, bulk=bulk)]
             else:
-                all_completed = await asyncio.gather(*(entry.future for entry in entries))
-        except BaseException:  # cancelled, or the error of one image: the others are useless
-            for entry in entries:
-                self._batcher.discard(entry)
-            raise
+                all_completed = await self._batcher.submit_all(
+                    jobs, [1] * len(jobs), deadline=deadline, bulk=bulk
+                )
+        except QueueFullError as error:
+            raise OverloadedError(
+                f"{self.waiting} images wait to be decoded; at most {self._max_waiting} of each "
+                "priority may wait; retry later"
+            ) from error
         for completed, times in zip(all_completed, seconds, strict=True):
             times.queue = completed.queue_seconds
         return [completed.result for completed in all_completed]

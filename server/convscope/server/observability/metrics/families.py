@@ -81,7 +81,7 @@ STAGES = ("decode", "queue", "infer", "encode")
 PRIORITIES = ("interactive", "bulk")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 # The reasons for which a bundle is rejected.
-REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unforeseen")
+REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unexpected")
 
 # How gauges are merged: what each worker has or does is added up. For a fact that
 # holds for every worker, or for one of them at first, the largest value is shown;
