@@ -255,11 +255,13 @@ def test_server_whose_reader_is_gone_goes_on(tiny_repository: Path) -> None:
         assert server.process.wait(30) == 0
 
 
-def test_server_whose_disk_is_full_goes_on(tiny_repository: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_server_whose_disk_is_full_goes_on(tiny_repository: Path, workers: str) -> None:
     grpc_port, metrics_port = unused_ports(2)
     addresses: tuple[str, ...] = ("--grpc-address", f"127.0.0.1:{grpc_port}")
     addresses += ("--metrics-address", f"127.0.0.1:{metrics_port}")
     flags = ("--models", str(tiny_repository), *addresses, "--no-tuning", "--drain-seconds", "0")
+    flags += ("--workers", workers)
     with Path("/dev/full").open("wb") as full:
         process = subprocess.Popen([sys.executable, "-m", "convscope.server", *flags], stderr=full)
     server = reached(process, grpc_port, metrics_port)
@@ -315,10 +317,15 @@ thread.join()
 writer.close()
 """
 LIBRARY = """
-import asyncio, logging
+import asyncio, logging, warnings
 from convscope.server.observability.logs import configure_logs
 writer = configure_logs()
 logging.getLogger("some.library").warning("Dropped %d things", 3)
+warnings.warn("this is slow")
+class Fragile:
+    def __del__(self):
+        {}["missing"]
+Fragile()
 async def main():
     asyncio.get_running_loop().call_soon(lambda: {}["missing"])
     await asyncio.sleep(0)
@@ -341,8 +348,11 @@ def test_exception_that_ends_a_thread_is_a_log_line() -> None:
     assert line["exception"][0]["exc_type"] == "KeyError"
 
 
-def test_warnings_of_libraries_are_log_lines() -> None:
-    library, loop = lines_of(LIBRARY)
+def test_warnings_and_errors_that_python_writes_itself_are_log_lines() -> None:
+    library, warning, finalizer, loop = lines_of(LIBRARY)
     assert (library["library"], library["reason"]) == ("some", "Dropped 3 things")
+    assert "UserWarning: this is slow" in warning["reason"]
+    assert finalizer["event"] == "unexpected error in a finalizer or callback"
+    assert finalizer["exception"][0]["exc_type"] == "KeyError"
     assert (loop["library"], loop["level"]) == ("asyncio", "error")
     assert loop["exception"][0]["exc_type"] == "KeyError"
