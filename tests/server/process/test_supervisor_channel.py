@@ -107,7 +107,7 @@ async def test_last_metrics_that_fail_are_a_log_line(
 ) -> None:
     monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
     ours, channel = pair
-    await channel.connect(lambda: {}["missing"], lambda: None)
+    await channel.connect(lambda: 1 // 0, lambda: None)
     await channel.report_ready()
     with capture_logs() as logs:
         await channel.close()

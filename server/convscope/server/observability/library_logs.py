@@ -18,12 +18,9 @@ MAX_KINDS = 1000
 def relay_library_logs(library: str | None = None) -> None:
     """Log the warnings and errors of libraries, each kind of message at most once a minute.
 
-    This includes the warnings of Python's `warnings` module.
-
     Args:
         library: The common parent of a library's loggers; None for all libraries.
     """
-    logging.captureWarnings(True)
     logger = logging.getLogger(library)
     logger.addHandler(_Relay(logging.WARNING))
     logger.propagate = False

@@ -38,6 +38,7 @@ def configure_logs() -> LogWriter:
         logger_factory=_Loggers(writer),
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)
     relay_library_logs()
     threading.excepthook = _log_end_of_thread
     sys.unraisablehook = _log_unraisable
