@@ -78,13 +78,18 @@ def test_a_killed_worker_is_replaced_and_the_sdk_hides_it(
     before = pids(server)
     with ThreadPoolExecutor(4) as pool:
         callers = [pool.submit(classify_repeatedly, n) for n in range(4)]
-        counted = sample(server, "convscope_requests_total", model="tiny", code="OK")
+        counted = partial(sample, server, "convscope_requests_total", model="tiny", code="OK")
+        counts = [counted()]
         os.kill(before[0], signal.SIGKILL)
+        while not all(caller.done() for caller in callers):
+            counts.append(counted())
         assert [caller.result() for caller in callers] == [[]] * 4
     wait_until(lambda: len(pids(server)) == WORKERS)
     assert before[0] not in pids(server)
     assert before[1] in pids(server)
-    assert sample(server, "convscope_requests_total", model="tiny", code="OK") >= counted
+    counts.append(counted())
+    assert counts == sorted(counts)  # no counter drops
+    assert counts[-1] > counts[0]
 
 
 def test_calls_in_flight_on_killed_workers_are_unavailable(tmp_path: Path) -> None:

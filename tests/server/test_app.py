@@ -130,7 +130,10 @@ def healthcheck(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
-def test_healthcheck_of_a_container(tiny_server: ServerProcess) -> None:
+def test_healthcheck_of_a_container(
+    tiny_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # not for a server beside the check
     assert healthcheck(tiny_server.target) == (0, SERVING)
     assert healthcheck(tiny_server.target, "tiny") == (0, SERVING)
     assert healthcheck(tiny_server.target, "cat")[0] == 1

@@ -98,27 +98,42 @@ def test_lines_of_two_processes_on_one_pipe_are_whole(pipe: tuple[int, int]) -> 
     assert sorted(text.splitlines(keepends=True)) == [lines[0]] * 3000 + [lines[1]] * 3000
 
 
+def numbered(number: int) -> bytes:
+    return b"%d %s" % (number, LINE)
+
+
+def check_gaps(lines: list[bytes]) -> int:
+    """Check that a report fills each gap in the numbers; return how many lines there were."""
+    expected = 0
+    for line in lines:
+        number, text = line.split(maxsplit=1)
+        if text.strip() == b"lines dropped":
+            expected += int(number)
+        else:
+            assert int(number) == expected
+            expected += 1
+    return expected
+
+
 def test_gap_is_reported_in_its_place(pipe: tuple[int, int]) -> None:
     writer = LogWriter(pipe[1], report)
-    for _ in range(TOO_MANY):
-        writer.write(LINE)  # returns, though nobody reads
-    dropped = writer.dropped
-    assert 0 < dropped < TOO_MANY
-    lines = read_all(pipe[0], pipe[1], writer).splitlines()
-    assert lines == [LINE[:-1]] * (TOO_MANY - dropped) + [b"%d lines dropped" % dropped]
+    for number in range(TOO_MANY):
+        writer.write(numbered(number))  # returns, though nobody reads
+    assert 0 < writer.dropped < TOO_MANY
+    assert check_gaps(read_all(pipe[0], pipe[1], writer).splitlines()) == TOO_MANY
 
 
 def test_lines_after_a_gap_follow_its_report(pipe: tuple[int, int]) -> None:
     writer = LogWriter(pipe[1], report)
-    for _ in range(TOO_MANY):
-        writer.write(LINE)
-    dropped = writer.dropped
-    reader = os.fdopen(os.dup(pipe[0]), "rb")
-    for _ in range(TOO_MANY - dropped):
-        assert reader.readline() == LINE
-    writer.write(b"again\n")
-    assert [reader.readline() for _ in range(2)] == [b"%d lines dropped\n" % dropped, b"again\n"]
-    reader.close()
+    for number in range(TOO_MANY):
+        writer.write(numbered(number))
+    dropped, lines = writer.dropped, list[bytes]()
+    with os.fdopen(os.dup(pipe[0]), "rb") as reader:
+        while sum(line.endswith(LINE) for line in lines) < TOO_MANY - dropped:
+            lines.append(reader.readline())
+        writer.write(numbered(TOO_MANY))
+        lines += iter(reader.readline, numbered(TOO_MANY))
+    assert check_gaps(lines) == TOO_MANY
     writer.close()
 
 
@@ -239,7 +254,7 @@ def test_server_whose_log_nobody_reads_goes_on(tiny_repository: Path) -> None:
         assert server.process.wait(30) == 0
         reader.join()
     assert events[-1]["event"] == "stopped"
-    (gap,) = [line["lines"] for line in events if line["event"] == "log lines dropped"]
+    gap = sum(line["lines"] for line in events if line["event"] == "log lines dropped")
     assert gap >= dropped
     calls = [line for line in events if line["event"] == "call" and line["method"] == "Classify"]
     assert len(calls) + gap >= CALLS + 2
@@ -255,11 +270,13 @@ def test_server_whose_reader_is_gone_goes_on(tiny_repository: Path) -> None:
         assert server.process.wait(30) == 0
 
 
-def test_server_whose_disk_is_full_goes_on(tiny_repository: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_server_whose_disk_is_full_goes_on(tiny_repository: Path, workers: str) -> None:
     grpc_port, metrics_port = unused_ports(2)
     addresses: tuple[str, ...] = ("--grpc-address", f"127.0.0.1:{grpc_port}")
     addresses += ("--metrics-address", f"127.0.0.1:{metrics_port}")
     flags = ("--models", str(tiny_repository), *addresses, "--no-tuning", "--drain-seconds", "0")
+    flags += ("--workers", workers)
     with Path("/dev/full").open("wb") as full:
         process = subprocess.Popen([sys.executable, "-m", "convscope.server", *flags], stderr=full)
     server = reached(process, grpc_port, metrics_port)
@@ -315,10 +332,15 @@ thread.join()
 writer.close()
 """
 LIBRARY = """
-import asyncio, logging
+import asyncio, logging, warnings
 from convscope.server.observability.logs import configure_logs
 writer = configure_logs()
 logging.getLogger("some.library").warning("Dropped %d things", 3)
+warnings.warn("this is slow")
+class Fragile:
+    def __del__(self):
+        {}["missing"]
+Fragile()
 async def main():
     asyncio.get_running_loop().call_soon(lambda: {}["missing"])
     await asyncio.sleep(0)
@@ -341,8 +363,11 @@ def test_exception_that_ends_a_thread_is_a_log_line() -> None:
     assert line["exception"][0]["exc_type"] == "KeyError"
 
 
-def test_warnings_of_libraries_are_log_lines() -> None:
-    library, loop = lines_of(LIBRARY)
+def test_warnings_and_errors_that_python_writes_itself_are_log_lines() -> None:
+    library, warning, finalizer, loop = lines_of(LIBRARY)
     assert (library["library"], library["reason"]) == ("some", "Dropped 3 things")
+    assert "UserWarning: this is slow" in warning["reason"]
+    assert finalizer["event"] == "unexpected error in a finalizer or callback"
+    assert finalizer["exception"][0]["exc_type"] == "KeyError"
     assert (loop["library"], loop["level"]) == ("asyncio", "error")
     assert loop["exception"][0]["exc_type"] == "KeyError"

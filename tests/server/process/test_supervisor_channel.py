@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from convscope.server.errors import StartError
 from convscope.server.process import supervisor_channel
 from convscope.server.process.supervisor_channel import SupervisorChannel
 from convscope.server.process.worker import read_messages
+
+LONG = "x" * 250_000  # more than a socket's buffer
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ async def test_metrics_are_reported_although_one_snapshot_failed(
     reader, writer = await asyncio.open_connection(sock=ours)
     await channel.connect(snapshot, lambda: None)
     await channel.report_ready()
-    assert json.loads(await reader.readline()) == {"ready": {"metrics_port": None}}
+    assert json.loads(await reader.readline()) == {"ready": True}
     assert json.loads(await reader.readline()) == {"metrics": 0}
     assert json.loads(await reader.readline()) == {"metrics": 2}
     await channel.close()
@@ -77,8 +80,40 @@ async def test_metrics_are_reported_a_last_time_at_the_end(
     await channel.report_ready()
     await channel.close()
     messages = [json.loads(line) for line in (await reader.read()).splitlines()]
-    assert messages == [{"ready": {"metrics_port": None}}, {"metrics": "all"}]
+    assert messages == [{"ready": True}, {"metrics": "all"}]
     writer.close()
+
+
+async def test_last_metrics_are_whole_however_long_they_are(
+    pair: tuple[socket.socket, SupervisorChannel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
+    ours, channel = pair
+    await channel.connect(lambda: LONG, lambda: None)
+    await channel.report_ready()
+    reading = Thread(target=lambda: received.extend(iter(lambda: ours.recv(1000), b"")))
+    received: list[bytes] = []
+    ours.settimeout(5)
+    sent = asyncio.create_task(channel.close())
+    await asyncio.sleep(0.1)  # the socket's buffer is full
+    reading.start()
+    await sent
+    reading.join()  # the event loop stands still, as if it had ended
+    assert json.loads(b"".join(received).splitlines()[-1]) == {"metrics": LONG}
+
+
+async def test_last_metrics_that_fail_are_a_log_line(
+    pair: tuple[socket.socket, SupervisorChannel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
+    ours, channel = pair
+    await channel.connect(lambda: 1 // 0, lambda: None)
+    await channel.report_ready()
+    with capture_logs() as logs:
+        await channel.close()
+    assert [line["event"] for line in logs] == ["unexpected error while reporting metrics"]
+    received = [await asyncio.to_thread(ours.recv, 1000) for _ in range(2)]
+    assert received == [b'{"ready": true}\n', b""]  # and it is closed
 
 
 async def test_a_worker_stops_when_its_supervisor_is_gone(

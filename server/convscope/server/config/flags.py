@@ -58,7 +58,7 @@ PANELS = {
              "Versions with an alias are loaded too."),
         Flag("max_memory_mb", NUMBER, "With --load on-demand: above this limit, the server unloads "
              "the least recently used versions."),
-        Flag("poll_seconds", SECONDS, "Interval between two looks for new versions and aliases; "
+        Flag("poll_seconds", SECONDS, "Seconds between two polls for new versions and aliases; "
              "0 for none."),
         Flag("repository_cache", CACHE_DIRECTORY, "Directory of the local copies of remote "
              "repositories; several servers can share it."),

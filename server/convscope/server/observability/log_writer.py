@@ -4,7 +4,8 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
-from threading import Event, RLock, Thread
+from queue import SimpleQueue
+from threading import RLock, Thread
 from time import sleep
 
 __all__ = ["LogWriter"]
@@ -45,7 +46,7 @@ class LogWriter:
         self._unreported = 0
         # Reentrant: a finalizer that logs may run while this thread holds the lock.
         self._lock = RLock()
-        self._wake = Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()  # its put is reentrant as well
         self._closing = False
         self._torn = False  # whether the last byte written was in the middle of a line
         self._failing = False  # whether the last write failed
@@ -64,20 +65,19 @@ class LogWriter:
                 self._unreported = 0
             self._waiting.append(line)
             self._waiting_bytes += len(line)
-        if not self._wake.is_set():
-            self._wake.set()
+        if self._wake.empty():
+            self._wake.put(None)
 
     def close(self) -> None:
         """Write what waits, but wait no longer than a few seconds for it."""
         self._closing = True
-        self._wake.set()
+        self._wake.put(None)
         self._thread.join(FLUSH_SECONDS)
 
     def _run(self) -> None:
         while True:
-            self._wake.wait()
-            self._wake.clear()
-            closing = self._closing  # after the event is cleared: close() sets it once
+            self._wake.get()
+            closing = self._closing  # before the lines are taken: those that follow are later ones
             while entries := self._take():
                 self._write(entries)
             if closing:

@@ -21,7 +21,9 @@ log = structlog.get_logger(__name__)
 def configure_logs() -> LogWriter:
     """Write structured log lines to standard error, through a queue and a thread.
 
-    This includes the warnings of libraries and the exceptions that end threads.
+    This includes the warnings of libraries, and the exceptions that end threads
+    or that nothing can catch: Python itself would write these to standard error,
+    and block with it.
     Traces are written without the values of local variables, because these
     include the images of the callers.
 
@@ -36,8 +38,10 @@ def configure_logs() -> LogWriter:
         logger_factory=_Loggers(writer),
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)
     relay_library_logs()
     threading.excepthook = _log_end_of_thread
+    sys.unraisablehook = _log_unraisable
     return writer
 
 
@@ -106,3 +110,7 @@ def _log_end_of_thread(arguments: threading.ExceptHookArgs) -> None:
         return
     name = arguments.thread.name if arguments.thread else None
     log.error("unexpected error in a thread", thread=name, exc_info=arguments.exc_value)
+
+
+def _log_unraisable(error: "sys.UnraisableHookArgs") -> None:
+    log.error("unexpected error in a finalizer or callback", exc_info=error.exc_value)

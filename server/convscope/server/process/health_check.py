@@ -13,6 +13,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 TIMEOUT_SECONDS = 5.0
+# A container may have a proxy in its environment; the server is beside this process.
+OPTIONS = [("grpc.enable_http_proxy", 0)]
 
 
 def check(target: str, service: str = "", root_certificates: bytes | None = None) -> str:
@@ -29,8 +31,8 @@ def check(target: str, service: str = "", root_certificates: bytes | None = None
 
 def _channel(target: str, root_certificates: bytes | None) -> grpc.Channel:
     if root_certificates is None:
-        return grpc.insecure_channel(target)
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(root_certificates))
+        return grpc.insecure_channel(target, OPTIONS)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(root_certificates), OPTIONS)
 
 
 def main() -> None:

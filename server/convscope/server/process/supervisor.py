@@ -79,9 +79,20 @@ async def supervise(
 
 async def _start(workers: list[Worker]) -> None:
     """Start the first worker, which measures how to run the models, then those that reuse it."""
-    if not await workers[0].start():
-        raise StartError("the first worker ended before it served; its log says why")
-    await asyncio.gather(*(worker.start() for worker in workers[1:]))
+    if not await _start_one(workers[0]):
+        raise StartError("the first worker ended before it served; the log says why")
+    await asyncio.gather(*map(_start_one, workers[1:]))
+
+
+async def _start_one(worker: Worker) -> bool:
+    """Start a worker, and wait until it serves; if that fails, log why and return False."""
+    try:
+        return await worker.start()
+    except OSError as error:  # too many processes, too little memory
+        log.error("worker can't be started", worker=worker.index, reason=error.strerror)
+    except Exception:
+        log.exception("unexpected error at the start of a worker", worker=worker.index)
+    return False
 
 
 async def _end(worker: Worker) -> None:
@@ -93,27 +104,22 @@ async def _keep_running(worker: Worker, stop: asyncio.Event) -> None:
     """Replace a worker whenever it ends, until the server stops."""
     started_at = monotonic()
     while True:
-        code = await worker.wait()
+        try:
+            code = await worker.wait()
+        except Exception:
+            code = None
+            log.exception("unexpected error at the end of a worker", worker=worker.index)
         if stop.is_set():
             return
-        log.error("worker ended", worker=worker.index, pid=worker.pid, exit_code=code)
+        if worker.pid is not None:
+            log.error("worker ended", worker=worker.index, pid=worker.pid, exit_code=code)
         if monotonic() - started_at < STABLE_SECONDS:
             await asyncio.sleep(PAUSE_SECONDS)
         if stop.is_set():
             return
         started_at = monotonic()
-        try:
-            replaced = await worker.start()
-        except OSError as error:  # too many processes, too little memory: try again
-            log.error("worker can't be started", worker=worker.index, reason=error.strerror)
-            continue
-        except Exception:
-            log.exception("unexpected error at the start of a worker", worker=worker.index)
-            continue
-        if replaced:
+        if await _start_one(worker):
             log.info("worker replaced", worker=worker.index, pid=worker.pid)
-        if stop.is_set():
-            worker.terminate()
 
 
 def _reserve_port(address: str, stack: ExitStack) -> str:

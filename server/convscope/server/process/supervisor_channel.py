@@ -1,7 +1,7 @@
 """A worker's end of the socket that connects it with its supervisor.
 
 The supervisor sends one line, the settings. The worker sends JSON lines:
-`{"ready": {"metrics_port": null}}` when it serves, then `{"metrics": SNAPSHOT}`
+`{"ready": true}` when it serves, then `{"metrics": SNAPSHOT}`
 every second and once before it ends. When the supervisor is gone, the socket is
 closed, and the worker stops. Nothing of this is visible to other processes, as
 arguments and environment variables would be.
@@ -76,20 +76,25 @@ class SupervisorChannel:
 
     async def report_ready(self) -> None:
         """Report that this worker serves, and from now on its metrics."""
-        await self._send({"ready": {"metrics_port": None}})
+        await self._send({"ready": True})
         self._reporting = asyncio.create_task(self._report())
 
     async def close(self) -> None:
         """Report the metrics a last time, and close the socket."""
         if self._watching is not None:
             self._watching.cancel()
-        if self._reporting is not None:
-            self._reporting.cancel()
-            try:
-                async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
+        try:
+            async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
+                if self._reporting is not None:
+                    self._reporting.cancel()
                     await self._send_metrics()
-            except (OSError, TimeoutError):
-                log.warning("the last metrics did not reach the supervisor")
+                if self._writer is not None:
+                    self._writer.close()
+                    await self._writer.wait_closed()  # what is still buffered is sent
+        except (OSError, TimeoutError):
+            log.warning("the last metrics did not reach the supervisor")
+        except Exception:
+            log.exception("unexpected error while reporting metrics")
         if self._writer is not None:
             self._writer.close()
 

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -40,6 +41,7 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._terminated = False
 
     @property
     def pid(self) -> int | None:
@@ -49,6 +51,7 @@ class Worker:
     async def start(self) -> bool:
         """Start the process, and wait until it serves; return False if it ended instead."""
         self._ready.clear()
+        self._process = self._reading = None  # those of a process that has ended
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -61,6 +64,8 @@ class Worker:
         except BaseException:
             ours.close()
             raise
+        if self._terminated:  # while the process was being created
+            self.terminate()
         self._writer.write(self._settings + b"\n")
         self._reading = asyncio.create_task(read_messages(reader, self._handle))
         ready = asyncio.create_task(self._ready.wait())
@@ -81,7 +86,8 @@ class Worker:
         return code
 
     def terminate(self) -> None:
-        """Ask the process to drain and end."""
+        """Ask the process, or one that is being started, to drain and end."""
+        self._terminated = True
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
 
@@ -101,16 +107,13 @@ async def read_messages(
         reader: The supervisor's end of the socket.
         handle: Called with each message.
     """
-    while True:
-        try:
-            line = await reader.readline()
-            if not line.endswith(b"\n"):
-                return  # the end, perhaps in the middle of a message
-            handle(json.loads(line))
-        except OSError:
-            return  # the worker was killed
-        except Exception:
-            log.exception("unexpected error in a message of a worker")
+    # The stream ends with OSError if the worker was killed, and perhaps within a message.
+    with suppress(OSError):
+        while (line := await reader.readline()).endswith(b"\n"):
+            try:
+                handle(json.loads(line))
+            except Exception:
+                log.exception("unexpected error in a message of a worker")
 
 
 def _environment() -> dict[str, str]:

@@ -124,12 +124,13 @@ class MergedMetrics(Collector):
 
 
 def _parse(families: list[list[Any]]) -> _Families:
+    """Return a snapshot as families; raise an exception if it can't be merged and shown."""
     return {
         name: _Family(
             kind,
             text,
             {
-                (sample, tuple(labels), tuple(values)): value
+                (sample, tuple(labels), tuple(values)): float(value)
                 for sample, labels, rows in samples
                 for values, value in rows
             },
