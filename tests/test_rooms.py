@@ -88,6 +88,15 @@ def test_a_bundle_is_read_without_onnx_and_fsspec() -> None:
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+def test_names_of_a_repository_are_changed_without_numpy() -> None:
+    program = (
+        "import sys, convscope.bundle.aliases, convscope.bundle.opening, convscope.bundle.pruning\n"
+        "print('numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 def test_only_metrics_imports_prometheus() -> None:
     users = [path for path in sources("server") if _names(path, "prometheus_client")]
     assert {path.parent.name for path in users} == {"metrics"}

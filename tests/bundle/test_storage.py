@@ -60,17 +60,17 @@ def test_secrets_are_removed_from_a_url(url: str, plain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("raised", "shown"),
     [
         (f"can't connect to {SECRET_URL}", "can't connect to memory://…@storage/models?…"),
         ("me has no password secret", "me has no password …"),
     ],
 )
 def test_secrets_of_a_url_are_in_no_message(
-    monkeypatch: pytest.MonkeyPatch, said: str, shown: str
+    monkeypatch: pytest.MonkeyPatch, raised: str, shown: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise ConnectionError(said)
+        raise ConnectionError(raised)
 
     monkeypatch.setattr(MemoryFileSystem, "find", fail)
     monkeypatch.setattr(MemoryFileSystem, "ls", fail)

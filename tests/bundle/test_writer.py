@@ -30,20 +30,20 @@ def publish_small(repository: Path, version: int = 1) -> Path:
     return write_bundle(repository, manifest, write, GOLDEN)
 
 
-def test_versions_count_on_from_the_latest(tmp_path: Path) -> None:
+def test_next_version_follows_the_latest(tmp_path: Path) -> None:
     assert next_version(tmp_path, "small") == 1
     publish_small(tmp_path, 7)
     assert next_version(tmp_path, "small") == 8
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "../up", "a/b", "-dash", "x" * 64, "dot.ted"])
-def test_a_name_that_is_not_allowed_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_is_not_allowed_is_rejected(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidValueError, match="can't be a model's name"):
         check_free(tmp_path, name, 1)
 
 
 @pytest.mark.parametrize("version", [0, -1])
-def test_a_version_below_one_is_refused(tmp_path: Path, version: int) -> None:
+def test_a_version_below_one_is_rejected(tmp_path: Path, version: int) -> None:
     with pytest.raises(InvalidValueError, match=f"{version} can't be a version"):
         check_free(tmp_path, "small", version)
 
@@ -59,7 +59,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_repository_that_cannot_be_is_explained(tmp_path: Path) -> None:
+def test_a_repository_that_cannot_be_created_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PublishError, match=r"can't be written into .*/file: Not a directory;"):
         publish_small(tmp_path / "file")
@@ -95,7 +95,7 @@ def test_bundle_that_a_server_would_reject_is_not_published(
     assert not list(tmp_path.iterdir())
 
 
-def test_of_several_publishers_of_one_version_one_succeeds(tmp_path: Path) -> None:
+def test_one_of_several_publishers_of_a_version_succeeds(tmp_path: Path) -> None:
     def attempt(_: int) -> bool:
         try:
             publish_small(tmp_path)
@@ -108,7 +108,7 @@ def test_of_several_publishers_of_one_version_one_succeeds(tmp_path: Path) -> No
     assert [path.name for path in (tmp_path / "small").iterdir()] == ["1"]
 
 
-def test_what_a_killed_publisher_left_is_removed_after_an_hour(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_publisher_are_removed_after_an_hour(tmp_path: Path) -> None:
     old, fresh = tmp_path / "small/.tmp-old", tmp_path / "small/.tmp-fresh"
     for path in (old, fresh):
         path.mkdir(parents=True)

@@ -68,8 +68,8 @@ def test_changes_in_the_remote_repository_reach_the_server(
         flip_byte(damaged / "model.onnx", 50)
         s3.put(damaged, url)
         wait_until(lambda: sample(server, "convscope_model_refused", version="3") == 1)
-        (refused,) = events(server, "bundle rejected")
-        assert (refused["version"], refused["reason"]) == (3, "hash")
+        (rejected,) = events(server, "bundle rejected")
+        assert (rejected["version"], rejected["reason"]) == (3, "hash")
         assert answering(server) == 2
         s3.system.rm(f"{url}/tiny/3", recursive=True)
         wait_until(lambda: sample(server, "convscope_model_refused", version="3") == 0)

@@ -9,7 +9,7 @@ from convscope.exporter.cli import app
 from convscope.v1 import manifest_pb2 as pb
 
 ERRORS = [
-    (("export", "efficientnet_light0"), "did you mean: efficientnet_lite0"),
+    (("export", "efficientnet_light0"), "did you mean efficientnet_lite0"),
     (("export", "digits"), "train it with: convscope-exporter train digits"),
     (("export", "digits", "--weights", "absent.pth"), "no file 'absent.pth'"),
     (

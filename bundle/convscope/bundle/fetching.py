@@ -5,11 +5,10 @@ from pathlib import Path
 
 from convscope.bundle.durable import new_directory, write_blocks, write_file
 from convscope.bundle.errors import BundleRejectedError, InvalidValueError, RepositoryError
-from convscope.bundle.hashes import FileCheck, check_stated_size
+from convscope.bundle.hashes import FileCheck, check_names, check_stated_size
 from convscope.bundle.layout import MANIFEST, MAX_MANIFEST_BYTES
 from convscope.bundle.listing import Files
 from convscope.bundle.manifest import check_files, parse_manifest
-from convscope.bundle.reader import check_names
 from convscope.bundle.storage import Storage
 
 __all__ = ["fetch_version"]

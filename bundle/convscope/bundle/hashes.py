@@ -1,15 +1,33 @@
-"""Sizes and hashes of a bundle's files, as the manifest states them."""
+"""The files of a bundle: their names, and their sizes and hashes as the manifest states them."""
 
 import hashlib
 from pathlib import Path
 
 from convscope.bundle.errors import BundleRejectedError
-from convscope.bundle.layout import MAX_FILE_BYTES
+from convscope.bundle.layout import BUNDLE_FILES, MAX_FILE_BYTES
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["FileCheck", "check_stated_size", "describe_file", "wrong_size"]
+__all__ = ["FileCheck", "check_names", "check_stated_size", "describe_file", "wrong_size"]
 
 _SHOWN_DIGITS = 12
+
+
+def check_names(names: set[str]) -> None:
+    """Check that a version's files are those of a bundle.
+
+    Raises:
+        BundleRejectedError: One is missing, or there is another one.
+    """
+    if missing := sorted(BUNDLE_FILES - names):
+        raise BundleRejectedError(
+            "files", f"{', '.join(missing)} is missing; publish the bundle again"
+        )
+    if extra := sorted(names - BUNDLE_FILES):
+        expected = ", ".join(sorted(BUNDLE_FILES))
+        raise BundleRejectedError(
+            "files",
+            f"{', '.join(extra)[:200]} doesn't belong to a bundle; it has: {expected}",
+        )
 
 
 def describe_file(path: Path) -> pb.BundleFile:

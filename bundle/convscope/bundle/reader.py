@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden import Golden, parse_golden
-from convscope.bundle.hashes import FileCheck, check_stated_size
+from convscope.bundle.hashes import FileCheck, check_names, check_stated_size
 from convscope.bundle.layout import (
     BUNDLE_FILES,
     GOLDEN,
@@ -19,7 +19,7 @@ from convscope.bundle.layout import (
 from convscope.bundle.manifest import check_manifest, parse_manifest
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Bundle", "check_names", "read_bundle"]
+__all__ = ["Bundle", "read_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +89,6 @@ def read_bundle(directory: Path) -> Bundle:
     place = Path(os.path.abspath(directory))  # noqa: PTH100 - links keep their own names
     check_manifest(manifest, place.parent.name, place.name)
     return Bundle(directory, manifest)
-
-
-def check_names(names: set[str]) -> None:
-    """Check that a version's files are those of a bundle.
-
-    Raises:
-        BundleRejectedError: One is missing, or there is another one.
-    """
-    if missing := sorted(BUNDLE_FILES - names):
-        raise BundleRejectedError(
-            "files", f"{', '.join(missing)} is missing; publish the bundle again"
-        )
-    if extra := sorted(names - BUNDLE_FILES):
-        expected = ", ".join(sorted(BUNDLE_FILES))
-        raise BundleRejectedError(
-            "files",
-            f"{', '.join(extra)[:200]} doesn't belong to a bundle; it has: {expected}",
-        )
 
 
 def _plain_size(path: Path) -> int:

@@ -1,8 +1,4 @@
-"""Files behind a URL that fsspec knows: list, read, write.
-
-fsspec is imported when the first `Storage` is created, so that users of local
-directories neither need it nor wait for it.
-"""
+"""Files behind a URL that fsspec knows: list, read, write."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convscope.bundle.addresses import check_single, secrets_of, without_secrets
-from convscope.bundle.errors import (
-    AddressError,
-    BundleError,
-    InvalidValueError,
-    RepositoryError,
-    reason_of,
-)
+from convscope.bundle.addresses import secrets_of, without_secrets
+from convscope.bundle.errors import BundleError, InvalidValueError, RepositoryError
+from convscope.bundle.file_systems import open_file_system, reason_without
 
 __all__ = ["Storage", "StoredFile"]
 
@@ -58,10 +49,9 @@ class Storage:
     """
 
     def __init__(self, url: str) -> None:
-        check_single(url)
         self.url = without_secrets(url)
         self._secrets = secrets_of(url)
-        self._system, self._root = self._connect(url)
+        self._system, self._root = open_file_system(url)
 
     def files(self) -> dict[str, StoredFile]:
         """List every file below the URL, by its path from there.
@@ -216,29 +206,6 @@ class Storage:
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}".rstrip("/")
 
-    def _connect(self, url: str) -> tuple[Any, str]:
-        """Find the file system of the URL, and the path in it."""
-        from fsspec import available_protocols  # type: ignore[import-untyped]
-        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-
-        protocol = url.partition("://")[0]
-        if protocol not in available_protocols():
-            raise AddressError(
-                f"no file system is known for {protocol}:// in {self.url}; use a directory, or a "
-                "URL such as s3://BUCKET/models, gs://… or hf://…"
-            )
-        try:
-            system, root = url_to_fs(url)
-        except ImportError as error:
-            raise AddressError(
-                f"{self.url} needs a package that isn't installed: {_missing(protocol, error)}"
-            ) from error
-        except Exception as error:  # each file system has its own errors, without a common class
-            raise AddressError(
-                f"{self.url} can't be opened: {self._reason(error)}; check the address"
-            ) from error
-        return system, str(root).rstrip("/")
-
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
         try:
@@ -246,29 +213,13 @@ class Storage:
         except BundleError:
             raise
         except Exception as error:  # each file system has its own errors, without a common class
+            reason = reason_without(self._secrets, error)
             raise RepositoryError(
-                f"{self.url} can't be {action}: {self._reason(error)}; check the address and "
-                "your access"
+                f"{self.url} can't be {action}: {reason}; check the address and your access"
             ) from error
-
-    def _reason(self, error: Exception) -> str:
-        """What an error says, in short and without the secrets of the URL."""
-        text = reason_of(error)
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return text
 
 
 def _file(info: dict[str, Any]) -> StoredFile:
     size = info.get("size")
     stamps = [str(info[name]) for name in _STAMPS if info.get(name) is not None]
     return StoredFile(None if size is None else int(size), " ".join(stamps))
-
-
-def _missing(protocol: str, error: ImportError) -> str:
-    """Name the package that brings a file system."""
-    from fsspec.registry import known_implementations  # type: ignore[import-untyped]
-
-    package = str(known_implementations[protocol]["class"]).partition(".")[0]
-    # fsspec's own file systems name the package that they need.
-    return reason_of(error) if package == "fsspec" else f"pip install {package}"

@@ -9,8 +9,9 @@ _MAX_NAMES = 20
 
 
 def or_near(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" with the similar names; empty if none is similar."""
-    near = get_close_matches(name.lower(), sorted(known))
+    """Return "; did you mean X?" with the similar names, in any case; empty if none is similar."""
+    lowered = {one.lower(): one for one in sorted(known)}
+    near = [lowered[one] for one in get_close_matches(name.lower(), lowered)]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 

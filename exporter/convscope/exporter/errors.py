@@ -1,5 +1,7 @@
 """The errors that a user of the exporter can cause; each message names the fix."""
 
+from convscope.bundle.errors import reason_of as reason
+
 __all__ = [
     "DatasetError",
     "ExporterError",
@@ -11,8 +13,6 @@ __all__ = [
     "WeightsError",
     "reason",
 ]
-
-MAX_REASON_CHARACTERS = 300
 
 
 class ExporterError(Exception):
@@ -45,10 +45,3 @@ class RunError(ExporterError):
 
 class ParityError(ExporterError):
     """The exported graph and its reference compute different outputs."""
-
-
-def reason(error: Exception) -> str:
-    """Return an error's reason in one line, without the path that the caller's message names."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    line = text.strip().partition("\n")[0] or type(error).__name__
-    return line[:MAX_REASON_CHARACTERS]

@@ -129,9 +129,9 @@ def test_damage_is_found_and_named(
     bundle: Path, damage: Callable[[Path], None], check: str, reason: str
 ) -> None:
     damage(bundle)
-    failed, said = failed_check(bundle)
+    failed, printed = failed_check(bundle)
     assert failed == check
-    assert re.search(reason, said), said
+    assert re.search(reason, printed), printed
 
 
 def without_activation(manifest: pb.ModelManifest) -> None:
@@ -188,12 +188,12 @@ def unknown_filter(manifest: pb.ModelManifest) -> None:
         (another_map_size, "graph", r"'conv' is float \[N, 4, 16, 16\]"),
     ],
 )
-def test_a_manifest_that_contradicts_itself_or_the_graph_is_refused(
+def test_a_manifest_that_contradicts_itself_or_the_graph_is_rejected(
     tmp_path: Path, alter: Callable[[pb.ModelManifest], None], check: str, reason: str
 ) -> None:
-    failed, said = failed_check(write_tiny(tmp_path, alter_manifest=alter))
+    failed, printed = failed_check(write_tiny(tmp_path, alter_manifest=alter))
     assert failed == check
-    assert re.search(reason, said), said
+    assert re.search(reason, printed), printed
 
 
 def external(model: onnx.ModelProto) -> None:
@@ -238,15 +238,15 @@ def mixed_batch(model: onnx.ModelProto) -> None:
         (mixed_batch, "batches", r"differs by .* in a batch of 2"),
     ],
 )
-def test_a_graph_against_the_contract_is_refused(
+def test_a_graph_against_the_contract_is_rejected(
     tmp_path: Path, alter: Callable[[onnx.ModelProto], None], check: str, reason: str
 ) -> None:
-    failed, said = failed_check(write_tiny(tmp_path, alter_graph=alter))
+    failed, printed = failed_check(write_tiny(tmp_path, alter_graph=alter))
     assert failed == check
-    assert re.search(reason, said), said
+    assert re.search(reason, printed), printed
 
 
-def test_a_bundle_that_was_moved_is_of_another_place(tmp_path: Path) -> None:
+def test_a_moved_bundle_is_rejected(tmp_path: Path) -> None:
     moved = tmp_path / "other" / "1"
     shutil.copytree(write_tiny(tmp_path / "models"), moved)
     assert failed_check(moved) == (
@@ -281,9 +281,9 @@ def test_the_command_ends_with_1_and_the_reason(bundle: Path) -> None:
 def test_describe_prints_the_pyramid(bundle: Path) -> None:
     done = CliRunner().invoke(app, ["describe", str(bundle), "--json"])
     assert done.exit_code == 0
-    told = json.loads(done.stdout)
-    conv, logits = told["levels"]
-    assert (told["model"], told["version"], told["input"]) == ("tiny", 1, [16, 16, 3])
+    reported = json.loads(done.stdout)
+    conv, logits = reported["levels"]
+    assert (reported["model"], reported["version"], reported["input"]) == ("tiny", 1, [16, 16, 3])
     assert conv == {
         "name": "conv",
         "shape": [4, 16, 16],

@@ -128,7 +128,7 @@ REJECTED = [
     (Foreign(), {"resize": 8}, "--resize 8 is less than the graph's input, 16x16; use at least 16"),
     (Foreign(), {"size": (8, 8)}, "can't be cropped to 8x8"),
     (Foreign(), {"output": "scores"}, "no output 'scores'; available: answer"),
-    (Foreign(), {"feature_maps": ("rely",)}, "no tensor 'rely'; available: relu"),
+    (Foreign(), {"feature_maps": ("rely",)}, "no tensor 'rely'; did you mean relu"),
     (Foreign(), {"feature_maps": ("flat",)}, r"'flat' is \[1, 384\] for one image"),
     (Foreign(), {"feature_maps": ("relu=a", "pool=a")}, "the name 'a' is taken"),
     (Foreign(), {"feature_maps": ("relu=logits",)}, "the name 'logits' is taken"),

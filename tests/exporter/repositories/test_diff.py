@@ -77,7 +77,7 @@ def test_each_field_that_differs_is_named_with_both_values(bundle: Path, tmp_pat
     assert len(found) == 5
 
 
-def test_figures_stand_side_by_side(bundle: Path, tmp_path: Path) -> None:
+def test_metrics_and_sizes_are_shown_side_by_side(bundle: Path, tmp_path: Path) -> None:
     def measured(manifest: pb.ModelManifest) -> None:
         manifest.provenance.metrics.add(name="top1_accuracy", value=0.875, split="test")
         manifest.provenance.parameters = 1234
@@ -86,9 +86,9 @@ def test_figures_stand_side_by_side(bundle: Path, tmp_path: Path) -> None:
     found = as_json(bundle, other)
     assert found["metrics"] == [{"name": "top1_accuracy on test", "a": None, "b": 0.875}]
     assert (found["parameters"]["a"], found["parameters"]["b"]) == (0, 1234)
-    said = diff(bundle, other).stdout
+    printed = diff(bundle, other).stdout
     for text in ("tiny v1", "tiny v2", "0.8750", "1,234", "the same"):
-        assert text in said
+        assert text in printed
 
 
 def test_labels_are_compared_by_name(bundle: Path, tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_labels_are_compared_by_name(bundle: Path, tmp_path: Path) -> None:
     other = write_tiny(tmp_path / "b", version=2, alter_manifest=renamed)
     labels = as_json(bundle, other)["labels"]
     assert labels == {"only_a": ["blue"], "only_b": ["violet"], "same_order": False}
-    said = diff(bundle, other).stdout
-    assert "only tiny v2 has 1 of the labels: violet" in said
-    assert "the shared labels come in another order" in said
+    printed = diff(bundle, other).stdout
+    assert "only tiny v2 has 1 of the labels: violet" in printed
+    assert "the shared labels come in another order" in printed
 
 
 def test_answers_agree_by_label_where_the_classes_have_another_order(
@@ -122,9 +122,9 @@ def test_disagreements_are_named_and_measured(bundle: Path, tmp_path: Path, imag
     blue = next(one for one in seen["disagreements"] if "blue" in one["image"])
     assert (blue["a"], blue["b"]) == ("blue", "red")
     assert 0 < seen["mean_difference"] < seen["largest_difference"] <= 1
-    said = diff(bundle, other, "--images", images).stdout
-    assert "0.00%" in said
-    assert str(images / "blue/one.png") in said
+    printed = diff(bundle, other, "--images", images).stdout
+    assert "0.00%" in printed
+    assert str(images / "blue/one.png") in printed
 
 
 def test_each_bundle_prepares_the_images_its_own_way(bundle: Path, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_an_image_that_cannot_be_read_is_named(bundle: Path, images: Path) -> No
     assert f"{images / 'broken.png'} can't be read as an image" in done.stderr
 
 
-def test_a_folder_without_images_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_rejected(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = diff(bundle, bundle, "--images", tmp_path / "empty")
     assert done.exit_code == 1

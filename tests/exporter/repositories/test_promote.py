@@ -30,7 +30,7 @@ def named(root: Path) -> dict[str, int]:
     return found
 
 
-def test_an_alias_is_switched_and_says_from_what_to_what(root: Path) -> None:
+def test_promote_prints_the_old_and_the_new_version(root: Path) -> None:
     assert promote(root, "1").stdout == "champion: none -> v1\n"
     assert promote(root, "3").stdout == "champion: v1 -> v3\n"
     assert promote(root, "3").stdout == "champion: v3 already\n"
@@ -55,7 +55,7 @@ def test_an_alias_that_was_removed_comes_back(root: Path) -> None:
     assert promote(root, "--back").stdout == "champion: none -> v2\n"
 
 
-def test_back_after_a_crash_between_history_and_alias_passes_over_the_version_named(
+def test_back_after_a_crash_between_history_and_alias_skips_the_current_version(
     root: Path,
 ) -> None:
     promote(root, "1")
@@ -73,7 +73,7 @@ def test_the_history_is_bounded(root: Path) -> None:
     assert len(history["champion"]) == HISTORY_LENGTH
 
 
-def test_two_that_switch_different_aliases_at_once_lose_none(root: Path) -> None:
+def test_concurrent_promotions_lose_no_alias(root: Path) -> None:
     repository = open_repository(str(root))
     with ThreadPoolExecutor(8) as pool:
         names = [f"alias-{index}" for index in range(40)]
@@ -82,27 +82,27 @@ def test_two_that_switch_different_aliases_at_once_lose_none(root: Path) -> None
 
 
 @pytest.mark.parametrize("alias", ["7", "", "Upper", "-dash", "a b", "x" * 64])
-def test_an_alias_that_is_no_name_is_refused(root: Path, alias: str) -> None:
+def test_an_invalid_alias_is_rejected(root: Path, alias: str) -> None:
     done = promote(root, "1", alias=alias)
     assert done.exit_code == 1
     assert "can't be an alias; use up to 63 of a-z" in done.stderr
     assert not (root / "tiny/aliases.json").exists()
 
 
-def test_an_unknown_model_names_the_near_one(root: Path) -> None:
+def test_an_unknown_model_suggests_the_similar_one(root: Path) -> None:
     done = promote(root, "1", model="tinny")
     assert done.exit_code == 1
     assert f"no model 'tinny' in {root}; did you mean tiny?" in done.stderr
 
 
-def test_an_unknown_version_names_those_that_there_are(root: Path) -> None:
+def test_an_unknown_version_names_those_that_exist(root: Path) -> None:
     done = promote(root, "9")
     assert done.exit_code == 1
     assert "tiny has no version 9; it has: 1, 2, 3" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--remove", "--back"])
-def test_an_unknown_alias_names_the_near_one(root: Path, option: str) -> None:
+def test_an_unknown_alias_suggests_the_similar_one(root: Path, option: str) -> None:
     promote(root, "1")
     done = promote(root, option, alias="champoin")
     assert done.exit_code == 1
@@ -110,9 +110,7 @@ def test_an_unknown_alias_names_the_near_one(root: Path, option: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("1", "--back"), ("--back", "--remove")])
-def test_a_switch_that_is_not_one_thing_is_a_wrong_use(
-    root: Path, arguments: tuple[str, ...]
-) -> None:
+def test_contradictory_options_are_a_usage_error(root: Path, arguments: tuple[str, ...]) -> None:
     assert promote(root, *arguments).exit_code == 2
 
 
@@ -125,7 +123,7 @@ def test_aliases_that_cannot_be_read_are_left_as_they_are(root: Path, text: str)
     assert (root / "tiny/aliases.json").read_text() == text
 
 
-def test_a_place_without_models_is_no_repository(tmp_path: Path) -> None:
+def test_a_directory_without_models_is_rejected(tmp_path: Path) -> None:
     done = promote(tmp_path / "nowhere", "1")
     assert done.exit_code == 1
     assert f"{tmp_path / 'nowhere'} is not a repository of bundles" in done.stderr

@@ -23,7 +23,7 @@ def left(root: Path) -> list[int]:
     return sorted(int(path.name) for path in (root / "tiny").iterdir() if path.name.isdecimal())
 
 
-def test_the_latest_stay_by_number(root: Path) -> None:
+def test_the_highest_numbers_are_kept(root: Path) -> None:
     assert prune(root, "--keep", "2").exit_code == 0
     assert left(root) == [9, 10]
     hidden = [path.name for path in (root / "tiny").iterdir() if path.name not in ("9", "10")]
@@ -37,14 +37,14 @@ def test_a_version_that_an_alias_names_stays(root: Path) -> None:
     assert "kept tiny v2: champion" in done.stdout
 
 
-def test_it_says_what_went_and_what_was_freed(root: Path) -> None:
+def test_prune_reports_what_was_removed_and_freed(root: Path) -> None:
     sizes = {
         version: sum(path.stat().st_size for path in (root / "tiny" / str(version)).iterdir())
         for version in (1, 2, 3)
     }
-    said = prune(root, "--keep", "2").stdout.splitlines()
-    assert said[:3] == [f"removed tiny v{v} ({decimal(size)})" for v, size in sizes.items()]
-    assert said[-1] == f"freed {decimal(sum(sizes.values()))}"
+    printed = prune(root, "--keep", "2").stdout.splitlines()
+    assert printed[:3] == [f"removed tiny v{v} ({decimal(size)})" for v, size in sizes.items()]
+    assert printed[-1] == f"freed {decimal(sum(sizes.values()))}"
 
 
 def test_a_dry_run_removes_nothing(root: Path) -> None:
@@ -53,19 +53,19 @@ def test_a_dry_run_removes_nothing(root: Path) -> None:
     assert left(root) == [1, 2, 3, 9, 10]
 
 
-def test_the_only_version_stays_even_if_none_is_to_be_kept(root: Path) -> None:
+def test_one_version_is_always_kept(root: Path) -> None:
     prune(root, "--keep", "0")
     assert left(root) == [10]
     prune(root, "--keep", "0")
     assert left(root) == [10]
 
 
-def test_more_than_there_are_keeps_all(root: Path) -> None:
+def test_keeping_more_than_exist_keeps_all(root: Path) -> None:
     assert "freed 0 bytes" in prune(root, "--keep", "50").stdout
     assert left(root) == [1, 2, 3, 9, 10]
 
 
-def test_nothing_goes_while_the_aliases_cannot_be_read(root: Path) -> None:
+def test_nothing_is_removed_while_the_aliases_cannot_be_read(root: Path) -> None:
     (root / "tiny/aliases.json").write_text("{")
     done = prune(root, "--keep", "1")
     assert done.exit_code == 1
@@ -73,13 +73,13 @@ def test_nothing_goes_while_the_aliases_cannot_be_read(root: Path) -> None:
     assert left(root) == [1, 2, 3, 9, 10]
 
 
-def test_what_a_killed_pruning_hid_goes_with_the_next(root: Path) -> None:
+def test_leftovers_of_a_killed_prune_are_removed_by_the_next(root: Path) -> None:
     (root / "tiny/1").rename(root / "tiny/.removed-1-0")
     prune(root, "--keep", "1")
     assert list((root / "tiny").glob(".removed-*")) == []
 
 
-def test_an_unknown_model_names_the_near_one(root: Path) -> None:
+def test_an_unknown_model_suggests_the_similar_one(root: Path) -> None:
     done = prune(root, "--keep", "1", model="tinny")
     assert done.exit_code == 1
     assert "did you mean tiny?" in done.stderr

@@ -36,7 +36,7 @@ def test_a_bundle_is_copied_byte_for_byte(bundle: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "target/tiny").iterdir()] == ["1"]
 
 
-def test_a_bundle_that_is_renumbered_passes_every_check(bundle: Path, tmp_path: Path) -> None:
+def test_a_renumbered_bundle_passes_every_check(bundle: Path, tmp_path: Path) -> None:
     assert publish(bundle, tmp_path / "target", "--version", "7").exit_code == 0
     there = tmp_path / "target/tiny/7"
     assert tuple(check.name for check in verify(there)) == CHECKS
@@ -45,7 +45,7 @@ def test_a_bundle_that_is_renumbered_passes_every_check(bundle: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("options", [(), ("--version", "7")])
-def test_the_same_again_says_so_and_succeeds(
+def test_publishing_again_succeeds_and_reports_it(
     bundle: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     publish(bundle, tmp_path / "target", *options)
@@ -54,7 +54,7 @@ def test_the_same_again_says_so_and_succeeds(
     assert "exists already and is the same" in done.stdout
 
 
-def test_another_bundle_under_the_same_number_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_another_bundle_under_the_same_number_is_rejected(bundle: Path, tmp_path: Path) -> None:
     def other_label(manifest: object) -> None:
         manifest.labels[0] = "crimson"  # type: ignore[attr-defined]
 
@@ -78,7 +78,7 @@ def test_a_version_that_was_cut_off_is_not_the_same(bundle: Path, tmp_path: Path
     assert "tiny/1 exists with other contents" in done.stderr
 
 
-def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_damaged_bundle_is_rejected(bundle: Path, tmp_path: Path) -> None:
     flip_byte(bundle / "model.onnx", 100)
     done = publish(bundle, tmp_path / "target")
     assert done.exit_code == 1
@@ -86,7 +86,9 @@ def test_a_damaged_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
-def test_a_file_that_changes_after_it_was_verified_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_file_that_changes_after_it_was_verified_is_rejected(
+    bundle: Path, tmp_path: Path
+) -> None:
     prepared = prepare(read_bundle(bundle))
     flip_byte(bundle / "golden.npz", 100)
     with pytest.raises(PublishError, match=r"golden\.npz changed while it was copied"):
@@ -94,7 +96,7 @@ def test_a_file_that_changes_after_it_was_verified_is_refused(bundle: Path, tmp_
     assert list((tmp_path / "target").iterdir()) == []
 
 
-def test_of_two_publishers_of_one_number_the_second_is_told(bundle: Path, tmp_path: Path) -> None:
+def test_second_publisher_of_a_number_fails(bundle: Path, tmp_path: Path) -> None:
     repository = open_repository(str(tmp_path / "target"))
 
     def another_process(_: int) -> None:
@@ -107,11 +109,11 @@ def test_of_two_publishers_of_one_number_the_second_is_told(bundle: Path, tmp_pa
 
 
 def test_the_progress_adds_up_to_the_size(bundle: Path, tmp_path: Path) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     publish_prepared(
-        open_repository(str(tmp_path / "target")), prepare(read_bundle(bundle)), told.append
+        open_repository(str(tmp_path / "target")), prepare(read_bundle(bundle)), reported.append
     )
-    assert sum(told) == sum(path.stat().st_size for path in bundle.iterdir())
+    assert sum(reported) == sum(path.stat().st_size for path in bundle.iterdir())
 
 
 def test_a_file_url_is_a_path(bundle: Path, tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_file_url_is_a_path(bundle: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "target/tiny/1") == contents(bundle)
 
 
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_bundle_is_rejected(tmp_path: Path) -> None:
     done = publish(tmp_path / "Nothing", tmp_path / "target")
     assert done.exit_code == 1
     assert "is not a bundle; name one like models/MODEL/VERSION" in done.stderr

@@ -36,7 +36,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def stored(folder: str) -> dict[str, bytes]:
-    """What lies in a folder in memory, by name."""
+    """Return the files of a folder in memory, by name."""
     paths = MEMORY.find(f"/bucket/models/{folder}")
     return {path.rpartition("/")[2]: MEMORY.cat_file(path) for path in paths}
 
@@ -54,7 +54,7 @@ def test_a_bundle_travels_there_and_back(bundle: Path, url: str, tmp_path: Path)
     assert local(tmp_path / "back/tiny/1") == local(bundle)
 
 
-def test_the_same_again_says_so_and_another_is_refused(
+def test_publishing_again_succeeds_and_another_bundle_is_rejected(
     bundle: Path, url: str, tmp_path: Path
 ) -> None:
     run("publish", bundle, url)
@@ -85,7 +85,7 @@ def test_an_upload_that_breaks_off_is_no_version_and_can_be_repeated(
     assert stored("tiny/1") == local(bundle)
 
 
-def test_the_manifest_arrives_when_all_the_rest_is_there(bundle: Path, url: str) -> None:
+def test_the_manifest_is_uploaded_last(bundle: Path, url: str) -> None:
     seen: list[set[str]] = []
     publish(
         open_repository(url),
@@ -99,12 +99,12 @@ def test_the_manifest_arrives_when_all_the_rest_is_there(bundle: Path, url: str)
 
 
 def test_the_progress_adds_up_to_the_size(bundle: Path, url: str) -> None:
-    told: list[int] = []
-    publish(open_repository(url), prepare(read_bundle(bundle)), told.append)
-    assert sum(told) == sum(path.stat().st_size for path in bundle.iterdir())
+    reported: list[int] = []
+    publish(open_repository(url), prepare(read_bundle(bundle)), reported.append)
+    assert sum(reported) == sum(path.stat().st_size for path in bundle.iterdir())
 
 
-def test_of_two_publishers_of_one_number_the_second_is_told(bundle: Path, url: str) -> None:
+def test_second_publisher_of_a_number_fails(bundle: Path, url: str) -> None:
     repository = open_repository(url)
 
     def another_process(_: int) -> None:
@@ -138,7 +138,7 @@ def test_bundles_are_compared_across_places(bundle: Path, url: str) -> None:
     assert (found["same_graph"], found["fields"]) == (True, [])
 
 
-def test_an_unknown_version_names_those_that_there_are(bundle: Path, url: str) -> None:
+def test_an_unknown_version_names_those_that_exist(bundle: Path, url: str) -> None:
     run("publish", bundle, url)
     done = run("publish", f"{url}/tiny/2", f"{url}/elsewhere")
     assert done.exit_code == 1
@@ -158,7 +158,7 @@ def test_a_file_system_that_is_not_installed_names_its_package(
     assert f"needs a package that isn't installed: pip install {package}" in done.stderr
 
 
-def test_an_unknown_kind_of_url_is_named() -> None:
+def test_an_unknown_url_scheme_is_named() -> None:
     done = run("versions", "--repository", "nowhere://b/models")
     assert done.exit_code == 1
     assert "no file system is known for nowhere://" in done.stderr

@@ -42,7 +42,7 @@ def test_every_version_of_every_model_is_listed_in_order(root: Path) -> None:
     assert [row["version"] for row in as_json(root, "signal")] == [1]
 
 
-def test_a_version_says_what_it_is(root: Path) -> None:
+def test_a_version_is_described(root: Path) -> None:
     row = as_json(root, "tiny")[0]
     size = sum((root / "tiny/1" / name).stat().st_size for name in ("model.onnx", "golden.npz"))
     assert row == {
@@ -59,10 +59,10 @@ def test_a_version_says_what_it_is(root: Path) -> None:
 
 
 def test_the_table_loses_nothing_when_it_is_piped(root: Path) -> None:
-    said = versions(root, "tiny").stdout
+    printed = versions(root, "tiny").stdout
     for text in ("champion", "best", "tiny_net", "0.8750", "mnist test", "2026-05-04", "v10"):
-        assert text in said
-    assert "…" not in said
+        assert text in printed
+    assert "…" not in printed
 
 
 def test_a_damaged_version_hides_no_others(root: Path) -> None:
@@ -75,13 +75,13 @@ def test_a_damaged_version_hides_no_others(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".tmp-1", "5"])
-def test_what_is_not_a_whole_version_is_not_listed(root: Path, name: str) -> None:
+def test_incomplete_versions_are_not_listed(root: Path, name: str) -> None:
     (root / "tiny" / name).mkdir()
     (root / "tiny" / name / "model.onnx").write_bytes(b"half")
     assert [row["version"] for row in as_json(root, "tiny")] == [1, 9, 10]
 
 
-def test_an_unknown_model_names_those_that_there_are(root: Path) -> None:
+def test_an_unknown_model_names_those_that_exist(root: Path) -> None:
     done = versions(root, "resnet50")
     assert done.exit_code == 1
     assert "no model 'resnet50'" in done.stderr

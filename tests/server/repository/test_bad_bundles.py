@@ -1,4 +1,4 @@
-"""Every kind of bad bundle, published into a server that answers: refused, and nobody notices."""
+"""Bad bundles of every kind, published while a server serves: each is rejected, no call fails."""
 
 import os
 import shutil
@@ -221,7 +221,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ser
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_bundle_is_refused_with_its_reason_and_the_old_version_answers(
+def test_bad_bundle_is_rejected_with_its_reason_and_the_old_version_serves(
     kind: str, server: tuple[Path, ServerProcess]
 ) -> None:
     (root, running), (write, reason) = server, BAD[kind]

@@ -134,14 +134,14 @@ def test_version_and_alias(repository: Catalog[LoadedVersion]) -> None:
     assert repository.resolve(Target("good", alias="champion")).key == ("good", 1)
 
 
-def test_unknown_model_names_those_there_are(repository: Catalog[LoadedVersion]) -> None:
+def test_unknown_model_names_those_that_exist(repository: Catalog[LoadedVersion]) -> None:
     with pytest.raises(NotFoundError) as caught:
         repository.resolve(Target("cat"))
     assert caught.value.message == "no model 'cat'; this server has: bad, good"
 
 
 @pytest.mark.parametrize("version", [3, 0, -1, 2**62])
-def test_unknown_version_names_those_there_are(
+def test_unknown_version_names_those_that_exist(
     repository: Catalog[LoadedVersion], version: int
 ) -> None:
     with pytest.raises(NotFoundError) as caught:
@@ -149,13 +149,13 @@ def test_unknown_version_names_those_there_are(
     assert caught.value.message == f"good has no version {version} ready; it has: 1, 2"
 
 
-def test_unknown_alias_names_those_there_are(repository: Catalog[LoadedVersion]) -> None:
+def test_unknown_alias_names_those_that_exist(repository: Catalog[LoadedVersion]) -> None:
     with pytest.raises(NotFoundError) as caught:
         repository.resolve(Target("good", alias="challenger"))
     assert caught.value.message == "good has no alias 'challenger'; it has: champion, lost"
 
 
-def test_alias_of_a_version_that_is_not_there(repository: Catalog[LoadedVersion]) -> None:
+def test_alias_of_a_version_that_does_not_exist(repository: Catalog[LoadedVersion]) -> None:
     with pytest.raises(NotFoundError, match="good has no version 7 ready; it has: 1, 2"):
         repository.resolve(Target("good", alias="lost"))
 

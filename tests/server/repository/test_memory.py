@@ -1,4 +1,4 @@
-"""What a version took comes back when it goes."""
+"""Unloading a version releases its memory."""
 
 from pathlib import Path
 

@@ -12,6 +12,8 @@ from support.tiny import write_tiny
 from convscope.server.errors import NotFoundError
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.desired import Desired, DesiredVersions
+from convscope.server.repository.plan import Action, plan
+from convscope.server.repository.state import Observed
 from convscope.server.runtime.validation import BundleValidator
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
@@ -42,6 +44,32 @@ async def test_reconciling_again_does_nothing(
     events = list(follower.events)
     await manager.reconcile()
     assert follower.events == events
+
+
+async def test_model_is_planned_again_only_after_a_change(
+    tmp_path: Path, make: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[set[int]] = []
+
+    def count(desired: Desired, observed: Observed) -> list[Action]:
+        planned.append(set(observed.on_disk.versions))
+        return plan(desired, observed)
+
+    monkeypatch.setattr("convscope.server.repository.manager.plan", count)
+    write_tiny(tmp_path, version=1)
+    manager = make()
+    for _ in range(2):
+        await manager.reconcile()
+    planned.clear()
+    await manager.reconcile()
+    assert planned == []
+    write_tiny(tmp_path, version=2)
+    await manager.reconcile()
+    assert planned[0] == {1, 2}
+    assert serving(manager) == [2]
+    manager.desired.overrides("tiny").exclude(2)
+    await manager.reconcile()
+    assert serving(manager) == [1]
 
 
 async def test_rejected_version_leaves_the_old_one_and_is_tried_again_only_when_it_changes(

@@ -39,7 +39,11 @@ def test_what_is_not_set_is_measured_and_stored(tiny_repository: Path, tmp_path:
         assert not [line for line in server.log if line["event"] == "tuned"]
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"key": {"runners": "many"}}', "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[1]", '{"key": {"runners": "many"}}', "\x00", "[" * 100_000],
+    ids=str.split("empty list text zero deep"),
+)
 def test_a_damaged_cache_is_replaced_by_a_measurement(
     tiny_repository: Path, tmp_path: Path, content: str
 ) -> None:

@@ -1,8 +1,8 @@
 """All rows of the registry, and the search by name."""
 
-import difflib
 from collections.abc import Iterable
 
+from convscope.bundle.suggestions import or_near
 from convscope.exporter.architectures import (
     filter_banks,
     lesson,
@@ -43,7 +43,5 @@ def find_architecture(name: str) -> Architecture:
 
 
 def _unknown(name: str, known: Iterable[str]) -> UnknownNameError:
-    similar = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-    if similar:
-        return UnknownNameError(f"no architecture {name!r}; did you mean: {', '.join(similar)}?")
-    return UnknownNameError(f"no architecture {name!r}; list them with: convscope-exporter list")
+    hint = or_near(name, known) or "; list them with: convscope-exporter list"
+    return UnknownNameError(f"no architecture {name!r}{hint}")

@@ -122,9 +122,9 @@ def read_photo(directory: Path, photo: Path | None = None) -> Image.Image | None
         pixels = preprocess(manifest, encoded)  # uint8 [H, W, C]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         name = "the first golden input" if photo is None else photo
-        unknown = isinstance(error, UnidentifiedImageError)  # says the address of a buffer
-        said = "its format isn't known" if unknown else reason(error)
-        raise ExporterError(f"{name} can't be read as an image: {said}") from error
+        unknown = isinstance(error, UnidentifiedImageError)  # it states the address of a buffer
+        problem = "its format isn't known" if unknown else reason(error)
+        raise ExporterError(f"{name} can't be read as an image: {problem}") from error
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 

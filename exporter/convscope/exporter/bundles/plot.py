@@ -50,7 +50,7 @@ class _Slab:
 
     @property
     def lean(self) -> float:
-        """How far the back lies to the right of the front."""
+        """Return how far the back is to the right of the front."""
         return self.side * LEAN
 
     @property
@@ -208,7 +208,7 @@ class _Pen:
 
 
 def _short_name(name: str) -> str:
-    """The end of a name too long for its column: it says the most."""
+    """Return the end of a name that is too long for its column: it is the specific part."""
     return name if len(name) <= MAX_NAME else f"..{name[2 - MAX_NAME :]}"
 
 

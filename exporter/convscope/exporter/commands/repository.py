@@ -254,7 +254,7 @@ def _copying(total_bytes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
 
 
 def _print_table(table: Table, console: Console) -> None:
-    """Print a table; as wide as it needs to be for whatever isn't a terminal."""
+    """Print a table; in full width if the output is not a terminal."""
     if not console.is_terminal:
         widest = console.measure(table, options=console.options.update(width=sys.maxsize))
         console.width = max(console.width, widest.maximum)

@@ -1,9 +1,9 @@
 """Chooses feature maps among the tensors of a foreign graph."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from convscope.bundle.suggestions import list_names, or_near
 from convscope.exporter.errors import ExporterError, UnknownNameError
 from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.exporter.pyramid.receptive_field import views
@@ -45,7 +45,8 @@ def named_maps(graph: StaticGraph, chosen: Iterable[str]) -> list[ForeignMap]:
         tensor, _, name = (text, "", "") if text in seen else text.rpartition("=")
         tensor, name = (tensor, name) if tensor else (text, "")
         if tensor not in seen:
-            raise UnknownNameError(f"the graph has no tensor {tensor!r}{_similar(tensor, seen)}")
+            hint = or_near(tensor, seen) or f"; it has: {list_names(list(seen))}"
+            raise UnknownNameError(f"the graph has no tensor {tensor!r}{hint}")
         maps.append(_feature_map(graph, seen[tensor], tensor, name or tensor))
     _check_names(maps)
     return maps
@@ -108,11 +109,6 @@ def _feature_map(graph: StaticGraph, view: View, tensor: str, name: str) -> Fore
     if channel_axis == 3:
         return ForeignMap(tensor, name, True, (shape[3], shape[1], shape[2]))
     return ForeignMap(tensor, name, False, (shape[1], shape[2], shape[3]))
-
-
-def _similar(tensor: str, seen: Mapping[str, View]) -> str:
-    similar = difflib.get_close_matches(tensor, seen, n=5) or list(seen)[-5:]
-    return f"; available: {', '.join(similar)} and {len(seen) - len(similar)} more"
 
 
 def _check_names(maps: Sequence[ForeignMap]) -> None:

@@ -1,4 +1,4 @@
-"""How far two bundles agree about a folder of images."""
+"""Compares the results of two bundles for a folder of images."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,11 +16,11 @@ from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Agreement", "Answer", "Classifier", "compare_answers", "find_images"]
+__all__ = ["Agreement", "Classifier", "ImageResult", "compare_results", "find_images"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ImageResult:
     """The best class of each bundle for one image."""
 
     image: str
@@ -30,14 +30,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two bundles agree.
+    """The agreement of two bundles.
 
     Args:
-        images: How many images both saw.
-        shared_labels: How many classes both have, by name.
-        top1: The part of the images that have the same best class, 0 to 1.
-        largest_difference: Of a probability of a shared class; None if there is none.
-        largest_image: The image on which it is, and the label.
+        images: The number of images.
+        shared_labels: The number of classes that both have, by name.
+        top1: The fraction of the images that have the same best class, 0 to 1.
+        largest_difference: The largest difference of a probability of a shared class;
+            None without shared classes.
+        largest_image: The image that has it.
         largest_label: The class whose probability it is.
         mean_difference: Over all images and shared classes.
         disagreements: The images whose best classes differ.
@@ -50,10 +51,10 @@ class Agreement:
     largest_image: str
     largest_label: str
     mean_difference: float | None
-    disagreements: tuple[Answer, ...]
+    disagreements: tuple[ImageResult, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as plain values."""
         return asdict(self)
 
 
@@ -65,7 +66,7 @@ class Classifier:
 
     Raises:
         BundleRejectedError: It is damaged.
-        ExporterError: It doesn't classify images, or ONNX Runtime refuses it.
+        ExporterError: It doesn't classify images, or ONNX Runtime can't load it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -96,7 +97,7 @@ class Classifier:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every image of a folder and of the folders in it.
+    """Return every image of a folder and of the folders in it.
 
     Raises:
         ExporterError: There is none.
@@ -108,30 +109,30 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def compare_answers(a: Classifier, b: Classifier, images: Iterable[Path]) -> Agreement:
-    """Run two bundles on images, and compare what they answer; labels by name.
+def compare_results(a: Classifier, b: Classifier, images: Iterable[Path]) -> Agreement:
+    """Run two bundles on images, and compare the results; labels are matched by name.
 
     Raises:
         ExporterError: An image can't be read, or a graph can't be run.
     """
     columns_a, columns_b = _shared(a.labels, b.labels)
-    answers: list[Answer] = []
+    results: list[ImageResult] = []
     largest, differences = (-1.0, "", ""), []
     for image in images:
         found_a, found_b = a.probabilities(image), b.probabilities(image)
         best = (a.labels[int(found_a.argmax())], b.labels[int(found_b.argmax())])
-        answers.append(Answer(str(image), *best))
+        results.append(ImageResult(str(image), *best))
         difference = np.abs(found_a[columns_a] - found_b[columns_b])  # float32 [shared]
         if difference.size:
             at = int(difference.argmax())
             one = (float(difference[at]), str(image), a.labels[columns_a[at]])
             largest = max(largest, one, key=lambda each: each[0])
             differences.append(float(difference.mean()))
-    unequal = tuple(answer for answer in answers if answer.a != answer.b)
+    unequal = tuple(result for result in results if result.a != result.b)
     return Agreement(
-        images=len(answers),
+        images=len(results),
         shared_labels=len(columns_a),
-        top1=1 - len(unequal) / len(answers),
+        top1=1 - len(unequal) / len(results),
         largest_difference=largest[0] if differences else None,
         largest_image=largest[1],
         largest_label=largest[2],
@@ -141,7 +142,7 @@ def compare_answers(a: Classifier, b: Classifier, images: Iterable[Path]) -> Agr
 
 
 def _shared(a: Sequence[str], b: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The positions of the labels that both have; the nth of a name goes with the nth."""
+    """Return the positions of the shared labels; the nth of a name matches the nth."""
     places: dict[str, list[int]] = defaultdict(list)
     for index, label in enumerate(b):
         places[label].append(index)

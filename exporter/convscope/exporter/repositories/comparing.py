@@ -1,4 +1,4 @@
-"""Two bundles side by side: their manifests, and their answers about images."""
+"""Compares two bundles: their manifests, and their results for images."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from convscope.exporter.bundles.reader import open_bundle
 from convscope.exporter.repositories.agreement import (
     Agreement,
     Classifier,
-    compare_answers,
+    compare_results,
     find_images,
 )
 from convscope.exporter.repositories.differences import Differences, compare_manifests
@@ -21,7 +21,7 @@ from convscope.exporter.repositories.tables import (
     agreement_table,
     difference_table,
     disagreements,
-    labels_said,
+    label_sentences,
 )
 from convscope.v1 import manifest_pb2 as pb
 
@@ -33,10 +33,10 @@ class Comparison:
     """Two bundles side by side.
 
     Args:
-        places: What the user calls the two.
-        names: What each is, such as "digits v2".
-        differences: What their manifests say.
-        agreement: What they say of images; None if none were given.
+        places: Their paths or URLs, as the user wrote them.
+        names: Their names, such as "digits v2".
+        differences: The differences of their manifests.
+        agreement: Their agreement on images; None without images.
     """
 
     places: tuple[str, str]
@@ -45,7 +45,7 @@ class Comparison:
     agreement: Agreement | None
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as plain values."""
         return {
             "a": self.places[0],
             "b": self.places[1],
@@ -54,9 +54,9 @@ class Comparison:
         }
 
     def report(self) -> Iterator[Table | str]:
-        """The same for a person, piece by piece."""
+        """Yield the tables and sentences of the report."""
         yield difference_table(self.differences, *self.names)
-        yield from labels_said(self.differences.labels, *self.names)
+        yield from label_sentences(self.differences.labels, *self.names)
         if self.agreement is not None:
             yield agreement_table(self.agreement)
             if self.agreement.disagreements:
@@ -81,7 +81,7 @@ def compare_bundles(a: str, b: str, images: Path | None = None) -> Comparison:
         places=(a, b),
         names=(names[0], names[1]) if names[0] != names[1] else (a, b),
         differences=compare_manifests(first, second),
-        agreement=None if images is None else _answers(places, images),
+        agreement=None if images is None else _compare_results(places, images),
     )
 
 
@@ -91,8 +91,8 @@ def _manifest(place: BundleLocation) -> pb.ModelManifest:
     return place.repository.manifest(place.model, place.version)
 
 
-def _answers(places: tuple[BundleLocation, BundleLocation], images: Path) -> Agreement:
+def _compare_results(places: tuple[BundleLocation, BundleLocation], images: Path) -> Agreement:
     found = find_images(images)
     with ExitStack() as stack:
         a, b = (Classifier(stack.enter_context(place.on_disk())) for place in places)
-        return compare_answers(a, b, found)
+        return compare_results(a, b, found)

@@ -1,4 +1,4 @@
-"""What differs between the manifests of two bundles."""
+"""Compares the manifests of two bundles."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ __all__ = ["Difference", "Differences", "LabelDifferences", "compare_manifests"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in both bundles.
+    """A field of both bundles.
 
     Args:
-        name: What it is, such as preprocessing.resize.shortest_edge.
-        a: What it is in the first; None if it has no such thing.
-        b: What it is in the second.
+        name: The field, such as preprocessing.resize.shortest_edge.
+        a: Its value in the first; None if it is absent.
+        b: Its value in the second.
     """
 
     name: str
@@ -36,7 +36,7 @@ class LabelDifferences:
     Args:
         only_a: The names that only the first bundle has.
         only_b: The names that only the second has.
-        same_order: Whether the names that both have come in one order.
+        same_order: Whether the shared names are in the same order.
     """
 
     only_a: tuple[str, ...]
@@ -50,8 +50,8 @@ class Differences:
 
     Args:
         labels: The classes.
-        fields: What differs else: input, preprocessing, feature maps, precision, provenance.
-        metrics: What was measured on which split, whether it differs or not.
+        fields: Other differences: input, preprocessing, feature maps, precision, provenance.
+        metrics: Every metric and its split, different or not.
         size_bytes: The size of the files.
         parameters: The number of parameters.
         same_graph: Whether model.onnx is the same file in both.
@@ -65,12 +65,12 @@ class Differences:
     same_graph: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as plain values."""
         return asdict(self)
 
 
 def compare_manifests(a: pb.ModelManifest, b: pb.ModelManifest) -> Differences:
-    """Compare two bundles by what their manifests say."""
+    """Compare two bundles by their manifests."""
     return Differences(
         labels=_compare_labels(list(a.labels), list(b.labels)),
         fields=tuple(one for one in _pairs(_fields(a), _fields(b)) if one.a != one.b),
@@ -97,7 +97,7 @@ def _pairs(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Difference]:
 
 
 def _fields(manifest: pb.ModelManifest) -> dict[str, Any]:
-    """Every field that is compared one by one, by its path."""
+    """Return every field that is compared, by its path."""
     rest = pb.ModelManifest()
     rest.CopyFrom(manifest)
     for name in ("model", "version", "labels", "feature_maps", "files"):

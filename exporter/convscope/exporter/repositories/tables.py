@@ -1,4 +1,4 @@
-"""What a person reads of a repository, and of two bundles side by side."""
+"""Tables of a repository's versions, and of two bundles side by side."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -13,13 +13,19 @@ if TYPE_CHECKING:  # a list of versions needs no ONNX Runtime
     from convscope.exporter.repositories.agreement import Agreement
     from convscope.exporter.repositories.differences import Differences, LabelDifferences
 
-__all__ = ["agreement_table", "difference_table", "disagreements", "labels_said", "version_tables"]
+__all__ = [
+    "agreement_table",
+    "difference_table",
+    "disagreements",
+    "label_sentences",
+    "version_tables",
+]
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 
 
 def version_tables(rows: "Iterable[VersionSummary]") -> Iterator[Table]:
-    """A table for each model, with a line for each version; 80 columns hold most of them."""
+    """Yield a table for each model, with a row for each version; most fit into 80 columns."""
     for model, versions in groupby(rows, key=lambda row: row.model):
         table = _table("version", "aliases", "architecture", "top-1", "split")
         table.title, table.title_justify, table.title_style = escape(model), "left", "bold"
@@ -48,12 +54,12 @@ def _version_cells(row: "VersionSummary") -> tuple[str, ...]:
 
 
 def difference_table(found: "Differences", a: str, b: str) -> Table:
-    """What differs, and the figures side by side."""
+    """Return a table of the differences, with metrics and sizes side by side."""
     table = _table("", a, b)
     for one in found.fields:
-        table.add_row(*map(escape, (one.name, _said(one.a), _said(one.b))))
+        table.add_row(*map(escape, (one.name, _shown(one.a), _shown(one.b))))
     for one in found.metrics:
-        table.add_row(*map(escape, (one.name, _figure(one.a), _figure(one.b))))
+        table.add_row(*map(escape, (one.name, _metric(one.a), _metric(one.b))))
     size, parameters = found.size_bytes, found.parameters
     table.add_row("size", decimal(size.a), decimal(size.b))
     table.add_row("parameters", f"{parameters.a:,}", f"{parameters.b:,}")
@@ -61,18 +67,18 @@ def difference_table(found: "Differences", a: str, b: str) -> Table:
     return table
 
 
-def labels_said(labels: "LabelDifferences", a: str, b: str) -> list[str]:
-    """How the classes differ, in sentences."""
-    said = [
+def label_sentences(labels: "LabelDifferences", a: str, b: str) -> list[str]:
+    """Describe how the classes differ."""
+    sentences = [
         f"only {name} has {len(only):,} of the labels: {_shortened(only)}"
         for name, only in ((a, labels.only_a), (b, labels.only_b))
         if only
     ]
-    return [*said, *([] if labels.same_order else ["the shared labels come in another order"])]
+    return [*sentences, *([] if labels.same_order else ["the shared labels come in another order"])]
 
 
 def agreement_table(found: "Agreement") -> Table:
-    """How far two bundles agree about images."""
+    """Return a table of how well two bundles agree on images."""
     table = _table("", "")
     table.show_header = False
     table.add_row("images", f"{found.images:,}")
@@ -89,11 +95,11 @@ def agreement_table(found: "Agreement") -> Table:
 
 
 def disagreements(found: "Agreement", a: str, b: str) -> Table:
-    """The first images whose best classes differ."""
+    """Return a table of the first images whose best classes differ."""
     table = _table("image", a, b)
-    for one in found.disagreements[:_MOST_SHOWN]:
+    for one in found.disagreements[:_MAX_SHOWN]:
         table.add_row(*map(escape, (one.image, one.a, one.b)))
-    if (more := len(found.disagreements) - _MOST_SHOWN) > 0:
+    if (more := len(found.disagreements) - _MAX_SHOWN) > 0:
         table.add_row(f"and {more:,} more: --json has all", "", "")
     return table
 
@@ -105,7 +111,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, dict):  # a feature map
@@ -116,10 +122,10 @@ def _said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _figure(value: float | None) -> str:
+def _metric(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
 
 
 def _shortened(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_SHOWN
-    return ", ".join(names[:_MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    more = len(names) - _MAX_SHOWN
+    return ", ".join(names[:_MAX_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -104,7 +104,10 @@ class Catalog(Generic[V]):
 
     def add(self, model: str) -> CatalogedModel[V]:
         """Return the state of a model, which is kept from now on."""
-        return self._models.setdefault(model, CatalogedModel())
+        known = self._models.get(model)
+        if known is None:
+            known = self._models[model] = CatalogedModel()
+        return known
 
     def remove(self, model: str) -> None:
         """Drop the state of a model that is gone."""

@@ -53,6 +53,12 @@ class Overrides:
         """Serve a version only if the selection, an alias or a traffic split asks for it."""
         self.pinned.discard(version)
 
+    def copy(self) -> "Overrides":
+        """Return a copy that later changes don't reach."""
+        return Overrides(
+            set(self.pinned), set(self.excluded), self.excludes_model, self.reserved.copy()
+        )
+
     @contextmanager
     def reserve(self, version: int) -> Iterator[None]:
         """Keep a version loaded within the context; exclusions return if it fails.
@@ -96,8 +102,9 @@ class DesiredVersions:
         self._overrides: dict[str, Overrides] = {}
 
     def of(self, model: str) -> Desired:
-        """Return what is desired of a model."""
-        overrides = self._overrides.get(model) or Overrides()
+        """Return what is desired of a model now; later overrides don't change it."""
+        known = self._overrides.get(model)
+        overrides = Overrides() if known is None else known.copy()
         return Desired(self.selection, self.selection.includes_model(model), overrides)
 
     def overrides(self, model: str) -> Overrides:

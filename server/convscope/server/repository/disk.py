@@ -57,21 +57,22 @@ def scan(root: Path) -> dict[str, ModelOnDisk | None]:
 
 def _scan_model(directory: Path) -> ModelOnDisk | None:
     try:
-        with os.scandir(directory) as entries:
-            numbers = [int(e.name) for e in entries if is_version(e.name) and e.is_dir()]
+        with os.scandir(directory) as found:
+            entries = {e.name: e for e in found}
+        names = [name for name, e in entries.items() if is_version(name) and e.is_dir()]
     except FileNotFoundError:  # removed meanwhile
         return ModelOnDisk()
     except OSError as error:
         log.error("model can't be read", model=directory.name, reason=error.strerror)
         return None
-    versions = {number: _signature(directory / str(number)) for number in numbers}
+    versions = {int(name): _signature(entries[name].path) for name in names}
     problems: list[str] = []
-    aliases = _readable(directory / ALIASES, parse_aliases, problems)
-    traffic = _readable(directory / TRAFFIC, parse_traffic, problems)
+    aliases = _readable(entries.get(ALIASES), parse_aliases, problems)
+    traffic = _readable(entries.get(TRAFFIC), parse_traffic, problems)
     return ModelOnDisk(versions, aliases, traffic, tuple(problems))
 
 
-def _signature(directory: Path) -> Signature:
+def _signature(directory: str) -> Signature:
     try:
         with os.scandir(directory) as entries:
             files = [(e.name, e.stat(follow_symlinks=False)) for e in entries]
@@ -82,11 +83,15 @@ def _signature(directory: Path) -> Signature:
     )
 
 
-def _readable(path: Path, parse: Callable[[bytes | None], T], problems: list[str]) -> T | None:
+def _readable(
+    entry: "os.DirEntry[str] | None", parse: Callable[[bytes | None], T], problems: list[str]
+) -> T | None:
+    if entry is None:
+        return parse(None)
     try:
-        return parse(read_small_file(path))
+        return parse(read_small_file(Path(entry.path)))
     except OSError as error:
-        problems.append(f"{path.name} can't be read: {error.strerror}")
+        problems.append(f"{entry.name} can't be read: {error.strerror}")
     except InvalidValueError as error:
         problems.append(str(error)[:200])
     return None

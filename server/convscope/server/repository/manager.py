@@ -16,17 +16,18 @@ import structlog
 
 from convscope.server.errors import BundleRejectedError, OverloadedError, UnavailableError
 from convscope.server.repository.catalog import Catalog
-from convscope.server.repository.desired import DesiredVersions
+from convscope.server.repository.desired import Desired, DesiredVersions
 from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.executor import Executor
 from convscope.server.repository.lifecycle import LifecycleListener
 from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget
-from convscope.server.repository.plan import Load, plan
+from convscope.server.repository.plan import Action, Load, plan
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.selection import Selection
+from convscope.server.repository.state import Observed
 
 __all__ = ["ModelManager"]
 
@@ -77,6 +78,7 @@ class ModelManager(Generic[V]):
         self._fetching = asyncio.Lock()
         self._lock = asyncio.Lock()
         self._on_disk: dict[str, ModelOnDisk] = {}
+        self._settled: dict[str, tuple[Desired, Observed]] = {}
 
     @property
     def models_on_disk(self) -> list[str]:
@@ -195,18 +197,34 @@ class ModelManager(Generic[V]):
         known = self.catalog.add(name)
         must_plan = True
         while must_plan and not self._stopping():
-            actions = plan(self.desired.of(name), known.observe(found, self._clock()))
+            actions = self._plan(name, known.observe(found, self._clock()))
             for action in actions:
                 await self._executor.execute(name, action)
             must_plan = any(isinstance(action, Load) for action in actions)
         if found == ModelOnDisk() and not known.ready and not known.rejected:
             self.catalog.remove(name)
             self._on_disk.pop(name, None)
+            self._settled.pop(name, None)
+
+    def _plan(self, name: str, observed: Observed) -> list[Action]:
+        """Return what to do about a model, without planning twice that it is nothing.
+
+        Most models are unchanged from poll to poll, and requests wait while a plan is made.
+        """
+        desired = self.desired.of(name)
+        if self._settled.get(name) == (desired, observed) and not observed.must_retry:
+            return []
+        actions = plan(desired, observed)
+        if not actions:
+            self._settled[name] = desired, observed
+        return actions
 
     def _note_unfetched(self) -> None:
         """Note which versions of a remote were rejected before they were on disk."""
+        if self.poller is None:
+            return
         found: dict[str, dict[int, Rejection]] = {name: {} for name in self.catalog.names}
-        for rejection in self.poller.rejections if self.poller else ():
+        for rejection in self.poller.rejections:
             found.setdefault(rejection.model, {})[rejection.version] = rejection
         for name, rejections in found.items():
             self._executor.reject_unfetched(name, rejections)

@@ -105,7 +105,7 @@ def _renew_attempts(observed: Observed) -> list[Action]:
         gone = version not in observed.on_disk.versions
         if gone or (attempt.rejection and not observed.is_current(version)):
             actions.append(Forget(version))
-        elif attempt.retry_at is not None and observed.now >= attempt.retry_at:
+        elif attempt.is_due(observed.now):
             actions.append(Retry(version))
     return actions
 

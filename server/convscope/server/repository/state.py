@@ -34,6 +34,10 @@ class Attempt:
     failures: int = 0
     retry_at: float | None = None
 
+    def is_due(self, now: float) -> bool:
+        """Whether to retry with the same files now."""
+        return self.retry_at is not None and now >= self.retry_at
+
     @classmethod
     def failed(
         cls, previous: "Attempt | None", files: Signature, rejection: Rejection, now: float
@@ -84,7 +88,8 @@ class Observed:
         attempts: The last attempt to load each version.
         unfetched: The versions of a remote that were rejected before they were on disk.
         routing: Where requests go now.
-        now: The time by the manager's clock.
+        now: The time by the manager's clock. Two states that differ in nothing
+            else are equal.
     """
 
     on_disk: ModelOnDisk = field(default_factory=ModelOnDisk)
@@ -93,7 +98,12 @@ class Observed:
     attempts: Mapping[int, Attempt] = field(default_factory=dict)
     unfetched: frozenset[int] = frozenset()
     routing: Routing = field(default_factory=Routing)
-    now: float = 0.0
+    now: float = field(default=0.0, compare=False)
+
+    @property
+    def must_retry(self) -> bool:
+        """Whether the pause after a transient failure is over."""
+        return any(attempt.is_due(self.now) for attempt in self.attempts.values())
 
     @property
     def rejected(self) -> set[int]:
@@ -140,12 +150,12 @@ class CatalogedModel(Generic[V]):
         return failed | self.unfetched
 
     def observe(self, on_disk: ModelOnDisk, now: float = 0.0) -> Observed:
-        """Return the state that a plan starts from."""
+        """Return the state that a plan starts from; later changes don't reach it."""
         return Observed(
             on_disk,
             frozenset(self.ready),
             frozenset(n for n, version in self.ready.items() if version.is_outdated),
-            self.attempts,
+            dict(self.attempts),
             frozenset(self.unfetched),
             self.routing,
             now,

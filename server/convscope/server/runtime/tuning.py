@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +15,8 @@ from typing import Any
 import onnxruntime as ort
 import structlog
 
+from convscope.bundle.durable import replace_file
+from convscope.bundle.json_files import format_object
 from convscope.server.runtime.execution import Execution, ExecutionOverrides
 from convscope.server.runtime.measurement import (
     BATCHES,
@@ -105,7 +106,7 @@ class Tuner:
         try:
             known = json.loads(self._cache.read_bytes())
             return {str(key): asdict(Execution(**value)) for key, value in known.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}  # then it is measured again
 
     def _write(self, key: str, measured: Execution) -> None:
@@ -113,12 +114,7 @@ class Tuner:
             return
         try:
             self._cache.parent.mkdir(parents=True, exist_ok=True)
-            content = json.dumps(self._read() | {key: asdict(measured)}, indent=1)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._cache.parent, prefix=self._cache.name, delete=False
-            ) as file:
-                file.write(content)
-            Path(file.name).replace(self._cache)
+            replace_file(self._cache, format_object(self._read() | {key: asdict(measured)}))
         except OSError as error:
             log.warning("the measurement can't be stored", reason=error.strerror)
 

@@ -7,7 +7,7 @@ A version is a link to a directory whose name also identifies its content:
     MODEL/.3-5f1d…/{manifest.json, model.onnx, golden.npz}
 
 So a version is replaced by one rename of a link, and there is no state that a
-crash could make wrong. Several servers may share a cache: whoever changes it
+crash could make wrong. Several servers may share a cache: the one that changes it
 holds its lock, and directories that another server uses are not removed.
 """
 

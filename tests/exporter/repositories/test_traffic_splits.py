@@ -1,4 +1,4 @@
-"""`canary` and `shadow`: what a server is to do with shares of a model's requests."""
+"""`canary` and `shadow`: the commands that set and end traffic splits."""
 
 import json
 from pathlib import Path
@@ -23,32 +23,32 @@ def run(root: Path | str, *arguments: str) -> Result:
     return CliRunner().invoke(app, [*arguments, "--repository", str(root)])
 
 
-def trials(root: Path) -> object:
+def splits(root: Path) -> object:
     return json.loads((root / "tiny/traffic.json").read_text())
 
 
-def test_trials_begin_change_and_end(root: Path) -> None:
+def test_traffic_splits_are_set_changed_and_ended(root: Path) -> None:
     done = run(root, "canary", "tiny", "challenger", "--of", "champion")
     assert done.stdout == "canary: 0.05 of champion -> challenger\n"
     assert run(root, "shadow", "tiny", "3").stdout == "shadow: 1 -> v3\n"
     run(root, "canary", "tiny", "challenger", "--of", "champion", "--share", "0.5")
-    assert trials(root) == {
+    assert splits(root) == {
         "canary": {"to": "challenger", "share": 0.5, "of": "champion"},
         "shadow": {"to": 3, "share": 1.0},
     }
     assert run(root, "canary", "tiny", "--stop").stdout == "canary: ended\n"
     assert run(root, "canary", "tiny", "--stop").stdout == "canary: not set\n"
-    assert trials(root) == {"shadow": {"to": 3, "share": 1.0}}
+    assert splits(root) == {"shadow": {"to": 3, "share": 1.0}}
 
 
-def test_trials_of_a_remote_repository(root: Path) -> None:
-    fsspec.filesystem("memory").put(str(root / "tiny"), "/trials/tiny", recursive=True)
-    assert run("memory://trials", "shadow", "tiny", "2").exit_code == 0
-    found = json.loads(fsspec.filesystem("memory").cat("/trials/tiny/traffic.json"))
+def test_traffic_splits_of_a_remote_repository(root: Path) -> None:
+    fsspec.filesystem("memory").put(str(root / "tiny"), "/splits/tiny", recursive=True)
+    assert run("memory://splits", "shadow", "tiny", "2").exit_code == 0
+    found = json.loads(fsspec.filesystem("memory").cat("/splits/tiny/traffic.json"))
     assert found == {"shadow": {"to": 2, "share": 1.0}}
 
 
-def test_version_that_is_tried_is_not_pruned(root: Path) -> None:
+def test_target_of_a_traffic_split_is_not_pruned(root: Path) -> None:
     run(root, "shadow", "tiny", "1")
     (root / "tiny/aliases.json").unlink()
     done = CliRunner().invoke(app, ["prune", "tiny", "--keep", "1", "--repository", str(root)])
@@ -68,7 +68,9 @@ def test_version_that_is_tried_is_not_pruned(root: Path) -> None:
     ],
     ids=str.split("version model alias of nothing share"),
 )
-def test_mistakes_are_told(root: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+def test_mistakes_are_reported(
+    root: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     done = run(root, *arguments)
     assert done.exit_code == code
     assert message in done.stderr
@@ -76,7 +78,7 @@ def test_mistakes_are_told(root: Path, arguments: tuple[str, ...], code: int, me
 
 
 @pytest.mark.parametrize("text", ["[]", '{"canary": 2}', '{"canary": {"to": 2}}', '{"x": {}}'])
-def test_file_that_says_something_else_is_named(root: Path, text: str) -> None:
+def test_invalid_traffic_file_is_named(root: Path, text: str) -> None:
     (root / "tiny/traffic.json").write_text(text)
     done = run(root, "shadow", "tiny", "2")
     assert done.exit_code == 1

@@ -65,6 +65,13 @@ def admin(repository: Path, *arguments: str) -> Result:
     )
 
 
+def replace(repository: Path, name: str, text: str) -> None:
+    """Replace a document by one rename: a poll would read a part of what is being written."""
+    temporary = repository / "tiny" / ".new"
+    temporary.write_text(text)
+    temporary.rename(repository / "tiny" / name)
+
+
 def versions_of(client: Client, keys: list[str], alias: str | None = None) -> dict[str, int]:
     return {
         key: client.classify(RED, model="tiny", alias=alias, routing_key=key).version
@@ -95,7 +102,7 @@ def test_canary_serves_its_share_and_a_key_always_gets_the_same_version(
 def test_canary_of_an_alias_affects_only_its_requests(
     repository: Path, server: ServerProcess
 ) -> None:
-    (repository / "tiny" / "aliases.json").write_text('{"champion": 1, "challenger": 2}')
+    replace(repository, "aliases.json", '{"champion": 1, "challenger": 2}')
     with AdminClient(f"unix:{repository / '.admin.sock'}") as operator:
         operator.load("tiny")
         status = operator.set_traffic_split(
@@ -114,7 +121,7 @@ def test_canary_that_is_rejected_gets_no_requests(repository: Path, server: Serv
             operator.set_traffic_split("tiny", "canary", TrafficSplit(3, 1.0))
         assert operator.status("tiny")[0].canary is None
     # Written directly, without any check.
-    (repository / "tiny" / "traffic.json").write_text('{"canary": {"to": 3, "share": 1}}')
+    replace(repository, "traffic.json", '{"canary": {"to": 3, "share": 1}}')
     wait_until(lambda: sample(server, "convscope_model_refused", version="3") == 1)
     with Client(server.target) as client:
         assert set(versions_of(client, ["a", "b"]).values()) == {1}
@@ -169,7 +176,7 @@ def test_input_that_a_shadow_does_not_accept_is_counted_and_logged_once(
 def test_server_reads_a_traffic_split_of_the_exporter(
     repository: Path, server: ServerProcess
 ) -> None:
-    (repository / "tiny" / "aliases.json").write_text('{"champion": 1}')
+    replace(repository, "aliases.json", '{"champion": 1}')
     command = ["canary", "tiny", "2", "--share", "1", "--of", "champion"]
     done = CliRunner().invoke(exporter, [*command, "--repository", str(repository)])
     assert (done.exit_code, done.stdout) == (0, "canary: 1 of champion -> v2\n")
@@ -181,9 +188,11 @@ def test_server_reads_a_traffic_split_of_the_exporter(
 def test_problems_of_aliases_and_traffic_splits_are_reported(
     repository: Path, server: ServerProcess
 ) -> None:
-    (repository / "tiny" / "aliases.json").write_text('{"champion": 77}')
-    (repository / "tiny" / "traffic.json").write_text(
-        '{"canary": {"to": "challengr", "share": 0.5}, "shadow": {"to": 2, "share": 1, "of": "x"}}'
+    replace(repository, "aliases.json", '{"champion": 77}')
+    replace(
+        repository,
+        "traffic.json",
+        '{"canary": {"to": "challengr", "share": 0.5}, "shadow": {"to": 2, "share": 1, "of": "x"}}',
     )
     problems = [
         "alias champion names v77, which is not available",
@@ -192,7 +201,7 @@ def test_problems_of_aliases_and_traffic_splits_are_reported(
     ]
     wait_until(lambda: reported(server) == problems)
     assert admin(repository, "status").stderr.splitlines() == [f"tiny: {p}" for p in problems]
-    (repository / "tiny" / "aliases.json").write_text('{"champion": ')
+    replace(repository, "aliases.json", '{"champion": ')
     wait_until(lambda: any("aliases.json is not JSON" in problem for problem in reported(server)))
 
 
