@@ -43,7 +43,8 @@ def test_python_block_runs(block: str, demo_server: ServerProcess, tmp_path: Pat
     shown = done.stdout.splitlines()
     for line, expected in zip(shown, re.findall(r"\)  # (.+)$", block, re.MULTILINE), strict=False):
         assert line.startswith(expected)
-    assert (tmp_path / "blocks.2.png").stat().st_size > 10_000
+    for picture in re.findall(r"\.save\(\"(.+)\"\)", block):
+        assert (tmp_path / picture).stat().st_size > 10_000
 
 
 def test_every_make_target_exists() -> None:
