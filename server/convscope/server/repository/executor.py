@@ -10,12 +10,12 @@ import structlog
 
 from convscope.server.errors import BundleRejectedError
 from convscope.server.repository.catalog import Catalog
-from convscope.server.repository.disk import Signature
 from convscope.server.repository.lifecycle import LifecycleListener
 from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget, graph_bytes
 from convscope.server.repository.plan import Action, Forget, Load, Retire, Retry, Route
 from convscope.server.repository.rejection import Rejection
+from convscope.server.repository.scan import Signature
 from convscope.server.repository.state import Attempt
 
 __all__ = ["Executor"]

@@ -11,15 +11,15 @@ import structlog
 from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import BundleRejectedError, NotFoundError, ReadOnlyError
 from convscope.server.repository.catalog import Catalog, listed
-from convscope.server.repository.changes import (
+from convscope.server.repository.edits import (
     check_alias,
     check_split,
     write_alias,
     write_split,
 )
-from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.loader import V
 from convscope.server.repository.manager import ModelManager
+from convscope.server.repository.scan import ModelOnDisk, scan
 
 __all__ = ["Operator"]
 

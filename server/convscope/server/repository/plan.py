@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from convscope.bundle.traffic import Traffic
 from convscope.server.repository.desired import Desired
-from convscope.server.repository.disk import ModelOnDisk, Signature
+from convscope.server.repository.scan import ModelOnDisk, Signature
 from convscope.server.repository.state import Attempt, Observed, Routing
 
 __all__ = [

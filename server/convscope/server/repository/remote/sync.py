@@ -18,11 +18,11 @@ from convscope.bundle.fetching import fetch_version
 from convscope.bundle.listing import Files, ListedModel, content_id, sort_listing
 from convscope.bundle.storage import Storage
 from convscope.server.errors import StartError
-from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.cache import Cache
 from convscope.server.repository.remote.documents import Documents
 from convscope.server.repository.remote.location import cache_directory
+from convscope.server.repository.scan import ModelOnDisk, scan
 
 __all__ = ["RepositorySync", "SyncObserver"]
 
