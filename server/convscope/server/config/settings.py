@@ -39,6 +39,20 @@ class Settings:
             }
         )
 
+    @property
+    def listeners(self) -> Mapping[str, str]:
+        """The address HOST:PORT of each listener, by the flag that sets it."""
+        addresses = {
+            "--grpc-address": self.frontend.grpc_address,
+            "--metrics-address": self.telemetry.metrics_address,
+        }
+        admin = self.frontend.admin_address
+        return (
+            addresses
+            if admin is None or admin.startswith("unix:")
+            else addresses | {"--admin-address": admin}
+        )
+
     def for_worker(self, grpc_address: str) -> "Settings":
         """Return the settings of one of several worker processes: its share of the machine.
 
