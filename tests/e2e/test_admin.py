@@ -95,6 +95,16 @@ def test_missing_admin_listener_is_reported(tmp_path: Path) -> None:
     done = admin(f"unix:{tmp_path / 'nothing'}", "status")
     assert done.exit_code == 1
     assert "no server answers at unix:" in done.stderr
+    assert f"--admin-address unix:{tmp_path / 'nothing'} (" in done.stderr
+
+
+def test_port_without_admin_service_is_reported(tiny_server: ServerProcess) -> None:
+    done = admin(tiny_server.target, "status")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"error: {tiny_server.target} has no AdminService; "
+        "use the address of the server's --admin-address\n"
+    )
 
 
 def test_fallback_is_reported(tmp_path: Path) -> None:

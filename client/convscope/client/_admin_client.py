@@ -94,6 +94,8 @@ class AdminClient(BlockingConnection):
         InvalidInputError: The target or the timeout is invalid.
     """
 
+    _is_admin = True
+
     def __init__(self, target: str, *, timeout_seconds: float = 300.0) -> None:
         super().__init__(target, timeout_seconds=timeout_seconds)
         self._channel = grpc.insecure_channel(target)

@@ -47,11 +47,9 @@ class Settings:
             "--metrics-address": self.telemetry.metrics_address,
         }
         admin = self.frontend.admin_address
-        return (
-            addresses
-            if admin is None or admin.startswith("unix:")
-            else addresses | {"--admin-address": admin}
-        )
+        if admin is not None and not admin.startswith("unix:"):
+            addresses["--admin-address"] = admin
+        return addresses
 
     def for_worker(self, grpc_address: str) -> "Settings":
         """Return the settings of one of several worker processes: its share of the machine.
