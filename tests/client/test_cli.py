@@ -229,7 +229,10 @@ def test_a_folder_is_reported_once_with_the_pattern_of_its_files(
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "a_network_with_a_name_of_many_words"])
-def test_table_of_models_fits_a_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("fallback_from", ["", "openvino"])
+def test_table_of_models_fits_a_terminal(
+    name: str, fallback_from: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     shape = InputInfo("images", "image", "uint8", (224, 224, 3))
     summary = ModelSummary(
         model=name,
@@ -242,13 +245,15 @@ def test_table_of_models_fits_a_terminal(name: str, capsys: pytest.CaptureFixtur
         feature_maps=("stem",),
         provider="cpu",
         precision="fp32",
+        fallback_from=fallback_from,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "80")
         print_models([summary])
     rows = capsys.readouterr().out.splitlines()
     assert all(len(row) <= 80 for row in rows)
-    assert rows[3].split()[1:] == ["v1", "(default)", "224×224×3", "1,000", "1", "cpu,", "fp32"]
+    words = " ".join(rows).split()
+    assert {"v1", "(default)", "champion", "224×224×3", "1,000", "fp32"} <= set(words)
 
 
 def test_models_are_listed(convscope: Command) -> None:
