@@ -28,6 +28,9 @@ COFFEE = "tests/data/coffee.png"
 DIGITS = [f"tests/data/digits/{digit}.png" for digit in range(10)]
 STAGES = ("decode", "queue", "infer", "encode")
 MIN_ESPRESSO = 0.90
+# Events of the server's log that the demo doesn't show, and keys of those that it does.
+QUIET = ("loading", "tuned")
+HIDDEN = ("event", "level", "logger", "timestamp")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -102,8 +105,9 @@ def wait_until_serving(log: IO[str]) -> dict[str, int]:
             )
         elif event["event"] == "serving":
             return {key: event[key] for key in ("grpc_port", "metrics_port")}
-        else:
-            console.print(f"  {event}", style="dim")
+        elif event["event"] not in QUIET:
+            details = "  ".join(f"{key}={event[key]}" for key in event if key not in HIDDEN)
+            console.print(f"  {event['event']}  {details}".rstrip(), style="dim")
     return fail("the server stopped before it was ready")
 
 

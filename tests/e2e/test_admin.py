@@ -57,6 +57,17 @@ def test_operator_lists_sets_an_alias_and_unloads(address: str) -> None:
     assert status["aliases"] == {"champion": 1}
 
 
+def test_unloaded_model_is_shown_with_the_command_that_loads_it(address: str) -> None:
+    for arguments in (("unload", "tiny"), ("status", "tiny"), ("status",)):
+        shown = admin(address, *arguments)
+        assert shown.exit_code == 0
+        assert ["tiny", "unloaded"] in [line.split() for line in shown.stdout.splitlines()]
+        assert shown.stderr == (
+            "tiny: tiny is unloaded; `convscope admin load tiny` loads it again\n"
+        )
+    assert "no model 'cat'" in admin(address, "status", "cat").stderr
+
+
 def test_rejected_version_is_reported_with_its_reason(address: str, tmp_path: Path) -> None:
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
     failed = admin(address, "load", "tiny")

@@ -41,6 +41,20 @@ class Operator(Generic[V]):
         """What serves now."""
         return self._manager.catalog
 
+    def problems(self, model: str) -> list[str]:
+        """Return what aliases and traffic splits can't have, and what an operator unloaded."""
+        overrides = self._manager.desired.of(model).overrides
+        unloaded = {f"v{number} is unloaded": f"{model} {number}" for number in overrides.excluded}
+        if overrides.excludes_model:
+            unloaded = {f"{model} is unloaded": model}
+        return [
+            *(
+                f"{what}; `convscope admin load {names}` loads it again"
+                for what, names in sorted(unloaded.items())
+            ),
+            *self.catalog.get(model).routing.problems,
+        ]
+
     async def load(self, model: str, version: int | None = None) -> None:
         """Serve again what was excluded, and try rejected versions again.
 

@@ -237,12 +237,19 @@ class RepositorySync:
         """Log and count that the cache can't follow the remote; from any thread."""
         synced_at = self._cache.synced_at
         log.warning(
-            "repository is not available; the cached versions serve",
+            f"repository is not available; {self._what_serves()}",
             url=self.url,
             reason=reason,
             cache_age_seconds=None if synced_at is None else round(time.time() - synced_at),
         )
         self._observer.sync_failed()
+
+    def _what_serves(self) -> str:
+        try:
+            empty = self._cache.is_empty()
+        except OSError:  # the reason says so
+            empty = False
+        return "nothing of it is cached" if empty else "the cached versions serve"
 
 
 def _open_storage(url: str) -> Storage:
