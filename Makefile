@@ -36,11 +36,11 @@ demo: $(READY) ## Export two models, serve them, classify images and save pictur
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted
+serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
 	@echo "From another terminal:"
 	@echo "  $(BIN)/convscope models"
 	@echo "  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"
-	exec $(BIN)/convscope-server --models models
+	exec $(BIN)/convscope-server --models models $(ARGS)
 
 lesson: $(READY) ## Train the networks of the lesson on MNIST and Fashion-MNIST, and measure the served models
 	$(BIN)/python -m bench.lesson --data-dir $(DATA_DIR)

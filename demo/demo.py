@@ -6,6 +6,8 @@ the end.
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -19,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
+from rich.text import Text
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +31,9 @@ COFFEE = "tests/data/coffee.png"
 DIGITS = [f"tests/data/digits/{digit}.png" for digit in range(10)]
 STAGES = ("decode", "queue", "infer", "encode")
 MIN_ESPRESSO = 0.90
+# Events of the server's log that the demo doesn't show, and keys of those that it does.
+QUIET = ("loading", "tuned")
+HIDDEN = ("event", "level", "logger", "timestamp")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -41,8 +47,7 @@ def main() -> None:
     step("2. A server loads them, and verifies their results on the golden inputs")
     with running_server() as (target, metrics_url):
         step("3. What is in this photo?")
-        run("convscope", "classify", COFFEE, "--model", "efficientnet_lite0", "--server", target)
-        check_coffee(target)
+        classify_coffee(target)
 
         step("4. What does the network see in it?")
         look_inside(target, COFFEE, "efficientnet_lite0", "blocks.0", "blocks.2", "blocks.6")
@@ -102,34 +107,58 @@ def wait_until_serving(log: IO[str]) -> dict[str, int]:
             )
         elif event["event"] == "serving":
             return {key: event[key] for key in ("grpc_port", "metrics_port")}
-        else:
-            console.print(f"  {event}", style="dim")
+        elif event["event"] not in QUIET:
+            details = ", ".join(f"{key} {event[key]}" for key in event if key not in HIDDEN)
+            line = (
+                f"{event['event']}: {event.get('message') or details}"
+                if details
+                else event["event"]
+            )
+            console.print(f"  {line}", style="dim", markup=False)
     return fail("the server stopped before it was ready")
 
 
-def check_coffee(target: str) -> None:
-    """Check that the first class of the photo is the known one."""
-    (result,) = classify_as_json(target, "efficientnet_lite0", COFFEE)
-    best = result["classes"][0]
-    if best["label"] != "espresso" or best["probability"] < MIN_ESPRESSO:
-        fail(f"the coffee was classified as {best['label']} ({best['probability']:.2f})")
+def classify_coffee(target: str) -> None:
+    """Classify a photo, and check its first class."""
+    label, probability = classify(target, "efficientnet_lite0", COFFEE)[0]
+    if label != "espresso" or probability < MIN_ESPRESSO:
+        fail(f"the coffee was classified as {label} ({probability:.2f})")
 
 
 def classify_digits(target: str) -> None:
     """Classify one picture of each digit, and check the classes."""
-    run("convscope", "classify", *DIGITS, "--model", "digits", "--top-k", "1", "--server", target)
-    found = [r["classes"][0]["label"] for r in classify_as_json(target, "digits", *DIGITS)]
+    found = [label for label, _ in classify(target, "digits", *DIGITS, "--top-k", "1")]
     if found != [str(digit) for digit in range(10)]:
         fail(f"the digits 0 to 9 were classified as {', '.join(found)}")
     console.print("all ten are correct")
 
 
-def classify_as_json(target: str, model: str, *images: str) -> list[dict[str, Any]]:
-    """Classify images, and return what `--json` prints for each."""
-    options = ["--model", model, "--server", target, "--json"]
-    command = [str(BIN / "convscope"), "classify", *images, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def classify(target: str, model: str, *arguments: str) -> list[tuple[str, float]]:
+    """Print the table of some images, and return the classes and probabilities in it.
+
+    A label of several words is shortened to its last one.
+    """
+    command = ("convscope", "classify", *arguments, "--model", model, "--server", target)
+    announce(command)
+    terminal = {"COLUMNS": str(console.width)} | ({"FORCE_COLOR": "1"} if colored() else {})
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]],
+        cwd=ROOT,
+        env=os.environ | terminal,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, end="", flush=True)
+    if done.returncode != 0:
+        fail(f"{command[0]} ended with exit code {done.returncode}")
+    plain = Text.from_ansi(done.stdout).plain
+    return [(label, float(value)) for label, value in re.findall(r"(\S+)\s+([01]\.\d{4})\b", plain)]
+
+
+def colored() -> bool:
+    """Report whether the demo's output is colored."""
+    return console.is_terminal and not console.no_color
 
 
 def look_inside(target: str, image: str, model: str, *feature_maps: str) -> None:
@@ -162,6 +191,7 @@ def show_metrics(url: str) -> None:
         )
         table.add_row(model, f"{requests:.0f} OK", *(f"{1000 * mean:.1f} ms" for mean in means))
     console.print(table)
+    console.print("A request can hold several images.", style="dim")
 
 
 def step(title: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from support.server import ServerProcess
 
+from convscope.client import InputInfo, ModelSummary
+from convscope.client._tables import print_models
 from convscope.v1 import inference_pb2 as pb
 
 Photos = dict[str, Path]
@@ -200,6 +202,60 @@ def test_wrong_usage_exits_with_2(convscope: Command, arguments: list[str]) -> N
     assert "Usage:" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["classify", "a.png"], "`convscope models` lists the models"),
+        (["admin", "status"], "It is the --admin-address that the server was started with"),
+    ],
+)
+def test_missing_option_is_explained(convscope: Command, arguments: list[str], hint: str) -> None:
+    done = convscope(*arguments)
+    assert done.returncode == 2
+    assert hint in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_folder_is_reported_once_with_the_pattern_of_its_files(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    missing = tmp_path / "photo.jpg"
+    done = convscope("classify", tmp_path, missing, "--model", "tiny")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: '{tmp_path}' is a directory, not an image; give its files, such as "
+        f"'{tmp_path / '*.png'}'",
+        f"error: there is no image '{missing}'; check the path",
+    ]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "a_network_with_a_name_of_many_words"])
+@pytest.mark.parametrize("fallback_from", ["", "openvino"])
+def test_table_of_models_fits_a_terminal(
+    name: str, fallback_from: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = InputInfo("images", "image", "uint8", (224, 224, 3))
+    summary = ModelSummary(
+        model=name,
+        version=1,
+        aliases=("champion", "challenger"),
+        is_default=True,
+        task="classification",
+        input=shape,
+        num_classes=1000,
+        feature_maps=("stem",),
+        provider="cpu",
+        precision="fp32",
+        fallback_from=fallback_from,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        print_models([summary])
+    rows = capsys.readouterr().out.splitlines()
+    assert all(len(row) <= 80 for row in rows)
+    words = " ".join(rows).split()
+    assert {"v1", "(default)", "champion", "224×224×3", "1,000", "fp32"} <= set(words)
+
+
 def test_models_are_listed(convscope: Command) -> None:
     done = convscope("models")
     assert done.returncode == 0
@@ -209,6 +265,7 @@ def test_models_are_listed(convscope: Command) -> None:
         "tiny",
     ]
     assert "cpu, fp32" in done.stdout
+    assert done.stdout.count("v1 (default)") == 2
     assert [summary["model"] for summary in convscope.json("models")] == ["signal", "tiny"]
 
 
@@ -282,4 +339,6 @@ def test_models_omits_an_unknown_execution(scripted_server: Any) -> None:
     assert "execution" not in Command(target)("models", "m").stdout
     assert Command(target).json("models", "m")[0]["execution"] is None
     servicer.execution = pb.Execution(runners=0, max_batch=16, reason="measured")
-    assert "on the event loop itself; batches of up to 16" in Command(target)("models", "m").stdout
+    shown = Command(target)("models", "m").stdout
+    assert "runs on the event loop itself; batches of up to 16" in shown
+    assert "reason" in shown

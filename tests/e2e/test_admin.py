@@ -57,6 +57,17 @@ def test_operator_lists_sets_an_alias_and_unloads(address: str) -> None:
     assert status["aliases"] == {"champion": 1}
 
 
+def test_unloaded_model_is_shown_with_the_command_that_loads_it(address: str) -> None:
+    for arguments in (("unload", "tiny"), ("status", "tiny"), ("status",)):
+        shown = admin(address, *arguments)
+        assert shown.exit_code == 0
+        assert ["tiny", "unloaded"] in [line.split() for line in shown.stdout.splitlines()]
+        assert shown.stderr == (
+            "tiny: tiny is unloaded; `convscope admin load tiny` loads it again\n"
+        )
+    assert "no model 'cat'" in admin(address, "status", "cat").stderr
+
+
 def test_rejected_version_is_reported_with_its_reason(address: str, tmp_path: Path) -> None:
     flip_byte(write_tiny(tmp_path, version=3) / "model.onnx", 50)
     failed = admin(address, "load", "tiny")
@@ -95,6 +106,16 @@ def test_missing_admin_listener_is_reported(tmp_path: Path) -> None:
     done = admin(f"unix:{tmp_path / 'nothing'}", "status")
     assert done.exit_code == 1
     assert "no server answers at unix:" in done.stderr
+    assert f"--admin-address unix:{tmp_path / 'nothing'} (" in done.stderr
+
+
+def test_port_without_admin_service_is_reported(tiny_server: ServerProcess) -> None:
+    done = admin(tiny_server.target, "status")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"error: {tiny_server.target} has no AdminService; "
+        "use the address of the server's --admin-address\n"
+    )
 
 
 def test_fallback_is_reported(tmp_path: Path) -> None:

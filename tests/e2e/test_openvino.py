@@ -148,4 +148,4 @@ def test_the_cpu_wheel_rejects_it_with_the_fix(tiny_repository: Path) -> None:
     code, _, error = run_to_end("--models", tiny_repository, *flags)
     assert code == 1
     assert "'openvino' is not available here, only: " in error
-    assert "install convscope[server-openvino], in an environment without onnxruntime" in error
+    assert "pip install '.[server-openvino]', in an environment without onnxruntime" in error

@@ -304,6 +304,9 @@ def test_either_signal_ends_an_idle_server_with_0(tiny_repository: Path, number:
     with ServerProcess(tiny_repository) as server:
         server.process.send_signal(number)
         assert server.process.wait(30) == 0
+        wait_until(lambda: "stopped" in [line["event"] for line in server.log])
+        (draining,) = [line for line in server.log if line["event"] == "draining"]
+    assert "a second Ctrl-C" in draining["to_stop_at_once"]
 
 
 def test_signal_while_the_models_load_ends_the_server_with_0(slow_repository: Path) -> None:

@@ -20,7 +20,9 @@ def check_names(names: set[str]) -> None:
     """
     if missing := sorted(BUNDLE_FILES - names):
         raise BundleRejectedError(
-            "files", f"{', '.join(missing)} is missing; publish the bundle again"
+            "files",
+            f"{', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing; "
+            "publish the bundle again",
         )
     if extra := sorted(names - BUNDLE_FILES):
         expected = ", ".join(sorted(BUNDLE_FILES))

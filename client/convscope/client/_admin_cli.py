@@ -16,6 +16,7 @@ from convscope.client._admin_client import (
     VersionStatus,
 )
 from convscope.client._error_output import print_error
+from convscope.client._missing_options import ExplainingCommand
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["app"]
@@ -56,7 +57,7 @@ Stop = Annotated[bool, typer.Option("--stop", help="End the traffic split.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per model.")]
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def status(
     address: Address,
     model: Annotated[str, typer.Argument(help="One model; by default all.")] = "",
@@ -66,19 +67,19 @@ def status(
     _run(address, as_json, lambda client: client.status(model))
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def load(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
     """Load new versions now, and retry rejected ones."""
     _run(address, as_json, lambda client: [client.load(model, version)])
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def unload(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
     """Stop serving a model, or one version of it."""
     _run(address, as_json, lambda client: [client.unload(model, version)])
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def alias(
     model: Model,
     name: Annotated[str, typer.Argument(help='The alias, such as "champion".')],
@@ -93,7 +94,7 @@ def alias(
     _run(address, as_json, lambda client: [client.set_alias(model, name, version)])
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def canary(
     model: Model,
     address: Address,
@@ -108,7 +109,7 @@ def canary(
     _run(address, as_json, lambda client: [client.set_traffic_split(model, "canary", split)])
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def shadow(
     model: Model,
     address: Address,

@@ -72,7 +72,7 @@ class ModelStatus:
         aliases: The version of each alias.
         canary: The traffic split whose version serves its share, if any.
         shadow: The traffic split whose version gets copies of requests, if any.
-        problems: Aliases and traffic splits that name a version that isn't available.
+        problems: Aliases and traffic splits without effect, and what an operator unloaded.
     """
 
     model: str
@@ -93,6 +93,8 @@ class AdminClient(BlockingConnection):
     Raises:
         InvalidInputError: The target or the timeout is invalid.
     """
+
+    _is_admin = True
 
     def __init__(self, target: str, *, timeout_seconds: float = 300.0) -> None:
         super().__init__(target, timeout_seconds=timeout_seconds)

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import grpc
 
@@ -15,6 +15,8 @@ __all__ = ["BlockingConnection", "Connection"]
 
 class Connection:
     """The checked arguments of a client."""
+
+    _is_admin: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -35,7 +37,7 @@ class Connection:
         return self._timeout_seconds if timeout_seconds is None else check_timeout(timeout_seconds)
 
     def _translate_errors(self, timeout_seconds: float) -> AbstractContextManager[None]:
-        return translate_errors(self._target, timeout_seconds)
+        return translate_errors(self._target, timeout_seconds, admin=self._is_admin)
 
 
 class BlockingConnection(Connection):

@@ -64,6 +64,11 @@ def _read(path: Path) -> bytes:
             data = file.read(MAX_REQUEST_BYTES + 1)
     except FileNotFoundError as error:
         raise InvalidInputError(f"there is no image {str(path)!r}; check the path") from error
+    except IsADirectoryError as error:
+        raise InvalidInputError(
+            f"{str(path)!r} is a directory, not an image; give its files, such as "
+            f"{str(path / '*.png')!r}"
+        ) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidInputError(f"the image {str(path)!r} can't be read: {reason}") from error

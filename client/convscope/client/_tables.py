@@ -121,16 +121,16 @@ class Reporter:
 def print_models(summaries: Sequence[ModelSummary]) -> None:
     """Print a table of versions."""
     table = _table()
-    table.add_column("model", overflow="fold", min_width=18)
+    table.add_column("model", overflow="fold")
     table.add_column("version", overflow="fold")
     table.add_column("input", no_wrap=True)
-    table.add_column("classes", justify="right")
-    table.add_column("feature maps", justify="right")
-    table.add_column("runs on")
+    table.add_column("classes", justify="right", no_wrap=True)
+    table.add_column("maps", justify="right", no_wrap=True)
+    table.add_column("runs on", overflow="fold")
     for summary in summaries:
         table.add_row(
             Text(summary.model, "bold"),
-            Text(_version(summary)),
+            Text(_version(summary, separator="\n")),
             "×".join(map(str, summary.input.shape)),
             f"{summary.num_classes:,}",
             str(len(summary.feature_maps)),
@@ -184,12 +184,12 @@ def _execution(execution: Execution | None) -> list[tuple[str, str]]:
         return []
     runners, threads, lone = execution.runners, execution.threads, execution.lone_threads
     if runners == 0:
-        how = "on the event loop itself"
+        how = "runs on the event loop itself"
     else:
         how = f"{_count(runners, 'runner')} of {_count(threads, 'thread')}"
         how += f", alone {_count(lone, 'thread')}" if lone not in (0, threads) else ""
     how += f"; batches of up to {_count(execution.max_batch, 'image')}"
-    return [("execution", how), ("chosen by", execution.reason)]
+    return [("execution", how), ("reason", execution.reason)]
 
 
 def _feature_map_specs(info: ModelInfo) -> Table:
@@ -212,8 +212,9 @@ def _mean_times(times: Sequence[StageSeconds]) -> Text:
     return Text(f"mean of {len(times)} images: {text}" if len(times) > 1 else text, "dim")
 
 
-def _version(version: ModelSummary | ModelInfo) -> str:
-    return " ".join([f"v{version.version}", *version.aliases])
+def _version(version: ModelSummary | ModelInfo, separator: str = " ") -> str:
+    default = " (default)" if version.is_default else ""
+    return separator.join([f"v{version.version}{default}", *version.aliases])
 
 
 def _minute(time: datetime | None) -> str:

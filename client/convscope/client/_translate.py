@@ -38,16 +38,21 @@ _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
 
 @contextmanager
-def translate_errors(target: str, timeout_seconds: float) -> Iterator[None]:
+def translate_errors(target: str, timeout_seconds: float, *, admin: bool = False) -> Iterator[None]:
     """Raise the error of the call inside the block as a `ConvscopeError`.
 
     It works for `call()` and for `await call()`, because `grpc.aio.AioRpcError`
     is a `grpc.RpcError` too.
+
+    Args:
+        target: The server.
+        timeout_seconds: How long the call may take.
+        admin: Whether it is a call of AdminService.
     """
     try:
         yield
     except grpc.RpcError as error:
-        raise _translate(error, target, timeout_seconds) from error
+        raise _translate(error, target, timeout_seconds, admin) from error
     except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
         raise UnavailableError(
             f"the client of {target} is closed; make a new one, and keep it open while it is in use"
@@ -65,14 +70,17 @@ def _error(code: grpc.StatusCode, message: str) -> ConvscopeError:
     )
 
 
-def _translate(error: grpc.RpcError, target: str, timeout_seconds: float) -> ConvscopeError:
+def _translate(
+    error: grpc.RpcError, target: str, timeout_seconds: float, admin: bool
+) -> ConvscopeError:
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return InternalError(f"the call to {target} failed: {error}")
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE and _NO_SERVER.search(details):
+        listener = f" --admin-address {target}" if admin else ""
         return UnavailableError(
             f"no server answers at {target}; check the address, or start a server with: "
-            f"convscope-server --models DIR ({details})"
+            f"convscope-server --models DIR{listener} ({details})"
         )
     if code is grpc.StatusCode.UNAVAILABLE:
         return UnavailableError(f"{target} can't serve the request now: {details}")
@@ -85,6 +93,10 @@ def _translate(error: grpc.RpcError, target: str, timeout_seconds: float) -> Con
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _LOCAL_DEADLINE.search(details):
         return DeadlineExceededError(
             f"no reply from {target} within {timeout_seconds:g} s; allow more with timeout_seconds"
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED and admin:
+        return InternalError(
+            f"{target} has no AdminService; use the address of the server's --admin-address", code
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return InternalError(f"the server at {target} is not a convscope server: {details}", code)

@@ -12,6 +12,7 @@ from rich.console import Console
 from convscope.client import _admin_cli, _json, _tables
 from convscope.client._client import Client
 from convscope.client._error_output import print_error
+from convscope.client._missing_options import ExplainingCommand
 from convscope.client._pictures import PictureFolder
 from convscope.client._progress import progress_bar
 from convscope.client.errors import ConvscopeError, InvalidInputError
@@ -67,7 +68,7 @@ Alias = Annotated[str | None, typer.Option(help="The version, by one of its alia
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def classify(
     images: Annotated[
         list[str],
@@ -211,7 +212,8 @@ def _report(
     """Report one image; return whether it succeeded."""
     if isinstance(outcome, ConvscopeError):
         reporter.add_error(image, outcome)
-        print_error(f"{image}: {outcome.message}")
+        names_image = str(Path(image)) in outcome.message
+        print_error(outcome.message if names_image else f"{image}: {outcome.message}")
         return False
     saved: list[Path] = []
     try:

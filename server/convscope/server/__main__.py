@@ -25,10 +25,14 @@ def main() -> None:
     from convscope.server.config.settings import Settings
     from convscope.server.errors import StartError
     from convscope.server.observability.logs import configure_logs
+    from convscope.server.process.ports import check_ports
+    from convscope.server.process.startup import check_directory
     from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
 
     def run(settings: Settings) -> None:
         check_settings(settings)
+        check_directory(settings.repository)
+        check_ports(settings.listeners)
         many = settings.process.workers > 1
         uvloop.run(serve_with_workers(settings) if many else serve(settings))
 

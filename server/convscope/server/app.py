@@ -49,6 +49,8 @@ __all__ = ["serve", "serve_with_workers"]
 log = structlog.get_logger(__name__)
 
 ADMIN_GRACE_SECONDS = 1.0
+# A worker ignores further signals; see `stop_on_signals`.
+STOP_HINT = {"to_stop_at_once": "send the same signal again, such as a second Ctrl-C"}
 
 
 async def serve_with_workers(settings: Settings) -> None:
@@ -124,7 +126,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)
         await stop.wait()
-        await drain(settings.process, health, server)
+        await drain(settings.process, health, server, **({} if supervisor else STOP_HINT))
 
 
 async def _show_metrics(

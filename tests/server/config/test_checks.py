@@ -57,14 +57,28 @@ def test_empty_repository_says_how_to_make_a_model(tmp_path: Path) -> None:
     assert "convscope-exporter export" in message
 
 
+@pytest.mark.parametrize(
+    ("inside", "what"), [("tiny/1", "one version of a model"), ("tiny", "a model")]
+)
+def test_part_of_a_repository_names_the_repository(
+    tiny_repository: Path, inside: str, what: str
+) -> None:
+    path = tiny_repository / inside
+    message = failed_start("--models", path, *LOOPBACK)
+    assert f"--models {path} is {what}; the repository is: --models {tiny_repository}\n" in message
+
+
 def test_port_in_use_is_reported_before_anything_loads(
     tiny_repository: Path, tiny_server: ServerProcess
 ) -> None:
     metrics = ("--metrics-address", "127.0.0.1:0")
     taken = ("--grpc-address", tiny_server.target)
     message = failed_start("--models", tiny_repository, *metrics, *taken)
-    assert f"--grpc-address {tiny_server.target} can't be bound" in message
-    assert "model ready" not in message
+    port = int(tiny_server.target.rpartition(":")[2])
+    assert message == (
+        f"convscope-server: port {port} is in use, perhaps by another convscope-server; stop it, "
+        f"or choose another address: --grpc-address {another('127.0.0.1', port)}\n"
+    )
 
 
 def test_metrics_port_in_use_is_reported_before_anything_loads(
@@ -73,8 +87,41 @@ def test_metrics_port_in_use_is_reported_before_anything_loads(
     address = tiny_server.metrics_url.split("/")[2]
     taken = ("--metrics-address", address)
     message = failed_start("--models", tiny_repository, "--grpc-address", "127.0.0.1:0", *taken)
-    assert f"--metrics-address {address} can't be used: Address already in use" in message
+    host, _, port = address.rpartition(":")
+    assert f"port {port} is in use" in message
+    assert f"--metrics-address {another(host, int(port))}" in message
     assert "model ready" not in message
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_all_ports_in_use_are_reported_at_once(
+    tiny_repository: Path, tiny_server: ServerProcess, workers: str
+) -> None:
+    addresses = (tiny_server.target, tiny_server.metrics_url.split("/")[2])
+    flags = ("--grpc-address", addresses[0], "--metrics-address", addresses[1])
+    message = failed_start("--models", tiny_repository, *flags, "--workers", workers)
+    first, second = (address.rpartition(":")[2] for address in addresses)
+    assert f"ports {first} and {second} are in use" in message
+    assert "other addresses: --grpc-address 127.0.0.1:" in message
+    assert message.count("\n") == 1
+
+
+def test_admin_port_in_use_is_reported(tiny_repository: Path, tiny_server: ServerProcess) -> None:
+    taken = ("--admin-address", tiny_server.target)
+    message = failed_start("--models", tiny_repository, *LOOPBACK, *taken)
+    assert "choose another address: --admin-address 127.0.0.1:" in message
+
+
+def test_missing_repository_is_reported_before_a_port_in_use(
+    tmp_path: Path, tiny_server: ServerProcess
+) -> None:
+    taken = ("--grpc-address", tiny_server.target)
+    message = failed_start("--models", tmp_path / "nowhere", *LOOPBACK, *taken)
+    assert message == f"convscope-server: --models {tmp_path / 'nowhere'} is not a directory\n"
+
+
+def another(host: str, port: int) -> str:
+    return f"{host}:{port + 100 if port + 100 <= 65535 else port - 100}"
 
 
 def test_wrong_certificate_is_named(tiny_repository: Path) -> None:

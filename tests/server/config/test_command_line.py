@@ -178,3 +178,13 @@ def test_wrong_flag_is_a_usage_error(wrong: str) -> None:
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("names", ["gpu", "cpu, gpu"])
+def test_unknown_provider_is_a_wrong_flag(names: str) -> None:
+    code, _, err = run_to_end("--models", "m", "--provider", names)
+    assert code == 2
+    assert (
+        "no execution provider 'gpu'; did you mean cuda? available names: cpu, cuda, tensorrt, "
+        "openvino"
+    ) in " ".join(err.split())

@@ -1,9 +1,12 @@
 """Aliases follow aliases.json as far as it is valid and its versions serve."""
 
 import shutil
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from support.loading import Follower
 from support.repositories import MakeManager, corrupt, serving, set_alias
 from support.tiny import write_tiny
@@ -75,3 +78,32 @@ async def test_invalid_aliases_change_nothing(tmp_path: Path, make: MakeManager,
     (tmp_path / "tiny" / "aliases.json").write_text(text)
     await manager.reconcile()
     assert manager.catalog.resolve(Target("tiny", alias="champion")).key == ("tiny", 1)
+
+
+async def test_changes_by_files_are_logged(tmp_path: Path, make: MakeManager) -> None:
+    for version in (1, 2):
+        write_tiny(tmp_path, version=version)
+    set_alias(tmp_path, champion=1, old=1)
+    manager = make()
+    with capture_logs() as logs:
+        await manager.reconcile()
+    assert changes(logs) == []  # the first state is no change
+    set_alias(tmp_path, champion=2)
+    (tmp_path / "tiny" / "traffic.json").write_text('{"canary": {"to": 1, "share": 0.1}}')
+    with capture_logs() as logs:
+        await manager.reconcile()
+        await manager.reconcile()
+    assert changes(logs) == [
+        {"event": "alias changed", "alias": "champion", "before": 1, "after": 2},
+        {"event": "alias changed", "alias": "old", "before": 1, "after": None},
+        {"event": "traffic split changed", "kind": "canary", "before": None, "after": "0.1 -> v1"},
+    ]
+
+
+def changes(logs: Sequence[MutableMapping[str, Any]]) -> list[dict[str, Any]]:
+    hidden = ("log_level", "model")
+    return [
+        {name: value for name, value in line.items() if name not in hidden}
+        for line in logs
+        if line["event"].endswith("changed")
+    ]

@@ -86,7 +86,7 @@ def test_empty_version_is_rejected(root: Path) -> None:
     (root / "good" / "2").mkdir()
     repository = load(root)
     message = repository.rejections[0].message
-    assert message.startswith("golden.npz, manifest.json, model.onnx is missing")
+    assert message.startswith("golden.npz, manifest.json, model.onnx are missing")
     assert served(repository) == [("good", 1)]
 
 

@@ -205,3 +205,34 @@ async def test_a_request_is_resolved_alike_however_often(
     first = [manager.catalog.resolve(target, canary=True).key for target in targets]
     assert {key[1] for key in first} == {1, 2}
     assert [manager.catalog.resolve(target, canary=True).key for target in targets] == first
+
+
+@pytest.mark.parametrize(
+    ("split", "problem"),
+    [
+        (TrafficSplit(2, 0.1), "canary goes to v2, which requests without an alias get anyway"),
+        (TrafficSplit(1, 0.1, "champion"), "canary goes to v1, which is the version of champion"),
+    ],
+)
+async def test_traffic_split_to_the_version_that_serves_anyway_is_a_problem(
+    manager: ModelManager[LoadedVersion], split: TrafficSplit, problem: str
+) -> None:
+    operator = Operator(manager)
+    await operator.set_alias("tiny", "champion", 1)
+    await operator.set_split("tiny", "canary", split)
+    (found,) = operator.problems("tiny")
+    assert found.startswith(problem)
+    await operator.set_split("tiny", "canary", TrafficSplit(2, 0.1, "champion"))
+    assert operator.problems("tiny") == []
+
+
+async def test_unloaded_versions_are_reported(manager: ModelManager[LoadedVersion]) -> None:
+    operator = Operator(manager)
+    await operator.unload("tiny", 2)
+    expected = "v2 is unloaded; `convscope admin load tiny 2` loads it again"
+    assert operator.problems("tiny") == [expected]
+    await operator.unload("tiny")
+    expected = "tiny is unloaded; `convscope admin load tiny` loads it again"
+    assert operator.problems("tiny") == [expected]
+    await operator.load("tiny")
+    assert operator.problems("tiny") == []

@@ -7,7 +7,6 @@ import pytest
 
 from convscope.bundle.traffic import Traffic, TrafficSplit
 from convscope.server.repository.desired import Desired, Overrides
-from convscope.server.repository.disk import ModelOnDisk, Signature
 from convscope.server.repository.plan import (
     Action,
     Forget,
@@ -19,6 +18,7 @@ from convscope.server.repository.plan import (
     plan,
 )
 from convscope.server.repository.rejection import Rejection
+from convscope.server.repository.scan import ModelOnDisk, Signature
 from convscope.server.repository.selection import Selection
 from convscope.server.repository.state import LONGEST_PAUSE_SECONDS, Attempt, Observed, Routing
 

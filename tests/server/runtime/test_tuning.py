@@ -5,12 +5,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from support.calls import connected, image_request
 from support.server import ServerProcess
 from support.tiny import tiny_graph, tiny_manifest
 from support.wheels import GPU_WHEEL, OPENVINO_WHEEL, pretend
 
-from convscope.server.runtime.execution import ExecutionOverrides
+from convscope.server.runtime import tuning
+from convscope.server.runtime.execution import Execution, ExecutionOverrides
+from convscope.server.runtime.measurement import BusyError
 from convscope.server.runtime.providers import ProviderPolicy, open_session
 from convscope.server.runtime.tuning import Tuner
 from convscope.v1 import inference_pb2 as pb
@@ -101,3 +104,22 @@ def test_each_provider_and_its_options_are_measured(
         opener = partial(open_session, tiny_graph().SerializeToString(), policy)
         tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
     assert len(json.loads(cache.read_text())) == 3
+
+
+def test_busy_machine_is_reported_with_its_consequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure_nothing(*_: object) -> Execution:
+        raise BusyError("1 ms on one core and 9 ms on 2: other work occupies them")
+
+    monkeypatch.setattr(tuning, "measure", measure_nothing)
+    policy = ProviderPolicy(["cpu"], False)
+    opener = partial(open_session, tiny_graph().SerializeToString(), policy)
+    tuner = Tuner(ExecutionOverrides(cores=2), cache=None)
+    with capture_logs() as logs:
+        chosen = tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
+    (warning,) = logs
+    assert warning["event"] == "not tuned"
+    assert warning["message"] == (
+        "the machine is busy, so tiny runs with default settings; restart the server when it is "
+        "idle"
+    )
+    assert chosen.reason.startswith("defaults, because the machine was busy at the start: 1 ms on")

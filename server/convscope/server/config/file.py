@@ -24,7 +24,7 @@ from typing import Any
 
 from convscope.bundle.layout import is_model_name
 from convscope.bundle.suggestions import unknown
-from convscope.server.runtime.providers import OPTIONS, PROVIDERS
+from convscope.server.runtime.providers import OPTIONS, PROVIDERS, unknown_provider
 from convscope.server.runtime.settings import ModelProviders, Options
 
 __all__ = ["SettingsFile", "SettingsFileError", "read_settings_file"]
@@ -158,8 +158,7 @@ def _check_keys(table: Table, known: Collection[str], kind: str, where: str) -> 
 def _check_providers(names: Collection[str], where: str) -> None:
     for name in names:
         if name not in PROVIDERS:
-            message = unknown("execution provider", name, PROVIDERS)
-            raise SettingsFileError(f"{where}: {message}")
+            raise SettingsFileError(f"{where}: {unknown_provider(name)}")
     if not names:
         raise SettingsFileError(f"{where}: no provider is named; there are: {', '.join(PROVIDERS)}")
 

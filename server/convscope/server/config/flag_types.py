@@ -9,6 +9,7 @@ import click
 
 from convscope.server.frontend.addresses import is_loopback, split_address
 from convscope.server.repository.selection import parse_versions
+from convscope.server.runtime.providers import PROVIDERS, unknown_provider
 
 __all__ = [
     "ADDRESS",
@@ -19,6 +20,7 @@ __all__ = [
     "NATURAL",
     "NUMBER",
     "PEM_FILE",
+    "PROVIDER_NAMES",
     "SECONDS",
     "SWITCH",
     "TEXT",
@@ -52,6 +54,12 @@ def _check_admin_address(address: str) -> None:
         )
 
 
+def _check_providers(text: str) -> None:
+    for name in text.split(","):
+        if name.strip() not in PROVIDERS:
+            raise ValueError(unknown_provider(name.strip()))
+
+
 def _check_url(text: str) -> None:
     url = urlsplit(text)
     if text and (url.scheme not in ("http", "https") or not url.hostname):
@@ -66,6 +74,7 @@ CACHE_FILE = click.Path(dir_okay=False, path_type=Path)
 NATURAL = click.IntRange(min=0)
 NUMBER = click.IntRange(min=1)
 PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PROVIDER_NAMES = _Checked("text", _check_providers)
 SECONDS = click.FloatRange(min=0.0)
 SWITCH = click.BOOL
 TEXT = click.STRING

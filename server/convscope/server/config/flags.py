@@ -20,6 +20,7 @@ from convscope.server.config.flag_types import (
     NATURAL,
     NUMBER,
     PEM_FILE,
+    PROVIDER_NAMES,
     SECONDS,
     SWITCH,
     TEXT,
@@ -79,8 +80,9 @@ PANELS = {
         Flag("no_access_log", SWITCH, "Write no log line for each call."),
     ),
     "ONNX Runtime": (
-        Flag("provider", TEXT, "Execution providers in order of preference, separated by commas: "
-             "cpu, cuda, tensorrt, openvino. All must be available, unless --allow-fallback."),
+        Flag("provider", PROVIDER_NAMES, "Execution providers in order of preference, separated by "
+             "commas: cpu, cuda, tensorrt, openvino. All must be available, unless "
+             "--allow-fallback."),
         Flag("allow_fallback", SWITCH, "Use the next provider or the CPU for what a provider can't "
              "run, instead of rejecting the bundle."),
         Flag("runners", NATURAL, "Batches of one model that run at once; 0 runs them on the event "

@@ -39,6 +39,18 @@ class Settings:
             }
         )
 
+    @property
+    def listeners(self) -> Mapping[str, str]:
+        """The address HOST:PORT of each listener, by the flag that sets it."""
+        addresses = {
+            "--grpc-address": self.frontend.grpc_address,
+            "--metrics-address": self.telemetry.metrics_address,
+        }
+        admin = self.frontend.admin_address
+        if admin is not None and not admin.startswith("unix:"):
+            addresses["--admin-address"] = admin
+        return addresses
+
     def for_worker(self, grpc_address: str) -> "Settings":
         """Return the settings of one of several worker processes: its share of the machine.
 

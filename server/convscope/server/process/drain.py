@@ -14,15 +14,27 @@ log = structlog.get_logger(__name__)
 
 
 async def drain(
-    settings: ProcessSettings, health_servicer: health.aio.HealthServicer, server: grpc.aio.Server
+    settings: ProcessSettings,
+    health_servicer: health.aio.HealthServicer,
+    server: grpc.aio.Server,
+    **hint: str,
 ) -> None:
     """Take a server out of rotation, and return when its calls in flight are finished.
 
     Load balancers need a moment to notice NOT_SERVING, so calls are still
     accepted for `drain_seconds`.
+
+    Args:
+        settings: How long each part may take.
+        health_servicer: Reports NOT_SERVING.
+        server: Finishes its calls.
+        hint: What the log says besides.
     """
     log.info(
-        "draining", accept_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds
+        "draining",
+        accept_seconds=settings.drain_seconds,
+        grace_seconds=settings.grace_seconds,
+        **hint,
     )
     await health_servicer.enter_graceful_shutdown()
     await asyncio.sleep(settings.drain_seconds)

@@ -5,6 +5,7 @@ the server is stopped, and a cache that is complete doesn't wait for it long.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
@@ -23,12 +24,17 @@ from convscope.server.repository.remote.threads import in_daemon_thread
 from convscope.server.repository.settings import ON_DEMAND, RepositorySettings
 from convscope.server.runtime.versions import LoadedVersion
 
-__all__ = ["first_load", "open_repository", "unless_stopped"]
+__all__ = ["check_directory", "first_load", "open_repository", "unless_stopped"]
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+# What --models may name instead: how to recognize it, and how far up the repository is.
+_NOT_REPOSITORIES = (
+    ("one version of a model", "manifest.json", 2),
+    ("a model", "*/manifest.json", 1),
+)
 # How long the first fetch from a remote may take before the server serves what is cached.
 REMOTE_TIMEOUT_SECONDS = 10.0
 
@@ -44,6 +50,17 @@ async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T | None:
         stopping.cancel()
 
 
+def check_directory(settings: RepositorySettings) -> None:
+    """Check that a repository on this machine is a directory.
+
+    Raises:
+        StartError: It isn't.
+    """
+    root = local_path(settings.models)
+    if root is not None and not root.is_dir():
+        raise StartError(f"--models {root} is not a directory")
+
+
 async def open_repository(
     settings: RepositorySettings, metrics: Metrics, stop: asyncio.Event
 ) -> tuple[Path, RepositorySync | None] | None:
@@ -55,10 +72,9 @@ async def open_repository(
     Raises:
         StartError: There is no such directory, or the remote or its cache can't be used.
     """
+    check_directory(settings)
     root = local_path(settings.models)
     if root is not None:
-        if not root.is_dir():
-            raise StartError(f"--models {root} is not a directory")
         return root, None
     make = partial(
         RepositorySync,
@@ -154,8 +170,10 @@ def _check_loaded(
 
 def _nothing_to_load(root: str, sync: RepositorySync | None) -> str:
     if sync is None:
-        if (Path(root) / "manifest.json").exists() or any(Path(root).glob("*/manifest.json")):
-            return f"--models {root} is a model, not a repository of models; use its parent"
+        for what, pattern, levels in _NOT_REPOSITORIES:
+            if any(Path(root).glob(pattern)):
+                repository = os.path.normpath(Path(root, *[".."] * levels))
+                return f"--models {root} is {what}; the repository is: --models {repository}"
         return (
             f"--models {root} holds no model; make one with: "
             f"convscope-exporter export efficientnet_lite0 --repository {root}"

@@ -10,13 +10,13 @@ import structlog
 
 from convscope.server.errors import BundleRejectedError
 from convscope.server.repository.catalog import Catalog
-from convscope.server.repository.disk import Signature
 from convscope.server.repository.lifecycle import LifecycleListener
 from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget, graph_bytes
 from convscope.server.repository.plan import Action, Forget, Load, Retire, Retry, Route
 from convscope.server.repository.rejection import Rejection
-from convscope.server.repository.state import Attempt
+from convscope.server.repository.scan import Signature
+from convscope.server.repository.state import Attempt, Routing
 
 __all__ = ["Executor"]
 
@@ -72,6 +72,8 @@ class Executor(Generic[V]):
                 await self.load(model, number, files)
             case Route(routing):
                 self._warn(model, set(routing.problems) - set(known.routing.problems))
+                if self.hot:
+                    _log_changes(model, known.routing, routing)
                 known.routing = routing
             case Retire(number):
                 self._retire(known.ready.pop(number))
@@ -173,6 +175,26 @@ class Executor(Generic[V]):
     def _warn(self, model: str, problems: set[str]) -> None:
         for problem in sorted(problems):
             log.warning("alias or traffic split without effect", model=model, problem=problem)
+
+
+def _log_changes(model: str, before: Routing, after: Routing) -> None:
+    """Log which aliases and traffic splits are others now, whoever changed them."""
+    for alias in sorted({*before.aliases, *after.aliases}):
+        numbers = before.aliases.get(alias), after.aliases.get(alias)
+        if numbers[0] != numbers[1]:
+            log.info("alias changed", model=model, alias=alias, before=numbers[0], after=numbers[1])
+    old, new = (
+        {kind: str(split) for kind, split in routing.traffic} for routing in (before, after)
+    )
+    for kind in sorted({*old, *new}):
+        if old.get(kind) != new.get(kind):
+            log.info(
+                "traffic split changed",
+                model=model,
+                kind=kind,
+                before=old.get(kind),
+                after=new.get(kind),
+            )
 
 
 def _rejection(

@@ -17,7 +17,6 @@ import structlog
 from convscope.server.errors import BundleRejectedError, OverloadedError, UnavailableError
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.desired import Desired, DesiredVersions
-from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.executor import Executor
 from convscope.server.repository.lifecycle import LifecycleListener
 from convscope.server.repository.loader import Loader, V
@@ -26,6 +25,7 @@ from convscope.server.repository.plan import Action, Load, plan
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
+from convscope.server.repository.scan import ModelOnDisk, scan
 from convscope.server.repository.selection import Selection
 from convscope.server.repository.state import Observed
 

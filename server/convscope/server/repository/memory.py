@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from convscope.bundle.layout import GRAPH
 from convscope.server.errors import BundleRejectedError
-from convscope.server.repository.disk import Signature
 from convscope.server.repository.loader import Version
+from convscope.server.repository.scan import Signature
 
 __all__ = ["MemoryBudget", "graph_bytes"]
 

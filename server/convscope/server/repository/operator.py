@@ -11,15 +11,15 @@ import structlog
 from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import BundleRejectedError, NotFoundError, ReadOnlyError
 from convscope.server.repository.catalog import Catalog, listed
-from convscope.server.repository.changes import (
+from convscope.server.repository.edits import (
     check_alias,
     check_split,
     write_alias,
     write_split,
 )
-from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.loader import V
 from convscope.server.repository.manager import ModelManager
+from convscope.server.repository.scan import ModelOnDisk, scan
 
 __all__ = ["Operator"]
 
@@ -40,6 +40,20 @@ class Operator(Generic[V]):
     def catalog(self) -> Catalog[V]:
         """What serves now."""
         return self._manager.catalog
+
+    def problems(self, model: str) -> list[str]:
+        """Return what aliases and traffic splits can't have, and what an operator unloaded."""
+        overrides = self._manager.desired.of(model).overrides
+        unloaded = {f"v{number} is unloaded": f"{model} {number}" for number in overrides.excluded}
+        if overrides.excludes_model:
+            unloaded = {f"{model} is unloaded": model}
+        return [
+            *(
+                f"{what}; `convscope admin load {names}` loads it again"
+                for what, names in sorted(unloaded.items())
+            ),
+            *self.catalog.get(model).routing.problems,
+        ]
 
     async def load(self, model: str, version: int | None = None) -> None:
         """Serve again what was excluded, and try rejected versions again.

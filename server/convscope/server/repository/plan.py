@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from convscope.bundle.traffic import Traffic
 from convscope.server.repository.desired import Desired
-from convscope.server.repository.disk import ModelOnDisk, Signature
+from convscope.server.repository.scan import ModelOnDisk, Signature
 from convscope.server.repository.state import Attempt, Observed, Routing
 
 __all__ = [
@@ -184,4 +184,11 @@ def _problems(on_disk: ModelOnDisk, routing: Routing, serving: Collection[int]) 
             problems.append(f"{kind} goes to v{to}, which is not available")
         if split.of is not None and split.of not in aliases:
             problems.append(f"{kind} is of {split.of}, an alias that does not exist")
+        elif split.of is None and to is not None and to == routing.default(serving):
+            problems.append(
+                f"{kind} goes to v{to}, which requests without an alias get anyway; split those of "
+                "an alias (--of ALIAS), or serve another version by default (--versions)"
+            )
+        elif split.of is not None and to is not None and to == aliases[split.of]:
+            problems.append(f"{kind} goes to v{to}, which is the version of {split.of} anyway")
     return tuple(problems)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from convscope.bundle.traffic import Traffic
-from convscope.server.repository.disk import ModelOnDisk, Signature
 from convscope.server.repository.loader import V
 from convscope.server.repository.rejection import Rejection
+from convscope.server.repository.scan import ModelOnDisk, Signature
 
 __all__ = ["Attempt", "CatalogedModel", "Observed", "Routing"]
 

@@ -56,7 +56,7 @@ class ExecutionOverrides:
             threads=threads,
             lone_threads=threads,
             max_batch=self.max_batch or 8,
-            reason="set by flags" if self.complete else "defaults: measuring is off",
+            reason="set by flags" if self.complete else "defaults, because measuring is off",
         )
 
     def over(self, measured: Execution) -> Execution:

@@ -72,7 +72,11 @@ class Tuner:
         if known is not None:
             return overrides.over(Execution(**known))
         if hot:
-            reason = "not measured while the server serves requests; the next start measures it"
+            source = "defaults" if like is None else "settings of the version before it"
+            reason = (
+                f"{source}, because nothing is measured while the server serves requests; "
+                "the next start measures it"
+            )
             return overrides.over(
                 replace(like or _unmeasured(overrides.cores, reason), reason=reason)
             )
@@ -80,8 +84,15 @@ class Tuner:
         try:
             measured = measure(example_input(manifest.input), open_session, overrides.cores)
         except BusyError as error:
-            log.warning("not tuned", model=manifest.model, reason=str(error))
-            return overrides.over(_unmeasured(overrides.cores, str(error)))
+            log.warning(
+                "not tuned",
+                model=manifest.model,
+                message=f"the machine is busy, so {manifest.model} runs with default settings; "
+                "restart the server when it is idle",
+                reason=str(error),
+            )
+            reason = f"defaults, because the machine was busy at the start: {error}"
+            return overrides.over(_unmeasured(overrides.cores, reason))
         log.info(
             "tuned",
             model=manifest.model,
@@ -121,7 +132,7 @@ class Tuner:
 
 def _unmeasured(cores: int, reason: str) -> Execution:
     """Return the choice for most networks: one core per concurrent call, all for a single one."""
-    return Execution(cores, 1, cores, 1, f"defaults: {reason}")
+    return Execution(cores, 1, cores, 1, reason)
 
 
 def _processor() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
+from structlog.testing import capture_logs
 from support.remote import (
     URL,
     Publish,
@@ -208,3 +209,23 @@ def test_polling_continues_after_a_day_of_failures(
     for _ in range(1100):
         assert sync.list_models() is None
     assert len(listed) >= 1000
+
+
+@pytest.mark.parametrize(
+    ("cached", "outcome"), [(False, "nothing of it is cached"), (True, "the cached versions serve")]
+)
+async def test_warning_says_what_serves(
+    start: StartServer,
+    publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
+    cached: bool,
+    outcome: str,
+) -> None:
+    publish()
+    server = start()
+    if cached:
+        await server.manager.reconcile()
+    monkeypatch.setattr(MemoryFileSystem, "find", unreachable)
+    with capture_logs() as logs:
+        await server.manager.reconcile()
+    assert logs[0]["event"] == f"repository is not available; {outcome}"

@@ -55,8 +55,8 @@ def test_unavailable_provider_rejects_the_bundle(root: Path) -> None:
     (rejection,) = load(root, providers=("cuda", "cpu")).rejections
     assert rejection.reason == "provider"
     assert "'cuda' is not available here" in rejection.message
-    assert "convscope[server-gpu]" in rejection.message
-    assert "or allow the fallback" in rejection.message
+    assert "pip install '.[server-gpu]'" in rejection.message
+    assert "or add --allow-fallback" in rejection.message
 
 
 @GPU
@@ -71,9 +71,8 @@ def test_fallback_is_used_if_allowed_and_reported(root: Path, providers: tuple[s
 def test_unknown_provider_lists_the_known_ones(root: Path, name: str, allow_fallback: bool) -> None:
     (rejection,) = load(root, providers=(name,), allow_fallback=allow_fallback).rejections
     assert rejection.reason == "provider"
-    assert rejection.message == (
-        f"no execution provider {name!r}; the providers are: cpu, cuda, tensorrt, openvino"
-    )
+    assert rejection.message.startswith(f"no execution provider {name!r}; ")
+    assert rejection.message.endswith(" available names: cpu, cuda, tensorrt, openvino")
 
 
 # Which providers a session is opened with, on recorded lists
@@ -107,9 +106,9 @@ def test_candidates(
 @pytest.mark.parametrize(
     ("wheel", "preference", "missing", "repair"),
     [
-        (CPU_WHEEL, ["openvino", "cpu"], "openvino", "convscope[server-openvino]"),
-        (GPU_WHEEL, ["cuda", "openvino"], "openvino", "convscope[server-openvino]"),
-        (OPENVINO_WHEEL, ["tensorrt", "openvino"], "tensorrt", "convscope[server-gpu]"),
+        (CPU_WHEEL, ["openvino", "cpu"], "openvino", "pip install '.[server-openvino]'"),
+        (GPU_WHEEL, ["cuda", "openvino"], "openvino", "pip install '.[server-openvino]'"),
+        (OPENVINO_WHEEL, ["tensorrt", "openvino"], "tensorrt", "pip install '.[server-gpu]'"),
     ],
 )
 def test_strictly_every_provider_of_the_preference_must_be_there(
@@ -119,6 +118,7 @@ def test_strictly_every_provider_of_the_preference_must_be_there(
         ProviderPolicy(preference, False).candidates(wheel)
     assert f"{missing!r}" in caught.value.message
     assert repair in caught.value.message
+    assert "AzureExecutionProvider" not in caught.value.message
 
 
 def test_a_provider_that_is_deferred_is_left_out() -> None:

@@ -79,7 +79,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.GetStatusResponse:
         """Report which versions serve, and why others don't."""
         catalog = self._operator.catalog
-        if request.model:
+        if request.model and request.model not in catalog.names:  # it may be unloaded
             catalog.check_known(request.model)
         models = [request.model] if request.model else catalog.names
         return pb.GetStatusResponse(models=map(self._status, sorted(models)))
@@ -91,7 +91,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             model=model,
             versions=(self._version(model, number, number == known.default) for number in numbers),
             aliases=known.routing.aliases,
-            problems=known.routing.problems,
+            problems=self._operator.problems(model),
             **{kind: _split_message(split) for kind, split in known.routing.traffic},
         )
 

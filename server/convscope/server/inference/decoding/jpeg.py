@@ -8,7 +8,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError
 
-__all__ = ["check_scans", "decode_scaled"]
+__all__ = ["check_scans", "set_decode_scale"]
 
 # libjpeg decodes every scan of a progressive file over the whole image, so a small
 # file with thousands of scans costs minutes.
@@ -20,7 +20,7 @@ MAX_JPEG_SCANS = 64
 MIN_DECODE_OVERSAMPLING = 2.8
 
 
-def decode_scaled(image: Image.Image, finest: float) -> int:
+def set_decode_scale(image: Image.Image, finest: float) -> int:
     """Set a JPEG's decoding scale to the coarsest one that is fine enough.
 
     Args:

@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError
-from convscope.server.inference.decoding.jpeg import check_scans, decode_scaled
+from convscope.server.inference.decoding.jpeg import check_scans, set_decode_scale
 from convscope.server.inference.decoding.orientation import (
     Box,
     orientation_of,
@@ -117,7 +117,7 @@ class Preprocessor:
         size = image.size[::-1] if swaps_axes(orientation) else image.size
         box = self._crop_box(*size)  # of the whole image
         finest = max(self._width / (box[2] - box[0]), self._height / (box[3] - box[1]))
-        scale = decode_scaled(image, finest)
+        scale = set_decode_scale(image, finest)
         image = _convert(image, self._mode)
         # Before the resize, which rounds between its horizontal and its vertical pass.
         image, box = turn_upright(image, orientation, box, size, scale)

@@ -22,7 +22,7 @@ from convscope.bundle.listing import ListedModel
 from convscope.bundle.local import read_small_file
 from convscope.bundle.storage import Storage, StoredFile
 from convscope.bundle.traffic import parse_traffic, traffic_document
-from convscope.server.repository.disk import ModelOnDisk
+from convscope.server.repository.scan import ModelOnDisk
 
 __all__ = ["Documents"]
 

@@ -8,12 +8,12 @@ from typing import Generic
 from convscope.server.errors import UnavailableError
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.desired import DesiredVersions
-from convscope.server.repository.disk import ModelOnDisk
 from convscope.server.repository.loader import V
 from convscope.server.repository.plan import desired_versions
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.repository.remote.threads import in_daemon_thread
+from convscope.server.repository.scan import ModelOnDisk
 
 __all__ = ["RemotePoller"]
 

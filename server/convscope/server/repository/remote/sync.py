@@ -18,11 +18,11 @@ from convscope.bundle.fetching import fetch_version
 from convscope.bundle.listing import Files, ListedModel, content_id, sort_listing
 from convscope.bundle.storage import Storage
 from convscope.server.errors import StartError
-from convscope.server.repository.disk import ModelOnDisk, scan
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.cache import Cache
 from convscope.server.repository.remote.documents import Documents
 from convscope.server.repository.remote.location import cache_directory
+from convscope.server.repository.scan import ModelOnDisk, scan
 
 __all__ = ["RepositorySync", "SyncObserver"]
 
@@ -237,12 +237,19 @@ class RepositorySync:
         """Log and count that the cache can't follow the remote; from any thread."""
         synced_at = self._cache.synced_at
         log.warning(
-            "repository is not available; the cached versions serve",
+            f"repository is not available; {self._what_serves()}",
             url=self.url,
             reason=reason,
             cache_age_seconds=None if synced_at is None else round(time.time() - synced_at),
         )
         self._observer.sync_failed()
+
+    def _what_serves(self) -> str:
+        try:
+            empty = self._cache.is_empty()
+        except OSError:  # the reason says so
+            empty = False
+        return "nothing of it is cached" if empty else "the cached versions serve"
 
 
 def _open_storage(url: str) -> Storage:

@@ -1,7 +1,7 @@
 """Execution providers: which are available, their options, and which one is really used."""
 
 from convscope.server.runtime.providers.engines import Engine, EngineCache
-from convscope.server.runtime.providers.names import OPTIONS, PROVIDERS
+from convscope.server.runtime.providers.names import OPTIONS, PROVIDERS, unknown_provider
 from convscope.server.runtime.providers.policy import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.providers.session import Session, open_session
 
@@ -14,4 +14,5 @@ __all__ = [
     "ProviderPolicy",
     "Session",
     "open_session",
+    "unknown_provider",
 ]

@@ -2,7 +2,18 @@
 
 from collections.abc import Mapping
 
-__all__ = ["CPU", "INSTALL", "ON_GPU", "OPTIONS", "PROVIDERS", "START", "short_name"]
+from convscope.bundle.suggestions import or_near
+
+__all__ = [
+    "CPU",
+    "INSTALL",
+    "ON_GPU",
+    "OPTIONS",
+    "PROVIDERS",
+    "START",
+    "short_name",
+    "unknown_provider",
+]
 
 CPU = "cpu"
 
@@ -20,9 +31,12 @@ ON_GPU = frozenset({"cuda", "tensorrt"})
 
 # How to install a provider that the present ONNX Runtime was built without ...
 INSTALL: Mapping[str, str] = {
-    "cuda": "install convscope[server-gpu] and the CUDA libraries",
-    "tensorrt": "install convscope[server-gpu] and TensorRT",
-    "openvino": "install convscope[server-openvino], in an environment without onnxruntime",
+    "cuda": "in a clone of the repository, run: pip install '.[server-gpu]', and install the CUDA "
+    "libraries",
+    "tensorrt": "in a clone of the repository, run: pip install '.[server-gpu]', and install "
+    "TensorRT",
+    "openvino": "in a clone of the repository, run: pip install '.[server-openvino]', in an "
+    "environment without onnxruntime",
 }
 # ... and what to check if it was built with the provider, but the provider doesn't start.
 START: Mapping[str, str] = {
@@ -124,6 +138,12 @@ OPTIONS: Mapping[str, frozenset[str]] = {
         }
     ),
 }
+
+
+def unknown_provider(name: str) -> str:
+    """Return the message for a provider that doesn't exist."""
+    near = "; did you mean cuda?" if name.lower() == "gpu" else or_near(name, PROVIDERS)
+    return f"no execution provider {name!r}{near or ';'} available names: {', '.join(PROVIDERS)}"
 
 
 def short_name(provider: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from convscope.server.errors import BundleRejectedError
-from convscope.server.runtime.providers.names import CPU, INSTALL, PROVIDERS, short_name
+from convscope.server.runtime.providers.names import CPU, INSTALL, PROVIDERS, unknown_provider
 
 __all__ = ["ProviderPolicies", "ProviderPolicy"]
 
@@ -49,17 +49,14 @@ class ProviderPolicy:
         """
         for name in self.preference:
             if name not in PROVIDERS:
-                raise BundleRejectedError(
-                    "provider",
-                    f"no execution provider {name!r}; the providers are: {', '.join(PROVIDERS)}",
-                )
+                raise BundleRejectedError("provider", unknown_provider(name))
         missing = [name for name in self.preference if PROVIDERS[name] not in available]
         if missing and not self.allow_fallback:
+            here = [name for name, long in PROVIDERS.items() if long in available]
             raise BundleRejectedError(
                 "provider",
                 f"the execution provider {missing[0]!r} is not available here, only: "
-                f"{', '.join(map(short_name, available))}; {INSTALL[missing[0]]}, "
-                "or allow the fallback",
+                f"{', '.join(here)}; {INSTALL[missing[0]]}; or add --allow-fallback",
             )
         excluded = {*missing, self.deferred}
         usable = [name for name in dict.fromkeys(self.preference) if name not in excluded]
