@@ -12,22 +12,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from convscope.exporter.datasets import Split
 
-__all__ = ["hold_back", "test_loader", "training_loader"]
+__all__ = ["test_loader", "training_loader"]
 
-# One of this many training inputs is held back for validation.
-VALIDATION_INTERVAL = 20
 VALIDATION_BATCH = 250
-
-
-def hold_back(split: Split, classes: int) -> tuple[Split, Split]:
-    """Hold back a few inputs of each class; return the training and the validation split."""
-    held = np.zeros(len(split.labels), bool)
-    for label in range(classes):
-        own = np.flatnonzero(split.labels == label)
-        held[own[::VALIDATION_INTERVAL]] = len(own) > 1
-    if not held.any():
-        return split, split
-    return _take(split, np.flatnonzero(~held)), _take(split, np.flatnonzero(held))
 
 
 def training_loader(
@@ -99,7 +86,3 @@ class _Ordered(Sampler[NDArray[np.int64]]):
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         for start in range(0, len(self._own), VALIDATION_BATCH):
             yield self._own[start : start + VALIDATION_BATCH]
-
-
-def _take(split: Split, indices: NDArray[np.int64]) -> Split:
-    return Split(split.inputs[indices], split.labels[indices])
