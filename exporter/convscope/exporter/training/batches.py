@@ -69,8 +69,8 @@ class _Shuffled(Sampler[NDArray[np.int64]]):
         order = np.random.default_rng([self._seed, self._epoch]).permutation(self._inputs)
         # The first indices are repeated, so that every process has the same number of batches.
         own = np.resize(order, self._share() * self._processes)[self._rank :: self._processes]
-        for start in range(0, len(own), self._batch_size):
-            yield own[start : start + self._batch_size]
+        # Equal sizes: a last batch of one image would spoil the statistics of batch norm.
+        yield from np.array_split(own, len(self))
 
     def _share(self) -> int:
         return math.ceil(self._inputs / self._processes)

@@ -11,7 +11,16 @@ from convscope.exporter.errors import RunError
 from convscope.exporter.training.job import TrainingJob
 from convscope.exporter.training.runs import Run, begin_run, latest_run
 
-__all__ = ["RUN_VARIABLE", "begin_publication", "finish", "is_first_process", "open_run"]
+__all__ = [
+    "RUN_VARIABLE",
+    "begin_publication",
+    "check_split",
+    "finish",
+    "is_first_process",
+    "joined_run",
+    "resume_run",
+    "start_run",
+]
 
 # Passes the run's directory to the processes that Lightning starts.
 RUN_VARIABLE = "CONVSCOPE_TRAINING_RUN"
@@ -23,25 +32,51 @@ def is_first_process() -> bool:
     return RUN_VARIABLE not in os.environ
 
 
-def open_run(job: TrainingJob, settings: Mapping[str, Any]) -> Run:
-    """Start or resume a run; a process that Lightning started joins the first one's run.
+def start_run(job: TrainingJob, settings: Mapping[str, Any], split: Mapping[str, Any]) -> Run:
+    """Create the directory of a new run, and record its settings there."""
+    record = {
+        "model": job.model,
+        **settings,
+        "split": split,
+        "epochs": job.epochs or DEFAULT_EPOCHS,
+        "best_epoch": None,
+        "finished": False,
+        "published_version": None,
+        "published_epoch": None,
+    }
+    return begin_run(job.runs / job.model, record)
+
+
+def resume_run(job: TrainingJob, settings: Mapping[str, Any]) -> Run:
+    """Return the latest run of a job's model, with the epochs that the job requests.
 
     Raises:
         RunError: There is no run to resume, or its settings differ.
     """
-    if known := os.environ.get(RUN_VARIABLE):
-        return Run(Path(known), job.resume)
-    if not job.resume:
-        state = {"best_epoch": None, "finished": False, "published_version": None}
-        epochs = job.epochs or DEFAULT_EPOCHS
-        return begin_run(
-            job.runs / job.model, {"model": job.model, **settings, "epochs": epochs, **state}
-        )
     run = latest_run(job.runs / job.model)
     run.check(settings)
     _complete_publication(run, job.repository / job.model)
     _accept_epochs(run, job.epochs)
     return run
+
+
+def joined_run(job: TrainingJob) -> Run | None:
+    """Return the run that another process started; None in the first process."""
+    known = os.environ.get(RUN_VARIABLE)
+    return None if known is None else Run(Path(known), job.resume)
+
+
+def check_split(run: Run, split: Mapping[str, Any]) -> None:
+    """Check that a run was started with the same numbers of inputs.
+
+    Raises:
+        RunError: The dataset has changed.
+    """
+    if run.record()["split"] != split:
+        raise RunError(
+            f"the dataset has changed since {run.title} was started; restore it, or start a new "
+            "run without --resume"
+        )
 
 
 def begin_publication(run: Run, version: int, epoch: int, weights: str) -> None:

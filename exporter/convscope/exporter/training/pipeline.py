@@ -12,7 +12,7 @@ from convscope.exporter.architectures import Architecture
 from convscope.exporter.architectures.loading import load_file, load_published
 from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.golden_choice import one_of_each_class
-from convscope.exporter.conversion.servable import class_count, servable
+from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.datasets import (
     Dataset,
@@ -22,13 +22,21 @@ from convscope.exporter.datasets import (
     load_dataset,
     prepare,
 )
-from convscope.exporter.errors import NetworkError, RunError
 from convscope.exporter.preprocessing import InputRule, TensorInput
-from convscope.exporter.training.checkpoints import read_history
-from convscope.exporter.training.fit import Trained, is_complete, train
+from convscope.exporter.training.console_lines import report_finished, report_start
+from convscope.exporter.training.fit import Trained, train
 from convscope.exporter.training.history import EpochMetrics
 from convscope.exporter.training.job import TrainingJob
-from convscope.exporter.training.opening import RUN_VARIABLE, finish, is_first_process, open_run
+from convscope.exporter.training.opening import (
+    RUN_VARIABLE,
+    check_split,
+    finish,
+    is_first_process,
+    joined_run,
+    resume_run,
+    start_run,
+)
+from convscope.exporter.training.outputs import check_outputs
 from convscope.exporter.training.runs import Run
 from convscope.exporter.training.splits import Splits, hold_back, report_splits
 
@@ -72,17 +80,21 @@ def run_training(
     data = load_dataset(job.dataset_name(), DatasetOptions(job.data_dir, job.seed))
     expects = _input(job.row, data)
     network, start = _build(job, expects, len(data.labels))
-    _check_classes(job.row, network, expects, data)
-    run = open_run(job, job.fixed_settings(data))
-    record = run.record()
-    if record["finished"] and is_first_process():
-        _report_finished(run, console)
+    check_outputs(job.row, network, expects, data)
+    settings = job.fixed_settings(data)
+    run = joined_run(job) or (resume_run(job, settings) if job.resume else None)
+    if run is not None and run.record()["finished"] and is_first_process():
+        report_finished(run, console)
         return None
     version = reserve_version() if is_first_process() else 0
     splits = _prepare(job, data, expects, console)
-    _record_splits(run, splits, data.labels)
+    counts = splits.counts(data.labels)
+    if run is None:
+        run = start_run(job, settings, counts)
+    check_split(run, counts)
+    record = run.record()
     epochs = int(record["epochs"])
-    _report_start(run, epochs, job.patience, console)
+    report_start(run, epochs, job.patience, console)
     with _passed_to_other_processes(run):
         trained = train(
             lambda: network,
@@ -119,20 +131,6 @@ def _input(row: Architecture, data: Dataset) -> InputRule:
     return expects
 
 
-def _check_classes(
-    row: Architecture, network: nn.Module, expects: InputRule, data: Dataset
-) -> None:
-    found = class_count(network, expects)
-    if found == len(data.labels):
-        return
-    fix = "choose a dataset with as many classes"
-    if row.is_custom:
-        fix = "let its factory take num_classes, and use it as the size of the last layer"
-    raise NetworkError(
-        f"{row.name} has {found} outputs, but {data.name} has {len(data.labels)} classes; {fix}"
-    )
-
-
 def _prepare(job: TrainingJob, data: Dataset, expects: InputRule, console: Console) -> Splits:
     """Prepare the training, validation and test inputs, and report their numbers."""
     # The first process reports for all.
@@ -149,42 +147,6 @@ def _prepare(job: TrainingJob, data: Dataset, expects: InputRule, console: Conso
             splits = Splits(*hold_back(train, len(data.labels), job.seed), test)
     report_splits(splits, data.name, data.labels, console)
     return splits
-
-
-def _record_splits(run: Run, splits: Splits, labels: tuple[str, ...]) -> None:
-    """Record the numbers of inputs, which can't change when a run is resumed.
-
-    Raises:
-        RunError: The dataset has changed.
-    """
-    counts = splits.counts(labels)
-    if run.record().get("split", counts) != counts:
-        raise RunError(
-            f"the dataset has changed since {run.title} was started; restore it, or start a new "
-            "run without --resume"
-        )
-    if is_first_process():
-        run.update(split=counts)
-
-
-def _report_start(run: Run, epochs: int, patience: int | None, console: Console) -> None:
-    console.print(f"run       {run.directory}")
-    if not run.resumes:
-        return
-    history = read_history(run.last_checkpoint)
-    if is_complete(history, epochs, patience):
-        console.print(f"{run.title} has all of its epochs, and isn't published yet")
-    else:
-        console.print(f"continuing {run.title} with epoch {len(history) + 1} of {epochs}")
-
-
-def _report_finished(run: Run, console: Console) -> None:
-    record = run.record()
-    console.print(
-        f"{run.title} is finished: epoch {record['published_epoch']} of {record['epochs']} is "
-        f"published as v{record['published_version']}; to continue it, pass --epochs with more "
-        f"than {record['epochs']}; to train again, omit --resume"
-    )
 
 
 def _ignore(message: str) -> None:
