@@ -78,15 +78,16 @@ def stripes(count: int) -> Split:
 def slow_batch_norm() -> nn.Module:
     """A network whose statistics lag behind, as those of timm's EfficientNet do."""
     layers: list[nn.Module] = []
-    for channels in (1, 8, 8):
+    for channels in (1, 8, 8, 8):
         layers += [nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8, momentum=0.01)]
         layers += [nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 3))
 
 
 def test_a_few_images_train_a_network_with_slow_batch_norm(tmp_path: Path) -> None:
+    """Without faster statistics, the loss falls to 0.002 and the accuracy stays at 0.33."""
     split = stripes(45)
-    recipe = Recipe(mean=(0.0,), std=(1.0,), epochs=12, batch_size=8, learning_rate=0.01, seed=0)
+    recipe = Recipe(mean=(0.0,), std=(1.0,), epochs=10, batch_size=12, learning_rate=0.005, seed=0)
     splits = Splits(*hold_back(split, 3, seed=0), stripes(300))
     trained = train(slow_batch_norm, splits, recipe, classes=3, progress=False, run=start(tmp_path))
     assert trained is not None
