@@ -57,8 +57,8 @@ def test_a_custom_network_is_exported_with_its_labels(tmp_path: Path, name: str,
         "                         nn.Linear(4, 2))\n"
     )
     own = (f"{tmp_path / 'mine.py'}:Net", "--input", "3x32x48", "--labels", str(tmp_path / name))
-    own += ("--random-weights",)
-    manifest = exported(tmp_path, *own, "--mean", "0.5", "--feature-map", "0=stem")
+    others = ("--random-weights", "--mean", "0.5", "--feature-map", "0=stem")
+    manifest = exported(tmp_path, *own, *others)
     assert (manifest.model, list(manifest.labels)) == ("net", ["cat", "dog"])
     assert list(manifest.input.shape) == [32, 48, 3]
     np.testing.assert_allclose(manifest.preprocessing.mean, [0.5] * 3)
