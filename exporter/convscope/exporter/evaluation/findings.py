@@ -42,8 +42,8 @@ def warnings(figures: Figures, predictions: Predictions) -> Iterator[str]:
         )
     if predictions.skipped:
         yield (
-            f"{_count(len(predictions.skipped), 'input', 'inputs')} without a prediction "
-            "are not part of the figures; they are listed at the end."
+            f"{_count(len(predictions.skipped), 'input has', 'inputs have')} no prediction and no "
+            "part in the figures. The end of the report lists the reasons."
         )
     if predictions.manifest.activation == pb.ACTIVATION_SIGMOID and len(figures.classes) > 2:
         yield "The classes of this model are independent; the most probable one counts."

@@ -147,9 +147,7 @@ def measure(
         balanced_accuracy=sum(recalls) / len(recalls),
         log_loss=-float(chosen.log().mean()),
         calibration_error=float(
-            tm.binary_calibration_error(
-                confidence.double().clamp(0, 1), right.long(), n_bins=BINS
-            )
+            tm.binary_calibration_error(confidence.double().clamp(0, 1), right.long(), n_bins=BINS)
         ),
         mean_confidence=float(confidence.double().mean()),
         classes=classes,
@@ -182,9 +180,7 @@ def _classes(
         compute(best, target, count, average="none").tolist()
         for compute in (tm.multiclass_precision, tm.multiclass_recall, tm.multiclass_f1_score)
     )
-    inputs, predicted = (
-        torch.bincount(each, minlength=count).tolist() for each in (target, best)
-    )
+    inputs, predicted = (torch.bincount(each, minlength=count).tolist() for each in (target, best))
     return tuple(
         ClassFigures(
             label=label,

@@ -143,7 +143,7 @@ def _curves(
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch", title=title)
         if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.yaxis.set_major_formatter(lambda share, position: f"{100 * share:.4g}%")
         if best_epoch is not None:
             _mark(axes, best_epoch)
         axes.legend(loc="best")
@@ -153,7 +153,7 @@ def _curves(
 
 def _mark(axes: Axes, epoch: int) -> None:
     """Mark the epoch whose weights were published."""
-    axes.axvline(epoch, color=THIRD, linewidth=1, linestyle=":", label="published")
+    axes.axvline(epoch, color=THIRD, linewidth=1.4, linestyle=":", label="published")
 
 
 def _svg(title: str, draw: Callable[[Figure], None], size: tuple[float, float]) -> Markup:

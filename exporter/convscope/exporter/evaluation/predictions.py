@@ -100,8 +100,7 @@ def collect(
         on_progress(len(batch))
     if not rows:
         raise DatasetError(
-            f"no input of {inputs.dataset} has a prediction; {skipped[0].name}: "
-            f"{skipped[0].reason}"
+            f"no input of {inputs.dataset} has a prediction; {skipped[0].name}: {skipped[0].reason}"
         )
     indices = np.array(kept, np.int64)
     return Predictions(

@@ -69,9 +69,7 @@ class BundlePredictor:
         ready = [index for index, one in enumerate(found) if not isinstance(one, str)]
         if ready:
             batch = np.stack([found[index] for index in ready])
-            (rows,) = run_session(
-                self._session, self.manifest.input.name, batch, ["probabilities"]
-            )
+            (rows,) = run_session(self._session, self.manifest.input.name, batch, ["probabilities"])
             for index, row in zip(ready, rows, strict=True):
                 found[index] = row
         return found

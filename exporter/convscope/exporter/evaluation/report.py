@@ -24,7 +24,7 @@ from convscope.exporter.evaluation.run_files import TrainingRun
 __all__ = ["Evaluation", "render_page", "report_page", "write_page"]
 
 MAX_ERRORS = 24
-MAX_CONFUSIONS = 12
+MAX_CONFUSIONS = 10
 MAX_SKIPPED = 20
 # More classes are folded behind the worst ones.
 MAX_CLASSES = 30
@@ -166,7 +166,7 @@ def render_page(template: str, *, data: dict[str, Any], **values: Any) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Format a share; a dash where it isn't defined."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{100 * share:.{digits}f}%"
 
 
 def points(difference: float | None) -> str:

@@ -81,9 +81,7 @@ class ServerPredictor:
         )
         try:
             with self._errors():
-                reply = self._stub.Classify(
-                    request, timeout=TIMEOUT_SECONDS, wait_for_ready=True
-                )
+                reply = self._stub.Classify(request, timeout=TIMEOUT_SECONDS, wait_for_ready=True)
         except _InputError as error:
             if len(samples) == 1:
                 return [str(error)]
@@ -103,7 +101,9 @@ class ServerPredictor:
         try:
             yield
         except grpc.RpcError as error:
-            kind = _InputError if error.code() == grpc.StatusCode.INVALID_ARGUMENT else ExporterError
+            kind = (
+                _InputError if error.code() == grpc.StatusCode.INVALID_ARGUMENT else ExporterError
+            )
             raise kind(f"{self._target}: {error.details()} ({error.code().name})") from error
 
 
