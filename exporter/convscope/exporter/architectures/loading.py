@@ -22,8 +22,8 @@ def load_published(
     """
     if row.published is None:
         raise WeightsError(
-            f"{row.name} has no published weights; train it with: "
-            f"convscope-exporter train {row.name}"
+            f"{row.name} has no published weights; pass them with --weights FILE, train it with: "
+            f"convscope-exporter train {row.name}, or pass --random-weights to try out serving"
         )
     published = row.published()
     fill(

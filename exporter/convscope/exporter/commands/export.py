@@ -31,13 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 RANDOM_CLASSES = 10  # the default number of classes with random weights
+SET_BY = "set by "
 
 WeightsFile = Annotated[
     Path | None,
     typer.Option(help="A .safetensors or .pth file, instead of the published weights."),
 ]
 RandomWeights = Annotated[
-    bool, typer.Option("--random-weights", help="Use random weights, to try out serving.")
+    bool,
+    typer.Option(
+        "--random-weights",
+        help="Publish an untrained network, to try out serving. Without it, a network of your own "
+        "needs --weights or a factory that loads them.",
+    ),
 ]
 Labels = Annotated[
     str | None,
@@ -82,6 +88,7 @@ def export(
         with console.status("Loading the weights"):
             network, names = _build(row, expects, _labels(row, labels, random_weights))
             origin = _load(row, network, len(names), weights, random_weights)
+            untrained = _untrained(row, network, len(names), expects, origin)
         license_text = f" ({origin.license})" if origin.license else ""
         console.print(f"weights   {origin.source}{license_text}")
         source = Source(
@@ -94,6 +101,7 @@ def export(
             feature_maps=feature_map or row.feature_maps,
             weights=origin,
             golden=(),
+            untrained=untrained,
         )
         convert_and_report(_with_golden(source, random_weights), repository, console)
 
@@ -169,8 +177,23 @@ def _load(
     if not row.classifies:
         return Weights("fixed", "", "")
     if row.is_custom:
-        return Weights(f"set by {row.summary}", "", "")
+        return Weights(f"{SET_BY}{row.summary}", "", "")
     return load_published(row, network, classes)
+
+
+def _untrained(
+    row: "Architecture",
+    network: "nn.Module",
+    classes: int,
+    expects: "InputRule",
+    origin: "Weights",
+) -> list[str]:
+    """Return the random parameters of a network whose weights are set by its factory."""
+    from convscope.exporter.conversion.untrained import random_parameters
+
+    if not row.is_custom or not origin.source.startswith(SET_BY):
+        return []
+    return random_parameters(network, lambda: row.build(classes, expects.channels))
 
 
 def _with_golden(source: "Source", random_weights: bool) -> "Source":

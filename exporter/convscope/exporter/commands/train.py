@@ -40,7 +40,7 @@ def train(
     pretrained: opt.Pretrained = False,
     weights: opt.Weights = None,
     freeze: opt.Freeze = None,
-    epochs: opt.Epochs = 10,
+    epochs: opt.Epochs = None,
     batch_size: opt.BatchSize = None,
     learning_rate: opt.LearningRate = None,
     augment: opt.Augment = None,
@@ -64,7 +64,7 @@ def train(
             from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.training.fit import Hardware
             from convscope.exporter.training.job import TrainingJob
-            from convscope.exporter.training.pipeline import is_first_process
+            from convscope.exporter.training.opening import is_first_process
         quiet = quiet or not is_first_process()
         console = make_console(quiet)
         row = resolve(architecture, DeclaredInput(input_shape, mean, std, shortest_edge))
@@ -72,7 +72,7 @@ def train(
         job = TrainingJob(
             row=row,
             model=model,
-            version=reserve_version(repository, model, version, console),
+            repository=repository,
             dataset=dataset,
             data_dir=data_dir,
             strict=strict,
@@ -91,12 +91,20 @@ def train(
             resume=resume,
             progress=not quiet,
         )
-        _run(job, repository, console)
+        _run(job, version, console)
 
 
-def _run(job: "TrainingJob", repository: Path, console: Console) -> None:
+def _run(job: "TrainingJob", version: int | None, console: Console) -> None:
+    from convscope.exporter.training.opening import begin_publication, finish
     from convscope.exporter.training.pipeline import run_training
 
-    source = run_training(job, console)
-    if source is not None:  # in the first process
-        convert_and_report(source, repository, console)
+    def reserve() -> int:
+        return reserve_version(job.repository, job.model, version, console)
+
+    trained = run_training(job, console, reserve)
+    if trained is None:  # nothing to publish, or not the first process
+        return
+    source, epoch = trained.source, trained.best.epoch
+    begin_publication(trained.run, source.version, epoch, source.weights.source)
+    convert_and_report(source, job.repository, console)
+    finish(trained.run, source.version, epoch)

@@ -29,8 +29,11 @@ __all__ = [
 DatasetName = Annotated[
     str | None,
     Option(
-        help="mnist, fashion_mnist, cifar10, mnist_sample, folder:PATH or npz:PATH; "
-        "the network's own by default."
+        help="mnist, fashion_mnist, cifar10, mnist_sample, folder:PATH or npz:FILE; the network's "
+        "own by default. A folder has images in CLASS/, or in train/CLASS/ next to test/ and "
+        "val/. A file has the arrays x_train (uint8 [N, H, W, C], float [N, C, L] or float "
+        "[N, C, T, H, W]) and y_train (int [N]); optional are x_test, y_test, x_val, y_val and "
+        "classes (names)."
     ),
 ]
 DataDir = Annotated[
@@ -57,7 +60,14 @@ Freeze = Annotated[
 ]
 
 # The training.
-Epochs = Annotated[int, Option(min=1, help="The number of passes over the training inputs.")]
+Epochs = Annotated[
+    int | None,
+    Option(
+        min=1,
+        help="The number of passes over the training inputs: 10 by default, or those of the "
+        "resumed run, to which more can be added.",
+    ),
+]
 BatchSize = Annotated[
     int | None,
     Option(
@@ -76,12 +86,19 @@ Augment = Annotated[
     Option(help="Whether to alter the images slightly; the network's own choice by default."),
 ]
 Patience = Annotated[
-    int | None, Option(min=1, help="Stop after this many epochs without a better accuracy.")
+    int | None, Option(min=1, help="Stop after this many epochs without a lower validation loss.")
 ]
 Seed = Annotated[int, Option(min=0, help="Makes a run reproducible.")]
 
 # Runs and hardware.
-Resume = Annotated[bool, Option("--resume", help="Continue the latest run of this model.")]
+Resume = Annotated[
+    bool,
+    Option(
+        "--resume",
+        help="Continue the latest run of this model after its last complete epoch. A finished "
+        "run needs a higher --epochs.",
+    ),
+]
 Runs = Annotated[Path, Option(help="The folder of checkpoints and logs: RUNS/MODEL/NUMBER.")]
 Devices = Annotated[
     int, Option(min=1, help="The number of processes on this machine, one per GPU or on the CPU.")

@@ -14,6 +14,7 @@ from convscope.exporter.conversion.manifest import add_feature_maps, describe
 from convscope.exporter.conversion.parity import check_parity
 from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.source import Source
+from convscope.exporter.conversion.untrained import check_trained
 from convscope.exporter.datasets import Split
 from convscope.exporter.graphs.comparison import OutputDifference
 from convscope.exporter.graphs.sessions import open_graph, run_session
@@ -59,6 +60,7 @@ def convert(source: Source, repository: Path) -> Conversion:
     manifest = describe(source, metrics)
     facts = feature_map_facts(model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
+    check_trained(source)  # last, so that a faulty network is explained first
     directory = write_bundle(
         repository,
         manifest,

@@ -31,6 +31,8 @@ class Source:
         golden: The golden inputs; images are encoded.
         test: The name and the samples of the split on which the accuracy is
             measured.
+        untrained: The names of random parameters that the user didn't ask for;
+            such a network passes the gates, but isn't published.
     """
 
     model: str
@@ -43,3 +45,4 @@ class Source:
     weights: Weights
     golden: Sequence[GoldenInput]
     test: tuple[str, Split] | None = None
+    untrained: Sequence[str] = ()

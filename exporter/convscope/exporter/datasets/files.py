@@ -1,5 +1,6 @@
 """A user's datasets: a folder of images, or a file of arrays."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,25 +21,31 @@ _TENSOR_DIMENSIONS = (3, 5)  # [N, C, L], [N, C, T, H, W]
 
 
 def image_folder(folder: Path, seed: int) -> Dataset:
-    """Read images from one folder per class, inside `train/` and `val/` or split by a seed.
+    """Read images from one folder per class.
+
+    The classes are located in `folder`, of which a fifth of each class becomes
+    the test split, chosen by a seed; or in `train/`, next to `test/` or `val/`
+    for the test split. With all three, `val/` is the validation split.
 
     Raises:
         DatasetError: The folder doesn't have images of two classes or more.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {str(folder)!r}")
-    has_split = (folder / "val").is_dir()
-    if has_split and not (folder / "train").is_dir():
+    present = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
+    if "val" in present and "train" not in present:
         raise DatasetError(
             f"{folder} has val/ but no train/; add it, or put all images into one folder per class"
         )
-    source = folder / "train" if (folder / "train").is_dir() else folder
+    source = folder / "train" if "train" in present else folder
     labels, files = _classes(source)
     name = f"folder:{folder.resolve().name}"
-    if has_split:
-        return Dataset(name, labels, files, _validation(folder / "val", labels), PHOTOS)
-    train, test = split_by_seed(files.labels, seed)
-    return Dataset(name, labels, _subset(files, train), _subset(files, test), PHOTOS)
+    if source is folder or present == ["train"]:
+        train, test = split_by_seed(files.labels, seed)
+        return Dataset(name, labels, _subset(files, train), _subset(files, test), PHOTOS)
+    own = {split: _own_split(folder / split, labels) for split in present[1:]}
+    test_files = own.pop("test", None) or own.pop("val")
+    return Dataset(name, labels, files, test_files, PHOTOS, own.get("val"))
 
 
 def npz_file(path: Path, seed: int) -> Dataset:
@@ -46,7 +53,8 @@ def npz_file(path: Path, seed: int) -> Dataset:
 
     Inputs are images, uint8 [N, H, W] or [N, H, W, C], signals, float [N, C, L],
     or clips, float [N, C, T, H, W]; y is the number of the class, int [N]. Without
-    x_test, a fifth of each class becomes the test split, chosen by a seed.
+    x_test, a fifth of each class becomes the test split, chosen by a seed. With
+    x_val and y_val, these are the validation split.
 
     Raises:
         DatasetError: The file can't be read, or its arrays are invalid.
@@ -57,14 +65,15 @@ def npz_file(path: Path, seed: int) -> Dataset:
             f"{path.name} has {', '.join(arrays) or 'no arrays'}; it needs x_train and y_train"
         )
     train = _split(arrays, "train", path)
+    validation = _split(arrays, "val", path) if "x_val" in arrays else None
     if "x_test" in arrays:
         test = _split(arrays, "test", path)
     else:
         train_indices, test_indices = split_by_seed(train.labels, seed)
         test = Split(train.inputs[test_indices], train.labels[test_indices])
         train = Split(train.inputs[train_indices], train.labels[train_indices])
-    labels = _label_names(arrays, train, test, path)
-    return Dataset(f"npz:{path.name}", labels, train, test)
+    labels = _label_names(arrays, [train, test, *filter(None, [validation])], path)
+    return Dataset(f"npz:{path.name}", labels, train, test, validation=validation)
 
 
 def _classes(folder: Path) -> tuple[tuple[str, ...], ImageFiles]:
@@ -99,11 +108,11 @@ def _images(folder: Path) -> list[Path]:
     )
 
 
-def _validation(folder: Path, labels: tuple[str, ...]) -> ImageFiles:
+def _own_split(folder: Path, labels: tuple[str, ...]) -> ImageFiles:
     found, files = _classes(folder)
     if unknown := sorted(set(found) - set(labels)):
         raise DatasetError(
-            f"val/ has the class {unknown[0]!r}, but train/ doesn't; add or remove it"
+            f"{folder.name}/ has the class {unknown[0]!r}, but train/ doesn't; add or remove it"
         )
     positions = np.array([labels.index(name) for name in found], np.int64)
     return ImageFiles(files.paths, positions[files.labels])
@@ -143,9 +152,9 @@ def _split(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> Split:
 
 
 def _label_names(
-    arrays: dict[str, NDArray[Any]], train: Split, test: Split, path: Path
+    arrays: dict[str, NDArray[Any]], splits: Sequence[Split], path: Path
 ) -> tuple[str, ...]:
-    seen = np.concatenate([train.labels, test.labels])
+    seen = np.concatenate([split.labels for split in splits])
     count = int(seen.max()) + 1
     names = (
         tuple(map(str, arrays["classes"])) if "classes" in arrays else tuple(map(str, range(count)))

@@ -62,6 +62,8 @@ class Dataset:
         train: The training samples.
         test: The test samples, by which nothing is trained or chosen.
         augmentation: Alterations that don't change the class of an image.
+        validation: The samples by which the published epoch is chosen; None if
+            they are to be held back from the training samples.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dataset:
     train: Samples
     test: Samples
     augmentation: Augmentation | None = None
+    validation: Samples | None = None
 
     @property
     def holds_images(self) -> bool:
@@ -118,12 +121,16 @@ def prepare(
 def split_by_seed(
     labels: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split off a fifth of each class; return the sorted indices of the rest and of the fifth."""
+    """Split off a fifth of each class; return the sorted indices of the rest and of the fifth.
+
+    The only input of a class stays in the rest.
+    """
     order = np.random.default_rng(seed).permutation(len(labels))
     test = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         own = order[labels[order] == label]
-        test[own[: max(1, round(TEST_FRACTION * len(own)))]] = True
+        count = max(1, round(TEST_FRACTION * len(own))) if len(own) > 1 else 0
+        test[own[:count]] = True
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 

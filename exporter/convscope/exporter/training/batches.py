@@ -12,22 +12,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from convscope.exporter.datasets import Split
 
-__all__ = ["hold_back", "test_loader", "training_loader"]
+__all__ = ["test_loader", "training_loader"]
 
-# One of this many training inputs is held back for validation.
-VALIDATION_INTERVAL = 20
 VALIDATION_BATCH = 250
-
-
-def hold_back(split: Split, classes: int) -> tuple[Split, Split]:
-    """Hold back a few inputs of each class; return the training and the validation split."""
-    held = np.zeros(len(split.labels), bool)
-    for label in range(classes):
-        own = np.flatnonzero(split.labels == label)
-        held[own[::VALIDATION_INTERVAL]] = len(own) > 1
-    if not held.any():
-        return split, split
-    return _take(split, np.flatnonzero(~held)), _take(split, np.flatnonzero(held))
 
 
 def training_loader(
@@ -82,8 +69,8 @@ class _Shuffled(Sampler[NDArray[np.int64]]):
         order = np.random.default_rng([self._seed, self._epoch]).permutation(self._inputs)
         # The first indices are repeated, so that every process has the same number of batches.
         own = np.resize(order, self._share() * self._processes)[self._rank :: self._processes]
-        for start in range(0, len(own), self._batch_size):
-            yield own[start : start + self._batch_size]
+        # Equal sizes: a last batch of one image would spoil the statistics of batch norm.
+        yield from np.array_split(own, len(self))
 
     def _share(self) -> int:
         return math.ceil(self._inputs / self._processes)
@@ -99,7 +86,3 @@ class _Ordered(Sampler[NDArray[np.int64]]):
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         for start in range(0, len(self._own), VALIDATION_BATCH):
             yield self._own[start : start + VALIDATION_BATCH]
-
-
-def _take(split: Split, indices: NDArray[np.int64]) -> Split:
-    return Split(split.inputs[indices], split.labels[indices])

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
-from convscope.exporter.datasets import Split
 from convscope.exporter.datasets.augmentation import Augmentation
-from convscope.exporter.training.batches import hold_back, test_loader, training_loader
+from convscope.exporter.training.batches import test_loader, training_loader
 from convscope.exporter.training.freezing import freeze
+from convscope.exporter.training.schedule import OneCycle
+from convscope.exporter.training.splits import Splits
 
-__all__ = ["MONITORED", "Classifier", "Recipe"]
-
-MONITORED = "accuracy"
+__all__ = ["Classifier", "Recipe"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +33,8 @@ class Recipe:
         seed: Makes a run reproducible on one machine.
         augmentation: The alterations of each batch of images.
         freeze: The path of the last frozen module, or "backbone".
-        patience: The number of epochs without a better accuracy after which the
-            run stops; None for no such limit.
+        patience: The number of epochs without a lower validation loss after which
+            the run stops; None for no such limit.
     """
 
     mean: Sequence[float]
@@ -55,18 +54,18 @@ class Classifier(lightning.LightningModule):
     Args:
         network: Maps float32 [N, C, ...] to logits [N, K].
         recipe: The settings of the run.
-        split: The training inputs, of which a few are held back for validation.
+        splits: The training and the validation inputs.
         classes: The number of classes, K.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, recipe: Recipe, split: Split, classes: int) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, splits: Splits, classes: int) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
-        self._training, self._validation = hold_back(split, classes)
+        self._splits = splits
         self._frozen = freeze(network, recipe.freeze, classes) if recipe.freeze else []
         for name, values in (("mean", recipe.mean), ("std", recipe.std)):
             buffer = torch.tensor(values).reshape(1, -1, 1, 1)
@@ -83,27 +82,44 @@ class Classifier(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Set the modes, which Lightning doesn't change, and seed the random numbers."""
         self.train()
-        # A resumed run must alter its images like one that was never killed.
-        torch.manual_seed(self.recipe.seed + 1_000_003 * self.current_epoch + self.global_rank)
+        # A resumed run must draw the same random numbers as one that was never killed.
+        seed = self.recipe.seed + 1_000_003 * self.current_epoch + self.global_rank
+        lightning.seed_everything(seed % 2**32, verbose=False)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Return the loss of a batch."""
         inputs, labels = batch  # [N, C, ...], int64 [N]
         loss = nn.functional.cross_entropy(self.network(self._normalize(inputs, True)), labels)
-        self.log("loss", loss, prog_bar=True)
+        self.log(
+            "train_loss",
+            loss,
+            prog_bar=True,
+            on_step=True,
+            on_epoch=True,
+            batch_size=len(labels),
+            sync_dist=self.trainer.world_size > 1,
+        )
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Update the accuracy with a validation batch."""
+        """Update the loss and the accuracy with a validation batch."""
         inputs, labels = batch
-        self.accuracy(self.network(self._normalize(inputs, False)), labels)
-        self.log(MONITORED, self.accuracy, prog_bar=True, on_epoch=True)
+        logits = self.network(self._normalize(inputs, False))
+        self.accuracy(logits, labels)
+        self.log("val_accuracy", self.accuracy, prog_bar=True, on_epoch=True)
+        self.log(
+            "val_loss",
+            nn.functional.cross_entropy(logits.float(), labels),
+            prog_bar=True,
+            batch_size=len(labels),
+            sync_dist=self.trainer.world_size > 1,
+        )
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and a one-cycle schedule of the learning rate."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
+        schedule = OneCycle(
             optimizer,
             self.recipe.learning_rate,
             total_steps=int(self.trainer.estimated_stepping_batches),
@@ -116,7 +132,7 @@ class Classifier(lightning.LightningModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches."""
         return training_loader(
-            self._training,
+            self._splits.train,
             self.recipe.batch_size,
             seed=self.recipe.seed,
             rank=self.trainer.global_rank,
@@ -126,7 +142,9 @@ class Classifier(lightning.LightningModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the validation batches."""
         return test_loader(
-            self._validation, rank=self.trainer.global_rank, processes=self.trainer.world_size
+            self._splits.validation,
+            rank=self.trainer.global_rank,
+            processes=self.trainer.world_size,
         )
 
     def _normalize(self, inputs: Tensor, augments: bool) -> Tensor:

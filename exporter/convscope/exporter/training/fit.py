@@ -2,8 +2,9 @@
 
 import importlib.util
 import logging
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,18 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichProgressBar,
-)
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
-from convscope.exporter.datasets import Split
 from convscope.exporter.errors import RunError
-from convscope.exporter.training.classifier import MONITORED, Classifier, Recipe
+from convscope.exporter.training.checkpoints import EpochRecorder, read_history, restore_best
+from convscope.exporter.training.classifier import Classifier, Recipe
+from convscope.exporter.training.history import EpochMetrics, best_epoch, is_out_of_patience
 from convscope.exporter.training.runs import Run
+from convscope.exporter.training.splits import Splits
 
-__all__ = ["Hardware", "Recipe", "Trained", "train"]
+__all__ = ["Hardware", "Recipe", "Trained", "is_complete", "train"]
 
 # Below this size the steps of a network are so short that several threads would
 # mostly wait for one another, and far longer on a busy machine.
@@ -59,18 +56,23 @@ class Trained:
     """The result of a run.
 
     Args:
-        network: The network of the epoch with the best validation accuracy, on
-            the CPU, ready to be exported.
-        epochs: The number of epochs; fewer than requested if patience ended the run.
+        network: The network of the best epoch, on the CPU, ready to be exported.
+        history: The metrics of each epoch; fewer than requested if patience ended
+            the run.
     """
 
     network: nn.Module
-    epochs: int
+    history: Sequence[EpochMetrics]
+
+    @property
+    def best(self) -> EpochMetrics:
+        """The epoch with the lowest validation loss, whose weights the network has."""
+        return best_epoch(self.history)
 
 
 def train(
     build: Callable[[], nn.Module],
-    split: Split,
+    splits: Splits,
     recipe: Recipe,
     *,
     classes: int,
@@ -78,12 +80,12 @@ def train(
     run: Run,
     hardware: Hardware | None = None,
 ) -> Trained | None:
-    """Build a network and train it.
+    """Build a network and train it, unless the run already has all of its epochs.
 
     Args:
         build: Builds the network, from float32 [N, C, ...] to logits [N, K];
             called after the seed is set.
-        split: The training inputs.
+        splits: The training and the validation inputs.
         recipe: The settings of the run.
         classes: The number of classes, K.
         progress: Whether to show a progress bar.
@@ -94,38 +96,48 @@ def train(
         The result in the first process; None in all others.
 
     Raises:
-        RunError: The run was interrupted.
+        RunError: The run was interrupted, or its loss was never finite.
     """
     with _without_advice():
         lightning.seed_everything(recipe.seed, verbose=False)
         network = build()
-        best = ModelCheckpoint(
-            run.checkpoints,
-            "best",
-            monitor=MONITORED,
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
+        recorder = EpochRecorder(run, recipe.patience)
+        recorder.history = read_history(run.last_checkpoint)
+        if is_complete(recorder.history, recipe.epochs, recipe.patience):
+            restore_best(run, recorder.history)
+        else:
+            trainer = _trainer(recipe, run, hardware or Hardware(), recorder, progress)
+            with _fitting_threads(network), _interruption_as_error():
+                trainer.fit(
+                    Classifier(network, recipe, splits, classes),
+                    ckpt_path=run.last_checkpoint,
+                    weights_only=True,
+                )
+            if not trainer.is_global_zero:
+                return None
+    trained = Trained(network, recorder.history)
+    if not math.isfinite(trained.best.val_loss):
+        raise RunError(
+            "the validation loss was never finite, so nothing is published; train with a lower "
+            f"--learning-rate than {recipe.learning_rate:g}, and check the dataset's inputs"
         )
-        trainer = _trainer(recipe, run, hardware or Hardware(), best, progress)
-        with _fitting_threads(network), _interruption_as_error():
-            trainer.fit(
-                Classifier(network, recipe, split, classes),
-                ckpt_path=run.last_checkpoint,
-                weights_only=True,
-            )
-        if not trainer.is_global_zero:
-            return None
-        _load_best(network, run.checkpoints / "best.ckpt")
-    return Trained(network.eval().cpu(), trainer.current_epoch)
+    _load_best(network, run.best)
+    network.eval().cpu()
+    return trained
+
+
+def is_complete(history: Sequence[EpochMetrics], epochs: int, patience: int | None) -> bool:
+    """Return whether a run needs no more epochs."""
+    return len(history) >= epochs or is_out_of_patience(history, patience)
 
 
 def _trainer(
-    recipe: Recipe, run: Run, hardware: Hardware, best: ModelCheckpoint, progress: bool
+    recipe: Recipe, run: Run, hardware: Hardware, recorder: EpochRecorder, progress: bool
 ) -> lightning.Trainer:
-    callbacks: list[Callback] = [best, LearningRateMonitor("epoch")]
-    if recipe.patience is not None:
-        callbacks.append(EarlyStopping(MONITORED, patience=recipe.patience, mode="max"))
+    loggers = _loggers(run)
+    callbacks: list[Callback] = [recorder]
+    if loggers:
+        callbacks.append(LearningRateMonitor("epoch"))
     if progress:
         callbacks.append(RichProgressBar())
     return lightning.Trainer(
@@ -136,7 +148,7 @@ def _trainer(
         strategy="ddp" if hardware.processes > 1 else "auto",
         precision=_precision(hardware),
         callbacks=callbacks,
-        logger=_loggers(run),
+        logger=loggers,
         enable_model_summary=False,
         enable_progress_bar=progress,
         num_sanity_val_steps=0,
@@ -149,10 +161,9 @@ def _precision(hardware: Hardware) -> Any:
 
 
 def _loggers(run: Run) -> list[Logger]:
-    loggers: list[Logger] = [CSVLogger(run.directory, "logs")]
     if any(importlib.util.find_spec(name) for name in ("tensorboardX", "tensorboard")):
-        loggers.append(TensorBoardLogger(run.directory, "tensorboard"))
-    return loggers
+        return [TensorBoardLogger(run.directory, "tensorboard")]
+    return []
 
 
 def _load_best(network: nn.Module, path: Path) -> None:

@@ -28,20 +28,21 @@ class TrainingJob:
     Args:
         row: The network.
         model: The bundle's model name.
-        version: The bundle's version.
+        repository: The repository of the bundle.
         dataset: The dataset's name; the network's own by default.
         data_dir: The folder of published datasets.
         strict: Whether an unreadable image is an error.
         pretrained: Whether to start with the published weights.
         weights: A file of weights to start with.
         feature_maps: The bundle's feature maps; the network's own by default.
-        epochs: The number of passes over the training inputs.
+        epochs: The number of passes over the training inputs; by default 10, or
+            those of the resumed run.
         batch_size: The inputs of one step; by default 64, or fewer for a small dataset.
         learning_rate: The highest learning rate; the network's own by default.
         augment: Whether to alter images; the network's own choice by default.
         freeze: The last frozen module, or "backbone".
-        patience: The number of epochs without a better accuracy after which the
-            run stops.
+        patience: The number of epochs without a lower validation loss after which
+            the run stops.
         seed: Makes a run reproducible.
         hardware: The hardware.
         runs: The folder of runs.
@@ -51,14 +52,14 @@ class TrainingJob:
 
     row: Architecture
     model: str
-    version: int
+    repository: Path
     dataset: str | None
     data_dir: Path
     strict: bool
     pretrained: bool
     weights: Path | None
     feature_maps: tuple[str, ...] | None
-    epochs: int
+    epochs: int | None
     batch_size: int | None
     learning_rate: float | None
     augment: bool | None
@@ -101,37 +102,37 @@ class TrainingJob:
             )
         return name
 
-    def recipe(self, data: Dataset, expects: InputRule, inputs: int) -> Recipe:
-        """Return the settings of the run, with defaults for a number of training inputs."""
+    def recipe(self, data: Dataset, expects: InputRule, epochs: int) -> Recipe:
+        """Return the settings of the run."""
         augments = self.row.augment if self.augment is None else self.augment
         return Recipe(
             mean=expects.mean,
             std=expects.std,
-            epochs=self.epochs,
-            batch_size=self.batch_size or _batch_size(inputs),
-            learning_rate=self.learning_rate or self._learning_rate(),
+            epochs=epochs,
+            batch_size=self._chosen_batch_size(data),
+            learning_rate=self._chosen_learning_rate(),
             seed=self.seed,
             augmentation=data.augmentation if augments else None,
             freeze=self.freeze,
             patience=self.patience,
         )
 
-    def fixed_settings(self, data: Dataset, recipe: Recipe) -> dict[str, Any]:
+    def fixed_settings(self, data: Dataset) -> dict[str, Any]:
         """Return the settings that can't change when a run is resumed."""
         return {
             "architecture": self.row.name,
             "dataset": data.name,
             "labels": list(data.labels),
-            "epochs": self.epochs,
-            "batch size": recipe.batch_size,
-            "learning rate": recipe.learning_rate,
+            "batch_size": self._chosen_batch_size(data),
+            "learning_rate": self._chosen_learning_rate(),
             "seed": self.seed,
-            "frozen up to": self.freeze,
+            "frozen_up_to": self.freeze,
         }
 
-    def _learning_rate(self) -> float:
-        return HEAD_LEARNING_RATE if self.freeze == BACKBONE else self.row.learning_rate
+    def _chosen_batch_size(self, data: Dataset) -> int:
+        wanted = len(data.train.labels) // MIN_STEPS_PER_EPOCH
+        return self.batch_size or min(MAX_BATCH, max(MIN_BATCH, wanted))
 
-
-def _batch_size(inputs: int) -> int:
-    return min(MAX_BATCH, max(MIN_BATCH, inputs // MIN_STEPS_PER_EPOCH))
+    def _chosen_learning_rate(self) -> float:
+        own = HEAD_LEARNING_RATE if self.freeze == BACKBONE else self.row.learning_rate
+        return self.learning_rate or own

@@ -1,10 +1,9 @@
 """Trains a network on a dataset, and returns it ready to be converted."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from torch import nn
@@ -15,29 +14,64 @@ from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.golden_choice import one_of_each_class
 from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.source import Source
-from convscope.exporter.datasets import Dataset, DatasetOptions, Split, load_dataset, prepare
+from convscope.exporter.datasets import (
+    Dataset,
+    DatasetOptions,
+    Samples,
+    Split,
+    load_dataset,
+    prepare,
+)
 from convscope.exporter.preprocessing import InputRule, TensorInput
-from convscope.exporter.training.classifier import Recipe
+from convscope.exporter.training.console_lines import report_finished, report_start
 from convscope.exporter.training.fit import Trained, train
+from convscope.exporter.training.history import EpochMetrics
 from convscope.exporter.training.job import TrainingJob
-from convscope.exporter.training.runs import Run, begin_run, resume_run
+from convscope.exporter.training.opening import (
+    RUN_VARIABLE,
+    check_split,
+    finish,
+    is_first_process,
+    joined_run,
+    resume_run,
+    start_run,
+)
+from convscope.exporter.training.outputs import check_outputs
+from convscope.exporter.training.runs import Run
+from convscope.exporter.training.splits import Splits, hold_back, report_splits
 
-__all__ = ["is_first_process", "run_training"]
-
-# Passes the run's directory to the processes that Lightning starts.
-_RUN_VARIABLE = "CONVSCOPE_TRAINING_RUN"
+__all__ = ["TrainedSource", "run_training"]
 
 
-def is_first_process() -> bool:
-    """Return whether the user, and not Lightning, started this process."""
-    return _RUN_VARIABLE not in os.environ
+@dataclass(frozen=True, slots=True)
+class TrainedSource:
+    """The result of a run, to be published.
+
+    Args:
+        source: The network of the best epoch, ready to be converted.
+        best: The metrics of that epoch.
+        run: The run.
+    """
+
+    source: Source
+    best: EpochMetrics
+    run: Run
 
 
-def run_training(job: TrainingJob, console: Console) -> Source | None:
+def run_training(
+    job: TrainingJob, console: Console, reserve_version: Callable[[], int]
+) -> TrainedSource | None:
     """Train a network.
 
+    Args:
+        job: The request.
+        console: Receives the report.
+        reserve_version: Returns the bundle's version; called before the training
+            unless the run is finished.
+
     Returns:
-        The trained network in the first process; None in all others.
+        The trained network; None if there is nothing to publish, and in all
+        processes but the first.
 
     Raises:
         ExporterError: The run can't start, or was interrupted.
@@ -45,16 +79,27 @@ def run_training(job: TrainingJob, console: Console) -> Source | None:
     job.check()
     data = load_dataset(job.dataset_name(), DatasetOptions(job.data_dir, job.seed))
     expects = _input(job.row, data)
-    training, test = _prepare(job, data, expects, console)
     network, start = _build(job, expects, len(data.labels))
-    recipe = job.recipe(data, expects, len(training.labels))
-    run = _run(job, data, recipe)
-    console.print(f"run       {run.directory}")
+    check_outputs(job.row, network, expects, data)
+    settings = job.fixed_settings(data)
+    run = joined_run(job) or (resume_run(job, settings) if job.resume else None)
+    if run is not None and run.record()["finished"] and is_first_process():
+        report_finished(run, console)
+        return None
+    version = reserve_version() if is_first_process() else 0
+    splits = _prepare(job, data, expects, console)
+    counts = splits.counts(data.labels)
+    if run is None:
+        run = start_run(job, settings, counts)
+    check_split(run, counts)
+    record = run.record()
+    epochs = int(record["epochs"])
+    report_start(run, epochs, job.patience, console)
     with _passed_to_other_processes(run):
         trained = train(
             lambda: network,
-            training,
-            recipe,
+            splits,
+            job.recipe(data, expects, epochs),
             classes=len(data.labels),
             progress=job.progress,
             run=run,
@@ -62,8 +107,18 @@ def run_training(job: TrainingJob, console: Console) -> Source | None:
         )
     if trained is None:
         return None
-    weights = _weights(job, data, trained, start)
-    return _source(job, data, expects, trained.network, weights, test)
+    best = trained.best
+    console.print(
+        f"weights   epoch {best.epoch} of {len(trained.history)}, with the lowest validation "
+        f"loss, {best.val_loss:.4f} (accuracy {best.val_accuracy:.4f})"
+    )
+    if record.get("published_epoch") == best.epoch:
+        console.print(f"epoch {best.epoch} is already published as v{record['published_version']}")
+        finish(run, record["published_version"], best.epoch)
+        return None
+    weights = _weights(job, epochs, data, trained, start)
+    source = _source(job, version, data, expects, trained.network, weights, splits.test)
+    return TrainedSource(source, best, run)
 
 
 def _input(row: Architecture, data: Dataset) -> InputRule:
@@ -76,22 +131,22 @@ def _input(row: Architecture, data: Dataset) -> InputRule:
     return expects
 
 
-def _prepare(
-    job: TrainingJob, data: Dataset, expects: InputRule, console: Console
-) -> tuple[Split, Split]:
-    """Prepare the training and the test split."""
+def _prepare(job: TrainingJob, data: Dataset, expects: InputRule, console: Console) -> Splits:
+    """Prepare the training, validation and test inputs, and report their numbers."""
     # The first process reports for all.
     warn = console.print if is_first_process() else _ignore
+
+    def prepared(samples: Samples) -> Split:
+        return prepare(samples, expects, strict=job.strict, warn=warn)
+
     with console.status("Preparing the dataset"):
-        training, test = (
-            prepare(samples, expects, strict=job.strict, warn=warn)
-            for samples in (data.train, data.test)
-        )
-    console.print(
-        f"dataset   {data.name}: {len(training.labels):,} training and {len(test.labels):,} test "
-        f"inputs in {len(data.labels)} classes"
-    )
-    return training, test
+        train, test = prepared(data.train), prepared(data.test)
+        if data.validation is not None:
+            splits = Splits(train, prepared(data.validation), test)
+        else:
+            splits = Splits(*hold_back(train, len(data.labels), job.seed), test)
+    report_splits(splits, data.name, data.labels, console)
+    return splits
 
 
 def _ignore(message: str) -> None:
@@ -111,33 +166,29 @@ def _build(job: TrainingJob, expects: InputRule, classes: int) -> tuple[nn.Modul
     return network, None
 
 
-def _run(job: TrainingJob, data: Dataset, recipe: Recipe) -> Run:
-    """Start or resume a run; a process that Lightning started joins the first one's run."""
-    if known := os.environ.get(_RUN_VARIABLE):
-        return Run(Path(known), job.resume)
-    directory, settings = job.runs / job.model, job.fixed_settings(data, recipe)
-    return resume_run(directory, settings) if job.resume else begin_run(directory, settings)
-
-
 @contextmanager
 def _passed_to_other_processes(run: Run) -> Iterator[None]:
     """Pass the run's directory to the processes that Lightning starts."""
     if not is_first_process():
         yield
         return
-    os.environ[_RUN_VARIABLE] = str(run.directory.resolve())
+    os.environ[RUN_VARIABLE] = str(run.directory.resolve())
     try:
         yield
     finally:
-        del os.environ[_RUN_VARIABLE]
+        del os.environ[RUN_VARIABLE]
 
 
-def _weights(job: TrainingJob, data: Dataset, trained: Trained, start: Weights | None) -> Weights:
+def _weights(
+    job: TrainingJob, requested: int, data: Dataset, trained: Trained, start: Weights | None
+) -> Weights:
     """Describe the origin of the trained weights."""
-    epochs = f"{job.epochs}"
-    if trained.epochs < job.epochs:
-        epochs = f"{trained.epochs} of at most {job.epochs}"
-    training = f"trained for {epochs} epochs, seed {job.seed}"
+    epochs = f"{requested}"
+    if len(trained.history) < requested:
+        epochs = f"{len(trained.history)} of at most {requested}"
+    training = (
+        f"trained for {epochs} epochs, weights of epoch {trained.best.epoch}, seed {job.seed}"
+    )
     if start is None:
         return Weights(training, "", data.name)
     datasets = ", ".join(filter(None, (start.dataset, data.name)))
@@ -146,6 +197,7 @@ def _weights(job: TrainingJob, data: Dataset, trained: Trained, start: Weights |
 
 def _source(
     job: TrainingJob,
+    version: int,
     data: Dataset,
     expects: InputRule,
     network: nn.Module,
@@ -154,7 +206,7 @@ def _source(
 ) -> Source:
     source = Source(
         model=job.model,
-        version=job.version,
+        version=version,
         architecture=job.row.name,
         network=network,
         preprocessing=expects,

@@ -1,13 +1,15 @@
-"""The directory of a training run: checkpoints, logs and the settings of the run."""
+"""The directory of a training run: its checkpoints, its metrics and its record `run.json`."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convscope.exporter.errors import RunError
 
-__all__ = ["Run", "begin_run", "resume_run"]
+__all__ = ["Run", "begin_run", "latest_run"]
 
 _RECORD = "run.json"
 
@@ -17,7 +19,7 @@ class Run:
     """One training run.
 
     Args:
-        directory: The directory of its checkpoints and logs.
+        directory: The directory RUNS/MODEL/NUMBER of its checkpoints and metrics.
         resumes: Whether it continues from its last checkpoint, if it has one.
     """
 
@@ -25,18 +27,75 @@ class Run:
     resumes: bool = False
 
     @property
-    def checkpoints(self) -> Path:
-        """The directory of the checkpoints."""
-        return self.directory / "checkpoints"
+    def title(self) -> str:
+        """The run's name in messages, such as "digits run 3"."""
+        return f"{self.directory.parent.name} run {self.directory.name}"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last completed epoch."""
+        return self.directory / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the epoch with the lowest validation loss."""
+        return self.directory / "best.ckpt"
 
     @property
     def last_checkpoint(self) -> Path | None:
-        """The checkpoint to continue from; None for a new run."""
-        path = self.checkpoints / "last.ckpt"
-        return path if self.resumes and path.is_file() else None
+        """The checkpoint to continue from; None if the run starts with the first epoch."""
+        return self.last if self.resumes and self.last.is_file() else None
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings, the split and the state of the run.
+
+        Raises:
+            RunError: They can't be read.
+        """
+        try:
+            content = json.loads((self.directory / _RECORD).read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"the run in {self.directory} can't be resumed, because its {_RECORD} can't be "
+                "read; start a new one without --resume"
+            ) from error
+        return dict(content)
+
+    def update(self, **values: Any) -> None:
+        """Change some values of the record."""
+        path = self.directory / _RECORD
+        known = self.record() if path.is_file() else {}
+        self.write(_RECORD, json.dumps(known | values, indent=2) + "\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file of the run in one step, so that a killed process leaves no half of it."""
+        part = self.directory / f"{name}.part"
+        part.write_text(text)
+        part.replace(self.directory / name)
+
+    def keep_last_as_best(self) -> None:
+        """Copy the last checkpoint to the best one in one step."""
+        part = self.directory / "best.part"
+        shutil.copyfile(self.last, part)
+        part.replace(self.best)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Check that the run was started with these settings.
+
+        Raises:
+            RunError: A setting differs.
+        """
+        recorded = self.record()
+        for name, value in settings.items():
+            if recorded.get(name) != value:
+                raise RunError(
+                    f"the run in {self.directory} has {name.replace('_', ' ')} "
+                    f"{recorded.get(name)!r}, but this command has {value!r}; use the run's own "
+                    "settings, or start a new run without --resume"
+                )
 
 
-def begin_run(directory: Path, settings: dict[str, Any]) -> Run:
+def begin_run(directory: Path, settings: Mapping[str, Any]) -> Run:
     """Create the next numbered directory, and record the settings there."""
     number = max(_numbers(directory), default=0) + 1
     while True:
@@ -46,33 +105,21 @@ def begin_run(directory: Path, settings: dict[str, Any]) -> Run:
         except FileExistsError:  # another run was started meanwhile
             number += 1
     run = Run(directory / str(number))
-    (run.directory / _RECORD).write_text(json.dumps(settings, indent=2) + "\n")
+    run.update(**settings)
     return run
 
 
-def resume_run(directory: Path, settings: dict[str, Any]) -> Run:
-    """Return the latest run, after checking that its settings are the same.
+def latest_run(directory: Path) -> Run:
+    """Return the latest run, to be resumed.
 
     Raises:
-        RunError: There is no run, or its settings differ.
+        RunError: There is no run.
     """
-    numbers = _numbers(directory)
+    # A process that was killed at once leaves a directory without a record.
+    numbers = [n for n in _numbers(directory) if (directory / str(n) / _RECORD).is_file()]
     if not numbers:
         raise RunError(f"there is no run in {directory} to resume; start one without --resume")
-    latest = directory / str(max(numbers))
-    try:
-        recorded = json.loads((latest / _RECORD).read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"the run in {latest} can't be resumed; start a new one without --resume"
-        ) from error
-    for name, value in settings.items():
-        if recorded.get(name) != value:
-            raise RunError(
-                f"the run in {latest} has {name} {recorded.get(name)!r}, but this command has "
-                f"{value!r}; use the run's own settings, or start a new run without --resume"
-            )
-    return Run(latest, resumes=True)
+    return Run(directory / str(max(numbers)), resumes=True)
 
 
 def _numbers(directory: Path) -> list[int]:

@@ -1,0 +1,115 @@
+"""Starts or resumes the run of a job, and records its publication."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convscope.bundle.errors import BundleError
+from convscope.bundle.manifest import parse_manifest
+from convscope.exporter.errors import RunError
+from convscope.exporter.training.job import TrainingJob
+from convscope.exporter.training.runs import Run, begin_run, latest_run
+
+__all__ = [
+    "RUN_VARIABLE",
+    "begin_publication",
+    "check_split",
+    "finish",
+    "is_first_process",
+    "joined_run",
+    "resume_run",
+    "start_run",
+]
+
+# Passes the run's directory to the processes that Lightning starts.
+RUN_VARIABLE = "CONVSCOPE_TRAINING_RUN"
+DEFAULT_EPOCHS = 10
+
+
+def is_first_process() -> bool:
+    """Return whether the user, and not Lightning, started this process."""
+    return RUN_VARIABLE not in os.environ
+
+
+def start_run(job: TrainingJob, settings: Mapping[str, Any], split: Mapping[str, Any]) -> Run:
+    """Create the directory of a new run, and record its settings there."""
+    record = {
+        "model": job.model,
+        **settings,
+        "split": split,
+        "epochs": job.epochs or DEFAULT_EPOCHS,
+        "best_epoch": None,
+        "finished": False,
+        "published_version": None,
+        "published_epoch": None,
+    }
+    return begin_run(job.runs / job.model, record)
+
+
+def resume_run(job: TrainingJob, settings: Mapping[str, Any]) -> Run:
+    """Return the latest run of a job's model, with the epochs that the job requests.
+
+    Raises:
+        RunError: There is no run to resume, or its settings differ.
+    """
+    run = latest_run(job.runs / job.model)
+    run.check(settings)
+    _complete_publication(run, job.repository / job.model)
+    _accept_epochs(run, job.epochs)
+    return run
+
+
+def joined_run(job: TrainingJob) -> Run | None:
+    """Return the run that another process started; None in the first process."""
+    known = os.environ.get(RUN_VARIABLE)
+    return None if known is None else Run(Path(known), job.resume)
+
+
+def check_split(run: Run, split: Mapping[str, Any]) -> None:
+    """Check that a run was started with the same numbers of inputs.
+
+    Raises:
+        RunError: The dataset has changed.
+    """
+    if run.record()["split"] != split:
+        raise RunError(
+            f"the dataset has changed since {run.title} was started; restore it, or start a new "
+            "run without --resume"
+        )
+
+
+def begin_publication(run: Run, version: int, epoch: int, weights: str) -> None:
+    """Record what is being published, in case that the process is killed after it."""
+    run.update(publishing={"version": version, "epoch": epoch, "weights": weights})
+
+
+def finish(run: Run, version: int, epoch: int) -> None:
+    """Record that a run is finished and which epoch is published."""
+    run.update(finished=True, published_version=version, published_epoch=epoch, publishing=None)
+
+
+def _accept_epochs(run: Run, epochs: int | None) -> None:
+    recorded = int(run.record()["epochs"])
+    if epochs is None or epochs == recorded:
+        return
+    if epochs < recorded:
+        raise RunError(
+            f"{run.title} was started with {recorded} epochs, so --epochs {epochs} can't continue "
+            f"it; pass {recorded} or more, or start a new run without --resume"
+        )
+    run.update(epochs=epochs, finished=False)
+
+
+def _complete_publication(run: Run, model: Path) -> None:
+    """Record the version that a killed process published, but didn't record."""
+    pending = run.record().get("publishing")
+    if pending is None:
+        return
+    path = model / str(pending["version"]) / "manifest.json"
+    try:
+        published = parse_manifest(path.read_bytes()).provenance.weights
+    except (OSError, BundleError):
+        return  # nothing was published
+    if published == pending["weights"]:
+        finish(run, pending["version"], pending["epoch"])

@@ -1,0 +1,49 @@
+"""Checks before the first epoch that a network has one output per class."""
+
+import torch
+from torch import Tensor, nn
+
+from convscope.exporter.architectures import Architecture
+from convscope.exporter.datasets import Dataset
+from convscope.exporter.errors import NetworkError, reason
+from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
+
+__all__ = ["check_outputs"]
+
+_BATCH = 2
+
+
+@torch.no_grad()
+def check_outputs(row: Architecture, network: nn.Module, expects: InputRule, data: Dataset) -> None:
+    """Run a batch of zeros, and compare the outputs with the dataset's classes.
+
+    Raises:
+        NetworkError: The network can't take its input, or has another number of
+            outputs than the dataset has classes.
+    """
+    shape = expects.shape
+    if isinstance(expects, ImagePreprocessing):
+        shape = (expects.channels, expects.height, expects.width)
+    try:
+        logits = network.eval()(torch.zeros(_BATCH, *shape))
+    except Exception as error:  # the user's code may raise anything
+        raise NetworkError(
+            f"{row.name} can't take {[_BATCH, *shape]}: {reason(error)}; --input declares the "
+            "input of a network of your own"
+        ) from error
+    classes = len(data.labels)
+    if isinstance(logits, Tensor) and logits.shape == (_BATCH, classes):
+        return
+    found = type(logits).__name__
+    if isinstance(logits, Tensor):
+        is_flat = logits.ndim == 2 and len(logits) == _BATCH
+        found = f"{logits.shape[1]} outputs" if is_flat else f"the shape {list(logits.shape)}"
+    fix = "choose a dataset with as many classes"
+    if row.is_custom:
+        fix = (
+            "let the factory take num_classes, and return logits [N, num_classes] from the network"
+        )
+    raise NetworkError(
+        f"{row.name} returns {found} for {_BATCH} images, but {data.name} has {classes} classes; "
+        f"{fix}"
+    )

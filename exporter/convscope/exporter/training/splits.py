@@ -1,0 +1,132 @@
+"""Divides the samples of a run into training, validation and test inputs, and reports them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from convscope.exporter.datasets import Split
+
+__all__ = ["Splits", "hold_back", "report_splits", "split_warnings"]
+
+# One of this many training inputs is held back for validation, but in a small
+# class more: up to this many inputs, or this fraction of the class.
+VALIDATION_INTERVAL = 20
+MIN_PER_CLASS = 5
+MAX_FRACTION = 0.2
+# With fewer validation inputs, their loss is no reliable guide.
+MIN_VALIDATION = 30
+MAX_LISTED_CLASSES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The prepared inputs of a run.
+
+    Args:
+        train: The inputs by which the weights are trained.
+        validation: The inputs by which the published epoch is chosen.
+        test: The inputs on which the published network is measured.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+
+    def counts(self, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Return the number of inputs of each class in each split."""
+        return {
+            name: dict(zip(labels, _per_class(split, len(labels)), strict=True))
+            for name, split in self._named()
+        }
+
+    @property
+    def validates_on_training_inputs(self) -> bool:
+        """Whether the classes are too small to hold inputs back."""
+        return self.validation is self.train
+
+    def _named(self) -> Iterator[tuple[str, Split]]:
+        yield "train", self.train
+        yield "validation", self.validation
+        yield "test", self.test
+
+
+def hold_back(split: Split, classes: int, seed: int) -> tuple[Split, Split]:
+    """Hold back some inputs of each class; return the training and the validation split.
+
+    Both are the whole split if no class has two inputs.
+    """
+    random = np.random.default_rng([seed, 1])
+    held = np.zeros(len(split.labels), bool)
+    for label in range(classes):
+        own = random.permutation(np.flatnonzero(split.labels == label))
+        held[own[: _held_back(len(own))]] = True
+    if not held.any():
+        return split, split
+    return _take(split, np.flatnonzero(~held)), _take(split, np.flatnonzero(held))
+
+
+def split_warnings(splits: Splits, labels: Sequence[str]) -> Iterator[str]:
+    """Return a sentence for each property of the splits that makes the results unreliable."""
+    if splits.validates_on_training_inputs:
+        yield (
+            "no class has two training inputs, so the validation inputs are the training "
+            "inputs; the chosen epoch may be overfitted"
+        )
+    counts = splits.counts(labels)
+    total = len(splits.validation.labels)
+    if total < MIN_VALIDATION:
+        fewest = min(labels, key=counts["validation"].__getitem__)
+        yield (
+            f"there are only {total} validation inputs, {counts['validation'][fewest]} of "
+            f"{fewest!r}; their loss is a rough guide to the best epoch, so add inputs if you can"
+        )
+    for name, own in counts.items():
+        absent = [label for label, count in own.items() if count == 0]
+        if absent and not (name == "validation" and total < MIN_VALIDATION):
+            more = f" and {len(absent) - 1} more classes" if len(absent) > 1 else ""
+            yield f"the {name} split has no input of {absent[0]!r}{more}"
+
+
+def report_splits(splits: Splits, name: str, labels: Sequence[str], console: Console) -> None:
+    """Print the number of inputs in each split, per class, and the warnings."""
+    counts = splits.counts(labels)
+    sums = {split: sum(own.values()) for split, own in counts.items()}
+    text = ", ".join(f"{total:,} {split}" for split, total in sums.items())
+    console.print(f"dataset   {name}: {text} inputs in {len(labels)} classes")
+    console.print(_table(counts, labels))
+    for warning in split_warnings(splits, labels):
+        console.print("[yellow]warning:[/] ", end="")
+        console.print(warning, markup=False)
+
+
+def _table(counts: dict[str, dict[str, int]], labels: Sequence[str]) -> Table:
+    table = Table("class", box=None, header_style="dim")
+    for split in counts:
+        table.add_column(split, justify="right")
+    listed = labels
+    if len(labels) > MAX_LISTED_CLASSES:
+        table.columns[0].header = "smallest classes"
+        listed = sorted(labels, key=counts["train"].__getitem__)[:MAX_LISTED_CLASSES]
+    for label in listed:
+        table.add_row(label, *(f"{own[label]:,}" for own in counts.values()))
+    return table
+
+
+def _held_back(count: int) -> int:
+    """Return how many of a class's inputs are held back."""
+    if count < 2:
+        return 0
+    wanted = max(MIN_PER_CLASS, count // VALIDATION_INTERVAL)
+    return max(1, min(wanted, int(MAX_FRACTION * count)))
+
+
+def _per_class(split: Split, classes: int) -> list[int]:
+    return [int(count) for count in np.bincount(split.labels, minlength=classes)]
+
+
+def _take(split: Split, indices: NDArray[np.int64]) -> Split:
+    return Split(split.inputs[indices], split.labels[indices])
