@@ -1,5 +1,6 @@
 """Converts a network in PyTorch to a published bundle, through every gate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.untrained import check_trained
 from convscope.exporter.datasets import Split
+from convscope.exporter.evaluation.metrics import manifest_metrics, measure
 from convscope.exporter.graphs.comparison import OutputDifference
 from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.exporter.pyramid.facts import feature_map_facts
@@ -33,7 +35,7 @@ class Conversion:
     Args:
         directory: The bundle's directory.
         parity: The difference of each output from PyTorch's.
-        metrics: The accuracy of the exported graph.
+        metrics: The key figures of the exported graph on the test split.
     """
 
     directory: Path
@@ -56,7 +58,7 @@ def convert(source: Source, repository: Path) -> Conversion:
         model = export_graph(network, example, path, source.preprocessing.input_spec().name)
         graph = path.read_bytes()
     parity = check_parity(network, graph, inputs)
-    metrics = _measure(graph, source.test)
+    metrics = _measure(graph, source.labels, source.test)
     manifest = describe(source, metrics)
     facts = feature_map_facts(model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
@@ -74,16 +76,18 @@ def _write(path: Path, graph: bytes) -> None:
     path.write_bytes(graph)
 
 
-def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
-    """Measure the accuracy of the graph that will be served, rather than of the network."""
+def _measure(
+    graph: bytes, labels: Sequence[str], test: tuple[str, Split] | None
+) -> list[pb.Metric]:
+    """Measure the graph that will be served, rather than the network."""
     if test is None:
         return []
     name, split = test
     session = open_graph(graph)
     input_name = session.get_inputs()[0].name
-    correct = 0
+    rows = []
     for start in range(0, len(split.labels), MEASURE_BATCH):
-        rows = slice(start, start + MEASURE_BATCH)
-        (logits,) = run_session(session, input_name, np.asarray(split.inputs[rows]), ["logits"])
-        correct += int((logits.argmax(axis=1) == split.labels[rows]).sum())
-    return [pb.Metric(name="top1_accuracy", value=correct / len(split.labels), split=name)]
+        batch = np.asarray(split.inputs[start : start + MEASURE_BATCH])
+        rows += run_session(session, input_name, batch, ["probabilities"])
+    figures = measure(np.concatenate(rows), split.labels, labels)
+    return manifest_metrics(figures, name)

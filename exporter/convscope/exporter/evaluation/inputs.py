@@ -103,7 +103,7 @@ def select_inputs(
 
 
 def _all(data: Dataset) -> tuple[Samples, ...]:
-    return data.train, data.test
+    return tuple(filter(None, (data.train, data.validation, data.test)))
 
 
 def _has_own_split(name: str) -> bool:
