@@ -188,8 +188,10 @@ def _run_facts(run: TrainingRun) -> Iterator[tuple[str, str]]:
         yield "epochs", str(len(run.epochs))
     if run.best_epoch is not None:
         yield "published epoch", str(run.best_epoch)
-    for name in ("architecture", "seed", "batch size", "learning rate"):
+    for name in ("batch_size", "learning_rate", "seed"):
         if (value := run.settings.get(name)) is not None:
-            yield name, str(value)
+            yield name.replace("_", " "), str(value)
     if run.seconds is not None:
         yield "training time", f"{run.seconds:,.0f} s"
+    for part, count in run.split_sizes().items():
+        yield f"{part} inputs", f"{count:,}"

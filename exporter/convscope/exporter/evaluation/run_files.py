@@ -48,6 +48,15 @@ class TrainingRun:
         known = [one.seconds for one in self.epochs if one.seconds is not None]
         return sum(known) if known else None
 
+    def split_sizes(self) -> dict[str, int]:
+        """Return the number of inputs of each part of the dataset, as far as they are recorded."""
+        parts = self.settings.get("split")
+        if not isinstance(parts, dict):
+            return {}
+        return {
+            name: sum(counts.values()) for name, counts in parts.items() if isinstance(counts, dict)
+        }
+
 
 def read_run(directory: Path) -> TrainingRun:
     """Read what a run recorded; files that are missing or damaged are left out."""
