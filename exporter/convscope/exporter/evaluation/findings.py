@@ -28,6 +28,13 @@ def findings(figures: Figures) -> Iterator[str]:
 
 def warnings(figures: Figures, predictions: Predictions) -> Iterator[str]:
     """Yield what limits the meaning of the figures."""
+    most = max(figures.classes, key=lambda one: one.inputs)
+    baseline = most.inputs / figures.inputs
+    if figures.accuracy_interval[0] <= baseline < 1:
+        yield (
+            f"The accuracy is not clearly better than that of always answering “{most.label}”, "
+            f"which is right for {baseline:.1%} of these inputs."
+        )
     missing = [one.label for one in figures.classes if not one.inputs]
     if missing:
         yield (

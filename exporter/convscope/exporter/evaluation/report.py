@@ -26,6 +26,7 @@ __all__ = ["Evaluation", "render_page", "report_page", "write_page"]
 MAX_ERRORS = 24
 MAX_CONFUSIONS = 10
 MAX_SKIPPED = 20
+PARTS = {"train": "training"}
 # More classes are folded behind the worst ones.
 MAX_CLASSES = 30
 
@@ -194,4 +195,4 @@ def _run_facts(run: TrainingRun) -> Iterator[tuple[str, str]]:
     if run.seconds is not None:
         yield "training time", f"{run.seconds:,.0f} s"
     for part, count in run.split_sizes().items():
-        yield f"{part} inputs", f"{count:,}"
+        yield f"{PARTS.get(part, part)} inputs", f"{count:,}"
