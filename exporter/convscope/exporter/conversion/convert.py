@@ -1,6 +1,5 @@
 """Converts a network in PyTorch to a published bundle, through every gate."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +34,7 @@ class Conversion:
     Args:
         directory: The bundle's directory.
         parity: The difference of each output from PyTorch's.
-        metrics: The key figures of the exported graph on the test split.
+        metrics: The accuracy of the exported graph.
     """
 
     directory: Path
@@ -58,7 +57,7 @@ def convert(source: Source, repository: Path) -> Conversion:
         model = export_graph(network, example, path, source.preprocessing.input_spec().name)
         graph = path.read_bytes()
     parity = check_parity(network, graph, inputs)
-    metrics = _measure(graph, source.labels, source.test)
+    metrics = _measure(graph, source.test)
     manifest = describe(source, metrics)
     facts = feature_map_facts(model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
@@ -76,9 +75,7 @@ def _write(path: Path, graph: bytes) -> None:
     path.write_bytes(graph)
 
 
-def _measure(
-    graph: bytes, labels: Sequence[str], test: tuple[str, Split] | None
-) -> list[pb.Metric]:
+def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
     """Measure the graph that will be served, rather than the network."""
     if test is None:
         return []
@@ -89,5 +86,6 @@ def _measure(
     for start in range(0, len(split.labels), MEASURE_BATCH):
         batch = np.asarray(split.inputs[start : start + MEASURE_BATCH])
         rows += run_session(session, input_name, batch, ["probabilities"])
-    figures = measure(np.concatenate(rows), split.labels, labels)
-    return manifest_metrics(figures, name)
+    probabilities = np.concatenate(rows)
+    labels = list(map(str, range(probabilities.shape[1])))
+    return manifest_metrics(measure(probabilities, split.labels, labels), name)
