@@ -142,8 +142,12 @@ def test_signals_are_evaluated_by_a_bundle_and_a_server(
     random = np.random.default_rng(3)
     signals = random.normal(size=(40, 1, SIGNAL_LENGTH)).astype(np.float32)
     manifest = open_bundle(tiny_repository / "signal/1").manifest
-    arrays = {"x_train": signals, "y_train": random.integers(0, 2, 40)}
-    np.savez(tmp_path / "signals.npz", classes=np.array(list(manifest.labels)), **arrays)
+    np.savez(
+        tmp_path / "signals.npz",
+        classes=np.array(list(manifest.labels)),
+        x_train=signals,
+        y_train=random.integers(0, 2, 40),
+    )
     dataset = ("--dataset", f"npz:{tmp_path / 'signals.npz'}")
     own = figures(str(tiny_repository / "signal/1"), *dataset)
     served = figures("--server", tiny_server.target, "--model", "signal", *dataset)
@@ -255,6 +259,29 @@ def test_the_split_follows_the_training(tiny_repository: Path, tmp_path: Path) -
     assert (found["inputs"], found["split"]) == (4, "test split")
     assert figures(own, *dataset, "--split", "all")["inputs"] == 20
     assert figures(own, *dataset, "--split", "train")["inputs"] == 16
+    # Neither has the other model seen them.
+    assert figures(other, "--compare", own, *dataset)["a"]["inputs"] == 4
+
+
+def test_the_seed_of_the_training_splits_its_dataset(tmp_path: Path) -> None:
+    write_colors(tmp_path / "colors", {"red": 20, "green": 20}, {})
+    dataset = ("--dataset", f"folder:{tmp_path / 'colors'}")
+    for version in (1, 2):
+
+        def trained(manifest: pb.ModelManifest, seed: int = version) -> None:
+            manifest.labels[:] = ["green", "red", "blue"]  # all of its answers are wrong
+            manifest.provenance.dataset = "folder:colors"
+            manifest.provenance.weights = f"trained for 3 epochs, seed {seed}"
+
+        write_tiny(tmp_path / "models", version=version, alter_manifest=trained)
+    bundles = [str(tmp_path / "models/tiny" / version) for version in ("1", "2")]
+    first, second = ({e["name"] for e in figures(one, *dataset)["worst_errors"]} for one in bundles)
+    assert len(first) == len(second) == 8
+    assert first != second
+    again = {e["name"] for e in figures(bundles[0], *dataset, "--seed", "2")["worst_errors"]}
+    assert again == second
+    message = failure(bundles[0], "--compare", bundles[1], *dataset)
+    assert "trained on different parts" in message
 
 
 def test_a_dataset_with_its_own_test_split(bundle: str, tmp_path: Path) -> None:
@@ -282,7 +309,7 @@ def test_an_unknown_model_of_a_server_is_an_error(tiny_server: ServerProcess, co
         ((), "use either a BUNDLE, or --server with --model"),
         (("models/a/1", "--server", "h:1", "--model", "a"), "use either a BUNDLE"),
         (("--server", "h:1"), "belong together"),
-        (("models/a/1", "--split", "half"), "use one of: test, train, all"),
+        (("models/a/1", "--split", "half"), "is not one of"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], message: str) -> None:

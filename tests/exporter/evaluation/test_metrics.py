@@ -71,7 +71,7 @@ def test_a_probability_of_zero_and_rounding_above_one_give_finite_figures() -> N
 def thousand(count: int) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
     random = np.random.default_rng(0)
     truth = random.integers(0, 900, count)
-    probabilities = random.random((count, 1000), np.float32) / 1000
+    probabilities = (random.random((count, 1000)) / 1000).astype(np.float32)
     probabilities[np.arange(count), np.where(truth % 9, truth, truth + 1)] += 0.5
     return probabilities, truth, [f"class {index}" for index in range(1000)]
 

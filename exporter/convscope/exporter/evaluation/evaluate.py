@@ -1,26 +1,14 @@
-"""Evaluates a model, and compares two."""
+"""Evaluates a model on labeled inputs."""
 
 from collections.abc import Callable
 
-from convscope.exporter.datasets import DatasetOptions
-from convscope.exporter.evaluation.inputs import LabeledInputs, SplitName, select_inputs
+from convscope.exporter.evaluation.inputs import LabeledInputs
 from convscope.exporter.evaluation.metrics import measure
 from convscope.exporter.evaluation.predictions import collect
 from convscope.exporter.evaluation.predictors import Predictor
 from convscope.exporter.evaluation.report import Evaluation
 
-__all__ = ["evaluate", "inputs_for"]
-
-
-def inputs_for(
-    predictor: Predictor, dataset: str, options: DatasetOptions, split: SplitName | None = None
-) -> LabeledInputs:
-    """Select the inputs on which a model is evaluated.
-
-    Raises:
-        ExporterError: The dataset can't be read.
-    """
-    return select_inputs(dataset, options, split, predictor.manifest.provenance.dataset)
+__all__ = ["evaluate"]
 
 
 def evaluate(

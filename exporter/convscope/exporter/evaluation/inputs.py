@@ -1,5 +1,7 @@
 """The labeled inputs of an evaluation: which of a dataset, and one by one."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,10 +19,13 @@ from convscope.exporter.datasets import (
     load_dataset,
 )
 from convscope.exporter.errors import DatasetError, reason
+from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["LabeledInputs", "Sample", "SplitName", "select_inputs"]
 
 SplitName = Literal["test", "train", "all"]
+# In the description of trained weights.
+_SEED = re.compile(r"\bseed (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +81,59 @@ class LabeledInputs:
 
 
 def select_inputs(
-    name: str, options: DatasetOptions, split: SplitName | None, trained_on: str = ""
+    name: str,
+    data_dir: Path,
+    trained: Sequence[pb.Provenance],
+    split: SplitName | None = None,
+    seed: int | None = None,
 ) -> LabeledInputs:
     """Select the inputs of a dataset.
 
     Args:
         name: The dataset as users write it.
-        options: Its folder and the seed of its split.
+        data_dir: The folder of published datasets.
+        trained: The origin of each model that is evaluated.
         split: The split. By default the test split. A dataset of one part is used as a whole,
-            unless the model was trained on it: then its training inputs are left out.
-        trained_on: The dataset of the model's provenance.
+            unless a model was trained on it: then its training inputs are left out.
+        seed: The seed by which a dataset of one part was split; that of the training by default.
 
     Raises:
-        ExporterError: The dataset can't be read.
+        ExporterError: The dataset can't be read, or no split is unseen by all models.
     """
-    data = load_dataset(name, options)
+    own_split = _has_own_split(name)
+    seeds = _seeds(name, trained)
+    if seed is None and split != "all" and not own_split and len(seeds) > 1:
+        raise DatasetError(
+            f"the models were trained on different parts of {name} (seeds "
+            f"{', '.join(map(str, sorted(seeds)))}); evaluate them on other inputs, or choose "
+            "one with --seed"
+        )
+    chosen = seed if seed is not None else max(seeds, default=0)
+    data = load_dataset(name, DatasetOptions(data_dir, chosen))
     if split is None:
-        trained = data.name in trained_on.split(", ")
-        split = "test" if trained or _has_own_split(name) else "all"
+        split = "test" if own_split or seeds else "all"
     parts = {"test": (data.test,), "train": (data.train,), "all": _all(data)}[split]
     if not sum(len(part.labels) for part in parts):
         raise DatasetError(f"the {split} split of {data.name} has no inputs; use --split all")
     return LabeledInputs(
         data.name, "all inputs" if split == "all" else f"{split} split", data.labels, parts
     )
+
+
+def _seeds(name: str, trained: Sequence[pb.Provenance]) -> set[int]:
+    """Return the seeds with which models were trained on a dataset."""
+    known = _recorded_name(name)
+    return {
+        int(found[-1]) if (found := _SEED.findall(one.weights)) else 0
+        for one in trained
+        if known in one.dataset.split(", ")
+    }
+
+
+def _recorded_name(name: str) -> str:
+    """Return the name of a dataset in the provenance of a model that was trained on it."""
+    kind, separator, path = name.partition(":")
+    return f"{kind}:{Path(path).resolve().name}" if separator else name
 
 
 def _all(data: Dataset) -> tuple[Samples, ...]:
@@ -111,7 +145,7 @@ def _has_own_split(name: str) -> bool:
     kind, _, path = name.partition(":")
     if kind == "folder":
         return any((Path(path) / part).is_dir() for part in ("val", "test"))
-    if kind == "npz":
+    if kind == "npz" and Path(path).is_file():
         with np.load(path, allow_pickle=False) as arrays:
             return "x_test" in arrays.files
     return True

@@ -30,7 +30,7 @@ VARIABLES = {
     SECOND: "--orange",
     THIRD: "--green",
 }
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # matplotlib types the name of each setting
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -159,7 +159,7 @@ def _mark(axes: Axes, epoch: int) -> None:
 def _svg(title: str, draw: Callable[[Figure], None], size: tuple[float, float]) -> Markup:
     """Draw a figure; return it as an SVG element whose colors are the page's."""
     salt = title.lower().replace(" ", "-")
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": salt}):
         figure = Figure(size, layout="constrained")
         draw(figure)
         out = StringIO()

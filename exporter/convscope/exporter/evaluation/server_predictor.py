@@ -50,10 +50,11 @@ class ServerPredictor:
         self._target = target
         self._channel = _channel(target, root_certificates)
         self._stub = ClassifierServiceStub(self._channel)
+        request = pb.GetModelRequest(model=model)
+        if version is not None:
+            request.version = version
         with self._errors():
-            found = self._stub.GetModel(
-                pb.GetModelRequest(model=model, version=version), timeout=TIMEOUT_SECONDS
-            )
+            found = self._stub.GetModel(request, timeout=TIMEOUT_SECONDS)
         self.manifest: manifest_pb2.ModelManifest = found.manifest
         check_classifies(self.manifest)
         self.runs_on = f"the server {target} on {found.summary.provider}"
@@ -123,7 +124,7 @@ def _channel(target: str, root_certificates: Path | None) -> grpc.Channel:
 
 def _input(sample: Sample) -> pb.Input:
     if sample.tensor is None:
-        return pb.Input(encoded_image=sample.encoded)
+        return pb.Input(encoded_image=sample.encoded or b"")
     tensor = np.ascontiguousarray(sample.tensor, "<f4")
     return pb.Input(
         tensor=pb.Tensor(

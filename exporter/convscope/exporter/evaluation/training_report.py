@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from convscope.exporter.datasets import DatasetOptions
-from convscope.exporter.evaluation.evaluate import evaluate, inputs_for
+from convscope.exporter.evaluation.evaluate import evaluate
+from convscope.exporter.evaluation.inputs import select_inputs
 from convscope.exporter.evaluation.predictors import BundlePredictor
 from convscope.exporter.evaluation.report import report_page, write_page
 from convscope.exporter.evaluation.run_files import read_run
@@ -26,7 +27,8 @@ def write_training_report(bundle: Path, run: Path, dataset: str, options: Datase
         ExporterError: The bundle can't be evaluated, or the report can't be written.
     """
     predictor = BundlePredictor(bundle)
-    found = evaluate(predictor, inputs_for(predictor, dataset, options, "test"))
+    inputs = select_inputs(dataset, options.data_dir, (), "test", options.seed)
+    found = evaluate(predictor, inputs)
     path = run / REPORT
     write_page(report_page(found, read_run(run)), path)
     return path
