@@ -87,6 +87,6 @@ def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
         batch = np.asarray(split.inputs[start : start + MEASURE_BATCH])
         rows += run_session(session, input_name, batch, ["probabilities"])
     # A result that is not finite is an error.
-    probabilities = np.nan_to_num(np.stack(rows), nan=0, posinf=0, neginf=0)
+    probabilities = np.nan_to_num(np.concatenate(rows), nan=0, posinf=0, neginf=0)
     labels = list(map(str, range(probabilities.shape[1])))
     return manifest_metrics(measure(probabilities, split.labels, labels), name)
