@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import json_format
+from torch import nn
 from typer.testing import CliRunner
 
 from convscope.exporter.architectures import find_architecture
@@ -56,6 +57,7 @@ def test_a_custom_network_is_exported_with_its_labels(tmp_path: Path, name: str,
         "                         nn.Linear(4, 2))\n"
     )
     own = (f"{tmp_path / 'mine.py'}:Net", "--input", "3x32x48", "--labels", str(tmp_path / name))
+    own += ("--random-weights",)
     manifest = exported(tmp_path, *own, "--mean", "0.5", "--feature-map", "0=stem")
     assert (manifest.model, list(manifest.labels)) == ("net", ["cat", "dog"])
     assert list(manifest.input.shape) == [32, 48, 3]
@@ -93,7 +95,8 @@ def asking(num_classes):
 @pytest.mark.parametrize(("factory", "classes"), [("fixed", 3), ("usual", 4)])
 def test_classes_without_names_are_numbered(tmp_path: Path, factory: str, classes: int) -> None:
     (tmp_path / "mine.py").write_text(OWN)
-    manifest = exported(tmp_path, f"{tmp_path / 'mine.py'}:{factory}", "--input", "3x4x4")
+    own = (f"{tmp_path / 'mine.py'}:{factory}", "--input", "3x4x4", "--random-weights")
+    manifest = exported(tmp_path, *own)
     assert list(manifest.labels) == [str(index) for index in range(classes)]
 
 
@@ -129,3 +132,71 @@ def test_a_signals_length_may_be_declared(tmp_path: Path) -> None:
     assert (manifest.input.name, list(manifest.input.shape)) == ("signal", [2, 100])
     stage = manifest.feature_maps[1]
     assert (stage.channels, stage.height, stage.width) == (32, 1, 25)
+
+
+LOADING = """import torch
+from torch import nn
+
+
+def untrained():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3))
+
+
+def loading():
+    network = untrained()
+    network.load_state_dict(torch.load({path!r}))
+    return network
+
+
+def new_head():
+    network = loading()
+    network[3] = nn.Linear(144, 2)
+    return network
+"""
+
+
+@pytest.fixture
+def own_networks(tmp_path: Path) -> str:
+    """A file with an untrained network, one that loads its weights, and one with a new head."""
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3))
+    torch.save(nn.Sequential(*layers).state_dict(), tmp_path / "trained.pth")
+    file = tmp_path / "mine.py"
+    file.write_text(LOADING.format(path=str(tmp_path / "trained.pth")))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("factory", "random"),
+    [("untrained", "0.weight, 0.bias, 3.weight and 1 more"), ("new_head", "3.weight, 3.bias")],
+)
+def test_an_untrained_network_of_a_user_is_rejected_with_the_options(
+    tmp_path: Path, own_networks: str, factory: str, random: str
+) -> None:
+    command = ["export", f"{own_networks}:{factory}", "--input", "3x8x8"]
+    done = CliRunner().invoke(app, [*command, "--repository", str(tmp_path / "models")])
+    assert done.exit_code == 1
+    assert f"{factory} is untrained: {random} have random values" in done.stderr
+    assert "--weights FILE" in done.stderr
+    assert "--random-weights" in done.stderr
+    assert not list((tmp_path / "models").rglob("manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        (("loading",), "set by mine.py:loading"),
+        (("untrained", "--random-weights"), "random"),
+        (("untrained", "--weights", "trained.pth"), "trained.pth"),
+    ],
+)
+def test_weights_of_a_user_are_loaded_by_the_factory_or_a_file(
+    tmp_path: Path,
+    own_networks: str,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    weights: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    factory, *others = options
+    manifest = exported(tmp_path, f"{own_networks}:{factory}", "--input", "3x8x8", *others)
+    assert manifest.provenance.weights == weights

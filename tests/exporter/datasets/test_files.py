@@ -40,6 +40,33 @@ def test_a_folder_with_train_and_val_is_not_split(tmp_path: Path) -> None:
     assert np.bincount(files_of(data.test).labels).tolist() == [2, 2]
 
 
+def test_a_folder_may_have_all_three_splits(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("val", 3), ("test", 2)):
+        write_images(tmp_path / split / "cat", count)
+        write_images(tmp_path / split / "dog", count)
+    data = load_dataset(f"folder:{tmp_path}")
+    assert data.validation is not None
+    found = [files_of(samples) for samples in (data.train, data.validation, data.test)]
+    assert [len(files.labels) for files in found] == [8, 6, 4]
+    assert {path.parts[-3] for path in found[2].paths} == {"test"}
+
+
+def test_the_test_images_of_a_folder_without_validation_images_are_used(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_images(tmp_path / split / "cat", 5)
+        write_images(tmp_path / split / "dog", 5)
+    data = load_dataset(f"folder:{tmp_path}")
+    assert {path.parts[-3] for path in files_of(data.test).paths} == {"test"}
+    assert len(data.train.labels) == 10
+
+
+def test_the_only_image_of_a_class_is_a_training_image(tmp_path: Path) -> None:
+    write_images(tmp_path / "cat", 1)
+    write_images(tmp_path / "dog", 10)
+    data = load_dataset(f"folder:{tmp_path}")
+    assert np.bincount(files_of(data.train).labels).tolist() == [1, 8]
+
+
 @pytest.mark.parametrize(
     ("folders", "reason"),
     [
@@ -82,6 +109,19 @@ def test_signals_are_read_and_split(tmp_path: Path) -> None:
     assert (data.holds_images, data.channels) == (False, 2)
     assert arrays_of(data.train).inputs.shape == (16, 2, 64)
     assert arrays_of(data.test).inputs.dtype == np.float32
+
+
+def test_arrays_may_have_validation_inputs(tmp_path: Path) -> None:
+    name = write_arrays(
+        tmp_path / "waves.npz",
+        x_train=np.zeros((20, 2, 64)),
+        y_train=np.arange(20) % 2,
+        x_val=np.zeros((6, 2, 64)),
+        y_val=np.arange(6) % 2,
+    )
+    data = load_dataset(name)
+    assert data.validation is not None
+    assert [len(one.labels) for one in (data.train, data.validation, data.test)] == [16, 6, 4]
 
 
 @pytest.mark.parametrize(

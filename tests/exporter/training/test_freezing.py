@@ -10,7 +10,8 @@ from convscope.exporter.errors import UnknownNameError
 from convscope.exporter.training.classifier import Recipe
 from convscope.exporter.training.fit import train
 from convscope.exporter.training.freezing import BACKBONE, freeze
-from convscope.exporter.training.runs import Run
+from convscope.exporter.training.runs import begin_run
+from convscope.exporter.training.splits import Splits, hold_back
 
 CLASSES = 3
 
@@ -38,9 +39,9 @@ def test_only_unfrozen_modules_change(tmp_path: Path, last: str, changed: set[st
     recipe = Recipe(
         mean=(0.0,), std=(1.0,), epochs=2, batch_size=16, learning_rate=0.1, seed=0, freeze=last
     )
-    trained = train(
-        lambda: start, split, recipe, classes=CLASSES, progress=False, run=Run(tmp_path)
-    )
+    splits = Splits(*hold_back(split, CLASSES, seed=0), split)
+    run = begin_run(tmp_path, {})
+    trained = train(lambda: start, splits, recipe, classes=CLASSES, progress=False, run=run)
     assert trained is not None
     after = trained.network.state_dict()
     found = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}

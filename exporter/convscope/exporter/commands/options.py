@@ -22,7 +22,10 @@ Name = Annotated[
     str,
     Argument(
         metavar="ARCHITECTURE",
-        help="A name from `list`, timm/NAME, or your own network as path/to/file.py:factory.",
+        help="A name from `list`, timm/NAME, or your own network as path/to/file.py:factory. "
+        "The factory is a function or class that takes num_classes and in_channels, if it has "
+        "such parameters, and returns a torch.nn.Module from float32 [N, C, H, W] to logits "
+        "[N, classes].",
     ),
 ]
 Repository = Annotated[Path, Option(help="The folder of the bundle: REPOSITORY/MODEL/VERSION.")]

@@ -1,5 +1,6 @@
 """The module that Lightning trains: a network with its loss, optimizer and data."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from convscope.exporter.datasets.augmentation import Augmentation
+from convscope.exporter.training.batch_norm import follow_short_epochs
 from convscope.exporter.training.batches import test_loader, training_loader
 from convscope.exporter.training.freezing import freeze
 from convscope.exporter.training.schedule import OneCycle
@@ -66,6 +68,7 @@ class Classifier(lightning.LightningModule):
         self.network = network
         self.recipe = recipe
         self._splits = splits
+        follow_short_epochs(network, math.ceil(len(splits.train.labels) / recipe.batch_size))
         self._frozen = freeze(network, recipe.freeze, classes) if recipe.freeze else []
         for name, values in (("mean", recipe.mean), ("std", recipe.std)):
             buffer = torch.tensor(values).reshape(1, -1, 1, 1)
@@ -80,11 +83,18 @@ class Classifier(lightning.LightningModule):
         return self
 
     def on_train_epoch_start(self) -> None:
-        """Set the modes, which Lightning doesn't change, and seed the random numbers."""
+        """Set the modes, which Lightning doesn't change."""
         self.train()
-        # A resumed run must draw the same random numbers as one that was never killed.
-        seed = self.recipe.seed + 1_000_003 * self.current_epoch + self.global_rank
-        lightning.seed_everything(seed % 2**32, verbose=False)
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Seed the random numbers of an epoch.
+
+        A resumed run must draw the same ones as a run that was never killed.
+        Before the first batch, Lightning itself draws some.
+        """
+        if batch_idx == 0:
+            seed = self.recipe.seed + 1_000_003 * self.current_epoch + self.global_rank
+            lightning.seed_everything(seed % 2**32, verbose=False)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Return the loss of a batch."""

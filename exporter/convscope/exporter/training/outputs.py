@@ -34,16 +34,16 @@ def check_outputs(row: Architecture, network: nn.Module, expects: InputRule, dat
     classes = len(data.labels)
     if isinstance(logits, Tensor) and logits.shape == (_BATCH, classes):
         return
-    found = type(logits).__name__
+    found = f"returns a {type(logits).__name__}"
     if isinstance(logits, Tensor):
         is_flat = logits.ndim == 2 and len(logits) == _BATCH
-        found = f"{logits.shape[1]} outputs" if is_flat else f"the shape {list(logits.shape)}"
+        shape = tuple(logits.shape)
+        found = (
+            f"has {shape[1]} outputs" if is_flat else f"returns {list(shape)} for {_BATCH} inputs"
+        )
     fix = "choose a dataset with as many classes"
     if row.is_custom:
         fix = (
             "let the factory take num_classes, and return logits [N, num_classes] from the network"
         )
-    raise NetworkError(
-        f"{row.name} returns {found} for {_BATCH} images, but {data.name} has {classes} classes; "
-        f"{fix}"
-    )
+    raise NetworkError(f"{row.name} {found}, but {data.name} has {classes} classes; {fix}")

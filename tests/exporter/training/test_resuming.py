@@ -1,0 +1,196 @@
+"""Training that is killed at random moments and resumed."""
+
+import csv
+import random
+import re
+import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from support.training import TrainingCommand
+
+from convscope.exporter.training.checkpoints import read_history
+from convscope.exporter.training.runs import Run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+EPOCHS = 25
+KILLS = 10
+TIMEOUT_SECONDS = 120
+
+NETWORK = """from torch import nn
+
+
+def tiny(num_classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2),
+        nn.Flatten(), nn.Linear(4 * 3 * 3, num_classes))
+"""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with a network, a dataset, its runs and its models."""
+
+    path: Path
+    numbers = count()
+
+    def command(self, *options: str) -> TrainingCommand:
+        arguments = [f"{self.path / 'mine.py'}:tiny", "--input", "1x8x8"]
+        arguments += ["--dataset", f"npz:{self.path / 'bars.npz'}", "--learning-rate", "0.01"]
+        arguments += ["--repository", str(self.path / "models"), "--runs", str(self.path / "runs")]
+        return TrainingCommand([*arguments, *options], self.path / f"{next(self.numbers)}.log")
+
+    @property
+    def run(self) -> Run:
+        return Run(self.path / "runs/tiny/1", resumes=True)
+
+    @property
+    def versions(self) -> list[str]:
+        return [path.name for path in (self.path / "models/tiny").iterdir()]
+
+    def metrics(self) -> list[dict[str, str]]:
+        """Return the rows of the metrics, of which there are none in the first epoch."""
+        path = self.run.directory / "metrics.csv"
+        if not path.exists():
+            return []
+        with path.open() as file:
+            return list(csv.DictReader(file))
+
+    def wait_for_epoch(self, epochs: int) -> None:
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while len(self.metrics()) < epochs:
+            if time.monotonic() > end:
+                raise TimeoutError(f"epoch {epochs} took too long")
+            time.sleep(0.005)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        graph = onnx.load(self.path / "models/tiny/1/model.onnx").graph
+        return {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+
+
+def folder_at(path: Path) -> Folder:
+    """Write a network and noisy bars at three positions, one class each."""
+    path.mkdir(exist_ok=True)
+    (path / "mine.py").write_text(NETWORK)
+    noise = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    images = noise.integers(0, 120, (90, 8, 8, 1), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 1] += 100
+    np.savez(path / "bars.npz", x_train=images, y_train=labels)
+    return Folder(path)
+
+
+def without_seconds(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def announced_epoch(lines: list[str]) -> int:
+    (epoch,) = re.findall(
+        rf"^continuing tiny run 1 with epoch (\d+) of {EPOCHS}$", "\n".join(lines), re.M
+    )
+    return int(epoch)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = folder_at(tmp_path_factory.mktemp("uninterrupted"))
+    folder.command("--epochs", str(EPOCHS)).finish()
+    return folder
+
+
+def test_a_run_that_is_killed_ten_times_ends_like_an_uninterrupted_one(
+    tmp_path: Path, uninterrupted: Folder
+) -> None:
+    moments = random.Random(0)
+    folder = folder_at(tmp_path / "killed")
+    command = folder.command("--epochs", str(EPOCHS))
+    folder.wait_for_epoch(1)
+    for _ in range(KILLS):
+        folder.wait_for_epoch(len(folder.metrics()) + moments.randint(0, 2))
+        time.sleep(moments.uniform(0, 0.1))
+        command.kill()
+        saved = [str(metrics.seconds) for metrics in read_history(folder.run.last)]
+        command = folder.command("--resume")
+        folder.wait_for_epoch(len(saved) + 1)
+        assert announced_epoch(command.lines) == len(saved) + 1
+        # The earlier epochs weren't trained again: their durations are the same.
+        assert [row["seconds"] for row in folder.metrics()][: len(saved)] == saved
+    command.finish()
+    assert without_seconds(folder.metrics()) == without_seconds(uninterrupted.metrics())
+    assert [row["epoch"] for row in folder.metrics()] == [str(n + 1) for n in range(EPOCHS)]
+    assert folder.versions == ["1"]
+    expected = uninterrupted.weights()
+    for name, values in folder.weights().items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_the_published_weights_are_those_of_the_lowest_validation_loss(
+    uninterrupted: Folder,
+) -> None:
+    rows = uninterrupted.metrics()
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    record = uninterrupted.run.record()
+    assert record["published_epoch"] == record["best_epoch"] == int(best["epoch"])
+    saved = torch.load(uninterrupted.run.best, weights_only=True)
+    assert saved["epoch"] + 1 == int(best["epoch"])
+
+
+def test_a_finished_run_is_not_published_twice_but_accepts_more_epochs(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    folder.command("--epochs", "2").finish()
+    text = "\n".join(folder.command("--resume", "--epochs", "2").finish())
+    assert "tiny run 1 is finished: epoch 2 of 2 is published as v1" in text
+    assert folder.versions == ["1"]
+    text = "\n".join(folder.command("--resume", "--epochs", "4").finish())
+    assert "continuing tiny run 1 with epoch 3 of 4" in text
+    assert [row["epoch"] for row in folder.metrics()] == ["1", "2", "3", "4"]
+    assert sorted(folder.versions) == ["1", "2"]
+    assert folder.run.record()["published_version"] == 2
+    # The rate continues on the schedule of a run of four epochs, and doesn't stay at its end.
+    rates = [float(row["learning_rate"]) for row in folder.metrics()]
+    assert rates[2] > 2 * rates[3] > 1e-3
+
+
+def test_a_run_that_was_not_published_is_published_without_more_training(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    with pytest.raises(RuntimeError, match="no module 'absent'"):
+        folder.command("--epochs", "2", "--feature-map", "absent").finish()
+    trained = folder.metrics()
+    text = "\n".join(folder.command("--resume").finish())
+    assert "tiny run 1 has all of its epochs, and isn't published yet" in text
+    assert folder.metrics() == trained
+    assert folder.versions == ["1"]
+    # A process that is killed after the publication, but before it is recorded, leaves this.
+    folder.run.update(
+        finished=False,
+        published_version=None,
+        published_epoch=None,
+        publishing={
+            "version": 1,
+            "epoch": 2,
+            "weights": "trained for 2 epochs, weights of epoch 2, seed 0",
+        },
+    )
+    text = "\n".join(folder.command("--resume").finish())
+    assert "epoch 2 of 2 is published as v1" in text
+    assert folder.versions == ["1"]
+
+
+def test_a_run_is_not_resumed_with_another_dataset_or_seed(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    folder.command("--epochs", "1").finish()
+    with np.load(tmp_path / "bars.npz") as arrays:
+        images, labels = arrays["x_train"], arrays["y_train"]
+    np.savez(tmp_path / "bars.npz", x_train=images[:-10], y_train=labels[:-10])
+    with pytest.raises(RuntimeError, match="the dataset has changed since tiny run 1 was started"):
+        folder.command("--resume", "--epochs", "2").finish()
+    with pytest.raises(RuntimeError, match="has seed 0, but this command has 1"):
+        folder.command("--resume", "--epochs", "2", "--seed", "1").finish()

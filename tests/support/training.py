@@ -1,0 +1,67 @@
+"""Training commands in processes that can be killed, started from one that has PyTorch loaded."""
+
+import contextlib
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+__all__ = ["TrainingCommand", "processes"]
+
+PRELOADED = ["convscope.exporter.cli", "convscope.exporter.training.pipeline"]
+
+
+def processes() -> ForkServerContext:
+    """Return the context of processes in which PyTorch and Lightning are loaded already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+class TrainingCommand:
+    """`convscope-exporter train` in its own process.
+
+    Args:
+        arguments: The arguments of the command.
+        log: The file that receives its output.
+    """
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self._log = log
+        log.write_text("")
+        self.process: ForkServerProcess = processes().Process(target=_run, args=(arguments, log))
+        self.process.start()
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of output so far."""
+        return self._log.read_text().splitlines()
+
+    def kill(self) -> None:
+        """Kill the process with SIGKILL."""
+        self.process.kill()
+        self.process.join()
+
+    def finish(self) -> list[str]:
+        """Wait for the end, and return the output of a successful command."""
+        self.process.join()
+        if self.process.exitcode != 0:
+            raise RuntimeError(f"exit code {self.process.exitcode}: {self._log.read_text()}")
+        return self.lines
+
+
+@contextlib.contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    with (
+        log.open("w", buffering=1) as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        yield
+
+
+def _run(arguments: list[str], log: Path) -> None:
+    from convscope.exporter.cli import app
+
+    with _output_to(log):
+        app(["train", *arguments], prog_name="convscope-exporter")
