@@ -1,15 +1,18 @@
 """The reports in a real browser: nothing is loaded, nothing fails, and people can read them."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 from PIL import Image, ImageStat
 from support.browser import browse
 from support.colors import write_colors
 from support.demo_models import exporter
 
 from convscope.exporter.evaluation.run_files import read_run
+from convscope.v1 import manifest_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +68,18 @@ def test_a_training_report_is_readable(trained: Path, tmp_path: Path) -> None:
     for shown in ("colors v1", "Accuracy", "Training", "Confusion", "Calibration", "Loss", "epoch"):
         assert shown in text
     assert f"epoch {read_run(report(trained).parent).best_epoch}, whose weights" in text
+
+
+def test_the_figures_of_a_training_report_are_those_of_the_manifest(trained: Path) -> None:
+    found = re.search(r'id="figures">(.*?)</script>', report(trained).read_text(), re.S)
+    assert found is not None
+    figures = json.loads(found[1])
+    text = (trained / "models/colors/1/manifest.json").read_text()
+    metrics = json_format.Parse(text, pb.ModelManifest()).provenance.metrics
+    assert {one.split for one in metrics} == {"folder:colors test"}
+    recorded = {one.name.removeprefix("top1_"): one.value for one in metrics}
+    assert set(recorded) == {"accuracy", "balanced_accuracy", "log_loss", "calibration_error"}
+    assert {name: figures[name] for name in recorded} == pytest.approx(recorded, abs=1e-4)
 
 
 def test_a_comparison_is_readable(comparison: Path, tmp_path: Path) -> None:
