@@ -116,6 +116,20 @@ def test_the_worst_errors_are_shown_with_their_pictures(
     assert "<script src" not in page
 
 
+def test_the_curves_of_a_run_are_shown(bundle: str, colors: Path, tmp_path: Path) -> None:
+    header = "epoch,train_loss,val_loss,val_accuracy,learning_rate,seconds\n"
+    (tmp_path / "metrics.csv").write_text(f"{header}1,0.9,0.8,0.5,0.1,2\n2,0.5,0.6,0.7,0.1,2\n")
+    (tmp_path / "run.json").write_text('{"best_epoch": 2}')
+    path = tmp_path / "report.html"
+    arguments = (bundle, "--dataset", f"folder:{colors}", "--output", str(path))
+    evaluate(*arguments)
+    assert "<h2>Training</h2>" not in path.read_text()
+    evaluate(*arguments, "--run", str(tmp_path))
+    page = path.read_text()
+    assert "<h2>Training</h2>" in page
+    assert "epoch 2, whose weights were published" in page
+
+
 def test_a_server_gets_the_figures_of_its_bundle(
     bundle: str, colors: Path, tiny_server: ServerProcess
 ) -> None:

@@ -87,6 +87,10 @@ def evaluate(
             "or none with --json.",
         ),
     ] = None,
+    run: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="A training run like runs/MODEL/NUMBER, to show its curves."),
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -96,7 +100,7 @@ def evaluate(
         console = make_console(quiet or as_json)
         with console.status("Loading PyTorch"):
             from convscope.exporter.evaluation.comparison import compare as compare_evaluations
-            from convscope.exporter.evaluation.evaluate import evaluate as run
+            from convscope.exporter.evaluation.evaluate import evaluate as evaluate_model
             from convscope.exporter.evaluation.inputs import select_inputs
         first = (
             _from_bundle(bundle, stack)
@@ -108,10 +112,10 @@ def evaluate(
         inputs = select_inputs(dataset, data_dir, trained, cast("SplitName | None", split), seed)
         console.print(f"dataset   {inputs.dataset}, {inputs.split}: {len(inputs):,} inputs")
         with _progress(len(inputs) * (1 if second is None else 2), quiet or as_json) as advance:
-            found = run(first, inputs, advance)
-            other = None if second is None else run(second, inputs, advance)
+            found = evaluate_model(first, inputs, advance)
+            other = None if second is None else evaluate_model(second, inputs, advance)
         if other is None:
-            _report_one(found, output, as_json, console)
+            _report_one(found, run, output, as_json, console)
         else:
             _report_comparison(compare_evaluations(found, other), output, as_json, console)
 
@@ -138,11 +142,18 @@ def _from_server(
     return stack.enter_context(ServerPredictor(target, model, version, certificates))
 
 
-def _report_one(found: "Evaluation", output: Path | None, as_json: bool, console: Console) -> None:
+def _report_one(
+    found: "Evaluation",
+    run: Path | None,
+    output: Path | None,
+    as_json: bool,
+    console: Console,
+) -> None:
     from convscope.exporter.evaluation.report import report_page
+    from convscope.exporter.evaluation.run_files import read_run
 
     path = _page_path(output, as_json, f"{_file_name(found)}-report.html")
-    _write(lambda: report_page(found), path)
+    _write(lambda: report_page(found, None if run is None else read_run(run)), path)
     _print(found.as_json() if as_json else _table(found), path, console)
 
 
