@@ -130,6 +130,7 @@ def test_the_models_are_described(client: Client) -> None:
 
 
 def test_torch_is_not_needed_to_know_the_accuracy(client: Client) -> None:
-    (accuracy,) = client.model("digits").provenance.metrics
+    accuracy = client.model("digits").provenance.metrics[0]
+    assert accuracy.name == "top1_accuracy"
     assert accuracy.value >= 0.98
     assert torch.__version__.startswith(client.model("digits").provenance.torch_version[:3])

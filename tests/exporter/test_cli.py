@@ -73,6 +73,6 @@ def test_an_unknown_option_is_a_usage_error() -> None:
 @pytest.mark.slow
 def test_the_digits_reach_98_percent_of_their_test_images(demo_repository: Path) -> None:
     text = (demo_repository / "digits/1/manifest.json").read_text()
-    (metric,) = json_format.Parse(text, pb.ModelManifest()).provenance.metrics
+    metric = json_format.Parse(text, pb.ModelManifest()).provenance.metrics[0]
     assert (metric.name, metric.split) == ("top1_accuracy", "mnist_sample test")
     assert metric.value >= 0.98

@@ -17,6 +17,7 @@ ORDER = (
     "training",
     "foreign",
     "conversion",
+    "evaluation",
     "repositories",
     "bundles",
     "pyramid",

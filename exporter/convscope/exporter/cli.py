@@ -2,7 +2,15 @@
 
 import typer
 
-from convscope.exporter.commands import bundles, export, foreign, networks, repository, train
+from convscope.exporter.commands import (
+    bundles,
+    evaluate,
+    export,
+    foreign,
+    networks,
+    repository,
+    train,
+)
 
 __all__ = ["app"]
 
@@ -16,5 +24,6 @@ networks.register(app)
 export.register(app)
 train.register(app)
 foreign.register(app)
+evaluate.register(app)
 bundles.register(app)
 repository.register(app)

@@ -61,6 +61,8 @@ def train(
     """Train a network, and convert it."""
     with errors_as_sentences():
         with make_console(quiet).status("Loading PyTorch"):
+            import matplotlib  # noqa: F401 - a missing package must not end a run after hours
+
             from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.training.fit import Hardware
             from convscope.exporter.training.job import TrainingJob
@@ -108,3 +110,15 @@ def _run(job: "TrainingJob", version: int | None, console: Console) -> None:
     begin_publication(trained.run, source.version, epoch, source.weights.source)
     convert_and_report(source, job.repository, console)
     finish(trained.run, source.version, epoch)
+    bundle = job.repository / source.model / str(source.version)
+    _write_report(job, bundle, trained.run.directory, console)
+
+
+def _write_report(job: "TrainingJob", bundle: Path, run: Path, console: Console) -> None:
+    from convscope.exporter.datasets import DatasetOptions
+    from convscope.exporter.evaluation.training_report import write_training_report
+
+    options = DatasetOptions(job.data_dir, job.seed)
+    with console.status("Writing the report"):
+        path = write_training_report(bundle, run, job.dataset_name(), options)
+    console.print(f"report    {path}")

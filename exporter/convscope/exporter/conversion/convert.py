@@ -16,6 +16,7 @@ from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.untrained import check_trained
 from convscope.exporter.datasets import Split
+from convscope.exporter.evaluation.metrics import manifest_metrics, measure
 from convscope.exporter.graphs.comparison import OutputDifference
 from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.exporter.pyramid.facts import feature_map_facts
@@ -75,15 +76,17 @@ def _write(path: Path, graph: bytes) -> None:
 
 
 def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
-    """Measure the accuracy of the graph that will be served, rather than of the network."""
+    """Measure the graph that will be served, rather than the network."""
     if test is None:
         return []
     name, split = test
     session = open_graph(graph)
     input_name = session.get_inputs()[0].name
-    correct = 0
+    rows = []
     for start in range(0, len(split.labels), MEASURE_BATCH):
-        rows = slice(start, start + MEASURE_BATCH)
-        (logits,) = run_session(session, input_name, np.asarray(split.inputs[rows]), ["logits"])
-        correct += int((logits.argmax(axis=1) == split.labels[rows]).sum())
-    return [pb.Metric(name="top1_accuracy", value=correct / len(split.labels), split=name)]
+        batch = np.asarray(split.inputs[start : start + MEASURE_BATCH])
+        rows += run_session(session, input_name, batch, ["probabilities"])
+    # A result that is not finite is an error.
+    probabilities = np.nan_to_num(np.concatenate(rows), nan=0, posinf=0, neginf=0)
+    labels = list(map(str, range(probabilities.shape[1])))
+    return manifest_metrics(measure(probabilities, split.labels, labels), name)

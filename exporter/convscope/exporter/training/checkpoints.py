@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -35,12 +36,19 @@ class EpochRecorder(Checkpoint):
         run: The run.
         patience: The number of epochs without a lower validation loss after
             which the run stops; None for no such limit.
+        on_epoch: Called with the metrics of each epoch after it is saved.
     """
 
-    def __init__(self, run: Run, patience: int | None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        patience: int | None,
+        on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    ) -> None:
         self.history: list[EpochMetrics] = []
         self._run = run
         self._patience = patience
+        self._on_epoch = on_epoch
         self._began = 0.0
         self._learning_rate = 0.0
 
@@ -87,6 +95,8 @@ class EpochRecorder(Checkpoint):
             )
         )
         self._save(trainer)
+        if trainer.is_global_zero:
+            self._on_epoch(self.history[-1])
         if is_out_of_patience(self.history, self._patience):
             trainer.should_stop = True
 

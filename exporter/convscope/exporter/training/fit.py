@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from rich import get_console
 from torch import nn
 
 from convscope.exporter.errors import RunError
 from convscope.exporter.training.checkpoints import EpochRecorder, read_history, restore_best
 from convscope.exporter.training.classifier import Classifier, Recipe
+from convscope.exporter.training.epoch_lines import report_epoch
 from convscope.exporter.training.history import EpochMetrics, best_epoch, is_out_of_patience
 from convscope.exporter.training.runs import Run
 from convscope.exporter.training.splits import Splits
@@ -101,7 +104,9 @@ def train(
     with _without_advice():
         lightning.seed_everything(recipe.seed, verbose=False)
         network = build()
-        recorder = EpochRecorder(run, recipe.patience)
+        recorder = EpochRecorder(
+            run, recipe.patience, partial(report_epoch, epochs=recipe.epochs, show=progress)
+        )
         recorder.history = read_history(run.last_checkpoint)
         if is_complete(recorder.history, recipe.epochs, recipe.patience):
             restore_best(run, recorder.history)
@@ -138,8 +143,9 @@ def _trainer(
     callbacks: list[Callback] = [recorder]
     if loggers:
         callbacks.append(LearningRateMonitor("epoch"))
+    progress = progress and get_console().is_terminal
     if progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(RichProgressBar(leave=False))
     return lightning.Trainer(
         max_epochs=recipe.epochs,
         accelerator="auto",

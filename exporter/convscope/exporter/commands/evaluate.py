@@ -1,0 +1,232 @@
+"""`evaluate`: measure a bundle or a served model on a labeled dataset, and compare two.
+
+PyTorch is imported inside the command, so that `--help` is fast.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+from typer import Argument, Option
+
+from convscope.exporter.commands.console import errors_as_sentences, make_console
+from convscope.exporter.commands.options import Quiet
+
+if TYPE_CHECKING:
+    from convscope.exporter.evaluation.comparison import Comparison
+    from convscope.exporter.evaluation.inputs import SplitName
+    from convscope.exporter.evaluation.predictors import Predictor
+    from convscope.exporter.evaluation.report import Evaluation
+
+__all__ = ["register"]
+
+
+class Split(StrEnum):
+    """The parts of a dataset."""
+
+    TEST = "test"
+    TRAIN = "train"
+    ALL = "all"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    dataset: Annotated[
+        str,
+        Option(
+            help="Labeled inputs: folder:PATH, npz:PATH, mnist, fashion_mnist, cifar10 or "
+            "mnist_sample. The classes are matched with the model's labels by name."
+        ),
+    ],
+    bundle: Annotated[
+        str | None,
+        Argument(metavar="BUNDLE", help="A path or URL like models/MODEL/VERSION."),
+    ] = None,
+    server: Annotated[
+        str | None,
+        Option(metavar="HOST:PORT", help="Evaluate a model of this server instead of a bundle."),
+    ] = None,
+    model: Annotated[str | None, Option(help="The name of the server's model.")] = None,
+    version: Annotated[
+        int | None, Option(min=1, help="The version of the server's model; its default if unset.")
+    ] = None,
+    root_certificates: Annotated[
+        Path | None, Option(metavar="FILE", help="The certificates of a server with TLS.")
+    ] = None,
+    compare: Annotated[
+        str | None, Option(metavar="BUNDLE", help="Compare with this bundle.")
+    ] = None,
+    split: Annotated[
+        Split | None,
+        Option(
+            help="By default test; a dataset without a split of its own is "
+            "used as a whole, unless the model was trained on it.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, Option(min=0, help="The seed of the split; that of the training by default.")
+    ] = None,
+    data_dir: Annotated[Path, Option(help="The folder of published datasets.")] = Path("data"),
+    output: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="The HTML report; by default MODEL-VERSION-report.html in the current folder, "
+            "or none with --json.",
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="A training run like runs/MODEL/NUMBER, to show its curves."),
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a bundle or a served model on a labeled dataset, and write an HTML report."""
+    _check_usage(bundle, server, model)
+    with errors_as_sentences(), ExitStack() as stack:
+        console = make_console(quiet or as_json)
+        with console.status("Loading PyTorch"):
+            from convscope.exporter.evaluation.comparison import compare as compare_evaluations
+            from convscope.exporter.evaluation.evaluate import evaluate as evaluate_model
+            from convscope.exporter.evaluation.inputs import select_inputs
+        first = (
+            _from_bundle(bundle, stack)
+            if bundle is not None
+            else _from_server(server or "", model or "", version, root_certificates, stack)
+        )
+        second = None if compare is None else _from_bundle(compare, stack)
+        trained = [one.manifest.provenance for one in (first, second) if one is not None]
+        inputs = select_inputs(dataset, data_dir, trained, cast("SplitName | None", split), seed)
+        console.print(f"dataset   {inputs.dataset}, {inputs.split}: {len(inputs):,} inputs")
+        with _progress(len(inputs) * (1 if second is None else 2), quiet or as_json) as advance:
+            found = evaluate_model(first, inputs, advance)
+            other = None if second is None else evaluate_model(second, inputs, advance)
+        if other is None:
+            _report_one(found, run, output, as_json, console)
+        else:
+            _report_comparison(compare_evaluations(found, other), output, as_json, console)
+
+
+def _check_usage(bundle: str | None, server: str | None, model: str | None) -> None:
+    if (bundle is None) == (server is None):
+        raise typer.BadParameter("use either a BUNDLE, or --server with --model")
+    if (server is None) != (model is None):
+        raise typer.BadParameter("--server and --model belong together; use both or neither")
+
+
+def _from_bundle(location: str, stack: ExitStack) -> "Predictor":
+    from convscope.bundle.opening import find_bundle
+    from convscope.exporter.evaluation.predictors import BundlePredictor
+
+    return BundlePredictor(stack.enter_context(find_bundle(location).on_disk()))
+
+
+def _from_server(
+    target: str, model: str, version: int | None, certificates: Path | None, stack: ExitStack
+) -> "Predictor":
+    from convscope.exporter.evaluation.server_predictor import ServerPredictor
+
+    return stack.enter_context(ServerPredictor(target, model, version, certificates))
+
+
+def _report_one(
+    found: "Evaluation",
+    run: Path | None,
+    output: Path | None,
+    as_json: bool,
+    console: Console,
+) -> None:
+    from convscope.exporter.evaluation.report import report_page
+    from convscope.exporter.evaluation.run_files import read_run
+
+    path = _page_path(output, as_json, f"{_file_name(found)}-report.html")
+    _write(lambda: report_page(found, None if run is None else read_run(run)), path)
+    _print(found.as_json() if as_json else _table(found), path, console)
+
+
+def _report_comparison(
+    found: "Comparison", output: Path | None, as_json: bool, console: Console
+) -> None:
+    from convscope.exporter.evaluation.comparison_page import comparison_page
+
+    names = "-and-".join(_file_name(one) for one in (found.a, found.b))
+    path = _page_path(output, as_json, f"{names}-comparison.html")
+    _write(lambda: comparison_page(found), path)
+    _print(found.as_json() if as_json else _comparison_table(found), path, console)
+
+
+def _page_path(output: Path | None, as_json: bool, default: str) -> Path | None:
+    return output or (None if as_json else Path(default))
+
+
+def _write(page: Callable[[], str], path: Path | None) -> None:
+    from convscope.exporter.evaluation.report import write_page
+
+    if path is not None:
+        write_page(page(), path)
+
+
+def _print(found: Table | dict[str, Any], path: Path | None, console: Console) -> None:
+    if isinstance(found, dict):
+        typer.echo(json.dumps(found, indent=2, allow_nan=False))
+        return
+    console.print(found)
+    console.print(f"[green]report[/]    {path}")
+
+
+def _file_name(evaluation: "Evaluation") -> str:
+    manifest = evaluation.predictions.manifest
+    return f"{manifest.model}-{manifest.version}"
+
+
+def _table(evaluation: "Evaluation") -> Table:
+    figures = evaluation.figures
+    low, high = figures.accuracy_interval
+    table = Table(box=None, show_header=False)
+    table.add_row("accuracy", f"{figures.accuracy:.4f}", f"95% interval {low:.4f} to {high:.4f}")
+    for name in ("top5_accuracy", "balanced_accuracy", "calibration_error", "log_loss"):
+        if (value := getattr(figures, name)) is not None:
+            table.add_row(_words(name), f"{value:.4f}")
+    table.add_row("errors", f"{figures.inputs - figures.correct:,}", f"of {figures.inputs:,}")
+    if skipped := evaluation.predictions.skipped:
+        table.add_row(
+            "skipped", f"{len(skipped):,}", escape(f"{skipped[0].name}: {skipped[0].reason}")
+        )
+    return table
+
+
+def _comparison_table(comparison: "Comparison") -> Table:
+    from convscope.exporter.evaluation.comparison_page import titles
+
+    table = Table("", *titles(comparison), "difference", box=None, header_style="dim")
+    for one in comparison.figures:
+        table.add_row(_words(one.name), f"{one.a:.4f}", f"{one.b:.4f}", f"{one.b - one.a:+.4f}")
+    table.add_row("only right", f"{comparison.only_a_right:,}", f"{comparison.only_b_right:,}")
+    return table
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("top5", "top-5")
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as progress:
+        task = progress.add_task("Evaluating", total=total)
+        yield lambda count: progress.advance(task, count)

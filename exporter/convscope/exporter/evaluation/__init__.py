@@ -1,0 +1,1 @@
+"""Evaluation of bundles and served models on labeled inputs, and its report."""

@@ -1,0 +1,34 @@
+"""The report of a training run: its learning curves, and the published bundle on the test split."""
+
+from pathlib import Path
+
+from convscope.exporter.datasets import DatasetOptions
+from convscope.exporter.evaluation.evaluate import evaluate
+from convscope.exporter.evaluation.inputs import select_inputs
+from convscope.exporter.evaluation.predictors import BundlePredictor
+from convscope.exporter.evaluation.report import report_page, write_page
+from convscope.exporter.evaluation.run_files import read_run
+
+__all__ = ["write_training_report"]
+
+REPORT = "report.html"
+
+
+def write_training_report(bundle: Path, run: Path, dataset: str, options: DatasetOptions) -> Path:
+    """Evaluate a published bundle, and write the report next to its run; return its path.
+
+    Args:
+        bundle: The bundle's directory.
+        run: The run's directory, with run.json and metrics.csv.
+        dataset: The dataset on which it was trained.
+        options: The dataset's folder, and the seed of its split.
+
+    Raises:
+        ExporterError: The bundle can't be evaluated, or the report can't be written.
+    """
+    predictor = BundlePredictor(bundle)
+    inputs = select_inputs(dataset, options.data_dir, (), "test", options.seed)
+    found = evaluate(predictor, inputs)
+    path = run / REPORT
+    write_page(report_page(found, read_run(run)), path)
+    return path
