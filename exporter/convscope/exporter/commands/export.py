@@ -42,8 +42,8 @@ RandomWeights = Annotated[
 Labels = Annotated[
     str | None,
     typer.Option(
-        help="A file with one label per line, or JSON; or a dataset's name. The default for a "
-        "network of your own is 0, 1, 2 and so on."
+        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        show_default="those of the published weights; 0, 1, 2 and so on for a network of your own",
     ),
 ]
 

@@ -57,7 +57,7 @@ def import_onnx(
         console = make_console(quiet)
         model = name or _model_name(file)
         number = reserve_version(repository, model, version, console)
-        from convscope.bundle.labels import read_labels
+        from convscope.exporter.architectures.labels import read_labels
         from convscope.exporter.foreign.importing import ForeignSource, import_model
 
         source = ForeignSource(

@@ -35,8 +35,11 @@ Model = Annotated[
     str | None, Option("--name", help="The model's name; the file's name by default.")
 ]
 Labels = Annotated[
-    Path | None,
-    Option(help="A text file with one class per line, or a JSON list. Numbers by default."),
+    str | None,
+    Option(
+        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        show_default="those in the model's metadata, or 0, 1, 2 and so on",
+    ),
 ]
 
 # The input and its preprocessing.

@@ -7,12 +7,20 @@ from typing import Literal
 
 import onnx
 
+from convscope.bundle.labels import labels_of_metadata
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.image_input import ImageInput, Layout
 from convscope.exporter.foreign.normalization import Normalization
 from convscope.exporter.preprocessing import ImagePreprocessing
 
-__all__ = ["Color", "ForeignSource", "class_labels", "image_preprocessing", "pixel_normalization"]
+__all__ = [
+    "Color",
+    "ForeignSource",
+    "class_labels",
+    "image_preprocessing",
+    "metadata_labels",
+    "pixel_normalization",
+]
 
 Color = Literal["rgb", "bgr", "gray"]
 
@@ -65,6 +73,11 @@ class ForeignSource:
     license: str = ""
 
 
+def metadata_labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
+    """Return the labels in a model's metadata; None if there are none."""
+    return labels_of_metadata({entry.key: entry.value for entry in model.metadata_props})
+
+
 def class_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
     """Return the name of each class, its number by default.
 
@@ -76,7 +89,7 @@ def class_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
     if len(labels) != classes:
         raise ExporterError(
             f"the graph has {classes} classes, but there are {len(labels)} labels; "
-            "pass one for each class, in the graph's order"
+            "pass one for each class, in the graph's order, with --labels FILE"
         )
     return list(labels)
 
