@@ -1,12 +1,11 @@
 """The command line, on which each command module registers its commands."""
 
-import typer
-
 from convscope.exporter.commands import bundles, export, foreign, networks, repository, train
+from convscope.exporter.commands.debug import DebuggableTyper
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app = DebuggableTyper(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -63,6 +63,7 @@ def export(
     labels: Labels = None,
     feature_map: options.FeatureMaps = None,
     input_shape: options.InputShape = None,
+    preprocess: options.Preprocess = None,
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
@@ -74,7 +75,7 @@ def export(
         with console.status("Loading PyTorch"):
             from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.conversion.source import Source
-        declared = DeclaredInput(input_shape, mean, std, shortest_edge)
+        declared = DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
         row = resolve(architecture, declared, has_labels=labels is not None)
         model = name or row.model_name
         number = reserve_version(repository, model, version, console)
@@ -150,9 +151,11 @@ def _build(
     import torch
 
     from convscope.exporter.conversion.servable import class_count
+    from convscope.exporter.conversion.size import check_size
 
     torch.manual_seed(0)
     network = row.build(0 if labels is None else len(labels), expects.channels)
+    check_size(network)
     return network, _numbered_labels(class_count(network, expects)) if labels is None else labels
 
 
