@@ -4,13 +4,14 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 __all__ = ["DebuggableTyper", "is_debugging"]
 
 Command = Callable[..., Any]
+C = TypeVar("C", bound=Command)
 Debug = Annotated[
     bool, typer.Option("--debug", help="After an error, print the traceback before the message.")
 ]
@@ -21,11 +22,11 @@ _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 class DebuggableTyper(typer.Typer):
     """Adds `--debug` to each of its commands."""
 
-    def command(self, *arguments: Any, **options: Any) -> Callable[[Command], Command]:
+    def command(self, name: str | None = None, **options: Any) -> Callable[[C], C]:
         """Register a command with the option."""
-        register = super().command(*arguments, **options)
+        register = super().command(name, **options)
 
-        def decorate(function: Command) -> Command:
+        def decorate(function: C) -> C:
             register(_with_debug(function))
             return function
 

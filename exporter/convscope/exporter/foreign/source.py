@@ -138,7 +138,7 @@ def image_preprocessing(
     needed = max(image.height, image.width)
     edge = source.resize
     if edge is None:
-        edge = "exact" if source.resize_ratio is None else int(needed * source.resize_ratio)
+        edge = "exact" if source.resize_ratio is None else round(needed * source.resize_ratio)
     edge = None if edge == "exact" else edge
     if edge is not None and edge < needed:
         raise ExporterError(

@@ -14,7 +14,7 @@ InputRule: TypeAlias = ImagePreprocessing | TensorInput
 
 def input_line(rule: InputRule) -> str:
     """Return how the input is prepared, in one line of plain words."""
-    images = isinstance(rule, ImagePreprocessing)
-    return preprocessing_line(
-        pb.ModelManifest(input=rule.input_spec(), preprocessing=rule.to_proto() if images else None)
-    )
+    manifest = pb.ModelManifest(input=rule.input_spec())
+    if isinstance(rule, ImagePreprocessing):
+        manifest.preprocessing.CopyFrom(rule.to_proto())
+    return preprocessing_line(manifest)

@@ -33,7 +33,7 @@ class Convention:
 
     def shortest_edge(self, size: int) -> int | None:
         """Return the shorter edge before a crop of this size; None for an exact resize."""
-        return None if self.resize_ratio is None else int(size * self.resize_ratio)
+        return None if self.resize_ratio is None else round(size * self.resize_ratio)
 
 
 CONVENTIONS: dict[str, Convention] = {

@@ -53,5 +53,5 @@ def _fixes(scale: float, mean: Sequence[float], std: Sequence[float], has_scale:
 
 
 def _text(values: Sequence[float], factor: float = 1.0) -> str:
-    texts = [f"{factor * value:.5g}" for value in values]
+    texts = [f"{factor * value:.6g}" for value in values]
     return texts[0] if len(set(texts)) == 1 else ",".join(texts)
