@@ -14,7 +14,7 @@ from convscope.bundle.labels import labels_of_metadata, read_labels
     [
         ("lines.txt", "cat\ndog\n"),
         ("windows.txt", "\ufeffcat\r\n  dog \r\n\r\n"),
-        ("no_suffix", "cat\ndog\n\n \n"),
+        ("no_suffix", "cat\n\ndog\n\n \n"),
         ("numbered.txt", "0 cat\n1 dog\n"),  # as Teachable Machine writes it
         ("colons.txt", "1: dog\n0: cat\n"),
         ("indexed.txt", "0,cat\n1,dog\n"),
@@ -71,7 +71,6 @@ def test_equal_names_get_their_identifiers(tmp_path: Path) -> None:
     [
         (b"", "has no labels; use a text file"),
         (b"\xef\xbb\xbf\n\n", "has no labels"),
-        (b"cat\n\ndog\n", "line 2 is empty"),
         (b"cat\ndog\ncat\n", "the label 'cat' occurs 2 times, for the classes 0 and 2"),
         (b"0,cat\n2,dog\n", "the index 1 is missing; the 2 labels have indices from 0 to 2"),
         (b"0,cat\n1,dog\n1,fox\n", "the index 1 occurs 2 times: 'dog', 'fox'"),
@@ -97,8 +96,8 @@ def test_other_files_are_explained(tmp_path: Path, data: bytes, message: str) ->
     ("name", "text", "message"),
     [
         ("labels.json", '"cat"', "neither a list"),
-        ("labels.csv", "id,name\n0,cat\n1,\n", "line 3 has no label in column 2"),
-        ("labels.csv", "id,name\nx,cat\n", "the index in line 2 is 'x'"),
+        ("labels.csv", "id,name\n0,cat\n1,\n", "row 3 has no label in column 2"),
+        ("labels.csv", "id,name\nx,cat\n", "the index in row 2 is 'x'"),
     ],
 )
 def test_the_suffix_decides_what_a_file_must_be(

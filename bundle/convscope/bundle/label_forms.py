@@ -25,12 +25,7 @@ class FormError(ValueError):
 
 def from_lines(text: str) -> tuple[str, ...]:
     """Return one label per line, without the line's index, if each line starts with it."""
-    lines = text.rstrip().splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            raise FormError(
-                f"line {number} is empty; remove it, or write the label that is missing"
-            )
+    lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and all(map(_SEPARATED.match, lines[1:])):
         return from_csv(text)
     numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
@@ -41,7 +36,7 @@ def from_lines(text: str) -> tuple[str, ...]:
 
 def from_csv(text: str) -> tuple[str, ...]:
     """Return the labels of rows, in the order of their indices if they have any."""
-    lines = text.rstrip().splitlines()
+    lines = [line for line in text.splitlines() if line.strip()]
     delimiter = next((one for one in "\t;," if lines and one in lines[0]), ",")
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     if not rows:
@@ -50,9 +45,9 @@ def from_csv(text: str) -> tuple[str, ...]:
     pairs = []
     for number, row in enumerate(rows[header:], start=header + 1):
         if max(index_column or 0, label_column) >= len(row) or not row[label_column]:
-            raise FormError(f"line {number} has no label in column {label_column + 1}")
+            raise FormError(f"row {number} has no label in column {label_column + 1}")
         index = number - header - 1 if index_column is None else row[index_column]
-        pairs.append((_index(index, f"the index in line {number}"), row[label_column]))
+        pairs.append((_index(index, f"the index in row {number}"), row[label_column]))
     return _ordered(pairs)
 
 

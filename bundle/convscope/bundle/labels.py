@@ -10,7 +10,8 @@ There is one rule for all commands. A file contains one of these:
 - the same as a Python literal, {0: 'cat'}, as in the metadata of an ONNX model
 
 The content decides, and not the file's suffix, except that a .json file contains JSON
-and a .csv file CSV. A byte-order mark and empty lines at the end are ignored.
+and a .csv file CSV. A byte-order mark and empty lines are ignored; a label that is
+missing shows in the number of labels.
 """
 
 from collections.abc import Mapping
