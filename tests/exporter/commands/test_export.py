@@ -132,7 +132,7 @@ def test_a_signals_length_may_be_declared(tmp_path: Path) -> None:
     assert (stage.channels, stage.height, stage.width) == (32, 1, 25)
 
 
-OWN = """
+PLAIN = """
 from torch import nn
 
 def net():
@@ -142,7 +142,7 @@ def net():
 
 
 def own(folder: Path, *options: str) -> list[str]:
-    (folder / "net.py").write_text(OWN)
+    (folder / "net.py").write_text(PLAIN)
     name = f"{folder / 'net.py'}:net"
     return ["export", name, "--input", "3x32x32", "--repository", str(folder / "models"), *options]
 
