@@ -1,5 +1,6 @@
 """A model with sigmoid: each class has its own probability."""
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from convscope.client import Client
 from convscope.client.cli import app
 
+PREPROCESSING = "shorter edge 20, center crop 16, RGB"
 WHITE = encode(Image.new("RGB", (40, 40), (250, 250, 250)))
 
 
@@ -57,3 +59,12 @@ def test_entropy_is_not_observed(server: ServerProcess) -> None:
 def test_the_command_shows_the_activation(server: ServerProcess) -> None:
     shown = CliRunner().invoke(app, ["models", "tiny", "--server", server.target])
     assert "sigmoid, an independent probability for each class" in shown.stdout
+    assert "preprocessing" in shown.stdout
+    assert PREPROCESSING in shown.stdout
+
+
+def test_the_sdk_and_json_show_the_preprocessing(server: ServerProcess) -> None:
+    with Client(server.target) as client:
+        assert client.model("tiny").preprocessing == PREPROCESSING
+    shown = CliRunner().invoke(app, ["models", "tiny", "--server", server.target, "--json"])
+    assert json.loads(shown.stdout)["preprocessing"] == PREPROCESSING
