@@ -34,7 +34,10 @@ RANDOM_CLASSES = 10  # the default number of classes with random weights
 
 WeightsFile = Annotated[
     Path | None,
-    typer.Option(help="A .safetensors or .pth file, instead of the published weights."),
+    typer.Option(
+        help="A .safetensors or .pth file, instead of the published weights.",
+        show_default="the published weights; those of the factory for a network of your own",
+    ),
 ]
 RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="Use random weights, to try out serving.")
