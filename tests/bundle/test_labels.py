@@ -1,11 +1,12 @@
 """Label files, in each of their forms."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from convscope.bundle.errors import InvalidValueError
-from convscope.bundle.labels import read_labels
+from convscope.bundle.labels import labels_of_metadata, read_labels
 
 
 @pytest.mark.parametrize(
@@ -13,9 +14,31 @@ from convscope.bundle.labels import read_labels
     [
         ("lines.txt", "cat\ndog\n"),
         ("windows.txt", "\ufeffcat\r\n  dog \r\n\r\n"),
+        ("no_suffix", "cat\n\ndog\n\n \n"),
+        ("numbered.txt", "0 cat\n1 dog\n"),  # as Teachable Machine writes it
+        ("colons.txt", "1: dog\n0: cat\n"),
+        ("indexed.txt", "0,cat\n1,dog\n"),
         ("list.json", '["cat", "dog"]'),
+        ("bom.json", '\ufeff["cat", "dog"]'),
+        ("CAPITALS.JSON", '["cat", "dog"]'),
         ("list.txt", ' ["cat", "dog"]'),
+        ("index.json", '{"0": "cat", "1": "dog"}'),
+        ("unordered.json", '{"1": "dog", "0": "cat"}'),
         ("imagenet.json", '{"1": ["n2", "dog"], "0": ["n1", "cat"]}'),
+        ("class_indices.json", '{"cat": 0, "dog": 1}'),
+        ("records.json", '[{"id": 1, "name": "dog"}, {"id": 0, "name": "cat"}]'),
+        ("records_without_index.json", '[{"label": "cat"}, {"label": "dog"}]'),
+        ("python.txt", "{0: 'cat', 1: 'dog'}"),
+        ("one_column.csv", "cat\ndog\n"),
+        ("one_column_with_header.csv", "label\ncat\ndog\n"),
+        ("rows.csv", "0,cat\n1,dog\n"),
+        ("reversed.csv", "dog,1\ncat,0\n"),
+        ("header.csv", "id,name\n0,cat\n1,dog\n"),
+        ("ROWS.CSV", "\ufeffindex;class\n1;dog\n0;cat\n"),
+        ("unknown_header.csv", "nummer,tier\n0,cat\n1,dog\n"),
+        ("identifiers.csv", "n1,cat\nn2,dog\n"),
+        ("quoted.csv", '0,"cat"\n1,"dog"\n'),
+        ("tabs.tsv", "0\tcat\n1\tdog\n"),
     ],
 )
 def test_labels_are_read_in_order(tmp_path: Path, name: str, text: str) -> None:
@@ -24,13 +47,42 @@ def test_labels_are_read_in_order(tmp_path: Path, name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "tench, Tinca tinca\ngoldfish, Carassius auratus\n",
+        "0\n1\n2\n",
+        "2 doors\n4 doors\n",
+        "cat\n",
+    ],
+)
+def test_lines_are_labels_unless_each_has_its_index(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.txt").write_text(text)
+    assert read_labels(tmp_path / "labels.txt") == tuple(text.splitlines())
+
+
+def test_equal_names_get_their_identifiers(tmp_path: Path) -> None:
+    path = tmp_path / "imagenet_class_index.json"
+    path.write_text(json.dumps({"0": ["n1", "crane"], "1": ["n2", "cat"], "2": ["n3", "crane"]}))
+    assert read_labels(path) == ("crane (n1)", "cat", "crane (n3)")
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "holds no labels; write one a line"),
-        (b"[1, 2]", "holds no JSON list of strings"),
-        (b'[["a"], []]', "holds no JSON list of strings"),
+        (b"", "has no labels; use a text file"),
+        (b"\xef\xbb\xbf\n\n", "has no labels"),
+        (b"cat\ndog\ncat\n", "the label 'cat' occurs 2 times, for the classes 0 and 2"),
+        (b"0,cat\n2,dog\n", "the index 1 is missing; the 2 labels have indices from 0 to 2"),
+        (b"0,cat\n1,dog\n1,fox\n", "the index 1 occurs 2 times: 'dog', 'fox'"),
+        (b"[1, 2]", "entry 0 is 1, which is no label"),
+        (b'[["a"], []]', "entry 1 is \\[\\], which is no label"),
         (b"[", "is not JSON like"),
-        (b'{"cat": "dog"}', "is not JSON like"),
+        (b'{"cat": "dog"}', "the key is 'cat'; indices are 0, 1, 2 and so on"),
+        (b'{"1": "cat", "2": "dog", "4": "fox"}', "the index 0 is missing"),
+        (b'{"0": "cat", "0": "dog"}', "the key '0' occurs 2 times"),
+        (b'{"cat": 0, "dog": 0}', "the index 0 occurs 2 times: 'cat', 'dog'"),
+        (b'[{"id": 0}]', "record 0 has no name"),
+        (b'[{"id": "x", "name": "cat"}]', "the index of record 0 is 'x'"),
         (b"\xff\xfe", "can't be read"),
     ],
 )
@@ -40,7 +92,36 @@ def test_other_files_are_explained(tmp_path: Path, data: bytes, message: str) ->
         read_labels(tmp_path / "labels.txt")
 
 
-def test_json_by_its_name_must_be_a_list(tmp_path: Path) -> None:
-    (tmp_path / "labels.json").write_text('"cat"')
-    with pytest.raises(InvalidValueError, match="no JSON list of strings"):
-        read_labels(tmp_path / "labels.json")
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("labels.json", '"cat"', "neither a list"),
+        ("labels.csv", "id,name\n0,cat\n1,\n", "row 3 has no label in column 2"),
+        ("labels.csv", "id,name\nx,cat\n", "the index in row 2 is 'x'"),
+    ],
+)
+def test_the_suffix_decides_what_a_file_must_be(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InvalidValueError, match=message):
+        read_labels(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"names": "{0: 'cat', 1: 'dog'}"},  # as Ultralytics writes it
+        {"names": '["cat", "dog"]'},
+        {"classes": "cat,dog"},
+        {"names": "yes", "id2label": '{"0": "cat", "1": "dog"}'},
+    ],
+)
+def test_labels_of_a_models_metadata(metadata: dict[str, str]) -> None:
+    found = labels_of_metadata({"author": "someone"} | metadata)
+    assert found == ("cat", "dog")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"names": ""}, {"names": "{0: f()}"}, {"task": "cls"}])
+def test_metadata_without_labels(metadata: dict[str, str]) -> None:
+    assert labels_of_metadata(metadata) is None

@@ -68,3 +68,10 @@ def test_errors_keep_message_and_code_through_pickle() -> None:
     assert (type(again), again.message, again.code) == (OverloadedError, "full", error.code)
     assert issubclass(InvalidInputError, ConvscopeError)
     assert issubclass(InvalidInputError, ValueError)
+
+
+@pytest.mark.parametrize("probability", [float("nan"), float("inf")])
+def test_a_probability_that_is_not_finite_is_an_error(probability: float) -> None:
+    scores = [pb.ClassScore(index=0, label="a", probability=probability)]
+    with pytest.raises(InternalError, match="m v1 returned a probability that isn't finite"):
+        decode(reply(pb.InputResult(prediction=pb.Prediction(classes=scores))))

@@ -11,7 +11,7 @@ from PIL import Image
 from support.calls import sample, wait_until
 from support.images import encode
 from support.server import ServerProcess
-from support.tiny import write_signal, write_tiny
+from support.tiny import write_nan_for_black, write_signal, write_tiny
 from typer.testing import CliRunner, Result
 
 from convscope.client import AdminClient, Client, FailedPreconditionError, TrafficSplit
@@ -171,6 +171,20 @@ def test_input_that_a_shadow_does_not_accept_is_counted_and_logged_once(
     assert [event["reason"] for event in server.log if event["event"] == "shadow failed"] == [
         "tiny accepts no images; send a float32 tensor [1, 32]"
     ]
+
+
+def test_result_of_a_shadow_that_is_not_finite_fails_and_has_no_difference(
+    repository: Path, server: ServerProcess
+) -> None:
+    write_nan_for_black(repository, version=5)
+    assert admin(repository, "shadow", "tiny", "5").exit_code == 0
+    with Client(server.target) as client:
+        client.classify(encode(Image.new("RGB", (32, 32))), model="tiny")
+        client.classify(RED, model="tiny")
+    wait_until(lambda: inputs(server, "5", "failed") + inputs(server, "5", "agreed") == 2)
+    assert inputs(server, "5", "failed") == 1
+    assert sample(server, "convscope_shadow_difference_count", version="1", shadow="5") == 1
+    assert "NaN" not in server.metrics()
 
 
 def test_server_reads_a_traffic_split_of_the_exporter(

@@ -32,6 +32,7 @@ def write_tiny(
     model: str = "tiny",
     version: int = 1,
     *,
+    activation: str = "Softmax",
     alter_graph: Callable[[onnx.ModelProto], None] = lambda graph: None,
     alter_manifest: Callable[[pb.ModelManifest], None] = lambda manifest: None,
 ) -> Path:
@@ -41,7 +42,9 @@ def write_tiny(
     including its hashes.
     """
     graph = tiny_graph()
+    graph.graph.node[-1].op_type = activation
     manifest = tiny_manifest(model, version)
+    manifest.activation = pb.Activation.Value(f"ACTIVATION_{activation.upper()}")
     photos = [_png(color) for color in ((200, 30, 20), (20, 180, 40), (30, 20, 220))]
     images = np.stack([reference_preprocess(photo) for photo in photos])
     outputs = dict(
@@ -109,6 +112,26 @@ def write_extractor(repository: Path, model: str) -> Path:
         del graph.graph.initializer[2:]
 
     return write_tiny(repository, model, alter_graph=cut, alter_manifest=alter)
+
+
+def write_nan_for_black(repository: Path, model: str = "tiny", version: int = 1) -> Path:
+    """Write a bundle that returns NaN for images without red, green or blue, such as black."""
+
+    def alter(graph: onnx.ModelProto) -> None:
+        *before, product, softmax = graph.graph.node
+        product.output[0] = "product"
+        added = [
+            helper.make_node("GlobalAveragePool", ["normal"], ["colors"]),
+            helper.make_node("Flatten", ["colors"], ["three"]),
+            helper.make_node("Div", ["three", "three"], ["one_or_nan"]),
+            helper.make_node("Mul", ["product", "one_or_nan"], ["logits"]),
+        ]
+        nodes = [*before, product, *added, softmax]
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.graph.node[:]
+        graph.graph.node.extend(copies)
+
+    return write_tiny(repository, model, version, alter_graph=alter)
 
 
 def tiny_graph() -> onnx.ModelProto:

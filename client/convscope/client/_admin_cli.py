@@ -1,6 +1,5 @@
 """`convscope admin`: the commands for operators of a running server."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Annotated
@@ -16,6 +15,7 @@ from convscope.client._admin_client import (
     VersionStatus,
 )
 from convscope.client._error_output import print_error
+from convscope.client._json import to_json
 from convscope.client._missing_options import ExplainingCommand
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
@@ -145,7 +145,7 @@ def _run(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[Mod
         raise typer.Exit(1) from error
     if as_json:
         for one in models:
-            typer.echo(json.dumps(asdict(one)))
+            typer.echo(to_json(asdict(one)))
     else:
         _print(models)
 

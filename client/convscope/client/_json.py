@@ -1,6 +1,7 @@
 """Results as JSON, one object per line, for other programs."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from convscope.client.errors import ConvscopeError
 from convscope.client.types import Classification, ModelInfo, ModelSummary
 
-__all__ = ["Reporter", "print_model", "print_models"]
+__all__ = ["Reporter", "print_model", "print_models", "to_json"]
 
 
 class Reporter:
@@ -55,5 +56,20 @@ def print_model(info: ModelInfo) -> None:
     _print(fields)
 
 
+def to_json(value: Any) -> str:
+    """Return one line of JSON, with null for NaN and infinity, which JSON doesn't have."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value
+
+
 def _print(fields: dict[str, Any]) -> None:
-    print(json.dumps(fields), flush=True)
+    print(to_json(fields), flush=True)

@@ -176,6 +176,10 @@ class ModelInfo:
             part of it; otherwise empty.
         resize: How images are resized before the input is cut from their center;
             None if the input isn't an image.
+        preprocessing: How the server and the graph prepare an image, in one line.
+        activation: "softmax" if the probabilities of the classes add up to 1;
+            "sigmoid" if each class has an independent probability; "none" if the
+            model has no classes.
     """
 
     model: str
@@ -192,3 +196,5 @@ class ModelInfo:
     execution: Execution | None
     fallback_from: str = ""
     resize: Resize | None = None
+    preprocessing: str = ""
+    activation: str = ""

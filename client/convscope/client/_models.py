@@ -12,6 +12,7 @@ from convscope.client._model_info import (
     Provenance,
     Resize,
 )
+from convscope.client._preprocessing import preprocessing_line
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
@@ -59,6 +60,8 @@ def decode_model(response: pb.GetModelResponse) -> ModelInfo:
         execution=_decode_execution(response.execution) if response.HasField("execution") else None,
         fallback_from=summary.fallback_from,
         resize=_decode_resize(manifest.preprocessing),
+        preprocessing=preprocessing_line(manifest),
+        activation=_activation(manifest),
     )
 
 
@@ -104,6 +107,10 @@ def _decode_execution(message: pb.Execution) -> Execution:
 
 def _task(summary: pb.ModelSummary) -> str:
     return mpb.Task.Name(summary.task).removeprefix("TASK_").lower()
+
+
+def _activation(manifest: mpb.ModelManifest) -> str:
+    return mpb.Activation.Name(manifest.activation).removeprefix("ACTIVATION_").lower()
 
 
 def _precision(summary: pb.ModelSummary) -> str:

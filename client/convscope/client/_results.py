@@ -1,6 +1,7 @@
 """Replies as the result of each image."""
 
 import math
+from math import isfinite
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,6 +52,10 @@ def _decode_result(result: pb.InputResult, model: str, version: int, provider: s
     if result.HasField("error"):
         return error_from_status(result.error.code, result.error.message)
     prediction, times = result.prediction, result.stage_times
+    if not all(isfinite(score.probability) for score in prediction.classes):
+        return InternalError(
+            f"{model} v{version} returned a probability that isn't finite, which is no result"
+        )
     maps = prediction.feature_maps
     return Classification(
         model,

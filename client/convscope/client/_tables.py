@@ -28,6 +28,10 @@ BAR_WIDTH = 20
 EIGHTHS = " ▏▎▍▌▋▊▉"
 STRONGEST_SHOWN = 5
 LABELS_SHOWN = 10
+_PROBABILITIES = {
+    "softmax": "softmax, a sum of 1 over all classes",
+    "sigmoid": "sigmoid, an independent probability for each class",
+}
 STAGES = ("decode", "queue", "infer", "encode")
 
 
@@ -164,7 +168,9 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
     facts = [
         ("task", info.task.replace("_", " ")),
         ("input", f"{info.input.kind}, {info.input.dtype} {_shape(info.input.shape)}"),
+        ("preprocessing", info.preprocessing),
         ("classes", f"{len(info.labels):,}: {', '.join(shown)}{more}" if shown else "none"),
+        ("probabilities", _PROBABILITIES.get(info.activation, "")),
         ("runs on", _runs_on(info)),
         *_execution(info.execution),
         ("architecture", provenance.architecture),

@@ -1,7 +1,5 @@
 """The command line, on which each command module registers its commands."""
 
-import typer
-
 from convscope.exporter.commands import (
     bundles,
     evaluate,
@@ -11,10 +9,11 @@ from convscope.exporter.commands import (
     repository,
     train,
 )
+from convscope.exporter.commands.debug import DebuggableTyper
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app = DebuggableTyper(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

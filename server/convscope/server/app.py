@@ -32,6 +32,7 @@ from convscope.server.process.signals import stop_on_signals
 from convscope.server.process.startup import first_load, open_repository
 from convscope.server.process.supervisor import supervise
 from convscope.server.process.supervisor_channel import SupervisorChannel
+from convscope.server.repository.home import expand_home
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.sync import RepositorySync
@@ -185,7 +186,7 @@ def _manager(
     loader = Loader(
         runtime.policies(),
         partial(Preprocessor, limits=settings.inference.image_limits),
-        Tuner(runtime.overrides(), runtime.tuning_cache.expanduser()),
+        Tuner(runtime.overrides(), expand_home(runtime.tuning_cache)),
         runtime.preload_feature_maps,
         stop.is_set,
         engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),

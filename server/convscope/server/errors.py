@@ -7,6 +7,7 @@ ServingError
 ├── DeadlineError               DEADLINE_EXCEEDED    the deadline passed before the run
 ├── UnavailableError            UNAVAILABLE          not now, or not on this server; retry
 ├── ReadOnlyError               FAILED_PRECONDITION  a copy can't be changed, only its source
+├── NonFiniteError              INTERNAL             the network returned NaN or infinity
 ├── UnsupportedError            UNIMPLEMENTED        a part of a protocol that is not supported
 └── BundleRejectedError         FAILED_PRECONDITION  the bundle failed a check
 
@@ -26,6 +27,7 @@ __all__ = [
     "BundleRejectedError",
     "DeadlineError",
     "InvalidInputError",
+    "NonFiniteError",
     "NotFoundError",
     "OverloadedError",
     "ReadOnlyError",
@@ -50,6 +52,10 @@ class ServingError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def name_input(self, index: int, inputs: int) -> None:
+        """Add to the message which input of the request it concerns."""
+        self.message = f"input {index} of {inputs}: {self.message}"
 
 
 class InvalidInputError(ServingError):
@@ -87,6 +93,18 @@ class ReadOnlyError(ServingError):
     """The object to change is a copy; only its source can be changed."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class NonFiniteError(ServingError):
+    """The network returned NaN or infinity for an input, which is no prediction."""
+
+    code = grpc.StatusCode.INTERNAL
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"{model} v{version} returned NaN or infinity, so there is no result; "
+            "the network can't take such an input"
+        )
 
 
 class UnsupportedError(ServingError):

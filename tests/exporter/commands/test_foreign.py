@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
 from support.foreign_models import (
     Foreign,
@@ -35,7 +36,9 @@ def test_the_command_publishes_and_reports_the_input(tmp_path: Path) -> None:
         (("--scale", "1/0"), "--scale '1/0' is no number"),
         (("--resize", "big"), "--resize 'big' is neither a length in pixels nor exact"),
         (("--crop", "x224"), "--crop 'x224' is no size in pixels"),
-        (("--labels", "none.txt"), "the labels in none.txt can't be read"),
+        (("--mean", "127.5", "--std", "127.5"), "use --mean 0.5 --std 0.5 for the same"),
+        (("--scale", "1", "--mean", "0.485", "--std", "0.229"), "or --scale 1/255"),
+        (("--labels", "none.txt"), "'none.txt' is neither a file of labels nor a dataset"),
     ],
 )
 def test_an_invalid_option_is_explained(
@@ -47,3 +50,75 @@ def test_an_invalid_option_is_explained(
     )
     assert done.exit_code == 1
     assert reason in done.stderr
+
+
+IMAGENET = "mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ((), "pixels/255, shorter edge 16, center crop 16, RGB"),
+        (
+            ("--preprocess", "torchvision"),
+            f"pixels/255, {IMAGENET}, shorter edge 18, center crop 16, RGB",
+        ),
+        (
+            ("--preprocess", "timm"),
+            f"pixels/255, {IMAGENET}, shorter edge 18 (bicubic), center crop 16, RGB",
+        ),
+        (("--preprocess", "keras-tf"), "pixels/255, mean 0.5, std 0.5, resized to 16x16, RGB"),
+        (
+            ("--preprocess", "caffe", "--resize", "20"),
+            "pixels of 0 to 255, mean 123.68 116.779 103.939, shorter edge 20, center crop 16, "
+            "RGB; the graph gets BGR",
+        ),
+        (
+            ("--preprocess", "torchvision", "--mean", "0.5", "--std", "0.25"),
+            "pixels/255, mean 0.5, std 0.25, shorter edge 18, center crop 16, RGB",
+        ),
+    ],
+)
+def test_the_preprocessing_is_printed_and_described(
+    tmp_path: Path, options: tuple[str, ...], line: str
+) -> None:
+    path, models = Foreign().write(tmp_path), tmp_path / "models"
+    command = ["import", str(path), "--name", "mine", "--repository", str(models), *options]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert f"images    {line}\n" in done.stdout
+    shown = CliRunner().invoke(app, ["describe", str(models / "mine/1")]).stdout
+    assert f"preprocessing  {line.partition(';')[0]}\n" in shown
+
+
+def test_labels_come_from_the_metadata_of_the_model(tmp_path: Path) -> None:
+    path, models = Foreign().write(tmp_path), tmp_path / "models"
+    model = onnx.load(path)
+    onnx.helper.set_model_props(
+        model, {"names": "{0: 'cat', 1: 'dog', 2: 'fox', 3: 'owl', 4: 'elk'}"}
+    )
+    onnx.save(model, path)
+    command = ["import", str(path), "--name", "mine", "--repository", str(models), "-q"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert list(manifest_of(models / "mine/1").labels) == ["cat", "dog", "fox", "owl", "elk"]
+
+
+@pytest.mark.parametrize("command", ["import", "export", "train"])
+def test_help_shows_the_defaults(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    for option in ("--repository", "--preprocess", "--mean", "--std", "--version"):
+        (row,) = [part for part in _rows(shown) if f" {option} " in part]
+        assert "[default: " in row, option
+
+
+def _rows(help_text: str) -> list[str]:
+    """Return one text per option of a --help."""
+    rows: list[str] = []
+    for line in help_text.splitlines():
+        cells = line.strip("│ ")
+        if cells.startswith("--"):
+            rows.append(f" {cells} ")
+        elif rows:
+            rows[-1] += cells + " "
+    return rows

@@ -21,7 +21,6 @@ def read_labels(source: str) -> tuple[str, ...]:
     path = Path(source)
     if not path.is_file():
         raise ExporterError(
-            f"{source!r} is neither a text file of labels nor a dataset; datasets: "
-            f"{', '.join(LABELS)}"
+            f"{source!r} is neither a file of labels nor a dataset; datasets: {', '.join(LABELS)}"
         )
     return read_label_file(path)

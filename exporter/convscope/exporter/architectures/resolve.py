@@ -1,5 +1,6 @@
 """Finds the network that a user names, and the input that a user declares for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convscope.exporter.architectures.custom import (
@@ -11,6 +12,8 @@ from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.architectures.rows import find_architecture
 from convscope.exporter.errors import NetworkError
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule, TensorInput
+from convscope.exporter.preprocessing.conventions import CONVENTIONS, Convention, ConventionName
+from convscope.exporter.preprocessing.plausibility import WHITE, check_normalization
 
 __all__ = ["DeclaredInput", "resolve"]
 
@@ -26,12 +29,14 @@ class DeclaredInput:
         std: The value by which each channel is then divided.
         shortest_edge: The length in pixels to which an image's shorter edge is
             resized before the center crop; the input's own by default.
+        preprocess: A convention that replaces the defaults of the others.
     """
 
     shape: str | None = None
     mean: str | None = None
     std: str | None = None
     shortest_edge: int | None = None
+    preprocess: ConventionName | None = None
 
     def rule(self, name: str) -> InputRule:
         """Return the declared input of a network.
@@ -52,13 +57,26 @@ class DeclaredInput:
         if len(sizes) != 3:
             return TensorInput(sizes)
         channels, height, width = sizes
-        return ImagePreprocessing(
+        convention = _convention(self.preprocess)
+        # A convention's units may be others than 0 to 1.
+        unit = WHITE * convention.scale
+        mean = [value / unit for value in convention.mean]
+        std = [value / unit for value in convention.std]
+        rule = ImagePreprocessing(
             height=height,
             width=width,
-            mean=_numbers("--mean", self.mean, channels, 0.0),
-            std=_numbers("--std", self.std, channels, 1.0),
-            shortest_edge=self.shortest_edge or (height if height == width else None),
+            mean=_numbers("--mean", self.mean, channels, mean),
+            std=_numbers("--std", self.std, channels, std),
+            interpolation=convention.interpolation,
+            shortest_edge=self.shortest_edge or self._edge(height, width, convention),
         )
+        check_normalization(1 / WHITE, rule.mean, rule.std, has_scale=False)
+        return rule
+
+    def _edge(self, height: int, width: int, convention: Convention) -> int | None:
+        if self.preprocess is None:
+            return height if height == width else None
+        return convention.shortest_edge(max(height, width))
 
 
 def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> Architecture:
@@ -84,9 +102,24 @@ def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> A
     return custom_architecture(name, declared.rule(name))
 
 
-def _numbers(option: str, text: str | None, channels: int, default: float) -> tuple[float, ...]:
+def _convention(name: ConventionName | None) -> Convention:
+    convention = CONVENTIONS[name or "unit"]
+    if convention.bgr:
+        raise NetworkError(
+            f"--preprocess {name} is for networks that take blue, green, red, and export passes "
+            "red, green, blue; reverse the channels at the start of the network's forward, and "
+            "use --mean and --std"
+        )
+    return convention
+
+
+def _numbers(
+    option: str, text: str | None, channels: int, default: Sequence[float]
+) -> tuple[float, ...]:
     if text is None:
-        return (default,) * channels
+        if len(default) not in (1, channels):
+            raise NetworkError(f"the convention has {len(default)} channels, the input {channels}")
+        return tuple(default) * (channels // len(default))
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError as error:

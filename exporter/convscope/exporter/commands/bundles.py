@@ -71,7 +71,9 @@ def describe(
         if as_json:
             typer.echo(json.dumps(pyramid.as_json(), indent=2))
         else:
-            make_console(False).print(_table(pyramid))
+            console = make_console(False)
+            console.print(f"preprocessing  {pyramid.preprocessing}", markup=False)
+            console.print(_table(pyramid))
         if plot is not None:
             # Beside what is printed, which may be JSON for another program.
             typer.echo(f"saved     {plot}", err=True)

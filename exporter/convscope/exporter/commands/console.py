@@ -1,5 +1,6 @@
 """The console output of the commands: errors, the report, tables."""
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from convscope.bundle.errors import BundleError
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.commands.debug import is_debugging
+from convscope.exporter.errors import ExporterError, reason
 
 if TYPE_CHECKING:
     from convscope.exporter.conversion.convert import Conversion
@@ -34,14 +36,31 @@ PIPED_WIDTH = 1000
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """End a command with exit code 1 and a sentence on stderr for an error that a user can fix."""
+    """End a command with exit code 1 and a sentence on stderr for any error.
+
+    With --debug, the traceback precedes the sentence.
+    """
     try:
         yield
-    except (BundleError, ExporterError) as error:
+    except (typer.Exit, typer.Abort, typer.BadParameter, ModuleNotFoundError):
+        raise
+    # Libraries raise whatever they like, and no user should have to read a traceback.
+    except Exception as error:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if is_debugging():
+            console.print(traceback.format_exc(), markup=False)
         console.print("[red]error:[/] ", end="")
-        console.print(str(error), markup=False)
+        console.print(_sentence(error), markup=False)
         raise typer.Exit(1) from error
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, BundleError | ExporterError):
+        return str(error)
+    kind = type(error).__name__
+    said = reason(error)
+    detail = kind if said == kind else f"{kind}: {said}"
+    return f"the command failed unexpectedly ({detail}); run it again with --debug for the details"
 
 
 def make_console(quiet: bool) -> Console:
@@ -74,7 +93,9 @@ def convert_and_report(source: "Source", repository: Path, console: Console) -> 
         ExporterError: A step failed; nothing was published.
     """
     from convscope.exporter.conversion.convert import convert
+    from convscope.exporter.preprocessing import input_line
 
+    console.print(f"images    {input_line(source.preprocessing)}", markup=False)
     with console.status("Converting to ONNX and comparing with PyTorch"):
         conversion = convert(source, repository)
     _report(conversion, console)

@@ -35,7 +35,10 @@ SET_BY = "set by "
 
 WeightsFile = Annotated[
     Path | None,
-    typer.Option(help="A .safetensors or .pth file, instead of the published weights."),
+    typer.Option(
+        help="A .safetensors or .pth file, instead of the published weights.",
+        show_default="the published weights; those of the factory for a network of your own",
+    ),
 ]
 RandomWeights = Annotated[
     bool,
@@ -48,8 +51,8 @@ RandomWeights = Annotated[
 Labels = Annotated[
     str | None,
     typer.Option(
-        help="A file with one label per line, or JSON; or a dataset's name. The default for a "
-        "network of your own is 0, 1, 2 and so on."
+        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        show_default="those of the published weights; 0, 1, 2 and so on for a network of your own",
     ),
 ]
 
@@ -69,6 +72,7 @@ def export(
     labels: Labels = None,
     feature_map: options.FeatureMaps = None,
     input_shape: options.InputShape = None,
+    preprocess: options.Preprocess = None,
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
@@ -80,7 +84,7 @@ def export(
         with console.status("Loading PyTorch"):
             from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.conversion.source import Source
-        declared = DeclaredInput(input_shape, mean, std, shortest_edge)
+        declared = DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
         row = resolve(architecture, declared, has_labels=labels is not None)
         model = name or row.model_name
         number = reserve_version(repository, model, version, console)
@@ -158,9 +162,11 @@ def _build(
     import torch
 
     from convscope.exporter.conversion.servable import class_count
+    from convscope.exporter.conversion.size import check_size
 
     torch.manual_seed(0)
     network = row.build(0 if labels is None else len(labels), expects.channels)
+    check_size(network)
     return network, _numbered_labels(class_count(network, expects)) if labels is None else labels
 
 

@@ -38,13 +38,14 @@ def import_onnx(
     version: Version = None,
     labels: opt.Labels = None,
     input_layout: opt.Layout = None,
-    color: opt.Color = "rgb",
+    preprocess: opt.Preprocess = None,
+    color: opt.Color = None,
     scale: opt.Scale = None,
-    mean: opt.Mean = "0",
-    std: opt.Std = "1",
+    mean: opt.Mean = None,
+    std: opt.Std = None,
     resize: opt.Resize = None,
     crop: opt.Crop = None,
-    interpolation: opt.Interpolation = "bilinear",
+    interpolation: opt.Interpolation = None,
     activation: opt.Activation = None,
     output: opt.Output = None,
     feature_map: opt.Maps = None,
@@ -57,22 +58,27 @@ def import_onnx(
         console = make_console(quiet)
         model = name or _model_name(file)
         number = reserve_version(repository, model, version, console)
-        from convscope.bundle.labels import read_labels
+        from convscope.exporter.architectures.labels import read_labels
         from convscope.exporter.foreign.importing import ForeignSource, import_model
+        from convscope.exporter.preprocessing.conventions import CONVENTIONS
 
+        convention = CONVENTIONS[preprocess or "unit"]
+        # Without a convention, the type of the graph's input decides.
+        own_scale = None if preprocess is None else convention.scale
         source = ForeignSource(
             path=file,
             model=model,
             version=number,
             labels=None if labels is None else read_labels(labels),
             layout=input_layout,
-            color=color,
-            scale=None if scale is None else opt.number("--scale", scale),
-            mean=opt.numbers("--mean", mean),
-            std=opt.numbers("--std", std),
+            color=color or ("bgr" if convention.bgr else "rgb"),
+            scale=own_scale if scale is None else opt.number("--scale", scale),
+            mean=convention.mean if mean is None else opt.numbers("--mean", mean),
+            std=convention.std if std is None else opt.numbers("--std", std),
             resize=opt.resize_rule(resize),
+            resize_ratio=convention.resize_ratio,
             size=None if crop is None else opt.size(crop),
-            interpolation=interpolation,
+            interpolation=interpolation or convention.interpolation,
             activation=activation,
             output=output,
             feature_maps=feature_map or None,
@@ -81,18 +87,25 @@ def import_onnx(
         )
         with console.status("Adding the preprocessing and comparing with the original"):
             imported = import_model(source, repository)
-        _report(imported, console)
+        _report(imported, console, bgr=source.color == "bgr")
 
 
 def _model_name(file: Path) -> str:
     return re.sub(r"[^a-z0-9_-]+", "_", file.stem.lower()).strip("_-")[:63] or "model"
 
 
-def _report(imported: "Imported", console: Console) -> None:
+def _report(imported: "Imported", console: Console, *, bgr: bool) -> None:
+    from convscope.bundle.layout import MANIFEST
+    from convscope.bundle.manifest import parse_manifest
+    from convscope.bundle.preprocessing import preprocessing_line
+
     image = imported.input
     console.print(
         f"input     {image.name!r}, {image.layout.upper()}, "
         f"{image.height} × {image.width} × {image.channels}; {imported.activation}"
     )
+    line = preprocessing_line(parse_manifest((imported.directory / MANIFEST).read_bytes()))
+    order = "; the graph gets BGR" if bgr else ""
+    console.print(f"images    {line}{order}", markup=False)
     report_parity(imported.parity, "the original", console)
     report_bundle(imported.directory, console)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from convscope.exporter.errors import ExporterError
+from convscope.exporter.preprocessing.conventions import ConventionName
 
 __all__ = [
     "Activation",
@@ -21,6 +22,7 @@ __all__ = [
     "Mean",
     "Model",
     "Output",
+    "Preprocess",
     "Resize",
     "Scale",
     "Std",
@@ -32,39 +34,77 @@ __all__ = [
 
 File = Annotated[Path, Argument(metavar="MODEL.onnx", help="The ONNX file.")]
 Model = Annotated[
-    str | None, Option("--name", help="The model's name; the file's name by default.")
+    str | None, Option("--name", help="The model's name.", show_default="the file's name")
 ]
 Labels = Annotated[
-    Path | None,
-    Option(help="A text file with one class per line, or a JSON list. Numbers by default."),
+    str | None,
+    Option(
+        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        show_default="those in the model's metadata, or 0, 1, 2 and so on",
+    ),
 ]
 
 # The input and its preprocessing.
 Layout = Annotated[
     Literal["nchw", "nhwc"] | None,
-    Option(help="The position of the input's channels. Detected from its shape by default."),
+    Option(help="The position of the input's channels.", show_default="detected from its shape"),
+]
+Preprocess = Annotated[
+    ConventionName | None,
+    Option(
+        help="The convention by which the model's images were prepared. torchvision, timm: the "
+        "mean and std of ImageNet, and a resize that is larger than the crop. keras-tf: -1 to 1. "
+        "caffe: BGR, minus the mean of ImageNet. unit: 0 to 1. The options below replace single "
+        "values.",
+        show_default="unit, with a resize to the size of the input",
+    ),
 ]
 Color = Annotated[
-    Literal["rgb", "bgr", "gray"], Option(help="The input's channels and their order.")
+    Literal["rgb", "bgr", "gray"] | None,
+    Option(
+        help="The input's channels and their order.", show_default="rgb, or that of --preprocess"
+    ),
 ]
-Scale = Annotated[str | None, Option(help="The factor for pixels of 0 to 255; 1/255 by default.")]
+Scale = Annotated[
+    str | None,
+    Option(
+        help="The factor for pixels of 0 to 255.",
+        show_default="1/255, or that of --preprocess; 1 for an input of uint8",
+    ),
+]
 Mean = Annotated[
-    str, Option(help="Then subtracted: one number, or one per channel, like 0.485,0.456,0.406.")
+    str | None,
+    Option(
+        help="Then subtracted: one number, or one per channel, like 0.485,0.456,0.406.",
+        show_default="0, or that of --preprocess",
+    ),
 ]
-Std = Annotated[str, Option(help="The divisor after that: one number, or one per channel.")]
+Std = Annotated[
+    str | None,
+    Option(
+        help="The divisor after that: one number, or one per channel.",
+        show_default="1, or that of --preprocess",
+    ),
+]
 Resize = Annotated[
     str | None,
     Option(
         help="The length in pixels to which an image's shorter edge is resized before the "
-        "center crop; or exact, to resize to the input without keeping the aspect ratio. "
-        "The input's longer edge by default."
+        "center crop; or exact, to resize to the input without keeping the aspect ratio.",
+        show_default="the input's longer edge, or that of --preprocess",
     ),
 ]
 Crop = Annotated[
     str | None,
-    Option(help="The input's size, such as 224 or 224x320, for a graph with a dynamic size."),
+    Option(
+        help="The input's size, such as 224 or 224x320, for a graph with a dynamic size.",
+        show_default="the graph's own size",
+    ),
 ]
-Interpolation = Annotated[Literal["bilinear", "bicubic"], Option(help="The filter of the resize.")]
+Interpolation = Annotated[
+    Literal["bilinear", "bicubic"] | None,
+    Option(help="The filter of the resize.", show_default="bilinear, or that of --preprocess"),
+]
 
 # The outputs.
 Activation = Annotated[
@@ -79,8 +119,8 @@ Maps = Annotated[
     list[str] | None,
     Option(
         metavar="TENSOR[=NAME]",
-        help="A tensor inside the graph that becomes a feature map; may be repeated. "
-        "One per stage of the pyramid by default.",
+        help="A tensor inside the graph that becomes a feature map; may be repeated.",
+        show_default="one per stage of the pyramid",
     ),
 ]
 

@@ -5,12 +5,15 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from convscope.exporter.preprocessing.conventions import ConventionName
+
 __all__ = [
     "FeatureMaps",
     "InputShape",
     "Mean",
     "Model",
     "Name",
+    "Preprocess",
     "Quiet",
     "Repository",
     "ShortestEdge",
@@ -30,17 +33,20 @@ Name = Annotated[
 ]
 Repository = Annotated[Path, Option(help="The folder of the bundle: REPOSITORY/MODEL/VERSION.")]
 Model = Annotated[
-    str | None, Option("--name", help="The model's name; the architecture's name by default.")
+    str | None,
+    Option("--name", help="The model's name.", show_default="the architecture's name"),
 ]
-Version = Annotated[int | None, Option(help="The version number; the next free one by default.")]
+Version = Annotated[
+    int | None, Option(help="The version number.", show_default="the next free number")
+]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print only errors.")]
 FeatureMaps = Annotated[
     list[str] | None,
     Option(
         "--feature-map",
         metavar="MODULE[=NAME]",
-        help="A module whose output becomes a feature map; may be repeated. One per stage of "
-        "the pyramid by default.",
+        help="A module whose output becomes a feature map; may be repeated.",
+        show_default="one per stage of the pyramid",
     ),
 ]
 
@@ -52,14 +58,36 @@ InputShape = Annotated[
         metavar="CxHxW",
         help="The input of a network of your own: 3x224x224 for images, 1x256 for signals, "
         "3x8x32x32 for clips.",
+        show_default="the architecture's own",
+    ),
+]
+Preprocess = Annotated[
+    ConventionName | None,
+    Option(
+        help="For a network of your own: the convention by which its images were prepared. "
+        "torchvision, timm: the mean and std of ImageNet, and a resize that is larger than the "
+        "crop. keras-tf: -1 to 1. unit: 0 to 1. The options below replace single values.",
+        show_default="unit, with a resize to the size of the input",
     ),
 ]
 Mean = Annotated[
     str | None,
-    Option(help="For a network of your own: subtracted from each channel, in units of 0 to 1."),
+    Option(
+        help="For a network of your own: subtracted from each channel, in units of 0 to 1.",
+        show_default="0, or that of --preprocess",
+    ),
 ]
-Std = Annotated[str | None, Option(help="For a network of your own: the divisor of each channel.")]
+Std = Annotated[
+    str | None,
+    Option(
+        help="For a network of your own: the divisor of each channel, in units of 0 to 1.",
+        show_default="1, or that of --preprocess",
+    ),
+]
 ShortestEdge = Annotated[
     int | None,
-    Option(help="For a network of your own: the shorter edge in pixels before the center crop."),
+    Option(
+        help="For a network of your own: the shorter edge in pixels before the center crop.",
+        show_default="the input's edge, or that of --preprocess",
+    ),
 ]

@@ -53,6 +53,7 @@ def train(
     precision: opt.Precision = None,
     feature_map: options.FeatureMaps = None,
     input_shape: options.InputShape = None,
+    preprocess: options.Preprocess = None,
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
@@ -69,7 +70,9 @@ def train(
             from convscope.exporter.training.opening import is_first_process
         quiet = quiet or not is_first_process()
         console = make_console(quiet)
-        row = resolve(architecture, DeclaredInput(input_shape, mean, std, shortest_edge))
+        row = resolve(
+            architecture, DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
+        )
         model = name or row.model_name
         job = TrainingJob(
             row=row,

@@ -12,7 +12,9 @@ from convscope.exporter.conversion.golden import golden_inputs, reference_arrays
 from convscope.exporter.conversion.graph import export_graph, feature_map_shapes
 from convscope.exporter.conversion.manifest import add_feature_maps, describe
 from convscope.exporter.conversion.parity import check_parity
+from convscope.exporter.conversion.repeatability import check_repeatable
 from convscope.exporter.conversion.servable import servable
+from convscope.exporter.conversion.size import check_size
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.untrained import check_trained
 from convscope.exporter.datasets import Split
@@ -50,8 +52,10 @@ def convert(source: Source, repository: Path) -> Conversion:
     """
     inputs = golden_inputs(source.golden, source.preprocessing)
     example = torch.from_numpy(inputs[:1])
+    check_size(source.network)
     network = servable(source)
     shapes = feature_map_shapes(network, example)
+    check_repeatable(network, inputs[:1])
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
         model = export_graph(network, example, path, source.preprocessing.input_spec().name)

@@ -1,9 +1,7 @@
 """The network in the form that the server runs: with preprocessing and feature maps."""
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from convscope.exporter.conversion.torch_errors import conversion_errors
 from convscope.exporter.errors import ExporterError, UnknownNameError
 
 __all__ = ["FeatureMapShape", "ServableNetwork", "export_graph", "feature_map_shapes"]
@@ -171,7 +170,7 @@ def export_graph(
             dynamic, or another dimension is.
     """
     example = torch.cat([example[:1]] * EXAMPLE_BATCH)
-    with _without_warnings():
+    with conversion_errors():
         program = torch.onnx.export(
             network.eval(),
             (example,),
@@ -195,8 +194,18 @@ def export_graph(
 def _check_dimensions(model: onnx.ModelProto) -> None:
     for value in (*model.graph.input, *model.graph.output):
         batch, *rest = value.type.tensor_type.shape.dim
-        if not batch.dim_param or any(not dim.HasField("dim_value") for dim in rest):
-            raise ExporterError(f"{value.name!r} must be dynamic in its batch dimension only")
+        if not batch.dim_param:
+            raise ExporterError(
+                f"the graph takes exactly {EXAMPLE_BATCH} images ({value.name!r} has a fixed "
+                "batch): the network fixes the batch dimension, for example by test-time "
+                "augmentation with torch.cat and chunk, or by view with a number of images; "
+                "remove the augmentation, and use x.shape[0] or -1"
+            )
+        if any(not dim.HasField("dim_value") for dim in rest):
+            raise ExporterError(
+                f"the shape of {value.name!r} isn't fixed except for the batch; the network must "
+                "not choose a shape by the values of the image"
+            )
 
 
 def _strip_node_metadata(model: onnx.ModelProto) -> None:
@@ -209,11 +218,3 @@ def _strip_node_metadata(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
     del model.graph.metadata_props[:]
-
-
-@contextmanager
-def _without_warnings() -> Any:
-    """Hide the warnings that torch's exporter addresses to its own developers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -22,6 +22,7 @@ from convscope.exporter.foreign.source import (
     ForeignSource,
     class_labels,
     image_preprocessing,
+    metadata_labels,
     pixel_normalization,
 )
 from convscope.exporter.graphs.comparison import BATCHES, OutputDifference
@@ -61,7 +62,7 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     dynamic = with_dynamic_batch(file.model, image)
     graph = static_graph(dynamic)
     head = find_head(graph, output, source.activation)
-    labels = class_labels(source.labels, head.classes)
+    labels = class_labels(source.labels or metadata_labels(file.original), head.classes)
     chosen = source.feature_maps
     maps = stage_maps(graph) if chosen is None else named_maps(graph, chosen)
     normalization = pixel_normalization(source, image)

@@ -10,6 +10,7 @@ from onnx import inliner, version_converter
 from onnx.external_data_helper import load_external_data_for_model
 
 from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.foreign.limits import check_file_size, check_model
 from convscope.exporter.graphs.static_graph import opset_version
 
 __all__ = ["ForeignFile", "read"]
@@ -44,8 +45,10 @@ def read(path: Path) -> ForeignFile:
             operators that the server can't run.
     """
     try:
+        check_file_size(path)
         data = path.read_bytes()
         model = onnx.load_model_from_string(data)
+        check_model(model, path)
         load_external_data_for_model(model, str(path.parent.resolve()))
     except OSError as error:
         raise ExporterError(f"{path} can't be read: {error.strerror or error}") from error

@@ -7,12 +7,21 @@ from typing import Literal
 
 import onnx
 
+from convscope.bundle.labels import labels_of_metadata
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.image_input import ImageInput, Layout
 from convscope.exporter.foreign.normalization import Normalization
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.plausibility import check_normalization
 
-__all__ = ["Color", "ForeignSource", "class_labels", "image_preprocessing", "pixel_normalization"]
+__all__ = [
+    "Color",
+    "ForeignSource",
+    "class_labels",
+    "image_preprocessing",
+    "metadata_labels",
+    "pixel_normalization",
+]
 
 Color = Literal["rgb", "bgr", "gray"]
 
@@ -36,6 +45,8 @@ class ForeignSource:
         resize: The length in pixels to which the shorter edge is resized before
             the crop, or "exact" to resize to the input without keeping the
             aspect ratio; None for the input's longer edge.
+        resize_ratio: The default of `resize`, relative to the input's longer edge;
+            None for "exact".
         size: Height and width, for a graph with a dynamic size.
         interpolation: The filter of the resize.
         activation: The function that turns the output into probabilities; "none"
@@ -56,6 +67,7 @@ class ForeignSource:
     mean: Sequence[float] = (0.0,)
     std: Sequence[float] = (1.0,)
     resize: int | Literal["exact"] | None = None
+    resize_ratio: float | None = 1.0
     size: tuple[int, int] | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     activation: Literal["softmax", "sigmoid", "none"] | None = None
@@ -63,6 +75,11 @@ class ForeignSource:
     feature_maps: Sequence[str] | None = None
     dataset: str = ""
     license: str = ""
+
+
+def metadata_labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
+    """Return the labels in a model's metadata; None if there are none."""
+    return labels_of_metadata({entry.key: entry.value for entry in model.metadata_props})
 
 
 def class_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
@@ -76,7 +93,7 @@ def class_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
     if len(labels) != classes:
         raise ExporterError(
             f"the graph has {classes} classes, but there are {len(labels)} labels; "
-            "pass one for each class, in the graph's order"
+            "pass one for each class, in the graph's order, with --labels FILE"
         )
     return list(labels)
 
@@ -91,14 +108,14 @@ def pixel_normalization(source: ForeignSource, image: ImageInput) -> Normalizati
     scale = (1.0 if takes_bytes else 1 / 255) if source.scale is None else source.scale
     mean = _per_channel("--mean", source.mean, image.channels)
     std = _per_channel("--std", source.std, image.channels)
-    if scale <= 0 or min(std) <= 0:
-        raise ExporterError("--scale and --std must be above 0")
     normalization = Normalization(scale, mean, std, source.color == "bgr")
     if takes_bytes and not normalization.is_identity:
         raise ExporterError(
             f"the input {image.name!r} is uint8, so the graph normalizes it; "
-            "remove --scale, --mean and --std"
+            "remove --preprocess, --scale, --mean and --std"
         )
+    if not takes_bytes:
+        check_normalization(scale, mean, std)
     return normalization
 
 
@@ -119,7 +136,10 @@ def image_preprocessing(
         ExporterError: The resized image is smaller than the graph's input.
     """
     needed = max(image.height, image.width)
-    edge = None if source.resize == "exact" else source.resize or needed
+    edge = source.resize
+    if edge is None:
+        edge = "exact" if source.resize_ratio is None else round(needed * source.resize_ratio)
+    edge = None if edge == "exact" else edge
     if edge is not None and edge < needed:
         raise ExporterError(
             f"--resize {edge} is less than the graph's input, {image.height}x{image.width}; "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.server.inference.finite import NonFiniteRows
 from convscope.server.inference.ranking import entropy_ratios, rank
 from convscope.server.runtime.model import Model, ModelOutput
 
@@ -47,6 +48,8 @@ class BatchOutput:
             probabilities of an input have a sum of 1, or if the whole batch is
             untracked.
         logits: float32 [n, classes] if any item of the batch requested them.
+        non_finite: The positions of the inputs whose results contain NaN or
+            infinity; their other results have no meaning.
     """
 
     probabilities: Floats
@@ -55,6 +58,7 @@ class BatchOutput:
     scores: Sequence[Sequence[float]] = ()
     entropy_ratios: Sequence[float] = ()
     logits: Floats | None = None
+    non_finite: Sequence[int] = ()
 
 
 def run_batch(
@@ -117,6 +121,7 @@ def _split(items: Sequence[BatchItem], output: ModelOutput, sums_to_one: bool) -
         sums_to_one: Whether each row of probabilities has a sum of 1.
     """
     probabilities, logits = output.probabilities, output.logits
+    non_finite = NonFiniteRows(output)
     classes, scores = rank(probabilities, max(1, *(item.top_k for item in items)))
     tracked = sums_to_one and not all(item.untracked for item in items)
     entropies = entropy_ratios(probabilities) if tracked else ()
@@ -131,6 +136,7 @@ def _split(items: Sequence[BatchItem], output: ModelOutput, sums_to_one: bool) -
                 scores[rows],
                 entropies[rows],
                 None if logits is None else logits[rows],
+                non_finite.among(rows, item.feature_maps, logits=item.logits),
             )
         )
         start = rows.stop

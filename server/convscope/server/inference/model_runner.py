@@ -1,11 +1,12 @@
 """Runs prepared inputs on a version's model, in batches."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.errors import ServingError
+from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.inference.batch import BatchItem, BatchOutput, run_batch
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.observer import Observer
@@ -20,6 +21,8 @@ Array = NDArray[np.generic]
 Results = list[InferenceResult | ServingError]
 # What is run, and the trace of its request.
 _Item = tuple[BatchItem, RequestTrace | None]
+
+T = TypeVar("T")
 
 
 class ModelRunner:
@@ -125,7 +128,10 @@ class ModelRunner:
             times.infer = completed.run_seconds
         if not request.untracked:
             self._observe(output)
-        return [_result(output, row, times) for row, times in enumerate(seconds)]
+        results: Results = [_result(output, row, times) for row, times in enumerate(seconds)]
+        for row in output.non_finite:
+            results[row] = NonFiniteError(*self._version.key)
+        return results
 
     def _run_batch(self, batch: Sequence[_Item]) -> list[BatchOutput | Exception]:
         """Run a batch in a runner's thread; with all cores only while nothing else needs them."""
@@ -140,8 +146,12 @@ class ModelRunner:
             return run_batch(model, items, concurrent=concurrent)
 
     def _observe(self, output: BatchOutput) -> None:
+        # What isn't finite is no prediction, and would spoil the sums of the metrics for good.
         self._observer.predictions(
-            self._version.labels, output.classes, output.scores, output.entropy_ratios
+            self._version.labels,
+            _without(output.classes, output.non_finite),
+            _without(output.scores, output.non_finite),
+            _without(output.entropy_ratios, output.non_finite),
         )
 
 
@@ -153,6 +163,12 @@ def _batch_item(arrays: Sequence[Array], request: InferenceRequest) -> BatchItem
         request.logits,
         request.untracked,
     )
+
+
+def _without(column: Sequence[T], rows: Sequence[int]) -> Sequence[T]:
+    if not rows:
+        return column
+    return [value for row, value in enumerate(column) if row not in rows]
 
 
 def _result(output: BatchOutput, row: int, seconds: StageSeconds) -> InferenceResult:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from convscope.server.repository.home import expand_home
 from convscope.server.runtime.cores import available_cores
 from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
@@ -66,7 +67,7 @@ class RuntimeSettings:
     @property
     def engine_cache(self) -> Path:
         """The directory of TensorRT's engines, beside the measurements."""
-        return self.tuning_cache.expanduser().parent / "tensorrt"
+        return expand_home(self.tuning_cache).parent / "tensorrt"
 
     def overrides(self) -> ExecutionOverrides:
         """Return the operator's settings of how models are run."""

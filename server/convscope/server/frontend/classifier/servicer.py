@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import grpc
 
-from convscope.server.errors import ServingError
+from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.classifier.replies import (
     error_message,
     merge_errors,
@@ -134,6 +134,9 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         outcomes = await self._handler.run(target, version, inputs, inference) if inputs else []
         if errors:
             outcomes = merge_errors(outcomes, errors)
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, NonFiniteError):
+                outcome.name_input(index, len(outcomes))
         failed = [outcome for outcome in outcomes if isinstance(outcome, ServingError)]
         current_call.get().failed_inputs += len(failed)
         if len(outcomes) == 1 and failed:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 
-from convscope.server.errors import ServingError
+from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.feature_maps import check_selections
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
@@ -155,8 +155,8 @@ def _all_results(outcomes: Sequence[InferenceResult | ServingError]) -> list[Inf
         return results
     current_call.get().failed_inputs += len(outcomes) - len(results)
     index, error = next((i, o) for i, o in enumerate(outcomes) if isinstance(o, ServingError))
-    if len(outcomes) > 1:
-        error.message = f"input {index} of {len(outcomes)}: {error.message}"
+    if len(outcomes) > 1 or isinstance(error, NonFiniteError):
+        error.name_input(index, len(outcomes))
     raise error
 
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from convscope.bundle.addresses import without_secrets
+from convscope.server.repository.home import expand_home
 
 __all__ = ["cache_directory"]
 
@@ -18,4 +19,4 @@ def cache_directory(caches: Path, url: str) -> Path:
     """
     plain = without_secrets(url)
     readable = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:_MAX_NAME_CHARACTERS]
-    return caches.expanduser() / f"{readable}-{hashlib.sha256(plain.encode()).hexdigest()[:12]}"
+    return expand_home(caches) / f"{readable}-{hashlib.sha256(plain.encode()).hexdigest()[:12]}"

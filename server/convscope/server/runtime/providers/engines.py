@@ -20,6 +20,7 @@ from pathlib import Path
 import onnxruntime as ort
 import structlog
 
+from convscope.server.repository.home import expand_home
 from convscope.server.runtime.providers.names import PROVIDERS
 from convscope.server.runtime.providers.policy import ProviderPolicy
 from convscope.v1 import manifest_pb2 as pb
@@ -119,7 +120,7 @@ class EngineCache:
         if TENSORRT not in policy.preference or PROVIDERS[TENSORRT] not in available:
             return policy, None
         options = {**_profile(spec, self._max_batch), **policy.options.get(TENSORRT, {})}
-        root = Path(options.pop(_PATH, self._root)).expanduser()
+        root = expand_home(Path(options.pop(_PATH, self._root)))
         try:
             hardware = self._hardware(options.get("device_id", "0"))
         except OSError as error:

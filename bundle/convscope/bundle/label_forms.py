@@ -1,0 +1,182 @@
+"""The forms in which programs write labels, each read as pairs of an index and a label."""
+
+import ast
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["FormError", "from_csv", "from_lines", "from_value", "parse_literal"]
+
+_INDEX_NAMES = ("id", "index", "idx", "class_id", "class_index", "label_id", "category_id")
+_LABEL_NAMES = ("name", "label", "class", "class_name", "label_name", "category", "display_name")
+_SEPARATED = re.compile(r"\s*\d+\s*[,;\t]\s*\S")
+_NUMBERED = re.compile(r"\s*(\d+)[:.\s]\s*(\S.*)")
+_MAX_SHOWN = 60
+
+Pair = tuple[int, str]
+
+
+class FormError(ValueError):
+    """The content isn't labels; the message names the place and the reason."""
+
+
+def from_lines(text: str) -> tuple[str, ...]:
+    """Return one label per line, without the line's index, if each line starts with it."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and all(map(_SEPARATED.match, lines[1:])):
+        return from_csv(text)
+    numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
+    if len(numbered) == len(lines) and {int(m[1]) for m in numbered} == set(range(len(lines))):
+        return _ordered([(int(match[1]), match[2].strip()) for match in numbered])
+    return _distinct([line.strip() for line in lines])
+
+
+def from_csv(text: str) -> tuple[str, ...]:
+    """Return the labels of rows, in the order of their indices if they have any."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    delimiter = next((one for one in "\t;," if lines and one in lines[0]), ",")
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    if not rows:
+        return ()
+    header, index_column, label_column = _columns(rows)
+    pairs = []
+    for number, row in enumerate(rows[header:], start=header + 1):
+        if max(index_column or 0, label_column) >= len(row) or not row[label_column]:
+            raise FormError(f"row {number} has no label in column {label_column + 1}")
+        index = number - header - 1 if index_column is None else row[index_column]
+        pairs.append((_index(index, f"the index in row {number}"), row[label_column]))
+    return _ordered(pairs)
+
+
+def from_value(value: Any) -> tuple[str, ...]:
+    """Return the labels of a list or an object."""
+    if isinstance(value, Mapping):
+        return _ordered(_pairs(value))
+    if not isinstance(value, list | tuple):
+        raise FormError('it is neither a list like ["cat", "dog"] nor an object like {"0": "cat"}')
+    if value and all(isinstance(one, Mapping) for one in value):
+        return _ordered([_record(one, position) for position, one in enumerate(value)])
+    return _named(enumerate(value), "entry")
+
+
+def parse_literal(text: str) -> Any:
+    """Parse JSON, or the same as a Python literal."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except FormError:
+        raise
+    except (ValueError, RecursionError) as error:
+        try:
+            return ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            raise FormError(f'it is not JSON like ["cat", "dog"]: {error}') from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise FormError(f"the key {_shown(key)} occurs {count} times")
+    return dict(pairs)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> tuple[int, int | None, int]:
+    """Return the number of header rows, and the columns of the indices and of the labels."""
+    names = [cell.lower() for cell in rows[0]]
+    label = next((names.index(name) for name in _LABEL_NAMES if name in names), None)
+    if label is not None and len(rows) > 1:
+        index = next((names.index(name) for name in _INDEX_NAMES if name in names), None)
+        return 1, index, label
+    is_header = len(rows) > 1 and _digits(rows[0]) is None and _digits(rows[1]) is not None
+    row = rows[1] if is_header else rows[0]
+    index = _digits(row) if len(row) > 1 else None
+    label = len(row) - 1 if index != len(row) - 1 else 0
+    return int(is_header), index, label
+
+
+def _digits(row: Sequence[str]) -> int | None:
+    """Return the first column with a number."""
+    return next((column for column, cell in enumerate(row) if cell.isdecimal()), None)
+
+
+def _pairs(content: Mapping[Any, Any]) -> list[Pair]:
+    """Read {"cat": 0}, {"0": "cat"} or {"0": ["n02123045", "cat"]}."""
+    values = list(content.values())
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return [(value, str(key)) for key, value in content.items()]
+    keys = [_index(key, "the key") for key in content]
+    order = sorted(zip(keys, values, strict=True), key=lambda pair: pair[0])
+    return list(zip(sorted(keys), _named(order, "the label of"), strict=True))
+
+
+def _named(values: Any, role: str) -> tuple[str, ...]:
+    """Return a label for each value: a string, or a list of an identifier and the label."""
+    labels, identifiers = [], []
+    for index, value in values:
+        parts = value if isinstance(value, list | tuple) and value else [value]
+        if not isinstance(parts[-1], str) or not parts[-1].strip():
+            raise FormError(f"{role} {index} is {_shown(value)}, which is no label")
+        labels.append(parts[-1].strip())
+        identifiers.append(str(parts[0]))
+    # Two of ImageNet's classes have the same name, and different identifiers.
+    counts = Counter(labels)
+    return _distinct(
+        [
+            f"{label} ({identifier})" if counts[label] > 1 and identifier != label else label
+            for label, identifier in zip(labels, identifiers, strict=True)
+        ]
+    )
+
+
+def _record(record: Mapping[Any, Any], position: int) -> Pair:
+    keys = {str(key).lower(): key for key in record}
+    label_key = next((keys[name] for name in _LABEL_NAMES if name in keys), None)
+    index_key = next((keys[name] for name in _INDEX_NAMES if name in keys), None)
+    label = None if label_key is None else record[label_key]
+    if not isinstance(label, str) or not label.strip():
+        raise FormError(f'record {position} has no name, like {{"id": 0, "name": "cat"}}')
+    index = position if index_key is None else record[index_key]
+    return _index(index, f"the index of record {position}"), label.strip()
+
+
+def _index(value: Any, role: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = str(value).strip()
+    if not text.isdecimal():
+        raise FormError(f"{role} is {_shown(value)}; indices are 0, 1, 2 and so on")
+    return int(text)
+
+
+def _ordered(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return the labels in the order of their indices, which must be 0, 1, 2 and so on."""
+    counts = Counter(index for index, _ in pairs)
+    for index, count in sorted(counts.items()):
+        if count > 1:
+            names = ", ".join(_shown(label) for one, label in pairs if one == index)
+            raise FormError(f"the index {index} occurs {count} times: {names}")
+    missing = sorted(set(range(len(pairs))) - counts.keys())
+    if missing:
+        raise FormError(
+            f"the index {missing[0]} is missing; the {len(pairs)} labels have indices from "
+            f"{min(counts)} to {max(counts)}, and need 0 to {len(pairs) - 1}"
+        )
+    return _distinct([label for _, label in sorted(pairs)])
+
+
+def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
+    for label, count in Counter(labels).items():
+        if count > 1:
+            places = [str(index) for index, one in enumerate(labels) if one == label]
+            raise FormError(
+                f"the label {_shown(label)} occurs {count} times, for the classes "
+                f"{' and '.join(places)}; each class needs its own"
+            )
+    return tuple(labels)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

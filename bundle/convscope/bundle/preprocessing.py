@@ -1,0 +1,58 @@
+"""The preprocessing of a bundle in one line of plain words."""
+
+from collections.abc import Iterator, Sequence
+
+from convscope.v1 import manifest_pb2 as pb
+
+__all__ = ["preprocessing_line"]
+
+# On a scale of 0 to 1, no standard deviation of real images is that small: the network takes
+# pixels of 0 to 255.
+_SMALLEST_STD = 0.02
+_COLORS = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "gray"}
+
+
+def preprocessing_line(manifest: pb.ModelManifest) -> str:
+    """Return how an image becomes the network's input.
+
+    An example is "pixels/255, mean 0.485 0.456 0.406, std 0.229 0.224 0.225, shorter
+    edge 256, center crop 224, RGB". The client's description of a model has the same
+    line; a test compares the two.
+    """
+    spec = manifest.input
+    if spec.kind != pb.INPUT_KIND_IMAGE:
+        return f"none: a float32 tensor {_times(spec.shape)}"
+    rule = manifest.preprocessing
+    color = _COLORS.get(rule.color_mode, "unknown colors")
+    return ", ".join([*_normalization(rule.mean, rule.std), *_size(rule, spec.shape), color])
+
+
+def _normalization(mean: Sequence[float], std: Sequence[float]) -> Iterator[str]:
+    if not std:
+        return
+    raw = max(std) < _SMALLEST_STD
+    unit, digits = (255, 6) if raw else (1, 5)
+    yield "pixels of 0 to 255" if raw else "pixels/255"
+    for name, values, neutral in (("mean", mean, 0.0), ("std", std, 1.0)):
+        texts = [f"{unit * value:.{digits}g}" for value in values]
+        if len(set(texts)) > 1:
+            yield f"{name} {' '.join(texts)}"
+        elif texts and float(texts[0]) != neutral:
+            yield f"{name} {texts[0]}"
+
+
+def _size(rule: pb.Preprocessing, shape: Sequence[int]) -> Iterator[str]:
+    height, width, _ = shape
+    resize = rule.resize
+    bicubic = " (bicubic)" if rule.interpolation == pb.INTERPOLATION_BICUBIC else ""
+    if resize.rule == pb.RESIZE_RULE_EXACT:
+        yield f"resized to {_times((resize.height, resize.width))}{bicubic}"
+        if (resize.height, resize.width) == (height, width):
+            return
+    else:
+        yield f"shorter edge {resize.shortest_edge}{bicubic}"
+    yield f"center crop {height if height == width else _times((height, width))}"
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))

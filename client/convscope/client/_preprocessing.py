@@ -1,0 +1,57 @@
+"""The preprocessing of a model in one line of plain words, as the exporter prints it."""
+
+from collections.abc import Iterator, Sequence
+
+from convscope.v1 import manifest_pb2 as mpb
+
+__all__ = ["preprocessing_line"]
+
+# On a scale of 0 to 1, no standard deviation of real images is that small: the network takes
+# pixels of 0 to 255.
+_SMALLEST_STD = 0.02
+_COLORS = {mpb.COLOR_MODE_RGB: "RGB", mpb.COLOR_MODE_GRAY: "gray"}
+
+
+def preprocessing_line(manifest: mpb.ModelManifest) -> str:
+    """Return how an image becomes the network's input.
+
+    An example is "pixels/255, mean 0.485 0.456 0.406, std 0.229 0.224 0.225, shorter
+    edge 256, center crop 224, RGB".
+    """
+    spec = manifest.input
+    if spec.kind != mpb.INPUT_KIND_IMAGE:
+        return f"none: a float32 tensor {_times(spec.shape)}"
+    rule = manifest.preprocessing
+    color = _COLORS.get(rule.color_mode, "unknown colors")
+    return ", ".join([*_normalization(rule.mean, rule.std), *_size(rule, spec.shape), color])
+
+
+def _normalization(mean: Sequence[float], std: Sequence[float]) -> Iterator[str]:
+    if not std:
+        return
+    raw = max(std) < _SMALLEST_STD
+    unit, digits = (255, 6) if raw else (1, 5)
+    yield "pixels of 0 to 255" if raw else "pixels/255"
+    for name, values, neutral in (("mean", mean, 0.0), ("std", std, 1.0)):
+        texts = [f"{unit * value:.{digits}g}" for value in values]
+        if len(set(texts)) > 1:
+            yield f"{name} {' '.join(texts)}"
+        elif texts and float(texts[0]) != neutral:
+            yield f"{name} {texts[0]}"
+
+
+def _size(rule: mpb.Preprocessing, shape: Sequence[int]) -> Iterator[str]:
+    height, width, _ = shape
+    resize = rule.resize
+    bicubic = " (bicubic)" if rule.interpolation == mpb.INTERPOLATION_BICUBIC else ""
+    if resize.rule == mpb.RESIZE_RULE_EXACT:
+        yield f"resized to {_times((resize.height, resize.width))}{bicubic}"
+        if (resize.height, resize.width) == (height, width):
+            return
+    else:
+        yield f"shorter edge {resize.shortest_edge}{bicubic}"
+    yield f"center crop {height if height == width else _times((height, width))}"
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))

@@ -1,0 +1,54 @@
+"""`--debug` of every command: shows the traceback behind an error."""
+
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+__all__ = ["DebuggableTyper", "is_debugging"]
+
+Command = Callable[..., Any]
+C = TypeVar("C", bound=Command)
+Debug = Annotated[
+    bool, typer.Option("--debug", help="After an error, print the traceback before the message.")
+]
+
+_debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+
+
+class DebuggableTyper(typer.Typer):
+    """Adds `--debug` to each of its commands."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[C], C]:
+        """Register a command with the option."""
+        register = super().command(name, **options)
+
+        def decorate(function: C) -> C:
+            register(_with_debug(function))
+            return function
+
+        return decorate
+
+
+def is_debugging() -> bool:
+    """Return whether the running command has the option."""
+    return _debugging.get()
+
+
+def _with_debug(function: Command) -> Command:
+    @wraps(function)
+    def run(*arguments: Any, debug: bool = False, **options: Any) -> Any:
+        _debugging.set(debug)
+        return function(*arguments, **options)
+
+    signature = inspect.signature(function)
+    option = inspect.Parameter(
+        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug
+    )
+    parameters = [*signature.parameters.values(), option]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**function.__annotations__, "debug": Debug}
+    return run
