@@ -20,6 +20,7 @@ ORDER = (
     "repositories",
     "bundles",
     "pyramid",
+    "outputs",
     "graphs",
     "architectures",
     "datasets",

@@ -129,3 +129,52 @@ def test_a_signals_length_may_be_declared(tmp_path: Path) -> None:
     assert (manifest.input.name, list(manifest.input.shape)) == ("signal", [2, 100])
     stage = manifest.feature_maps[1]
     assert (stage.channels, stage.height, stage.width) == (32, 1, 25)
+
+
+ENDS = """from torch import nn
+
+
+def softmax():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3), nn.Softmax(dim=1))
+
+
+def one():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
+
+
+def scaled():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3), nn.Tanh())
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "classes", "line"),
+    [
+        ("softmax", 3, "activation softmax: the network ends in softmax"),
+        ("one", 2, "activation binary, sigmoid of one output: applied to the output, a logit"),
+    ],
+)
+def test_the_activation_is_reported(tmp_path: Path, factory: str, classes: int, line: str) -> None:
+    (tmp_path / "mine.py").write_text(ENDS)
+    models = tmp_path / "models"
+    command = ["export", f"{tmp_path / 'mine.py'}:{factory}", "--input", "3x4x4"]
+    done = CliRunner().invoke(app, [*command, "--repository", str(models)])
+    assert done.exit_code == 0, done.stderr
+    assert line in done.stdout
+    manifest = json_format.Parse(
+        (models / factory / "1/manifest.json").read_text(), pb.ModelManifest()
+    )
+    assert list(manifest.labels) == [str(index) for index in range(classes)]
+
+
+def test_an_unclear_activation_stops_with_the_options(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ENDS)
+    command = ["export", f"{tmp_path / 'mine.py'}:scaled", "--input", "3x4x4"]
+    models = ("--repository", str(tmp_path / "models"))
+    done = CliRunner().invoke(app, [*command, *models])
+    assert done.exit_code == 1
+    assert "it isn't clear what the outputs are" in done.stderr
+    assert "--activation softmax or sigmoid" in done.stderr
+    done = CliRunner().invoke(app, [*command, *models, "--activation", "sigmoid"])
+    assert done.exit_code == 0, done.stderr
+    assert "activation sigmoid, independent labels: as chosen" in done.stdout

@@ -66,6 +66,8 @@ def export(
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
+    activation: options.Activation = "auto",
+    allow_nonfinite: options.AllowNonfinite = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a network with its published weights, or with those of a file."""
@@ -94,6 +96,8 @@ def export(
             feature_maps=feature_map or row.feature_maps,
             weights=origin,
             golden=(),
+            activation=activation,
+            allow_nonfinite=allow_nonfinite,
         )
         convert_and_report(_with_golden(source, random_weights), repository, console)
 

@@ -18,7 +18,13 @@ from convscope.exporter.commands.console import (
     report_parity,
     reserve_version,
 )
-from convscope.exporter.commands.options import Quiet, Repository, Version
+from convscope.exporter.commands.options import (
+    Activation,
+    AllowNonfinite,
+    Quiet,
+    Repository,
+    Version,
+)
 
 if TYPE_CHECKING:
     from convscope.exporter.foreign.importing import Imported
@@ -45,7 +51,8 @@ def import_onnx(
     resize: opt.Resize = None,
     crop: opt.Crop = None,
     interpolation: opt.Interpolation = "bilinear",
-    activation: opt.Activation = None,
+    activation: Activation = "auto",
+    allow_nonfinite: AllowNonfinite = False,
     output: opt.Output = None,
     feature_map: opt.Maps = None,
     dataset: opt.Dataset = "",
@@ -74,6 +81,7 @@ def import_onnx(
             size=None if crop is None else opt.size(crop),
             interpolation=interpolation,
             activation=activation,
+            allow_nonfinite=allow_nonfinite,
             output=output,
             feature_maps=feature_map or None,
             dataset=dataset,
@@ -92,7 +100,8 @@ def _report(imported: "Imported", console: Console) -> None:
     image = imported.input
     console.print(
         f"input     {image.name!r}, {image.layout.upper()}, "
-        f"{image.height} × {image.width} × {image.channels}; {imported.activation}"
+        f"{image.height} × {image.width} × {image.channels}"
     )
+    console.print(f"activation {imported.semantics.describe()}", markup=False)
     report_parity(imported.parity, "the original", console)
     report_bundle(imported.directory, console)

@@ -8,7 +8,6 @@ from typer import Argument, Option
 from convscope.exporter.errors import ExporterError
 
 __all__ = [
-    "Activation",
     "Color",
     "Crop",
     "Dataset",
@@ -67,14 +66,9 @@ Crop = Annotated[
 Interpolation = Annotated[Literal["bilinear", "bicubic"], Option(help="The filter of the resize.")]
 
 # The outputs.
-Activation = Annotated[
-    Literal["softmax", "sigmoid", "none"] | None,
-    Option(
-        help="The function that turns the output into probabilities; none if it already "
-        "contains them. Detected from the end of the graph by default."
-    ),
+Output = Annotated[
+    str | None, Option(help="The output with the classes, if several contain scores.")
 ]
-Output = Annotated[str | None, Option(help="The output with the classes, if there are several.")]
 Maps = Annotated[
     list[str] | None,
     Option(

@@ -5,7 +5,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from convscope.exporter.outputs.semantics import ActivationChoice
+
 __all__ = [
+    "Activation",
+    "AllowNonfinite",
     "FeatureMaps",
     "InputShape",
     "Mean",
@@ -38,6 +42,25 @@ FeatureMaps = Annotated[
         metavar="MODULE[=NAME]",
         help="A module whose output becomes a feature map; may be repeated. One per stage of "
         "the pyramid by default.",
+    ),
+]
+
+# The outputs.
+Activation = Annotated[
+    ActivationChoice,
+    Option(
+        help="The function that turns the network's output into probabilities. auto: detect it. "
+        "softmax, sigmoid: apply this function, unless the network already ends in it; sigmoid "
+        "is for labels of which several may be true. log-softmax: the output contains "
+        "log-probabilities. none: the output already contains probabilities.",
+    ),
+]
+AllowNonfinite = Annotated[
+    bool,
+    Option(
+        "--allow-nonfinite",
+        help="Publish a network that returns NaN or infinity for some images, and record this "
+        "in the manifest. The server reports an error for such an image.",
     ),
 ]
 

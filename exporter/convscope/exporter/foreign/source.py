@@ -10,6 +10,7 @@ import onnx
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.image_input import ImageInput, Layout
 from convscope.exporter.foreign.normalization import Normalization
+from convscope.exporter.outputs.semantics import ActivationChoice
 from convscope.exporter.preprocessing import ImagePreprocessing
 
 __all__ = ["Color", "ForeignSource", "class_labels", "image_preprocessing", "pixel_normalization"]
@@ -38,9 +39,10 @@ class ForeignSource:
             aspect ratio; None for the input's longer edge.
         size: Height and width, for a graph with a dynamic size.
         interpolation: The filter of the resize.
-        activation: The function that turns the output into probabilities; "none"
-            if the output contains probabilities; None to detect it.
-        output: The output with the classes; None if the graph has one output.
+        activation: What the output contains; see `outputs.detection`.
+        allow_nonfinite: Whether to publish a graph that returns NaN or infinity
+            for some images.
+        output: The output with the classes; None for the only one with scores.
         feature_maps: TENSOR or TENSOR=NAME; None for one per stage.
         dataset: The dataset that the weights were trained on.
         license: The SPDX identifier of the weights' license.
@@ -58,7 +60,8 @@ class ForeignSource:
     resize: int | Literal["exact"] | None = None
     size: tuple[int, int] | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    activation: Literal["softmax", "sigmoid", "none"] | None = None
+    activation: ActivationChoice = "auto"
+    allow_nonfinite: bool = False
     output: str | None = None
     feature_maps: Sequence[str] | None = None
     dataset: str = ""
