@@ -157,7 +157,13 @@ def scaled():
 def test_the_activation_is_reported(tmp_path: Path, factory: str, classes: int, line: str) -> None:
     (tmp_path / "mine.py").write_text(ENDS)
     models = tmp_path / "models"
-    command = ["export", f"{tmp_path / 'mine.py'}:{factory}", "--input", "3x4x4"]
+    command = [
+        "export",
+        f"{tmp_path / 'mine.py'}:{factory}",
+        "--input",
+        "3x4x4",
+        "--random-weights",
+    ]
     done = CliRunner().invoke(app, [*command, "--repository", str(models)])
     assert done.exit_code == 0, done.stderr
     assert line in done.stdout
@@ -169,7 +175,7 @@ def test_the_activation_is_reported(tmp_path: Path, factory: str, classes: int, 
 
 def test_an_unclear_activation_stops_with_the_options(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(ENDS)
-    command = ["export", f"{tmp_path / 'mine.py'}:scaled", "--input", "3x4x4"]
+    command = ["export", f"{tmp_path / 'mine.py'}:scaled", "--input", "3x4x4", "--random-weights"]
     models = ("--repository", str(tmp_path / "models"))
     done = CliRunner().invoke(app, [*command, *models])
     assert done.exit_code == 1
