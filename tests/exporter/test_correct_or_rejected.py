@@ -78,10 +78,8 @@ def some_photos() -> list[bytes]:
     for index in range(PHOTOS):
         photo = opened[index % len(opened)]
         width, height = (int(side * random.uniform(0.4, 0.9)) for side in photo.size)
-        left, top = (
-            random.integers(0, photo.width - width),
-            random.integers(0, photo.height - height),
-        )
+        left = int(random.integers(0, photo.width - width))
+        top = int(random.integers(0, photo.height - height))
         cut = photo.crop((left, top, left + width, top + height))
         out = io.BytesIO()
         ImageEnhance.Brightness(cut).enhance(random.uniform(0.6, 1.3)).save(out, "PNG")
@@ -122,7 +120,7 @@ class Drawn:
             )
         )
         self.size = (int(random.integers(12, 24)), int(random.integers(12, 24)))
-        self.batch = random.choice([None, 1, 3])
+        self.batch = int(random.choice([0, 1, 3]))
         self.scale, self.mean, self.std = [
             (1.0, 0.0, 1.0),
             (1 / 255, 0.45, 0.22),
@@ -160,7 +158,7 @@ class Drawn:
             *self._end(weights),
         ]
         sides = [self.channels, *self.size] if self.nchw else [*self.size, self.channels]
-        batch = "N" if self.batch is None else int(self.batch)
+        batch = self.batch or "N"
         graph = helper.make_graph(
             nodes,
             "drawn",
@@ -203,7 +201,7 @@ class Drawn:
             pixels = pixels[..., ::-1] if self.color == "bgr" else pixels
             values = (pixels * self.scale - self.mean) / self.std
             values = values.transpose(2, 0, 1) if self.nchw else values
-            batch = np.stack([values] * int(self.batch or 1))
+            batch = np.stack([values] * (self.batch or 1))
             batch = batch.astype(helper.tensor_dtype_to_np_dtype(self.element))
             (output,) = session.run(["answer"], {"x": batch})
             rows.append(np.asarray(output).reshape(len(batch), -1)[0])

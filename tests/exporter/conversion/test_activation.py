@@ -39,7 +39,7 @@ def some_images() -> NDArray[np.uint8]:
     ids=["softmax", "sigmoid", "written softmax", "written sigmoid"],
 )
 def test_a_network_that_returns_probabilities_gets_no_second_activation(
-    tmp_path: Path, end: nn.Module, activation: pb.Activation
+    tmp_path: Path, end: nn.Module, activation: "pb.Activation.ValueType"
 ) -> None:
     network = SmallNetwork(3, end)
     directory = convert(network_source(network), tmp_path).directory
@@ -70,7 +70,7 @@ def test_log_probabilities_become_probabilities(tmp_path: Path) -> None:
     [("auto", pb.ACTIVATION_SOFTMAX), ("sigmoid", pb.ACTIVATION_SIGMOID)],
 )
 def test_logits_get_the_chosen_activation(
-    tmp_path: Path, choice: ActivationChoice, activation: pb.Activation
+    tmp_path: Path, choice: ActivationChoice, activation: "pb.Activation.ValueType"
 ) -> None:
     network = SmallNetwork()
     source = replace(network_source(network), activation=choice)

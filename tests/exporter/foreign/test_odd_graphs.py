@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from support.foreign_models import (
     CLASSES,
     Foreign,
@@ -48,7 +48,7 @@ def written_sigmoid(foreign: Foreign) -> Foreign:
         helper.make_node("Add", ["power", "one"], ["divisor"]),
         helper.make_node("Div", ["one", "divisor"], ["answer"]),
     ]
-    foreign.weights["one"] = np.float32([1])
+    foreign.weights["one"] = np.array([1], np.float32)
     foreign.output = "answer"
     return foreign
 
@@ -250,7 +250,6 @@ def test_an_operator_that_depends_on_the_batch_is_rejected(
 
 def divides_by_the_image() -> Foreign:
     foreign = Foreign()
-    foreign.weights["two"] = numpy_helper.to_array(numpy_helper.from_array(np.float32(2)))
     foreign.nodes[0:0] = [
         helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2, 3]),
         helper.make_node("Div", ["x", "mean"], ["scaled"]),

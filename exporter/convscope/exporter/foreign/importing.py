@@ -114,7 +114,8 @@ def _run_original(
     """Run the original on photos, constant images and noise, and decide what it returns."""
     photos = [preprocessing.prepare(photo) for photo in golden_photos()]
     named = {f"photo {index + 1}": photo for index, photo in enumerate(photos)}
-    named |= probes(preprocessing.shape, images=True)
+    others = probes(preprocessing.shape, images=True)
+    named |= {name: image.astype(np.uint8) for name, image in others.items()}
     images = np.stack(list(named.values()))
     values, logits, maps = original.run(images)
     semantics = decide(source.activation, original.head.ending, values)

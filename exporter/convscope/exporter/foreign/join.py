@@ -130,12 +130,12 @@ class _Builder:
         """Turn the logit z of a binary classifier into those of its two classes, [0, z]."""
         if not semantics.is_binary:
             return values
-        return self._add("Mul", values, self._constant("second", np.float32([[0, 1]])))
+        return self._add("Mul", values, self._constant("second", np.array([[0, 1]], np.float32)))
 
     def _both_classes(self, values: str) -> str:
         """Turn the probability p of a binary classifier into [1 - p, p]."""
-        signed = self._add("Mul", values, self._constant("signs", np.float32([[-1, 1]])))
-        return self._add("Add", signed, self._constant("first", np.float32([[1, 0]])))
+        signed = self._add("Mul", values, self._constant("signs", np.array([[-1, 1]], np.float32)))
+        return self._add("Add", signed, self._constant("first", np.array([[1, 0]], np.float32)))
 
     def _logits_of(self, probabilities: str, semantics: Semantics) -> str:
         least = self._constant("tiny", TINY)

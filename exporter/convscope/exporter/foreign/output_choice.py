@@ -92,10 +92,9 @@ def _reduce(graph: onnx.GraphProto, tensors: set[str]) -> None:
     constants = [one for one in graph.initializer if one.name in needed]
     dropped = {one.name for one in graph.initializer} - needed
     inputs = [one for one in graph.input if one.name not in dropped]
-    for field, values in ((graph.initializer, constants), (graph.input, inputs)):
-        if len(field) != len(values):
-            del field[:]
-            field.extend(values)
+    del graph.initializer[:], graph.input[:]
+    graph.initializer.extend(constants)
+    graph.input.extend(inputs)
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:

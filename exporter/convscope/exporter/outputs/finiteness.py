@@ -29,7 +29,7 @@ def check_finite(outputs: Arrays, descriptions: Sequence[str], *, allow: bool) -
             none is.
     """
     finite = {name: _finite_rows(values) for name, values in outputs.items()}
-    rows = np.logical_and.reduce(list(finite.values()))
+    rows: NDArray[np.bool_] = np.logical_and.reduce(list(finite.values()))
     if rows.all():
         return rows
     if not rows.any():
@@ -50,4 +50,5 @@ def check_finite(outputs: Arrays, descriptions: Sequence[str], *, allow: bool) -
 
 
 def _finite_rows(values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    return np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    rows: NDArray[np.bool_] = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    return rows

@@ -62,7 +62,7 @@ class Semantics:
         return class_count(self.outputs)
 
     @property
-    def manifest_activation(self) -> pb.Activation:
+    def manifest_activation(self) -> "pb.Activation.ValueType":
         """The activation that turns the bundle's logits into its probabilities.
 
         A binary classifier's logits are [0, z], and the softmax of these is
