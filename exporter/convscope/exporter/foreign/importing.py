@@ -66,7 +66,8 @@ class _Reference:
         images: The images as the graph takes them, uint8 [n, H, W, C].
         semantics: What the original returns.
         expected: Its logits, probabilities and feature maps for these images.
-        finite: Whether all its results are finite, [n].
+        finite: The images whose results are compared; all, if every result is
+            finite, [n].
     """
 
     images: NDArray[np.uint8]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.graphs.sessions import Arrays
+from convscope.exporter.outputs.probes import is_constant
 
 __all__ = ["check_finite"]
 
@@ -22,7 +23,9 @@ def check_finite(outputs: Arrays, descriptions: Sequence[str], *, allow: bool) -
         allow: Whether the user accepts non-finite results.
 
     Returns:
-        Whether all outputs of each input are finite, [n].
+        The inputs whose results can be compared, [n]: all, or those with finite
+        results. If some aren't finite, constant images are left out: next to a
+        division by zero, rounding decides the result.
 
     Raises:
         ExporterError: A result isn't finite, and the user doesn't accept it; or
@@ -46,7 +49,8 @@ def check_finite(outputs: Arrays, descriptions: Sequence[str], *, allow: bool) -
             "the usual cause is a division by the standard deviation of a constant image, so add "
             "a small epsilon to the divisor, or publish the network with --allow-nonfinite"
         )
-    return rows
+    constant = np.array([is_constant(text) for text in descriptions])
+    return rows & ~constant
 
 
 def _finite_rows(values: NDArray[np.floating]) -> NDArray[np.bool_]:

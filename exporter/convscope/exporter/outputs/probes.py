@@ -3,18 +3,24 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["probes"]
+__all__ = ["is_constant", "probes"]
 
 Inputs = dict[str, NDArray[np.generic]]
 _NOISES = 5
+_SHADES = {"a black image": 0, "a white image": 255, "a gray image": 128}
+_CONSTANTS = {*_SHADES, "zeros", "ones"}
+
+
+def is_constant(description: str) -> bool:
+    """Report whether a probe has the same value everywhere."""
+    return description in _CONSTANTS
 
 
 def probes(shape: tuple[int, ...], *, images: bool) -> Inputs:
     """Return inputs by their description, uint8 [H, W, C] for images and float32 otherwise."""
     random = np.random.default_rng(0)
     if images:
-        shades = {"a black image": 0, "a white image": 255, "a gray image": 128}
-        found: Inputs = {name: np.full(shape, value, np.uint8) for name, value in shades.items()}
+        found: Inputs = {name: np.full(shape, value, np.uint8) for name, value in _SHADES.items()}
         noise: list[NDArray[np.generic]] = [
             random.integers(0, 256, shape, np.uint8) for _ in range(_NOISES)
         ]
