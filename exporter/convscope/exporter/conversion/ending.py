@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from convscope.exporter.errors import NetworkError
 from convscope.exporter.outputs.detection import Ending
 
-__all__ = ["find_ending"]
+__all__ = ["check_returns_logits", "find_ending"]
 
 # Operations that change the shape or type of the outputs, but not their values.
 _TRANSPARENT = (
@@ -43,6 +44,27 @@ def find_ending(network: nn.Module, example: Tensor) -> Ending:
     if first == "Sigmoid" or _is_written_sigmoid(names):
         return Ending("sigmoid", first)
     return Ending("linear" if _is_linear(names) else "unknown", first)
+
+
+def check_returns_logits(network: nn.Module, example: Tensor) -> None:
+    """Check before a training that the cross-entropy loss gets logits or log-probabilities.
+
+    Args:
+        network: The network.
+        example: An input with its batch, float32 [N, C, ...].
+
+    Raises:
+        NetworkError: The network ends in softmax or sigmoid, and the loss would
+            apply a second softmax.
+    """
+    was_training = network.training
+    ending = find_ending(network.eval(), example)
+    network.train(was_training)
+    if ending.kind in ("softmax", "sigmoid"):
+        raise NetworkError(
+            f"the network ends in {ending.kind}, but the loss applies a softmax to its output; "
+            f"return the values before the {ending.kind}, the logits"
+        )
 
 
 def _is_written_sigmoid(names: list[str]) -> bool:
