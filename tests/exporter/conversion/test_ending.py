@@ -35,3 +35,8 @@ def test_training_needs_logits(end: nn.Module) -> None:
         check_returns_logits(SmallNetwork(3, end), EXAMPLE)
     check_returns_logits(SmallNetwork(), EXAMPLE)
     check_returns_logits(SmallNetwork(3, nn.LogSoftmax(dim=1)), EXAMPLE)
+
+
+def test_a_network_may_change_its_input_in_place() -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), SmallNetwork())
+    assert find_ending(network.eval(), EXAMPLE).kind == "linear"

@@ -18,6 +18,7 @@ from support.foreign_models import (
     source,
 )
 
+from convscope.exporter.bundles.verify import CHECKS, verify
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.importing import import_model
 from convscope.v1 import manifest_pb2 as pb
@@ -159,6 +160,7 @@ def test_a_map_output_becomes_probabilities_with_its_labels(tmp_path: Path) -> N
     onnx.save(custom_vision(foreign), tmp_path / "vision.onnx")
     directory = import_model(source(tmp_path / "vision.onnx"), tmp_path).directory
     assert list(manifest_of(directory).labels) == list("abcde")
+    assert [check.name for check in verify(directory)] == list(CHECKS)
     ours = run_bundle(directory, some_images())["probabilities"]
     np.testing.assert_allclose(ours, answers(foreign), atol=1e-5)
 

@@ -30,7 +30,8 @@ def find_ending(network: nn.Module, example: Tensor) -> Ending:
         example: An input with its batch, float32 [N, C, ...].
     """
     with torch.enable_grad():
-        output = network(example.clone().requires_grad_())
+        # A copy, because a network may change its input in place.
+        output = network(example.clone().requires_grad_().clone())
     names = _chain(output.grad_fn if isinstance(output, Tensor) else None)
     while names and names[0] in _TRANSPARENT:
         names.pop(0)
