@@ -50,7 +50,8 @@ def check_finite(outputs: Arrays, descriptions: Sequence[str], *, allow: bool) -
             "a small epsilon to the divisor, or publish the network with --allow-nonfinite"
         )
     constant = np.array([is_constant(text) for text in descriptions])
-    return rows & ~constant
+    compared: NDArray[np.bool_] = rows & ~constant
+    return compared
 
 
 def _finite_rows(values: NDArray[np.floating]) -> NDArray[np.bool_]:
