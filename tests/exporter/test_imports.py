@@ -21,6 +21,7 @@ ORDER = (
     "repositories",
     "bundles",
     "pyramid",
+    "outputs",
     "graphs",
     "architectures",
     "datasets",

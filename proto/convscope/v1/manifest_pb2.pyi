@@ -185,7 +185,9 @@ class _ActivationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Activation
     ACTIVATION_UNSPECIFIED: _Activation.ValueType  # 0
     """The function was not set; such a manifest is rejected."""
     ACTIVATION_SOFTMAX: _Activation.ValueType  # 1
-    """Softmax: the probabilities of all classes add up to one."""
+    """Softmax: the probabilities of all classes add up to one. A binary classifier
+    with a single output z has the logits [0, z].
+    """
     ACTIVATION_SIGMOID: _Activation.ValueType  # 2
     """Sigmoid: each class has an independent probability."""
     ACTIVATION_NONE: _Activation.ValueType  # 3
@@ -197,7 +199,9 @@ class Activation(_Activation, metaclass=_ActivationEnumTypeWrapper):
 ACTIVATION_UNSPECIFIED: Activation.ValueType  # 0
 """The function was not set; such a manifest is rejected."""
 ACTIVATION_SOFTMAX: Activation.ValueType  # 1
-"""Softmax: the probabilities of all classes add up to one."""
+"""Softmax: the probabilities of all classes add up to one. A binary classifier
+with a single output z has the logits [0, z].
+"""
 ACTIVATION_SIGMOID: Activation.ValueType  # 2
 """Sigmoid: each class has an independent probability."""
 ACTIVATION_NONE: Activation.ValueType  # 3
@@ -253,6 +257,7 @@ class ModelManifest(_message.Message):
     GOLDEN_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    NONFINITE_RESULTS_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """The version of this schema. Readers reject versions that they don't know."""
     model: _builtins.str
@@ -265,6 +270,10 @@ class ModelManifest(_message.Message):
     """The function that turns the logits into probabilities."""
     precision: Global___Precision.ValueType
     """The precision of the graph."""
+    nonfinite_results: _builtins.bool
+    """Whether the model returns NaN or infinity for some inputs, and its publisher
+    accepted this. The server reports an error for such an input.
+    """
     @_builtins.property
     def input(self) -> Global___InputSpec:
         """The graph's only input."""
@@ -309,10 +318,11 @@ class ModelManifest(_message.Message):
         golden: Global___GoldenGate | None = ...,
         provenance: Global___Provenance | None = ...,
         files: _abc.Iterable[Global___BundleFile] | None = ...,
+        nonfinite_results: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["golden", b"golden", "input", b"input", "preprocessing", b"preprocessing", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "nonfinite_results", b"nonfinite_results", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

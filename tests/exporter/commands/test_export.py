@@ -200,3 +200,58 @@ def test_weights_of_a_user_are_loaded_by_the_factory_or_a_file(
     factory, *others = options
     manifest = exported(tmp_path, f"{own_networks}:{factory}", "--input", "3x8x8", *others)
     assert manifest.provenance.weights == weights
+
+
+ENDS = """from torch import nn
+
+
+def softmax():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3), nn.Softmax(dim=1))
+
+
+def one():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
+
+
+def scaled():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3), nn.Tanh())
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "classes", "line"),
+    [
+        ("softmax", 3, "activation softmax: the network ends in softmax"),
+        ("one", 2, "activation binary, sigmoid of one output: applied to the output, a logit"),
+    ],
+)
+def test_the_activation_is_reported(tmp_path: Path, factory: str, classes: int, line: str) -> None:
+    (tmp_path / "mine.py").write_text(ENDS)
+    models = tmp_path / "models"
+    command = [
+        "export",
+        f"{tmp_path / 'mine.py'}:{factory}",
+        "--input",
+        "3x4x4",
+        "--random-weights",
+    ]
+    done = CliRunner().invoke(app, [*command, "--repository", str(models)])
+    assert done.exit_code == 0, done.stderr
+    assert line in done.stdout
+    manifest = json_format.Parse(
+        (models / factory / "1/manifest.json").read_text(), pb.ModelManifest()
+    )
+    assert list(manifest.labels) == [str(index) for index in range(classes)]
+
+
+def test_an_unclear_activation_stops_with_the_options(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ENDS)
+    command = ["export", f"{tmp_path / 'mine.py'}:scaled", "--input", "3x4x4", "--random-weights"]
+    models = ("--repository", str(tmp_path / "models"))
+    done = CliRunner().invoke(app, [*command, *models])
+    assert done.exit_code == 1
+    assert "it isn't clear what the outputs are" in done.stderr
+    assert "--activation softmax or sigmoid" in done.stderr
+    done = CliRunner().invoke(app, [*command, *models, "--activation", "sigmoid"])
+    assert done.exit_code == 0, done.stderr
+    assert "activation sigmoid, independent labels: as chosen" in done.stdout

@@ -23,7 +23,8 @@ def test_the_command_publishes_and_reports_the_input(tmp_path: Path) -> None:
         app, ["import", str(path), "--name", "mine", "--repository", str(models), *arguments]
     )
     assert done.exit_code == 0, done.output
-    assert "NCHW, 16 × 16 × 1; softmax" in done.stdout
+    assert "NCHW, 16 × 16 × 1" in done.stdout
+    assert "activation softmax: the network ends in softmax" in done.stdout
     manifest = manifest_of(models / "mine/1")
     assert list(manifest.labels) == ["one", "two", "three", "four", "five"]
     assert list(manifest.preprocessing.std) == [0.25]

@@ -88,7 +88,7 @@ def test_a_graph_that_differs_from_pytorch_is_rejected(
 def test_a_network_that_returns_nan_is_rejected(source: Source, tmp_path: Path) -> None:
     with torch.no_grad():
         next(source.network.parameters()).fill_(float("nan"))
-    with pytest.raises(ParityError):
+    with pytest.raises(ExporterError, match="NaN or infinity for every image"):
         convert(source, tmp_path)
 
 

@@ -2,31 +2,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from onnx import helper
 from support.foreign_models import Foreign, reference, run_bundle, some_images, source
 
-from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.importing import import_model
-from convscope.exporter.graphs.comparison import softmax
+from convscope.exporter.outputs.semantics import ActivationChoice
 
 
 @pytest.mark.parametrize(
     ("ends_in", "chosen", "activation"),
     [
-        ("Softmax", None, "softmax"),
+        ("Softmax", "auto", "softmax"),
         ("Softmax", "none", "softmax"),
-        ("Sigmoid", None, "sigmoid"),
-        ("LogSoftmax", None, "softmax"),
-        (None, None, "softmax"),
+        ("Sigmoid", "auto", "sigmoid"),
+        ("LogSoftmax", "auto", "softmax"),
+        (None, "auto", "softmax"),
         (None, "sigmoid", "sigmoid"),
     ],
 )
 def test_the_activation_turns_logits_into_probabilities(
-    tmp_path: Path, ends_in: str | None, chosen: str | None, activation: str
+    tmp_path: Path, ends_in: str | None, chosen: ActivationChoice, activation: str
 ) -> None:
     foreign = Foreign(ends_in=ends_in)
     imported = import_model(source(foreign.write(tmp_path), activation=chosen), tmp_path)
-    assert imported.activation == activation
+    assert imported.semantics.activation == activation
     images = some_images()
     outputs = run_bundle(imported.directory, images)
     logits = outputs["logits"]
@@ -36,6 +36,11 @@ def test_the_activation_turns_logits_into_probabilities(
     output = np.concatenate(reference(foreign, values))
     name = "probabilities" if ends_in in ("Softmax", "Sigmoid") else "logits"
     np.testing.assert_allclose(outputs[name], output, atol=1e-4)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def test_probabilities_without_a_visible_activation_become_logits(tmp_path: Path) -> None:
@@ -49,8 +54,6 @@ def test_probabilities_without_a_visible_activation_become_logits(tmp_path: Path
     foreign.weights["dense"] *= 0.1
     foreign.output = "answer"
     path = foreign.write(tmp_path)
-    with pytest.raises(ExporterError, match="use --activation none if they are"):
-        import_model(source(path), tmp_path)
-    directory = import_model(source(path, activation="none"), tmp_path).directory
+    directory = import_model(source(path), tmp_path).directory
     outputs = run_bundle(directory, some_images())
     np.testing.assert_allclose(softmax(outputs["logits"]), outputs["probabilities"], atol=1e-6)

@@ -102,6 +102,8 @@ def convert_and_report(source: "Source", repository: Path, console: Console) -> 
 
 
 def _report(conversion: "Conversion", console: Console) -> None:
+    if conversion.semantics is not None:
+        console.print(f"activation {conversion.semantics.describe()}", markup=False)
     report_parity(conversion.parity, "PyTorch", console)
     for metric in conversion.metrics:
         console.print(

@@ -76,6 +76,8 @@ def export(
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
+    activation: options.Activation = "auto",
+    allow_nonfinite: options.AllowNonfinite = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a network with its published weights, or with those of a file."""
@@ -106,6 +108,8 @@ def export(
             weights=origin,
             golden=(),
             untrained=untrained,
+            activation=activation,
+            allow_nonfinite=allow_nonfinite,
         )
         convert_and_report(_with_golden(source, random_weights), repository, console)
 

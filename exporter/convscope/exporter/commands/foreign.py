@@ -18,7 +18,13 @@ from convscope.exporter.commands.console import (
     report_parity,
     reserve_version,
 )
-from convscope.exporter.commands.options import Quiet, Repository, Version
+from convscope.exporter.commands.options import (
+    Activation,
+    AllowNonfinite,
+    Quiet,
+    Repository,
+    Version,
+)
 
 if TYPE_CHECKING:
     from convscope.exporter.foreign.importing import Imported
@@ -46,7 +52,8 @@ def import_onnx(
     resize: opt.Resize = None,
     crop: opt.Crop = None,
     interpolation: opt.Interpolation = None,
-    activation: opt.Activation = None,
+    activation: Activation = "auto",
+    allow_nonfinite: AllowNonfinite = False,
     output: opt.Output = None,
     feature_map: opt.Maps = None,
     dataset: opt.Dataset = "",
@@ -80,6 +87,7 @@ def import_onnx(
             size=None if crop is None else opt.size(crop),
             interpolation=interpolation or convention.interpolation,
             activation=activation,
+            allow_nonfinite=allow_nonfinite,
             output=output,
             feature_maps=feature_map or None,
             dataset=dataset,
@@ -102,8 +110,9 @@ def _report(imported: "Imported", console: Console, *, bgr: bool) -> None:
     image = imported.input
     console.print(
         f"input     {image.name!r}, {image.layout.upper()}, "
-        f"{image.height} × {image.width} × {image.channels}; {imported.activation}"
+        f"{image.height} × {image.width} × {image.channels}"
     )
+    console.print(f"activation {imported.semantics.describe()}", markup=False)
     line = preprocessing_line(parse_manifest((imported.directory / MANIFEST).read_bytes()))
     order = "; the graph gets BGR" if bgr else ""
     console.print(f"images    {line}{order}", markup=False)

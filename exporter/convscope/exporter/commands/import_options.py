@@ -9,7 +9,6 @@ from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing.conventions import ConventionName
 
 __all__ = [
-    "Activation",
     "Color",
     "Crop",
     "Dataset",
@@ -107,14 +106,9 @@ Interpolation = Annotated[
 ]
 
 # The outputs.
-Activation = Annotated[
-    Literal["softmax", "sigmoid", "none"] | None,
-    Option(
-        help="The function that turns the output into probabilities; none if it already "
-        "contains them. Detected from the end of the graph by default."
-    ),
+Output = Annotated[
+    str | None, Option(help="The output with the classes, if several contain scores.")
 ]
-Output = Annotated[str | None, Option(help="The output with the classes, if there are several.")]
 Maps = Annotated[
     list[str] | None,
     Option(

@@ -5,9 +5,12 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from convscope.exporter.outputs.semantics import ActivationChoice
 from convscope.exporter.preprocessing.conventions import ConventionName
 
 __all__ = [
+    "Activation",
+    "AllowNonfinite",
     "FeatureMaps",
     "InputShape",
     "Mean",
@@ -47,6 +50,25 @@ FeatureMaps = Annotated[
         metavar="MODULE[=NAME]",
         help="A module whose output becomes a feature map; may be repeated.",
         show_default="one per stage of the pyramid",
+    ),
+]
+
+# The outputs.
+Activation = Annotated[
+    ActivationChoice,
+    Option(
+        help="The function that turns the network's output into probabilities. auto: detect it. "
+        "softmax, sigmoid: apply this function, unless the network already ends in it; sigmoid "
+        "is for labels of which several may be true. log-softmax: the output contains "
+        "log-probabilities. none: the output already contains probabilities.",
+    ),
+]
+AllowNonfinite = Annotated[
+    bool,
+    Option(
+        "--allow-nonfinite",
+        help="Publish a network that returns NaN or infinity for some images, and record this "
+        "in the manifest. The server reports an error for such an image.",
     ),
 ]
 

@@ -6,21 +6,26 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from convscope.bundle.writer import write_bundle
+from convscope.exporter.conversion.gates import check_graph_results
 from convscope.exporter.conversion.golden import golden_inputs, reference_arrays
-from convscope.exporter.conversion.graph import export_graph, feature_map_shapes
+from convscope.exporter.conversion.graph import ServableNetwork, export_graph, feature_map_shapes
 from convscope.exporter.conversion.manifest import add_feature_maps, describe
 from convscope.exporter.conversion.parity import check_parity
+from convscope.exporter.conversion.reference import check_network_independence
 from convscope.exporter.conversion.repeatability import check_repeatable
 from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.size import check_size
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.untrained import check_trained
 from convscope.exporter.datasets import Split
+from convscope.exporter.errors import ParityError
 from convscope.exporter.evaluation.metrics import manifest_metrics, measure
 from convscope.exporter.graphs.comparison import OutputDifference
 from convscope.exporter.graphs.sessions import open_graph, run_session
+from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
 
@@ -37,11 +42,13 @@ class Conversion:
         directory: The bundle's directory.
         parity: The difference of each output from PyTorch's.
         metrics: The accuracy of the exported graph.
+        semantics: What the network returns; None for a bank of filters.
     """
 
     directory: Path
     parity: list[OutputDifference]
     metrics: list[pb.Metric] = field(default_factory=list)
+    semantics: Semantics | None = None
 
 
 def convert(source: Source, repository: Path) -> Conversion:
@@ -60,9 +67,11 @@ def convert(source: Source, repository: Path) -> Conversion:
         path = Path(scratch) / "model.onnx"
         model = export_graph(network, example, path, source.preprocessing.input_spec().name)
         graph = path.read_bytes()
-    parity = check_parity(network, graph, inputs)
+    parity = _parity(source, network, graph, inputs)
+    is_finite = check_graph_results(source, network, model)
     metrics = _measure(graph, source.test)
-    manifest = describe(source, metrics)
+    manifest = describe(source, network.semantics, metrics)
+    manifest.nonfinite_results = not is_finite
     facts = feature_map_facts(model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
     check_trained(source)  # last, so that a faulty network is explained first
@@ -72,7 +81,17 @@ def convert(source: Source, repository: Path) -> Conversion:
         lambda path: _write(path, graph),
         reference_arrays(network, source.golden, inputs),
     )
-    return Conversion(directory, parity, metrics)
+    return Conversion(directory, parity, metrics, network.semantics)
+
+
+def _parity(
+    source: Source, network: ServableNetwork, graph: bytes, inputs: NDArray[np.generic]
+) -> list[OutputDifference]:
+    try:
+        return check_parity(network, graph, inputs)
+    except ParityError:
+        check_network_independence(source)  # the better explanation, if it fails too
+        raise
 
 
 def _write(path: Path, graph: bytes) -> None:

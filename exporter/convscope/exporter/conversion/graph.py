@@ -10,8 +10,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from convscope.exporter.conversion.heads import add_heads
 from convscope.exporter.conversion.torch_errors import conversion_errors
 from convscope.exporter.errors import ExporterError, UnknownNameError
+from convscope.exporter.outputs.semantics import Semantics
 
 __all__ = ["FeatureMapShape", "ServableNetwork", "export_graph", "feature_map_shapes"]
 
@@ -39,13 +41,14 @@ class ServableNetwork(nn.Module):
     has a height of 1; a 3-D one is the mean over its frames.
 
     Args:
-        network: The network, float32 [N, C, ...] to logits [N, K].
+        network: The network, float32 [N, C, ...] to [N, K], or to [N].
         mean: The mean of each image channel, in units of 0 to 1; empty for other
             inputs, which aren't normalized.
         std: The standard deviation of each image channel, likewise.
         feature_maps: The path of each feature map's module by the feature map's
             name.
         classifies: Whether the network has classes.
+        semantics: What the network returns; logits of a softmax by default.
 
     Raises:
         UnknownNameError: The network lacks one of the modules.
@@ -63,12 +66,14 @@ class ServableNetwork(nn.Module):
         feature_maps: Mapping[str, str],
         *,
         classifies: bool = True,
+        semantics: Semantics | None = None,
     ) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval()
         self.feature_map_names = tuple(feature_maps)
         self.feature_map_paths = dict(feature_maps)
         self.heads = HEADS if classifies else ()
+        self.semantics = semantics
         self.takes_images = bool(mean)
         # On uint8's scale, which saves a division by 255.
         self.register_buffer("mean", 255 * torch.tensor(mean).reshape(1, -1, 1, 1))
@@ -85,7 +90,7 @@ class ServableNetwork(nn.Module):
         self._recorded.clear()
         output = self.network(self._normalize(inputs))
         maps = [_as_planes(self._recorded[name]) for name in self.feature_map_names]
-        return (output, output.softmax(dim=1), *maps) if self.heads else tuple(maps)
+        return (*add_heads(output, self.semantics), *maps) if self.heads else tuple(maps)
 
     @property
     def output_names(self) -> tuple[str, ...]:

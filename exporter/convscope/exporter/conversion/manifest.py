@@ -8,6 +8,7 @@ import torch
 from convscope.bundle.manifest import SCHEMA_VERSION
 from convscope.exporter.conversion.graph import FeatureMapShape
 from convscope.exporter.conversion.source import Source
+from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.pyramid.facts import FeatureMapFacts
 from convscope.v1 import manifest_pb2 as pb
@@ -17,8 +18,16 @@ __all__ = ["add_feature_maps", "describe"]
 PROBABILITY_TOLERANCE = 0.03
 
 
-def describe(source: Source, metrics: Sequence[pb.Metric]) -> pb.ModelManifest:
-    """Return the manifest of a conversion, without its feature maps."""
+def describe(
+    source: Source, semantics: Semantics | None, metrics: Sequence[pb.Metric]
+) -> pb.ModelManifest:
+    """Return the manifest of a conversion, without its feature maps.
+
+    Args:
+        source: The network and its description.
+        semantics: What a classifier returns; None for a bank of filters.
+        metrics: The measured figures.
+    """
     expects = source.preprocessing
     classifies = bool(source.labels)
     return pb.ModelManifest(
@@ -29,7 +38,7 @@ def describe(source: Source, metrics: Sequence[pb.Metric]) -> pb.ModelManifest:
         input=expects.input_spec(),
         preprocessing=expects.to_proto() if isinstance(expects, ImagePreprocessing) else None,
         labels=source.labels,
-        activation=pb.ACTIVATION_SOFTMAX if classifies else pb.ACTIVATION_NONE,
+        activation=semantics.manifest_activation if semantics else pb.ACTIVATION_NONE,
         precision=pb.PRECISION_FP32,
         golden=pb.GoldenGate(
             inputs=len(source.golden), probability_tolerance=PROBABILITY_TOLERANCE

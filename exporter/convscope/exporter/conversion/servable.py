@@ -7,13 +7,16 @@ from torch import Tensor, nn
 
 from convscope.exporter.architectures.registry import STAGES
 from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.reference import find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
 from convscope.exporter.errors import ExporterError, NetworkError
+from convscope.exporter.outputs.semantics import class_count as number_of_classes
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
 __all__ = ["class_count", "servable"]
 
+_BATCH = 2  # a batch of 1 would hide a squeezed output
 RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
 
 
@@ -26,17 +29,14 @@ def servable(source: Source) -> ServableNetwork:
     """
     expects = source.preprocessing
     if source.labels:
-        found = class_count(source.network, expects)
-        if found != len(source.labels):
-            raise NetworkError(
-                f"the network has {found} classes, but there are {len(source.labels)} labels"
-            )
+        _check_labels(class_count(source.network, expects), source)
     return ServableNetwork(
         source.network,
         expects.mean,
         expects.std,
         _named_feature_maps(source, _zeros(expects)),
         classifies=bool(source.labels),
+        semantics=find_semantics(source) if source.labels else None,
     ).eval()
 
 
@@ -44,20 +44,35 @@ def servable(source: Source) -> ServableNetwork:
 def class_count(network: nn.Module, expects: InputRule) -> int:
     """Run zeros through a network, and return the number of classes in its output.
 
+    A network with one output per image has two classes.
+
     Raises:
-        NetworkError: The network can't take the input, or doesn't return logits.
+        NetworkError: The network can't take the input, or doesn't return one
+            vector per image.
     """
-    planes = _zeros(expects)
+    planes = torch.cat([_zeros(expects)] * _BATCH)
     try:
         output = network.eval()(planes)
     except RuntimeError as error:
         raise NetworkError(
             f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
         ) from error
-    if not isinstance(output, Tensor) or output.ndim != 2:
+    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != _BATCH:
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise NetworkError(f"the network returns {found}; a classifier returns logits [N, classes]")
-    return int(output.shape[1])
+        raise NetworkError(
+            f"the network returns {found} for {_BATCH} images; a classifier returns one number "
+            "per class, [N, classes], or one number for two classes, [N]"
+        )
+    return number_of_classes(output.numel() // _BATCH)
+
+
+def _check_labels(found: int, source: Source) -> None:
+    labels = len(source.labels)
+    if found != labels:
+        raise NetworkError(
+            f"the network has {found} classes, but there are {labels} labels; "
+            f"pass {found} labels with --labels FILE"
+        )
 
 
 def _zeros(expects: InputRule) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.golden import GoldenInput
 from convscope.exporter.datasets import Split
+from convscope.exporter.outputs.semantics import ActivationChoice
 from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["Source"]
@@ -29,6 +30,9 @@ class Source:
             each resolution.
         weights: The origin of the weights.
         golden: The golden inputs; images are encoded.
+        activation: What the network's output contains; see `outputs.detection`.
+        allow_nonfinite: Whether to publish a network that returns NaN or infinity
+            for some images.
         test: The name and the samples of the split on which the accuracy is
             measured.
         untrained: The names of random parameters that the user didn't ask for;
@@ -44,5 +48,7 @@ class Source:
     feature_maps: Sequence[str]
     weights: Weights
     golden: Sequence[GoldenInput]
+    activation: ActivationChoice = "auto"
+    allow_nonfinite: bool = False
     test: tuple[str, Split] | None = None
     untrained: Sequence[str] = ()

@@ -57,7 +57,8 @@ def find_input(
         raise ExporterError(f"the graph must have one input, the image; it has: {names}")
     (value,) = model.graph.input
     tensor = value.type.tensor_type
-    shape = [dim.dim_value or None for dim in tensor.shape.dim]
+    # Some tools write -1 for a dynamic dimension.
+    shape = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
     found = f"the input {value.name!r} is {_describe(tensor.elem_type, shape)}"
     if len(shape) != 4 or tensor.elem_type not in _ELEMENTS:
         raise ExporterError(f"{found}; an image is float, float16, double or uint8 [N, C, H, W]")

@@ -1,23 +1,27 @@
 """Turns a foreign ONNX classifier into a published bundle that equals the original."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from convscope.bundle.golden import golden_arrays
 from convscope.bundle.writer import write_bundle
 from convscope.exporter.conversion.photos import golden_photos
+from convscope.exporter.errors import ExporterError
+from convscope.exporter.foreign.analysis import find_facts, find_maps, parameter_count
 from convscope.exporter.foreign.batch import with_dynamic_batch
-from convscope.exporter.foreign.head import find_head, find_output
+from convscope.exporter.foreign.head import find_head
 from convscope.exporter.foreign.image_input import ImageInput, find_input
 from convscope.exporter.foreign.join import join
 from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe
-from convscope.exporter.foreign.maps import named_maps, stage_maps
+from convscope.exporter.foreign.maps import ForeignMap
 from convscope.exporter.foreign.original import Original
 from convscope.exporter.foreign.parity import check_parity
-from convscope.exporter.foreign.reading import read
+from convscope.exporter.foreign.reading import ForeignFile, read
 from convscope.exporter.foreign.source import (
     ForeignSource,
     class_labels,
@@ -25,9 +29,15 @@ from convscope.exporter.foreign.source import (
     metadata_labels,
     pixel_normalization,
 )
-from convscope.exporter.graphs.comparison import BATCHES, OutputDifference
-from convscope.exporter.graphs.static_graph import static_graph
-from convscope.exporter.pyramid.facts import feature_map_facts
+from convscope.exporter.graphs.comparison import OutputDifference
+from convscope.exporter.graphs.sessions import Arrays
+from convscope.exporter.outputs.detection import decide
+from convscope.exporter.outputs.finiteness import check_finite
+from convscope.exporter.outputs.independence import check_independence, check_operators
+from convscope.exporter.outputs.probes import probes
+from convscope.exporter.outputs.semantics import Semantics
+from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["ForeignSource", "Imported", "import_model"]
 
@@ -39,14 +49,32 @@ class Imported:
     Args:
         directory: The bundle's directory.
         input: The graph's input.
-        activation: The function that computes the probabilities.
+        semantics: What the graph's output contains.
         parity: The difference of each output from the original's.
     """
 
     directory: Path
     input: ImageInput
-    activation: str
+    semantics: Semantics
     parity: list[OutputDifference]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """The original's results for the check images.
+
+    Args:
+        images: The images as the graph takes them, uint8 [n, H, W, C].
+        semantics: What the original returns.
+        expected: Its logits, probabilities and feature maps for these images.
+        finite: The images whose results are compared; all, if every result is
+            finite, [n].
+    """
+
+    images: NDArray[np.uint8]
+    semantics: Semantics
+    expected: Arrays
+    finite: NDArray[np.bool_]
 
 
 def import_model(source: ForeignSource, repository: Path) -> Imported:
@@ -55,41 +83,81 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     Raises:
         ExporterError: A step failed; nothing was published.
     """
-    file = read(source.path)
+    file = read(source.path, source.output, source.feature_maps or ())
     channels = 1 if source.color == "gray" else 3
     image = find_input(file.model, source.layout, channels, source.size)
-    output = find_output(file.model, source.output)
-    dynamic = with_dynamic_batch(file.model, image)
-    graph = static_graph(dynamic)
-    head = find_head(graph, output, source.activation)
-    labels = class_labels(source.labels or metadata_labels(file.original), head.classes)
-    chosen = source.feature_maps
-    maps = stage_maps(graph) if chosen is None else named_maps(graph, chosen)
+    check_operators(file.model)
     normalization = pixel_normalization(source, image)
     preprocessing = image_preprocessing(source, image, normalization)
-    golden = golden_photos()
-    images = _with_noise(np.stack([preprocessing.prepare(photo) for photo in golden]))
+    head = find_head(file.model, file.output.tensor)
+    dynamic = with_dynamic_batch(file.model, image)
+    maps = find_maps(dynamic, source.feature_maps)
     original = Original(file.original, image, normalization, head, maps)
-    expected = original.run(images)
-    original.check_activation(expected, source.activation)
-    joined = join(dynamic, image, normalization, head, maps)
-    parity = check_parity(joined, images, expected)
-    facts = feature_map_facts(joined, ["logits", *(one.name for one in maps)])
-    manifest = describe(source, image, head, labels, preprocessing, len(golden))
-    add_provenance(manifest, source, file.description, facts["logits"].parameters)
-    add_maps(manifest, maps, facts)
+    reference = _run_original(original, source, preprocessing)
+    semantics, finite = reference.semantics, reference.finite
+    chosen = source.labels or file.output.labels or metadata_labels(file.original)
+    labels = class_labels(chosen, semantics.classes)
+    joined = join(dynamic, image, normalization, head, semantics, maps)
+    check_independence(joined, reference.images[finite])
+    finite_results = {name: values[finite] for name, values in reference.expected.items()}
+    parity = check_parity(joined, reference.images[finite], finite_results)
+    golden, arrays = _golden(reference)
+    manifest = describe(source, image, semantics, labels, preprocessing, golden)
+    manifest.nonfinite_results = not finite.all()
+    _add_analysis(manifest, source, file, joined, maps)
     data = joined.SerializeToString()
-    names = ("logits", "probabilities", *(one.name for one in maps))
-    arrays = golden_arrays(golden, {name: expected[name] for name in names})
     directory = write_bundle(repository, manifest, lambda path: _write(path, data), arrays)
-    return Imported(directory, image, head.activation, parity)
+    return Imported(directory, image, semantics, parity)
 
 
-def _with_noise(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Append noise to the golden inputs, so that there are more than the largest batch."""
-    count = max(max(BATCHES) + 1 - len(images), 1)
-    noise = np.random.default_rng(0).integers(0, 256, (count, *images.shape[1:]), dtype=np.uint8)
-    return np.concatenate([images, noise])
+def _run_original(
+    original: Original, source: ForeignSource, preprocessing: ImagePreprocessing
+) -> _Reference:
+    """Run the original on photos, constant images and noise, and decide what it returns."""
+    photos = [preprocessing.prepare(photo) for photo in golden_photos()]
+    named = {f"photo {index + 1}": photo for index, photo in enumerate(photos)}
+    others = probes(preprocessing.shape, images=True)
+    named |= {name: image.astype(np.uint8) for name, image in others.items()}
+    images = np.stack(list(named.values()))
+    values, logits, maps = original.run(images)
+    semantics = decide(source.activation, original.head.ending, values)
+    expected = {
+        "logits": semantics.logits(values, logits),
+        "probabilities": semantics.probabilities(values),
+        **maps,
+    }
+    finite = check_finite(expected, list(named), allow=source.allow_nonfinite)
+    return _Reference(images, semantics, expected, finite)
+
+
+def _golden(reference: _Reference) -> tuple[int, dict[str, NDArray[np.generic]]]:
+    """Return the number of golden inputs and the arrays of golden.npz.
+
+    Raises:
+        ExporterError: The original returns NaN or infinity for every photo.
+    """
+    photos = golden_photos()
+    kept = np.flatnonzero(reference.finite[: len(photos)])
+    if not len(kept):
+        raise ExporterError(
+            "the graph returns NaN or infinity for every photo, so the server could not check it"
+        )
+    outputs = {name: values[kept] for name, values in reference.expected.items()}
+    return len(kept), golden_arrays([photos[index] for index in kept], outputs)
+
+
+def _add_analysis(
+    manifest: pb.ModelManifest,
+    source: ForeignSource,
+    file: ForeignFile,
+    joined: onnx.ModelProto,
+    maps: Sequence[ForeignMap],
+) -> None:
+    """Add the provenance and the feature maps to a manifest."""
+    facts = find_facts(joined, maps)
+    parameters = parameter_count(file.model) if facts is None else facts["logits"].parameters
+    add_provenance(manifest, source, file.description, parameters)
+    add_maps(manifest, maps, facts or {})
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from convscope.exporter.errors import ExporterError, reason
-from convscope.exporter.foreign.head import TINY, Head
+from convscope.exporter.foreign.head import Head
 from convscope.exporter.foreign.image_input import ImageInput
 from convscope.exporter.foreign.maps import ForeignMap
 from convscope.exporter.foreign.normalization import Normalization
+from convscope.exporter.outputs.semantics import ALMOST_ONE, TINY, Semantics
 
 __all__ = ["join"]
 
@@ -25,6 +26,7 @@ def join(
     image: ImageInput,
     normalization: Normalization,
     head: Head,
+    semantics: Semantics,
     maps: Sequence[ForeignMap],
 ) -> onnx.ModelProto:
     """Turn a foreign graph into a bundle's graph.
@@ -34,6 +36,7 @@ def join(
         image: Its input.
         normalization: The normalization that it expects.
         head: Its end.
+        semantics: What its final output contains.
         maps: The tensors that become feature maps.
 
     Returns:
@@ -49,7 +52,7 @@ def join(
     graph.node.extend(inner.graph.node)
     graph.initializer.extend(inner.graph.initializer)
     graph.sparse_initializer.extend(inner.graph.sparse_initializer)
-    builder.classify(head)
+    builder.classify(head, semantics)
     for one in maps:
         builder.add_map(one)
     joined = helper.make_model(graph, opset_imports=inner.opset_import, ir_version=inner.ir_version)
@@ -95,20 +98,55 @@ class _Builder:
             name = self._add("Div", name, self._constant("std", divisor))
         return name
 
-    def classify(self, head: Head) -> None:
-        flat = self._add("Flatten", PREFIX + head.tensor, axis=1)  # [N, K]
-        values = self._add("Cast", flat, to=TensorProto.FLOAT)
-        if head.is_probability:
-            tiny = self._constant("tiny", TINY)
-            self._rename(self._add("Log", self._add("Max", values, tiny)), "logits")
-            self._rename(values, "probabilities")
+    def classify(self, head: Head, semantics: Semantics) -> None:
+        values = self._flat(head.output)
+        if semantics.form == "probabilities":
+            probabilities = self._both_classes(values) if semantics.is_binary else values
+            logits = (
+                self._logits_of(probabilities, semantics)
+                if head.logits is None
+                else self._with_zero(self._flat(head.logits), semantics)
+            )
         else:
-            self._rename(values, "logits")
-            options = {"axis": 1} if head.activation == "softmax" else {}
-            kind = "Softmax" if head.activation == "softmax" else "Sigmoid"
-            self._rename(self._add(kind, values, **options), "probabilities")
+            logits = self._with_zero(values, semantics)
+            probabilities = self._activated(logits, semantics)
+        self._rename(logits, "logits")
+        self._rename(probabilities, "probabilities")
         for name in ("logits", "probabilities"):
-            self._output(name, (head.classes,))
+            self._output(name, (semantics.classes,))
+
+    def _flat(self, tensor: str) -> str:
+        flat = self._add("Flatten", PREFIX + tensor, axis=1)  # [N, outputs]
+        return self._add("Cast", flat, to=TensorProto.FLOAT)
+
+    def _activated(self, logits: str, semantics: Semantics) -> str:
+        if semantics.form == "log-probabilities":
+            return self._add("Exp", logits)
+        if semantics.activation == "sigmoid" and not semantics.is_binary:
+            return self._add("Sigmoid", logits)
+        return self._add("Softmax", logits, axis=1)
+
+    def _with_zero(self, values: str, semantics: Semantics) -> str:
+        """Turn the logit z of a binary classifier into those of its two classes, [0, z]."""
+        if not semantics.is_binary:
+            return values
+        return self._add("Mul", values, self._constant("second", np.array([[0, 1]], np.float32)))
+
+    def _both_classes(self, values: str) -> str:
+        """Turn the probability p of a binary classifier into [1 - p, p]."""
+        signed = self._add("Mul", values, self._constant("signs", np.array([[-1, 1]], np.float32)))
+        return self._add("Add", signed, self._constant("first", np.array([[1, 0]], np.float32)))
+
+    def _logits_of(self, probabilities: str, semantics: Semantics) -> str:
+        least = self._constant("tiny", TINY)
+        logits = self._add("Log", self._add("Max", probabilities, least))
+        if semantics.activation == "sigmoid" and not semantics.is_binary:
+            most = self._constant("almost_one", ALMOST_ONE)
+            rest = self._add(
+                "Sub", self._constant("one", np.float32(1)), self._add("Min", probabilities, most)
+            )
+            logits = self._add("Sub", logits, self._add("Log", rest))
+        return logits
 
     def add_map(self, one: ForeignMap) -> None:
         name = PREFIX + one.tensor

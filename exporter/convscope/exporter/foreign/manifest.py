@@ -1,13 +1,13 @@
 """The manifest and the golden samples of an import."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 from convscope.bundle.manifest import SCHEMA_VERSION
-from convscope.exporter.foreign.head import Head
 from convscope.exporter.foreign.image_input import ImageInput
 from convscope.exporter.foreign.maps import ForeignMap
 from convscope.exporter.foreign.source import ForeignSource
+from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.pyramid.facts import FeatureMapFacts
 from convscope.v1 import manifest_pb2 as pb
@@ -15,13 +15,12 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["add_maps", "add_provenance", "describe"]
 
 PROBABILITY_TOLERANCE = 0.03
-_ACTIVATIONS = {"softmax": pb.ACTIVATION_SOFTMAX, "sigmoid": pb.ACTIVATION_SIGMOID}
 
 
 def describe(
     source: ForeignSource,
     image: ImageInput,
-    head: Head,
+    semantics: Semantics,
     labels: Sequence[str],
     preprocessing: ImagePreprocessing,
     golden: int,
@@ -40,7 +39,7 @@ def describe(
         ),
         preprocessing=preprocessing.to_proto(),
         labels=labels,
-        activation=_ACTIVATIONS[head.activation],
+        activation=semantics.manifest_activation,
         precision=pb.PRECISION_FP32,
         golden=pb.GoldenGate(inputs=golden, probability_tolerance=PROBABILITY_TOLERANCE),
     )
@@ -65,9 +64,9 @@ def add_provenance(
 
 
 def add_maps(
-    manifest: pb.ModelManifest, maps: Sequence[ForeignMap], facts: dict[str, FeatureMapFacts]
+    manifest: pb.ModelManifest, maps: Sequence[ForeignMap], facts: Mapping[str, FeatureMapFacts]
 ) -> None:
-    """Add the description of each feature map."""
+    """Add the description of each feature map; a stride of 0 is unknown."""
     for one in maps:
         channels, height, width = one.shape
         manifest.feature_maps.add(
@@ -76,5 +75,5 @@ def add_maps(
             channels=channels,
             height=height,
             width=width,
-            stride=facts[one.name].stride,
+            stride=facts[one.name].stride if one.name in facts else 0.0,
         )

@@ -7,17 +7,15 @@ import onnx
 from numpy.typing import NDArray
 
 from convscope.exporter.errors import ExporterError, ParityError
-from convscope.exporter.foreign.head import TINY, Head
+from convscope.exporter.foreign.head import Head
 from convscope.exporter.foreign.image_input import ImageInput
 from convscope.exporter.foreign.maps import ForeignMap
 from convscope.exporter.foreign.normalization import Normalization
-from convscope.exporter.graphs.comparison import softmax
 from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
 
 __all__ = ["Original"]
 
-# The largest deviation of the sum of an image's probabilities from 1.
-SUM_TOLERANCE = 1e-2
+Values = NDArray[np.floating]
 
 
 class Original:
@@ -44,77 +42,75 @@ class Original:
     ) -> None:
         self._image = image
         self._normalization = normalization
-        self._head = head
+        self.head = head
         self._maps = maps
-        self._names = list(dict.fromkeys([head.tensor, *(one.tensor for one in maps)]))
+        tensors = [head.output, *([head.logits] if head.logits else [])]
+        self._names = list(dict.fromkeys([*tensors, *(one.tensor for one in maps)]))
         self._session = open_graph(_with_outputs(model, self._names).SerializeToString())
 
-    def run(self, images: NDArray[np.uint8]) -> Arrays:
+    def run(self, images: NDArray[np.uint8]) -> tuple[Values, Values | None, Arrays]:
         """Run images, uint8 [n, H, W, C], one by one.
 
         Returns:
-            Logits and probabilities, float32 [n, K], and the feature maps,
-            float32 [n, channels, height, width], by name.
-        """
-        each = [self._run_one(image) for image in images]
-        return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
-
-    def check_activation(self, found: Arrays, chosen: str | None) -> None:
-        """Check the activation against the graph's outputs.
-
-        Args:
-            found: The outputs of `run`.
-            chosen: The user's choice; None for the detected activation.
+            The final outputs, [n, K]; the argument of the final activation, [n, K],
+            if the graph has it; and the feature maps by name, float32
+            [n, channels, height, width].
 
         Raises:
-            ExporterError: The outputs contradict the activation.
+            ExporterError: The graph can't run, or its output is no vector.
         """
-        values = found["probabilities" if self._head.is_probability else "logits"]
-        sums_to_one = bool(
-            (values >= 0).all() and np.abs(values.sum(axis=1) - 1).max() < SUM_TOLERANCE
+        each = [self._run_one(image) for image in images]
+        output = np.stack([_vector(one, self.head.output, self._batch) for one in each])
+        name = self.head.logits
+        logits = (
+            np.stack([one[name].reshape(self._batch, -1)[0] for one in each])
+            if name is not None
+            else None
         )
-        if self._head.is_probability and not sums_to_one:
-            raise ExporterError(
-                "the graph's outputs don't add up to 1 for an image, so they are no probabilities "
-                "of all classes; use --activation softmax or sigmoid"
-            )
-        if chosen is None and sums_to_one:
-            raise ExporterError(
-                "the graph's outputs add up to 1 for every image, so they may already be "
-                "probabilities; use --activation none if they are, or softmax if they are logits"
-            )
+        maps = {
+            one.name: np.concatenate([_channels_first(found[one.tensor], one) for found in each])
+            for one in self._maps
+        }
+        return output, logits, maps
 
-    def _run_one(self, image: NDArray[np.uint8]) -> Arrays:
-        values = self._input(image[np.newaxis])
-        found = dict(
-            zip(
-                self._names,
-                run_session(self._session, self._image.name, values, self._names),
-                strict=True,
-            )
-        )
-        row = {name: array[:1].astype(np.float32) for name, array in found.items()}
-        head = found[self._head.tensor].astype(np.float32).reshape(-1, self._head.classes)[:1]
-        maps = {one.name: _channels_first(row[one.tensor], one) for one in self._maps}
-        return self._heads(head) | maps
+    @property
+    def _batch(self) -> int:
+        return self._image.batch or 1
 
-    def _input(self, images: NDArray[np.uint8]) -> NDArray[np.generic]:
-        normal = self._normalization.apply(images)  # float32 [1, H, W, C]
+    def _run_one(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
+        normal = self._normalization.apply(image[np.newaxis])  # float32 [1, H, W, C]
         if self._image.layout == "nchw":
             normal = normal.transpose(0, 3, 1, 2)
         element = onnx.helper.tensor_dtype_to_np_dtype(self._image.element)
-        return np.repeat(normal.astype(element), self._image.batch or 1, axis=0)
-
-    def _heads(self, values: NDArray[np.float32]) -> Arrays:
-        if self._head.is_probability:
-            return {"logits": np.log(np.maximum(values, TINY)), "probabilities": values}
-        if self._head.activation == "softmax":
-            return {"logits": values, "probabilities": softmax(values)}
-        return {"logits": values, "probabilities": (1 / (1 + np.exp(-values))).astype(np.float32)}
+        values = np.repeat(normal.astype(element), self._batch, axis=0)
+        found = run_session(self._session, self._image.name, values, self._names)
+        return dict(zip(self._names, found, strict=True))
 
 
-def _channels_first(values: NDArray[np.float32], one: ForeignMap) -> NDArray[np.float32]:
-    planes = values.transpose(0, 3, 1, 2) if one.channels_last else values
+def _vector(found: dict[str, NDArray[np.generic]], name: str, batch: int) -> Values:
+    """Return the numbers of the first image."""
+    values = np.asarray(found[name])
+    if not np.issubdtype(values.dtype, np.floating):
+        kind = "text" if values.dtype == object else str(values.dtype)
+        raise ExporterError(
+            f"the output {name!r} is {kind} instead of scores; choose the output with the scores "
+            "of all classes with --output, or export the network without its final ArgMax"
+        )
+    shape = list(values.shape)
+    sizes = shape[1:] if shape and shape[0] == batch else shape
+    if values.size % batch or values.size == 0 or sum(size > 1 for size in sizes) > 1:
+        images = "one image" if batch == 1 else f"{batch} images"
+        raise ExporterError(
+            f"the output {name!r} is {shape} for {images}; a classifier returns one number per "
+            "class, [1, K]. A grid or several groups of classes can't be served; choose another "
+            "output with --output"
+        )
+    return np.asarray(values.reshape(batch, -1)[0])
+
+
+def _channels_first(values: NDArray[np.generic], one: ForeignMap) -> NDArray[np.float32]:
+    planes = values[:1].astype(np.float32)
+    planes = planes.transpose(0, 3, 1, 2) if one.channels_last else planes
     if planes.shape[1:] != one.shape:
         raise ParityError(
             f"{one.tensor!r} has the shape {list(planes.shape[1:])} instead of the inferred "

@@ -1,6 +1,7 @@
 """Reads a foreign ONNX model, and brings it into a current, self-contained form."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.foreign.limits import check_file_size, check_model
+from convscope.exporter.foreign.output_choice import ChosenOutput, choose_output
 from convscope.exporter.graphs.static_graph import opset_version
 
 __all__ = ["ForeignFile", "read"]
@@ -30,19 +32,26 @@ class ForeignFile:
         original: The unchanged model, with its external data embedded.
         model: The model in a current form.
         description: The file's name and SHA-256.
+        output: The output with the classes, the only one of both models.
     """
 
     original: onnx.ModelProto
     model: onnx.ModelProto
     description: str
+    output: ChosenOutput
 
 
-def read(path: Path) -> ForeignFile:
-    """Read a model, and update outdated forms.
+def read(path: Path, output: str | None = None, feature_maps: Sequence[str] = ()) -> ForeignFile:
+    """Read a model, reduce it to one output, and update outdated forms.
+
+    Args:
+        path: The file.
+        output: The output with the classes; None for the only one with scores.
+        feature_maps: Chosen inner tensors, as TENSOR or TENSOR=NAME.
 
     Raises:
-        ExporterError: The file can't be read, isn't valid ONNX, or uses
-            operators that the server can't run.
+        ExporterError: The file can't be read, isn't valid ONNX, has no such
+            output, or uses operators that the server can't run.
     """
     try:
         check_file_size(path)
@@ -58,9 +67,10 @@ def read(path: Path) -> ForeignFile:
         raise ExporterError(f"{path} is not an ONNX model: it has no graph or no opset")
     digest = hashlib.sha256(data).hexdigest()
     model = inliner.inline_local_functions(model) if model.functions else model
+    chosen = choose_output(model, output, feature_maps)
     original = onnx.ModelProto()
     original.CopyFrom(model)
-    return ForeignFile(original, _updated(model), f"{path.name} (sha256 {digest})")
+    return ForeignFile(original, _updated(model), f"{path.name} (sha256 {digest})", chosen)
 
 
 def _updated(model: onnx.ModelProto) -> onnx.ModelProto:

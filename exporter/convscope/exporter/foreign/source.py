@@ -11,6 +11,7 @@ from convscope.bundle.labels import labels_of_metadata
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.image_input import ImageInput, Layout
 from convscope.exporter.foreign.normalization import Normalization
+from convscope.exporter.outputs.semantics import ActivationChoice
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.preprocessing.plausibility import check_normalization
 
@@ -49,9 +50,10 @@ class ForeignSource:
             None for "exact".
         size: Height and width, for a graph with a dynamic size.
         interpolation: The filter of the resize.
-        activation: The function that turns the output into probabilities; "none"
-            if the output contains probabilities; None to detect it.
-        output: The output with the classes; None if the graph has one output.
+        activation: What the output contains; see `outputs.detection`.
+        allow_nonfinite: Whether to publish a graph that returns NaN or infinity
+            for some images.
+        output: The output with the classes; None for the only one with scores.
         feature_maps: TENSOR or TENSOR=NAME; None for one per stage.
         dataset: The dataset that the weights were trained on.
         license: The SPDX identifier of the weights' license.
@@ -70,7 +72,8 @@ class ForeignSource:
     resize_ratio: float | None = 1.0
     size: tuple[int, int] | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    activation: Literal["softmax", "sigmoid", "none"] | None = None
+    activation: ActivationChoice = "auto"
+    allow_nonfinite: bool = False
     output: str | None = None
     feature_maps: Sequence[str] | None = None
     dataset: str = ""

@@ -14,7 +14,6 @@ __all__ = [
     "OutputDifference",
     "check_tolerance",
     "compare",
-    "softmax",
     "worst",
 ]
 
@@ -81,9 +80,3 @@ def check_tolerance(outputs: Sequence[OutputDifference], ours: str, theirs: str)
             f"{ours} differs from {theirs} in {named} of the largest magnitude; "
             f"at most {TOLERANCE:.0e} is allowed"
         )
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probabilities of logits, float32 [n, K]."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)

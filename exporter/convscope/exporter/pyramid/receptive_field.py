@@ -25,12 +25,15 @@ def views(graph: StaticGraph) -> dict[str, View]:
         if node.op_type in _INDEPENDENT or not any(name in found for name in node.input):
             continue
         view = _RULES.get(node.op_type, elementwise)(node, graph, found)
-        found.update((name, view) for name in node.output if name)
+        outputs = node.output[:1] if node.op_type in _WITH_INDICES else node.output
+        found.update((name, view) for name in outputs if name)
     return found
 
 
 # The outputs of these don't depend on the elements of their input.
 _INDEPENDENT = frozenset({"Shape", "Size", "ConstantOfShape"})
+# Their other outputs are positions, which count the images of the batch.
+_WITH_INDICES = frozenset({"MaxPool"})
 _BY_RULE: dict[Rule, tuple[str, ...]] = {
     windows.convolution: ("Conv", "ConvInteger", "QLinearConv"),
     windows.transposed: ("ConvTranspose",),

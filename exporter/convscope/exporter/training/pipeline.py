@@ -214,6 +214,8 @@ def _source(
         feature_maps=job.feature_maps or job.row.feature_maps,
         weights=weights,
         golden=(),
+        # The loss is the cross-entropy of a softmax.
+        activation="softmax",
         test=(f"{data.name} test", test),
     )
     return replace(source, golden=one_of_each_class(servable(source), data.test, expects))

@@ -1,0 +1,53 @@
+"""The gates of an export beyond parity: semantics, finite results, batch independence."""
+
+import numpy as np
+import onnx
+
+from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.reference import check_inputs, final_outputs
+from convscope.exporter.conversion.source import Source
+from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
+from convscope.exporter.outputs.finiteness import check_finite
+from convscope.exporter.outputs.independence import check_independence, check_operators
+from convscope.exporter.outputs.probabilities import check_probabilities
+
+__all__ = ["check_graph_results"]
+
+
+def check_graph_results(source: Source, network: ServableNetwork, model: onnx.ModelProto) -> bool:
+    """Check the results of a graph for photos, constant images and noise.
+
+    Args:
+        source: The user's network and its description.
+        network: The same network as its bundle runs it.
+        model: The exported graph.
+
+    Returns:
+        Whether every result is finite.
+
+    Raises:
+        ExporterError: A result isn't finite, differs from the user's network,
+            or depends on the other inputs of its batch.
+    """
+    check_operators(model)
+    named = check_inputs(source)
+    inputs = np.stack(list(named.values()))
+    found = _run_each(model, inputs)
+    expected = {}
+    if network.semantics is not None:
+        expected["output"] = network.semantics.probabilities(final_outputs(source, inputs))
+    compared = check_finite(expected | found, list(named), allow=source.allow_nonfinite)
+    if expected:
+        ours, theirs = found["probabilities"][compared], expected["output"][compared]
+        check_probabilities(ours, theirs, "the network's own")
+    check_independence(model, inputs[compared])
+    return bool(compared.all())
+
+
+def _run_each(model: onnx.ModelProto, inputs: np.ndarray) -> Arrays:
+    session = open_graph(model.SerializeToString())
+    (name,) = (value.name for value in session.get_inputs())
+    outputs = [value.name for value in session.get_outputs()]
+    each = [run_session(session, name, row[np.newaxis], outputs) for row in inputs]
+    columns = (np.concatenate(column) for column in zip(*each, strict=True))
+    return dict(zip(outputs, columns, strict=True))

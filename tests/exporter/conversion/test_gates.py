@@ -1,0 +1,58 @@
+"""Networks whose results depend on the batch, or aren't finite, are not published."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.foreign_models import manifest_of
+from support.small_networks import (
+    SIDE,
+    End,
+    SmallNetwork,
+    Standardizing,
+    TrainingBatchNorm,
+    network_source,
+)
+
+from convscope.exporter.conversion.convert import convert
+from convscope.exporter.errors import ExporterError
+from convscope.exporter.preprocessing import ImagePreprocessing
+
+
+@pytest.mark.parametrize(
+    ("network", "cause"),
+    [
+        (SmallNetwork(3, End("batch mean")), "mean, sum or maximum over the batch axis"),
+        (TrainingBatchNorm(), "batch normalization in training mode"),
+        (SmallNetwork(3, End("standardized")), "over the batch axis"),
+    ],
+    ids=["batch mean", "batch norm", "standardized"],
+)
+def test_a_network_that_mixes_the_images_of_a_batch_is_rejected_with_the_cause(
+    tmp_path: Path, network: SmallNetwork, cause: str
+) -> None:
+    with pytest.raises(ExporterError, match=f"depends on the other images in its batch.*{cause}"):
+        convert(network_source(network), tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_network_that_returns_nan_for_one_color_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ExporterError, match="is NaN or infinite for a black image"):
+        convert(network_source(Standardizing()), tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("mean", [0.5, 0.3])
+def test_a_network_that_returns_nan_is_published_on_request_and_says_so(
+    tmp_path: Path, mean: float
+) -> None:
+    """With some means, the rounding of a division by almost zero differs from PyTorch's."""
+    expects = ImagePreprocessing(SIDE, SIDE, (mean,) * 3, (1.0,) * 3, shortest_edge=SIDE)
+    network = network_source(Standardizing())
+    source = replace(network, preprocessing=expects, allow_nonfinite=True)
+    assert manifest_of(convert(source, tmp_path).directory).nonfinite_results
+
+
+def test_a_finite_network_is_not_marked(tmp_path: Path) -> None:
+    source = replace(network_source(SmallNetwork()), allow_nonfinite=True)
+    assert not manifest_of(convert(source, tmp_path).directory).nonfinite_results
