@@ -151,6 +151,10 @@ def tiny(num_classes=10):
 
 def fixed():
     return tiny(3)
+
+
+def with_softmax(num_classes=10):
+    return nn.Sequential(tiny(num_classes), nn.Softmax(dim=1))
 """
 
 
@@ -172,6 +176,19 @@ def test_a_wrong_number_of_classes_is_an_error_before_the_first_epoch(tmp_path: 
     assert done.returncode == 1
     assert "fixed has 3 outputs, but mnist_sample has 10 classes" in done.stderr
     assert "let the factory take num_classes" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_that_ends_in_softmax_is_an_error_before_the_first_epoch(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TINY)
+    network = f"{tmp_path / 'mine.py'}:with_softmax"
+    done = run_exporter(
+        *train(tmp_path, network, "--dataset", "mnist_sample", "--input", "1x28x28")
+    )
+    assert done.returncode == 1
+    assert (
+        "the network ends in softmax, but the loss applies a softmax to its output" in done.stderr
+    )
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,9 +1,10 @@
-"""Checks before the first epoch that a network has one output per class."""
+"""Checks before the first epoch that a network has one output per class, and returns logits."""
 
 import torch
 from torch import Tensor, nn
 
 from convscope.exporter.architectures import Architecture
+from convscope.exporter.conversion.ending import check_returns_logits
 from convscope.exporter.datasets import Dataset
 from convscope.exporter.errors import NetworkError, reason
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
@@ -13,19 +14,20 @@ __all__ = ["check_outputs"]
 _BATCH = 2
 
 
-@torch.no_grad()
 def check_outputs(row: Architecture, network: nn.Module, expects: InputRule, data: Dataset) -> None:
     """Run a batch of zeros, and compare the outputs with the dataset's classes.
 
     Raises:
-        NetworkError: The network can't take its input, or has another number of
-            outputs than the dataset has classes.
+        NetworkError: The network can't take its input, has another number of
+            outputs than the dataset has classes, or ends in softmax or sigmoid.
     """
     shape = expects.shape
     if isinstance(expects, ImagePreprocessing):
         shape = (expects.channels, expects.height, expects.width)
+    example = torch.zeros(_BATCH, *shape)
     try:
-        logits = network.eval()(torch.zeros(_BATCH, *shape))
+        with torch.no_grad():
+            logits = network.eval()(example)
     except Exception as error:  # the user's code may raise anything
         raise NetworkError(
             f"{row.name} can't take {[_BATCH, *shape]}: {reason(error)}; --input declares the "
@@ -33,6 +35,7 @@ def check_outputs(row: Architecture, network: nn.Module, expects: InputRule, dat
         ) from error
     classes = len(data.labels)
     if isinstance(logits, Tensor) and logits.shape == (_BATCH, classes):
+        check_returns_logits(network, example)
         return
     found = f"returns a {type(logits).__name__}"
     if isinstance(logits, Tensor):
