@@ -34,7 +34,7 @@ ERRORS = [
     ),
     (
         ("export", "digits", "--random-weights", "--labels", "letters"),
-        "'letters' is neither a text file of labels nor a dataset; datasets: cifar10",
+        "'letters' is neither a file of labels nor a dataset; datasets: cifar10",
     ),
     (("train", "efficientnet_lite0"), "choose one with --dataset"),
     (("train", "edge_filters"), "edge_filters can't be trained; convert it with"),

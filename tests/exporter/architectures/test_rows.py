@@ -47,7 +47,7 @@ def test_teaching_networks_have_their_parameters(name: str, channels: int, count
     ("name", "near"),
     [
         ("resnet51", "resnet50"),
-        ("vgg", "vgg11"),
+        ("vgg", "did you mean vgg"),
         ("timm/convnext_ato", "timm/convnext_atto"),
         ("efficientnet_light0", "efficientnet_lite0"),
     ],

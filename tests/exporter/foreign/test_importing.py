@@ -130,7 +130,7 @@ REJECTED = [
     (Foreign(), {"layout": "nhwc"}, r"x' is float \[1, 3, 16, 16\], which as NHWC has 16 channels"),
     (Foreign(), {"color": "gray"}, "it isn't clear which axis has the 1 channels"),
     (Foreign(), {"mean": (0.1, 0.2)}, "--mean has 2 numbers; pass one, or one for each of 3"),
-    (Foreign(), {"std": (0.0,)}, "must be above 0"),
+    (Foreign(), {"std": (0.0,)}, "must be numbers above 0"),
     (Foreign(), {"resize": 8}, "--resize 8 is less than the graph's input, 16x16; use at least 16"),
     (Foreign(), {"size": (8, 8)}, "can't be cropped to 8x8"),
     (Foreign(), {"output": "scores"}, "no output 'scores'; available: answer"),
