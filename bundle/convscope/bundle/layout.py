@@ -6,7 +6,9 @@
 Names that begin with a dot are temporary or internal; readers of versions skip them.
 """
 
+import os
 import re
+from pathlib import Path
 
 from convscope.bundle.errors import InvalidValueError
 
@@ -26,6 +28,7 @@ __all__ = [
     "TRAFFIC",
     "check_model_name",
     "check_version",
+    "enclosing_repository",
     "is_model_name",
     "is_version",
     "is_version_number",
@@ -36,6 +39,8 @@ GRAPH = "model.onnx"
 GOLDEN = "golden.npz"
 # The manifest lists the size and hash of each of these.
 LISTED_FILES = (GOLDEN, GRAPH)
+# The parts of a repository: how to recognize them, and how far up the repository is.
+_PARTS = (("one version of a model", MANIFEST, 2), ("a model", f"*/{MANIFEST}", 1))
 BUNDLE_FILES = frozenset((MANIFEST, *LISTED_FILES))
 
 ALIASES = "aliases.json"
@@ -58,6 +63,22 @@ _MAX_SHOWN_CHARACTERS = 80
 def is_model_name(name: str) -> bool:
     """Whether a name can be a model's."""
     return bool(_MODEL_NAME.fullmatch(name))
+
+
+def enclosing_repository(directory: Path) -> tuple[str, Path] | None:
+    """Return what a directory is, and the repository around it, if it is a part of one.
+
+    Args:
+        directory: A directory that was named as a repository.
+
+    Returns:
+        "one version of a model" or "a model", and the repository; None for a
+        repository and for a directory that doesn't exist.
+    """
+    for what, manifest, levels in _PARTS:
+        if any(directory.glob(manifest)):
+            return what, Path(os.path.normpath(Path(directory, *[".."] * levels)))
+    return None
 
 
 def is_version(name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from convscope.bundle.addresses import local_path, without_secrets
 from convscope.bundle.errors import AddressError, RepositoryError
-from convscope.bundle.layout import is_model_name, is_version
+from convscope.bundle.layout import enclosing_repository, is_model_name, is_version
 from convscope.bundle.local import LocalRepository
 from convscope.bundle.remote import RemoteRepository
 from convscope.bundle.repository import Repository
@@ -50,10 +50,14 @@ def open_repository(location: str) -> Repository:
     """Open the repository at a path or a URL; it need not exist yet.
 
     Raises:
-        AddressError: The URL can't be a repository's.
+        AddressError: The URL can't be a repository's, or the path is a part of one.
     """
     path = local_path(location)
-    return RemoteRepository(location) if path is None else LocalRepository(path, location)
+    if path is None:
+        return RemoteRepository(location)
+    if (part := enclosing_repository(path)) is not None:
+        raise AddressError(f"{location} is {part[0]}; the repository is {part[1]}")
+    return LocalRepository(path, location)
 
 
 def existing_repository(location: str) -> Repository:

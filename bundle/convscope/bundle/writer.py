@@ -18,6 +18,7 @@ from convscope.bundle.layout import (
     MAX_MANIFEST_BYTES,
     check_model_name,
     check_version,
+    enclosing_repository,
     is_version,
 )
 from convscope.bundle.local import model_directory
@@ -41,10 +42,12 @@ def check_free(repository: Path, model: str, version: int) -> None:
 
     Raises:
         InvalidValueError: The name or number isn't allowed.
-        PublishError: The version exists.
+        PublishError: The version exists, or the directory is a part of a repository.
     """
     check_model_name(model)
     check_version(version)
+    if (part := enclosing_repository(repository)) is not None:
+        raise PublishError(f"{repository} is {part[0]}; the repository is {part[1]}")
     if (repository / model / str(version)).exists():
         raise PublishError(
             f"{model} v{version} exists, and a published version never changes; "

@@ -86,3 +86,27 @@ def test_an_unknown_model_names_those_that_exist(root: Path) -> None:
     assert done.exit_code == 1
     assert "no model 'resnet50'" in done.stderr
     assert "it has: signal, tiny" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("versions",),
+        ("promote", "tiny", "10", "--alias", "best"),
+        ("prune", "tiny", "--keep", "1"),
+        ("export", "lenet", "--random-weights"),
+        ("train", "lenet", "--dataset", "mnist_sample"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("part", "what"), [("tiny", "a model"), ("tiny/1", "one version of a model")]
+)
+def test_part_of_a_repository_is_not_taken_for_one(
+    root: Path, command: tuple[str, ...], part: str, what: str
+) -> None:
+    before = sorted(root.rglob("*"))
+    done = CliRunner().invoke(app, [*command, "--repository", str(root / part)])
+    assert done.exit_code == 1
+    message = " ".join(done.stderr.split())
+    assert f"{part} is {what}; the repository is {root}" in message
+    assert sorted(root.rglob("*")) == before

@@ -5,7 +5,6 @@ the server is stopped, and a cache that is complete doesn't wait for it long.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TypeVar
 import structlog
 
 from convscope.bundle.addresses import local_path
+from convscope.bundle.layout import enclosing_repository
 from convscope.bundle.suggestions import or_near
 from convscope.server.errors import StartError
 from convscope.server.observability.metrics import Metrics
@@ -30,11 +30,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# What --models may name instead: how to recognize it, and how far up the repository is.
-_NOT_REPOSITORIES = (
-    ("one version of a model", "manifest.json", 2),
-    ("a model", "*/manifest.json", 1),
-)
 # How long the first fetch from a remote may take before the server serves what is cached.
 REMOTE_TIMEOUT_SECONDS = 10.0
 
@@ -170,10 +165,8 @@ def _check_loaded(
 
 def _nothing_to_load(root: str, sync: RepositorySync | None) -> str:
     if sync is None:
-        for what, pattern, levels in _NOT_REPOSITORIES:
-            if any(Path(root).glob(pattern)):
-                repository = os.path.normpath(Path(root, *[".."] * levels))
-                return f"--models {root} is {what}; the repository is: --models {repository}"
+        if (part := enclosing_repository(Path(root))) is not None:
+            return f"--models {root} is {part[0]}; the repository is: --models {part[1]}"
         return (
             f"--models {root} holds no model; make one with: "
             f"convscope-exporter export efficientnet_lite0 --repository {root}"

@@ -1,4 +1,4 @@
-"""Decodes JPEG images to scale, and rejects those that would take too long."""
+"""Sets the scale at which Pillow decodes a JPEG, and rejects JPEGs that would take too long."""
 
 import math
 import struct
