@@ -132,7 +132,8 @@ def test_top_k_of_ten_thousand_gives_every_class(client: Client) -> None:
 
 
 def test_a_deadline_that_has_passed_fails_at_once(client: Client) -> None:
-    with pytest.raises(DeadlineExceededError, match="within 1e-06 s"):
+    # The client or the server notices first, and says so in its own words.
+    with pytest.raises(DeadlineExceededError):
         client.classify(GRAY, model="tiny", timeout_seconds=1e-6)
 
 

@@ -20,7 +20,7 @@ from convscope.exporter.training.runs import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-EPOCHS = 25
+EPOCHS = 80  # far more than pass between the kills
 KILLS = 10
 TIMEOUT_SECONDS = 120
 

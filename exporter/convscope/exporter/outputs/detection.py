@@ -116,7 +116,7 @@ def _several(choice: ActivationChoice, ending: Ending, values: NDArray[np.float6
         evidence = "the network ends in softmax" if ends else "as chosen, already applied"
         return found("probabilities", "softmax", evidence)
     if ending.kind == "log-softmax" or choice == "log-softmax":
-        if not _sum_to_one(np.exp(values)):
+        if not _sum_to_one(_exponentials(values)):
             raise ExporterError(
                 "the outputs are no log-probabilities of all classes: their exponentials don't "
                 "add up to 1 for an image; check the axis (dim) of the log-softmax, or use "
@@ -133,7 +133,7 @@ def _several(choice: ActivationChoice, ending: Ending, values: NDArray[np.float6
         return found("probabilities", "softmax", evidence)
     if choice == "softmax":
         return found("logits", "softmax", "as chosen, applied to the outputs")
-    if _sum_to_one(np.exp(values)) and ending.kind != "linear" and _vary(values):
+    if _sum_to_one(_exponentials(values)) and ending.kind != "linear" and _vary(values):
         return found("log-probabilities", "softmax", "the network returns log-probabilities")
     if sums_to_one or (
         ending.kind != "linear" and (_are_within_one(values) or _is_bounded(ending))
@@ -184,6 +184,11 @@ def _check_range(values: NDArray[np.float64]) -> None:
             f"the outputs are between {values.min():.3g} and {values.max():.3g}, so they are no "
             "probabilities; use --activation softmax or sigmoid"
         )
+
+
+def _exponentials(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the exponentials of log-probabilities, which are at most 0; logits may be large."""
+    return np.exp(np.minimum(values, 1))
 
 
 def _sum_to_one(values: NDArray[np.float64]) -> bool:
