@@ -34,7 +34,7 @@ Function = Callable[[Floats], Floats]
 
 PHOTOS = 20
 TOLERANCE = 1e-3
-IMPORTS, EXPORTS = 14, 5
+IMPORTS, EXPORTS = 35, 11
 # The share that must be published, so that the test can't pass by rejections alone.
 MIN_PUBLISHED = 0.8
 
