@@ -1,0 +1,75 @@
+"""The interface between the transports and the methods of the services.
+
+A transport hands over the unary calls of a method in groups: all calls whose
+messages arrived in one iteration of the event loop. A handler answers each call
+exactly once, in this iteration or later, and without a task or a future per call.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import grpc
+
+__all__ = ["GroupHandler", "Metadata", "Transport", "UnaryCall"]
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class UnaryCall(Protocol):
+    """One unary call, whose message has arrived completely.
+
+    Everything is used on the event loop's thread only.
+
+    Args:
+        message: The serialized request.
+        deadline: The `loop.time()` after which the caller no longer waits; None
+            without a deadline.
+        on_cancel: Called once if the caller leaves, the connection ends or the
+            deadline passes before the call was answered. The handler sets it.
+    """
+
+    message: bytes | memoryview
+    deadline: float | None
+    on_cancel: Callable[[], None] | None
+
+    @property
+    def metadata(self) -> Metadata:
+        """The metadata that the caller sent, decoded on demand."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call was answered or cancelled; further answers are dropped."""
+
+    def reply(self, message: bytes, trailing: Metadata = ()) -> None:
+        """Send the serialized reply, and OK."""
+
+    def fail(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
+        """End the call with an error."""
+
+
+GroupHandler = Callable[[Sequence[UnaryCall]], None]
+
+
+class Transport(Protocol):
+    """A listener for gRPC."""
+
+    def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
+        """Add unary methods that take their calls in groups."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        """Add methods that run in a task of their own, with a context like grpc.aio's."""
+
+    def bind(self, address: str) -> int:
+        """Bind an address; return its port, or 1 for a Unix socket.
+
+        Raises:
+            StartError: The address can't be bound.
+        """
+
+    async def start(self) -> None:
+        """Accept connections."""
+
+    async def stop(self, grace: float | None) -> None:
+        """Accept no more calls, wait for the others for some seconds, and end the rest."""
