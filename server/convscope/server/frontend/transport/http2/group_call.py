@@ -1,0 +1,136 @@
+"""Unary calls that are handed over in groups."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import structlog
+
+from convscope.server.frontend.transport.calls import GroupHandler, Metadata
+from convscope.server.frontend.transport.http2.heads import Head
+from convscope.server.frontend.transport.http2.messages import RawMessage
+from convscope.server.frontend.transport.http2.stream import Link, Stream
+from convscope.server.frontend.transport.http2.wire import PREFIX_BYTES, BadRequestError
+from convscope.server.frontend.transport.unexpected import unexpected_error
+
+__all__ = ["GroupCall", "GroupMethod"]
+
+log = structlog.get_logger(__name__)
+
+# Smaller messages are copied out of the chunk that they came in.
+MIN_VIEW_BYTES = 4096
+
+
+class GroupMethod:
+    """A method whose calls are handed over in groups.
+
+    Args:
+        path: Its path.
+        handler: Receives the groups.
+    """
+
+    __slots__ = ("_handler", "path")
+
+    def __init__(self, path: str, handler: GroupHandler) -> None:
+        self.path = path
+        self._handler = handler
+
+    def handle(self, calls: Sequence["GroupCall"]) -> None:
+        """Hand over a group; if the handler fails, its calls do."""
+        try:
+            self._handler(calls)
+        except Exception:  # noqa: BLE001 - one method doesn't stop the others
+            message = unexpected_error(log, method=self.path)
+            for call in calls:
+                call.fail(grpc.StatusCode.INTERNAL, message)
+
+
+class GroupCall(Stream):
+    """One unary call; a `UnaryCall`.
+
+    Args:
+        link: Its connection.
+        stream_id: Its number there.
+        head: What its headers say.
+        deadline: The `loop.time()` after which the caller no longer waits, or None.
+        complete: Called when the message has arrived.
+    """
+
+    __slots__ = ("_complete", "_has_message", "message", "on_cancel")
+
+    def __init__(
+        self,
+        link: Link,
+        stream_id: int,
+        head: Head,
+        deadline: float | None,
+        complete: Callable[["GroupCall"], Any],
+    ) -> None:
+        super().__init__(link, stream_id, head, deadline)
+        self.message: bytes | memoryview = b""
+        self.on_cancel: Callable[[], None] | None = None
+        self._has_message = False
+        self._complete = complete
+
+    def receive(self, data: bytes, is_last: bool) -> None:
+        """Called with each chunk of the request."""
+        if is_last and self._reader is None:  # small requests come in one chunk
+            size = len(data) - PREFIX_BYTES
+            if size >= 0 and not data[0] and int.from_bytes(data[1:PREFIX_BYTES], "big") == size:
+                self.received_all = True
+                small = size < MIN_VIEW_BYTES
+                self.message = data[PREFIX_BYTES:] if small else memoryview(data)[PREFIX_BYTES:]
+                self._hand_over()
+                return
+        super().receive(data, is_last)
+
+    def take_messages(self, messages: Sequence[RawMessage]) -> None:
+        """Take the one message."""
+        for message in messages:
+            if self._has_message:
+                raise BadRequestError(
+                    grpc.StatusCode.INTERNAL, "the request of a unary call has several messages"
+                )
+            self._has_message = True
+            self.message = self.inflated(message)
+
+    def take_end(self) -> None:
+        """Hand the call over."""
+        if not self._has_message:
+            raise BadRequestError(
+                grpc.StatusCode.INTERNAL, "the request of a unary call has no message"
+            )
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        budget = self._link.uploads.budget
+        if budget.used > budget.limit and budget.used != self.held:
+            self.reject_full()
+        else:
+            self._complete(self)
+
+    def reply(self, message: bytes, trailing: Metadata = ()) -> None:
+        """Send the reply, and OK."""
+        if not self.ended:
+            self.end()
+            self._link.send_reply(self, message, trailing)
+
+    def fail(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
+        """End the call with an error."""
+        if not self.ended:
+            self.end()
+            self._link.send_status(self, code, details, trailing)
+
+    def end(self) -> None:
+        """Release everything, the message among it."""
+        super().end()
+        self.message = b""
+
+    def cancelled(self) -> None:
+        """Tell the handler."""
+        call, self.on_cancel = self.on_cancel, None
+        if call is not None:
+            try:
+                call()
+            except Exception:  # noqa: BLE001 - one call doesn't stop the others
+                unexpected_error(log, method=self.head.method.path)

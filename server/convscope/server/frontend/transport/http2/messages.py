@@ -1,0 +1,115 @@
+"""Length-prefixed messages: collected from chunks, checked before they are stored, inflated."""
+
+import zlib
+
+import grpc
+
+from convscope.server.frontend.transport.http2.wire import PREFIX_BYTES, BadRequestError
+
+__all__ = ["MessageReader", "RawMessage", "inflate"]
+
+RawMessage = tuple[bool, bytes]
+
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+
+
+class MessageReader:
+    """Collects the messages of one stream.
+
+    Args:
+        max_bytes: The size of a message, also when it is inflated.
+        encoding: How compressed messages are compressed; None if none may be.
+    """
+
+    __slots__ = ("_chunks", "_encoding", "_have", "_max_bytes", "_need", "_prefix")
+
+    def __init__(self, max_bytes: int, encoding: str | None) -> None:
+        self._max_bytes = max_bytes
+        self._encoding = encoding
+        self._prefix = b""
+        self._need = -1  # the size of the message; -1 before its prefix is complete
+        self._have = 0
+        self._chunks: list[bytes | memoryview] = []
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether no message has begun."""
+        return self._need < 0 and not self._prefix
+
+    @property
+    def announced(self) -> int:
+        """The bytes of the current message that have not arrived."""
+        return max(0, self._need - self._have)
+
+    def feed(self, data: bytes) -> list[RawMessage]:
+        """Add a chunk; return the messages that are complete now, and whether each is compressed.
+
+        Raises:
+            BadRequestError: A message is too large, or its prefix is wrong.
+        """
+        messages: list[RawMessage] = []
+        view, offset = memoryview(data), 0
+        while True:
+            if self._need < 0:
+                part = data[offset : offset + PREFIX_BYTES - len(self._prefix)]
+                self._prefix += part
+                offset += len(part)
+                if len(self._prefix) < PREFIX_BYTES:
+                    return messages
+                self._begin()
+            taken = min(self._need - self._have, len(data) - offset)
+            if taken:
+                self._chunks.append(data if taken == len(data) else view[offset : offset + taken])
+                self._have += taken
+                offset += taken
+            if self._have < self._need:
+                return messages
+            messages.append(self._end())
+
+    def _begin(self) -> None:
+        size = int.from_bytes(self._prefix[1:], "big")
+        if size > self._max_bytes:
+            raise _too_large(size, self._max_bytes)
+        if self._prefix[0] > 1 or (self._prefix[0] and self._encoding is None):
+            raise BadRequestError(
+                grpc.StatusCode.INTERNAL,
+                "the message is marked as compressed, but grpc-encoding names no compression",
+            )
+        self._need = size
+
+    def _end(self) -> RawMessage:
+        message = (bool(self._prefix[0]), b"".join(self._chunks))
+        self._prefix, self._need, self._have = b"", -1, 0
+        self._chunks = []
+        return message
+
+
+def inflate(data: bytes, encoding: str | None, max_bytes: int) -> bytes:
+    """Inflate a message, and at most one byte more than is allowed.
+
+    Raises:
+        BadRequestError: It is larger, or not compressed like that.
+    """
+    inflater = zlib.decompressobj(_WINDOW_BITS[encoding or "gzip"])
+    try:
+        message = inflater.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise _damaged() from error
+    if len(message) > max_bytes:
+        raise _too_large(len(message), max_bytes)
+    if not inflater.eof or inflater.unused_data:
+        raise _damaged()
+    return message
+
+
+def _too_large(size: int, max_bytes: int) -> BadRequestError:
+    return BadRequestError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"SERVER: Received message larger than max ({size} vs. {max_bytes})",
+    )
+
+
+def _damaged() -> BadRequestError:
+    return BadRequestError(
+        grpc.StatusCode.INTERNAL, "the message is not compressed as grpc-encoding says"
+    )

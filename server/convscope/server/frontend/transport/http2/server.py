@@ -1,0 +1,219 @@
+"""The transport `http2`; a `Transport`."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+
+from convscope.server.errors import StartError
+from convscope.server.frontend.transport.calls import GroupHandler
+from convscope.server.frontend.transport.http2.connection import Connection
+from convscope.server.frontend.transport.http2.group_call import GroupMethod
+from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.listener import Listener
+from convscope.server.frontend.transport.http2.shared import Shared
+from convscope.server.frontend.transport.http2.sockets import listen
+from convscope.server.frontend.transport.http2.sweep import sweep, sweep_seconds
+from convscope.server.frontend.transport.http2.task_call import TaskMethod, Tasks
+from convscope.server.frontend.transport.http2.tls import TlsFiles
+from convscope.server.frontend.transport.memory_budget import MemoryBudget
+
+__all__ = ["Http2Server", "OpenState"]
+
+# How long the end of a connection may take when the grace is over.
+END_SECONDS = 1.0
+
+if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class OpenState(NamedTuple):
+    """What a server holds; everything is 0 when no call is open.
+
+    Args:
+        connections: Open connections.
+        streams: Open calls.
+        tasks: Tasks of calls that run.
+        uploads: Messages that have arrived in part.
+        request_bytes: Bytes of the budget that are in use.
+    """
+
+    connections: int
+    streams: int
+    tasks: int
+    uploads: int
+    request_bytes: int
+
+
+class CallDetails(NamedTuple):
+    """A method that a generic handler is asked for."""
+
+    method: str
+    invocation_metadata: Sequence[tuple[str, str]] = ()
+
+
+class Http2Server:
+    """Serves gRPC over HTTP/2.
+
+    Args:
+        budget: The bytes of requests that the process may hold.
+        limits: The limits of its connections.
+        tls: The files of TLS; None for no TLS.
+        share_port: Whether other processes listen on its port too.
+    """
+
+    def __init__(
+        self,
+        budget: MemoryBudget,
+        limits: Limits | None = None,
+        *,
+        tls: TlsFiles | None = None,
+        share_port: bool = False,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits or Limits()
+        self._budget = budget
+        self._tls = tls
+        self._share_port = share_port
+        self._methods: dict[str, GroupMethod | TaskMethod] = {}
+        self._generic: list[Any] = []
+        self._listeners: list[Listener] = []
+        self._connections: set[Connection] = set()
+        self._tasks = Tasks(self._loop)
+        self._shared = Shared(
+            self._loop,
+            self._limits,
+            budget,
+            self._tasks,
+            self._find_method,
+            secure=tls is not None,
+        )
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._is_empty = asyncio.Event()
+
+    @property
+    def open_state(self) -> OpenState:
+        """What the server holds now."""
+        return OpenState(
+            connections=len(self._connections),
+            streams=self._shared.calls,
+            tasks=len(self._tasks),
+            uploads=len(self._shared.uploads),
+            request_bytes=self._budget.used,
+        )
+
+    # Methods
+
+    def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
+        """Add unary methods that take their calls in groups."""
+        for name, handler in methods.items():
+            path = f"/{service}/{name}"
+            self._methods[path] = GroupMethod(path, handler)
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, "Handler"]
+    ) -> None:
+        """Add methods that run in a task of their own."""
+        for name, handler in handlers.items():
+            path = f"/{service}/{name}"
+            self._methods[path] = TaskMethod(path, handler, self._tasks)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[Any]) -> None:
+        """Add methods that are looked up at their first call."""
+        self._generic += generic_rpc_handlers
+
+    def _find_method(self, path: str) -> GroupMethod | TaskMethod | None:
+        found = self._methods.get(path)
+        if found is not None:
+            return found
+        for generic in self._generic:
+            handler = generic.service(CallDetails(path))
+            if handler is not None:
+                method = self._methods[path] = TaskMethod(path, handler, self._tasks)
+                return method
+        return None
+
+    # Listening
+
+    def bind(self, address: str) -> int:
+        """Bind an address; return its port, or 1 for a Unix socket.
+
+        Raises:
+            StartError: The address can't be bound, or the files of TLS can't be used.
+        """
+        try:
+            sockets, port = listen(address, share_port=self._share_port)
+        except (OSError, ValueError) as error:
+            raise StartError(f"{address} can't be bound; does another server use it?") from error
+        try:
+            listener = Listener(sockets, self._accept, self._tls, self._limits.handshake_seconds)
+        except OSError as error:  # ssl.SSLError is one
+            for one in sockets:
+                one.close()
+            raise StartError(
+                "the TLS files can't be used; are --tls-certificate, --tls-key and "
+                "--tls-client-ca PEM files that belong together?"
+            ) from error
+        self._listeners.append(listener)
+        return port
+
+    async def start(self) -> None:
+        """Accept connections."""
+        for listener in self._listeners:
+            await listener.start()
+        self._sweep()
+
+    def _accept(self) -> asyncio.Protocol:
+        if len(self._connections) >= self._limits.max_connections:
+            return _Refusal()
+        return Connection(self._shared, self._connections.add, self._forget)
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._is_empty.set()
+
+    def _sweep(self) -> None:
+        sweep(self._connections, self._limits, self._loop.time())
+        self._shared.uploads.end_stalled(self._limits.stalled_seconds)
+        for listener in self._listeners:
+            listener.reload_if_changed()
+        self._sweeping = self._loop.call_later(sweep_seconds(self._limits), self._sweep)
+
+    # Stopping
+
+    async def stop(self, grace: float | None) -> None:
+        """Accept no more calls, wait for the others for some seconds, and end the rest."""
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.drain()
+        await self._wait_until_empty(grace or 0.0)
+        for connection in list(self._connections):
+            connection.end_calls(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+        await self._wait_until_empty(END_SECONDS)
+        for connection in list(self._connections):
+            connection.abort()
+        await self._wait_until_empty(END_SECONDS)
+        await self._tasks.wait(END_SECONDS)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._shared.deadlines.close()
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        if not self._connections or not seconds:
+            return
+        self._is_empty.clear()
+        try:
+            await asyncio.wait_for(self._is_empty.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes a connection above the limit."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        transport.abort()  # type: ignore[attr-defined] # every transport of a socket has it

@@ -1,0 +1,50 @@
+"""What the connections of one listener share."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from typing import Any
+
+from convscope.server.frontend.transport.http2.deadlines import Deadlines
+from convscope.server.frontend.transport.http2.engine import engine_factory
+from convscope.server.frontend.transport.http2.heads import HeadCache
+from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.task_call import Tasks
+from convscope.server.frontend.transport.http2.turns import Turns
+from convscope.server.frontend.transport.http2.uploads import Uploads
+from convscope.server.frontend.transport.memory_budget import MemoryBudget
+
+__all__ = ["Shared"]
+
+
+class Shared:
+    """The limits, caches and schedules of all connections.
+
+    Args:
+        loop: The event loop.
+        limits: The limits.
+        budget: The bytes that requests may hold.
+        tasks: The tasks of the calls that run.
+        find_method: Returns what serves a path, and None for an unknown one.
+        secure: Whether the connections use TLS.
+    """
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        limits: Limits,
+        budget: MemoryBudget,
+        tasks: Tasks,
+        find_method: Callable[[str], Any],
+        *,
+        secure: bool,
+    ) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.tasks = tasks
+        self.secure = secure
+        self.new_engine = engine_factory(limits)
+        self.heads = HeadCache(find_method, limits.max_metadata_bytes)
+        self.deadlines = Deadlines(loop)
+        self.turns = Turns(loop, limits.calls_per_turn)
+        self.uploads = Uploads(budget, loop.time)
+        self.calls = 0  # open streams of all connections

@@ -1,0 +1,227 @@
+"""What all calls have in common: one stream of a connection, from its headers to its status."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import grpc
+
+from convscope.server.frontend.transport.calls import Metadata
+from convscope.server.frontend.transport.http2.deadlines import Bucket
+from convscope.server.frontend.transport.http2.heads import Head
+from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.messages import MessageReader, RawMessage, inflate
+from convscope.server.frontend.transport.http2.uploads import Uploads
+from convscope.server.frontend.transport.http2.wire import BadRequestError, Header, Metadatum
+from convscope.server.frontend.transport.memory_budget import FULL_MESSAGE, PUSHBACK_MS
+
+__all__ = ["DEADLINE_MESSAGE", "Link", "Stream"]
+
+DEADLINE_MESSAGE = "Deadline Exceeded"
+
+
+class Link(Protocol):
+    """What a stream needs of its connection."""
+
+    limits: Limits
+    uploads: Uploads
+
+    def acknowledge(self, size: int, stream_id: int) -> None:
+        """Let the client send as many bytes as were consumed."""
+
+    def send_headers(self, stream_id: int, headers: Sequence[Header]) -> None:
+        """Send the initial metadata of a response."""
+
+    def send_message(self, stream: "Stream", message: bytes) -> None:
+        """Send a message of a response."""
+
+    def send_reply(self, stream: "Stream", message: bytes, trailing: Metadata) -> None:
+        """Send a whole response, with OK."""
+
+    def send_status(
+        self,
+        stream: "Stream",
+        code: grpc.StatusCode,
+        details: str,
+        trailing: Metadata = (),
+        headers: Sequence[Header] = (),
+    ) -> None:
+        """Send the status of a call, which ends it."""
+
+
+class Stream:
+    """One call.
+
+    Args:
+        link: Its connection.
+        stream_id: Its number there.
+        head: What its headers say.
+        deadline: The `loop.time()` after which the caller no longer waits, or None.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_link",
+        "_reader",
+        "bucket",
+        "deadline",
+        "ended",
+        "has_sent_headers",
+        "head",
+        "held",
+        "id",
+        "is_upload",
+        "received_all",
+        "reply_bytes",
+        "unacknowledged",
+        "upload_began",
+    )
+
+    # Whether bytes that arrive are acknowledged only when the messages before are read.
+    is_backlogged: bool = False
+
+    def __init__(self, link: Link, stream_id: int, head: Head, deadline: float | None) -> None:
+        self._link = link
+        self.id = stream_id
+        self.head = head
+        self.deadline = deadline
+        self.bucket: Bucket | None = None
+        self.ended = False
+        self.received_all = False
+        self.has_sent_headers = False
+        self.held = 0  # bytes in the process's budget
+        self.reply_bytes = 0  # bytes of a large reply there
+        self.unacknowledged = 0
+        self.is_upload = False  # whether a part of a message has arrived
+        self.upload_began = 0.0
+        self._reader: MessageReader | None = None
+        self._admitted = False
+
+    @property
+    def metadata(self) -> Sequence[Metadatum]:
+        """The caller's metadata."""
+        return self.head.metadata
+
+    def receive(self, data: bytes, is_last: bool) -> None:
+        """Called with each chunk of the request; its bytes are in `held` already."""
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = MessageReader(
+                self._link.limits.max_message_bytes, self.head.encoding
+            )
+        try:
+            self.take_messages(reader.feed(data))
+            if self.ended:
+                return
+            if is_last:
+                self.received_all = True
+                if not reader.is_between_messages:
+                    raise BadRequestError(
+                        grpc.StatusCode.INTERNAL, "the request ends within a message"
+                    )
+                self._link.uploads.completed(self)
+                self.take_end()
+            elif reader.is_between_messages:
+                self._link.uploads.completed(self)
+                self._admitted = False
+            else:
+                self._link.uploads.arrived(self, len(data))
+                self._admit(reader)
+        except BadRequestError as error:
+            self.reject(error)
+
+    def _admit(self, reader: MessageReader) -> None:
+        """Reject a message that doesn't fit as soon as its size is known."""
+        if not self._admitted and (announced := reader.announced):
+            self._admitted = True
+            if not self._link.uploads.budget.admits(announced):
+                self.reject_full()
+
+    def take_messages(self, messages: Sequence[RawMessage]) -> None:
+        """Called with the messages that are complete.
+
+        Raises:
+            BadRequestError: There are too many, or one is wrong.
+        """
+        raise NotImplementedError
+
+    def take_end(self) -> None:
+        """Called when the caller has sent everything.
+
+        Raises:
+            BadRequestError: There are too few messages.
+        """
+        raise NotImplementedError
+
+    def inflated(self, message: RawMessage) -> bytes:
+        """Return a message inflated, with the budget corrected.
+
+        Raises:
+            BadRequestError: It can't be inflated.
+        """
+        compressed, data = message
+        if not compressed:
+            return data
+        plain = inflate(data, self.head.encoding, self._link.limits.max_message_bytes)
+        grown = len(plain) - len(data)
+        self.held += grown
+        self._link.uploads.budget.take(grown)
+        return plain
+
+    def end(self) -> None:
+        """Release everything; nothing is sent after this but what was queued."""
+        self.ended = True
+        if self.bucket is not None:
+            self.bucket.discard(self)
+            self.bucket = None
+        if self.is_upload or self.unacknowledged:
+            self._link.uploads.ended(self)
+            self.acknowledge_held_back()
+        if self.held:
+            self._link.uploads.budget.release(self.held)
+            self.held = 0
+        self._reader = None
+
+    def acknowledge_held_back(self) -> None:
+        """Let the client send again."""
+        size, self.unacknowledged = self.unacknowledged, 0
+        if size:
+            self._link.acknowledge(size, self.id)
+
+    def closed(self) -> None:
+        """Called when the stream is gone, after its end or before."""
+        if self.reply_bytes:
+            self._link.uploads.budget.release(self.reply_bytes)
+            self.reply_bytes = 0
+        if not self.ended:
+            self.end()
+            self.cancelled()
+
+    def cancelled(self) -> None:
+        """Called once if the call ends without an answer of its handler."""
+        raise NotImplementedError
+
+    def expire(self) -> None:
+        """Called when the deadline has passed."""
+        self.abandon(grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_MESSAGE)
+
+    def abandon(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        trailing: Metadata = (),
+        headers: Sequence[Header] = (),
+    ) -> None:
+        """End the call with a status that isn't its handler's."""
+        if not self.ended:
+            self.end()
+            self._link.send_status(self, code, details, trailing, headers)
+            self.cancelled()
+
+    def reject(self, error: BadRequestError) -> None:
+        """End the call because of what the caller sent."""
+        self.abandon(error.code, error.details, (), error.headers)
+
+    def reject_full(self) -> None:
+        """End the call because its bytes don't fit into the budget."""
+        pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
+        self.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)

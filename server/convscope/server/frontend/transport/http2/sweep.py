@@ -1,0 +1,73 @@
+"""The limits of connections over time, checked for all of them at regular intervals."""
+
+import random
+from collections.abc import Iterable
+
+from convscope.server.frontend.transport.http2.connection import Connection
+from convscope.server.frontend.transport.http2.limits import Limits
+
+__all__ = ["sweep", "sweep_seconds"]
+
+# Connections that were opened together are not closed together.
+JITTER = 0.1
+
+
+def sweep_seconds(limits: Limits) -> float:
+    """Return the interval between two checks."""
+    shortest = min(
+        limits.handshake_seconds,
+        limits.idle_seconds,
+        limits.age_seconds,
+        limits.ping_seconds,
+        limits.ping_timeout_seconds,
+        limits.stalled_seconds,
+    )
+    return max(0.02, min(1.0, shortest / 4))
+
+
+def sweep(connections: Iterable[Connection], limits: Limits, now: float) -> None:
+    """Close or ping the connections that have reached a limit."""
+    for connection in list(connections):
+        _check(connection, limits, now)
+
+
+def _check(connection: Connection, limits: Limits, now: float) -> None:
+    if connection.closing_at is not None:
+        if now > connection.closing_at:
+            connection.abort()
+    elif not connection.is_established:
+        if now - connection.opened_at > limits.handshake_seconds:
+            connection.abort()
+    elif _is_stalled(connection, limits, now) or _is_dead(connection, limits, now):
+        connection.abort()
+    elif not connection.is_draining:
+        _check_age(connection, limits, now)
+
+
+def _is_stalled(connection: Connection, limits: Limits, now: float) -> bool:
+    """Return whether replies wait and the client has not read for too long."""
+    unread = connection.unread_bytes()
+    if not unread or unread != connection.unread_before:
+        connection.unread_before = unread
+        connection.progress_at = now
+        return False
+    return now - connection.progress_at > limits.stalled_seconds
+
+
+def _is_dead(connection: Connection, limits: Limits, now: float) -> bool:
+    """Ping a silent client; return whether it did not answer in time."""
+    if connection.ping_sent_at is not None:
+        return (
+            connection.received_at < connection.ping_sent_at
+            and now - connection.ping_sent_at > limits.ping_timeout_seconds
+        )
+    if now - connection.received_at > limits.ping_seconds:
+        connection.ping()
+    return False
+
+
+def _check_age(connection: Connection, limits: Limits, now: float) -> None:
+    jitter = 1.0 + JITTER * (2.0 * random.Random(id(connection)).random() - 1.0)
+    idle = not connection.streams and now - connection.active_at > limits.idle_seconds * jitter
+    if idle or now - connection.opened_at > limits.age_seconds * jitter:
+        connection.drain()

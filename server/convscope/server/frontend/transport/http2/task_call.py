@@ -1,0 +1,295 @@
+"""Calls of any kind, each in a task of its own with a context like grpc.aio's."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+
+from convscope.server.frontend.transport.calls import Metadata
+from convscope.server.frontend.transport.http2.context import Context, Peer
+from convscope.server.frontend.transport.http2.heads import Head
+from convscope.server.frontend.transport.http2.messages import RawMessage
+from convscope.server.frontend.transport.http2.stream import Link, Stream
+from convscope.server.frontend.transport.http2.wire import (
+    RESPONSE_HEADERS,
+    BadRequestError,
+    encode_metadata,
+)
+from convscope.server.frontend.transport.unexpected import unexpected_error
+
+__all__ = ["TaskCall", "TaskMethod", "Tasks"]
+
+log = structlog.get_logger(__name__)
+
+# Above so many bytes of a stream that the client has not read, `write` waits.
+MAX_QUEUED_BYTES = 64 * 1024
+
+if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Tasks:
+    """The tasks of the calls that run.
+
+    Args:
+        loop: The event loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, call: "TaskCall") -> asyncio.Task[None]:
+        """Run a call."""
+        task = self.loop.create_task(call.run())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until all have ended, but not longer than this."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
+
+
+class TaskMethod:
+    """A method of any kind.
+
+    Args:
+        path: Its path.
+        handler: Handles its calls.
+        tasks: Runs them.
+    """
+
+    __slots__ = ("handler", "path", "tasks")
+
+    def __init__(self, path: str, handler: "Handler", tasks: Tasks) -> None:
+        self.path = path
+        self.handler = handler
+        self.tasks = tasks
+
+    @property
+    def behavior(self) -> Callable[..., Any]:
+        """The function of the service."""
+        handler = self.handler
+        functions = (
+            handler.unary_unary,
+            handler.unary_stream,
+            handler.stream_unary,
+            handler.stream_stream,
+        )
+        return next(function for function in functions if function is not None)
+
+
+class TaskCall(Stream):
+    """One call.
+
+    Args:
+        link: Its connection.
+        stream_id: Its number there.
+        head: What its headers say.
+        deadline: The `loop.time()` after which the caller no longer waits, or None.
+        peer: The other end of the connection.
+        queued_bytes: Returns how many bytes of a stream the client has not read.
+        flushed: Returns a future that is done when some of them were read.
+    """
+
+    __slots__ = (
+        "_being_read",
+        "_context",
+        "_flushed",
+        "_messages",
+        "_queued_bytes",
+        "_reading",
+        "_task",
+        "_was_rejected",
+    )
+
+    def __init__(
+        self,
+        link: Link,
+        stream_id: int,
+        head: Head,
+        deadline: float | None,
+        peer: Peer,
+        queued_bytes: Callable[[int], int],
+        flushed: Callable[[], asyncio.Future[None]],
+    ) -> None:
+        super().__init__(link, stream_id, head, deadline)
+        self._context = Context(self, peer)
+        self._messages: deque[RawMessage] = deque()
+        self._reading: asyncio.Future[None] | None = None
+        self._being_read = 0  # bytes of the message that the handler has
+        self._queued_bytes = queued_bytes
+        self._flushed = flushed
+        self._task: asyncio.Task[None] | None = None
+        if self._method.handler.request_streaming:
+            self._start()
+
+    @property
+    def is_backlogged(self) -> bool:  # type: ignore[override] # it is a constant of other calls
+        """Whether messages wait for the handler."""
+        return bool(self._messages)
+
+    @property
+    def _method(self) -> TaskMethod:
+        method: TaskMethod = self.head.method
+        return method
+
+    def _start(self) -> None:
+        self._task = self._method.tasks.start(self)
+
+    # What the connection calls
+
+    def take_messages(self, messages: Sequence[RawMessage]) -> None:
+        """Queue messages for the handler."""
+        self._messages += messages
+        if not self._method.handler.request_streaming and len(self._messages) > 1:
+            raise BadRequestError(
+                grpc.StatusCode.INTERNAL, "the request of a unary call has several messages"
+            )
+        self._wake()
+
+    def take_end(self) -> None:
+        """Begin a call with one message; end the messages of others."""
+        if self._method.handler.request_streaming:
+            self._wake()
+        elif not self._messages:
+            raise BadRequestError(
+                grpc.StatusCode.INTERNAL, "the request of a unary call has no message"
+            )
+        else:
+            self._start()
+
+    def cancelled(self) -> None:
+        """Cancel the task; the status was sent, or can't be."""
+        self._context.is_cancelled = True
+        if self._task is not None and self._task is not asyncio.current_task(self._loop):
+            self._task.cancel()
+
+    def end(self) -> None:
+        """Release everything."""
+        super().end()
+        self._messages.clear()
+
+    def _wake(self) -> None:
+        if self._reading is not None and not self._reading.done():
+            self._reading.set_result(None)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return self._method.tasks.loop
+
+    # What the handler calls, by its context
+
+    def time(self) -> float:
+        """Return the time."""
+        return self._loop.time()
+
+    async def read(self) -> Any:
+        """Return the next message, or `grpc.aio.EOF`."""
+        self._release_read()
+        while not self._messages:
+            if self.received_all or self.ended:
+                return grpc.aio.EOF
+            self._reading = self._loop.create_future()
+            try:
+                await self._reading
+            finally:
+                self._reading = None
+        raw = self._messages.popleft()
+        if not self._messages:
+            self.acknowledge_held_back()
+        try:
+            data = self.inflated(raw)
+        except BadRequestError as error:
+            self.reject(error)
+            raise asyncio.CancelledError from error
+        self._being_read = len(data) + 5
+        deserialize = self._method.handler.request_deserializer
+        return data if deserialize is None else deserialize(data)
+
+    def _release_read(self) -> None:
+        """Release the message before."""
+        if self._being_read and not self.ended:
+            size = min(self._being_read, self.held)
+            self.held -= size
+            self._link.uploads.budget.release(size)
+        self._being_read = 0
+
+    async def write(self, message: Any) -> None:
+        """Send a message."""
+        self._check_not_ended()
+        serialize = self._method.handler.response_serializer
+        self.send_initial(())
+        self._link.send_message(self, message if serialize is None else serialize(message))
+        while not self.ended and self._queued_bytes(self.id) > MAX_QUEUED_BYTES:
+            await self._flushed()
+
+    def send_initial(self, metadata: Metadata) -> None:
+        """Send the initial metadata, once."""
+        if not self.has_sent_headers:
+            self._check_not_ended()
+            self.has_sent_headers = True
+            self._link.send_headers(self.id, (*RESPONSE_HEADERS, *encode_metadata(metadata)))
+
+    def finish(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
+        """Send the status."""
+        if not self.ended:
+            self.end()
+            self._link.send_status(self, code, details, trailing)
+
+    def _check_not_ended(self) -> None:
+        if self.ended:
+            raise asyncio.CancelledError
+
+    # The task
+
+    async def run(self) -> None:
+        """Run the handler, and send what it returns."""
+        try:
+            await self._run()
+        except grpc.aio.AbortError:
+            pass  # the status is sent
+        except asyncio.CancelledError:
+            self.finish(grpc.StatusCode.CANCELLED, "the server cancelled the call", ())
+        except Exception:  # noqa: BLE001 - the last resort; it is logged in full
+            message = unexpected_error(log, method=self._method.path)
+            self.finish(grpc.StatusCode.INTERNAL, message, ())
+        finally:
+            self._context.run_done_callbacks()
+
+    async def _run(self) -> None:
+        handler, context = self._method.handler, self._context
+        request = self._requests() if handler.request_streaming else await self.read()
+        result = self._method.behavior(request, context)
+        if hasattr(result, "__aiter__"):
+            async for message in result:
+                await self.write(message)
+        elif isawaitable(result):
+            result = await result
+        if not handler.response_streaming and not self.ended:
+            self._reply(result)
+        self.finish(context.code(), context.details(), context.trailing_metadata())
+
+    def _reply(self, result: Any) -> None:
+        """Send the one message of a response; none after an error that was set."""
+        serialize = self._method.handler.response_serializer
+        if self._context.code() is grpc.StatusCode.OK:
+            message = result if serialize is None else serialize(result)
+            if self.has_sent_headers:
+                self._link.send_message(self, message)
+            else:
+                self.end()
+                self._link.send_reply(self, message, self._context.trailing_metadata())
+
+    async def _requests(self) -> AsyncIterator[Any]:
+        while (message := await self.read()) is not grpc.aio.EOF:
+            yield message

@@ -1,0 +1,107 @@
+"""Messages that have arrived in part, and what happens to them when memory is short."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from convscope.server.frontend.transport.memory_budget import MemoryBudget
+
+__all__ = ["Upload", "Uploads"]
+
+# How far above the limit uploads that wait may bring the budget; their windows are open.
+SLACK_BYTES = 16 << 20
+MIN_BYTES_PER_SECOND = 1024
+
+
+class Upload(Protocol):
+    """A call that receives a message."""
+
+    ended: bool
+    held: int
+    is_upload: bool
+    unacknowledged: int
+    upload_began: float
+
+    def acknowledge_held_back(self) -> None:
+        """Let the client send again."""
+
+    def reject_full(self) -> None:
+        """End the call because its bytes don't fit into the budget."""
+
+
+class Uploads:
+    """Shares the budget among the unfinished uploads of all connections.
+
+    At the limit an upload is not acknowledged, so that its client stops sending,
+    until bytes are released. If nothing but uploads holds the bytes, none will be
+    released, and the youngest ones are rejected.
+
+    Args:
+        budget: The bytes that the process may hold.
+        time: Returns the time.
+    """
+
+    def __init__(self, budget: MemoryBudget, time: Callable[[], float]) -> None:
+        self.budget = budget
+        self._time = time
+        self._uploads: dict[Upload, int] = {}  # how many bytes of each are counted in `_bytes`
+        self._bytes = 0
+        self._starved: dict[Upload, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._uploads)
+
+    def arrived(self, upload: Upload, size: int) -> None:
+        """Count a chunk of a message that is not complete."""
+        if not upload.is_upload:
+            upload.is_upload = True
+            upload.upload_began = self._time()
+            self._uploads[upload] = 0
+        self._uploads[upload] += size
+        self._bytes += size
+
+    def completed(self, upload: Upload) -> None:
+        """Called when the message is complete."""
+        if upload.is_upload:
+            upload.is_upload = False
+            self._bytes -= self._uploads.pop(upload)
+
+    def ended(self, upload: Upload) -> None:
+        """Called when the call has ended."""
+        self.completed(upload)
+        self._starved.pop(upload, None)
+
+    def starve(self, upload: Upload, size: int) -> None:
+        """Hold back the acknowledgement of bytes: the limit is reached."""
+        upload.unacknowledged += size
+        budget = self.budget
+        if budget.used == upload.held:
+            upload.acknowledge_held_back()  # a single large message goes on
+            return
+        self._starved[upload] = None
+        budget.when_room(self._resume)
+        if self._bytes >= budget.used or budget.used > budget.limit + SLACK_BYTES:
+            while self._starved and budget.used > budget.limit:
+                youngest, _ = self._starved.popitem()
+                youngest.reject_full()
+
+    def end_stalled(self, seconds: float) -> None:
+        """End the uploads that are too slow."""
+        now = self._time()
+        for upload, received in list(self._uploads.items()):
+            age = now - upload.upload_began
+            if age > seconds and received < age * MIN_BYTES_PER_SECOND:
+                if upload in self._starved:
+                    upload.upload_began = now
+                else:
+                    upload.reject_full()
+
+    def _resume(self) -> None:
+        """Let the uploads that waited longest go on, as far as there is room."""
+        room = self.budget.limit - self.budget.used
+        while self._starved and room > 0:
+            oldest = next(iter(self._starved))
+            del self._starved[oldest]
+            room -= oldest.unacknowledged
+            oldest.acknowledge_held_back()
+        if self._starved:
+            self.budget.when_room(self._resume)

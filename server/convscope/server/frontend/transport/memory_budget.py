@@ -1,0 +1,47 @@
+"""The bytes of requests that one process may hold."""
+
+from collections.abc import Callable
+
+__all__ = ["FULL_MESSAGE", "PUSHBACK_MS", "MemoryBudget"]
+
+FULL_MESSAGE = "the server's memory for requests is in use; retry later, or send smaller requests"
+PUSHBACK_MS = 100
+
+
+class MemoryBudget:
+    """Counts the bytes of unfinished uploads and of messages that are not answered yet.
+
+    Both transports share one budget per process. It counts only: what happens at
+    the limit is up to its users.
+
+    Args:
+        limit: The number of bytes.
+    """
+
+    __slots__ = ("_waiting", "limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def admits(self, size: int) -> bool:
+        """Report whether a message of this size fits; a single one always does."""
+        return self.used + size <= self.limit or self.used == 0
+
+    def take(self, size: int) -> None:
+        """Count bytes, even above the limit: they are in memory already."""
+        self.used += size
+
+    def release(self, size: int) -> None:
+        """Count bytes no longer, and call those that wait for room."""
+        self.used -= size
+        if self._waiting and self.used < self.limit:
+            waiting, self._waiting = self._waiting, []
+            for call in waiting:
+                call()
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call once when bytes are released and the limit is no longer reached."""
+        if call not in self._waiting:
+            self._waiting.append(call)
