@@ -19,7 +19,8 @@ from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.frontend.services import add_services, inference_services
-from convscope.server.frontend.transport import grpc_aio
+from convscope.server.frontend.transport import selection
+from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
@@ -103,7 +104,10 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         stack.push_async_callback(handler.close)
         encoder = ReplyEncoder()
         stack.callback(encoder.close)
-        server, gate = _server(settings, handler, encoder, metrics, health, tracing, supervisor)
+        budget = MemoryBudget(settings.frontend.max_memory_in_flight)
+        server, gate = _server(
+            settings, budget, handler, encoder, metrics, health, tracing, supervisor
+        )
         if supervisor is None:
             grpc_port = await _listen(settings, server, stack)
             log.info("loading", grpc_port=grpc_port, metrics_port=metrics_port)
@@ -118,7 +122,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         if supervisor is not None:
             grpc_port = await _listen(settings, server, stack)
         if settings.frontend.admin_address is not None:
-            await _listen_for_admins(settings, manager, metrics, stack)
+            await _listen_for_admins(settings, budget, manager, metrics, stack)
         event = "serving" if supervisor is None else "worker serving"
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
@@ -218,16 +222,18 @@ def _handler(
 
 def _server(
     settings: Settings,
+    budget: MemoryBudget,
     handler: InferenceHandler,
     encoder: ReplyEncoder,
     metrics: Metrics,
     health: StartupHealth,
     tracing: "Tracing | None",
     supervisor: SupervisorChannel | None,
-) -> tuple[grpc.aio.Server, StartupGate]:
+) -> "tuple[selection.Server, StartupGate]":
     frontend = settings.frontend
-    server = grpc_aio.make_server(
+    server = selection.make_server(
         frontend,
+        budget,
         share_port=supervisor is not None,
     )
     accounting = Accounting(
@@ -240,8 +246,8 @@ def _server(
     return server, add_services(server, accounting, frontend, handler, encoder, metrics, health)
 
 
-async def _listen(settings: Settings, server: grpc.aio.Server, stack: AsyncExitStack) -> int:
-    port = grpc_aio.bind(server, settings.frontend)
+async def _listen(settings: Settings, server: "selection.Server", stack: AsyncExitStack) -> int:
+    port = selection.bind(server, settings.frontend)
     await server.start()
     stack.push_async_callback(server.stop, None)
     return port
@@ -249,12 +255,13 @@ async def _listen(settings: Settings, server: grpc.aio.Server, stack: AsyncExitS
 
 async def _listen_for_admins(
     settings: Settings,
+    budget: MemoryBudget,
     manager: ModelManager[LoadedVersion],
     metrics: Metrics,
     stack: AsyncExitStack,
 ) -> None:
     frontend, address = settings.frontend, str(settings.frontend.admin_address)
-    server = grpc_aio.make_server(frontend)
+    server = selection.make_admin_server(frontend, budget)
     accounting = Accounting(
         server,
         metrics,
@@ -264,7 +271,7 @@ async def _listen_for_admins(
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(Operator(manager)), cast("grpc.aio.Server", accounting)
     )
-    port = grpc_aio.bind_admin(server, address)
+    port = selection.bind_admin(server, address)
     await server.start()
     stack.push_async_callback(server.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=address, port=port)

@@ -73,9 +73,10 @@ def example(name: str) -> tuple[str, object]:
         "otlp_endpoint": "http://collector:4317",
         "load": "digits,lenet",
         "provider": "cuda,cpu",
+        "transport": "grpc-aio",
     }
     paths = {"tuning_cache": "here/cache", "repository_cache": "here", "tls_key": __file__}
-    paths["tls_certificate"] = __file__
+    paths["tls_certificate"] = paths["tls_client_ca"] = __file__
     if name in texts:
         return texts[name], texts[name]
     if name in paths:

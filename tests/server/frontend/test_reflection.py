@@ -17,6 +17,7 @@ from support.server import ServerProcess, serving
 SERVICES = {
     "convscope.v1.ClassifierService",
     "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "inference.GRPCInferenceService",
 }

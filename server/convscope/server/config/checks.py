@@ -17,6 +17,8 @@ def check_settings(settings: Settings) -> None:
     secure = bool(frontend.tls_certificate and frontend.tls_key)
     if bool(frontend.tls_certificate) != bool(frontend.tls_key):
         raise StartError("--tls-certificate and --tls-key go together")
+    if frontend.tls_client_ca and not secure:
+        raise StartError("--tls-client-ca needs --tls-certificate and --tls-key")
     if not (is_loopback(frontend.grpc_address) or secure or frontend.allow_insecure):
         raise StartError(
             f"{frontend.grpc_address} can be reached from other machines, and without TLS anyone "

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from convscope.server.frontend.addresses import is_loopback, split_address
+from convscope.server.frontend.settings import TRANSPORTS
 from convscope.server.repository.selection import parse_versions
 from convscope.server.runtime.providers import PROVIDERS, unknown_provider
 
@@ -24,6 +25,7 @@ __all__ = [
     "SECONDS",
     "SWITCH",
     "TEXT",
+    "TRANSPORT",
     "URL",
     "VERSIONS",
 ]
@@ -78,5 +80,6 @@ PROVIDER_NAMES = _Checked("text", _check_providers)
 SECONDS = click.FloatRange(min=0.0)
 SWITCH = click.BOOL
 TEXT = click.STRING
+TRANSPORT = click.Choice(TRANSPORTS)
 URL = _Checked("URL", _check_url)
 VERSIONS = _Checked("N", parse_versions)

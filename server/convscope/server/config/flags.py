@@ -24,6 +24,7 @@ from convscope.server.config.flag_types import (
     SECONDS,
     SWITCH,
     TEXT,
+    TRANSPORT,
     URL,
     VERSIONS,
 )
@@ -69,12 +70,16 @@ PANELS = {
         Flag("metrics_address", ADDRESS, "Address of /metrics for Prometheus."),
         Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService, which does not check its "
              "callers: unix:PATH or a loopback HOST:PORT. Off by default."),
+        Flag("transport", TRANSPORT, "What serves gRPC: http2 is the fastest and needs the package "
+             "ngh2; auto is http2 if a tested version of it is installed."),
         Flag("otlp_endpoint", URL, "Collector of traces, by OTLP over gRPC, such as "
              "http://localhost:4317; also $OTEL_EXPORTER_OTLP_ENDPOINT. Off by default.",
              variables=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")),
         Flag("allow_insecure", SWITCH, "Listen beyond loopback without TLS."),
         Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain."),
         Flag("tls_key", PEM_FILE, "PEM file of the private key."),
+        Flag("tls_client_ca", PEM_FILE, "PEM file of the authorities of client certificates; "
+             "clients need a certificate then."),
         Flag("no_reflection", SWITCH, "Turn gRPC reflection off."),
         Flag("no_open_inference", SWITCH, "Turn the Open Inference Protocol off."),
         Flag("no_access_log", SWITCH, "Write no log line for each call."),
@@ -102,6 +107,8 @@ PANELS = {
         Flag("max_inputs", NUMBER, "Inputs of one request."),
         Flag("max_request_bytes", BYTES, "Bytes of one request."),
         Flag("max_reply_bytes", BYTES, "Bytes of one reply."),
+        Flag("max_memory_in_flight", BYTES, "Bytes of requests that have arrived, wholly or in "
+             "part, and are not answered yet."),
         Flag("max_feature_map_bytes", NATURAL, "Bytes of one reply's feature maps."),
         Flag("max_image_pixels", NUMBER, "Pixels of one image."),
         Flag("max_image_side", NUMBER, "Pixels of an image's longer edge."),

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from convscope.server.frontend.reply_limits import ReplyLimits
 
-__all__ = ["FrontendSettings"]
+__all__ = ["DEFAULT_TRANSPORT", "TRANSPORTS", "FrontendSettings"]
+
+TRANSPORTS = ("auto", "http2", "grpc-aio")
+DEFAULT_TRANSPORT = "auto"
 
 MIB = 2**20
 # The part of a reply that feature maps leave to the classes.
@@ -19,11 +22,15 @@ class FrontendSettings:
     Args:
         grpc_address: HOST:PORT of the gRPC listener.
         admin_address: unix:PATH or HOST:PORT of AdminService; None for no such service.
+        transport: What serves gRPC: http2, grpc-aio, or auto for http2 if it is installed.
         allow_insecure: Whether gRPC may listen beyond loopback without TLS.
         tls_certificate: PEM file of the certificate chain; None for no TLS.
         tls_key: PEM file of the private key.
+        tls_client_ca: PEM file of the authorities of client certificates, which are required
+            then; None for no client certificates.
         max_request_bytes: Bytes of one request.
         max_reply_bytes: Bytes of one reply.
+        max_memory_in_flight: Bytes of unfinished uploads and of requests not answered yet.
         max_feature_map_bytes: Bytes of one reply's feature maps.
         no_strict_readiness: Whether overall health ignores models without a ready version.
         no_reflection: Whether gRPC reflection is off.
@@ -33,11 +40,14 @@ class FrontendSettings:
 
     grpc_address: str = "127.0.0.1:8001"
     admin_address: str | None = None
+    transport: str = DEFAULT_TRANSPORT
     allow_insecure: bool = False
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     max_request_bytes: int = 8 * MIB
     max_reply_bytes: int = 32 * MIB
+    max_memory_in_flight: int = 256 * MIB
     max_feature_map_bytes: int = 16 * MIB
     no_strict_readiness: bool = False
     no_reflection: bool = False

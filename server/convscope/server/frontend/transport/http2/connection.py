@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -511,10 +512,8 @@ class Connection(asyncio.Protocol):
             self._go_away(code, reason)
 
     def _go_away(self, code: int, reason: bytes) -> None:
-        try:
+        with suppress(EngineError):  # it has ended already
             self._engine.send_goaway(code, debug_data=reason)
-        except EngineError:
-            pass  # it has ended already
         self.mark_dirty()
 
     def end_calls(self, code: grpc.StatusCode, details: str) -> None:

@@ -1,9 +1,7 @@
 """Listening sockets, for the forms of addresses that gRPC accepts."""
 
 import errno
-import os
 import socket
-import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -122,7 +120,7 @@ def _listen_unix(path: str) -> socket.socket:
 def _remove_stale(path: str) -> None:
     """Remove the socket of a server that has ended without removing it."""
     with suppress(OSError):
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not Path(path).is_socket():
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
