@@ -64,6 +64,9 @@ class HeadCache:
         self._heads: dict[Sequence[Header], Head] = {}
         self._bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._heads)
+
     def __call__(self, headers: Sequence[Header]) -> Head:
         """Return what a request's headers say."""
         head = self._heads.get(headers)
