@@ -3,11 +3,11 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
-from ngh2 import Connection, Role, events
+from ngh2 import Configuration, Connection, NGH2Error, Role, events
 
 from convscope.server.frontend.transport.calls import UnaryCall
 from convscope.server.frontend.transport.http2.limits import Limits
@@ -205,11 +205,18 @@ def request_headers(path: str, *more: tuple[bytes, bytes]) -> list[tuple[bytes, 
 
 
 class RawClient:
-    """A connection whose frames a test chooses."""
+    """A connection whose frames a test chooses.
 
-    def __init__(self, settings: dict[int, int] | None = None) -> None:
-        self.engine = Connection(Role.CLIENT)
-        self.engine.initiate_connection(settings or {})
+    Args:
+        window: Bytes of each reply that it takes; None to take everything.
+    """
+
+    def __init__(self, window: int | None = None) -> None:
+        configuration = Configuration(
+            auto_window_update=window is None, max_send_header_block_length=MIB
+        )
+        self.engine = Connection(Role.CLIENT, configuration)
+        self.engine.initiate_connection({} if window is None else {4: window})
         self.events: list[events.Event] = []
         self.is_closed = False
         self._reading: asyncio.Task[None] | None = None
@@ -223,9 +230,10 @@ class RawClient:
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
             while data := await reader.read(65536):
-                self.engine.receive_data(data)
-                self.events += self.engine.events()
-                self.send()
+                with suppress(NGH2Error):  # it has seen the end already
+                    self.engine.receive_data(data)
+                    self.events += self.engine.events()
+                    self.send()
         except OSError:
             pass
         self.is_closed = True
@@ -250,9 +258,9 @@ class RawClient:
         """Return all headers and trailers of a response."""
         found: dict[bytes, bytes] = {}
         for event in self.events:
-            if isinstance(event, events.ResponseReceived | events.TrailersReceived):
-                if event.stream_id == stream:
-                    found.update(event.headers)
+            headers = isinstance(event, events.ResponseReceived | events.TrailersReceived)
+            if headers and event.stream_id == stream:
+                found.update(event.headers)
         return found
 
     async def status(self, stream: int) -> dict[bytes, bytes]:

@@ -7,8 +7,17 @@ from typing import Any
 import grpc
 import pytest
 from ngh2 import events
-from support.http2 import MIB, SECONDS, SERVICE, framed, raw_client, serving_http2, until
 from structlog.testing import capture_logs
+from support.http2 import (
+    MIB,
+    SECONDS,
+    SERVICE,
+    framed,
+    raw_client,
+    request_headers,
+    serving_http2,
+    until,
+)
 
 
 @pytest.mark.parametrize("method", ["echo", "later", "unary"])
@@ -22,7 +31,7 @@ async def test_messages_of_any_size(method: str, size: int) -> None:
 
 async def test_calls_that_arrive_together_are_handed_over_together() -> None:
     async with serving_http2() as serving, raw_client(serving.port) as client:
-        streams = [client.engine.send_request(echo()) for _ in range(50)]
+        streams = [client.engine.send_request(request_headers("echo")) for _ in range(50)]
         for stream in streams:
             client.engine.send_data(stream, framed(b"x"), end_stream=True)
         client.send()
@@ -30,12 +39,6 @@ async def test_calls_that_arrive_together_are_handed_over_together() -> None:
             assert (await client.status(stream))[b"grpc-status"] == b"0"
         assert max(serving.service.groups) > 10
         assert sum(serving.service.groups) == 50
-
-
-def echo() -> Any:
-    from support.http2 import request_headers
-
-    return request_headers("echo")
 
 
 async def test_a_thousand_calls_at_once() -> None:
@@ -133,7 +136,7 @@ async def test_a_stream_of_requests() -> None:
 
 
 async def test_a_slow_reader_stops_the_writer() -> None:
-    async with serving_http2() as serving, raw_client(serving.port, {4: 1000}) as client:
+    async with serving_http2() as serving, raw_client(serving.port, 1000) as client:
         client.call("flood", framed(b"50000"))
         await until(lambda: client.of(events.DataReceived))
         await asyncio.sleep(0.1)
@@ -274,7 +277,9 @@ async def test_an_answer_before_the_upload_ends_stops_it() -> None:
 )
 async def test_requests_of_other_protocols(field: bytes, value: bytes, status: bytes) -> None:
     async with serving_http2() as serving, raw_client(serving.port) as client:
-        stream = client.engine.send_request(list({**dict(echo()), field: value}.items()))
+        stream = client.engine.send_request(
+            list({**dict(request_headers("echo")), field: value}.items())
+        )
         client.engine.end_stream(stream)
         client.send()
         assert (await client.status(stream))[b":status"] == status

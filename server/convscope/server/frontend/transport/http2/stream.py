@@ -133,7 +133,7 @@ class Stream:
         """Reject a message that doesn't fit as soon as its size is known."""
         if not self._admitted and (announced := reader.announced):
             self._admitted = True
-            if not self._link.uploads.budget.admits(announced):
+            if not self._link.uploads.admits(self, announced):
                 self.reject_full()
 
     def take_messages(self, messages: Sequence[RawMessage]) -> None:

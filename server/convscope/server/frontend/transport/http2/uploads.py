@@ -50,6 +50,10 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._uploads)
 
+    def admits(self, upload: Upload, announced: int) -> bool:
+        """Return whether the rest of a message fits; a single large message always does."""
+        return self.budget.used == upload.held or self.budget.admits(announced)
+
     def arrived(self, upload: Upload, size: int) -> None:
         """Count a chunk of a message that is not complete."""
         if not upload.is_upload:
@@ -79,7 +83,7 @@ class Uploads:
             return
         self._starved[upload] = None
         budget.when_room(self._resume)
-        if self._bytes >= budget.used or budget.used > budget.limit + SLACK_BYTES:
+        if self._bytes + size >= budget.used or budget.used > budget.limit + SLACK_BYTES:
             while self._starved and budget.used > budget.limit:
                 youngest, _ = self._starved.popitem()
                 youngest.reject_full()
