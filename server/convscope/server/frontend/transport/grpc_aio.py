@@ -9,19 +9,19 @@ from convscope.server.frontend.settings import FrontendSettings
 
 __all__ = ["bind", "bind_admin", "make_server"]
 
-MIN_PING_MILLISECONDS = 30_000
-
 
 def make_server(
     settings: FrontendSettings,
     *,
     share_port: bool = False,
+    min_ping_seconds: float = 300.0,
 ) -> grpc.aio.Server:
     """Make a server that isn't bound yet.
 
     Args:
         settings: The sizes of its messages.
         share_port: Whether other processes listen on its port too.
+        min_ping_seconds: The shortest time between two pings of a client.
     """
     return grpc.aio.server(
         options=[
@@ -29,8 +29,7 @@ def make_server(
             ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
             ("grpc.max_send_message_length", settings.max_reply_bytes),
             ("grpc.so_reuseport", int(share_port)),
-            # Clients ping every minute; by default, grpc ends their connections for it.
-            ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MILLISECONDS),
+            ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * min_ping_seconds)),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )

@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 # The minor versions of ngh2 that the tests run with.
 TESTED_ENGINES = ((0, 3),)
+# Half of the interval at which the SDK pings; grpc's own limit would end its connections.
+MIN_PING_SECONDS = 30.0
 NEEDED = "ngh2>=0.3,<0.4"
 
 if TYPE_CHECKING:  # at run time, the package of http2 may be missing
@@ -76,7 +78,7 @@ def make_server(
     """
     if use_http2(settings.transport):
         return _http2_server(settings, budget, secure=True, share_port=share_port)
-    return grpc_aio.make_server(settings, share_port=share_port)
+    return grpc_aio.make_server(settings, share_port=share_port, min_ping_seconds=MIN_PING_SECONDS)
 
 
 def make_admin_server(settings: FrontendSettings, budget: MemoryBudget) -> Server:
@@ -87,7 +89,7 @@ def make_admin_server(settings: FrontendSettings, budget: MemoryBudget) -> Serve
     """
     if use_http2(settings.transport):
         return _http2_server(settings, budget, secure=False, share_port=False)
-    return grpc_aio.make_server(settings)
+    return grpc_aio.make_server(settings, min_ping_seconds=MIN_PING_SECONDS)
 
 
 def _http2_server(
@@ -98,7 +100,9 @@ def _http2_server(
     from convscope.server.frontend.transport.http2.tls import TlsFiles
 
     # Twice the limit, so that a request just over it gets our message.
-    limits = Limits(max_message_bytes=2 * settings.max_request_bytes)
+    limits = Limits(
+        max_message_bytes=2 * settings.max_request_bytes, min_ping_seconds=MIN_PING_SECONDS
+    )
     tls = None
     if secure and settings.tls_certificate and settings.tls_key:
         tls = TlsFiles(
