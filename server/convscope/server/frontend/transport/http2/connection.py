@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 
 # Bytes that are written to the socket's transport at once.
 OUTPUT_BYTES = 256 * 1024
+# Fewer bytes of an upload are acknowledged with those that follow.
+MIN_ACKNOWLEDGED_BYTES = 128 * 1024
 # Smaller messages are copied behind their prefix, which makes one chunk of them.
 MAX_COPIED_BYTES = 16 * 1024
 # Replies of this size count against the budget until they are sent.
@@ -96,6 +98,8 @@ class Connection(asyncio.Protocol):
         self._last_stream_id = 0
         self._ending_early: list[int] = []
         self._flush_waiters: list[asyncio.Future[None]] = []
+        self._answers = 0  # calls that were answered since the last cancelled one
+        self._has_replied = False  # whether something was sent since the last ping
         self._pings = PingLimit(shared.limits.min_ping_seconds)
         self._cancels = CancelLimit(self.opened_at)
 
@@ -184,10 +188,14 @@ class Connection(asyncio.Protocol):
             self.uploads.starve(stream, size)
             if stream.ended:
                 return
-        elif stream.is_backlogged:
-            stream.unacknowledged += size
-        elif size:
-            self._engine.acknowledge_received_data(size, stream_id)
+        else:
+            unacknowledged = stream.unacknowledged + size
+            if event.end_stream or (
+                unacknowledged >= MIN_ACKNOWLEDGED_BYTES and not stream.is_backlogged
+            ):
+                self._engine.acknowledge_received_data(unacknowledged, stream_id)
+                unacknowledged = 0
+            stream.unacknowledged = unacknowledged
         stream.receive(data, event.end_stream)
 
     def _begin(self, event: Any) -> None:
@@ -251,7 +259,8 @@ class Connection(asyncio.Protocol):
         now = self.received_at
         if stream.deadline is not None and stream.deadline - now < DEADLINE_MARGIN_SECONDS:
             return
-        if self._cancels.exceeded_by_cancel(now):
+        answers, self._answers = self._answers, 0
+        if self._cancels.exceeded_by_cancel(now, answers):
             self.shut(ErrorCode.ENHANCE_YOUR_CALM, b"too_many_cancels")
 
     def _receive_control(self, event: Any) -> None:
@@ -263,6 +272,9 @@ class Connection(asyncio.Protocol):
             if stream is not None and not stream.ended:
                 stream.receive(b"", True)
         elif kind is PingReceived:
+            if self._has_replied:
+                self._has_replied = False
+                self._pings.replied()
             if self._pings.exceeded_by_ping(self.received_at):
                 self.shut(ErrorCode.ENHANCE_YOUR_CALM, b"too_many_pings")
         elif kind is PingAcknowledged:
@@ -303,15 +315,19 @@ class Connection(asyncio.Protocol):
         """Send a whole response, with OK."""
         if len(message) >= LARGE_REPLY_BYTES and not self._hold_reply(stream, len(message)):
             return
-        end = (*OK_TRAILERS, *self._encoded(trailing)) if trailing else OK_TRAILERS
-        engine = self._engine
+        engine, stream_id = self._engine, stream.id
         try:
-            engine.send_response(stream.id, RESPONSE_HEADERS)
-            self._queue_message(stream.id, message)
-            engine.send_trailers(stream.id, end)
+            engine.send_response(stream_id, RESPONSE_HEADERS)
+            if len(message) < MAX_COPIED_BYTES:
+                engine.send_data(stream_id, message_prefix(len(message)) + message)
+            else:
+                engine.send_data(stream_id, message_prefix(len(message)))
+                engine.send_data(stream_id, message)
+            engine.send_trailers(
+                stream_id, (*OK_TRAILERS, *self._encoded(trailing)) if trailing else OK_TRAILERS
+            )
         except EngineError:
             return  # the stream or the connection is gone
-        self._cancels.answered()
         self._ended(stream)
 
     def send_status(
@@ -331,7 +347,6 @@ class Connection(asyncio.Protocol):
             self._engine.send_trailers(stream.id, end)
         except EngineError:
             return
-        self._cancels.answered()
         self._ended(stream)
 
     def _send(self, stream: Stream, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -370,12 +385,15 @@ class Connection(asyncio.Protocol):
 
     def _ended(self, stream: Stream) -> None:
         """Called when the end of a response is queued."""
+        self._answers += 1
+        self._has_replied = True
         if not stream.received_all:
             self._ending_early.append(stream.id)
-        self._replied()
+        if not self._is_dirty:
+            self.mark_dirty()
 
     def _replied(self) -> None:
-        self._pings.replied()
+        self._has_replied = True
         if not self._is_dirty:
             self.mark_dirty()
 

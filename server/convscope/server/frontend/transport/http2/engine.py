@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 STREAM_WINDOW_BYTES = 1 << 20
-CONNECTION_WINDOW_BYTES = 4 << 20
 _GOAWAY = 7
 
 
@@ -64,6 +63,8 @@ class engine_factory:  # noqa: N801 - it is used as a function
             # Callers reset streams at their deadlines too; `CancelLimit` knows the difference.
             stream_reset_rate_limit=(10_000, 1_000),
         )
+        # As much as all streams: one that isn't read must not stop the others.
+        self._connection_window = limits.max_streams * STREAM_WINDOW_BYTES
         self._settings = {
             Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
             Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
@@ -74,7 +75,7 @@ class engine_factory:  # noqa: N801 - it is used as a function
         """Return the engine of a new connection, with its settings queued."""
         engine = Connection(Role.SERVER, self._configuration)
         engine.initiate_connection(self._settings)
-        engine.set_local_window_size(CONNECTION_WINDOW_BYTES)
+        engine.set_local_window_size(self._connection_window)
         return engine
 
 

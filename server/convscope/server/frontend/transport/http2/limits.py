@@ -93,14 +93,14 @@ class CancelLimit:
         self._tokens = self.BURST
         self._last = now
 
-    def answered(self) -> None:
-        """Count an answered call."""
-        if self._tokens < self.BURST:
-            self._tokens += self.PER_ANSWER
+    def exceeded_by_cancel(self, now: float, answers: int) -> bool:
+        """Count a cancelled call; return whether there were too many.
 
-    def exceeded_by_cancel(self, now: float) -> bool:
-        """Count a cancelled call; return whether there were too many."""
-        refill = (now - self._last) * self.PER_SECOND
+        Args:
+            now: The time.
+            answers: The calls that were answered since the last cancelled one.
+        """
+        refill = (now - self._last) * self.PER_SECOND + answers * self.PER_ANSWER
         self._tokens = min(self.BURST, self._tokens + refill) - 1.0
         self._last = now
         return self._tokens < 0.0

@@ -41,6 +41,15 @@ class MessageReader:
         """The bytes of the current message that have not arrived."""
         return max(0, self._need - self._have)
 
+    def append(self, data: bytes) -> bool:
+        """Add a chunk from the middle of a message; return False if it isn't one."""
+        have = self._have + len(data)
+        if have >= self._need:
+            return False
+        self._have = have
+        self._chunks.append(data)
+        return True
+
     def feed(self, data: bytes) -> list[RawMessage]:
         """Add a chunk; return the messages that are complete now, and whether each is compressed.
 

@@ -69,11 +69,13 @@ class Stream:
         "head",
         "held",
         "id",
+        "is_starved",
         "is_upload",
         "received_all",
         "reply_bytes",
         "unacknowledged",
         "upload_began",
+        "upload_bytes",
     )
 
     # Whether bytes that arrive are acknowledged only when the messages before are read.
@@ -92,7 +94,9 @@ class Stream:
         self.reply_bytes = 0  # bytes of a large reply there
         self.unacknowledged = 0
         self.is_upload = False  # whether a part of a message has arrived
+        self.is_starved = False  # whether it waits for room in the budget
         self.upload_began = 0.0
+        self.upload_bytes = 0
         self._reader: MessageReader | None = None
         self._admitted = False
 
@@ -104,6 +108,9 @@ class Stream:
     def receive(self, data: bytes, is_last: bool) -> None:
         """Called with each chunk of the request; its bytes are in `held` already."""
         reader = self._reader
+        if reader is not None and not is_last and reader.append(data):
+            self._link.uploads.arrived(self, len(data))
+            return
         if reader is None:
             reader = self._reader = MessageReader(
                 self._link.limits.max_message_bytes, self.head.encoding
@@ -173,7 +180,7 @@ class Stream:
         if self.bucket is not None:
             self.bucket.discard(self)
             self.bucket = None
-        if self.is_upload or self.unacknowledged:
+        if self.is_upload or self.is_starved or self.unacknowledged:
             self._link.uploads.ended(self)
             self.acknowledge_held_back()
         if self.held:

@@ -17,9 +17,11 @@ class Upload(Protocol):
 
     ended: bool
     held: int
+    is_starved: bool
     is_upload: bool
     unacknowledged: int
     upload_began: float
+    upload_bytes: int
 
     def acknowledge_held_back(self) -> None:
         """Let the client send again."""
@@ -43,8 +45,8 @@ class Uploads:
     def __init__(self, budget: MemoryBudget, time: Callable[[], float]) -> None:
         self.budget = budget
         self._time = time
-        self._uploads: dict[Upload, int] = {}  # how many bytes of each are counted in `_bytes`
-        self._bytes = 0
+        self._uploads: set[Upload] = set()
+        self._bytes = 0  # what has arrived of all of them
         self._starved: dict[Upload, None] = {}
 
     def __len__(self) -> int:
@@ -59,20 +61,24 @@ class Uploads:
         if not upload.is_upload:
             upload.is_upload = True
             upload.upload_began = self._time()
-            self._uploads[upload] = 0
-        self._uploads[upload] += size
+            upload.upload_bytes = 0
+            self._uploads.add(upload)
+        upload.upload_bytes += size
         self._bytes += size
 
     def completed(self, upload: Upload) -> None:
         """Called when the message is complete."""
         if upload.is_upload:
             upload.is_upload = False
-            self._bytes -= self._uploads.pop(upload)
+            self._uploads.discard(upload)
+            self._bytes -= upload.upload_bytes
 
     def ended(self, upload: Upload) -> None:
         """Called when the call has ended."""
         self.completed(upload)
-        self._starved.pop(upload, None)
+        if upload.is_starved:
+            upload.is_starved = False
+            self._starved.pop(upload, None)
 
     def starve(self, upload: Upload, size: int) -> None:
         """Hold back the acknowledgement of bytes: the limit is reached."""
@@ -81,6 +87,7 @@ class Uploads:
         if budget.used == upload.held:
             upload.acknowledge_held_back()  # a single large message goes on
             return
+        upload.is_starved = True
         self._starved[upload] = None
         budget.when_room(self._resume)
         if self._bytes + size >= budget.used or budget.used > budget.limit + SLACK_BYTES:
@@ -91,10 +98,10 @@ class Uploads:
     def end_stalled(self, seconds: float) -> None:
         """End the uploads that are too slow."""
         now = self._time()
-        for upload, received in list(self._uploads.items()):
+        for upload in list(self._uploads):
             age = now - upload.upload_began
-            if age > seconds and received < age * MIN_BYTES_PER_SECOND:
-                if upload in self._starved:
+            if age > seconds and upload.upload_bytes < age * MIN_BYTES_PER_SECOND:
+                if upload.is_starved:
                     upload.upload_began = now
                 else:
                     upload.reject_full()
@@ -105,6 +112,7 @@ class Uploads:
         while self._starved and room > 0:
             oldest = next(iter(self._starved))
             del self._starved[oldest]
+            oldest.is_starved = False
             room -= oldest.unacknowledged
             oldest.acknowledge_held_back()
         if self._starved:
