@@ -82,7 +82,11 @@ class GroupCall(Stream):
 
     def receive(self, data: bytes, is_last: bool) -> None:
         """Called with each chunk of the request."""
-        if is_last and self._reader is None:  # small requests come in one chunk
+        reader = self._reader
+        if reader is not None and not is_last and reader.append(data):
+            self._link.uploads.arrived(self, len(data))
+            return
+        if is_last and reader is None:  # small requests come in one chunk
             size = len(data) - PREFIX_BYTES
             if size >= 0 and not data[0] and int.from_bytes(data[1:PREFIX_BYTES], "big") == size:
                 self.received_all = True

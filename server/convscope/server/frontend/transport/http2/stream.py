@@ -108,9 +108,6 @@ class Stream:
     def receive(self, data: bytes, is_last: bool) -> None:
         """Called with each chunk of the request; its bytes are in `held` already."""
         reader = self._reader
-        if reader is not None and not is_last and reader.append(data):
-            self._link.uploads.arrived(self, len(data))
-            return
         if reader is None:
             reader = self._reader = MessageReader(
                 self._link.limits.max_message_bytes, self.head.encoding
