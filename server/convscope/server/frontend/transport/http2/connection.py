@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, event: Any) -> None:
         shared = self._shared
         stream_id = self._last_stream_id = event.stream_id
-        if shared.calls >= self.limits.max_calls:
+        if shared.calls >= self.limits.max_calls or self.closing_at is not None:
             self._reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         head = shared.heads(event.headers)
@@ -414,6 +414,8 @@ class Connection(asyncio.Protocol):
 
     def may_begin_calls(self) -> bool:
         """Return whether the client reads its replies."""
+        if self._is_closed:
+            return False
         self._waits_for_reader = self.unread_bytes() > self.limits.max_unread_bytes
         return not self._waits_for_reader
 
@@ -528,6 +530,11 @@ class Connection(asyncio.Protocol):
         if self.closing_at is None and not self._is_closed:
             self.closing_at = self._shared.loop.time() + LINGER_SECONDS
             self._go_away(code, reason)
+
+    def give_way(self) -> None:
+        """End an idle connection in favor of a new one; the client may connect again."""
+        self.closing_at = self._shared.loop.time() + LINGER_SECONDS
+        self._go_away(ErrorCode.NO_ERROR, b"")
 
     def _go_away(self, code: int, reason: bytes) -> None:
         with suppress(EngineError):  # it has ended already
