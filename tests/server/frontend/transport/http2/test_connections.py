@@ -279,6 +279,16 @@ async def test_deadlines_that_pass_at_the_client_first_are_not_counted() -> None
         assert not client.of(events.GoAwayReceived)
 
 
+async def test_a_flood_of_settings_ends_the_connection() -> None:
+    async with serving_http2() as serving, raw_client(serving.port) as client:
+        for index in range(150):
+            client.engine.update_settings({4: 65535 + index})
+            client.send()
+        goaway = await client.goaway()
+        assert (goaway.error_code, goaway.debug_data) == (ENHANCE_YOUR_CALM, b"too_many_settings")
+        await until(lambda: client.is_closed)
+
+
 async def test_metadata_that_no_client_sends_ends_the_connection() -> None:
     async with serving_http2() as serving, raw_client(serving.port) as client:
         client.call("echo", None, *[(b"k%d" % i, b"v" * 8000) for i in range(10)])
