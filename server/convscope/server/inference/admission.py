@@ -1,14 +1,14 @@
 """Rejects requests whose deadline can't be met, before they cost anything."""
 
 import asyncio
-from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 from convscope.server.errors import DeadlineError
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.decoding.pool import DecodePool
 from convscope.server.inference.latency import LatencyEstimator
-from convscope.server.inference.requests import Input, ReadyTensor
+from convscope.server.inference.requests import InferenceRequest
 
 __all__ = ["DeadlineAdmission"]
 
@@ -29,38 +29,55 @@ class DeadlineAdmission:
         self._decoder = decoder
         self._latency = {bulk: LatencyEstimator() for bulk in (False, True)}
 
-    def estimate(self, inputs: Sequence[Input], *, bulk: bool) -> float:
-        """Add up the seconds of all stages, behind the requests that they already hold."""
-        size, decoder = len(inputs), self._decoder
-        images = sum(not isinstance(item, ReadyTensor) for item in inputs)
-        if not images or decoder is None:
-            return self._batcher.seconds_until_done(size, bulk=bulk)
-        # What is decoded before this request also reaches the runners before it.
-        size += decoder.waiting_before(bulk=bulk)
-        return decoder.seconds_until_done(images, bulk=bulk) + self._batcher.seconds_until_done(
-            size, bulk=bulk
-        )
-
-    def check(self, deadline: float, estimated_seconds: float, *, bulk: bool) -> None:
-        """Check that a request can meet its deadline.
+    def admit(self, request: InferenceRequest, images: int, ahead: int) -> None:
+        """Check that a request can meet its deadline, if it has one.
 
         A request that finds nothing before it always runs. Otherwise a single slow
         run could reject all short deadlines for good.
 
+        Args:
+            request: The request.
+            images: How many of its inputs must be decoded.
+            ahead: The inputs of requests that are admitted, but not queued yet.
+
         Raises:
             DeadlineError: It would be too late.
         """
-        decoding = self._decoder is not None and self._decoder.busy
-        if not self._batcher.waiting and not decoding:
+        deadline = request.deadline
+        if deadline is None:
             return
-        needed = self._latency[bulk].correct(estimated_seconds)
-        left = deadline - asyncio.get_running_loop().time()
-        if needed > left:
-            raise DeadlineError(
-                f"a result takes about {needed:.3f} s now, and the deadline is in "
-                f"{max(left, 0):.3f} s; allow more time, or send less"
-            )
+        estimate = self._estimate(len(request.inputs), images, ahead, bulk=request.bulk)
+        decoding = self._decoder is not None and self._decoder.busy
+        if ahead or self._batcher.waiting or decoding:
+            needed = self._latency[request.bulk].correct(estimate)
+            left = deadline - asyncio.get_running_loop().time()
+            if needed > left:
+                raise DeadlineError(
+                    f"a result takes about {needed:.3f} s now, and the deadline is in "
+                    f"{max(left, 0):.3f} s; allow more time, or send less"
+                )
+        request.estimate = estimate
+        request.admitted_at = perf_counter()
 
-    def learn(self, estimated_seconds: float, actual_seconds: float, *, bulk: bool) -> None:
-        """Record how long a request with this estimate took."""
-        self._latency[bulk].learn(estimated_seconds, actual_seconds)
+    def learn(self, request: InferenceRequest) -> None:
+        """Record how long an admitted request took that was answered or came too late."""
+        estimate = request.estimate
+        if estimate is None:
+            return
+        seconds = perf_counter() - request.admitted_at
+        if isinstance(request.error, DeadlineError | asyncio.CancelledError):
+            seconds = max(estimate, seconds)  # it would have taken longer
+        elif not request.results:
+            return
+        self._latency[request.bulk].learn(estimate, seconds)
+
+    def _estimate(self, inputs: int, images: int, ahead: int, *, bulk: bool) -> float:
+        """Add up the seconds of all stages, behind the requests that they already hold."""
+        decoder = self._decoder
+        if not images or decoder is None:
+            return self._batcher.seconds_until_done(ahead + inputs, bulk=bulk)
+        # What is decoded before this request also reaches the runners before it.
+        size = ahead + inputs + decoder.waiting_before(bulk=bulk)
+        return decoder.seconds_until_done(
+            ahead + images, bulk=bulk
+        ) + self._batcher.seconds_until_done(size, bulk=bulk)

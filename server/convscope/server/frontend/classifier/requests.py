@@ -83,25 +83,21 @@ def plan_reply(
 
 def decode_inputs(
     messages: Sequence[pb.Input], dtype: int, shape: tuple[int, ...]
-) -> tuple[list[Input], dict[int, ServingError]]:
-    """Convert the inputs of a request.
+) -> list[Input | ServingError]:
+    """Convert the inputs of a request; in the place of an invalid one is its error.
 
     Args:
         messages: The inputs.
         dtype: The type of the graph's input.
         shape: Its shape, without the batch dimension.
-
-    Returns:
-        The valid inputs, and the errors of the others by their index.
     """
-    inputs: list[Input] = []
-    errors: dict[int, ServingError] = {}
-    for index, message in enumerate(messages):
+    inputs: list[Input | ServingError] = []
+    for message in messages:
         try:
             inputs.append(decode_input(message, dtype, shape))
         except InvalidInputError as error:
-            errors[index] = error
-    return inputs, errors
+            inputs.append(error)
+    return inputs
 
 
 def decode_input(message: pb.Input, dtype: int, shape: tuple[int, ...]) -> Input:

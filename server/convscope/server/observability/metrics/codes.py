@@ -36,12 +36,12 @@ class CodeCounter:
         self._look_up = look_up
         self._counters = {code: look_up(code) for code in CODES}
 
-    def count(self, code: grpc.StatusCode) -> None:
-        """Count one call or request that ended with this code."""
+    def count(self, code: grpc.StatusCode, amount: int = 1) -> None:
+        """Count calls or requests that ended with this code."""
         counter = self._counters.get(code)
         if counter is None:
             counter = self._counters[code] = self._look_up(code)
-        counter.inc()
+        counter.inc(amount)
 
 
 def go_name(code: grpc.StatusCode) -> str:
