@@ -65,7 +65,7 @@ class GroupMethod:
     def __init__(
         self,
         method: Method,
-        parse: Callable[[bytes | memoryview], Any],
+        parse: Callable[[Any], Any],
         check_open: Callable[[], None],
         maker: RequestMaker,
         handler: InferenceHandler,

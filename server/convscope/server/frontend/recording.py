@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import structlog
@@ -64,7 +64,7 @@ class Method:
         self.metrics.end(
             [record.code for record in records],
             seconds,
-            [record.trace and record.trace.exemplar for record in records],
+            [None if record.trace is None else record.trace.exemplar for record in records],
         )
         if self.access_log:
             log_calls(map(_line, [self.name] * len(records), records, seconds))
@@ -92,7 +92,8 @@ class RecordedCall:
 
     def __enter__(self) -> CallRecord:
         context = self._context
-        self._method.trace(self._record, context.invocation_metadata() or (), context.peer())
+        metadata = cast("Metadata", context.invocation_metadata() or ())
+        self._method.trace(self._record, metadata, context.peer())
         current_call.set(self._record)
         self._method.metrics.begin()
         return self._record

@@ -59,7 +59,8 @@ def add_services(
         handler,
     )
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(
-        ClassifierServicer(handler, limits), cast("grpc.aio.Server", guarded)
+        ClassifierServicer(handler, limits),  # type: ignore[abstract] # Classify comes in groups
+        cast("grpc.aio.Server", guarded),
     )
     if not settings.no_open_inference:
         open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits)

@@ -59,9 +59,7 @@ def run_batch(
     return [outputs[index] for index in range(len(parts))]
 
 
-def _run_group(
-    model: Model, parts: Sequence[Part], concurrent: bool
-) -> Sequence[Results | Exception]:
+def _run_group(model: Model, parts: Sequence[Part], concurrent: bool) -> list[Results | Exception]:
     """Run parts that need the same session."""
     began = perf_counter()
     try:
@@ -71,7 +69,7 @@ def _run_group(
             logits=any(part.request.logits for part in parts),
             concurrent=concurrent,
         )
-        return _split(model, parts, output, began)
+        return list(_split(model, parts, output, began))
     except Exception as error:  # noqa: BLE001 - each request receives it
         return [error] * len(parts)
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from threading import Condition, Thread, get_ident
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from convscope.server.inference.moving_average import MovingAverage
 from convscope.server.inference.queue import (
@@ -30,7 +30,7 @@ _RISE, _FALL = 0.1, 0.5
 # After so many iterations of the loop without a new entry, the batch is complete.
 _QUIET_ITERATIONS = 1
 
-E = TypeVar("E", bound=Entry[Owner])
+E = TypeVar("E", bound="Entry[Any]")
 R = TypeVar("R")
 
 

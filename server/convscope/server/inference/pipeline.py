@@ -172,12 +172,12 @@ class Pipeline:
                 if needs_session and request.feature_maps:
                     self._park(request)
                     continue
-                group = self._prepare(request)
-                self._admission.admit(request, len(group), ahead)
-                if group:
-                    images.append(group)
-                elif group := self._runner.parts(request):
-                    parts.append(group)
+                to_decode = self._prepare(request)
+                self._admission.admit(request, len(to_decode), ahead)
+                if to_decode:
+                    images.append(to_decode)
+                elif to_run := self._runner.parts(request):
+                    parts.append(to_run)
                 else:
                     ended.append(_without_run(request))
                     continue
@@ -194,7 +194,8 @@ class Pipeline:
     def _prepare(self, request: InferenceRequest) -> list[Image]:
         """Take over the inputs that have the graph's own shape; return the images to decode."""
         images: list[Image] = []
-        request.prepared = prepared = []
+        prepared = request.prepared
+        prepared.clear()
         for index, item in enumerate(request.inputs):
             if isinstance(item, ReadyTensor):
                 prepared.append(item.array)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from time import monotonic, perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 __all__ = [
     "BatchQueue",
@@ -58,7 +58,7 @@ class Entry(Generic[O]):
         """The `time.perf_counter()` of its arrival."""
 
 
-E = TypeVar("E", bound=Entry[Owner])
+E = TypeVar("E", bound="Entry[Any]")
 
 
 class _Queue(Generic[E]):

@@ -80,17 +80,13 @@ class InferenceResult:
     @property
     def probabilities(self) -> Floats:
         """The probabilities of all classes, float32 [classes]; a view."""
-        return self.output.probabilities[self.row]
-
-    def logits(self) -> Floats:
-        """Return the logits of all classes, float32 [classes]; only if they were requested."""
-        if self.output.logits is None:
-            raise LookupError("the batch has no logits")
-        return self.output.logits[self.row]
+        row: Floats = self.output.probabilities[self.row]
+        return row
 
     def feature_map(self, name: str) -> Floats:
         """Return a requested feature map, float32 [channels, height, width]; a view."""
-        return self.output.feature_maps[name][self.row]
+        row: Floats = self.output.feature_maps[name][self.row]
+        return row
 
 
 # The serialized reply, or the error of the request.
@@ -223,3 +219,10 @@ class InferenceRequest:
         self.done = False
         self.reply = b""
         self.error: BaseException | None = None
+
+    @property
+    def loaded(self) -> LoadedVersion:
+        """The version that serves it, once that is known."""
+        if self.version is None:
+            raise LookupError("the request has no version yet")
+        return self.version

@@ -33,13 +33,13 @@ class ClassifyEndpoint:
 
     def request(
         self,
-        message: pb.ClassifyRequest,
+        message: Any,
         record: CallRecord,
         finish: Finish,
         deadline: float | None,
         place: Any,
     ) -> InferenceRequest:
-        """Return the request of a message."""
+        """Return the request of a ClassifyRequest."""
         return InferenceRequest(
             self,
             record,
@@ -58,7 +58,7 @@ class ClassifyEndpoint:
             InvalidInputError: The number of its inputs or a selection is invalid, or its
                 reply could be too large.
         """
-        message, version = request.message, request.version
+        message, version = request.message, request.loaded
         inputs = message.inputs
         self._handler.admit(request, len(inputs))
         request.plan = plan = plan_reply(
@@ -83,7 +83,7 @@ class ClassifyEndpoint:
                 outcome.name_input(index, len(outcomes))
         if len(outcomes) == 1 and isinstance(outcomes[0], ServingError):
             raise outcomes[0]
-        template = self._template(request.version)
+        template = self._template(request.loaded)
         reply, request.encode_seconds = template.encode(outcomes, request.plan)
         return reply
 
@@ -99,13 +99,13 @@ class StreamedClassifyEndpoint(ClassifyEndpoint):
 
     def request(
         self,
-        message: pb.ClassifyStreamRequest,
+        message: Any,
         record: CallRecord,
         finish: Finish,
         deadline: float | None,
         place: Any,
     ) -> InferenceRequest:
-        """Return the request in a message."""
+        """Return the request in a ClassifyStreamRequest."""
         return super().request(message.request, record, finish, deadline, place)
 
     def encode(self, request: InferenceRequest) -> bytes:

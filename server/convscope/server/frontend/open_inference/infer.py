@@ -86,7 +86,7 @@ class InferEndpoint:
         Raises:
             ServingError: The request is invalid, or its reply could be too large.
         """
-        message, version = request.message, request.version
+        message, version = request.message, request.loaded
         contract = self._contracts.of(version, ModelName.parse(message.model_name))
         size = check_input(message, contract)
         self._handler.admit(request, size)
@@ -114,7 +114,7 @@ class InferEndpoint:
         started_at = perf_counter()
         contract, outputs = request.plan
         head = contract.head + self._fields(request.message)
-        reply = encode_response(head, outputs, results, request.version.labels)
+        reply = encode_response(head, outputs, results, request.loaded.labels)
         seconds = perf_counter() - started_at
         # The stages are counted per input.
         request.encode_seconds = [seconds / len(results)] * len(results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
@@ -49,7 +49,7 @@ class GrpcAioTransport:
 
     def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
         """Add unary methods that take their calls in groups."""
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             name: grpc.unary_unary_rpc_method_handler(_Group(handle).call)
             for name, handle in methods.items()
         }
@@ -60,7 +60,7 @@ class GrpcAioTransport:
     ) -> None:
         """Add methods that run in a task of their own."""
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, handlers),)
+            (grpc.method_handlers_generic_handler(service, dict(handlers)),)
         )
 
     def bind(self, address: str) -> int:
@@ -143,7 +143,7 @@ class _Call:
         self.message: bytes | memoryview = message
         self._context = context
         remaining = context.time_remaining()
-        self.deadline = None if remaining is None else loop.time() + remaining
+        self.deadline: float | None = None if remaining is None else loop.time() + remaining
         self.on_cancel: Callable[[], None] | None = None
         self.ending: asyncio.Future[None] = loop.create_future()
         self.ended = False
@@ -154,8 +154,7 @@ class _Call:
     @property
     def metadata(self) -> Metadata:
         """The metadata that the caller sent."""
-        metadata: Metadata = self._context.invocation_metadata() or ()
-        return metadata
+        return cast("Metadata", self._context.invocation_metadata() or ())
 
     @property
     def peer(self) -> str:
