@@ -136,8 +136,6 @@ class Batcher(Generic[E, R]):
         with self._changed:
             if self._closed:
                 raise ClosedError
-            if groups and self._runners and not self._threads:
-                self._start_runner()
             rejected = [group for group in groups if not self._push(group)]
             if not self._runners and len(self._entries):
                 self._schedule_inline_run()
