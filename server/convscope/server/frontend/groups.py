@@ -91,13 +91,15 @@ class GroupMethod:
             try:
                 if self._method.tracing is not None:
                     self._method.trace(record, call.metadata, call.peer)
+                if call.ended:
+                    raise asyncio.CancelledError
                 self._check_open()
                 if call.deadline is not None and call.deadline <= now:
                     raise DeadlineError("the deadline had passed on arrival; allow more time")
                 request = self._maker.request(
                     self._parse(call.message), record, self._finish_together, call.deadline, call
                 )
-            except Exception as error:  # noqa: BLE001 - the caller receives it
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its outcome
                 rejected.append((call, record, error))
             else:
                 call.on_cancel = partial(self._handler.cancel, request)

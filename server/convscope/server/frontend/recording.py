@@ -56,6 +56,8 @@ class Method:
             record.trace = self.tracing.begin(
                 self.service, self.name, metadata, peer, streamed=self.streamed
             )
+            # The metrics refer to the trace, which can't be shorter than what they measure.
+            record.started_at = perf_counter()
 
     def end(self, records: Sequence[CallRecord]) -> None:
         """Count, log and trace calls that ended together."""

@@ -121,7 +121,7 @@ class _Group:
 
     def _flush(self) -> None:
         calls, self._calls = self._calls, []
-        self._handle([call for call in calls if not call.ended])
+        self._handle(calls)
 
 
 class _Call:
