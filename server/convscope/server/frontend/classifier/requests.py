@@ -26,7 +26,7 @@ _CLASS_BYTES = 20
 _RESULT_BYTES = 80
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyPlan:
     """What a request selects for each input, checked against the model."""
 
@@ -148,19 +148,19 @@ def _decode_tensor(
 
 def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
     """View a tensor's bytes as an array, without a copy."""
-    if len(tensor.shape) > MAX_DIMENSIONS:
+    lengths, data = tensor.shape, tensor.data
+    if len(lengths) > MAX_DIMENSIONS:
         raise InvalidInputError(
-            f"the tensor has {len(tensor.shape):,} dimensions; "
-            f"at most {MAX_DIMENSIONS} are accepted"
+            f"the tensor has {len(lengths):,} dimensions; at most {MAX_DIMENSIONS} are accepted"
         )
-    dtype, shape = _dtype(tensor), tuple(tensor.shape)
+    dtype, shape = _dtype(tensor), tuple(lengths)
     needed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 1 or needed != len(tensor.data):
+    if min(shape, default=0) < 1 or needed != len(data):
         raise InvalidInputError(
             f"a {dtype.name} tensor {list(shape)} has {max(needed, 0):,} bytes, and "
-            f"{len(tensor.data):,} were sent; shape and data must agree"
+            f"{len(data):,} were sent; shape and data must agree"
         )
-    return np.frombuffer(tensor.data, dtype).reshape(shape)
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _dtype(tensor: pb.Tensor) -> np.dtype[np.generic]:

@@ -1,11 +1,14 @@
 """gRPC status codes as labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
 
 import grpc
 from prometheus_client import Counter
 
-__all__ = ["CODES", "CodeCounter", "go_name"]
+__all__ = ["CODES", "CodeCounter", "go_name", "tally"]
+
+T = TypeVar("T", bound=Hashable)
 
 # The codes that the server answers with; their series are open from the start.
 CODES = (
@@ -42,6 +45,14 @@ class CodeCounter:
         if counter is None:
             counter = self._counters[code] = self._look_up(code)
         counter.inc(amount)
+
+
+def tally(values: Iterable[T]) -> dict[T, int]:
+    """Count equal values; for a few of them, `collections.Counter` takes several times as long."""
+    counts: dict[T, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return counts
 
 
 def go_name(code: grpc.StatusCode) -> str:

@@ -1,11 +1,10 @@
 """The metrics of one gRPC method."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import grpc
 
-from convscope.server.observability.metrics.codes import CodeCounter, go_name
+from convscope.server.observability.metrics.codes import CodeCounter, go_name, tally
 from convscope.server.observability.metrics.families import Scope
 from convscope.server.observability.metrics.series import Families, Series
 
@@ -40,7 +39,7 @@ class MethodMetrics:
             seconds: How long they took.
             exemplars: The labels of their traces; None for a call that has none.
         """
-        for code, amount in Counter(codes).items():
+        for code, amount in tally(codes).items():
             self._handled.count(code, amount)
         if not any(exemplars):
             self._seconds.observe_all(seconds)

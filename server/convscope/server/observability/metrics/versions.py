@@ -1,6 +1,5 @@
 """The metrics of one version of a model."""
 
-from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import time
@@ -8,7 +7,7 @@ from time import time
 import grpc
 from prometheus_client import Counter
 
-from convscope.server.observability.metrics.codes import CodeCounter
+from convscope.server.observability.metrics.codes import CodeCounter, tally
 from convscope.server.observability.metrics.families import PRIORITIES, STAGES, Scope
 from convscope.server.observability.metrics.series import Families, Series
 from convscope.server.observability.metrics.totals import Total, VersionTotals
@@ -59,7 +58,7 @@ class VersionMetrics:
         self, best: Sequence[str], probabilities: Sequence[float], entropy_ratios: Sequence[float]
     ) -> None:
         """Observe the results of some inputs: the best class of each and its probability."""
-        for name, amount in Counts(best).items():
+        for name, amount in tally(best).items():
             self._predicted.count(name, amount)
         self._top1.observe_all(probabilities)
         self._entropy.observe_all(entropy_ratios)
@@ -74,7 +73,7 @@ class VersionMetrics:
             seconds: How long they took.
             bulk: Whether they had to wait for the interactive ones.
         """
-        for code, amount in Counts(codes).items():
+        for code, amount in tally(codes).items():
             self._requests.count(code, amount)
         # Requests that are rejected at once would make an overload look fast.
         answered: tuple[list[float], list[float]] = ([], [])
