@@ -1,7 +1,9 @@
 """Groups of calls: each call is answered once, whatever happens to it."""
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -239,6 +241,25 @@ async def test_error_of_a_whole_batch_is_logged_once(
         f"the server failed; its log explains the error under the id {line['error_id']}"
     }
     assert isinstance(line["exc_info"], ArithmeticError)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "pixels"])
+@pytest.mark.parametrize("top_k", [1, -1])
+async def test_nothing_of_an_answered_call_is_left_to_the_garbage_collector(
+    catalog: Catalog[LoadedVersion], kind: str, top_k: int
+) -> None:
+    async with serving(catalog) as parts:
+        await parts.answered(Call(message(kind=kind)))  # something may be kept once
+        gc.collect()
+        gc.disable()
+        try:
+            call = Call(message(kind=kind, top_k=top_k))
+            seen = weakref.ref(call)
+            await parts.answered(call)
+            del call
+            await until(lambda: seen() is None)
+        finally:
+            gc.enable()
 
 
 class Chaos:

@@ -121,6 +121,7 @@ class GroupMethod:
                 record.error = messages.of(outcome, record)
         self._method.try_to_end([record for _, record, _ in calls])
         for call, record, outcome in calls:
+            call.on_cancel = None  # it refers to the request, which refers to the call
             try:
                 _answer(call, record, outcome)
             except Exception:  # the other calls have theirs to receive

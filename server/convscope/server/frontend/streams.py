@@ -71,6 +71,7 @@ class RequestStream:
         messages = ErrorMessages(self._method)
         for request in requests:
             error = request.error
+            request.place.on_cancel = None  # it refers to the request
             request.place.set(
                 request.reply if error is None else self._failed(request.message, error, messages)
             )

@@ -28,6 +28,9 @@ def settle(completed: Completed) -> list[InferenceRequest]:
             request.error = outcome
             if isinstance(outcome, asyncio.CancelledError):
                 request.results = []  # it may still run
+            elif isinstance(outcome, ServingError):
+                # Its frames refer to the request, which would then be left to the collector.
+                outcome.__traceback__ = None
         if request.parked is not None:
             request.parked.remove(request)
             request.parked = None

@@ -75,8 +75,11 @@ class Engine:
 
     def submit(self, version: LoadedVersion, requests: Sequence[InferenceRequest]) -> None:
         """Take prepared requests for a version; each is completed exactly once, now or later."""
-        self.in_flight += sum(not request.untracked for request in requests)
-        self._pipelines[version].submit(requests)
+        pipeline = self._pipelines[version]
+        for request in requests:
+            request.pipeline = pipeline
+            self.in_flight += not request.untracked
+        pipeline.submit(requests)
 
     def cancel(self, request: InferenceRequest) -> None:
         """Complete a request whose caller has left, unless it is done."""

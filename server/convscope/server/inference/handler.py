@@ -85,7 +85,10 @@ class InferenceHandler:
             else:
                 groups.setdefault(version, []).append(request)
         for version, group in groups.items():
-            self._engine.submit(version, group)
+            try:
+                self._engine.submit(version, group)
+            except Exception as error:  # noqa: BLE001 - the callers receive it
+                ended += [(request, error) for request in group]
         if ended:
             self._engine.complete(ended)
 

@@ -131,16 +131,15 @@ class Pipeline:
 
     def submit(self, requests: Sequence[InferenceRequest]) -> None:
         """Take prepared requests for this version; each will be completed, now or later."""
+        self._requests += len(requests)
+        self._no_requests.clear()
         now = self._loop.time()
         for request in requests:
             if not request.untracked:
                 self.last_used = now
-            request.pipeline = self
             request.seconds = seconds = [StageSeconds() for _ in request.inputs]
             if request.trace is not None:
                 request.trace.enter(seconds)
-        self._requests += len(requests)
-        self._no_requests.clear()
         self._advance(requests)
 
     def leave(self, request: InferenceRequest) -> None:
