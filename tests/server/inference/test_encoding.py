@@ -53,7 +53,11 @@ async def encoded(*results: Any) -> Outcome:
     request = make_request()
     request.endpoint, request.results = Endpoint(), list(results)
     future: asyncio.Future[Outcome] = loop.create_future()
-    encoder.submit(request, lambda _, out: loop.call_soon_threadsafe(future.set_result, out))
+
+    def done(_: InferenceRequest, outcome: Outcome) -> None:
+        loop.call_soon_threadsafe(future.set_result, outcome)
+
+    encoder.submit(request, done)
     try:
         return await asyncio.wait_for(future, TIMEOUT_SECONDS)
     finally:

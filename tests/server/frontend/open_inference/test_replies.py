@@ -32,6 +32,14 @@ def results_of(*rows: tuple[ModelOutput, int]) -> list[InferenceResult]:
     return [InferenceResult([], [], None, output, row, StageSeconds()) for output, row in rows]
 
 
+def output_of(output: ModelOutput, name: str) -> NDArray[np.float32]:
+    if name == "conv":
+        return output.feature_maps["conv"]
+    found = output.logits if name == "logits" else output.probabilities
+    assert found is not None
+    return found
+
+
 FIRST, SECOND = batch(5, 1), batch(3, 2)
 RESULTS = {
     "one input": results_of((FIRST, 2)),
@@ -50,12 +58,7 @@ def test_tensors_are_those_of_each_input(rows: str) -> None:
     outputs = [RequestedOutput(spec) for spec in (LOGITS, CONV, PROBABILITIES)]
     for output in outputs:
         name = output.spec.name
-        arrays = [
-            {"probabilities": r.output.probabilities, "logits": r.output.logits}.get(
-                name, r.output.feature_maps["conv"]
-            )[r.row]
-            for r in results
-        ]
+        arrays = [output_of(r.output, name)[r.row] for r in results]
         shape = (len(results), *output.spec.shape)
         expected.outputs.add(name=name, datatype="FP32", shape=shape)
         expected.raw_output_contents.append(np.stack(arrays).tobytes())
