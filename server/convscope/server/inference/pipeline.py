@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from convscope.server.inference.batch import Part
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.decoding.pool import DecodePool, Image
 from convscope.server.inference.encoding import ReplyEncoder, encode
+from convscope.server.inference.feature_maps import FeatureMapSession
 from convscope.server.inference.model_runner import Completed, ModelRunner
 from convscope.server.inference.observer import Observer
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
@@ -94,10 +94,7 @@ class Pipeline:
         self._requests = 0
         self._no_requests = asyncio.Event()
         self._no_requests.set()
-        # Its own thread, so that slow session builds block nothing else.
-        self._session_builder = ThreadPoolExecutor(1, thread_name_prefix="session-builder")
-        self._parked: list[InferenceRequest] = []  # until the session with feature maps is open
-        self._building = False
+        self._map_session = FeatureMapSession(version, self._advance, complete)
         self._closed = False
         batcher = self._runner.batcher
         stages = [stage for stage in (batcher, self._decoder) if stage is not None]
@@ -124,7 +121,7 @@ class Pipeline:
     async def close(self) -> None:
         """Reject the waiting requests, and wait for the running batches."""
         self._closed = True
-        self._session_builder.shutdown(wait=False)
+        self._map_session.close()
         if self._decoder is not None:
             await self._decoder.close()
         await self._runner.batcher.close()
@@ -165,11 +162,13 @@ class Pipeline:
         parts: list[list[Part]] = []
         ended: Completed = []
         ahead = 0
-        needs_session = not self._version.model.has_feature_map_session
+        has_maps = self._map_session.is_open
         for request in requests:
             try:
-                if needs_session and request.feature_maps:
-                    self._park(request)
+                if request.feature_maps and not has_maps:
+                    if self._closed:
+                        raise _closed()
+                    self._map_session.park(request)
                     continue
                 to_decode = self._prepare(request)
                 self._admission.admit(request, len(to_decode), ahead)
@@ -237,38 +236,6 @@ class Pipeline:
         """Complete requests of which a part failed, on the loop."""
         error = self._translate(error)
         self._complete([(request, error) for request in {e.request: None for e in entries}])
-
-    # The session with feature maps
-
-    def _park(self, request: InferenceRequest) -> None:
-        """Keep a request until the session is open, which isn't built in the run of some batch."""
-        if not self._building:
-            if self._closed:
-                raise _closed()
-            build = self._loop.run_in_executor(
-                self._session_builder, self._version.model.load_feature_maps
-            )
-            build.add_done_callback(self._built)
-            self._building = True
-        self._parked.append(request)
-        request.parked = self._parked
-
-    def _built(self, build: "asyncio.Future[None]") -> None:
-        """Take the parked requests further; without a session, the next request builds it again."""
-        self._building = False
-        parked, self._parked = self._parked, []
-        for request in parked:
-            request.parked = None
-        error = asyncio.CancelledError() if build.cancelled() else build.exception()
-        if isinstance(error, OSError):  # the files were removed, and the version will be unloaded
-            name, number = self._version.key
-            error = UnavailableError(f"the files of {name} v{number} are gone; call again")
-        if error is None:
-            self._advance(parked)
-        elif parked:
-            self._complete([(request, error) for request in parked])
-
-    # Errors
 
     def _translate(self, error: BaseException) -> BaseException:
         """Return the error that callers receive."""

@@ -5,7 +5,7 @@ task or a future of its own, and is completed exactly once, on the event loop.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -116,6 +116,7 @@ class Endpoint(Protocol):
 Finish = Callable[[Sequence["InferenceRequest"]], None]
 
 
+@dataclass(slots=True, eq=False)
 class InferenceRequest:
     """One request, from its arrival to its completion.
 
@@ -136,89 +137,49 @@ class InferenceRequest:
         place: Where the frontend sends the reply.
     """
 
-    __slots__ = (
-        "admitted_at",
-        "bulk",
-        "deadline",
-        "done",
-        "encode_seconds",
-        "endpoint",
-        "error",
-        "estimate",
-        "feature_maps",
-        "finish",
-        "inputs",
-        "is_large",
-        "logits",
-        "message",
-        "parked",
-        "partial",
-        "pending",
-        "pipeline",
-        "place",
-        "plan",
-        "prepared",
-        "record",
-        "reply",
-        "results",
-        "seconds",
-        "started_at",
-        "target",
-        "top_k",
-        "trace",
-        "untracked",
-        "version",
-    )
+    endpoint: Endpoint
+    record: CallRecord
+    finish: Finish
+    message: Any = None
+    target: Target | None = None
+    deadline: float | None = field(default=None, kw_only=True)
+    bulk: bool = field(default=False, kw_only=True)
+    untracked: bool = field(default=False, kw_only=True)
+    place: Any = field(default=None, kw_only=True)
+    # The list of waiting requests that it is in, if it waits for a load.
+    parked: "list[InferenceRequest] | None" = field(default=None, init=False)
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        record: CallRecord,
-        finish: Finish,
-        message: Any = None,
-        target: Target | None = None,
-        *,
-        deadline: float | None = None,
-        bulk: bool = False,
-        untracked: bool = False,
-        place: Any = None,
-    ) -> None:
-        self.endpoint = endpoint
-        self.record = record
-        self.finish = finish
-        self.message = message
-        self.target = target
-        self.deadline = deadline
-        self.bulk = bulk
-        self.untracked = untracked
-        self.place = place
-        # The list of waiting requests that it is in, if it waits for a load.
-        self.parked: list[InferenceRequest] | None = None
-        # What `prepare` sets.
-        self.inputs: Sequence[Input | ServingError] = ()
-        self.top_k = 0
-        self.feature_maps: tuple[str, ...] = ()
-        self.logits = False
-        self.is_large = False  # whether its reply takes long to encode
-        self.plan: Any = None
-        # What the stages set.
-        self.version: LoadedVersion | None = None
-        self.pipeline: Pipeline | None = None
-        self.trace: RequestTrace | None = None
-        self.started_at = 0.0  # the `perf_counter()` at which its version was known
-        self.admitted_at = 0.0
-        self.estimate: float | None = None  # of its seconds; None without a deadline
-        # For each input the graph's input without its batch dimension, or its error.
-        self.prepared: list[NDArray[np.generic] | ServingError | None] = []
-        self.pending = 0  # images to decode, then parts to run
-        self.partial: list[Any] | None = None  # the results of the first of several parts
-        self.seconds: Sequence[StageSeconds] = ()
-        self.results: list[InferenceResult | ServingError] = []
-        self.encode_seconds: Sequence[float] = ()
-        # The end, set once, on the event loop.
-        self.done = False
-        self.reply = b""
-        self.error: BaseException | None = None
+    # What `prepare` sets.
+    inputs: Sequence[Input | ServingError] = field(default=(), init=False)
+    top_k: int = field(default=0, init=False)
+    feature_maps: tuple[str, ...] = field(default=(), init=False)
+    logits: bool = field(default=False, init=False)
+    is_large: bool = field(default=False, init=False)  # whether its reply takes long to encode
+    plan: Any = field(default=None, init=False)
+
+    # What the stages set.
+    version: LoadedVersion | None = field(default=None, init=False)
+    pipeline: "Pipeline | None" = field(default=None, init=False)
+    trace: RequestTrace | None = field(default=None, init=False)
+    # The `perf_counter()` at which its version was known.
+    started_at: float = field(default=0.0, init=False)
+    admitted_at: float = field(default=0.0, init=False)
+    # Of its seconds; None without a deadline.
+    estimate: float | None = field(default=None, init=False)
+    # For each input the graph's input without its batch dimension, or its error.
+    prepared: list[NDArray[np.generic] | ServingError | None] = field(
+        default_factory=list, init=False
+    )
+    pending: int = field(default=0, init=False)  # images to decode, then parts to run
+    partial: list[Any] | None = field(default=None, init=False)  # results of some of several parts
+    seconds: Sequence[StageSeconds] = field(default=(), init=False)
+    results: Sequence[InferenceResult | ServingError] = field(default=(), init=False)
+    encode_seconds: Sequence[float] = field(default=(), init=False)
+
+    # The end, set once, on the event loop.
+    done: bool = field(default=False, init=False)
+    reply: bytes = field(default=b"", init=False)
+    error: BaseException | None = field(default=None, init=False)
 
     @property
     def loaded(self) -> LoadedVersion:
