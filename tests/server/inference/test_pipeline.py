@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,12 @@ from support.loading import load
 from support.requests import make_request
 from support.tiny import SIDE, write_signal
 
-from convscope.server.errors import InvalidInputError, ServingError, UnavailableError
+from convscope.server.errors import (
+    InvalidInputError,
+    OverloadedError,
+    ServingError,
+    UnavailableError,
+)
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.inference.requests import InferenceResult, Pixels, ReadyTensor
@@ -70,7 +75,7 @@ class Started:
 
     async def run(
         self, *inputs: Pixels | ReadyTensor, **options: Any
-    ) -> list[InferenceResult | ServingError]:
+    ) -> Sequence[InferenceResult | ServingError]:
         return await self.engine.run(self._version, make_request(*inputs, **options))
 
     async def result_of(self, item: Pixels | ReadyTensor, **options: Any) -> InferenceResult:
@@ -156,6 +161,24 @@ async def test_bulk_and_interactive_images_share_the_decode_workers(
             *(pipeline.run(*[Pixels(pixels())] * 8, bulk=bulk) for bulk in (True, False))
         )
     assert slow.most == 2
+
+
+async def test_full_decoder_rejects_images_of_its_priority_only(version: LoadedVersion) -> None:
+    slow = SlowPreprocessor()
+    slow.gate.clear()
+    async with started(replace(version, preprocessor=slow)) as pipeline:
+        held = [asyncio.create_task(pipeline.run(Pixels(pixels())))]
+        await until(lambda: slow.running == 1)
+        held.append(asyncio.create_task(pipeline.run(*[Pixels(pixels())] * 63, bulk=True)))
+        await asyncio.sleep(0)
+        with pytest.raises(
+            OverloadedError, match="63 images wait to be decoded; at most 64 of each priority"
+        ):
+            await pipeline.run(*[Pixels(pixels())] * 2, bulk=True)
+        held.append(asyncio.create_task(pipeline.run(Pixels(pixels()))))
+        await asyncio.sleep(0)
+        slow.gate.set()
+        assert [len(results) for results in await asyncio.gather(*held)] == [1, 63, 1]
 
 
 async def test_session_with_feature_maps_is_built_once_for_all_that_wait(

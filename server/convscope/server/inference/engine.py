@@ -108,7 +108,7 @@ class Engine:
 
     async def run(
         self, version: LoadedVersion, request: InferenceRequest
-    ) -> list[InferenceResult | ServingError]:
+    ) -> Sequence[InferenceResult | ServingError]:
         """Run a request of the server's own, and return a result or an error for each input.
 
         Raises:
