@@ -28,8 +28,14 @@ class DeadlineAdmission:
         self._batcher = batcher
         self._decoder = decoder
         self._latency = {bulk: LatencyEstimator() for bulk in (False, True)}
+        self.begin_group()
 
-    def admit(self, request: InferenceRequest, images: int, ahead: int) -> None:
+    def begin_group(self) -> None:
+        """Begin to admit requests that are queued together, after all of them are admitted."""
+        # By priority, the inputs and the images of those that are admitted.
+        self._inputs, self._images = [0, 0], [0, 0]
+
+    def admit(self, request: InferenceRequest, images: int) -> None:
         """Check that a request can meet its deadline, if it has one.
 
         A request that finds nothing before it always runs. Otherwise a single slow
@@ -38,26 +44,31 @@ class DeadlineAdmission:
         Args:
             request: The request.
             images: How many of its inputs must be decoded.
-            ahead: The inputs of requests that are admitted, but not queued yet.
 
         Raises:
             DeadlineError: It would be too late.
         """
-        deadline = request.deadline
-        if deadline is None:
-            return
-        estimate = self._estimate(len(request.inputs), images, ahead, bulk=request.bulk)
+        inputs, bulk, deadline = len(request.inputs), request.bulk, request.deadline
+        if deadline is not None:
+            estimate = self._estimate(inputs, images, bulk=bulk)
+            if self._is_busy:
+                self._check(deadline, self._latency[bulk].correct(estimate))
+            request.estimate, request.admitted_at = estimate, perf_counter()
+        self._inputs[bulk] += inputs
+        self._images[bulk] += images
+
+    @property
+    def _is_busy(self) -> bool:
         decoding = self._decoder is not None and self._decoder.busy
-        if ahead or self._batcher.waiting or decoding:
-            needed = self._latency[request.bulk].correct(estimate)
-            left = deadline - asyncio.get_running_loop().time()
-            if needed > left:
-                raise DeadlineError(
-                    f"a result takes about {needed:.3f} s now, and the deadline is in "
-                    f"{max(left, 0):.3f} s; allow more time, or send less"
-                )
-        request.estimate = estimate
-        request.admitted_at = perf_counter()
+        return decoding or bool(self._batcher.waiting or any(self._inputs))
+
+    def _check(self, deadline: float, needed_seconds: float) -> None:
+        left = deadline - asyncio.get_running_loop().time()
+        if needed_seconds > left:
+            raise DeadlineError(
+                f"a result takes about {needed_seconds:.3f} s now, and the deadline is in "
+                f"{max(left, 0):.3f} s; allow more time, or send less"
+            )
 
     def learn(self, request: InferenceRequest) -> None:
         """Record how long an admitted request took that was answered or came too late."""
@@ -71,13 +82,19 @@ class DeadlineAdmission:
             return
         self._latency[request.bulk].learn(estimate, seconds)
 
-    def _estimate(self, inputs: int, images: int, ahead: int, *, bulk: bool) -> float:
+    def _estimate(self, inputs: int, images: int, *, bulk: bool) -> float:
         """Add up the seconds of all stages, behind the requests that they already hold."""
-        decoder = self._decoder
+        size, decoder = inputs + self._before(self._inputs, bulk), self._decoder
         if not images or decoder is None:
-            return self._batcher.seconds_until_done(ahead + inputs, bulk=bulk)
+            return self._batcher.seconds_until_done(size, bulk=bulk)
         # What is decoded before this request also reaches the runners before it.
-        size = ahead + inputs + decoder.waiting_before(bulk=bulk)
-        return decoder.seconds_until_done(
-            ahead + images, bulk=bulk
-        ) + self._batcher.seconds_until_done(size, bulk=bulk)
+        size += decoder.waiting_before(bulk=bulk)
+        images += self._before(self._images, bulk)
+        return decoder.seconds_until_done(images, bulk=bulk) + self._batcher.seconds_until_done(
+            size, bulk=bulk
+        )
+
+    @staticmethod
+    def _before(admitted: list[int], bulk: bool) -> int:
+        """Return how much of the group comes before its next request."""
+        return sum(admitted) if bulk else admitted[False]

@@ -161,7 +161,7 @@ class Pipeline:
         images: list[list[Image]] = []
         parts: list[list[Part]] = []
         ended: Completed = []
-        ahead = 0
+        self._admission.begin_group()
         has_maps = self._map_session.is_open
         for request in requests:
             try:
@@ -171,15 +171,13 @@ class Pipeline:
                     self._map_session.park(request)
                     continue
                 to_decode = self._prepare(request)
-                self._admission.admit(request, len(to_decode), ahead)
+                self._admission.admit(request, len(to_decode))
                 if to_decode:
                     images.append(to_decode)
                 elif to_run := self._runner.parts(request):
                     parts.append(to_run)
                 else:
                     ended.append(_without_run(request))
-                    continue
-                ahead += len(request.inputs)
             except Exception as error:  # noqa: BLE001 - the caller receives it
                 ended.append((request, error))
         if images and self._decoder is not None:
@@ -219,7 +217,7 @@ class Pipeline:
 
     def _queue(
         self,
-        stage: Any,
+        stage: Any,  # a DecodePool or a Batcher
         groups: Sequence[Sequence[Entry[InferenceRequest]]],
         full: Callable[[], OverloadedError],
         ended: Completed,
