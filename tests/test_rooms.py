@@ -107,7 +107,7 @@ def test_only_tracing_imports_opentelemetry() -> None:
     assert users == ["spans.py", "tracing.py"]
 
 
-BATCHER = ("batcher", "delivery", "moving_average", "queue")
+BATCHER = ("batcher", "moving_average", "queue")
 
 
 @pytest.mark.parametrize("module", BATCHER)

@@ -13,14 +13,14 @@ from convscope.bundle.suggestions import or_near
 from convscope.server.config.serialization import to_json
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
-from convscope.server.frontend.accounting import Accounting
+from convscope.server.frontend.accounting import Accounting, always_open
 from convscope.server.frontend.admin.servicer import AdminServicer
-from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.frontend.services import add_services, inference_services
-from convscope.server.frontend.transport import selection
+from convscope.server.frontend.transport.calls import Transport
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
+from convscope.server.frontend.transport.selection import make_transport
 from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
@@ -102,14 +102,12 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         stack.push_async_callback(manager.close)
         handler = _handler(settings, manager, engine, metrics)
         stack.push_async_callback(handler.close)
-        encoder = ReplyEncoder()
-        stack.callback(encoder.close)
         budget = MemoryBudget(settings.frontend.max_memory_in_flight)
-        server, gate = _server(
-            settings, budget, handler, encoder, metrics, health, tracing, supervisor
+        transport, gate = _transport(
+            settings, budget, handler, metrics, health, tracing, supervisor
         )
         if supervisor is None:
-            grpc_port = await _listen(settings, server, stack)
+            grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
             log.info("loading", grpc_port=grpc_port, metrics_port=metrics_port)
         reconciling = await first_load(settings.repository, manager, sync, stop)
         stack.callback(reconciling.cancel)
@@ -120,7 +118,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         gate.open()
         await health.open()
         if supervisor is not None:
-            grpc_port = await _listen(settings, server, stack)
+            grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
         if settings.frontend.admin_address is not None:
             await _listen_for_admins(settings, budget, manager, metrics, stack)
         event = "serving" if supervisor is None else "worker serving"
@@ -131,7 +129,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)
         await stop.wait()
-        await drain(settings.process, health, server, **({} if supervisor else STOP_HINT))
+        await drain(settings.process, health, transport, **({} if supervisor else STOP_HINT))
 
 
 async def _show_metrics(
@@ -220,36 +218,38 @@ def _handler(
     )
 
 
-def _server(
+def _transport(
     settings: Settings,
     budget: MemoryBudget,
     handler: InferenceHandler,
-    encoder: ReplyEncoder,
     metrics: Metrics,
     health: StartupHealth,
     tracing: "Tracing | None",
     supervisor: SupervisorChannel | None,
-) -> "tuple[selection.Server, StartupGate]":
+) -> tuple[Transport, StartupGate]:
+    """Return the transport with all services, and the gate that rejects calls to models."""
     frontend = settings.frontend
-    server = selection.make_server(
-        frontend,
-        budget,
-        share_port=supervisor is not None,
+    transport = make_transport(frontend, budget, share_port=supervisor is not None)
+    gate = StartupGate()
+    counted, guarded = (
+        Accounting(
+            transport,
+            metrics,
+            max_request_bytes=frontend.max_request_bytes,
+            access_log=not frontend.no_access_log,
+            tracing=tracing,
+            check_open=check_open,
+        )
+        for check_open in (always_open, gate.check)
     )
-    accounting = Accounting(
-        server,
-        metrics,
-        max_request_bytes=frontend.max_request_bytes,
-        access_log=not frontend.no_access_log,
-        tracing=tracing,
-    )
-    return server, add_services(server, accounting, frontend, handler, encoder, metrics, health)
+    add_services(transport, guarded, counted, frontend, handler, metrics, health)
+    return transport, gate
 
 
-async def _listen(settings: Settings, server: "selection.Server", stack: AsyncExitStack) -> int:
-    port = selection.bind(server, settings.frontend)
-    await server.start()
-    stack.push_async_callback(server.stop, None)
+async def _listen(transport: Transport, address: str, stack: AsyncExitStack) -> int:
+    port = transport.bind(address)
+    await transport.start()
+    stack.push_async_callback(transport.stop, None)
     return port
 
 
@@ -261,9 +261,9 @@ async def _listen_for_admins(
     stack: AsyncExitStack,
 ) -> None:
     frontend, address = settings.frontend, str(settings.frontend.admin_address)
-    server = selection.make_admin_server(frontend, budget)
+    transport = make_transport(frontend, budget, flag="--admin-address", tls=False)
     accounting = Accounting(
-        server,
+        transport,
         metrics,
         max_request_bytes=frontend.max_request_bytes,
         access_log=not frontend.no_access_log,
@@ -271,9 +271,9 @@ async def _listen_for_admins(
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(Operator(manager)), cast("grpc.aio.Server", accounting)
     )
-    port = selection.bind_admin(server, address)
-    await server.start()
-    stack.push_async_callback(server.stop, ADMIN_GRACE_SECONDS)
+    port = transport.bind(address)
+    await transport.start()
+    stack.push_async_callback(transport.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=address, port=port)
 
 

@@ -7,10 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from support.batching import ALL_RUNNERS, GatedRun, hold_runner, outcomes, started, submitted, until
+from support.batching import (
+    ALL_RUNNERS,
+    AwaitedBatcher,
+    Completed,
+    GatedRun,
+    QueueFullError,
+    hold_runner,
+    outcomes,
+    started,
+    submitted,
+    until,
+)
 
-from convscope.server.inference.batcher import Batcher
-from convscope.server.inference.queue import ClosedError, Completed, ExpiredError, QueueFullError
+from convscope.server.inference.queue import ClosedError, ExpiredError
 
 
 class BrokenRun:
@@ -48,7 +58,7 @@ class LazilyBroken(Sequence[int]):
 
 
 async def first_outcomes_then(
-    batcher: Batcher[int, int], items: Sequence[int]
+    batcher: AwaitedBatcher[int, int], items: Sequence[int]
 ) -> tuple[list[int | type], list[int | type]]:
     """The outcomes of a broken first batch, and of the next item."""
     tasks = submitted(batcher, *items)

@@ -6,7 +6,9 @@ import pytest
 from support.batching import (
     ALL_RUNNERS,
     TIMEOUT_SECONDS,
+    AwaitedBatcher,
     GatedRun,
+    QueueFullError,
     hold_runner,
     outcomes,
     started,
@@ -14,8 +16,7 @@ from support.batching import (
     until,
 )
 
-from convscope.server.inference.batcher import Batcher
-from convscope.server.inference.queue import ClosedError, ExpiredError, QueueFullError
+from convscope.server.inference.queue import ClosedError, ExpiredError
 
 # Cancellation
 
@@ -211,7 +212,9 @@ async def test_inline_close_rejects_what_waits() -> None:
 
 
 async def test_closing_twice_or_before_the_start_is_no_error() -> None:
-    batcher: Batcher[int, int] = Batcher(GatedRun(opened=True), max_batch=1, max_queue=1)
+    batcher: AwaitedBatcher[int, int] = AwaitedBatcher(
+        GatedRun(opened=True), max_batch=1, max_queue=1
+    )
     with pytest.raises(ClosedError):
         await batcher.submit(1)
     await batcher.close()

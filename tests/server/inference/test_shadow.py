@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import numpy as np
@@ -16,13 +16,13 @@ from convscope.server.inference.engine import Engine
 from convscope.server.inference.requests import (
     InferenceRequest,
     InferenceResult,
-    Input,
     ReadyTensor,
 )
 from convscope.server.inference.shadow import MAX_WAITING, MAX_WAITING_BYTES, ShadowTraffic
 from convscope.server.observability.metrics import Metrics
 from convscope.server.observability.stages import StageSeconds
 from convscope.server.repository.catalog import Catalog, Target
+from convscope.server.runtime.model import ModelOutput
 from convscope.server.runtime.versions import LoadedVersion
 
 STAGES = StageSeconds()
@@ -36,20 +36,19 @@ class SlowEngine:
         self.begun = 0
         self.may_end = asyncio.Event()
 
-    async def run(
-        self, version: LoadedVersion, inputs: Sequence[Input], request: InferenceRequest
-    ) -> list[InferenceResult]:
+    async def run(self, version: LoadedVersion, request: InferenceRequest) -> list[InferenceResult]:
         assert request.bulk
         assert request.untracked
         self.begun += 1
         await self.may_end.wait()
-        return [result(0) for _ in inputs]
+        return [result(0) for _ in request.inputs]
 
 
 def result(best: int) -> InferenceResult:
     probabilities = np.full(3, 0.1, np.float32)
     probabilities[best] = 0.8
-    return InferenceResult([best], [0.8], {}, probabilities, StageSeconds())
+    output = ModelOutput(probabilities[np.newaxis], {}, None)
+    return InferenceResult([best], [0.8], None, output, 0, StageSeconds())
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +163,11 @@ async def test_copy_keeps_nothing_of_a_result_s_batch(
     engine.in_flight = 1
     batch = np.full((64, 3), 0.3, np.float32)
     seen = weakref.ref(batch)
-    answered = InferenceResult(
-        [0], [0.3], {"conv": np.zeros((4, 9, 9), np.float32)}, batch[0], STAGES
-    )
+    output = ModelOutput(batch, {"conv": np.zeros((64, 4, 9, 9), np.float32)}, None)
+    answered = InferenceResult([0], [0.3], None, output, 0, STAGES)
     tensor = ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
     shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [answered])
-    del batch, answered
+    del batch, output, answered
     gc.collect()
     assert seen() is None
 

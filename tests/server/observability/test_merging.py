@@ -164,8 +164,8 @@ def test_counters_never_drop_while_workers_die_and_are_replaced() -> None:
 
 def test_snapshot_of_a_server_survives_json_and_merging() -> None:
     metrics = Metrics()
-    metrics.of(("m", 1)).request(grpc.StatusCode.OK, 0.01, bulk=False)
-    metrics.method("unary", "s", "m").end(grpc.StatusCode.OK, 0.01, {"trace_id": "1"})
+    metrics.of(("m", 1)).requests([grpc.StatusCode.OK], [0.01], [False])
+    metrics.method("unary", "s", "m").end([grpc.StatusCode.OK], [0.01], [{"trace_id": "1"}])
     merged = MergedMetrics()
     merged.update(0, json.loads(json.dumps(snapshot(metrics.registry), allow_nan=False)))
     assert samples_of(merged.registry) == samples_of(metrics.registry)

@@ -16,12 +16,14 @@ from support.alterations import flip_byte
 from support.calls import connected, image_request, rejection, sample, signal_request, wait_until
 from support.loading import load
 from support.oip import oip_connected, raw_request
+from support.requests import make_request
 from support.server import ServerProcess
 from support.tiny import SIDE, write_signal, write_tiny
 
 from convscope.server.frontend.open_inference import open_inference_pb2 as oip_pb
-from convscope.server.inference.pipeline import Pipeline, PipelineLimits
-from convscope.server.inference.requests import InferenceRequest, ReadyTensor
+from convscope.server.inference.engine import Engine
+from convscope.server.inference.pipeline import PipelineLimits
+from convscope.server.inference.requests import ReadyTensor
 from convscope.server.observability.metrics import Metrics
 from convscope.server.observability.metrics.codes import go_name
 from convscope.server.observability.metrics.versions import MAX_CLASSES
@@ -163,7 +165,7 @@ def test_forgotten_version_leaves_no_series(version: LoadedVersion) -> None:
     counted = metrics.of(version.key)
     metrics.shadow(version.key, 2).count("agreed")
     for bulk in (False, True):
-        counted.request(grpc.StatusCode.OK, 0.01, bulk=bulk)
+        counted.requests([grpc.StatusCode.OK], [0.01], [bulk])
     assert names_of(metrics, "tiny")
     metrics.forget(version.key)
     assert names_of(metrics, "tiny") == set()
@@ -240,12 +242,12 @@ async def test_fill_ratio_is_that_of_the_fullest_queue(
 
     monkeypatch.setattr(version.model, "run", held_run)
     metrics, item = Metrics(), ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
-    pipeline = Pipeline(version, PipelineLimits(4, 0.0, 1), metrics.of(version.key))
-    pipeline.start()
-    calls = [asyncio.create_task(pipeline.run([item], InferenceRequest()))]
+    engine = Engine(PipelineLimits(4, 0.0, 1), metrics.of)
+    engine.add(version)
+    calls = [asyncio.create_task(engine.run(version, make_request(item)))]
     assert await asyncio.to_thread(running.wait, 30)
     for bulk in (False, False, False, True, True):
-        calls.append(asyncio.create_task(pipeline.run([item], InferenceRequest(bulk=bulk))))
+        calls.append(asyncio.create_task(engine.run(version, make_request(item, bulk=bulk))))
     await asyncio.sleep(0)  # each of them is queued in its first step
     value = partial(metrics.registry.get_sample_value, labels={"model": "tiny", "version": "1"})
     assert value("convscope_queue_images") == 5
@@ -253,7 +255,7 @@ async def test_fill_ratio_is_that_of_the_fullest_queue(
     may_end.set()
     await asyncio.gather(*calls)
     assert value("convscope_queue_fill_ratio") == 0
-    await pipeline.close()
+    await engine.close()
 
 
 def test_predictions_are_counted_by_class(server: ServerProcess) -> None:
@@ -274,7 +276,7 @@ def test_classes_beyond_a_bound_share_one_series() -> None:
     version = metrics.of(("m", 1))
     names = [f"class {number}" for number in range(1000)]
     for _ in range(2):
-        version.predictions(names, [[index] for index in range(1000)], [[0.5]] * 1000, [])
+        version.predictions(names, [0.5] * 1000, [])
     counts = class_counts(metrics)
     assert len(counts) == MAX_CLASSES + 1
     assert sum(counts.values()) == 2000
@@ -292,8 +294,8 @@ def class_counts(metrics: Metrics) -> dict[str, float]:
 @pytest.mark.parametrize("code", grpc.StatusCode, ids=lambda code: code.name)
 def test_every_code_is_counted(code: grpc.StatusCode) -> None:
     metrics = Metrics()
-    metrics.method("unary", "s", "m").end(code, 0.1)
-    metrics.of(("m", 1)).request(code, 0.1, bulk=False)
+    metrics.method("unary", "s", "m").end([code], [0.1])
+    metrics.of(("m", 1)).requests([code], [0.1], [False])
     rpc = {"grpc_type": "unary", "grpc_service": "s", "grpc_method": "m"}
     value = metrics.registry.get_sample_value
     assert value("grpc_server_handled_total", rpc | {"grpc_code": go_name(code)}) == 1

@@ -10,22 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 
 from convscope.server.errors import DeadlineError, InvalidInputError, ServingError
+from convscope.server.frontend.groups import ErrorMessages, GroupMethod, RequestMaker, trailing
 from convscope.server.frontend.recording import Method, RecordedCall
 from convscope.server.frontend.request_ids import REQUEST_ID, RequestIds
-from convscope.server.observability.calls import CallRecord, current_call, log_unexpected_error
+from convscope.server.frontend.transport.calls import Transport
+from convscope.server.inference.completion import code_of
+from convscope.server.inference.handler import InferenceHandler
+from convscope.server.observability.calls import CallRecord
 from convscope.server.observability.metrics import Metrics
 
-__all__ = ["Accounting"]
-
-log = structlog.get_logger(__name__)
+__all__ = ["Accounting", "always_open"]
 
 # The service whose calls are not traced: a probe every few seconds is of no interest.
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -38,6 +39,10 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments, and tra
     Parse = Callable[[bytes], Any]
 
 
+def always_open() -> None:
+    """Accept a call."""
+
+
 class Accounting:
     """Takes a server's place in the generated `add_..._to_server` functions.
 
@@ -45,39 +50,72 @@ class Accounting:
     that can't be parsed with UNKNOWN and the text of a Python exception.
 
     Args:
-        server: Where the wrapped handlers are registered.
+        transport: Where the wrapped handlers are registered.
         metrics: The metrics that count the calls.
         max_request_bytes: The largest request that is parsed.
         access_log: Whether to log a line for each call.
         tracing: Traces the calls; None for no traces.
+        check_open: Raises an error while no calls are accepted.
     """
 
     def __init__(
         self,
-        server: grpc.aio.Server,
+        transport: Transport,
         metrics: Metrics,
         *,
         max_request_bytes: int,
         access_log: bool,
         tracing: Tracing | None = None,
+        check_open: Callable[[], None] = always_open,
     ) -> None:
-        self._server = server
+        self._transport = transport
         self._metrics = metrics
         self._max_request_bytes = max_request_bytes
-        # Bound once: structlog makes a new logger at each use of an unbound one.
-        self._log = log.bind() if access_log else None
+        self._access_log = access_log
         self._tracing = tracing
+        self._check_open = check_open
         self._ids = RequestIds()
+        self._grouped: set[tuple[str, str]] = set()
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Do nothing: the generated functions call the other method as well."""
 
+    def add_group_method(
+        self,
+        service: str,
+        name: str,
+        parse: Callable[[bytes], Any],
+        maker: RequestMaker,
+        handler: InferenceHandler,
+    ) -> None:
+        """Register a unary method whose calls are handled in groups.
+
+        Args:
+            service: The full name of the service.
+            name: The name of the method; no other handler of it is registered.
+            parse: Parses a message.
+            maker: Makes requests from the messages.
+            handler: Takes the requests.
+        """
+        self._grouped.add((service, name))
+        method = GroupMethod(
+            self._method("unary", service, name),
+            _parser(parse, self._max_request_bytes),
+            self._check_open,
+            maker,
+            handler,
+            self._ids,
+        )
+        self._transport.add_group_methods(service, {name: method})
+
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Register the wrapped handlers of a service."""
-        wrapped = {name: self._wrap(service, name, handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, wrapped),)
-        )
+        wrapped = {
+            name: self._wrap(service, name, handler)
+            for name, handler in handlers.items()
+            if (service, name) not in self._grouped
+        }
+        self._transport.add_registered_method_handlers(service, wrapped)
 
     def _wrap(self, service: str, name: str, handler: Handler) -> Handler:
         parse = _parser(handler.request_deserializer, self._max_request_bytes)
@@ -90,8 +128,7 @@ class Accounting:
         if handler.stream_stream is not None:
             method = self._method("bidi_stream", service, name)
             return grpc.stream_stream_rpc_method_handler(
-                self._stream(method, handler.stream_stream, parse),
-                response_serializer=handler.response_serializer,
+                self._stream(method, handler.stream_stream, parse)
             )
         return handler
 
@@ -101,36 +138,40 @@ class Accounting:
             name,
             kind != "unary",
             self._metrics.method(kind, service, name),
-            self._log,
+            self._access_log,
             None if service == HEALTH else self._tracing,
         )
 
     def _begin(self, method: Method, context: Context) -> RecordedCall:
-        request_id, is_callers = self._ids.of(context.invocation_metadata())
-        if is_callers:
-            context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        return RecordedCall(CallRecord(request_id), method, context)
+        record = CallRecord(*self._ids.of(context.invocation_metadata()))
+        if record.returns_id:
+            context.set_trailing_metadata(((REQUEST_ID, record.request_id),))
+        return RecordedCall(record, method, context)
+
+    def _check(self, context: Context) -> None:
+        self._check_open()
+        remaining = context.time_remaining()
+        if remaining is not None and remaining <= 0:
+            raise DeadlineError("the deadline had passed on arrival; allow more time")
 
     def _unary(
         self, method: Method, behavior: Any, parse: Parse
     ) -> Callable[[bytes, Context], Awaitable[Message]]:
         async def call(data: bytes, context: Context) -> Message:
-            with self._begin(method, context):
+            with self._begin(method, context) as record:
                 try:
-                    _check_deadline(context)
+                    self._check(context)
                     response: Message = await behavior(parse(data), context)
-                    return response
-                except ServingError as error:
-                    await _abort(context, error)
                 except (asyncio.CancelledError, grpc.aio.AbortError):
                     raise
-                except Exception:  # noqa: BLE001 - the last resort; it is logged in full
-                    await _abort_unexpected(context, method.name)
+                except Exception as error:  # noqa: BLE001 - the caller receives it
+                    await _abort(context, method, record, error)
+                return response
 
         return call
 
     def _stream(self, method: Method, behavior: Any, parse: Parse) -> Any:
-        """Wrap a stream's handler in a coroutine, which ends in the context that it began in.
+        """Wrap the handler of a stream, which returns serialized replies.
 
         A message that can't be parsed is passed on as an error, because the
         reply to it has its place between those to the other messages.
@@ -143,19 +184,17 @@ class Accounting:
                 return error
 
         async def call(requests: AsyncIterator[bytes], context: Context) -> None:
-            with self._begin(method, context):
+            with self._begin(method, context) as record:
                 try:
-                    _check_deadline(context)
+                    self._check(context)
                     parsed = (parse_or_error(data) async for data in requests)
                     async with aclosing(behavior(parsed, context)) as responses:
                         async for response in responses:
                             await context.write(response)
-                except ServingError as error:
-                    await _abort(context, error)
                 except (asyncio.CancelledError, grpc.aio.AbortError):
                     raise
-                except Exception:  # noqa: BLE001 - the last resort; it is logged in full
-                    await _abort_unexpected(context, method.name)
+                except Exception as error:  # noqa: BLE001 - the caller receives it
+                    await _abort(context, method, record, error)
 
         return call
 
@@ -179,20 +218,7 @@ def _parser(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Parse
     return parse
 
 
-def _check_deadline(context: Context) -> None:
-    remaining = context.time_remaining()
-    if remaining is not None and remaining <= 0:
-        raise DeadlineError("the deadline had passed on arrival; allow more time")
-
-
-async def _abort(context: Context, error: ServingError) -> NoReturn:
-    metadata = [(REQUEST_ID, current_call.get().request_id)]
-    if (pushback := error.retry_pushback_ms) is not None:
-        metadata.append(("grpc-retry-pushback-ms", str(pushback)))
-    await context.abort(error.code, error.message, trailing_metadata=tuple(metadata))
-
-
-async def _abort_unexpected(context: Context, method: str) -> NoReturn:
-    metadata = ((REQUEST_ID, current_call.get().request_id),)
-    message = log_unexpected_error(method)
-    await context.abort(grpc.StatusCode.INTERNAL, message, trailing_metadata=metadata)
+async def _abort(context: Context, method: Method, record: CallRecord, error: Exception) -> None:
+    message = ErrorMessages(method.name).of(error, record) or ""
+    metadata = tuple(trailing(record, error))
+    await context.abort(code_of(error, None), message, trailing_metadata=metadata)

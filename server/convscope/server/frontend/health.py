@@ -1,17 +1,12 @@
 """The state of a server that still loads: health is NOT_SERVING, and calls are rejected."""
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
 
-import grpc
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.errors import UnavailableError
 
 __all__ = ["StartupGate", "StartupHealth"]
-
-if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
-    Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has no stubs
@@ -49,46 +44,20 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
 
 
 class StartupGate:
-    """Rejects calls with UNAVAILABLE until the first load is complete.
+    """Rejects calls with UNAVAILABLE until the first load is complete."""
 
-    The generated `add_..._to_server` functions take it as a server.
-
-    Args:
-        server: Where the guarded handlers are registered.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
+    def __init__(self) -> None:
         self._is_open = False
 
     def open(self) -> None:
         """Accept calls from now on."""
         self._is_open = True
 
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Do nothing: the generated functions call the other method too."""
+    def check(self) -> None:
+        """Check that calls are accepted.
 
-    def add_registered_method_handlers(
-        self, service: str, handlers: Mapping[str, "Handler"]
-    ) -> None:
-        """Register the guarded handlers of a service."""
-        guarded = {name: self._guard(handler) for name, handler in handlers.items()}
-        self._server.add_registered_method_handlers(service, guarded)
-
-    def _guard(self, handler: "Handler") -> "Handler":
-        codec = (handler.request_deserializer, handler.response_serializer)
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._check(handler.unary_unary), *codec)
-        if handler.stream_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(self._check(handler.stream_stream), *codec)
-        raise TypeError("no service has streams in one direction only")
-
-    def _check(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a coroutine function without another coroutine around each call."""
-
-        def guarded(request: Any, context: Any) -> Any:
-            if not self._is_open:
-                raise UnavailableError("the server is still loading its models; retry later")
-            return behavior(request, context)
-
-        return guarded
+        Raises:
+            UnavailableError: The models still load.
+        """
+        if not self._is_open:
+            raise UnavailableError("the server is still loading its models; retry later")

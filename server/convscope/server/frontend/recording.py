@@ -1,17 +1,19 @@
-"""The record of one call: its metrics, its log line and its trace."""
+"""The record of a call: its metrics, its log line and its trace."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import structlog
 
 from convscope.server.observability.calls import CallRecord, code_of_cancelled, current_call
+from convscope.server.observability.logs import log_calls
 from convscope.server.observability.metrics import MethodMetrics
 
 __all__ = ["Method", "RecordedCall"]
@@ -19,7 +21,10 @@ __all__ = ["Method", "RecordedCall"]
 # The characters of an error's message in the log; it may quote what a caller sent.
 MAX_ERROR_LENGTH = 500
 
+log = structlog.get_logger(__name__)
+
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments, and traces may be off
+    from convscope.server.frontend.transport.calls import Metadata
     from convscope.server.observability.tracing import Tracing
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -34,7 +39,7 @@ class Method:
         name: The name of the method.
         streamed: Whether a call has many requests.
         metrics: Counts the calls.
-        log: Logs a line for each call; None for no lines.
+        access_log: Whether to log a line for each call.
         tracing: Traces the calls; None for no traces.
     """
 
@@ -42,29 +47,58 @@ class Method:
     name: str
     streamed: bool
     metrics: MethodMetrics
-    log: structlog.typing.FilteringBoundLogger | None
+    access_log: bool
     tracing: Tracing | None
+
+    def trace(self, record: CallRecord, metadata: Metadata, peer: str) -> None:
+        """Begin the trace of a call, if calls are traced."""
+        if self.tracing is not None:
+            record.trace = self.tracing.begin(
+                self.service, self.name, metadata, peer, streamed=self.streamed
+            )
+            # The metrics refer to the trace, which can't be shorter than what they measure.
+            record.started_at = perf_counter()
+
+    def end(self, records: Sequence[CallRecord]) -> None:
+        """Count, log and trace calls that ended together."""
+        now = perf_counter()
+        seconds = [now - record.started_at for record in records]
+        self.metrics.end(
+            [record.code for record in records],
+            seconds,
+            [None if record.trace is None else record.trace.exemplar for record in records],
+        )
+        if self.access_log:
+            log_calls(map(_line, [self.name] * len(records), records, seconds))
+        for record in records:
+            if record.trace is not None:
+                record.trace.end(record)
+
+    def try_to_end(self, records: Sequence[CallRecord]) -> None:
+        """Count, log and trace calls; an error in this must not keep their replies back."""
+        try:
+            self.end(records)
+        except Exception:
+            log.exception("unexpected error while recording calls", method=self.name)
 
 
 class RecordedCall:
-    """Counts, logs and traces one call, however it ends."""
+    """Counts, logs and traces one call of a coroutine, however it ends."""
 
-    __slots__ = ("_context", "_method", "_record", "_started_at")
+    __slots__ = ("_context", "_method", "_record")
 
     def __init__(self, record: CallRecord, method: Method, context: Context) -> None:
         self._record = record
         self._method = method
         self._context = context
 
-    def __enter__(self) -> None:
-        method = self._method
-        if method.tracing is not None:
-            self._record.trace = method.tracing.begin(
-                method.service, method.name, self._context, streamed=method.streamed
-            )
+    def __enter__(self) -> CallRecord:
+        context = self._context
+        metadata = cast("Metadata", context.invocation_metadata() or ())
+        self._method.trace(self._record, metadata, context.peer())
         current_call.set(self._record)
-        method.metrics.begin()
-        self._started_at = perf_counter()
+        self._method.metrics.begin()
+        return self._record
 
     def __exit__(
         self,
@@ -72,18 +106,13 @@ class RecordedCall:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        record, method, trace = self._record, self._method, self._record.trace
+        record = self._record
         if isinstance(error, asyncio.CancelledError):
             record.code = code_of_cancelled(self._context.time_remaining())
         elif error is not None:  # the context was aborted, by us or by the library's servicers
             record.code = _code_of_aborted(self._context)
-            record.error = self._context.details()[:MAX_ERROR_LENGTH] or None
-        seconds = perf_counter() - self._started_at
-        method.metrics.end(record.code, seconds, None if trace is None else trace.exemplar)
-        if method.log is not None:
-            method.log.info("call", **_line(method.name, record, seconds))
-        if trace is not None:
-            trace.end(record)
+            record.error = self._context.details() or None
+        self._method.try_to_end([record])
 
 
 def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
@@ -109,7 +138,7 @@ def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
         line["infer_ms"] = round(1000 * stages.infer, 2)
         line["encode_ms"] = round(1000 * record.encode_seconds, 2)
     if record.error is not None:
-        line["error"] = record.error
+        line["error"] = record.error[:MAX_ERROR_LENGTH]
     if record.trace is not None:
         line["trace_id"] = record.trace.trace_id
     return line

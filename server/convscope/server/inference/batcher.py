@@ -1,27 +1,25 @@
-"""A work-conserving queue that gathers items into batches.
+"""A work-conserving queue that gathers entries into batches.
 
 A batch is taken when a runner is free, never before. Whatever arrived while all
 runners were busy becomes the next batch, so batches grow with the load, and a
-single item never waits. Items come from one event loop. Each runner is a thread
-that takes its next batch itself, so it is idle only when nothing waits.
+single entry never waits. Each runner is a thread that takes its next batch itself,
+so it is idle only when nothing waits.
 """
 
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from threading import Condition, Thread
+from threading import Condition, Thread, get_ident
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from convscope.server.inference.delivery import Outcome, call, deliver, fail
 from convscope.server.inference.moving_average import MovingAverage
 from convscope.server.inference.queue import (
     BatchQueue,
     ClosedError,
-    Completed,
     Entry,
     ExpiredError,
-    QueueFullError,
+    Owner,
 )
 
 __all__ = ["Batcher"]
@@ -29,52 +27,57 @@ __all__ = ["Batcher"]
 # Smoothing factors for the time of a run. A slow run may have had a reason that has
 # passed; a fast run shows what is possible.
 _RISE, _FALL = 0.1, 0.5
-# After so many iterations of the loop without a new item, the batch is complete.
+# After so many iterations of the loop without a new entry, the batch is complete.
 _QUIET_ITERATIONS = 1
 
-T = TypeVar("T")
+E = TypeVar("E", bound="Entry[Any]")
 R = TypeVar("R")
 
 
-class Batcher(Generic[T, R]):
-    """Gathers submitted items and passes them to `run`, one batch per runner.
+class Batcher(Generic[E, R]):
+    """Gathers submitted entries and passes them to `run`, one batch per runner.
 
     Args:
-        run: Takes the items of a batch and returns one result for each, in
-            order. It is called in a thread, by at most `runners` at a time.
-        max_batch: The largest batch, as the sum of its items' sizes. An item
+        run: Takes a batch and returns what is to be delivered, or None for nothing. It
+            is called in a thread, by at most `runners` at a time.
+        deliver: Called on the event loop with a batch and what `run` returned for it.
+        fail: Called on the event loop with entries that have no result, and the
+            reason: the error that `run` or `deliver` raised, ExpiredError or
+            ClosedError. After a failed `deliver`, some of them may be done.
+        max_batch: The largest batch, as the sum of its entries' sizes. An entry
             that is larger runs alone.
         max_queue: How much may wait, as the sum of the sizes, and as much again
-            of bulk items.
+            of bulk entries.
         max_delay: Seconds that a free runner waits for a fuller batch, counted
-            from the oldest item.
+            from the oldest entry.
         runners: How many batches run at once; a thread starts when it is first
             needed. With 0, batches run on the event loop itself, at the end of
             the iteration in which they were submitted. This is for runs that
             take less time than a switch to a thread and back.
-        on_batch: Called on the event loop with the size of each batch that ran.
         name: The prefix of the threads' names.
     """
 
     def __init__(
         self,
-        run: Callable[[list[T]], Sequence[R]],
+        run: Callable[[list[E]], R | None],
+        deliver: Callable[[list[E], R], None],
+        fail: Callable[[Sequence[E], BaseException], None],
         *,
         max_batch: int,
         max_queue: int,
         max_delay: float = 0.0,
         runners: int = 1,
-        on_batch: Callable[[int], None] = lambda size: None,
         name: str = "runner",
     ) -> None:
         self._run = run
+        self._deliver = deliver
+        self._fail = fail
         self._max_batch = max_batch
         self._max_delay = max_delay
         self._runners = runners
-        self._on_batch = on_batch
         self._name = name
-        self._items = BatchQueue[T, R](max_queue)
-        self._changed = Condition()  # guards the items and the counts, and wakes a runner
+        self._entries = BatchQueue[E](max_queue)
+        self._changed = Condition()  # guards the entries and the counts, and wakes a runner
         self.running = 0  # batches in threads
         self._idle = 0  # threads that wait
         self._threads: list[Thread] = []
@@ -84,124 +87,92 @@ class Batcher(Generic[T, R]):
 
     @property
     def waiting(self) -> int:
-        """The sum of the sizes of the waiting items."""
-        return self._items.size()
+        """The sum of the sizes of the waiting entries."""
+        return self._entries.size()
 
     @property
     def fill_ratio(self) -> float:
         """The fill level of the fuller of the two queues."""
-        return self._items.fill_ratio
+        return self._entries.fill_ratio
 
     @property
     def concurrent(self) -> bool:
         """Whether a running batch competes with others that run or wait."""
-        return self.running > 1 or bool(self._items.size())
+        return self.running > 1 or bool(self._entries.size())
 
     @property
     def busy(self) -> bool:
         """Whether anything runs in a thread or waits."""
-        return self.running > 0 or bool(self._items.size())
+        return self.running > 0 or bool(self._entries.size())
 
     def waiting_before(self, *, bulk: bool) -> int:
-        """The size of the items that would run before one that is submitted now."""
-        return self._items.size(bulk=bulk)
+        """The size of the entries that would run before one that is submitted now."""
+        return self._entries.size(bulk=bulk)
 
     def seconds_until_done(self, size: int, *, bulk: bool = False) -> float:
-        """Estimate how long an item that is submitted now takes, from the runs so far."""
-        units = size + self._items.size(bulk=bulk)
+        """Estimate how long an entry that is submitted now takes, from the runs so far."""
+        units = size + self._entries.size(bulk=bulk)
         parallel = min(max(1, self._runners), math.ceil(units / self._max_batch))
         return units / parallel * self._seconds_per_unit.value
 
     def start(self) -> None:
-        """Start to run items, on the running event loop."""
-        self._loop = asyncio.get_running_loop()
+        """Start to run entries, on the running event loop."""
+        self._loop, self._loop_thread = asyncio.get_running_loop(), get_ident()
         self._closed = False
 
-    async def submit(
-        self, item: T, *, size: int = 1, deadline: float | None = None, bulk: bool = False
-    ) -> Completed[R]:
-        """Queue an item, and wait for its result.
+    def submit(self, groups: Sequence[Sequence[E]]) -> list[Sequence[E]]:
+        """Queue the entries of several requests, from any thread.
 
         Args:
-            item: What `run` receives.
-            size: How much of a batch it fills.
-            deadline: The `loop.time()` after which it must not start.
-            bulk: Whether all interactive items run first.
+            groups: For each request its entries, of which all or none are queued.
+
+        Returns:
+            The groups that the queue has no room for.
 
         Raises:
-            QueueFullError: The queue has no room; nothing was queued.
-            ExpiredError: Its deadline passed before a runner was free.
-            ClosedError: The batcher is closed, or was closed while the item waited.
-            Exception: Whatever `run` raised for its batch.
+            ClosedError: The batcher is closed; nothing was queued.
+            RuntimeError: No thread can be started, and none runs; nothing was queued.
         """
-        self._check_room(size, bulk)
-        entry = self._enqueue(item, size, deadline, bulk)
-        try:
-            return await entry.future
-        except asyncio.CancelledError:
-            self._discard(entry)
-            raise
-
-    async def submit_all(
-        self,
-        items: Sequence[T],
-        sizes: Sequence[int],
-        *,
-        deadline: float | None = None,
-        bulk: bool = False,
-    ) -> list[Completed[R]]:
-        """Queue all of several items or none, and wait for their results, in order.
-
-        If one of them fails, those that still wait are removed, and its error is
-        raised. Otherwise like `submit`.
-        """
-        self._check_room(sum(sizes), bulk)
-        entries = [
-            self._enqueue(item, size, deadline, bulk)
-            for item, size in zip(items, sizes, strict=True)
-        ]
-        try:
-            return await asyncio.gather(*(entry.future for entry in entries))
-        except BaseException:  # cancelled, or the error of one item: the others are useless
-            for entry in entries:
-                self._discard(entry)
-            raise
-
-    def _check_room(self, size: int, bulk: bool) -> None:
-        if self._closed:
-            raise ClosedError
-        if size and not self._items.has_room(size, bulk=bulk):
-            raise QueueFullError
-
-    def _enqueue(self, item: T, size: int, deadline: float | None, bulk: bool) -> Entry[T, R]:
-        entry: Entry[T, R] = Entry(item, size, deadline, self._loop.create_future())
         with self._changed:
-            if len(self._threads) < self._runners and len(self._items) >= self._idle:
-                self._start_runner()
-            self._items.push(entry, bulk=bulk)
-            self._changed.notify()
-        if not self._runners and not self._inline_run_scheduled:  # the first of this iteration
-            self._inline_run_scheduled = True
-            self._loop.call_soon(self._gather_inline, self.waiting, 0)
-        return entry
+            if self._closed:
+                raise ClosedError
+            rejected = [group for group in groups if not self._push(group)]
+            if not self._runners and len(self._entries):
+                self._schedule_inline_run()
+        return rejected
 
-    def _discard(self, entry: Entry[T, R]) -> None:
-        """Remove an entry whose caller no longer waits, unless it already runs."""
+    def discard(self, request: Owner) -> None:
+        """Remove the entries of a request that is done, unless they already run."""
         with self._changed:
-            self._items.discard(entry)
+            self._entries.discard(request)
 
     async def close(self) -> None:
-        """Reject the waiting items, and wait for the running batches."""
+        """Reject the waiting entries, and wait for the running batches."""
         if self._closed:
             return
-        self._closed = True
         with self._changed:
-            waiting = self._items.clear()
+            self._closed = True
+            waiting = self._entries.clear()
             self._changed.notify_all()
-        fail(waiting, ClosedError())
+        if waiting:
+            self._fail(waiting, ClosedError())
         await asyncio.to_thread(self._join)
-        # `run` may hold a model, or the owner of this batcher.
-        del self._run
+        # They may hold a model, or the owner of this batcher.
+        del self._run, self._deliver, self._fail
+
+    def _push(self, group: Sequence[E]) -> bool:
+        """Queue the entries of one request, under the lock; report whether there was room."""
+        if not group or group[0].request.done:  # it was cancelled while another thread decoded it
+            return True
+        size = sum(entry.size for entry in group)
+        if size and not self._entries.has_room(size, bulk=group[0].request.bulk):
+            return False
+        for entry in group:
+            if len(self._threads) < self._runners and len(self._entries) >= self._idle:
+                self._start_runner()
+            self._entries.push(entry)
+            self._changed.notify()
+        return True
 
     def _start_runner(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
@@ -234,21 +205,36 @@ class Batcher(Generic[T, R]):
             return False
         batch, late = taken
         if late:
-            self._loop.call_soon_threadsafe(fail, late, ExpiredError())
+            self._loop.call_soon_threadsafe(self._fail, late, ExpiredError())
         if batch:
-            outcome = call(self._run, batch)
-            with self._changed:
-                self.running -= 1
-            self._loop.call_soon_threadsafe(self._finish, batch, outcome)
+            started_at = perf_counter()
+            try:
+                outcome = self._run(batch)
+            except BaseException as error:  # noqa: BLE001 - the requests receive it
+                self._ended(batch, None)
+                self._loop.call_soon_threadsafe(self._fail, batch, _exception(error))
+                return True
+            self._ended(batch, perf_counter() - started_at)
+            if outcome is not None:
+                self._loop.call_soon_threadsafe(self._finish, batch, outcome)
         return True
 
-    def _take(self) -> tuple[list[Entry[T, R]], list[Entry[T, R]]] | None:
+    def _ended(self, batch: list[E], seconds: float | None) -> None:
+        with self._changed:
+            self.running -= 1
+            if seconds is not None:
+                self._learn(batch, seconds)
+
+    def _learn(self, batch: list[E], seconds: float) -> None:
+        self._seconds_per_unit.add(seconds / sum(entry.size for entry in batch))
+
+    def _take(self) -> tuple[list[E], list[E]] | None:
         """Wait for the next batch, and for late entries; return None when closed."""
         with self._changed:
             while not self._closed:
                 pause = self._seconds_to_gather()
                 if pause is not None and pause <= 0:
-                    batch, late = self._items.take(self._max_batch)
+                    batch, late = self._entries.take(self._max_batch)
                     self.running += bool(batch)
                     return batch, late
                 self._idle += 1
@@ -257,16 +243,25 @@ class Batcher(Generic[T, R]):
         return None
 
     def _seconds_to_gather(self) -> float | None:
-        """How long a free runner waits for a fuller batch; None: until the first item."""
-        waiting = self._items.size()
+        """How long a free runner waits for a fuller batch; None: until the first entry."""
+        waiting = self._entries.size()
         if not waiting:
             return None
         if not self._max_delay or waiting >= self._max_batch:
             return 0.0
-        return self._items.oldest() + self._max_delay - perf_counter()
+        return self._entries.oldest() + self._max_delay - perf_counter()
+
+    def _schedule_inline_run(self) -> None:
+        """Run what waits at the end of this iteration of the loop; called from any thread."""
+        if self._inline_run_scheduled:
+            return
+        self._inline_run_scheduled = True
+        on_loop = get_ident() == self._loop_thread
+        schedule = self._loop.call_soon if on_loop else self._loop.call_soon_threadsafe
+        schedule(self._gather_inline, self.waiting, 0)
 
     def _gather_inline(self, seen: int, quiet: int) -> None:
-        """Wait while iterations of the loop bring more: concurrent calls arrive one by one."""
+        """Wait while iterations of the loop bring more: concurrent calls may come one by one."""
         quiet = 0 if self.waiting > seen else quiet + 1
         if quiet < _QUIET_ITERATIONS and self.waiting < self._max_batch:
             self._loop.call_soon(self._gather_inline, self.waiting, quiet)
@@ -275,21 +270,34 @@ class Batcher(Generic[T, R]):
 
     def _run_inline(self) -> None:
         """Run everything that waits, on the loop."""
-        self._inline_run_scheduled = False
+        with self._changed:
+            self._inline_run_scheduled = False
         while self.waiting:
-            batch, late = self._items.take(self._max_batch)
-            fail(late, ExpiredError())
-            if batch:
-                self._finish(batch, call(self._run, batch))
+            with self._changed:
+                batch, late = self._entries.take(self._max_batch)
+            if late:
+                self._fail(late, ExpiredError())
+            if not batch:
+                continue
+            started_at = perf_counter()
+            try:
+                outcome = self._run(batch)
+            except BaseException as error:  # noqa: BLE001 - the requests receive it
+                self._fail(batch, _exception(error))
+                continue
+            self._learn(batch, perf_counter() - started_at)
+            if outcome is not None:
+                self._finish(batch, outcome)
 
-    def _finish(self, batch: list[Entry[T, R]], outcome: Outcome[R] | BaseException) -> None:
-        """Resolve the futures of a batch, on the loop."""
+    def _finish(self, batch: list[E], outcome: R) -> None:
         try:
-            self._on_batch(sum(entry.size for entry in batch))
-            if isinstance(outcome, BaseException):
-                raise outcome
-            seconds = outcome.ended_at - outcome.started_at
-            self._seconds_per_unit.add(seconds / sum(entry.size for entry in batch))
-            deliver(batch, outcome)
-        except BaseException as error:  # noqa: BLE001 - the callers receive it
-            fail(batch, error)
+            self._deliver(batch, outcome)
+        except BaseException as error:  # noqa: BLE001 - the requests receive it
+            self._fail(batch, _exception(error))
+
+
+def _exception(error: BaseException) -> Exception:
+    """Return what callers may receive: SystemExit would end their loop."""
+    if isinstance(error, Exception):
+        return error
+    return RuntimeError(f"the runner ended: {error!r}")

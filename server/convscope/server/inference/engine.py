@@ -1,19 +1,27 @@
-"""Runs requests on loaded versions.
+"""Runs requests on loaded versions, and completes them.
 
 The engine knows no transport. Every frontend (ClassifierService, the Open
-Inference Protocol) passes it decoded requests, so batching, limits and timing
+Inference Protocol) passes it prepared requests, so batching, limits and timing
 exist once.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from convscope.server.errors import ServingError
+from convscope.server.inference.completion import count, groups, settle
+from convscope.server.inference.encoding import ReplyEncoder
+from convscope.server.inference.model_runner import Completed
 from convscope.server.inference.observer import Observer
 from convscope.server.inference.pipeline import Pipeline, PipelineLimits
-from convscope.server.inference.requests import InferenceRequest, InferenceResult, Input
+from convscope.server.inference.requests import InferenceRequest, InferenceResult
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["Engine"]
+
+log = structlog.get_logger(__name__)
 
 
 class Engine:
@@ -34,12 +42,17 @@ class Engine:
         self._limits = limits
         self._observe = observe
         self._pipelines: dict[LoadedVersion, Pipeline] = {}
+        self._encoder = ReplyEncoder()
+        self.on_results: Callable[[Sequence[InferenceRequest]], None] = lambda requests: None
+        """Called with completed requests, before their replies are sent."""
         self.in_flight = 0
         """Requests that a caller waits for."""
 
     def add(self, version: LoadedVersion) -> None:
         """Start the pipeline of a version."""
-        pipeline = Pipeline(version, self._limits, self._observe(version.key))
+        pipeline = Pipeline(
+            version, self._limits, self._observe(version.key), self._encoder, self.complete
+        )
         pipeline.start()
         self._pipelines[version] = pipeline
 
@@ -58,22 +71,62 @@ class Engine:
         """Reject the waiting requests, and wait for the running batches."""
         for pipeline in list(self._pipelines.values()):
             await pipeline.close()
+        self._encoder.close()
+
+    def submit(self, version: LoadedVersion, requests: Sequence[InferenceRequest]) -> None:
+        """Take prepared requests for a version; each is completed exactly once, now or later."""
+        pipeline = self._pipelines[version]
+        for request in requests:
+            request.pipeline = pipeline
+            self.in_flight += not request.untracked
+        pipeline.submit(requests)
+
+    def cancel(self, request: InferenceRequest) -> None:
+        """Complete a request whose caller has left, unless it is done."""
+        self.complete([(request, asyncio.CancelledError())])
+
+    def complete(self, completed: Completed) -> None:
+        """Complete requests with their outcomes: count them, and call their `finish`.
+
+        Those that are done already are skipped.
+        """
+        requests = settle(completed)
+        for request in requests:
+            if request.pipeline is not None:
+                self.in_flight -= not request.untracked
+                request.pipeline.leave(request)
+        try:
+            count(requests, self._observe)
+            self.on_results(requests)
+        except Exception:  # whatever fails, the callers get their replies
+            log.exception("unexpected error while counting requests")
+        for finish, group in groups(requests):
+            try:
+                finish(group)
+            except Exception:  # the other groups have theirs to receive
+                log.exception("unexpected error while replying")
 
     async def run(
-        self, version: LoadedVersion, inputs: Sequence[Input], request: InferenceRequest
-    ) -> list[InferenceResult | ServingError]:
-        """Return a result or an error for each input.
+        self, version: LoadedVersion, request: InferenceRequest
+    ) -> Sequence[InferenceResult | ServingError]:
+        """Run a request of the server's own, and return a result or an error for each input.
 
         Raises:
-            OverloadedError: A queue is full.
-            DeadlineError: The deadline passed before an input was run, or would
-                pass before it could be.
-            UnavailableError: The server is closing.
+            Exception: The request failed.
         """
-        if request.untracked:
-            return await self._pipelines[version].run(inputs, request)
-        self.in_flight += 1
+        done = asyncio.get_running_loop().create_future()
+
+        def finish(requests: Sequence[InferenceRequest]) -> None:
+            if not done.done():
+                done.set_result(None)
+
+        request.finish, request.version = finish, version
+        self.submit(version, [request])
         try:
-            return await self._pipelines[version].run(inputs, request)
-        finally:
-            self.in_flight -= 1
+            await done
+        except asyncio.CancelledError:
+            self.cancel(request)
+            raise
+        if request.error is not None:
+            raise request.error
+        return request.results

@@ -1,36 +1,33 @@
-"""Runs prepared inputs on a version's model, in batches."""
+"""Runs prepared inputs on a version's model, in batches, and encodes the replies."""
 
+import asyncio
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from threading import Lock
 
-import numpy as np
-from numpy.typing import NDArray
-
-from convscope.server.errors import NonFiniteError, ServingError
-from convscope.server.inference.batch import BatchItem, BatchOutput, run_batch
+from convscope.server.errors import ServingError
+from convscope.server.inference.batch import Part, Results, run_batch
 from convscope.server.inference.batcher import Batcher
+from convscope.server.inference.encoding import ReplyEncoder, encode
 from convscope.server.inference.observer import Observer
-from convscope.server.inference.queue import Completed
-from convscope.server.inference.requests import InferenceRequest, InferenceResult
-from convscope.server.observability.stages import RequestTrace, StageSeconds
+from convscope.server.inference.queue import Entry
+from convscope.server.inference.requests import InferenceRequest, Outcome
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["ModelRunner"]
 
-Array = NDArray[np.generic]
-Results = list[InferenceResult | ServingError]
-# What is run, and the trace of its request.
-_Item = tuple[BatchItem, RequestTrace | None]
-
-T = TypeVar("T")
+# Requests that are completed together, and their outcomes.
+Completed = list[tuple[InferenceRequest, Outcome]]
 
 
 class ModelRunner:
-    """Puts inputs into batches, and takes the results apart.
+    """Puts inputs into batches, gathers the results of each request, and encodes its reply.
 
     Args:
         version: The version whose model runs.
-        observer: Observes batches and results.
+        observer: Observes the batches.
+        encoder: Encodes large replies.
+        complete: Called on the event loop with requests that have an outcome.
+        fail: Called on the event loop with parts that didn't run, and the reason.
         max_queue: Inputs of each priority that may wait.
         max_delay_seconds: How long a free runner waits for a fuller batch.
         decoding: Whether images are being decoded, which also needs cores.
@@ -40,6 +37,9 @@ class ModelRunner:
         self,
         version: LoadedVersion,
         observer: Observer,
+        encoder: ReplyEncoder,
+        complete: Callable[[Completed], None],
+        fail: Callable[[Sequence[Entry[InferenceRequest]], BaseException], None],
         *,
         max_queue: int,
         max_delay_seconds: float,
@@ -47,137 +47,91 @@ class ModelRunner:
     ) -> None:
         self._version = version
         self._observer = observer
+        self._encoder = encoder
+        self._complete = complete
         self._decoding = decoding
         self._max_batch = version.execution.max_batch
-        self.batcher: Batcher[_Item, BatchOutput | Exception] = Batcher(
-            self._run_batch,
+        self._lock = Lock()
+        self.batcher: Batcher[Part, Completed] = Batcher(
+            self.run,
+            self._deliver,
+            fail,
             max_batch=self._max_batch,
             max_queue=max_queue,
             max_delay=max_delay_seconds,
             runners=version.execution.runners,
-            on_batch=observer.batch,
         )
 
-    async def infer(
-        self,
-        prepared: Sequence[Array | ServingError],
-        seconds: Sequence[StageSeconds],
-        request: InferenceRequest,
-    ) -> Results:
-        """Run the inputs that have no error yet, in as many batches as needed.
+    def start(self) -> None:
+        """Start to run, on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.batcher.start()
+
+    def parts(self, request: InferenceRequest) -> list[Part]:
+        """Split the prepared inputs of a request into parts; none if all of them have errors."""
+        prepared = request.prepared
+        good = [i for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
+        parts = [
+            Part(request, good[start : start + self._max_batch])
+            for start in range(0, len(good), self._max_batch)
+        ]
+        request.pending = len(parts)
+        return parts
+
+    def run(self, parts: list[Part]) -> Completed:
+        """Do all the work of a batch: concatenate, run, rank, gather and encode.
 
         Args:
-            prepared: For each input the graph's input without its batch
-                dimension, or its error.
-            seconds: Where each input's times are noted.
-            request: What is computed.
+            parts: The parts of the batch.
 
-        Raises:
-            QueueFullError: The queue has no room for all of them; none was queued.
-            ExpiredError: The deadline passed before a runner was free.
-            ClosedError: The runner is closed, or was closed while an input waited.
-            Exception: Whatever the run of a batch raised.
+        Returns:
+            The requests that end with this batch.
         """
-        arrays = [item for item in prepared if not isinstance(item, ServingError)]
-        if len(arrays) == len(prepared) <= self._max_batch:
-            completed = await self.batcher.submit(
-                (_batch_item(arrays, request), request.trace),
-                size=len(arrays),
-                deadline=request.deadline,
-                bulk=request.bulk,
-            )
-            return self._results(completed, seconds, request)
-        return await self._infer_in_parts(prepared, seconds, request)
+        outputs = self._run_traced(parts)
+        completed: Completed = []
+        for part, output in zip(parts, outputs, strict=True):
+            request = part.request
+            if isinstance(output, Exception):
+                completed.append((request, output))
+            elif self._gather(part, output) and not request.done:
+                if request.is_large:
+                    self._encoder.submit(request, self._encoded)
+                else:
+                    completed.append((request, encode(request)))
+        return completed
 
-    async def _infer_in_parts(
-        self,
-        prepared: Sequence[Array | ServingError],
-        seconds: Sequence[StageSeconds],
-        request: InferenceRequest,
-    ) -> Results:
-        """Run the inputs without an error as several items."""
-        good = [(i, item) for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
-        parts = [good[i : i + self._max_batch] for i in range(0, len(good), self._max_batch)]
-        all_completed = await self.batcher.submit_all(
-            [(_batch_item([array for _, array in part], request), request.trace) for part in parts],
-            [len(part) for part in parts],
-            deadline=request.deadline,
-            bulk=request.bulk,
-        )
-        results: dict[int, InferenceResult | ServingError] = {
-            i: item for i, item in enumerate(prepared) if isinstance(item, ServingError)
-        }
-        for part, completed in zip(parts, all_completed, strict=True):
-            indices = [i for i, _ in part]
-            part_results = self._results(completed, [seconds[i] for i in indices], request)
-            results.update(zip(indices, part_results, strict=True))
-        return [results[i] for i in range(len(prepared))]
-
-    def _results(
-        self,
-        completed: Completed[BatchOutput | Exception],
-        seconds: Sequence[StageSeconds],
-        request: InferenceRequest,
-    ) -> Results:
-        """Return the results of one item, one per input, and observe them."""
-        output = completed.result
-        if isinstance(output, Exception):
-            raise output
-        for times in seconds:
-            times.queue += completed.queue_seconds
-            times.infer = completed.run_seconds
-        if not request.untracked:
-            self._observe(output)
-        results: Results = [_result(output, row, times) for row, times in enumerate(seconds)]
-        for row in output.non_finite:
-            results[row] = NonFiniteError(*self._version.key)
-        return results
-
-    def _run_batch(self, batch: Sequence[_Item]) -> list[BatchOutput | Exception]:
-        """Run a batch in a runner's thread; with all cores only while nothing else needs them."""
+    def _run_traced(self, parts: list[Part]) -> list[Results | Exception]:
+        """Run a batch, with all cores only while nothing else needs them."""
         model = self._version.model
         concurrent = self.batcher.concurrent or self._decoding()
-        items = [item for item, _ in batch]
-        traces = [trace for _, trace in batch if trace is not None]
+        traces = [part.request.trace for part in parts if part.request.trace is not None]
         if not traces:
-            return run_batch(model, items, concurrent=concurrent)
-        images = sum(len(item.inputs) for item in items)
-        with traces[0].batch(traces, images=images, size=len(items)):
-            return run_batch(model, items, concurrent=concurrent)
+            return run_batch(model, parts, concurrent=concurrent)
+        images = sum(part.size for part in parts)
+        with traces[0].batch(traces, images=images, size=len(parts)):
+            return run_batch(model, parts, concurrent=concurrent)
 
-    def _observe(self, output: BatchOutput) -> None:
-        # What isn't finite is no prediction, and would spoil the sums of the metrics for good.
-        self._observer.predictions(
-            self._version.labels,
-            _without(output.classes, output.non_finite),
-            _without(output.scores, output.non_finite),
-            _without(output.entropy_ratios, output.non_finite),
-        )
+    def _gather(self, part: Part, results: Results) -> bool:
+        """Keep the results of a part in its request; report whether it was the last one."""
+        request = part.request
+        if part.size == len(request.prepared):
+            request.results = results
+            return True
+        with self._lock:
+            if request.partial is None:
+                request.partial = list(request.prepared)
+            for index, result in zip(part.indices, results, strict=True):
+                request.partial[index] = result
+            request.pending -= 1
+            if request.pending:
+                return False
+        request.results = request.partial
+        return True
 
+    def _deliver(self, parts: list[Part], completed: Completed) -> None:
+        self._observer.batch(sum(part.size for part in parts))
+        self._complete(completed)
 
-def _batch_item(arrays: Sequence[Array], request: InferenceRequest) -> BatchItem:
-    return BatchItem(
-        arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays),
-        request.feature_maps,
-        request.top_k,
-        request.logits,
-        request.untracked,
-    )
-
-
-def _without(column: Sequence[T], rows: Sequence[int]) -> Sequence[T]:
-    if not rows:
-        return column
-    return [value for row, value in enumerate(column) if row not in rows]
-
-
-def _result(output: BatchOutput, row: int, seconds: StageSeconds) -> InferenceResult:
-    maps = {name: array[row] for name, array in output.feature_maps.items()}
-    return InferenceResult(
-        output.classes[row],
-        output.scores[row],
-        maps,
-        output.probabilities[row],
-        seconds,
-        None if output.logits is None else output.logits[row],
-    )
+    def _encoded(self, request: InferenceRequest, outcome: Outcome) -> None:
+        """Complete a request with a large reply; called in a thread of the encoder."""
+        self._loop.call_soon_threadsafe(self._complete, [(request, outcome)])

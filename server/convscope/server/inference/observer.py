@@ -3,20 +3,31 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import grpc
+
+from convscope.server.observability.stages import StageSeconds
+
 __all__ = ["Observer"]
 
 
 class Observer(Protocol):
     """Observes one version. Every method is called on the event loop."""
 
-    def predictions(
-        self,
-        labels: Sequence[str],
-        classes: Sequence[Sequence[int]],
-        scores: Sequence[Sequence[float]],
-        entropy_ratios: Sequence[float],
+    def requests(
+        self, codes: Sequence[grpc.StatusCode], seconds: Sequence[float], bulk: Sequence[bool]
     ) -> None:
-        """Called with the results of some inputs, as in `BatchOutput`, and all class names."""
+        """Called with requests that ended: how, after how long, and whether they are bulk."""
+
+    def predictions(
+        self, best: Sequence[str], probabilities: Sequence[float], entropy_ratios: Sequence[float]
+    ) -> None:
+        """Called with the best class of some inputs, its probability, and how undecided they are.
+
+        Inputs whose probabilities have another sum than 1 have no entropy ratio.
+        """
+
+    def stages(self, seconds: Sequence[StageSeconds], encode_seconds: Sequence[float]) -> None:
+        """Called with the stages of answered inputs, when their requests end."""
 
     def batch(self, images: int) -> None:
         """Called with the size of each batch that ran."""

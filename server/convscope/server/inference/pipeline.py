@@ -1,13 +1,9 @@
-"""Takes the inputs for one version from request to result: decode, queue, infer."""
+"""Takes the requests for one version from inputs to replies: decode, queue, run, encode."""
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from convscope.server.errors import (
     DeadlineError,
@@ -17,23 +13,21 @@ from convscope.server.errors import (
     UnavailableError,
 )
 from convscope.server.inference.admission import DeadlineAdmission
-from convscope.server.inference.decoding.pool import DecodePool
-from convscope.server.inference.model_runner import ModelRunner
+from convscope.server.inference.batch import Part
+from convscope.server.inference.batcher import Batcher
+from convscope.server.inference.decoding.pool import DecodePool, Image
+from convscope.server.inference.encoding import ReplyEncoder, encode
+from convscope.server.inference.feature_maps import FeatureMapSession
+from convscope.server.inference.model_runner import Completed, ModelRunner
 from convscope.server.inference.observer import Observer
-from convscope.server.inference.queue import ClosedError, ExpiredError, QueueFullError
-from convscope.server.inference.requests import (
-    InferenceRequest,
-    InferenceResult,
-    Input,
-    ReadyTensor,
-)
+from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
+from convscope.server.inference.requests import InferenceRequest, Outcome, ReadyTensor
 from convscope.server.observability.stages import StageSeconds
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["Pipeline", "PipelineLimits"]
 
-Array = NDArray[np.generic]
-Results = list[InferenceResult | ServingError]
+Stage = DecodePool | Batcher[Part, Completed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +47,54 @@ class PipelineLimits:
 
 
 class Pipeline:
-    """Takes the inputs for one version through the stages.
+    """Takes groups of requests for one version through the stages.
 
     Args:
         version: The version that runs them.
         limits: The sizes of its queues and pools.
         observer: Observes what it does.
+        encoder: Encodes large replies.
+        complete: Called on the event loop with requests that have an outcome. It
+            calls `leave` for each of them, once.
     """
 
-    def __init__(self, version: LoadedVersion, limits: PipelineLimits, observer: Observer) -> None:
+    def __init__(
+        self,
+        version: LoadedVersion,
+        limits: PipelineLimits,
+        observer: Observer,
+        encoder: ReplyEncoder,
+        complete: Callable[[Completed], None],
+    ) -> None:
         self._version = version
         self._limits = limits
+        self._complete = complete
+        self._loop = asyncio.get_running_loop()
         self._decoder: DecodePool | None = None
         if version.preprocessor is not None:
             self._decoder = DecodePool(
-                version.preprocessor, limits.decode_workers, limits.max_queue
+                version.preprocessor,
+                self._decoded,
+                self._fail,
+                workers=limits.decode_workers,
+                max_waiting=limits.max_queue,
             )
         self._runner = ModelRunner(
             version,
             observer,
+            encoder,
+            complete,
+            self._fail,
             max_queue=limits.max_queue,
             max_delay_seconds=limits.max_delay_seconds,
             decoding=self._decoding,
         )
         self._admission = DeadlineAdmission(self._runner.batcher, self._decoder)
-        self.last_used = asyncio.get_running_loop().time()
+        self.last_used = self._loop.time()
         self._requests = 0
         self._no_requests = asyncio.Event()
         self._no_requests.set()
-        # Its own thread, so that slow session builds block nothing else.
-        self._session_builder = ThreadPoolExecutor(1, thread_name_prefix="session-builder")
-        self._session_build: asyncio.Future[None] | None = None
+        self._map_session = FeatureMapSession(version, self._advance, complete)
         self._closed = False
         batcher = self._runner.batcher
         stages = [stage for stage in (batcher, self._decoder) if stage is not None]
@@ -96,7 +107,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Start to run, on the running event loop."""
-        self._runner.batcher.start()
+        self._runner.start()
         if self._decoder is not None:
             self._decoder.start()
 
@@ -104,124 +115,157 @@ class Pipeline:
         return self._decoder is not None and self._decoder.busy
 
     async def drain(self) -> None:
-        """Wait until every request has ended; the caller ensures that no more arrive."""
+        """Wait until every request is completed; the caller ensures that no more arrive."""
         await self._no_requests.wait()
 
     async def close(self) -> None:
         """Reject the waiting requests, and wait for the running batches."""
         self._closed = True
-        self._session_builder.shutdown(wait=False)
+        self._map_session.close()
         if self._decoder is not None:
             await self._decoder.close()
         await self._runner.batcher.close()
 
-    async def run(self, inputs: Sequence[Input], request: InferenceRequest) -> Results:
-        """Return a result or an error for each input.
-
-        Raises:
-            OverloadedError: A queue is full.
-            DeadlineError: The deadline passed before an input was run, or would
-                pass before it could be.
-            UnavailableError: The server is closing.
-        """
-        if not request.untracked:
-            self.last_used = asyncio.get_running_loop().time()
-        self._requests += 1
+    def submit(self, requests: Sequence[InferenceRequest]) -> None:
+        """Take prepared requests for this version; each will be completed, now or later."""
+        self._requests += len(requests)
         self._no_requests.clear()
-        try:
-            await self._load_feature_maps(request)
-            if request.deadline is None:
-                return await self._process(inputs, request)
-            return await self._process_in_time(inputs, request, request.deadline)
-        finally:
-            self._requests -= 1
-            if not self._requests:
-                self._no_requests.set()
+        now = self._loop.time()
+        for request in requests:
+            if not request.untracked:
+                self.last_used = now
+            request.seconds = seconds = [StageSeconds() for _ in request.inputs]
+            if request.trace is not None:
+                request.trace.enter(seconds)
+        self._advance(requests)
 
-    async def _load_feature_maps(self, request: InferenceRequest) -> None:
-        """Build the session with feature maps, once, and not as a part of some batch's run."""
-        model = self._version.model
-        if not request.feature_maps or model.has_feature_map_session:
-            return
-        if self._session_build is None or self._session_build.done():  # the last one failed
-            if self._closed:
-                raise _closed()
-            self._session_build = asyncio.get_running_loop().run_in_executor(
-                self._session_builder, model.load_feature_maps
+    def leave(self, request: InferenceRequest) -> None:
+        """Forget a request that is completed, and learn from it."""
+        if request.error is not None:
+            self._discard(request)
+        self._admission.learn(request)
+        self._requests -= 1
+        if not self._requests:
+            self._no_requests.set()
+
+    def _discard(self, request: InferenceRequest) -> None:
+        """Remove what still waits of a request that failed."""
+        # An only entry that failed no longer waits.
+        if len(request.inputs) > 1 or isinstance(request.error, asyncio.CancelledError):
+            self._runner.batcher.discard(request)
+            if self._decoder is not None:
+                self._decoder.discard(request)
+
+    def _advance(self, requests: Sequence[InferenceRequest]) -> None:
+        """Take requests as far as possible; those that need a session may have waited for it."""
+        images: list[list[Image]] = []
+        parts: list[list[Part]] = []
+        ended: Completed = []
+        self._admission.begin_group()
+        has_maps = self._map_session.is_open
+        for request in requests:
+            try:
+                if request.feature_maps and not has_maps:
+                    if self._closed:
+                        raise _closed()
+                    self._map_session.park(request)
+                    continue
+                to_decode = self._prepare(request)
+                self._admission.admit(request, len(to_decode))
+                if to_decode:
+                    images.append(to_decode)
+                elif to_run := self._runner.parts(request):
+                    parts.append(to_run)
+                else:
+                    ended.append(_without_run(request))
+            except Exception as error:  # noqa: BLE001 - the caller receives it
+                ended.append((request, error))
+        if images and self._decoder is not None:
+            self._queue(self._decoder, images, self._decoder_full, ended)
+        if parts:
+            self._queue(self._runner.batcher, parts, self._queue_full, ended)
+        if ended:
+            self._complete(ended)
+
+    def _prepare(self, request: InferenceRequest) -> list[Image]:
+        """Take over the inputs that have the graph's own shape; return the images to decode."""
+        images: list[Image] = []
+        prepared = request.prepared
+        prepared.clear()
+        for index, item in enumerate(request.inputs):
+            if isinstance(item, ReadyTensor):
+                prepared.append(item.array)
+            elif isinstance(item, ServingError):
+                prepared.append(item)
+            elif self._decoder is None:
+                prepared.append(self._no_images())
+            else:
+                prepared.append(None)
+                images.append(Image(request, index))
+        request.pending = len(images)
+        return images
+
+    def _decoded(self, request: InferenceRequest) -> None:
+        """Pass on a request whose images are decoded; called in a decoder's thread."""
+        ended: Completed = []
+        if parts := self._runner.parts(request):
+            self._queue(self._runner.batcher, [parts], self._queue_full, ended)
+        else:
+            ended.append(_without_run(request))
+        if ended:
+            self._loop.call_soon_threadsafe(self._complete, ended)
+
+    def _queue(
+        self,
+        stage: Any,  # a DecodePool or a Batcher
+        groups: Sequence[Sequence[Entry[InferenceRequest]]],
+        full: Callable[[], OverloadedError],
+        ended: Completed,
+    ) -> None:
+        """Queue the entries of several requests at a stage; those without room have ended."""
+        try:
+            rejected = stage.submit(groups)
+        except Exception as error:  # noqa: BLE001 - the callers receive it
+            ended += [(group[0].request, self._translate(error)) for group in groups]
+        else:
+            ended += [(group[0].request, full()) for group in rejected]
+
+    def _fail(self, entries: Sequence[Entry[InferenceRequest]], error: BaseException) -> None:
+        """Complete requests of which a part failed, on the loop."""
+        error = self._translate(error)
+        self._complete([(request, error) for request in {e.request: None for e in entries}])
+
+    def _translate(self, error: BaseException) -> BaseException:
+        """Return the error that callers receive."""
+        if isinstance(error, ExpiredError):
+            return DeadlineError(
+                f"the deadline passed while the input waited for {self._version.key[0]}; "
+                "allow more time"
             )
-        try:
-            # Other requests may wait for it too: one that is cancelled doesn't end the build.
-            await asyncio.shield(self._session_build)
-        except OSError as error:  # the files were removed, and the version will be unloaded
-            raise UnavailableError(
-                f"the files of {self._version.key[0]} v{self._version.key[1]} are gone; call again"
-            ) from error
+        return _closed() if isinstance(error, ClosedError) else error
 
-    async def _process_in_time(
-        self, inputs: Sequence[Input], request: InferenceRequest, deadline: float
-    ) -> Results:
-        """Process a request unless it can't meet its deadline, and learn how long it took."""
-        bulk = request.bulk
-        estimate = self._admission.estimate(inputs, bulk=bulk)
-        self._admission.check(deadline, estimate, bulk=bulk)
-        started_at = perf_counter()
-        try:
-            results = await self._process(inputs, request)
-        except (asyncio.CancelledError, DeadlineError):
-            seconds = max(estimate, perf_counter() - started_at)
-            self._admission.learn(estimate, seconds, bulk=bulk)
-            raise
-        self._admission.learn(estimate, perf_counter() - started_at, bulk=bulk)
-        return results
-
-    async def _process(self, inputs: Sequence[Input], request: InferenceRequest) -> Results:
-        """Take a request through the stages, with the errors that callers receive."""
-        seconds = [StageSeconds() for _ in inputs]
-        if request.trace is not None:
-            request.trace.seconds = seconds
-        model = self._version.manifest.model
-        try:
-            prepared = await self._prepare(inputs, request, seconds)
-            return await self._runner.infer(prepared, seconds, request)
-        except QueueFullError as error:
-            raise OverloadedError(
-                f"the queue of {model} is full ({self._limits.max_queue} images); retry later"
-            ) from error
-        except ExpiredError as error:
-            raise DeadlineError(
-                f"the deadline passed while the input waited for {model}; allow more time"
-            ) from error
-        except ClosedError as error:
-            raise _closed() from error
-
-    async def _prepare(
-        self, inputs: Sequence[Input], request: InferenceRequest, seconds: Sequence[StageSeconds]
-    ) -> Sequence[Array | ServingError]:
-        """Convert every input to the graph's own shape."""
-        ready: list[Array | ServingError] = [
-            item.array for item in inputs if isinstance(item, ReadyTensor)
-        ]
-        if len(ready) == len(inputs):
-            return ready
-        if self._decoder is None:
-            return [
-                item.array if isinstance(item, ReadyTensor) else self._no_images()
-                for item in inputs
-            ]
-        pairs = [
-            (item, times)
-            for item, times in zip(inputs, seconds, strict=True)
-            if not isinstance(item, ReadyTensor)
-        ]
-        images, times = zip(*pairs, strict=True)
-        decoded = iter(
-            await self._decoder.decode(images, times, deadline=request.deadline, bulk=request.bulk)
+    def _queue_full(self) -> OverloadedError:
+        return OverloadedError(
+            f"the queue of {self._version.key[0]} is full ({self._limits.max_queue} images); "
+            "retry later"
         )
-        return [item.array if isinstance(item, ReadyTensor) else next(decoded) for item in inputs]
+
+    def _decoder_full(self) -> OverloadedError:
+        waiting = 0 if self._decoder is None else self._decoder.waiting
+        return OverloadedError(
+            f"{waiting} images wait to be decoded; at most {self._limits.max_queue} of each "
+            "priority may wait; retry later"
+        )
 
     def _no_images(self) -> InvalidInputError:
         model, shape = self._version.key[0], list(self._version.input_shape)
         return InvalidInputError(f"{model} accepts no images; send a float32 tensor {shape}")
+
+
+def _without_run(request: InferenceRequest) -> tuple[InferenceRequest, Outcome]:
+    """End a request of which no input can be run; the reply has only errors."""
+    request.results = [item for item in request.prepared if isinstance(item, ServingError)]
+    return request, encode(request)
 
 
 def _closed() -> UnavailableError:

@@ -1,5 +1,7 @@
 """Finds the best classes of many inputs at once, and how undecided each input is."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,11 +42,18 @@ def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
     classes = probabilities.shape[1]
     if classes < 2:
         return [0.0] * len(probabilities)
+    if probabilities.size <= TINY:
+        uniform = math.log(classes)
+        return [_entropy(row) / uniform for row in probabilities.tolist()]
     # A probability of 0 adds nothing, and its logarithm is not defined.
     logarithms = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     entropies = np.einsum("ij,ij->i", probabilities, logarithms) / -np.log(classes)
     ratios: list[float] = entropies.tolist()
     return ratios
+
+
+def _entropy(row: list[float]) -> float:
+    return -sum(value * math.log(value) for value in row if value > 0)
 
 
 def _rank_in_python(

@@ -23,6 +23,7 @@ from convscope.server.inference.requests import (
     Input,
     ReadyTensor,
 )
+from convscope.server.observability.calls import CallRecord
 from convscope.server.observability.metrics import ShadowMetrics
 from convscope.server.repository.catalog import Target
 from convscope.server.runtime.versions import LoadedVersion
@@ -36,7 +37,17 @@ MAX_WAITING = 32
 MAX_WAITING_BYTES = 64 * 2**20
 # How often to check for free cores while copies wait.
 PAUSE_SECONDS = 0.005
-_REQUEST = InferenceRequest(bulk=True, untracked=True)
+
+
+class _NoReply:
+    """The endpoint of copies: nobody receives a reply."""
+
+    def prepare(self, request: InferenceRequest) -> None:
+        """Do nothing: the inputs are set."""
+
+    def encode(self, request: InferenceRequest) -> bytes:
+        """Return an empty reply."""
+        return b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,7 @@ class ShadowTraffic:
         self,
         version: LoadedVersion,
         shadow: int,
-        inputs: Sequence[Input],
+        inputs: Sequence[Input | ServingError],
         results: Sequence[InferenceResult | ServingError],
     ) -> None:
         """Queue a copy of a request for another version; returns immediately.
@@ -109,7 +120,9 @@ class ShadowTraffic:
         pairs = [
             (item, result)
             for item, result in zip(inputs, results, strict=True)
-            if isinstance(result, InferenceResult) and result.probabilities.size
+            if isinstance(result, InferenceResult)
+            and not isinstance(item, ServingError)
+            and result.probabilities.size
         ]
         if not pairs:
             return
@@ -158,7 +171,11 @@ class ShadowTraffic:
     async def _compare(self, copy: _Copy) -> None:
         other = await self._find(Target(copy.key[0], copy.shadow))
         _check_fit(copy.inputs, other)
-        results = await self._engine.run(other, copy.inputs, _REQUEST)
+        request = InferenceRequest(
+            _NoReply(), CallRecord("shadow"), lambda requests: None, bulk=True, untracked=True
+        )
+        request.inputs = copy.inputs
+        results = await self._engine.run(other, request)
         for row, result in zip(copy.probabilities, results, strict=True):
             if isinstance(result, ServingError):
                 copy.metrics.count("failed")

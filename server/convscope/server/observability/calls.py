@@ -3,9 +3,9 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Protocol
 
 import grpc
@@ -38,14 +38,8 @@ class CallTrace(Protocol):
     def exemplar(self) -> Mapping[str, str]:
         """The labels by which a metric refers to this call."""
 
-    def request(self, version: tuple[str, int]) -> AbstractContextManager[None]:
-        """Trace one request of a stream; the only request of a unary call needs no span."""
-
-    def stages(self, version: tuple[str, int], images: int) -> AbstractContextManager[RequestTrace]:
-        """Follow a request through the engine, and record its stages at the end."""
-
-    def encoded(self, seconds: float) -> None:
-        """Record the encoding of a reply that has just ended."""
+    def request(self, version: tuple[str, int]) -> RequestTrace:
+        """Follow a request of the call from here on."""
 
     def end(self, record: "CallRecord") -> None:
         """End the trace, with what the call was for and how it ended."""
@@ -57,6 +51,8 @@ class CallRecord:
 
     Args:
         request_id: The caller's id of the call, or ours.
+        returns_id: Whether the reply repeats the id, because it is the caller's.
+        started_at: The `time.perf_counter()` of its arrival.
         trace: Its trace, if it is traced.
         version: The model and the version it was for, once that is known. Not the loaded
             version itself: an open stream would keep a retired one in memory.
@@ -69,6 +65,8 @@ class CallRecord:
     """
 
     request_id: str
+    returns_id: bool = False
+    started_at: float = field(default_factory=perf_counter)
     trace: CallTrace | None = None
     version: tuple[str, int] | None = None
     inputs: int = 0
@@ -89,11 +87,16 @@ log = structlog.get_logger(__name__)
 current_call: ContextVar[CallRecord] = ContextVar("current_call")
 
 
-def log_unexpected_error(method: str) -> str:
-    """Log the exception that is being handled, and return the message for the caller."""
+def log_unexpected_error(method: str, request_id: str, error: BaseException) -> str:
+    """Log an error that isn't a part of the contract, and return the message for the caller."""
     error_id = secrets.token_hex(8)
-    request_id = current_call.get().request_id
-    log.exception("unexpected error", error_id=error_id, request_id=request_id, method=method)
+    log.error(
+        "unexpected error",
+        error_id=error_id,
+        request_id=request_id,
+        method=method,
+        exc_info=error,
+    )
     return f"the server failed; its log explains the error under the id {error_id}"
 
 

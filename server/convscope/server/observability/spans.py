@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import Token
 from dataclasses import dataclass
 from time import perf_counter_ns, time_ns
 
 import grpc
-from opentelemetry import context, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer
 
@@ -35,8 +34,6 @@ _SERVER_ERRORS = frozenset(
 class CallSpans:
     """The trace of one call; a `CallTrace`.
 
-    Its span is the current one from here until `end`, which the same coroutine calls.
-
     Args:
         span: The span of the call.
         requests: Makes the spans below it.
@@ -55,35 +52,17 @@ class CallSpans:
             "trace_id": self.trace_id,
             "span_id": f"{ids.span_id:016x}",
         }
-        self._token: Token[Context] = context.attach(trace.set_span_in_context(span))
 
-    @contextmanager
-    def request(self, version: tuple[str, int]) -> Iterator[None]:
-        """Make the span of one request of a stream; a unary call needs no other span."""
-        if not self._streamed:
-            yield
-            return
+    def request(self, version: tuple[str, int]) -> "RequestSpans":
+        """Follow a request; of a stream, each has a span of its own."""
         model, number = version
         attributes: Attributes = {"model": model, "version": number}
-        with self._requests.start_as_current_span("request", attributes=attributes):
-            yield
-
-    @contextmanager
-    def stages(self, version: tuple[str, int], images: int) -> "Iterator[RequestSpans]":
-        """Follow a request through the engine, and make the spans of its stages at the end."""
-        request = RequestSpans(self._requests, self._batches, version, images)
-        try:
-            yield request
-        except BaseException:
-            request.end(failed=True)
-            raise
-        request.end(failed=False)
-
-    def encoded(self, seconds: float) -> None:
-        """Make the span of the encoding of a reply, which has just ended."""
-        now = time_ns()
-        span = self._requests.start_span("encode", start_time=now - int(1e9 * seconds))
-        span.end(now)
+        span = None
+        if self._streamed:
+            span = self._requests.start_span(
+                "request", trace.set_span_in_context(self._span, Context()), attributes=attributes
+            )
+        return RequestSpans(self._requests, self._batches, attributes, self._span, span)
 
     def end(self, record: CallRecord) -> None:
         """End the span of the call, with what the call was for and how it ended."""
@@ -99,7 +78,6 @@ class CallSpans:
         if record.code in _SERVER_ERRORS:
             self._span.set_status(Status(StatusCode.ERROR, record.error or record.code.name))
         self._span.end()
-        context.detach(self._token)
 
 
 @dataclass(slots=True)
@@ -114,25 +92,38 @@ class _Batch:
 class RequestSpans:
     """Follows one request through the engine; a `RequestTrace`.
 
+    The spans are made after the request is completed, from times that were taken on the way.
+
     Args:
         requests: Makes the spans of its stages.
         batches: Makes the spans of the batches.
-        version: The model and the version that it is for.
-        images: How many it has.
+        attributes: The model and the version that it is for.
+        call: The span of its call.
+        own: The span of the request, if its call has several.
     """
 
     def __init__(
-        self, requests: Tracer, batches: Tracer, version: tuple[str, int], images: int
+        self,
+        requests: Tracer,
+        batches: Tracer,
+        attributes: Attributes,
+        call: Span,
+        own: Span | None,
     ) -> None:
         self._requests = requests
         self._batches = batches
-        model, number = version
-        self._attributes: Attributes = {"model": model, "version": number, "images": images}
-        self._context = trace.get_current_span().get_span_context()
-        self._began = time_ns()
+        self._attributes = attributes
+        self._own = own
+        self._parent = trace.set_span_in_context(own or call, Context())
+        self._context = (own or call).get_span_context()
+        self._began = 0
         self._runs: list[_Batch] = []
-        self.seconds: Sequence[StageSeconds] = ()
-        """The stages of each input, filled in by the engine; none if it was rejected before."""
+        self._seconds: Sequence[StageSeconds] = ()
+
+    def enter(self, seconds: Sequence[StageSeconds]) -> None:
+        """Begin to follow it, with the times that the stages fill in."""
+        self._began, self._seconds = time_ns(), seconds
+        self._attributes = {**self._attributes, "images": len(seconds)}
 
     @contextmanager
     def batch(self, requests: Sequence[RequestTrace], *, images: int, size: int) -> Iterator[None]:
@@ -161,14 +152,28 @@ class RequestSpans:
             run.ended = time_ns()
             span.end(run.ended)
 
-    def end(self, *, failed: bool) -> None:
-        """Make the spans of the stages that took place.
+    def end(self, error: BaseException | None, *, has_results: bool, encode: float | None) -> None:
+        """Make the spans of the stages that took place, and end its own."""
+        if self._seconds:
+            self._end_stages(failed=error is not None and not has_results)
+        if encode is not None:
+            now = time_ns()
+            span = self._requests.start_span(
+                "encode", self._parent, start_time=now - int(1e9 * encode)
+            )
+            span.end(now)
+        if self._own is not None:
+            if error is not None:
+                self._own.record_exception(error)
+                self._own.set_status(Status(StatusCode.ERROR, str(error)))
+            self._own.end()
+
+    def _end_stages(self, *, failed: bool) -> None:
+        """Make the spans of the stages.
 
         The time that an image waits for a decoder is the gap before `decode`;
         `queue` is the wait for a runner.
         """
-        if not self.seconds:
-            return
         now, runs = time_ns(), list(self._runs)
         decoded = self._end_decode(now)
         if runs or failed:
@@ -182,7 +187,7 @@ class RequestSpans:
         epoch = time_ns() - perf_counter_ns()
         times = [
             (began, began + int(1e9 * one.decode) if one.decode else now)
-            for one in self.seconds
+            for one in self._seconds
             if one.decode_began and (began := epoch + int(1e9 * one.decode_began))
         ]
         if not times:
@@ -193,6 +198,6 @@ class RequestSpans:
 
     def _span(self, name: str, began: int, ended: int, links: Sequence[Link] = ()) -> None:
         span = self._requests.start_span(
-            name, attributes=self._attributes, links=links, start_time=began
+            name, self._parent, attributes=self._attributes, links=links, start_time=began
         )
         span.end(max(began, ended))

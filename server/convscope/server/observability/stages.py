@@ -33,8 +33,8 @@ class StageSeconds:
 class RequestTrace(Protocol):
     """Follows one request through the stages; the engine knows no more of traces than this."""
 
-    seconds: Sequence[StageSeconds]
-    """The stages of each input; set when the request enters the engine, and filled in there."""
+    def enter(self, seconds: Sequence[StageSeconds]) -> None:
+        """Called when the request enters the stages, with the times that they fill in."""
 
     def batch(
         self, requests: "Sequence[RequestTrace]", *, images: int, size: int
@@ -45,4 +45,13 @@ class RequestTrace(Protocol):
             requests: The traced requests of the batch, this one among them.
             images: The size of the batch.
             size: The number of requests in it, traced or not.
+        """
+
+    def end(self, error: BaseException | None, *, has_results: bool, encode: float | None) -> None:
+        """Called when the request is completed.
+
+        Args:
+            error: Why it failed; None if it was answered.
+            has_results: Whether all stages up to the run took place.
+            encode: The seconds that encoding its reply took, just before; None if it has none.
         """

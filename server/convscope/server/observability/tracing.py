@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterable
 from importlib.metadata import version as version_of
 from threading import Thread
-from typing import Any
 from urllib.parse import unquote
 
 import grpc
@@ -66,23 +65,32 @@ class Tracing:
         self,
         service: str,
         method: str,
-        context: "grpc.aio.ServicerContext[Any, Any]",
+        metadata: Iterable[tuple[str, str | bytes]],
+        peer: str,
         *,
         streamed: bool,
     ) -> CallSpans | None:
-        """Begin the trace of a call, as part of its caller's trace; None if it isn't sampled."""
-        metadata = _texts(context.invocation_metadata() or ())
+        """Begin the trace of a call, as part of its caller's trace; None if it isn't sampled.
+
+        Args:
+            service: The full name of the service.
+            method: The name of the method.
+            metadata: What the caller sent with the call.
+            peer: The caller's address, such as "ipv4:127.0.0.1:57284".
+            streamed: Whether the call has many requests.
+        """
+        texts = {key: value for key, value in metadata if isinstance(value, str)}
         span = self._requests.start_span(
             f"/{service}/{method}",
-            extract(metadata),
+            extract(texts),
             SpanKind.SERVER,
             {
                 "rpc.system": "grpc",
                 "rpc.service": service,
                 "rpc.method": method,
                 "rpc.grpc.status_code": grpc.StatusCode.OK.value[0],
-                **_peer(context.peer()),
-                **({"rpc.user_agent": metadata["user-agent"]} if "user-agent" in metadata else {}),
+                **_peer(peer),
+                **({"rpc.user_agent": texts["user-agent"]} if "user-agent" in texts else {}),
             },
         )
         if not span.is_recording():
@@ -96,10 +104,6 @@ class Tracing:
         await asyncio.to_thread(flush.join, FLUSH_SECONDS)
         if flush.is_alive():
             self._exporter.shutdown()
-
-
-def _texts(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
-    return {key: value for key, value in metadata if isinstance(value, str)}
 
 
 def _peer(peer: str) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 import asyncio
 
-import grpc
 import structlog
 from grpc_health.v1 import health
 
+from convscope.server.frontend.transport.calls import Transport
 from convscope.server.process.settings import ProcessSettings
 
 __all__ = ["drain"]
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 async def drain(
     settings: ProcessSettings,
     health_servicer: health.aio.HealthServicer,
-    server: grpc.aio.Server,
+    transport: Transport,
     **hint: str,
 ) -> None:
     """Take a server out of rotation, and return when its calls in flight are finished.
@@ -27,7 +27,7 @@ async def drain(
     Args:
         settings: How long each part may take.
         health_servicer: Reports NOT_SERVING.
-        server: Finishes its calls.
+        transport: Finishes its calls.
         hint: What the log says besides.
     """
     log.info(
@@ -38,5 +38,5 @@ async def drain(
     )
     await health_servicer.enter_graceful_shutdown()
     await asyncio.sleep(settings.drain_seconds)
-    await server.stop(settings.grace_seconds)
+    await transport.stop(settings.grace_seconds)
     log.info("stopped")

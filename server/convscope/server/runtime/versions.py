@@ -99,6 +99,11 @@ class LoadedVersion:
         return label_bytes(self.labels)
 
     @cached_property
+    def input_dtype(self) -> int:
+        """The type of the graph's input."""
+        return self.manifest.input.dtype
+
+    @cached_property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of the graph's input, without the batch dimension."""
         return tuple(self.manifest.input.shape)

@@ -11,6 +11,7 @@ from convscope.server.frontend.reply_limits import ReplyLimits
 from convscope.server.inference.ranking import rank
 from convscope.server.inference.requests import InferenceResult
 from convscope.server.observability.stages import StageSeconds
+from convscope.server.runtime.model import ModelOutput
 from convscope.server.runtime.versions import label_bytes
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
@@ -30,7 +31,9 @@ def result_of(
     probabilities: NDArray[np.float32], maps: dict[str, NDArray[np.float32]]
 ) -> InferenceResult:
     (classes,), (scores,) = rank(probabilities[np.newaxis], len(probabilities))
-    return InferenceResult(classes, scores, maps, probabilities, StageSeconds())
+    batch_maps = {name: array[np.newaxis] for name, array in maps.items()}
+    output = ModelOutput(probabilities[np.newaxis], batch_maps, None)
+    return InferenceResult(classes, scores, None, output, 0, StageSeconds())
 
 
 def predicted(

@@ -72,9 +72,9 @@ async def served(settings: FrontendSettings) -> AsyncIterator[int]:
         "echo": grpc.unary_unary_rpc_method_handler(echo),
         "wait": grpc.unary_unary_rpc_method_handler(wait),
     }
-    server = selection.make_server(settings, MemoryBudget(2**20))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
-    port = selection.bind(server, settings)
+    server = selection.make_transport(settings, MemoryBudget(2**20))
+    server.add_registered_method_handlers("test", handlers)
+    port = server.bind(settings.grpc_address)
     await server.start()
     yield port
     await server.stop(None)

@@ -4,17 +4,19 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.requests import make_request
 
 from convscope.server.errors import InvalidInputError, OverloadedError
-from convscope.server.inference.decoding.pool import DecodePool
-from convscope.server.inference.queue import ClosedError, ExpiredError
-from convscope.server.inference.requests import EncodedImage, Pixels
+from convscope.server.inference.decoding.pool import DecodePool, Image
+from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
+from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
 from convscope.server.observability.stages import StageSeconds
 
 TIMEOUT_SECONDS = 20.0
@@ -40,18 +42,64 @@ class GatedPreprocessor:
         self._gate.release(images)
 
 
+class Awaited:
+    """A pool whose callers wait for their images."""
+
+    def __init__(self, preprocessor: GatedPreprocessor, workers: int, max_waiting: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.pool = DecodePool(
+            preprocessor, self._decoded, self._fail, workers=workers, max_waiting=max_waiting
+        )
+
+    def _decoded(self, request: InferenceRequest) -> None:
+        self._loop.call_soon_threadsafe(self._end, request, None)
+
+    def _fail(self, images: Sequence[Entry[InferenceRequest]], error: BaseException) -> None:
+        for one in images:
+            self._end(one.request, error)
+
+    def _end(self, request: InferenceRequest, error: BaseException | None) -> None:
+        request.done = True
+        if request.place.done():
+            return
+        if error is None:
+            request.place.set_result(request.prepared)
+        else:
+            request.place.set_exception(error)
+
+    async def decode(self, images: Sequence[Pixels | EncodedImage], **options: Any) -> list[Any]:
+        request = self.request(images, **options)
+        try:
+            found: list[Any] = await request.place
+        except asyncio.CancelledError:
+            request.done = True
+            self.pool.discard(request)
+            raise
+        return found
+
+    def request(self, images: Sequence[Pixels | EncodedImage], **options: Any) -> InferenceRequest:
+        """Submit a request, whose `place` is a future of its results."""
+        request = make_request(*images, place=self._loop.create_future(), **options)
+        request.seconds = [StageSeconds() for _ in images]
+        request.prepared = [None] * len(images)
+        request.pending = len(images)
+        if self.pool.submit([[Image(request, index) for index in range(len(images))]]):
+            raise OverloadedError("full")
+        return request
+
+
 @asynccontextmanager
 async def started(
     preprocessor: GatedPreprocessor, *, workers: int = 1, max_waiting: int = 64
-) -> AsyncIterator[DecodePool]:
-    pool = DecodePool(preprocessor, workers, max_waiting)
-    pool.start()
+) -> AsyncIterator[Awaited]:
+    awaited = Awaited(preprocessor, workers, max_waiting)
+    awaited.pool.start()
     try:
-        yield pool
+        yield awaited
     finally:
         preprocessor.open(1000)
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await pool.close()
+            await awaited.pool.close()
 
 
 def image(number: int) -> Pixels:
@@ -59,13 +107,9 @@ def image(number: int) -> Pixels:
 
 
 def decoding(
-    pool: DecodePool, *numbers: int, bulk: bool = False
+    awaited: Awaited, *numbers: int, bulk: bool = False
 ) -> "asyncio.Task[list[Array | Exception]]":
-    async def decode() -> list[Array | Exception]:
-        seconds = [StageSeconds() for _ in numbers]
-        return list(await pool.decode([image(n) for n in numbers], seconds, bulk=bulk))
-
-    return asyncio.create_task(decode())
+    return asyncio.create_task(awaited.decode([image(n) for n in numbers], bulk=bulk))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -81,7 +125,7 @@ async def test_interactive_images_are_decoded_before_bulk_images_that_came_earli
         await until(lambda: preprocessor.started == [0])
         tasks += [decoding(pool, 10, 11, bulk=True), decoding(pool, 12, bulk=True)]
         tasks += [decoding(pool, 1, 2), decoding(pool, 3)]
-        await until(lambda: pool.waiting == 6)
+        await until(lambda: pool.pool.waiting == 6)
         preprocessor.open(7)
         await asyncio.gather(*tasks)
     assert preprocessor.started == [0, 1, 2, 3, 10, 11, 12]
@@ -93,7 +137,7 @@ async def test_bulk_and_interactive_images_share_the_workers() -> None:
         bulk = decoding(pool, 10, 11, 12, bulk=True)
         await until(lambda: len(preprocessor.started) == 2)
         interactive = decoding(pool, 1)
-        await until(lambda: pool.waiting == 2)
+        await until(lambda: pool.pool.waiting == 2)
         await asyncio.sleep(0.05)
         assert preprocessor.started == [10, 11]  # no third worker takes the interactive image
         preprocessor.open(1)
@@ -109,30 +153,29 @@ async def test_full_bulk_queue_rejects_bulk_images_only() -> None:
         tasks = [decoding(pool, 0)]
         await until(lambda: preprocessor.started == [0])
         tasks.append(decoding(pool, 10, 11, bulk=True))
-        await until(lambda: pool.waiting == 2)
-        with pytest.raises(OverloadedError, match="2 images wait to be decoded; at most 3"):
+        await until(lambda: pool.pool.waiting == 2)
+        with pytest.raises(OverloadedError, match="full"):
             await decoding(pool, 12, 13, bulk=True)
-        assert pool.waiting == 2  # a rejected request leaves no image in the queue
+        assert pool.pool.waiting == 2  # a rejected request leaves no image in the queue
         tasks.append(decoding(pool, 1, 2, 3))
-        await until(lambda: pool.waiting == 5)
+        await until(lambda: pool.pool.waiting == 5)
         preprocessor.open(6)
         await asyncio.gather(*tasks)
 
 
 async def test_results_are_in_the_order_of_the_images_and_timed() -> None:
     async with started(GatedPreprocessor(opened=True), workers=3) as pool:
-        seconds = [StageSeconds() for _ in range(20)]
-        found = await pool.decode([image(n) for n in range(20)], seconds)
+        request = pool.request([image(n) for n in range(20)])
+        found = await request.place
     assert [int(array.item()) for array in found if isinstance(array, np.ndarray)] == [
         n + 1 for n in range(20)
     ]
-    assert all(one.decode > 0 and one.decode_began > 0 for one in seconds)
+    assert all(one.decode > 0 and one.decode_began > 0 for one in request.seconds)
 
 
 async def test_bad_image_is_reported_in_its_place() -> None:
     async with started(GatedPreprocessor(opened=True)) as pool:
-        seconds = [StageSeconds(), StageSeconds()]
-        bad, good = await pool.decode([EncodedImage(b"abc"), image(1)], seconds)
+        bad, good = await pool.decode([EncodedImage(b"abc"), image(1)])
     assert isinstance(bad, InvalidInputError)
     assert bad.message == "3 bytes are not an image"
     assert isinstance(good, np.ndarray)
@@ -142,9 +185,9 @@ async def test_cancelled_image_is_not_decoded() -> None:
     preprocessor = GatedPreprocessor()
     async with started(preprocessor) as pool:
         first, second, third = decoding(pool, 0), decoding(pool, 1), decoding(pool, 2)
-        await until(lambda: preprocessor.started == [0] and pool.waiting == 2)
+        await until(lambda: preprocessor.started == [0] and pool.pool.waiting == 2)
         second.cancel()
-        await until(lambda: pool.waiting == 1)
+        await until(lambda: pool.pool.waiting == 1)
         preprocessor.open(2)
         await asyncio.gather(first, third)
     assert preprocessor.started == [0, 2]
@@ -155,7 +198,7 @@ async def test_image_past_its_deadline_is_not_decoded() -> None:
     async with started(preprocessor) as pool:
         past = asyncio.get_running_loop().time() - 1
         with pytest.raises(ExpiredError):
-            await pool.decode([image(1)], [StageSeconds()], deadline=past)
+            await pool.decode([image(1)], deadline=past)
     assert preprocessor.started == []
 
 
@@ -163,8 +206,8 @@ async def test_close_rejects_what_waits() -> None:
     preprocessor = GatedPreprocessor()
     async with started(preprocessor) as pool:
         first, second = decoding(pool, 0), decoding(pool, 1)
-        await until(lambda: preprocessor.started == [0] and pool.waiting == 1)
-        closing = asyncio.create_task(pool.close())
+        await until(lambda: preprocessor.started == [0] and pool.pool.waiting == 1)
+        closing = asyncio.create_task(pool.pool.close())
         with pytest.raises(ClosedError):
             await second
         preprocessor.open(1)
@@ -177,7 +220,7 @@ async def test_idle_pool_keeps_no_image() -> None:
     async with started(GatedPreprocessor(opened=True)) as pool:
         pixels = image(1)
         seen = weakref.ref(pixels.array)
-        (found,) = await pool.decode([pixels], [StageSeconds()])
+        (found,) = await pool.decode([pixels])
         assert isinstance(found, np.ndarray)
         decoded = weakref.ref(found)
         del pixels, found

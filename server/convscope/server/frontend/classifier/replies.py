@@ -1,7 +1,4 @@
-"""Converts results to the messages of ClassifierService."""
-
-from collections.abc import Mapping, Sequence
-from time import perf_counter
+"""Converts results to trees of ClassifierService's messages."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,30 +11,7 @@ from convscope.server.inference.requests import InferenceResult
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["error_message", "merge_errors", "write_prediction", "write_results"]
-
-Outcome = InferenceResult | ServingError
-
-
-def write_results(
-    response: pb.ClassifyResponse, outcomes: Sequence[Outcome], plan: ReplyPlan
-) -> list[float]:
-    """Write all outcomes into a response; return the seconds that each prediction took."""
-    all_seconds = []
-    for outcome in outcomes:
-        message = response.results.add()
-        if isinstance(outcome, ServingError):
-            message.error.CopyFrom(error_message(outcome))
-            continue
-        started_at = perf_counter()
-        write_prediction(message.prediction, outcome, plan)
-        seconds, times = outcome.seconds, message.stage_times
-        times.decode_seconds = seconds.decode
-        times.queue_seconds = seconds.queue
-        times.infer_seconds = seconds.infer
-        times.encode_seconds = encode_seconds = perf_counter() - started_at
-        all_seconds.append(encode_seconds)
-    return all_seconds
+__all__ = ["error_message", "write_prediction"]
 
 
 def write_prediction(prediction: pb.Prediction, result: InferenceResult, plan: ReplyPlan) -> None:
@@ -50,15 +24,8 @@ def write_prediction(prediction: pb.Prediction, result: InferenceResult, plan: R
         add(index=index, label=labels[index], probability=probability)
     for selection in plan.selections:
         _write_feature_map(
-            prediction.feature_maps.add(), selection, result.feature_maps[selection.name]
+            prediction.feature_maps.add(), selection, result.feature_map(selection.name)
         )
-
-
-def merge_errors(outcomes: Sequence[Outcome], errors: Mapping[int, ServingError]) -> list[Outcome]:
-    """Insert errors into the outcomes of the other inputs, at their indices."""
-    rest = iter(outcomes)
-    count = len(outcomes) + len(errors)
-    return [errors[index] if index in errors else next(rest) for index in range(count)]
 
 
 def error_message(error: ServingError) -> pb.ClassifyError:

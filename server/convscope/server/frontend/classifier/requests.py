@@ -26,7 +26,7 @@ _CLASS_BYTES = 20
 _RESULT_BYTES = 80
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyPlan:
     """What a request selects for each input, checked against the model."""
 
@@ -83,25 +83,21 @@ def plan_reply(
 
 def decode_inputs(
     messages: Sequence[pb.Input], dtype: int, shape: tuple[int, ...]
-) -> tuple[list[Input], dict[int, ServingError]]:
-    """Convert the inputs of a request.
+) -> list[Input | ServingError]:
+    """Convert the inputs of a request; in the place of an invalid one is its error.
 
     Args:
         messages: The inputs.
         dtype: The type of the graph's input.
         shape: Its shape, without the batch dimension.
-
-    Returns:
-        The valid inputs, and the errors of the others by their index.
     """
-    inputs: list[Input] = []
-    errors: dict[int, ServingError] = {}
-    for index, message in enumerate(messages):
+    inputs: list[Input | ServingError] = []
+    for message in messages:
         try:
             inputs.append(decode_input(message, dtype, shape))
         except InvalidInputError as error:
-            errors[index] = error
-    return inputs, errors
+            inputs.append(error)
+    return inputs
 
 
 def decode_input(message: pb.Input, dtype: int, shape: tuple[int, ...]) -> Input:
@@ -152,19 +148,19 @@ def _decode_tensor(
 
 def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
     """View a tensor's bytes as an array, without a copy."""
-    if len(tensor.shape) > MAX_DIMENSIONS:
+    lengths, data = tensor.shape, tensor.data
+    if len(lengths) > MAX_DIMENSIONS:
         raise InvalidInputError(
-            f"the tensor has {len(tensor.shape):,} dimensions; "
-            f"at most {MAX_DIMENSIONS} are accepted"
+            f"the tensor has {len(lengths):,} dimensions; at most {MAX_DIMENSIONS} are accepted"
         )
-    dtype, shape = _dtype(tensor), tuple(tensor.shape)
+    dtype, shape = _dtype(tensor), tuple(lengths)
     needed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 1 or needed != len(tensor.data):
+    if min(shape, default=0) < 1 or needed != len(data):
         raise InvalidInputError(
             f"a {dtype.name} tensor {list(shape)} has {max(needed, 0):,} bytes, and "
-            f"{len(tensor.data):,} were sent; shape and data must agree"
+            f"{len(data):,} were sent; shape and data must agree"
         )
-    return np.frombuffer(tensor.data, dtype).reshape(shape)
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _dtype(tensor: pb.Tensor) -> np.dtype[np.generic]:

@@ -81,6 +81,7 @@ class Contract:
         accepts_images: Whether the input may also be encoded images.
         outputs: Its outputs, by name.
         returns_features: Whether the outputs are feature maps.
+        head: The serialized fields of a reply that name the model and the version.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Contract:
     accepts_images: bool
     outputs: Mapping[str, TensorSpec]
     returns_features: bool
+    head: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,10 @@ def _make(version: LoadedVersion, name: ModelName) -> Contract:
     )
     outputs = _feature_maps(manifest) if returns_features else _classes(manifest)
     accepts_images = manifest.input.kind == mpb.INPUT_KIND_IMAGE
-    return Contract(str(name), spec, accepts_images, outputs, returns_features)
+    head = pb.ModelInferResponse(model_name=str(name), model_version=str(manifest.version))
+    return Contract(
+        str(name), spec, accepts_images, outputs, returns_features, head.SerializeToString()
+    )
 
 
 def _classes(manifest: mpb.ModelManifest) -> dict[str, TensorSpec]:

@@ -1,11 +1,11 @@
-"""Handles one ModelInferRequest: parse, submit, encode."""
+"""ModelInferRequests to inputs, and results to ModelInferResponses."""
 
 import asyncio
 from collections.abc import Sequence
 from time import perf_counter
+from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
-from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.feature_maps import check_selections
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
@@ -19,69 +19,110 @@ from convscope.server.frontend.open_inference.outputs import (
     RequestedOutput,
     max_output_bytes,
     plan_outputs,
-    write_output,
 )
 from convscope.server.frontend.open_inference.parameters import RequestOptions, read_options
+from convscope.server.frontend.open_inference.replies import encode_response
 from convscope.server.frontend.open_inference.tensors import check_input, read_inputs
 from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
+from convscope.server.frontend.wire import field
 from convscope.server.inference.handler import InferenceHandler
-from convscope.server.inference.requests import InferenceRequest, InferenceResult
-from convscope.server.observability.calls import current_call
+from convscope.server.inference.requests import Finish, InferenceRequest, InferenceResult
+from convscope.server.observability.calls import CallRecord
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import inference_pb2
 
-__all__ = ["InferEndpoint"]
+__all__ = ["FINAL", "InferEndpoint", "StreamedInferEndpoint"]
+
+# Marks the last reply to a request for Triton's clients; here every request has one reply.
+FINAL = "triton_final_response"
 
 
 class InferEndpoint:
-    """Handles ModelInferRequests of every method.
+    """Makes, prepares and answers the requests of ModelInfer; an `Endpoint` and a `RequestMaker`.
 
     Args:
-        handler: Finds the version of a request, and runs the inputs.
+        handler: Limits the size of a batch.
         contracts: The inputs and outputs of each version.
         limits: The largest size of a reply.
-        encoder: Encodes large replies.
     """
 
     def __init__(
-        self,
-        handler: InferenceHandler,
-        contracts: Contracts,
-        limits: ReplyLimits,
-        encoder: ReplyEncoder,
+        self, handler: InferenceHandler, contracts: Contracts, limits: ReplyLimits
     ) -> None:
         self._handler = handler
         self._contracts = contracts
         self._limits = limits
-        self._encoder = encoder
 
-    async def infer(
-        self, request: pb.ModelInferRequest, deadline: float | None
-    ) -> pb.ModelInferResponse:
-        """Handle one request, and count it.
-
-        Args:
-            request: The request.
-            deadline: The `loop.time()` after which the caller no longer waits.
+    def request(
+        self,
+        message: pb.ModelInferRequest,
+        record: CallRecord,
+        finish: Finish,
+        deadline: float | None,
+        place: Any,
+    ) -> InferenceRequest:
+        """Return the request of a message.
 
         Raises:
-            ServingError: The request failed. The protocol has no errors of single
-                inputs, so the first one is the error of the request.
+            InvalidInputError: A parameter is invalid.
+            UnsupportedError: It is part of a sequence.
         """
-        name = ModelName.parse(request.model_name)
-        options = read_options(request.parameters) if request.parameters else RequestOptions()
-        selector = target(name.model, request.model_version, options.routing_key)
-        version = await self._handler.route(selector)
-        with self._handler.counted(version, deadline, bulk=options.bulk):
-            contract = self._contracts.of(version, name)
-            size = check_input(request, contract)
-            self._handler.admit(size)
-            outputs = plan_outputs(request, contract)
-            inference = _inference_request(options, outputs, contract, deadline)
-            self._check_reply(version, outputs, contract, size)
-            inputs = read_inputs(request, contract)
-            outcomes = await self._handler.run(selector, version, inputs, inference)
-            return await self._encode(request, version, _all_results(outcomes), outputs, contract)
+        name = ModelName.parse(message.model_name)
+        options = read_options(message.parameters) if message.parameters else RequestOptions()
+        return InferenceRequest(
+            self,
+            record,
+            finish,
+            message,
+            target(name.model, message.model_version, options.routing_key),
+            deadline=_earlier(deadline, options.timeout_seconds),
+            bulk=options.bulk,
+            place=place,
+        )
+
+    def prepare(self, request: InferenceRequest) -> None:
+        """Check what a request selects, and split its batch.
+
+        Raises:
+            ServingError: The request is invalid, or its reply could be too large.
+        """
+        message, version = request.message, request.loaded
+        contract = self._contracts.of(version, ModelName.parse(message.model_name))
+        size = check_input(message, contract)
+        self._handler.admit(request, size)
+        outputs = plan_outputs(message, contract)
+        self._check_reply(version, outputs, contract, size)
+        names = tuple(output.spec.name for output in outputs)
+        if contract.returns_features:
+            request.feature_maps = names
+        else:
+            request.logits = LOGITS in names
+        texts = size * sum(min(output.classes or 0, len(version.labels)) for output in outputs)
+        # Feature maps and many classes take megabytes.
+        request.is_large = contract.returns_features or texts > MANY_CLASSES
+        request.plan = contract, outputs
+        request.inputs = read_inputs(message, contract)
+
+    def encode(self, request: InferenceRequest) -> bytes:
+        """Serialize the reply.
+
+        Raises:
+            ServingError: An input failed. The protocol has no errors of single inputs,
+                so the first one is the error of the request.
+        """
+        results = _all_results(request.results)
+        started_at = perf_counter()
+        contract, outputs = request.plan
+        head = contract.head + self._fields(request.message)
+        reply = encode_response(head, outputs, results, request.loaded.labels)
+        seconds = perf_counter() - started_at
+        # The stages are counted per input.
+        request.encode_seconds = [seconds / len(results)] * len(results)
+        return reply
+
+    def _fields(self, message: pb.ModelInferRequest) -> bytes:
+        """Serialize the fields of a reply that depend on the request alone."""
+        return field(3, message.id.encode()) if message.id else b""
 
     def _check_reply(
         self,
@@ -100,40 +141,25 @@ class InferEndpoint:
                 sum(max_output_bytes(output, size, version.label_bytes) for output in outputs)
             )
 
-    async def _encode(
-        self,
-        request: pb.ModelInferRequest,
-        version: LoadedVersion,
-        results: Sequence[InferenceResult],
-        outputs: Sequence[RequestedOutput],
-        contract: Contract,
-    ) -> pb.ModelInferResponse:
-        response = pb.ModelInferResponse(
-            model_name=contract.name, model_version=str(version.key[1]), id=request.id
-        )
-        labels = version.labels
-        texts = len(results) * sum(min(output.classes or 0, len(labels)) for output in outputs)
-        # Feature maps and many classes take megabytes, so they are not encoded on the event loop.
-        if contract.returns_features or texts > MANY_CLASSES:
-            seconds = await self._encoder.run(_write, response, outputs, results, labels)
-        else:
-            seconds = _write(response, outputs, results, labels)
-        # The stages are counted per input.
-        self._handler.encoded(version, results, [seconds / len(results)] * len(results))
-        return response
+
+class StreamedInferEndpoint(InferEndpoint):
+    """The endpoint of ModelStreamInfer, whose replies contain those of ModelInfer."""
+
+    def encode(self, request: InferenceRequest) -> bytes:
+        """Serialize the reply."""
+        return field(2, super().encode(request))
+
+    def _fields(self, message: pb.ModelInferRequest) -> bytes:
+        return super()._fields(message) + _FINAL_PARAMETER
 
 
-def _inference_request(
-    options: RequestOptions,
-    outputs: Sequence[RequestedOutput],
-    contract: Contract,
-    deadline: float | None,
-) -> InferenceRequest:
-    names = tuple(output.spec.name for output in outputs)
-    deadline = _earlier(deadline, options.timeout_seconds)
-    if contract.returns_features:
-        return InferenceRequest(feature_maps=names, deadline=deadline, bulk=options.bulk)
-    return InferenceRequest(deadline=deadline, bulk=options.bulk, logits=LOGITS in names)
+def _final_parameter() -> bytes:
+    response = pb.ModelInferResponse()
+    response.parameters[FINAL].bool_param = True
+    return response.SerializeToString()
+
+
+_FINAL_PARAMETER = _final_parameter()
 
 
 def _earlier(deadline: float | None, timeout_seconds: float | None) -> float | None:
@@ -150,24 +176,9 @@ def _all_results(outcomes: Sequence[InferenceResult | ServingError]) -> list[Inf
     Raises:
         ServingError: The first error, with the index of its input.
     """
-    results = [outcome for outcome in outcomes if isinstance(outcome, InferenceResult)]
-    if len(results) == len(outcomes):
-        return results
-    current_call.get().failed_inputs += len(outcomes) - len(results)
-    index, error = next((i, o) for i, o in enumerate(outcomes) if isinstance(o, ServingError))
-    if len(outcomes) > 1 or isinstance(error, NonFiniteError):
-        error.name_input(index, len(outcomes))
-    raise error
-
-
-def _write(
-    response: pb.ModelInferResponse,
-    outputs: Sequence[RequestedOutput],
-    results: Sequence[InferenceResult],
-    labels: Sequence[str],
-) -> float:
-    """Write all outputs into a response; return the seconds that it took."""
-    started_at = perf_counter()
-    for output in outputs:
-        write_output(response, output, results, labels)
-    return perf_counter() - started_at
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, ServingError):
+            if len(outcomes) > 1 or isinstance(outcome, NonFiniteError):
+                outcome.name_input(index, len(outcomes))
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, InferenceResult)]

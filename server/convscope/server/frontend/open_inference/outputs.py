@@ -1,18 +1,12 @@
-"""The outputs that a request selects, and how they are encoded."""
+"""The outputs that a request selects."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convscope.server.errors import InvalidInputError
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
-    BYTES,
-    LOGITS,
-    PROBABILITIES,
     Contract,
     ModelName,
     TensorSpec,
@@ -21,13 +15,8 @@ from convscope.server.frontend.open_inference.parameters import (
     read_classification,
     reject_shared_memory,
 )
-from convscope.server.frontend.open_inference.tensors import encode_elements
-from convscope.server.inference.ranking import rank
-from convscope.server.inference.requests import InferenceResult
 
-__all__ = ["RequestedOutput", "max_output_bytes", "plan_outputs", "write_output"]
-
-Floats = NDArray[np.float32]
+__all__ = ["RequestedOutput", "max_output_bytes", "plan_outputs"]
 
 # The largest size of one class without its name: its value, its index, and the length of
 # its text. Values with more than eight digits before the point don't occur.
@@ -79,32 +68,6 @@ def max_output_bytes(output: RequestedOutput, inputs: int, label_bytes: Sequence
     return inputs * (count * _CLASS_BYTES + label_bytes[count])
 
 
-def write_output(
-    response: pb.ModelInferResponse,
-    output: RequestedOutput,
-    results: Sequence[InferenceResult],
-    labels: Sequence[str],
-) -> None:
-    """Add one output of a batch to a response; always raw, because some clients read only that.
-
-    Args:
-        response: The response.
-        output: The output.
-        results: The result of each input of the batch.
-        labels: The name of each class.
-    """
-    rows = [_values(result, output.spec.name) for result in results]
-    if output.classes is None:
-        datatype, shape = output.spec.datatype.name, (len(rows), *output.spec.shape)
-        data = b"".join(row.data for row in rows)
-    else:
-        texts = _classes(np.stack(rows), output.classes, labels)
-        datatype, shape = BYTES, (len(rows), len(texts) // len(rows))
-        data = encode_elements(texts)
-    response.outputs.add(name=output.spec.name, datatype=datatype, shape=shape)
-    response.raw_output_contents.append(data)
-
-
 def _plan_output(
     output: pb.ModelInferRequest.InferRequestedOutputTensor, contract: Contract
 ) -> RequestedOutput:
@@ -125,21 +88,3 @@ def _plan_output(
             f"the feature map {spec.name!r} has no classes; leave out 'classification'"
         )
     return RequestedOutput(spec, classes)
-
-
-def _values(result: InferenceResult, name: str) -> Floats:
-    if name == PROBABILITIES:
-        return result.probabilities
-    if name == LOGITS and result.logits is not None:
-        return result.logits
-    return result.feature_maps[name]
-
-
-def _classes(values: Floats, count: int, labels: Sequence[str]) -> list[bytes]:
-    """Format the best classes of each row, [n, classes], as the extension classification does."""
-    ranked = zip(*rank(values, count), strict=True)
-    return [
-        f"{value:f}:{index}:{labels[index]}".encode()
-        for indices, scores in ranked
-        for index, value in zip(indices, scores, strict=True)
-    ]

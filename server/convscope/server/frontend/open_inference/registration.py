@@ -6,8 +6,11 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
+from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.servicer import OpenInferenceServicer
+from convscope.server.frontend.transport.calls import Transport
+from convscope.server.inference.handler import InferenceHandler
 
 __all__ = ["SERVICE", "add_to_server"]
 
@@ -38,23 +41,36 @@ _UNSUPPORTED = {
 
 
 def add_to_server(
-    servicer: OpenInferenceServicer, guarded: grpc.aio.Server, server: grpc.aio.Server
+    servicer: OpenInferenceServicer,
+    handler: InferenceHandler,
+    guarded: Accounting,
+    transport: Transport,
 ) -> None:
     """Register every method of the protocol.
 
     Args:
         servicer: Handles the supported methods.
+        handler: Takes the requests of ModelInfer.
         guarded: Where the supported methods are added.
-        server: Where the other methods are added, which explain why they are not
+        transport: Where the other methods are added, which explain why they are not
             supported. Like unknown methods they are not counted: they would
             double the number of time series.
     """
-    served = {method.name: _serve(method, servicer) for method in SERVICE.methods}
+    guarded.add_group_method(
+        SERVICE.full_name,
+        "ModelInfer",
+        pb.ModelInferRequest.FromString,
+        servicer.infer_endpoint,
+        handler,
+    )
+    served = {
+        method.name: _serve(method, servicer)
+        for method in SERVICE.methods
+        if method.name != "ModelInfer"
+    }
     guarded.add_registered_method_handlers(SERVICE.full_name, served)
     rejected = {name: _reject(name, advice) for name, advice in _UNSUPPORTED.items()}
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE.full_name, rejected),)
-    )
+    transport.add_registered_method_handlers(SERVICE.full_name, rejected)
 
 
 def _serve(method: MethodDescriptor, servicer: OpenInferenceServicer) -> "Handler":

@@ -7,21 +7,24 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.errors import ServingError, UnsupportedError
-from convscope.server.frontend.encoding import ReplyEncoder
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import Contract, Contracts, ModelName, target
 from convscope.server.frontend.open_inference.index import READY, index, is_ready
-from convscope.server.frontend.open_inference.infer import InferEndpoint
+from convscope.server.frontend.open_inference.infer import (
+    FINAL,
+    InferEndpoint,
+    StreamedInferEndpoint,
+)
 from convscope.server.frontend.open_inference.metadata import (
     describe_config,
     describe_model,
     describe_server,
 )
 from convscope.server.frontend.open_inference.statistics import describe_totals
-from convscope.server.frontend.ordering import STREAM_WINDOW, in_order
 from convscope.server.frontend.reply_limits import ReplyLimits
+from convscope.server.frontend.streams import RequestStream
 from convscope.server.inference.handler import InferenceHandler
-from convscope.server.observability.calls import current_call, deadline_of, log_unexpected_error
+from convscope.server.observability.calls import current_call
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import NotLoadedError
 from convscope.server.runtime.versions import LoadedVersion
@@ -31,19 +34,17 @@ __all__ = ["OpenInferenceServicer"]
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[Any, Any]
 
-# Marks the last reply to a request for Triton's clients; here every request has one reply.
-FINAL = "triton_final_response"
-
 
 class OpenInferenceServicer:
-    """Handles the calls of GRPCInferenceService.
+    """Handles the calls of GRPCInferenceService, except those of ModelInfer.
+
+    The calls of ModelInfer come in groups, to `infer_endpoint`.
 
     Args:
         handler: Finds the version of a request, and runs the inputs.
         metrics: The totals of each version.
         health: Knows the overall health.
         limits: The largest size of a reply.
-        encoder: Encodes large replies.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class OpenInferenceServicer:
         metrics: Metrics,
         health: health.aio.HealthServicer,
         limits: ReplyLimits,
-        encoder: ReplyEncoder,
     ) -> None:
         self._handler = handler
         self._catalog = handler.catalog
         self._metrics = metrics
         self._health = health
         self._contracts = Contracts()
-        self._endpoint = InferEndpoint(handler, self._contracts, limits, encoder)
+        self.infer_endpoint = InferEndpoint(handler, self._contracts, limits)
+        self._streamed = StreamedInferEndpoint(handler, self._contracts, limits)
 
     async def ServerLive(  # noqa: N802
         self, request: pb.ServerLiveRequest, context: "Context"
@@ -142,39 +143,14 @@ class OpenInferenceServicer:
             models=(entry for entry in entries if not request.ready or entry.state == READY)
         )
 
-    async def ModelInfer(  # noqa: N802
-        self, request: pb.ModelInferRequest, context: "Context"
-    ) -> pb.ModelInferResponse:
-        """Run a batch of inputs."""
-        return await self._endpoint.infer(request, deadline_of(context))
-
-    async def ModelStreamInfer(  # noqa: N802
+    def ModelStreamInfer(  # noqa: N802
         self,
         request_iterator: AsyncIterator[pb.ModelInferRequest | ServingError],
         context: "Context",
-    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Handle several requests at once, and reply in their order.
-
-        A message that could not be parsed arrives as its error.
-        """
-        deadline = deadline_of(context)
-
-        async def reply(
-            request: pb.ModelInferRequest | ServingError,
-        ) -> pb.ModelStreamInferResponse:
-            if isinstance(request, ServingError):
-                return _failure(pb.ModelInferRequest(), request.message)
-            try:
-                response = await self._endpoint.infer(request, deadline)
-            except ServingError as error:
-                return _failure(request, error.message)
-            except Exception:  # noqa: BLE001 - the other requests of the stream are not affected
-                return _failure(request, log_unexpected_error("ModelStreamInfer"))
-            response.parameters[FINAL].bool_param = True
-            return pb.ModelStreamInferResponse(infer_response=response)
-
-        async for response in in_order(reply, request_iterator, STREAM_WINDOW):
-            yield response
+    ) -> AsyncIterator[bytes]:
+        """Handle several requests at once, and reply in their order."""
+        stream = RequestStream("ModelStreamInfer", self._handler, self._streamed, _failure, context)
+        return stream.replies(request_iterator)
 
     def _describe_one(self, name: str, version: str) -> pb.ModelStatistics:
         """Report the totals of one version since its load; an unloaded version stays unloaded."""
@@ -194,9 +170,9 @@ class OpenInferenceServicer:
         return found, self._contracts.of(found, parsed)
 
 
-def _failure(request: pb.ModelInferRequest, message: str) -> pb.ModelStreamInferResponse:
-    """Return an error with the request's id, by which clients assign it to the request."""
-    response = pb.ModelStreamInferResponse(error_message=message)
-    response.infer_response.id = request.id
+def _failure(request: pb.ModelInferRequest | None, code: grpc.StatusCode, reason: str) -> bytes:
+    """Serialize an error with the request's id, by which clients assign it to the request."""
+    response = pb.ModelStreamInferResponse(error_message=reason)
+    response.infer_response.id = "" if request is None else request.id
     response.infer_response.parameters[FINAL].bool_param = True
-    return response
+    return response.SerializeToString()

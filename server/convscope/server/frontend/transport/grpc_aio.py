@@ -1,64 +1,190 @@
-"""The listeners of gRPC, on grpc.aio."""
+"""The portable transport, on grpc.aio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.settings import FrontendSettings
+from convscope.server.frontend.transport.calls import GroupHandler, Metadata, UnaryCall
 from convscope.server.frontend.transport.tls import TlsFiles
 
-__all__ = ["bind", "bind_admin", "make_server"]
+__all__ = ["GrpcAioTransport"]
+
+if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
+    Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
-def make_server(
-    settings: FrontendSettings,
-    *,
-    share_port: bool = False,
-    min_ping_seconds: float = 300.0,
-) -> grpc.aio.Server:
-    """Make a server that isn't bound yet.
+class GrpcAioTransport:
+    """A listener for gRPC on grpc.aio; a `Transport`.
 
     Args:
         settings: The sizes of its messages.
+        flag: The flag that sets its address, for errors.
+        tls: Whether it uses the certificate of the settings, if there is one.
         share_port: Whether other processes listen on its port too.
         min_ping_seconds: The shortest time between two pings of a client.
     """
-    return grpc.aio.server(
-        options=[
-            # Twice the limit, so that a request just over it gets our message.
-            ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
-            ("grpc.max_send_message_length", settings.max_reply_bytes),
-            ("grpc.so_reuseport", int(share_port)),
-            ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * min_ping_seconds)),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ],
+
+    def __init__(
+        self,
+        settings: FrontendSettings,
+        *,
+        flag: str = "--grpc-address",
+        tls: bool = True,
+        share_port: bool = False,
+        min_ping_seconds: float = 300.0,
+    ) -> None:
+        self._flag = flag
+        self._tls = TlsFiles.of(settings) if tls else None
+        self._server = grpc.aio.server(
+            options=[
+                # Twice the limit, so that a request just over it gets our message.
+                ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
+                ("grpc.max_send_message_length", settings.max_reply_bytes),
+                ("grpc.so_reuseport", int(share_port)),
+                ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * min_ping_seconds)),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+
+    def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
+        """Add unary methods that take their calls in groups."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            name: grpc.unary_unary_rpc_method_handler(_Group(handle).call)
+            for name, handle in methods.items()
+        }
+        self.add_registered_method_handlers(service, handlers)
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Add methods that run in a task of their own."""
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, dict(handlers)),)
+        )
+
+    def bind(self, address: str) -> int:
+        """Bind an address, with TLS if there is a certificate; return its port.
+
+        Raises:
+            StartError: The address can't be bound, or the certificate is wrong.
+        """
+        try:
+            if self._tls is not None:
+                return self._server.add_secure_port(address, self._tls.credentials())
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            tls = ", and are --tls-certificate and --tls-key PEM files?" if self._tls else "?"
+            raise StartError(
+                f"{self._flag} {address} can't be bound; does another server use it{tls}"
+            ) from error
+
+    async def start(self) -> None:
+        """Accept connections."""
+        await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        """Accept no more calls, wait for the others for some seconds, and end the rest."""
+        await self._server.stop(grace)
+
+
+class _Group:
+    """Gathers the calls of a method that arrive in one iteration of the event loop.
+
+    Args:
+        handle: Takes them.
+    """
+
+    def __init__(self, handle: GroupHandler) -> None:
+        self._handle = handle
+        self._calls: list[UnaryCall] = []
+
+    async def call(self, message: bytes, context: Context) -> bytes:
+        """Add a call to the group, and return its reply."""
+        loop = asyncio.get_running_loop()
+        call = _Call(message, context, loop)
+        if not self._calls:
+            loop.call_soon(self._flush)
+        self._calls.append(call)
+        try:
+            await call.ending
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        if call.trailing:
+            context.set_trailing_metadata(tuple(call.trailing))
+        if call.error is not None:
+            await context.abort(*call.error, trailing_metadata=tuple(call.trailing))
+        return call.response
+
+    def _flush(self) -> None:
+        calls, self._calls = self._calls, []
+        self._handle(calls)
+
+
+class _Call:
+    """A unary call of grpc.aio, whose coroutine waits for its end; a `UnaryCall`."""
+
+    __slots__ = (
+        "_context",
+        "deadline",
+        "ended",
+        "ending",
+        "error",
+        "message",
+        "on_cancel",
+        "response",
+        "trailing",
     )
 
+    def __init__(self, message: bytes, context: Context, loop: asyncio.AbstractEventLoop) -> None:
+        self.message: bytes | memoryview = message
+        self._context = context
+        remaining = context.time_remaining()
+        self.deadline: float | None = None if remaining is None else loop.time() + remaining
+        self.on_cancel: Callable[[], None] | None = None
+        self.ending: asyncio.Future[None] = loop.create_future()
+        self.ended = False
+        self.response = b""
+        self.error: tuple[grpc.StatusCode, str] | None = None
+        self.trailing: Metadata = ()
 
-def bind(server: grpc.aio.Server, settings: FrontendSettings) -> int:
-    """Bind a server to its address, with TLS if there is a certificate; return its port.
+    @property
+    def metadata(self) -> Metadata:
+        """The metadata that the caller sent."""
+        return cast("Metadata", self._context.invocation_metadata() or ())
 
-    Raises:
-        StartError: The address can't be bound, or the certificate is wrong.
-    """
-    address = settings.grpc_address
-    try:
-        if files := TlsFiles.of(settings):
-            return server.add_secure_port(address, files.credentials())
-        return server.add_insecure_port(address)
-    except RuntimeError as error:
-        tls = ", and are --tls-certificate and --tls-key PEM files?" if settings.tls_key else "?"
-        raise StartError(
-            f"--grpc-address {address} can't be bound; does another server use it{tls}"
-        ) from error
+    @property
+    def peer(self) -> str:
+        """The address of the caller."""
+        peer: str = self._context.peer()
+        return peer
 
+    def reply(self, message: bytes, trailing: Metadata = ()) -> None:
+        """Return the reply from the coroutine."""
+        if not self.ended:
+            self.response, self.trailing = message, trailing
+            self._end()
 
-def bind_admin(server: grpc.aio.Server, address: str) -> int:
-    """Bind the server of AdminService; return its port, or 1 for a Unix socket.
+    def fail(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
+        """Abort the call from the coroutine."""
+        if not self.ended:
+            self.error, self.trailing = (code, details), trailing
+            self._end()
 
-    Raises:
-        StartError: The address can't be bound.
-    """
-    try:
-        return server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise StartError(f"--admin-address {address} can't be bound") from error
+    def cancel(self) -> None:
+        """Report that the caller has left."""
+        if not self.ended:
+            self.ended = True
+            if self.on_cancel is not None:
+                self.on_cancel()
+
+    def _end(self) -> None:
+        self.ended = True
+        if not self.ending.done():
+            self.ending.set_result(None)

@@ -1,42 +1,66 @@
 """Converts images to the graph's input, several at once and off the event loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import Lock
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
+from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.inference.batcher import Batcher
-from convscope.server.inference.queue import QueueFullError
-from convscope.server.inference.requests import EncodedImage, Pixels
-from convscope.server.observability.stages import StageSeconds
+from convscope.server.inference.queue import Entry
+from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
 from convscope.server.runtime.versions import ImagePreprocessor
 
-__all__ = ["DecodePool"]
+__all__ = ["DecodePool", "Image"]
 
-Image = EncodedImage | Pixels
-Decoded = NDArray[np.uint8] | ServingError
-# An image, and where its decoding time is noted.
-_Job = tuple[Image, StageSeconds]
+
+class Image(Entry[InferenceRequest]):
+    """An image of a request that waits for a decoder.
+
+    Args:
+        request: The request.
+        index: The position of the image in it.
+    """
+
+    __slots__ = ("index",)
+
+    def __init__(self, request: InferenceRequest, index: int) -> None:
+        super().__init__(request, 1)
+        self.index = index
 
 
 class DecodePool:
     """Threads that decode the images for one model, interactive images before bulk images.
 
-    It is a batcher whose batches are single images.
+    It is a batcher whose batches are single images. The thread that decodes the last
+    image of a request passes the request on.
 
     Args:
         preprocessor: Converts one image.
+        decoded: Called in a decoder's thread with each request whose images are decoded.
+        fail: Called on the event loop with images that were not decoded, and the reason.
         workers: Images decoded at once.
         max_waiting: Images of each priority that may wait.
     """
 
-    def __init__(self, preprocessor: ImagePreprocessor, workers: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        preprocessor: ImagePreprocessor,
+        decoded: Callable[[InferenceRequest], None],
+        fail: Callable[[Sequence[Entry[InferenceRequest]], BaseException], None],
+        *,
+        workers: int,
+        max_waiting: int,
+    ) -> None:
         self._preprocessor = preprocessor
-        self._max_waiting = max_waiting
-        self._batcher: Batcher[_Job, Decoded] = Batcher(
+        self._decoded = decoded
+        self._lock = Lock()
+        self._batcher: Batcher[Image, None] = Batcher(
             self._decode_batch,
+            lambda batch, nothing: None,
+            fail,
             max_batch=1,
             max_queue=max_waiting,
             runners=workers,
@@ -74,55 +98,43 @@ class DecodePool:
         """Reject the waiting images, and wait for those that are being decoded."""
         await self._batcher.close()
 
-    async def decode(
-        self,
-        images: Sequence[Image],
-        seconds: Sequence[StageSeconds],
-        *,
-        deadline: float | None = None,
-        bulk: bool = False,
-    ) -> list[Decoded]:
-        """Return the graph's input or an error for each image, uint8 [H, W, C].
+    def submit(self, groups: Sequence[Sequence[Image]]) -> list[Sequence[Image]]:
+        """Queue all images of each request or none; return the groups without room.
 
-        Args:
-            images: The images of one request.
-            seconds: Where each image's time in the queue and in the decoder is noted.
-            deadline: The `loop.time()` after which no image must start.
-            bulk: Whether all interactive images are decoded first.
+        The requests have their `prepared` inputs and `seconds`, in which the results
+        are noted, and the number of their images in `pending`.
 
         Raises:
-            OverloadedError: Too many images wait.
-            ExpiredError: The deadline passed before an image was started.
-            ClosedError: The pool is closed, or was closed while an image waited.
+            ClosedError: The pool is closed; nothing was queued.
         """
-        jobs = list(zip(images, seconds, strict=True))
-        try:
-            if len(jobs) == 1:
-                all_completed = [await self._batcher.submit(jobs[0], deadline=deadline, bulk=bulk)]
-            else:
-                all_completed = await self._batcher.submit_all(
-                    jobs, [1] * len(jobs), deadline=deadline, bulk=bulk
-                )
-        except QueueFullError as error:
-            raise OverloadedError(
-                f"{self.waiting} images wait to be decoded; at most {self._max_waiting} of each "
-                "priority may wait; retry later"
-            ) from error
-        for completed, times in zip(all_completed, seconds, strict=True):
-            times.queue = completed.queue_seconds
-        return [completed.result for completed in all_completed]
+        return self._batcher.submit(groups)
 
-    def _decode_batch(self, batch: Sequence[_Job]) -> list[Decoded]:
+    def discard(self, request: InferenceRequest) -> None:
+        """Remove the waiting images of a request that is done."""
+        self._batcher.discard(request)
+
+    def _decode_batch(self, batch: Sequence[Image]) -> None:
         """Convert the one image of a batch, in a thread."""
-        return [self._convert(image, seconds) for image, seconds in batch]
+        (image,) = batch
+        request = image.request
+        request.prepared[image.index] = self._convert(image)
+        with self._lock:
+            request.pending -= 1
+            is_last = not request.pending
+        if is_last and not request.done:
+            self._decoded(request)
 
-    def _convert(self, image: Image, seconds: StageSeconds) -> Decoded:
-        seconds.decode_began = perf_counter()
+    def _convert(self, image: Image) -> NDArray[np.uint8] | ServingError:
+        item, seconds = image.request.inputs[image.index], image.request.seconds[image.index]
+        seconds.decode_began = began = perf_counter()
+        seconds.queue = began - image.queued_at
         try:
-            if isinstance(image, EncodedImage):
-                return self._preprocessor.decode(image.data)
-            return self._preprocessor.prepare(image.array)
+            if isinstance(item, EncodedImage):
+                return self._preprocessor.decode(item.data)
+            if isinstance(item, Pixels):
+                return self._preprocessor.prepare(item.array)
+            raise TypeError("the input is no image")
         except InvalidInputError as error:
             return error
         finally:
-            seconds.decode = perf_counter() - seconds.decode_began
+            seconds.decode = perf_counter() - began

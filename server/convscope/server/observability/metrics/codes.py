@@ -1,11 +1,14 @@
 """gRPC status codes as labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
 
 import grpc
 from prometheus_client import Counter
 
-__all__ = ["CODES", "CodeCounter", "go_name"]
+__all__ = ["CODES", "CodeCounter", "go_name", "tally"]
+
+T = TypeVar("T", bound=Hashable)
 
 # The codes that the server answers with; their series are open from the start.
 CODES = (
@@ -36,12 +39,20 @@ class CodeCounter:
         self._look_up = look_up
         self._counters = {code: look_up(code) for code in CODES}
 
-    def count(self, code: grpc.StatusCode) -> None:
-        """Count one call or request that ended with this code."""
+    def count(self, code: grpc.StatusCode, amount: int = 1) -> None:
+        """Count calls or requests that ended with this code."""
         counter = self._counters.get(code)
         if counter is None:
             counter = self._counters[code] = self._look_up(code)
-        counter.inc()
+        counter.inc(amount)
+
+
+def tally(values: Iterable[T]) -> dict[T, int]:
+    """Count equal values; for a few of them, `collections.Counter` takes several times as long."""
+    counts: dict[T, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return counts
 
 
 def go_name(code: grpc.StatusCode) -> str:

@@ -49,6 +49,13 @@ class HistogramChild:
         if exemplar is not None:
             self.exemplars[bucket] = Exemplar(dict(exemplar), value, time())
 
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Add several observations; on the event loop's thread only."""
+        bounds, counts = self._bounds, self.counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.total += sum(values)
+
 
 class Histogram(Collector):
     """A histogram with labels, as Prometheus defines it.

@@ -1,10 +1,10 @@
 """The metrics of one gRPC method."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import grpc
 
-from convscope.server.observability.metrics.codes import CodeCounter, go_name
+from convscope.server.observability.metrics.codes import CodeCounter, go_name, tally
 from convscope.server.observability.metrics.families import Scope
 from convscope.server.observability.metrics.series import Families, Series
 
@@ -22,22 +22,27 @@ class MethodMetrics:
             lambda code: series.counter("grpc_server_handled", go_name(code))
         )
 
-    def begin(self) -> None:
-        """Count a call that begins."""
-        self._started.inc()
+    def begin(self, calls: int = 1) -> None:
+        """Count calls that begin."""
+        self._started.inc(calls)
 
     def end(
         self,
-        code: grpc.StatusCode,
-        seconds: float,
-        exemplar: Mapping[str, str] | None = None,
+        codes: Sequence[grpc.StatusCode],
+        seconds: Sequence[float],
+        exemplars: Sequence[Mapping[str, str] | None] = (),
     ) -> None:
-        """Count a call that ended, and observe how long it took.
+        """Count calls that ended, and observe how long they took.
 
         Args:
-            code: How it ended.
-            seconds: How long it took.
-            exemplar: The labels of its trace, if it has one.
+            codes: How they ended.
+            seconds: How long they took.
+            exemplars: The labels of their traces; None for a call that has none.
         """
-        self._handled.count(code)
-        self._seconds.observe(seconds, exemplar)
+        for code, amount in tally(codes).items():
+            self._handled.count(code, amount)
+        if not any(exemplars):
+            self._seconds.observe_all(seconds)
+            return
+        for value, exemplar in zip(seconds, exemplars, strict=True):
+            self._seconds.observe(value, exemplar)

@@ -7,7 +7,7 @@ from time import time
 import grpc
 from prometheus_client import Counter
 
-from convscope.server.observability.metrics.codes import CodeCounter
+from convscope.server.observability.metrics.codes import CodeCounter, tally
 from convscope.server.observability.metrics.families import PRIORITIES, STAGES, Scope
 from convscope.server.observability.metrics.series import Families, Series
 from convscope.server.observability.metrics.totals import Total, VersionTotals
@@ -43,47 +43,49 @@ class VersionMetrics:
         self._fill_ratio = series.gauge("convscope_queue_fill_ratio")
         self._running = series.gauge("convscope_batches_running")
 
-    def stages(self, seconds: StageSeconds, encode_seconds: float) -> None:
-        """Observe all stages of one answered input.
+    def stages(self, seconds: Sequence[StageSeconds], encode_seconds: Sequence[float]) -> None:
+        """Observe all stages of answered inputs.
 
-        They are observed together, when the request ends: at any moment each
+        They are observed together, when their requests end: at any moment each
         stage has the same number of observations.
         """
-        self._decode.observe(seconds.decode)
-        self._queue.observe(seconds.queue)
-        self._infer.observe(seconds.infer)
-        self._encode.observe(encode_seconds)
+        self._decode.observe_all([one.decode for one in seconds])
+        self._queue.observe_all([one.queue for one in seconds])
+        self._infer.observe_all([one.infer for one in seconds])
+        self._encode.observe_all(encode_seconds)
 
     def predictions(
-        self,
-        labels: Sequence[str],
-        classes: Sequence[Sequence[int]],
-        scores: Sequence[Sequence[float]],
-        entropy_ratios: Sequence[float],
+        self, best: Sequence[str], probabilities: Sequence[float], entropy_ratios: Sequence[float]
     ) -> None:
         """Observe the results of some inputs: the best class of each and its probability."""
-        for ranked, probabilities in zip(classes, scores, strict=True):
-            if ranked:
-                self._predicted.count(labels[ranked[0]])
-                self._top1.observe(probabilities[0])
-        for ratio in entropy_ratios:
-            self._entropy.observe(ratio)
+        for name, amount in tally(best).items():
+            self._predicted.count(name, amount)
+        self._top1.observe_all(probabilities)
+        self._entropy.observe_all(entropy_ratios)
 
-    def request(self, code: grpc.StatusCode, seconds: float, *, bulk: bool) -> None:
-        """Count a request that ended, and observe how long it took if it was answered.
+    def requests(
+        self, codes: Sequence[grpc.StatusCode], seconds: Sequence[float], bulk: Sequence[bool]
+    ) -> None:
+        """Count requests that ended, and observe how long they took if they were answered.
 
         Args:
-            code: How it ended.
-            seconds: How long it took.
-            bulk: Whether it had to wait for the interactive ones.
+            codes: How they ended.
+            seconds: How long they took.
+            bulk: Whether they had to wait for the interactive ones.
         """
-        self._requests.count(code)
+        for code, amount in tally(codes).items():
+            self._requests.count(code, amount)
         # Requests that are rejected at once would make an overload look fast.
-        if code is grpc.StatusCode.OK:
-            (self._bulk if bulk else self._interactive).observe(seconds)
+        answered: tuple[list[float], list[float]] = ([], [])
+        for code, value, is_bulk in zip(codes, seconds, bulk, strict=True):
+            if code is grpc.StatusCode.OK:
+                answered[is_bulk].append(value)
+            else:
+                self._failed.add(value)
+        if any(answered):
             self._last_success_at = time()
-        else:
-            self._failed.add(seconds)
+            self._interactive.observe_all(answered[False])
+            self._bulk.observe_all(answered[True])
 
     def totals(self) -> VersionTotals:
         """Return what was counted so far."""
@@ -141,12 +143,12 @@ class PredictedClasses:
         self._look_up = look_up
         self._series: dict[str, Counter] = {}
 
-    def count(self, name: str) -> None:
-        """Count a prediction of the class with this name."""
+    def count(self, name: str, amount: int = 1) -> None:
+        """Count predictions of the class with this name."""
         series = self._series.get(name)
         if series is None:
             series = self._open(name if len(self._series) < MAX_CLASSES else OTHER_CLASSES)
-        series.inc()
+        series.inc(amount)
 
     def _open(self, name: str) -> Counter:
         return self._series.setdefault(name, self._look_up(name))

@@ -1,0 +1,124 @@
+"""ClassifyRequests to inputs, and results to ClassifyResponses."""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from convscope.server.errors import NonFiniteError, ServingError
+from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply
+from convscope.server.frontend.classifier.templates import ReplyTemplate
+from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
+from convscope.server.frontend.wire import field
+from convscope.server.inference.handler import InferenceHandler
+from convscope.server.inference.requests import Finish, InferenceRequest
+from convscope.server.observability.calls import CallRecord
+from convscope.server.repository.catalog import Target
+from convscope.server.runtime.versions import LoadedVersion
+from convscope.v1 import inference_pb2 as pb
+
+__all__ = ["ClassifyEndpoint", "StreamedClassifyEndpoint", "target"]
+
+
+class ClassifyEndpoint:
+    """Makes, prepares and answers the requests of Classify; an `Endpoint` and a `RequestMaker`.
+
+    Args:
+        handler: Limits the number of inputs.
+        limits: The largest size of a reply.
+    """
+
+    def __init__(self, handler: InferenceHandler, limits: ReplyLimits) -> None:
+        self._handler = handler
+        self._limits = limits
+        self._templates: WeakKeyDictionary[LoadedVersion, ReplyTemplate] = WeakKeyDictionary()
+
+    def request(
+        self,
+        message: Any,
+        record: CallRecord,
+        finish: Finish,
+        deadline: float | None,
+        place: Any,
+    ) -> InferenceRequest:
+        """Return the request of a ClassifyRequest."""
+        return InferenceRequest(
+            self,
+            record,
+            finish,
+            message,
+            target(message, message.routing_key),
+            deadline=deadline,
+            bulk=message.priority == pb.PRIORITY_BULK,
+            place=place,
+        )
+
+    def prepare(self, request: InferenceRequest) -> None:
+        """Check what a request selects, and convert its inputs; those that are invalid are errors.
+
+        Raises:
+            InvalidInputError: The number of its inputs or a selection is invalid, or its
+                reply could be too large.
+        """
+        message, version = request.message, request.loaded
+        inputs = message.inputs
+        self._handler.admit(request, len(inputs))
+        request.plan = plan = plan_reply(
+            message, version.manifest, version.labels, version.label_bytes, self._limits
+        )
+        request.top_k = plan.top_k
+        if plan.selections:
+            request.feature_maps = plan.feature_maps
+        # Feature maps and many classes take megabytes.
+        request.is_large = bool(plan.selections) or plan.top_k * len(inputs) > MANY_CLASSES
+        request.inputs = decode_inputs(inputs, version.input_dtype, version.input_shape)
+
+    def encode(self, request: InferenceRequest) -> bytes:
+        """Serialize the reply.
+
+        Raises:
+            ServingError: The only input failed.
+        """
+        outcomes = request.results
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, NonFiniteError):
+                outcome.name_input(index, len(outcomes))
+        if len(outcomes) == 1 and isinstance(outcomes[0], ServingError):
+            raise outcomes[0]
+        template = self._template(request.loaded)
+        reply, request.encode_seconds = template.encode(outcomes, request.plan)
+        return reply
+
+    def _template(self, version: LoadedVersion) -> ReplyTemplate:
+        template = self._templates.get(version)
+        if template is None:  # two threads may make it at the same time, and one is kept
+            template = self._templates[version] = ReplyTemplate(version)
+        return template
+
+
+class StreamedClassifyEndpoint(ClassifyEndpoint):
+    """The endpoint of ClassifyStream, whose messages contain those of Classify."""
+
+    def request(
+        self,
+        message: Any,
+        record: CallRecord,
+        finish: Finish,
+        deadline: float | None,
+        place: Any,
+    ) -> InferenceRequest:
+        """Return the request in a ClassifyStreamRequest."""
+        return super().request(message.request, record, finish, deadline, place)
+
+    def encode(self, request: InferenceRequest) -> bytes:
+        """Serialize the reply."""
+        return field(1, super().encode(request))
+
+
+def target(request: pb.ClassifyRequest | pb.GetModelRequest, key: str = "") -> Target:
+    """Return what a request names."""
+    kind = request.WhichOneof("selector")
+    return Target(
+        request.model,
+        request.version if kind == "version" else None,
+        request.alias if kind == "alias" else None,
+        key,
+    )

@@ -1,0 +1,72 @@
+"""The session with feature maps of one version: built once, while the requests for it wait."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from convscope.server.errors import UnavailableError
+from convscope.server.inference.model_runner import Completed
+from convscope.server.inference.requests import InferenceRequest
+from convscope.server.runtime.versions import LoadedVersion
+
+__all__ = ["FeatureMapSession"]
+
+
+class FeatureMapSession:
+    """Opens the session on first use, and keeps the requests that need it until then.
+
+    It isn't opened as a part of some batch's run, which would delay other requests.
+
+    Args:
+        version: The version.
+        resume: Called with the requests when the session is open.
+        complete: Called with the requests that can't have it, and the reason.
+    """
+
+    def __init__(
+        self,
+        version: LoadedVersion,
+        resume: Callable[[Sequence[InferenceRequest]], None],
+        complete: Callable[[Completed], None],
+    ) -> None:
+        self._version = version
+        self._resume = resume
+        self._complete = complete
+        # Its own thread, so that slow builds block nothing else.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="session-builder")
+        self._parked: list[InferenceRequest] = []
+        self._is_building = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests need not wait."""
+        return self._version.model.has_feature_map_session
+
+    def park(self, request: InferenceRequest) -> None:
+        """Keep a request until the session is open; the first one starts to build it."""
+        if not self._is_building:
+            loop = asyncio.get_running_loop()
+            build = loop.run_in_executor(self._thread, self._version.model.load_feature_maps)
+            build.add_done_callback(self._built)
+            self._is_building = True
+        self._parked.append(request)
+        request.parked = self._parked
+
+    def close(self) -> None:
+        """Build nothing more; a build in progress goes on."""
+        self._thread.shutdown(wait=False)
+
+    def _built(self, build: "asyncio.Future[None]") -> None:
+        """Take the requests further; without a session, the next request builds it again."""
+        self._is_building = False
+        parked, self._parked = self._parked, []
+        for request in parked:
+            request.parked = None
+        error = asyncio.CancelledError() if build.cancelled() else build.exception()
+        if isinstance(error, OSError):  # the files were removed, and the version will be unloaded
+            name, number = self._version.key
+            error = UnavailableError(f"the files of {name} v{number} are gone; call again")
+        if error is None:
+            self._resume(parked)
+        else:
+            self._complete([(request, error) for request in parked])
