@@ -1,10 +1,10 @@
 """A version that passed every gate."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ class LoadedVersion:
 
     model: Model
     preprocessor: ImagePreprocessor | None
+    derived: dict[Hashable, Any] = field(default_factory=dict, init=False)
+    """What others compute from it once, each under a key of its own."""
 
     @property
     def manifest(self) -> pb.ModelManifest:

@@ -1,7 +1,6 @@
 """ClassifyRequests to inputs, and results to ClassifyResponses."""
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply
@@ -29,7 +28,6 @@ class ClassifyEndpoint:
     def __init__(self, handler: InferenceHandler, limits: ReplyLimits) -> None:
         self._handler = handler
         self._limits = limits
-        self._templates: WeakKeyDictionary[LoadedVersion, ReplyTemplate] = WeakKeyDictionary()
 
     def request(
         self,
@@ -88,9 +86,9 @@ class ClassifyEndpoint:
         return reply
 
     def _template(self, version: LoadedVersion) -> ReplyTemplate:
-        template = self._templates.get(version)
+        template: ReplyTemplate | None = version.derived.get(ReplyTemplate)
         if template is None:  # two threads may make it at the same time, and one is kept
-            template = self._templates[version] = ReplyTemplate(version)
+            template = version.derived[ReplyTemplate] = ReplyTemplate(version)
         return template
 
 

@@ -8,7 +8,6 @@ can't contain a dot.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -117,19 +116,17 @@ class ModelName:
 class Contracts:
     """The contracts of the loaded versions, each made once, because reading manifests is slow."""
 
-    def __init__(self) -> None:
-        self._made: WeakKeyDictionary[LoadedVersion, dict[bool, Contract]] = WeakKeyDictionary()
-
     def of(self, version: LoadedVersion, name: ModelName) -> Contract:
         """Return the contract of a version under a name.
 
         Raises:
             NotFoundError: The name is that of feature maps, and the version has none.
         """
-        made = self._made.setdefault(version, {})
-        if name.features not in made:
-            made[name.features] = _make(version, name)
-        return made[name.features]
+        key = (Contract, name.features)
+        contract: Contract | None = version.derived.get(key)
+        if contract is None:
+            contract = version.derived[key] = _make(version, name)
+        return contract
 
 
 def target(model: str, version: str, key: str = "") -> Target:
