@@ -34,7 +34,8 @@ class Header:
         uneven_chroma: Whether a JPEG's channel is subsampled in one direction only.
         scan_start: The position of a JPEG's first scan.
         restart_interval: Blocks of a JPEG between two restart markers; 0 without any.
-        block: The width and height of such a block in pixels; 0 for several scans.
+        block: The width and height of such a block in pixels.
+        has_one_scan: Whether the first scan of a JPEG is the only one.
     """
 
     format: str
@@ -45,7 +46,8 @@ class Header:
     uneven_chroma: bool = False
     scan_start: int = 0
     restart_interval: int = 0
-    block: tuple[int, int] = (0, 0)
+    block: tuple[int, int] = (8, 8)
+    has_one_scan: bool = False
 
     @property
     def pixels(self) -> int:
@@ -144,7 +146,7 @@ def _jpeg_header(data: bytes, frame: tuple[int, int], start: int, interval: int)
     # A file with several scans keeps the coefficients of all of them, two bytes each.
     several = kind == 0xC2 or data[start + 4] < channels
     samples = sum(h * v for h, v in sides) / max(widest * tallest, 1)
-    block = (8, 8) if channels == 1 else (8 * widest, 8 * tallest)
+    block = (8, 8) if channels == 1 else (8 * max(widest, 1), 8 * max(tallest, 1))
     return Header(
         "JPEG",
         width,
@@ -154,7 +156,8 @@ def _jpeg_header(data: bytes, frame: tuple[int, int], start: int, interval: int)
         uneven_chroma=any(h * tallest != v * widest for h, v in sides),
         scan_start=start,
         restart_interval=interval,
-        block=(0, 0) if several else block,
+        block=block,
+        has_one_scan=not several,
     )
 
 
