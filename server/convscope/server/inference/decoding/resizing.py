@@ -52,8 +52,6 @@ def resize_upright(
         resampling: The filter.
         mode: RGB or L.
     """
-    if orientation == 1 and image.mode == mode and not image.has_transparency_data:
-        return _array(image.resize(size, resampling, box=box))
     source = _Source(upright_size(image.size, orientation), box, size, resampling)
     width, height = size
     result = np.empty((height, width, len(mode)), np.uint8)
@@ -82,7 +80,8 @@ class _Source:
         size: tuple[int, int],
         resampling: Image.Resampling,
     ) -> None:
-        self._upright_height = upright[1]
+        self._upright = upright
+        self._box = box
         self._left, self._top, self._right, bottom = box
         self._scale = (bottom - self._top) / size[1]
         reach_x, reach_y = (
@@ -93,15 +92,19 @@ class _Source:
         self._first = max(math.floor(self._left) - reach_x, 0)
         self._last = min(math.ceil(self._right) + reach_x, upright[0])
         rows = STRIP_PIXELS // (self._last - self._first)
-        # Rows of the result in one strip, at least one.
-        self.strip_rows = max(int((rows - 2 * reach_y - 2) / self._scale), 1)
+        # A small image is one strip, which isn't cut. Rows of the result in one strip:
+        self._is_small = upright[0] * upright[1] <= STRIP_PIXELS
+        fitting = max(int((rows - 2 * reach_y - 2) / self._scale), 1)
+        self.strip_rows = size[1] if self._is_small else fitting
 
     def strip(self, top: int, bottom: int) -> tuple[PixelBox, Box]:
         """Return the pixels for rows of the result, and the part of them that is resized."""
+        if self._is_small:
+            return (0, 0, *self._upright), self._box
         start, stop = self._top + top * self._scale, self._top + bottom * self._scale
         upper = max(math.floor(start) - self._reach, 0)
-        lower = min(math.ceil(stop) + self._reach, self._upright_height)
-        stop = min(stop, self._upright_height)  # a rounding error beyond the edge is an error
+        lower = min(math.ceil(stop) + self._reach, self._upright[1])
+        stop = min(stop, self._upright[1])  # a rounding error beyond the edge is an error
         part = self._left - self._first, start - upper, self._right - self._first, stop - upper
         return (self._first, upper, self._last, lower), part
 
