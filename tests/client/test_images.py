@@ -1,6 +1,7 @@
 """Images of every accepted kind as inputs of a request."""
 
 import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,19 @@ def test_a_damaged_pil_image_is_invalid() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(out, "PNG")
     image = Image.open(io.BytesIO(out.getvalue()[:-4000]))
+    for _ in range(2):  # the second time, PIL would present the pixels before the damage
+        with pytest.raises(InvalidInputError, match="can't be decoded"):
+            encode(image)
+
+
+def test_a_crafted_pil_image_is_invalid() -> None:
+    """An empty iCCP chunk after the pixels makes PIL raise IndexError."""
+    out = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(out, "PNG")
+    chunk = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
+    data = out.getvalue()[:-12] + chunk + out.getvalue()[-12:]
     with pytest.raises(InvalidInputError, match="can't be decoded"):
-        encode(image)
+        encode(Image.open(io.BytesIO(data)))
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ import onnxruntime as ort
 import pytest
 from google.protobuf import json_format
 from numpy.typing import NDArray
+from support.damage import cuts, idat_of, kinds_of_images
 from support.photos import photos
 
+from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.server.errors import InvalidInputError
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
 
@@ -109,3 +112,54 @@ def test_every_probability_is_close(comparisons: list[Comparison]) -> None:
 def test_the_mean_difference_is_smaller(comparisons: list[Comparison]) -> None:
     mean = np.mean([one.difference for one in comparisons])
     assert mean <= MEAN_DIFFERENCE, worst(comparisons)
+
+
+# Damage
+
+
+EXACT = pb.Preprocessing(
+    color_mode=pb.COLOR_MODE_RGB,
+    resize=pb.Resize(rule=pb.RESIZE_RULE_EXACT, height=64, width=64),
+    interpolation=pb.INTERPOLATION_BILINEAR,
+)
+
+
+def damaged() -> Iterator[tuple[str, bytes]]:
+    """Truncate every kind of image, and change bytes in PNG, which has checksums."""
+    for kind, data in kinds_of_images().items():
+        for shorter in cuts(data, 12):
+            yield f"{kind}, {len(shorter)} of {len(data)} bytes", shorter
+        if "PNG" in kind:
+            start, end = idat_of(data)
+            for place in range(start, end, max((end - start) // 12, 1)):
+                changed = data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]
+                yield f"{kind}, byte {place} changed", changed
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_what_the_server_decodes_of_damaged_images_is_what_the_reference_decodes() -> None:
+    fast = Preprocessor(EXACT, 64, 64, LIMITS)
+    plain = ImagePreprocessing(height=64, width=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+    rejected = 0
+    for name, data in damaged():
+        try:
+            found = fast.decode(data)
+        except InvalidInputError:
+            rejected += 1
+            continue
+        difference = np.abs(found.astype(int) - plain.prepare(data).astype(int))
+        assert difference.max() <= 4, name
+    assert rejected > 700
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_the_reference_rejects_damaged_images_too() -> None:
+    """It may accept what lacks only the end of the file, as long as all pixels are there."""
+    plain = ImagePreprocessing(height=64, width=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+    whole = {kind: plain.prepare(data) for kind, data in kinds_of_images().items()}
+    for name, data in damaged():
+        try:
+            found = plain.prepare(data)
+        except ExporterError:
+            continue
+        assert np.array_equal(found, whole[name.split(",")[0]]), name

@@ -41,7 +41,9 @@ class Photo:
 def photos() -> Iterator[Photo]:
     """Generate all photos, about 200. The largest have 12 megapixels."""
     jpegs = (_shipped, _sizes, _encodings, _large, _crops, _shapes, _details, _orientations)
-    return chain.from_iterable(kind() for kind in (*jpegs, _colors, _formats, _transparent))
+    return chain.from_iterable(
+        kind() for kind in (*jpegs, _colors, _formats, _transparent, _strips)
+    )
 
 
 # Pictures
@@ -212,6 +214,22 @@ def _transparent() -> Iterator[Photo]:
         yield Photo(f"{name} PNG palette", encode(image.quantize(64)))
         yield Photo(f"{name} GIF", encode(image, "GIF"))
         yield Photo(f"{name} WebP", encode(image, "WEBP", method=0))
+
+
+def _strips() -> Iterator[Photo]:
+    """Pictures of several megapixels that are turned or converted, which is done in strips."""
+    image = _scene("coffee", (2501, 1667), 5.0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    faded = _with_ramp(image)
+    gray = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    yield Photo("large PNG turned 6", encode(image, exif=exif, compress_level=1))
+    yield Photo("large PNG RGBA", encode(faded, compress_level=1))
+    yield Photo("large PNG RGBA turned 6", encode(faded, exif=exif, compress_level=1))
+    yield Photo("large PNG LA", encode(faded.convert("LA"), compress_level=1))
+    yield Photo("large PNG palette", encode(faded.quantize(64), compress_level=1))
+    yield Photo("large PNG grey of 16 bits", grey16(gray))
+    yield Photo("large WebP RGBA", encode(faded, "WEBP", method=0))
 
 
 # Files

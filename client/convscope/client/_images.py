@@ -142,6 +142,10 @@ def _encode_pil(image: Image.Image) -> pb.Input:
     try:
         upright = ImageOps.exif_transpose(image)
         plain = to_pixel_mode(upright)
-    except (OSError, SyntaxError, EOFError) as error:  # PIL decodes lazily
+    except (InvalidInputError, MemoryError):
+        raise
+    except Exception as error:  # PIL decodes lazily, and its decoders raise anything
+        # PIL keeps the pixels before the damage, and would present them as the image next time.
+        image.close()
         raise InvalidInputError(f"the PIL image can't be decoded: {error}") from error
     return _encode_pixels(np.asarray(plain))

@@ -1,9 +1,11 @@
 import io
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing import ImagePreprocessing
 
 RGB = ImagePreprocessing(8, 8, (0.5,) * 3, (0.5,) * 3, "bilinear", shortest_edge=8)
@@ -54,3 +56,33 @@ def test_a_wide_image_is_cropped_to_its_center() -> None:
     wide.paste("blue", (16, 0, 32, 16))
     prepared = RGB.prepare(encode(wide))
     assert (prepared[:, 2:6] == (0, 0, 255)).all()
+
+
+def damaged_png() -> bytes:
+    """Damage the second half of a PNG's pixels."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    data = bytearray(encode(Image.fromarray(noise)))
+    data[len(data) // 2 : len(data) // 2 + 40] = b"\xff" * 40
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [damaged_png(), encode(Image.new("RGB", (90, 60), "red"), "JPEG")[:-40], b"text", b""],
+    ids=["damaged", "truncated", "text", "empty"],
+)
+def test_damaged_images_are_rejected(data: bytes) -> None:
+    with pytest.raises(ExporterError, match="are not an image, or are damaged; replace the file"):
+        RGB.prepare(data)
+
+
+def test_a_crafted_chunk_behind_the_pixels_is_no_traceback() -> None:
+    data = encode(Image.new("RGB", (20, 20)))
+    chunk = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
+    with pytest.raises(ExporterError, match="replace the file"):
+        RGB.prepare(data[:-12] + chunk + data[-12:])
+
+
+def test_floats_of_unknown_range_are_rejected() -> None:
+    with pytest.raises(ExporterError, match="save it with 8 or 16 bits"):
+        RGB.prepare(encode(Image.new("F", (20, 20), 0.5), "TIFF"))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from convscope.exporter.datasets.augmentation import Augmentation
-from convscope.exporter.errors import DatasetError
+from convscope.exporter.errors import DatasetError, ExporterError
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
 __all__ = ["Dataset", "ImageFiles", "Samples", "Split", "prepare", "split_by_seed"]
@@ -153,7 +153,7 @@ def _read_files(
         path = files.paths[index]
         try:
             prepared[index] = rule.prepare(path.read_bytes())
-        except (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError) as error:
+        except (OSError, ExporterError) as error:
             if strict:
                 raise DatasetError(
                     f"{path} can't be read as an image; replace or remove it"

@@ -68,8 +68,21 @@ class ImagePreprocessing:
         return len(self.mean)
 
     def prepare(self, encoded: bytes) -> NDArray[np.uint8]:
-        """Prepare an encoded image; return uint8 [height, width, channels]."""
-        return self.prepare_image(Image.open(BytesIO(encoded)))
+        """Prepare an encoded image; return uint8 [height, width, channels].
+
+        Raises:
+            ExporterError: It isn't an image, or is damaged as far as its format shows that.
+                Only PNG has checksums.
+        """
+        try:
+            Image.open(BytesIO(encoded)).verify()  # the checksums; the image can't be used then
+            return self.prepare_image(Image.open(BytesIO(encoded)))
+        except (ExporterError, MemoryError):
+            raise
+        except Exception as error:  # Pillow's decoders raise anything on damaged files
+            raise ExporterError(
+                f"the {len(encoded):,} bytes are not an image, or are damaged; replace the file"
+            ) from error
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
         """Prepare an opened image; return uint8 [height, width, channels]."""
@@ -115,7 +128,16 @@ class ImagePreprocessing:
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Convert any color mode to RGB or L; transparent pixels become white."""
+    """Convert any color mode to RGB or L; transparent pixels become white.
+
+    Raises:
+        ExporterError: The range of its values isn't known.
+    """
+    if image.mode == "F":
+        raise ExporterError(
+            "the image has floating-point pixels, whose range isn't known; save it with 8 or 16 "
+            "bits per channel"
+        )
     if image.mode.startswith("I"):  # 16 bits of gray
         image = Image.fromarray(np.rint(np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
     elif image.has_transparency_data:

@@ -20,6 +20,7 @@ from support.images import (
 )
 
 from convscope.server.errors import InvalidInputError
+from convscope.server.inference.decoding import resizing
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
 
@@ -226,6 +227,119 @@ def test_orientations_differ() -> None:
 def test_orientation_of_a_photo_decoded_to_scale(orientation: int) -> None:
     data = with_orientation(picture(1203, 801), orientation)
     assert_close(preprocessor().decode(data), reference(opened(data)), tolerance=4)
+
+
+# The transposition that stores an upright picture in each orientation.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def noisy(size: tuple[int, int]) -> Image.Image:
+    """Draw a picture with detail in every pixel."""
+    noise = np.random.default_rng(2).integers(-40, 41, (size[1], size[0], 3))
+    pixels = np.clip(np.asarray(picture(*size)) + noise, 0, 255)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def in_every_orientation(image: Image.Image, format: str, **options: object) -> list[bytes]:
+    """Store one upright scene in each of the eight orientations."""
+    files = []
+    for orientation in EXIF_ORIENTATIONS:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        method = STORED.get(orientation)
+        stored = image if method is None else image.transpose(method)
+        files.append(encode(stored, format, exif=exif, **options))
+    return files
+
+
+@pytest.mark.parametrize("size", [(303, 201), (151, 402)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+@pytest.mark.parametrize("resize", [SHORTEST, EXACT], ids=["shortest-edge", "exact"])
+def test_a_scene_gives_the_same_pixels_in_every_orientation(
+    size: tuple[int, int], mode: str, resize: pb.Resize
+) -> None:
+    image = noisy(size)
+    if mode == "RGBA":
+        image.putalpha(image.convert("L"))
+    files = in_every_orientation(image.convert(mode), "PNG")
+    upright, *others = [preprocessor(resize).decode(data) for data in files]
+    for other in others:
+        assert_close(other, upright, 0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_large_scene_gives_the_same_pixels_in_every_orientation(mode: str) -> None:
+    """It has more pixels than one strip."""
+    image = with_ramp(picture(1801, 1301)).convert(mode)
+    files = in_every_orientation(image, "PNG", compress_level=1)
+    upright, *others = [preprocessor().decode(data) for data in files]
+    for other in others:
+        assert_close(other, upright, 0)
+
+
+def test_a_scene_in_lossless_webp_gives_the_same_pixels_in_every_orientation() -> None:
+    files = in_every_orientation(noisy((303, 201)), "WEBP", lossless=True, method=0)
+    upright, *others = [preprocessor().decode(data) for data in files]
+    for other in others:
+        assert_close(other, upright, 0)
+
+
+@pytest.mark.parametrize("size", [(480, 320), (603, 401), (521, 733)])
+def test_a_scene_in_jpeg_differs_by_its_encoding_only(size: tuple[int, int]) -> None:
+    """The blocks of the encoder begin in another corner, which the docstring explains."""
+    files = in_every_orientation(noisy(size), "JPEG", quality=95, subsampling=0)
+    upright, *others = [preprocessor().decode(data) for data in files]
+    for other in others:
+        assert_close(other, upright, 3)
+
+
+# Strips
+
+
+def with_ramp(image: Image.Image) -> Image.Image:
+    """Make a picture transparent towards its left edge."""
+    ramp = np.tile(np.linspace(0, 255, image.width).astype(np.uint8), (image.height, 1))
+    image = image.convert("RGBA")
+    image.putalpha(Image.fromarray(ramp))
+    return image
+
+
+@pytest.mark.parametrize(
+    "interpolation",
+    [pb.INTERPOLATION_BILINEAR, pb.INTERPOLATION_BICUBIC],
+    ids=["bilinear", "bicubic"],
+)
+@pytest.mark.parametrize("size", [(290, 200), (200, 290), (90, 800)])
+@pytest.mark.parametrize("strip_pixels", [1, 20_000])
+def test_images_in_strips_have_the_pixels_of_the_whole_image(
+    size: tuple[int, int],
+    interpolation: int,
+    strip_pixels: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resizing, "STRIP_PIXELS", strip_pixels)
+    plain = noisy(size)
+    clear, gray = with_ramp(plain), plain.convert("L")
+    resampling = Image.Resampling.BILINEAR
+    if interpolation == pb.INTERPOLATION_BICUBIC:
+        resampling = Image.Resampling.BICUBIC
+    for data, converted in (
+        (encode(clear), on_white(clear)),
+        (encode(clear.convert("LA")), on_white(clear.convert("LA"))),
+        (encode(clear.quantize(64)), on_white(clear.quantize(64))),
+        (grey16(np.asarray(gray).astype(np.uint16) * 257), gray),
+        (encode(plain, "BMP"), plain),
+    ):
+        found = preprocessor(interpolation=interpolation).decode(data)
+        assert_close(found, reference(converted, resampling=resampling))
 
 
 @pytest.mark.parametrize("value", [0, 9, 255])

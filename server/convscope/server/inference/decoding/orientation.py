@@ -1,8 +1,10 @@
 """Turns images upright, by their EXIF orientation."""
 
+from dataclasses import dataclass
+
 from PIL import ExifTags, Image
 
-__all__ = ["Box", "orientation_of", "swaps_axes", "turn_upright"]
+__all__ = ["Box", "PixelBox", "Stored", "cut_upright", "orientation_of", "upright_size"]
 
 # The transposition that turns each EXIF orientation upright, and those that swap the axes.
 _UPRIGHT = {
@@ -15,14 +17,20 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED = (5, 6, 7, 8)
-# The orientation that reverses another one; the others reverse themselves.
-_INVERSE = {6: 8, 8: 6}
+# The orientations whose upright left or upper edge is a right or lower edge as stored.
+_LEFT_IS_STORED_END = (2, 3, 6, 7)
+_TOP_IS_STORED_END = (3, 4, 7, 8)
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+PixelBox = tuple[int, int, int, int]
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation of an image, 1 if it has none."""
+    """Return the EXIF orientation of an image, 1 if it has none.
+
+    Load an image first if its format allows metadata after the pixels. Otherwise Pillow
+    would load it here, and an error in its pixels would be mistaken for one in the metadata.
+    """
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except MemoryError:
@@ -32,40 +40,74 @@ def orientation_of(image: Image.Image) -> int:
     return value if value in _UPRIGHT else 1
 
 
-def swaps_axes(orientation: int) -> bool:
-    """Return whether turning an image upright swaps its width and height."""
-    return orientation in _TURNED
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How an image is stored.
 
-
-def turn_upright(
-    image: Image.Image, orientation: int, box: Box, size: tuple[int, int], scale: int
-) -> tuple[Image.Image, Box]:
-    """Turn an image upright, and convert a box of the full upright image to its pixels.
-
-    When an image that was decoded to scale is mirrored, its partial last column
-    becomes the first one. The box is therefore converted in the stored image.
+    Args:
+        size: Its width and height as stored.
+        orientation: Its EXIF orientation.
+        scale: How many pixels one decoded pixel represents, in each direction.
     """
-    left, top, right, bottom = _turn_box(box, size, orientation)
-    stored = left / scale, top / scale, right / scale, bottom / scale
-    inverse = _INVERSE.get(orientation, orientation)
-    left, top, right, bottom = _turn_box(stored, image.size, inverse)
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
-    return image, (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+
+    size: tuple[int, int]
+    orientation: int = 1
+    scale: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """The width and height of the upright image."""
+        return upright_size(self.size, self.orientation)
+
+    def decoded_box(self, box: Box, decoded: tuple[int, int]) -> Box:
+        """Convert a box of the upright image to the upright decoded image.
+
+        When an image that was decoded to scale is mirrored, its partial last column
+        becomes the first one.
+
+        Args:
+            box: The box, in pixels of the whole image.
+            decoded: The width and height of the decoded image as stored.
+        """
+        width, height = upright_size(decoded, self.orientation)
+        mirror_x, mirror_y = _mirrored_axes(self.orientation)
+        x = width - self.upright[0] / self.scale if mirror_x else 0
+        y = height - self.upright[1] / self.scale if mirror_y else 0
+        left, top, right, bottom = (edge / self.scale for edge in box)
+        return max(left + x, 0), max(top + y, 0), min(right + x, width), min(bottom + y, height)
 
 
-def _turn_box(box: Box, upright: tuple[int, int], orientation: int) -> Box:
-    """Convert a box of an upright image of that size to the image as it is stored."""
+def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Return the width and height of the upright image, for those of the stored one."""
+    return size[::-1] if orientation in _TURNED else size
+
+
+def cut_upright(image: Image.Image, box: PixelBox, orientation: int) -> Image.Image:
+    """Return a part of the upright image.
+
+    Args:
+        image: The image as stored.
+        box: The part, in pixels of the upright image.
+        orientation: The EXIF orientation of the stored image.
+    """
+    stored = _stored_box(box, image.size, orientation)
+    if stored != (0, 0, *image.size):
+        image = image.crop(stored)
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _mirrored_axes(orientation: int) -> tuple[bool, bool]:
+    """Return whether the upright x and y axes run against the stored axes that they come from."""
+    return orientation in _LEFT_IS_STORED_END, orientation in _TOP_IS_STORED_END
+
+
+def _stored_box(box: PixelBox, size: tuple[int, int], orientation: int) -> PixelBox:
+    """Convert a box of the upright image to the image as stored, which has that size."""
     left, top, right, bottom = box
-    width, height = upright
-    mirrored = {
-        1: box,
-        2: (width - right, top, width - left, bottom),
-        3: (width - right, height - bottom, width - left, height - top),
-        4: (left, height - bottom, right, height - top),
-        5: (top, left, bottom, right),
-        6: (top, width - right, bottom, width - left),
-        7: (height - bottom, width - right, height - top, width - left),
-        8: (height - bottom, left, height - top, right),
-    }
-    return mirrored[orientation]
+    width, height = upright_size(size, orientation)
+    mirror_x, mirror_y = _mirrored_axes(orientation)
+    if mirror_x:
+        left, right = width - right, width - left
+    if mirror_y:
+        top, bottom = height - bottom, height - top
+    return (top, left, bottom, right) if orientation in _TURNED else (left, top, right, bottom)

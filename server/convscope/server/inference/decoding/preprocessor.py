@@ -2,11 +2,18 @@
 
 The work depends on the size of the result, not of the photo. A JPEG is decoded at
 the smallest of its own scales that keeps well over twice the needed resolution, and
-only the part inside the crop is resized. Images that are not decoded to scale have,
-except for rounding, the pixels of a full decode and resize.
+only the part inside the crop is resized, in strips if it must be turned or converted.
+Images that are not decoded to scale have, except for rounding, the pixels of a full
+decode and resize.
+
+A photo gives the same pixels in whichever EXIF orientation it is stored, as long as its
+stored pixels are the same ones. Those of a JPEG are not: the encoder turns, subsamples and
+quantizes blocks that begin in the stored corner, and the decoder rounds between columns
+and rows. Decoding to scale adds a partial last column or row on the stored side, which the
+box of the crop takes into account. Such differences are a few levels at sharp edges.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -15,16 +22,18 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError
-from convscope.server.inference.decoding.jpeg import check_scans, set_decode_scale
+from convscope.server.inference.decoding.damage import check_structure, damaged
+from convscope.server.inference.decoding.headers import Header, read_header
+from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
 from convscope.server.inference.decoding.orientation import (
     Box,
+    Stored,
     orientation_of,
-    swaps_axes,
-    turn_upright,
 )
+from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["ImageLimits", "Preprocessor"]
+__all__ = ["DecodeCost", "ImageLimits", "Preprocessor"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 # Pillow would warn, or raise at twice its own limit, before the check against our limit.
@@ -43,6 +52,19 @@ class ImageLimits:
 
     max_pixels: int
     max_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeCost:
+    """What decoding one image takes, by its header.
+
+    Args:
+        pixels: The pixels that are decoded, before any decoding to scale.
+        memory_bytes: The peak of the memory, without the encoded bytes.
+    """
+
+    pixels: int
+    memory_bytes: int
 
 
 class Preprocessor:
@@ -65,42 +87,68 @@ class Preprocessor:
         self._width = width
         self._limits = limits
 
+    def cost(self, data: bytes) -> DecodeCost:
+        """Return what decoding an image takes, from its header and within microseconds.
+
+        Raises:
+            InvalidInputError: It isn't an image of a supported format, or exceeds the limits.
+        """
+        header = self._read_header(data)
+        scale = 1
+        if header.format == "JPEG":
+            size = header.width, header.height
+            finest = min(self._finest(*size), self._finest(*size[::-1]))
+            scale = decode_scale(size, finest, uneven_chroma=header.uneven_chroma)
+        decoded = header.pixels * header.pixel_bytes // scale**2
+        fixed = header.pixels * header.coefficient_bytes
+        return DecodeCost(header.pixels, decoded + fixed + min(decoded * 4, STRIP_BYTES))
+
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Prepare an encoded image; uint8 [height, width, channels].
 
         Raises:
-            InvalidInputError: It isn't an image of a supported format, is damaged,
-                or exceeds the limits.
+            InvalidInputError: It isn't an image of a supported format, exceeds the limits, or
+                is damaged. `damage.py` describes which damage can be found in which format.
         """
-        image = self._open(data)
+        header = self._read_header(data)
+        check_structure(data, header)
         try:
-            return self._prepare(image)
+            return self._prepare(*self._load(data, header))
         except (InvalidInputError, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders raise anything on crafted bytes
             damage = "truncated" if "truncated" in str(error) else "damaged"
-            raise InvalidInputError(
-                f"the {image.format} image of {len(data):,} bytes is {damage}; send a whole file"
-            ) from error
+            raise damaged(header.format, data, damage) from error
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Prepare a decoded image, uint8 [any height, any width, 1, 3 or 4 channels]."""
         height, width, channels = pixels.shape
         self._check_size(width, height)
-        return self._prepare(Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels))
+        image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+        return self._prepare(image, Stored(image.size))
 
-    def _open(self, data: bytes) -> Image.Image:
-        try:
-            image = Image.open(BytesIO(data), formats=FORMATS)
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's decoders raise anything on crafted bytes
-            raise InvalidInputError(_not_an_image(data)) from error
-        self._check_size(*image.size)
-        if isinstance(image, JpegImageFile):
-            check_scans(image, data)
+    def _read_header(self, data: bytes) -> Header:
+        header = read_header(data)
+        if header is None:
+            raise InvalidInputError(_not_an_image(data))
+        self._check_size(header.width, header.height)
+        return header
+
+    def _load(self, data: bytes, header: Header) -> tuple[Image.Image, Stored]:
+        """Decode an image, a JPEG to scale, and find out how it is stored."""
+        image = Image.open(BytesIO(data), formats=FORMATS)
+        full_size = image.size
+        self._check_size(*full_size)  # crafted headers may contradict each other
         image.decodermaxblock = len(data)  # all at once, not 64 KiB after 64 KiB
-        return image
+        if not isinstance(image, JpegImageFile):
+            image.load()  # before the metadata, which may follow the pixels
+            return image, Stored(full_size, orientation_of(image))
+        stored = Stored(full_size, orientation_of(image))
+        finest = self._finest(*stored.upright)
+        scale = decode_scale(full_size, finest, uneven_chroma=header.uneven_chroma)
+        set_decode_scale(image, scale)
+        image.load()
+        return image, replace(stored, scale=scale)
 
     def _check_size(self, width: int, height: int) -> None:
         limits = self._limits
@@ -112,18 +160,15 @@ class Preprocessor:
         if not width or not height:
             raise InvalidInputError(f"the image has {width} x {height} pixels; it is empty")
 
-    def _prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        orientation = orientation_of(image)
-        size = image.size[::-1] if swaps_axes(orientation) else image.size
-        box = self._crop_box(*size)  # of the whole image
-        finest = max(self._width / (box[2] - box[0]), self._height / (box[3] - box[1]))
-        scale = set_decode_scale(image, finest)
-        image = _convert(image, self._mode)
-        # Before the resize, which rounds between its horizontal and its vertical pass.
-        image, box = turn_upright(image, orientation, box, size, scale)
-        small = image.resize((self._width, self._height), self._resampling, box=box)
-        array = np.asarray(small)  # uint8 [H, W] or [H, W, C]
-        return array[:, :, np.newaxis] if array.ndim == 2 else array
+    def _prepare(self, image: Image.Image, stored: Stored) -> NDArray[np.uint8]:
+        box = stored.decoded_box(self._crop_box(*stored.upright), image.size)
+        size = self._width, self._height
+        return resize_upright(image, stored.orientation, box, size, self._resampling, self._mode)
+
+    def _finest(self, width: int, height: int) -> float:
+        """Return the size of the result, relative to the part that the center crop keeps."""
+        left, top, right, bottom = self._crop_box(width, height)
+        return max(self._width / (right - left), self._height / (bottom - top))
 
     def _crop_box(self, width: int, height: int) -> Box:
         """Return the part of an upright image that the center crop keeps, in its pixels."""
@@ -144,16 +189,3 @@ def _not_an_image(data: bytes) -> str:
         return "the image is empty (0 bytes); send the bytes of a whole file"
     # No byte of it is quoted: messages appear in the log, which must contain no part of an image.
     return f"the {len(data):,} bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Convert any color mode to RGB or L; transparent pixels become white."""
-    if image.mode.startswith("I"):  # 16-bit gray
-        wide = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        page = Image.new("RGBA", image.size, "white")
-        page.alpha_composite(image)
-        image = page.convert("RGB")
-    return image if image.mode == mode else image.convert(mode)

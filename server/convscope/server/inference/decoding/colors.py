@@ -1,0 +1,19 @@
+"""Converts images of any color mode to the model's."""
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["convert"]
+
+
+def convert(image: Image.Image, mode: str) -> Image.Image:
+    """Convert any color mode to RGB or L; transparent pixels become white."""
+    if image.mode.startswith("I"):  # 16-bit gray
+        wide = np.asarray(image, dtype=np.float32)
+        image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        page = Image.new("RGBA", image.size, "white")
+        page.alpha_composite(image)
+        image = page.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
