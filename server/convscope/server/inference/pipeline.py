@@ -1,7 +1,7 @@
 """Takes the inputs for one version from request to result: decode, queue, infer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
@@ -74,7 +74,7 @@ class Pipeline:
             observer,
             max_queue=limits.max_queue,
             max_delay_seconds=limits.max_delay_seconds,
-            decoding=self._decoding,
+            decoding=_busy(self._decoder),
         )
         self._admission = DeadlineAdmission(self._runner.batcher, self._decoder)
         self.last_used = asyncio.get_running_loop().time()
@@ -99,9 +99,6 @@ class Pipeline:
         self._runner.batcher.start()
         if self._decoder is not None:
             self._decoder.start()
-
-    def _decoding(self) -> bool:
-        return self._decoder is not None and self._decoder.busy
 
     async def drain(self) -> None:
         """Wait until every request has ended; the caller ensures that no more arrive."""
@@ -222,6 +219,15 @@ class Pipeline:
     def _no_images(self) -> InvalidInputError:
         model, shape = self._version.key[0], list(self._version.input_shape)
         return InvalidInputError(f"{model} accepts no images; send a float32 tensor {shape}")
+
+
+def _busy(decoder: DecodePool | None) -> Callable[[], bool]:
+    """Return whether a decoder works.
+
+    A method of the pipeline would do, but the runner would then refer to its owner: such
+    a cycle keeps a retired model in memory until the next full garbage collection.
+    """
+    return lambda: decoder is not None and decoder.busy
 
 
 def _closed() -> UnavailableError:
