@@ -18,6 +18,7 @@ __all__ = [
     "Patience",
     "Precision",
     "Pretrained",
+    "RandomWeights",
     "Resume",
     "Runs",
     "Seed",
@@ -53,6 +54,14 @@ Weights = Annotated[
     Option(
         help="Start with a .safetensors or .pth file and a new head.",
         show_default="random weights, or the published ones with --pretrained",
+    ),
+]
+RandomWeights = Annotated[
+    bool,
+    Option(
+        "--random-weights",
+        help="Start with random weights, also with --freeze. Without --freeze, --pretrained and "
+        "--weights, this is the default.",
     ),
 ]
 Freeze = Annotated[
