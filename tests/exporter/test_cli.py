@@ -41,7 +41,15 @@ ERRORS = [
     (("train", "digits", "--dataset", "letters"), "no dataset 'letters'; available: cifar10"),
     (("train", "digits", "--dataset", "folder:absent"), "there is no folder 'absent'"),
     (("train", "signal_conv", "--dataset", "mnist_sample"), "pass arrays with --dataset npz"),
-    (("train", "digits", "--freeze", "conv1"), "--freeze would freeze random weights"),
+    (
+        ("train", "digits", "--freeze", "conv1"),
+        "--freeze would freeze random weights; add --pretrained or --weights FILE, or "
+        "--random-weights",
+    ),
+    (
+        ("train", "resnet18", "--random-weights", "--pretrained", "--dataset", "mnist_sample"),
+        "--random-weights excludes --pretrained and --weights",
+    ),
     (("train", "digits", "--resume"), "to resume; start one without --resume"),
     (("train", "digits", "--name", "Digits!"), "'Digits!' can't be a model's name"),
     (("train", "digits", "--version", "0"), "versions are 1, 2, 3"),

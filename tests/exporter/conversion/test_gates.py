@@ -50,9 +50,13 @@ def test_a_network_that_returns_nan_is_published_on_request_and_says_so(
     expects = ImagePreprocessing(SIDE, SIDE, (mean,) * 3, (1.0,) * 3, shortest_edge=SIDE)
     network = network_source(Standardizing())
     source = replace(network, preprocessing=expects, allow_nonfinite=True)
-    assert manifest_of(convert(source, tmp_path).directory).nonfinite_results
+    manifest = manifest_of(convert(source, tmp_path).directory)
+    assert manifest.nonfinite_results
+    assert "a black image" in manifest.nonfinite_inputs
+    assert all(name.endswith("image") for name in manifest.nonfinite_inputs)
 
 
 def test_a_finite_network_is_not_marked(tmp_path: Path) -> None:
     source = replace(network_source(SmallNetwork()), allow_nonfinite=True)
-    assert not manifest_of(convert(source, tmp_path).directory).nonfinite_results
+    manifest = manifest_of(convert(source, tmp_path).directory)
+    assert (manifest.nonfinite_results, list(manifest.nonfinite_inputs)) == (False, [])

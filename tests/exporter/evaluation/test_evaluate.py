@@ -3,11 +3,13 @@
 import html
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.colors import write_colors
 from support.server import ServerProcess
 from support.tiny import SIGNAL_LENGTH, write_tiny
@@ -15,6 +17,11 @@ from typer.testing import CliRunner
 
 from convscope.exporter.bundles.reader import open_bundle, preprocess
 from convscope.exporter.cli import app
+from convscope.exporter.datasets import Split
+from convscope.exporter.evaluation.inputs import LabeledInputs
+from convscope.exporter.evaluation.metrics import measure
+from convscope.exporter.evaluation.predictions import Predictions
+from convscope.exporter.evaluation.report import Evaluation, report_page
 from convscope.exporter.graphs.sessions import open_graph, run_graph
 from convscope.v1 import manifest_pb2 as pb
 
@@ -96,6 +103,57 @@ def test_the_figures_of_the_page_equal_recomputed_ones(
         assert f"{share:.1%}" in row
     assert f"accuracy           {accuracy:.4f}" in output
     assert data == figures(bundle, "--dataset", f"folder:{colors}")
+
+
+def test_the_page_shows_the_preprocessing_and_accepted_nonfinite_results(
+    tmp_path: Path, colors: Path
+) -> None:
+    directory = write_tiny(tmp_path / "models")
+    page = tmp_path / "report.html"
+    options = ("--dataset", f"folder:{colors}", "--output", str(page))
+    line = "shorter edge 20, center crop 16, "
+    code, output = evaluate(str(directory), *options)
+    assert code == 0, output
+    assert f'data-figure="preprocessing">{line}RGB</span>' in page.read_text()
+    assert "non-finite" not in page.read_text()
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["preprocessing"]["reverses_channels"] = True
+    recorded = {"nonfinite_results": True, "nonfinite_inputs": ["a black image"]}
+    path.write_text(json.dumps(manifest | recorded))
+    code, output = evaluate(str(directory), *options)
+    assert code == 0, output
+    assert f'data-figure="preprocessing">{line}BGR</span>' in page.read_text()
+    assert "non-finite results: NaN or infinity for a black image" in page.read_text()
+
+
+def page_of(labels: Sequence[str], truth: NDArray[np.int64], best: NDArray[np.int64]) -> str:
+    """Return the report of a model that is sure of every class."""
+    probabilities = np.eye(len(labels), dtype=np.float32)[best]
+    manifest = pb.ModelManifest(model="m", version=1, labels=labels)
+    manifest.input.kind = pb.INPUT_KIND_TENSOR
+    images = Split(np.zeros((len(truth), 8, 8, 3), np.uint8), truth)
+    inputs = LabeledInputs("npz:images", "test split", tuple(labels), (images,))
+    names = tuple(map(str, range(len(truth))))
+    indices = np.arange(len(truth))
+    found = Predictions(manifest, "NumPy", indices, names, truth, probabilities, ())
+    return report_page(Evaluation(inputs, found, measure(probabilities, truth, labels)))
+
+
+def test_long_class_names_are_numbered_in_the_confusion_matrix() -> None:
+    labels = [f"a class with a long name that ends in {number}" for number in range(5)]
+    truth = np.arange(20) % 5
+    page = page_of(labels, truth, (truth + truth % 2) % 5)
+    matrix = page.partition('<table class="matrix')[2].partition("</table>")[0]
+    assert re.findall(r"<span>(.*?)</span>", matrix) == ["1", "2", "3", "4", "5"]
+    assert f"<b>5</b>{labels[4]}</th>" in matrix
+
+
+def test_a_report_without_errors_has_no_negative_zero() -> None:
+    truth = np.arange(20) % 2
+    page = page_of(["no defect", "defect"], truth, truth)
+    assert tiles(page)["log_loss"] == "0.000"
+    assert 'id="errors"' not in page
 
 
 def test_the_worst_errors_are_shown_with_their_pictures(

@@ -1,5 +1,6 @@
 """Forms of graphs that tools really write are imported, or rejected with a sentence."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from support.foreign_models import (
     some_images,
     source,
 )
+from typer.testing import CliRunner
 
 from convscope.exporter.bundles.verify import CHECKS, verify
+from convscope.exporter.cli import app
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.importing import import_model
 from convscope.v1 import manifest_pb2 as pb
@@ -268,4 +271,17 @@ def test_a_graph_that_returns_nan_for_a_black_image_is_published_only_on_request
         import_model(source(path), tmp_path / "models")
     assert not (tmp_path / "models").exists()
     directory = import_model(source(path, allow_nonfinite=True), tmp_path / "models").directory
-    assert manifest_of(directory).nonfinite_results
+    assert list(manifest_of(directory).nonfinite_inputs) == ["a black image"]
+
+
+def test_a_graph_with_nan_is_described_with_the_images(tmp_path: Path) -> None:
+    path, models = divides_by_the_image().write(tmp_path), tmp_path / "models"
+    command = ["import", str(path), "--name", "mine", "--repository", str(models)]
+    published = CliRunner().invoke(app, [*command, "--allow-nonfinite"])
+    assert published.exit_code == 0, published.output
+    assert "not finite NaN or infinity for a black image; the server reports" in published.stdout
+    bundle = str(models / "mine/1")
+    described = CliRunner().invoke(app, ["describe", bundle]).stdout
+    assert "not finite     NaN or infinity for a black image\n" in described
+    as_json = json.loads(CliRunner().invoke(app, ["describe", bundle, "--json"]).stdout)
+    assert as_json["nonfinite"] == "NaN or infinity for a black image"

@@ -121,7 +121,15 @@ def report_parity(parity: Sequence["OutputDifference"], reference: str, console:
 
 
 def report_bundle(directory: Path, console: Console) -> None:
-    """Print the path and the size of a published bundle."""
+    """Print the path and the size of a published bundle, and whether it has non-finite results."""
+    from convscope.bundle.layout import MANIFEST
+    from convscope.bundle.manifest import parse_manifest
+    from convscope.bundle.nonfinite import nonfinite_line
+
+    if line := nonfinite_line(parse_manifest((directory / MANIFEST).read_bytes())):
+        console.print(
+            f"[yellow]not finite[/] {line}; the server reports an error for such an input"
+        )
     size = sum(path.stat().st_size for path in directory.iterdir())
     console.print(f"[green]published[/] {directory} ({decimal(size)})")
 

@@ -52,44 +52,68 @@ def evaluate(
     ],
     bundle: Annotated[
         str | None,
-        Argument(metavar="BUNDLE", help="A path or URL like models/MODEL/VERSION."),
+        Argument(
+            metavar="BUNDLE",
+            help="A path or URL like models/MODEL/VERSION.",
+            show_default="the model of --server",
+        ),
     ] = None,
     server: Annotated[
         str | None,
-        Option(metavar="HOST:PORT", help="Evaluate a model of this server instead of a bundle."),
+        Option(
+            metavar="HOST:PORT",
+            help="Evaluate a model of this server instead of a bundle.",
+            show_default="evaluate BUNDLE",
+        ),
     ] = None,
-    model: Annotated[str | None, Option(help="The name of the server's model.")] = None,
+    model: Annotated[
+        str | None,
+        Option(help="The name of the server's model.", show_default="required with --server"),
+    ] = None,
     version: Annotated[
-        int | None, Option(min=1, help="The version of the server's model; its default if unset.")
+        int | None,
+        Option(
+            min=1, help="The version of the server's model.", show_default="the server's default"
+        ),
     ] = None,
     root_certificates: Annotated[
-        Path | None, Option(metavar="FILE", help="The certificates of a server with TLS.")
+        Path | None,
+        Option(
+            metavar="FILE", help="The certificates of a server with TLS.", show_default="no TLS"
+        ),
     ] = None,
     compare: Annotated[
-        str | None, Option(metavar="BUNDLE", help="Compare with this bundle.")
+        str | None,
+        Option(metavar="BUNDLE", help="Compare with this bundle.", show_default="no comparison"),
     ] = None,
     split: Annotated[
         Split | None,
         Option(
-            help="By default test; a dataset without a split of its own is "
-            "used as a whole, unless the model was trained on it.",
+            help="The part of the dataset.",
+            show_default="test; all of a dataset without a test split, unless the model was "
+            "trained on it",
         ),
     ] = None,
     seed: Annotated[
-        int | None, Option(min=0, help="The seed of the split; that of the training by default.")
+        int | None,
+        Option(min=0, help="The seed of the split.", show_default="the seed of the training"),
     ] = None,
     data_dir: Annotated[Path, Option(help="The folder of published datasets.")] = Path("data"),
     output: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            help="The HTML report; by default MODEL-VERSION-report.html in the current folder, "
-            "or none with --json.",
+            help="The HTML report.",
+            show_default="MODEL-VERSION-report.html in the current folder; with --json no report",
         ),
     ] = None,
     run: Annotated[
         Path | None,
-        Option(metavar="FOLDER", help="A training run like runs/MODEL/NUMBER, to show its curves."),
+        Option(
+            metavar="FOLDER",
+            help="A training run like runs/MODEL/NUMBER, to show its curves.",
+            show_default="no curves",
+        ),
     ] = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,

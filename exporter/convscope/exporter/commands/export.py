@@ -76,6 +76,7 @@ def export(
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
+    output: options.Output = None,
     activation: options.Activation = "auto",
     allow_nonfinite: options.AllowNonfinite = False,
     quiet: options.Quiet = False,
@@ -92,11 +93,14 @@ def export(
         number = reserve_version(repository, model, version, console)
         expects = _input(row, declared)
         with console.status("Loading the weights"):
-            network, names = _build(row, expects, _labels(row, labels, random_weights))
+            own_labels = _labels(row, labels, random_weights)
+            network, names, chosen = _build(row, expects, own_labels, output)
             origin = _load(row, network, len(names), weights, random_weights)
             untrained = _untrained(row, network, len(names), expects, origin)
         license_text = f" ({origin.license})" if origin.license else ""
         console.print(f"weights   {origin.source}{license_text}")
+        if chosen is not None:
+            console.print(f"output    {chosen}", markup=False)
         source = Source(
             model=model,
             version=number,
@@ -160,18 +164,23 @@ def _numbered_labels(classes: int) -> tuple[str, ...]:
 
 
 def _build(
-    row: "Architecture", expects: "InputRule", labels: tuple[str, ...] | None
-) -> tuple["nn.Module", tuple[str, ...]]:
-    """Return the network and its labels, which are numbers by default."""
+    row: "Architecture", expects: "InputRule", labels: tuple[str, ...] | None, output: str | None
+) -> tuple["nn.Module", tuple[str, ...], str | None]:
+    """Return the network, its labels, which are numbers by default, and the chosen output."""
     import torch
 
+    from convscope.exporter.conversion.output_choice import choose_output
     from convscope.exporter.conversion.servable import class_count
     from convscope.exporter.conversion.size import check_size
 
     torch.manual_seed(0)
     network = row.build(0 if labels is None else len(labels), expects.channels)
     check_size(network)
-    return network, _numbered_labels(class_count(network, expects)) if labels is None else labels
+    # The networks of the registry return one tensor.
+    chosen = choose_output(network, output, expects) if row.is_custom or output else None
+    if labels is None:
+        labels = _numbered_labels(class_count(network, expects))
+    return network, labels, chosen
 
 
 def _load(

@@ -95,14 +95,14 @@ def import_onnx(
         )
         with console.status("Adding the preprocessing and comparing with the original"):
             imported = import_model(source, repository)
-        _report(imported, console, bgr=source.color == "bgr")
+        _report(imported, console)
 
 
 def _model_name(file: Path) -> str:
     return re.sub(r"[^a-z0-9_-]+", "_", file.stem.lower()).strip("_-")[:63] or "model"
 
 
-def _report(imported: "Imported", console: Console, *, bgr: bool) -> None:
+def _report(imported: "Imported", console: Console) -> None:
     from convscope.bundle.layout import MANIFEST
     from convscope.bundle.manifest import parse_manifest
     from convscope.bundle.preprocessing import preprocessing_line
@@ -114,7 +114,6 @@ def _report(imported: "Imported", console: Console, *, bgr: bool) -> None:
     )
     console.print(f"activation {imported.semantics.describe()}", markup=False)
     line = preprocessing_line(parse_manifest((imported.directory / MANIFEST).read_bytes()))
-    order = "; the graph gets BGR" if bgr else ""
-    console.print(f"images    {line}{order}", markup=False)
+    console.print(f"images    {line}", markup=False)
     report_parity(imported.parity, "the original", console)
     report_bundle(imported.directory, console)

@@ -107,7 +107,11 @@ Interpolation = Annotated[
 
 # The outputs.
 Output = Annotated[
-    str | None, Option(help="The output with the classes, if several contain scores.")
+    str | None,
+    Option(
+        help="The name of the output with the classes.",
+        show_default="the only output with scores",
+    ),
 ]
 Maps = Annotated[
     list[str] | None,
@@ -121,10 +125,17 @@ Maps = Annotated[
 # The origin of the weights.
 Dataset = Annotated[
     str,
-    Option(help="The dataset that the weights were trained on; it is recorded in the manifest."),
+    Option(
+        help="The dataset that the weights were trained on; it is recorded in the manifest.",
+        show_default="not recorded",
+    ),
 ]
 License = Annotated[
-    str, Option(help="The SPDX identifier of the weights' license; it is recorded in the manifest.")
+    str,
+    Option(
+        help="The SPDX identifier of the weights' license; it is recorded in the manifest.",
+        show_default="not recorded",
+    ),
 ]
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Mean",
     "Model",
     "Name",
+    "Output",
     "Preprocess",
     "Quiet",
     "Repository",
@@ -54,6 +55,15 @@ FeatureMaps = Annotated[
 ]
 
 # The outputs.
+Output = Annotated[
+    str | None,
+    Option(
+        metavar="NAME|POSITION",
+        help="For a network of your own that returns a tuple, list, dictionary or dataclass: the "
+        "output with the classes, by its name, or by its position from 0.",
+        show_default="the only output with scores",
+    ),
+]
 Activation = Annotated[
     ActivationChoice,
     Option(

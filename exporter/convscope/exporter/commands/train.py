@@ -3,6 +3,7 @@
 PyTorch is imported inside the command, so that `--help` is fast.
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from convscope.exporter.commands.console import (
 
 if TYPE_CHECKING:
     from convscope.exporter.training.job import TrainingJob
+    from convscope.exporter.training.pipeline import PublishedRun
 
 __all__ = ["register"]
 
@@ -39,6 +41,7 @@ def train(
     strict: opt.Strict = False,
     pretrained: opt.Pretrained = False,
     weights: opt.Weights = None,
+    random_weights: opt.RandomWeights = False,
     freeze: opt.Freeze = None,
     epochs: opt.Epochs = None,
     batch_size: opt.BatchSize = None,
@@ -83,6 +86,7 @@ def train(
             strict=strict,
             pretrained=pretrained,
             weights=weights,
+            random_weights=random_weights,
             feature_maps=tuple(feature_map) if feature_map else None,
             epochs=epochs,
             batch_size=batch_size,
@@ -101,13 +105,16 @@ def train(
 
 def _run(job: "TrainingJob", version: int | None, console: Console) -> None:
     from convscope.exporter.training.opening import begin_publication, finish
-    from convscope.exporter.training.pipeline import run_training
+    from convscope.exporter.training.pipeline import PublishedRun, run_training
 
     def reserve() -> int:
         return reserve_version(job.repository, job.model, version, console)
 
     trained = run_training(job, console, reserve)
-    if trained is None:  # nothing to publish, or not the first process
+    if trained is None:  # not the first process
+        return
+    if isinstance(trained, PublishedRun):
+        _show_report(job, trained, console)
         return
     source, epoch = trained.source, trained.best.epoch
     begin_publication(trained.run, source.version, epoch, source.weights.source)
@@ -124,4 +131,28 @@ def _write_report(job: "TrainingJob", bundle: Path, run: Path, console: Console)
     options = DatasetOptions(job.data_dir, job.seed)
     with console.status("Writing the report"):
         path = write_training_report(bundle, run, job.dataset_name(), options)
-    console.print(f"report    {path}")
+    console.print(f"report    {path}", markup=False)
+
+
+def _show_report(job: "TrainingJob", published: "PublishedRun", console: Console) -> None:
+    """Print the path of a published run's report, and write the report if it is missing or old."""
+    from convscope.exporter.evaluation.training_report import report_path
+
+    run = published.run.directory
+    path = report_path(run)
+    bundle = job.repository / job.model / str(published.version)
+    has_bundle = bundle.is_dir()
+    if path.is_file() and not (published.has_new_epochs and has_bundle):
+        console.print(f"report    {path}", markup=False)
+    elif has_bundle:
+        _write_report(job, bundle, run, console)
+    else:
+        console.print(
+            f"report    missing; it can't be written, because {bundle} is removed", markup=False
+        )
+    if has_bundle:
+        command = ["convscope-exporter", "evaluate", bundle, "--dataset", job.dataset_name()]
+        command += ["--data-dir", job.data_dir, "--run", run, "--output", path]
+        console.print(
+            f"to write it again: {shlex.join(map(str, command))}", markup=False, soft_wrap=True
+        )

@@ -68,10 +68,11 @@ def convert(source: Source, repository: Path) -> Conversion:
         model = export_graph(network, example, path, source.preprocessing.input_spec().name)
         graph = path.read_bytes()
     parity = _parity(source, network, graph, inputs)
-    is_finite = check_graph_results(source, network, model)
+    nonfinite = check_graph_results(source, network, model)
     metrics = _measure(graph, source.test)
     manifest = describe(source, network.semantics, metrics)
-    manifest.nonfinite_results = not is_finite
+    manifest.nonfinite_results = bool(nonfinite)
+    manifest.nonfinite_inputs.extend(nonfinite)
     facts = feature_map_facts(model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
     check_trained(source)  # last, so that a faulty network is explained first

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from convscope.exporter.architectures.registry import STAGES
@@ -10,13 +9,13 @@ from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.reference import find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
+from convscope.exporter.conversion.trial_run import TRIAL_BATCH, run_zeros, zeros
 from convscope.exporter.errors import ExporterError, NetworkError
 from convscope.exporter.outputs.semantics import class_count as number_of_classes
-from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
+from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["class_count", "servable"]
 
-_BATCH = 2  # a batch of 1 would hide a squeezed output
 RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
 
 
@@ -34,13 +33,12 @@ def servable(source: Source) -> ServableNetwork:
         source.network,
         expects.mean,
         expects.std,
-        _named_feature_maps(source, _zeros(expects)),
+        _named_feature_maps(source, zeros(expects)),
         classifies=bool(source.labels),
         semantics=find_semantics(source) if source.labels else None,
     ).eval()
 
 
-@torch.inference_mode()
 def class_count(network: nn.Module, expects: InputRule) -> int:
     """Run zeros through a network, and return the number of classes in its output.
 
@@ -50,20 +48,14 @@ def class_count(network: nn.Module, expects: InputRule) -> int:
         NetworkError: The network can't take the input, or doesn't return one
             vector per image.
     """
-    planes = torch.cat([_zeros(expects)] * _BATCH)
-    try:
-        output = network.eval()(planes)
-    except RuntimeError as error:
-        raise NetworkError(
-            f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
-        ) from error
-    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != _BATCH:
+    output = run_zeros(network, expects)
+    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != TRIAL_BATCH:
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise NetworkError(
-            f"the network returns {found} for {_BATCH} images; a classifier returns one number "
-            "per class, [N, classes], or one number for two classes, [N]"
+            f"the network returns {found} for {TRIAL_BATCH} images; a classifier returns one "
+            "number per class, [N, classes], or one number for two classes, [N]"
         )
-    return number_of_classes(output.numel() // _BATCH)
+    return number_of_classes(output.numel() // TRIAL_BATCH)
 
 
 def _check_labels(found: int, source: Source) -> None:
@@ -73,13 +65,6 @@ def _check_labels(found: int, source: Source) -> None:
             f"the network has {found} classes, but there are {labels} labels; "
             f"pass {found} labels with --labels FILE"
         )
-
-
-def _zeros(expects: InputRule) -> Tensor:
-    """Return zeros as the network itself takes them, float32 [1, C, ...]."""
-    if isinstance(expects, ImagePreprocessing):
-        return torch.zeros(1, expects.channels, expects.height, expects.width)
-    return torch.zeros(1, *expects.shape)
 
 
 def _named_feature_maps(source: Source, planes: Tensor) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from convscope.bundle.preprocessing import preprocessing_line
 from convscope.exporter.evaluation.comparison import Comparison, Difference
 from convscope.exporter.evaluation.pictures import data_uri
 from convscope.exporter.evaluation.report import render_page
@@ -38,6 +39,9 @@ def comparison_page(comparison: Comparison) -> str:
         b=b,
         comparison=comparison,
         inputs=comparison.a.inputs,
+        preprocessing=[
+            preprocessing_line(one.predictions.manifest) for one in (comparison.a, comparison.b)
+        ],
         figures=[(NAMES[one.name], one) for one in comparison.figures],
         findings=list(findings(comparison)),
         better=better[:MAX_CLASSES],

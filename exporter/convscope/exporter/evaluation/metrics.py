@@ -145,7 +145,7 @@ def measure(
         accuracy_interval=_wilson(correct, len(truth)),
         top5_accuracy=_top5(rows, target, count),
         balanced_accuracy=sum(recalls) / len(recalls),
-        log_loss=-float(chosen.log().mean()),
+        log_loss=0.0 - float(chosen.log().mean()),  # a negation would return -0.0
         calibration_error=float(
             tm.binary_calibration_error(confidence.double().clamp(0, 1), right.long(), n_bins=BINS)
         ),

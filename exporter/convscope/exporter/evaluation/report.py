@@ -11,6 +11,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from convscope.bundle.nonfinite import nonfinite_line
+from convscope.bundle.preprocessing import preprocessing_line
 from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.evaluation.confusion import confusion_table
 from convscope.exporter.evaluation.findings import findings, warnings
@@ -116,6 +118,8 @@ def report_page(evaluation: Evaluation, run: TrainingRun | None = None) -> str:
         title=predictions.title,
         evaluation=evaluation,
         manifest=predictions.manifest,
+        preprocessing=preprocessing_line(predictions.manifest),
+        nonfinite=nonfinite_line(predictions.manifest),
         figures=figures,
         findings=list(findings(figures)),
         warnings=list(warnings(figures, predictions)),

@@ -9,9 +9,14 @@ from convscope.exporter.evaluation.predictors import BundlePredictor
 from convscope.exporter.evaluation.report import report_page, write_page
 from convscope.exporter.evaluation.run_files import read_run
 
-__all__ = ["write_training_report"]
+__all__ = ["report_path", "write_training_report"]
 
 REPORT = "report.html"
+
+
+def report_path(run: Path) -> Path:
+    """Return the path of a run's report."""
+    return run / REPORT
 
 
 def write_training_report(bundle: Path, run: Path, dataset: str, options: DatasetOptions) -> Path:
@@ -29,6 +34,6 @@ def write_training_report(bundle: Path, run: Path, dataset: str, options: Datase
     predictor = BundlePredictor(bundle)
     inputs = select_inputs(dataset, options.data_dir, (), "test", options.seed)
     found = evaluate(predictor, inputs)
-    path = run / REPORT
+    path = report_path(run)
     write_page(report_page(found, read_run(run)), path)
     return path

@@ -157,4 +157,5 @@ def image_preprocessing(
         std=tuple(value / unit for value in normalization.std[::step]),
         interpolation=source.interpolation,
         shortest_edge=edge,
+        reverses_channels=normalization.bgr,
     )

@@ -34,6 +34,7 @@ class TrainingJob:
         strict: Whether an unreadable image is an error.
         pretrained: Whether to start with the published weights.
         weights: A file of weights to start with.
+        random_weights: Whether the user accepts that random weights are frozen.
         feature_maps: The bundle's feature maps; the network's own by default.
         epochs: The number of passes over the training inputs; by default 10, or
             those of the resumed run.
@@ -58,6 +59,7 @@ class TrainingJob:
     strict: bool
     pretrained: bool
     weights: Path | None
+    random_weights: bool
     feature_maps: tuple[str, ...] | None
     epochs: int | None
     batch_size: int | None
@@ -84,9 +86,15 @@ class TrainingJob:
             )
         if self.pretrained and self.weights is not None:
             raise ExporterError("--pretrained and --weights exclude each other; use one of them")
-        if self.freeze is not None and not self.pretrained and self.weights is None:
+        has_weights = self.pretrained or self.weights is not None
+        if self.random_weights and has_weights:
             raise ExporterError(
-                "--freeze would freeze random weights; add --pretrained or --weights FILE"
+                "--random-weights excludes --pretrained and --weights; use one of them"
+            )
+        if self.freeze is not None and not has_weights and not self.random_weights:
+            raise ExporterError(
+                "--freeze would freeze random weights; add --pretrained or --weights FILE, or "
+                "--random-weights to freeze them all the same"
             )
 
     def dataset_name(self) -> str:

@@ -40,7 +40,7 @@ from convscope.exporter.training.outputs import check_outputs
 from convscope.exporter.training.runs import Run
 from convscope.exporter.training.splits import Splits, hold_back, report_splits
 
-__all__ = ["TrainedSource", "run_training"]
+__all__ = ["PublishedRun", "TrainedSource", "run_training"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,24 @@ class TrainedSource:
     run: Run
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedRun:
+    """A run whose best epoch is already published.
+
+    Args:
+        run: The run.
+        version: The version with its weights.
+        has_new_epochs: Whether this command added epochs to it.
+    """
+
+    run: Run
+    version: int
+    has_new_epochs: bool = False
+
+
 def run_training(
     job: TrainingJob, console: Console, reserve_version: Callable[[], int]
-) -> TrainedSource | None:
+) -> TrainedSource | PublishedRun | None:
     """Train a network.
 
     Args:
@@ -70,8 +85,8 @@ def run_training(
             unless the run is finished.
 
     Returns:
-        The trained network; None if there is nothing to publish, and in all
-        processes but the first.
+        The trained network, or the run if there is nothing to publish; None in
+        all processes but the first.
 
     Raises:
         ExporterError: The run can't start, or was interrupted.
@@ -85,7 +100,7 @@ def run_training(
     run = joined_run(job) or (resume_run(job, settings) if job.resume else None)
     if run is not None and run.record()["finished"] and is_first_process():
         report_finished(run, console)
-        return None
+        return PublishedRun(run, run.record()["published_version"])
     version = reserve_version() if is_first_process() else 0
     splits = _prepare(job, data, expects, console)
     counts = splits.counts(data.labels)
@@ -115,7 +130,7 @@ def run_training(
     if record.get("published_epoch") == best.epoch:
         console.print(f"epoch {best.epoch} is already published as v{record['published_version']}")
         finish(run, record["published_version"], best.epoch)
-        return None
+        return PublishedRun(run, record["published_version"], has_new_epochs=True)
     weights = _weights(job, epochs, data, trained, start)
     source = _source(job, version, data, expects, trained.network, weights, splits.test)
     return TrainedSource(source, best, run)
