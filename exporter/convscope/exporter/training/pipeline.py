@@ -38,7 +38,12 @@ from convscope.exporter.training.opening import (
 )
 from convscope.exporter.training.outputs import check_outputs
 from convscope.exporter.training.runs import Run
-from convscope.exporter.training.splits import Splits, hold_back, report_splits
+from convscope.exporter.training.splits import (
+    Splits,
+    check_splits,
+    hold_back,
+    report_splits,
+)
 
 __all__ = ["TrainedSource", "run_training"]
 
@@ -81,7 +86,7 @@ def run_training(
     expects = _input(job.row, data)
     network, start = _build(job, expects, len(data.labels))
     check_outputs(job.row, network, expects, data)
-    settings = job.fixed_settings(data)
+    settings = job.fixed_settings(data, expects)
     run = joined_run(job) or (resume_run(job, settings) if job.resume else None)
     if run is not None and run.record()["finished"] and is_first_process():
         report_finished(run, console)
@@ -145,6 +150,7 @@ def _prepare(job: TrainingJob, data: Dataset, expects: InputRule, console: Conso
             splits = Splits(train, prepared(data.validation), test)
         else:
             splits = Splits(*hold_back(train, len(data.labels), job.seed), test)
+    check_splits(splits, data.name)
     report_splits(splits, data.name, data.labels, console)
     return splits
 
