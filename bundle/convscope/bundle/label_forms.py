@@ -10,12 +10,11 @@ from typing import Any
 
 __all__ = ["FormError", "from_csv", "from_lines", "from_value", "parse_literal"]
 
-# Names of columns and keys, without spaces, hyphens and underscores.
-_INDEX_NAMES = ("id", "index", "idx", "classid", "classindex", "classidx", "labelid", "categoryid")
-_LABEL_NAMES = ("name", "label", "class", "classname", "labelname", "category", "displayname")
+_INDEX_NAMES = ("id", "index", "idx", "class_id", "class_index", "label_id", "category_id")
+_LABEL_NAMES = ("name", "label", "class", "class_name", "label_name", "category", "display_name")
 _SEPARATED = re.compile(r"\s*\d+\s*[,;\t]\s*\S")
-_FOLLOWED = re.compile(r"\s*\S.*[,;\t]\s*(\d+)\s*")
 _NUMBERED = re.compile(r"\s*(\d+)[:.\s]\s*(\S.*)")
+_FOLLOWED = re.compile(r"\s*\S.*[,;\t]\s*(\d+)\s*")
 _MAX_SHOWN = 60
 
 Pair = tuple[int, str]
@@ -26,14 +25,15 @@ class FormError(ValueError):
 
 
 def from_lines(text: str) -> tuple[str, ...]:
-    """Return one label per line, without the line's index, if each line starts or ends with it."""
+    """Return one label per line, without the line's index, if each starts or ends with it."""
     lines = [line for line in text.splitlines() if line.strip()]
+    followed = [match[1] for match in map(_FOLLOWED.fullmatch, lines) if match]
+    if len(followed) == len(lines) and _count_from_zero(followed):
+        return from_csv(text)
     if len(lines) > 1 and all(map(_SEPARATED.match, lines[1:])):
         return from_csv(text)
-    if _are_indices([match[1] for match in map(_FOLLOWED.fullmatch, lines) if match], len(lines)):
-        return from_csv(text)
     numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
-    if _are_indices([match[1] for match in numbered], len(lines)):
+    if len(numbered) == len(lines) and {int(m[1]) for m in numbered} == set(range(len(lines))):
         return _ordered([(int(match[1]), match[2].strip()) for match in numbered])
     return _distinct([line.strip() for line in lines])
 
@@ -88,7 +88,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _columns(rows: Sequence[Sequence[str]]) -> tuple[int, int | None, int]:
     """Return the number of header rows, and the columns of the indices and of the labels."""
-    names = [_plain(cell) for cell in rows[0]]
+    names = [_spelled(cell) for cell in rows[0]]
     label = next((names.index(name) for name in _LABEL_NAMES if name in names), None)
     if label is not None and len(rows) > 1:
         return 1, _index_column(names, rows[1:], label), label
@@ -100,29 +100,27 @@ def _columns(rows: Sequence[Sequence[str]]) -> tuple[int, int | None, int]:
 
 
 def _index_column(names: Sequence[str], rows: Sequence[Sequence[str]], label: int) -> int | None:
-    """Return the column of the indices; a column of counts, for example, is none."""
+    """Return the column of the indices; a column of other numbers, such as counts, is none."""
     known = next((names.index(name) for name in _INDEX_NAMES if name in names), None)
     if known is not None:
         return known
     for column, name in enumerate(names):
         cells = [row[column] for row in rows if column < len(row)]
         is_class_number = name in _LABEL_NAMES and all(map(str.isdecimal, cells))
-        if column != label and (is_class_number or _are_indices(cells, len(rows))):
+        if cells and column != label and (is_class_number or _count_from_zero(cells)):
             return column
     return None
 
 
-def _are_indices(texts: Sequence[str], count: int) -> bool:
-    """Report whether these are the numbers from 0 to the count, in any order."""
-    return (
-        len(texts) == count
-        and all(map(str.isdecimal, texts))
-        and set(map(int, texts)) == set(range(count))
-    )
+def _count_from_zero(texts: Sequence[str]) -> bool:
+    """Report whether these are the numbers 0, 1, 2 and so on, in any order."""
+    return all(map(str.isdecimal, texts)) and set(map(int, texts)) == set(range(len(texts)))
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
+def _spelled(name: str) -> str:
+    """Return the name of a column or key as this module spells it: ClassId is class_id."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return re.sub(r"[\s-]", "_", words).lower()
 
 
 def _digits(row: Sequence[str]) -> int | None:
@@ -160,14 +158,14 @@ def _named(values: Any, role: str) -> tuple[str, ...]:
 
 
 def _record(record: Mapping[Any, Any], position: int) -> Pair:
-    values = {_plain(str(key)): value for key, value in record.items()}
+    values = {_spelled(str(key)): value for key, value in record.items()}
     label = next((values[name] for name in _LABEL_NAMES if name in values), None)
     if not isinstance(label, str) or not label.strip():
         raise FormError(f'record {position} has no name, like {{"id": 0, "name": "cat"}}')
     # {"label": 0, "name": "cat"} has its index under a name that is a label's elsewhere.
     numbers = [name for name in _LABEL_NAMES if isinstance(values.get(name), int)]
-    index_name = next((name for name in (*_INDEX_NAMES, *numbers) if name in values), None)
-    index = position if index_name is None else values[index_name]
+    known = next((name for name in (*_INDEX_NAMES, *numbers) if name in values), None)
+    index = position if known is None else values[known]
     return _index(index, f"the index of record {position}"), label.strip()
 
 
