@@ -24,6 +24,7 @@ from convscope.exporter.datasets import (
 )
 from convscope.exporter.preprocessing import InputRule, TensorInput
 from convscope.exporter.training.console_lines import report_finished, report_start
+from convscope.exporter.training.fingerprint import fingerprint
 from convscope.exporter.training.fit import Trained, train
 from convscope.exporter.training.history import EpochMetrics
 from convscope.exporter.training.job import TrainingJob
@@ -86,8 +87,8 @@ def run_training(
     expects = _input(job.row, data)
     network, start = _build(job, expects, len(data.labels))
     check_outputs(job.row, network, expects, data)
-    settings = job.fixed_settings(data, expects)
-    run = joined_run(job) or (resume_run(job, settings) if job.resume else None)
+    settings, content = job.fixed_settings(data, expects), fingerprint(data)
+    run = joined_run(job) or (resume_run(job, settings, content) if job.resume else None)
     if run is not None and run.record()["finished"] and is_first_process():
         report_finished(run, console)
         return None
@@ -95,7 +96,7 @@ def run_training(
     splits = _prepare(job, data, expects, console)
     counts = splits.counts(data.labels)
     if run is None:
-        run = start_run(job, settings, counts)
+        run = start_run(job, settings, content, counts)
     check_split(run, counts)
     record = run.record()
     epochs = int(record["epochs"])
