@@ -27,6 +27,7 @@ from convscope.bundle.labels import labels_of_metadata, read_labels
         ("imagenet.json", '{"1": ["n2", "dog"], "0": ["n1", "cat"]}'),
         ("class_indices.json", '{"cat": 0, "dog": 1}'),
         ("records.json", '[{"id": 1, "name": "dog"}, {"id": 0, "name": "cat"}]'),
+        ("class_numbers.json", '[{"class": 1, "name": "dog"}, {"class": 0, "name": "cat"}]'),
         ("records_without_index.json", '[{"label": "cat"}, {"label": "dog"}]'),
         ("python.txt", "{0: 'cat', 1: 'dog'}"),
         ("one_column.csv", "cat\ndog\n"),
@@ -36,6 +37,11 @@ from convscope.bundle.labels import labels_of_metadata, read_labels
         ("header.csv", "id,name\n0,cat\n1,dog\n"),
         ("ROWS.CSV", "\ufeffindex;class\n1;dog\n0;cat\n"),
         ("unknown_header.csv", "nummer,tier\n0,cat\n1,dog\n"),
+        ("pandas.csv", ",class\n1,dog\n0,cat\n"),  # DataFrame.to_csv
+        ("spelling.csv", "ClassId,Name\n1,dog\n0,cat\n"),
+        ("number_and_name.csv", "label,name\n1,dog\n0,cat\n"),
+        ("counts.csv", "name,count\ncat,120\ndog,60\n"),
+        ("index_last.txt", "dog,1\ncat,0\n"),
         ("identifiers.csv", "n1,cat\nn2,dog\n"),
         ("quoted.csv", '0,"cat"\n1,"dog"\n'),
         ("tabs.tsv", "0\tcat\n1\tdog\n"),
@@ -98,6 +104,7 @@ def test_other_files_are_explained(tmp_path: Path, data: bytes, message: str) ->
         ("labels.json", '"cat"', "neither a list"),
         ("labels.csv", "id,name\n0,cat\n1,\n", "row 3 has no label in column 2"),
         ("labels.csv", "id,name\nx,cat\n", "the index in row 2 is 'x'"),
+        ("labels.csv", "label,name\n2,dog\n1,cat\n", "the index 0 is missing"),
     ],
 )
 def test_the_suffix_decides_what_a_file_must_be(

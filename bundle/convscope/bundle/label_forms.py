@@ -14,6 +14,7 @@ _INDEX_NAMES = ("id", "index", "idx", "class_id", "class_index", "label_id", "ca
 _LABEL_NAMES = ("name", "label", "class", "class_name", "label_name", "category", "display_name")
 _SEPARATED = re.compile(r"\s*\d+\s*[,;\t]\s*\S")
 _NUMBERED = re.compile(r"\s*(\d+)[:.\s]\s*(\S.*)")
+_FOLLOWED = re.compile(r"\s*\S.*[,;\t]\s*(\d+)\s*")
 _MAX_SHOWN = 60
 
 Pair = tuple[int, str]
@@ -24,8 +25,11 @@ class FormError(ValueError):
 
 
 def from_lines(text: str) -> tuple[str, ...]:
-    """Return one label per line, without the line's index, if each line starts with it."""
+    """Return one label per line, without the line's index, if each starts or ends with it."""
     lines = [line for line in text.splitlines() if line.strip()]
+    followed = [match[1] for match in map(_FOLLOWED.fullmatch, lines) if match]
+    if len(followed) == len(lines) and _count_from_zero(followed):
+        return from_csv(text)
     if len(lines) > 1 and all(map(_SEPARATED.match, lines[1:])):
         return from_csv(text)
     numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
@@ -84,16 +88,39 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _columns(rows: Sequence[Sequence[str]]) -> tuple[int, int | None, int]:
     """Return the number of header rows, and the columns of the indices and of the labels."""
-    names = [cell.lower() for cell in rows[0]]
+    names = [_spelled(cell) for cell in rows[0]]
     label = next((names.index(name) for name in _LABEL_NAMES if name in names), None)
     if label is not None and len(rows) > 1:
-        index = next((names.index(name) for name in _INDEX_NAMES if name in names), None)
-        return 1, index, label
+        return 1, _index_column(names, rows[1:], label), label
     is_header = len(rows) > 1 and _digits(rows[0]) is None and _digits(rows[1]) is not None
     row = rows[1] if is_header else rows[0]
     index = _digits(row) if len(row) > 1 else None
     label = len(row) - 1 if index != len(row) - 1 else 0
     return int(is_header), index, label
+
+
+def _index_column(names: Sequence[str], rows: Sequence[Sequence[str]], label: int) -> int | None:
+    """Return the column of the indices; a column of other numbers, such as counts, is none."""
+    known = next((names.index(name) for name in _INDEX_NAMES if name in names), None)
+    if known is not None:
+        return known
+    for column, name in enumerate(names):
+        cells = [row[column] for row in rows if column < len(row)]
+        is_class_number = name in _LABEL_NAMES and all(map(str.isdecimal, cells))
+        if cells and column != label and (is_class_number or _count_from_zero(cells)):
+            return column
+    return None
+
+
+def _count_from_zero(texts: Sequence[str]) -> bool:
+    """Report whether these are the numbers 0, 1, 2 and so on, in any order."""
+    return all(map(str.isdecimal, texts)) and set(map(int, texts)) == set(range(len(texts)))
+
+
+def _spelled(name: str) -> str:
+    """Return the name of a column or key as this module spells it: ClassId is class_id."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return re.sub(r"[\s-]", "_", words).lower()
 
 
 def _digits(row: Sequence[str]) -> int | None:
@@ -131,13 +158,14 @@ def _named(values: Any, role: str) -> tuple[str, ...]:
 
 
 def _record(record: Mapping[Any, Any], position: int) -> Pair:
-    keys = {str(key).lower(): key for key in record}
-    label_key = next((keys[name] for name in _LABEL_NAMES if name in keys), None)
-    index_key = next((keys[name] for name in _INDEX_NAMES if name in keys), None)
-    label = None if label_key is None else record[label_key]
+    values = {_spelled(str(key)): value for key, value in record.items()}
+    label = next((values[name] for name in _LABEL_NAMES if name in values), None)
     if not isinstance(label, str) or not label.strip():
         raise FormError(f'record {position} has no name, like {{"id": 0, "name": "cat"}}')
-    index = position if index_key is None else record[index_key]
+    # {"label": 0, "name": "cat"} has its index under a name that is a label's elsewhere.
+    numbers = [name for name in _LABEL_NAMES if isinstance(values.get(name), int)]
+    known = next((name for name in (*_INDEX_NAMES, *numbers) if name in values), None)
+    index = position if known is None else values[known]
     return _index(index, f"the index of record {position}"), label.strip()
 
 

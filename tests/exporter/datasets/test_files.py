@@ -75,6 +75,7 @@ def test_the_only_image_of_a_class_is_a_training_image(tmp_path: Path) -> None:
         ({"cat": 3, "dog": 0}, "the class 'dog' in .* has no images"),
         ({"train/cat": 2, "train/dog": 2, "val/cow": 2, "val/cat": 1}, "val/ has the class 'cow'"),
         ({"val/cat": 2, "val/dog": 2}, "has val/ but no train/"),
+        ({"cat": 2, "dog": 2, "test/cat": 2}, "has test/ but no train/"),
     ],
 )
 def test_an_incomplete_folder_is_explained(
@@ -132,6 +133,7 @@ def test_arrays_may_have_validation_inputs(tmp_path: Path) -> None:
         ({"x_train": np.zeros((2, 8)), "y_train": [0, 1]}, r"float64 \[2, 8\]; it must be uint8"),
         ({"x_train": np.full((2, 1, 8), np.nan), "y_train": [0, 1]}, "NaN"),
         ({"x_train": np.zeros((9, 1, 8)), "y_train": [0] * 9}, "has one class"),
+        ({"x_train": np.zeros((0, 1, 8)), "y_train": np.zeros(0, int)}, "x_train .* no inputs"),
         (
             {"x_train": np.zeros((9, 1, 8)), "y_train": [0, 1, 2] * 3, "classes": ["a", "b"]},
             "names 2 classes, but its labels range from 0 to 2",

@@ -282,6 +282,12 @@ def test_classes_match_labels_without_regard_to_case(bundle: str, tmp_path: Path
     assert figures(bundle, "--dataset", f"folder:{tmp_path / 'colors'}")["accuracy"] == 1.0
 
 
+def test_two_classes_of_the_same_label_are_an_error(bundle: str, colors: Path) -> None:
+    (colors / "green").rename(colors / "Red")
+    message = failure(bundle, "--dataset", f"folder:{colors}")
+    assert "classes 'Red' and 'red' are the same label of the model, 'red'" in message
+
+
 def test_a_class_that_is_no_label_is_an_error(bundle: str, colors: Path) -> None:
     (colors / "blue").rename(colors / "violet")
     message = failure(bundle, "--dataset", f"folder:{colors}")
@@ -326,6 +332,7 @@ def test_the_split_follows_the_training(tiny_repository: Path, tmp_path: Path) -
     own = str(tmp_path / "models/tiny/1")
     other = str(tiny_repository / "tiny/1")
     assert figures(other, *dataset)["inputs"] == 20
+    assert figures(other, *dataset, "--seed", "0")["split"] == "test split"
     # The training inputs are left out.
     found = figures(own, *dataset)
     assert (found["inputs"], found["split"]) == (4, "test split")

@@ -61,6 +61,13 @@ def test_calibration_error_is_that_of_the_reliability_diagram() -> None:
     assert found.calibration_error == pytest.approx(sum(gaps) / 500, abs=1e-5)
 
 
+def test_a_confidence_of_one_is_in_the_last_bin() -> None:
+    found = measure(rows((1, 0, 0), (0.95, 0.05, 0), (0.95, 0.05, 0)), np.array([1, 0, 0]), LABELS)
+    assert found.bins[-1].inputs == 3
+    # The mean confidence of the bin is 2.9 / 3, and its accuracy 2 / 3.
+    assert found.calibration_error == pytest.approx(0.3, abs=1e-6)
+
+
 def test_a_probability_of_zero_and_rounding_above_one_give_finite_figures() -> None:
     found = measure(rows((0.0, 1.0000001, 0.0)), np.array([0]), LABELS)
     assert math.isfinite(found.log_loss)

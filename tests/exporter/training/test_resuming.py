@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from convscope.exporter.cli import app
 from convscope.exporter.training.checkpoints import read_history
+from convscope.exporter.training.history import metrics_csv
 from convscope.exporter.training.runs import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -232,9 +233,14 @@ def test_a_run_that_was_not_published_is_published_without_more_training(tmp_pat
     with pytest.raises(RuntimeError, match="no module 'absent'"):
         folder.command("--epochs", "2", "--feature-map", "absent").finish()
     trained = folder.metrics()
+    # A process that is killed after it saved the last checkpoint leaves these as they were.
+    folder.run.write("metrics.csv", metrics_csv(read_history(folder.run.last)[:1]))
+    folder.run.update(best_epoch=1)
+    folder.run.best.unlink()
     text = "\n".join(folder.command("--resume").finish())
     assert "tiny run 1 has all of its epochs, and isn't published yet" in text
     assert folder.metrics() == trained
+    assert folder.run.record()["best_epoch"] == folder.run.record()["published_epoch"] == 2
     assert folder.versions == ["1"]
     # A process that is killed after the publication, but before it is recorded, leaves this.
     folder.run.update(
@@ -252,13 +258,25 @@ def test_a_run_that_was_not_published_is_published_without_more_training(tmp_pat
     assert folder.versions == ["1"]
 
 
-def test_a_run_is_not_resumed_with_another_dataset_or_seed(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_settings(tmp_path: Path) -> None:
     folder = folder_at(tmp_path)
     folder.command("--epochs", "1").finish()
+    weights = tmp_path / "old.pth"
+    torch.save(torch.load(folder.run.best, weights_only=True)["state_dict"], weights)
+    for options, message in (
+        (("--mean", "0.5", "--std", "0.5"), "has preprocessing 'pixels/255, shorter"),
+        (("--no-augment",), "has augmentation True, but this command has False"),
+        (("--weights", str(weights)), "has initial weights 'random'"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            folder.command("--resume", "--epochs", "2", *options).finish()
     with np.load(tmp_path / "bars.npz") as arrays:
         images, labels = arrays["x_train"], arrays["y_train"]
-    np.savez(tmp_path / "bars.npz", x_train=images[:-10], y_train=labels[:-10])
-    with pytest.raises(RuntimeError, match="the dataset has changed since tiny run 1 was started"):
-        folder.command("--resume", "--epochs", "2").finish()
+    # Fewer inputs; or as many, of which other ones would be held back.
+    for order in (slice(10, None), slice(None, None, -1)):
+        np.savez(tmp_path / "bars.npz", x_train=images[order], y_train=labels[order])
+        with pytest.raises(RuntimeError, match="the dataset has changed since tiny run 1 was"):
+            folder.command("--resume", "--epochs", "2").finish()
+    np.savez(tmp_path / "bars.npz", x_train=images, y_train=labels)
     with pytest.raises(RuntimeError, match="has seed 0, but this command has 1"):
         folder.command("--resume", "--epochs", "2", "--seed", "1").finish()

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 
 from convscope.exporter.datasets import Split
-from convscope.exporter.training.splits import Splits, hold_back, split_warnings
+from convscope.exporter.errors import DatasetError
+from convscope.exporter.training.splits import Splits, check_splits, hold_back, split_warnings
 
 
 def split_of(*counts: int) -> Split:
@@ -32,6 +34,12 @@ def test_a_tiny_validation_split_causes_a_warning() -> None:
 
 def test_classes_of_one_input_cause_a_warning() -> None:
     assert "the validation inputs are the training inputs" in warnings(split_of(1, 1), 2)
+
+
+def test_an_empty_split_is_an_error_before_the_training() -> None:
+    train, empty = split_of(1, 1), split_of(0, 0)
+    with pytest.raises(DatasetError, match="the test split of npz:tiny has no inputs"):
+        check_splits(Splits(train, train, empty), "npz:tiny")
 
 
 def test_a_class_without_validation_inputs_is_named() -> None:

@@ -110,7 +110,10 @@ def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
     for start in range(0, len(split.labels), MEASURE_BATCH):
         batch = np.asarray(split.inputs[start : start + MEASURE_BATCH])
         rows += run_session(session, input_name, batch, ["probabilities"])
-    # A result that is not finite is an error.
-    probabilities = np.nan_to_num(np.concatenate(rows), nan=0, posinf=0, neginf=0)
+    probabilities = np.concatenate(rows)
+    # As in an evaluation, a result that isn't finite is no prediction.
+    finite = np.isfinite(probabilities).all(axis=1)
+    if not finite.any():
+        return []
     labels = list(map(str, range(probabilities.shape[1])))
-    return manifest_metrics(measure(probabilities, split.labels, labels), name)
+    return manifest_metrics(measure(probabilities[finite], split.labels[finite], labels), name)

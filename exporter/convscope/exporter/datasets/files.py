@@ -33,9 +33,10 @@ def image_folder(folder: Path, seed: int) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {str(folder)!r}")
     present = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
-    if "val" in present and "train" not in present:
+    if present and "train" not in present:
         raise DatasetError(
-            f"{folder} has val/ but no train/; add it, or put all images into one folder per class"
+            f"{folder} has {present[0]}/ but no train/; add it, or put all images into one folder "
+            "per class"
         )
     source = folder / "train" if "train" in present else folder
     labels, files = _classes(source)
@@ -138,6 +139,8 @@ def _split(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> Split:
     inputs, labels = arrays[f"x_{name}"], arrays.get(f"y_{name}")
     if labels is None or labels.shape != (len(inputs),) or labels.dtype.kind not in "iu":
         raise DatasetError(f"y_{name} of {path.name} isn't one integer for each x_{name}")
+    if not len(inputs):
+        raise DatasetError(f"x_{name} of {path.name} has no inputs; add some, or leave it out")
     if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
         images = inputs if inputs.ndim == 4 else inputs[..., np.newaxis]
         return Split(images, labels.astype(np.int64))

@@ -70,12 +70,12 @@ def findings(comparison: Comparison) -> Iterator[str]:
     only_a, only_b = comparison.only_a_right, comparison.only_b_right
     if only_a == only_b:
         yield f"Both models are right equally often; {len(comparison.differences):,} inputs differ."
-    else:
-        name, more, less = (b, only_b, only_a) if only_b > only_a else (a, only_a, only_b)
-        yield (
-            f"{name} is right more often: on {more:,} inputs only it is right, on {less:,} only "
-            "the other model."
-        )
+        return
+    name, more, less = (b, only_b, only_a) if only_b > only_a else (a, only_a, only_b)
+    yield (
+        f"{name} is right more often: on {more:,} inputs only it is right, on {less:,} only "
+        "the other model."
+    )
     if comparison.chance < SIGNIFICANCE:
         yield f"This difference is hardly chance (exact McNemar test, p = {comparison.chance:.2g})."
     else:

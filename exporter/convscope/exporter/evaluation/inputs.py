@@ -94,7 +94,8 @@ def select_inputs(
         data_dir: The folder of published datasets.
         trained: The origin of each model that is evaluated.
         split: The split. By default the test split. A dataset of one part is used as a whole,
-            unless a model was trained on it: then its training inputs are left out.
+            unless a model was trained on it or a seed is passed: then its training inputs are
+            left out.
         seed: The seed by which a dataset of one part was split; that of the training by default.
 
     Raises:
@@ -111,7 +112,7 @@ def select_inputs(
     chosen = seed if seed is not None else max(seeds, default=0)
     data = load_dataset(name, DatasetOptions(data_dir, chosen))
     if split is None:
-        split = "test" if own_split or seeds else "all"
+        split = "test" if own_split or seeds or seed is not None else "all"
     parts = {"test": (data.test,), "train": (data.train,), "all": _all(data)}[split]
     if not sum(len(part.labels) for part in parts):
         raise DatasetError(f"the {split} split of {data.name} has no inputs; use --split all")

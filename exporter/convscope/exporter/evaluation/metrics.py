@@ -146,9 +146,7 @@ def measure(
         top5_accuracy=_top5(rows, target, count),
         balanced_accuracy=sum(recalls) / len(recalls),
         log_loss=0.0 - float(chosen.log().mean()),  # a negation would return -0.0
-        calibration_error=float(
-            tm.binary_calibration_error(confidence.double().clamp(0, 1), right.long(), n_bins=BINS)
-        ),
+        calibration_error=_calibration_error(confidence, right),
         mean_confidence=float(confidence.double().mean()),
         classes=classes,
         bins=_bins(confidence.numpy(), right.numpy()),
@@ -192,6 +190,12 @@ def _classes(
         )
         for index, label in enumerate(labels)
     )
+
+
+def _calibration_error(confidence: torch.Tensor, right: torch.Tensor) -> float:
+    # torchmetrics would put a confidence of exactly 1 into a bin of its own.
+    below_one = confidence.double().clamp(0, math.nextafter(1, 0))
+    return float(tm.binary_calibration_error(below_one, right.long(), n_bins=BINS))
 
 
 def _top5(rows: torch.Tensor, target: torch.Tensor, count: int) -> float | None:

@@ -120,9 +120,17 @@ def match_labels(classes: Sequence[str], labels: Sequence[str]) -> NDArray[np.in
     Names match exactly, or else without regard to case, spaces, hyphens and underscores.
 
     Raises:
-        DatasetError: A class has no label, or more than one.
+        DatasetError: A class has no label, or more than one, or two classes have the same.
     """
-    return np.array([_match(name, labels) for name in classes], np.int64)
+    found = [_match(name, labels) for name in classes]
+    for position in found:
+        if found.count(position) > 1:
+            same = [repr(name) for name, at in zip(classes, found, strict=True) if at == position]
+            raise DatasetError(
+                f"the dataset's classes {' and '.join(same)} are the same label of the model, "
+                f"{labels[position]!r}; rename or merge them"
+            )
+    return np.array(found, np.int64)
 
 
 def _match(name: str, labels: Sequence[str]) -> int:

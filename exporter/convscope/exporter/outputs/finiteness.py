@@ -60,6 +60,11 @@ def check_finite(outputs: Arrays, descriptions: Sequence[str], *, allow: bool) -
             "the usual cause is a division by the standard deviation of a constant image, so add "
             "a small epsilon to the divisor, or publish the network with --allow-nonfinite"
         )
+    if not any(rows[index] for index, text in enumerate(descriptions) if not is_constant(text)):
+        raise ExporterError(
+            "the network returns NaN or infinity for every image but constant ones; check its "
+            "weights and its preprocessing"
+        )
     constant = np.array([is_constant(text) for text in descriptions])
     return Finiteness(rows & ~constant, _failed(descriptions, rows))
 

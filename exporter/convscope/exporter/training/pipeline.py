@@ -24,6 +24,7 @@ from convscope.exporter.datasets import (
 )
 from convscope.exporter.preprocessing import InputRule, TensorInput
 from convscope.exporter.training.console_lines import report_finished, report_start
+from convscope.exporter.training.fingerprint import fingerprint
 from convscope.exporter.training.fit import Trained, train
 from convscope.exporter.training.history import EpochMetrics
 from convscope.exporter.training.job import TrainingJob
@@ -38,7 +39,12 @@ from convscope.exporter.training.opening import (
 )
 from convscope.exporter.training.outputs import check_outputs
 from convscope.exporter.training.runs import Run
-from convscope.exporter.training.splits import Splits, hold_back, report_splits
+from convscope.exporter.training.splits import (
+    Splits,
+    check_splits,
+    hold_back,
+    report_splits,
+)
 
 __all__ = ["PublishedRun", "TrainedSource", "run_training"]
 
@@ -96,8 +102,8 @@ def run_training(
     expects = _input(job.row, data)
     network, start = _build(job, expects, len(data.labels))
     check_outputs(job.row, network, expects, data)
-    settings = job.fixed_settings(data)
-    run = joined_run(job) or (resume_run(job, settings) if job.resume else None)
+    settings, content = job.fixed_settings(data, expects), fingerprint(data)
+    run = joined_run(job) or (resume_run(job, settings, content) if job.resume else None)
     if run is not None and run.record()["finished"] and is_first_process():
         report_finished(run, console)
         return PublishedRun(run, run.record()["published_version"])
@@ -105,7 +111,7 @@ def run_training(
     splits = _prepare(job, data, expects, console)
     counts = splits.counts(data.labels)
     if run is None:
-        run = start_run(job, settings, counts)
+        run = start_run(job, settings, content, counts)
     check_split(run, counts)
     record = run.record()
     epochs = int(record["epochs"])
@@ -160,6 +166,7 @@ def _prepare(job: TrainingJob, data: Dataset, expects: InputRule, console: Conso
             splits = Splits(train, prepared(data.validation), test)
         else:
             splits = Splits(*hold_back(train, len(data.labels), job.seed), test)
+    check_splits(splits, data.name)
     report_splits(splits, data.name, data.labels, console)
     return splits
 

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from convscope.exporter.datasets import Split
+from convscope.exporter.errors import DatasetError
 
-__all__ = ["Splits", "hold_back", "report_splits", "split_warnings"]
+__all__ = ["Splits", "check_splits", "hold_back", "report_splits", "split_warnings"]
 
 # One of this many training inputs is held back for validation, but in a small
 # class more: up to this many inputs, or this fraction of the class.
@@ -40,7 +41,7 @@ class Splits:
         """Return the number of inputs of each class in each split."""
         return {
             name: dict(zip(labels, _per_class(split, len(labels)), strict=True))
-            for name, split in self._named()
+            for name, split in self.named()
         }
 
     @property
@@ -48,7 +49,8 @@ class Splits:
         """Whether the classes are too small to hold inputs back."""
         return self.validation is self.train
 
-    def _named(self) -> Iterator[tuple[str, Split]]:
+    def named(self) -> Iterator[tuple[str, Split]]:
+        """Yield each split after its name."""
         yield "train", self.train
         yield "validation", self.validation
         yield "test", self.test
@@ -67,6 +69,21 @@ def hold_back(split: Split, classes: int, seed: int) -> tuple[Split, Split]:
     if not held.any():
         return split, split
     return _take(split, np.flatnonzero(~held)), _take(split, np.flatnonzero(held))
+
+
+def check_splits(splits: Splits, dataset: str) -> None:
+    """Check before a training that every split has inputs.
+
+    Raises:
+        DatasetError: A split is empty.
+    """
+    for name, split in splits.named():
+        if not len(split.labels):
+            raise DatasetError(
+                f"the {name} split of {dataset} has no inputs, which the training needs; add "
+                "some, with at least two inputs in a class if the dataset has no test split of "
+                "its own"
+            )
 
 
 def split_warnings(splits: Splits, labels: Sequence[str]) -> Iterator[str]:
