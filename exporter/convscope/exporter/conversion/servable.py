@@ -57,13 +57,27 @@ def class_count(network: nn.Module, expects: InputRule) -> int:
         raise NetworkError(
             f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
         ) from error
-    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != _BATCH:
-        found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise NetworkError(
-            f"the network returns {found} for {_BATCH} images; a classifier returns one number "
-            "per class, [N, classes], or one number for two classes, [N]"
-        )
+    _check_output(output)
     return number_of_classes(output.numel() // _BATCH)
+
+
+def _check_output(output: object) -> None:
+    vector = "a classifier returns one number per class, [N, classes], or one for two classes, [N]"
+    if not isinstance(output, Tensor):
+        raise NetworkError(
+            f"the network returns a {type(output).__name__} instead of a tensor; {vector}, so wrap "
+            "the network in a module that returns only the scores"
+        )
+    if output.ndim not in (1, 2) or len(output) != _BATCH:
+        raise NetworkError(
+            f"the network returns {list(output.shape)} for {_BATCH} images; {vector}, so flatten "
+            "or average the other axes, such as with output.flatten(1)"
+        )
+    if not output.is_floating_point():
+        raise NetworkError(
+            f"the network returns {str(output.dtype).removeprefix('torch.')} instead of scores; "
+            f"{vector}, so leave out the argmax or threshold at its end"
+        )
 
 
 def _check_labels(found: int, source: Source) -> None:

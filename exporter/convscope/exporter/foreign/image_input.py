@@ -12,6 +12,7 @@ __all__ = ["ImageInput", "Layout", "find_input"]
 
 Layout = Literal["nchw", "nhwc"]
 
+_RGB = 3
 _ELEMENTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UINT8)
 
 
@@ -81,6 +82,13 @@ def _describe(element: int, shape: list[int | None]) -> str:
 
 def _detect_layout(shape: list[int | None], channels: int, found: str) -> Layout:
     first, last = shape[1] == channels, shape[3] == channels
+    if channels == _RGB and not (first or last) and 1 in (shape[1], shape[3]):
+        raise ExporterError(f"{found}, which has 1 channel; use --color gray")
+    if None not in (shape[1], shape[3]) and not (first or last):
+        raise ExporterError(
+            f"{found}, so none of its axes has {channels} channels; a bundle's images are RGB, "
+            "BGR or gray, which --color chooses"
+        )
     if first == last:
         raise ExporterError(
             f"{found}, so it isn't clear which axis has the {channels} channels; "
