@@ -1,5 +1,6 @@
 """Wraps a network for its bundle: checks its classes and chooses its feature maps."""
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -17,6 +18,7 @@ from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 __all__ = ["class_count", "servable"]
 
 _BATCH = 2  # a batch of 1 would hide a squeezed output
+_MEMORY_TOLERANCE = 1e-3
 RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
 
 
@@ -51,6 +53,7 @@ def class_count(network: nn.Module, expects: InputRule) -> int:
             vector per image.
     """
     planes = torch.cat([_zeros(expects)] * _BATCH)
+    fresh = copy.deepcopy(network).eval()
     try:
         output = network.eval()(planes)
     except RuntimeError as error:
@@ -58,6 +61,7 @@ def class_count(network: nn.Module, expects: InputRule) -> int:
             f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
         ) from error
     _check_output(output)
+    _check_memory(fresh, planes)
     return number_of_classes(output.numel() // _BATCH)
 
 
@@ -78,6 +82,29 @@ def _check_output(output: object) -> None:
             f"the network returns {str(output.dtype).removeprefix('torch.')} instead of scores; "
             f"{vector}, so leave out the argmax or threshold at its end"
         )
+
+
+def _check_memory(fresh: nn.Module, planes: Tensor) -> None:
+    """Reject a network whose first input decides its later results.
+
+    Args:
+        fresh: The network before its first run.
+        planes: Zeros as it takes them.
+    """
+    noise = torch.randn(planes.shape, generator=torch.Generator().manual_seed(0))
+    first, second, later = (copy.deepcopy(fresh) for _ in range(3))
+    later(planes)
+    expected = first(noise)
+    if _equal(later(noise), expected) or not _equal(second(noise), expected):
+        return  # without memory, or random, which another gate explains
+    raise NetworkError(
+        "the network returns another result for the same image after its first input: it stores "
+        "something in forward; compute everything from the input of each call"
+    )
+
+
+def _equal(ours: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(ours, expected, rtol=0, atol=_MEMORY_TOLERANCE, equal_nan=True)
 
 
 def _check_labels(found: int, source: Source) -> None:
