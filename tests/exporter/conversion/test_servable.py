@@ -31,6 +31,37 @@ def test_an_output_without_scores_is_rejected_with_the_repair(
         class_count(network, network_source(network).preprocessing)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_an_output_that_loses_the_batch_of_one_image_is_rejected(outputs: int) -> None:
+    network = SmallNetwork(outputs, Apply(Tensor.squeeze))
+    with pytest.raises(NetworkError, match=r"for one image and \[2.*squeeze\(1\)"):
+        class_count(network, network_source(network).preprocessing)
+
+
+class NeedsAMask(SmallNetwork):
+    def forward(self, planes: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(planes * mask)
+
+
+class NeedsABatch(SmallNetwork):
+    def forward(self, planes: Tensor) -> Tensor:
+        if len(planes) == 1:
+            raise ValueError("one image is too few")
+        return super().forward(planes)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (NeedsAMask(), r"can't take \[2, 3, 16, 16\]: TypeError: .*missing .* 'mask'"),
+        (NeedsABatch(), "can't take a single image: ValueError: one image is too few"),
+    ],
+)
+def test_an_error_of_the_network_is_a_sentence(network: SmallNetwork, message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        class_count(network, network_source(network).preprocessing)
+
+
 class ComparesWithTheFirst(SmallNetwork):
     """Subtracts the first image that it ever gets."""
 

@@ -48,7 +48,7 @@ _ONNX = {
     "Relu": ("relu",),
     "LeakyRelu": ("leaky_relu",),
     "PRelu": ("_prelu_kernel", "prelu"),
-    "Transpose": ("transpose", "permute", "t", "movedim"),
+    "Transpose": ("transpose", "permute", "t", "movedim", "join_batch"),
     "Expand": ("expand",),
     "Slice": ("slice", "select", "narrow"),
     "Split": ("split", "split_with_sizes", "chunk", "unbind"),
@@ -58,6 +58,7 @@ _ONNX = {
     "Sigmoid": ("sigmoid",),
 }
 _NAMES = {own: name for name, owns in _ONNX.items() for own in owns}
+_JOINING = ("cat", "stack")
 # Only the shape of their argument matters.
 _SHAPE_ONLY = frozenset(
     {
@@ -124,6 +125,8 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         found = func(*args, **(kwargs or {}))
         own: str = func.overloadpacket.__name__
+        if own in _JOINING and (args[1] if len(args) > 1 else (kwargs or {}).get("dim", 0)) == 0:
+            own = "join_batch"  # a loop over the images
         if own not in _SHAPE_ONLY:
             self._record(own, tree_leaves((args, kwargs or {})), tree_leaves(found))
         return found

@@ -11,7 +11,7 @@ from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.reference import find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
-from convscope.exporter.errors import ExporterError, NetworkError
+from convscope.exporter.errors import ExporterError, NetworkError, reason
 from convscope.exporter.outputs.semantics import class_count as number_of_classes
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
@@ -53,14 +53,15 @@ def class_count(network: nn.Module, expects: InputRule) -> int:
             vector per image.
     """
     planes = torch.cat([_zeros(expects)] * _BATCH)
-    fresh = copy.deepcopy(network).eval()
     try:
+        fresh = copy.deepcopy(network).eval()
         output = network.eval()(planes)
-    except RuntimeError as error:
+    except Exception as error:  # the user's code may raise anything
         raise NetworkError(
-            f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
+            f"the network can't take {list(planes.shape)}: {type(error).__name__}: {reason(error)}"
         ) from error
     _check_output(output)
+    _check_single(network, planes[:1], output)
     _check_memory(fresh, planes)
     return number_of_classes(output.numel() // _BATCH)
 
@@ -81,6 +82,21 @@ def _check_output(output: object) -> None:
         raise NetworkError(
             f"the network returns {str(output.dtype).removeprefix('torch.')} instead of scores; "
             f"{vector}, so leave out the argmax or threshold at its end"
+        )
+
+
+def _check_single(network: nn.Module, planes: Tensor, several: Tensor) -> None:
+    """Reject a network that drops the batch of a single image, or can't take one."""
+    try:
+        shape = network(planes).shape
+    except Exception as error:  # the user's code may raise anything
+        raise NetworkError(
+            f"the network can't take a single image: {type(error).__name__}: {reason(error)}"
+        ) from error
+    if shape != several[:1].shape:
+        raise NetworkError(
+            f"the network returns {list(shape)} for one image and {list(several.shape)} for "
+            f"{_BATCH}; name the axis in squeeze, such as squeeze(1), and keep the first"
         )
 
 
