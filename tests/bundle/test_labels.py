@@ -129,6 +129,50 @@ def test_labels_of_a_models_metadata(metadata: dict[str, str]) -> None:
     assert found == ("cat", "dog")
 
 
-@pytest.mark.parametrize("metadata", [{}, {"names": ""}, {"names": "{0: f()}"}, {"task": "cls"}])
+@pytest.mark.parametrize("metadata", [{}, {"names": ""}, {"names": "80"}, {"task": "cls"}])
 def test_metadata_without_labels(metadata: dict[str, str]) -> None:
     assert labels_of_metadata(metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{0: f()}", "it is not JSON"),
+        ("{0: 'cat', 1: 'cat'}", "the label 'cat' occurs 2 times"),
+        ("{0: 'cat', 2: 'dog'}", "the index 1 is missing"),
+    ],
+)
+def test_unusable_labels_in_metadata_are_named(text: str, problem: str) -> None:
+    with pytest.raises(InvalidValueError, match=rf"labels in 'names': {problem}.*--labels FILE"):
+        labels_of_metadata({"names": text})
+
+
+@pytest.mark.parametrize("text", ["1 cat\n2 dog\n3 fox\n", "0: cat\n1: dog\n3: fox\n"])
+def test_a_gap_in_numbered_lines_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(InvalidValueError, match=r"the index \d is missing.*use a JSON list"):
+        read_labels(tmp_path / "labels.txt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"names": {"0": "cat", "1": "dog"}, "nc": 2}',
+        '{"labels": ["cat", "dog"]}',
+        '{"id2label": {"0": "cat", "1": "dog"}, "label2id": {"cat": 0, "dog": 1}}',
+    ],
+)
+def test_labels_in_a_larger_object_are_found(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert read_labels(tmp_path / "config.json") == ("cat", "dog")
+
+
+def test_a_class_may_be_named_like_a_container(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('{"names": 0, "labels": 1}')
+    assert read_labels(tmp_path / "labels.json") == ("names", "labels")
+
+
+def test_the_lines_of_another_format_are_not_labels(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("nc: 2\nnames: ['cat', 'dog']\n")
+    with pytest.raises(InvalidValueError, match=r"data\.yaml is yaml; use a text file"):
+        read_labels(tmp_path / "data.yaml")

@@ -6,10 +6,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-__all__ = ["FormError", "from_csv", "from_lines", "from_value", "parse_literal"]
+__all__ = ["CONTAINERS", "FormError", "from_csv", "from_lines", "from_value", "parse_literal"]
 
+# Under which a larger object or a model's metadata stores the labels; the first is
+# Ultralytics', and id2label Hugging Face's.
+CONTAINERS = ("names", "labels", "classes", "class_names", "id2label")
 _INDEX_NAMES = ("id", "index", "idx", "class_id", "class_index", "label_id", "category_id")
 _LABEL_NAMES = ("name", "label", "class", "class_name", "label_name", "category", "display_name")
 _SEPARATED = re.compile(r"\s*\d+\s*[,;\t]\s*\S")
@@ -33,9 +37,28 @@ def from_lines(text: str) -> tuple[str, ...]:
     if len(lines) > 1 and all(map(_SEPARATED.match, lines[1:])):
         return from_csv(text)
     numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
-    if len(numbered) == len(lines) and {int(m[1]) for m in numbered} == set(range(len(lines))):
-        return _ordered([(int(match[1]), match[2].strip()) for match in numbered])
+    pairs = [(int(match[1]), match[2].strip()) for match in numbered]
+    if len(pairs) == len(lines) and _are_indices(pairs):
+        try:
+            return _ordered(pairs)
+        except FormError as error:
+            raise FormError(
+                f"{error}; if the numbers belong to the labels, use a JSON list"
+            ) from error
     return _distinct([line.strip() for line in lines])
+
+
+def _are_indices(pairs: Sequence[Pair]) -> bool:
+    """Report whether numbers before labels are indices, perhaps with a gap.
+
+    They aren't if they only tell equal labels apart, such as "1 euro" and "2 euro".
+    """
+    indices = [index for index, _ in pairs]
+    if set(indices) == set(range(len(pairs))):
+        return True
+    labels = {label for _, label in pairs}
+    increases = all(first < second for first, second in pairwise(indices))
+    return len(pairs) > 1 and increases and indices[0] <= 1 and len(labels) == len(pairs)
 
 
 def from_csv(text: str) -> tuple[str, ...]:
@@ -58,12 +81,17 @@ def from_csv(text: str) -> tuple[str, ...]:
 def from_value(value: Any) -> tuple[str, ...]:
     """Return the labels of a list or an object."""
     if isinstance(value, Mapping):
-        return _ordered(_pairs(value))
+        inner = next((value[key] for key in CONTAINERS if _is_container(value.get(key))), None)
+        return _ordered(_pairs(value)) if inner is None else from_value(inner)
     if not isinstance(value, list | tuple):
         raise FormError('it is neither a list like ["cat", "dog"] nor an object like {"0": "cat"}')
     if value and all(isinstance(one, Mapping) for one in value):
         return _ordered([_record(one, position) for position, one in enumerate(value)])
     return _named(enumerate(value), "entry")
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and len(value) > 0)
 
 
 def parse_literal(text: str) -> Any:

@@ -285,3 +285,92 @@ def test_a_graph_with_nan_is_described_with_the_images(tmp_path: Path) -> None:
     assert "not finite     NaN or infinity for a black image\n" in described
     as_json = json.loads(CliRunner().invoke(app, ["describe", bundle, "--json"]).stdout)
     assert as_json["nonfinite"] == "NaN or infinity for a black image"
+
+
+def node(kind: str, *names: str, **attributes: int) -> onnx.NodeProto:
+    return helper.make_node(kind, names[:-1], names[-1:], **attributes)
+
+
+UNCLEAR = {
+    "scaled sigmoid": [node("Sigmoid", "scores", "s"), node("Mul", "s", "two", "answer")],
+    "percent": [node("Softmax", "scores", "s", axis=1), node("Mul", "s", "two", "answer")],
+    "log-likelihood": [node("LogSoftmax", "scores", "s", axis=1), node("Neg", "s", "answer")],
+    "two heads": [
+        node("Mul", "scores", "two", "s"),
+        node("Concat", "s", "scores", "answer", axis=1),
+    ],
+    "softmax beside scores": [
+        node("Softmax", "scores", "s", axis=1),
+        node("Concat", "s", "scores", "answer", axis=1),
+    ],
+    "clip": [node("Clip", "scores", "low", "two", "answer")],
+    "softplus": [node("Softplus", "scores", "answer")],
+}
+
+
+@pytest.mark.parametrize("end", UNCLEAR.values(), ids=UNCLEAR)
+def test_a_function_of_the_scores_gets_no_guessed_activation(
+    tmp_path: Path, end: list[onnx.NodeProto]
+) -> None:
+    foreign = Foreign(ends_in=None)
+    foreign.nodes += end
+    foreign.weights |= {"two": np.float32(2), "low": np.float32(-2)}
+    foreign.output = "answer"
+    with pytest.raises(ExporterError, match=r"isn't clear what the outputs are.*--activation"):
+        import_model(source(foreign.write(tmp_path)), tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_scaled_logits_are_logits(tmp_path: Path) -> None:
+    foreign = other_head("Div", "temperature")
+    foreign.weights["temperature"] = np.float32(3)
+    ours = probabilities(foreign.write(tmp_path), tmp_path)
+    powers = np.exp(answers(foreign))
+    np.testing.assert_allclose(ours, powers / powers.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_sorted_outputs_belong_to_no_class(tmp_path: Path) -> None:
+    foreign = Foreign()
+    foreign.nodes.append(helper.make_node("TopK", ["answer", "five"], ["best", "order"], axis=1))
+    foreign.weights["five"] = np.array([CLASSES])
+    foreign.output = "best"
+    with pytest.raises(ExporterError, match="sorted by TopK, so none of them belongs to one class"):
+        import_model(source(foreign.write(tmp_path)), tmp_path)
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+def test_an_active_dropout_is_rejected(tmp_path: Path, is_active: bool) -> None:
+    foreign = other_head("Dropout", "ratio", "active")
+    foreign.weights |= {"ratio": np.float32(0.5), "active": np.array(is_active)}
+    path = foreign.write(tmp_path)
+    if is_active:
+        with pytest.raises(ExporterError, match="differs from run to run, because Dropout"):
+            import_model(source(path), tmp_path / "models")
+    else:
+        import_model(source(path), tmp_path / "models")
+    assert (tmp_path / "models").exists() != is_active
+
+
+def test_added_noise_is_rejected(tmp_path: Path) -> None:
+    foreign = Foreign()
+    foreign.nodes.insert(1, helper.make_node("RandomNormalLike", ["stem"], ["noise"], scale=1e-3))
+    foreign.nodes.insert(2, helper.make_node("Add", ["stem", "noise"], ["noisy"]))
+    foreign.nodes[3].input[0] = "noisy"
+    with pytest.raises(ExporterError, match="because RandomNormalLike 'noise' is random; export"):
+        import_model(source(foreign.write(tmp_path)), tmp_path / "models")
+
+
+def test_external_data_that_is_too_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.onnx"
+    onnx.save(
+        Foreign().model(), path, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    (tmp_path / "w.bin").write_bytes(b"short")
+    with pytest.raises(ExporterError, match=r"external data of .* can't be read.*copy or export"):
+        import_model(source(path), tmp_path / "models")
+
+
+def test_an_operator_that_lacks_a_type_is_named_with_the_repair(tmp_path: Path) -> None:
+    path = Foreign(element=TensorProto.DOUBLE).write(tmp_path)
+    with pytest.raises(ExporterError, match=r"for this type.*Conv.*export the model in float32"):
+        import_model(source(path), tmp_path / "models")

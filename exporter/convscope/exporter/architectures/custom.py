@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from convscope.exporter.architectures.registry import Architecture
@@ -114,4 +115,9 @@ def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -
         raise NetworkError(f"{name} failed: {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{name} returned a {type(network).__name__}, not an nn.Module")
+    if isinstance(network, torch.jit.ScriptModule):
+        raise NetworkError(
+            f"{name} returned TorchScript, which can't be converted; return the network that it "
+            "was made of, with the weights of its state_dict()"
+        )
     return network

@@ -169,8 +169,8 @@ def _build(
     """Return the network, its labels, which are numbers by default, and the chosen output."""
     import torch
 
+    from convscope.exporter.conversion.classifier_check import class_count
     from convscope.exporter.conversion.output_choice import choose_output
-    from convscope.exporter.conversion.servable import class_count
     from convscope.exporter.conversion.size import check_size
 
     torch.manual_seed(0)

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from convscope.exporter.architectures.registry import STAGES
+from convscope.exporter.conversion.classifier_check import class_count
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.reference import find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
-from convscope.exporter.conversion.trial_run import TRIAL_BATCH, run_zeros, zeros
+from convscope.exporter.conversion.trial_run import zeros
 from convscope.exporter.errors import ExporterError, NetworkError
-from convscope.exporter.outputs.semantics import class_count as number_of_classes
-from convscope.exporter.preprocessing import InputRule
 
-__all__ = ["class_count", "servable"]
+__all__ = ["servable"]
 
 RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
 
@@ -37,25 +36,6 @@ def servable(source: Source) -> ServableNetwork:
         classifies=bool(source.labels),
         semantics=find_semantics(source) if source.labels else None,
     ).eval()
-
-
-def class_count(network: nn.Module, expects: InputRule) -> int:
-    """Run zeros through a network, and return the number of classes in its output.
-
-    A network with one output per image has two classes.
-
-    Raises:
-        NetworkError: The network can't take the input, or doesn't return one
-            vector per image.
-    """
-    output = run_zeros(network, expects)
-    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != TRIAL_BATCH:
-        found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise NetworkError(
-            f"the network returns {found} for {TRIAL_BATCH} images; a classifier returns one "
-            "number per class, [N, classes], or one number for two classes, [N]"
-        )
-    return number_of_classes(output.numel() // TRIAL_BATCH)
 
 
 def _check_labels(found: int, source: Source) -> None:

@@ -1,12 +1,14 @@
-"""Runs zeros through a user's network, to learn what it returns."""
+"""Runs a user's network before it is converted, to learn what it takes and returns."""
+
+import copy
 
 import torch
 from torch import Tensor, nn
 
-from convscope.exporter.errors import NetworkError
+from convscope.exporter.errors import NetworkError, reason
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
-__all__ = ["TRIAL_BATCH", "run_zeros", "zeros"]
+__all__ = ["TRIAL_BATCH", "run_once", "run_zeros", "zeros"]
 
 TRIAL_BATCH = 2  # a batch of 1 would hide a squeezed output
 
@@ -18,17 +20,31 @@ def zeros(expects: InputRule) -> Tensor:
     return torch.zeros(1, *expects.shape)
 
 
-@torch.inference_mode()
 def run_zeros(network: nn.Module, expects: InputRule) -> object:
     """Run a batch of TRIAL_BATCH zeros; return whatever the network returns.
 
     Raises:
         NetworkError: The network can't take the input.
     """
-    planes = torch.cat([zeros(expects)] * TRIAL_BATCH)
-    try:
-        return network.eval()(planes)
-    except RuntimeError as error:
-        raise NetworkError(
-            f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
-        ) from error
+    return run_once(network, torch.cat([zeros(expects)] * TRIAL_BATCH))
+
+
+@torch.inference_mode()
+def run_once(network: nn.Module, *batches: Tensor) -> object:
+    """Run batches one after the other; return what the network returns for the last one.
+
+    A copy runs, because a network may store something in its first run.
+
+    Raises:
+        NetworkError: The network can't take an input.
+    """
+    fresh, output = copy.deepcopy(network).eval(), None
+    for planes in batches:
+        try:
+            output = fresh(planes)
+        except Exception as error:  # the user's code may raise anything
+            raise NetworkError(
+                f"the network can't take {list(planes.shape)}: "
+                f"{type(error).__name__}: {reason(error)}"
+            ) from error
+    return output
