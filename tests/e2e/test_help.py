@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import pytest
@@ -12,7 +13,7 @@ from convscope.client.cli import app as client_app
 from convscope.exporter.cli import app as exporter_app
 from convscope.server.config.command_line import command_line
 
-PROGRAMS = {
+PROGRAMS: dict[str, Any] = {
     "convscope-exporter": typer.main.get_command(exporter_app),
     "convscope": typer.main.get_command(client_app),
     "convscope-server": command_line(lambda settings: None),
