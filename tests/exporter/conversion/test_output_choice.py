@@ -170,4 +170,4 @@ def test_an_unknown_output_is_an_error(file: Path, factory: str, choice: str, re
 def test_a_network_that_returns_no_tensor_is_rejected(file: Path) -> None:
     code, error = export(file, "nothing")
     assert code == 1
-    assert "the network returns str for 2 images; a classifier returns" in error
+    assert "the network returns a str instead of a tensor; a classifier returns" in error
