@@ -22,6 +22,8 @@ MIN_CLASSES_FOR_TOP = 11
 CONFIDENCE = 0.95
 # Single-precision probabilities can be 0, whose logarithm is infinite.
 SMALLEST_PROBABILITY = 1e-12
+# torchmetrics puts a confidence of exactly 1 into a bin of its own.
+BELOW_ONE = math.nextafter(1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,11 @@ def measure(
         top5_accuracy=_top5(rows, target, count),
         balanced_accuracy=sum(recalls) / len(recalls),
         log_loss=0.0 - float(chosen.log().mean()),  # a negation would return -0.0
-        calibration_error=_calibration_error(confidence, right),
+        calibration_error=float(
+            tm.binary_calibration_error(
+                confidence.double().clamp(0, BELOW_ONE), right.long(), n_bins=BINS
+            )
+        ),
         mean_confidence=float(confidence.double().mean()),
         classes=classes,
         bins=_bins(confidence.numpy(), right.numpy()),
@@ -190,12 +196,6 @@ def _classes(
         )
         for index, label in enumerate(labels)
     )
-
-
-def _calibration_error(confidence: torch.Tensor, right: torch.Tensor) -> float:
-    # torchmetrics would put a confidence of exactly 1 into a bin of its own.
-    below_one = confidence.double().clamp(0, math.nextafter(1, 0))
-    return float(tm.binary_calibration_error(below_one, right.long(), n_bins=BINS))
 
 
 def _top5(rows: torch.Tensor, target: torch.Tensor, count: int) -> float | None:
