@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -287,7 +288,7 @@ def test_a_graph_with_nan_is_described_with_the_images(tmp_path: Path) -> None:
     assert as_json["nonfinite"] == "NaN or infinity for a black image"
 
 
-def node(kind: str, *names: str, **attributes: int) -> onnx.NodeProto:
+def node(kind: str, *names: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(kind, names[:-1], names[-1:], **attributes)
 
 
@@ -314,7 +315,7 @@ def test_a_function_of_the_scores_gets_no_guessed_activation(
 ) -> None:
     foreign = Foreign(ends_in=None)
     foreign.nodes += end
-    foreign.weights |= {"two": np.float32(2), "low": np.float32(-2)}
+    foreign.weights |= {"two": np.array(2, np.float32), "low": np.array(-2, np.float32)}
     foreign.output = "answer"
     with pytest.raises(ExporterError, match=r"isn't clear what the outputs are.*--activation"):
         import_model(source(foreign.write(tmp_path)), tmp_path / "models")
@@ -323,7 +324,7 @@ def test_a_function_of_the_scores_gets_no_guessed_activation(
 
 def test_scaled_logits_are_logits(tmp_path: Path) -> None:
     foreign = other_head("Div", "temperature")
-    foreign.weights["temperature"] = np.float32(3)
+    foreign.weights["temperature"] = np.array(3, np.float32)
     ours = probabilities(foreign.write(tmp_path), tmp_path)
     powers = np.exp(answers(foreign))
     np.testing.assert_allclose(ours, powers / powers.sum(1, keepdims=True), atol=1e-5)
@@ -341,7 +342,7 @@ def test_sorted_outputs_belong_to_no_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_active", [True, False])
 def test_an_active_dropout_is_rejected(tmp_path: Path, is_active: bool) -> None:
     foreign = other_head("Dropout", "ratio", "active")
-    foreign.weights |= {"ratio": np.float32(0.5), "active": np.array(is_active)}
+    foreign.weights |= {"ratio": np.array(0.5, np.float32), "active": np.array(is_active)}
     path = foreign.write(tmp_path)
     if is_active:
         with pytest.raises(ExporterError, match="differs from run to run, because Dropout"):

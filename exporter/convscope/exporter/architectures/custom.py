@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.errors import NetworkError
@@ -115,9 +116,22 @@ def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -
         raise NetworkError(f"{name} failed: {type(error).__name__}: {error}") from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"{name} returned a {type(network).__name__}, not an nn.Module")
+    return _checked(network, name)
+
+
+def _checked(network: nn.Module, name: str) -> nn.Module:
+    """Return a network without the wrappers of DataParallel and torch.compile."""
+    while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
+        inner = network.module if isinstance(network, nn.DataParallel) else network._orig_mod
+        network = cast(nn.Module, inner)
     if isinstance(network, torch.jit.ScriptModule):
         raise NetworkError(
             f"{name} returned TorchScript, which can't be converted; return the network that it "
             "was made of, with the weights of its state_dict()"
+        )
+    if any(isinstance(one, UninitializedParameter) for one in network.parameters()):
+        raise NetworkError(
+            f"{name} returned lazy modules without a shape; run one input through the network in "
+            "the factory"
         )
     return network

@@ -102,7 +102,7 @@ def check_returns_logits(network: nn.Module, example: Tensor) -> None:
         )
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the operations that depend on an input, also where autograd is off.
 
     Args:
@@ -110,7 +110,7 @@ class _Recorder(TorchDispatchMode):
     """
 
     def __init__(self, image: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         # The tensors are kept, because an id is unique only as long as its object lives.
         self._known: dict[int, tuple[Tensor, Operation]] = {id(image): (image, Operation("Input"))}
         self._written: dict[int, Operation] = {}
@@ -157,4 +157,4 @@ class _Recorder(TorchDispatchMode):
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
