@@ -1,5 +1,6 @@
 """Fixtures for the tests of every room."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run fast tests first, or let the processes of pytest-xdist end together."""
     count = process_count()
     items[:] = fast_first(items) if count == 1 else slow_first_in_each_part(items, count)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the hundreds of thousands of objects of PyTorch and pytest from garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

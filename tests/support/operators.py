@@ -12,11 +12,10 @@ def share_operators() -> None:
     """Let every export in this process use a copy of one table. Building it takes a second."""
     build = cache(ONNXRegistry.from_torchlib)
 
-    @staticmethod
     def from_torchlib(**options: int) -> ONNXRegistry:
         built = build(**options)
         own = copy.copy(built)
         own.functions = {name: list(found) for name, found in built.functions.items()}
         return own
 
-    ONNXRegistry.from_torchlib = from_torchlib  # type: ignore[method-assign, assignment]
+    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)  # type: ignore[method-assign, assignment]
