@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
-from support.demo_models import run_exporter
+from support.exporter import run_fresh_exporter
 from typer.testing import CliRunner
 
 from convscope.exporter.cli import app
@@ -68,14 +68,14 @@ def test_an_error_is_explained_in_a_sentence(
 
 
 def test_help_lists_the_commands() -> None:
-    done = run_exporter("--help")
+    done = run_fresh_exporter("--help")
     assert done.returncode == 0
     for command in ("list", "export", "train", "import"):
         assert command in done.stdout
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:
-    assert run_exporter("export", "digits", "--verison", "1").returncode == 2
+    assert run_fresh_exporter("export", "digits", "--verison", "1").returncode == 2
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The command `train`, in its own process as a user starts it."""
+"""The command `train`, in its own process."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
-from support.demo_models import run_exporter
+from support.exporter import run_exporter, run_fresh_exporter
 from support.server import ServerProcess
 
 from convscope.client import Client
@@ -76,7 +76,9 @@ def test_a_run_is_not_resumed_with_fewer_epochs(uninterrupted: Path) -> None:
 
 
 def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, uninterrupted: Path) -> None:
-    run(tmp_path, "digits", "--epochs", "4", "--devices", "2")
+    done = run_fresh_exporter(*train(tmp_path, "digits", "--epochs", "4", "--devices", "2"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
     assert abs(accuracy(tmp_path, "digits") - accuracy(uninterrupted, "digits")) <= NOISE
     assert [path.name for path in (tmp_path / "models/digits").iterdir()] == ["1"]
     assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from PIL import Image, ImageStat
 from support.browser import browse
 from support.colors import write_colors
-from support.demo_models import exporter
+from support.exporter import exporter
 
 from convscope.exporter.evaluation.run_files import read_run
 from convscope.v1 import manifest_pb2 as pb

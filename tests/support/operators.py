@@ -1,0 +1,21 @@
+"""PyTorch's table of ONNX operators, built once per process instead of for every export."""
+
+import copy
+from functools import cache
+
+from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+__all__ = ["share_operators"]
+
+
+def share_operators() -> None:
+    """Let every export in this process use a copy of one table. Building it takes a second."""
+    build = cache(ONNXRegistry.from_torchlib)
+
+    def from_torchlib(**options: int) -> ONNXRegistry:
+        built = build(**options)
+        own = copy.copy(built)
+        own.functions = {name: list(found) for name, found in built.functions.items()}
+        return own
+
+    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)  # type: ignore[method-assign, assignment]
