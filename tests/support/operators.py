@@ -3,13 +3,18 @@
 import copy
 from functools import cache
 
-from torch.onnx._internal.exporter._registration import ONNXRegistry
-
 __all__ = ["share_operators"]
 
 
 def share_operators() -> None:
-    """Let every export in this process use a copy of one table. Building it takes a second."""
+    """Let every export in this process use a copy of one table. Building it takes a second.
+
+    The table is internal to PyTorch: where it is missing, every export builds its own.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:
+        return
     build = cache(ONNXRegistry.from_torchlib)
 
     def from_torchlib(**options: int) -> ONNXRegistry:
