@@ -177,7 +177,9 @@ def test_the_worst_errors_are_shown_with_their_pictures(
 def test_the_curves_of_a_run_are_shown(bundle: str, colors: Path, tmp_path: Path) -> None:
     header = "epoch,train_loss,val_loss,val_accuracy,learning_rate,seconds\n"
     (tmp_path / "metrics.csv").write_text(f"{header}1,0.9,0.8,0.5,0.1,2\n2,0.5,0.6,0.7,0.1,2\n")
-    (tmp_path / "run.json").write_text('{"best_epoch": 2}')
+    (tmp_path / "run.json").write_text(
+        '{"model": "tiny", "published_version": 1, "best_epoch": 2}'
+    )
     path = tmp_path / "report.html"
     arguments = (bundle, "--dataset", f"folder:{colors}", "--output", str(path))
     evaluate(*arguments)

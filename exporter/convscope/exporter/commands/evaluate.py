@@ -22,7 +22,7 @@ from convscope.exporter.commands.options import Quiet
 
 if TYPE_CHECKING:
     from convscope.exporter.evaluation.comparison import Comparison
-    from convscope.exporter.evaluation.inputs import SplitName
+    from convscope.exporter.evaluation.inputs import LabeledInputs, SplitName
     from convscope.exporter.evaluation.predictors import Predictor
     from convscope.exporter.evaluation.report import Evaluation
 
@@ -126,15 +126,19 @@ def evaluate(
             from convscope.exporter.evaluation.comparison import compare as compare_evaluations
             from convscope.exporter.evaluation.evaluate import evaluate as evaluate_model
             from convscope.exporter.evaluation.inputs import select_inputs
+            from convscope.exporter.evaluation.trained_on import check_run, trained_on
         first = (
             _from_bundle(bundle, stack)
             if bundle is not None
             else _from_server(server or "", model or "", version, root_certificates, stack)
         )
         second = None if compare is None else _from_bundle(compare, stack)
-        trained = [one.manifest.provenance for one in (first, second) if one is not None]
+        if run is not None:
+            check_run(run, first.manifest)
+        folders = _run_folders(run, bundle, compare)
+        trained = [trained_on(one.manifest, folders) for one in (first, second) if one is not None]
         inputs = select_inputs(dataset, data_dir, trained, cast("SplitName | None", split), seed)
-        console.print(f"dataset   {inputs.dataset}, {inputs.split}: {len(inputs):,} inputs")
+        _describe_inputs(inputs, console)
         with _progress(len(inputs) * (1 if second is None else 2), quiet or as_json) as advance:
             found = evaluate_model(first, inputs, advance)
             other = None if second is None else evaluate_model(second, inputs, advance)
@@ -164,6 +168,20 @@ def _from_server(
     from convscope.exporter.evaluation.server_predictor import ServerPredictor
 
     return stack.enter_context(ServerPredictor(target, model, version, certificates))
+
+
+def _run_folders(run: Path | None, *bundles: str | None) -> list[Path]:
+    """Return the folders where the training runs of bundles may be."""
+    from convscope.bundle.addresses import local_path
+
+    paths = [local_path(one) for one in bundles if one is not None]
+    beside = [path.resolve().parents[2] / "runs" for path in paths if path is not None]
+    return [*([] if run is None else [run]), Path("runs"), *beside]
+
+
+def _describe_inputs(inputs: "LabeledInputs", console: Console) -> None:
+    line = f"dataset   {inputs.dataset}, {inputs.split}: {len(inputs):,} inputs"
+    console.print("; ".join([line, *inputs.notes]), markup=False)
 
 
 def _report_one(

@@ -49,6 +49,7 @@ class Evaluation:
             "version": manifest.version,
             "dataset": self.inputs.dataset,
             "split": self.inputs.split,
+            "notes": list(self.inputs.notes),
             "runs_on": self.predictions.runs_on,
             **self.figures.as_json(),
             "skipped": [

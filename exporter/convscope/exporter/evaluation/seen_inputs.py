@@ -1,0 +1,79 @@
+"""Separates the inputs that a training has seen, and describes what was done with them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from convscope.exporter.datasets import ImageFiles, Samples, Split
+from convscope.exporter.datasets.content import content_hashes
+from convscope.exporter.evaluation.trained_on import TrainedOn
+
+__all__ = ["divide_seen", "notes_on_training", "recorded_name"]
+
+
+def divide_seen(
+    parts: Sequence[Samples], seen: frozenset[str]
+) -> tuple[tuple[Samples, ...], int]:
+    """Return the inputs that no training has seen, and the number of the others."""
+    if not seen:
+        return tuple(parts), 0
+    masks = [np.array([one not in seen for one in content_hashes(part)], bool) for part in parts]
+    kept = []
+    for part, mask in zip(parts, masks, strict=True):
+        rows = np.flatnonzero(mask)
+        if isinstance(part, ImageFiles):
+            kept.append(ImageFiles([part.paths[row] for row in rows], part.labels[rows]))
+        else:
+            kept.append(Split(part.inputs[rows], part.labels[rows]))
+    return tuple(kept), sum(int((~mask).sum()) for mask in masks)
+
+
+def notes_on_training(
+    name: str,
+    trained: Sequence[TrainedOn],
+    same: Sequence[TrainedOn],
+    seen: int,
+    counts_seen: bool,
+) -> Iterator[str]:
+    """Yield which inputs the training has seen, and whether they count.
+
+    Args:
+        name: The dataset as users write it.
+        trained: What each model was trained on.
+        same: Those of them that were trained on this dataset.
+        seen: The number of inputs that a training has seen, as far as runs record it.
+        counts_seen: Whether these inputs count.
+    """
+    known = [one for one in trained if one.seen is not None and one.shares_kind(name)]
+    if known and counts_seen:
+        yield f"{_inputs(seen)} in the training of {_titles(known)}"
+    elif seen:
+        yield f"{_inputs(seen)} in the training of {_titles(known)} and left out, by content"
+    elif known:
+        yield f"none of these inputs was in the training of {_titles(known)}, by content"
+    by_split = [one for one in same if one not in known]
+    if by_split:
+        how = "by name" if any(one.digest is None for one in by_split) else "by content"
+        kept = "these inputs include" if counts_seen else "the split leaves out"
+        yield f"{_titles(by_split)} was trained on this dataset ({how}); {kept} its training inputs"
+    unknown = [one for one in trained if one.shares_kind(name) and one not in (*known, *same)]
+    if unknown:
+        yield (
+            f"the inputs of the training of {_titles(unknown)} are not known here, so some of "
+            "these may be among them; pass its run with --run to leave them out"
+        )
+
+
+def recorded_name(name: str) -> str:
+    """Return the name of a dataset in the provenance of a model that was trained on it."""
+    kind, separator, path = name.partition(":")
+    return f"{kind}:{Path(path).resolve().name}" if separator else name
+
+
+def _inputs(count: int) -> str:
+    return f"{count:,} inputs were" if count != 1 else "1 input was"
+
+
+def _titles(models: Sequence[TrainedOn]) -> str:
+    return " and ".join(dict.fromkeys(one.title for one in models))
