@@ -27,8 +27,8 @@ GROUPS = {
 }
 
 
-def comparison_page(comparison: Comparison) -> str:
-    """Return the page of a comparison."""
+def comparison_page(comparison: Comparison, command: str | None = None) -> str:
+    """Return the page of a comparison; `command` is the one that makes it."""
     a, b = titles(comparison)
     better = [one for one in reversed(comparison.classes) if one.change > 0]
     worse = [one for one in comparison.classes if one.change < 0]
@@ -43,6 +43,7 @@ def comparison_page(comparison: Comparison) -> str:
             preprocessing_line(one.predictions.manifest) for one in (comparison.a, comparison.b)
         ],
         figures=[(NAMES[one.name], one) for one in comparison.figures],
+        command=command,
         findings=list(findings(comparison)),
         better=better[:MAX_CLASSES],
         worse=worse[:MAX_CLASSES],

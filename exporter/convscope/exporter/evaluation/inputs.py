@@ -20,9 +20,9 @@ from convscope.exporter.datasets import (
 from convscope.exporter.datasets.content import content_hashes, dataset_digest, digest_of
 from convscope.exporter.errors import DatasetError, reason
 from convscope.exporter.evaluation.seen_inputs import (
-    divide_seen,
     notes_on_training,
     recorded_name,
+    without_seen,
 )
 from convscope.exporter.evaluation.trained_on import TrainedOn
 
@@ -57,6 +57,7 @@ class LabeledInputs:
         parts: The samples.
         location: The dataset as users write it, with an absolute path.
         notes: Which of its inputs the training has seen, in sentences.
+        digest: A digest of the inputs with their classes, in their order.
     """
 
     dataset: str
@@ -65,6 +66,7 @@ class LabeledInputs:
     parts: tuple[Samples, ...]
     location: str = ""
     notes: tuple[str, ...] = ()
+    digest: str = ""
 
     def __len__(self) -> int:
         return sum(len(part.labels) for part in self.parts)
@@ -73,16 +75,6 @@ class LabeledInputs:
     def labels(self) -> NDArray[np.int64]:
         """The class of each input, int64 [N]."""
         return np.concatenate([part.labels for part in self.parts])
-
-    def digest(self) -> str:
-        """Return a digest of the inputs with their classes, in their order."""
-        return digest_of(
-            [
-                f"{self.classes[label]} {one}"
-                for part in self.parts
-                for label, one in zip(part.labels, content_hashes(part), strict=True)
-            ]
-        )
 
     def read(self, index: int) -> Sample:
         """Read one input.
@@ -135,13 +127,17 @@ def select_inputs(
     parts = {"test": (data.test,), "train": (data.train,), "all": _all(data)}[split]
     if not sum(len(part.labels) for part in parts):
         raise DatasetError(f"the {split} split of {data.name} has no inputs; use --split all")
-    known = [one for one in trained if one.seen is not None]
-    kept, seen = divide_seen(parts, frozenset().union(*(one.seen or () for one in known)))
+    seen = frozenset[str]().union(*(one.seen or () for one in trained))
+    hashes = [content_hashes(part) for part in parts]
+    number = sum(one in seen for part in hashes for one in part)
     if not counts_seen:
-        parts = kept
-    if not sum(len(part.labels) for part in parts):
+        parts = tuple(
+            without_seen(part, own, seen) for part, own in zip(parts, hashes, strict=True)
+        )
+        hashes = [[one for one in own if one not in seen] for own in hashes]
+    if not sum(map(len, hashes)):
         raise DatasetError(
-            f"the training has seen all {seen:,} inputs; evaluate on others, or use --split all"
+            f"the training has seen all {number:,} inputs; evaluate on others, or use --split all"
         )
     return LabeledInputs(
         data.name,
@@ -149,7 +145,8 @@ def select_inputs(
         data.labels,
         parts,
         location=_location(name),
-        notes=tuple(notes_on_training(name, trained, same, seen, counts_seen)),
+        notes=tuple(notes_on_training(name, trained, same, number, counts_seen)),
+        digest=_digest(data.labels, parts, hashes),
     )
 
 
@@ -166,6 +163,18 @@ def _is_dataset_of(model: TrainedOn, name: str, data_dir: Path) -> bool:
         return dataset_digest(data) == model.digest
     # Earlier bundles record the name alone.
     return recorded_name(name) in model.datasets
+
+
+def _digest(
+    classes: Sequence[str], parts: Sequence[Samples], hashes: Sequence[Sequence[str]]
+) -> str:
+    return digest_of(
+        [
+            f"{classes[label]} {one}"
+            for part, own in zip(parts, hashes, strict=True)
+            for label, one in zip(part.labels, own, strict=True)
+        ]
+    )
 
 
 def _location(name: str) -> str:

@@ -95,10 +95,7 @@ def _epochs(path: Path) -> tuple[Epoch, ...]:
     return tuple(
         Epoch(
             int(epoch),
-            *(
-                _number(row.get(name))
-                for name in COLUMNS
-            ),
+            *(_number(row.get(name)) for name in COLUMNS),
         )
         for epoch, row in sorted(found.items())
     )

@@ -1,4 +1,4 @@
-"""Separates the inputs that a training has seen, and describes what was done with them."""
+"""Leaves out the inputs that a training has seen, and describes what was done with them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,27 +6,25 @@ from pathlib import Path
 import numpy as np
 
 from convscope.exporter.datasets import ImageFiles, Samples, Split
-from convscope.exporter.datasets.content import content_hashes
 from convscope.exporter.evaluation.trained_on import TrainedOn
 
-__all__ = ["divide_seen", "notes_on_training", "recorded_name"]
+__all__ = ["notes_on_training", "recorded_name", "without_seen"]
 
 
-def divide_seen(
-    parts: Sequence[Samples], seen: frozenset[str]
-) -> tuple[tuple[Samples, ...], int]:
-    """Return the inputs that no training has seen, and the number of the others."""
-    if not seen:
-        return tuple(parts), 0
-    masks = [np.array([one not in seen for one in content_hashes(part)], bool) for part in parts]
-    kept = []
-    for part, mask in zip(parts, masks, strict=True):
-        rows = np.flatnonzero(mask)
-        if isinstance(part, ImageFiles):
-            kept.append(ImageFiles([part.paths[row] for row in rows], part.labels[rows]))
-        else:
-            kept.append(Split(part.inputs[rows], part.labels[rows]))
-    return tuple(kept), sum(int((~mask).sum()) for mask in masks)
+def without_seen(samples: Samples, hashes: Sequence[str], seen: frozenset[str]) -> Samples:
+    """Return the inputs that no training has seen.
+
+    Args:
+        samples: The inputs.
+        hashes: The hash of each.
+        seen: The hashes of those that a training has seen.
+    """
+    if seen.isdisjoint(hashes):
+        return samples
+    rows = np.flatnonzero([one not in seen for one in hashes])
+    if isinstance(samples, ImageFiles):
+        return ImageFiles([samples.paths[row] for row in rows], samples.labels[rows])
+    return Split(samples.inputs[rows], samples.labels[rows])
 
 
 def notes_on_training(

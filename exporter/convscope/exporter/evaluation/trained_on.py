@@ -81,9 +81,7 @@ def check_run(directory: Path, manifest: pb.ModelManifest) -> TrainingRun:
     return run
 
 
-def _seen(
-    manifest: pb.ModelManifest, digest: str, runs: Iterable[Path]
-) -> frozenset[str] | None:
+def _seen(manifest: pb.ModelManifest, digest: str, runs: Iterable[Path]) -> frozenset[str] | None:
     for directory in _run_directories(manifest.model, runs):
         if read_run(directory).settings.get("dataset_digest") == digest:
             try:

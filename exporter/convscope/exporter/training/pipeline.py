@@ -217,7 +217,8 @@ def _weights(
     if len(trained.history) < requested:
         epochs = f"{len(trained.history)} of at most {requested}"
     training = (
-        f"trained for {epochs} epochs, weights of epoch {trained.best.epoch}, seed {job.seed}{digest}"
+        f"trained for {epochs} epochs, weights of epoch {trained.best.epoch}, "
+        f"seed {job.seed}{digest}"
     )
     if start is None:
         return Weights(training, "", data.name)
