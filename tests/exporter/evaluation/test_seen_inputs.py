@@ -69,7 +69,7 @@ def test_another_folder_of_the_same_name_is_used_as_a_whole(place: Place) -> Non
     write_colors(other, {"red": 0, "green": 0}, {})
     add_pictures(other, 9)
     assert place.inputs(other) == 18
-    assert "none of these inputs was in the training of tiny v1, by content" in (
+    assert "none of these inputs was in the training of tiny v1 (compared by content)" in (
         place.evaluate(other)
     )
 
@@ -80,13 +80,15 @@ def test_a_copy_of_the_dataset_with_another_name_is_recognized(place: Place) -> 
     assert place.inputs(copied) == 4
     shutil.rmtree(place.run.directory)  # the bundle alone is enough
     assert place.inputs(copied) == 4
-    assert "tiny v1 was trained on this dataset (by content)" in place.evaluate(copied)
+    assert "the training inputs of tiny v1 are left out (recognized by content)" in place.evaluate(
+        copied
+    )
 
 
 def test_inputs_that_the_training_has_seen_are_left_out_of_a_larger_dataset(place: Place) -> None:
     add_pictures(place.colors, 3)
     assert place.inputs(place.colors) == 4 + 6
-    note = "16 inputs were in the training of tiny v1 and left out, by content"
+    note = "16 inputs were in the training of tiny v1 and are left out (recognized by content)"
     assert note in place.evaluate(place.colors)
     assert note in (place.folder / "report.html").read_text()
     assert place.inputs(place.colors, "--split", "all") == 26

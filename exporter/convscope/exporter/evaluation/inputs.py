@@ -141,13 +141,19 @@ def select_inputs(
         )
     return LabeledInputs(
         data.name,
-        "all inputs" if split == "all" else f"{split} split",
+        _title(split, leaves_out=number > 0 and not counts_seen),
         data.labels,
         parts,
         location=_location(name),
         notes=tuple(notes_on_training(name, trained, same, number, counts_seen)),
         digest=_digest(data.labels, parts, hashes),
     )
+
+
+def _title(split: SplitName, leaves_out: bool) -> str:
+    if split == "all":
+        return "unseen inputs" if leaves_out else "all inputs"
+    return f"{split} split"
 
 
 def _chosen(seed: int | None, seeds: set[int]) -> int:

@@ -19,6 +19,7 @@ from convscope.exporter.evaluation.run_files import TrainingRun
 
 __all__ = ["accuracy_curve", "loss_curves", "reliability_diagram"]
 
+MIN_RANGE = 0.2  # of a plot of shares
 WIDTH, HEIGHT = 5.2, 2.9  # inches
 # matplotlib writes these colors, and the style sheet's variables replace them.
 INK, SOFT, FAINT, FIRST, SECOND, THIRD = (f"#00010{digit}" for digit in range(1, 7))
@@ -155,6 +156,7 @@ def _curves(
                 majority, color=SOFT, linewidth=1, linestyle="--", label="most frequent class"
             )
         if percent:
+            _widen(axes)
             # Without steps of 2.5, no label needs more digits than its neighbors.
             axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -163,6 +165,13 @@ def _curves(
         axes.legend(loc="best")
 
     return _svg(title, draw, (WIDTH, HEIGHT))
+
+
+def _widen(axes: Axes) -> None:
+    """Show at least a minimum range, so that small changes look small."""
+    low, high = axes.get_ylim()
+    if (missing := MIN_RANGE - (high - low)) > 0:
+        axes.set_ylim(max(-0.01, low - missing / 2), min(1.01, high + missing / 2))
 
 
 def _mark(axes: Axes, epoch: int) -> None:

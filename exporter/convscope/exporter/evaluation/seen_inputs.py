@@ -47,14 +47,14 @@ def notes_on_training(
     if known and counts_seen:
         yield f"{_inputs(seen)} in the training of {_titles(known)}"
     elif seen:
-        yield f"{_inputs(seen)} in the training of {_titles(known)} and left out, by content"
-    elif known:
-        yield f"none of these inputs was in the training of {_titles(known)}, by content"
-    by_split = [one for one in same if one not in known]
+        yield f"{_inputs(seen)} in the training of {_titles(known)} and {_are(seen)} left out (recognized by content)"
+    elif others := [one for one in known if one not in same]:
+        yield f"none of these inputs was in the training of {_titles(others)} (compared by content)"
+    by_split = [one for one in same if one not in known or not (seen or counts_seen)]
     if by_split:
-        how = "by name" if any(one.digest is None for one in by_split) else "by content"
-        kept = "these inputs include" if counts_seen else "the split leaves out"
-        yield f"{_titles(by_split)} was trained on this dataset ({how}); {kept} its training inputs"
+        how = "name" if any(one.digest is None for one in by_split) else "content"
+        kept = "included" if counts_seen else "left out"
+        yield f"the training inputs of {_titles(by_split)} are {kept} (recognized by {how})"
     unknown = [one for one in trained if one.shares_kind(name) and one not in (*known, *same)]
     if unknown:
         yield (
@@ -71,6 +71,10 @@ def recorded_name(name: str) -> str:
 
 def _inputs(count: int) -> str:
     return f"{count:,} inputs were" if count != 1 else "1 input was"
+
+
+def _are(count: int) -> str:
+    return "are" if count != 1 else "is"
 
 
 def _titles(models: Sequence[TrainedOn]) -> str:
