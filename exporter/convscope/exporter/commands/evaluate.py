@@ -217,6 +217,8 @@ def _run_folders(run: Path | None, *bundles: str | None) -> list[Path]:
 def _describe_inputs(inputs: "LabeledInputs", console: Console) -> None:
     line = f"dataset   {inputs.dataset}, {inputs.split}: {len(inputs):,} inputs"
     console.print("; ".join([line, *inputs.notes]), markup=False)
+    if inputs.warning is not None:
+        console.print(f"[yellow]warning:[/] {escape(inputs.warning)}")
 
 
 def _report_one(

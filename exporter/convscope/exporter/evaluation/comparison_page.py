@@ -70,7 +70,9 @@ def findings(comparison: Comparison) -> Iterator[str]:
     a, b = titles(comparison)
     only_a, only_b = comparison.only_a_right, comparison.only_b_right
     if only_a == only_b:
-        yield f"Both models are right equally often; {len(comparison.differences):,} inputs differ."
+        differ = len(comparison.differences)
+        inputs = "no input" if not differ else f"{differ:,} input{'s' if differ > 1 else ''}"
+        yield f"Both models are right equally often, and classify {inputs} differently."
         return
     name, more, less = (b, only_b, only_a) if only_b > only_a else (a, only_a, only_b)
     yield (

@@ -22,6 +22,7 @@ from convscope.exporter.errors import DatasetError, reason
 from convscope.exporter.evaluation.seen_inputs import (
     notes_on_training,
     recorded_name,
+    warning_of_unknown_training,
     without_seen,
 )
 from convscope.exporter.evaluation.trained_on import TrainedOn
@@ -57,6 +58,7 @@ class LabeledInputs:
         parts: The samples.
         location: The dataset as users write it, with an absolute path.
         notes: Which of its inputs the training has seen, in sentences.
+        warning: A sentence if that isn't known.
         digest: A digest of the inputs with their classes, in their order.
     """
 
@@ -66,6 +68,7 @@ class LabeledInputs:
     parts: tuple[Samples, ...]
     location: str = ""
     notes: tuple[str, ...] = ()
+    warning: str | None = None
     digest: str = ""
 
     def __len__(self) -> int:
@@ -146,6 +149,7 @@ def select_inputs(
         parts,
         location=_location(name),
         notes=tuple(notes_on_training(name, trained, same, number, counts_seen)),
+        warning=warning_of_unknown_training(name, trained, same),
         digest=_digest(data.labels, parts, hashes),
     )
 

@@ -52,7 +52,7 @@ class Evaluation:
             "dataset_path": self.inputs.location,
             "inputs_digest": self.inputs.digest,
             "split": self.inputs.split,
-            "notes": list(self.inputs.notes),
+            "notes": [*self.inputs.notes, *filter(None, [self.inputs.warning])],
             "runs_on": self.predictions.runs_on,
             **self.figures.as_json(),
             "skipped": [
@@ -177,7 +177,7 @@ def render_page(template: str, *, data: dict[str, Any], **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points}
+    environment.filters |= {"percent": percent, "points": points, "sentence": _sentence}
     return environment.get_template(template).render(
         data=_embedded(data), created=datetime.now(UTC), **values
     )
@@ -191,6 +191,11 @@ def percent(share: float | None, digits: int = 1) -> str:
 def points(difference: float | None) -> str:
     """Format a difference of two shares in percentage points."""
     return "–" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def _sentence(text: str | None) -> str:
+    """Return a message as a sentence."""
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _embedded(data: dict[str, Any]) -> Markup:

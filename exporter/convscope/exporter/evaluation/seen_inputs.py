@@ -8,7 +8,12 @@ import numpy as np
 from convscope.exporter.datasets import ImageFiles, Samples, Split
 from convscope.exporter.evaluation.trained_on import TrainedOn
 
-__all__ = ["notes_on_training", "recorded_name", "without_seen"]
+__all__ = [
+    "notes_on_training",
+    "recorded_name",
+    "warning_of_unknown_training",
+    "without_seen",
+]
 
 
 def without_seen(samples: Samples, hashes: Sequence[str], seen: frozenset[str]) -> Samples:
@@ -47,7 +52,10 @@ def notes_on_training(
     if known and counts_seen:
         yield f"{_inputs(seen)} in the training of {_titles(known)}"
     elif seen:
-        yield f"{_inputs(seen)} in the training of {_titles(known)} and {_are(seen)} left out (recognized by content)"
+        yield (
+            f"{_inputs(seen)} in the training of {_titles(known)} and {_are(seen)} left out "
+            "(recognized by content)"
+        )
     elif others := [one for one in known if one not in same]:
         yield f"none of these inputs was in the training of {_titles(others)} (compared by content)"
     by_split = [one for one in same if one not in known or not (seen or counts_seen)]
@@ -55,12 +63,21 @@ def notes_on_training(
         how = "name" if any(one.digest is None for one in by_split) else "content"
         kept = "included" if counts_seen else "left out"
         yield f"the training inputs of {_titles(by_split)} are {kept} (recognized by {how})"
-    unknown = [one for one in trained if one.shares_kind(name) and one not in (*known, *same)]
-    if unknown:
-        yield (
-            f"the inputs of the training of {_titles(unknown)} are not known here, so some of "
-            "these may be among them; pass its run with --run to leave them out"
-        )
+
+
+def warning_of_unknown_training(
+    name: str, trained: Sequence[TrainedOn], same: Sequence[TrainedOn]
+) -> str | None:
+    """Return a warning if it isn't known which inputs a model was trained on."""
+    unknown = [
+        one for one in trained if one.shares_kind(name) and one.seen is None and one not in same
+    ]
+    if not unknown:
+        return None
+    return (
+        f"the inputs of the training of {_titles(unknown)} are not known here, so some of these "
+        "may be among them; pass its run with --run to leave them out"
+    )
 
 
 def recorded_name(name: str) -> str:
