@@ -34,8 +34,10 @@ def training_inputs(data: Dataset) -> list[str]:
 
     These are the training and the validation inputs.
     """
-    parts = filter(None, (data.train, data.validation))
-    return sorted({one for part in parts for one in content_hashes(part)} - {""})
+    hashes = set(content_hashes(data.train))
+    if data.validation is not None:
+        hashes.update(content_hashes(data.validation))
+    return sorted(hashes - {""})
 
 
 def dataset_digest(data: Dataset) -> str:

@@ -21,8 +21,7 @@ from convscope.exporter.evaluation.metrics import ClassFigures, Figures
 from convscope.exporter.evaluation.pictures import data_uri
 from convscope.exporter.evaluation.plots import accuracy_curve, loss_curves, reliability_diagram
 from convscope.exporter.evaluation.predictions import Predictions
-from convscope.exporter.evaluation.run_files import TrainingRun
-from convscope.exporter.training.splits import MIN_VALIDATION
+from convscope.exporter.evaluation.run_files import MIN_VALIDATION, TrainingRun
 
 __all__ = ["Evaluation", "render_page", "report_page", "write_page"]
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Epoch", "TrainingRun", "read_run"]
+__all__ = ["MIN_VALIDATION", "Epoch", "TrainingRun", "read_run"]
 
+# With fewer validation inputs, their loss is no reliable guide.
+MIN_VALIDATION = 30
 SETTINGS, CURVES = "run.json", "metrics.csv"
 COLUMNS = (
     "train_loss",

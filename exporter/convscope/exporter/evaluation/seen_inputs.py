@@ -26,9 +26,9 @@ def without_seen(samples: Samples, hashes: Sequence[str], seen: frozenset[str]) 
     """
     if seen.isdisjoint(hashes):
         return samples
-    rows = np.flatnonzero([one not in seen for one in hashes])
+    rows = np.array([row for row, one in enumerate(hashes) if one not in seen], np.int64)
     if isinstance(samples, ImageFiles):
-        return ImageFiles([samples.paths[row] for row in rows], samples.labels[rows])
+        return ImageFiles([samples.paths[row] for row in rows.tolist()], samples.labels[rows])
     return Split(samples.inputs[rows], samples.labels[rows])
 
 
