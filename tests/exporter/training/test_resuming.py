@@ -242,6 +242,7 @@ def test_a_run_that_was_not_published_is_published_without_more_training(tmp_pat
     assert folder.metrics() == trained
     assert folder.run.record()["best_epoch"] == folder.run.record()["published_epoch"] == 2
     assert folder.versions == ["1"]
+    manifest = json.loads((folder.path / "models/tiny/1/manifest.json").read_text())
     # A process that is killed after the publication, but before it is recorded, leaves this.
     folder.run.update(
         finished=False,
@@ -250,7 +251,7 @@ def test_a_run_that_was_not_published_is_published_without_more_training(tmp_pat
         publishing={
             "version": 1,
             "epoch": 2,
-            "weights": "trained for 2 epochs, weights of epoch 2, seed 0",
+            "weights": manifest["provenance"]["weights"],
         },
     )
     text = "\n".join(folder.command("--resume").finish())

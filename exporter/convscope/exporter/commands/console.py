@@ -107,7 +107,8 @@ def _report(conversion: "Conversion", console: Console) -> None:
     report_parity(conversion.parity, "PyTorch", console)
     for metric in conversion.metrics:
         console.print(
-            f"{metric.name}  [bold]{metric.value:.4f}[/] on {metric.split}, with the ONNX graph"
+            f"{metric.name.removeprefix('top1_')}  [bold]{metric.value:.4f}[/] on "
+            f"{metric.split}, with the ONNX graph"
         )
     report_bundle(conversion.directory, console)
 

@@ -3,7 +3,6 @@
 PyTorch is imported inside the command, so that `--help` is fast.
 """
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,13 +129,17 @@ def _write_report(job: "TrainingJob", bundle: Path, run: Path, console: Console)
 
     options = DatasetOptions(job.data_dir, job.seed)
     with console.status("Writing the report"):
-        path = write_training_report(bundle, run, job.dataset_name(), options)
+        path, warning = write_training_report(bundle, run, job.dataset_name(), options)
+    if warning is not None:
+        console.print("[yellow]warning:[/] ", end="")
+        console.print(warning, markup=False)
     console.print(f"report    {path}", markup=False)
 
 
 def _show_report(job: "TrainingJob", published: "PublishedRun", console: Console) -> None:
     """Print the path of a published run's report, and write the report if it is missing or old."""
-    from convscope.exporter.evaluation.training_report import report_path
+    from convscope.exporter.datasets import DatasetOptions
+    from convscope.exporter.evaluation.training_report import repeat_command, report_path
 
     run = published.run.directory
     path = report_path(run)
@@ -151,8 +154,6 @@ def _show_report(job: "TrainingJob", published: "PublishedRun", console: Console
             f"report    missing; it can't be written, because {bundle} is removed", markup=False
         )
     if has_bundle:
-        command = ["convscope-exporter", "evaluate", bundle, "--dataset", job.dataset_name()]
-        command += ["--data-dir", job.data_dir, "--run", run, "--output", path]
-        console.print(
-            f"to write it again: {shlex.join(map(str, command))}", markup=False, soft_wrap=True
-        )
+        options = DatasetOptions(job.data_dir, job.seed)
+        command = repeat_command(bundle, run, job.dataset_name(), options)
+        console.print(f"to write it again: {command}", markup=False, soft_wrap=True)

@@ -88,6 +88,7 @@ class EpochRecorder(Checkpoint):
             EpochMetrics(
                 epoch=trainer.current_epoch + 1,
                 train_loss=float(figures["train_loss_epoch"]),
+                train_accuracy=float(figures["train_accuracy"]),
                 val_loss=float(figures["val_loss"]),
                 val_accuracy=float(figures["val_accuracy"]),
                 learning_rate=self._learning_rate,

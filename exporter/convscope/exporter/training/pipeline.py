@@ -39,6 +39,7 @@ from convscope.exporter.training.opening import (
 )
 from convscope.exporter.training.outputs import check_outputs
 from convscope.exporter.training.runs import Run
+from convscope.exporter.training.seen import digest_text, record_inputs
 from convscope.exporter.training.splits import (
     Splits,
     check_splits,
@@ -113,6 +114,8 @@ def run_training(
     if run is None:
         run = start_run(job, settings, content, counts)
     check_split(run, counts)
+    if is_first_process():
+        record_inputs(run, data)
     record = run.record()
     epochs = int(record["epochs"])
     report_start(run, epochs, job.patience, console)
@@ -137,7 +140,7 @@ def run_training(
         console.print(f"epoch {best.epoch} is already published as v{record['published_version']}")
         finish(run, record["published_version"], best.epoch)
         return PublishedRun(run, record["published_version"], has_new_epochs=True)
-    weights = _weights(job, epochs, data, trained, start)
+    weights = _weights(job, epochs, data, trained, start, digest_text(run))
     source = _source(job, version, data, expects, trained.network, weights, splits.test)
     return TrainedSource(source, best, run)
 
@@ -202,14 +205,20 @@ def _passed_to_other_processes(run: Run) -> Iterator[None]:
 
 
 def _weights(
-    job: TrainingJob, requested: int, data: Dataset, trained: Trained, start: Weights | None
+    job: TrainingJob,
+    requested: int,
+    data: Dataset,
+    trained: Trained,
+    start: Weights | None,
+    digest: str,
 ) -> Weights:
     """Describe the origin of the trained weights."""
     epochs = f"{requested}"
     if len(trained.history) < requested:
         epochs = f"{len(trained.history)} of at most {requested}"
     training = (
-        f"trained for {epochs} epochs, weights of epoch {trained.best.epoch}, seed {job.seed}"
+        f"trained for {epochs} epochs, weights of epoch {trained.best.epoch}, "
+        f"seed {job.seed}{digest}"
     )
     if start is None:
         return Weights(training, "", data.name)

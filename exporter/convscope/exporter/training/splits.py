@@ -10,6 +10,7 @@ from rich.table import Table
 
 from convscope.exporter.datasets import Split
 from convscope.exporter.errors import DatasetError
+from convscope.exporter.evaluation.run_files import MIN_VALIDATION
 
 __all__ = ["Splits", "check_splits", "hold_back", "report_splits", "split_warnings"]
 
@@ -18,8 +19,6 @@ __all__ = ["Splits", "check_splits", "hold_back", "report_splits", "split_warnin
 VALIDATION_INTERVAL = 20
 MIN_PER_CLASS = 5
 MAX_FRACTION = 0.2
-# With fewer validation inputs, their loss is no reliable guide.
-MIN_VALIDATION = 30
 MAX_LISTED_CLASSES = 20
 
 
