@@ -6,9 +6,11 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
+import click
 import typer
+from typer.core import TyperGroup
 
-__all__ = ["DebuggableTyper", "is_debugging"]
+__all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
 
 Command = Callable[..., Any]
 C = TypeVar("C", bound=Command)
@@ -17,6 +19,21 @@ Debug = Annotated[
 ]
 
 _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+
+
+class CommandGroup(TyperGroup):
+    """Lists the commands after the name of an unknown one that resembles none of them."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command by its name."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if "Did you mean" not in error.message:
+                error.message += f" Commands: {', '.join(self.list_commands(ctx))}."
+            raise
 
 
 class DebuggableTyper(typer.Typer):

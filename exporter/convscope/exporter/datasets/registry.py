@@ -34,7 +34,7 @@ def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
     """Load a dataset.
 
     Args:
-        name: One of DATASETS, `folder:PATH` or `npz:PATH`.
+        name: One of DATASETS, `folder:PATH` or `npz:FILE`.
         options: Its folder, and the seed of its split.
 
     Raises:
@@ -47,9 +47,16 @@ def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
     if path and kind in _CUSTOM:
         return _CUSTOM[kind](Path(path), options.seed)
     if name not in DATASETS:
-        known = ", ".join((*sorted(DATASETS), *(f"{kind}:PATH" for kind in _CUSTOM)))
-        raise UnknownNameError(f"no dataset {name!r}; available: {known}")
+        known = ", ".join((*sorted(DATASETS), "folder:PATH", "npz:FILE"))
+        raise UnknownNameError(f"no dataset {name!r}; {_meant(Path(name))}available: {known}")
     return DATASETS[name](options.data_dir)
+
+
+def _meant(path: Path) -> str:
+    """Return the fix if a path has no kind before it."""
+    if path.is_dir():
+        return f"for this folder, write folder:{path}; "
+    return f"for this file, write npz:{path}; " if path.is_file() else ""
 
 
 def _mnist_sample(data_dir: Path) -> Dataset:
