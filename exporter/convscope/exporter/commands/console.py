@@ -112,7 +112,12 @@ def check_labels(labels: str | None) -> None:
 
 
 def convert_and_report(
-    source: "Source", repository: Path, console: Console, *, assumed: bool = False
+    source: "Source",
+    repository: Path,
+    console: Console,
+    *,
+    assumed: bool = False,
+    has_label_names: bool = True,
 ) -> None:
     """Convert and publish a network; print its path and its difference from PyTorch.
 
@@ -121,6 +126,7 @@ def convert_and_report(
         repository: The repository of the bundle.
         console: Receives the report.
         assumed: Whether the user didn't set the preprocessing.
+        has_label_names: Whether the labels are names that someone chose.
 
     Raises:
         ExporterError: A step failed; nothing was published.
@@ -132,18 +138,19 @@ def convert_and_report(
     line = input_line(source.preprocessing) + (assumption if assumed else "")
     console.print(f"images    {line}", markup=False)
     if source.labels:
-        print_labels(source.labels, console)
+        print_labels(source.labels, console, are_chosen=has_label_names)
     with working("Converting to ONNX and comparing with PyTorch", console):
         conversion = convert(source, repository)
     _report(source, conversion, console)
 
 
-def print_labels(labels: Sequence[str], console: Console) -> None:
+def print_labels(labels: Sequence[str], console: Console, *, are_chosen: bool) -> None:
     """Print the first labels, and how to name classes that have only numbers."""
     shown = ", ".join(labels[:MAX_LABELS])
     more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
     are_numbers = list(labels) == [str(number) for number in range(len(labels))]
-    fix = "; numbers only, name the classes with --labels FILE" if are_numbers else ""
+    is_default = are_numbers and not are_chosen
+    fix = "; numbers only, name the classes with --labels FILE" if is_default else ""
     console.print(f"labels    {shown}{more}{fix}", markup=False)
 
 

@@ -3,10 +3,10 @@
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
+from difflib import get_close_matches
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -24,16 +24,11 @@ _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 class CommandGroup(TyperGroup):
     """Lists the commands after the name of an unknown one that resembles none of them."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            if "Did you mean" not in error.message:
-                error.message += f" Commands: {', '.join(self.list_commands(ctx))}."
-            raise
+        if args and not get_close_matches(args[0], self.commands):
+            ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(self.commands)}.")
+        return super().resolve_command(ctx, args)
 
 
 class DebuggableTyper(typer.Typer):

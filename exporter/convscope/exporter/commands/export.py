@@ -53,7 +53,9 @@ RandomWeights = Annotated[
 Labels = Annotated[
     str | None,
     typer.Option(
-        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        help="The names of the classes: a text, CSV or JSON file; or mnist, fashion_mnist or "
+        "cifar10. For a network with one output, the first label is for low outputs, the second "
+        "for high ones.",
         show_default="those of the published weights; 0, 1, 2 and so on for a network of your own",
     ),
 ]
@@ -138,6 +140,7 @@ def export(
             repository,
             console,
             assumed=assumed and isinstance(expects, ImagePreprocessing),
+            has_label_names=labels is not None or not row.is_custom,
         )
 
 

@@ -100,14 +100,15 @@ def import_onnx(
         with working("Adding the preprocessing and comparing with the original", console):
             imported = import_model(source, repository)
         options = (preprocess, scale, mean, std, resize)
-        _report(imported, console, assumed=options.count(None) == len(options))
+        assumed = options.count(None) == len(options)
+        _report(imported, console, assumed=assumed, has_labels=labels is not None)
 
 
 def _model_name(file: Path) -> str:
     return re.sub(r"[^a-z0-9_-]+", "_", file.stem.lower()).strip("_-")[:63] or "model"
 
 
-def _report(imported: "Imported", console: Console, *, assumed: bool) -> None:
+def _report(imported: "Imported", console: Console, *, assumed: bool, has_labels: bool) -> None:
     from convscope.bundle.layout import MANIFEST
     from convscope.bundle.manifest import parse_manifest
     from convscope.bundle.preprocessing import preprocessing_line
@@ -122,6 +123,6 @@ def _report(imported: "Imported", console: Console, *, assumed: bool) -> None:
     assumption = "; assumed, set --preprocess, or --mean, --std and --resize to change it"
     line = preprocessing_line(manifest) + (assumption if assumed else "")
     console.print(f"images    {line}", markup=False)
-    print_labels(manifest.labels, console)
+    print_labels(manifest.labels, console, are_chosen=has_labels)
     report_parity(imported.parity, "the original", console)
     report_bundle(imported.directory, console)

@@ -38,7 +38,9 @@ Model = Annotated[
 Labels = Annotated[
     str | None,
     Option(
-        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        help="The names of the classes: a text, CSV or JSON file; or mnist, fashion_mnist or "
+        "cifar10. For a graph with one output, the first label is for low outputs, the second "
+        "for high ones.",
         show_default="those in the model's metadata, or 0, 1, 2 and so on",
     ),
 ]
