@@ -63,7 +63,7 @@ ERRORS = [
     (("train", "efficientnet_lite0"), "choose one with --dataset"),
     (("train", "edge_filters"), "edge_filters can't be trained; convert it with"),
     (("train", "digits", "--dataset", "letters"), "no dataset 'letters'; available: cifar10"),
-    (("train", "digits", "--dataset", "."), "for this folder, write folder:."),
+    (("train", "digits", "--dataset", "."), "write folder:. for this path"),
     (("train", "digits", "--dataset", "folder:absent"), "there is no folder 'absent'"),
     (("train", "signal_conv", "--dataset", "mnist_sample"), "pass arrays with --dataset npz"),
     (

@@ -157,6 +157,7 @@ def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> A
         row = find_architecture(name)
         if not declared.preprocessing_options:
             return row
+        declared.applied_to(row.preprocessing(), row.name)  # an error at once
         return replace(
             row, expects=lambda channels: declared.applied_to(row.expects(channels), row.name)
         )

@@ -47,16 +47,12 @@ def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
     if path and kind in _CUSTOM:
         return _CUSTOM[kind](Path(path), options.seed)
     if name not in DATASETS:
+        if Path(name).exists():
+            wanted = "folder" if Path(name).is_dir() else "npz"
+            raise UnknownNameError(f"no dataset {name!r}; write {wanted}:{name} for this path")
         known = ", ".join((*sorted(DATASETS), "folder:PATH", "npz:FILE"))
-        raise UnknownNameError(f"no dataset {name!r}; {_meant(Path(name))}available: {known}")
+        raise UnknownNameError(f"no dataset {name!r}; available: {known}")
     return DATASETS[name](options.data_dir)
-
-
-def _meant(path: Path) -> str:
-    """Return the fix if a path has no kind before it."""
-    if path.is_dir():
-        return f"for this folder, write folder:{path}; "
-    return f"for this file, write npz:{path}; " if path.is_file() else ""
 
 
 def _mnist_sample(data_dir: Path) -> Dataset:
