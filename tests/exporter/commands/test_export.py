@@ -314,3 +314,20 @@ def test_the_labels_and_the_number_of_classes_are_printed(
     assert done.exit_code == 0, done.stderr
     assert labels in done.stdout
     assert network in done.stdout
+
+
+def test_a_factory_whose_weights_fit_the_labels_and_not_its_default_is_exported(
+    tmp_path: Path,
+) -> None:
+    layers = (nn.Flatten(), nn.Linear(48, 2))
+    torch.save(nn.Sequential(*layers).state_dict(), tmp_path / "trained.pth")
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef net(num_classes=1000):\n"
+        "    network = nn.Sequential(nn.Flatten(), nn.Linear(48, num_classes))\n"
+        f"    network.load_state_dict(torch.load({str(tmp_path / 'trained.pth')!r}))\n"
+        "    return network\n"
+    )
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    labels = ("--labels", str(tmp_path / "two.txt"))
+    manifest = exported(tmp_path, f"{tmp_path / 'mine.py'}:net", "--input", "3x4x4", *labels)
+    assert list(manifest.labels) == ["cat", "dog"]

@@ -74,7 +74,7 @@ def _requires_classes(factory: Callable[..., Any]) -> bool:
 
 def _has_default_classes(factory: Callable[..., Any]) -> bool:
     parameter = inspect.signature(factory).parameters.get("num_classes")
-    return parameter is not None and parameter.default is not parameter.empty
+    return parameter is not None and isinstance(parameter.default, int)
 
 
 def _is_required(parameter: inspect.Parameter, offered: Mapping[str, int]) -> bool:

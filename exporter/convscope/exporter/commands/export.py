@@ -106,11 +106,12 @@ def export(
         number = reserve_version(repository, model, version, console)
         expects = _input(row, declared)
         with console.status("Loading PyTorch and the weights"):
+            from convscope.exporter.conversion.default_classes import check_default_classes
             from convscope.exporter.conversion.source import Source
 
             own_labels = _labels(row, labels, random_weights)
             if labels is not None and own_labels and weights is None and not random_weights:
-                _check_default_classes(row, expects, len(own_labels))
+                check_default_classes(row, expects, len(own_labels))
             network, names, chosen = _build(row, expects, own_labels, output)
             origin = _load(row, network, len(names), weights, random_weights)
             untrained = _untrained(row, network, len(names), expects, origin)
@@ -184,34 +185,6 @@ def _labels(
     if random_weights:
         return _numbered_labels(RANDOM_CLASSES)
     raise ExporterError(f"the classes of {row.name} have no names; pass them with --labels FILE")
-
-
-def _check_default_classes(row: "Architecture", expects: "InputRule", labels: int) -> None:
-    """Check that a factory which loads weights isn't called for other classes than it has.
-
-    Called with another num_classes, it may return a new last layer with random weights.
-
-    Raises:
-        NetworkError: Without num_classes, its network has other classes.
-    """
-    from torch import Tensor
-
-    from convscope.exporter.conversion.trial_run import TRIAL_BATCH, run_zeros
-    from convscope.exporter.errors import NetworkError
-    from convscope.exporter.outputs.semantics import class_count
-
-    if not row.has_default_classes:
-        return
-    output = run_zeros(row.build(0, expects.channels), expects)
-    if not isinstance(output, Tensor) or len(output) != TRIAL_BATCH:
-        return  # another check explains it
-    own = class_count(output.numel() // TRIAL_BATCH)
-    if own != labels:
-        raise NetworkError(
-            f"{row.name} has {own} classes by default, but there are {labels} labels; called "
-            f"with num_classes={labels}, its last layer may have random weights: pass {own} "
-            "labels, the weights with --weights FILE, or --random-weights to try out serving"
-        )
 
 
 def _numbered_labels(classes: int) -> tuple[str, ...]:
