@@ -39,7 +39,7 @@ def test_unit_means_a_center_crop_for_an_input_that_is_no_square(tmp_path: Path)
     for option in ((), ("--preprocess", "unit")):
         places = ("--repository", str(tmp_path / "models"))
         done = CliRunner().invoke(app, [*command, *option, *places])
-        assert "shorter edge 32, center crop 32x24" in done.stdout, done.stdout + done.stderr
+        assert "shorter edge 32, center crop 24x32" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ def fingerprint(data: Dataset) -> str:
     count, because reading them all takes as long as preparing them.
     """
     digest = sha256()
-    for samples in filter(None, (data.train, data.validation, data.test)):
+    for samples in (data.train, data.validation, data.test):
+        if samples is None:
+            continue
         digest.update(samples.labels.tobytes())
         if isinstance(samples, ImageFiles):
             names = ("/".join(path.parts[-2:]) for path in samples.paths)
