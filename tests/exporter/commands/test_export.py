@@ -282,7 +282,7 @@ def binary():
         ("three", (), "three has 3 classes by default, but there are 2 labels; called with"),
         ("sized", (), "requires size, but it is called with num_classes and in_channels only"),
         ("binary", ("--labels", "mnist"), "the first label is for low outputs, the second for"),
-        ("three", ("--input", "3x16"), "--input declares a signal, CxL; an image is declared as"),
+        ("three", ("--input", "3x17"), "--input declares a signal, CxL; an image is declared as"),
     ],
 )
 def test_a_factory_that_does_not_fit_the_options_is_explained(
