@@ -85,6 +85,7 @@ def test_equal_names_get_their_identifiers(tmp_path: Path) -> None:
         (b"[", "is not JSON like"),
         (b'{"cat": "dog"}', "the key is 'cat'; indices are 0, 1, 2 and so on"),
         (b'{"1": "cat", "2": "dog", "4": "fox"}', "the index 0 is missing"),
+        (b'{"1": "cat", "2": "dog"}', "from 1 to 2, and need 0 to 1; subtract 1 from each"),
         (b'{"0": "cat", "0": "dog"}', "the key '0' occurs 2 times"),
         (b'{"cat": 0, "dog": 0}', "the index 0 occurs 2 times: 'cat', 'dog'"),
         (b'[{"id": 0}]', "record 0 has no name"),

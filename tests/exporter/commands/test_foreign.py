@@ -40,7 +40,7 @@ def test_the_command_publishes_and_reports_the_input(tmp_path: Path) -> None:
         (("--crop", "x224"), "--crop 'x224' is no size in pixels"),
         (("--mean", "127.5", "--std", "127.5"), "use --mean 0.5 --std 0.5 for the same"),
         (("--scale", "1", "--mean", "0.485", "--std", "0.229"), "or --scale 1/255"),
-        (("--labels", "none.txt"), "'none.txt' is neither a file of labels nor a dataset"),
+        (("--labels", "none.txt"), "there is no label file 'none.txt'"),
     ],
 )
 def test_an_invalid_option_is_explained(
@@ -52,6 +52,14 @@ def test_an_invalid_option_is_explained(
     )
     assert done.exit_code == 1
     assert reason in done.stderr
+
+
+def test_an_assumed_preprocessing_and_missing_labels_are_pointed_out(tmp_path: Path) -> None:
+    path = Foreign().write(tmp_path)
+    done = CliRunner().invoke(app, ["import", str(path), "--repository", str(tmp_path / "models")])
+    assert done.exit_code == 0, done.output
+    assert "center crop 16, RGB; assumed, set --preprocess, or --mean, --std and " in done.stdout
+    assert "labels    0, 1, 2, 3, 4; numbers only, name the classes with --labels" in done.stdout
 
 
 IMAGENET = "mean 0.485 0.456 0.406, std 0.229 0.224 0.225"

@@ -16,9 +16,12 @@ from convscope.exporter.commands.console import (
     errors_as_sentences,
     make_console,
     reserve_version,
+    working,
 )
 
 if TYPE_CHECKING:
+    from convscope.exporter.architectures import Architecture
+    from convscope.exporter.architectures.resolve import DeclaredInput
     from convscope.exporter.training.job import TrainingJob
     from convscope.exporter.training.pipeline import PublishedRun
 
@@ -63,19 +66,31 @@ def train(
 ) -> None:
     """Train a network, and convert it."""
     with errors_as_sentences():
-        with make_console(quiet).status("Loading PyTorch"):
+        from convscope.exporter.training.processes import is_first_process
+
+        console = make_console(quiet or not is_first_process())
+        # This doesn't import PyTorch, so that a wrong name or run is an error at once.
+        from convscope.exporter.architectures.resolve import (
+            DeclaredInput,
+            check_published,
+            resolve,
+        )
+        from convscope.exporter.training.runs import latest_run
+
+        declared = DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
+        with working(f"Loading {architecture}", console):
+            row = resolve(architecture, declared)
+        model = name or row.model_name
+        _check_shape(row, declared)
+        if pretrained:
+            check_published(row, declared, "train without --pretrained")
+        if resume:
+            latest_run(runs / model).check({"architecture": row.name, "seed": seed})
+        with working("Loading PyTorch and the dataset", console):
             import matplotlib  # noqa: F401 - a missing package must not end a run after hours
 
-            from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.training.fit import Hardware
             from convscope.exporter.training.job import TrainingJob
-            from convscope.exporter.training.opening import is_first_process
-        quiet = quiet or not is_first_process()
-        console = make_console(quiet)
-        row = resolve(
-            architecture, DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
-        )
-        model = name or row.model_name
         job = TrainingJob(
             row=row,
             model=model,
@@ -97,9 +112,20 @@ def train(
             hardware=Hardware(devices=devices, nodes=nodes, precision=precision),
             runs=runs,
             resume=resume,
-            progress=not quiet,
+            progress=not console.quiet,
         )
         _run(job, version, console)
+
+
+def _check_shape(row: "Architecture", declared: "DeclaredInput") -> None:
+    """Check that --input isn't passed for a built-in network."""
+    from convscope.exporter.errors import ExporterError
+
+    if declared.shape is not None and not row.is_custom:
+        raise ExporterError(
+            f"{row.name} has its own input, or that of the dataset for signals and clips; "
+            "remove --input"
+        )
 
 
 def _run(job: "TrainingJob", version: int | None, console: Console) -> None:

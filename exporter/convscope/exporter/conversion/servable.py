@@ -10,8 +10,9 @@ from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.reference import find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
-from convscope.exporter.conversion.trial_run import zeros
+from convscope.exporter.conversion.trial_run import run_once, zeros
 from convscope.exporter.errors import ExporterError, NetworkError
+from convscope.exporter.outputs.semantics import BINARY_NOTE
 
 __all__ = ["servable"]
 
@@ -43,8 +44,13 @@ def _check_labels(found: int, source: Source) -> None:
     if found != labels:
         raise NetworkError(
             f"the network has {found} classes, but there are {labels} labels; "
-            f"pass {found} labels with --labels FILE"
+            f"pass {found} labels with --labels FILE{_binary_note(source)}"
         )
+
+
+def _binary_note(source: Source) -> str:
+    output = run_once(source.network, zeros(source.preprocessing))
+    return BINARY_NOTE if isinstance(output, Tensor) and output.numel() == 1 else ""
 
 
 def _named_feature_maps(source: Source, planes: Tensor) -> dict[str, str]:

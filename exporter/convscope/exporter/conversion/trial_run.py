@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from convscope.exporter.errors import NetworkError, reason
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
-__all__ = ["TRIAL_BATCH", "run_once", "run_zeros", "zeros"]
+__all__ = ["TRIAL_BATCH", "input_hint", "run_once", "run_zeros", "zeros"]
 
 TRIAL_BATCH = 2  # a batch of 1 would hide a squeezed output
 
@@ -45,6 +45,14 @@ def run_once(network: nn.Module, *batches: Tensor) -> object:
         except Exception as error:  # the user's code may raise anything
             raise NetworkError(
                 f"the network can't take {list(planes.shape)}: "
-                f"{type(error).__name__}: {reason(error)}"
+                f"{type(error).__name__}: {reason(error)}{input_hint(planes.ndim)}"
             ) from error
     return output
+
+
+def input_hint(dimensions: int) -> str:
+    """Return a hint for a network that can't take a batch with this many dimensions."""
+    if dimensions == 4:
+        return ""
+    kind = "signal, CxL" if dimensions == 3 else "clip, CxTxHxW"
+    return f"; --input declares a {kind}; an image is declared as CxHxW, such as 3x224x224"

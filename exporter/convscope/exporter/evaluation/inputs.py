@@ -200,7 +200,7 @@ def _has_own_split(name: str) -> bool:
     """Return whether the dataset itself states which inputs are for tests."""
     kind, _, path = name.partition(":")
     if kind == "folder":
-        return any((Path(path) / part).is_dir() for part in ("val", "test"))
+        return (Path(path) / "test").is_dir()
     if kind == "npz" and Path(path).is_file():
         with np.load(path, allow_pickle=False) as arrays:
             return "x_test" in arrays.files

@@ -95,7 +95,7 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     reference = _run_original(original, source, preprocessing)
     semantics, finite = reference.semantics, reference.finiteness.compared
     chosen = source.labels or file.output.labels or metadata_labels(file.original)
-    labels = class_labels(chosen, semantics.classes)
+    labels = class_labels(chosen, semantics)
     joined = join(dynamic, image, normalization, head, semantics, maps)
     check_independence(joined, reference.images[finite])
     finite_results = {name: values[finite] for name, values in reference.expected.items()}

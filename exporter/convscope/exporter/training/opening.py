@@ -9,27 +9,19 @@ from convscope.bundle.errors import BundleError
 from convscope.bundle.manifest import parse_manifest
 from convscope.exporter.errors import RunError
 from convscope.exporter.training.job import TrainingJob
+from convscope.exporter.training.processes import RUN_VARIABLE
 from convscope.exporter.training.runs import Run, begin_run, latest_run
 
 __all__ = [
-    "RUN_VARIABLE",
     "begin_publication",
     "check_split",
     "finish",
-    "is_first_process",
     "joined_run",
     "resume_run",
     "start_run",
 ]
 
-# Passes the run's directory to the processes that Lightning starts.
-RUN_VARIABLE = "CONVSCOPE_TRAINING_RUN"
 DEFAULT_EPOCHS = 10
-
-
-def is_first_process() -> bool:
-    """Return whether the user, and not Lightning, started this process."""
-    return RUN_VARIABLE not in os.environ
 
 
 def start_run(

@@ -8,11 +8,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from convscope.exporter.datasets import Split
+from convscope.exporter.datasets import Dataset, Split
 from convscope.exporter.errors import DatasetError
 from convscope.exporter.evaluation.run_files import MIN_VALIDATION
 
-__all__ = ["Splits", "check_splits", "hold_back", "report_splits", "split_warnings"]
+__all__ = [
+    "Splits",
+    "check_classes",
+    "check_splits",
+    "hold_back",
+    "report_splits",
+    "split_warnings",
+]
 
 # One of this many training inputs is held back for validation, but in a small
 # class more: up to this many inputs, or this fraction of the class.
@@ -68,6 +75,24 @@ def hold_back(split: Split, classes: int, seed: int) -> tuple[Split, Split]:
     if not held.any():
         return split, split
     return _take(split, np.flatnonzero(~held)), _take(split, np.flatnonzero(held))
+
+
+def check_classes(data: Dataset) -> None:
+    """Check before a training that every class has inputs.
+
+    Raises:
+        DatasetError: A class has none in any split.
+    """
+    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
+    seen = np.concatenate([split.labels for split in splits])
+    absent = [label for number, label in enumerate(data.labels) if number not in seen]
+    if not absent:
+        return
+    more = f" and {len(absent) - 1} other classes" if len(absent) > 1 else ""
+    fix = "add inputs or remove the class"
+    if data.labels[0] in absent:
+        fix = f"{fix}; if the class numbers in y start at 1, subtract 1, because they start at 0"
+    raise DatasetError(f"{data.name} has no input of {absent[0]!r}{more}; {fix}")
 
 
 def check_splits(splits: Splits, dataset: str) -> None:
