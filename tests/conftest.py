@@ -1,5 +1,6 @@
 """Fixtures for the tests of every room."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.demo_models import export_demo_models
+from support.order import fast_first, process_count, slow_first_in_each_part
 from support.server import ServerProcess
 from support.sharing import shared_folder
 from support.tiny import write_signal, write_tiny
@@ -20,8 +22,15 @@ DATA = Path(__file__).parent / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run fast tests first."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Run fast tests first, or let the processes of pytest-xdist end together."""
+    count = process_count()
+    items[:] = fast_first(items) if count == 1 else slow_first_in_each_part(items, count)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the hundreds of thousands of objects of PyTorch and pytest from garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -108,10 +108,9 @@ def pad_the_manifest(bundle: Path) -> None:
     path.write_text(path.read_text() + " " * 5_000_000)
 
 
-def link_the_graph(bundle: Path) -> None:
-    path = bundle / "model.onnx"
-    path.rename(bundle.parent.parent / "elsewhere.onnx")
-    path.symlink_to(bundle.parent.parent / "elsewhere.onnx")
+def link_to_nothing(bundle: Path) -> None:
+    (bundle / "model.onnx").unlink()
+    (bundle / "model.onnx").symlink_to("elsewhere.onnx")
 
 
 def add_to_the_archive(bundle: Path) -> None:
@@ -163,7 +162,7 @@ DAMAGES: dict[str, Damage] = {
     "a flipped byte": lambda bundle: flip_byte(bundle / "model.onnx", 200),
     "a missing file": lambda bundle: (bundle / "golden.npz").unlink(),
     "a file too many": lambda bundle: (bundle / "model.onnx.data").write_bytes(b""),
-    "a link": link_the_graph,
+    "a link to nothing": link_to_nothing,
     # The manifest
     "no JSON": lambda bundle: (bundle / "manifest.json").write_text("{"),
     "a manifest of megabytes": pad_the_manifest,

@@ -18,6 +18,8 @@ def manifest(
     resize: pb.Resize = SHORTEST,
     size: tuple[int, int] = (224, 224),
     interpolation: int = pb.INTERPOLATION_BILINEAR,
+    *,
+    bgr: bool = False,
 ) -> pb.ModelManifest:
     gray = len(mean) == 1
     return pb.ModelManifest(
@@ -28,6 +30,7 @@ def manifest(
             interpolation=interpolation,  # type: ignore[arg-type]
             mean=mean,
             std=std,
+            reverses_channels=bgr,
         ),
     )
 
@@ -48,6 +51,11 @@ CASES = [
     (
         manifest(CAFFE_MEAN, [1 / 255] * 3),
         "pixels of 0 to 255, mean 123.68 116.779 103.939, shorter edge 256, center crop 224, RGB",
+    ),
+    (
+        manifest(CAFFE_MEAN, [1 / 255, 2 / 255, 3 / 255], bgr=True),
+        "pixels of 0 to 255, mean 103.939 116.779 123.68, std 3 2 1, shorter edge 256, "
+        "center crop 224, BGR",
     ),
     (
         manifest(std=[1 / 255] * 3),

@@ -57,7 +57,7 @@ def test_missing_file_is_rejected(bundle: Path, name: str) -> None:
     assert error.message == f"{name} is missing; publish the bundle again"
 
 
-@pytest.mark.parametrize("name", ["model.onnx.data", "weights.bin", ".hidden"])
+@pytest.mark.parametrize("name", ["model.onnx.data", "weights.bin", "notes.txt"])
 def test_extra_file_is_rejected(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes(b"x")
     error = rejection(bundle)
@@ -66,13 +66,49 @@ def test_extra_file_is_rejected(bundle: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_link_is_rejected_even_to_the_right_file(bundle: Path, tmp_path: Path, name: str) -> None:
-    path = bundle / name
-    path.rename(tmp_path / name)
-    path.symlink_to(tmp_path / name)
+def test_link_to_nothing_is_rejected(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    (bundle / name).symlink_to("elsewhere")
     error = rejection(bundle)
     assert error.reason == "files"
-    assert error.message.startswith(f"{name} is a link or not a plain file")
+    assert error.message.startswith(f"{name} is a link to a file that doesn't exist")
+
+
+def test_loop_of_links_is_rejected(bundle: Path) -> None:
+    (bundle / "golden.npz").unlink()
+    (bundle / "golden.npz").symlink_to("golden.npz")
+    assert rejection(bundle).reason == "files"
+
+
+def test_link_to_other_content_is_rejected(bundle: Path, tmp_path: Path) -> None:
+    path = bundle / "model.onnx"
+    (tmp_path / "other").write_bytes(path.read_bytes()[:-1] + b"x")
+    path.unlink()
+    path.symlink_to(tmp_path / "other")
+    assert rejection(bundle).reason == "hash"
+
+
+def test_files_behind_links_are_read(bundle: Path, tmp_path: Path) -> None:
+    """As in a data version control system's cache."""
+    for name in FILES:
+        (bundle / name).rename(tmp_path / name)
+        (bundle / name).symlink_to(tmp_path / name)
+    check_bundle(bundle)
+
+
+def test_mounted_configmap_is_read(bundle: Path) -> None:
+    (bundle / "..2026_11_28").mkdir()
+    (bundle / "..data").symlink_to("..2026_11_28")
+    for name in FILES:
+        (bundle / name).rename(bundle / "..data" / name)
+        (bundle / name).symlink_to(f"..data/{name}")
+    check_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [".DS_Store", ".nfs000000000001", "._model.onnx"])
+def test_hidden_files_do_not_count(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes(b"x")
+    check_bundle(bundle)
 
 
 @pytest.mark.parametrize("name", FILES)

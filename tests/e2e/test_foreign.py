@@ -8,7 +8,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from support.demo_models import exporter
+from support.exporter import exporter
 from support.server import ServerProcess
 
 from convscope.client import Client, Tensor

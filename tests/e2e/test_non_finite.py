@@ -1,6 +1,7 @@
 """A network that returns NaN for some images: an error of those images, and of nothing else."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from support.images import encode
 from support.oip import arrays, image_bytes_request, oip_connected
 from support.server import ServerProcess
 from support.tiny import write_nan_for_black
+from typer.testing import CliRunner
 
 from convscope.client import Client, InternalError
+from convscope.client.cli import app as client_app
 
 BLACK = encode(Image.new("RGB", (40, 40)))
 RED = encode(Image.new("RGB", (40, 40), (220, 30, 20)))
@@ -26,7 +29,9 @@ MESSAGE = "tiny v1 returned NaN or infinity, so there is no result"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     repository = tmp_path_factory.mktemp("repository")
-    write_nan_for_black(repository)
+    path = write_nan_for_black(repository) / "manifest.json"
+    recorded = {"nonfinite_results": True, "nonfinite_inputs": ["a black image", "noise 3"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | recorded))
     with ServerProcess(repository) as process:
         yield process
 
@@ -111,6 +116,17 @@ def test_the_command_prints_valid_json(server: ServerProcess, tmp_path: Path) ->
     )
     assert first["error"]["code"] == "INTERNAL"
     assert second["classes"][0]["label"] == "red"
+
+
+def test_the_description_of_the_model_names_the_checked_images(server: ServerProcess) -> None:
+    with Client(server.target) as client:
+        info = client.model("tiny")
+    assert (info.nonfinite_results, info.nonfinite_inputs) == (True, ("a black image", "noise 3"))
+    command = ["models", "tiny", "--server", server.target]
+    shown = CliRunner().invoke(client_app, command, env={"COLUMNS": "120"}).stdout
+    assert re.search("not finite +NaN or infinity for a black image, noise 3; the server", shown)
+    as_json = json.loads(CliRunner().invoke(client_app, [*command, "--json"]).stdout)
+    assert as_json["nonfinite_inputs"] == ["a black image", "noise 3"]
 
 
 def test_the_client_raises_it(server: ServerProcess) -> None:

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.operators import share_operators
 
 from convscope.exporter.architectures import find_architecture
 from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.source import Source
+
+share_operators()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
-from support.demo_models import run_exporter
+from support.exporter import run_fresh_exporter
 from typer.testing import CliRunner
 
 from convscope.exporter.cli import app
@@ -20,6 +20,30 @@ ERRORS = [
     (("export", "absent.py:net", "--labels", "mnist"), "declare it, such as --input 3x224x224"),
     (("export", "absent.py:net", "--input", "3x8x8"), "no file 'absent.py'"),
     (("export", "absent.py:net", "--input", "big"), "is no shape like 3x224x224"),
+    (
+        ("export", "absent.py:net", "--input", "48x64x3"),
+        "has 48 channels; images have 1 or 3, and --input is CxHxW: 3x48x64",
+    ),
+    (
+        ("export", "absent.py:net", "--input", "3x48", "--mean", "0.5"),
+        "--input 3x48 is a signal, which isn't preprocessed; remove --mean",
+    ),
+    (("export", "digits", "--labels", "absent.txt"), "there is no label file 'absent.txt'"),
+    (
+        ("export", "resnet18", "--mean", "0.1", "--std", "0.9"),
+        "the published weights of resnet18 need its own preprocessing; remove --mean and --std, or "
+        "pass the weights that were trained with it: --weights",
+    ),
+    (
+        ("train", "resnet18", "--pretrained", "--preprocess", "unit", "--dataset", "mnist_sample"),
+        "need its own preprocessing; remove --preprocess, or train without --pretrained",
+    ),
+    (
+        ("train", "signal_conv", "--mean", "0.5", "--dataset", "mnist_sample"),
+        "signal_conv takes tensors, which aren't preprocessed; remove --mean",
+    ),
+    (("train", "lenet", "--input", "3x64x64"), "lenet has its own input"),
+    (("train", "lenet", "--shortest-edge", "8"), "--shortest-edge 8 is less than the input, 32x32"),
     (
         ("export", "absent.py:net", "--input", "3x8x8", "--mean", "0.1,0.2"),
         "--mean has 2 numbers for 3 channels",
@@ -39,9 +63,18 @@ ERRORS = [
     (("train", "efficientnet_lite0"), "choose one with --dataset"),
     (("train", "edge_filters"), "edge_filters can't be trained; convert it with"),
     (("train", "digits", "--dataset", "letters"), "no dataset 'letters'; available: cifar10"),
+    (("train", "digits", "--dataset", "."), "write folder:. for this path"),
     (("train", "digits", "--dataset", "folder:absent"), "there is no folder 'absent'"),
     (("train", "signal_conv", "--dataset", "mnist_sample"), "pass arrays with --dataset npz"),
-    (("train", "digits", "--freeze", "conv1"), "--freeze would freeze random weights"),
+    (
+        ("train", "digits", "--freeze", "conv1"),
+        "--freeze would freeze random weights; add --pretrained or --weights FILE, or "
+        "--random-weights",
+    ),
+    (
+        ("train", "resnet18", "--random-weights", "--pretrained", "--dataset", "mnist_sample"),
+        "--random-weights excludes --pretrained and --weights",
+    ),
     (("train", "digits", "--resume"), "to resume; start one without --resume"),
     (("train", "digits", "--name", "Digits!"), "'Digits!' can't be a model's name"),
     (("train", "digits", "--version", "0"), "versions are 1, 2, 3"),
@@ -60,14 +93,24 @@ def test_an_error_is_explained_in_a_sentence(
 
 
 def test_help_lists_the_commands() -> None:
-    done = run_exporter("--help")
+    done = run_fresh_exporter("--help")
     assert done.returncode == 0
     for command in ("list", "export", "train", "import"):
         assert command in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [("expor", "Did you mean 'export'"), ("networks", "Commands: list, export, train, import")],
+)
+def test_an_unknown_command_is_answered_with_the_known_ones(typed: str, message: str) -> None:
+    done = CliRunner().invoke(app, [typed])
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_an_unknown_option_is_a_usage_error() -> None:
-    assert run_exporter("export", "digits", "--verison", "1").returncode == 2
+    assert run_fresh_exporter("export", "digits", "--verison", "1").returncode == 2
 
 
 @pytest.mark.slow

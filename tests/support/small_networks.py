@@ -1,5 +1,7 @@
 """Small PyTorch networks with every kind of end."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -59,6 +61,17 @@ class End(nn.Module):
             case "standardized":
                 return (values - values.mean()) / values.std()
         raise ValueError(self.function)
+
+
+class Apply(nn.Module):
+    """Any function of the dense layer's result."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, values: Tensor) -> object:
+        return self.function(values)
 
 
 class Standardizing(SmallNetwork):

@@ -1,21 +1,13 @@
 """Training commands in processes that can be killed, started from one that has PyTorch loaded."""
 
 import contextlib
-import multiprocessing
 from collections.abc import Iterator
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-__all__ = ["TrainingCommand", "processes"]
+from support.exporter import processes
 
-PRELOADED = ["convscope.exporter.cli", "convscope.exporter.training.pipeline"]
-
-
-def processes() -> ForkServerContext:
-    """Return the context of processes in which PyTorch and Lightning are loaded already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+__all__ = ["TrainingCommand"]
 
 
 class TrainingCommand:

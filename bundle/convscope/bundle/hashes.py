@@ -15,6 +15,9 @@ _SHOWN_DIGITS = 12
 def check_names(names: set[str]) -> None:
     """Check that a version's files are those of a bundle.
 
+    Hidden names don't count: file managers, network file systems and mounted
+    ConfigMaps leave them.
+
     Raises:
         BundleRejectedError: One is missing, or there is another one.
     """
@@ -24,7 +27,7 @@ def check_names(names: set[str]) -> None:
             f"{', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing; "
             "publish the bundle again",
         )
-    if extra := sorted(names - BUNDLE_FILES):
+    if extra := sorted(name for name in names - BUNDLE_FILES if not name.startswith(".")):
         expected = ", ".join(sorted(BUNDLE_FILES))
         raise BundleRejectedError(
             "files",

@@ -6,14 +6,19 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-__all__ = ["FormError", "from_csv", "from_lines", "from_value", "parse_literal"]
+__all__ = ["CONTAINERS", "FormError", "from_csv", "from_lines", "from_value", "parse_literal"]
 
+# Under which a larger object or a model's metadata stores the labels; the first is
+# Ultralytics', and id2label Hugging Face's.
+CONTAINERS = ("names", "labels", "classes", "class_names", "id2label")
 _INDEX_NAMES = ("id", "index", "idx", "class_id", "class_index", "label_id", "category_id")
 _LABEL_NAMES = ("name", "label", "class", "class_name", "label_name", "category", "display_name")
 _SEPARATED = re.compile(r"\s*\d+\s*[,;\t]\s*\S")
 _NUMBERED = re.compile(r"\s*(\d+)[:.\s]\s*(\S.*)")
+_FOLLOWED = re.compile(r"\s*\S.*[,;\t]\s*(\d+)\s*")
 _MAX_SHOWN = 60
 
 Pair = tuple[int, str]
@@ -24,14 +29,36 @@ class FormError(ValueError):
 
 
 def from_lines(text: str) -> tuple[str, ...]:
-    """Return one label per line, without the line's index, if each line starts with it."""
+    """Return one label per line, without the line's index, if each starts or ends with it."""
     lines = [line for line in text.splitlines() if line.strip()]
+    followed = [match[1] for match in map(_FOLLOWED.fullmatch, lines) if match]
+    if len(followed) == len(lines) and _count_from_zero(followed):
+        return from_csv(text)
     if len(lines) > 1 and all(map(_SEPARATED.match, lines[1:])):
         return from_csv(text)
     numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
-    if len(numbered) == len(lines) and {int(m[1]) for m in numbered} == set(range(len(lines))):
-        return _ordered([(int(match[1]), match[2].strip()) for match in numbered])
+    pairs = [(int(match[1]), match[2].strip()) for match in numbered]
+    if len(pairs) == len(lines) and _are_indices(pairs):
+        try:
+            return _ordered(pairs)
+        except FormError as error:
+            raise FormError(
+                f"{error}; if the numbers belong to the labels, use a JSON list"
+            ) from error
     return _distinct([line.strip() for line in lines])
+
+
+def _are_indices(pairs: Sequence[Pair]) -> bool:
+    """Report whether numbers before labels are indices, perhaps with a gap.
+
+    They aren't if they only tell equal labels apart, such as "1 euro" and "2 euro".
+    """
+    indices = [index for index, _ in pairs]
+    if set(indices) == set(range(len(pairs))):
+        return True
+    labels = {label for _, label in pairs}
+    increases = all(first < second for first, second in pairwise(indices))
+    return len(pairs) > 1 and increases and indices[0] <= 1 and len(labels) == len(pairs)
 
 
 def from_csv(text: str) -> tuple[str, ...]:
@@ -54,12 +81,17 @@ def from_csv(text: str) -> tuple[str, ...]:
 def from_value(value: Any) -> tuple[str, ...]:
     """Return the labels of a list or an object."""
     if isinstance(value, Mapping):
-        return _ordered(_pairs(value))
+        inner = next((value[key] for key in CONTAINERS if _is_container(value.get(key))), None)
+        return _ordered(_pairs(value)) if inner is None else from_value(inner)
     if not isinstance(value, list | tuple):
         raise FormError('it is neither a list like ["cat", "dog"] nor an object like {"0": "cat"}')
     if value and all(isinstance(one, Mapping) for one in value):
         return _ordered([_record(one, position) for position, one in enumerate(value)])
     return _named(enumerate(value), "entry")
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and len(value) > 0)
 
 
 def parse_literal(text: str) -> Any:
@@ -84,16 +116,39 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _columns(rows: Sequence[Sequence[str]]) -> tuple[int, int | None, int]:
     """Return the number of header rows, and the columns of the indices and of the labels."""
-    names = [cell.lower() for cell in rows[0]]
+    names = [_spelled(cell) for cell in rows[0]]
     label = next((names.index(name) for name in _LABEL_NAMES if name in names), None)
     if label is not None and len(rows) > 1:
-        index = next((names.index(name) for name in _INDEX_NAMES if name in names), None)
-        return 1, index, label
+        return 1, _index_column(names, rows[1:], label), label
     is_header = len(rows) > 1 and _digits(rows[0]) is None and _digits(rows[1]) is not None
     row = rows[1] if is_header else rows[0]
     index = _digits(row) if len(row) > 1 else None
     label = len(row) - 1 if index != len(row) - 1 else 0
     return int(is_header), index, label
+
+
+def _index_column(names: Sequence[str], rows: Sequence[Sequence[str]], label: int) -> int | None:
+    """Return the column of the indices; a column of other numbers, such as counts, is none."""
+    known = next((names.index(name) for name in _INDEX_NAMES if name in names), None)
+    if known is not None:
+        return known
+    for column, name in enumerate(names):
+        cells = [row[column] for row in rows if column < len(row)]
+        is_class_number = name in _LABEL_NAMES and all(map(str.isdecimal, cells))
+        if cells and column != label and (is_class_number or _count_from_zero(cells)):
+            return column
+    return None
+
+
+def _count_from_zero(texts: Sequence[str]) -> bool:
+    """Report whether these are the numbers 0, 1, 2 and so on, in any order."""
+    return all(map(str.isdecimal, texts)) and set(map(int, texts)) == set(range(len(texts)))
+
+
+def _spelled(name: str) -> str:
+    """Return the name of a column or key as this module spells it: ClassId is class_id."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return re.sub(r"[\s-]", "_", words).lower()
 
 
 def _digits(row: Sequence[str]) -> int | None:
@@ -131,13 +186,14 @@ def _named(values: Any, role: str) -> tuple[str, ...]:
 
 
 def _record(record: Mapping[Any, Any], position: int) -> Pair:
-    keys = {str(key).lower(): key for key in record}
-    label_key = next((keys[name] for name in _LABEL_NAMES if name in keys), None)
-    index_key = next((keys[name] for name in _INDEX_NAMES if name in keys), None)
-    label = None if label_key is None else record[label_key]
+    values = {_spelled(str(key)): value for key, value in record.items()}
+    label = next((values[name] for name in _LABEL_NAMES if name in values), None)
     if not isinstance(label, str) or not label.strip():
         raise FormError(f'record {position} has no name, like {{"id": 0, "name": "cat"}}')
-    index = position if index_key is None else record[index_key]
+    # {"label": 0, "name": "cat"} has its index under a name that is a label's elsewhere.
+    numbers = [name for name in _LABEL_NAMES if isinstance(values.get(name), int)]
+    known = next((name for name in (*_INDEX_NAMES, *numbers) if name in values), None)
+    index = position if known is None else values[known]
     return _index(index, f"the index of record {position}"), label.strip()
 
 
@@ -162,6 +218,7 @@ def _ordered(pairs: Sequence[Pair]) -> tuple[str, ...]:
         raise FormError(
             f"the index {missing[0]} is missing; the {len(pairs)} labels have indices from "
             f"{min(counts)} to {max(counts)}, and need 0 to {len(pairs) - 1}"
+            + ("; subtract 1 from each" if missing == [0] and min(counts) == 1 else "")
         )
     return _distinct([label for _, label in sorted(pairs)])
 

@@ -7,6 +7,7 @@ There is one rule for all commands. A file contains one of these:
 - a JSON list: of labels, or of records such as {"id": 0, "name": "cat"}
 - a JSON object: of indices to labels, {"0": "cat"}, of indices to lists that end in
   the label, {"0": ["n02123045", "cat"]}, or of labels to indices, {"cat": 0}
+- a JSON object with one of these under names, labels, classes, class_names or id2label
 - the same as a Python literal, {0: 'cat'}, as in the metadata of an ONNX model
 
 The content decides, and not the file's suffix, except that a .json file contains JSON
@@ -18,12 +19,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convscope.bundle.errors import InvalidValueError, reason_of
-from convscope.bundle.label_forms import FormError, from_csv, from_lines, from_value, parse_literal
+from convscope.bundle.label_forms import (
+    CONTAINERS,
+    FormError,
+    from_csv,
+    from_lines,
+    from_value,
+    parse_literal,
+)
 
 __all__ = ["labels_of_metadata", "read_labels"]
 
-# Where exporters store the labels in an ONNX model's metadata; the first is Ultralytics'.
-_METADATA_KEYS = ("names", "labels", "classes", "class_names", "id2label")
+_OTHER_FORMATS = (".yaml", ".yml", ".pbtxt", ".xml", ".toml")
 _EXPECTED = 'use a text file with one label per line, CSV, or JSON like ["cat", "dog"]'
 
 
@@ -34,6 +41,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         InvalidValueError: It can't be read as labels; the message names the line,
             the gap or the duplicate.
     """
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise InvalidValueError(f"{path} is {path.suffix[1:]}; {_EXPECTED}")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -50,18 +59,33 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def labels_of_metadata(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the labels in an ONNX model's metadata; None if there are none that can be read."""
-    for key in _METADATA_KEYS:
-        text = metadata.get(key, "").strip()
-        if not text:
-            continue
+    """Return the labels in an ONNX model's metadata; None if there are none.
+
+    Raises:
+        InvalidValueError: There are, but they can't be used.
+    """
+    problem: InvalidValueError | None = None
+    for key in CONTAINERS:
         try:
-            if text.startswith(("[", "{", "(")):
-                return from_value(parse_literal(text))
-            if any(separator in text for separator in ",\n"):
-                return from_lines(text.replace(",", "\n"))
-        except FormError:
+            labels = _parse_entry(metadata.get(key, "").strip())
+        except FormError as error:
+            problem = problem or InvalidValueError(
+                f"the model's metadata has no usable labels in {key!r}: {error}; pass them with "
+                "--labels FILE"
+            )
             continue
+        if labels:
+            return labels
+    if problem is not None:
+        raise problem
+    return None
+
+
+def _parse_entry(text: str) -> tuple[str, ...] | None:
+    if text.startswith(("[", "{", "(")):
+        return from_value(parse_literal(text))
+    if any(separator in text for separator in ",\n"):
+        return from_lines(text.replace(",", "\n"))
     return None
 
 

@@ -41,7 +41,7 @@ def sort_listing(files: Files) -> dict[str, ListedModel]:
             continue
         if not name:
             models.setdefault(model, ListedModel()).documents[rest] = file
-        elif is_version(number):
+        elif is_version(number) and not name.startswith("."):
             folders.setdefault((model, int(number)), {})[name] = file
     for (model, version), folder in folders.items():
         if MANIFEST in folder:

@@ -15,6 +15,8 @@ from convscope.bundle.repository import Repository
 
 __all__ = ["BundleLocation", "existing_repository", "find_bundle", "open_repository"]
 
+MAX_LISTED = 10
+
 
 @dataclass(frozen=True, slots=True)
 class BundleLocation:
@@ -79,7 +81,7 @@ def find_bundle(location: str) -> BundleLocation:
     """Find a bundle by the path or URL of its version.
 
     Raises:
-        AddressError: The location doesn't end with MODEL/VERSION.
+        AddressError: The location doesn't end with MODEL/VERSION, or a local one doesn't exist.
     """
     path = local_path(location)
     full = location.rstrip("/") if path is None else str(path.resolve())
@@ -87,9 +89,30 @@ def find_bundle(location: str) -> BundleLocation:
     root, model, version = ["", "", *inside.rsplit("/", 2)][-3:]
     if not (is_model_name(model) and is_version(version)):
         shown = without_secrets(location) if path is None else location
+        if path is not None and (known := _versions(path)):
+            raise AddressError(
+                f"{shown!r} is not a bundle; it has {_listed(known)}; write "
+                f"{location.rstrip('/')}/{known[-1]}"
+            )
         raise AddressError(
             f"{shown!r} is not a bundle; name one like models/MODEL/VERSION "
             "or s3://BUCKET/models/MODEL/VERSION"
         )
+    if path is not None and not path.exists():
+        known = _versions(path.parent)
+        there = f"{model} has {_listed(known)}" if known else f"{path.parent} has no versions"
+        raise AddressError(f"there is no bundle {location!r}; {there}")
     repository = open_repository(f"{scheme}{separator}{root}" or "/")
     return BundleLocation(repository, model, int(version), path)
+
+
+def _versions(directory: Path) -> list[int]:
+    """Return the versions in the directory of a model."""
+    names = [one.name for one in directory.iterdir()] if directory.is_dir() else []
+    return sorted(int(name) for name in names if is_version(name))
+
+
+def _listed(versions: list[int]) -> str:
+    shown = ", ".join(map(str, versions[-MAX_LISTED:]))
+    more = "... " if len(versions) > MAX_LISTED else ""
+    return f"version{'s' if len(versions) > 1 else ''} {more}{shown}"

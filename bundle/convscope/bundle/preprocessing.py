@@ -16,15 +16,18 @@ def preprocessing_line(manifest: pb.ModelManifest) -> str:
     """Return how an image becomes the network's input.
 
     An example is "pixels/255, mean 0.485 0.456 0.406, std 0.229 0.224 0.225, shorter
-    edge 256, center crop 224, RGB". The client's description of a model has the same
-    line; a test compares the two.
+    edge 256, center crop 224, RGB". The mean and std have the network's own order of
+    channels, which may be BGR. The client's description of a model has the same line;
+    a test compares the two.
     """
     spec = manifest.input
     if spec.kind != pb.INPUT_KIND_IMAGE:
         return f"none: a float32 tensor {_times(spec.shape)}"
     rule = manifest.preprocessing
-    color = _COLORS.get(rule.color_mode, "unknown colors")
-    return ", ".join([*_normalization(rule.mean, rule.std), *_size(rule, spec.shape), color])
+    step = -1 if rule.reverses_channels else 1
+    normalization = _normalization(rule.mean[::step], rule.std[::step])
+    color = "BGR" if rule.reverses_channels else _COLORS.get(rule.color_mode, "unknown colors")
+    return ", ".join([*normalization, *_size(rule, spec.shape), color])
 
 
 def _normalization(mean: Sequence[float], std: Sequence[float]) -> Iterator[str]:

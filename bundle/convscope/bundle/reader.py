@@ -1,5 +1,6 @@
 """Reads a bundle from disk, and checks every file before it is used."""
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -71,8 +72,9 @@ def read_bundle(directory: Path) -> Bundle:
     """Read and check the manifest of a version's directory, and which files are in it.
 
     Raises:
-        BundleRejectedError: A file is missing, superfluous or not a plain file,
-            or the manifest isn't one or contradicts itself or its directory.
+        BundleRejectedError: A file is missing or superfluous, or is neither a plain
+            file nor a link to one, or the manifest isn't one or contradicts itself
+            or its directory.
         OSError: The directory or a file can't be read.
     """
     names = {path.name for path in directory.iterdir()}
@@ -92,9 +94,17 @@ def read_bundle(directory: Path) -> Bundle:
 
 
 def _plain_size(path: Path) -> int:
-    status = path.lstat()
+    """Return the size of a file or of a link's target; each read checks its content."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP) or not path.is_symlink():
+            raise
+        raise BundleRejectedError(
+            "files", f"{path.name} is a link to a file that doesn't exist; publish the bundle again"
+        ) from error
     if not stat.S_ISREG(status.st_mode):
         raise BundleRejectedError(
-            "files", f"{path.name} is a link or not a plain file; replace it with the file itself"
+            "files", f"{path.name} is not a plain file; replace it with the file itself"
         )
     return status.st_size

@@ -39,9 +39,16 @@ Address = Annotated[
     ),
 ]
 Model = Annotated[str, typer.Argument(help="The model's name.")]
-Version = Annotated[int | None, typer.Argument(min=1, help="One version; by default all of them.")]
+Version = Annotated[
+    int | None, typer.Argument(min=1, help="One version.", show_default="all versions")
+]
 To = Annotated[
-    str | None, typer.Argument(metavar="[VERSION]", help="The version: a number or an alias.")
+    str | None,
+    typer.Argument(
+        metavar="[VERSION]",
+        help="The version: a number or an alias.",
+        show_default="required, unless --stop is set",
+    ),
 ]
 Share = Annotated[
     float, typer.Option(min=0.0, max=1.0, help="The share of the requests, from 0 to 1.")
@@ -50,7 +57,8 @@ Of = Annotated[
     str | None,
     typer.Option(
         metavar="ALIAS",
-        help="Split the requests that name this alias; by default those without an alias.",
+        help="Split the requests that name this alias.",
+        show_default="those that name neither a version nor an alias",
     ),
 ]
 Stop = Annotated[bool, typer.Option("--stop", help="End the traffic split.")]
@@ -60,7 +68,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per m
 @app.command(cls=ExplainingCommand)
 def status(
     address: Address,
-    model: Annotated[str, typer.Argument(help="One model; by default all.")] = "",
+    model: Annotated[str, typer.Argument(help="One model.", show_default="all models")] = "",
     as_json: Json = False,
 ) -> None:
     """Show the versions that are served, and why others are not."""
@@ -84,7 +92,14 @@ def alias(
     model: Model,
     name: Annotated[str, typer.Argument(help='The alias, such as "champion".')],
     address: Address,
-    version: Annotated[int | None, typer.Argument(min=1, help="The version of the alias.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Argument(
+            min=1,
+            help="The version of the alias.",
+            show_default="required, unless --remove is set",
+        ),
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -180,6 +180,10 @@ class ModelInfo:
         activation: "softmax" if the probabilities of the classes add up to 1;
             "sigmoid" if each class has an independent probability; "none" if the
             model has no classes.
+        nonfinite_results: Whether the model returns NaN or infinity for some inputs.
+            The server reports an error for such an input.
+        nonfinite_inputs: Those of the exporter's checks, such as "a black image";
+            empty if the bundle doesn't record them.
     """
 
     model: str
@@ -198,3 +202,5 @@ class ModelInfo:
     resize: Resize | None = None
     preprocessing: str = ""
     activation: str = ""
+    nonfinite_results: bool = False
+    nonfinite_inputs: tuple[str, ...] = ()

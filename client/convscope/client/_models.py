@@ -62,6 +62,8 @@ def decode_model(response: pb.GetModelResponse) -> ModelInfo:
         resize=_decode_resize(manifest.preprocessing),
         preprocessing=preprocessing_line(manifest),
         activation=_activation(manifest),
+        nonfinite_results=manifest.nonfinite_results,
+        nonfinite_inputs=tuple(manifest.nonfinite_inputs),
     )
 
 

@@ -171,6 +171,7 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
         ("preprocessing", info.preprocessing),
         ("classes", f"{len(info.labels):,}: {', '.join(shown)}{more}" if shown else "none"),
         ("probabilities", _PROBABILITIES.get(info.activation, "")),
+        ("not finite", _nonfinite(info)),
         ("runs on", _runs_on(info)),
         *_execution(info.execution),
         ("architecture", provenance.architecture),
@@ -183,6 +184,13 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
     ]
     facts += [(m.name, f"{m.value:.4f} on {m.split}") for m in provenance.metrics]
     return [(name, value) for name, value in facts if value]
+
+
+def _nonfinite(info: ModelInfo) -> str:
+    if not info.nonfinite_results:
+        return ""
+    inputs = ", ".join(info.nonfinite_inputs) or "some inputs"
+    return f"NaN or infinity for {inputs}; the server reports an error for such an input"
 
 
 def _execution(execution: Execution | None) -> list[tuple[str, str]]:

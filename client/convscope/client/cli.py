@@ -58,13 +58,19 @@ RootCertificates = Annotated[
     typer.Option(
         envvar="CONVSCOPE_ROOT_CERTIFICATES",
         help="Use TLS, and trust the certificates of this PEM file.",
+        show_default="no TLS",
         exists=True,
         dir_okay=False,
     ),
 ]
 Timeout = Annotated[float, typer.Option(min=0.001, help="How long one call may take, in seconds.")]
-Version = Annotated[int | None, typer.Option(min=1, help="The version; by default the latest.")]
-Alias = Annotated[str | None, typer.Option(help="The version, by one of its aliases.")]
+Version = Annotated[
+    int | None, typer.Option(min=1, help="The version.", show_default="the server's default")
+]
+Alias = Annotated[
+    str | None,
+    typer.Option(help="The version, by one of its aliases.", show_default="the server's default"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
@@ -84,7 +90,9 @@ def classify(
     feature_maps: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME[,NAME]...", help="Also show these feature maps; may be repeated."
+            metavar="NAME[,NAME]...",
+            help="Also show these feature maps; may be repeated.",
+            show_default="no feature map",
         ),
     ] = None,
     routing_key: Annotated[
@@ -92,12 +100,16 @@ def classify(
         typer.Option(
             metavar="KEY",
             help="During a canary, the same key always gets the same version.",
+            show_default="no key",
         ),
     ] = "",
     save: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Save the feature maps as pictures here.", file_okay=False
+            metavar="DIR",
+            help="Save the feature maps as pictures here.",
+            file_okay=False,
+            show_default="no pictures",
         ),
     ] = None,
     server: Server = "localhost:8001",
@@ -146,7 +158,10 @@ def classify(
 @app.command()
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Describe this model in full.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Describe this model in full.", show_default="list all models"
+        ),
     ] = None,
     version: Version = None,
     alias: Alias = None,

@@ -9,11 +9,12 @@ from convscope.exporter.commands import (
     repository,
     train,
 )
-from convscope.exporter.commands.debug import DebuggableTyper
+from convscope.exporter.commands.debug import CommandGroup, DebuggableTyper
 
 __all__ = ["app"]
 
 app = DebuggableTyper(
+    cls=CommandGroup,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

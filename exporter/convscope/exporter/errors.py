@@ -9,6 +9,7 @@ __all__ = [
     "NetworkError",
     "ParityError",
     "RunError",
+    "UnclearOutputError",
     "UnknownNameError",
     "WeightsError",
     "reason",
@@ -45,3 +46,7 @@ class RunError(ExporterError):
 
 class ParityError(ExporterError):
     """The exported graph and its reference compute different outputs."""
+
+
+class UnclearOutputError(ExporterError):
+    """Neither the network nor its values show what its output contains."""

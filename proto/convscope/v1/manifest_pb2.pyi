@@ -258,6 +258,7 @@ class ModelManifest(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     NONFINITE_RESULTS_FIELD_NUMBER: _builtins.int
+    NONFINITE_INPUTS_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """The version of this schema. Readers reject versions that they don't know."""
     model: _builtins.str
@@ -302,6 +303,13 @@ class ModelManifest(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleFile]:
         """Every file of the bundle except the manifest."""
 
+    @_builtins.property
+    def nonfinite_inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The images of the exporter's checks for which the result is NaN or infinite,
+        such as "a black image"; recorded for information. It is empty in bundles of
+        earlier releases.
+        """
+
     def __init__(
         self,
         *,
@@ -319,10 +327,11 @@ class ModelManifest(_message.Message):
         provenance: Global___Provenance | None = ...,
         files: _abc.Iterable[Global___BundleFile] | None = ...,
         nonfinite_results: _builtins.bool = ...,
+        nonfinite_inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["golden", b"golden", "input", b"input", "preprocessing", b"preprocessing", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "nonfinite_results", b"nonfinite_results", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "nonfinite_inputs", b"nonfinite_inputs", "nonfinite_results", b"nonfinite_results", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,7 +379,8 @@ Global___InputSpec: _TypeAlias = InputSpec  # noqa: Y015
 class Preprocessing(_message.Message):
     """Preprocessing states how an encoded image of any size becomes the graph's
     input. The server resizes and crops the image. The graph itself applies the
-    mean and the standard deviation; they are recorded here for information.
+    mean and the standard deviation, and orders the channels; this is recorded here
+    for information.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -380,22 +390,30 @@ class Preprocessing(_message.Message):
     INTERPOLATION_FIELD_NUMBER: _builtins.int
     MEAN_FIELD_NUMBER: _builtins.int
     STD_FIELD_NUMBER: _builtins.int
+    REVERSES_CHANNELS_FIELD_NUMBER: _builtins.int
     color_mode: Global___ColorMode.ValueType
     """The color mode that the graph expects."""
     interpolation: Global___Interpolation.ValueType
     """The filter of the resize."""
+    reverses_channels: _builtins.bool
+    """Whether the graph reverses the channels, because the network takes blue, green
+    and red. It is recorded for information: the graph's input has the order of
+    color_mode in any case.
+    """
     @_builtins.property
     def resize(self) -> Global___Resize:
         """How the image is resized."""
 
     @_builtins.property
     def mean(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The mean that the graph subtracts, per channel, on a scale of 0 to 1."""
+        """The mean that the graph subtracts, per channel in the order of color_mode, on
+        a scale of 0 to 1.
+        """
 
     @_builtins.property
     def std(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The standard deviation that the graph divides by, per channel, on a scale of
-        0 to 1.
+        """The standard deviation that the graph divides by, per channel in the order of
+        color_mode, on a scale of 0 to 1.
         """
 
     def __init__(
@@ -406,10 +424,11 @@ class Preprocessing(_message.Message):
         interpolation: Global___Interpolation.ValueType = ...,
         mean: _abc.Iterable[_builtins.float] | None = ...,
         std: _abc.Iterable[_builtins.float] | None = ...,
+        reverses_channels: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resize", b"resize"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["color_mode", b"color_mode", "interpolation", b"interpolation", "mean", b"mean", "resize", b"resize", "std", b"std"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["color_mode", b"color_mode", "interpolation", b"interpolation", "mean", b"mean", "resize", b"resize", "reverses_channels", b"reverses_channels", "std", b"std"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,6 +44,18 @@ def test_a_file_may_import_its_neighbors(tmp_path: Path) -> None:
         ("1 / 0\n", "net", "can't be run: ZeroDivisionError"),
         ("def net():\n    return 3\n", "net", "returned a int, not an nn.Module"),
         ("def net():\n    raise KeyError('x')\n", "net", "failed: KeyError"),
+        (
+            "from torch.nn import LazyLinear\n\n\ndef net():\n    return LazyLinear(3)\n",
+            "net",
+            "lazy modules without a shape; run one input",
+        ),
+        (
+            "import warnings\n\nimport torch\n\n\ndef net():\n"
+            "    warnings.simplefilter('ignore')\n"
+            "    return torch.jit.trace(torch.nn.Flatten(), torch.zeros(2, 3))\n",
+            "net",
+            "returned TorchScript, which can't be converted",
+        ),
     ],
 )
 def test_an_invalid_file_is_explained(tmp_path: Path, text: str, factory: str, reason: str) -> None:
@@ -55,3 +67,14 @@ def test_an_invalid_file_is_explained(tmp_path: Path, text: str, factory: str, r
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=r"no file .*absent\.py"):
         custom_architecture(f"{tmp_path}/absent.py:net", IMAGES)
+
+
+@pytest.mark.parametrize("wrapper", ["nn.DataParallel", "torch.compile"])
+def test_the_wrapper_of_a_network_is_removed(tmp_path: Path, wrapper: str) -> None:
+    path = write(
+        tmp_path,
+        f"import torch\nfrom torch import nn\n\n\ndef net():\n"
+        f"    return {wrapper}(nn.Sequential(nn.Flatten()))\n",
+    )
+    built = custom_architecture(f"{path}:net", IMAGES).build(2)
+    assert type(built) is nn.Sequential

@@ -255,3 +255,79 @@ def test_an_unclear_activation_stops_with_the_options(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*command, *models, "--activation", "sigmoid"])
     assert done.exit_code == 0, done.stderr
     assert "activation sigmoid, independent labels: as chosen" in done.stdout
+
+
+DEFAULTS = """import torch
+from torch import nn
+
+
+def three(num_classes=3):
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, num_classes))
+
+
+def sized(size):
+    return three()
+
+
+def binary():
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "message"),
+    [
+        ("three", (), "three has 3 classes by default, but there are 2 labels; called with"),
+        ("sized", (), "requires size, but it is called with num_classes and in_channels only"),
+        ("binary", ("--labels", "mnist"), "the first label is for low outputs, the second for"),
+        ("three", ("--input", "3x17"), "--input declares a signal, CxL; an image is declared as"),
+    ],
+)
+def test_a_factory_that_does_not_fit_the_options_is_explained(
+    tmp_path: Path, factory: str, options: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(DEFAULTS)
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    command = ["export", f"{tmp_path / 'mine.py'}:{factory}", "--input", "3x4x4"]
+    labels = ("--labels", str(tmp_path / "two.txt"), "--repository", str(tmp_path / "models"))
+    done = CliRunner().invoke(app, [*command, *labels, *options])
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "labels", "network"),
+    [
+        ((), "labels    0, 1, 2; numbers only, name the classes with --labels FILE", ""),
+        (("--labels", "mnist"), "labels    0, 1, 2, 3, 4 and 5 more\n", "with num_classes=10"),
+    ],
+)
+def test_the_labels_and_the_number_of_classes_are_printed(
+    tmp_path: Path, options: tuple[str, ...], labels: str, network: str
+) -> None:
+    (tmp_path / "mine.py").write_text(DEFAULTS)
+    command = ["export", f"{tmp_path / 'mine.py'}:three", "--input", "3x4x4", "--random-weights"]
+    done = CliRunner().invoke(app, [*command, *options, "--repository", str(tmp_path / "models")])
+    assert done.exit_code == 0, done.stderr
+    assert labels in done.stdout
+    assert network in done.stdout
+
+
+def test_a_factory_whose_weights_fit_the_labels_and_not_its_default_is_exported(
+    tmp_path: Path,
+) -> None:
+    layers = (nn.Flatten(), nn.Linear(48, 2))
+    torch.save(nn.Sequential(*layers).state_dict(), tmp_path / "trained.pth")
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef net(num_classes=1000):\n"
+        "    network = nn.Sequential(nn.Flatten(), nn.Linear(48, num_classes))\n"
+        f"    network.load_state_dict(torch.load({str(tmp_path / 'trained.pth')!r}))\n"
+        "    return network\n"
+    )
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    labels = ("--labels", str(tmp_path / "two.txt"))
+    manifest = exported(tmp_path, f"{tmp_path / 'mine.py'}:net", "--input", "3x4x4", *labels)
+    assert list(manifest.labels) == ["cat", "dog"]

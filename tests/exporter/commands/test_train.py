@@ -1,8 +1,10 @@
-"""The command `train`, in its own process as a user starts it."""
+"""The command `train`, in its own process."""
 
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from google.protobuf import json_format
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
-from support.demo_models import run_exporter
+from support.exporter import run_exporter, run_fresh_exporter
 from support.server import ServerProcess
 
 from convscope.client import Client
@@ -76,7 +78,9 @@ def test_a_run_is_not_resumed_with_fewer_epochs(uninterrupted: Path) -> None:
 
 
 def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, uninterrupted: Path) -> None:
-    run(tmp_path, "digits", "--epochs", "4", "--devices", "2")
+    done = run_fresh_exporter(*train(tmp_path, "digits", "--epochs", "4", "--devices", "2"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
     assert abs(accuracy(tmp_path, "digits") - accuracy(uninterrupted, "digits")) <= NOISE
     assert [path.name for path in (tmp_path / "models/digits").iterdir()] == ["1"]
     assert [path.name for path in (tmp_path / "runs/digits").iterdir()] == ["1"]
@@ -194,9 +198,14 @@ def test_a_network_that_ends_in_softmax_is_an_error_before_the_first_epoch(tmp_p
 
 def test_the_real_split_is_reported_with_a_warning_if_it_is_tiny(tmp_path: Path) -> None:
     dataset = write_digits(tmp_path / "bars.npz", 100)
-    command = train(tmp_path, "multi_conv", "--dataset", dataset, "--epochs", "1")
+    options = ("--epochs", "1", "--learning-rate", "1e-9", "--mean", "0.5")
+    command = train(tmp_path, "multi_conv", "--dataset", dataset, *options)
     done = run_exporter(*(one for one in command if one != "--quiet"))
     assert done.returncode == 0, done.stderr
+    assert f"target    {tmp_path / 'models/multi_conv/1'}" in done.stdout
+    assert "images    pixels/255, mean 0.5, std 0.3081" in done.stdout
+    assert "activation softmax: applied to the outputs, as in the training" in done.stdout
+    assert "always answering the most frequent class, which has 10.0%" in done.stdout
     assert "70 train, 10 validation, 20 test inputs in 10 classes" in done.stdout
     assert re.search(r"^ *7 +7 +1 +2 *$", done.stdout, re.MULTILINE)
     assert "warning: there are only 10 validation inputs, 1 of '0'" in done.stdout
@@ -247,3 +256,30 @@ def test_freezing_an_unknown_module_is_an_error(tmp_path: Path) -> None:
     done = run_exporter(*train(tmp_path, "multi_conv", *dataset, *options))
     assert done.returncode == 1
     assert "no module 'conv9'" in done.stderr
+
+
+def test_a_run_that_does_not_exist_is_an_error_before_pytorch_is_imported(tmp_path: Path) -> None:
+    command = train(tmp_path, "digits", "--resume")
+    script = (
+        "import sys\nfrom convscope.exporter.cli import app\n"
+        f"try:\n    app({command!r})\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "to resume; start one without --resume" in done.stderr
+    assert done.stdout == "False\n"
+
+
+def test_large_test_images_are_replaced_by_the_prepared_ones(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for split, count in (("train", 10), ("test", 1)):
+        for label in ("dark", "light"):
+            folder = photos / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                image = Image.new("L", (32, 32), 40 if label == "dark" else 220)
+                image.save(folder / f"{index}.bmp")
+                if split == "test":  # more than a golden input may have
+                    with (folder / f"{index}.bmp").open("ab") as file:
+                        file.write(bytes(5 * 2**20))
+    run(tmp_path, "lenet", "--dataset", f"folder:{photos}", "--epochs", "1")
+    assert list(manifest(tmp_path, "lenet").labels) == ["dark", "light"]

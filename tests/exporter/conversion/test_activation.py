@@ -1,5 +1,6 @@
 """A published network returns the probabilities of the original, whatever it ends in."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from support.foreign_models import manifest_of, run_bundle
-from support.small_networks import SIDE, End, SmallNetwork, network_source
-from torch import nn
+from support.small_networks import SIDE, Apply, End, SmallNetwork, network_source
+from torch import Tensor, nn
 
 from convscope.exporter.conversion.convert import convert
+from convscope.exporter.conversion.ending import find_ending
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.outputs.semantics import ActivationChoice
 from convscope.v1 import manifest_pb2 as pb
@@ -127,3 +129,62 @@ def test_an_unclear_or_contradictory_output_is_rejected(
     with pytest.raises(ExporterError, match=reason):
         convert(replace(source, activation=choice), tmp_path / "models")
     assert not (tmp_path / "models").exists()
+
+
+UNCLEAR = {
+    "scaled sigmoid": lambda values: values.sigmoid() * 2 - 1,
+    "percent": lambda values: values.softmax(1) * 100,
+    "centered softmax": lambda values: values.softmax(1) - 0.5,
+    "sum of softmaxes": lambda values: values.softmax(1) + (values / 2).softmax(1),
+    "negative log-likelihood": lambda values: -values.log_softmax(1),
+    "log of sigmoid": nn.functional.logsigmoid,
+    "softplus": nn.functional.softplus,
+    "clamp": lambda values: values.clamp(-1, 1),
+    "softmax beside scores": lambda values: torch.cat([values[:, :2].softmax(1), values], 1),
+    "scores beside softmax": lambda values: torch.cat([values, values[:, :2].softmax(1)], 1),
+    "two heads": lambda values: torch.cat([values, values * 2], 1),
+    "sigmoid without autograd": lambda values: (values.sigmoid() * 9).detach(),
+    "sigmoid of a part": lambda values: values[:, :1].sigmoid_() * 0 + values,
+    "unit length": lambda values: nn.functional.normalize(values, dim=1),
+}
+
+
+@pytest.mark.parametrize("function", UNCLEAR.values(), ids=UNCLEAR)
+def test_a_function_of_the_scores_gets_no_guessed_activation(
+    tmp_path: Path, function: Callable[[Tensor], Tensor]
+) -> None:
+    network = SmallNetwork(3, Apply(function))
+    outputs = len(function(torch.zeros(1, 3))[0])
+    with pytest.raises(ExporterError, match=r"isn't clear what the outputs are.*--activation"):
+        convert(network_source(network, outputs), tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_sorted_outputs_belong_to_no_class(tmp_path: Path) -> None:
+    network = SmallNetwork(3, Apply(lambda values: values.softmax(1).sort(1).values))
+    with pytest.raises(ExporterError, match="sorted by sort, so none of them belongs to one class"):
+        convert(network_source(network), tmp_path / "models")
+
+
+LOGITS = {
+    "temperature": lambda values: values / 3,
+    "background dropped": lambda values: values[:, 1:],
+    "two branches": lambda values: (values + values * 0.5) / 2,
+    "without autograd": Tensor.detach,
+    "written in place": lambda values: values.clone().relu_().mul_(2),
+}
+
+
+@pytest.mark.parametrize("function", LOGITS.values(), ids=LOGITS)
+def test_a_linear_function_of_the_scores_leaves_them_logits(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    network = SmallNetwork(3, Apply(function)).eval()
+    assert find_ending(network, torch.zeros(2, 3, SIDE, SIDE)).kind == "linear"
+
+
+@pytest.mark.parametrize("function", [Tensor.sigmoid, lambda values: values.softmax(1)])
+def test_an_activation_is_found_without_autograd(function: Callable[[Tensor], Tensor]) -> None:
+    network = SmallNetwork(3, Apply(lambda values: function(values).detach())).eval()
+    ending = find_ending(network, torch.zeros(2, 3, SIDE, SIDE))
+    assert ending.kind in ("sigmoid", "softmax")

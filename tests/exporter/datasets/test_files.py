@@ -31,13 +31,19 @@ def test_a_folder_is_split_by_seed_within_each_class(tmp_path: Path) -> None:
     assert other.paths != test.paths
 
 
-def test_a_folder_with_train_and_val_is_not_split(tmp_path: Path) -> None:
-    for split, count in (("train", 4), ("val", 2)):
+def test_val_is_the_validation_split_also_without_a_test_split(tmp_path: Path) -> None:
+    for split, count in (("train", 10), ("val", 2)):
         write_images(tmp_path / split / "cat", count)
         write_images(tmp_path / split / "dog", count)
     data = load_dataset(f"folder:{tmp_path}")
-    assert np.bincount(files_of(data.train).labels).tolist() == [4, 4]
-    assert np.bincount(files_of(data.test).labels).tolist() == [2, 2]
+    assert data.validation is not None
+    found = [files_of(samples) for samples in (data.train, data.validation, data.test)]
+    assert [np.bincount(files.labels).tolist() for files in found] == [[8, 8], [2, 2], [2, 2]]
+    assert [{path.parts[-3] for path in files.paths} for files in found] == [
+        {"train"},
+        {"val"},
+        {"train"},
+    ]
 
 
 def test_a_folder_may_have_all_three_splits(tmp_path: Path) -> None:
@@ -75,6 +81,7 @@ def test_the_only_image_of_a_class_is_a_training_image(tmp_path: Path) -> None:
         ({"cat": 3, "dog": 0}, "the class 'dog' in .* has no images"),
         ({"train/cat": 2, "train/dog": 2, "val/cow": 2, "val/cat": 1}, "val/ has the class 'cow'"),
         ({"val/cat": 2, "val/dog": 2}, "has val/ but no train/"),
+        ({"cat": 2, "dog": 2, "test/cat": 2}, "has test/ but no train/"),
     ],
 )
 def test_an_incomplete_folder_is_explained(
@@ -128,10 +135,23 @@ def test_arrays_may_have_validation_inputs(tmp_path: Path) -> None:
     ("arrays", "reason"),
     [
         ({"x": [1]}, "has x; it needs x_train and y_train"),
-        ({"x_train": np.zeros((4, 1, 8)), "y_train": [0, 1]}, "isn't one integer for each"),
+        (
+            {"x_train": np.zeros((4, 1, 8)), "y_train": [0, 1]},
+            r"one integer for each of the 4 inputs, but it is int64 \[2\]$",
+        ),
+        (
+            {"x_train": np.zeros((2, 1, 8)), "y_train": np.eye(2)},
+            r"but it is float64 \[2, 2\]; of one-hot rows, these are y.argmax\(axis=1\)",
+        ),
+        (
+            {"x_train": np.zeros((2, 1, 8)), "y_train": ["cat", "dog"]},
+            r"but it is <U3 \[2\]; of class names, these are np.unique",
+        ),
+        ({"x_train": np.zeros((2, 1, 8))}, "it needs x_train and y_train"),
         ({"x_train": np.zeros((2, 8)), "y_train": [0, 1]}, r"float64 \[2, 8\]; it must be uint8"),
         ({"x_train": np.full((2, 1, 8), np.nan), "y_train": [0, 1]}, "NaN"),
         ({"x_train": np.zeros((9, 1, 8)), "y_train": [0] * 9}, "has one class"),
+        ({"x_train": np.zeros((0, 1, 8)), "y_train": np.zeros(0, int)}, "x_train .* no inputs"),
         (
             {"x_train": np.zeros((9, 1, 8)), "y_train": [0, 1, 2] * 3, "classes": ["a", "b"]},
             "names 2 classes, but its labels range from 0 to 2",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from google.protobuf import json_format
 from PIL import Image, ImageStat
 from support.browser import browse
 from support.colors import write_colors
-from support.demo_models import exporter
+from support.exporter import exporter
 
 from convscope.exporter.evaluation.run_files import read_run
 from convscope.v1 import manifest_pb2 as pb
@@ -80,6 +81,33 @@ def test_the_figures_of_a_training_report_are_those_of_the_manifest(trained: Pat
     recorded = {one.name.removeprefix("top1_"): one.value for one in metrics}
     assert set(recorded) == {"accuracy", "balanced_accuracy", "log_loss", "calibration_error"}
     assert {name: figures[name] for name in recorded} == pytest.approx(recorded, abs=1e-4)
+
+
+def test_a_copy_of_the_training_folder_counts_only_unseen_inputs(
+    trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained / "colors", tmp_path / "copy")
+    (tmp_path / "copy/red/29.png").rename(tmp_path / "copy/red/another name.png")
+    bundle = str(trained / "models/colors/1")
+    found = json.loads(
+        exporter("evaluate", bundle, "--dataset", f"folder:{tmp_path / 'copy'}", "--json")
+    )
+    assert (found["inputs"], found["split"]) == (18, "unseen inputs")
+    assert found["notes"] == [
+        "72 inputs were in the training of colors v1 and are left out (recognized by content)"
+    ]
+
+
+def test_the_report_shows_the_limits_of_a_small_training(trained: Path) -> None:
+    page = report(trained).read_text()
+    assert "There are only 12 validation inputs" in page
+    accuracy = page.partition('aria-label="Accuracy"')[2].partition("</svg>")[0]
+    assert re.findall(r">(training|validation|most frequent class)<", accuracy) == [
+        "training",
+        "validation",
+        "most frequent class",
+    ]
+    assert "convscope-exporter evaluate " in page
 
 
 def test_a_comparison_is_readable(comparison: Path, tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 import html
 import json
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.colors import write_colors
 from support.server import ServerProcess
 from support.tiny import SIGNAL_LENGTH, write_tiny
@@ -15,6 +18,11 @@ from typer.testing import CliRunner
 
 from convscope.exporter.bundles.reader import open_bundle, preprocess
 from convscope.exporter.cli import app
+from convscope.exporter.datasets import Split
+from convscope.exporter.evaluation.inputs import LabeledInputs
+from convscope.exporter.evaluation.metrics import measure
+from convscope.exporter.evaluation.predictions import Predictions
+from convscope.exporter.evaluation.report import Evaluation, report_page
 from convscope.exporter.graphs.sessions import open_graph, run_graph
 from convscope.v1 import manifest_pb2 as pb
 
@@ -98,6 +106,64 @@ def test_the_figures_of_the_page_equal_recomputed_ones(
     assert data == figures(bundle, "--dataset", f"folder:{colors}")
 
 
+def test_the_page_shows_the_preprocessing_and_accepted_nonfinite_results(
+    tmp_path: Path, colors: Path
+) -> None:
+    directory = write_tiny(tmp_path / "models")
+    page = tmp_path / "report.html"
+    options = ("--dataset", f"folder:{colors}", "--output", str(page))
+    line = "shorter edge 20, center crop 16, "
+    code, output = evaluate(str(directory), *options)
+    assert code == 0, output
+    assert f'data-figure="preprocessing">{line}RGB</span>' in page.read_text()
+    assert "non-finite" not in page.read_text()
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["preprocessing"]["reverses_channels"] = True
+    recorded = {"nonfinite_results": True, "nonfinite_inputs": ["a black image"]}
+    path.write_text(json.dumps(manifest | recorded))
+    code, output = evaluate(str(directory), *options)
+    assert code == 0, output
+    assert f'data-figure="preprocessing">{line}BGR</span>' in page.read_text()
+    assert "non-finite results: NaN or infinity for a black image" in page.read_text()
+
+
+def page_of(
+    labels: Sequence[str],
+    truth: NDArray[np.int64],
+    best: NDArray[np.int64],
+    confidence: float = 1.0,
+) -> str:
+    """Return the report of a model with the same confidence in every class."""
+    rest = (1 - confidence) / (len(labels) - 1)
+    probabilities = np.full((len(best), len(labels)), rest, np.float32)
+    probabilities[np.arange(len(best)), best] = confidence
+    manifest = pb.ModelManifest(model="m", version=1, labels=labels)
+    manifest.input.kind = pb.INPUT_KIND_TENSOR
+    images = Split(np.zeros((len(truth), 8, 8, 3), np.uint8), truth)
+    inputs = LabeledInputs("npz:images", "test split", tuple(labels), (images,))
+    names = tuple(map(str, range(len(truth))))
+    indices = np.arange(len(truth))
+    found = Predictions(manifest, "NumPy", indices, names, truth, probabilities, ())
+    return report_page(Evaluation(inputs, found, measure(probabilities, truth, labels)))
+
+
+def test_long_class_names_are_numbered_in_the_confusion_matrix() -> None:
+    labels = [f"a class with a long name that ends in {number}" for number in range(5)]
+    truth = np.arange(20) % 5
+    page = page_of(labels, truth, (truth + truth % 2) % 5)
+    matrix = page.partition('<table class="matrix')[2].partition("</table>")[0]
+    assert re.findall(r"<span>(.*?)</span>", matrix) == ["1", "2", "3", "4", "5"]
+    assert f"<b>5</b>{labels[4]}</th>" in matrix
+
+
+def test_a_report_without_errors_has_no_negative_zero() -> None:
+    truth = np.arange(20) % 2
+    page = page_of(["no defect", "defect"], truth, truth)
+    assert tiles(page)["log_loss"] == "0.000"
+    assert 'id="errors"' not in page
+
+
 def test_the_worst_errors_are_shown_with_their_pictures(
     bundle: str, colors: Path, tmp_path: Path
 ) -> None:
@@ -119,7 +185,7 @@ def test_the_worst_errors_are_shown_with_their_pictures(
 def test_the_curves_of_a_run_are_shown(bundle: str, colors: Path, tmp_path: Path) -> None:
     header = "epoch,train_loss,val_loss,val_accuracy,learning_rate,seconds\n"
     (tmp_path / "metrics.csv").write_text(f"{header}1,0.9,0.8,0.5,0.1,2\n2,0.5,0.6,0.7,0.1,2\n")
-    (tmp_path / "run.json").write_text('{"best_epoch": 2}')
+    (tmp_path / "run.json").write_text('{"model": "tiny", "published_version": 1, "best_epoch": 2}')
     path = tmp_path / "report.html"
     arguments = (bundle, "--dataset", f"folder:{colors}", "--output", str(path))
     evaluate(*arguments)
@@ -198,7 +264,8 @@ def test_two_bundles_are_compared(tiny_repository: Path, colors: Path, tmp_path:
     page = path.read_text()
     assert embedded(page) == found
     assert "Only tiny v1 is right: 10" in html.unescape(page)
-    assert "hardly chance" in page
+    assert "hardly chance (exact McNemar test, p = 0.002)" in page
+    assert "hardly chance (exact McNemar test, p = 0.002)" in output
 
 
 def test_a_bundle_differs_in_nothing_from_itself(bundle: str, colors: Path) -> None:
@@ -224,10 +291,16 @@ def test_classes_match_labels_without_regard_to_case(bundle: str, tmp_path: Path
     assert figures(bundle, "--dataset", f"folder:{tmp_path / 'colors'}")["accuracy"] == 1.0
 
 
+def test_two_classes_of_the_same_label_are_an_error(bundle: str, colors: Path) -> None:
+    (colors / "green").rename(colors / "Red")
+    message = failure(bundle, "--dataset", f"folder:{colors}")
+    assert "classes 'Red' and 'red' are the same label of tiny v1, 'red'" in message
+
+
 def test_a_class_that_is_no_label_is_an_error(bundle: str, colors: Path) -> None:
     (colors / "blue").rename(colors / "violet")
     message = failure(bundle, "--dataset", f"folder:{colors}")
-    assert "class 'violet' is not a label of the model; its 3 labels are: red, green, blue" in (
+    assert "class 'violet' is not a label of tiny v1; its 3 labels are: red, green, blue" in (
         message
     )
 
@@ -254,7 +327,7 @@ def test_a_dataset_without_a_readable_image_is_an_error(bundle: str, tmp_path: P
         (tmp_path / "broken" / name).mkdir(parents=True)
         (tmp_path / "broken" / name / "0.png").write_bytes(b"no picture")
     message = failure(bundle, "--dataset", f"folder:{tmp_path / 'broken'}")
-    assert "has a prediction; green/0.png: can't be read as an image" in message
+    assert "has a prediction; green/0.png: is not an image, or its format is unknown" in message
 
 
 def test_the_split_follows_the_training(tiny_repository: Path, tmp_path: Path) -> None:
@@ -268,6 +341,7 @@ def test_the_split_follows_the_training(tiny_repository: Path, tmp_path: Path) -
     own = str(tmp_path / "models/tiny/1")
     other = str(tiny_repository / "tiny/1")
     assert figures(other, *dataset)["inputs"] == 20
+    assert figures(other, *dataset, "--seed", "0")["split"] == "test split"
     # The training inputs are left out.
     found = figures(own, *dataset)
     assert (found["inputs"], found["split"]) == (4, "test split")
@@ -304,10 +378,109 @@ def test_a_dataset_with_its_own_test_split(bundle: str, tmp_path: Path) -> None:
     assert figures(bundle, "--dataset", f"folder:{tmp_path / 'colors'}")["inputs"] == 4
 
 
+def test_mere_numbers_as_labels_are_named(tmp_path: Path, colors: Path, bundle: str) -> None:
+    def numbered(manifest: pb.ModelManifest) -> None:
+        manifest.labels[:] = ["0", "1", "2"]
+
+    write_tiny(tmp_path / "models", version=2, alter_manifest=numbered)
+    other = str(tmp_path / "models/tiny/2")
+    message = failure(bundle, "--compare", other, "--dataset", f"folder:{colors}")
+    assert "is not a label of tiny v2" in message
+    assert "mere numbers, so publish the model again with --labels" in message
+
+
+def test_a_missing_version_is_an_error_with_those_that_exist(tmp_path: Path, colors: Path) -> None:
+    for version in (1, 2):
+        write_tiny(tmp_path / "models", version=version)
+    dataset = ("--dataset", f"folder:{colors}")
+    model = str(tmp_path / "models/tiny")
+    assert "/9'; tiny has versions 1, 2" in failure(f"{model}/9", *dataset)
+    assert f"it has versions 1, 2; write {model}/2" in failure(model, *dataset)
+    message = failure(str(tmp_path / "nothing/tiny/1"), *dataset)
+    assert "has no versions" in message
+
+
+def test_a_path_without_its_kind_is_an_error_with_the_cure(bundle: str, colors: Path) -> None:
+    assert f"write folder:{colors}" in failure(bundle, "--dataset", str(colors))
+
+
+def test_a_second_dataset_has_a_report_of_its_own(
+    bundle: str, colors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(colors, tmp_path / "more colors")
+    for name in ("colors", "more colors"):
+        code, output = evaluate(bundle, "--dataset", f"folder:{name}")
+        assert code == 0, output
+        assert "replaces" not in output
+    names = {path.name for path in tmp_path.glob("*.html")}
+    assert names == {"tiny-1-colors-report.html", "tiny-1-more-colors-report.html"}
+    assert "which replaces an earlier file" in evaluate(bundle, "--dataset", "folder:colors")[1]
+
+
+def test_skipped_inputs_are_named(bundle: str, colors: Path, tmp_path: Path) -> None:
+    (colors / "red/broken.png").write_bytes(b"no picture")
+    (colors / "blue/broken.png").write_bytes(b"")
+    path = tmp_path / "report.html"
+    code, output = evaluate(bundle, "--dataset", f"folder:{colors}", "--output", str(path))
+    assert code == 0, output
+    for name in ("red/broken.png", "blue/broken.png"):
+        assert f"{name}: is not an image, or its format is unknown" in output
+        assert name in path.read_text()
+    assert "BytesIO" not in path.read_text()
+
+
+def test_few_inputs_support_no_claim_about_confidence() -> None:
+    labels = ["cat", "dog"]
+    truth = np.arange(18) % 2
+    best = truth.copy()
+    best[:4] = 1 - best[:4]
+    text = html.unescape(page_of(labels, truth, best, confidence=0.85))
+    assert "too few to call the model overconfident" in text
+    assert "The model is overconfident" not in text
+    assert "calibration error is a rough estimate, because there are only 18 inputs" in text
+    assert "95% interval" in text
+    many = page_of(labels, np.tile(truth, 40), np.tile(best, 40), confidence=0.95)
+    assert "The model is overconfident" in many
+    assert "rough estimate, because there are only" not in many
+
+
+def test_a_model_at_chance_level_is_a_warning(tmp_path: Path, colors: Path) -> None:
+    def confused(manifest: pb.ModelManifest) -> None:
+        manifest.labels[:] = ["green", "blue", "red"]
+
+    directory = write_tiny(tmp_path / "models", alter_manifest=confused)
+    path = tmp_path / "report.html"
+    code, output = evaluate(str(directory), "--dataset", f"folder:{colors}", "--output", str(path))
+    assert code == 0, output
+    sentence = "The model is no better than always answering “red”, which is right for 42.1%"
+    assert sentence in output
+    assert "guessing" in output
+    assert sentence in path.read_text()
+    assert tiles(path.read_text())["majority_accuracy"] == "42.1%"
+
+
+def test_the_report_names_its_inputs_and_its_command(
+    bundle: str, colors: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(colors, tmp_path / "copy")
+    path = tmp_path / "report.html"
+    digests = []
+    for folder in (colors, tmp_path / "copy"):
+        evaluate(bundle, "--dataset", f"folder:{folder}", "--output", str(path))
+        page = html.unescape(path.read_text())
+        assert f"convscope-exporter evaluate {bundle} --dataset folder:{folder}" in page
+        assert f"folder:{folder}</dd>" in page
+        digests.append(embedded(path.read_text())["inputs_digest"])
+    assert digests[0] == digests[1]
+    assert digests[0] in page
+
+
 def test_an_unreachable_server_is_an_error(colors: Path) -> None:
     message = failure("--server", "127.0.0.1:1", "--model", "tiny", "--dataset", f"folder:{colors}")
     assert "127.0.0.1:1" in message
     assert "UNAVAILABLE" in message
+    assert "start one with convscope-server --models" in message
 
 
 def test_an_unknown_model_of_a_server_is_an_error(tiny_server: ServerProcess, colors: Path) -> None:

@@ -29,8 +29,13 @@ def test_figures_of_four_inputs() -> None:
     # The class without inputs is not part of the average.
     assert found.balanced_accuracy == pytest.approx((1 + 2 / 3) / 2)
     assert found.log_loss == pytest.approx(-sum(map(math.log, (0.9, 0.4, 0.8, 0.7))) / 4, abs=1e-6)
-    # Each input is alone in its bin.
-    assert found.calibration_error == pytest.approx((0.1 + 0.6 + 0.2 + 0.3) / 4, abs=1e-6)
+    # Five bins: 0.9 and 0.8 share one, and so do 0.6 and 0.7.
+    assert len(found.bins) == 5
+    assert found.calibration_error == pytest.approx((0.15 + 0.15) / 2, abs=1e-6)
+    assert (found.majority.label, found.majority_accuracy) == ("dog", 0.75)
+    assert dog.recall_interval is not None
+    assert dog.recall_interval == pytest.approx((0.208, 0.939), abs=1e-3)
+    assert fox.recall_interval is None
     assert found.mean_confidence == pytest.approx(0.75)
     assert found.confusion.tolist() == [[1, 0, 0], [1, 2, 0], [0, 0, 0]]
     assert found.confusions() == [(1, 0, 1)]
@@ -59,6 +64,13 @@ def test_calibration_error_is_that_of_the_reliability_diagram() -> None:
     assert sum(one.inputs for one in found.bins) == 500
     gaps = [one.inputs * abs((one.accuracy or 0) - (one.confidence or 0)) for one in found.bins]
     assert found.calibration_error == pytest.approx(sum(gaps) / 500, abs=1e-5)
+
+
+def test_a_confidence_of_one_is_in_the_last_bin() -> None:
+    found = measure(rows((1, 0, 0), (0.95, 0.05, 0), (0.95, 0.05, 0)), np.array([1, 0, 0]), LABELS)
+    assert found.bins[-1].inputs == 3
+    # The mean confidence of the bin is 2.9 / 3, and its accuracy 2 / 3.
+    assert found.calibration_error == pytest.approx(0.3, abs=1e-6)
 
 
 def test_a_probability_of_zero_and_rounding_above_one_give_finite_figures() -> None:

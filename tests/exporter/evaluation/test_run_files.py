@@ -1,6 +1,7 @@
 """The record of a training run as the report reads it."""
 
 import json
+import warnings
 from pathlib import Path
 
 from convscope.exporter.evaluation.plots import accuracy_curve, loss_curves
@@ -12,6 +13,22 @@ HEADER = "epoch,train_loss,val_loss,val_accuracy,learning_rate,seconds\n"
 def write_run(folder: Path, rows: str, **settings: object) -> None:
     (folder / "metrics.csv").write_text(HEADER + rows)
     (folder / "run.json").write_text(json.dumps(settings))
+
+
+def test_curves_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    split = {"validation": {"a": 3, "b": 1}}
+    header = "epoch,train_loss,val_loss,val_accuracy,learning_rate,seconds,train_accuracy\n"
+    (tmp_path / "metrics.csv").write_text(f"{header}1,0.9,0.8,0.5,0.1,2,0.25\n")
+    (tmp_path / "run.json").write_text(json.dumps({"best_epoch": 1, "split": split}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = read_run(tmp_path)
+        accuracy = accuracy_curve(run)
+        assert loss_curves(run) is not None
+    assert run.epochs[0].train_accuracy == 0.25
+    assert run.majority_share("validation") == 0.75
+    assert accuracy is not None
+    assert ">most frequent class<" in accuracy
 
 
 def test_epochs_and_settings(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Forms of graphs that tools really write are imported, or rejected with a sentence."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,8 +19,10 @@ from support.foreign_models import (
     some_images,
     source,
 )
+from typer.testing import CliRunner
 
 from convscope.exporter.bundles.verify import CHECKS, verify
+from convscope.exporter.cli import app
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.importing import import_model
 from convscope.v1 import manifest_pb2 as pb
@@ -268,4 +272,106 @@ def test_a_graph_that_returns_nan_for_a_black_image_is_published_only_on_request
         import_model(source(path), tmp_path / "models")
     assert not (tmp_path / "models").exists()
     directory = import_model(source(path, allow_nonfinite=True), tmp_path / "models").directory
-    assert manifest_of(directory).nonfinite_results
+    assert list(manifest_of(directory).nonfinite_inputs) == ["a black image"]
+
+
+def test_a_graph_with_nan_is_described_with_the_images(tmp_path: Path) -> None:
+    path, models = divides_by_the_image().write(tmp_path), tmp_path / "models"
+    command = ["import", str(path), "--name", "mine", "--repository", str(models)]
+    published = CliRunner().invoke(app, [*command, "--allow-nonfinite"])
+    assert published.exit_code == 0, published.output
+    assert "not finite NaN or infinity for a black image; the server reports" in published.stdout
+    bundle = str(models / "mine/1")
+    described = CliRunner().invoke(app, ["describe", bundle]).stdout
+    assert "not finite     NaN or infinity for a black image\n" in described
+    as_json = json.loads(CliRunner().invoke(app, ["describe", bundle, "--json"]).stdout)
+    assert as_json["nonfinite"] == "NaN or infinity for a black image"
+
+
+def node(kind: str, *names: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, names[:-1], names[-1:], **attributes)
+
+
+UNCLEAR = {
+    "scaled sigmoid": [node("Sigmoid", "scores", "s"), node("Mul", "s", "two", "answer")],
+    "percent": [node("Softmax", "scores", "s", axis=1), node("Mul", "s", "two", "answer")],
+    "log-likelihood": [node("LogSoftmax", "scores", "s", axis=1), node("Neg", "s", "answer")],
+    "two heads": [
+        node("Mul", "scores", "two", "s"),
+        node("Concat", "s", "scores", "answer", axis=1),
+    ],
+    "softmax beside scores": [
+        node("Softmax", "scores", "s", axis=1),
+        node("Concat", "s", "scores", "answer", axis=1),
+    ],
+    "clip": [node("Clip", "scores", "low", "two", "answer")],
+    "softplus": [node("Softplus", "scores", "answer")],
+}
+
+
+@pytest.mark.parametrize("end", UNCLEAR.values(), ids=UNCLEAR)
+def test_a_function_of_the_scores_gets_no_guessed_activation(
+    tmp_path: Path, end: list[onnx.NodeProto]
+) -> None:
+    foreign = Foreign(ends_in=None)
+    foreign.nodes += end
+    foreign.weights |= {"two": np.array(2, np.float32), "low": np.array(-2, np.float32)}
+    foreign.output = "answer"
+    with pytest.raises(ExporterError, match=r"isn't clear what the outputs are.*--activation"):
+        import_model(source(foreign.write(tmp_path)), tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_scaled_logits_are_logits(tmp_path: Path) -> None:
+    foreign = other_head("Div", "temperature")
+    foreign.weights["temperature"] = np.array(3, np.float32)
+    ours = probabilities(foreign.write(tmp_path), tmp_path)
+    powers = np.exp(answers(foreign))
+    np.testing.assert_allclose(ours, powers / powers.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_sorted_outputs_belong_to_no_class(tmp_path: Path) -> None:
+    foreign = Foreign()
+    foreign.nodes.append(helper.make_node("TopK", ["answer", "five"], ["best", "order"], axis=1))
+    foreign.weights["five"] = np.array([CLASSES])
+    foreign.output = "best"
+    with pytest.raises(ExporterError, match="sorted by TopK, so none of them belongs to one class"):
+        import_model(source(foreign.write(tmp_path)), tmp_path)
+
+
+@pytest.mark.parametrize("is_active", [True, False])
+def test_an_active_dropout_is_rejected(tmp_path: Path, is_active: bool) -> None:
+    foreign = other_head("Dropout", "ratio", "active")
+    foreign.weights |= {"ratio": np.array(0.5, np.float32), "active": np.array(is_active)}
+    path = foreign.write(tmp_path)
+    if is_active:
+        with pytest.raises(ExporterError, match="differs from run to run, because Dropout"):
+            import_model(source(path), tmp_path / "models")
+    else:
+        import_model(source(path), tmp_path / "models")
+    assert (tmp_path / "models").exists() != is_active
+
+
+def test_added_noise_is_rejected(tmp_path: Path) -> None:
+    foreign = Foreign()
+    foreign.nodes.insert(1, helper.make_node("RandomNormalLike", ["stem"], ["noise"], scale=1e-3))
+    foreign.nodes.insert(2, helper.make_node("Add", ["stem", "noise"], ["noisy"]))
+    foreign.nodes[3].input[0] = "noisy"
+    with pytest.raises(ExporterError, match="because RandomNormalLike 'noise' is random; export"):
+        import_model(source(foreign.write(tmp_path)), tmp_path / "models")
+
+
+def test_external_data_that_is_too_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.onnx"
+    onnx.save(
+        Foreign().model(), path, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    (tmp_path / "w.bin").write_bytes(b"short")
+    with pytest.raises(ExporterError, match=r"external data of .* can't be read.*copy or export"):
+        import_model(source(path), tmp_path / "models")
+
+
+def test_an_operator_that_lacks_a_type_is_named_with_the_repair(tmp_path: Path) -> None:
+    path = Foreign(element=TensorProto.DOUBLE).write(tmp_path)
+    with pytest.raises(ExporterError, match=r"for this type.*Conv.*export the model in float32"):
+        import_model(source(path), tmp_path / "models")

@@ -1,12 +1,16 @@
 """Training that is killed at random moments and resumed."""
 
 import csv
+import json
 import random
 import re
+import shlex
+import shutil
 import time
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,8 +18,11 @@ import pytest
 import torch
 from onnx import numpy_helper
 from support.training import TrainingCommand
+from typer.testing import CliRunner
 
+from convscope.exporter.cli import app
 from convscope.exporter.training.checkpoints import read_history
+from convscope.exporter.training.history import metrics_csv
 from convscope.exporter.training.runs import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -50,6 +57,18 @@ class Folder:
     @property
     def run(self) -> Run:
         return Run(self.path / "runs/tiny/1", resumes=True)
+
+    @property
+    def report(self) -> Path:
+        return self.run.directory / "report.html"
+
+    def report_figures(self) -> dict[str, Any]:
+        """Return the figures in the report, without the epoch's time."""
+        found = re.search(
+            r'<script type="application/json".*?>(.*?)</script>', self.report.read_text()
+        )
+        figures: dict[str, Any] = json.loads(found[1] if found else "{}")
+        return figures
 
     @property
     def versions(self) -> list[str]:
@@ -148,6 +167,7 @@ def test_a_finished_run_is_not_published_twice_but_accepts_more_epochs(tmp_path:
     folder.command("--epochs", "2").finish()
     text = "\n".join(folder.command("--resume", "--epochs", "2").finish())
     assert "tiny run 1 is finished: epoch 2 of 2 is published as v1" in text
+    assert f"report    {folder.report}" in text
     assert folder.versions == ["1"]
     text = "\n".join(folder.command("--resume", "--epochs", "4").finish())
     assert "continuing tiny run 1 with epoch 3 of 4" in text
@@ -159,15 +179,70 @@ def test_a_finished_run_is_not_published_twice_but_accepts_more_epochs(tmp_path:
     assert rates[2] > 2 * rates[3] > 1e-3
 
 
+def test_a_finished_run_writes_its_missing_report(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    folder.command("--epochs", "2").finish()
+    figures = folder.report_figures()
+    folder.report.unlink()
+    lines = folder.command("--resume").finish()
+    assert f"report    {folder.report}" in lines
+    assert folder.report_figures() == figures
+    (shown,) = [line for line in lines if line.startswith("to write it again: ")]
+    folder.report.unlink()
+    program, *command = shlex.split(shown.partition(": ")[2])
+    assert program == "convscope-exporter"
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
+    assert folder.report_figures() == figures
+    # Without its bundle, the report can't be written.
+    folder.report.unlink()
+    shutil.rmtree(tmp_path / "models/tiny/1")
+    text = "\n".join(folder.command("--resume").finish())
+    assert f"report    missing; it can't be written, because {tmp_path}" in text
+    assert "to write it again" not in text
+
+
+def test_new_epochs_that_are_not_better_are_in_the_report(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    folder.command("--epochs", "2").finish()
+    run = folder.run
+    best = torch.load(run.best, weights_only=True)
+    (history,) = best["callbacks"]["epochs"].values()
+    history[-1]["val_loss"] = 0.0  # no later epoch is better
+    for path in (run.last, run.best):
+        torch.save(best, path)
+    text = "\n".join(folder.command("--resume", "--epochs", "3").finish())
+    assert "epoch 2 is already published as v1" in text
+    assert f"report    {folder.report}" in text
+    assert "<dt>epochs</dt><dd>3</dd>" in folder.report.read_text()
+
+
+def test_random_weights_are_frozen_on_request(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path)
+    options = ("--freeze", "0", "--random-weights")
+    folder.command("--epochs", "1", *options).finish()
+    before = torch.load(folder.run.last, weights_only=True)["state_dict"]
+    folder.command("--epochs", "2", "--resume", *options).finish()
+    after = torch.load(folder.run.last, weights_only=True)["state_dict"]
+    assert torch.equal(before["network.0.weight"], after["network.0.weight"])
+    assert not torch.equal(before["network.5.weight"], after["network.5.weight"])
+
+
 def test_a_run_that_was_not_published_is_published_without_more_training(tmp_path: Path) -> None:
     folder = folder_at(tmp_path)
     with pytest.raises(RuntimeError, match="no module 'absent'"):
         folder.command("--epochs", "2", "--feature-map", "absent").finish()
     trained = folder.metrics()
+    # A process that is killed after it saved the last checkpoint leaves these as they were.
+    folder.run.write("metrics.csv", metrics_csv(read_history(folder.run.last)[:1]))
+    folder.run.update(best_epoch=1)
+    folder.run.best.unlink()
     text = "\n".join(folder.command("--resume").finish())
     assert "tiny run 1 has all of its epochs, and isn't published yet" in text
     assert folder.metrics() == trained
+    assert folder.run.record()["best_epoch"] == folder.run.record()["published_epoch"] == 2
     assert folder.versions == ["1"]
+    manifest = json.loads((folder.path / "models/tiny/1/manifest.json").read_text())
     # A process that is killed after the publication, but before it is recorded, leaves this.
     folder.run.update(
         finished=False,
@@ -176,7 +251,7 @@ def test_a_run_that_was_not_published_is_published_without_more_training(tmp_pat
         publishing={
             "version": 1,
             "epoch": 2,
-            "weights": "trained for 2 epochs, weights of epoch 2, seed 0",
+            "weights": manifest["provenance"]["weights"],
         },
     )
     text = "\n".join(folder.command("--resume").finish())
@@ -184,13 +259,25 @@ def test_a_run_that_was_not_published_is_published_without_more_training(tmp_pat
     assert folder.versions == ["1"]
 
 
-def test_a_run_is_not_resumed_with_another_dataset_or_seed(tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_settings(tmp_path: Path) -> None:
     folder = folder_at(tmp_path)
     folder.command("--epochs", "1").finish()
+    weights = tmp_path / "old.pth"
+    torch.save(torch.load(folder.run.best, weights_only=True)["state_dict"], weights)
+    for options, message in (
+        (("--mean", "0.5", "--std", "0.5"), "has preprocessing 'pixels/255, shorter"),
+        (("--no-augment",), "has augmentation True, but this command has False"),
+        (("--weights", str(weights)), "has initial weights 'random'"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            folder.command("--resume", "--epochs", "2", *options).finish()
     with np.load(tmp_path / "bars.npz") as arrays:
         images, labels = arrays["x_train"], arrays["y_train"]
-    np.savez(tmp_path / "bars.npz", x_train=images[:-10], y_train=labels[:-10])
-    with pytest.raises(RuntimeError, match="the dataset has changed since tiny run 1 was started"):
-        folder.command("--resume", "--epochs", "2").finish()
+    # Fewer inputs; or as many, of which other ones would be held back.
+    for order in (slice(10, None), slice(None, None, -1)):
+        np.savez(tmp_path / "bars.npz", x_train=images[order], y_train=labels[order])
+        with pytest.raises(RuntimeError, match="the dataset has changed since tiny run 1 was"):
+            folder.command("--resume", "--epochs", "2").finish()
+    np.savez(tmp_path / "bars.npz", x_train=images, y_train=labels)
     with pytest.raises(RuntimeError, match="has seed 0, but this command has 1"):
         folder.command("--resume", "--epochs", "2", "--seed", "1").finish()

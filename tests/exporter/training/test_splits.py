@@ -1,7 +1,15 @@
 import numpy as np
+import pytest
 
-from convscope.exporter.datasets import Split
-from convscope.exporter.training.splits import Splits, hold_back, split_warnings
+from convscope.exporter.datasets import Dataset, Split
+from convscope.exporter.errors import DatasetError
+from convscope.exporter.training.splits import (
+    Splits,
+    check_classes,
+    check_splits,
+    hold_back,
+    split_warnings,
+)
 
 
 def split_of(*counts: int) -> Split:
@@ -34,9 +42,33 @@ def test_classes_of_one_input_cause_a_warning() -> None:
     assert "the validation inputs are the training inputs" in warnings(split_of(1, 1), 2)
 
 
+def test_an_empty_split_is_an_error_before_the_training() -> None:
+    train, empty = split_of(1, 1), split_of(0, 0)
+    with pytest.raises(DatasetError, match="the test split of npz:tiny has no inputs"):
+        check_splits(Splits(train, train, empty), "npz:tiny")
+
+
 def test_a_class_without_validation_inputs_is_named() -> None:
     assert warnings(split_of(700, 1), 2) == "the validation split has no input of 'class 1'"
 
 
 def test_a_large_split_causes_no_warning() -> None:
     assert warnings(split_of(400, 400), 2) == ""
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (
+            (0, 4, 4),
+            "has no input of '0'; add inputs .*; if the class numbers in y start at 1, sub",
+        ),
+        ((4, 4, 0), "has no input of '2'; add inputs or remove the class$"),
+    ],
+)
+def test_a_class_without_inputs_is_an_error_before_the_training(
+    counts: tuple[int, ...], message: str
+) -> None:
+    split = split_of(*counts)
+    with pytest.raises(DatasetError, match=message):
+        check_classes(Dataset("npz:some.npz", ("0", "1", "2"), split, split))

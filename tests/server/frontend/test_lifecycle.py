@@ -1,20 +1,29 @@
 """Engine, metrics and health follow what is loaded and unloaded."""
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from grpc_health.v1 import health, health_pb2
-from support.loading import load
-from support.tiny import write_tiny
+from support.loading import load, make_loader
+from support.tiny import SIDE, write_tiny
 
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.pipeline import PipelineLimits
+from convscope.server.inference.requests import InferenceRequest, Pixels
 from convscope.server.observability.metrics import Metrics
-from convscope.server.repository.catalog import Catalog
+from convscope.server.repository.catalog import Catalog, Target
+from convscope.server.repository.manager import ModelManager
+from convscope.server.repository.operator import Operator
+from convscope.server.repository.selection import Selection
 from convscope.server.runtime.versions import LoadedVersion
 
+TIMEOUT_SECONDS = 20.0
 INFO = {"model": "tiny", "version": "1", "provider": "cpu", "precision": "fp32"}
 
 
@@ -68,6 +77,34 @@ async def test_memory_is_released_after_a_version_has_retired(
     assert (parts.info(), parts.released) == (1, 0)
     await parts.lifecycle.retire(versions[0])
     assert (parts.info(), parts.released) == (None, 1)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Leave reference cycles alone."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+async def test_unloaded_model_does_not_wait_for_the_garbage_collector(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    parts = Parts()
+    manager = ModelManager(tmp_path, make_loader(), Selection(), parts.lifecycle)
+    parts.lifecycle.follow(manager.catalog)
+    await manager.reconcile()
+    version = manager.catalog.resolve(Target("tiny"))
+    image = Pixels(np.zeros((SIDE, SIDE, 3), np.uint8))
+    await parts.engine.run(version, [image], InferenceRequest(feature_maps=("conv",)))
+    model = weakref.ref(version.model)
+    del version
+    await Operator(manager).unload("tiny")
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while model() is not None:
+            await asyncio.sleep(0.01)
+    await manager.close()
 
 
 async def test_version_that_was_replaced_by_the_same_number_stays_ready(

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from support.loading import Follower
 from support.repositories import MakeManager, corrupt, serving
 from support.tiny import write_tiny
@@ -44,6 +45,63 @@ async def test_reconciling_again_does_nothing(
     events = list(follower.events)
     await manager.reconcile()
     assert follower.events == events
+
+
+async def test_hidden_file_beside_a_bundle_changes_nothing(
+    tmp_path: Path, make: MakeManager, follower: Follower
+) -> None:
+    directory = write_tiny(tmp_path)
+    manager = make()
+    await manager.reconcile()
+    events = list(follower.events)
+    (directory / ".nfs000000000001").touch()
+    await manager.reconcile()
+    assert follower.events == events
+
+
+async def test_configmap_that_is_mounted_again_is_loaded_again(
+    tmp_path: Path, make: MakeManager, follower: Follower
+) -> None:
+    directory = write_tiny(tmp_path)
+    content = [path.name for path in directory.iterdir()]
+    first, second = directory / "..first", directory / "..second"
+    first.mkdir()
+    for name in content:
+        (directory / name).rename(first / name)
+        (directory / name).symlink_to(f"..data/{name}")
+    (directory / "..data").symlink_to(first.name)
+    manager = make()
+    await manager.reconcile()
+    shutil.copytree(first, second)
+    (directory / "..new").symlink_to(second.name)
+    (directory / "..new").replace(directory / "..data")
+    await manager.reconcile()
+    await manager.close()
+    assert follower.events == [
+        *("ready tiny v1", "reconciled"),
+        *("ready tiny v1", "reconciled", "retire tiny v1"),
+    ]
+
+
+async def test_directory_with_an_unusable_name_is_logged_once(
+    tmp_path: Path, make: MakeManager
+) -> None:
+    write_tiny(tmp_path)
+    for name in ("ResNet50.v1/1", "tiny/001", "tiny/v2", ".cache/x", "tiny/.2-part"):
+        (tmp_path / name).mkdir(parents=True)
+    manager = make()
+    with capture_logs() as logs:
+        await manager.reconcile()
+        await manager.reconcile()
+    skipped = {
+        line["path"]: line["reason"] for line in logs if line["event"] == "directory skipped"
+    }
+    assert sum(line["event"] == "directory skipped" for line in logs) == 3
+    assert set(skipped) == {"ResNet50.v1", "tiny/001", "tiny/v2"}
+    assert skipped["ResNet50.v1"].startswith("models have names of a-z, 0-9, _ and -")
+    assert skipped["tiny/001"] == (
+        "versions are 1, 2, 3 and so on, without leading zeros; rename it"
+    )
 
 
 async def test_model_is_planned_again_only_after_a_change(

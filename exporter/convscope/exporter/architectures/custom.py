@@ -4,16 +4,17 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.errors import NetworkError
 from convscope.exporter.preprocessing import InputRule
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["custom_architecture", "is_custom", "requires_classes"]
 
@@ -46,6 +47,7 @@ def custom_architecture(name: str, expects: InputRule) -> Architecture:
         expects=lambda channels: expects,
         channels=(expects.channels,),
         is_custom=True,
+        has_default_classes=_has_default_classes(factory),
     )
 
 
@@ -68,6 +70,16 @@ def _load(name: str) -> Callable[..., Any]:
 def _requires_classes(factory: Callable[..., Any]) -> bool:
     parameter = inspect.signature(factory).parameters.get("num_classes")
     return parameter is not None and parameter.default is parameter.empty
+
+
+def _has_default_classes(factory: Callable[..., Any]) -> bool:
+    parameter = inspect.signature(factory).parameters.get("num_classes")
+    return parameter is not None and isinstance(parameter.default, int)
+
+
+def _is_required(parameter: inspect.Parameter, offered: Mapping[str, int]) -> bool:
+    is_named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return is_named and parameter.default is parameter.empty and parameter.name not in offered
 
 
 def _run(path: Path) -> ModuleType:
@@ -101,17 +113,22 @@ def _find(module: ModuleType, name: str, path: str) -> Callable[..., Any]:
     raise NetworkError(f"{path} has no factory {name!r}; it has: {', '.join(own) or 'none'}")
 
 
-def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -> nn.Module:
+def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -> "nn.Module":
+    from convscope.exporter.architectures.returned import checked_network
+
     if classes == 0 and _requires_classes(factory):
         raise NetworkError(f"{name} requires num_classes; name the classes with --labels FILE")
     offered = {"num_classes": classes, "in_channels": channels}
     if classes == 0:
         del offered["num_classes"]
+    parameters = inspect.signature(factory).parameters
+    if unknown := [key for key, one in parameters.items() if _is_required(one, offered)]:
+        raise NetworkError(
+            f"{name} requires {' and '.join(unknown)}, but it is called with num_classes and "
+            "in_channels only; give the parameter a default, or write a function without it"
+        )
     try:
-        parameters = inspect.signature(factory).parameters
         network = factory(**{key: offered[key] for key in offered.keys() & parameters.keys()})
     except Exception as error:  # the user's code may raise anything
         raise NetworkError(f"{name} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise NetworkError(f"{name} returned a {type(network).__name__}, not an nn.Module")
-    return network
+    return checked_network(network, name)

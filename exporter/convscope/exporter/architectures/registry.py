@@ -60,6 +60,8 @@ class Architecture:
         learning_rate: The default for the highest learning rate.
         augment: Whether training alters the images by default.
         is_custom: Whether the network comes from a user's file.
+        has_default_classes: Whether the factory in a user's file may be called without
+            the number of classes, although it takes one.
         size: The input's height and width in pixels according to the network's
             library, so that `list` needn't import the library.
     """
@@ -78,6 +80,7 @@ class Architecture:
     learning_rate: float = 1e-3
     augment: bool = True
     is_custom: bool = False
+    has_default_classes: bool = False
     size: tuple[int, int] | None = None
 
     def build(self, classes: int, channels: int | None = None) -> "nn.Module":
@@ -111,7 +114,11 @@ class Architecture:
         if set(self.channels) <= {1, 3} and offered in (1, 3):
             return self.default_channels
         takes = " or ".join(map(str, self.channels))
-        raise ExporterError(f"{self.name} takes {takes} channels, and the dataset has {offered}")
+        raise ExporterError(
+            f"{self.name} takes {takes} channels, and the dataset has {offered}; the channels are "
+            "the last axis of images, [N, H, W, C], and the second one of signals, [N, C, L], and "
+            "of clips, [N, C, T, H, W]"
+        )
 
 
 def deferred(module: str, factory: str) -> Callable[[int, int], "nn.Module"]:

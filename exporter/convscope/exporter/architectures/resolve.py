@@ -1,7 +1,7 @@
 """Finds the network that a user names, and the input that a user declares for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convscope.exporter.architectures.custom import (
     custom_architecture,
@@ -15,12 +15,17 @@ from convscope.exporter.preprocessing import ImagePreprocessing, InputRule, Tens
 from convscope.exporter.preprocessing.conventions import CONVENTIONS, Convention, ConventionName
 from convscope.exporter.preprocessing.plausibility import WHITE, check_normalization
 
-__all__ = ["DeclaredInput", "resolve"]
+__all__ = ["DeclaredInput", "check_published", "resolve"]
+
+_IMAGE_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredInput:
-    """The input that a user declares on the command line for a network in a file.
+    """The input that a user declares on the command line.
+
+    A network in a file needs its shape. The preprocessing of a built-in network can be
+    replaced.
 
     Args:
         shape: "3x224x224" for images, "1x256" for signals, "3x8x32x32" for clips.
@@ -37,6 +42,40 @@ class DeclaredInput:
     std: str | None = None
     shortest_edge: int | None = None
     preprocess: ConventionName | None = None
+
+    @property
+    def preprocessing_options(self) -> list[str]:
+        """The options of the preprocessing that the user passed."""
+        values = {
+            "--preprocess": self.preprocess,
+            "--mean": self.mean,
+            "--std": self.std,
+            "--shortest-edge": self.shortest_edge,
+        }
+        return [option for option, value in values.items() if value is not None]
+
+    def applied_to(self, expects: InputRule, name: str) -> InputRule:
+        """Return a built-in network's input with the declared preprocessing.
+
+        Raises:
+            ExporterError: The network doesn't take images, or a value is invalid.
+        """
+        if not self.preprocessing_options:
+            return expects
+        if not isinstance(expects, ImagePreprocessing):
+            raise NetworkError(
+                f"{name} takes tensors, which aren't preprocessed; remove "
+                f"{' and '.join(self.preprocessing_options)}"
+            )
+        if self.preprocess is not None:
+            return self._images(expects.channels, expects.height, expects.width)
+        rule = replace(
+            expects,
+            mean=_numbers("--mean", self.mean, expects.channels, expects.mean),
+            std=_numbers("--std", self.std, expects.channels, expects.std),
+            shortest_edge=self.shortest_edge or expects.shortest_edge,
+        )
+        return _checked(rule)
 
     def rule(self, name: str) -> InputRule:
         """Return the declared input of a network.
@@ -55,8 +94,19 @@ class DeclaredInput:
                 f"--input {self.shape!r} is no shape like 3x224x224, 1x256 or 3x8x32x32"
             )
         if len(sizes) != 3:
+            if self.preprocessing_options:
+                raise NetworkError(
+                    f"--input {self.shape} is a {'signal' if len(sizes) == 2 else 'clip'}, which "
+                    f"isn't preprocessed; remove {' and '.join(self.preprocessing_options)}, or "
+                    "declare an image as CxHxW, such as --input 3x224x224"
+                )
             return TensorInput(sizes)
         channels, height, width = sizes
+        if channels not in _IMAGE_CHANNELS:
+            raise NetworkError(f"--input {self.shape} has {channels} channels{_swapped(sizes)}")
+        return self._images(channels, height, width)
+
+    def _images(self, channels: int, height: int, width: int) -> ImagePreprocessing:
         convention = _convention(self.preprocess)
         # A convention's units may be others than 0 to 1.
         unit = WHITE * convention.scale
@@ -68,15 +118,27 @@ class DeclaredInput:
             mean=_numbers("--mean", self.mean, channels, mean),
             std=_numbers("--std", self.std, channels, std),
             interpolation=convention.interpolation,
-            shortest_edge=self.shortest_edge or self._edge(height, width, convention),
+            shortest_edge=self.shortest_edge or convention.shortest_edge(max(height, width)),
         )
-        check_normalization(1 / WHITE, rule.mean, rule.std, has_scale=False)
-        return rule
+        return _checked(rule)
 
-    def _edge(self, height: int, width: int, convention: Convention) -> int | None:
-        if self.preprocess is None:
-            return height if height == width else None
-        return convention.shortest_edge(max(height, width))
+
+def _checked(rule: ImagePreprocessing) -> ImagePreprocessing:
+    check_normalization(1 / WHITE, rule.mean, rule.std, has_scale=False)
+    edge = rule.shortest_edge
+    if edge is not None and edge < max(rule.height, rule.width):
+        raise NetworkError(
+            f"--shortest-edge {edge} is less than the input, {rule.height}x{rule.width}; use at "
+            f"least {max(rule.height, rule.width)}"
+        )
+    return rule
+
+
+def _swapped(sizes: tuple[int, ...]) -> str:
+    """Return the fix for an image with too many channels."""
+    fix = "; images have 1 or 3, and --input is CxHxW"
+    height, width, channels = sizes
+    return f"{fix}: {channels}x{height}x{width}" if channels in _IMAGE_CHANNELS else fix
 
 
 def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> Architecture:
@@ -84,7 +146,7 @@ def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> A
 
     Args:
         name: The name that the user typed.
-        declared: The declared input of a network in a file.
+        declared: The declared input.
         has_labels: Whether labels are given, so that one error can name every
             missing option.
 
@@ -92,7 +154,13 @@ def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> A
         ExporterError: There is no such network, or its input isn't declared.
     """
     if not is_custom(name):
-        return find_architecture(name)
+        row = find_architecture(name)
+        if not declared.preprocessing_options:
+            return row
+        declared.applied_to(row.preprocessing(), row.name)  # an error at once
+        return replace(
+            row, expects=lambda channels: declared.applied_to(row.expects(channels), row.name)
+        )
     if declared.shape is None and not has_labels and requires_classes(name):
         raise NetworkError(
             f"{name} needs two more options: its input, such as --input 3x224x224 for images, "
@@ -100,6 +168,22 @@ def resolve(name: str, declared: DeclaredInput, *, has_labels: bool = True) -> A
             "num_classes"
         )
     return custom_architecture(name, declared.rule(name))
+
+
+def check_published(row: Architecture, declared: DeclaredInput, remedy: str) -> None:
+    """Check that no preprocessing is declared for a built-in network's published weights.
+
+    They were trained with the network's own preprocessing.
+
+    Raises:
+        NetworkError: Some is.
+    """
+    options = declared.preprocessing_options
+    if options and not row.is_custom and row.published is not None:
+        raise NetworkError(
+            f"the published weights of {row.name} need its own preprocessing; remove "
+            f"{' and '.join(options)}, or {remedy}"
+        )
 
 
 def _convention(name: ConventionName | None) -> Convention:
@@ -123,9 +207,14 @@ def _numbers(
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise NetworkError(f"{option} {text!r} isn't a list of numbers like 0.5,0.5") from error
+        raise NetworkError(
+            f"{option} {text!r} isn't a list of numbers with commas between them, such as 0.5,0.5"
+        ) from error
     if len(values) == 1:
         return values * channels
     if len(values) != channels:
-        raise NetworkError(f"{option} has {len(values)} numbers for {channels} channels")
+        raise NetworkError(
+            f"{option} has {len(values)} numbers for {channels} channels; pass one, or one per "
+            "channel"
+        )
     return values

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from convscope.bundle.graph_contract import check_graph, parse_graph
+from convscope.bundle.nonfinite import nonfinite_line
 from convscope.bundle.preprocessing import preprocessing_line
 from convscope.bundle.reader import Bundle
 from convscope.exporter.bundles.reader import open_bundle, preprocess
@@ -52,6 +53,8 @@ class Pyramid:
             for an image.
         is_image: Whether it is one.
         preprocessing: How the input is prepared, in one line.
+        nonfinite: The inputs with NaN or infinity, in one line; empty if every
+            result is finite.
         levels: The feature maps, and the classes if there are any.
     """
 
@@ -61,6 +64,7 @@ class Pyramid:
     input: tuple[int, ...]
     is_image: bool
     preprocessing: str
+    nonfinite: str
     levels: tuple[Level, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -92,6 +96,7 @@ def read_pyramid(directory: Path) -> Pyramid:
         input=tuple(manifest.input.shape),
         is_image=manifest.input.kind == pb.INPUT_KIND_IMAGE,
         preprocessing=preprocessing_line(manifest),
+        nonfinite=nonfinite_line(manifest),
         levels=tuple(
             Level(
                 name=name,

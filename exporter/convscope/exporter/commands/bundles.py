@@ -23,11 +23,17 @@ __all__ = ["register"]
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A directory like models/NAME/1.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Plot = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Draw the pyramid into a picture file.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Draw the pyramid into a picture file.", show_default="no picture"
+    ),
 ]
 Photo = Annotated[
     Path | None,
-    typer.Option(help="The photo to draw receptive fields on; a golden one by default."),
+    typer.Option(
+        help="With --plot, the photo to draw receptive fields on.",
+        show_default="the first golden input",
+    ),
 ]
 
 
@@ -73,6 +79,8 @@ def describe(
         else:
             console = make_console(False)
             console.print(f"preprocessing  {pyramid.preprocessing}", markup=False)
+            if pyramid.nonfinite:
+                console.print(f"not finite     {pyramid.nonfinite}", markup=False)
             console.print(_table(pyramid))
         if plot is not None:
             # Beside what is printed, which may be JSON for another program.

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,21 @@ if TYPE_CHECKING:
     from convscope.exporter.graphs.comparison import OutputDifference
 
 __all__ = [
+    "check_labels",
     "convert_and_report",
     "errors_as_sentences",
     "make_console",
+    "print_labels",
     "report_bundle",
     "report_parity",
     "reserve_version",
     "shape_text",
+    "working",
 ]
 
 # The width without a terminal: no table is folded, so that each row is one line.
 PIPED_WIDTH = 1000
+MAX_LABELS = 5
 
 
 @contextmanager
@@ -60,7 +65,10 @@ def _sentence(error: Exception) -> str:
     kind = type(error).__name__
     said = reason(error)
     detail = kind if said == kind else f"{kind}: {said}"
-    return f"the command failed unexpectedly ({detail}); run it again with --debug for the details"
+    failed = f"the command failed unexpectedly ({detail})"
+    if is_debugging():
+        return f"{failed}; please report it with the traceback above"
+    return f"{failed}; run it again with --debug for the details"
 
 
 def make_console(quiet: bool) -> Console:
@@ -72,7 +80,7 @@ def make_console(quiet: bool) -> Console:
 
 
 def reserve_version(repository: Path, model: str, version: int | None, console: Console) -> int:
-    """Choose and print a bundle's version, and check early that it can be published.
+    """Choose a bundle's version, print its path, and check early that it can be published.
 
     Raises:
         InvalidValueError: The name or number isn't allowed.
@@ -82,12 +90,42 @@ def reserve_version(repository: Path, model: str, version: int | None, console: 
 
     number = version if version is not None else next_version(repository, model)
     check_free(repository, model, number)
-    console.print(f"[bold]{model}[/] v{number}")
+    console.print(f"target    {repository / model / str(number)}", markup=False)
     return number
 
 
-def convert_and_report(source: "Source", repository: Path, console: Console) -> None:
+def check_labels(labels: str | None) -> None:
+    """Check before the slow imports that a label file exists and can be read.
+
+    Raises:
+        ExporterError: There is no such file.
+        InvalidValueError: It can't be read as labels.
+    """
+    from convscope.bundle.labels import read_labels
+
+    path = Path(labels or "")
+    if path.is_file():
+        read_labels(path)
+    elif path.suffix:  # no dataset has one
+        raise ExporterError(f"there is no label file {labels!r}")
+
+
+def convert_and_report(
+    source: "Source",
+    repository: Path,
+    console: Console,
+    *,
+    assumed: bool = False,
+    has_label_names: bool = True,
+) -> None:
     """Convert and publish a network; print its path and its difference from PyTorch.
+
+    Args:
+        source: The network.
+        repository: The repository of the bundle.
+        console: Receives the report.
+        assumed: Whether the user didn't set the preprocessing.
+        has_label_names: Whether the labels are names that someone chose.
 
     Raises:
         ExporterError: A step failed; nothing was published.
@@ -95,19 +133,46 @@ def convert_and_report(source: "Source", repository: Path, console: Console) -> 
     from convscope.exporter.conversion.convert import convert
     from convscope.exporter.preprocessing import input_line
 
-    console.print(f"images    {input_line(source.preprocessing)}", markup=False)
-    with console.status("Converting to ONNX and comparing with PyTorch"):
+    assumption = "; assumed, set --preprocess, --mean, --std or --shortest-edge to change it"
+    line = input_line(source.preprocessing) + (assumption if assumed else "")
+    console.print(f"images    {line}", markup=False)
+    if source.labels:
+        print_labels(source.labels, console, are_chosen=has_label_names)
+    with working("Converting to ONNX and comparing with PyTorch", console):
         conversion = convert(source, repository)
-    _report(conversion, console)
+    _report(source, conversion, console)
 
 
-def _report(conversion: "Conversion", console: Console) -> None:
+def print_labels(labels: Sequence[str], console: Console, *, are_chosen: bool) -> None:
+    """Print the first labels, and how to name classes that have only numbers."""
+    shown = ", ".join(labels[:MAX_LABELS])
+    more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
+    are_numbers = list(labels) == [str(number) for number in range(len(labels))]
+    is_default = are_numbers and not are_chosen
+    fix = "; numbers only, name the classes with --labels FILE" if is_default else ""
+    console.print(f"labels    {shown}{more}{fix}", markup=False)
+
+
+@contextmanager
+def working(text: str, console: Console) -> Iterator[None]:
+    """Show what a slow step does: a spinner on a terminal, otherwise a line."""
+    if not console.is_terminal:
+        console.print(f"{text} ...", markup=False)
+    with console.status(text):
+        yield
+
+
+def _report(source: "Source", conversion: "Conversion", console: Console) -> None:
     if conversion.semantics is not None:
-        console.print(f"activation {conversion.semantics.describe()}", markup=False)
+        semantics = conversion.semantics
+        if source.test is not None:
+            semantics = replace(semantics, evidence="applied to the outputs, as in the training")
+        console.print(f"activation {semantics.describe()}", markup=False)
     report_parity(conversion.parity, "PyTorch", console)
     for metric in conversion.metrics:
         console.print(
-            f"{metric.name}  [bold]{metric.value:.4f}[/] on {metric.split}, with the ONNX graph"
+            f"{metric.name.removeprefix('top1_')}  [bold]{metric.value:.4f}[/] on "
+            f"{metric.split}, with the ONNX graph"
         )
     report_bundle(conversion.directory, console)
 
@@ -121,7 +186,15 @@ def report_parity(parity: Sequence["OutputDifference"], reference: str, console:
 
 
 def report_bundle(directory: Path, console: Console) -> None:
-    """Print the path and the size of a published bundle."""
+    """Print the path and the size of a published bundle, and whether it has non-finite results."""
+    from convscope.bundle.layout import MANIFEST
+    from convscope.bundle.manifest import parse_manifest
+    from convscope.bundle.nonfinite import nonfinite_line
+
+    if line := nonfinite_line(parse_manifest((directory / MANIFEST).read_bytes())):
+        console.print(
+            f"[yellow]not finite[/] {line}; the server reports an error for such an input"
+        )
     size = sum(path.stat().st_size for path in directory.iterdir())
     console.print(f"[green]published[/] {directory} ({decimal(size)})")
 

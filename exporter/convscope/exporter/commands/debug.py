@@ -3,12 +3,14 @@
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
+from difflib import get_close_matches
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
-__all__ = ["DebuggableTyper", "is_debugging"]
+__all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
 
 Command = Callable[..., Any]
 C = TypeVar("C", bound=Command)
@@ -17,6 +19,16 @@ Debug = Annotated[
 ]
 
 _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+
+
+class CommandGroup(TyperGroup):
+    """Lists the commands after the name of an unknown one that resembles none of them."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command by its name."""
+        if args and not get_close_matches(args[0], self.commands):
+            ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(self.commands)}.")
+        return super().resolve_command(ctx, args)
 
 
 class DebuggableTyper(typer.Typer):

@@ -11,10 +11,12 @@ import typer
 
 from convscope.exporter.commands import options
 from convscope.exporter.commands.console import (
+    check_labels,
     convert_and_report,
     errors_as_sentences,
     make_console,
     reserve_version,
+    working,
 )
 from convscope.exporter.errors import ExporterError
 
@@ -51,7 +53,9 @@ RandomWeights = Annotated[
 Labels = Annotated[
     str | None,
     typer.Option(
-        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        help="The names of the classes: a text, CSV or JSON file; or mnist, fashion_mnist or "
+        "cifar10. For a network with one output, the first label is for low outputs, the second "
+        "for high ones.",
         show_default="those of the published weights; 0, 1, 2 and so on for a network of your own",
     ),
 ]
@@ -76,6 +80,7 @@ def export(
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
+    output: options.Output = None,
     activation: options.Activation = "auto",
     allow_nonfinite: options.AllowNonfinite = False,
     quiet: options.Quiet = False,
@@ -83,20 +88,39 @@ def export(
     """Convert a network with its published weights, or with those of a file."""
     with errors_as_sentences():
         console = make_console(quiet)
-        with console.status("Loading PyTorch"):
-            from convscope.exporter.architectures.resolve import DeclaredInput, resolve
-            from convscope.exporter.conversion.source import Source
+        check_labels(labels)
+        # This doesn't import PyTorch, so that a wrong name is an error at once.
+        from convscope.exporter.architectures.resolve import (
+            DeclaredInput,
+            check_published,
+            resolve,
+        )
+        from convscope.exporter.preprocessing import ImagePreprocessing
+
         declared = DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
-        row = resolve(architecture, declared, has_labels=labels is not None)
+        with working(f"Loading {architecture}", console):
+            row = resolve(architecture, declared, has_labels=labels is not None)
+        if weights is None and not random_weights:
+            check_published(row, declared, "pass the weights that were trained with it: --weights")
         model = name or row.model_name
         number = reserve_version(repository, model, version, console)
         expects = _input(row, declared)
-        with console.status("Loading the weights"):
-            network, names = _build(row, expects, _labels(row, labels, random_weights))
+        with console.status("Loading PyTorch and the weights"):
+            from convscope.exporter.conversion.default_classes import check_default_classes
+            from convscope.exporter.conversion.source import Source
+
+            own_labels = _labels(row, labels, random_weights)
+            if labels is not None and own_labels and weights is None and not random_weights:
+                check_default_classes(row, expects, len(own_labels))
+            network, names, chosen = _build(row, expects, own_labels, output)
             origin = _load(row, network, len(names), weights, random_weights)
             untrained = _untrained(row, network, len(names), expects, origin)
         license_text = f" ({origin.license})" if origin.license else ""
         console.print(f"weights   {origin.source}{license_text}")
+        if row.has_default_classes and own_labels:
+            console.print(f"network   {row.summary} with num_classes={len(names)}", markup=False)
+        if chosen is not None:
+            console.print(f"output    {chosen}", markup=False)
         source = Source(
             model=model,
             version=number,
@@ -111,7 +135,14 @@ def export(
             activation=activation,
             allow_nonfinite=allow_nonfinite,
         )
-        convert_and_report(_with_golden(source, random_weights), repository, console)
+        assumed = row.is_custom and not declared.preprocessing_options
+        convert_and_report(
+            _with_golden(source, random_weights),
+            repository,
+            console,
+            assumed=assumed and isinstance(expects, ImagePreprocessing),
+            has_label_names=labels is not None or not row.is_custom,
+        )
 
 
 def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
@@ -119,18 +150,19 @@ def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
     from convscope.exporter.preprocessing import TensorInput
 
     expects = row.preprocessing()
-    if declared.shape is None:
+    if declared.shape is None or row.is_custom:
         return expects
-    rule = declared.rule(row.name)
-    if rule != expects and not (
-        isinstance(rule, TensorInput)
-        and isinstance(expects, TensorInput)
-        and len(rule.shape) == len(expects.shape)
-    ):
-        raise ExporterError(
-            f"the input of {row.name} is fixed to {list(expects.shape)}; remove --input"
-        )
-    return rule
+    rule = replace(declared, mean=None, std=None, shortest_edge=None, preprocess=None).rule(
+        row.name
+    )
+    if isinstance(rule, TensorInput) and isinstance(expects, TensorInput):
+        if len(rule.shape) == len(expects.shape):
+            return rule
+    elif rule.shape == expects.shape:
+        return expects
+    raise ExporterError(
+        f"the input of {row.name} is fixed to {list(expects.shape)}; remove --input"
+    )
 
 
 def _labels(
@@ -160,18 +192,23 @@ def _numbered_labels(classes: int) -> tuple[str, ...]:
 
 
 def _build(
-    row: "Architecture", expects: "InputRule", labels: tuple[str, ...] | None
-) -> tuple["nn.Module", tuple[str, ...]]:
-    """Return the network and its labels, which are numbers by default."""
+    row: "Architecture", expects: "InputRule", labels: tuple[str, ...] | None, output: str | None
+) -> tuple["nn.Module", tuple[str, ...], str | None]:
+    """Return the network, its labels, which are numbers by default, and the chosen output."""
     import torch
 
-    from convscope.exporter.conversion.servable import class_count
+    from convscope.exporter.conversion.classifier_check import class_count
+    from convscope.exporter.conversion.output_choice import choose_output
     from convscope.exporter.conversion.size import check_size
 
     torch.manual_seed(0)
     network = row.build(0 if labels is None else len(labels), expects.channels)
     check_size(network)
-    return network, _numbered_labels(class_count(network, expects)) if labels is None else labels
+    # The networks of the registry return one tensor.
+    chosen = choose_output(network, output, expects) if row.is_custom or output else None
+    if labels is None:
+        labels = _numbered_labels(class_count(network, expects))
+    return network, labels, chosen
 
 
 def _load(

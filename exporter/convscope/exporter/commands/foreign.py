@@ -12,11 +12,14 @@ from rich.console import Console
 
 from convscope.exporter.commands import import_options as opt
 from convscope.exporter.commands.console import (
+    check_labels,
     errors_as_sentences,
     make_console,
+    print_labels,
     report_bundle,
     report_parity,
     reserve_version,
+    working,
 )
 from convscope.exporter.commands.options import (
     Activation,
@@ -63,6 +66,7 @@ def import_onnx(
     """Turn an ONNX classifier from elsewhere into a bundle."""
     with errors_as_sentences():
         console = make_console(quiet)
+        check_labels(labels)
         model = name or _model_name(file)
         number = reserve_version(repository, model, version, console)
         from convscope.exporter.architectures.labels import read_labels
@@ -93,16 +97,18 @@ def import_onnx(
             dataset=dataset,
             license=weights_license,
         )
-        with console.status("Adding the preprocessing and comparing with the original"):
+        with working("Adding the preprocessing and comparing with the original", console):
             imported = import_model(source, repository)
-        _report(imported, console, bgr=source.color == "bgr")
+        options = (preprocess, scale, mean, std, resize)
+        assumed = options.count(None) == len(options)
+        _report(imported, console, assumed=assumed, has_labels=labels is not None)
 
 
 def _model_name(file: Path) -> str:
     return re.sub(r"[^a-z0-9_-]+", "_", file.stem.lower()).strip("_-")[:63] or "model"
 
 
-def _report(imported: "Imported", console: Console, *, bgr: bool) -> None:
+def _report(imported: "Imported", console: Console, *, assumed: bool, has_labels: bool) -> None:
     from convscope.bundle.layout import MANIFEST
     from convscope.bundle.manifest import parse_manifest
     from convscope.bundle.preprocessing import preprocessing_line
@@ -113,8 +119,10 @@ def _report(imported: "Imported", console: Console, *, bgr: bool) -> None:
         f"{image.height} × {image.width} × {image.channels}"
     )
     console.print(f"activation {imported.semantics.describe()}", markup=False)
-    line = preprocessing_line(parse_manifest((imported.directory / MANIFEST).read_bytes()))
-    order = "; the graph gets BGR" if bgr else ""
-    console.print(f"images    {line}{order}", markup=False)
+    manifest = parse_manifest((imported.directory / MANIFEST).read_bytes())
+    assumption = "; assumed, set --preprocess, or --mean, --std and --resize to change it"
+    line = preprocessing_line(manifest) + (assumption if assumed else "")
+    console.print(f"images    {line}", markup=False)
+    print_labels(manifest.labels, console, are_chosen=has_labels)
     report_parity(imported.parity, "the original", console)
     report_bundle(imported.directory, console)

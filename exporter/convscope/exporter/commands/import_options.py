@@ -38,7 +38,9 @@ Model = Annotated[
 Labels = Annotated[
     str | None,
     Option(
-        help="The names of the classes: a text, CSV or JSON file, or a dataset's name.",
+        help="The names of the classes: a text, CSV or JSON file; or mnist, fashion_mnist or "
+        "cifar10. For a graph with one output, the first label is for low outputs, the second "
+        "for high ones.",
         show_default="those in the model's metadata, or 0, 1, 2 and so on",
     ),
 ]
@@ -53,9 +55,9 @@ Preprocess = Annotated[
     Option(
         help="The convention by which the model's images were prepared. torchvision, timm: the "
         "mean and std of ImageNet, and a resize that is larger than the crop. keras-tf: -1 to 1. "
-        "caffe: BGR, minus the mean of ImageNet. unit: 0 to 1. The options below replace single "
-        "values.",
-        show_default="unit, with a resize to the size of the input",
+        "caffe: BGR, minus the mean of ImageNet. unit: 0 to 1, the shorter edge resized to the "
+        "input's longer edge, then a center crop. The options below replace single values.",
+        show_default="assumed to be unit",
     ),
 ]
 Color = Annotated[
@@ -74,14 +76,17 @@ Scale = Annotated[
 Mean = Annotated[
     str | None,
     Option(
-        help="Then subtracted: one number, or one per channel, like 0.485,0.456,0.406.",
+        metavar="NUMBER[,...]",
+        help="Then subtracted: one number, or one per channel with commas and without spaces, "
+        "like 0.485,0.456,0.406.",
         show_default="0, or that of --preprocess",
     ),
 ]
 Std = Annotated[
     str | None,
     Option(
-        help="The divisor after that: one number, or one per channel.",
+        metavar="NUMBER[,...]",
+        help="The divisor after that, likewise.",
         show_default="1, or that of --preprocess",
     ),
 ]
@@ -107,7 +112,11 @@ Interpolation = Annotated[
 
 # The outputs.
 Output = Annotated[
-    str | None, Option(help="The output with the classes, if several contain scores.")
+    str | None,
+    Option(
+        help="The name of the output with the classes.",
+        show_default="the only output with scores",
+    ),
 ]
 Maps = Annotated[
     list[str] | None,
@@ -121,10 +130,17 @@ Maps = Annotated[
 # The origin of the weights.
 Dataset = Annotated[
     str,
-    Option(help="The dataset that the weights were trained on; it is recorded in the manifest."),
+    Option(
+        help="The dataset that the weights were trained on; it is recorded in the manifest.",
+        show_default="not recorded",
+    ),
 ]
 License = Annotated[
-    str, Option(help="The SPDX identifier of the weights' license; it is recorded in the manifest.")
+    str,
+    Option(
+        help="The SPDX identifier of the weights' license; it is recorded in the manifest.",
+        show_default="not recorded",
+    ),
 ]
 
 

@@ -29,7 +29,8 @@ def list_architectures(
     pattern: Annotated[
         str,
         typer.Argument(
-            help="Only names that contain this text; timm/TEXT searches timm's networks."
+            help="Only names that contain this text; timm/TEXT searches timm's networks.",
+            show_default="every name",
         ),
     ] = "",
 ) -> None:

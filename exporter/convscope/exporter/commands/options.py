@@ -16,6 +16,7 @@ __all__ = [
     "Mean",
     "Model",
     "Name",
+    "Output",
     "Preprocess",
     "Quiet",
     "Repository",
@@ -54,6 +55,15 @@ FeatureMaps = Annotated[
 ]
 
 # The outputs.
+Output = Annotated[
+    str | None,
+    Option(
+        metavar="NAME|POSITION",
+        help="For a network of your own that returns a tuple, list, dictionary or dataclass: the "
+        "output with the classes, by its name, or by its position from 0.",
+        show_default="the only output with scores",
+    ),
+]
 Activation = Annotated[
     ActivationChoice,
     Option(
@@ -72,7 +82,7 @@ AllowNonfinite = Annotated[
     ),
 ]
 
-# For a network in a user's file.
+# The input.
 InputShape = Annotated[
     str | None,
     Option(
@@ -86,30 +96,36 @@ InputShape = Annotated[
 Preprocess = Annotated[
     ConventionName | None,
     Option(
-        help="For a network of your own: the convention by which its images were prepared. "
+        help="The convention by which the network's images are prepared. "
         "torchvision, timm: the mean and std of ImageNet, and a resize that is larger than the "
-        "crop. keras-tf: -1 to 1. unit: 0 to 1. The options below replace single values.",
-        show_default="unit, with a resize to the size of the input",
+        "crop. keras-tf: -1 to 1. unit: 0 to 1, the shorter edge resized to the input's longer "
+        "edge, then a center crop. The options below replace single values. Published weights "
+        "have their own preprocessing.",
+        show_default="the architecture's own; unit for a network of your own",
     ),
 ]
 Mean = Annotated[
     str | None,
     Option(
-        help="For a network of your own: subtracted from each channel, in units of 0 to 1.",
-        show_default="0, or that of --preprocess",
+        metavar="NUMBER[,...]",
+        help="Subtracted from each channel, in units of 0 to 1: one number, or one per channel "
+        "with commas and without spaces, like 0.485,0.456,0.406.",
+        show_default="that of --preprocess",
     ),
 ]
 Std = Annotated[
     str | None,
     Option(
-        help="For a network of your own: the divisor of each channel, in units of 0 to 1.",
-        show_default="1, or that of --preprocess",
+        metavar="NUMBER[,...]",
+        help="The divisor of each channel, in units of 0 to 1, likewise.",
+        show_default="that of --preprocess",
     ),
 ]
 ShortestEdge = Annotated[
     int | None,
     Option(
-        help="For a network of your own: the shorter edge in pixels before the center crop.",
-        show_default="the input's edge, or that of --preprocess",
+        min=1,
+        help="The shorter edge in pixels before the center crop.",
+        show_default="that of --preprocess",
     ),
 ]

@@ -31,14 +31,20 @@ RepositoryPlace = Annotated[
 ]
 Model = Annotated[str, Argument(metavar="MODEL", help="The model's name in the repository.")]
 To = Annotated[
-    str | None, Argument(metavar="[VERSION]", help="The target: a version's number or an alias.")
+    str | None,
+    Argument(
+        metavar="[VERSION]",
+        help="The target: a version's number or an alias.",
+        show_default="required, unless --stop is set",
+    ),
 ]
 Share = Annotated[float, Option(min=0.0, max=1.0, help="The share of the requests, from 0 to 1.")]
 Of = Annotated[
     str | None,
     Option(
         metavar="ALIAS",
-        help="Split the requests that name this alias; by default those without one.",
+        help="Split the requests that name this alias.",
+        show_default="those that name neither a version nor an alias",
     ),
 ]
 Stop = Annotated[bool, Option("--stop", help="End it.")]
@@ -56,7 +62,12 @@ def promote(
     model: Model,
     alias: Annotated[str, Option(help="The alias, such as champion.")],
     version: Annotated[
-        int | None, Argument(metavar="VERSION", help="The version that the alias will name.")
+        int | None,
+        Argument(
+            metavar="VERSION",
+            help="The version that the alias will name.",
+            show_default="required, unless --back or --remove is set",
+        ),
     ] = None,
     back: Annotated[
         bool, Option("--back", help="Return to the version that the alias named before.")
@@ -136,7 +147,8 @@ def publish(
         str, Argument(metavar="REPOSITORY", help="The path or URL of the other repository.")
     ],
     version: Annotated[
-        int | None, Option(min=1, help="Its number there; its own by default.")
+        int | None,
+        Option(min=1, help="Its number there.", show_default="the bundle's own number"),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -166,7 +178,10 @@ def publish(
 
 def versions(
     model: Annotated[
-        str | None, Argument(metavar="MODEL", help="Only this model's versions.")
+        str | None,
+        Argument(
+            metavar="MODEL", help="Only this model's versions.", show_default="those of all models"
+        ),
     ] = None,
     repository: RepositoryPlace = "models",
     as_json: Json = False,
@@ -195,7 +210,11 @@ def diff(
     bundle_b: Annotated[str, Argument(metavar="BUNDLE_B", help="The other one.")],
     images: Annotated[
         Path | None,
-        Option(metavar="FOLDER", help="Run both on every image of a folder, and compare."),
+        Option(
+            metavar="FOLDER",
+            help="Run both on every image of a folder, and compare.",
+            show_default="compare only the manifests",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

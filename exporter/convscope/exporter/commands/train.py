@@ -16,10 +16,14 @@ from convscope.exporter.commands.console import (
     errors_as_sentences,
     make_console,
     reserve_version,
+    working,
 )
 
 if TYPE_CHECKING:
+    from convscope.exporter.architectures import Architecture
+    from convscope.exporter.architectures.resolve import DeclaredInput
     from convscope.exporter.training.job import TrainingJob
+    from convscope.exporter.training.pipeline import PublishedRun
 
 __all__ = ["register"]
 
@@ -39,6 +43,7 @@ def train(
     strict: opt.Strict = False,
     pretrained: opt.Pretrained = False,
     weights: opt.Weights = None,
+    random_weights: opt.RandomWeights = False,
     freeze: opt.Freeze = None,
     epochs: opt.Epochs = None,
     batch_size: opt.BatchSize = None,
@@ -61,19 +66,31 @@ def train(
 ) -> None:
     """Train a network, and convert it."""
     with errors_as_sentences():
-        with make_console(quiet).status("Loading PyTorch"):
+        from convscope.exporter.training.processes import is_first_process
+
+        console = make_console(quiet or not is_first_process())
+        # This doesn't import PyTorch, so that a wrong name or run is an error at once.
+        from convscope.exporter.architectures.resolve import (
+            DeclaredInput,
+            check_published,
+            resolve,
+        )
+        from convscope.exporter.training.runs import latest_run
+
+        declared = DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
+        with working(f"Loading {architecture}", console):
+            row = resolve(architecture, declared)
+        model = name or row.model_name
+        _check_shape(row, declared)
+        if pretrained:
+            check_published(row, declared, "train without --pretrained")
+        if resume:
+            latest_run(runs / model).check({"architecture": row.name, "seed": seed})
+        with working("Loading PyTorch and the dataset", console):
             import matplotlib  # noqa: F401 - a missing package must not end a run after hours
 
-            from convscope.exporter.architectures.resolve import DeclaredInput, resolve
             from convscope.exporter.training.fit import Hardware
             from convscope.exporter.training.job import TrainingJob
-            from convscope.exporter.training.opening import is_first_process
-        quiet = quiet or not is_first_process()
-        console = make_console(quiet)
-        row = resolve(
-            architecture, DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
-        )
-        model = name or row.model_name
         job = TrainingJob(
             row=row,
             model=model,
@@ -83,6 +100,7 @@ def train(
             strict=strict,
             pretrained=pretrained,
             weights=weights,
+            random_weights=random_weights,
             feature_maps=tuple(feature_map) if feature_map else None,
             epochs=epochs,
             batch_size=batch_size,
@@ -94,20 +112,34 @@ def train(
             hardware=Hardware(devices=devices, nodes=nodes, precision=precision),
             runs=runs,
             resume=resume,
-            progress=not quiet,
+            progress=not console.quiet,
         )
         _run(job, version, console)
 
 
+def _check_shape(row: "Architecture", declared: "DeclaredInput") -> None:
+    """Check that --input isn't passed for a built-in network."""
+    from convscope.exporter.errors import ExporterError
+
+    if declared.shape is not None and not row.is_custom:
+        raise ExporterError(
+            f"{row.name} has its own input, or that of the dataset for signals and clips; "
+            "remove --input"
+        )
+
+
 def _run(job: "TrainingJob", version: int | None, console: Console) -> None:
     from convscope.exporter.training.opening import begin_publication, finish
-    from convscope.exporter.training.pipeline import run_training
+    from convscope.exporter.training.pipeline import PublishedRun, run_training
 
     def reserve() -> int:
         return reserve_version(job.repository, job.model, version, console)
 
     trained = run_training(job, console, reserve)
-    if trained is None:  # nothing to publish, or not the first process
+    if trained is None:  # not the first process
+        return
+    if isinstance(trained, PublishedRun):
+        _show_report(job, trained, console)
         return
     source, epoch = trained.source, trained.best.epoch
     begin_publication(trained.run, source.version, epoch, source.weights.source)
@@ -123,5 +155,31 @@ def _write_report(job: "TrainingJob", bundle: Path, run: Path, console: Console)
 
     options = DatasetOptions(job.data_dir, job.seed)
     with console.status("Writing the report"):
-        path = write_training_report(bundle, run, job.dataset_name(), options)
-    console.print(f"report    {path}")
+        path, warning = write_training_report(bundle, run, job.dataset_name(), options)
+    if warning is not None:
+        console.print("[yellow]warning:[/] ", end="")
+        console.print(warning, markup=False)
+    console.print(f"report    {path}", markup=False)
+
+
+def _show_report(job: "TrainingJob", published: "PublishedRun", console: Console) -> None:
+    """Print the path of a published run's report, and write the report if it is missing or old."""
+    from convscope.exporter.datasets import DatasetOptions
+    from convscope.exporter.evaluation.training_report import repeat_command, report_path
+
+    run = published.run.directory
+    path = report_path(run)
+    bundle = job.repository / job.model / str(published.version)
+    has_bundle = bundle.is_dir()
+    if path.is_file() and not (published.has_new_epochs and has_bundle):
+        console.print(f"report    {path}", markup=False)
+    elif has_bundle:
+        _write_report(job, bundle, run, console)
+    else:
+        console.print(
+            f"report    missing; it can't be written, because {bundle} is removed", markup=False
+        )
+    if has_bundle:
+        options = DatasetOptions(job.data_dir, job.seed)
+        command = repeat_command(bundle, run, job.dataset_name(), options)
+        console.print(f"to write it again: {command}", markup=False, soft_wrap=True)

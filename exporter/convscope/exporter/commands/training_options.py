@@ -18,6 +18,7 @@ __all__ = [
     "Patience",
     "Precision",
     "Pretrained",
+    "RandomWeights",
     "Resume",
     "Runs",
     "Seed",
@@ -29,11 +30,11 @@ __all__ = [
 DatasetName = Annotated[
     str | None,
     Option(
-        help="mnist, fashion_mnist, cifar10, mnist_sample, folder:PATH or npz:FILE; the network's "
-        "own by default. A folder has images in CLASS/, or in train/CLASS/ next to test/ and "
-        "val/. A file has the arrays x_train (uint8 [N, H, W, C], float [N, C, L] or float "
-        "[N, C, T, H, W]) and y_train (int [N]); optional are x_test, y_test, x_val, y_val and "
-        "classes (names)."
+        help="mnist, fashion_mnist, cifar10, mnist_sample, folder:PATH or npz:FILE. A folder "
+        "has images in CLASS/, or in train/CLASS/ next to test/ and val/. A file has the arrays "
+        "x_train (uint8 [N, H, W, C], float [N, C, L] or float [N, C, T, H, W]) and y_train "
+        "(int [N]); optional are x_test, y_test, x_val, y_val and classes (names).",
+        show_default="the network's own",
     ),
 ]
 DataDir = Annotated[
@@ -49,13 +50,27 @@ Pretrained = Annotated[
     Option("--pretrained", help="Start with the published weights and a new head for the classes."),
 ]
 Weights = Annotated[
-    Path | None, Option(help="Start with a .safetensors or .pth file and a new head.")
+    Path | None,
+    Option(
+        help="Start with a .safetensors or .pth file and a new head.",
+        show_default="random weights, or the published ones with --pretrained",
+    ),
+]
+RandomWeights = Annotated[
+    bool,
+    Option(
+        "--random-weights",
+        help="Start with random weights, also with --freeze. Without --freeze, --pretrained and "
+        "--weights, this is the default.",
+    ),
 ]
 Freeze = Annotated[
     str | None,
     Option(
         metavar="MODULE",
-        help="Freeze every module up to this one; 'backbone' freezes all but the head.",
+        help="Freeze every module up to this one; 'backbone' freezes all but the head. It needs "
+        "--pretrained, --weights or --random-weights.",
+        show_default="train every module",
     ),
 ]
 
@@ -64,29 +79,39 @@ Epochs = Annotated[
     int | None,
     Option(
         min=1,
-        help="The number of passes over the training inputs: 10 by default, or those of the "
-        "resumed run, to which more can be added.",
+        help="The number of passes over the training inputs; more can be added to a resumed run.",
+        show_default="10, or those of the resumed run",
     ),
 ]
 BatchSize = Annotated[
     int | None,
     Option(
         min=1,
-        help="Inputs per step, over all processes; by default 64, or fewer for a small dataset.",
+        help="Inputs per step, over all processes.",
+        show_default="64, or fewer for a small dataset",
     ),
 ]
 LearningRate = Annotated[
     float | None,
     Option(
-        min=1e-9, help="The highest rate of the one-cycle schedule; the network's own by default."
+        min=1e-9,
+        help="The highest rate of the one-cycle schedule.",
+        show_default="the network's own, mostly 0.001; 0.01 with --freeze backbone",
     ),
 ]
 Augment = Annotated[
     bool | None,
-    Option(help="Whether to alter the images slightly; the network's own choice by default."),
+    Option(
+        help="Whether to alter the images slightly.", show_default="the network's own, mostly yes"
+    ),
 ]
 Patience = Annotated[
-    int | None, Option(min=1, help="Stop after this many epochs without a lower validation loss.")
+    int | None,
+    Option(
+        min=1,
+        help="Stop after this many epochs without a lower validation loss.",
+        show_default="run all epochs",
+    ),
 ]
 Seed = Annotated[int, Option(min=0, help="Makes a run reproducible.")]
 
@@ -106,5 +131,7 @@ Devices = Annotated[
 Nodes = Annotated[int, Option(min=1, help="The number of machines, as in Lightning.")]
 Precision = Annotated[
     str | None,
-    Option(help="32-true, 16-mixed or bf16-mixed; 16-mixed on a GPU by default."),
+    Option(
+        help="32-true, 16-mixed or bf16-mixed.", show_default="16-mixed on a GPU, 32-true on a CPU"
+    ),
 ]

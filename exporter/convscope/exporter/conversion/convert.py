@@ -68,10 +68,11 @@ def convert(source: Source, repository: Path) -> Conversion:
         model = export_graph(network, example, path, source.preprocessing.input_spec().name)
         graph = path.read_bytes()
     parity = _parity(source, network, graph, inputs)
-    is_finite = check_graph_results(source, network, model)
+    nonfinite = check_graph_results(source, network, model)
     metrics = _measure(graph, source.test)
     manifest = describe(source, network.semantics, metrics)
-    manifest.nonfinite_results = not is_finite
+    manifest.nonfinite_results = bool(nonfinite)
+    manifest.nonfinite_inputs.extend(nonfinite)
     facts = feature_map_facts(model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
     check_trained(source)  # last, so that a faulty network is explained first
@@ -109,7 +110,10 @@ def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
     for start in range(0, len(split.labels), MEASURE_BATCH):
         batch = np.asarray(split.inputs[start : start + MEASURE_BATCH])
         rows += run_session(session, input_name, batch, ["probabilities"])
-    # A result that is not finite is an error.
-    probabilities = np.nan_to_num(np.concatenate(rows), nan=0, posinf=0, neginf=0)
+    probabilities = np.concatenate(rows)
+    # As in an evaluation, a result that isn't finite is no prediction.
+    finite = np.isfinite(probabilities).all(axis=1)
+    if not finite.any():
+        return []
     labels = list(map(str, range(probabilities.shape[1])))
-    return manifest_metrics(measure(probabilities, split.labels, labels), name)
+    return manifest_metrics(measure(probabilities[finite], split.labels[finite], labels), name)

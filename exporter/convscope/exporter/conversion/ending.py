@@ -1,50 +1,84 @@
-"""Finds the activation at the end of a PyTorch network, in the graph that autograd records."""
+"""Finds the activation at the end of a PyTorch network, in the operations that it runs."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from convscope.exporter.errors import NetworkError
-from convscope.exporter.outputs.detection import Ending
+from convscope.exporter.outputs.ending import Ending, Operation, classify
 
 __all__ = ["check_returns_logits", "find_ending"]
 
-# Operations that change the shape or type of the outputs, but not their values.
-_TRANSPARENT = (
-    *("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Clone", "Alias", "ToCopy"),
-    *("Transpose", "Permute", "T"),
+# PyTorch's operators by their names in ONNX.
+_ONNX = {
+    "Identity": ("clone", "alias", "detach", "lift_fresh", "contiguous"),
+    "Cast": ("_to_copy", "to"),
+    "Reshape": ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten"),
+    "Squeeze": ("squeeze",),
+    "Unsqueeze": ("unsqueeze",),
+    "Gemm": ("addmm", "linear"),
+    "MatMul": ("mm", "bmm", "baddbmm", "matmul", "addbmm", "mv"),
+    "Conv": ("convolution", "conv1d", "conv2d", "conv3d"),
+    "Einsum": ("einsum",),
+    "Add": ("add",),
+    "Sub": ("sub", "rsub"),
+    "Mul": ("mul",),
+    "Div": ("div",),
+    "Reciprocal": ("reciprocal",),
+    "Neg": ("neg",),
+    "Exp": ("exp",),
+    "Log": ("log",),
+    "BatchNormalization": (
+        *("native_batch_norm", "_native_batch_norm_legit", "batch_norm"),
+        "_native_batch_norm_legit_no_training",
+    ),
+    "AveragePool": ("avg_pool1d", "avg_pool2d", "avg_pool3d"),
+    "GlobalAveragePool": (
+        *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
+        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+    ),
+    "MaxPool": ("max_pool2d_with_indices", "max_pool3d_with_indices", "max_pool2d"),
+    "GlobalMaxPool": ("adaptive_max_pool2d", "adaptive_max_pool3d"),
+    "ReduceMean": ("mean",),
+    "ReduceSum": ("sum",),
+    "ReduceMax": ("amax", "max"),
+    "Relu": ("relu",),
+    "LeakyRelu": ("leaky_relu",),
+    "PRelu": ("_prelu_kernel", "prelu"),
+    "Transpose": ("transpose", "permute", "t", "movedim", "join_batch"),
+    "Expand": ("expand",),
+    "Slice": ("slice", "select", "narrow"),
+    "Split": ("split", "split_with_sizes", "chunk", "unbind"),
+    "Gather": ("index_select", "gather", "index"),
+    "Softmax": ("_softmax", "softmax", "_safe_softmax"),
+    "LogSoftmax": ("_log_softmax", "log_softmax"),
+    "Sigmoid": ("sigmoid",),
+}
+_NAMES = {own: name for name, owns in _ONNX.items() for own in owns}
+_JOINING = ("cat", "stack")
+# Only the shape of their argument matters.
+_SHAPE_ONLY = frozenset(
+    {
+        *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),
+        *("new_zeros", "new_ones", "new_full", "new_empty"),
+    }
 )
-_LAYERS = ("Addmm", "Mm", "Bmm", "Convolution", "Linear")
-# Operations between the last layer and the output that leave it unbounded.
-_LINEAR = (
-    *("Add", "Sub", "Mean", "Sum", "AvgPool2D", "AdaptiveAvgPool2D", "NativeBatchNorm"),
-    *("Relu", "LeakyRelu"),
-)
-_SIGMOID = ("Reciprocal", "Add", "Exp", "Neg")
 
 
 def find_ending(network: nn.Module, example: Tensor) -> Ending:
-    """Run an example, and return what autograd recorded at the end of the network.
+    """Run an example, and return what the network computes last.
 
     Args:
         network: The network, in evaluation mode.
         example: An input with its batch, float32 [N, C, ...].
     """
-    with torch.enable_grad():
-        # A copy, because a network may change its input in place.
-        output = network(example.clone().requires_grad_().clone())
-    names = _chain(output.grad_fn if isinstance(output, Tensor) else None)
-    while names and names[0] in _TRANSPARENT:
-        names.pop(0)
-    if not names:
-        return Ending("unknown")
-    first = names[0]
-    if first == "Softmax":
-        return Ending("softmax", first)
-    if first == "LogSoftmax" or names[:2] == ["Log", "Softmax"]:
-        return Ending("log-softmax", first)
-    if first == "Sigmoid" or _is_written_sigmoid(names):
-        return Ending("sigmoid", first)
-    return Ending("linear" if _is_linear(names) else "unknown", first)
+    planes = example.clone()  # a network may change its input in place
+    with torch.no_grad(), _Recorder(planes) as recorder:
+        output = network(planes)
+    return classify(recorder.operation(output) if isinstance(output, Tensor) else None)
 
 
 def check_returns_logits(network: nn.Module, example: Tensor) -> None:
@@ -68,29 +102,59 @@ def check_returns_logits(network: nn.Module, example: Tensor) -> None:
         )
 
 
-def _is_written_sigmoid(names: list[str]) -> bool:
-    """Recognize 1 / (1 + exp(-x)), whose division is recorded as a reciprocal and a product."""
-    start = 1 if names[0] in ("Mul", "Div") else 0
-    return tuple(names[start : start + len(_SIGMOID)]) == _SIGMOID
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the operations that depend on an input, also where autograd is off.
+
+    Args:
+        image: The input.
+    """
+
+    def __init__(self, image: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        # The tensors are kept, because an id is unique only as long as its object lives.
+        self._known: dict[int, tuple[Tensor, Operation]] = {id(image): (image, Operation("Input"))}
+        self._written: dict[int, Operation] = {}
+
+    def operation(self, tensor: Tensor) -> Operation | None:
+        """Return the operation that computed a tensor; None if it doesn't depend on the input."""
+        _, known = self._known.get(id(tensor), (None, None))
+        return known or self._written.get(_storage(tensor))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        own: str = func.overloadpacket.__name__
+        if own in _JOINING and (args[1] if len(args) > 1 else (kwargs or {}).get("dim", 0)) == 0:
+            own = "join_batch"  # a loop over the images
+        if own not in _SHAPE_ONLY:
+            self._record(own, tree_leaves((args, kwargs or {})), tree_leaves(found))
+        return found
+
+    def _record(self, own: str, given: list[Any], found: list[Any]) -> None:
+        known = [self.operation(one) for one in given if isinstance(one, Tensor)]
+        arguments = tuple(one for one in known if one is not None)
+        if not arguments:
+            return
+        in_place = own.endswith("_") and not own.endswith("__")
+        name = own.rstrip("_") if in_place else own
+        name = _NAMES.get(name, name)
+        if name == "Div" and known[0] is None:
+            name = "Reciprocal"
+        operation = Operation(name, arguments)
+        for tensor in found:
+            if isinstance(tensor, Tensor):
+                if in_place:
+                    self._overwrite(_storage(tensor), operation)
+                self._known[id(tensor)] = (tensor, operation)
+
+    def _overwrite(self, storage: int, operation: Operation) -> None:
+        """Let every view of a changed storage depend on the change."""
+        self._written[storage] = operation
+        views = [key for key, (one, _) in self._known.items() if _storage(one) == storage]
+        for key in views:
+            self._known[key] = (self._known[key][0], operation)
 
 
-def _is_linear(names: list[str]) -> bool:
-    rest = [name for name in names if name not in _TRANSPARENT]
-    while rest and rest[0] in _LINEAR:
-        rest.pop(0)
-    return bool(rest) and rest[0] in _LAYERS
-
-
-def _chain(function: "torch.autograd.graph.Node | None") -> list[str]:
-    """Return the operations from the output backward, each followed by its first argument."""
-    names: list[str] = []
-    while function is not None and len(names) < _MAX_STEPS:
-        names.append(function.name().partition("Backward")[0].removeprefix("torch::autograd::"))
-        following = (before for before, _ in function.next_functions if before is not None)
-        function = next(
-            (one for one in following if not one.name().endswith("AccumulateGrad")), None
-        )
-    return names
-
-
-_MAX_STEPS = 32
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)

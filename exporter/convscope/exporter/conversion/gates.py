@@ -14,7 +14,9 @@ from convscope.exporter.outputs.probabilities import check_probabilities
 __all__ = ["check_graph_results"]
 
 
-def check_graph_results(source: Source, network: ServableNetwork, model: onnx.ModelProto) -> bool:
+def check_graph_results(
+    source: Source, network: ServableNetwork, model: onnx.ModelProto
+) -> tuple[str, ...]:
     """Check the results of a graph for photos, constant images and noise.
 
     Args:
@@ -23,7 +25,7 @@ def check_graph_results(source: Source, network: ServableNetwork, model: onnx.Mo
         model: The exported graph.
 
     Returns:
-        Whether every result is finite.
+        The inputs whose results aren't finite, which the user accepts.
 
     Raises:
         ExporterError: A result isn't finite, differs from the user's network,
@@ -36,12 +38,13 @@ def check_graph_results(source: Source, network: ServableNetwork, model: onnx.Mo
     expected = {}
     if network.semantics is not None:
         expected["output"] = network.semantics.probabilities(final_outputs(source, inputs))
-    compared = check_finite(expected | found, list(named), allow=source.allow_nonfinite)
+    finiteness = check_finite(expected | found, list(named), allow=source.allow_nonfinite)
+    compared = finiteness.compared
     if expected:
         ours, theirs = found["probabilities"][compared], expected["output"][compared]
         check_probabilities(ours, theirs, "the network's own")
     check_independence(model, inputs[compared])
-    return bool(compared.all())
+    return finiteness.nonfinite
 
 
 def _run_each(model: onnx.ModelProto, inputs: np.ndarray) -> Arrays:

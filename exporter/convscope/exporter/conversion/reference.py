@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from convscope.exporter.conversion.ending import find_ending
 from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.conversion.source import Source
-from convscope.exporter.errors import ParityError
+from convscope.exporter.errors import ParityError, UnclearOutputError
 from convscope.exporter.graphs.comparison import TOLERANCE
 from convscope.exporter.outputs.detection import decide
 from convscope.exporter.outputs.probes import probes
@@ -30,7 +30,12 @@ def find_semantics(source: Source) -> Semantics:
     inputs = np.stack(list(check_inputs(source).values()))
     planes = _as_network_input(source, inputs[:1])
     ending = find_ending(source.network.eval(), torch.cat([planes, planes]))
-    return decide(source.activation, ending, final_outputs(source, inputs))
+    values = final_outputs(source, inputs)
+    try:
+        return decide(source.activation, ending, values)
+    except UnclearOutputError:
+        check_network_independence(source)  # the better explanation, if it fails too
+        raise
 
 
 def check_inputs(source: Source) -> dict[str, NDArray[np.generic]]:

@@ -33,7 +33,8 @@ def _message(network: ServableNetwork, output: str) -> str:
     cause = (
         f"the module {active[0] or 'itself'!r} stays in training mode after eval()"
         if active
-        else "dropout or another random operation is active in evaluation mode"
+        else "dropout or another random operation is active in evaluation mode, or forward "
+        "changes a value that it uses"
     )
     return (
         f"the network returns another {output!r} in every run for the same input: {cause}; use "

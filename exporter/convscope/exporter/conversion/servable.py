@@ -2,21 +2,20 @@
 
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convscope.exporter.architectures.registry import STAGES
+from convscope.exporter.conversion.classifier_check import class_count
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.reference import find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
+from convscope.exporter.conversion.trial_run import run_once, zeros
 from convscope.exporter.errors import ExporterError, NetworkError
-from convscope.exporter.outputs.semantics import class_count as number_of_classes
-from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
+from convscope.exporter.outputs.semantics import BINARY_NOTE
 
-__all__ = ["class_count", "servable"]
+__all__ = ["servable"]
 
-_BATCH = 2  # a batch of 1 would hide a squeezed output
 RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
 
 
@@ -34,36 +33,10 @@ def servable(source: Source) -> ServableNetwork:
         source.network,
         expects.mean,
         expects.std,
-        _named_feature_maps(source, _zeros(expects)),
+        _named_feature_maps(source, zeros(expects)),
         classifies=bool(source.labels),
         semantics=find_semantics(source) if source.labels else None,
     ).eval()
-
-
-@torch.inference_mode()
-def class_count(network: nn.Module, expects: InputRule) -> int:
-    """Run zeros through a network, and return the number of classes in its output.
-
-    A network with one output per image has two classes.
-
-    Raises:
-        NetworkError: The network can't take the input, or doesn't return one
-            vector per image.
-    """
-    planes = torch.cat([_zeros(expects)] * _BATCH)
-    try:
-        output = network.eval()(planes)
-    except RuntimeError as error:
-        raise NetworkError(
-            f"the network can't take {list(planes.shape)}: {str(error).splitlines()[0]}"
-        ) from error
-    if not isinstance(output, Tensor) or output.ndim not in (1, 2) or len(output) != _BATCH:
-        found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise NetworkError(
-            f"the network returns {found} for {_BATCH} images; a classifier returns one number "
-            "per class, [N, classes], or one number for two classes, [N]"
-        )
-    return number_of_classes(output.numel() // _BATCH)
 
 
 def _check_labels(found: int, source: Source) -> None:
@@ -71,15 +44,13 @@ def _check_labels(found: int, source: Source) -> None:
     if found != labels:
         raise NetworkError(
             f"the network has {found} classes, but there are {labels} labels; "
-            f"pass {found} labels with --labels FILE"
+            f"pass {found} labels with --labels FILE{_binary_note(source)}"
         )
 
 
-def _zeros(expects: InputRule) -> Tensor:
-    """Return zeros as the network itself takes them, float32 [1, C, ...]."""
-    if isinstance(expects, ImagePreprocessing):
-        return torch.zeros(1, expects.channels, expects.height, expects.width)
-    return torch.zeros(1, *expects.shape)
+def _binary_note(source: Source) -> str:
+    output = run_once(source.network, zeros(source.preprocessing))
+    return BINARY_NOTE if isinstance(output, Tensor) and output.numel() == 1 else ""
 
 
 def _named_feature_maps(source: Source, planes: Tensor) -> dict[str, str]:

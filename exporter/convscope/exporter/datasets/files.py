@@ -23,9 +23,9 @@ _TENSOR_DIMENSIONS = (3, 5)  # [N, C, L], [N, C, T, H, W]
 def image_folder(folder: Path, seed: int) -> Dataset:
     """Read images from one folder per class.
 
-    The classes are located in `folder`, of which a fifth of each class becomes
-    the test split, chosen by a seed; or in `train/`, next to `test/` or `val/`
-    for the test split. With all three, `val/` is the validation split.
+    The classes are located in `folder` or in `folder/train`. The validation and the
+    test split are in `val/` and `test/` next to `train/`. Without `test/`, a fifth of
+    each class of the training inputs becomes the test split, chosen by a seed.
 
     Raises:
         DatasetError: The folder doesn't have images of two classes or more.
@@ -33,19 +33,20 @@ def image_folder(folder: Path, seed: int) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {str(folder)!r}")
     present = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
-    if "val" in present and "train" not in present:
+    if present and "train" not in present:
         raise DatasetError(
-            f"{folder} has val/ but no train/; add it, or put all images into one folder per class"
+            f"{folder} has {present[0]}/ but no train/; add it, or put all images into one folder "
+            "per class"
         )
     source = folder / "train" if "train" in present else folder
     labels, files = _classes(source)
     name = f"folder:{folder.resolve().name}"
-    if source is folder or present == ["train"]:
-        train, test = split_by_seed(files.labels, seed)
-        return Dataset(name, labels, _subset(files, train), _subset(files, test), PHOTOS)
-    own = {split: _own_split(folder / split, labels) for split in present[1:]}
-    test_files = own.pop("test", None) or own.pop("val")
-    return Dataset(name, labels, files, test_files, PHOTOS, own.get("val"))
+    own = {split: _own_split(folder / split, labels) for split in present if split != "train"}
+    validation = own.get("val")
+    if "test" in own:
+        return Dataset(name, labels, files, own["test"], PHOTOS, validation)
+    train, test = split_by_seed(files.labels, seed)
+    return Dataset(name, labels, _subset(files, train), _subset(files, test), PHOTOS, validation)
 
 
 def npz_file(path: Path, seed: int) -> Dataset:
@@ -136,11 +137,12 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
 
 def _split(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> Split:
     inputs, labels = arrays[f"x_{name}"], arrays.get(f"y_{name}")
-    if labels is None or labels.shape != (len(inputs),) or labels.dtype.kind not in "iu":
-        raise DatasetError(f"y_{name} of {path.name} isn't one integer for each x_{name}")
+    classes = _class_numbers(labels, len(inputs), name, path)
+    if not len(inputs):
+        raise DatasetError(f"x_{name} of {path.name} has no inputs; add some, or leave it out")
     if inputs.dtype == np.uint8 and inputs.ndim in (3, 4):
         images = inputs if inputs.ndim == 4 else inputs[..., np.newaxis]
-        return Split(images, labels.astype(np.int64))
+        return Split(images, classes)
     if inputs.dtype.kind != "f" or inputs.ndim not in _TENSOR_DIMENSIONS:
         raise DatasetError(
             f"x_{name} of {path.name} is {inputs.dtype} {list(inputs.shape)}; it must be uint8 "
@@ -148,7 +150,24 @@ def _split(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> Split:
         )
     if not np.isfinite(inputs).all():
         raise DatasetError(f"x_{name} of {path.name} has NaN or infinite values")
-    return Split(inputs.astype(np.float32), labels.astype(np.int64))
+    return Split(inputs.astype(np.float32), classes)
+
+
+def _class_numbers(
+    labels: NDArray[Any] | None, count: int, name: str, path: Path
+) -> NDArray[np.int64]:
+    """Return the number of each input's class, int64 [N]."""
+    needed = f"y_{name} of {path.name} must have one integer for each of the {count} inputs"
+    if labels is None:
+        raise DatasetError(f"{needed}, but the file has no y_{name}")
+    fix = ""
+    if labels.ndim == 2 and len(labels) == count:
+        fix = "; of one-hot rows, these are y.argmax(axis=1)"
+    elif labels.ndim == 1 and len(labels) == count:
+        fix = "; of class names, these are np.unique(y, return_inverse=True)[1]"
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise DatasetError(f"{needed}, but it is {labels.dtype} {list(labels.shape)}{fix}")
+    return labels.astype(np.int64)
 
 
 def _label_names(

@@ -34,7 +34,7 @@ def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
     """Load a dataset.
 
     Args:
-        name: One of DATASETS, `folder:PATH` or `npz:PATH`.
+        name: One of DATASETS, `folder:PATH` or `npz:FILE`.
         options: Its folder, and the seed of its split.
 
     Raises:
@@ -47,7 +47,10 @@ def load_dataset(name: str, options: DatasetOptions | None = None) -> Dataset:
     if path and kind in _CUSTOM:
         return _CUSTOM[kind](Path(path), options.seed)
     if name not in DATASETS:
-        known = ", ".join((*sorted(DATASETS), *(f"{kind}:PATH" for kind in _CUSTOM)))
+        if Path(name).exists():
+            wanted = "folder" if Path(name).is_dir() else "npz"
+            raise UnknownNameError(f"no dataset {name!r}; write {wanted}:{name} for this path")
+        known = ", ".join((*sorted(DATASETS), "folder:PATH", "npz:FILE"))
         raise UnknownNameError(f"no dataset {name!r}; available: {known}")
     return DATASETS[name](options.data_dir)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from convscope.bundle.preprocessing import preprocessing_line
 from convscope.exporter.evaluation.comparison import Comparison, Difference
 from convscope.exporter.evaluation.pictures import data_uri
 from convscope.exporter.evaluation.report import render_page
@@ -26,8 +27,8 @@ GROUPS = {
 }
 
 
-def comparison_page(comparison: Comparison) -> str:
-    """Return the page of a comparison."""
+def comparison_page(comparison: Comparison, command: str | None = None) -> str:
+    """Return the page of a comparison; `command` is the one that makes it."""
     a, b = titles(comparison)
     better = [one for one in reversed(comparison.classes) if one.change > 0]
     worse = [one for one in comparison.classes if one.change < 0]
@@ -38,7 +39,11 @@ def comparison_page(comparison: Comparison) -> str:
         b=b,
         comparison=comparison,
         inputs=comparison.a.inputs,
+        preprocessing=[
+            preprocessing_line(one.predictions.manifest) for one in (comparison.a, comparison.b)
+        ],
         figures=[(NAMES[one.name], one) for one in comparison.figures],
+        command=command,
         findings=list(findings(comparison)),
         better=better[:MAX_CLASSES],
         worse=worse[:MAX_CLASSES],
@@ -65,13 +70,15 @@ def findings(comparison: Comparison) -> Iterator[str]:
     a, b = titles(comparison)
     only_a, only_b = comparison.only_a_right, comparison.only_b_right
     if only_a == only_b:
-        yield f"Both models are right equally often; {len(comparison.differences):,} inputs differ."
-    else:
-        name, more, less = (b, only_b, only_a) if only_b > only_a else (a, only_a, only_b)
-        yield (
-            f"{name} is right more often: on {more:,} inputs only it is right, on {less:,} only "
-            "the other model."
-        )
+        differ = len(comparison.differences)
+        inputs = "no input" if not differ else f"{differ:,} input{'s' if differ > 1 else ''}"
+        yield f"Both models are right equally often, and classify {inputs} differently."
+        return
+    name, more, less = (b, only_b, only_a) if only_b > only_a else (a, only_a, only_b)
+    yield (
+        f"{name} is right more often: on {more:,} inputs only it is right, on {less:,} only "
+        "the other model."
+    )
     if comparison.chance < SIGNIFICANCE:
         yield f"This difference is hardly chance (exact McNemar test, p = {comparison.chance:.2g})."
     else:

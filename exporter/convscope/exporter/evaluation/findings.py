@@ -6,9 +6,11 @@ from convscope.exporter.evaluation.metrics import Figures
 from convscope.exporter.evaluation.predictions import Predictions
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["findings", "warnings"]
+__all__ = ["findings", "guessing_warning", "warnings"]
 
 FEW_INPUTS = 20
+# With fewer inputs, the calibration error of a calibrated model is several percent.
+FEW_FOR_CALIBRATION = 300
 MAX_NAMES = 5
 # A smaller difference of confidence and accuracy is no finding.
 NOTABLE_GAP = 0.02
@@ -28,12 +30,12 @@ def findings(figures: Figures) -> Iterator[str]:
 
 def warnings(figures: Figures, predictions: Predictions) -> Iterator[str]:
     """Yield what limits the meaning of the figures."""
-    most = max(figures.classes, key=lambda one: one.inputs)
-    baseline = most.inputs / figures.inputs
-    if figures.accuracy_interval[0] <= baseline < 1:
+    if guessing := guessing_warning(figures):
+        yield guessing
+    if figures.inputs < FEW_FOR_CALIBRATION:
         yield (
-            f"The accuracy is not clearly better than that of always answering “{most.label}”, "
-            f"which is right for {baseline:.1%} of these inputs."
+            f"The calibration error is a rough estimate, because there are only "
+            f"{_count(figures.inputs, 'input', 'inputs')}."
         )
     missing = [one.label for one in figures.classes if not one.inputs]
     if missing:
@@ -56,6 +58,19 @@ def warnings(figures: Figures, predictions: Predictions) -> Iterator[str]:
         yield "The classes of this model are independent; the most probable one counts."
 
 
+def guessing_warning(figures: Figures) -> str | None:
+    """Return a warning if the model may be no better than always answering one class."""
+    label, share = figures.majority.label, figures.majority_accuracy
+    if share == 1:
+        return None
+    always = f"always answering “{label}”, which is right for {share:.1%} of these inputs"
+    if figures.accuracy <= share:
+        return f"The model is no better than {always}."
+    if figures.accuracy_interval[0] <= share:
+        return f"The accuracy is not clearly better than that of {always}."
+    return None
+
+
 def _confusion(figures: Figures) -> Iterator[str]:
     truth, predicted, count = figures.confusions()[0]
     if count > 1:
@@ -75,6 +90,12 @@ def _calibration(figures: Figures) -> str:
     means = f"mean confidence {figures.mean_confidence:.1%}, accuracy {figures.accuracy:.1%}"
     if abs(gap) < NOTABLE_GAP:
         return f"The confidence agrees with the accuracy on average ({means})."
+    low, high = figures.accuracy_interval
+    if low <= figures.mean_confidence <= high:
+        return (
+            "These inputs are too few to call the model overconfident or underconfident "
+            f"({means}, with a 95% interval of {low:.1%} to {high:.1%})."
+        )
     word = "overconfident" if gap > 0 else "underconfident"
     return f"The model is {word} ({means})."
 

@@ -1,6 +1,5 @@
 """The labeled inputs of an evaluation: which of a dataset, and one by one."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,14 +17,19 @@ from convscope.exporter.datasets import (
     Samples,
     load_dataset,
 )
+from convscope.exporter.datasets.content import content_hashes, dataset_digest, digest_of
 from convscope.exporter.errors import DatasetError, reason
-from convscope.v1 import manifest_pb2 as pb
+from convscope.exporter.evaluation.seen_inputs import (
+    notes_on_training,
+    recorded_name,
+    warning_of_unknown_training,
+    without_seen,
+)
+from convscope.exporter.evaluation.trained_on import TrainedOn
 
 __all__ = ["LabeledInputs", "Sample", "SplitName", "select_inputs"]
 
 SplitName = Literal["test", "train", "all"]
-# In the description of trained weights.
-_SEED = re.compile(r"\bseed (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,20 @@ class LabeledInputs:
         split: What was selected, such as "test split".
         classes: The dataset's classes.
         parts: The samples.
+        location: The dataset as users write it, with an absolute path.
+        notes: Which of its inputs the training has seen, in sentences.
+        warning: A sentence if that isn't known.
+        digest: A digest of the inputs with their classes, in their order.
     """
 
     dataset: str
     split: str
     classes: tuple[str, ...]
     parts: tuple[Samples, ...]
+    location: str = ""
+    notes: tuple[str, ...] = ()
+    warning: str | None = None
+    digest: str = ""
 
     def __len__(self) -> int:
         return sum(len(part.labels) for part in self.parts)
@@ -83,57 +95,101 @@ class LabeledInputs:
 def select_inputs(
     name: str,
     data_dir: Path,
-    trained: Sequence[pb.Provenance],
+    trained: Sequence[TrainedOn] = (),
     split: SplitName | None = None,
     seed: int | None = None,
 ) -> LabeledInputs:
-    """Select the inputs of a dataset.
+    """Select the inputs of a dataset, and leave out those that a training has seen.
 
     Args:
         name: The dataset as users write it.
         data_dir: The folder of published datasets.
-        trained: The origin of each model that is evaluated.
+        trained: What each model that is evaluated was trained on.
         split: The split. By default the test split. A dataset of one part is used as a whole,
-            unless a model was trained on it: then its training inputs are left out.
+            unless a model was trained on it or a seed is passed. Training inputs are counted
+            only if the split is "train" or "all".
         seed: The seed by which a dataset of one part was split; that of the training by default.
 
     Raises:
-        ExporterError: The dataset can't be read, or no split is unseen by all models.
+        ExporterError: The dataset can't be read, or no input is unseen by all models.
     """
     own_split = _has_own_split(name)
-    seeds = _seeds(name, trained)
-    if seed is None and split != "all" and not own_split and len(seeds) > 1:
+    same = [one for one in trained if _is_dataset_of(one, name, data_dir)]
+    seeds = {one.seed for one in same}
+    unclear = seed is None and not own_split and len(seeds) > 1
+    if unclear and split != "all" and (split or any(one.seen is None for one in same)):
         raise DatasetError(
             f"the models were trained on different parts of {name} (seeds "
             f"{', '.join(map(str, sorted(seeds)))}); evaluate them on other inputs, or choose "
             "one with --seed"
         )
-    chosen = seed if seed is not None else max(seeds, default=0)
-    data = load_dataset(name, DatasetOptions(data_dir, chosen))
+    data = load_dataset(name, DatasetOptions(data_dir, _chosen(seed, seeds)))
+    counts_seen = split in ("train", "all")
     if split is None:
-        split = "test" if own_split or seeds else "all"
+        split = "test" if own_split or len(seeds) == 1 or seed is not None else "all"
     parts = {"test": (data.test,), "train": (data.train,), "all": _all(data)}[split]
     if not sum(len(part.labels) for part in parts):
         raise DatasetError(f"the {split} split of {data.name} has no inputs; use --split all")
+    seen = frozenset[str]().union(*(one.seen or () for one in trained))
+    hashes = [content_hashes(part) for part in parts]
+    number = sum(one in seen for part in hashes for one in part)
+    if not counts_seen:
+        parts = tuple(
+            without_seen(part, own, seen) for part, own in zip(parts, hashes, strict=True)
+        )
+        hashes = [[one for one in own if one not in seen] for own in hashes]
+    if not sum(map(len, hashes)):
+        raise DatasetError(
+            f"the training has seen all {number:,} inputs; evaluate on others, or use --split all"
+        )
     return LabeledInputs(
-        data.name, "all inputs" if split == "all" else f"{split} split", data.labels, parts
+        data.name,
+        _title(split, leaves_out=number > 0 and not counts_seen),
+        data.labels,
+        parts,
+        location=_location(name),
+        notes=tuple(notes_on_training(name, trained, same, number, counts_seen)),
+        warning=warning_of_unknown_training(name, trained, same),
+        digest=_digest(data.labels, parts, hashes),
     )
 
 
-def _seeds(name: str, trained: Sequence[pb.Provenance]) -> set[int]:
-    """Return the seeds with which models were trained on a dataset."""
-    known = _recorded_name(name)
-    return {
-        int(found[-1]) if (found := _SEED.findall(one.weights)) else 0
-        for one in trained
-        if known in one.dataset.split(", ")
-    }
+def _title(split: SplitName, leaves_out: bool) -> str:
+    if split == "all":
+        return "unseen inputs" if leaves_out else "all inputs"
+    return f"{split} split"
 
 
-def _recorded_name(name: str) -> str:
-    """Return the name of a dataset in the provenance of a model that was trained on it."""
+def _chosen(seed: int | None, seeds: set[int]) -> int:
+    return seed if seed is not None else max(seeds, default=0)
+
+
+def _is_dataset_of(model: TrainedOn, name: str, data_dir: Path) -> bool:
+    """Return whether a model was trained on a dataset."""
+    if model.digest is not None and ":" in name:
+        if not model.shares_kind(name):
+            return False
+        data = load_dataset(name, DatasetOptions(data_dir, model.seed))
+        return dataset_digest(data) == model.digest
+    # Earlier bundles record the name alone.
+    return recorded_name(name) in model.datasets
+
+
+def _digest(
+    classes: Sequence[str], parts: Sequence[Samples], hashes: Sequence[Sequence[str]]
+) -> str:
+    return digest_of(
+        [
+            f"{classes[label]} {one}"
+            for part, own in zip(parts, hashes, strict=True)
+            for label, one in zip(part.labels, own, strict=True)
+        ]
+    )
+
+
+def _location(name: str) -> str:
     kind, separator, path = name.partition(":")
-    return f"{kind}:{Path(path).resolve().name}" if separator else name
+    return f"{kind}:{Path(path).resolve()}" if separator else name
 
 
 def _all(data: Dataset) -> tuple[Samples, ...]:
@@ -144,7 +200,7 @@ def _has_own_split(name: str) -> bool:
     """Return whether the dataset itself states which inputs are for tests."""
     kind, _, path = name.partition(":")
     if kind == "folder":
-        return any((Path(path) / part).is_dir() for part in ("val", "test"))
+        return (Path(path) / "test").is_dir()
     if kind == "npz" and Path(path).is_file():
         with np.load(path, allow_pickle=False) as arrays:
             return "x_test" in arrays.files

@@ -15,13 +15,17 @@ from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Bin", "ClassFigures", "Figures", "manifest_metrics", "measure"]
 
-BINS = 15
+MAX_BINS, MIN_BINS = 15, 5
+# A bin with fewer inputs shows chance more than calibration.
+INPUTS_PER_BIN = 20
 TOP = 5
 # With fewer classes, nearly every image has its class among the first five.
 MIN_CLASSES_FOR_TOP = 11
 CONFIDENCE = 0.95
 # Single-precision probabilities can be 0, whose logarithm is infinite.
 SMALLEST_PROBABILITY = 1e-12
+# torchmetrics puts a confidence of exactly 1 into a bin of its own.
+BELOW_ONE = math.nextafter(1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class ClassFigures:
         precision: The share of `predicted` that is right.
         recall: The share of `inputs` that is found.
         f1: Their harmonic mean.
+        precision_interval: The Wilson interval of the precision at 95 %.
+        recall_interval: The Wilson interval of the recall at 95 %.
     """
 
     label: str
@@ -43,6 +49,8 @@ class ClassFigures:
     precision: float | None
     recall: float | None
     f1: float | None
+    precision_interval: tuple[float, float] | None = None
+    recall_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,8 @@ class Figures:
             None with few classes.
         balanced_accuracy: The mean recall of the classes that have inputs.
         log_loss: The mean negative logarithm of the probability of the right class.
-        calibration_error: The expected calibration error of the most probable class, 15 bins.
+        calibration_error: The expected calibration error of the most probable class, over 15 bins,
+            or fewer if there are fewer than 300 inputs.
         mean_confidence: The mean probability of the most probable class.
         classes: The figures of each class, in the order of the model's labels.
         bins: The reliability diagram.
@@ -97,6 +106,16 @@ class Figures:
     bins: tuple[Bin, ...]
     confusion: NDArray[np.int64]
 
+    @property
+    def majority(self) -> ClassFigures:
+        """The class with the most inputs."""
+        return max(self.classes, key=lambda one: one.inputs)
+
+    @property
+    def majority_accuracy(self) -> float:
+        """The accuracy of always answering the most frequent class."""
+        return self.majority.inputs / self.inputs
+
     def confusions(self) -> list[tuple[int, int, int]]:
         """Return each kind of error as true class, predicted class and count, frequent first."""
         truth, predicted = np.nonzero(self.confusion)
@@ -112,6 +131,8 @@ class Figures:
         """Return the figures as plain values; the confusion matrix as its errors."""
         labels = [one.label for one in self.classes]
         found = {name: value for name, value in _plain(self).items() if name != "confusion"}
+        found["majority_class"] = self.majority.label
+        found["majority_accuracy"] = self.majority_accuracy
         found["confusions"] = [
             {"true": labels[a], "predicted": labels[b], "inputs": n}
             for a, b, n in self.confusions()
@@ -145,10 +166,8 @@ def measure(
         accuracy_interval=_wilson(correct, len(truth)),
         top5_accuracy=_top5(rows, target, count),
         balanced_accuracy=sum(recalls) / len(recalls),
-        log_loss=-float(chosen.log().mean()),
-        calibration_error=float(
-            tm.binary_calibration_error(confidence.double().clamp(0, 1), right.long(), n_bins=BINS)
-        ),
+        log_loss=0.0 - float(chosen.log().mean()),  # a negation would return -0.0
+        calibration_error=_calibration_error(confidence, right),
         mean_confidence=float(confidence.double().mean()),
         classes=classes,
         bins=_bins(confidence.numpy(), right.numpy()),
@@ -180,7 +199,10 @@ def _classes(
         compute(best, target, count, average="none").tolist()
         for compute in (tm.multiclass_precision, tm.multiclass_recall, tm.multiclass_f1_score)
     )
-    inputs, predicted = (torch.bincount(each, minlength=count).tolist() for each in (target, best))
+    inputs, predicted, correct = (
+        torch.bincount(each, minlength=count).tolist()
+        for each in (target, best, target[best == target])
+    )
     return tuple(
         ClassFigures(
             label=label,
@@ -189,8 +211,17 @@ def _classes(
             precision=precision[index] if predicted[index] else None,
             recall=recall[index] if inputs[index] else None,
             f1=f1[index] if inputs[index] else None,
+            precision_interval=_interval(correct[index], predicted[index]),
+            recall_interval=_interval(correct[index], inputs[index]),
         )
         for index, label in enumerate(labels)
+    )
+
+
+def _calibration_error(confidence: torch.Tensor, right: torch.Tensor) -> float:
+    below_one = confidence.double().clamp(0, BELOW_ONE)
+    return float(
+        tm.binary_calibration_error(below_one, right.long(), n_bins=_bin_count(len(right)))
     )
 
 
@@ -201,11 +232,12 @@ def _top5(rows: torch.Tensor, target: torch.Tensor, count: int) -> float | None:
 
 
 def _bins(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    edges = np.linspace(0, 1, BINS + 1)
+    count = _bin_count(len(right))
+    edges = np.linspace(0, 1, count + 1)
     # As in torchmetrics, a bin includes its lower edge.
-    place = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, BINS - 1)
+    place = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, count - 1)
     found = []
-    for index in range(BINS):
+    for index in range(count):
         inside = place == index
         some = bool(inside.any())
         found.append(
@@ -218,6 +250,14 @@ def _bins(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> tuple[Bi
             )
         )
     return tuple(found)
+
+
+def _bin_count(inputs: int) -> int:
+    return min(MAX_BINS, max(MIN_BINS, inputs // INPUTS_PER_BIN))
+
+
+def _interval(correct: int, count: int) -> tuple[float, float] | None:
+    return _wilson(correct, count) if count else None
 
 
 def _wilson(correct: int, count: int) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from convscope.exporter.evaluation.run_files import TrainingRun
 
 __all__ = ["accuracy_curve", "loss_curves", "reliability_diagram"]
 
+MIN_RANGE = 0.2  # of a plot of shares
 WIDTH, HEIGHT = 5.2, 2.9  # inches
 # matplotlib writes these colors, and the style sheet's variables replace them.
 INK, SOFT, FAINT, FIRST, SECOND, THIRD = (f"#00010{digit}" for digit in range(1, 7))
@@ -68,9 +69,16 @@ def loss_curves(run: TrainingRun) -> Markup | None:
 
 
 def accuracy_curve(run: TrainingRun) -> Markup | None:
-    """Draw the validation accuracy; return None if it isn't recorded."""
-    curves = {"validation": _points(run, lambda one: one.val_accuracy)}
-    return _curves("Accuracy", curves, (SECOND,), run.best_epoch, percent=True)
+    """Draw the training and the validation accuracy; return None if neither is recorded.
+
+    A line shows the validation accuracy of always answering the most frequent class.
+    """
+    curves = {
+        "training": _points(run, lambda one: one.train_accuracy),
+        "validation": _points(run, lambda one: one.val_accuracy),
+    }
+    majority = run.majority_share("validation")
+    return _curves("Accuracy", curves, (FIRST, SECOND), run.best_epoch, majority, percent=True)
 
 
 def reliability_diagram(bins: Sequence[Bin]) -> Markup:
@@ -128,6 +136,7 @@ def _curves(
     curves: dict[str, Points],
     colors: Sequence[str],
     best_epoch: int | None,
+    majority: float | None = None,
     percent: bool = False,
 ) -> Markup | None:
     if not any(curves.values()):
@@ -138,17 +147,31 @@ def _curves(
         for (name, points), color in zip(curves.items(), colors, strict=True):
             if points:
                 marker = "o" if len(points) < 30 else ""
-                axes.plot(*zip(*points, strict=True), marker, markersize=3.5, linestyle="-",
-                          color=color, label=name)  # fmt: skip
+                x, y = zip(*points, strict=True)
+                axes.plot(x, y, marker=marker, markersize=3.5, color=color, label=name)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch", title=title)
+        if majority is not None:
+            axes.axhline(
+                majority, color=SOFT, linewidth=1, linestyle="--", label="most frequent class"
+            )
         if percent:
-            axes.yaxis.set_major_formatter(lambda share, position: f"{100 * share:.4g}%")
+            _widen(axes)
+            # Without steps of 2.5, no label needs more digits than its neighbors.
+            axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         if best_epoch is not None:
             _mark(axes, best_epoch)
         axes.legend(loc="best")
 
     return _svg(title, draw, (WIDTH, HEIGHT))
+
+
+def _widen(axes: Axes) -> None:
+    """Show at least a minimum range, so that small changes look small."""
+    low, high = axes.get_ylim()
+    if (missing := MIN_RANGE - (high - low)) > 0:
+        axes.set_ylim(max(-0.01, low - missing / 2), min(1.01, high + missing / 2))
 
 
 def _mark(axes: Axes, epoch: int) -> None:

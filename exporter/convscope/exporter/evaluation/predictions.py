@@ -80,7 +80,9 @@ def collect(
         DatasetError: A class of the dataset isn't a label of the model, or no input is readable.
         ExporterError: The model can't be run.
     """
-    positions = match_labels(inputs.classes, predictor.manifest.labels)
+    manifest = predictor.manifest
+    title = f"{manifest.model} v{manifest.version}"
+    positions = match_labels(inputs.classes, manifest.labels, title)
     kept: list[int] = []
     names: list[str] = []
     rows: list[NDArray[np.float32]] = []
@@ -114,31 +116,49 @@ def collect(
     )
 
 
-def match_labels(classes: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+def match_labels(
+    classes: Sequence[str], labels: Sequence[str], title: str = "the model"
+) -> NDArray[np.int64]:
     """Return the position in the model's labels of each class of a dataset.
 
     Names match exactly, or else without regard to case, spaces, hyphens and underscores.
 
+    Args:
+        classes: The dataset's classes.
+        labels: The model's labels.
+        title: The model's name in messages.
+
     Raises:
-        DatasetError: A class has no label, or more than one.
+        DatasetError: A class has no label, or more than one, or two classes have the same.
     """
-    return np.array([_match(name, labels) for name in classes], np.int64)
+    found = [_match(name, labels, title) for name in classes]
+    for position in found:
+        if found.count(position) > 1:
+            same = [repr(name) for name, at in zip(classes, found, strict=True) if at == position]
+            raise DatasetError(
+                f"the dataset's classes {' and '.join(same)} are the same label of {title}, "
+                f"{labels[position]!r}; rename or merge them"
+            )
+    return np.array(found, np.int64)
 
 
-def _match(name: str, labels: Sequence[str]) -> int:
+def _match(name: str, labels: Sequence[str], title: str) -> int:
     exact = [index for index, label in enumerate(labels) if label == name]
     found = exact or [index for index, label in enumerate(labels) if _same(label) == _same(name)]
     if len(found) == 1:
         return found[0]
     if found:
         raise DatasetError(
-            f"the dataset's class {name!r} is the label of several classes of the model: "
+            f"the dataset's class {name!r} is the label of several classes of {title}: "
             f"{', '.join(map(str, found))}; make its labels unique"
         )
     shown = ", ".join(labels[:SHOWN_LABELS]) + (", ..." if len(labels) > SHOWN_LABELS else "")
+    cure = "rename the class"
+    if list(labels) == [str(index) for index in range(len(labels))]:
+        cure = "they are mere numbers, so publish the model again with --labels"
     raise DatasetError(
-        f"the dataset's class {name!r} is not a label of the model; its {len(labels)} labels are: "
-        f"{shown}; rename the class"
+        f"the dataset's class {name!r} is not a label of {title}; its {len(labels)} labels are: "
+        f"{shown}; {cure}"
     )
 
 

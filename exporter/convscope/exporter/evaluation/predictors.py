@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from convscope.exporter.bundles.reader import open_bundle, preprocess
 from convscope.exporter.errors import ExporterError, reason
@@ -84,6 +84,8 @@ class BundlePredictor:
             )
         try:
             return preprocess(self.manifest, sample.encoded)
+        except UnidentifiedImageError:  # its text names an object in memory
+            return "is not an image, or its format is unknown"
         except _UNREADABLE as error:
             return f"can't be read as an image: {reason(error)}"
 

@@ -11,6 +11,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from convscope.bundle.nonfinite import nonfinite_line
+from convscope.bundle.preprocessing import preprocessing_line
 from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.evaluation.confusion import confusion_table
 from convscope.exporter.evaluation.findings import findings, warnings
@@ -19,7 +21,7 @@ from convscope.exporter.evaluation.metrics import ClassFigures, Figures
 from convscope.exporter.evaluation.pictures import data_uri
 from convscope.exporter.evaluation.plots import accuracy_curve, loss_curves, reliability_diagram
 from convscope.exporter.evaluation.predictions import Predictions
-from convscope.exporter.evaluation.run_files import TrainingRun
+from convscope.exporter.evaluation.run_files import MIN_VALIDATION, TrainingRun
 
 __all__ = ["Evaluation", "render_page", "report_page", "write_page"]
 
@@ -46,7 +48,10 @@ class Evaluation:
             "model": manifest.model,
             "version": manifest.version,
             "dataset": self.inputs.dataset,
+            "dataset_path": self.inputs.location,
+            "inputs_digest": self.inputs.digest,
             "split": self.inputs.split,
+            "notes": [*self.inputs.notes, *filter(None, [self.inputs.warning])],
             "runs_on": self.predictions.runs_on,
             **self.figures.as_json(),
             "skipped": [
@@ -106,8 +111,16 @@ def worst_errors(predictions: Predictions, count: int = MAX_ERRORS) -> list[Wors
     ]
 
 
-def report_page(evaluation: Evaluation, run: TrainingRun | None = None) -> str:
-    """Return the page of one evaluation, with learning curves if the model was trained here."""
+def report_page(
+    evaluation: Evaluation, run: TrainingRun | None = None, command: str | None = None
+) -> str:
+    """Return the page of one evaluation.
+
+    Args:
+        evaluation: The evaluation.
+        run: The training run, to show its curves.
+        command: The command that makes this evaluation.
+    """
     figures, predictions = evaluation.figures, evaluation.predictions
     shown = sorted(figures.classes, key=_worst_first)
     curves = () if run is None else tuple(filter(None, (loss_curves(run), accuracy_curve(run))))
@@ -116,12 +129,16 @@ def report_page(evaluation: Evaluation, run: TrainingRun | None = None) -> str:
         title=predictions.title,
         evaluation=evaluation,
         manifest=predictions.manifest,
+        preprocessing=preprocessing_line(predictions.manifest),
+        nonfinite=nonfinite_line(predictions.manifest),
         figures=figures,
         findings=list(findings(figures)),
         warnings=list(warnings(figures, predictions)),
         run=run,
         run_facts=dict(_run_facts(run)) if run is not None else {},
+        run_warning=None if run is None else _run_warning(run),
         curves=curves,
+        command=command,
         confusion=confusion_table(figures),
         confusions=[
             (figures.classes[a].label, figures.classes[b].label, n, n / figures.classes[a].inputs)
@@ -159,7 +176,7 @@ def render_page(template: str, *, data: dict[str, Any], **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points}
+    environment.filters |= {"percent": percent, "points": points, "sentence": _sentence}
     return environment.get_template(template).render(
         data=_embedded(data), created=datetime.now(UTC), **values
     )
@@ -175,6 +192,11 @@ def points(difference: float | None) -> str:
     return "–" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
 
 
+def _sentence(text: str | None) -> str:
+    """Return a message as a sentence."""
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
 def _embedded(data: dict[str, Any]) -> Markup:
     """Return JSON that can't end the script element that contains it."""
     return Markup(json.dumps(data).replace("<", "\\u003c"))
@@ -182,6 +204,16 @@ def _embedded(data: dict[str, Any]) -> Markup:
 
 def _worst_first(one: ClassFigures) -> tuple[bool, float, str]:
     return one.f1 is None, one.f1 or 0.0, one.label
+
+
+def _run_warning(run: TrainingRun) -> str | None:
+    count = run.split_sizes().get("validation")
+    if count is None or count >= MIN_VALIDATION:
+        return None
+    return (
+        f"There are only {count:,} validation inputs, so the validation curves and the published "
+        "epoch depend on chance."
+    )
 
 
 def _run_facts(run: TrainingRun) -> Iterator[tuple[str, str]]:

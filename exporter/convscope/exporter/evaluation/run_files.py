@@ -7,9 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Epoch", "TrainingRun", "read_run"]
+__all__ = ["MIN_VALIDATION", "Epoch", "TrainingRun", "read_run"]
 
+# With fewer validation inputs, their loss is no reliable guide.
+MIN_VALIDATION = 30
 SETTINGS, CURVES = "run.json", "metrics.csv"
+COLUMNS = (
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +28,7 @@ class Epoch:
 
     epoch: int
     train_loss: float | None
+    train_accuracy: float | None
     val_loss: float | None
     val_accuracy: float | None
     learning_rate: float | None
@@ -47,6 +58,14 @@ class TrainingRun:
         """The time of all epochs."""
         known = [one.seconds for one in self.epochs if one.seconds is not None]
         return sum(known) if known else None
+
+    def majority_share(self, part: str) -> float | None:
+        """Return the share of the most frequent class in a part of the dataset, if recorded."""
+        parts = self.settings.get("split")
+        counts = parts.get(part) if isinstance(parts, dict) else None
+        if not isinstance(counts, dict) or not sum(counts.values()):
+            return None
+        return float(max(counts.values()) / sum(counts.values()))
 
     def split_sizes(self) -> dict[str, int]:
         """Return the number of inputs of each part of the dataset, as far as they are recorded."""
@@ -78,10 +97,7 @@ def _epochs(path: Path) -> tuple[Epoch, ...]:
     return tuple(
         Epoch(
             int(epoch),
-            *(
-                _number(row.get(name))
-                for name in ("train_loss", "val_loss", "val_accuracy", "learning_rate", "seconds")
-            ),
+            *(_number(row.get(name)) for name in COLUMNS),
         )
         for epoch, row in sorted(found.items())
     )

@@ -102,6 +102,11 @@ class ServerPredictor:
         try:
             yield
         except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                raise ExporterError(
+                    f"no server answers at {self._target} (UNAVAILABLE: {error.details()}); start "
+                    "one with convscope-server --models FOLDER, or correct the address"
+                ) from error
             kind = (
                 _InputError if error.code() == grpc.StatusCode.INVALID_ARGUMENT else ExporterError
             )

@@ -12,6 +12,9 @@ __all__ = ["ImageInput", "Layout", "find_input"]
 
 Layout = Literal["nchw", "nhwc"]
 
+# By the number of channels.
+_COLORS = {1: "one channel of gray", 3: "three channels of RGB or BGR"}
+_OPTIONS = {1: "gray", 3: "rgb or bgr"}
 _ELEMENTS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UINT8)
 
 
@@ -81,6 +84,11 @@ def _describe(element: int, shape: list[int | None]) -> str:
 
 def _detect_layout(shape: list[int | None], channels: int, found: str) -> Layout:
     first, last = shape[1] == channels, shape[3] == channels
+    sizes = (shape[1], shape[3])
+    if None not in sizes and channels not in sizes:
+        color = next((name for size, name in _OPTIONS.items() if size in sizes), None)
+        fix = f"use --color {color}" if color else "a bundle takes RGB, BGR or gray images"
+        raise ExporterError(f"{found}, so none of its axes holds the {_COLORS[channels]}; {fix}")
     if first == last:
         raise ExporterError(
             f"{found}, so it isn't clear which axis has the {channels} channels; "

@@ -32,7 +32,7 @@ from convscope.exporter.foreign.source import (
 from convscope.exporter.graphs.comparison import OutputDifference
 from convscope.exporter.graphs.sessions import Arrays
 from convscope.exporter.outputs.detection import decide
-from convscope.exporter.outputs.finiteness import check_finite
+from convscope.exporter.outputs.finiteness import Finiteness, check_finite
 from convscope.exporter.outputs.independence import check_independence, check_operators
 from convscope.exporter.outputs.probes import probes
 from convscope.exporter.outputs.semantics import Semantics
@@ -67,14 +67,13 @@ class _Reference:
         images: The images as the graph takes them, uint8 [n, H, W, C].
         semantics: What the original returns.
         expected: Its logits, probabilities and feature maps for these images.
-        finite: The images whose results are compared; all, if every result is
-            finite, [n].
+        finiteness: Which of its results are finite.
     """
 
     images: NDArray[np.uint8]
     semantics: Semantics
     expected: Arrays
-    finite: NDArray[np.bool_]
+    finiteness: Finiteness
 
 
 def import_model(source: ForeignSource, repository: Path) -> Imported:
@@ -94,16 +93,17 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     maps = find_maps(dynamic, source.feature_maps)
     original = Original(file.original, image, normalization, head, maps)
     reference = _run_original(original, source, preprocessing)
-    semantics, finite = reference.semantics, reference.finite
+    semantics, finite = reference.semantics, reference.finiteness.compared
     chosen = source.labels or file.output.labels or metadata_labels(file.original)
-    labels = class_labels(chosen, semantics.classes)
+    labels = class_labels(chosen, semantics)
     joined = join(dynamic, image, normalization, head, semantics, maps)
     check_independence(joined, reference.images[finite])
     finite_results = {name: values[finite] for name, values in reference.expected.items()}
     parity = check_parity(joined, reference.images[finite], finite_results)
     golden, arrays = _golden(reference)
     manifest = describe(source, image, semantics, labels, preprocessing, golden)
-    manifest.nonfinite_results = not finite.all()
+    manifest.nonfinite_results = bool(reference.finiteness.nonfinite)
+    manifest.nonfinite_inputs.extend(reference.finiteness.nonfinite)
     _add_analysis(manifest, source, file, joined, maps)
     data = joined.SerializeToString()
     directory = write_bundle(repository, manifest, lambda path: _write(path, data), arrays)
@@ -126,8 +126,8 @@ def _run_original(
         "probabilities": semantics.probabilities(values),
         **maps,
     }
-    finite = check_finite(expected, list(named), allow=source.allow_nonfinite)
-    return _Reference(images, semantics, expected, finite)
+    finiteness = check_finite(expected, list(named), allow=source.allow_nonfinite)
+    return _Reference(images, semantics, expected, finiteness)
 
 
 def _golden(reference: _Reference) -> tuple[int, dict[str, NDArray[np.generic]]]:
@@ -137,7 +137,7 @@ def _golden(reference: _Reference) -> tuple[int, dict[str, NDArray[np.generic]]]
         ExporterError: The original returns NaN or infinity for every photo.
     """
     photos = golden_photos()
-    kept = np.flatnonzero(reference.finite[: len(photos)])
+    kept = np.flatnonzero(reference.finiteness.compared[: len(photos)])
     if not len(kept):
         raise ExporterError(
             "the graph returns NaN or infinity for every photo, so the server could not check it"

@@ -60,7 +60,10 @@ def join(
     try:
         onnx.checker.check_model(joined, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExporterError(f"the graph can't be joined: {reason(error)}") from error
+        raise ExporterError(
+            f"the graph doesn't fit a dynamic batch of images: {reason(error)}; export it again "
+            "with a dynamic batch"
+        ) from error
     return joined
 
 

@@ -61,8 +61,14 @@ def read(path: Path, output: str | None = None, feature_maps: Sequence[str] = ()
         load_external_data_for_model(model, str(path.parent.resolve()))
     except OSError as error:
         raise ExporterError(f"{path} can't be read: {error.strerror or error}") from error
+    except ValueError as error:  # a file of external data is shorter than its tensors
+        raise ExporterError(
+            f"the external data of {path} can't be read: {reason(error)}; copy or export it again"
+        ) from error
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ExporterError(f"{path} is not an ONNX model: {reason(error)}") from error
+        raise ExporterError(
+            f"{path} is not an ONNX model: {reason(error)}; download or export it again"
+        ) from error
     if not model.graph.node or not model.graph.output or not model.opset_import:
         raise ExporterError(f"{path} is not an ONNX model: it has no graph or no opset")
     digest = hashlib.sha256(data).hexdigest()

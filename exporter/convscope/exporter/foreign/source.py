@@ -11,7 +11,7 @@ from convscope.bundle.labels import labels_of_metadata
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.image_input import ImageInput, Layout
 from convscope.exporter.foreign.normalization import Normalization
-from convscope.exporter.outputs.semantics import ActivationChoice
+from convscope.exporter.outputs.semantics import BINARY_NOTE, ActivationChoice, Semantics
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.preprocessing.plausibility import check_normalization
 
@@ -85,18 +85,20 @@ def metadata_labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
     return labels_of_metadata({entry.key: entry.value for entry in model.metadata_props})
 
 
-def class_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
+def class_labels(labels: Sequence[str] | None, semantics: Semantics) -> list[str]:
     """Return the name of each class, its number by default.
 
     Raises:
         ExporterError: The numbers of labels and classes differ.
     """
+    classes = semantics.classes
     if labels is None:
         return [str(number) for number in range(classes)]
     if len(labels) != classes:
         raise ExporterError(
             f"the graph has {classes} classes, but there are {len(labels)} labels; "
             "pass one for each class, in the graph's order, with --labels FILE"
+            + (BINARY_NOTE if semantics.is_binary else "")
         )
     return list(labels)
 
@@ -157,4 +159,5 @@ def image_preprocessing(
         std=tuple(value / unit for value in normalization.std[::step]),
         interpolation=source.interpolation,
         shortest_edge=edge,
+        reverses_channels=normalization.bgr,
     )

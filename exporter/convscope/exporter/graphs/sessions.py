@@ -38,6 +38,11 @@ def open_graph(graph: bytes, options: ort.SessionOptions | None = None) -> ort.I
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except ort_errors.NotImplemented as error:
+        raise ExporterError(
+            f"ONNX Runtime has no such operator for this type: {reason(error)}; export the model "
+            "in float32, or without this operator"
+        ) from error
     except _FAILURES as error:
         raise ExporterError(f"ONNX Runtime can't open the graph: {reason(error)}") from error
 

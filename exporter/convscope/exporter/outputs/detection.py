@@ -4,37 +4,22 @@ A wrong decision would publish wrong probabilities, so an unclear case is an err
 that names the options.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.errors import ExporterError, UnclearOutputError
+from convscope.exporter.outputs.ending import Ending
 from convscope.exporter.outputs.semantics import Activation, ActivationChoice, Form, Semantics
 
-__all__ = ["Ending", "decide"]
+__all__ = ["decide"]
 
 # The largest deviation of a sum of probabilities from 1. Half precision reaches 1e-3.
 SUM_TOLERANCE = 2e-3
+_SORTING = ("sort", "topk", "TopK")
 _OPTIONS = (
     "--activation softmax or sigmoid if the network returns logits (sigmoid if several labels may "
     "be true), log-softmax if it returns log-probabilities, none if it returns probabilities"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What a graph shows about its final output.
-
-    Args:
-        kind: The activation that computes it; "linear" for the unbounded
-            result of a dense or convolutional layer; "unknown" for anything else.
-        operator: The last operator.
-    """
-
-    kind: Literal["softmax", "sigmoid", "log-softmax", "linear", "unknown"]
-    operator: str = ""
 
 
 def decide(choice: ActivationChoice, ending: Ending, values: NDArray[np.floating]) -> Semantics:
@@ -51,6 +36,11 @@ def decide(choice: ActivationChoice, ending: Ending, values: NDArray[np.floating
             outputs are several groups, or it isn't clear what they are.
     """
     outputs = values.shape[1]
+    if ending.operator in _SORTING:
+        raise ExporterError(
+            f"the outputs are sorted by {ending.operator}, so none of them belongs to one class; "
+            "return the scores of all classes in a fixed order"
+        )
     finite = values[np.isfinite(values).all(axis=1)].astype(np.float64)
     if not len(finite):
         raise ExporterError(
@@ -93,8 +83,8 @@ def _binary(choice: ActivationChoice, ending: Ending, values: NDArray[np.float64
         return Semantics(1, "probabilities", "sigmoid", "as chosen, the output is a probability")
     if choice == "sigmoid":
         return Semantics(1, "logits", "sigmoid", "as chosen, applied to the output")
-    if ending.kind != "linear" and (_are_within_one(values) or _is_bounded(ending)):
-        raise ExporterError(_unclear(ending, values))
+    if ending.kind != "linear":
+        raise UnclearOutputError(_unclear(ending, values))
     return Semantics(1, "logits", "sigmoid", "applied to the output, a logit")
 
 
@@ -135,10 +125,8 @@ def _several(choice: ActivationChoice, ending: Ending, values: NDArray[np.float6
         return found("logits", "softmax", "as chosen, applied to the outputs")
     if _sum_to_one(_exponentials(values)) and ending.kind != "linear" and _vary(values):
         return found("log-probabilities", "softmax", "the network returns log-probabilities")
-    if sums_to_one or (
-        ending.kind != "linear" and (_are_within_one(values) or _is_bounded(ending))
-    ):
-        raise ExporterError(_unclear(ending, values))
+    if sums_to_one or ending.kind != "linear":
+        raise UnclearOutputError(_unclear(ending, values))
     return found("logits", "softmax", "applied to the outputs, which are logits")
 
 
@@ -208,14 +196,6 @@ def _are_within_one(values: NDArray[np.float64]) -> bool:
 def _vary(values: NDArray[np.float64]) -> bool:
     """Report whether different images have different outputs."""
     return bool((np.ptp(values, axis=0) > SUM_TOLERANCE).any())
-
-
-def _is_bounded(ending: Ending) -> bool:
-    return ending.operator in _BOUNDED
-
-
-# Their results are between two limits, so they may be scores or probabilities.
-_BOUNDED = frozenset({"Tanh", "HardSigmoid", "Hardmax", "Softsign", "Hardtanh", "Hardsigmoid"})
 
 
 def _unclear(ending: Ending, values: NDArray[np.float64]) -> str:

@@ -3,11 +3,12 @@
 The server batches the images of different callers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from convscope.exporter.errors import ExporterError, ParityError
 from convscope.exporter.graphs.comparison import BATCHES, TOLERANCE
@@ -26,20 +27,56 @@ _CAUSES = {
     "Reshape": "a reshape that mixes the images of a batch; keep the batch as the first dimension",
     "Flatten": "a reshape that mixes the images of a batch; keep the batch as the first dimension",
 }
+_DROPOUT_INPUTS = 3  # with the one that switches it on
+_RANDOM = (
+    *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"),
+    *("RandomUniform", "RandomUniformLike"),
+)
 _REDUCTION = "a mean, sum or maximum over the batch axis, such as batch normalization in training "
 _REDUCTION += "mode; call model.eval() before the export, and reduce over the other axes only"
 
 
 def check_operators(model: onnx.ModelProto) -> None:
-    """Reject operators whose results depend on the batch by definition.
+    """Reject operators whose results depend on the batch or on chance by definition.
 
     Raises:
         ParityError: The graph has such an operator.
     """
-    for node in model.graph.node:
+    nodes = list(_all_nodes(model.graph))
+    constants: dict[str, onnx.TensorProto | None] = {
+        tensor.name: tensor for tensor in model.graph.initializer
+    }
+    constants |= {
+        node.output[0]: attribute(node, "value", None)
+        for node in nodes
+        if node.op_type == "Constant"
+    }
+    for node in nodes:
         trains = node.op_type == "BatchNormalization" and attribute(node, "training_mode", 0)
         if trains or node.op_type == "DynamicQuantizeLinear":
             raise ParityError(_message(node))
+        if node.op_type in _RANDOM or _drops(node, constants):
+            raise ParityError(
+                f"the result of an image differs from run to run, because {node.op_type} "
+                f"{node.name or node.output[0]!r} is random; export the model in evaluation mode"
+            )
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of the branches and loops in it."""
+    for node in graph.node:
+        yield node
+        for one in node.attribute:
+            for inner in (*one.graphs, *([one.g] if one.HasField("g") else [])):
+                yield from _all_nodes(inner)
+
+
+def _drops(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None]) -> bool:
+    """Report whether a dropout is active."""
+    if node.op_type != "Dropout" or len(node.input) < _DROPOUT_INPUTS or not node.input[-1]:
+        return False
+    constant = constants.get(node.input[-1])
+    return constant is None or bool(numpy_helper.to_array(constant).any())
 
 
 def check_independence(model: onnx.ModelProto, inputs: NDArray[np.generic]) -> None:

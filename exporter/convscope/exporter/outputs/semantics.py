@@ -10,6 +10,7 @@ from convscope.v1 import manifest_pb2 as pb
 
 __all__ = [
     "ALMOST_ONE",
+    "BINARY_NOTE",
     "TINY",
     "Activation",
     "ActivationChoice",
@@ -26,6 +27,12 @@ Form = Literal["logits", "log-probabilities", "probabilities"]
 # float32, and the largest float32 below 1.
 TINY = np.float32(1.1754944e-38)
 ALMOST_ONE = np.float32(1 - 2**-24)
+
+# For errors about the number of labels.
+BINARY_NOTE = (
+    ": it has one output per image, which separates two classes; the first label is for low "
+    "outputs, the second for high ones"
+)
 
 Floats: TypeAlias = NDArray[np.float32]
 

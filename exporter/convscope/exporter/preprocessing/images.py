@@ -36,6 +36,9 @@ class ImagePreprocessing:
         interpolation: The filter of the resize.
         shortest_edge: The length in pixels to which the shorter edge is resized
             before the center crop; None resizes to height and width.
+        reverses_channels: Whether the graph reverses the channels for a network
+            that takes blue, green and red. The image, mean and std have red first
+            in any case.
     """
 
     height: int
@@ -44,6 +47,7 @@ class ImagePreprocessing:
     std: tuple[float, ...]
     interpolation: str = "bilinear"
     shortest_edge: int | None = None
+    reverses_channels: bool = False
 
     def __post_init__(self) -> None:
         if self.interpolation not in _FILTERS:
@@ -116,6 +120,7 @@ class ImagePreprocessing:
             interpolation=_INTERPOLATIONS[self.interpolation],
             mean=self.mean,
             std=self.std,
+            reverses_channels=self.reverses_channels,
         )
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from convscope.exporter.training.history import (
 )
 from convscope.exporter.training.runs import Run
 
-__all__ = ["EpochRecorder", "read_history", "restore_best"]
+__all__ = ["EpochRecorder", "complete_files", "read_history"]
 
 _STATE = "epochs"
 
@@ -70,7 +70,7 @@ class EpochRecorder(Checkpoint):
     ) -> None:
         """Called when a run starts or resumes."""
         if trainer.is_global_zero:
-            restore_best(self._run, self.history)
+            complete_files(self._run, self.history)
 
     def on_train_epoch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -88,6 +88,7 @@ class EpochRecorder(Checkpoint):
             EpochMetrics(
                 epoch=trainer.current_epoch + 1,
                 train_loss=float(figures["train_loss_epoch"]),
+                train_accuracy=float(figures["train_accuracy"]),
                 val_loss=float(figures["val_loss"]),
                 val_accuracy=float(figures["val_accuracy"]),
                 learning_rate=self._learning_rate,
@@ -107,18 +108,21 @@ class EpochRecorder(Checkpoint):
             return
         _flush(part)
         part.replace(self._run.last)
-        restore_best(self._run, self.history)
-        self._run.write("metrics.csv", metrics_csv(self.history))
-        self._run.update(best_epoch=best_epoch(self.history).epoch)
+        complete_files(self._run, self.history)
 
 
-def restore_best(run: Run, history: list[EpochMetrics]) -> None:
-    """Copy the last checkpoint to the best one if its epoch is the best.
+def complete_files(run: Run, history: list[EpochMetrics]) -> None:
+    """Write the files that follow from the last checkpoint: the best one, metrics and record.
 
-    A process that was killed between the two files saved only the last one.
+    A process that was killed after it saved the last checkpoint didn't write them.
     """
-    if history and best_epoch(history) is history[-1]:
+    if not history:
+        return
+    best = best_epoch(history)
+    if best is history[-1]:
         run.keep_last_as_best()
+    run.write("metrics.csv", metrics_csv(history))
+    run.update(best_epoch=best.epoch)
 
 
 def read_history(checkpoint: Path | None) -> list[EpochMetrics]:

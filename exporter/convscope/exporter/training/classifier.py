@@ -74,6 +74,7 @@ class Classifier(lightning.LightningModule):
             buffer = torch.tensor(values).reshape(1, -1, 1, 1)
             self.register_buffer(name, buffer, persistent=False)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
@@ -99,7 +100,10 @@ class Classifier(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Return the loss of a batch."""
         inputs, labels = batch  # [N, C, ...], int64 [N]
-        loss = nn.functional.cross_entropy(self.network(self._normalize(inputs, True)), labels)
+        logits = self.network(self._normalize(inputs, True))
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.train_accuracy(logits.detach(), labels)
+        self.log("train_accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         self.log(
             "train_loss",
             loss,

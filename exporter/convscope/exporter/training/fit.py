@@ -19,7 +19,7 @@ from rich import get_console
 from torch import nn
 
 from convscope.exporter.errors import RunError
-from convscope.exporter.training.checkpoints import EpochRecorder, read_history, restore_best
+from convscope.exporter.training.checkpoints import EpochRecorder, complete_files, read_history
 from convscope.exporter.training.classifier import Classifier, Recipe
 from convscope.exporter.training.epoch_lines import report_epoch
 from convscope.exporter.training.history import EpochMetrics, best_epoch, is_out_of_patience
@@ -109,7 +109,7 @@ def train(
         )
         recorder.history = read_history(run.last_checkpoint)
         if is_complete(recorder.history, recipe.epochs, recipe.patience):
-            restore_best(run, recorder.history)
+            complete_files(run, recorder.history)
         else:
             trainer = _trainer(recipe, run, hardware or Hardware(), recorder, progress)
             with _fitting_threads(network), _interruption_as_error():

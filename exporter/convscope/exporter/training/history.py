@@ -23,6 +23,8 @@ class EpochMetrics:
         val_accuracy: The fraction of the validation inputs that are classified correctly.
         learning_rate: The rate at the start of the epoch.
         seconds: The duration of training and validation.
+        train_accuracy: The fraction of the epoch's training inputs that were classified
+            correctly, with augmentation and before each step; None in older runs.
     """
 
     epoch: int
@@ -31,6 +33,7 @@ class EpochMetrics:
     val_accuracy: float
     learning_rate: float
     seconds: float
+    train_accuracy: float | None = None
 
 
 def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics:

@@ -7,7 +7,7 @@ from typing import Any
 from convscope.exporter.architectures import Architecture
 from convscope.exporter.datasets import Dataset
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocessing import InputRule
+from convscope.exporter.preprocessing import InputRule, input_line
 from convscope.exporter.training.classifier import Recipe
 from convscope.exporter.training.fit import Hardware
 from convscope.exporter.training.freezing import BACKBONE
@@ -17,6 +17,7 @@ __all__ = ["TrainingJob"]
 # An epoch of a small dataset should have this many steps, within these batch sizes.
 MIN_STEPS_PER_EPOCH = 20
 MIN_BATCH, MAX_BATCH = 8, 64
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 # A head alone, on fixed features, can't diverge as a whole network can.
 HEAD_LEARNING_RATE = 1e-2
 
@@ -34,6 +35,7 @@ class TrainingJob:
         strict: Whether an unreadable image is an error.
         pretrained: Whether to start with the published weights.
         weights: A file of weights to start with.
+        random_weights: Whether the user accepts that random weights are frozen.
         feature_maps: The bundle's feature maps; the network's own by default.
         epochs: The number of passes over the training inputs; by default 10, or
             those of the resumed run.
@@ -58,6 +60,7 @@ class TrainingJob:
     strict: bool
     pretrained: bool
     weights: Path | None
+    random_weights: bool
     feature_maps: tuple[str, ...] | None
     epochs: int | None
     batch_size: int | None
@@ -84,9 +87,20 @@ class TrainingJob:
             )
         if self.pretrained and self.weights is not None:
             raise ExporterError("--pretrained and --weights exclude each other; use one of them")
-        if self.freeze is not None and not self.pretrained and self.weights is None:
+        has_weights = self.pretrained or self.weights is not None
+        if self.random_weights and has_weights:
             raise ExporterError(
-                "--freeze would freeze random weights; add --pretrained or --weights FILE"
+                "--random-weights excludes --pretrained and --weights; use one of them"
+            )
+        if self.freeze is not None and not has_weights and not self.random_weights:
+            raise ExporterError(
+                "--freeze would freeze random weights; add --pretrained or --weights FILE, or "
+                "--random-weights to freeze them all the same"
+            )
+        if self.hardware.precision not in (None, *PRECISIONS):
+            raise ExporterError(
+                f"--precision {self.hardware.precision} isn't available; use one of: "
+                f"{', '.join(PRECISIONS)}"
             )
 
     def dataset_name(self) -> str:
@@ -104,7 +118,6 @@ class TrainingJob:
 
     def recipe(self, data: Dataset, expects: InputRule, epochs: int) -> Recipe:
         """Return the settings of the run."""
-        augments = self.row.augment if self.augment is None else self.augment
         return Recipe(
             mean=expects.mean,
             std=expects.std,
@@ -112,22 +125,33 @@ class TrainingJob:
             batch_size=self._chosen_batch_size(data),
             learning_rate=self._chosen_learning_rate(),
             seed=self.seed,
-            augmentation=data.augmentation if augments else None,
+            augmentation=data.augmentation if self._augments() else None,
             freeze=self.freeze,
             patience=self.patience,
         )
 
-    def fixed_settings(self, data: Dataset) -> dict[str, Any]:
+    def fixed_settings(self, data: Dataset, expects: InputRule) -> dict[str, Any]:
         """Return the settings that can't change when a run is resumed."""
         return {
             "architecture": self.row.name,
             "dataset": data.name,
             "labels": list(data.labels),
+            "preprocessing": input_line(expects),
+            "augmentation": self._augments(),
+            "initial_weights": self._initial_weights(),
             "batch_size": self._chosen_batch_size(data),
             "learning_rate": self._chosen_learning_rate(),
             "seed": self.seed,
             "frozen_up_to": self.freeze,
         }
+
+    def _augments(self) -> bool:
+        return self.row.augment if self.augment is None else self.augment
+
+    def _initial_weights(self) -> str:
+        if self.weights is not None:
+            return self.weights.name
+        return "published" if self.pretrained else "random"
 
     def _chosen_batch_size(self, data: Dataset) -> int:
         wanted = len(data.train.labels) // MIN_STEPS_PER_EPOCH

@@ -9,34 +9,29 @@ from convscope.bundle.errors import BundleError
 from convscope.bundle.manifest import parse_manifest
 from convscope.exporter.errors import RunError
 from convscope.exporter.training.job import TrainingJob
+from convscope.exporter.training.processes import RUN_VARIABLE
 from convscope.exporter.training.runs import Run, begin_run, latest_run
 
 __all__ = [
-    "RUN_VARIABLE",
     "begin_publication",
     "check_split",
     "finish",
-    "is_first_process",
     "joined_run",
     "resume_run",
     "start_run",
 ]
 
-# Passes the run's directory to the processes that Lightning starts.
-RUN_VARIABLE = "CONVSCOPE_TRAINING_RUN"
 DEFAULT_EPOCHS = 10
 
 
-def is_first_process() -> bool:
-    """Return whether the user, and not Lightning, started this process."""
-    return RUN_VARIABLE not in os.environ
-
-
-def start_run(job: TrainingJob, settings: Mapping[str, Any], split: Mapping[str, Any]) -> Run:
-    """Create the directory of a new run, and record its settings there."""
+def start_run(
+    job: TrainingJob, settings: Mapping[str, Any], content: str, split: Mapping[str, Any]
+) -> Run:
+    """Create the directory of a new run, and record its settings and its dataset there."""
     record = {
         "model": job.model,
         **settings,
+        "dataset_fingerprint": content,
         "split": split,
         "epochs": job.epochs or DEFAULT_EPOCHS,
         "best_epoch": None,
@@ -47,14 +42,21 @@ def start_run(job: TrainingJob, settings: Mapping[str, Any], split: Mapping[str,
     return begin_run(job.runs / job.model, record)
 
 
-def resume_run(job: TrainingJob, settings: Mapping[str, Any]) -> Run:
+def resume_run(job: TrainingJob, settings: Mapping[str, Any], content: str) -> Run:
     """Return the latest run of a job's model, with the epochs that the job requests.
 
+    Args:
+        job: The request.
+        settings: The settings that must be those of the run.
+        content: The fingerprint of the dataset.
+
     Raises:
-        RunError: There is no run to resume, or its settings differ.
+        RunError: There is no run to resume, its settings differ, or its dataset has changed.
     """
     run = latest_run(job.runs / job.model)
     run.check(settings)
+    if run.record().get("dataset_fingerprint", content) != content:
+        raise _changed(run)
     _complete_publication(run, job.repository / job.model)
     _accept_epochs(run, job.epochs)
     return run
@@ -73,10 +75,7 @@ def check_split(run: Run, split: Mapping[str, Any]) -> None:
         RunError: The dataset has changed.
     """
     if run.record()["split"] != split:
-        raise RunError(
-            f"the dataset has changed since {run.title} was started; restore it, or start a new "
-            "run without --resume"
-        )
+        raise _changed(run)
 
 
 def begin_publication(run: Run, version: int, epoch: int, weights: str) -> None:
@@ -87,6 +86,13 @@ def begin_publication(run: Run, version: int, epoch: int, weights: str) -> None:
 def finish(run: Run, version: int, epoch: int) -> None:
     """Record that a run is finished and which epoch is published."""
     run.update(finished=True, published_version=version, published_epoch=epoch, publishing=None)
+
+
+def _changed(run: Run) -> RunError:
+    return RunError(
+        f"the dataset has changed since {run.title} was started; restore it, or start a new "
+        "run without --resume"
+    )
 
 
 def _accept_epochs(run: Run, epochs: int | None) -> None:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from convscope.exporter.architectures import Architecture
 from convscope.exporter.conversion.ending import check_returns_logits
+from convscope.exporter.conversion.trial_run import input_hint
 from convscope.exporter.datasets import Dataset
 from convscope.exporter.errors import NetworkError, reason
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
@@ -30,8 +31,8 @@ def check_outputs(row: Architecture, network: nn.Module, expects: InputRule, dat
             logits = network.eval()(example)
     except Exception as error:  # the user's code may raise anything
         raise NetworkError(
-            f"{row.name} can't take {[_BATCH, *shape]}: {reason(error)}; --input declares the "
-            "input of a network of your own"
+            f"{row.name} can't take {[_BATCH, *shape]}: {reason(error)}"
+            + (input_hint(example.ndim) or "; --input declares the input of a network of your own")
         ) from error
     classes = len(data.labels)
     if isinstance(logits, Tensor) and logits.shape == (_BATCH, classes):

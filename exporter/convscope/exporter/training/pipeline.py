@@ -24,23 +24,30 @@ from convscope.exporter.datasets import (
 )
 from convscope.exporter.preprocessing import InputRule, TensorInput
 from convscope.exporter.training.console_lines import report_finished, report_start
+from convscope.exporter.training.fingerprint import fingerprint
 from convscope.exporter.training.fit import Trained, train
 from convscope.exporter.training.history import EpochMetrics
 from convscope.exporter.training.job import TrainingJob
 from convscope.exporter.training.opening import (
-    RUN_VARIABLE,
     check_split,
     finish,
-    is_first_process,
     joined_run,
     resume_run,
     start_run,
 )
 from convscope.exporter.training.outputs import check_outputs
+from convscope.exporter.training.processes import RUN_VARIABLE, is_first_process
 from convscope.exporter.training.runs import Run
-from convscope.exporter.training.splits import Splits, hold_back, report_splits
+from convscope.exporter.training.seen import digest_text, record_inputs
+from convscope.exporter.training.splits import (
+    Splits,
+    check_classes,
+    check_splits,
+    hold_back,
+    report_splits,
+)
 
-__all__ = ["TrainedSource", "run_training"]
+__all__ = ["PublishedRun", "TrainedSource", "run_training"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,24 @@ class TrainedSource:
     run: Run
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedRun:
+    """A run whose best epoch is already published.
+
+    Args:
+        run: The run.
+        version: The version with its weights.
+        has_new_epochs: Whether this command added epochs to it.
+    """
+
+    run: Run
+    version: int
+    has_new_epochs: bool = False
+
+
 def run_training(
     job: TrainingJob, console: Console, reserve_version: Callable[[], int]
-) -> TrainedSource | None:
+) -> TrainedSource | PublishedRun | None:
     """Train a network.
 
     Args:
@@ -70,28 +92,31 @@ def run_training(
             unless the run is finished.
 
     Returns:
-        The trained network; None if there is nothing to publish, and in all
-        processes but the first.
+        The trained network, or the run if there is nothing to publish; None in
+        all processes but the first.
 
     Raises:
         ExporterError: The run can't start, or was interrupted.
     """
     job.check()
     data = load_dataset(job.dataset_name(), DatasetOptions(job.data_dir, job.seed))
+    check_classes(data)
     expects = _input(job.row, data)
     network, start = _build(job, expects, len(data.labels))
     check_outputs(job.row, network, expects, data)
-    settings = job.fixed_settings(data)
-    run = joined_run(job) or (resume_run(job, settings) if job.resume else None)
+    settings, content = job.fixed_settings(data, expects), fingerprint(data)
+    run = joined_run(job) or (resume_run(job, settings, content) if job.resume else None)
     if run is not None and run.record()["finished"] and is_first_process():
         report_finished(run, console)
-        return None
+        return PublishedRun(run, run.record()["published_version"])
     version = reserve_version() if is_first_process() else 0
     splits = _prepare(job, data, expects, console)
     counts = splits.counts(data.labels)
     if run is None:
-        run = start_run(job, settings, counts)
+        run = start_run(job, settings, content, counts)
     check_split(run, counts)
+    if is_first_process():
+        record_inputs(run, data)
     record = run.record()
     epochs = int(record["epochs"])
     report_start(run, epochs, job.patience, console)
@@ -115,8 +140,8 @@ def run_training(
     if record.get("published_epoch") == best.epoch:
         console.print(f"epoch {best.epoch} is already published as v{record['published_version']}")
         finish(run, record["published_version"], best.epoch)
-        return None
-    weights = _weights(job, epochs, data, trained, start)
+        return PublishedRun(run, record["published_version"], has_new_epochs=True)
+    weights = _weights(job, epochs, data, trained, start, digest_text(run))
     source = _source(job, version, data, expects, trained.network, weights, splits.test)
     return TrainedSource(source, best, run)
 
@@ -145,6 +170,7 @@ def _prepare(job: TrainingJob, data: Dataset, expects: InputRule, console: Conso
             splits = Splits(train, prepared(data.validation), test)
         else:
             splits = Splits(*hold_back(train, len(data.labels), job.seed), test)
+    check_splits(splits, data.name)
     report_splits(splits, data.name, data.labels, console)
     return splits
 
@@ -180,14 +206,20 @@ def _passed_to_other_processes(run: Run) -> Iterator[None]:
 
 
 def _weights(
-    job: TrainingJob, requested: int, data: Dataset, trained: Trained, start: Weights | None
+    job: TrainingJob,
+    requested: int,
+    data: Dataset,
+    trained: Trained,
+    start: Weights | None,
+    digest: str,
 ) -> Weights:
     """Describe the origin of the trained weights."""
     epochs = f"{requested}"
     if len(trained.history) < requested:
         epochs = f"{len(trained.history)} of at most {requested}"
     training = (
-        f"trained for {epochs} epochs, weights of epoch {trained.best.epoch}, seed {job.seed}"
+        f"trained for {epochs} epochs, weights of epoch {trained.best.epoch}, "
+        f"seed {job.seed}{digest}"
     )
     if start is None:
         return Weights(training, "", data.name)
@@ -218,4 +250,6 @@ def _source(
         activation="softmax",
         test=(f"{data.name} test", test),
     )
-    return replace(source, golden=one_of_each_class(servable(source), data.test, expects))
+    golden = one_of_each_class(servable(source), data.test, expects)
+    # Large or damaged files are no golden inputs; the prepared images always are.
+    return replace(source, golden=golden or one_of_each_class(servable(source), test, expects))

@@ -80,17 +80,17 @@ class Run:
         part.replace(self.best)
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Check that the run was started with these settings.
+        """Check that the run was started with these settings, as far as it recorded them.
 
         Raises:
             RunError: A setting differs.
         """
         recorded = self.record()
         for name, value in settings.items():
-            if recorded.get(name) != value:
+            if recorded.get(name, value) != value:
                 raise RunError(
                     f"the run in {self.directory} has {name.replace('_', ' ')} "
-                    f"{recorded.get(name)!r}, but this command has {value!r}; use the run's own "
+                    f"{recorded[name]!r}, but this command has {value!r}; use the run's own "
                     "settings, or start a new run without --resume"
                 )
 

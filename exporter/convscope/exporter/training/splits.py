@@ -8,17 +8,24 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from convscope.exporter.datasets import Split
+from convscope.exporter.datasets import Dataset, Split
+from convscope.exporter.errors import DatasetError
+from convscope.exporter.evaluation.run_files import MIN_VALIDATION
 
-__all__ = ["Splits", "hold_back", "report_splits", "split_warnings"]
+__all__ = [
+    "Splits",
+    "check_classes",
+    "check_splits",
+    "hold_back",
+    "report_splits",
+    "split_warnings",
+]
 
 # One of this many training inputs is held back for validation, but in a small
 # class more: up to this many inputs, or this fraction of the class.
 VALIDATION_INTERVAL = 20
 MIN_PER_CLASS = 5
 MAX_FRACTION = 0.2
-# With fewer validation inputs, their loss is no reliable guide.
-MIN_VALIDATION = 30
 MAX_LISTED_CLASSES = 20
 
 
@@ -40,7 +47,7 @@ class Splits:
         """Return the number of inputs of each class in each split."""
         return {
             name: dict(zip(labels, _per_class(split, len(labels)), strict=True))
-            for name, split in self._named()
+            for name, split in self.named()
         }
 
     @property
@@ -48,7 +55,8 @@ class Splits:
         """Whether the classes are too small to hold inputs back."""
         return self.validation is self.train
 
-    def _named(self) -> Iterator[tuple[str, Split]]:
+    def named(self) -> Iterator[tuple[str, Split]]:
+        """Yield each split after its name."""
         yield "train", self.train
         yield "validation", self.validation
         yield "test", self.test
@@ -67,6 +75,39 @@ def hold_back(split: Split, classes: int, seed: int) -> tuple[Split, Split]:
     if not held.any():
         return split, split
     return _take(split, np.flatnonzero(~held)), _take(split, np.flatnonzero(held))
+
+
+def check_classes(data: Dataset) -> None:
+    """Check before a training that every class has inputs.
+
+    Raises:
+        DatasetError: A class has none in any split.
+    """
+    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
+    seen = np.concatenate([split.labels for split in splits])
+    absent = [label for number, label in enumerate(data.labels) if number not in seen]
+    if not absent:
+        return
+    more = f" and {len(absent) - 1} other classes" if len(absent) > 1 else ""
+    fix = "add inputs or remove the class"
+    if data.labels[0] in absent:
+        fix = f"{fix}; if the class numbers in y start at 1, subtract 1, because they start at 0"
+    raise DatasetError(f"{data.name} has no input of {absent[0]!r}{more}; {fix}")
+
+
+def check_splits(splits: Splits, dataset: str) -> None:
+    """Check before a training that every split has inputs.
+
+    Raises:
+        DatasetError: A split is empty.
+    """
+    for name, split in splits.named():
+        if not len(split.labels):
+            raise DatasetError(
+                f"the {name} split of {dataset} has no inputs, which the training needs; add "
+                "some, with at least two inputs in a class if the dataset has no test split of "
+                "its own"
+            )
 
 
 def split_warnings(splits: Splits, labels: Sequence[str]) -> Iterator[str]:

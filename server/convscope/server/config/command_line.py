@@ -125,7 +125,8 @@ def _settings_option(types: dict[str, Any]) -> click.Option:
         metavar="FILE",
         callback=read,
         is_eager=True,
-        help="TOML file with flags, and with the providers and their options of each model.",
+        help="TOML file with flags, and with the providers and their options of each model. "
+        "No file by default.",
     )
 
 

@@ -59,7 +59,7 @@ PANELS = {
         Flag("versions", VERSIONS, "Number of latest versions of each model, or a list: =3,5. "
              "Versions with an alias are loaded too."),
         Flag("max_memory_mb", NUMBER, "With --load on-demand: above this limit, the server unloads "
-             "the least recently used versions."),
+             "the least recently used versions. No limit by default."),
         Flag("poll_seconds", SECONDS, "Seconds between two polls for new versions and aliases; "
              "0 for none."),
         Flag("repository_cache", CACHE_DIRECTORY, "Directory of the local copies of remote "
@@ -76,10 +76,10 @@ PANELS = {
              "http://localhost:4317; also $OTEL_EXPORTER_OTLP_ENDPOINT. Off by default.",
              variables=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")),
         Flag("allow_insecure", SWITCH, "Listen beyond loopback without TLS."),
-        Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain."),
-        Flag("tls_key", PEM_FILE, "PEM file of the private key."),
-        Flag("tls_client_ca", PEM_FILE, "PEM file of the authorities of client certificates; "
-             "clients need a certificate then."),
+        Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain. No TLS by default."),
+        Flag("tls_key", PEM_FILE, "PEM file of the private key. No TLS by default."),
+        Flag("tls_client_ca", PEM_FILE, "PEM file of the authorities of client certificates, which "
+             "clients then need. No client certificates by default."),
         Flag("no_reflection", SWITCH, "Turn gRPC reflection off."),
         Flag("no_open_inference", SWITCH, "Turn the Open Inference Protocol off."),
         Flag("no_access_log", SWITCH, "Write no log line for each call."),

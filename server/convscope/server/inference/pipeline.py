@@ -87,7 +87,7 @@ class Pipeline:
             self._fail,
             max_queue=limits.max_queue,
             max_delay_seconds=limits.max_delay_seconds,
-            decoding=self._decoding,
+            decoding=_busy(self._decoder),
         )
         self._admission = DeadlineAdmission(self._runner.batcher, self._decoder)
         self.last_used = self._loop.time()
@@ -110,9 +110,6 @@ class Pipeline:
         self._runner.start()
         if self._decoder is not None:
             self._decoder.start()
-
-    def _decoding(self) -> bool:
-        return self._decoder is not None and self._decoder.busy
 
     async def drain(self) -> None:
         """Wait until every request is completed; the caller ensures that no more arrive."""
@@ -266,6 +263,15 @@ def _without_run(request: InferenceRequest) -> tuple[InferenceRequest, Outcome]:
     """End a request of which no input can be run; the reply has only errors."""
     request.results = [item for item in request.prepared if isinstance(item, ServingError)]
     return request, encode(request)
+
+
+def _busy(decoder: DecodePool | None) -> Callable[[], bool]:
+    """Return whether a decoder works.
+
+    A method of the pipeline would do, but the runner would then refer to its owner: such
+    a cycle keeps a retired model in memory until the next full garbage collection.
+    """
+    return lambda: decoder is not None and decoder.busy
 
 
 def _closed() -> UnavailableError:

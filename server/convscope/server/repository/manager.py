@@ -78,6 +78,7 @@ class ModelManager(Generic[V]):
         self._fetching = asyncio.Lock()
         self._lock = asyncio.Lock()
         self._on_disk: dict[str, ModelOnDisk] = {}
+        self._skipped: set[str] = set()
         self._settled: dict[str, tuple[Desired, Observed]] = {}
 
     @property
@@ -123,7 +124,7 @@ class ModelManager(Generic[V]):
         """Make what serves what is desired, with the versions that are on disk now."""
         async with self._lock:
             try:
-                on_disk = await asyncio.to_thread(scan, self.root)
+                on_disk = await asyncio.to_thread(scan, self.root, self._log_skipped)
             except OSError as error:
                 log.error("repository can't be read; nothing changes", reason=error.strerror)
                 return
@@ -218,6 +219,12 @@ class ModelManager(Generic[V]):
         if not actions:
             self._settled[name] = desired, observed
         return actions
+
+    def _log_skipped(self, path: str, reason: str) -> None:
+        """Log once that a directory is neither a model nor a version."""
+        if path not in self._skipped:
+            self._skipped.add(path)
+            log.warning("directory skipped", path=path, reason=f"{reason}; rename it")
 
     def _note_unfetched(self) -> None:
         """Note which versions of a remote were rejected before they were on disk."""

@@ -18,6 +18,9 @@ __all__ = ["ModelOnDisk", "Signature", "scan"]
 
 log = structlog.get_logger(__name__)
 
+_MODEL_NAMES = "models have names of a-z, 0-9, _ and -, up to 63"
+_VERSIONS = "versions are 1, 2, 3 and so on, without leading zeros"
+
 T = TypeVar("T")
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
@@ -41,8 +44,15 @@ class ModelOnDisk:
     problems: tuple[str, ...] = ()
 
 
-def scan(root: Path) -> dict[str, ModelOnDisk | None]:
+def scan(
+    root: Path, on_skipped: Callable[[str, str], None] = lambda path, reason: None
+) -> dict[str, ModelOnDisk | None]:
     """Scan every model of a repository. Call it in a thread, as disks may be slow.
+
+    Args:
+        root: The repository.
+        on_skipped: Called with the path in the repository of each directory whose name
+            is neither a model's nor a version's, and with what such names look like.
 
     Returns:
         The versions of each model; None for a model that can't be read now.
@@ -51,21 +61,29 @@ def scan(root: Path) -> dict[str, ModelOnDisk | None]:
         OSError: The repository itself can't be read.
     """
     with os.scandir(root) as entries:
-        names = sorted(e.name for e in entries if is_model_name(e.name))
-    return {name: _scan_model(root / name) for name in names if not (root / name).is_file()}
+        names = sorted(e.name for e in entries if not e.name.startswith("."))
+    directories = [name for name in names if not (root / name).is_file()]
+    for name in directories:
+        if not is_model_name(name):
+            on_skipped(name, _MODEL_NAMES)
+    models = filter(is_model_name, directories)
+    return {name: _scan_model(root / name, on_skipped) for name in models}
 
 
-def _scan_model(directory: Path) -> ModelOnDisk | None:
+def _scan_model(directory: Path, on_skipped: Callable[[str, str], None]) -> ModelOnDisk | None:
     try:
         with os.scandir(directory) as found:
             entries = {e.name: e for e in found}
-        names = [name for name, e in entries.items() if is_version(name) and e.is_dir()]
+        folders = [name for name, e in entries.items() if name[0] != "." and e.is_dir()]
     except FileNotFoundError:  # removed meanwhile
         return ModelOnDisk()
     except OSError as error:
         log.error("model can't be read", model=directory.name, reason=error.strerror)
         return None
-    versions = {int(name): _signature(entries[name].path) for name in names}
+    for name in folders:
+        if not is_version(name):
+            on_skipped(f"{directory.name}/{name}", _VERSIONS)
+    versions = {int(n): _signature(entries[n].path) for n in folders if is_version(n)}
     problems: list[str] = []
     aliases = _readable(entries.get(ALIASES), parse_aliases, problems)
     traffic = _readable(entries.get(TRAFFIC), parse_traffic, problems)
@@ -75,12 +93,20 @@ def _scan_model(directory: Path) -> ModelOnDisk | None:
 def _signature(directory: str) -> Signature:
     try:
         with os.scandir(directory) as entries:
-            files = [(e.name, e.stat(follow_symlinks=False)) for e in entries]
+            files = [(e.name, _stat(e)) for e in entries if not e.name.startswith(".")]
     except OSError:  # removed meanwhile, or not readable: the load reports it
         return ()
     return tuple(
         sorted((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files)
     )
+
+
+def _stat(entry: "os.DirEntry[str]") -> os.stat_result:
+    """Return the status of a file or of a link's target, which a ConfigMap replaces."""
+    try:
+        return entry.stat()
+    except OSError:  # a link to nothing, which the load reports
+        return entry.stat(follow_symlinks=False)
 
 
 def _readable(
