@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health, health_pb2
 from support.loading import load, make_loader
+from support.requests import make_request
 from support.tiny import SIDE, write_tiny
 
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.pipeline import PipelineLimits
-from convscope.server.inference.requests import InferenceRequest, Pixels
+from convscope.server.inference.requests import Pixels
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import Catalog, Target
 from convscope.server.repository.manager import ModelManager
@@ -97,7 +98,7 @@ async def test_unloaded_model_does_not_wait_for_the_garbage_collector(tmp_path: 
     await manager.reconcile()
     version = manager.catalog.resolve(Target("tiny"))
     image = Pixels(np.zeros((SIDE, SIDE, 3), np.uint8))
-    await parts.engine.run(version, [image], InferenceRequest(feature_maps=("conv",)))
+    await parts.engine.run(version, make_request(image, feature_maps=("conv",)))
     model = weakref.ref(version.model)
     del version
     await Operator(manager).unload("tiny")

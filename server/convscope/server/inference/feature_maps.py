@@ -36,6 +36,7 @@ class FeatureMapSession:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="session-builder")
         self._parked: list[InferenceRequest] = []
         self._is_building = False
+        self._closed = False
 
     @property
     def is_open(self) -> bool:
@@ -53,8 +54,10 @@ class FeatureMapSession:
         request.parked = self._parked
 
     def close(self) -> None:
-        """Build nothing more; a build in progress goes on."""
+        """Build nothing more; the requests of a build in progress get an error at its end."""
+        self._closed = True
         self._thread.shutdown(wait=False)
+        del self._resume  # it may hold the owner of this object, and so the model
 
     def _built(self, build: "asyncio.Future[None]") -> None:
         """Take the requests further; without a session, the next request builds it again."""
@@ -66,6 +69,8 @@ class FeatureMapSession:
         if isinstance(error, OSError):  # the files were removed, and the version will be unloaded
             name, number = self._version.key
             error = UnavailableError(f"the files of {name} v{number} are gone; call again")
+        if self._closed:
+            error = UnavailableError("the server is shutting down; call another one")
         if error is None:
             self._resume(parked)
         else:

@@ -117,6 +117,8 @@ class Pipeline:
 
     async def close(self) -> None:
         """Reject the waiting requests, and wait for the running batches."""
+        if self._closed:
+            return
         self._closed = True
         self._map_session.close()
         if self._decoder is not None:

@@ -97,6 +97,8 @@ class DecodePool:
     async def close(self) -> None:
         """Reject the waiting images, and wait for those that are being decoded."""
         await self._batcher.close()
+        # The function may hold the owner of this pool, and so the model.
+        self._decoded = lambda request: None
 
     def submit(self, groups: Sequence[Sequence[Image]]) -> list[Sequence[Image]]:
         """Queue all images of each request or none; return the groups without room.
