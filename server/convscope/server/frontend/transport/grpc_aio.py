@@ -11,6 +11,11 @@ import grpc
 from convscope.server.errors import StartError
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import GroupHandler, Metadata, UnaryCall
+from convscope.server.frontend.transport.memory_budget import (
+    FULL_MESSAGE,
+    PUSHBACK_MS,
+    MemoryBudget,
+)
 from convscope.server.frontend.transport.tls import TlsFiles
 
 __all__ = ["GrpcAioTransport"]
@@ -24,6 +29,7 @@ class GrpcAioTransport:
 
     Args:
         settings: The sizes of its messages.
+        budget: The bytes of requests that the process may hold.
         flag: The flag that sets its address, for errors.
         tls: Whether it uses the certificate of the settings, if there is one.
         share_port: Whether other processes listen on its port too.
@@ -33,12 +39,14 @@ class GrpcAioTransport:
     def __init__(
         self,
         settings: FrontendSettings,
+        budget: MemoryBudget,
         *,
         flag: str = "--grpc-address",
         tls: bool = True,
         share_port: bool = False,
         min_ping_seconds: float = 300.0,
     ) -> None:
+        self._budget = budget
         self._flag = flag
         self._tls = TlsFiles.of(settings) if tls else None
         self._server = grpc.aio.server(
@@ -55,7 +63,7 @@ class GrpcAioTransport:
     def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
         """Add unary methods that take their calls in groups."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            name: grpc.unary_unary_rpc_method_handler(_Group(handle).call)
+            name: grpc.unary_unary_rpc_method_handler(_Group(handle, self._budget).call)
             for name, handle in methods.items()
         }
         self.add_registered_method_handlers(service, handlers)
@@ -98,13 +106,27 @@ class _Group:
 
     Args:
         handle: Takes them.
+        budget: Counts their messages until they have their replies.
     """
 
-    def __init__(self, handle: GroupHandler) -> None:
+    def __init__(self, handle: GroupHandler, budget: MemoryBudget) -> None:
         self._handle = handle
+        self._budget = budget
         self._calls: list[UnaryCall] = []
 
     async def call(self, message: bytes, context: Context) -> bytes:
+        """Return the reply to a call, unless the memory for requests is in use."""
+        size = len(message)
+        if not self._budget.admits(size):
+            pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)
+        self._budget.take(size)
+        try:
+            return await self._reply(message, context)
+        finally:
+            self._budget.release(size)
+
+    async def _reply(self, message: bytes, context: Context) -> bytes:
         """Add a call to the group, and return its reply."""
         loop = asyncio.get_running_loop()
         call = _Call(message, context, loop)

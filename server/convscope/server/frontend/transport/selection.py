@@ -79,7 +79,12 @@ def make_transport(
     """
     if not use_http2(settings.transport):
         return GrpcAioTransport(
-            settings, flag=flag, tls=tls, share_port=share_port, min_ping_seconds=MIN_PING_SECONDS
+            settings,
+            budget,
+            flag=flag,
+            tls=tls,
+            share_port=share_port,
+            min_ping_seconds=MIN_PING_SECONDS,
         )
     from convscope.server.frontend.transport.http2.limits import Limits
     from convscope.server.frontend.transport.http2.server import Http2Server
