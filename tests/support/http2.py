@@ -88,7 +88,7 @@ class Service:
         while (request := await context.read()) is not grpc.aio.EOF:
             await context.write(request)
 
-    async def abort(self, request: bytes, context: Any) -> bytes:
+    async def abort(self, request: bytes, context: Any) -> None:
         await context.abort(grpc.StatusCode.NOT_FOUND, request.decode(), (("x-why", "so"),))
 
     async def set_code(self, request: bytes, context: Any) -> bytes:
@@ -113,7 +113,7 @@ class Service:
         groups = ("echo", "later", "never", "metadata", "fail", "crash")
         server.add_group_methods(SERVICE, {name: getattr(self, name) for name in groups})
         unary = ("unary", "abort", "set_code", "bug", "wait")
-        handlers = {
+        handlers: dict[str, Any] = {
             **{name: grpc.unary_unary_rpc_method_handler(getattr(self, name)) for name in unary},
             "count": grpc.unary_stream_rpc_method_handler(self.count),
             "flood": grpc.unary_stream_rpc_method_handler(self.flood),
@@ -132,7 +132,7 @@ class Serving:
         self.service = service
         self.port = port
         self.target = target
-        self.channel: grpc.aio.Channel
+        self.channel: Any  # its type arguments can't be inferred from bytes
 
     def unary(self, name: str) -> Any:
         return self.channel.unary_unary(f"/{SERVICE}/{name}")
@@ -257,9 +257,8 @@ class RawClient:
     def fields(self, stream: int) -> dict[bytes, bytes]:
         """Return all headers and trailers of a response."""
         found: dict[bytes, bytes] = {}
-        for event in self.events:
-            headers = isinstance(event, events.ResponseReceived | events.TrailersReceived)
-            if headers and event.stream_id == stream:
+        for event in self.of(events.ResponseReceived) + self.of(events.TrailersReceived):
+            if event.stream_id == stream:
                 found.update(event.headers)
         return found
 
@@ -281,9 +280,9 @@ class RawClient:
 
 
 @asynccontextmanager
-async def raw_client(port: int, settings: dict[int, int] | None = None) -> AsyncIterator[RawClient]:
+async def raw_client(port: int, window: int | None = None) -> AsyncIterator[RawClient]:
     """Connect for the duration of a with block."""
-    client = RawClient(settings)
+    client = RawClient(window)
     await client.connect(port)
     try:
         yield client

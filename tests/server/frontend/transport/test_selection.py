@@ -68,7 +68,7 @@ async def served(settings: FrontendSettings) -> AsyncIterator[int]:
         await asyncio.sleep(2 * SECONDS)
         return b""
 
-    handlers = {
+    handlers: dict[str, Any] = {
         "echo": grpc.unary_unary_rpc_method_handler(echo),
         "wait": grpc.unary_unary_rpc_method_handler(wait),
     }
@@ -108,7 +108,9 @@ async def echo_code(
     credentials = grpc.ssl_channel_credentials(trusted.read_bytes(), key, chain)
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.secure_channel(f"localhost:{port}", credentials, options) as channel:
-        return await channel.unary_unary("/test/echo")(b"x", timeout=5).code()
+        echo: Any = channel.unary_unary("/test/echo")
+        code: grpc.StatusCode = await echo(b"x", timeout=5).code()
+        return code
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -168,8 +170,10 @@ async def test_clients_that_ping_as_the_sdk_does_stay_connected(
         served(settings) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel,
     ):
-        await channel.unary_unary("/test/echo")(b"x", timeout=SECONDS)
-        waiting = channel.unary_unary("/test/wait")(b"") if with_call else None
+        echo: Any = channel.unary_unary("/test/echo")
+        wait: Any = channel.unary_unary("/test/wait")
+        await echo(b"x", timeout=SECONDS)
+        waiting = wait(b"") if with_call else None
         await asyncio.sleep(12)  # three minutes at least of the real times, and some pings
         assert channel.get_state() is grpc.ChannelConnectivity.READY
         if waiting is not None:

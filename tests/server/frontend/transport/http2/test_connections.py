@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -162,13 +163,32 @@ async def test_a_client_without_a_preface_is_cut() -> None:
 
 
 async def test_connections_above_the_limit_are_closed() -> None:
-    async with serving_http2(Limits(max_connections=1)) as serving:
-        async with raw_client(serving.port) as first:
-            await first.status(first.call("echo", framed(b"")))
-            async with raw_client(serving.port) as second:
-                await until(lambda: second.is_closed)
-        await until(lambda: serving.server.open_state.connections == 0)
+    limits = Limits(max_connections=1)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as first:
+        first.call("never", framed(b""))
+        await until(lambda: serving.service.waiting)
+        async with raw_client(serving.port) as second:
+            await until(lambda: second.is_closed)
+        assert not first.is_closed
+
+
+async def test_at_the_limit_of_connections_the_longest_idle_one_gives_way() -> None:
+    async with (
+        serving_http2(Limits(max_connections=3)) as serving,
+        raw_client(serving.port) as busy,
+        raw_client(serving.port) as longest,
+        raw_client(serving.port) as other,
+    ):
+        busy.call("never", framed(b""))
+        await until(lambda: serving.service.waiting)
+        await longest.status(longest.call("echo", framed(b"")))
+        await asyncio.sleep(0.01)
+        await other.status(other.call("echo", framed(b"")))
         assert await serving.call("echo", b"x") == b"x"
+        await until(lambda: longest.is_closed)
+        assert (await longest.goaway()).error_code == 0
+        assert not busy.is_closed
+        assert not other.is_closed
 
 
 async def test_calls_above_the_limit_are_refused() -> None:
@@ -182,12 +202,11 @@ async def test_calls_above_the_limit_are_refused() -> None:
         assert resets == [(third, REFUSED_STREAM)]
 
 
-@pytest.mark.parametrize("limit", ["idle_seconds", "age_seconds"])
-async def test_old_and_idle_connections_end_in_order(limit: str) -> None:
-    async with (
-        serving_http2(Limits(**{limit: 0.2})) as serving,
-        raw_client(serving.port) as client,
-    ):
+@pytest.mark.parametrize(
+    "limits", [Limits(idle_seconds=0.2), Limits(age_seconds=0.2)], ids=["idle", "old"]
+)
+async def test_old_and_idle_connections_end_in_order(limits: Limits) -> None:
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
         await client.status(client.call("echo", framed(b"")))
         await until(lambda: client.is_closed)
         assert {event.error_code for event in client.of(events.GoAwayReceived)} == {0}
@@ -258,6 +277,16 @@ async def test_deadlines_that_pass_at_the_client_first_are_not_counted() -> None
             client.send()
             await serving.until_idle()
         assert not client.of(events.GoAwayReceived)
+
+
+async def test_a_flood_of_settings_ends_the_connection() -> None:
+    async with serving_http2() as serving, raw_client(serving.port) as client:
+        for index in range(150):
+            client.engine.update_settings({4: 65535 + index})
+            client.send()
+        goaway = await client.goaway()
+        assert (goaway.error_code, goaway.debug_data) == (ENHANCE_YOUR_CALM, b"too_many_settings")
+        await until(lambda: client.is_closed)
 
 
 async def test_metadata_that_no_client_sends_ends_the_connection() -> None:
@@ -375,8 +404,9 @@ async def test_many_large_messages_stay_within_the_budget() -> None:
 async def settled(serving: Serving) -> grpc.StatusCode:
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(serving.target, options) as channel:
-        call = channel.unary_unary(f"/{SERVICE}/join")(bytes(3_000_000), timeout=SECONDS)
-        return await call.code()
+        join: Any = channel.unary_unary(f"/{SERVICE}/join")
+        code: grpc.StatusCode = await join(bytes(3_000_000), timeout=SECONDS).code()
+        return code
 
 
 async def test_half_open_uploads_end() -> None:

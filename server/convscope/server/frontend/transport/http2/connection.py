@@ -25,7 +25,7 @@ from convscope.server.frontend.transport.http2.engine import (
     goaway_frame,
 )
 from convscope.server.frontend.transport.http2.group_call import GroupCall, GroupMethod
-from convscope.server.frontend.transport.http2.limits import CancelLimit, PingLimit
+from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBucket
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.stream import Stream
@@ -55,6 +55,7 @@ LARGE_REPLY_BYTES = 64 * 1024
 LINGER_SECONDS = 5.0
 # A client that resets a stream this long before its deadline only knows it better than we do.
 DEADLINE_MARGIN_SECONDS = 0.05
+TOKENS_PER_ANSWER = 0.5
 KEEPALIVE_PING = b"keepaliv"
 DRAIN_PING = b"draining"
 DRAIN_PING_SECONDS = 1.0
@@ -101,7 +102,8 @@ class Connection(asyncio.Protocol):
         self._answers = 0  # calls that were answered since the last cancelled one
         self._has_replied = False  # whether something was sent since the last ping
         self._pings = PingLimit(shared.limits.min_ping_seconds)
-        self._cancels = CancelLimit(self.opened_at)
+        self._cancels = TokenBucket(self.opened_at)
+        self._settings = TokenBucket(self.opened_at)
 
     # What asyncio calls
 
@@ -201,7 +203,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, event: Any) -> None:
         shared = self._shared
         stream_id = self._last_stream_id = event.stream_id
-        if shared.calls >= self.limits.max_calls:
+        if shared.calls >= self.limits.max_calls or self.closing_at is not None:
             self._reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         head = shared.heads(event.headers)
@@ -260,13 +262,16 @@ class Connection(asyncio.Protocol):
         if stream.deadline is not None and stream.deadline - now < DEADLINE_MARGIN_SECONDS:
             return
         answers, self._answers = self._answers, 0
-        if self._cancels.exceeded_by_cancel(now, answers):
+        # A client that cancels a part of its calls, such as the slower of two, is no attacker.
+        if self._cancels.is_exceeded(now, answers * TOKENS_PER_ANSWER):
             self.shut(ErrorCode.ENHANCE_YOUR_CALM, b"too_many_cancels")
 
     def _receive_control(self, event: Any) -> None:
         kind = type(event)
         if kind is SettingsReceived:
             self.is_established = True
+            if self._settings.is_exceeded(self.received_at):
+                self.shut(ErrorCode.ENHANCE_YOUR_CALM, b"too_many_settings")
         elif kind is TrailersReceived:
             stream = self.streams.get(event.stream_id)
             if stream is not None and not stream.ended:
@@ -414,6 +419,8 @@ class Connection(asyncio.Protocol):
 
     def may_begin_calls(self) -> bool:
         """Return whether the client reads its replies."""
+        if self._is_closed:
+            return False
         self._waits_for_reader = self.unread_bytes() > self.limits.max_unread_bytes
         return not self._waits_for_reader
 
@@ -528,6 +535,11 @@ class Connection(asyncio.Protocol):
         if self.closing_at is None and not self._is_closed:
             self.closing_at = self._shared.loop.time() + LINGER_SECONDS
             self._go_away(code, reason)
+
+    def give_way(self) -> None:
+        """End an idle connection in favor of a new one; the client may connect again."""
+        self.closing_at = self._shared.loop.time() + LINGER_SECONDS
+        self._go_away(ErrorCode.NO_ERROR, b"")
 
     def _go_away(self, code: int, reason: bytes) -> None:
         with suppress(EngineError):  # it has ended already

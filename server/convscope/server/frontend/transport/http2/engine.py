@@ -62,7 +62,7 @@ class engine_factory:  # noqa: N801 - it is used as a function
             # The engine ends the connection above its limits. Ours end the call only.
             max_inbound_header_list_size=4 * limits.max_metadata_bytes,
             max_inbound_header_count=512,
-            # Callers reset streams at their deadlines too; `CancelLimit` knows the difference.
+            # Callers reset streams at their deadlines too; `Connection` knows the difference.
             stream_reset_rate_limit=(10_000, 1_000),
         )
         # As much as all streams: one that isn't read must not stop the others.

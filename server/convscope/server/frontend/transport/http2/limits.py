@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CancelLimit", "Limits", "PingLimit"]
+__all__ = ["Limits", "PingLimit", "TokenBucket"]
 
 MIB = 2**20
 
@@ -76,31 +76,26 @@ class PingLimit:
         return self._strikes > self.MAX_STRIKES
 
 
-class CancelLimit:
-    """Counts calls that were cancelled before their answer, as a token bucket.
-
-    Answers refill it too: a client that cancels a part of its calls, such as the
-    slower one of two, is not an attacker.
-    """
+class TokenBucket:
+    """Counts what a client may do now and then, but not all the time."""
 
     __slots__ = ("_last", "_tokens")
 
     BURST = 100.0
     PER_SECOND = 10.0
-    PER_ANSWER = 0.5
 
     def __init__(self, now: float) -> None:
         self._tokens = self.BURST
         self._last = now
 
-    def exceeded_by_cancel(self, now: float, answers: int) -> bool:
-        """Count a cancelled call; return whether there were too many.
+    def is_exceeded(self, now: float, refill: float = 0.0) -> bool:
+        """Count one more; return whether there were too many.
 
         Args:
             now: The time.
-            answers: The calls that were answered since the last cancelled one.
+            refill: Tokens that the client has earned since the last one.
         """
-        refill = (now - self._last) * self.PER_SECOND + answers * self.PER_ANSWER
+        refill += (now - self._last) * self.PER_SECOND
         self._tokens = min(self.BURST, self._tokens + refill) - 1.0
         self._last = now
         return self._tokens < 0.0

@@ -78,14 +78,15 @@ class Listener:
 
     async def _listen(self, context: ssl.SSLContext | None) -> list[asyncio.Server]:
         """Accept on duplicates of the sockets, so that they outlive a change of the context."""
-        loop = asyncio.get_running_loop()
         timeout = self._handshake_seconds if context is not None else None
-        return [
-            await loop.create_server(
-                self._protocol,
-                sock=one.dup(),
-                ssl=context,
-                ssl_handshake_timeout=timeout,
+        loop = asyncio.get_running_loop()
+        servers = []
+        for one in self._sockets:
+            is_unix = one.family == socket.AF_UNIX
+            create = loop.create_unix_server if is_unix else loop.create_server
+            servers.append(
+                await create(
+                    self._protocol, sock=one.dup(), ssl=context, ssl_handshake_timeout=timeout
+                )
             )
-            for one in self._sockets
-        ]
+        return servers

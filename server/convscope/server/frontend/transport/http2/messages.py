@@ -1,5 +1,6 @@
 """Length-prefixed messages: collected from chunks, checked before they are stored, inflated."""
 
+import mmap
 import zlib
 
 import grpc
@@ -8,7 +9,11 @@ from convscope.server.frontend.transport.http2.wire import PREFIX_BYTES, BadRequ
 
 __all__ = ["MessageReader", "RawMessage", "inflate"]
 
-RawMessage = tuple[bool, bytes]
+RawMessage = tuple[bool, bytes | memoryview]
+
+# Larger messages get memory of their own: it is used only as far as bytes arrive, and it returns
+# to the system at once. In the heap, chunks and whole messages side by side leave gaps.
+MIN_MAPPED_BYTES = 1 << 20
 
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
@@ -21,7 +26,7 @@ class MessageReader:
         encoding: How compressed messages are compressed; None if none may be.
     """
 
-    __slots__ = ("_chunks", "_encoding", "_have", "_max_bytes", "_need", "_prefix")
+    __slots__ = ("_buffer", "_chunks", "_encoding", "_have", "_max_bytes", "_need", "_prefix")
 
     def __init__(self, max_bytes: int, encoding: str | None) -> None:
         self._max_bytes = max_bytes
@@ -30,6 +35,7 @@ class MessageReader:
         self._need = -1  # the size of the message; -1 before its prefix is complete
         self._have = 0
         self._chunks: list[bytes | memoryview] = []
+        self._buffer: memoryview | None = None  # in place of the chunks
 
     @property
     def is_between_messages(self) -> bool:
@@ -43,12 +49,18 @@ class MessageReader:
 
     def append(self, data: bytes) -> bool:
         """Add a chunk from the middle of a message; return False if it isn't one."""
-        have = self._have + len(data)
-        if have >= self._need:
+        if self._have + len(data) >= self._need:
             return False
-        self._have = have
-        self._chunks.append(data)
+        self._store(data)
         return True
+
+    def _store(self, data: bytes | memoryview) -> None:
+        have = self._have + len(data)
+        if self._buffer is None:
+            self._chunks.append(data)
+        else:
+            self._buffer[self._have : have] = data
+        self._have = have
 
     def feed(self, data: bytes) -> list[RawMessage]:
         """Add a chunk; return the messages that are complete now, and whether each is compressed.
@@ -68,8 +80,7 @@ class MessageReader:
                 self._begin()
             taken = min(self._need - self._have, len(data) - offset)
             if taken:
-                self._chunks.append(data if taken == len(data) else view[offset : offset + taken])
-                self._have += taken
+                self._store(data if taken == len(data) else view[offset : offset + taken])
                 offset += taken
             if self._have < self._need:
                 return messages
@@ -84,16 +95,24 @@ class MessageReader:
                 grpc.StatusCode.INTERNAL,
                 "the message is marked as compressed, but grpc-encoding names no compression",
             )
+        if size >= MIN_MAPPED_BYTES:
+            try:
+                self._buffer = memoryview(mmap.mmap(-1, size))
+            except OSError as error:
+                raise BadRequestError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, "the server has no memory for the message"
+                ) from error
         self._need = size
 
     def _end(self) -> RawMessage:
-        message = (bool(self._prefix[0]), b"".join(self._chunks))
+        data = b"".join(self._chunks) if self._buffer is None else self._buffer
+        message = (bool(self._prefix[0]), data)
         self._prefix, self._need, self._have = b"", -1, 0
-        self._chunks = []
+        self._chunks, self._buffer = [], None
         return message
 
 
-def inflate(data: bytes, encoding: str | None, max_bytes: int) -> bytes:
+def inflate(data: bytes | memoryview, encoding: str | None, max_bytes: int) -> bytes:
     """Inflate a message, and at most one byte more than is allowed.
 
     Raises:

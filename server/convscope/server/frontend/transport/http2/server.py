@@ -13,7 +13,7 @@ from convscope.server.frontend.transport.http2.group_call import GroupMethod
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.listener import Listener
 from convscope.server.frontend.transport.http2.shared import Shared
-from convscope.server.frontend.transport.http2.sockets import listen
+from convscope.server.frontend.transport.http2.sockets import allow_descriptors, listen
 from convscope.server.frontend.transport.http2.sweep import sweep, sweep_seconds
 from convscope.server.frontend.transport.http2.task_call import TaskMethod, Tasks
 from convscope.server.frontend.transport.http2.tls import TlsFiles
@@ -23,6 +23,8 @@ __all__ = ["Http2Server", "OpenState"]
 
 # How long the end of a connection may take when the grace is over.
 END_SECONDS = 1.0
+# File descriptors for everything but the connections.
+SPARE_DESCRIPTORS = 512
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -160,14 +162,24 @@ class Http2Server:
 
     async def start(self) -> None:
         """Accept connections."""
+        allow_descriptors(self._limits.max_connections + SPARE_DESCRIPTORS)
         for listener in self._listeners:
             await listener.start()
         self._sweep()
 
     def _accept(self) -> asyncio.Protocol:
-        if len(self._connections) >= self._limits.max_connections:
+        if len(self._connections) >= self._limits.max_connections and not self._make_room():
             return _Refusal()
         return Connection(self._shared, self._connections.add, self._forget)
+
+    def _make_room(self) -> bool:
+        """End the connection that is idle for the longest time; return False if none is idle."""
+        idle = (c for c in self._connections if not c.streams and c.closing_at is None)
+        longest = min(idle, key=lambda connection: connection.active_at, default=None)
+        if longest is None:
+            return False
+        longest.give_way()
+        return True
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)

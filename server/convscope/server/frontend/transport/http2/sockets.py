@@ -7,12 +7,25 @@ from pathlib import Path
 
 from convscope.server.frontend.addresses import split_address
 
-__all__ = ["listen"]
+__all__ = ["allow_descriptors", "listen"]
 
 BACKLOG = 1024
 UNIX_PORT = 1
 _WILDCARDS = ("0.0.0.0", "[::]")
 _ATTEMPTS = 5
+
+
+def allow_descriptors(count: int) -> None:
+    """Allow the process as many open files, or as many as it may allow itself."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(address: str, *, share_port: bool = False) -> tuple[list[socket.socket], int]:

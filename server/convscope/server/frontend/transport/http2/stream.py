@@ -156,7 +156,7 @@ class Stream:
         """
         raise NotImplementedError
 
-    def inflated(self, message: RawMessage) -> bytes:
+    def inflated(self, message: RawMessage) -> bytes | memoryview:
         """Return a message inflated, with the budget corrected.
 
         Raises:

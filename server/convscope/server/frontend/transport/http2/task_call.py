@@ -208,7 +208,7 @@ class TaskCall(Stream):
         if not self._messages:
             self.acknowledge_held_back()
         try:
-            data = self.inflated(raw)
+            data = bytes(self.inflated(raw))
         except BadRequestError as error:
             self.reject(error)
             raise asyncio.CancelledError from error

@@ -52,6 +52,17 @@ class Turns:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
+        try:
+            self._hand_over()
+            dirty, self._dirty = self._dirty, []
+            for connection in dirty:
+                connection.flush()
+        finally:
+            self._scheduled = False
+            if self._waiting or self._dirty:
+                self._schedule()
+
+    def _hand_over(self) -> None:
         groups: dict[GroupMethod, list[GroupCall]] = {}
         room = self._max_calls
         waiting = self._waiting
@@ -74,9 +85,3 @@ class Turns:
                 waiting.append(connection)
         for method, calls in groups.items():
             method.handle(calls)
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            connection.flush()
-        self._scheduled = False
-        if waiting or self._dirty:
-            self._schedule()
