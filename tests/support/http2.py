@@ -12,8 +12,8 @@ from ngh2 import Configuration, Connection, NGH2Error, Role, events
 from convscope.server.frontend.transport.calls import UnaryCall
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
-from convscope.server.frontend.transport.http2.tls import TlsFiles
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
+from convscope.server.frontend.transport.tls import TlsFiles
 
 SECONDS = 20.0
 SERVICE = "test.Service"

@@ -22,6 +22,9 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class ServerProcess:
     """A running convscope-server.
 
+    With CONVSCOPE_TRANSPORT=http2 or =grpc-aio in the environment, the tests run on
+    this transport.
+
     Args:
         models: The repository to serve, a directory or a URL.
         flags: Further flags.

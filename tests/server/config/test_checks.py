@@ -29,6 +29,11 @@ def test_address_beyond_loopback_with_consent(tiny_repository: Path) -> None:
         assert stub.Classify(signal_request(), timeout=30).model == "signal"
 
 
+def test_client_certificates_need_tls(tiny_repository: Path) -> None:
+    message = failed_start("--models", tiny_repository, "--tls-client-ca", __file__)
+    assert "--tls-client-ca needs --tls-certificate and --tls-key" in message
+
+
 @pytest.mark.parametrize("flag", ["--tls-certificate", "--tls-key"])
 def test_certificate_and_key_go_together(tiny_repository: Path, flag: str) -> None:
     message = failed_start("--models", tiny_repository, *LOOPBACK, flag, __file__)

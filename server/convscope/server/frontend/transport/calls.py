@@ -37,6 +37,10 @@ class UnaryCall(Protocol):
         """The metadata that the caller sent, decoded on demand."""
 
     @property
+    def peer(self) -> str:
+        """The address of the caller, such as "ipv4:127.0.0.1:57284"."""
+
+    @property
     def ended(self) -> bool:
         """Whether the call was answered or cancelled; further answers are dropped."""
 

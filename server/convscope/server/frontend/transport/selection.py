@@ -10,6 +10,7 @@ from convscope.server.errors import StartError
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport import grpc_aio
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
+from convscope.server.frontend.transport.tls import TlsFiles
 
 __all__ = ["Server", "bind", "bind_admin", "make_admin_server", "make_server", "use_http2"]
 
@@ -97,20 +98,18 @@ def _http2_server(
 ) -> "Http2Server":
     from convscope.server.frontend.transport.http2.limits import Limits
     from convscope.server.frontend.transport.http2.server import Http2Server
-    from convscope.server.frontend.transport.http2.tls import TlsFiles
 
     # Twice the limit, so that a request just over it gets our message.
     limits = Limits(
         max_message_bytes=2 * settings.max_request_bytes, min_ping_seconds=MIN_PING_SECONDS
     )
-    tls = None
-    if secure and settings.tls_certificate and settings.tls_key:
-        tls = TlsFiles(
-            certificate=settings.tls_certificate,
-            key=settings.tls_key,
-            client_ca=settings.tls_client_ca,
-        )
-    return Http2Server(budget, limits, tls=tls, share_port=share_port)
+    return Http2Server(
+        budget,
+        limits,
+        flag="--grpc-address" if secure else "--admin-address",
+        tls=TlsFiles.of(settings) if secure else None,
+        share_port=share_port,
+    )
 
 
 def bind(server: Server, settings: FrontendSettings) -> int:

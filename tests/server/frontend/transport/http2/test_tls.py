@@ -12,8 +12,8 @@ from support.http2 import SECONDS, serving_http2
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.transport.http2.server import Http2Server
-from convscope.server.frontend.transport.http2.tls import TlsFiles
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
+from convscope.server.frontend.transport.tls import TlsFiles
 
 Pair = tuple[Path, Path]
 

@@ -8,7 +8,7 @@ import pytest
 from support.http2 import framed, request_headers
 
 from convscope.server.frontend.transport.http2.heads import HeadCache
-from convscope.server.frontend.transport.http2.messages import MessageReader, inflate
+from convscope.server.frontend.transport.http2.messages import MessageReader, RawMessage, inflate
 from convscope.server.frontend.transport.http2.wire import (
     BadRequestError,
     decode_metadata,
@@ -152,7 +152,7 @@ def test_heads_are_cached_within_a_bound() -> None:
 # Messages
 
 
-def read(data: bytes, step: int, **options: Any) -> list[tuple[bool, bytes]]:
+def read(data: bytes, step: int, **options: Any) -> list[RawMessage]:
     reader = MessageReader(**{"max_bytes": 100, "encoding": None, **options})
     chunks = [data[start : start + step] for start in range(0, len(data), step)]
     return [message for chunk in chunks for message in reader.feed(chunk)]

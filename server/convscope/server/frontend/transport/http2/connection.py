@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
                 self._receive_control(event)
         if failure is not None:
             self._fail(failure)
-        elif not self._is_dirty:
+        elif not self._is_dirty and engine.want_write:
             self.mark_dirty()
 
     def _receive_data(self, event: Any) -> None:
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
         if shared.calls >= self.limits.max_calls or self.closing_at is not None:
             self._reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
-        head = shared.heads(event.headers)
+        head = shared.heads.known.get(event.headers) or shared.heads(event.headers)
         if head.error is not None or head.http_error is not None:
             self._reject(stream_id, head, event.end_stream)
             return

@@ -61,15 +61,15 @@ class HeadCache:
     def __init__(self, find_method: Callable[[str], Any], max_metadata_bytes: int) -> None:
         self._find_method = find_method
         self._max_metadata_bytes = max_metadata_bytes
-        self._heads: dict[Sequence[Header], Head] = {}
+        self.known: dict[Sequence[Header], Head] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._heads)
+        return len(self.known)
 
     def __call__(self, headers: Sequence[Header]) -> Head:
         """Return what a request's headers say."""
-        head = self._heads.get(headers)
+        head = self.known.get(headers)
         return self._parse(headers) if head is None else head
 
     def _parse(self, headers: Sequence[Header]) -> Head:
@@ -116,9 +116,9 @@ class HeadCache:
 
     def _remember(self, headers: Sequence[Header], head: Head, size: int) -> None:
         if self._bytes + size > self.MAX_BYTES:
-            self._heads.clear()
+            self.known.clear()
             self._bytes = 0
-        self._heads[headers] = head
+        self.known[headers] = head
         self._bytes += size
 
 

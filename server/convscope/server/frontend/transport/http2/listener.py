@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from convscope.server.frontend.transport.http2.tls import TlsFiles
+from convscope.server.frontend.transport.tls import TlsFiles
 
 __all__ = ["Listener"]
 

@@ -16,8 +16,8 @@ from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.sockets import allow_descriptors, listen
 from convscope.server.frontend.transport.http2.sweep import sweep, sweep_seconds
 from convscope.server.frontend.transport.http2.task_call import TaskMethod, Tasks
-from convscope.server.frontend.transport.http2.tls import TlsFiles
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
+from convscope.server.frontend.transport.tls import TlsFiles
 
 __all__ = ["Http2Server", "OpenState"]
 
@@ -61,6 +61,7 @@ class Http2Server:
     Args:
         budget: The bytes of requests that the process may hold.
         limits: The limits of its connections.
+        flag: The flag that sets its address, for errors.
         tls: The files of TLS; None for no TLS.
         share_port: Whether other processes listen on its port too.
     """
@@ -70,12 +71,14 @@ class Http2Server:
         budget: MemoryBudget,
         limits: Limits | None = None,
         *,
+        flag: str = "--grpc-address",
         tls: TlsFiles | None = None,
         share_port: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits or Limits()
         self._budget = budget
+        self._flag = flag
         self._tls = tls
         self._share_port = share_port
         self._methods: dict[str, GroupMethod | TaskMethod] = {}
@@ -147,7 +150,8 @@ class Http2Server:
         try:
             sockets, port = listen(address, share_port=self._share_port)
         except (OSError, ValueError) as error:
-            raise StartError(f"{address} can't be bound; does another server use it?") from error
+            message = f"{self._flag} {address} can't be bound; does another server use it?"
+            raise StartError(message) from error
         try:
             listener = Listener(sockets, self._accept, self._tls, self._limits.handshake_seconds)
         except OSError as error:  # ssl.SSLError is one

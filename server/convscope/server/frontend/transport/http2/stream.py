@@ -10,6 +10,7 @@ from convscope.server.frontend.transport.http2.deadlines import Bucket
 from convscope.server.frontend.transport.http2.heads import Head
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.messages import MessageReader, RawMessage, inflate
+from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.uploads import Uploads
 from convscope.server.frontend.transport.http2.wire import BadRequestError, Header, Metadatum
 from convscope.server.frontend.transport.memory_budget import FULL_MESSAGE, PUSHBACK_MS
@@ -24,6 +25,10 @@ class Link(Protocol):
 
     limits: Limits
     uploads: Uploads
+
+    @property
+    def peer(self) -> ConnectionPeer:
+        """The other end."""
 
     def acknowledge(self, size: int, stream_id: int) -> None:
         """Let the client send as many bytes as were consumed."""
@@ -104,6 +109,11 @@ class Stream:
     def metadata(self) -> Sequence[Metadatum]:
         """The caller's metadata."""
         return self.head.metadata
+
+    @property
+    def peer(self) -> str:
+        """The address of the caller."""
+        return self._link.peer.peer
 
     def receive(self, data: bytes, is_last: bool) -> None:
         """Called with each chunk of the request; its bytes are in `held` already."""

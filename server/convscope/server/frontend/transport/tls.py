@@ -1,0 +1,92 @@
+"""The files of TLS, as each transport uses them; both follow changes of the files."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from convscope.server.frontend.settings import FrontendSettings
+
+__all__ = ["TlsFiles"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """The PEM files of a listener.
+
+    Args:
+        certificate: The certificate chain.
+        key: The private key.
+        client_ca: The authorities of client certificates, which are required then.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @classmethod
+    def of(cls, settings: FrontendSettings) -> Self | None:
+        """Return the files of the settings; None if there is no TLS."""
+        if settings.tls_certificate is None or settings.tls_key is None:
+            return None
+        return cls(
+            certificate=settings.tls_certificate,
+            key=settings.tls_key,
+            client_ca=settings.tls_client_ca,
+        )
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context with what the files contain now.
+
+        Raises:
+            OSError: A file can't be read.
+            ssl.SSLError: A file is not PEM, or the key is not that of the certificate.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        context.load_cert_chain(self.certificate, self.key)
+        if self.client_ca is not None:
+            context.load_verify_locations(self.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Return grpc's credentials; each handshake looks whether a file has changed.
+
+        Raises:
+            OSError: A file can't be read.
+        """
+        used = self.state()
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal used
+            if (state := self.state()) == used:
+                return None
+            used = state
+            return self._configuration()
+
+        return grpc.dynamic_ssl_server_credentials(
+            self._configuration(),
+            changed,  # type: ignore[arg-type] # None means that nothing has changed
+            require_client_authentication=self.client_ca is not None,
+        )
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        pair = (self.key.read_bytes(), self.certificate.read_bytes())
+        authorities = None if self.client_ca is None else self.client_ca.read_bytes()
+        return grpc.ssl_server_certificate_configuration([pair], authorities)
+
+    def state(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Return what changes when one of the files does."""
+        return tuple(_state(path) for path in (self.certificate, self.key, self.client_ca) if path)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
