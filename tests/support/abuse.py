@@ -76,6 +76,17 @@ class Offender:
             pass
         self._is_closed = True
 
+    async def until_resets(self, count: int, seconds: float) -> None:
+        """Read until the server has reset so many streams."""
+        async with asyncio.timeout(seconds):
+            while self._resets() < count and (data := await self._reader.read(65536)):
+                self._received += data
+        assert self._resets() == count
+
+    def _resets(self) -> int:
+        found = frames.received_frames(bytes(self._received))
+        return sum(kind == frames.RST_STREAM for kind, _ in found)
+
     async def until_closed(self, seconds: float = SECONDS) -> Ending:
         """Read until the server closes the connection, but not longer than this."""
         try:
@@ -265,7 +276,7 @@ def padded_data(count: int) -> Frames:
         yield frame(frames.DATA, 8, 1, bytes([255]) + bytes(255))
 
 
-def bad_calls(count: int) -> Frames:
+def unknown_methods(count: int) -> Frames:
     """Requests that are answered before they end."""
     for stream in streams(count):
         yield head("/no/method", stream) + frame(frames.DATA, 0, stream, b"x")
@@ -280,10 +291,16 @@ def table_bomb(count: int) -> Frames:
 
 
 def table_sizes(count: int) -> Frames:
-    """Changes of the size of HPACK's table."""
+    """Changes of the size of HPACK's table, and nothing else."""
     for stream in streams(count):
         block = b"\x20\x3f\xe1\x1f" * 2000
         yield frame(frames.HEADERS, END_HEADERS, stream, block)
+
+
+def malformed_requests(count: int) -> Frames:
+    """Requests without the headers that HTTP/2 wants, which the server resets."""
+    for stream in streams(count):
+        yield frame(frames.HEADERS, END_HEADERS, stream, header_block([(b"a", b"b")]))
 
 
 def large_headers(count: int) -> Frames:
@@ -303,5 +320,5 @@ FLOODS: dict[Callable[[int], Frames], int] = {
     empty_continuations: 20_000,
     empty_data: 50_000,
     table_bomb: 1000,
-    table_sizes: 1000,
+    malformed_requests: 20_000,
 }

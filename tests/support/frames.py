@@ -1,6 +1,6 @@
 """HTTP/2 frames byte by byte, also such as no client sends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY = range(8)
@@ -48,13 +48,18 @@ def hpack_integer(value: int, bits: int, flags: int = 0) -> bytes:
     return bytes(out)
 
 
-def goaway_codes(received: bytes) -> list[int]:
-    """The error codes of the GOAWAY frames in what a client received."""
-    codes, start = [], 0
-    while start + FRAME_HEADER_BYTES <= len(received):
-        size = int.from_bytes(received[start : start + 3], "big")
-        payload = received[start + FRAME_HEADER_BYTES : start + FRAME_HEADER_BYTES + size]
-        if received[start + 3] == GOAWAY and len(payload) >= 8:
-            codes.append(int.from_bytes(payload[4:8], "big"))
-        start += FRAME_HEADER_BYTES + size
-    return codes
+def received_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The kinds and payloads of the complete frames that a client received."""
+    start = 0
+    while start + FRAME_HEADER_BYTES <= len(data):
+        end = start + FRAME_HEADER_BYTES + int.from_bytes(data[start : start + 3], "big")
+        if end > len(data):
+            return
+        yield data[start + 3], data[start + FRAME_HEADER_BYTES : end]
+        start = end
+
+
+def goaway_codes(data: bytes) -> list[int]:
+    """The error codes of the GOAWAY frames that a client received."""
+    found = received_frames(data)
+    return [int.from_bytes(payload[4:8], "big") for kind, payload in found if kind == GOAWAY]
