@@ -79,8 +79,9 @@ class Stream:
         "received_all",
         "reply_bytes",
         "unacknowledged",
-        "upload_began",
         "upload_bytes",
+        "upload_checked_at",
+        "upload_checked_bytes",
     )
 
     # Whether bytes that arrive are acknowledged only when the messages before are read.
@@ -100,8 +101,9 @@ class Stream:
         self.unacknowledged = 0
         self.is_upload = False  # whether a part of a message has arrived
         self.is_starved = False  # whether it waits for room in the budget
-        self.upload_began = 0.0
         self.upload_bytes = 0
+        self.upload_checked_at = 0.0
+        self.upload_checked_bytes = 0
         self._reader: MessageReader | None = None
         self._admitted = False
 

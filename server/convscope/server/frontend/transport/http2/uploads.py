@@ -20,8 +20,9 @@ class Upload(Protocol):
     is_starved: bool
     is_upload: bool
     unacknowledged: int
-    upload_began: float
     upload_bytes: int
+    upload_checked_at: float
+    upload_checked_bytes: int
 
     def acknowledge_held_back(self) -> None:
         """Let the client send again."""
@@ -60,8 +61,8 @@ class Uploads:
         """Count a chunk of a message that is not complete."""
         if not upload.is_upload:
             upload.is_upload = True
-            upload.upload_began = self._time()
-            upload.upload_bytes = 0
+            upload.upload_checked_at = self._time()
+            upload.upload_bytes = upload.upload_checked_bytes = 0
             self._uploads.add(upload)
         upload.upload_bytes += size
         self._bytes += size
@@ -96,15 +97,22 @@ class Uploads:
                 youngest.reject_full()
 
     def end_stalled(self, seconds: float) -> None:
-        """End the uploads that are too slow."""
+        """End the uploads of which too little arrived since the check before.
+
+        Args:
+            seconds: The time between two checks of an upload.
+        """
         now = self._time()
         for upload in list(self._uploads):
-            age = now - upload.upload_began
-            if age > seconds and upload.upload_bytes < age * MIN_BYTES_PER_SECOND:
-                if upload.is_starved:
-                    upload.upload_began = now
-                else:
-                    upload.reject_full()
+            age = now - upload.upload_checked_at
+            if age < seconds:
+                continue
+            arrived = upload.upload_bytes - upload.upload_checked_bytes
+            if arrived < age * MIN_BYTES_PER_SECOND and not upload.is_starved:
+                upload.reject_full()
+            else:
+                upload.upload_checked_at = now
+                upload.upload_checked_bytes = upload.upload_bytes
 
     def _resume(self) -> None:
         """Let the uploads that waited longest go on, as far as there is room."""
