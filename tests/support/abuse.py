@@ -24,6 +24,7 @@ REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 # A request for the file of the health service.
 REFLECTION_REQUEST = b"\x22\x15grpc.health.v1.Health"
 MESSAGE = framed(b"")
+PASSED = (b"grpc-timeout", b"1n")
 
 Frames = Iterator[bytes]
 
@@ -225,6 +226,26 @@ def rapid_reset_of_whole_requests(count: int) -> Frames:
         yield whole(stream, WATCH) + frame(frames.RST_STREAM, 0, stream, word(8))
 
 
+def rapid_reset_of_streams(count: int) -> Frames:
+    """The handler of such a call begins with its headers."""
+    for stream in streams(count):
+        yield head(REFLECTION, stream) + frame(frames.RST_STREAM, 0, stream, word(8))
+
+
+def rapid_reset_after_the_deadline(count: int) -> Frames:
+    """Callers reset streams at their deadline; an offender could set a deadline that has passed."""
+    for stream in streams(count):
+        yield head(WATCH, stream, END_HEADERS, PASSED)
+        yield frame(frames.RST_STREAM, 0, stream, word(8))
+
+
+def window_update_of_0_after_the_deadline(count: int) -> Frames:
+    for stream in streams(count):
+        yield head(WATCH, stream, END_HEADERS, PASSED)
+        yield frame(frames.DATA, END_STREAM, stream, MESSAGE)
+        yield frame(frames.WINDOW_UPDATE, 0, stream, word(0))
+
+
 def window_update_of_0(count: int) -> Frames:
     """Made you reset: the client breaks a rule of the stream, so that the server resets it."""
     for stream in streams(count):
@@ -249,6 +270,16 @@ def pings(count: int) -> Frames:
 def settings(count: int) -> Frames:
     for index in range(count):
         yield frames.settings(_4=65_535 + index % 2)
+
+
+def priorities(count: int) -> Frames:
+    for stream in streams(count):
+        yield frame(frames.PRIORITY, 0, stream, word(0) + b"\0")
+
+
+def unknown_frames(count: int) -> Frames:
+    for _ in range(count):
+        yield frame(200)
 
 
 def continuations(count: int) -> Frames:
@@ -311,11 +342,16 @@ def large_headers(count: int) -> Frames:
 FLOODS: dict[Callable[[int], Frames], int] = {
     rapid_reset: 20_000,
     rapid_reset_of_whole_requests: 20_000,
+    rapid_reset_of_streams: 20_000,
+    rapid_reset_after_the_deadline: 20_000,
     window_update_of_0: 20_000,
+    window_update_of_0_after_the_deadline: 20_000,
     window_overflow: 20_000,
     data_after_the_end: 20_000,
     pings: 20_000,
     settings: 20_000,
+    priorities: 50_000,
+    unknown_frames: 50_000,
     continuations: 20_000,
     empty_continuations: 20_000,
     empty_data: 50_000,
