@@ -38,6 +38,8 @@ async def test_unix_sockets(tmp_path: Path, form: str) -> None:
         assert await serving.call("echo", b"x") == b"x"
         await serving.call("unary")
         assert serving.service.contexts[0].peer().startswith("unix:")
+        assert (tmp_path / "socket").is_socket()
+    assert not (tmp_path / "socket").exists()
 
 
 async def test_a_socket_left_by_a_killed_server_is_replaced(tmp_path: Path) -> None:

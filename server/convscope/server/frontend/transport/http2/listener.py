@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from convscope.server.frontend.transport.http2.sockets import close
 from convscope.server.frontend.transport.tls import TlsFiles
 
 __all__ = ["Listener"]
@@ -54,7 +55,7 @@ class Listener:
         for server in self._servers:
             server.close()
         for one in self._sockets:
-            one.close()
+            close(one)
 
     def reload_if_changed(self) -> None:
         """Use the files of TLS again if one has changed."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convscope.server.frontend.addresses import split_address
 
-__all__ = ["allow_descriptors", "listen"]
+__all__ = ["allow_descriptors", "close", "listen"]
 
 BACKLOG = 1024
 UNIX_PORT = 1
@@ -53,6 +53,16 @@ def listen(address: str, *, share_port: bool = False) -> tuple[list[socket.socke
             if port or error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def close(one: socket.socket) -> None:
+    """Close a listening socket, and remove its file if it has one."""
+    if one.family == socket.AF_UNIX and one.fileno() >= 0:
+        path = one.getsockname()
+        if isinstance(path, str) and path:
+            with suppress(OSError):
+                Path(path).unlink()
+    one.close()
 
 
 def _places(host: str) -> list[tuple[socket.AddressFamily, str]]:
