@@ -384,11 +384,15 @@ async def many_streams(served: Served) -> Outcome:
             client.engine.send_data(stream, framed(b"%d" % stream), end_stream=True)
         client.send()
         await until(lambda: len(client.of(events.StreamClosed)) == 1001)
-        trailers = [
-            (event.stream_id, event.headers) for event in client.of(events.TrailersReceived)
-        ]
-        data = [(event.stream_id, event.data) for event in client.of(events.DataReceived)]
-        return {"trailers": sorted(trailers)[1:], "data": sorted(data)[1:]}
+        return {
+            "statuses": sorted(
+                (event.stream_id, dict(event.headers)[b"grpc-status"])
+                for event in client.of(events.TrailersReceived)
+            ),
+            "data": sorted(
+                (event.stream_id, event.data) for event in client.of(events.DataReceived)
+            ),
+        }
 
 
 async def request_trailers(trailer: tuple[bytes, bytes], served: Served) -> Outcome:
