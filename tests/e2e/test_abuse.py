@@ -164,6 +164,21 @@ async def test_uploads_that_wait_are_given_up(server: ServerProcess) -> None:
 
 
 @pytest.mark.slow
+async def test_a_server_under_attack_stops_in_time(tiny_repository: Path) -> None:
+    attacks = (zero_windows, half_open_uploads, unread_replies)
+    with ServerProcess(tiny_repository, "--transport", "http2") as server:
+        async with AsyncExitStack() as stack:
+            for attack in attacks:
+                await attack(await stack.enter_async_context(offender(port(server))))
+            for _ in range(100):
+                await stack.enter_async_context(offender(port(server)))
+            flooding = await stack.enter_async_context(offender(port(server)))
+            flood = asyncio.create_task(flooding.send(abuse.window_updates(10**9)))
+            assert await asyncio.to_thread(server.stop) == 0
+            await flood
+
+
+@pytest.mark.slow
 async def test_idle_connections(server: ServerProcess) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < CONNECTIONS + 500:

@@ -272,6 +272,12 @@ def settings(count: int) -> Frames:
         yield frames.settings(_4=65_535 + index % 2)
 
 
+def window_updates(count: int) -> Frames:
+    """Within the rules; clients that read fast send many of them."""
+    for _ in range(count):
+        yield frame(frames.WINDOW_UPDATE, 0, 0, word(1))
+
+
 def priorities(count: int) -> Frames:
     for stream in streams(count):
         yield frame(frames.PRIORITY, 0, stream, word(0) + b"\0")
