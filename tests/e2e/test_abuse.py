@@ -5,6 +5,7 @@ import resource
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -91,7 +92,7 @@ async def test_a_flood_does_not_cancel_the_calls_of_others(server: ServerProcess
 
 async def _stay_open_during_floods(server: ServerProcess) -> None:
     async with grpc.aio.insecure_channel(server.target) as channel:
-        method = channel.stream_stream(abuse.REFLECTION)
+        method: Any = channel.stream_stream(abuse.REFLECTION)
         calls = [method(timeout=abuse.SECONDS) for _ in range(20)]
         for call in calls:
             await call.write(abuse.REFLECTION_REQUEST)

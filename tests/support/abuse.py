@@ -137,7 +137,7 @@ class Honest:
             await asyncio.gather(*(self._work(channel) for _ in range(4)))
 
     async def _work(self, channel: grpc.aio.Channel) -> None:
-        classifier = inference_pb2_grpc.ClassifierServiceStub(channel)  # type: ignore[no-untyped-call]
+        classifier = inference_pb2_grpc.ClassifierServiceStub(channel)
         health = health_pb2_grpc.HealthStub(channel)
         while self._is_running:
             await self._call(classifier.Classify(self._request, timeout=SECONDS))

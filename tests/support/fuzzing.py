@@ -61,7 +61,7 @@ class Fuzzer:
     def _add_methods(self) -> None:
         groups = {"echo": self._echo, "never": self._held.extend}
         self._server.add_group_methods(SERVICE, groups)
-        handlers = {
+        handlers: dict[str, Any] = {
             "unary": grpc.unary_unary_rpc_method_handler(self._unary),
             "flood": grpc.unary_stream_rpc_method_handler(self._flood),
             "join": grpc.stream_unary_rpc_method_handler(self._join),

@@ -60,7 +60,7 @@ class Served:
         return {key: value for key, value in sorted(samples.items()) if value}
 
     def _count(self, name: str) -> float:
-        return sum(sample.value for sample in self._samples(name))
+        return sum(float(sample.value) for sample in self._samples(name))
 
     def _samples(self, name: str) -> list[Any]:
         return [
@@ -83,7 +83,7 @@ async def serving(transport: str) -> AsyncIterator[Served]:
         transport=transport, grpc_address="127.0.0.1:0", max_request_bytes=MAX_REQUEST_BYTES
     )
     server = selection.make_server(settings, MemoryBudget(256 * MIB))
-    listener = _InGroups(server) if isinstance(server, grpc.aio.Server) else server
+    listener: Any = _InGroups(server) if isinstance(server, grpc.aio.Server) else server
     service, metrics = Service(), Metrics()
     service.add_to(listener)
     accounting = Accounting(
@@ -127,7 +127,7 @@ class _InGroups:
         self._server.add_generic_rpc_handlers((generic,))
 
     def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
-        handlers = {
+        handlers: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(_alone(handle))
             for name, handle in methods.items()
         }
