@@ -8,18 +8,17 @@ from support.frames import GOAWAY, HEADERS, RST_STREAM, frame, header_block, wor
 from support.http2 import SERVICE, framed, request_headers, until
 from support.transports import COUNTED, Served
 
-STEPS = ("headers", "upload", "queued", "running", "replies")
-
 
 def leaving_callers() -> Cases:
     cases = Cases()
     for how in ("cancel", "cut"):
-        for step in STEPS:
-            for service, method in ((SERVICE, "never"), (SERVICE, "wait"), (COUNTED, "wait")):
-                if step == "replies":
-                    method = "each" if service == COUNTED else "flood"
+        for service, method in ((SERVICE, "never"), (SERVICE, "wait"), (COUNTED, "wait")):
+            for step in ("headers", "upload", "queued", "running"):
                 name = f"{how} during {step} of {service}/{method}"
                 cases.add(name, leave, how, step, service, method)
+        for service, method in ((SERVICE, "flood"), (SERVICE, "each"), (COUNTED, "each")):
+            name = f"{how} during replies of {service}/{method}"
+            cases.add(name, leave, how, "replies", service, method)
     for method in ("echo", "later", "unary", "each"):
         cases.add(f"GOAWAY before the end of {method}", goaway, method)
     return cases
