@@ -179,12 +179,21 @@ async def test_a_server_under_attack_stops_in_time(tiny_repository: Path) -> Non
             await flood
 
 
-@pytest.mark.slow
-async def test_idle_connections(server: ServerProcess) -> None:
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Let this process open enough connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= hard < CONNECTIONS + 500:
+    wanted = CONNECTIONS + 500
+    if 0 <= hard < wanted:
         pytest.skip(f"at most {hard} files may be open on this machine")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, CONNECTIONS + 500), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("many_descriptors")
+async def test_idle_connections(server: ServerProcess) -> None:
     async with unharmed(server), AsyncExitStack() as stack:
         for _ in range(CONNECTIONS // 100):
             entering = (stack.enter_async_context(offender(port(server))) for _ in range(100))
@@ -192,4 +201,3 @@ async def test_idle_connections(server: ServerProcess) -> None:
         # A caller that comes now is served too.
         async with honest(server.target):
             pass
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
