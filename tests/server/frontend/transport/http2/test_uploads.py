@@ -6,6 +6,7 @@ import pytest
 from support.http2 import RawClient, framed, raw_client, serving_http2, until
 
 from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
 
 RESOURCE_EXHAUSTED = b"8"
 
@@ -53,3 +54,18 @@ async def test_a_slow_upload_that_goes_on_does_not_end() -> None:
         client.engine.end_stream(stream)
         client.send()
         assert (await client.status(stream))[b"grpc-status"] == b"0"
+
+
+@pytest.mark.parametrize("size", [100, 500_000])
+async def test_when_memory_is_short_uploads_that_pause_give_way(size: int) -> None:
+    budget = 1_000_000
+    async with (
+        serving_http2(budget_bytes=budget) as serving,
+        raw_client(serving.port) as client,
+    ):
+        paused = await begin(client, 2 * budget, budget)
+        await until(lambda: serving.server.open_state.request_bytes == budget)
+        await asyncio.sleep(PAUSE_SECONDS + 0.1)
+        assert await serving.call("echo", bytes(size)) == bytes(size)
+        assert (await client.status(paused))[b"grpc-status"] == RESOURCE_EXHAUSTED
+        await serving.until_idle()

@@ -79,6 +79,7 @@ class Stream:
         "received_all",
         "reply_bytes",
         "unacknowledged",
+        "upload_arrived_at",
         "upload_bytes",
         "upload_checked_at",
         "upload_checked_bytes",
@@ -101,6 +102,7 @@ class Stream:
         self.unacknowledged = 0
         self.is_upload = False  # whether a part of a message has arrived
         self.is_starved = False  # whether it waits for room in the budget
+        self.upload_arrived_at = 0.0
         self.upload_bytes = 0
         self.upload_checked_at = 0.0
         self.upload_checked_bytes = 0
