@@ -3,7 +3,16 @@
 import asyncio
 
 import pytest
-from support.http2 import RawClient, framed, raw_client, serving_http2, until
+from support.frames import DATA, frame
+from support.http2 import (
+    SECONDS,
+    SERVICE,
+    RawClient,
+    framed,
+    raw_client,
+    serving_http2,
+    until,
+)
 
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
@@ -69,3 +78,52 @@ async def test_when_memory_is_short_uploads_that_pause_give_way(size: int) -> No
         assert await serving.call("echo", bytes(size)) == bytes(size)
         assert (await client.status(paused))[b"grpc-status"] == RESOURCE_EXHAUSTED
         await serving.until_idle()
+
+
+@pytest.mark.parametrize("method", ["echo", "unary"])
+@pytest.mark.parametrize("data", [b"", framed(b"whole")])
+async def test_a_unary_call_whose_request_never_ends_is_given_up(method: str, data: bytes) -> None:
+    """Otherwise a few connections could use up the calls of the server."""
+    limits = Limits(stalled_seconds=0.2)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        stream = client.call(method, None)
+        if data:
+            client.engine.send_data(stream, data)
+            client.send()
+        assert (await client.status(stream))[b"grpc-status"] == RESOURCE_EXHAUSTED
+        await serving.until_idle()
+
+
+async def test_empty_frames_do_not_keep_a_unary_call_open() -> None:
+    limits = Limits(stalled_seconds=0.2)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        stream = client.call("echo", None)
+        client.engine.send_data(stream, framed(b"whole"))
+        async with asyncio.timeout(SECONDS):
+            while not client.fields(stream):
+                client.send(frame(DATA, 0, stream))
+                await asyncio.sleep(0.02)
+        assert client.fields(stream)[b"grpc-status"] == RESOURCE_EXHAUSTED
+
+
+async def test_a_stream_may_wait_between_messages() -> None:
+    async with serving_http2(Limits(stalled_seconds=0.2)) as serving:
+        call = serving.channel.stream_stream(f"/{SERVICE}/each")(timeout=SECONDS)
+        for message in (b"1", b"2"):
+            await call.write(message)
+            assert await call.read() == message
+            await asyncio.sleep(1.0)
+        call.cancel()
+
+
+@pytest.mark.parametrize("method", ["later", "wait"])
+async def test_a_call_that_runs_long_is_no_upload(method: str) -> None:
+    """Its request came late, but it came."""
+    limits = Limits(stalled_seconds=2.0)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        stream = client.call(method, None, (b"grpc-timeout", b"5S"))
+        await until(lambda: serving.server.open_state.uploads == 1)
+        client.engine.send_data(stream, framed(b"x"), end_stream=True)
+        client.send()
+        status = (await client.status(stream))[b"grpc-status"]
+        assert status == (b"0" if method == "later" else b"4")

@@ -87,6 +87,8 @@ class Stream:
 
     # Whether bytes that arrive are acknowledged only when the messages before are read.
     is_backlogged: bool = False
+    # Whether the caller may wait between the messages of its request as long as it likes.
+    may_wait: bool = False
 
     def __init__(self, link: Link, stream_id: int, head: Head, deadline: float | None) -> None:
         self._link = link
@@ -139,7 +141,8 @@ class Stream:
                 self._link.uploads.completed(self)
                 self.take_end()
             elif reader.is_between_messages:
-                self._link.uploads.completed(self)
+                if self.may_wait:
+                    self._link.uploads.completed(self)
                 self._admitted = False
             else:
                 self._link.uploads.arrived(self, len(data))
