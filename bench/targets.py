@@ -95,6 +95,10 @@ TARGETS: dict[str, Target] = {
         "interactive p99 while another model is overloaded, relative to the p99 without load",
         at_most=3.0,
     ),
+    "abuse_p99_ratio": Target(
+        "p99 while another client floods the server with frames, relative to the p99 without",
+        at_most=2.0,
+    ),
     "swap_failures": Target("requests of 20,000 that failed during 50 swaps", at_most=0, digits=0),
     "swap_p99_ratio": Target(
         "p99 during the swaps, relative to the p99 without swaps", at_most=2.0

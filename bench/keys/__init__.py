@@ -1,6 +1,7 @@
 """One module for each kind of measurement. Importing this package registers them all."""
 
 from bench.keys import (  # noqa: F401
+    abuse,
     efficiency,
     fairness,
     feature_maps,

@@ -260,6 +260,12 @@ class Connection(Output, asyncio.Protocol):
         elif kind is ConnectionClosed:
             self._close_after_output()
 
+    def watch_uploads(self) -> None:
+        """Count unary calls whose request has not ended as uploads, which have to go on."""
+        for stream in self.streams.values():
+            if not (stream.received_all or stream.ended or stream.may_wait or stream.is_upload):
+                self.uploads.arrived(stream, 0)
+
     # The end
 
     def ping(self) -> None:

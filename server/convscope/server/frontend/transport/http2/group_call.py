@@ -86,7 +86,7 @@ class GroupCall(Stream):
         if reader is not None and not is_last and reader.append(data):
             self._link.uploads.arrived(self, len(data))
             return
-        if is_last and reader is None:  # small requests come in one chunk
+        if is_last and reader is None and not self.is_upload:  # small requests come in one chunk
             size = len(data) - PREFIX_BYTES
             if size >= 0 and not data[0] and int.from_bytes(data[1:PREFIX_BYTES], "big") == size:
                 self.received_all = True

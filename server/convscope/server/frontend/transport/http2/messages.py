@@ -124,7 +124,9 @@ def inflate(data: bytes | memoryview, encoding: str | None, max_bytes: int) -> b
     except zlib.error as error:
         raise _damaged() from error
     if len(message) > max_bytes:
-        raise _too_large(len(message), max_bytes)
+        raise BadRequestError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, "Decompressed message larger than max"
+        )
     if not inflater.eof or inflater.unused_data:
         raise _damaged()
     return message

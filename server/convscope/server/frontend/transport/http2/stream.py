@@ -79,12 +79,16 @@ class Stream:
         "received_all",
         "reply_bytes",
         "unacknowledged",
-        "upload_began",
+        "upload_arrived_at",
         "upload_bytes",
+        "upload_checked_at",
+        "upload_checked_bytes",
     )
 
     # Whether bytes that arrive are acknowledged only when the messages before are read.
     is_backlogged: bool = False
+    # Whether the caller may wait between the messages of its request as long as it likes.
+    may_wait: bool = False
 
     def __init__(self, link: Link, stream_id: int, head: Head, deadline: float | None) -> None:
         self._link = link
@@ -100,8 +104,10 @@ class Stream:
         self.unacknowledged = 0
         self.is_upload = False  # whether a part of a message has arrived
         self.is_starved = False  # whether it waits for room in the budget
-        self.upload_began = 0.0
+        self.upload_arrived_at = 0.0
         self.upload_bytes = 0
+        self.upload_checked_at = 0.0
+        self.upload_checked_bytes = 0
         self._reader: MessageReader | None = None
         self._admitted = False
 
@@ -135,7 +141,8 @@ class Stream:
                 self._link.uploads.completed(self)
                 self.take_end()
             elif reader.is_between_messages:
-                self._link.uploads.completed(self)
+                if self.may_wait:
+                    self._link.uploads.completed(self)
                 self._admitted = False
             else:
                 self._link.uploads.arrived(self, len(data))

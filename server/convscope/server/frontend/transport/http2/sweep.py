@@ -28,6 +28,7 @@ def sweep_seconds(limits: Limits) -> float:
 def sweep(connections: Iterable[Connection], limits: Limits, now: float) -> None:
     """Close or ping the connections that have reached a limit."""
     for connection in list(connections):
+        connection.watch_uploads()
         _check(connection, limits, now)
 
 

@@ -139,6 +139,11 @@ class TaskCall(Stream):
         return bool(self._messages)
 
     @property
+    def may_wait(self) -> bool:  # type: ignore[override] # it is a constant of other calls
+        """Whether the request is a stream."""
+        return bool(self._method.handler.request_streaming)
+
+    @property
     def _method(self) -> TaskMethod:
         method: TaskMethod = self.head.method
         return method

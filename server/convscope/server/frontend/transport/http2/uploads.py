@@ -10,6 +10,10 @@ __all__ = ["Upload", "Uploads"]
 # How far above the limit uploads that wait may bring the budget; their windows are open.
 SLACK_BYTES = 16 << 20
 MIN_BYTES_PER_SECOND = 1024
+# When memory is short, uploads of which nothing arrived for so long give way to others.
+PAUSE_SECONDS = 2.0
+# How long no such upload is searched after none was found.
+SEARCH_SECONDS = 0.1
 
 
 class Upload(Protocol):
@@ -20,8 +24,10 @@ class Upload(Protocol):
     is_starved: bool
     is_upload: bool
     unacknowledged: int
-    upload_began: float
+    upload_arrived_at: float
     upload_bytes: int
+    upload_checked_at: float
+    upload_checked_bytes: int
 
     def acknowledge_held_back(self) -> None:
         """Let the client send again."""
@@ -34,8 +40,8 @@ class Uploads:
     """Shares the budget among the unfinished uploads of all connections.
 
     At the limit an upload is not acknowledged, so that its client stops sending,
-    until bytes are released. If nothing but uploads holds the bytes, none will be
-    released, and the youngest ones are rejected.
+    until bytes are released. Uploads that pause are rejected then. If nothing but
+    uploads holds the bytes, none will be released, and the youngest ones are rejected.
 
     Args:
         budget: The bytes that the process may hold.
@@ -48,21 +54,27 @@ class Uploads:
         self._uploads: set[Upload] = set()
         self._bytes = 0  # what has arrived of all of them
         self._starved: dict[Upload, None] = {}
+        self._next_search = 0.0
 
     def __len__(self) -> int:
         return len(self._uploads)
 
     def admits(self, upload: Upload, announced: int) -> bool:
         """Return whether the rest of a message fits; a single large message always does."""
-        return self.budget.used == upload.held or self.budget.admits(announced)
+        if self.budget.used == upload.held or self.budget.admits(announced):
+            return True
+        self._end_paused(announced)
+        return self.budget.admits(announced)
 
     def arrived(self, upload: Upload, size: int) -> None:
         """Count a chunk of a message that is not complete."""
+        now = self._time()
         if not upload.is_upload:
             upload.is_upload = True
-            upload.upload_began = self._time()
-            upload.upload_bytes = 0
+            upload.upload_checked_at = now
+            upload.upload_bytes = upload.upload_checked_bytes = 0
             self._uploads.add(upload)
+        upload.upload_arrived_at = now
         upload.upload_bytes += size
         self._bytes += size
 
@@ -87,6 +99,11 @@ class Uploads:
         if budget.used == upload.held:
             upload.acknowledge_held_back()  # a single large message goes on
             return
+        upload.upload_arrived_at = self._time()
+        self._end_paused(0)
+        if budget.used <= budget.limit:
+            upload.acknowledge_held_back()
+            return
         upload.is_starved = True
         self._starved[upload] = None
         budget.when_room(self._resume)
@@ -95,16 +112,36 @@ class Uploads:
                 youngest, _ = self._starved.popitem()
                 youngest.reject_full()
 
+    def _end_paused(self, size: int) -> None:
+        """End uploads of which nothing arrived for a while, until a message of this size fits."""
+        now = self._time()
+        if now < self._next_search:
+            return
+        since = now - PAUSE_SECONDS
+        paused = [u for u in self._uploads if u.upload_arrived_at < since and not u.is_starved]
+        for upload in sorted(paused, key=lambda upload: upload.upload_arrived_at):
+            if self.budget.admits(size):
+                return
+            upload.reject_full()
+        self._next_search = now + SEARCH_SECONDS
+
     def end_stalled(self, seconds: float) -> None:
-        """End the uploads that are too slow."""
+        """End the uploads of which too little arrived since the check before.
+
+        Args:
+            seconds: The time between two checks of an upload.
+        """
         now = self._time()
         for upload in list(self._uploads):
-            age = now - upload.upload_began
-            if age > seconds and upload.upload_bytes < age * MIN_BYTES_PER_SECOND:
-                if upload.is_starved:
-                    upload.upload_began = now
-                else:
-                    upload.reject_full()
+            age = now - upload.upload_checked_at
+            if age < seconds:
+                continue
+            arrived = upload.upload_bytes - upload.upload_checked_bytes
+            if arrived < age * MIN_BYTES_PER_SECOND and not upload.is_starved:
+                upload.reject_full()
+            else:
+                upload.upload_checked_at = now
+                upload.upload_checked_bytes = upload.upload_bytes
 
     def _resume(self) -> None:
         """Let the uploads that waited longest go on, as far as there is room."""

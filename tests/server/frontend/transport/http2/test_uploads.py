@@ -1,0 +1,129 @@
+"""Uploads that stop: their bytes return to the budget."""
+
+import asyncio
+
+import pytest
+from support.frames import DATA, frame
+from support.http2 import (
+    SECONDS,
+    SERVICE,
+    RawClient,
+    framed,
+    raw_client,
+    serving_http2,
+    until,
+)
+
+from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
+
+RESOURCE_EXHAUSTED = b"8"
+
+
+async def begin(client: RawClient, size: int, sent: int) -> int:
+    """Send the beginning of a message."""
+    stream = client.call("echo", None)
+    client.engine.send_data(stream, framed(bytes(size))[:sent])
+    client.send()
+    return stream
+
+
+@pytest.mark.parametrize("sent", [10, 900_000])
+async def test_an_upload_that_stops_ends_however_much_of_it_came(sent: int) -> None:
+    """Otherwise a few callers could hold the whole budget for hours."""
+    limits = Limits(stalled_seconds=0.2)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        stream = await begin(client, 1_000_000, sent)
+        status = await client.status(stream)
+        assert status[b"grpc-status"] == RESOURCE_EXHAUSTED
+        await serving.until_idle()
+
+
+async def test_uploads_that_hold_the_budget_give_way_to_others() -> None:
+    limits, budget = Limits(stalled_seconds=0.2), 1_000_000
+    async with (
+        serving_http2(limits, budget_bytes=budget) as serving,
+        raw_client(serving.port) as client,
+    ):
+        await begin(client, 990_000, 980_000)
+        await until(lambda: serving.server.open_state.request_bytes > 970_000)
+        await until(lambda: serving.server.open_state.request_bytes == 0)
+        assert await serving.call("echo", bytes(100_000)) == bytes(100_000)
+
+
+async def test_a_slow_upload_that_goes_on_does_not_end() -> None:
+    limits = Limits(stalled_seconds=1.0)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        message = framed(bytes(30_000))
+        stream = client.call("echo", None)
+        for start in range(0, len(message), 1000):
+            client.engine.send_data(stream, message[start : start + 1000])
+            client.send()
+            await asyncio.sleep(0.1)
+        client.engine.end_stream(stream)
+        client.send()
+        assert (await client.status(stream))[b"grpc-status"] == b"0"
+
+
+@pytest.mark.parametrize("size", [100, 500_000])
+async def test_when_memory_is_short_uploads_that_pause_give_way(size: int) -> None:
+    budget = 1_000_000
+    async with (
+        serving_http2(budget_bytes=budget) as serving,
+        raw_client(serving.port) as client,
+    ):
+        paused = await begin(client, 2 * budget, budget)
+        await until(lambda: serving.server.open_state.request_bytes == budget)
+        await asyncio.sleep(PAUSE_SECONDS + 0.1)
+        assert await serving.call("echo", bytes(size)) == bytes(size)
+        assert (await client.status(paused))[b"grpc-status"] == RESOURCE_EXHAUSTED
+        await serving.until_idle()
+
+
+@pytest.mark.parametrize("method", ["echo", "unary"])
+@pytest.mark.parametrize("data", [b"", framed(b"whole")])
+async def test_a_unary_call_whose_request_never_ends_is_given_up(method: str, data: bytes) -> None:
+    """Otherwise a few connections could use up the calls of the server."""
+    limits = Limits(stalled_seconds=0.2)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        stream = client.call(method, None)
+        if data:
+            client.engine.send_data(stream, data)
+            client.send()
+        assert (await client.status(stream))[b"grpc-status"] == RESOURCE_EXHAUSTED
+        await serving.until_idle()
+
+
+async def test_empty_frames_do_not_keep_a_unary_call_open() -> None:
+    limits = Limits(stalled_seconds=0.2)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        stream = client.call("echo", None)
+        client.engine.send_data(stream, framed(b"whole"))
+        async with asyncio.timeout(SECONDS):
+            while not client.fields(stream):
+                client.send(frame(DATA, 0, stream))
+                await asyncio.sleep(0.02)
+        assert client.fields(stream)[b"grpc-status"] == RESOURCE_EXHAUSTED
+
+
+async def test_a_stream_may_wait_between_messages() -> None:
+    async with serving_http2(Limits(stalled_seconds=0.2)) as serving:
+        call = serving.channel.stream_stream(f"/{SERVICE}/each")(timeout=SECONDS)
+        for message in (b"1", b"2"):
+            await call.write(message)
+            assert await call.read() == message
+            await asyncio.sleep(1.0)
+        call.cancel()
+
+
+@pytest.mark.parametrize("method", ["later", "wait"])
+async def test_a_call_that_runs_long_is_no_upload(method: str) -> None:
+    """Its request came late, but it came."""
+    limits = Limits(stalled_seconds=2.0)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        stream = client.call(method, None, (b"grpc-timeout", b"5S"))
+        await until(lambda: serving.server.open_state.uploads == 1)
+        client.engine.send_data(stream, framed(b"x"), end_stream=True)
+        client.send()
+        status = (await client.status(stream))[b"grpc-status"]
+        assert status == (b"0" if method == "later" else b"4")
