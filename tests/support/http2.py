@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from ngh2 import Configuration, Connection, NGH2Error, Role, events
 
-from convscope.server.frontend.transport.calls import UnaryCall
+from convscope.server.frontend.transport.calls import Transport, UnaryCall
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
@@ -109,7 +109,7 @@ class Service:
             raise
         return b""
 
-    def add_to(self, server: Http2Server) -> None:
+    def add_to(self, server: Transport) -> None:
         groups = ("echo", "later", "never", "metadata", "fail", "crash")
         server.add_group_methods(SERVICE, {name: getattr(self, name) for name in groups})
         unary = ("unary", "abort", "set_code", "bug", "wait")

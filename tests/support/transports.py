@@ -1,8 +1,7 @@
 """The same services behind each of the transports."""
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -13,7 +12,6 @@ from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.reflection import add_reflection
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport import selection
-from convscope.server.frontend.transport.calls import GroupHandler
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.observability.metrics import Metrics
 from support.http2 import MIB, RawClient, Service, raw_client, until
@@ -82,8 +80,7 @@ async def serving(transport: str) -> AsyncIterator[Served]:
     settings = FrontendSettings(
         transport=transport, grpc_address="127.0.0.1:0", max_request_bytes=MAX_REQUEST_BYTES
     )
-    server = selection.make_server(settings, MemoryBudget(256 * MIB))
-    listener: Any = _InGroups(server) if isinstance(server, grpc.aio.Server) else server
+    listener = selection.make_transport(settings, MemoryBudget(256 * MIB))
     service, metrics = Service(), Metrics()
     service.add_to(listener)
     accounting = Accounting(
@@ -94,15 +91,15 @@ async def serving(transport: str) -> AsyncIterator[Served]:
         health.aio.HealthServicer(), cast("grpc.aio.Server", accounting)
     )
     add_reflection([HEALTH], listener)
-    port = selection.bind(server, settings)
-    await server.start()
+    port = listener.bind(settings.grpc_address)
+    await listener.start()
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options)
     try:
         yield Served(port, channel, service, metrics)
     finally:
         await channel.close()
-        await server.stop(None)
+        await listener.stop(None)
 
 
 def _counted_handlers(service: Service) -> dict[str, Any]:
@@ -111,69 +108,3 @@ def _counted_handlers(service: Service) -> dict[str, Any]:
         **{name: grpc.unary_unary_rpc_method_handler(getattr(service, name)) for name in unary},
         "each": grpc.stream_stream_rpc_method_handler(service.each),
     }
-
-
-class _InGroups:
-    """Hands over the calls of grpc.aio in groups of one."""
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        self._server.add_generic_rpc_handlers(handlers)
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        generic = grpc.method_handlers_generic_handler(service, dict(handlers))
-        self._server.add_generic_rpc_handlers((generic,))
-
-    def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
-        handlers: dict[str, Any] = {
-            name: grpc.unary_unary_rpc_method_handler(_alone(handle))
-            for name, handle in methods.items()
-        }
-        self.add_registered_method_handlers(service, handlers)
-
-
-def _alone(handle: GroupHandler) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    async def call(message: bytes, context: Any) -> bytes:
-        one = _Call(message, context)
-        handle([one])
-        try:
-            reply, error, trailing = await one.end
-        except asyncio.CancelledError:
-            one.ended = True
-            if one.on_cancel is not None:
-                one.on_cancel()
-            raise
-        context.set_trailing_metadata(tuple(trailing))
-        if error is not None:
-            await context.abort(*error, trailing_metadata=tuple(trailing))
-        return bytes(reply)
-
-    return call
-
-
-class _Call:
-    """A call of grpc.aio as a `UnaryCall`."""
-
-    def __init__(self, message: bytes, context: Any) -> None:
-        remaining = context.time_remaining()
-        loop = asyncio.get_running_loop()
-        self.message: bytes | memoryview = message
-        self.deadline = None if remaining is None else loop.time() + remaining
-        self.on_cancel: Callable[[], None] | None = None
-        self.metadata = context.invocation_metadata()
-        self.peer = context.peer()
-        self.ended = False
-        self.end: asyncio.Future[Any] = loop.create_future()
-
-    def reply(self, message: bytes, trailing: Any = ()) -> None:
-        self._end(message, None, trailing)
-
-    def fail(self, code: grpc.StatusCode, details: str, trailing: Any = ()) -> None:
-        self._end(b"", (code, details), trailing)
-
-    def _end(self, *result: Any) -> None:
-        if not self.ended:
-            self.ended = True
-            self.end.set_result(result)
