@@ -245,6 +245,18 @@ async def test_a_client_with_unread_replies_begins_no_more_calls() -> None:
         assert (await client.status(second))[b"grpc-status"] == b"0"
 
 
+async def test_calls_begin_again_when_the_unread_replies_are_cancelled() -> None:
+    limits = Limits(max_unread_bytes=1000)
+    async with serving_http2(limits) as serving, raw_client(serving.port, 100) as client:
+        unread = client.call("echo", framed(bytes(5000)))
+        await until(lambda: client.fields(unread))
+        second = client.call("echo", framed(b"x"))
+        await until(lambda: serving.server.open_state.streams == 2)
+        client.engine.reset_stream(unread, 8)
+        client.send()
+        assert (await client.status(second))[b"grpc-status"] == b"0"
+
+
 async def test_a_client_that_cancels_everything_is_told_to_stop() -> None:
     async with serving_http2() as serving, raw_client(serving.port) as client:
         for _ in range(150):

@@ -227,6 +227,8 @@ class Connection(Output, asyncio.Protocol):
         if not stream.ended:
             self._count_cancelled(stream)
         stream.closed()
+        if self._waits_for_reader:
+            self.mark_dirty()  # its reply may have been what was not read
 
     def _count_cancelled(self, stream: Stream) -> None:
         now = self.received_at
