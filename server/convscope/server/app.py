@@ -103,6 +103,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         handler = _handler(settings, manager, engine, metrics)
         stack.push_async_callback(handler.close)
         budget = MemoryBudget(settings.frontend.max_memory_in_flight)
+        budget.on_rejected = metrics.request_memory(lambda: budget.used)
         transport, gate = _transport(
             settings, budget, handler, metrics, health, tracing, supervisor
         )

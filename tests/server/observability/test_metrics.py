@@ -53,6 +53,8 @@ DOCUMENTED = {
     "convscope_top1_probability_bucket": VERSION | {"le"},
     "convscope_prediction_entropy_ratio_bucket": VERSION | {"le"},
     "convscope_log_lines_dropped_total": set(),
+    "convscope_request_memory_bytes": set(),
+    "convscope_request_memory_rejections_total": set(),
     "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }

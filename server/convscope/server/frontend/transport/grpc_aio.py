@@ -118,6 +118,7 @@ class _Group:
         """Return the reply to a call, unless the memory for requests is in use."""
         size = len(message)
         if not self._budget.admits(size):
+            self._budget.on_rejected()
             pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)
         self._budget.take(size)

@@ -18,11 +18,13 @@ class MemoryBudget:
         limit: The number of bytes.
     """
 
-    __slots__ = ("_waiting", "limit", "used")
+    __slots__ = ("_waiting", "limit", "on_rejected", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.on_rejected: Callable[[], None] = lambda: None
+        """Called with each call that a transport rejects because its bytes don't fit."""
         self._waiting: list[Callable[[], None]] = []
 
     def admits(self, size: int) -> bool:

@@ -211,6 +211,17 @@ TABLE = (
         "Processes that serve. Each of them counts on its own, and the counts are added up.",
     ),
     Family(
+        "convscope_request_memory_bytes",
+        "gauge",
+        "Bytes of requests that have arrived, wholly or in part, and have no reply yet.",
+    ),
+    Family(
+        "convscope_request_memory_rejections",
+        "counter",
+        "Calls that no method counts, because the memory for requests was in use or their upload "
+        "stalled.",
+    ),
+    Family(
         "convscope_model_load_failures",
         "counter",
         "Rejected bundles, by the check that failed.",

@@ -123,6 +123,15 @@ class Metrics:
             {(model, str(number), kind): share for model, number, kind, share in shares},
         )
 
+    def request_memory(self, used: Callable[[], int]) -> Callable[[], None]:
+        """Show the bytes of requests; return what counts a call for which there is no room.
+
+        Args:
+            used: Returns the bytes; it is called at each scrape, in another thread.
+        """
+        self._server.gauge("convscope_request_memory_bytes").set_function(used)
+        return self._server.counter("convscope_request_memory_rejections").inc
+
     def rejected(self, reason: str) -> None:
         """Count a version that failed a check."""
         self._server.counter("convscope_model_load_failures", reason).inc()
