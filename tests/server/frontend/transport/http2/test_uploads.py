@@ -1,7 +1,10 @@
 """Uploads that stop: their bytes return to the budget."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
+import grpc
 import pytest
 from support.frames import DATA, frame
 from support.http2 import (
@@ -14,6 +17,7 @@ from support.http2 import (
     until,
 )
 
+from convscope.server.frontend.ordering import Place, in_order
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
 
@@ -127,3 +131,31 @@ async def test_a_call_that_runs_long_is_no_upload(method: str) -> None:
         client.send()
         status = (await client.status(stream))[b"grpc-status"]
         assert status == (b"0" if method == "later" else b"4")
+
+
+async def test_messages_of_a_stream_are_in_the_budget_until_their_replies() -> None:
+    """Otherwise a few streams of large images could fill the memory."""
+    places: list[Place[bytes]] = []
+
+    async def ahead(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        async for reply in in_order(lambda _, place: places.append(place), requests, 16):
+            yield reply
+
+    async with serving_http2(budget_bytes=1_000_000) as serving:
+        handlers: dict[str, Any] = {"ahead": grpc.stream_stream_rpc_method_handler(ahead)}
+        serving.server.add_registered_method_handlers("test.Ahead", handlers)
+        call: Any = serving.channel.stream_stream("/test.Ahead/ahead")(timeout=SECONDS)
+        for _ in range(3):
+            await call.write(bytes(300_000))
+        await until(lambda: len(places) == 3)
+        assert serving.server.open_state.request_bytes >= 900_000
+        fourth = asyncio.ensure_future(call.write(bytes(300_000)))
+        await until(lambda: serving.server.open_state.request_bytes > 1_000_000)
+        for index in range(4):
+            await until(lambda index=index: len(places) > index)
+            places[index].set(b"%d" % index)
+            assert await call.read() == b"%d" % index
+        await fourth
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.OK
+        await serving.until_idle()

@@ -87,6 +87,8 @@ class Stream:
 
     # Whether bytes that arrive are acknowledged only when the messages before are read.
     is_backlogged: bool = False
+    # Whether bytes will be released by replies, for which the rest of the request can wait.
+    is_in_progress: bool = False
     # Whether the caller may wait between the messages of its request as long as it likes.
     may_wait: bool = False
 
@@ -154,7 +156,7 @@ class Stream:
         """Reject a message that doesn't fit as soon as its size is known."""
         if not self._admitted and (announced := reader.announced):
             self._admitted = True
-            if not self._link.uploads.admits(self, announced):
+            if not (self.is_in_progress or self._link.uploads.admits(self, announced)):
                 self.reject_full()
 
     def take_messages(self, messages: Sequence[RawMessage]) -> None:
@@ -244,5 +246,7 @@ class Stream:
 
     def reject_full(self) -> None:
         """End the call because its bytes don't fit into the budget."""
+        if not self.ended:
+            self._link.uploads.budget.on_rejected()
         pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
         self.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)

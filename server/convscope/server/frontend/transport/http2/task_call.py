@@ -15,6 +15,7 @@ from convscope.server.frontend.transport.http2.heads import Head
 from convscope.server.frontend.transport.http2.messages import RawMessage
 from convscope.server.frontend.transport.http2.stream import Link, Stream
 from convscope.server.frontend.transport.http2.wire import (
+    PREFIX_BYTES,
     RESPONSE_HEADERS,
     BadRequestError,
     encode_metadata,
@@ -102,14 +103,13 @@ class TaskCall(Stream):
     """
 
     __slots__ = (
-        "_being_read",
         "_context",
         "_flushed",
         "_messages",
         "_queued_bytes",
         "_reading",
         "_task",
-        "_was_rejected",
+        "_unanswered",
     )
 
     def __init__(
@@ -126,7 +126,7 @@ class TaskCall(Stream):
         self._context = Context(self, peer)
         self._messages: deque[RawMessage] = deque()
         self._reading: asyncio.Future[None] | None = None
-        self._being_read = 0  # bytes of the message that the handler has
+        self._unanswered: deque[int] = deque()  # the bytes of the messages that the handler has
         self._queued_bytes = queued_bytes
         self._flushed = flushed
         self._task: asyncio.Task[None] | None = None
@@ -137,6 +137,11 @@ class TaskCall(Stream):
     def is_backlogged(self) -> bool:  # type: ignore[override] # it is a constant of other calls
         """Whether messages wait for the handler."""
         return bool(self._messages)
+
+    @property
+    def is_in_progress(self) -> bool:  # type: ignore[override] # it is a constant of other calls
+        """Whether the handler has messages without a reply."""
+        return bool(self._unanswered)
 
     @property
     def may_wait(self) -> bool:  # type: ignore[override] # it is a constant of other calls
@@ -183,6 +188,7 @@ class TaskCall(Stream):
         """Release everything."""
         super().end()
         self._messages.clear()
+        self._unanswered.clear()
 
     def _wake(self) -> None:
         if self._reading is not None and not self._reading.done():
@@ -200,7 +206,9 @@ class TaskCall(Stream):
 
     async def read(self) -> Any:
         """Return the next message, or `grpc.aio.EOF`."""
-        self._release_read()
+        handler = self._method.handler
+        if not handler.response_streaming:
+            self._release_oldest()
         while not self._messages:
             if self.received_all or self.ended:
                 return grpc.aio.EOF
@@ -217,22 +225,23 @@ class TaskCall(Stream):
         except BadRequestError as error:
             self.reject(error)
             raise asyncio.CancelledError from error
-        self._being_read = len(data) + 5
-        deserialize = self._method.handler.request_deserializer
+        self._unanswered.append(len(data) + PREFIX_BYTES)
+        deserialize = handler.request_deserializer
         return data if deserialize is None else deserialize(data)
 
-    def _release_read(self) -> None:
-        """Release the message before."""
-        if self._being_read and not self.ended:
-            size = min(self._being_read, self.held)
+    def _release_oldest(self) -> None:
+        """Release the oldest message that the handler has."""
+        if self._unanswered and not self.ended:
+            size = min(self._unanswered.popleft(), self.held)
             self.held -= size
             self._link.uploads.budget.release(size)
-        self._being_read = 0
 
     async def write(self, message: Any) -> None:
         """Send a message."""
         self._check_not_ended()
         serialize = self._method.handler.response_serializer
+        if self.may_wait:
+            self._release_oldest()  # a reply in a stream answers the message that came first
         self.send_initial(())
         self._link.send_message(self, message if serialize is None else serialize(message))
         while not self.ended and self._queued_bytes(self.id) > MAX_QUEUED_BYTES:
