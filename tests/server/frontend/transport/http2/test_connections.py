@@ -231,6 +231,18 @@ async def test_a_client_that_does_not_read_is_cut() -> None:
         await serving.until_idle()
 
 
+async def test_further_calls_do_not_keep_a_client_that_does_not_read() -> None:
+    limits = Limits(stalled_seconds=0.4)
+    async with serving_http2(limits) as serving, raw_client(serving.port, 0) as client:
+        for _ in range(limits.max_streams // 2):
+            client.call("echo", framed(b"x"))
+            await asyncio.sleep(0.05)
+            if client.is_closed:
+                break
+        assert client.is_closed
+        await serving.until_idle()
+
+
 async def test_a_client_with_unread_replies_begins_no_more_calls() -> None:
     limits = Limits(max_unread_bytes=1000)
     async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:

@@ -68,7 +68,7 @@ class Connection(Output, asyncio.Protocol):
         self.is_draining = False
         self.closing_at: float | None = None
         self.ping_sent_at: float | None = None
-        self.unread_before = 0
+        self.taken_before = 0
         self._opened = opened
         self._lost = lost
         self._last_stream_id = 0

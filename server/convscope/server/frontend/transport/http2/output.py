@@ -62,6 +62,7 @@ class Output:
         self._waits_for_reader = False
         self._ending_early: list[int] = []
         self._flush_waiters: list[asyncio.Future[None]] = []
+        self._queued = 0  # bytes of replies since the connection was made
         self._answers = 0  # calls that were answered since the last cancelled one
         self._has_replied = False  # whether something was sent since the last ping
 
@@ -127,6 +128,7 @@ class Output:
             )
         except EngineError:
             return  # the stream or the connection is gone
+        self._queued += len(message)
         self._ended(stream)
 
     def send_status(
@@ -163,6 +165,7 @@ class Output:
         else:
             self._engine.send_data(stream_id, prefix)
             self._engine.send_data(stream_id, message)
+        self._queued += len(message)
 
     def _hold_reply(self, stream: Stream, size: int) -> bool:
         """Count a large reply; reject it if its client doesn't read and memory is short."""
@@ -276,6 +279,14 @@ class Output:
         """Return the bytes of replies that the client has not taken."""
         size: int = self._transport.get_write_buffer_size()
         return size + self._engine.queued_body_size()
+
+    def taken_bytes(self, unread: int) -> int:
+        """Return the bytes of replies that the client has taken, or cancelled, so far.
+
+        Args:
+            unread: The bytes that it has not taken.
+        """
+        return self._queued - unread
 
     def _queued_bytes(self, stream_id: int) -> int:
         return 0 if self._is_closed else self._engine.queued_body_size(stream_id)

@@ -48,8 +48,10 @@ def _check(connection: Connection, limits: Limits, now: float) -> None:
 def _is_stalled(connection: Connection, limits: Limits, now: float) -> bool:
     """Return whether replies wait and the client has not read for too long."""
     unread = connection.unread_bytes()
-    if not unread or unread != connection.unread_before:
-        connection.unread_before = unread
+    taken = connection.taken_bytes(unread)
+    # Further replies to a client that doesn't read are no progress.
+    before, connection.taken_before = connection.taken_before, taken
+    if not unread or taken > before:
         connection.progress_at = now
         return False
     return now - connection.progress_at > limits.stalled_seconds
