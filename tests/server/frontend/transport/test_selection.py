@@ -3,7 +3,8 @@
 import asyncio
 import importlib.metadata
 import subprocess
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 from convscope.server.errors import StartError
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport import selection
+from convscope.server.frontend.transport.calls import UnaryCall
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 
 SECONDS = 20.0
@@ -57,6 +59,35 @@ def test_without_a_tested_version(reason: str) -> None:
     assert "ngh2>=0.3,<0.4" in line["reason"]
     with pytest.raises(StartError, match=r"--transport http2 needs ngh2>=0.3,<0.4"):
         selection.use_http2("http2")
+
+
+def test_an_engine_that_can_not_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ngh2", None)
+    monkeypatch.delitem(sys.modules, selection.ENGINE_MODULE, raising=False)
+    with capture_logs() as log:
+        assert not selection.use_http2("auto")
+    (line,) = log
+    assert "can't be imported" in line["reason"]
+    with pytest.raises(StartError, match="can't be imported"):
+        selection.use_http2("http2")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_mistake_in_a_group_handler_fails_its_calls(transport: str) -> None:
+    def crash(calls: Sequence[UnaryCall]) -> None:
+        raise RuntimeError("a mistake")
+
+    server = selection.make_transport(FrontendSettings(transport=transport), MemoryBudget(2**20))
+    server.add_group_methods("test.Service", {"crash": crash})
+    port = server.bind("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call: Any = channel.unary_unary("/test.Service/crash")(b"", timeout=SECONDS)
+            assert await call.code() is grpc.StatusCode.INTERNAL
+            assert "mistake" not in await call.details()
+    finally:
+        await server.stop(None)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
+import structlog
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.settings import FrontendSettings
@@ -17,8 +18,11 @@ from convscope.server.frontend.transport.memory_budget import (
     MemoryBudget,
 )
 from convscope.server.frontend.transport.tls import TlsFiles
+from convscope.server.frontend.transport.unexpected import unexpected_error
 
 __all__ = ["GrpcAioTransport"]
+
+log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -63,7 +67,7 @@ class GrpcAioTransport:
     def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
         """Add unary methods that take their calls in groups."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            name: grpc.unary_unary_rpc_method_handler(_Group(handle, self._budget).call)
+            name: grpc.unary_unary_rpc_method_handler(_Group(name, handle, self._budget).call)
             for name, handle in methods.items()
         }
         self.add_registered_method_handlers(service, handlers)
@@ -105,11 +109,13 @@ class _Group:
     """Gathers the calls of a method that arrive in one iteration of the event loop.
 
     Args:
+        method: The name of the method, for the log.
         handle: Takes them.
         budget: Counts their messages until they have their replies.
     """
 
-    def __init__(self, handle: GroupHandler, budget: MemoryBudget) -> None:
+    def __init__(self, method: str, handle: GroupHandler, budget: MemoryBudget) -> None:
+        self._method = method
         self._handle = handle
         self._budget = budget
         self._calls: list[UnaryCall] = []
@@ -147,7 +153,12 @@ class _Group:
 
     def _flush(self) -> None:
         calls, self._calls = self._calls, []
-        self._handle(calls)
+        try:
+            self._handle(calls)
+        except Exception:  # noqa: BLE001 - its calls would wait for ever
+            message = unexpected_error(log, method=self._method)
+            for call in calls:
+                call.fail(grpc.StatusCode.INTERNAL, message)
 
 
 class _Call:

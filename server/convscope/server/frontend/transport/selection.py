@@ -1,5 +1,6 @@
 """Chooses the transport of the listeners."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import structlog
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 TESTED_ENGINES = ((0, 3),)
 # Half of the interval at which the SDK pings; grpc's own limit would end its connections.
 MIN_PING_SECONDS = 30.0
+ENGINE_MODULE = "convscope.server.frontend.transport.http2.engine"
 NEEDED = "ngh2>=0.3,<0.4"
 
 
@@ -52,9 +54,13 @@ def _engine_problem() -> str | None:
     except PackageNotFoundError:
         return "it is not installed"
     major, minor, *_ = (*installed.split("."), "")
-    if any((major, minor) == (str(a), str(b)) for a, b in TESTED_ENGINES):
-        return None
-    return f"{installed} is installed"
+    if not any((major, minor) == (str(a), str(b)) for a, b in TESTED_ENGINES):
+        return f"{installed} is installed"
+    try:
+        import_module(ENGINE_MODULE)
+    except ImportError as error:  # such as a library of the system that is too old
+        return f"{installed} can't be imported: {error}"
+    return None
 
 
 def make_transport(
