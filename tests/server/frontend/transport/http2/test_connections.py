@@ -20,6 +20,7 @@ from support.http2 import (
 )
 
 from convscope.server.errors import StartError
+from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
@@ -241,6 +242,20 @@ async def test_further_calls_do_not_keep_a_client_that_does_not_read() -> None:
                 break
         assert client.is_closed
         await serving.until_idle()
+
+
+async def test_an_error_in_the_check_of_a_connection_ends_only_this_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(self: Connection) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Connection, "ping", fail)
+    limits = Limits(ping_seconds=0.2)
+    async with serving_http2(limits) as serving:
+        for _ in range(2):  # the checks go on
+            async with raw_client(serving.port) as client:
+                await until(lambda client=client: client.is_closed)
 
 
 async def test_a_client_with_unread_replies_begins_no_more_calls() -> None:

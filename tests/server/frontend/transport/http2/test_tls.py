@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.http2 import SECONDS, serving_http2
+from support.http2 import SECONDS, serving_http2, until
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.transport.http2.server import Http2Server
@@ -144,3 +144,23 @@ async def test_files_that_are_not_pem(own: Pair) -> None:
     server = Http2Server(MemoryBudget(1), tls=TlsFiles(certificate=own[0], key=Path(__file__)))
     with pytest.raises(StartError, match="--tls-certificate, --tls-key"):
         server.bind("127.0.0.1:0")
+
+
+async def test_a_handshake_that_ends_during_the_stop_does_not_delay_it(own: Pair) -> None:
+    context = ssl.create_default_context(cafile=str(own[0]))
+    context.set_alpn_protocols(["h2"])
+    tls = TlsFiles(certificate=own[0], key=own[1])
+    async with serving_http2(tls=tls, credentials=credentials(own)) as serving:
+        in_flight = asyncio.ensure_future(serving.call("never", b"x"))
+        await until(lambda: serving.service.waiting)
+        reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+        await asyncio.sleep(0.1)  # until it is accepted
+        stopping = asyncio.ensure_future(serving.server.stop(SECONDS))
+        await asyncio.sleep(0)
+        await writer.start_tls(context, server_hostname="localhost")
+        async with asyncio.timeout(SECONDS / 2):
+            await reader.read()
+        serving.service.waiting[0].reply(b"y")
+        assert await in_flight == b"y"
+        await stopping
+        writer.close()

@@ -96,6 +96,7 @@ class Http2Server:
         )
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_empty = asyncio.Event()
+        self._is_stopping = False
 
     @property
     def open_state(self) -> OpenState:
@@ -174,7 +175,12 @@ class Http2Server:
     def _accept(self) -> asyncio.Protocol:
         if len(self._connections) >= self._limits.max_connections and not self._make_room():
             return _Refusal()
-        return Connection(self._shared, self._connections.add, self._forget)
+        return Connection(self._shared, self._opened, self._forget)
+
+    def _opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._is_stopping:  # it was accepted before, and its handshake took a while
+            self._loop.call_soon(connection.drain)
 
     def _make_room(self) -> bool:
         """End the connection that is idle for the longest time; return False if none is idle."""
@@ -191,16 +197,17 @@ class Http2Server:
             self._is_empty.set()
 
     def _sweep(self) -> None:
+        self._sweeping = self._loop.call_later(sweep_seconds(self._limits), self._sweep)
         sweep(self._connections, self._limits, self._loop.time())
         self._shared.uploads.end_stalled(self._limits.stalled_seconds)
         for listener in self._listeners:
             listener.reload_if_changed()
-        self._sweeping = self._loop.call_later(sweep_seconds(self._limits), self._sweep)
 
     # Stopping
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""
+        self._is_stopping = True
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):

@@ -3,10 +3,15 @@
 import random
 from collections.abc import Iterable
 
+import structlog
+
 from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.unexpected import unexpected_error
 
 __all__ = ["sweep", "sweep_seconds"]
+
+log = structlog.get_logger(__name__)
 
 # Connections that were opened together are not closed together.
 JITTER = 0.1
@@ -28,8 +33,12 @@ def sweep_seconds(limits: Limits) -> float:
 def sweep(connections: Iterable[Connection], limits: Limits, now: float) -> None:
     """Close or ping the connections that have reached a limit."""
     for connection in list(connections):
-        connection.watch_uploads()
-        _check(connection, limits, now)
+        try:
+            connection.watch_uploads()
+            _check(connection, limits, now)
+        except Exception:  # noqa: BLE001 - an error ends this connection, not the checks of all
+            unexpected_error(log, peer=connection.peer.peer)
+            connection.abort()
 
 
 def _check(connection: Connection, limits: Limits, now: float) -> None:
