@@ -159,3 +159,25 @@ async def test_messages_of_a_stream_are_in_the_budget_until_their_replies() -> N
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.OK
         await serving.until_idle()
+
+
+async def test_a_single_stream_is_not_read_ahead_of_its_handler_without_limit() -> None:
+    async def never(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def send(call: Any) -> None:
+        while True:
+            await call.write(bytes(200_000))
+
+    async with serving_http2(budget_bytes=500_000) as serving:
+        handlers: dict[str, Any] = {"never": grpc.stream_stream_rpc_method_handler(never)}
+        serving.server.add_registered_method_handlers("test.Never", handlers)
+        call: Any = serving.channel.stream_stream("/test.Never/never")(timeout=SECONDS)
+        sending = asyncio.ensure_future(send(call))
+        await until(lambda: serving.server.open_state.request_bytes > 500_000)
+        await asyncio.sleep(0.3)
+        assert serving.server.open_state.request_bytes < 2_000_000
+        call.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await serving.until_idle()

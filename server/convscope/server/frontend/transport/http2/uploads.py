@@ -21,6 +21,7 @@ class Upload(Protocol):
 
     ended: bool
     held: int
+    is_backlogged: bool
     is_starved: bool
     is_upload: bool
     unacknowledged: int
@@ -97,7 +98,8 @@ class Uploads:
         upload.unacknowledged += size
         budget = self.budget
         if budget.used == upload.held:
-            upload.acknowledge_held_back()  # a single large message goes on
+            if not upload.is_backlogged:  # it is acknowledged when its messages are read
+                upload.acknowledge_held_back()  # a single large message goes on
             return
         upload.upload_arrived_at = self._time()
         self._end_paused(0)
