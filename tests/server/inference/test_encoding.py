@@ -15,7 +15,7 @@ from support.tiny import write_tiny
 
 from convscope.server.frontend.classifier.endpoint import ClassifyEndpoint
 from convscope.server.frontend.reply_limits import ReplyLimits
-from convscope.server.inference.encoding import ReplyEncoder
+from convscope.server.inference.encoding import MAX_REPLIES, ReplyEncoder
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.inference.pipeline import PipelineLimits
@@ -96,6 +96,31 @@ async def test_replies_that_wait_at_the_end_fail() -> None:
         *["RuntimeError"] * 3,
         *["bytes"] * 2,
     ]
+
+
+async def test_the_replies_that_wait_are_limited() -> None:
+    """Each keeps the arrays of its batch in memory; a runner encodes further replies itself."""
+    encoder, may_end = ReplyEncoder(), threading.Event()
+    outcomes: list[Outcome] = []
+
+    class Held(Endpoint):
+        def encode(self, request: InferenceRequest) -> bytes:
+            may_end.wait(TIMEOUT_SECONDS)
+            return b"done"
+
+    def submit() -> bool:
+        request = make_request()
+        request.endpoint = Held()
+        return encoder.submit(request, lambda _, outcome: outcomes.append(outcome))
+
+    accepted = [submit() for _ in range(2 * MAX_REPLIES)]
+    assert accepted == [True] * MAX_REPLIES + [False] * MAX_REPLIES
+    may_end.set()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while len(outcomes) < MAX_REPLIES:
+            await asyncio.sleep(0.001)
+    assert submit()
+    encoder.close()
 
 
 def test_session_builds_do_not_block_large_replies(

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
 
 from convscope.server.inference.requests import InferenceRequest, Outcome
 
-__all__ = ["ReplyEncoder", "encode"]
+__all__ = ["MAX_REPLIES", "ReplyEncoder", "encode"]
 
 # Encoding mostly holds the interpreter's lock, so more threads would not be faster.
 THREADS = 2
+# Replies that are encoded or wait for it. Each keeps the arrays of its batch in memory.
+MAX_REPLIES = 32
 
 
 class ReplyEncoder:
@@ -16,21 +19,29 @@ class ReplyEncoder:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reply-encoder")
+        self._room = BoundedSemaphore(MAX_REPLIES)
 
     def submit(
         self, request: InferenceRequest, encoded: Callable[[InferenceRequest, Outcome], None]
-    ) -> None:
+    ) -> bool:
         """Encode the reply to a request, and call a function with it, in some thread.
+
+        Return False if too many replies wait; the caller encodes it itself then. So a
+        runner slows down when its replies are not encoded as fast as it computes them.
 
         The function receives an error if the reply can't be encoded, or if the threads end
         before it is.
         """
 
         def done(future: "Future[Outcome]") -> None:
+            self._room.release()
             cancelled = future.cancelled()
             encoded(request, RuntimeError("the encoder ended") if cancelled else future.result())
 
+        if not self._room.acquire(blocking=False):
+            return False
         self._threads.submit(encode, request).add_done_callback(done)
+        return True
 
     def close(self) -> None:
         """End the threads; replies that are not being encoded yet are dropped."""

@@ -94,10 +94,9 @@ class ModelRunner:
             if isinstance(output, Exception):
                 completed.append((request, output))
             elif self._gather(part, output) and not request.done:
-                if request.is_large:
-                    self._encoder.submit(request, self._encoded)
-                else:
-                    completed.append((request, encode(request)))
+                if request.is_large and self._encoder.submit(request, self._encoded):
+                    continue
+                completed.append((request, encode(request)))
         return completed
 
     def _run_traced(self, parts: list[Part]) -> list[Results | Exception]:
