@@ -205,6 +205,17 @@ async def test_calls_above_the_limit_are_refused() -> None:
         assert resets == [(third, REFUSED_STREAM)]
 
 
+async def test_a_connection_whose_calls_never_end_leaves_room_for_others() -> None:
+    limits = Limits(max_calls=4)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as greedy:
+        for _ in range(4):
+            greedy.call("never", framed(b""))
+        await until(lambda: len(serving.service.waiting) == 4)
+        assert await serving.call("echo", b"x") == b"x"
+        await greedy.status(fifth := greedy.call("echo", framed(b"")))
+        assert [event.stream_id for event in greedy.of(events.StreamReset)] == [fifth]
+
+
 @pytest.mark.parametrize(
     "limits", [Limits(idle_seconds=0.2), Limits(age_seconds=0.2)], ids=["idle", "old"]
 )

@@ -174,7 +174,7 @@ class Connection(Output, asyncio.Protocol):
     def _begin(self, event: Any) -> None:
         shared = self._shared
         stream_id = self._last_stream_id = event.stream_id
-        if shared.calls >= self.limits.max_calls or self.closing_at is not None:
+        if self.closing_at is not None or not shared.admits_call(len(self.streams)):
             self._reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         head = shared.heads.known.get(event.headers) or shared.heads(event.headers)

@@ -15,7 +15,7 @@ class Limits:
         max_message_bytes: Bytes of one received message, also when it is inflated.
         max_metadata_bytes: Bytes of a call's metadata, counted as HTTP/2 does.
         max_streams: Calls of one connection at once.
-        max_calls: Calls of all connections at once.
+        max_calls: Calls of all connections at once, above which each has an equal share.
         max_connections: Connections at once.
         calls_per_turn: Calls that are handed over in one iteration of the event loop.
         handshake_seconds: How long TLS and the client's preface may take.

@@ -179,6 +179,7 @@ class Http2Server:
 
     def _opened(self, connection: Connection) -> None:
         self._connections.add(connection)
+        self._shared.connections = len(self._connections)
         if self._is_stopping:  # it was accepted before, and its handshake took a while
             self._loop.call_soon(connection.drain)
 
@@ -193,6 +194,7 @@ class Http2Server:
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._shared.connections = len(self._connections)
         if not self._connections:
             self._is_empty.set()
 

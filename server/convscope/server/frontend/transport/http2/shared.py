@@ -48,3 +48,13 @@ class Shared:
         self.turns = Turns(loop, limits.calls_per_turn)
         self.uploads = Uploads(budget, loop.time)
         self.calls = 0  # open streams of all connections
+        self.connections = 0
+
+    def admits_call(self, streams: int) -> bool:
+        """Return whether a connection with as many streams may open another one.
+
+        At the limit of all calls, each connection still has its equal share. So a few
+        connections whose calls never end do not stop the others.
+        """
+        most = self.limits.max_calls
+        return self.calls < most or streams < most // max(1, self.connections)
