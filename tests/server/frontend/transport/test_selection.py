@@ -83,7 +83,8 @@ async def test_a_mistake_in_a_group_handler_fails_its_calls(transport: str) -> N
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            call: Any = channel.unary_unary("/test.Service/crash")(b"", timeout=SECONDS)
+            crashing: Any = channel.unary_unary("/test.Service/crash")
+            call = crashing(b"", timeout=SECONDS)
             assert await call.code() is grpc.StatusCode.INTERNAL
             assert "mistake" not in await call.details()
     finally:

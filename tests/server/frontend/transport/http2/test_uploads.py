@@ -138,7 +138,10 @@ async def test_messages_of_a_stream_are_in_the_budget_until_their_replies() -> N
     places: list[Place[bytes]] = []
 
     async def ahead(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
-        async for reply in in_order(lambda _, place: places.append(place), requests, 16):
+        def begin(request: bytes, place: Place[bytes]) -> None:
+            places.append(place)
+
+        async for reply in in_order(begin, requests, 16):
             yield reply
 
     async with serving_http2(budget_bytes=1_000_000) as serving:
