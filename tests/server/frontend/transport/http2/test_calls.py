@@ -19,6 +19,8 @@ from support.http2 import (
     until,
 )
 
+from convscope.server.frontend.transport.http2.deadlines import Bucket, Deadlines
+
 
 @pytest.mark.parametrize("method", ["echo", "later", "unary"])
 @pytest.mark.parametrize("size", [0, 1, 5000, 100_000, 4_000_000])
@@ -176,6 +178,28 @@ async def test_a_caller_that_leaves(method: str, told: list[str], how: str) -> N
         for call in serving.service.waiting:
             call.reply(b"too late")
             assert call.ended
+
+
+async def test_an_error_at_a_deadline_does_not_stop_the_other_deadlines() -> None:
+    expired: list[str] = []
+
+    class Call:
+        bucket: Bucket | None = None
+
+        def __init__(self, name: str, deadline: float) -> None:
+            self.name = name
+            self.deadline: float | None = deadline
+
+        def expire(self) -> None:
+            expired.append(self.name)
+            raise RuntimeError("a mistake")
+
+    loop = asyncio.get_running_loop()
+    deadlines, now = Deadlines(loop), loop.time()
+    for name, seconds in (("first", 0.0), ("second", 0.0), ("third", 0.1)):
+        deadlines.add(Call(name, now + seconds), now + seconds, now)
+    await until(lambda: sorted(expired) == ["first", "second", "third"])
+    deadlines.close()
 
 
 async def test_a_call_knows_its_deadline() -> None:

@@ -4,7 +4,13 @@ from asyncio import AbstractEventLoop, TimerHandle
 from heapq import heappop, heappush
 from typing import Protocol
 
+import structlog
+
+from convscope.server.frontend.transport.unexpected import unexpected_error
+
 __all__ = ["Bucket", "Deadlines", "Expiring"]
+
+log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.01
 # Deadlines further away are looked at again by then, so that the number of buckets is bounded.
@@ -82,6 +88,13 @@ class Deadlines:
                 if call.deadline is not None and call.deadline > now:
                     self.add(call, call.deadline, now)
                 else:
-                    call.expire()
+                    _expire(call)
         if self._ticks and self._timer is None:
             self._schedule()
+
+
+def _expire(call: Expiring) -> None:
+    try:
+        call.expire()
+    except Exception:  # noqa: BLE001 - the deadlines of other calls are enforced all the same
+        unexpected_error(log)
