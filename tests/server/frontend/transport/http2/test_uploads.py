@@ -178,9 +178,12 @@ async def test_a_single_stream_is_not_read_ahead_of_its_handler_without_limit() 
         serving.server.add_registered_method_handlers("test.Never", handlers)
         call: Any = serving.channel.stream_stream("/test.Never/never")(timeout=SECONDS)
         sending = asyncio.ensure_future(send(call))
-        await until(lambda: serving.server.open_state.request_bytes > 500_000)
-        await asyncio.sleep(0.3)
-        assert serving.server.open_state.request_bytes < 2_000_000
-        call.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        try:
+            await until(lambda: serving.server.open_state.request_bytes > 500_000)
+            await asyncio.sleep(0.3)
+            held = serving.server.open_state.request_bytes
+        finally:
+            call.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        assert held < 2_000_000
         await serving.until_idle()
