@@ -19,7 +19,6 @@ from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
-from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
 
@@ -122,9 +121,9 @@ def one_thread() -> Iterator[None]:
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """Export a network and serve it. The server runs all of its gates."""
     source = source_of(request.param, tmp_path)
-    convert(source, tmp_path / "models")
+    network = convert(source, tmp_path / "models").network
     with ServerProcess(tmp_path / "models", "--preload-feature-maps") as server:
-        yield Served(source, servable(source), Client(server.target))
+        yield Served(source, network, Client(server.target))
     shutil.rmtree(tmp_path)  # together these are gigabytes, which pytest would keep
 
 

@@ -62,9 +62,9 @@ def remove_the_golden(bundle: Path) -> None:
     (bundle / "golden.npz").unlink()
 
 
-def link_the_graph(bundle: Path) -> None:
-    (bundle / "model.onnx").rename(bundle.parent / "elsewhere.onnx")
-    (bundle / "model.onnx").symlink_to(bundle.parent / "elsewhere.onnx")
+def link_to_nothing(bundle: Path) -> None:
+    (bundle / "model.onnx").unlink()
+    (bundle / "model.onnx").symlink_to("elsewhere.onnx")
 
 
 def spoil_the_manifest(bundle: Path) -> None:
@@ -97,7 +97,7 @@ DAMAGES = [
     (flip_a_byte, "hashes", r"the SHA-256 of golden\.npz is"),
     (add_a_file, "manifest", r"notes\.txt doesn't belong to a bundle"),
     (remove_the_golden, "manifest", r"golden\.npz is missing"),
-    (link_the_graph, "manifest", r"model\.onnx is a link"),
+    (link_to_nothing, "manifest", r"model\.onnx is a link to a file that doesn't"),
     (spoil_the_manifest, "manifest", r"manifest\.json is not a manifest"),
     (spoil_the_arrays, "golden", r"golden\.npz can't be read as arrays"),
     (spoil_the_graph, "graph", "not an ONNX model"),

@@ -99,7 +99,8 @@ def test_the_preprocessing_is_printed_and_described(
     command = ["import", str(path), "--name", "mine", "--repository", str(models), *options]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert f"images    {line}\n" in done.stdout
+    assumed = "" if options else "; assumed, set --preprocess, or --mean, --std and "
+    assert f"images    {line}{assumed}" in done.stdout
     shown = CliRunner().invoke(app, ["describe", str(models / "mine/1")]).stdout
     assert f"preprocessing  {line}\n" in shown
 

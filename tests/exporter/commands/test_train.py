@@ -205,7 +205,7 @@ def test_the_real_split_is_reported_with_a_warning_if_it_is_tiny(tmp_path: Path)
     assert f"target    {tmp_path / 'models/multi_conv/1'}" in done.stdout
     assert "images    pixels/255, mean 0.5, std 0.3081" in done.stdout
     assert "activation softmax: applied to the outputs, as in the training" in done.stdout
-    assert "always answering the most frequent class, which has 10.0%" in done.stdout
+    assert re.search(r"always answering .*, which is right for 10\.0%", done.stdout)
     assert "70 train, 10 validation, 20 test inputs in 10 classes" in done.stdout
     assert re.search(r"^ *7 +7 +1 +2 *$", done.stdout, re.MULTILINE)
     assert "warning: there are only 10 validation inputs, 1 of '0'" in done.stdout

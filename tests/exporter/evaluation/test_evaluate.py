@@ -374,8 +374,15 @@ def test_the_seed_of_the_training_splits_its_dataset(tmp_path: Path) -> None:
 
 def test_a_dataset_with_its_own_test_split(bundle: str, tmp_path: Path) -> None:
     write_colors(tmp_path / "colors/train", {"red": 3, "green": 3}, {})
-    write_colors(tmp_path / "colors/val", {"red": 2, "green": 2}, {})
+    write_colors(tmp_path / "colors/test", {"red": 2, "green": 2}, {})
     assert figures(bundle, "--dataset", f"folder:{tmp_path / 'colors'}")["inputs"] == 4
+
+
+def test_a_validation_split_is_no_test_split(bundle: str, tmp_path: Path) -> None:
+    write_colors(tmp_path / "colors/train", {"red": 3, "green": 3}, {})
+    write_colors(tmp_path / "colors/val", {"red": 2, "green": 2}, {})
+    found = figures(bundle, "--dataset", f"folder:{tmp_path / 'colors'}")
+    assert (found["split"], found["inputs"]) == ("all inputs", 10)
 
 
 def test_mere_numbers_as_labels_are_named(tmp_path: Path, colors: Path, bundle: str) -> None:

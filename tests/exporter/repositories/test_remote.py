@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fsspec  # type: ignore[import-untyped]
 import pytest
+from fsspec.registry import _registry  # type: ignore[import-untyped]
 from support.tiny import write_tiny
 from typer.testing import CliRunner, Result
 
@@ -153,6 +154,8 @@ def test_a_file_system_that_is_not_installed_names_its_package(
     monkeypatch: pytest.MonkeyPatch, url: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it weren't installed
+    # Another test of this process may have used it.
+    monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
     done = run("versions", "--repository", url)
     assert done.exit_code == 1
     assert f"needs a package that isn't installed: pip install {package}" in done.stderr

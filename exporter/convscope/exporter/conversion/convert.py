@@ -1,6 +1,6 @@
 """Converts a network in PyTorch to a published bundle, through every gate."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,13 +42,18 @@ class Conversion:
         directory: The bundle's directory.
         parity: The difference of each output from PyTorch's.
         metrics: The accuracy of the exported graph.
-        semantics: What the network returns; None for a bank of filters.
+        network: The network in PyTorch, as its bundle runs it.
     """
 
     directory: Path
     parity: list[OutputDifference]
-    metrics: list[pb.Metric] = field(default_factory=list)
-    semantics: Semantics | None = None
+    metrics: list[pb.Metric]
+    network: ServableNetwork
+
+    @property
+    def semantics(self) -> Semantics | None:
+        """What the network returns; None for a bank of filters."""
+        return self.network.semantics
 
 
 def convert(source: Source, repository: Path) -> Conversion:
@@ -68,7 +73,7 @@ def convert(source: Source, repository: Path) -> Conversion:
         model = export_graph(network, example, path, source.preprocessing.input_spec().name)
         graph = path.read_bytes()
     parity = _parity(source, network, graph, inputs)
-    nonfinite = check_graph_results(source, network, model)
+    nonfinite = check_graph_results(source, network, model, graph)
     metrics = _measure(graph, source.test)
     manifest = describe(source, network.semantics, metrics)
     manifest.nonfinite_results = bool(nonfinite)
@@ -82,7 +87,7 @@ def convert(source: Source, repository: Path) -> Conversion:
         lambda path: _write(path, graph),
         reference_arrays(network, source.golden, inputs),
     )
-    return Conversion(directory, parity, metrics, network.semantics)
+    return Conversion(directory, parity, metrics, network)
 
 
 def _parity(

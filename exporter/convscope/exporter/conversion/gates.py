@@ -6,7 +6,7 @@ import onnx
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.reference import check_inputs, final_outputs
 from convscope.exporter.conversion.source import Source
-from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
+from convscope.exporter.graphs.sessions import open_graph, run_each
 from convscope.exporter.outputs.finiteness import check_finite
 from convscope.exporter.outputs.independence import check_independence, check_operators
 from convscope.exporter.outputs.probabilities import check_probabilities
@@ -15,7 +15,7 @@ __all__ = ["check_graph_results"]
 
 
 def check_graph_results(
-    source: Source, network: ServableNetwork, model: onnx.ModelProto
+    source: Source, network: ServableNetwork, model: onnx.ModelProto, graph: bytes
 ) -> tuple[str, ...]:
     """Check the results of a graph for photos, constant images and noise.
 
@@ -23,6 +23,7 @@ def check_graph_results(
         source: The user's network and its description.
         network: The same network as its bundle runs it.
         model: The exported graph.
+        graph: The same graph, serialized.
 
     Returns:
         The inputs whose results aren't finite, which the user accepts.
@@ -34,7 +35,8 @@ def check_graph_results(
     check_operators(model)
     named = check_inputs(source)
     inputs = np.stack(list(named.values()))
-    found = _run_each(model, inputs)
+    session = open_graph(graph)
+    found = run_each(session, inputs)
     expected = {}
     if network.semantics is not None:
         expected["output"] = network.semantics.probabilities(final_outputs(source, inputs))
@@ -43,14 +45,6 @@ def check_graph_results(
     if expected:
         ours, theirs = found["probabilities"][compared], expected["output"][compared]
         check_probabilities(ours, theirs, "the network's own")
-    check_independence(model, inputs[compared])
+    alone = {name: values[compared] for name, values in found.items()}
+    check_independence(model, session, inputs[compared], alone)
     return finiteness.nonfinite
-
-
-def _run_each(model: onnx.ModelProto, inputs: np.ndarray) -> Arrays:
-    session = open_graph(model.SerializeToString())
-    (name,) = (value.name for value in session.get_inputs())
-    outputs = [value.name for value in session.get_outputs()]
-    each = [run_session(session, name, row[np.newaxis], outputs) for row in inputs]
-    columns = (np.concatenate(column) for column in zip(*each, strict=True))
-    return dict(zip(outputs, columns, strict=True))

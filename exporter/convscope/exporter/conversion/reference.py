@@ -51,7 +51,7 @@ def check_inputs(source: Source) -> dict[str, NDArray[np.generic]]:
 
 @torch.inference_mode()
 def final_outputs(source: Source, inputs: NDArray[np.generic]) -> NDArray[np.floating]:
-    """Run inputs one by one through the user's network; return [n, outputs]."""
+    """Run the check inputs one by one through the user's network; return [n, outputs]."""
     network = source.network.eval()
     rows = [network(_as_network_input(source, row[np.newaxis])).reshape(1, -1) for row in inputs]
     return np.asarray(torch.cat(rows).double().numpy())

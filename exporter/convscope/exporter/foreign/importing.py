@@ -30,7 +30,7 @@ from convscope.exporter.foreign.source import (
     pixel_normalization,
 )
 from convscope.exporter.graphs.comparison import OutputDifference
-from convscope.exporter.graphs.sessions import Arrays
+from convscope.exporter.graphs.sessions import Arrays, open_graph, run_each
 from convscope.exporter.outputs.detection import decide
 from convscope.exporter.outputs.finiteness import Finiteness, check_finite
 from convscope.exporter.outputs.independence import check_independence, check_operators
@@ -97,7 +97,9 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     chosen = source.labels or file.output.labels or metadata_labels(file.original)
     labels = class_labels(chosen, semantics)
     joined = join(dynamic, image, normalization, head, semantics, maps)
-    check_independence(joined, reference.images[finite])
+    session = open_graph(joined.SerializeToString())
+    images = reference.images[finite]
+    check_independence(joined, session, images, run_each(session, images))
     finite_results = {name: values[finite] for name, values in reference.expected.items()}
     parity = check_parity(joined, reference.images[finite], finite_results)
     golden, arrays = _golden(reference)

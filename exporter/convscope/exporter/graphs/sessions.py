@@ -53,6 +53,19 @@ def run_graph(session: ort.InferenceSession, images: NDArray[np.generic]) -> Arr
     return dict(zip(names, run_session(session, "images", images, names), strict=True))
 
 
+def run_each(session: ort.InferenceSession, inputs: NDArray[np.generic]) -> Arrays:
+    """Run the values of a graph's only input one by one; return every output by name.
+
+    Raises:
+        ExporterError: ONNX Runtime fails; the message has its reason.
+    """
+    (name,) = (value.name for value in session.get_inputs())
+    outputs = [value.name for value in session.get_outputs()]
+    each = [run_session(session, name, row[np.newaxis], outputs) for row in inputs]
+    columns = (np.concatenate(column) for column in zip(*each, strict=True))
+    return dict(zip(outputs, columns, strict=True))
+
+
 def run_session(
     session: ort.InferenceSession, name: str, values: NDArray[np.generic], outputs: Sequence[str]
 ) -> list[NDArray[np.float32]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -79,38 +80,38 @@ def _drops(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto | None
     return constant is None or bool(numpy_helper.to_array(constant).any())
 
 
-def check_independence(model: onnx.ModelProto, inputs: NDArray[np.generic]) -> None:
+def check_independence(
+    model: onnx.ModelProto,
+    session: ort.InferenceSession,
+    inputs: NDArray[np.generic],
+    alone: Arrays,
+) -> None:
     """Compare the outputs of batches with those of the same images alone.
 
     Args:
         model: The bundle's graph.
+        session: The same graph, opened.
         inputs: Different inputs with finite results, [n, ...]. They are repeated
             if a batch needs more.
+        alone: Each output for each of them, run alone, [n, ...].
 
     Raises:
         ParityError: The result of an image depends on the other images of its
             batch, or the graph can't run a batch; the message names the cause.
     """
-    session = open_graph(model.SerializeToString())
     (name,) = (value.name for value in session.get_inputs())
-    outputs = [value.name for value in session.get_outputs()]
-
-    def run(rows: NDArray[np.generic]) -> Arrays:
-        return dict(zip(outputs, run_session(session, name, rows, outputs), strict=True))
-
-    alone = [run(row[np.newaxis]) for row in inputs]
     for batch in (size for size in BATCHES if size > 1):
         for rows in _batches(len(inputs), batch):
             try:
-                together = run(inputs[rows])
+                together = run_session(session, name, inputs[rows], list(alone))
             except ExporterError as error:
                 raise ParityError(
                     f"the graph can't run a batch of {batch} images, which the server needs: "
                     f"{error}; export it again with a dynamic batch"
                 ) from error
-            for key, values in together.items():
+            for key, values in zip(alone, together, strict=True):
                 _check_length(key, values, batch)
-                if not _equal(values, np.concatenate([alone[row][key] for row in rows])):
+                if not _equal(values, alone[key][rows]):
                     raise ParityError(_dependence(model, name, inputs[rows]))
 
 

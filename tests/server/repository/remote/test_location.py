@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
+from fsspec.registry import _registry  # type: ignore[import-untyped]
 from support.remote import (
     URL,
     Syncs,
@@ -42,6 +43,8 @@ def test_error_for_a_missing_file_system_names_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as if it weren't installed
+    # Another test of this process may have used it.
+    monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
     with pytest.raises(StartError, match=f"isn't installed: pip install {package}"):
         RepositorySync(url, tmp_path, Syncs())
 
