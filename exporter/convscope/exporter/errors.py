@@ -40,6 +40,10 @@ class DatasetError(ExporterError):
     """The dataset can't be read or used."""
 
 
+class ImageError(ExporterError):
+    """An image can't be read; the message continues a sentence that names it."""
+
+
 class RunError(ExporterError):
     """A training run can't start or continue."""
 

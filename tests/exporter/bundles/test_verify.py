@@ -331,7 +331,10 @@ def test_a_pyramid_of_a_signal_is_drawn_too(tmp_path: Path) -> None:
         (("--plot", "pyramid.unknown"), "can't be written: unknown file extension: .unknown;"),
         (("--plot", "absent/pyramid.png"), "can't be written: No such file or directory;"),
         (("--plot", "p.png", "--photo", "missing.jpg"), "as an image: No such file or directory\n"),
-        (("--plot", "p.png", "--photo", __file__), "as an image: its format isn't known\n"),
+        (
+            ("--plot", "p.png", "--photo", __file__),
+            "as an image: it is not an image, or it is damaged\n",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_explained(

@@ -327,7 +327,7 @@ def test_a_dataset_without_a_readable_image_is_an_error(bundle: str, tmp_path: P
         (tmp_path / "broken" / name).mkdir(parents=True)
         (tmp_path / "broken" / name / "0.png").write_bytes(b"no picture")
     message = failure(bundle, "--dataset", f"folder:{tmp_path / 'broken'}")
-    assert "has a prediction; green/0.png: is not an image, or its format is unknown" in message
+    assert "has a prediction; green/0.png: can't be read as an image: it is not" in message
 
 
 def test_the_split_follows_the_training(tiny_repository: Path, tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_skipped_inputs_are_named(bundle: str, colors: Path, tmp_path: Path) -> 
     code, output = evaluate(bundle, "--dataset", f"folder:{colors}", "--output", str(path))
     assert code == 0, output
     for name in ("red/broken.png", "blue/broken.png"):
-        assert f"{name}: is not an image, or its format is unknown" in output
+        assert f"{name}: can't be read as an image: it is not an image, or it is damaged" in output
         assert name in path.read_text()
     assert "BytesIO" not in path.read_text()
 

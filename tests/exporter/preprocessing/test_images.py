@@ -72,14 +72,14 @@ def damaged_png() -> bytes:
     ids=["damaged", "truncated", "text", "empty"],
 )
 def test_damaged_images_are_rejected(data: bytes) -> None:
-    with pytest.raises(ExporterError, match="are not an image, or are damaged; replace the file"):
+    with pytest.raises(ExporterError, match="not an image, or it is damaged"):
         RGB.prepare(data)
 
 
 def test_a_crafted_chunk_behind_the_pixels_is_no_traceback() -> None:
     data = encode(Image.new("RGB", (20, 20)))
     chunk = b"\0\0\0\0iCCP" + zlib.crc32(b"iCCP").to_bytes(4, "big")
-    with pytest.raises(ExporterError, match="replace the file"):
+    with pytest.raises(ExporterError, match="or it is damaged"):
         RGB.prepare(data[:-12] + chunk + data[-12:])
 
 

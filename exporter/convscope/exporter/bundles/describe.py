@@ -4,14 +4,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.nonfinite import nonfinite_line
 from convscope.bundle.preprocessing import preprocessing_line
 from convscope.bundle.reader import Bundle
 from convscope.exporter.bundles.reader import open_bundle, preprocess
-from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.errors import ExporterError, ImageError, reason
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
 
@@ -129,11 +129,9 @@ def read_photo(directory: Path, photo: Path | None = None) -> Image.Image | None
     try:
         encoded = _first_golden(bundle) if photo is None else photo.read_bytes()
         pixels = preprocess(manifest, encoded)  # uint8 [H, W, C]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ImageError) as error:
         name = "the first golden input" if photo is None else photo
-        unknown = isinstance(error, UnidentifiedImageError)  # it states the address of a buffer
-        problem = "its format isn't known" if unknown else reason(error)
-        raise ExporterError(f"{name} can't be read as an image: {problem}") from error
+        raise ExporterError(f"{name} can't be read as an image: {reason(error)}") from error
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 

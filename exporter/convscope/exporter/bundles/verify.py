@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from PIL import Image
 from rich.filesize import decimal
 
 from convscope.bundle.errors import BundleRejectedError
@@ -17,6 +16,7 @@ from convscope.bundle.golden_comparison import compare_feature_maps, compare_pro
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GOLDEN, GRAPH
 from convscope.exporter.bundles.reader import open_bundle, preprocess
+from convscope.exporter.errors import ImageError
 from convscope.exporter.graphs.comparison import BATCHES, TOLERANCE, compare
 from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
 from convscope.exporter.pyramid.facts import feature_map_facts
@@ -109,7 +109,7 @@ def _golden_inputs(golden: Golden, manifest: pb.ModelManifest) -> NDArray[np.gen
 def _prepare(manifest: pb.ModelManifest, encoded: bytes, index: int) -> NDArray[np.uint8]:
     try:
         return preprocess(manifest, encoded)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ImageError as error:
         raise BundleRejectedError(
             "golden", f"golden input {index} is not a readable image; export the bundle again"
         ) from error

@@ -3,34 +3,32 @@
 PyTorch is imported inside the command, so that `--help` is fast.
 """
 
-import json
-import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 from typer import Argument, Option
 
 from convscope.exporter.commands.console import errors_as_sentences, make_console
+from convscope.exporter.commands.evaluation_output import (
+    describe_inputs,
+    report_comparison,
+    report_evaluation,
+)
 from convscope.exporter.commands.options import Quiet
 
 if TYPE_CHECKING:
-    from convscope.exporter.evaluation.comparison import Comparison
-    from convscope.exporter.evaluation.inputs import LabeledInputs, SplitName
+    from convscope.exporter.evaluation.inputs import SplitName
     from convscope.exporter.evaluation.predictors import Predictor
-    from convscope.exporter.evaluation.report import Evaluation
 
 __all__ = ["register"]
 
-MAX_SKIPPED = 5
 DATA_DIR = Path("data")
 
 
@@ -144,7 +142,7 @@ def evaluate(
         folders = _run_folders(run, bundle, compare)
         trained = [trained_on(one.manifest, folders) for one in (first, second) if one is not None]
         inputs = select_inputs(dataset, data_dir, trained, cast("SplitName | None", split), seed)
-        _describe_inputs(inputs, console)
+        describe_inputs(inputs, console)
         with _progress(len(inputs) * (1 if second is None else 2), quiet or as_json) as advance:
             found = evaluate_model(first, inputs, advance)
             other = None if second is None else evaluate_model(second, inputs, advance)
@@ -162,10 +160,10 @@ def evaluate(
             run=run,
         )
         if other is None:
-            _report_one(found, run, output, as_json, console, command)
+            report_evaluation(found, run, output, as_json, console, command)
         else:
             comparison = compare_evaluations(found, other)
-            _report_comparison(comparison, output, as_json, console, command)
+            report_comparison(comparison, output, as_json, console, command)
 
 
 def _command(bundle: str | None, **options: object) -> str:
@@ -212,123 +210,6 @@ def _run_folders(run: Path | None, *bundles: str | None) -> list[Path]:
     paths = [local_path(one) for one in bundles if one is not None]
     beside = [path.resolve().parents[2] / "runs" for path in paths if path is not None]
     return [*([] if run is None else [run]), Path("runs"), *beside]
-
-
-def _describe_inputs(inputs: "LabeledInputs", console: Console) -> None:
-    line = f"dataset   {inputs.dataset}, {inputs.split}: {len(inputs):,} inputs"
-    console.print("; ".join([line, *inputs.notes]), markup=False)
-    if inputs.warning is not None:
-        console.print(f"[yellow]warning:[/] {escape(inputs.warning)}")
-
-
-def _report_one(
-    found: "Evaluation",
-    run: Path | None,
-    output: Path | None,
-    as_json: bool,
-    console: Console,
-    command: str,
-) -> None:
-    from convscope.exporter.evaluation.findings import guessing_warning
-    from convscope.exporter.evaluation.report import report_page
-    from convscope.exporter.evaluation.run_files import read_run
-
-    path = _page_path(output, as_json, f"{_file_name(found)}-report.html")
-    replaces = path is not None and path.exists()
-    _write(lambda: report_page(found, None if run is None else read_run(run), command), path)
-    warning = guessing_warning(found.figures)
-    notes = [] if warning is None else [f"[yellow]warning:[/] {escape(warning)}"]
-    _print(found.as_json() if as_json else _table(found), notes, path, replaces, console)
-
-
-def _report_comparison(
-    found: "Comparison", output: Path | None, as_json: bool, console: Console, command: str
-) -> None:
-    from convscope.exporter.evaluation.comparison_page import comparison_page, findings
-
-    names = f"{_model_name(found.a)}-and-{_file_name(found.b)}"
-    path = _page_path(output, as_json, f"{names}-comparison.html")
-    replaces = path is not None and path.exists()
-    _write(lambda: comparison_page(found, command), path)
-    notes = [escape(one) for one in findings(found)]
-    _print(found.as_json() if as_json else _comparison_table(found), notes, path, replaces, console)
-
-
-def _page_path(output: Path | None, as_json: bool, default: str) -> Path | None:
-    return output or (None if as_json else Path(default))
-
-
-def _write(page: Callable[[], str], path: Path | None) -> None:
-    from convscope.exporter.evaluation.report import write_page
-
-    if path is not None:
-        write_page(page(), path)
-
-
-def _print(
-    found: Table | dict[str, Any],
-    notes: list[str],
-    path: Path | None,
-    replaces: bool,
-    console: Console,
-) -> None:
-    if isinstance(found, dict):
-        typer.echo(json.dumps(found, indent=2, allow_nan=False))
-        return
-    console.print(found)
-    for note in notes:
-        console.print(note)
-    where = f"{path}, which replaces an earlier file" if replaces else str(path)
-    console.print(f"[green]report[/]    {escape(where)}")
-
-
-def _file_name(evaluation: "Evaluation") -> str:
-    """Return the model, its version and the dataset, so that no other report is replaced."""
-    dataset = evaluation.inputs.dataset.partition(":")[2] or evaluation.inputs.dataset
-    words = re.sub(r"[^\w.]+", "-", dataset.removesuffix(".npz")).strip("-.")
-    return f"{_model_name(evaluation)}-{words}"
-
-
-def _model_name(evaluation: "Evaluation") -> str:
-    manifest = evaluation.predictions.manifest
-    return f"{manifest.model}-{manifest.version}"
-
-
-def _table(evaluation: "Evaluation") -> Table:
-    figures = evaluation.figures
-    low, high = figures.accuracy_interval
-    table = Table(box=None, show_header=False)
-    table.add_row("accuracy", f"{figures.accuracy:.4f}", f"95% interval {low:.4f} to {high:.4f}")
-    table.add_row(
-        "guessing",
-        f"{figures.majority_accuracy:.4f}",
-        escape(f"always answering {figures.majority.label!r}"),
-    )
-    for name in ("top5_accuracy", "balanced_accuracy", "calibration_error", "log_loss"):
-        if (value := getattr(figures, name)) is not None:
-            table.add_row(_words(name), f"{value:.4f}")
-    table.add_row("errors", f"{figures.inputs - figures.correct:,}", f"of {figures.inputs:,}")
-    for row, one in enumerate(evaluation.predictions.skipped[:MAX_SKIPPED]):
-        number = f"{len(evaluation.predictions.skipped):,}"
-        start = ("", "") if row else ("skipped", number)
-        table.add_row(*start, escape(f"{one.name}: {one.reason}"))
-    if len(evaluation.predictions.skipped) > MAX_SKIPPED:
-        table.add_row("", "", "the report lists more")
-    return table
-
-
-def _comparison_table(comparison: "Comparison") -> Table:
-    from convscope.exporter.evaluation.comparison_page import titles
-
-    table = Table("", *titles(comparison), "difference", box=None, header_style="dim")
-    for one in comparison.figures:
-        table.add_row(_words(one.name), f"{one.a:.4f}", f"{one.b:.4f}", f"{one.b - one.a:+.4f}")
-    table.add_row("only right", f"{comparison.only_a_right:,}", f"{comparison.only_b_right:,}")
-    return table
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").replace("top5", "top-5")
 
 
 @contextmanager

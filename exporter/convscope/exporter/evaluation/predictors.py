@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from convscope.exporter.bundles.reader import open_bundle, preprocess
-from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.errors import ExporterError, ImageError
 from convscope.exporter.evaluation.inputs import Sample
 from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.v1 import manifest_pb2 as pb
@@ -18,7 +17,6 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["BundlePredictor", "Predictor", "Probabilities", "check_classifies"]
 
 DECODERS = 4
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 Probabilities = NDArray[np.float32] | str
 """The probability of each class, float32 [K], or the reason why there are none."""
@@ -84,10 +82,8 @@ class BundlePredictor:
             )
         try:
             return preprocess(self.manifest, sample.encoded)
-        except UnidentifiedImageError:  # its text names an object in memory
-            return "is not an image, or its format is unknown"
-        except _UNREADABLE as error:
-            return f"can't be read as an image: {reason(error)}"
+        except ImageError as error:
+            return f"can't be read as an image: {error}"
 
     def _tensor(self, sample: Sample) -> NDArray[Any]:
         expected = list(self.manifest.input.shape)

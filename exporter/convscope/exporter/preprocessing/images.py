@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from convscope.exporter.errors import ExporterError
+from convscope.exporter.errors import ExporterError, ImageError
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["ImagePreprocessing"]
@@ -75,18 +75,16 @@ class ImagePreprocessing:
         """Prepare an encoded image; return uint8 [height, width, channels].
 
         Raises:
-            ExporterError: It isn't an image, or is damaged as far as its format shows that.
+            ImageError: It isn't an image, or is damaged as far as its format shows that.
                 Only PNG has checksums.
         """
         try:
             Image.open(BytesIO(encoded)).verify()  # the checksums; the image can't be used then
             return self.prepare_image(Image.open(BytesIO(encoded)))
-        except (ExporterError, MemoryError):
+        except (ImageError, MemoryError):
             raise
         except Exception as error:  # Pillow's decoders raise anything on damaged files
-            raise ExporterError(
-                f"the {len(encoded):,} bytes are not an image, or are damaged; replace the file"
-            ) from error
+            raise ImageError("it is not an image, or it is damaged") from error
 
     def prepare_image(self, image: Image.Image) -> NDArray[np.uint8]:
         """Prepare an opened image; return uint8 [height, width, channels]."""
@@ -136,12 +134,12 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     """Convert any color mode to RGB or L; transparent pixels become white.
 
     Raises:
-        ExporterError: The range of its values isn't known.
+        ImageError: The range of its values isn't known.
     """
     if image.mode == "F":
-        raise ExporterError(
-            "the image has floating-point pixels, whose range isn't known; save it with 8 or 16 "
-            "bits per channel"
+        raise ImageError(
+            "it has floating-point pixels, whose range isn't known; save it with 8 or 16 bits per "
+            "channel"
         )
     if image.mode.startswith("I"):  # 16 bits of gray
         image = Image.fromarray(np.rint(np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
