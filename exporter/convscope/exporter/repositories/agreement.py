@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.exporter.bundles.reader import open_bundle, preprocess
-from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.errors import ExporterError, ImageError, reason
 from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.v1 import manifest_pb2 as pb
 
@@ -88,7 +88,7 @@ class Classifier:
         """
         try:
             pixels = preprocess(self._manifest, image.read_bytes())  # uint8 [H, W, C]
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, ImageError) as error:
             raise ExporterError(f"{image} can't be read as an image: {reason(error)}") from error
         name = self._manifest.input.name
         (found,) = run_session(self._session, name, pixels[np.newaxis], ["probabilities"])
