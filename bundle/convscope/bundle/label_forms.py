@@ -218,7 +218,7 @@ def _ordered(pairs: Sequence[Pair]) -> tuple[str, ...]:
         raise FormError(
             f"the index {missing[0]} is missing; the {len(pairs)} labels have indices from "
             f"{min(counts)} to {max(counts)}, and need 0 to {len(pairs) - 1}"
-            + ("; subtract 1 from each" if missing == [0] and min(counts) == 1 else "")
+            + ("; subtract 1 from each" if sorted(counts) == list(range(1, len(pairs) + 1)) else "")
         )
     return _distinct([label for _, label in sorted(pairs)])
 
