@@ -182,5 +182,5 @@ def test_the_lines_of_another_format_are_not_labels(tmp_path: Path) -> None:
 def test_a_gap_is_not_taken_for_labels_from_1(tmp_path: Path) -> None:
     path = tmp_path / "gap.json"
     path.write_text('{"1": "cat", "2": "dog", "4": "fox"}')
-    with pytest.raises(InvalidValueError, match="indices from 1 to 4, and need 0 to 2$"):
+    with pytest.raises(InvalidValueError, match=r"indices from 1 to 4, and need 0 to 2$"):
         read_labels(path)
