@@ -6,6 +6,7 @@ ServingError
 ├── OverloadedError             RESOURCE_EXHAUSTED   a limit is reached; retry after a pause
 ├── DeadlineError               DEADLINE_EXCEEDED    the deadline passed before the run
 ├── UnavailableError            UNAVAILABLE          not now, or not on this server; retry
+│   └── ShuttingDownError       UNAVAILABLE          the server stops; retry on another one
 ├── ReadOnlyError               FAILED_PRECONDITION  a copy can't be changed, only its source
 ├── NonFiniteError              INTERNAL             the network returned NaN or infinity
 ├── UnsupportedError            UNIMPLEMENTED        a part of a protocol that is not supported
@@ -32,6 +33,7 @@ __all__ = [
     "OverloadedError",
     "ReadOnlyError",
     "ServingError",
+    "ShuttingDownError",
     "StartError",
     "UnavailableError",
     "UnsupportedError",
@@ -87,6 +89,13 @@ class UnavailableError(ServingError):
     """The model is not ready, or the server is stopping."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class ShuttingDownError(UnavailableError):
+    """The server is stopping."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down; call another one")
 
 
 class ReadOnlyError(ServingError):

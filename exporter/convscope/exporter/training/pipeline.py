@@ -250,6 +250,7 @@ def _source(
         activation="softmax",
         test=(f"{data.name} test", test),
     )
-    golden = one_of_each_class(servable(source), data.test, expects)
+    network = servable(source)
+    golden = one_of_each_class(network, data.test, expects)
     # Large or damaged files are no golden inputs; the prepared images always are.
-    return replace(source, golden=golden or one_of_each_class(servable(source), test, expects))
+    return replace(source, golden=golden or one_of_each_class(network, test, expects))

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from convscope.server.errors import UnavailableError
+from convscope.server.errors import (
+    ShuttingDownError,
+    UnavailableError,
+)
 from convscope.server.inference.model_runner import Completed
 from convscope.server.inference.requests import InferenceRequest
 from convscope.server.runtime.versions import LoadedVersion
@@ -70,7 +73,7 @@ class FeatureMapSession:
             name, number = self._version.key
             error = UnavailableError(f"the files of {name} v{number} are gone; call again")
         if self._closed:
-            error = UnavailableError("the server is shutting down; call another one")
+            error = ShuttingDownError()
         if error is None:
             self._resume(parked)
         else:

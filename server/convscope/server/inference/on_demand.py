@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from convscope.server.errors import BundleRejectedError, UnavailableError
+from convscope.server.errors import (
+    BundleRejectedError,
+    ShuttingDownError,
+)
 from convscope.server.inference.model_runner import Completed
 from convscope.server.inference.requests import InferenceRequest
 from convscope.server.repository.catalog import NotLoadedError
@@ -65,7 +68,7 @@ class OnDemandLoads:
         except BundleRejectedError as rejected:
             error = rejected if is_named else None
         except asyncio.CancelledError:
-            error = UnavailableError("the server is shutting down; call another one")
+            error = ShuttingDownError()
         except Exception as unexpected:  # noqa: BLE001 - the callers receive it
             error = unexpected
         requests = self._parked.pop(key)

@@ -10,7 +10,7 @@ from convscope.server.errors import (
     InvalidInputError,
     OverloadedError,
     ServingError,
-    UnavailableError,
+    ShuttingDownError,
 )
 from convscope.server.inference.admission import DeadlineAdmission
 from convscope.server.inference.batch import Part
@@ -166,7 +166,7 @@ class Pipeline:
             try:
                 if request.feature_maps and not has_maps:
                     if self._closed:
-                        raise _closed()
+                        raise ShuttingDownError
                     self._map_session.park(request)
                     continue
                 to_decode = self._prepare(request)
@@ -241,7 +241,7 @@ class Pipeline:
                 f"the deadline passed while the input waited for {self._version.key[0]}; "
                 "allow more time"
             )
-        return _closed() if isinstance(error, ClosedError) else error
+        return ShuttingDownError() if isinstance(error, ClosedError) else error
 
     def _queue_full(self) -> OverloadedError:
         return OverloadedError(
@@ -274,7 +274,3 @@ def _busy(decoder: DecodePool | None) -> Callable[[], bool]:
     a cycle keeps a retired model in memory until the next full garbage collection.
     """
     return lambda: decoder is not None and decoder.busy
-
-
-def _closed() -> UnavailableError:
-    return UnavailableError("the server is shutting down; call another one")

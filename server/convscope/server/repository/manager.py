@@ -14,7 +14,12 @@ from typing import Generic
 
 import structlog
 
-from convscope.server.errors import BundleRejectedError, OverloadedError, UnavailableError
+from convscope.server.errors import (
+    BundleRejectedError,
+    OverloadedError,
+    ShuttingDownError,
+    UnavailableError,
+)
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.desired import Desired, DesiredVersions
 from convscope.server.repository.executor import Executor
@@ -169,7 +174,7 @@ class ModelManager(Generic[V]):
             if version not in known.routing.unloaded or version in known.ready:
                 return
             if self._stopping():
-                raise UnavailableError("the server is shutting down; call another one")
+                raise ShuttingDownError()
             if version not in found.versions:
                 raise UnavailableError(f"{model} v{version} is being replaced; try again")
             if not evict and not self._executor.has_room(found.versions[version]):
