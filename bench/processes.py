@@ -1,4 +1,4 @@
-"""Start processes, read their output, and end them in any case."""
+"""Start processes, keep their output, and end them in any case."""
 
 import json
 import os
@@ -7,12 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from typing import IO, Any
+from tempfile import TemporaryFile
+from typing import Any
 
 from bench.context import ROOT
 from bench.errors import BenchError
@@ -20,11 +19,11 @@ from bench.errors import BenchError
 __all__ = ["Process", "free_port", "run_worker", "running", "wait_for"]
 
 STOP_SECONDS = 30.0
-KEPT_LINES = 200
+KEPT_BYTES = 64 * 1024
 
 
 class Process:
-    """A process whose output is read until its end, so that it never blocks on a full pipe.
+    """A process whose output goes to a file, so that reading it costs the measurement nothing.
 
     Args:
         command: The command line.
@@ -36,24 +35,28 @@ class Process:
         self, command: Sequence[str], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None
     ) -> None:
         self._command = command
+        self._output = TemporaryFile()
         self._popen = subprocess.Popen(
             command,
             cwd=cwd,
             env={**os.environ, **(env or {})},
-            stdout=subprocess.PIPE,
+            stdout=self._output,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
             start_new_session=True,  # so that its workers can be ended with it
         )
-        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._reader = Thread(target=self._read, args=(self._popen.stdout,), daemon=True)
-        self._reader.start()
 
     @property
     def pid(self) -> int:
         """Return the id of the process, which is also the id of its group."""
         return self._popen.pid
+
+    def first_lines(self) -> list[str]:
+        """Return the beginning of the output."""
+        return self._read(0)
+
+    def last_lines(self) -> list[str]:
+        """Return the end of the output."""
+        return self._read(max(0, os.fstat(self._output.fileno()).st_size - KEPT_BYTES))
 
     def check_alive(self) -> None:
         """Check that the process is running.
@@ -63,8 +66,7 @@ class Process:
         """
         code = self._popen.poll()
         if code is not None:
-            self._reader.join(timeout=1)
-            words = " | ".join(list(self.lines)[-8:])[-1200:]
+            words = " | ".join(self.last_lines()[-8:])[-1200:]
             raise BenchError(f"{Path(self._command[0]).name} ended with {code}: {words}")
 
     def stop(self) -> None:
@@ -78,7 +80,7 @@ class Process:
         finally:
             self._end_group()
         self._popen.wait(STOP_SECONDS)
-        self._reader.join(timeout=5)
+        self._output.close()
 
     def _end_group(self) -> None:
         try:
@@ -86,12 +88,10 @@ class Process:
         except ProcessLookupError:
             return
 
-    def _read(self, stream: IO[str] | None) -> None:
-        if stream is None:
-            return
-        with stream:
-            for line in stream:
-                self.lines.append(line.rstrip())
+    def _read(self, offset: int) -> list[str]:
+        # pread, because the process shares the position in the file.
+        data = os.pread(self._output.fileno(), KEPT_BYTES, offset)
+        return data.decode(errors="replace").splitlines()
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def wait_for(
         except OSError:
             pass
         time.sleep(step)
-    words = " | ".join(list(process.lines)[-4:])[-600:]
+    words = " | ".join(process.last_lines()[-4:])[-600:]
     raise BenchError(f"{what} was not reached within {seconds:.0f} s: {words}")
 
 

@@ -19,8 +19,7 @@ __all__ = ["CLASSIFY", "SERVER", "Server", "serving"]
 
 SERVER = (sys.executable, "-m", "convscope.server")
 CLASSIFY = "convscope.v1.ClassifierService/Classify"
-# No peer writes an access log here, so the server doesn't either.
-FLAGS = ("--no-access-log", "--drain-seconds", "0")
+FLAGS = ("--drain-seconds", "0")
 START_SECONDS = 90.0
 # The code of calls that h2load cancels at the end.
 _CUT_OFF = frozenset({"Canceled"})
@@ -157,7 +156,7 @@ def serving(
 
 def _serving_event(process: Process) -> dict[str, Any] | None:
     """Return the event of the log with which the server becomes ready."""
-    for line in list(process.lines):
+    for line in process.first_lines():
         if line.startswith("{") and '"serving"' in line:
             event: dict[str, Any] = json.loads(line)
             if event.get("event") == "serving":

@@ -22,7 +22,7 @@ def jpeg_speedup(bench: Bench) -> Measured:
         serving(models, tuning_cache=bench.tuning_cache) as ours,
         serving(models, command=FULL_DECODE, tuning_cache=bench.tuning_cache) as full,
     ):
-        if MARK not in list(full.process.lines):
+        if MARK not in full.process.first_lines():
             raise BenchError("the full decode is not in use; fix bench/full_decode_server.py")
         samples = {size: _compare(bench, size, ours, full) for size in SIZES}
     speedups = {size: ratio(s, "ours", "full_decode") for size, s in samples.items()}

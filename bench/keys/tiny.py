@@ -25,7 +25,7 @@ def tiny_vs_empty_rpc(bench: Bench) -> Measured:
         serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server,
         running(command) as empty,
     ):
-        wait_for(empty, "the empty server", lambda: "serving" in list(empty.lines), seconds=20)
+        wait_for(empty, "the empty server", lambda: "serving" in empty.first_lines(), seconds=20)
         samples = interleave(
             bench.repetitions,
             digits=lambda: (
