@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.manager import ModelManager
@@ -50,7 +51,7 @@ def make_loader(
 ) -> Loader:
     """Make a loader without tuning."""
     policies = ProviderPolicies(ProviderPolicy(providers, allow_fallback))
-    tuner = Tuner(ExecutionOverrides(cores=1, measure=False), cache=None)
+    tuner = Tuner(ExecutionOverrides(cores=1, measure=False), rehearse, cache=None)
     return Loader(policies, partial(Preprocessor, limits=LIMITS), tuner, preload_feature_maps)
 
 

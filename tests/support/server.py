@@ -30,7 +30,7 @@ class ServerProcess:
         flags: Further flags.
         command: The command of the server, by default that of this environment.
         tuning: Whether the server measures at load how to run the models. Without tuning the
-            start is fast, and every model has one runner and batches of up to 8.
+            start is fast, and every model has a runner per core and batches of up to 4.
     """
 
     def __init__(

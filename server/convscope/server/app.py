@@ -15,6 +15,7 @@ from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.accounting import Accounting, always_open
 from convscope.server.frontend.admin.servicer import AdminServicer
+from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.frontend.services import add_services, inference_services
@@ -189,7 +190,7 @@ def _manager(
     loader = Loader(
         runtime.policies(),
         partial(Preprocessor, limits=settings.inference.image_limits),
-        Tuner(runtime.overrides(), expand_home(runtime.tuning_cache)),
+        Tuner(runtime.overrides(), rehearse, expand_home(runtime.tuning_cache)),
         runtime.preload_feature_maps,
         stop.is_set,
         engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),

@@ -98,7 +98,7 @@ class Parts:
             access_log=True,
             check_open=self._check_open,
         )
-        endpoint = ClassifyEndpoint(self.handler, ReplyLimits(2**25, 2**24))
+        endpoint = ClassifyEndpoint(self.handler.admit, ReplyLimits(2**25, 2**24))
         accounting.add_group_method(
             SERVICE, METHOD, pb.ClassifyRequest.FromString, endpoint, self.handler
         )

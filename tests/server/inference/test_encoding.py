@@ -144,7 +144,7 @@ def test_session_builds_do_not_block_large_replies(
             engine.add(version)
         manager = cast("ModelManager[LoadedVersion]", SimpleNamespace(catalog=catalog))
         handler = InferenceHandler(manager, engine, metrics, max_inputs=64, cores=2)
-        endpoint = ClassifyEndpoint(handler, ReplyLimits(2**25, 2**24))
+        endpoint = ClassifyEndpoint(handler.admit, ReplyLimits(2**25, 2**24))
         maps = [pb.FeatureMapSelection(name="conv")]
 
         async def classify(model: str) -> pb.ClassifyResponse:

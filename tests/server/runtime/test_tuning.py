@@ -7,16 +7,38 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 from support.calls import connected, image_request
+from support.loading import LIMITS
 from support.server import ServerProcess
-from support.tiny import tiny_graph, tiny_manifest
+from support.tiny import write_tiny
 from support.wheels import GPU_WHEEL, OPENVINO_WHEEL, pretend
 
+from convscope.server.frontend.classifier.rehearsal import rehearse
+from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.runtime import tuning
 from convscope.server.runtime.execution import Execution, ExecutionOverrides
+from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.measurement import BusyError
-from convscope.server.runtime.providers import ProviderPolicy, open_session
+from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.tuning import Tuner
 from convscope.v1 import inference_pb2 as pb
+
+
+def load(
+    directory: Path,
+    policy: ProviderPolicy,
+    overrides: ExecutionOverrides,
+    tuning_cache: Path | None = None,
+) -> Execution:
+    """Load a tiny bundle, and return how it is run."""
+    loader = Loader(
+        ProviderPolicies(policy),
+        partial(Preprocessor, limits=LIMITS),
+        Tuner(overrides, rehearse, tuning_cache),
+    )
+    bundle = directory / "tiny" / "1"
+    if not bundle.exists():
+        write_tiny(directory)
+    return loader.load(bundle).execution
 
 
 def execution(server: ServerProcess, model: str = "tiny") -> pb.Execution:
@@ -35,7 +57,7 @@ def test_what_is_not_set_is_measured_and_stored(tiny_repository: Path, tmp_path:
             "tiny",
         ]
     assert measured.max_batch >= 1
-    assert "one image takes" in measured.reason
+    assert "one call takes" in measured.reason
     assert len(json.loads(cache.read_text())) == 2
     with ServerProcess(tiny_repository, *flags, tuning=True) as server:
         assert execution(server) == measured
@@ -83,12 +105,13 @@ def test_all_set_or_switched_off_measures_nothing(tiny_repository: Path) -> None
         assert "measuring is off" in execution(server).reason
 
 
-def test_a_gpu_runs_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_gpu_runs_one_batch_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, measured: bool
+) -> None:
     pretend(monkeypatch, GPU_WHEEL)
-    policy = ProviderPolicy(["cuda"], False)
-    opener = partial(open_session, tiny_graph().SerializeToString(), policy)
-    tuner = Tuner(ExecutionOverrides(cores=4), cache=None)
-    chosen = tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
+    overrides = ExecutionOverrides(cores=4, measure=measured)
+    chosen = load(tmp_path, ProviderPolicy(["cuda"], False), overrides)
     assert (chosen.runners, chosen.threads, chosen.lone_threads) == (1, 1, 1)
 
 
@@ -97,26 +120,23 @@ def test_each_provider_and_its_options_are_measured(
 ) -> None:
     pretend(monkeypatch, OPENVINO_WHEEL)
     cache = tmp_path / "tuning.json"
-    tuner = Tuner(ExecutionOverrides(cores=1), cache)
     cpu, openvino = (ProviderPolicy([name], False) for name in ("cpu", "openvino"))
     policies = (cpu, openvino, openvino.with_options("openvino", {"precision": "FP32"}), cpu)
     for policy in policies:
-        opener = partial(open_session, tiny_graph().SerializeToString(), policy)
-        tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
+        load(tmp_path, policy, ExecutionOverrides(cores=1), cache)
     assert len(json.loads(cache.read_text())) == 3
 
 
-def test_busy_machine_is_reported_with_its_consequence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_machine_is_reported_with_its_consequence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def measure_nothing(*_: object) -> Execution:
         raise BusyError("1 ms on one core and 9 ms on 2: other work occupies them")
 
     monkeypatch.setattr(tuning, "measure", measure_nothing)
-    policy = ProviderPolicy(["cpu"], False)
-    opener = partial(open_session, tiny_graph().SerializeToString(), policy)
-    tuner = Tuner(ExecutionOverrides(cores=2), cache=None)
     with capture_logs() as logs:
-        chosen = tuner.choose(tiny_manifest("tiny", 1), opener, policy=policy)
-    (warning,) = logs
+        chosen = load(tmp_path, ProviderPolicy(["cpu"], False), ExecutionOverrides(cores=2))
+    warning = logs[0]
     assert warning["event"] == "not tuned"
     assert warning["message"] == (
         "the machine is busy, so tiny runs with default settings; restart the server when it is "

@@ -94,8 +94,8 @@ PANELS = {
              "loop. Measured at load by default."),
         Flag("threads", NUMBER, "Threads of one run. Measured at load by default."),
         Flag("max_batch", NUMBER, "Images of one batch. Measured at load by default."),
-        Flag("no_tuning", SWITCH, "Measure nothing at load: one runner, one thread per core, "
-             "batches of 8."),
+        Flag("no_tuning", SWITCH, "Measure nothing at load: one runner per core, all cores "
+             "for a single call, batches of 4; on a GPU one runner, batches of 16."),
         Flag("tuning_cache", CACHE_FILE, "File that keeps the measurements for the next start."),
         Flag("cores", NUMBER, "Cores to use; by default all that this process may use."),
         Flag("preload_feature_maps", SWITCH, "Open the session with feature maps at load instead "

@@ -55,7 +55,7 @@ def add_services(
         CLASSIFIER.full_name,
         "Classify",
         inference_pb2.ClassifyRequest.FromString,
-        ClassifyEndpoint(handler, limits),
+        ClassifyEndpoint(handler.admit, limits),
         handler,
     )
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(

@@ -33,8 +33,7 @@ class ExecutionOverrides:
         runners: As in `Execution`.
         threads: Threads of any run.
         max_batch: As in `Execution`.
-        measure: Whether the rest is measured; otherwise it is one runner with
-            all cores and batches of 8.
+        measure: Whether the rest is measured; otherwise it has defaults.
     """
 
     cores: int
@@ -48,23 +47,12 @@ class ExecutionOverrides:
         """Whether nothing is left to measure."""
         return None not in (self.runners, self.threads, self.max_batch)
 
-    def without_measuring(self) -> Execution:
-        """Fill the rest with values that are safe for every model."""
-        threads = self.threads or self.cores
+    def over(self, other: Execution) -> Execution:
+        """Replace measured values or defaults by those that the operator has set."""
         return Execution(
-            runners=1 if self.runners is None else self.runners,
-            threads=threads,
-            lone_threads=threads,
-            max_batch=self.max_batch or 8,
-            reason="set by flags" if self.complete else "defaults, because measuring is off",
-        )
-
-    def over(self, measured: Execution) -> Execution:
-        """Replace measured values by those that the operator has set."""
-        return Execution(
-            runners=measured.runners if self.runners is None else self.runners,
-            threads=self.threads or measured.threads,
-            lone_threads=self.threads or measured.lone_threads,
-            max_batch=self.max_batch or measured.max_batch,
-            reason=measured.reason,
+            runners=other.runners if self.runners is None else self.runners,
+            threads=self.threads or other.threads,
+            lone_threads=self.threads or other.lone_threads,
+            max_batch=self.max_batch or other.max_batch,
+            reason=other.reason,
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +13,7 @@ from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import check_golden
 from convscope.server.runtime.model import Model, memory_bytes
-from convscope.server.runtime.providers import EngineCache, ProviderPolicies
+from convscope.server.runtime.providers import EngineCache, ProviderPolicies, open_session
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validation import BundleValidator, validate_bundle
 from convscope.server.runtime.versions import (
@@ -97,9 +97,18 @@ class Loader:
             policy, pending_engine = self.engines.select(
                 policy, validated.plain_graph, bundle.manifest.input
             )
-        choose = partial(self.tuner.choose, bundle.manifest, policy=policy, hot=hot, like=like)
-        model = Model(validated, policy, choose, pending_engine)
         preprocessor = self._preprocessor(bundle)
+        # Opened at most once for each number of threads, by a trial or for serving.
+        open_plain = cache(partial(open_session, validated.plain_graph, policy))
+
+        def open_trial(threads: int) -> LoadedVersion:
+            trial = Execution(1, threads, threads, 1, "a trial")
+            return LoadedVersion(Model(validated, policy, open_plain, trial), preprocessor)
+
+        execution = self.tuner.choose(
+            bundle.manifest, open_trial, policy=policy, hot=hot, like=like
+        )
+        model = Model(validated, policy, open_plain, execution, pending_engine)
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:
             model.load_feature_maps()

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["Model", "ModelOutput", "memory_bytes"]
 
 Floats = NDArray[np.float32]
-ChooseExecution = Callable[[Callable[[int], Session]], Execution]
+OpenSession = Callable[[int], Session]
 
 PROBABILITIES, LOGITS = "probabilities", "logits"
 
@@ -52,8 +51,9 @@ class Model:
     Args:
         validated: The version's files, after validation.
         policy: Which providers its sessions may use.
-        choose: Chooses how it is run, given a function that opens its plain
-            session with a number of threads.
+        open_plain: Opens its plain session with a number of threads; the same one for
+            the same number.
+        execution: How it is run.
         pending_engine: The engine that is being built while another provider
             serves as the fallback; None if no engine is being built.
 
@@ -65,7 +65,8 @@ class Model:
         self,
         validated: ValidatedBundle,
         policy: ProviderPolicy,
-        choose: ChooseExecution,
+        open_plain: OpenSession,
+        execution: Execution,
         pending_engine: Engine | None = None,
     ) -> None:
         self._bundle = validated.bundle
@@ -75,15 +76,14 @@ class Model:
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
         self.sums_to_one = self._classifies and self.manifest.activation == pb.ACTIVATION_SOFTMAX
         """Whether the probabilities of an input have a sum of 1."""
-        # Opened at most once for each number of threads, by the choice or here.
-        open_plain = cache(partial(open_session, validated.plain_graph, policy))
-        self.execution = choose(open_plain)
-        self._session = open_plain(self.execution.threads)
-        self._single_session = open_plain(self.execution.lone_threads)
+        self.execution = execution
+        self._session = open_plain(execution.threads)
+        self._single_session = open_plain(execution.lone_threads)
         self._full_session = None if self._classifies else self._single_session
         self.provider = self._session.provider
         self.fallback_from = self._session.fallback_from
         self.nodes = self._session.nodes
+        self.on_gpu = self._session.on_gpu
         self._pending_engine = pending_engine
         self._graph_bytes = len(validated.plain_graph)
 

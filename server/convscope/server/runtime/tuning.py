@@ -18,13 +18,7 @@ import structlog
 from convscope.bundle.durable import replace_file
 from convscope.bundle.json_files import format_object
 from convscope.server.runtime.execution import Execution, ExecutionOverrides
-from convscope.server.runtime.measurement import (
-    BATCHES,
-    BusyError,
-    OpenSession,
-    example_input,
-    measure,
-)
+from convscope.server.runtime.measurement import BATCHES, BusyError, OpenTrial, Rehearsal, measure
 from convscope.server.runtime.providers import ProviderPolicy
 from convscope.v1 import manifest_pb2 as pb
 
@@ -32,23 +26,32 @@ __all__ = ["BATCHES", "Tuner"]
 
 log = structlog.get_logger(__name__)
 
+# The batches of a version that isn't measured. On the CPU they save some of our own work, and
+# are small enough for the caches; a GPU is idle for most of a smaller batch.
+CPU_BATCH = 4
+GPU_BATCH = 16
+
 
 class Tuner:
     """Chooses how versions are run, and stores what was measured.
 
     Args:
         overrides: What the operator has set.
+        rehearse: Does the work of a batch.
         cache: The file that stores measurements; None stores none.
     """
 
-    def __init__(self, overrides: ExecutionOverrides, cache: Path | None) -> None:
+    def __init__(
+        self, overrides: ExecutionOverrides, rehearse: Rehearsal, cache: Path | None
+    ) -> None:
         self._overrides = overrides
+        self._rehearse = rehearse
         self._cache = cache
 
     def choose(
         self,
         manifest: pb.ModelManifest,
-        open_session: OpenSession,
+        open_trial: OpenTrial,
         *,
         policy: ProviderPolicy,
         hot: bool = False,
@@ -58,31 +61,33 @@ class Tuner:
 
         Args:
             manifest: The version's manifest.
-            open_session: Opens its plain session with a number of threads.
-            policy: Which providers these sessions may use.
+            open_trial: Opens it with a number of threads, to be measured.
+            policy: Which providers its sessions may use.
             hot: Whether the server already serves requests. Requests and a
                 measurement would disturb each other, so nothing is measured.
             like: What an unmeasured version then uses.
         """
         overrides = self._overrides
-        if overrides.complete or not overrides.measure:
-            return overrides.without_measuring()
+        if overrides.complete:
+            return overrides.over(Execution(1, 1, 1, 1, "set by flags"))
+        if not overrides.measure:
+            return self._defaults(open_trial, "because measuring is off")
         key = self._key(manifest, policy)
         known = self._read().get(key)
         if known is not None:
             return overrides.over(Execution(**known))
         if hot:
-            source = "defaults" if like is None else "settings of the version before it"
-            reason = (
-                f"{source}, because nothing is measured while the server serves requests; "
+            why = (
+                "because nothing is measured while the server serves requests; "
                 "the next start measures it"
             )
-            return overrides.over(
-                replace(like or _unmeasured(overrides.cores, reason), reason=reason)
-            )
+            if like is None:
+                return self._defaults(open_trial, why)
+            reason = f"settings of the version before it, {why}"
+            return overrides.over(replace(like, reason=reason))
         started_at = perf_counter()
         try:
-            measured = measure(example_input(manifest.input), open_session, overrides.cores)
+            measured = measure(open_trial, self._rehearse, overrides.cores)
         except BusyError as error:
             log.warning(
                 "not tuned",
@@ -91,8 +96,7 @@ class Tuner:
                 "restart the server when it is idle",
                 reason=str(error),
             )
-            reason = f"defaults, because the machine was busy at the start: {error}"
-            return overrides.over(_unmeasured(overrides.cores, reason))
+            return self._defaults(open_trial, f"because the machine was busy at the start: {error}")
         log.info(
             "tuned",
             model=manifest.model,
@@ -102,6 +106,13 @@ class Tuner:
         )
         self._write(key, measured)
         return overrides.over(measured)
+
+    def _defaults(self, open_trial: OpenTrial, why: str) -> Execution:
+        """Return what is good for most networks: a core for each batch, all for a single call."""
+        reason, cores = f"defaults, {why}", self._overrides.cores
+        if open_trial(1).model.on_gpu:
+            return self._overrides.over(Execution(1, 1, 1, GPU_BATCH, reason))
+        return self._overrides.over(Execution(cores, 1, cores, CPU_BATCH, reason))
 
     def _key(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> str:
         """Return a hash of everything that the measurement depends on."""
@@ -128,11 +139,6 @@ class Tuner:
             replace_file(self._cache, format_object(self._read() | {key: asdict(measured)}))
         except OSError as error:
             log.warning("the measurement can't be stored", reason=error.strerror)
-
-
-def _unmeasured(cores: int, reason: str) -> Execution:
-    """Return the choice for most networks: one core per concurrent call, all for a single one."""
-    return Execution(cores, 1, cores, 1, reason)
 
 
 def _processor() -> str:

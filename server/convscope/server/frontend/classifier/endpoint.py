@@ -1,5 +1,6 @@
 """ClassifyRequests to inputs, and results to ClassifyResponses."""
 
+from collections.abc import Callable
 from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
@@ -7,7 +8,6 @@ from convscope.server.frontend.classifier.requests import decode_inputs, plan_re
 from convscope.server.frontend.classifier.templates import ReplyTemplate
 from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
 from convscope.server.frontend.wire import field
-from convscope.server.inference.handler import InferenceHandler
 from convscope.server.inference.requests import Finish, InferenceRequest
 from convscope.server.observability.calls import CallRecord
 from convscope.server.repository.catalog import Target
@@ -21,12 +21,12 @@ class ClassifyEndpoint:
     """Makes, prepares and answers the requests of Classify; an `Endpoint` and a `RequestMaker`.
 
     Args:
-        handler: Limits the number of inputs.
+        admit: Limits the number of inputs of a request.
         limits: The largest size of a reply.
     """
 
-    def __init__(self, handler: InferenceHandler, limits: ReplyLimits) -> None:
-        self._handler = handler
+    def __init__(self, admit: Callable[[InferenceRequest, int], None], limits: ReplyLimits) -> None:
+        self._admit = admit
         self._limits = limits
 
     def request(
@@ -58,7 +58,7 @@ class ClassifyEndpoint:
         """
         message, version = request.message, request.loaded
         inputs = message.inputs
-        self._handler.admit(request, len(inputs))
+        self._admit(request, len(inputs))
         request.plan = plan = plan_reply(
             message, version.manifest, version.labels, version.label_bytes, self._limits
         )

@@ -30,7 +30,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     def __init__(self, handler: InferenceHandler, limits: ReplyLimits) -> None:
         self._handler = handler
         self._catalog = handler.catalog
-        self._streamed = StreamedClassifyEndpoint(handler, limits)
+        self._streamed = StreamedClassifyEndpoint(handler.admit, limits)
 
     def ClassifyStream(  # type: ignore[override] # noqa: N802
         self,
