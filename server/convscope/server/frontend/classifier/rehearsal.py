@@ -31,7 +31,9 @@ def rehearse(version: LoadedVersion, size: int) -> Callable[[], None]:
         names = [spec.name for spec in version.manifest.feature_maps]
         inputs = np.repeat(example[np.newaxis], size, axis=0)
         return lambda: _run_feature_maps(version, inputs, names)
-    tensor = pb.Tensor(dtype=version.input_dtype, shape=example.shape, data=example.tobytes())
+    tensor = pb.Tensor(
+        dtype=version.manifest.input.dtype, shape=example.shape, data=example.tobytes()
+    )
     request = pb.ClassifyRequest(model=version.key[0], inputs=[pb.Input(tensor=tensor)])
     message = request.SerializeToString()
     endpoint = ClassifyEndpoint(_admit, ReplyLimits(2**31, 2**31))
