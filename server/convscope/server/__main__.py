@@ -25,6 +25,7 @@ def main() -> None:
     from convscope.server.config.settings import Settings
     from convscope.server.errors import StartError
     from convscope.server.observability.logs import configure_logs
+    from convscope.server.process.memory import keep_freed_memory
     from convscope.server.process.ports import check_ports
     from convscope.server.process.startup import check_directory
     from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
@@ -40,6 +41,7 @@ def main() -> None:
         supervisor = SupervisorChannel(descriptor)
         uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor))
 
+    keep_freed_memory()
     writer = configure_logs()
     try:
         if sys.argv[1:2] == [WORKER_FLAG]:

@@ -1,11 +1,14 @@
 """Finds the best classes of many inputs at once, and how undecided each input is."""
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["entropy_ratios", "rank"]
+
+T = TypeVar("T", bound=np.generic)
 
 # Up to this number of classes, sorting all of them is faster than selecting first.
 SMALL = 64
@@ -30,7 +33,7 @@ def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list
     if rows * classes <= TINY:
         return _rank_in_python(values.tolist(), count)
     order = _largest(values, count) if classes > SMALL else _sorted(values)[:, :count]
-    return order.tolist(), np.take_along_axis(values, order, axis=1).tolist()
+    return order.tolist(), _gather(values, order).tolist()
 
 
 def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
@@ -72,5 +75,9 @@ def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
         return _sorted(values)
     chosen = np.argpartition(-values, count - 1, axis=1)[:, :count]
     chosen.sort(axis=1)
-    order = _sorted(np.take_along_axis(values, chosen, axis=1))
-    return np.take_along_axis(chosen, order, axis=1)
+    return _gather(chosen, _sorted(_gather(values, chosen)))
+
+
+def _gather(values: NDArray[T], columns: NDArray[np.intp]) -> NDArray[T]:
+    """Return the values of some columns of each row; numpy's function for it takes much longer."""
+    return values[np.arange(len(values))[:, np.newaxis], columns]

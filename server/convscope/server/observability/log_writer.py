@@ -2,6 +2,7 @@
 
 import os
 import select
+import stat
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -15,8 +16,9 @@ MAX_WAITING_BYTES = 2**20
 # Lines that arrive within this time wake the thread once, and not one by one.
 LINGER_SECONDS = 0.01
 # Lines share a write up to this size: workers have one standard error together, and
-# a pipe keeps only such writes in one piece.
+# a pipe keeps only such writes in one piece. A file keeps all of them.
 CHUNK_BYTES = select.PIPE_BUF
+FILE_CHUNK_BYTES = 64 * 1024
 # How long the end of the process may wait for the last lines to be read.
 FLUSH_SECONDS = 2.0
 
@@ -41,6 +43,8 @@ class LogWriter:
         """Lines that were dropped so far."""
         self._descriptor = descriptor
         self._report = report
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._chunk_bytes = FILE_CHUNK_BYTES if is_file else CHUNK_BYTES
         self._waiting: deque[_Entry] = deque()
         self._waiting_bytes = 0
         self._unreported = 0
@@ -53,20 +57,24 @@ class LogWriter:
         self._thread = Thread(target=self._run, name="log writer", daemon=True)
         self._thread.start()
 
-    def write(self, line: bytes) -> None:
-        """Queue a line, or drop it if the queue is full; never blocks and never fails."""
+    def write(self, *lines: bytes) -> None:
+        """Queue lines, or drop those that the queue has no room for; never blocks, never fails."""
         with self._lock:
-            if self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
-                self.dropped += 1
-                self._unreported += 1
-                return
-            if self._unreported:
-                self._waiting.append(self._unreported)
-                self._unreported = 0
-            self._waiting.append(line)
-            self._waiting_bytes += len(line)
+            for line in lines:
+                self._queue(line)
         if self._wake.empty():
             self._wake.put(None)
+
+    def _queue(self, line: bytes) -> None:
+        if self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
+            self.dropped += 1
+            self._unreported += 1
+            return
+        if self._unreported:
+            self._waiting.append(self._unreported)
+            self._unreported = 0
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
 
     def close(self) -> None:
         """Write what waits, but wait no longer than a few seconds for it."""
@@ -91,7 +99,7 @@ class LogWriter:
         with self._lock:
             while self._waiting:
                 length = _length(self._waiting[0])
-                if entries and size + length > CHUNK_BYTES:
+                if entries and size + length > self._chunk_bytes:
                     break
                 entries.append(self._waiting.popleft())
                 size += length

@@ -65,8 +65,7 @@ def log_calls(calls: Iterable[dict[str, object]]) -> None:
             log.info("call", **call)
         return
     rest = {"event": "call", "level": "info", "timestamp": _timestamp()}
-    for call in calls:
-        factory.writer.write(orjson.dumps(call | rest, default=str) + b"\n")
+    factory.writer.write(*[orjson.dumps(call | rest, default=str) + b"\n" for call in calls])
 
 
 def _timestamp() -> str:
