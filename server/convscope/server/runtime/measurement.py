@@ -42,7 +42,7 @@ LOSS = 1.2
 # Only on a busy machine do all cores take this many times longer than one core, or one
 # core this many times longer than a moment before.
 BUSY = 1.25
-MEASURE_SECONDS = 0.08
+MEASURE_SECONDS = 0.05
 MIN_RUNS = 3
 
 
@@ -75,19 +75,18 @@ def measure(open_trial: OpenTrial, rehearse: Rehearsal, cores: int) -> Execution
     if cores == 1 or narrow.model.on_gpu:
         return Execution(1, 1, 1, batch, reason)
     wide = open_trial(cores)
-    wide_alone = _seconds(rehearse(wide, 1))
-    if wide_alone > BUSY * alone:
+    again, wide_alone = _compare(rehearse(narrow, 1), rehearse(wide, 1))
+    if wide_alone > BUSY * again:
         raise BusyError(
-            f"{_ms(alone)} on one core and {_ms(wide_alone)} on {cores}: other work occupies them"
+            f"{_ms(again)} on one core and {_ms(wide_alone)} on {cores}: other work occupies them"
         )
-    lone_threads = cores if wide_alone < WORTHWHILE * alone else 1
+    if max(alone, again) > BUSY * min(alone, again):
+        raise BusyError(f"{_ms(alone)} on one core, and then {_ms(again)}: other work disturbs it")
+    lone_threads = cores if wide_alone < WORTHWHILE * again else 1
     wide_batch, _ = _best_batch(wide, rehearse, wide_alone, MAX_BATCH_SECONDS)
     # Both by their mean, because a shortest run can't be compared with a mean.
     wide_per_call = _concurrent_seconds(wide, rehearse, wide_batch, 1) / wide_batch
     concurrent_per_call = _concurrent_seconds(narrow, rehearse, batch, cores) / batch
-    again = _seconds(rehearse(narrow, 1))
-    if max(alone, again) > BUSY * min(alone, again):
-        raise BusyError(f"{_ms(alone)} on one core, and then {_ms(again)}: other work disturbs it")
     reason += f"; {_ms(wide_alone)} on {cores} cores"
     if wide_per_call < WORTHWHILE * concurrent_per_call:
         return Execution(
@@ -109,19 +108,45 @@ def _best_batch(
     version: LoadedVersion, rehearse: Rehearsal, alone: float, limit: float
 ) -> tuple[int, float]:
     """Return the best batch size, and the seconds for each call of such a batch."""
-    best, per_call, lowest = 1, alone, alone
+    best, per_call = 1, alone
+    loss = 1.0  # the time of the best batch for each call, relative to the shortest one
+    run_best = rehearse(version, 1)
     for batch in BATCHES:
-        if batch * lowest > limit:
+        if batch * per_call > limit:
             break
-        seconds = _seconds(rehearse(version, batch)) / batch
-        lowest = min(lowest, seconds)
-        gains = seconds < WORTHWHILE * per_call
-        equal = seconds <= EQUAL * lowest and batch * seconds <= MAX_EQUAL_SECONDS
-        if gains or equal:
-            best, per_call = batch, seconds
-        elif seconds > LOSS * lowest:
+        run = rehearse(version, batch)
+        before, seconds = _compare(run_best, run)
+        change = (seconds / batch) / (before / best)
+        if change < WORTHWHILE or (change * loss <= EQUAL and seconds <= MAX_EQUAL_SECONDS):
+            best, per_call, run_best = batch, seconds / batch, run
+            loss = max(1.0, change * loss)
+        elif change * loss > LOSS or seconds > MAX_EQUAL_SECONDS:
             break
     return best, per_call
+
+
+def _compare(one: Callable[[], None], other: Callable[[], None]) -> tuple[float, float]:
+    """Return the shortest of a few runs of both, in turn, so that both are disturbed alike."""
+    one()
+    other()
+    shortest = [float("inf"), float("inf")]
+    started_at, rounds = perf_counter(), 0
+    while rounds < MIN_RUNS or perf_counter() - started_at < 2 * MEASURE_SECONDS:
+        for side, run in enumerate((one, other)):
+            shortest[side] = min(shortest[side], _time(run))
+        rounds += 1
+    return shortest[0], shortest[1]
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    """Return the shortest of a few runs; disturbances only make a run longer."""
+    return _compare(run, run)[0]
+
+
+def _time(run: Callable[[], None]) -> float:
+    began = perf_counter()
+    run()
+    return perf_counter() - began
 
 
 def _concurrent_seconds(
@@ -139,15 +164,3 @@ def _concurrent_seconds(
     rehearsals = [rehearse(version, batch) for _ in range(callers)]
     with ThreadPoolExecutor(callers) as pool:
         return 1 / sum(runs / seconds for runs, seconds in pool.map(call, rehearsals))
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    """Return the shortest of a few runs; disturbances only make a run longer."""
-    run()
-    best, started_at, runs = float("inf"), perf_counter(), 0
-    while runs < MIN_RUNS or perf_counter() - started_at < MEASURE_SECONDS:
-        began = perf_counter()
-        run()
-        best = min(best, perf_counter() - began)
-        runs += 1
-    return best
