@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from support.requests import make_request
 
 from convscope.server.errors import InvalidInputError, OverloadedError
-from convscope.server.inference.decoding.pool import DecodePool, Image
+from convscope.server.inference.decoding.pool import DecodePool
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
 from convscope.server.observability.stages import StageSeconds
+from convscope.server.runtime.versions import DecodeCost
 
 TIMEOUT_SECONDS = 20.0
 Array = NDArray[np.uint8]
@@ -35,7 +36,10 @@ class GatedPreprocessor:
         assert self._gate.acquire(timeout=TIMEOUT_SECONDS)
         return pixels + np.uint8(1)
 
-    def decode(self, data: bytes, /) -> Array:
+    def cost(self, data: bytes, /) -> DecodeCost:
+        return DecodeCost(1, 1)
+
+    def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> Array:
         raise InvalidInputError(f"{len(data)} bytes are not an image")
 
     def open(self, images: int) -> None:
@@ -83,7 +87,7 @@ class Awaited:
         request.seconds = [StageSeconds() for _ in images]
         request.prepared = [None] * len(images)
         request.pending = len(images)
-        if self.pool.submit([[Image(request, index) for index in range(len(images))]]):
+        if self.pool.submit([[self.pool.image(request, index) for index in range(len(images))]]):
             raise OverloadedError("full")
         return request
 
