@@ -11,7 +11,7 @@ from dataclasses import dataclass
 __all__ = ["Header", "read_header"]
 
 # Only crafted files have more before the pixels. A JPEG's segment has up to 64 KiB, a GIF's
-# block 255 bytes. Reading this much takes less than a millisecond.
+# block 255 bytes. Reading this much takes about a millisecond.
 _MAX_JPEG_SEGMENTS = 1024
 _MAX_JPEG_FILLER = 4096  # bytes that belong to no segment
 _MAX_GIF_BLOCKS = 4096
