@@ -50,6 +50,16 @@ def png_bomb(side: int = 20_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
 
 
+def solid_png(width: int, height: int) -> bytes:
+    """Make an RGB PNG of one color, also a large one within a second."""
+    packer = zlib.compressobj(1)
+    row = b"\0" + bytes((90, 20, 200)) * width
+    body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
+
+
 def scan_bomb(scans: int, side: int = 64) -> bytes:
     """Make a progressive JPEG that repeats its last scan many times."""
     data = encode(picture(side, side), "JPEG", progressive=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from convscope.server.inference.requests import InferenceRequest, Input
+from convscope.server.inference.requests import InferenceRequest, InferenceResult, Input
 from convscope.server.observability.calls import CallRecord
 
 
@@ -14,7 +14,8 @@ class NoReply:
 
     def encode(self, request: InferenceRequest) -> bytes:
         """Return an empty reply, which took no time."""
-        request.encode_seconds = [0.0] * len(request.results)
+        answered = [r for r in request.results if isinstance(r, InferenceResult)]
+        request.encode_seconds = [0.0] * len(answered)
         return b""
 
 

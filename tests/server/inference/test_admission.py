@@ -27,33 +27,33 @@ def request(seconds: float | None, inputs: int = 1, *, bulk: bool = False) -> In
 
 
 async def test_first_request_of_an_idle_pipeline_always_runs() -> None:
-    admission().admit(request(0.001, 10), 0)
+    admission().admit(request(0.001, 10), ())
 
 
 async def test_requests_wait_for_the_earlier_ones_of_their_group() -> None:
     group = admission()
-    group.admit(request(None, 10), 0)
-    group.admit(request(20), 0)
+    group.admit(request(None, 10), ())
+    group.admit(request(20), ())
     with pytest.raises(DeadlineError, match=r"a result takes about 12\.000 s now"):
-        group.admit(request(5), 0)
+        group.admit(request(5), ())
     group.begin_group()
-    group.admit(request(5), 0)
+    group.admit(request(5), ())
 
 
 async def test_interactive_requests_do_not_wait_for_bulk_requests_of_their_group() -> None:
     group = admission()
-    group.admit(request(None, 10, bulk=True), 0)
-    group.admit(request(5), 0)
+    group.admit(request(None, 10, bulk=True), ())
+    group.admit(request(5), ())
     with pytest.raises(DeadlineError, match=r"takes about 12\.000 s"):
-        group.admit(request(5, bulk=True), 0)
+        group.admit(request(5, bulk=True), ())
 
 
 async def test_latency_is_learned_from_answered_and_late_requests_only() -> None:
     group = admission()
     answered = request(60)
-    group.admit(answered, 0)
+    group.admit(answered, ())
     rejected = request(60)
-    group.admit(rejected, 0)
+    group.admit(rejected, ())
     rejected.error = ValueError("no result")
     group.learn(rejected)
     before = group._latency[False].correct(1.0)

@@ -61,6 +61,7 @@ async def test_all_cancelled_in_the_queue_starts_no_empty_batch() -> None:
         await until(lambda: batcher.waiting == 2)
         for task in tasks:
             task.cancel()
+        await until(lambda: batcher.waiting == 0)
         run.open_gate(2)
         assert await outcomes([first, *tasks]) == [0, *[asyncio.CancelledError] * 2]
         assert await outcomes(submitted(batcher, 3)) == [30]

@@ -29,7 +29,7 @@ from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.inference.requests import InferenceResult, Pixels, ReadyTensor
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import Target
-from convscope.server.runtime.versions import LoadedVersion
+from convscope.server.runtime.versions import DecodeCost, LoadedVersion
 
 TIMEOUT_SECONDS = 20.0
 Array = NDArray[np.uint8]
@@ -56,7 +56,10 @@ class SlowPreprocessor:
             self.running -= 1
         return pixels
 
-    def decode(self, data: bytes, /) -> Array:
+    def cost(self, data: bytes, /) -> DecodeCost:
+        raise NotImplementedError
+
+    def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> Array:
         raise NotImplementedError
 
 

@@ -102,7 +102,8 @@ PANELS = {
              "of at the first request for one."),
     ),
     "Limits": (
-        Flag("max_queue", NUMBER, "Images of one model that may wait."),
+        Flag("max_queue", NUMBER, "Images of one model that may wait, fewer if they have more than "
+             "4 megapixels on average."),
         Flag("max_delay_seconds", SECONDS, "How long a free runner waits for a fuller batch."),
         Flag("max_inputs", NUMBER, "Inputs of one request."),
         Flag("max_request_bytes", BYTES, "Bytes of one request."),
@@ -112,7 +113,8 @@ PANELS = {
         Flag("max_feature_map_bytes", NATURAL, "Bytes of one reply's feature maps."),
         Flag("max_image_pixels", NUMBER, "Pixels of one image."),
         Flag("max_image_side", NUMBER, "Pixels of an image's longer edge."),
-        Flag("decode_threads", NATURAL, "Images decoded at once; 0 for one per core."),
+        Flag("decode_threads", NATURAL, "Images of one model decoded at once; 0 for one per core. "
+             "Images that take more than 128 MiB wait until they fit into 128 MiB a thread."),
     ),
     "Lifecycle": (
         Flag("workers", NUMBER, "Server processes on the one port, each with its share of the "

@@ -1,12 +1,13 @@
 """Rejects requests whose deadline can't be met, before they cost anything."""
 
 import asyncio
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 from convscope.server.errors import DeadlineError
 from convscope.server.inference.batcher import Batcher
-from convscope.server.inference.decoding.pool import DecodePool
+from convscope.server.inference.decoding.pool import DecodePool, Image
 from convscope.server.inference.latency import LatencyEstimator
 from convscope.server.inference.requests import InferenceRequest
 
@@ -32,10 +33,10 @@ class DeadlineAdmission:
 
     def begin_group(self) -> None:
         """Begin to admit requests that are queued together, after all of them are admitted."""
-        # By priority, the inputs and the images of those that are admitted.
-        self._inputs, self._images = [0, 0], [0, 0]
+        # By priority, the inputs, the images and their work of those that are admitted.
+        self._inputs, self._images, self._work = [0, 0], [0, 0], [0, 0]
 
-    def admit(self, request: InferenceRequest, images: int) -> None:
+    def admit(self, request: InferenceRequest, images: Sequence[Image]) -> None:
         """Check that a request can meet its deadline, if it has one.
 
         A request that finds nothing before it always runs. Otherwise a single slow
@@ -43,19 +44,21 @@ class DeadlineAdmission:
 
         Args:
             request: The request.
-            images: How many of its inputs must be decoded.
+            images: Those of its inputs that must be decoded.
 
         Raises:
             DeadlineError: It would be too late.
         """
         inputs, bulk, deadline = len(request.inputs), request.bulk, request.deadline
+        work = sum(image.work for image in images)
         if deadline is not None:
-            estimate = self._estimate(inputs, images, bulk=bulk)
+            estimate = self._estimate(inputs, len(images), work, bulk=bulk)
             if self._is_busy:
                 self._check(deadline, self._latency[bulk].correct(estimate))
             request.estimate, request.admitted_at = estimate, perf_counter()
         self._inputs[bulk] += inputs
-        self._images[bulk] += images
+        self._images[bulk] += len(images)
+        self._work[bulk] += work
 
     @property
     def _is_busy(self) -> bool:
@@ -82,7 +85,7 @@ class DeadlineAdmission:
             return
         self._latency[request.bulk].learn(estimate, seconds)
 
-    def _estimate(self, inputs: int, images: int, *, bulk: bool) -> float:
+    def _estimate(self, inputs: int, images: int, work: int, *, bulk: bool) -> float:
         """Add up the seconds of all stages, behind the requests that they already hold."""
         size, decoder = inputs + self._before(self._inputs, bulk), self._decoder
         if not images or decoder is None:
@@ -90,9 +93,9 @@ class DeadlineAdmission:
         # What is decoded before this request also reaches the runners before it.
         size += decoder.waiting_before(bulk=bulk)
         images += self._before(self._images, bulk)
-        return decoder.seconds_until_done(images, bulk=bulk) + self._batcher.seconds_until_done(
-            size, bulk=bulk
-        )
+        work += self._before(self._work, bulk)
+        seconds_to_decode = decoder.seconds_until_done(images, work, bulk=bulk)
+        return seconds_to_decode + self._batcher.seconds_until_done(size, bulk=bulk)
 
     @staticmethod
     def _before(admitted: list[int], bulk: bool) -> int:

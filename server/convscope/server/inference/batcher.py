@@ -55,6 +55,9 @@ class Batcher(Generic[E, R]):
             the iteration in which they were submitted. This is for runs that
             take less time than a switch to a thread and back.
         name: The prefix of the threads' names.
+        max_work: How much work may wait; see `BatchQueue`.
+        may_start: Whether a large entry can run now, next to the batches that run. If it
+            can't, it waits until one of them has ended.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class Batcher(Generic[E, R]):
         max_delay: float = 0.0,
         runners: int = 1,
         name: str = "runner",
+        max_work: float = math.inf,
+        may_start: Callable[[E], bool] = lambda entry: True,
     ) -> None:
         self._run = run
         self._deliver = deliver
@@ -76,7 +81,8 @@ class Batcher(Generic[E, R]):
         self._max_delay = max_delay
         self._runners = runners
         self._name = name
-        self._entries = BatchQueue[E](max_queue)
+        self._may_start = may_start
+        self._entries = BatchQueue[E](max_queue, max_work)
         self._changed = Condition()  # guards the entries and the counts, and wakes a runner
         self.running = 0  # batches in threads
         self._idle = 0  # threads that wait
@@ -109,10 +115,19 @@ class Batcher(Generic[E, R]):
         """The size of the entries that would run before one that is submitted now."""
         return self._entries.size(bulk=bulk)
 
-    def seconds_until_done(self, size: int, *, bulk: bool = False) -> float:
-        """Estimate how long an entry that is submitted now takes, from the runs so far."""
-        units = size + self._entries.size(bulk=bulk)
-        parallel = min(max(1, self._runners), math.ceil(units / self._max_batch))
+    def seconds_until_done(
+        self, size: int, work: int | None = None, *, bulk: bool = False
+    ) -> float:
+        """Estimate how long entries that are submitted now take, from the runs so far.
+
+        Args:
+            size: The sum of their sizes.
+            work: The sum of their work; their size by default.
+            bulk: Whether they are bulk entries.
+        """
+        batches = math.ceil((size + self._entries.size(bulk=bulk)) / self._max_batch)
+        parallel = min(max(1, self._runners), batches)
+        units = (size if work is None else work) + self._entries.work(bulk=bulk)
         return units / parallel * self._seconds_per_unit.value
 
     def start(self) -> None:
@@ -158,14 +173,13 @@ class Batcher(Generic[E, R]):
             self._fail(waiting, ClosedError())
         await asyncio.to_thread(self._join)
         # They may hold a model, or the owner of this batcher.
-        del self._run, self._deliver, self._fail
+        del self._run, self._deliver, self._fail, self._may_start
 
     def _push(self, group: Sequence[E]) -> bool:
         """Queue the entries of one request, under the lock; report whether there was room."""
         if not group or group[0].request.done:  # it was cancelled while another thread decoded it
             return True
-        size = sum(entry.size for entry in group)
-        if size and not self._entries.has_room(size, bulk=group[0].request.bulk):
+        if not self._entries.has_room(group):
             return False
         for entry in group:
             if len(self._threads) < self._runners and len(self._entries) >= self._idle:
@@ -224,9 +238,11 @@ class Batcher(Generic[E, R]):
             self.running -= 1
             if seconds is not None:
                 self._learn(batch, seconds)
+            if self._idle and len(self._entries):  # large entries waited for this
+                self._changed.notify_all()
 
     def _learn(self, batch: list[E], seconds: float) -> None:
-        self._seconds_per_unit.add(seconds / sum(entry.size for entry in batch))
+        self._seconds_per_unit.add(seconds / sum(entry.work for entry in batch))
 
     def _take(self) -> tuple[list[E], list[E]] | None:
         """Wait for the next batch, and for late entries; return None when closed."""
@@ -234,9 +250,11 @@ class Batcher(Generic[E, R]):
             while not self._closed:
                 pause = self._seconds_to_gather()
                 if pause is not None and pause <= 0:
-                    batch, late = self._entries.take(self._max_batch)
-                    self.running += bool(batch)
-                    return batch, late
+                    batch, late = self._entries.take(self._max_batch, self._may_start)
+                    if batch or late:
+                        self.running += bool(batch)
+                        return batch, late
+                    pause = None  # until a batch ends, or another entry arrives
                 self._idle += 1
                 self._changed.wait(pause)
                 self._idle -= 1

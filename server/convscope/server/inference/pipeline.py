@@ -1,6 +1,7 @@
 """Takes the requests for one version from inputs to replies: decode, queue, run, encode."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from convscope.server.errors import (
 from convscope.server.inference.admission import DeadlineAdmission
 from convscope.server.inference.batch import Part
 from convscope.server.inference.batcher import Batcher
-from convscope.server.inference.decoding.pool import DecodePool, Image
+from convscope.server.inference.decoding.pool import QUEUE_PIXELS, DecodePool, Image
 from convscope.server.inference.encoding import ReplyEncoder, encode
 from convscope.server.inference.feature_maps import FeatureMapSession
 from convscope.server.inference.model_runner import Completed, ModelRunner
@@ -29,6 +30,9 @@ __all__ = ["Pipeline", "PipelineLimits"]
 
 Stage = DecodePool | Batcher[Part, Completed]
 
+# Decoded images of each priority that may wait for a runner, if they have large inputs.
+MAX_DECODED_BYTES = 256 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineLimits:
@@ -36,7 +40,7 @@ class PipelineLimits:
 
     Args:
         max_queue: Images of each priority that may wait to be decoded, and as
-            many that may wait for a runner.
+            many that may wait for a runner; fewer of large ones.
         max_delay_seconds: How long a free runner waits for a fuller batch.
         decode_workers: Images decoded at once.
     """
@@ -68,6 +72,7 @@ class Pipeline:
     ) -> None:
         self._version = version
         self._limits = limits
+        self._max_queue = _max_queue(version, limits.max_queue)
         self._complete = complete
         self._loop = asyncio.get_running_loop()
         self._decoder: DecodePool | None = None
@@ -85,7 +90,7 @@ class Pipeline:
             encoder,
             complete,
             self._fail,
-            max_queue=limits.max_queue,
+            max_queue=self._max_queue,
             max_delay_seconds=limits.max_delay_seconds,
             decoding=_busy(self._decoder),
         )
@@ -170,7 +175,7 @@ class Pipeline:
                     self._map_session.park(request)
                     continue
                 to_decode = self._prepare(request)
-                self._admission.admit(request, len(to_decode))
+                self._admission.admit(request, to_decode)
                 if to_decode:
                     images.append(to_decode)
                 elif to_run := self._runner.parts(request):
@@ -200,7 +205,10 @@ class Pipeline:
                 prepared.append(self._no_images())
             else:
                 prepared.append(None)
-                images.append(Image(request, index))
+                try:
+                    images.append(self._decoder.image(request, index))
+                except InvalidInputError as error:
+                    prepared[index] = error.with_traceback(None)
         request.pending = len(images)
         return images
 
@@ -245,15 +253,15 @@ class Pipeline:
 
     def _queue_full(self) -> OverloadedError:
         return OverloadedError(
-            f"the queue of {self._version.key[0]} is full ({self._limits.max_queue} images); "
-            "retry later"
+            f"the queue of {self._version.key[0]} is full ({self._max_queue} images); retry later"
         )
 
     def _decoder_full(self) -> OverloadedError:
         waiting = 0 if self._decoder is None else self._decoder.waiting
         return OverloadedError(
             f"{waiting} images wait to be decoded; at most {self._limits.max_queue} of each "
-            "priority may wait; retry later"
+            f"priority may wait, fewer of those above {QUEUE_PIXELS // 10**6} megapixels; "
+            "retry later"
         )
 
     def _no_images(self) -> InvalidInputError:
@@ -265,6 +273,13 @@ def _without_run(request: InferenceRequest) -> tuple[InferenceRequest, Outcome]:
     """End a request of which no input can be run; the reply has only errors."""
     request.results = [item for item in request.prepared if isinstance(item, ServingError)]
     return request, encode(request)
+
+
+def _max_queue(version: LoadedVersion, images: int) -> int:
+    """Return how many inputs may wait for a runner; tensors wait in their message's memory."""
+    if version.preprocessor is None:
+        return images
+    return max(1, min(images, MAX_DECODED_BYTES // math.prod(version.input_shape)))
 
 
 def _busy(decoder: DecodePool | None) -> Callable[[], bool]:

@@ -13,12 +13,13 @@ class InferenceSettings:
     """The limits of requests on their way to a result.
 
     Args:
-        max_queue: Images of one model that may wait.
+        max_queue: Images of one model that may wait, fewer of large ones.
         max_delay_seconds: How long a free runner waits for a fuller batch.
         max_inputs: Inputs of one request.
         max_image_pixels: Pixels of one image.
         max_image_side: Pixels of an image's longer edge.
-        decode_threads: Images decoded at once; 0 for one per core.
+        decode_threads: Images of one model decoded at once, fewer of large ones; 0 for one
+            per core.
     """
 
     max_queue: int = 256

@@ -14,6 +14,7 @@ from convscope.server.runtime.model import Model
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = [
+    "DecodeCost",
     "ImagePreprocessor",
     "LoadedVersion",
     "PreprocessorFactory",
@@ -21,11 +22,37 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class DecodeCost:
+    """What decoding one image takes, by its header.
+
+    Args:
+        pixels: The pixels that are decoded, before any decoding to scale.
+        memory_bytes: The peak of the memory, without the encoded bytes.
+        header: The header, so that `decode` doesn't read it again.
+    """
+
+    pixels: int
+    memory_bytes: int
+    header: Any = field(default=None, compare=False, repr=False)
+
+
 class ImagePreprocessor(Protocol):
     """Converts images to a graph's input, uint8 [height, width, channels]."""
 
-    def decode(self, data: bytes, /) -> NDArray[np.uint8]:
+    def cost(self, data: bytes, /) -> DecodeCost:
+        """Return what decoding an encoded image takes; fast enough for the event loop.
+
+        Raises:
+            InvalidInputError: It can't be decoded, or exceeds a limit.
+        """
+
+    def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> NDArray[np.uint8]:
         """Convert an encoded image.
+
+        Args:
+            data: Its bytes.
+            cost: Its cost, if it is known.
 
         Raises:
             InvalidInputError: It can't be decoded, or exceeds a limit.

@@ -14,6 +14,7 @@ from support.damage import kinds_of_images
 from support.images import encode, grey16, picture, png_bomb, with_orientation
 
 from convscope.server.errors import InvalidInputError
+from convscope.server.inference.decoding import preprocessor
 from convscope.server.inference.decoding.headers import Header, read_header
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
@@ -107,6 +108,15 @@ def test_crafted_headers_are_no_images(data: bytes) -> None:
         PREPROCESSOR.decode(data)
 
 
+def test_jpeg_with_bytes_that_belong_to_no_segment() -> None:
+    """Decoders skip them, so a few are accepted; many would hold up the event loop."""
+    data = encode(picture(30, 20), "JPEG")
+    some, many = (data[:20] + b"\0\xff" * count + data[20:] for count in (100, 3000))
+    assert Image.open(io.BytesIO(some)).size == Image.open(io.BytesIO(many)).size == (30, 20)
+    assert (header(some).width, header(some).height) == (30, 20)
+    assert read_header(many) is None
+
+
 def webp_bomb() -> bytes:
     """Declare a canvas of 16,383 x 16,383, for which libwebp takes 2 GiB as it opens it."""
     data = bytearray(KINDS["WebP RGBA"])
@@ -129,6 +139,16 @@ def test_cost_of_text_is_its_rejection() -> None:
         with pytest.raises(InvalidInputError) as by_decode:
             PREPROCESSOR.decode(data)
         assert by_cost.value.message == by_decode.value.message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_with_a_known_cost_does_not_read_the_header_again(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = KINDS[kind]
+    expected, cost = PREPROCESSOR.decode(data), PREPROCESSOR.cost(data)
+    monkeypatch.setattr(preprocessor, "read_header", lambda data: None)
+    assert np.array_equal(PREPROCESSOR.decode(data, cost), expected)
 
 
 # Memory

@@ -9,15 +9,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
+from support.images import encode, picture
 from support.requests import make_request
 
 from convscope.server.errors import InvalidInputError, OverloadedError
-from convscope.server.inference.decoding.pool import DecodePool, Image
+from convscope.server.inference.decoding.pool import DecodePool
+from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
 from convscope.server.observability.stages import StageSeconds
+from convscope.server.runtime.versions import DecodeCost, ImagePreprocessor
+from convscope.v1 import manifest_pb2 as pb
 
 TIMEOUT_SECONDS = 20.0
 Array = NDArray[np.uint8]
@@ -35,7 +40,10 @@ class GatedPreprocessor:
         assert self._gate.acquire(timeout=TIMEOUT_SECONDS)
         return pixels + np.uint8(1)
 
-    def decode(self, data: bytes, /) -> Array:
+    def cost(self, data: bytes, /) -> DecodeCost:
+        return DecodeCost(1, 1)
+
+    def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> Array:
         raise InvalidInputError(f"{len(data)} bytes are not an image")
 
     def open(self, images: int) -> None:
@@ -45,7 +53,7 @@ class GatedPreprocessor:
 class Awaited:
     """A pool whose callers wait for their images."""
 
-    def __init__(self, preprocessor: GatedPreprocessor, workers: int, max_waiting: int) -> None:
+    def __init__(self, preprocessor: ImagePreprocessor, workers: int, max_waiting: int) -> None:
         self._loop = asyncio.get_running_loop()
         self.pool = DecodePool(
             preprocessor, self._decoded, self._fail, workers=workers, max_waiting=max_waiting
@@ -83,21 +91,22 @@ class Awaited:
         request.seconds = [StageSeconds() for _ in images]
         request.prepared = [None] * len(images)
         request.pending = len(images)
-        if self.pool.submit([[Image(request, index) for index in range(len(images))]]):
+        if self.pool.submit([[self.pool.image(request, index) for index in range(len(images))]]):
             raise OverloadedError("full")
         return request
 
 
 @asynccontextmanager
 async def started(
-    preprocessor: GatedPreprocessor, *, workers: int = 1, max_waiting: int = 64
+    preprocessor: ImagePreprocessor, *, workers: int = 1, max_waiting: int = 64
 ) -> AsyncIterator[Awaited]:
     awaited = Awaited(preprocessor, workers, max_waiting)
     awaited.pool.start()
     try:
         yield awaited
     finally:
-        preprocessor.open(1000)
+        if isinstance(preprocessor, GatedPreprocessor):
+            preprocessor.open(1000)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await awaited.pool.close()
 
@@ -161,6 +170,30 @@ async def test_full_bulk_queue_rejects_bulk_images_only() -> None:
         await until(lambda: pool.pool.waiting == 5)
         preprocessor.open(6)
         await asyncio.gather(*tasks)
+
+
+async def test_one_large_photo_does_not_change_the_estimate_for_thumbnails() -> None:
+    rule = pb.Preprocessing(
+        resize=pb.Resize(rule=pb.RESIZE_RULE_SHORTEST_EDGE, shortest_edge=256),
+        color_mode=pb.COLOR_MODE_RGB,
+        interpolation=pb.INTERPOLATION_BILINEAR,
+    )
+    preprocessor = Preprocessor(rule, 224, 224, ImageLimits(16_000_000, 8192))
+    small = EncodedImage(encode(picture(160, 120), "JPEG"))
+    photo = EncodedImage(encode(PIL.Image.new("RGB", (4000, 3000)), "JPEG"))
+    async with started(preprocessor) as awaited:
+        pool = awaited.pool
+        for _ in range(20):
+            await awaited.decode([small])
+
+        def estimate(item: EncodedImage) -> float:
+            image = pool.image(make_request(item), 0)
+            return pool.seconds_until_done(1, image.work, bulk=False)
+
+        before = estimate(small)
+        assert estimate(photo) > 50 * before
+        await awaited.decode([photo])
+        assert estimate(small) < 3 * before  # a photo takes as long as 50 thumbnails
 
 
 async def test_results_are_in_the_order_of_the_images_and_timed() -> None:

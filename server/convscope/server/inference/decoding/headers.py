@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 __all__ = ["Header", "read_header"]
 
-# Only crafted files have more segments than this before the pixels.
-_MAX_SEGMENTS = 4096
+# Only crafted files have more before the pixels. A JPEG's segment has up to 64 KiB, a GIF's
+# block 255 bytes. Reading this much takes about a millisecond.
+_MAX_JPEG_SEGMENTS = 1024
+_MAX_JPEG_FILLER = 4096  # bytes that belong to no segment
+_MAX_GIF_BLOCKS = 4096
 # A marker that starts a segment: not a stuffed byte, a fill byte or a marker without content.
 _JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd9]")
 _JPEG_SCAN = 0xDA
@@ -78,7 +81,7 @@ def _read_gif(data: bytes) -> Header | None:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)  # after the palette
     in_extension = False
-    for _ in range(_MAX_SEGMENTS):
+    for _ in range(_MAX_GIF_BLOCKS):
         if in_extension:  # blocks, each with its length, up to an empty one
             in_extension = data[position] > 0
             position += data[position] + 1
@@ -120,11 +123,12 @@ def _read_webp(data: bytes) -> Header | None:
 
 
 def _read_jpeg(data: bytes) -> Header | None:
-    frame, interval, position = None, 0, 2
-    for _ in range(_MAX_SEGMENTS):
-        match = _JPEG_SEGMENT.search(data, position)
+    frame, interval, position, filler = None, 0, 2, _MAX_JPEG_FILLER
+    for _ in range(_MAX_JPEG_SEGMENTS):
+        match = _JPEG_SEGMENT.search(data, position, position + filler + 2)
         if match is None:
             return None
+        filler -= match.start() - position
         kind, body = data[match.end() - 1], match.end()
         if kind == _JPEG_SCAN:
             return frame and _jpeg_header(data, frame, match.start(), interval)

@@ -1,4 +1,10 @@
-"""Converts images to the graph's input, several at once and off the event loop."""
+"""Converts images to the graph's input, several at once and off the event loop.
+
+The size in an image's header determines what its decoding may take, in memory and in time.
+Most images take less than `THREAD_BYTES`, so as many as there are threads can be decoded
+at once. Large images wait until those that are being decoded leave room for them, and
+small images overtake them.
+"""
 
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -11,9 +17,18 @@ from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
-from convscope.server.runtime.versions import ImagePreprocessor
+from convscope.server.runtime.versions import DecodeCost, ImagePreprocessor
 
-__all__ = ["DecodePool", "Image"]
+__all__ = ["QUEUE_PIXELS", "THREAD_BYTES", "DecodePool", "Image"]
+
+# The share of one thread in the memory of what is decoded at once. A PNG of 25 megapixels
+# takes as much, a WebP of 6, a progressive JPEG of 30, and no other JPEG that is decoded to scale.
+THREAD_BYTES = 128 * 2**20
+# The share of one image in the queue. The largest request that the default limits allow,
+# 64 images of 16 megapixels, fills the default queue of 256 images.
+QUEUE_PIXELS = 4_000_000
+# Decoding the smallest image takes about as long as so many pixels of a larger one.
+_FIXED_PIXELS = 50_000
 
 
 class Image(Entry[InferenceRequest]):
@@ -22,13 +37,20 @@ class Image(Entry[InferenceRequest]):
     Args:
         request: The request.
         index: The position of the image in it.
+        cost: What its decoding takes.
     """
 
-    __slots__ = ("index",)
+    __slots__ = ("cost", "index")
 
-    def __init__(self, request: InferenceRequest, index: int) -> None:
-        super().__init__(request, 1)
+    def __init__(self, request: InferenceRequest, index: int, cost: DecodeCost) -> None:
+        super().__init__(
+            request,
+            1,
+            cost.pixels + _FIXED_PIXELS,
+            is_large=cost.memory_bytes > THREAD_BYTES,
+        )
         self.index = index
+        self.cost = cost
 
 
 class DecodePool:
@@ -41,8 +63,10 @@ class DecodePool:
         preprocessor: Converts one image.
         decoded: Called in a decoder's thread with each request whose images are decoded.
         fail: Called on the event loop with images that were not decoded, and the reason.
-        workers: Images decoded at once.
-        max_waiting: Images of each priority that may wait.
+        workers: Images decoded at once. Large images take at most `THREAD_BYTES` for each
+            of them, and a single one always starts.
+        max_waiting: Images of each priority that may wait, and fewer if they have more
+            than `QUEUE_PIXELS`.
     """
 
     def __init__(
@@ -56,6 +80,8 @@ class DecodePool:
     ) -> None:
         self._preprocessor = preprocessor
         self._decoded = decoded
+        self._max_large_bytes = workers * THREAD_BYTES
+        self._large_bytes = 0  # of the large images that are being decoded
         self._lock = Lock()
         self._batcher: Batcher[Image, None] = Batcher(
             self._decode_batch,
@@ -65,6 +91,8 @@ class DecodePool:
             max_queue=max_waiting,
             runners=workers,
             name="decoder",
+            max_work=max_waiting * QUEUE_PIXELS,
+            may_start=self._may_start,
         )
 
     @property
@@ -86,9 +114,15 @@ class DecodePool:
         """The images that are decoded before one that arrives now."""
         return self._batcher.waiting_before(bulk=bulk)
 
-    def seconds_until_done(self, images: int, *, bulk: bool) -> float:
-        """Estimate how long images that arrive now take, from the images so far."""
-        return self._batcher.seconds_until_done(images, bulk=bulk)
+    def seconds_until_done(self, images: int, work: int, *, bulk: bool) -> float:
+        """Estimate how long images that arrive now take, from the images so far.
+
+        Args:
+            images: How many.
+            work: The sum of their work.
+            bulk: Whether they are bulk images.
+        """
+        return self._batcher.seconds_until_done(images, work, bulk=bulk)
 
     def start(self) -> None:
         """Start to decode, on the running event loop."""
@@ -100,6 +134,20 @@ class DecodePool:
         # The function may hold the owner of this pool, and so the model.
         self._decoded = lambda request: None
 
+    def image(self, request: InferenceRequest, index: int) -> Image:
+        """Return an image of a request, which can be submitted; it reads the header only.
+
+        Raises:
+            InvalidInputError: It can't be decoded, or exceeds a limit.
+        """
+        item = request.inputs[index]
+        if isinstance(item, EncodedImage):
+            return Image(request, index, self._preprocessor.cost(item.data))
+        if isinstance(item, Pixels):
+            height, width, _ = item.array.shape
+            return Image(request, index, DecodeCost(height * width, 0))
+        raise TypeError("the input is no image")
+
     def submit(self, groups: Sequence[Sequence[Image]]) -> list[Sequence[Image]]:
         """Queue all images of each request or none; return the groups without room.
 
@@ -109,17 +157,37 @@ class DecodePool:
         Raises:
             ClosedError: The pool is closed; nothing was queued.
         """
+        for group in groups:
+            if any(image.is_large for image in group):
+                # Otherwise the small images would overtake the large one, and the results of
+                # many requests would wait for the rest of their request.
+                for image in group:
+                    image.is_large = True
         return self._batcher.submit(groups)
 
     def discard(self, request: InferenceRequest) -> None:
         """Remove the waiting images of a request that is done."""
         self._batcher.discard(request)
 
+    def _may_start(self, image: Image) -> bool:
+        """Count a large image, unless those that are being decoded leave no room for it."""
+        size = image.cost.memory_bytes
+        with self._lock:
+            if self._large_bytes and self._large_bytes + size > self._max_large_bytes:
+                return False
+            self._large_bytes += size
+        return True
+
     def _decode_batch(self, batch: Sequence[Image]) -> None:
         """Convert the one image of a batch, in a thread."""
         (image,) = batch
         request = image.request
-        request.prepared[image.index] = self._convert(image)
+        try:
+            request.prepared[image.index] = self._convert(image)
+        finally:
+            if image.is_large:
+                with self._lock:
+                    self._large_bytes -= image.cost.memory_bytes
         with self._lock:
             request.pending -= 1
             is_last = not request.pending
@@ -132,7 +200,7 @@ class DecodePool:
         seconds.queue = began - image.queued_at
         try:
             if isinstance(item, EncodedImage):
-                return self._preprocessor.decode(item.data)
+                return self._preprocessor.decode(item.data, image.cost)
             if isinstance(item, Pixels):
                 return self._preprocessor.prepare(item.array)
             raise TypeError("the input is no image")
