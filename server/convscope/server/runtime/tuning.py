@@ -26,6 +26,8 @@ __all__ = ["BATCHES", "Tuner"]
 
 log = structlog.get_logger(__name__)
 
+# It changes with what is measured, so that the results of older releases are not used.
+METHOD = "whole batches"
 # The batches of a version that isn't measured. On the CPU they save some of our own work, and
 # are small enough for the caches; a GPU is idle for most of a smaller batch.
 CPU_BATCH = 4
@@ -119,7 +121,8 @@ class Tuner:
         graph = next((file.sha256 for file in manifest.files if file.name == "model.onnx"), "")
         here = ort.get_available_providers()
         providers = (policy.preference, policy.options, policy.deferred, here)
-        parts = (graph, ort.__version__, str(self._overrides.cores), _processor(), str(providers))
+        machine = (str(self._overrides.cores), _processor())
+        parts = (METHOD, graph, ort.__version__, *machine, str(providers))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _read(self) -> dict[str, dict[str, Any]]:
