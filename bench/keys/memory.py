@@ -1,11 +1,14 @@
-"""Measure whether memory stays constant."""
+"""Measure how memory grows: over many requests, and with many large ones at once."""
+
+import threading
 
 from bench.bundles import LITE0, repository
 from bench.context import Bench
-from bench.loads import counted
+from bench.loads import closed_loop, counted
 from bench.memory import resident_mb, slope
 from bench.photos import digit, image_message, jpeg, pixels_224, tensor_message
 from bench.registry import Measured, measurement
+from bench.sampling import Figure, figure
 from bench.servers import Server, serving
 from convscope.v1 import inference_pb2 as pb
 
@@ -13,6 +16,10 @@ REQUESTS = 50_000
 ROUNDS = 25
 # The first rounds fill pools and caches, which is not counted as growth.
 SETTLING = 5
+LARGE_CALLS = 500
+LARGE_BYTES = 8_000_000
+LARGE_REPETITIONS = 3
+SAMPLE_SECONDS = 0.01
 
 
 @measurement("memory_slope")
@@ -29,8 +36,8 @@ def memory_slope(bench: Bench) -> Measured:
     growth = slope(sent[SETTLING:], memory[SETTLING:])
     return Measured(
         {
-            "memory_slope_mb_per_10k": growth * 10_000,
-            "memory_growth_mb": memory[-1] - memory[SETTLING],
+            "memory_slope_mb_per_10k": Figure(growth * 10_000),
+            "memory_growth_mb": Figure(memory[-1] - memory[SETTLING]),
         },
         {"requests": sent, "resident_mb": memory},
     )
@@ -54,3 +61,57 @@ def _round(server: Server, bench: Bench, count: int) -> int:
         answered = counted(server.request(message), bench.scratch, in_flight=8, calls=number)
         done += answered.succeeded
     return done
+
+
+@measurement("rss_at_500_large_calls_mb")
+def large_calls(bench: Bench) -> Measured:
+    """Measure the growth at the peak while 500 calls of 8 MB are in flight."""
+    message = image_message(LITE0, _large_photo())
+    seconds = bench.seconds(4.0)
+    growth: list[float] = []
+    codes: list[dict[str, float]] = []
+    for _ in range(1 if bench.quick else LARGE_REPETITIONS):
+        with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
+            before = resident_mb(server.process.pid)
+            with _Peak(server.process.pid) as peak:
+                closed_loop(
+                    server.request(message),
+                    bench.scratch,
+                    server=[server.process.pid],
+                    in_flight=LARGE_CALLS,
+                    seconds=seconds,
+                )
+            growth.append(peak.megabytes - before)
+            codes.append(server.answered())
+    return Measured(
+        {"rss_at_500_large_calls_mb": figure(growth)},
+        {"growth_mb": growth, "bytes_of_a_photo": LARGE_BYTES, "codes": codes},
+    )
+
+
+def _large_photo() -> bytes:
+    """Return a JPEG of 12 megapixels with zeros at its end, which decoders ignore."""
+    photo = jpeg("4000x3000")
+    return photo + bytes(LARGE_BYTES - len(photo))
+
+
+class _Peak:
+    """The largest resident memory of a process during a with block."""
+
+    def __init__(self, pid: int) -> None:
+        self.megabytes = 0.0
+        self._pid = pid
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "_Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            self.megabytes = max(self.megabytes, resident_mb(self._pid))
