@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
@@ -36,7 +37,10 @@ def _write(repository: Path) -> None:
     photos = [np.frombuffer(pixels_224(), np.uint8).reshape(SHAPE)]
     photos.append(photos[0][::-1, ::-1])
     logits, probabilities = ReferenceEvaluator(graph).run(None, {"images": np.stack(photos)})
-    golden = {f"input_{i}": np.frombuffer(_png(p), np.uint8) for i, p in enumerate(photos)}
+    golden: dict[str, NDArray[np.generic]] = {
+        f"input_{i}": np.frombuffer(_png(p), np.uint8) for i, p in enumerate(photos)
+    }
+    golden |= {"logits": np.asarray(logits), "probabilities": np.asarray(probabilities)}
     manifest = pb.ModelManifest(
         schema_version=1,
         model=GLANCE,
@@ -59,7 +63,7 @@ def _write(repository: Path) -> None:
         repository,
         manifest,
         lambda path: onnx.save(graph, path),
-        {**golden, "logits": logits, "probabilities": probabilities},
+        golden,
     )
 
 
@@ -93,7 +97,7 @@ def _graph() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def _png(pixels: np.typing.NDArray[np.uint8]) -> bytes:
+def _png(pixels: NDArray[np.uint8]) -> bytes:
     out = BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()

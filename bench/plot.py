@@ -15,25 +15,31 @@ __all__ = ["Bar", "bars", "draw", "goodness"]
 # Twice the size at which Markdown pages show the picture.
 WIDTH = 1680
 MARGIN = 48
-LABEL_WIDTH = 500
-TEXT_WIDTH = 500
+LABEL_WIDTH = 420
+TEXT_WIDTH = 650
+# The right ends of the columns of text, from the right end of the axis.
+COLUMNS = (145, 320, 430, 545, 650)
 ROW = 42
 BAR = 24
 TITLE = 122
 HEADING = 100
 GAP = 36
-LOW, HIGH = 0.25, 8.0
-TICKS = (0.25, 0.5, 1, 2, 4, 8)
+LOW, HIGH = 0.4, 4.0
+TICKS = (0.5, 0.7, 1, 1.5, 2, 3)
 
 PAPER, INK, SOFT, GRID, STRIPE = "#ffffff", "#1f2430", "#6b7280", "#dfe3e8", "#f6f7f9"
 COLORS = {"desired": "#1b7f5a", "yes": "#5fb894", "no": "#d9822b"}
 LEGEND = {
     "desired": "reaches the desired value",
     "yes": "reaches the required value",
-    "no": "misses it",
+    "no": "misses the required value",
 }
 OWN = "Each figure relative to its required value: right of the line it is reached"
 PEERS = "Calls per second relative to each peer: right of the line Convscope is faster"
+HEADS = {
+    OWN: ("measured", "spread", "required", "desired"),
+    PEERS: ("measured", "spread", "required", "Convscope", "peer"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Bar:
         value: The length of the bar, 1 at the line; None if not measured.
         low: The worst pair on the same scale.
         high: The best pair on the same scale.
-        text: The text next to the bar.
+        cells: The columns of text next to the bar.
     """
 
     label: str
@@ -54,7 +60,7 @@ class Bar:
     value: float | None
     low: float | None
     high: float | None
-    text: str
+    cells: tuple[str, ...]
 
 
 def goodness(key: str, value: float | None) -> float | None:
@@ -94,44 +100,41 @@ def draw(document: Mapping[str, Any]) -> Image.Image:
     top = MARGIN + TITLE
     for (heading, rows), height in zip(sections.items(), heights, strict=True):
         canvas.text((MARGIN, top + 18), heading, INK, _font(27))
-        _section(canvas, top + HEADING, rows)
+        _section(canvas, top + HEADING, rows, HEADS[heading])
         top += height
     return image
 
 
 def _own(row: Mapping[str, Any]) -> Bar:
-    key, required = row["key"], f"required {_in_words(row['required'])}"
+    key = row["key"]
     ends = sorted(_present(goodness(key, row.get("low")), goodness(key, row.get("high"))))
     low, high = ends if len(ends) == 2 else (None, None)
-    text = f"{_number(row)}   {required}"
-    return Bar(key, row["reached"], goodness(key, row["value"]), low, high, text)
+    cells = (*_cells(row), _in_words(row["desired"]))
+    return Bar(key, row["reached"], goodness(key, row["value"]), low, high, cells)
 
 
 def _peer(document: Mapping[str, Any], row: Mapping[str, Any]) -> Bar:
     _, peer, work = row["key"].split(".")
-    label = f"{peer}  {'jpeg, peer with draft' if work == 'jpeg_draft' else work}"
-    text = f"{_number(row)}   {_speeds(document, peer, work)}"
-    return Bar(label, row["reached"], row["value"], row.get("low"), row.get("high"), text)
+    label = f"{peer}, {'jpeg (peer with draft)' if work == 'jpeg_draft' else work}"
+    samples = document["details"]["peers"][peer][f"{work}_per_second"]
+    speeds = (f"{median(samples[side]['value']):,.0f}/s" for side in ("ours", "theirs"))
+    cells = (*_cells(row), *speeds)
+    return Bar(label, row["reached"], row["value"], row.get("low"), row.get("high"), cells)
 
 
-def _speeds(document: Mapping[str, Any], peer: str, work: str) -> str:
-    """Format the median calls per second of both sides."""
-    about = document.get("details", {}).get("peers", {}).get(peer, {})
-    samples = about.get(f"{work}_per_second")
-    if samples is None:
-        return ""
-    ours, theirs = (median(samples[side]["value"]) for side in ("ours", "theirs"))
-    return f"{ours:,.0f}/s vs. {theirs:,.0f}/s"
-
-
-def _number(row: Mapping[str, Any]) -> str:
+def _cells(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the measured value, the spread and the required value."""
     digits = TARGETS[row["key"]].digits
-    return "not measured" if row["value"] is None else f"{row['value']:,.{digits}f}"
+    if row["value"] is None:
+        return "not measured", "", _in_words(row["required"])
+    low, high = row["low"], row["high"]
+    spread = "" if low is None else f"{low:,.{digits}f} to {high:,.{digits}f}"
+    return f"{row['value']:,.{digits}f}", spread, _in_words(row["required"])
 
 
 def _in_words(condition: str) -> str:
     """Replace the signs, which Pillow's default font lacks."""
-    return condition.replace("≥", "at least").replace("≤", "at most")
+    return condition.replace("≥", "min.").replace("≤", "max.")
 
 
 def _present(*values: float | None) -> list[float]:
@@ -153,18 +156,22 @@ def _legend(canvas: ImageDraw.ImageDraw, top: float) -> None:
         canvas.text((left + 32, top + 13), text, SOFT, _font(21), anchor="lm")
         left += 62 + canvas.textlength(text, _font(21))
     canvas.line((left, top + 13, left + 30, top + 13), INK, 2)
-    canvas.text((left + 40, top + 13), "smallest to largest pair", SOFT, _font(21), anchor="lm")
+    canvas.text((left + 40, top + 13), "spread of the pairs", SOFT, _font(21), anchor="lm")
 
 
-def _section(canvas: ImageDraw.ImageDraw, top: float, rows: list[Bar]) -> None:
+def _section(
+    canvas: ImageDraw.ImageDraw, top: float, rows: list[Bar], heads: tuple[str, ...]
+) -> None:
     height = ROW * len(rows)
     for index in range(0, len(rows), 2):
         y = top + index * ROW
         canvas.rectangle((MARGIN, y, WIDTH - MARGIN, y + ROW - 1), STRIPE)
+    for head, column in zip(heads, COLUMNS, strict=False):
+        canvas.text((_x(HIGH) + column, top - 14), head, SOFT, _font(19), anchor="rs")
     for tick in TICKS:
         x = _x(tick)
         canvas.line((x, top - 6, x, top + height), GRID, 2)
-        canvas.text((x, top - 10), f"{tick:g}", SOFT, _font(19), anchor="mb")
+        canvas.text((x, top - 14), f"{tick:g}", SOFT, _font(19), anchor="ms")
     for index, bar in enumerate(rows):
         _row(canvas, top + index * ROW + ROW / 2, bar)
     canvas.line((_x(1), top - 6, _x(1), top + height), INK, 3)
@@ -172,7 +179,9 @@ def _section(canvas: ImageDraw.ImageDraw, top: float, rows: list[Bar]) -> None:
 
 def _row(canvas: ImageDraw.ImageDraw, middle: float, bar: Bar) -> None:
     canvas.text((_x(LOW) - 20, middle), bar.label, INK, _font(21), anchor="rm")
-    canvas.text((_x(HIGH) + 20, middle), bar.text, SOFT, _font(21), anchor="lm")
+    for index, (cell, column) in enumerate(zip(bar.cells, COLUMNS, strict=False)):
+        place = (_x(HIGH) + column, middle)
+        canvas.text(place, cell, SOFT if index else INK, _font(21), anchor="rm")
     if bar.value is None:
         return
     left, right = sorted((_x(1.0), _x(bar.value)))

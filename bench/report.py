@@ -64,7 +64,8 @@ def _page(document: Mapping[str, Any]) -> Iterator[str]:
         yield "\n**A quick run, which only checks that the bench works. Its figures mean nothing.**"
     yield f"\n{METHOD}"
     peers = [row for row in document["table"] if row["key"].startswith("peers.")]
-    yield from _table([row for row in document["table"] if row not in peers])
+    if own := [row for row in document["table"] if row not in peers]:
+        yield from _table(own)
     if peers:
         yield f"\n{PEERS_INTRO}"
         yield from _table(peers)

@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 5.0
 def abuse(bench: Bench) -> Measured:
     """Measure the p99 while another client floods the server, relative to no flood."""
     message = tensor_message(LITE0, pixels_224(), (224, 224, 3))
-    seconds = bench.seconds(5.0)
+    seconds = bench.seconds(4.0)
     outcomes: dict[str, list[dict[str, Any]]] = {"quiet": [], "flooded": []}
     flags = ("--transport", "http2")
     with serving(repository(bench, LITE0), *flags, tuning_cache=bench.tuning_cache) as server:

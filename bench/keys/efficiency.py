@@ -28,12 +28,12 @@ def efficientnet_lite0(bench: Bench) -> Measured:
 def _efficiency(bench: Bench, model: str) -> Measured:
     setting, tried = fastest(bench, model)
     message = tensor_message(model, pixels_224(), SHAPE)
-    seconds = bench.seconds(3.0)
+    seconds = bench.seconds(2.5)
     with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
 
         def served() -> Sample:
             return server.saturate(
-                message, bench.scratch, in_flight=IN_FLIGHT, seconds=seconds, warm_up=1.0
+                message, bench.scratch, in_flight=IN_FLIGHT, seconds=seconds
             ).rate()
 
         def in_process() -> Sample:
@@ -55,7 +55,7 @@ def lone_latency(bench: Bench) -> Measured:
     """Measure the median latency of one call in flight, relative to the best in process."""
     setting, tried = most_responsive(bench, LITE0)
     message = tensor_message(LITE0, pixels_224(), SHAPE)
-    seconds = bench.seconds(2.0)
+    seconds = bench.seconds(1.5)
     with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
 
         def served() -> Sample:

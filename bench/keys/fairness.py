@@ -24,7 +24,7 @@ def fairness(bench: Bench) -> Measured:
     models, flooded = with_plain_copy(bench, LITE0)
     quiet_message = tensor_message(LITE0, pixels_224(), SHAPE, **_priority("INTERACTIVE"))
     flood_message = tensor_message(flooded, pixels_224(), SHAPE, **_priority("BULK"))
-    seconds = bench.seconds(6.0)
+    seconds = bench.seconds(5.0)
     outcomes: dict[str, list[dict[str, Any]]] = {"quiet": [], "flooded": []}
     with serving(models, tuning_cache=bench.tuning_cache) as server:
 
@@ -44,7 +44,7 @@ def fairness(bench: Bench) -> Measured:
                 bench.scratch,
                 server=[server.process.pid],
                 in_flight=FLOOD_IN_FLIGHT,
-                seconds=seconds + 3.0,
+                seconds=seconds + 2.0,
             )
 
         def interactive_in_flood() -> Outcome:

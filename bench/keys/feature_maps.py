@@ -11,7 +11,6 @@ from bench.servers import serving
 from convscope.v1 import inference_pb2 as pb
 
 IN_FLIGHT = 32
-PAIRS = 5
 MAPS = ("blocks.0", "blocks.2", "blocks.4", "blocks.6")
 
 
@@ -30,9 +29,7 @@ def feature_map_idle_cost(bench: Bench) -> Measured:
                 messages[model], bench.scratch, in_flight=IN_FLIGHT, seconds=seconds
             ).rate()
 
-        samples = bench.interleave(
-            PAIRS, with_maps=lambda: speed(LITE0), without=lambda: speed(plain)
-        )
+        samples = bench.interleave(with_maps=lambda: speed(LITE0), without=lambda: speed(plain))
     return Measured(
         {"feature_map_idle_cost": samples.ratio("with_maps", "without")},
         {"images_per_second": samples.details()},

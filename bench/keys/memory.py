@@ -18,7 +18,7 @@ ROUNDS = 25
 SETTLING = 5
 LARGE_CALLS = 500
 LARGE_BYTES = 8_000_000
-LARGE_REPETITIONS = 3
+LARGE_REPETITIONS = 2
 SAMPLE_SECONDS = 0.01
 
 
@@ -67,7 +67,7 @@ def _round(server: Server, bench: Bench, count: int) -> int:
 def large_calls(bench: Bench) -> Measured:
     """Measure the growth at the peak while 500 calls of 8 MB are in flight."""
     message = image_message(LITE0, _large_photo())
-    seconds = bench.seconds(4.0)
+    seconds = bench.seconds(3.0)
     growth: list[float] = []
     codes: list[dict[str, float]] = []
     for _ in range(1 if bench.quick else LARGE_REPETITIONS):

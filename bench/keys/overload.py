@@ -27,7 +27,7 @@ LEAD_SECONDS = 2.0
 @measurement("overload_goodput")
 def overload_goodput(bench: Bench) -> Measured:
     """Measure the replies within the deadline at three times the capacity, relative to the peak."""
-    seconds = bench.seconds(5.0)
+    seconds = bench.seconds(4.0)
     overloads: list[dict[str, Any]] = []
     with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
         capacity = _capacity(bench, server, seconds)
@@ -55,7 +55,7 @@ def overload_goodput(bench: Bench) -> Measured:
 @measurement("health_ms_under_overload")
 def health_under_overload(bench: Bench) -> Measured:
     """Measure the p99 of health checks at five times the capacity."""
-    seconds = bench.seconds(5.0)
+    seconds = bench.seconds(4.0)
     outcomes: list[dict[str, Any]] = []
     overloads: list[dict[str, Any]] = []
     check = health_pb2.HealthCheckRequest().SerializeToString()

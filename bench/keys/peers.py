@@ -25,6 +25,7 @@ NOT_RUN = (
     *(BenchError, OSError, ValueError, LookupError),
     *(grpc.RpcError, struct.error, subprocess.SubprocessError),
 )
+WARM_UP_SECONDS = 0.3
 # Enough to saturate a server. More calls would only wait longer.
 IN_FLIGHT = {"jpeg": 16, "jpeg_draft": 16, "tensor": 16, "tiny": 64}
 
@@ -70,15 +71,22 @@ def _compare(bench: Bench, peer: Peer, ours: Server, detail: dict[str, Any]) -> 
 def _samples(bench: Bench, work: Work, ours: Server, theirs: Running) -> Samples:
     message, in_flight = _message(work), IN_FLIGHT[work.name]
     _check_answer(work, ours, theirs, message)
-    seconds, request = bench.seconds(1.5), theirs.request(work)
+    seconds, request = bench.seconds(1.2), theirs.request(work)
 
     def our_speed() -> Sample:
-        return ours.saturate(message, bench.scratch, in_flight=in_flight, seconds=seconds).rate()
+        return ours.saturate(
+            message, bench.scratch, in_flight=in_flight, seconds=seconds, warm_up=WARM_UP_SECONDS
+        ).rate()
 
     def their_speed() -> Sample:
         before = theirs.good() if theirs.good else 0.0
         loop = closed_loop(
-            request, bench.scratch, server=theirs.pids, in_flight=in_flight, seconds=seconds
+            request,
+            bench.scratch,
+            server=theirs.pids,
+            in_flight=in_flight,
+            seconds=seconds,
+            warm_up=WARM_UP_SECONDS,
         )
         answered = loop.answered
         good = theirs.good() - before if theirs.good else float(answered.succeeded)

@@ -15,7 +15,6 @@ from bench.servers import Server, serving
 MANY = 10_000
 CONCURRENT = 256
 TIMEOUT_SECONDS = 90.0
-PAIRS = 5
 
 
 @measurement("many_digits")
@@ -31,7 +30,6 @@ def many_digits(bench: Bench) -> Measured:
             return sample
 
         samples = bench.interleave(
-            PAIRS,
             classify_many=many,
             in_process=lambda: run_inprocess(bench, "digits", batch, bench.seconds(1.5)).rate(),
         )

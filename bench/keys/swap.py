@@ -23,7 +23,7 @@ from convscope.client import AdminClient
 MODEL, SHAPE = "digits", (28, 28, 1)
 # In total 20,000 requests, for two kinds of calls, during 51 swaps.
 RATE, SECONDS, SWAPS = 250.0, 13.4, 17
-QUIET_SECONDS = 5.0
+QUIET_SECONDS = 4.0
 DEADLINE_SECONDS = 5.0
 POLL_SECONDS = 0.2
 

@@ -56,7 +56,7 @@ def _with_empty(
     bench: Bench, server: Server, message: bytes, method: str, empty_message: bytes, in_flight: int
 ) -> Samples:
     """Measure calls per second of the server and of an empty method alternately."""
-    seconds = bench.seconds(2.0)
+    seconds = bench.seconds(1.5)
 
     def ours() -> Sample:
         return server.saturate(message, bench.scratch, in_flight=in_flight, seconds=seconds).rate()
