@@ -10,7 +10,7 @@ from bench.plot import draw
 from bench.sampling import GENERATOR_CORES, QUIET_SHARE
 from bench.targets import PEER_NAMES, TARGETS, rows
 
-__all__ = ["RESULTS", "write"]
+__all__ = ["RESULTS", "page", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 _MARKS = {"no": "**no**", "desired": "yes, desired"}
@@ -45,12 +45,17 @@ def write(document: dict[str, Any], name: str) -> Path:
     path = RESULTS / name
     text = json.dumps(_rounded(document), indent=2, ensure_ascii=False)
     path.with_suffix(".json").write_text(text + "\n")
-    path.with_suffix(".md").write_text("\n".join(_page(document)) + "\n")
+    path.with_suffix(".md").write_text(page(document))
     draw(document).save(path.with_suffix(".png"), optimize=True)
     return path.with_suffix(".md")
 
 
-def _page(document: Mapping[str, Any]) -> Iterator[str]:
+def page(document: Mapping[str, Any]) -> str:
+    """Return the results as Markdown."""
+    return "\n".join(_lines(document)) + "\n"
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     machine, versions = document["machine"], document["versions"]
     yield (
         f"`make bench` on {machine['cores']} cores of {machine['cpu']}, "
