@@ -13,6 +13,7 @@ from bench.sampling import Sample
 from bench.servers import Server, serving
 
 MANY = 10_000
+SINGLE = 6_000
 CONCURRENT = 256
 TIMEOUT_SECONDS = 90.0
 
@@ -42,7 +43,7 @@ def many_digits(bench: Bench) -> Measured:
 @measurement("sdk_concurrent_digits")
 def sdk_concurrent_digits(bench: Bench) -> Measured:
     """Measure 256 concurrent classify calls, relative to the same without request batching."""
-    count = bench.count(MANY)
+    count = bench.count(SINGLE)
     with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
         def concurrent(coalesce: bool) -> Sample:
