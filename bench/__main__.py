@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,10 +14,12 @@ import grpc
 
 import bench.keys  # noqa: F401  (registers the measurements)
 from bench.context import Bench
+from bench.cpu import adopt_orphans
 from bench.errors import BenchError
-from bench.machine import describe, share_taken_by_others
+from bench.machine import describe
 from bench.registry import MEASUREMENTS
-from bench.report import merge, write
+from bench.report import write
+from bench.sampling import Figure
 from bench.targets import PEER_NAMES
 
 __all__ = ["main"]
@@ -30,11 +33,12 @@ FAILURES = (
 def main() -> int:
     """Run the measurements. The exit code is 1 if one of them failed."""
     arguments = _parse()
+    adopt_orphans()
     names = arguments.only or list(MEASUREMENTS)
     if arguments.no_peers:
         names = [name for name in names if name != "peers"]
     document: dict[str, Any] = {**describe(), "quick": arguments.quick}
-    document.update({"details": {}, "failures": {}})
+    document.update({"figures": {}, "seconds": {}, "details": {}, "failures": {}})
     started_at = time.perf_counter()
     with TemporaryDirectory(prefix="bench-") as scratch:
         run = Bench(Path(scratch), arguments.quick, tuple(arguments.peers))
@@ -48,29 +52,26 @@ def main() -> int:
 
 
 def _measure(name: str, run: Bench, document: dict[str, Any]) -> None:
-    print(f"{name:28}", end="", flush=True)
-    busy = share_taken_by_others()
-    machine = document["machine"]
-    machine["taken_by_others"] = max(busy, machine.get("taken_by_others", 0.0))
+    print(f"{name:40}", end="", flush=True)
     started_at = time.perf_counter()
     try:
         measured = MEASUREMENTS[name](run)
     except FAILURES as error:  # a failed measurement must not stop the others
-        document["failures"][name] = f"{type(error).__name__}: {error}"
-        print(f"failed: {error}", flush=True)
+        reason = str(error)
+        document["failures"][name] = (
+            reason if isinstance(error, BenchError) else f"{type(error).__name__}: {reason}"
+        )
+        print(f"{time.perf_counter() - started_at:6.1f} s  not measured: {reason}", flush=True)
         return
-    merge(document, measured.figures)
-    document["details"][name] = {**measured.details, "taken_by_others": busy}
-    print(f"{time.perf_counter() - started_at:6.1f} s  {_show(measured.figures)}", flush=True)
+    finally:
+        document["seconds"][name] = time.perf_counter() - started_at
+    document["figures"] |= measured.figures
+    document["details"][name] = measured.details
+    print(f"{document['seconds'][name]:6.1f} s  {_show(measured.figures)}", flush=True)
 
 
-def _show(figures: dict[str, Any]) -> str:
-    parts = (
-        f"{key}: ({_show(value)})" if isinstance(value, dict) else f"{key} {value:.3g}"
-        for key, value in figures.items()
-        if value is not None
-    )
-    return ", ".join(parts)
+def _show(figures: Mapping[str, Figure]) -> str:
+    return ", ".join(f"{key} {figure.value:.3g}" for key, figure in figures.items())
 
 
 def _parse() -> argparse.Namespace:

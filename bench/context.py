@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-__all__ = ["BASE", "ROOT", "Bench", "Samples", "interleave", "ratio"]
+from bench.sampling import Sample, Samples, interleave
+
+__all__ = ["BASE", "ROOT", "Bench"]
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "bench"
 BASE = ROOT / "models"
-
-Samples = dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,8 @@ class Bench:
 
     Args:
         scratch: A directory that is removed afterwards.
-        quick: Whether to take one short repetition only, to check that it works.
+        quick: Whether to take one short repetition only, also on a busy machine, to check that
+            everything works.
         peers: The peers to measure.
     """
 
@@ -38,10 +38,15 @@ class Bench:
         """Return the file in which the servers of this run keep what they measured at load."""
         return self.scratch / "tuning.json"
 
-    @property
-    def repetitions(self) -> int:
-        """Return how often each side of a comparison is measured."""
-        return 1 if self.quick else 3
+    def interleave(self, repetitions: int = 3, **sides: Callable[[], Sample]) -> Samples:
+        """Measure the sides alternately. A full run takes that many pairs.
+
+        Raises:
+            BenchError: Other programs used too much of the machine.
+        """
+        if self.quick:
+            return interleave(1, sides, quiet_share=1.0)
+        return interleave(repetitions, sides)
 
     def seconds(self, whole: float) -> float:
         """Return the duration of a measurement; a full run takes `whole` seconds."""
@@ -50,17 +55,3 @@ class Bench:
     def count(self, whole: int) -> int:
         """Return the number of items; a full run takes `whole`."""
         return max(1, whole // 20) if self.quick else whole
-
-
-def interleave(repetitions: int, **sides: Callable[[], float]) -> Samples:
-    """Measure A B A B …, so that a slow phase of the machine affects both sides."""
-    samples: Samples = {name: [] for name in sides}
-    for _ in range(repetitions):
-        for name, measure in sides.items():
-            samples[name].append(measure())
-    return samples
-
-
-def ratio(samples: Samples, above: str, below: str) -> float:
-    """Return the median of one side divided by the median of the other."""
-    return median(samples[above]) / median(samples[below])

@@ -4,21 +4,25 @@ import shutil
 import struct
 import subprocess
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
+from bench.cpu import Usage, Watch
 from bench.errors import BenchError
-from bench.parsing import Answered, parse_h2load, parse_log
+from bench.parsing import Answered, Call, parse_h2load, parse_log, steady_rate
+from bench.sampling import Sample
 
 __all__ = [
+    "Loop",
     "Request",
     "closed_loop",
     "counted",
     "grpc_frame",
     "grpc_request",
-    "median_latency",
 ]
 
 TIMEOUT_SECONDS = 30.0
@@ -27,6 +31,8 @@ CONNECTIONS = 4
 # Fewer replies than MIN_REPLIES give no rate. The loop is then repeated with a longer duration.
 MIN_REPLIES = 20
 LONGER = 4.0
+# CPU time is measured between these distances from the ends of a loop, while h2load is busy.
+MARGIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,53 @@ def grpc_request(target: str, method: str, message: bytes) -> Request:
     return Request(f"http://{target}/{method}", grpc_frame(message), True, headers)
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The result of a closed loop.
+
+    Args:
+        answered: The number of calls that completed.
+        calls: The successful calls.
+        usage: The CPU time of `server` and `generator` in a window within the loop.
+    """
+
+    answered: Answered
+    calls: Sequence[Call]
+    usage: Usage
+
+    def rate(self) -> Sample:
+        """Return the calls per second."""
+        return self._sample(steady_rate([call.ended for call in self.calls]))
+
+    def latency_ms(self) -> Sample:
+        """Return the median latency in milliseconds."""
+        return self._sample(1000 * median(call.seconds for call in self.calls))
+
+    def _sample(self, value: float) -> Sample:
+        usage = self.usage
+        ended = sum(usage.began <= call.ended <= usage.ended for call in self.calls)
+        cpu_us = 1e6 * usage.cpu_seconds["server"] / ended if ended else None
+        return Sample(value, usage.others, cpu_us, usage.cores("generator"))
+
+
 def closed_loop(
-    request: Request, scratch: Path, *, in_flight: int, seconds: float, warm_up: float = 0.5
-) -> Answered:
+    request: Request,
+    scratch: Path,
+    *,
+    server: Sequence[int],
+    in_flight: int,
+    seconds: float,
+    warm_up: float = 0.5,
+) -> Loop:
     """Keep a number of calls in flight for a duration, which is extended when few complete.
+
+    Args:
+        request: The call.
+        scratch: The directory for h2load's files.
+        server: The processes of the server.
+        in_flight: The number of concurrent calls.
+        seconds: The duration.
+        warm_up: The seconds before that, in which nothing is measured.
 
     Raises:
         BenchError: h2load is missing or failed, or too few calls completed to compute a rate.
@@ -69,12 +118,12 @@ def closed_loop(
     command += ["--warm-up-time", f"{round(1000 * warm_up)}ms"]
     for duration in (seconds, LONGER * seconds):
         timed = [*command, "-D", f"{round(1000 * duration)}ms", request.url]
-        answered = _run(timed, scratch, duration + warm_up + TIMEOUT_SECONDS)
-        if answered.succeeded >= MIN_REPLIES:
-            return answered
+        loop = _loop(timed, scratch, server, warm_up, duration)
+        if loop.answered.succeeded >= MIN_REPLIES:
+            return loop
     raise BenchError(
-        f"only {answered.succeeded} calls completed in {duration:g} s, too few for a rate; "
-        f"{answered.failed} failed"
+        f"only {loop.answered.succeeded} calls completed in {duration:g} s, too few for a rate; "
+        f"{loop.answered.failed} failed"
     )
 
 
@@ -84,28 +133,37 @@ def counted(request: Request, scratch: Path, *, in_flight: int, calls: int) -> A
     Raises:
         BenchError: h2load is missing or failed.
     """
-    command = [*_command(request, scratch, min(in_flight, calls)), "-n", str(calls)]
-    return _run([*command, request.url], scratch, COUNTED_SECONDS)
+    command = [*_command(request, scratch, min(in_flight, calls)), "-n", str(calls), request.url]
+    with _start(command, scratch) as process:
+        return _finish(process, COUNTED_SECONDS)
 
 
-def median_latency(
-    request: Request, scratch: Path, *, seconds: float, warm_up: float = 0.5
-) -> tuple[Answered, float]:
-    """Make one call at a time, and also return the median latency in seconds."""
-    answered = closed_loop(request, scratch, in_flight=1, seconds=seconds, warm_up=warm_up)
-    return answered, median(call.seconds for call in parse_log(_log(scratch).read_text()))
+def _loop(
+    command: list[str], scratch: Path, server: Sequence[int], warm_up: float, duration: float
+) -> Loop:
+    with _start(command, scratch) as process:
+        time.sleep(warm_up + MARGIN_SECONDS)
+        watch = Watch(server=server, generator=[process.pid])
+        time.sleep(max(0.0, duration - 2 * MARGIN_SECONDS))
+        usage = watch.read()
+        answered = _finish(process, TIMEOUT_SECONDS)
+    return Loop(answered, parse_log(_log(scratch).read_text()), usage)
 
 
-def _run(command: list[str], scratch: Path, timeout: float) -> Answered:
-    log = _log(scratch)
-    log.unlink(missing_ok=True)
+def _start(command: list[str], scratch: Path) -> "subprocess.Popen[str]":
+    _log(scratch).unlink(missing_ok=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _finish(process: "subprocess.Popen[str]", timeout: float) -> Answered:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        output, errors = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as error:
+        process.kill()
         raise BenchError(f"h2load did not end within {timeout:.0f} s") from error
-    if done.returncode != 0:
-        raise BenchError(f"h2load ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-    return parse_h2load(done.stdout, log.read_text())
+    if process.returncode != 0:
+        raise BenchError(f"h2load ended with {process.returncode}: {errors.strip()[-300:]}")
+    return parse_h2load(output)
 
 
 def _log(scratch: Path) -> Path:

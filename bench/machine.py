@@ -5,7 +5,6 @@ import platform
 import re
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from bench.context import ROOT
 
-__all__ = ["describe", "share_taken_by_others"]
+__all__ = ["describe"]
 
 PACKAGES = ("convscope", "grpcio", "protobuf", "onnxruntime", "numpy", "Pillow", "uvloop", "onnx")
 
@@ -37,24 +36,6 @@ def describe() -> dict[str, Any]:
             "h2load": _first_line(["h2load", "--version"]).rpartition("/")[2],
         },
     }
-
-
-def share_taken_by_others(seconds: float = 0.4) -> float:
-    """Measure the share of the CPU, from 0 to 1, that other processes use."""
-    before = _jiffies()
-    time.sleep(seconds)
-    busy, total = (after - start for after, start in zip(_jiffies(), before, strict=True))
-    return busy / total if total else 0.0
-
-
-def _jiffies() -> tuple[int, int]:
-    """Return the busy time and the total time of all cores, or (0, 0) outside Linux."""
-    stat = Path("/proc/stat")
-    if not stat.exists():
-        return 0, 0
-    fields = [int(field) for field in stat.read_text().split("\n", 1)[0].split()[1:9]]
-    idle = fields[3] + fields[4]
-    return sum(fields) - idle, sum(fields)
 
 
 def _cpu() -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.cpu import family
+
 __all__ = ["resident_mb", "slope"]
 
 MEGABYTE = 1e6
@@ -10,7 +12,7 @@ MEGABYTE = 1e6
 
 def resident_mb(pid: int) -> float:
     """Return the resident memory of a process and its descendants, in units of 10^6 bytes."""
-    return sum(_resident_bytes(each) for each in _family(pid)) / MEGABYTE
+    return sum(_resident_bytes(each) for each in family(pid)) / MEGABYTE
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -18,14 +20,6 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
     return above / sum((a - mean_x) ** 2 for a in x)
-
-
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            found.extend(int(child) for child in task.read_text().split())
-    return found
 
 
 def _resident_bytes(pid: int) -> int:

@@ -75,15 +75,16 @@ class Generator:
         """Make all calls and return a summary of their outcomes."""
         for call in self._calls:
             await call(self._body, timeout=10)
-        started_at = time.perf_counter()
+        started_at, cpu_before = time.perf_counter(), time.process_time()
         if "in_flight" in self._task:
             await self._closed(started_at + self._task["seconds"])
         else:
             await self._open(started_at)
         elapsed = time.perf_counter() - started_at
+        used = time.process_time() - cpu_before
         for channel in self._channels:
             await channel.close()
-        return self._summary(elapsed)
+        return {**self._summary(), "generator_cores": used / elapsed}
 
     async def _open(self, started_at: float) -> None:
         running: set[asyncio.Task[None]] = set()
@@ -122,7 +123,7 @@ class Generator:
         self.tally.codes["OK"] += 1
         self.tally.ok_seconds.append(time.perf_counter() - due)
 
-    def _summary(self, elapsed: float) -> dict[str, Any]:
+    def _summary(self) -> dict[str, Any]:
         tally, ok = self.tally, self.tally.ok_seconds
         seconds: float = self._task["seconds"]
         in_time = sum(s <= self._deadline for s in ok)
@@ -134,7 +135,6 @@ class Generator:
             "shed_p50_seconds": quantile(tally.shed_seconds, 0.5),
             "shed_p99_seconds": quantile(tally.shed_seconds, 0.99),
             "largest_lag_seconds": tally.lag_seconds,
-            "elapsed_seconds": elapsed,
         }
 
 

@@ -7,6 +7,7 @@ from bench.errors import BenchError
 
 __all__ = [
     "Answered",
+    "Call",
     "parse_h2load",
     "parse_log",
     "parse_metrics",
@@ -29,21 +30,19 @@ Labels = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The result of a closed loop.
+    """The number of completed calls.
 
     Args:
         succeeded: The number of calls with an HTTP status 2xx.
         failed: The number of other calls.
-        per_second: Completed calls per second.
     """
 
     succeeded: int
     failed: int
-    per_second: float
 
 
-def parse_h2load(text: str, log: str) -> Answered:
-    """Parse h2load's summary and its log of calls.
+def parse_h2load(text: str) -> Answered:
+    """Parse h2load's summary.
 
     Raises:
         BenchError: The text has no summary.
@@ -53,7 +52,7 @@ def parse_h2load(text: str, log: str) -> Answered:
         raise BenchError(f"h2load printed no summary: {text.strip()[-300:]}")
     good, *bad = (int(number) for number in status.groups())
     failed = sum(bad) + int(counts["errored"]) + int(counts["timeout"])
-    return Answered(good, failed, steady_rate([call.ended for call in parse_log(log)]))
+    return Answered(good, failed)
 
 
 def steady_rate(ended: list[float]) -> float:
@@ -72,7 +71,7 @@ def steady_rate(ended: list[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One completed call: its end and its duration in seconds."""
+    """One completed call: its end, in seconds since the epoch, and its duration in seconds."""
 
     ended: float
     seconds: float

@@ -35,7 +35,7 @@ class Process:
         self, command: Sequence[str], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None
     ) -> None:
         self._command = command
-        self._output = TemporaryFile()
+        self._output = TemporaryFile()  # noqa: SIM115 - closed by stop
         self._popen = subprocess.Popen(
             command,
             cwd=cwd,

@@ -1,10 +1,11 @@
 """The registry of measurements by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.context import Bench
+from bench.sampling import Figure
 
 __all__ = ["MEASUREMENTS", "Measured", "measurement"]
 
@@ -14,12 +15,12 @@ class Measured:
     """The result of a measurement.
 
     Args:
-        figures: The figures by key. A nested dict holds the parts after the dot.
+        figures: The figures by key of the table.
         details: The data from which the figures were computed.
     """
 
-    figures: dict[str, Any]
-    details: dict[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Figure]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], Measured]] = {}

@@ -4,7 +4,6 @@ It reads a task from stdin and prints the figures to stdout; see `bench.processe
 """
 
 import asyncio
-import inspect
 import json
 import sys
 import time
@@ -18,8 +17,6 @@ from bench.photos import digit
 from convscope.client import AsyncClient, Client, Tensor
 
 MODEL = "digits"
-# Names of the client's argument that switches request batching off.
-_SWITCHES = ("coalesce", "coalescing")
 
 
 def _digits(count: int) -> Iterator[Tensor]:
@@ -42,7 +39,7 @@ def _many(task: dict[str, Any]) -> dict[str, Any]:
 
 async def _concurrent(task: dict[str, Any]) -> dict[str, Any]:
     """Keep a number of `await client.classify(...)` in flight; return images per second."""
-    async with _async_client(task["target"], coalesce=task["coalesce"]) as client:
+    async with AsyncClient(task["target"], coalesce=task["coalesce"]) as client:
         images = iter(_digits(task["count"]))
         answered = 0
 
@@ -57,19 +54,7 @@ async def _concurrent(task: dict[str, Any]) -> dict[str, Any]:
         started_at = time.perf_counter()
         await asyncio.gather(*(ask() for _ in range(task["in_flight"])))
         elapsed = time.perf_counter() - started_at
-    return {"images_per_second": answered / elapsed, "switch": _switch()}
-
-
-def _switch() -> str | None:
-    """Return the name of the argument that switches request batching off, if there is one."""
-    parameters = inspect.signature(AsyncClient).parameters
-    return next((name for name in _SWITCHES if name in parameters), None)
-
-
-def _async_client(target: str, *, coalesce: bool) -> AsyncClient:
-    switch = _switch()
-    options: dict[str, Any] = {} if coalesce or switch is None else {switch: False}
-    return AsyncClient(target, **options)
+    return {"images_per_second": answered / elapsed}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.loads import Request, closed_loop, grpc_request
+from bench.loads import Loop, Request, closed_loop, grpc_request
 from bench.parsing import Answered, Labels, parse_metrics
 from bench.processes import Process, free_port, running, wait_for
 
@@ -79,7 +79,7 @@ class Server:
         seconds: float,
         warm_up: float = 0.5,
         method: str = CLASSIFY,
-    ) -> Answered:
+    ) -> Loop:
         """Run a closed loop, and check in the server's metrics that every call succeeded.
 
         h2load sees only the HTTP status, which is 200 for a gRPC error too.
@@ -88,14 +88,18 @@ class Server:
             BenchError: A call failed, or the counts differ.
         """
         before = self.answered(method)
-        request = self.request(message, method)
-        answered = closed_loop(
-            request, scratch, in_flight=in_flight, seconds=seconds, warm_up=warm_up
+        loop = closed_loop(
+            self.request(message, method),
+            scratch,
+            server=[self.process.pid],
+            in_flight=in_flight,
+            seconds=seconds,
+            warm_up=warm_up,
         )
-        self.check(before, answered, method)
-        return answered
+        self._check(before, loop.answered, method)
+        return loop
 
-    def check(self, before: dict[str, float], answered: Answered, method: str = CLASSIFY) -> None:
+    def _check(self, before: dict[str, float], answered: Answered, method: str) -> None:
         """Compare h2load's count with the server's.
 
         Raises:

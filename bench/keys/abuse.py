@@ -6,12 +6,11 @@ from typing import Any
 from bench.abuse import CONNECTIONS_PER_SECOND, FRAMES
 from bench.bundles import LITE0, repository
 from bench.context import Bench
-from bench.errors import BenchError
-from bench.openloads import opened
+from bench.openloads import Outcome, opened, recording
 from bench.photos import pixels_224, tensor_message
 from bench.processes import running
 from bench.registry import Measured, measurement
-from bench.servers import Server, serving
+from bench.servers import serving
 
 RATE = 20.0
 DEADLINE_SECONDS = 5.0
@@ -21,32 +20,35 @@ DEADLINE_SECONDS = 5.0
 def abuse(bench: Bench) -> Measured:
     """Measure the p99 while another client floods the server, relative to no flood."""
     message = tensor_message(LITE0, pixels_224(), (224, 224, 3))
-    seconds = bench.seconds(10.0)
-
-    def called(server: Server) -> dict[str, Any]:
-        answer = opened(
-            server,
-            message,
-            bench.scratch,
-            rate=RATE,
-            seconds=seconds,
-            deadline_seconds=DEADLINE_SECONDS,
-        )
-        if answer["p99_seconds"] is None:
-            raise BenchError(f"no call succeeded: {answer['codes']}")
-        return answer
-
+    seconds = bench.seconds(4.0)
+    outcomes: dict[str, list[dict[str, Any]]] = {"quiet": [], "flooded": []}
     flags = ("--transport", "http2")
     with serving(repository(bench, LITE0), *flags, tuning_cache=bench.tuning_cache) as server:
-        quiet = called(server)
-        attack = [sys.executable, "-m", "bench.abuse", server.target, str(seconds + 10.0)]
-        with running(attack):
-            flooded = called(server)
+
+        def called() -> Outcome:
+            return opened(
+                server,
+                message,
+                bench.scratch,
+                rate=RATE,
+                seconds=seconds,
+                deadline_seconds=DEADLINE_SECONDS,
+            )
+
+        def flooded() -> Outcome:
+            attack = [sys.executable, "-m", "bench.abuse", server.target, str(seconds + 10.0)]
+            with running(attack):
+                return called()
+
+        samples = bench.interleave(
+            quiet=recording(outcomes["quiet"], called, Outcome.p99_ms),
+            flooded=recording(outcomes["flooded"], flooded, Outcome.p99_ms),
+        )
     return Measured(
-        {"abuse_p99_ratio": flooded["p99_seconds"] / quiet["p99_seconds"]},
+        {"abuse_p99_ratio": samples.ratio("flooded", "quiet")},
         {
-            "quiet": quiet,
-            "flooded": flooded,
+            "p99_ms": samples.details(),
+            **outcomes,
             "rate": RATE,
             "attacks_per_second": CONNECTIONS_PER_SECOND,
             "frames": FRAMES,

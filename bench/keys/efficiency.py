@@ -1,71 +1,77 @@
 """Measure how much of ONNX Runtime's speed remains in the server."""
 
-from statistics import median
-
-from bench.bundles import repository
-from bench.context import Bench, interleave, ratio
-from bench.loads import median_latency
+from bench.bundles import LITE0, repository
+from bench.context import Bench
 from bench.photos import pixels_224, tensor_message
-from bench.reference import Setting, best_setting, cores, run_inprocess
+from bench.reference import fastest, most_responsive, run_inprocess
 from bench.registry import Measured, measurement
-from bench.servers import Server, serving
+from bench.sampling import Sample
+from bench.servers import serving
 
 IN_FLIGHT = 32
-MODELS = ("resnet50", "efficientnet_lite0")
+PAIRS = 5
+SHAPE = (224, 224, 3)
 
 
-@measurement("tensor_efficiency")
-def tensor_efficiency(bench: Bench) -> Measured:
+@measurement("tensor_efficiency.resnet50")
+def resnet50(bench: Bench) -> Measured:
     """Measure images per second served, relative to the fastest setting in process."""
-    measured = {model: _efficiency(bench, model) for model in MODELS}
+    return _efficiency(bench, "resnet50")
+
+
+@measurement("tensor_efficiency.efficientnet_lite0")
+def efficientnet_lite0(bench: Bench) -> Measured:
+    """Measure the same with a smaller network."""
+    return _efficiency(bench, LITE0)
+
+
+def _efficiency(bench: Bench, model: str) -> Measured:
+    setting, tried = fastest(bench, model)
+    message = tensor_message(model, pixels_224(), SHAPE)
+    seconds = bench.seconds(2.5)
+    with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
+
+        def served() -> Sample:
+            return server.saturate(
+                message, bench.scratch, in_flight=IN_FLIGHT, seconds=seconds
+            ).rate()
+
+        def in_process() -> Sample:
+            return run_inprocess(bench, model, setting, seconds).rate()
+
+        samples = bench.interleave(PAIRS, served=served, in_process=in_process)
     return Measured(
-        {"tensor_efficiency": {model: m["ratio"] for model, m in measured.items()}}, measured
+        {f"tensor_efficiency.{model}": samples.ratio("served", "in_process")},
+        {
+            "images_per_second": samples.details(),
+            "in_process_setting": str(setting),
+            "in_process_tried": tried,
+        },
     )
 
 
-def _efficiency(bench: Bench, model: str) -> dict[str, object]:
-    setting, tried = best_setting(bench, model)
-    message = tensor_message(model, pixels_224(), (224, 224, 3))
-    seconds = bench.seconds(5.0)
-    with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
+@measurement("lone_latency_ratio")
+def lone_latency(bench: Bench) -> Measured:
+    """Measure the median latency of one call in flight, relative to the best in process."""
+    setting, tried = most_responsive(bench, LITE0)
+    message = tensor_message(LITE0, pixels_224(), SHAPE)
+    seconds = bench.seconds(1.5)
+    with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
 
-        def served() -> float:
+        def served() -> Sample:
             return server.saturate(
-                message, bench.scratch, in_flight=IN_FLIGHT, seconds=seconds, warm_up=1.0
-            ).per_second
+                message, bench.scratch, in_flight=1, seconds=seconds
+            ).latency_ms()
 
-        def in_process() -> float:
-            return run_inprocess(bench, model, setting, seconds)["images_per_second"]
+        def in_process() -> Sample:
+            return run_inprocess(bench, LITE0, setting, seconds).latency_ms()
 
-        samples = interleave(bench.repetitions, served=served, in_process=in_process)
-    return {
-        "ratio": ratio(samples, "served", "in_process"),
-        "images_per_second": samples,
-        "in_process_setting": f"{setting.callers}x{setting.threads} batch {setting.batch}",
-        "in_process_tried": tried,
-    }
-
-
-@measurement("latency_overhead_ms")
-def latency_overhead(bench: Bench) -> Measured:
-    """Measure the median latency of one call in flight, minus that in process with all threads."""
-    model = "efficientnet_lite0"
-    message = tensor_message(model, pixels_224(), (224, 224, 3))
-    seconds, alone = bench.seconds(3.0), Setting(threads=cores(), callers=1, batch=1)
-    with serving(repository(bench, model), tuning_cache=bench.tuning_cache) as server:
-        samples = interleave(
-            bench.repetitions,
-            served_ms=lambda: _served_ms(server, bench, message, seconds),
-            in_process_ms=lambda: (
-                1000 * run_inprocess(bench, model, alone, seconds)["median_seconds"]
-            ),
-        )
-    overhead = median(samples["served_ms"]) - median(samples["in_process_ms"])
-    return Measured({"latency_overhead_ms": {model: overhead}}, {"median": samples})
-
-
-def _served_ms(server: Server, bench: Bench, message: bytes, seconds: float) -> float:
-    before = server.answered()
-    answered, latency = median_latency(server.request(message), bench.scratch, seconds=seconds)
-    server.check(before, answered)
-    return 1000 * latency
+        samples = bench.interleave(PAIRS, served=served, in_process=in_process)
+    return Measured(
+        {f"lone_latency_ratio.{LITE0}": samples.ratio("served", "in_process")},
+        {
+            "median_ms": samples.details(),
+            "in_process_setting": str(setting),
+            "in_process_tried": tried,
+        },
+    )

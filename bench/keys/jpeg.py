@@ -3,14 +3,17 @@
 import sys
 
 from bench.bundles import LITE0, repository
-from bench.context import Bench, interleave, ratio
+from bench.context import Bench
 from bench.errors import BenchError
 from bench.full_decode_server import MARK
 from bench.photos import SIZES, image_message, jpeg
 from bench.registry import Measured, measurement
+from bench.sampling import Sample, Samples
 from bench.servers import Server, serving
 
 IN_FLIGHT = 16
+# A large photo takes so long that a short window would have too few replies.
+SECONDS = {"500x375": 1.5, "1024x768": 1.5, "4000x3000": 4.0}
 FULL_DECODE = (sys.executable, "-m", "bench.full_decode_server")
 
 
@@ -25,17 +28,17 @@ def jpeg_speedup(bench: Bench) -> Measured:
         if MARK not in full.process.first_lines():
             raise BenchError("the full decode is not in use; fix bench/full_decode_server.py")
         samples = {size: _compare(bench, size, ours, full) for size in SIZES}
-    speedups = {size: ratio(s, "ours", "full_decode") for size, s in samples.items()}
-    return Measured({"jpeg_speedup": speedups}, {"images_per_second": samples})
+    return Measured(
+        {f"jpeg_speedup.{size}": s.ratio("ours", "full_decode") for size, s in samples.items()},
+        {size: s.details() for size, s in samples.items()},
+    )
 
 
-def _compare(bench: Bench, size: str, ours: Server, full: Server) -> dict[str, list[float]]:
+def _compare(bench: Bench, size: str, ours: Server, full: Server) -> Samples:
     message = image_message(LITE0, jpeg(size))
-    seconds = bench.seconds(3.0)
+    seconds = bench.seconds(SECONDS[size])
 
-    def speed(server: Server) -> float:
-        return server.saturate(
-            message, bench.scratch, in_flight=IN_FLIGHT, seconds=seconds, warm_up=1.0
-        ).per_second
+    def speed(server: Server) -> Sample:
+        return server.saturate(message, bench.scratch, in_flight=IN_FLIGHT, seconds=seconds).rate()
 
-    return interleave(bench.repetitions, ours=lambda: speed(ours), full_decode=lambda: speed(full))
+    return bench.interleave(ours=lambda: speed(ours), full_decode=lambda: speed(full))

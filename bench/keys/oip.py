@@ -1,12 +1,12 @@
 """Compare the Open Inference Protocol with ClassifierService on the same port."""
 
 from functools import partial
-from statistics import median
 
 from bench.bundles import repository
-from bench.context import Bench, Samples, interleave
+from bench.context import Bench
 from bench.photos import digit, tensor_message
 from bench.registry import Measured, measurement
+from bench.sampling import Sample
 from bench.servers import CLASSIFY, serving
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 
@@ -27,25 +27,25 @@ def oip_vs_own(bench: Bench) -> Measured:
     }
     with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
-        def speed(method: str, message: bytes) -> float:
+        def speed(method: str, message: bytes) -> Sample:
             return server.saturate(
                 message,
                 bench.scratch,
                 in_flight=IN_FLIGHT,
-                seconds=0.5,
-                warm_up=0.2,
+                seconds=1.0,
+                warm_up=0.3,
                 method=method,
-            ).per_second
+            ).rate()
 
         sides = {name: partial(speed, *call) for name, call in calls.items()}
-        samples = interleave(1 if bench.quick else TURNS, **sides)
-    ratios = {name: _paired(samples, name) for name in ("probabilities", "all_outputs")}
-    return Measured({"oip_vs_own": ratios}, {"calls_per_second": samples})
-
-
-def _paired(samples: Samples, name: str) -> float:
-    """Return the median over the turns of one side's speed divided by that of Classify."""
-    return median(a / b for a, b in zip(samples[name], samples["own"], strict=True))
+        samples = bench.interleave(TURNS, **sides)
+    return Measured(
+        {
+            f"oip_vs_own.{name}": samples.ratio(name, "own")
+            for name in ("probabilities", "all_outputs")
+        },
+        {"calls_per_second": samples.details()},
+    )
 
 
 def _infer_message(*outputs: str) -> bytes:

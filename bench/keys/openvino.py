@@ -4,11 +4,12 @@ from pathlib import Path
 
 from bench.bundles import LITE0, repository
 from bench.calls import classify
-from bench.context import ROOT, Bench, interleave, ratio
+from bench.context import ROOT, Bench
 from bench.errors import BenchError
 from bench.photos import image_message, jpeg, pixels_224, tensor_message
 from bench.reference import cores
 from bench.registry import Measured, measurement
+from bench.sampling import Figure, Sample
 from bench.servers import Server, serving
 
 IN_FLIGHT = 32
@@ -36,19 +37,21 @@ def openvino(bench: Bench) -> Measured:
     ):
         parity = max(_difference(on_openvino, on_cpu, photo) for photo in PHOTOS)
 
-        def speed(server: Server) -> float:
+        def speed(server: Server) -> Sample:
             return server.saturate(
                 message, bench.scratch, in_flight=IN_FLIGHT, seconds=bench.seconds(1.2), warm_up=0.3
-            ).per_second
+            ).rate()
 
-        samples = interleave(
-            bench.repetitions,
+        samples = bench.interleave(
             on_openvino=lambda: speed(on_openvino),
             on_cpu=lambda: speed(on_cpu),
         )
     return Measured(
-        {"openvino_speed": ratio(samples, "on_openvino", "on_cpu"), "openvino_parity": parity},
-        {"images_per_second": samples, "photos": PHOTOS},
+        {
+            "openvino_speed": samples.ratio("on_openvino", "on_cpu"),
+            "openvino_parity": Figure(parity),
+        },
+        {"images_per_second": samples.details(), "photos": PHOTOS},
     )
 
 

@@ -1,63 +1,117 @@
-"""Measure the goodput of the server at three times its capacity."""
+"""Measure the server at several times its capacity."""
 
-from statistics import median
 from typing import Any
 
+from grpc_health.v1 import health_pb2
+
+from bench.background import meanwhile
 from bench.bundles import LITE0, repository
-from bench.context import Bench, interleave
-from bench.openloads import closed, opened
+from bench.context import Bench
+from bench.openloads import Outcome, closed, opened, recording
 from bench.photos import image_message, jpeg
 from bench.registry import Measured, measurement
-from bench.servers import serving
+from bench.sampling import Sample
+from bench.servers import Server, serving
 
-OVERLOAD = 3.0
 DEADLINE_SECONDS = 0.5
 IN_FLIGHT = 32
+GOODPUT_OVERLOAD = 3.0
+HEALTH_OVERLOAD = 5.0
+CHECK = "grpc.health.v1.Health/Check"
+CHECKS_PER_SECOND = 50.0
+CHECK_DEADLINE_SECONDS = 5.0
+# The overload begins before the health checks, and ends after them.
+LEAD_SECONDS = 2.0
 
 
 @measurement("overload_goodput")
 def overload_goodput(bench: Bench) -> Measured:
     """Measure the replies within the deadline at three times the capacity, relative to the peak."""
-    message, scratch = image_message(LITE0, jpeg("500x375")), bench.scratch
-    seconds = bench.seconds(6.0)
+    seconds = bench.seconds(4.0)
     overloads: list[dict[str, Any]] = []
     with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
+        capacity = _capacity(bench, server, seconds)
 
-        def peak() -> float:
-            answer = closed(
-                server,
-                message,
-                scratch,
-                in_flight=IN_FLIGHT,
-                seconds=seconds,
-                deadline_seconds=DEADLINE_SECONDS,
-            )
-            return float(answer["goodput"])
+        def peak() -> Sample:
+            return _closed(bench, server, seconds).goodput()
 
-        def overloaded() -> float:
-            answer = opened(
-                server,
-                message,
-                scratch,
-                rate=OVERLOAD * capacity,
-                seconds=seconds,
-                deadline_seconds=DEADLINE_SECONDS,
-                seed=len(overloads),
-            )
-            overloads.append(answer)
-            return float(answer["goodput"])
+        def overloaded() -> Outcome:
+            return _overload(bench, server, GOODPUT_OVERLOAD * capacity, seconds, len(overloads))
 
-        capacity = peak()
-        samples = interleave(bench.repetitions, peak=peak, overloaded=overloaded)
-    goodput = median(samples["overloaded"])
-    # If there were more replies under overload, the measured peak was too low.
-    best = max(capacity, median(samples["peak"]), goodput)
+        samples = bench.interleave(
+            peak=peak, overloaded=recording(overloads, overloaded, Outcome.goodput)
+        )
     return Measured(
-        {"overload_goodput": goodput / best},
+        {"overload_goodput": samples.ratio("overloaded", "peak")},
         {
-            "answers_per_second": samples,
-            "offered_per_second": OVERLOAD * capacity,
+            "replies_per_second": samples.details(),
+            "offered_per_second": GOODPUT_OVERLOAD * capacity,
             "deadline_seconds": DEADLINE_SECONDS,
             "overloads": overloads,
         },
+    )
+
+
+@measurement("health_ms_under_overload")
+def health_under_overload(bench: Bench) -> Measured:
+    """Measure the p99 of health checks at five times the capacity."""
+    seconds = bench.seconds(4.0)
+    outcomes: list[dict[str, Any]] = []
+    overloads: list[dict[str, Any]] = []
+    check = health_pb2.HealthCheckRequest().SerializeToString()
+    with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
+        rate = HEALTH_OVERLOAD * _capacity(bench, server, seconds)
+
+        def overload() -> None:
+            outcome = _overload(bench, server, rate, seconds + LEAD_SECONDS, len(overloads))
+            overloads.append(outcome.figures)
+
+        def checked() -> Outcome:
+            with meanwhile(overload):
+                return opened(
+                    server,
+                    check,
+                    bench.scratch,
+                    rate=CHECKS_PER_SECOND,
+                    seconds=seconds,
+                    deadline_seconds=CHECK_DEADLINE_SECONDS,
+                    method=CHECK,
+                )
+
+        samples = bench.interleave(health=recording(outcomes, checked, Outcome.p99_ms))
+    return Measured(
+        {"health_ms_under_overload": samples.level("health")},
+        {
+            "p99_ms": samples.details(),
+            "checks": outcomes,
+            "overloads": overloads,
+            "offered_per_second": rate,
+        },
+    )
+
+
+def _capacity(bench: Bench, server: Server, seconds: float) -> float:
+    return _closed(bench, server, seconds).goodput().value
+
+
+def _closed(bench: Bench, server: Server, seconds: float) -> Outcome:
+    return closed(
+        server,
+        image_message(LITE0, jpeg("500x375")),
+        bench.scratch,
+        in_flight=IN_FLIGHT,
+        seconds=seconds,
+        deadline_seconds=DEADLINE_SECONDS,
+    )
+
+
+def _overload(bench: Bench, server: Server, rate: float, seconds: float, seed: int) -> Outcome:
+    return opened(
+        server,
+        image_message(LITE0, jpeg("500x375")),
+        bench.scratch,
+        rate=rate,
+        seconds=seconds,
+        deadline_seconds=DEADLINE_SECONDS,
+        seed=seed,
     )

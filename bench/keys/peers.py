@@ -10,7 +10,7 @@ import grpc
 
 from bench.bundles import repository
 from bench.calls import classify
-from bench.context import Bench, interleave, ratio
+from bench.context import Bench
 from bench.errors import BenchError
 from bench.loads import closed_loop
 from bench.peers import PEERS
@@ -18,12 +18,14 @@ from bench.peers.base import TOP, WORKS, Peer, Running, Work
 from bench.peers.venvs import python_of, version_of
 from bench.photos import image_message, tensor_message
 from bench.registry import Measured, measurement
+from bench.sampling import Figure, Sample, Samples
 from bench.servers import Server, serving
 
 NOT_RUN = (
     *(BenchError, OSError, ValueError, LookupError),
     *(grpc.RpcError, struct.error, subprocess.SubprocessError),
 )
+WARM_UP_SECONDS = 0.3
 # Enough to saturate a server. More calls would only wait longer.
 IN_FLIGHT = {"jpeg": 16, "jpeg_draft": 16, "tensor": 16, "tiny": 64}
 
@@ -31,7 +33,7 @@ IN_FLIGHT = {"jpeg": 16, "jpeg_draft": 16, "tensor": 16, "tiny": 64}
 @measurement("peers")
 def peers(bench: Bench) -> Measured:
     """Measure calls per second, relative to each peer."""
-    figures: dict[str, Any] = {}
+    figures: dict[str, Figure] = {}
     details: dict[str, Any] = {}
     with serving(
         repository(bench, "efficientnet_lite0", "digits"), tuning_cache=bench.tuning_cache
@@ -40,53 +42,59 @@ def peers(bench: Bench) -> Measured:
             detail: dict[str, Any] = {"not_run": {}}
             details[name] = detail
             try:
-                figures[name] = _compare(bench, PEERS[name], ours, detail)
+                figures |= _compare(bench, PEERS[name], ours, detail)
             except NOT_RUN as error:
-                figures[name] = dict.fromkeys(WORKS)
                 detail["not_run"]["at all"] = str(error)
-    return Measured({"peers": figures}, details)
+    return Measured(figures, details)
 
 
-def _compare(
-    bench: Bench, peer: Peer, ours: Server, detail: dict[str, Any]
-) -> dict[str, float | None]:
+def _compare(bench: Bench, peer: Peer, ours: Server, detail: dict[str, Any]) -> dict[str, Figure]:
     python = python_of(bench, peer)
     detail["version"] = version_of(python, peer.distribution)
+    detail["distribution"] = peer.distribution
     detail["onnxruntime"] = version_of(python, "onnxruntime")
     detail["protocol"], detail["setting"] = peer.protocol, peer.setting
-    figures: dict[str, float | None] = {}
+    figures: dict[str, Figure] = {}
     directory = Path(mkdtemp(prefix=f"{peer.name}-", dir=bench.scratch))
     with peer.start(python, directory) as theirs:
         for name, work in WORKS.items():
             try:
                 samples = _samples(bench, work, ours, theirs)
             except NOT_RUN as error:
-                detail["not_run"][name], figures[name] = str(error), None
+                detail["not_run"][name] = str(error)
                 continue
-            detail[f"{name}_per_second"] = samples
-            figures[name] = ratio(samples, "ours", "theirs")
+            detail[f"{name}_per_second"] = samples.details()
+            figures[f"peers.{peer.name}.{name}"] = samples.ratio("ours", "theirs")
     return figures
 
 
-def _samples(bench: Bench, work: Work, ours: Server, theirs: Running) -> dict[str, list[float]]:
+def _samples(bench: Bench, work: Work, ours: Server, theirs: Running) -> Samples:
     message, in_flight = _message(work), IN_FLIGHT[work.name]
     _check_answer(work, ours, theirs, message)
-    seconds, request = bench.seconds(1.9), theirs.request(work)
+    seconds, request = bench.seconds(1.2), theirs.request(work)
 
-    def our_speed() -> float:
+    def our_speed() -> Sample:
         return ours.saturate(
-            message, bench.scratch, in_flight=in_flight, seconds=seconds
-        ).per_second
+            message, bench.scratch, in_flight=in_flight, seconds=seconds, warm_up=WARM_UP_SECONDS
+        ).rate()
 
-    def their_speed() -> float:
+    def their_speed() -> Sample:
         before = theirs.good() if theirs.good else 0.0
-        answered = closed_loop(request, bench.scratch, in_flight=in_flight, seconds=seconds)
+        loop = closed_loop(
+            request,
+            bench.scratch,
+            server=theirs.pids,
+            in_flight=in_flight,
+            seconds=seconds,
+            warm_up=WARM_UP_SECONDS,
+        )
+        answered = loop.answered
         good = theirs.good() - before if theirs.good else float(answered.succeeded)
         if answered.failed or good < answered.succeeded:
             raise BenchError(f"{answered.succeeded} replies, of which only {good:.0f} succeeded")
-        return answered.per_second
+        return loop.rate()
 
-    return interleave(bench.repetitions, ours=our_speed, theirs=their_speed)
+    return bench.interleave(ours=our_speed, theirs=their_speed)
 
 
 def _message(work: Work) -> bytes:

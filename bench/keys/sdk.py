@@ -1,17 +1,21 @@
 """Measure the throughput of the Python client."""
 
+from typing import Any
+
 from bench.bundles import repository
-from bench.context import Bench, interleave, ratio
+from bench.context import Bench
+from bench.cpu import Watch
 from bench.errors import BenchError
 from bench.processes import run_worker
 from bench.reference import Setting, run_inprocess
 from bench.registry import Measured, measurement
-from bench.servers import serving
+from bench.sampling import Sample
+from bench.servers import Server, serving
 
 MANY = 10_000
+SINGLE = 6_000
 CONCURRENT = 256
 TIMEOUT_SECONDS = 90.0
-WITHOUT = "AsyncClient has no switch for request batching, so both sides are the same"
 
 
 @measurement("many_digits")
@@ -20,52 +24,51 @@ def many_digits(bench: Bench) -> Measured:
     count, batch = bench.count(MANY), Setting(threads=1, callers=1, batch=64)
     with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
-        def many() -> float:
-            task = {"kind": "many", "target": server.target, "count": count}
-            answer = run_worker("bench.sdk", task, seconds=TIMEOUT_SECONDS)
+        def many() -> Sample:
+            sample, answer = _called(server, {"kind": "many", "count": count})
             if answer["answers"] != [str(n) for n in range(10)]:
                 raise BenchError(f"the digits 0 to 9 were read as {answer['answers']}")
-            return float(answer["images_per_second"])
+            return sample
 
-        samples = interleave(
-            bench.repetitions,
+        samples = bench.interleave(
             classify_many=many,
-            in_process=lambda: run_inprocess(bench, "digits", batch, bench.seconds(1.5))[
-                "images_per_second"
-            ],
+            in_process=lambda: run_inprocess(bench, "digits", batch, bench.seconds(1.5)).rate(),
         )
     return Measured(
-        {"many_digits": ratio(samples, "classify_many", "in_process")},
-        {"images_per_second": samples, "images": count},
+        {"many_digits": samples.ratio("classify_many", "in_process")},
+        {"images_per_second": samples.details(), "images": count},
     )
 
 
 @measurement("sdk_concurrent_digits")
 def sdk_concurrent_digits(bench: Bench) -> Measured:
     """Measure 256 concurrent classify calls, relative to the same without request batching."""
-    count, notes = bench.count(MANY), []
+    count = bench.count(SINGLE)
     with serving(repository(bench, "digits"), tuning_cache=bench.tuning_cache) as server:
 
-        def concurrent(coalesce: bool) -> float:
+        def concurrent(coalesce: bool) -> Sample:
             task = {
                 "kind": "concurrent",
-                "target": server.target,
                 "count": count,
                 "in_flight": CONCURRENT,
                 "coalesce": coalesce,
             }
-            answer = run_worker("bench.sdk", task, seconds=TIMEOUT_SECONDS)
-            if answer["switch"] is None:
-                notes.append(WITHOUT)
-            return float(answer["images_per_second"])
+            return _called(server, task)[0]
 
-        samples = interleave(
-            bench.repetitions,
-            coalesced=lambda: concurrent(True),
-            separate=lambda: concurrent(False),
+        samples = bench.interleave(
+            coalesced=lambda: concurrent(True), separate=lambda: concurrent(False)
         )
-    details = {"images_per_second": samples, "images": count}
     return Measured(
-        {"sdk_concurrent_digits": ratio(samples, "coalesced", "separate")},
-        {**details, "note": notes[0]} if notes else details,
+        {"sdk_concurrent_digits": samples.ratio("coalesced", "separate")},
+        {"images_per_second": samples.details(), "images": count},
     )
+
+
+def _called(server: Server, task: dict[str, Any]) -> tuple[Sample, dict[str, Any]]:
+    """Make the calls of a task with the client; the CPU time per image is the server's."""
+    watch = Watch(server=[server.process.pid])
+    task = {**task, "target": server.target}
+    answer = run_worker("bench.sdk", task, seconds=TIMEOUT_SECONDS)
+    usage = watch.read()
+    cpu_us = 1e6 * usage.cpu_seconds["server"] / task["count"]
+    return Sample(answer["images_per_second"], usage.others, cpu_us), answer

@@ -1,11 +1,11 @@
 """Measure the time to readiness and the memory after it."""
 
-from statistics import median
-
 from bench.bundles import LITE0, repository
-from bench.context import Bench, interleave
+from bench.context import Bench
+from bench.cpu import Watch
 from bench.memory import resident_mb
 from bench.registry import Measured, measurement
+from bench.sampling import Sample, figure
 from bench.servers import serving
 
 
@@ -18,13 +18,19 @@ def ready(bench: Bench) -> Measured:
         first_seconds = first.ready_seconds
     memory: list[float] = []
 
-    def start() -> float:
+    def start() -> Sample:
+        watch = Watch()
         with serving(models, tuning_cache=bench.tuning_cache) as server:
+            others = watch.read().others
             memory.append(resident_mb(server.process.pid))
-            return server.ready_seconds
+            return Sample(server.ready_seconds, others)
 
-    samples = interleave(bench.repetitions, ready_seconds=start)
+    samples = bench.interleave(start=start)
     return Measured(
-        {"ready_seconds": median(samples["ready_seconds"]), "idle_rss_mb": median(memory)},
-        {"first_start_seconds": first_seconds, **samples, "idle_rss_mb": memory},
+        {"ready_seconds": samples.level("start"), "idle_rss_mb": figure(memory)},
+        {
+            "first_start_seconds": first_seconds,
+            "ready_seconds": samples.details(),
+            "idle_rss_mb": memory,
+        },
     )

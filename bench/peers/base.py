@@ -1,6 +1,6 @@
 """The interface of a peer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,13 @@ class Running:
     Args:
         request: Makes the request of a work.
         top: Makes one call of a work and returns the classes, the most probable first.
+        pids: The processes.
         good: Returns the number of successful calls so far, if the HTTP status doesn't show it.
     """
 
     request: Callable[[Work], Request]
     top: Callable[[Work], list[int]]
+    pids: Sequence[int]
     good: Callable[[], float] | None = None
 
 

@@ -39,7 +39,7 @@ def start(python: Path, directory: Path) -> Iterator[Running]:
             seconds=START_SECONDS,
             step=0.2,
         )
-        yield Running(request, lambda work: list(post(request(work))["classes"]))
+        yield Running(request, lambda work: list(post(request(work))["classes"]), [process.pid])
 
 
 BENTOML = Peer(

@@ -29,6 +29,7 @@ def start(python: Path, directory: Path) -> Iterator[Running]:
     with ExitStack() as stack:
         target_of: dict[str, str] = {}
         metrics: list[int] = []
+        pids: list[int] = []
         for workers, works in groups.items():
             ports = {kind: free_port() for kind in ("http", "grpc", "metrics")}
             place = directory / str(workers)
@@ -39,10 +40,12 @@ def start(python: Path, directory: Path) -> Iterator[Running]:
             ready = partial(is_ready, target)
             wait_for(process, "MLServer", ready, seconds=START_SECONDS, step=0.2)
             metrics.append(ports["metrics"])
+            pids.append(process.pid)
             target_of.update(dict.fromkeys(works, target))
         yield Running(
             lambda work: infer_request(target_of[work.name], _message(work)),
             lambda work: infer_top(target_of[work.name], _message(work)),
+            pids,
             lambda: sum(map(_successes, metrics)),
         )
 

@@ -70,6 +70,7 @@ def start(python: Path, directory: Path) -> Iterator[Running]:
         yield Running(
             lambda work: infer_request(target, _message(work)),
             lambda work: infer_top(target, _message(work)),
+            [process.pid],
             partial(_successes, ports["metrics"]),
         )
 

@@ -1,6 +1,7 @@
 """The photos and requests that the bench sends, and the plot that it draws."""
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from bench.peers.base import WORKS
 from bench.peers.oip import infer_message
 from bench.photos import SIZES, digit, jpeg, pixels_224, tensor_message, with_noise
 from bench.plot import bars, draw, goodness
+from bench.sampling import Figure
 from bench.targets import TARGETS, rows
 from convscope.v1 import inference_pb2 as pb
 
@@ -17,8 +19,13 @@ DOCUMENT = {
     "machine": {"cores": 2, "cpu": "CPU"},
     "versions": {"onnxruntime": "1", "grpcio": "1", "python": "3"},
     "date": "2026-01-01",
-    "tiny_vs_empty_rpc": 0.7,
-    "latency_overhead_ms": {"efficientnet_lite0": 1.6},
+    "table": rows(
+        {
+            "tiny_vs_empty_rpc": Figure(1.0, 0.9, 1.1),
+            "tensor_cpu_us": Figure(0.5, 0.4, 0.6),
+            "ready_seconds": Figure(0.9),
+        }
+    ),
 }
 
 
@@ -55,16 +62,20 @@ def test_open_inference_messages_have_the_wire_format() -> None:
 
 
 def test_goodness_is_above_one_when_the_target_is_reached() -> None:
-    table = {row["key"]: row for row in rows(DOCUMENT)}
-    assert goodness(table["tiny_vs_empty_rpc"]) == pytest.approx(0.7 / 0.65)
-    assert goodness(table["latency_overhead_ms.efficientnet_lite0"]) == pytest.approx(0.5)
-    assert goodness(table["many_digits"]) is None
+    assert goodness("tiny_vs_empty_rpc", 1.0) == pytest.approx(0.5)
+    assert goodness("tensor_cpu_us", 0.5) == pytest.approx(1.2)
+    assert goodness("many_digits", None) is None
+    assert goodness("swap_failures", 0.0) == math.inf
 
 
 def test_the_plot_has_a_row_for_each_figure_with_a_target() -> None:
-    document = {**DOCUMENT, "table": rows(DOCUMENT)}
-    (section,) = bars(document).values()  # no peer was measured
-    own = [k for k, t in TARGETS.items() if str(t) != "recorded" and not k.startswith("peers.")]
-    assert [bar.label for bar in section] == own
-    assert len({bar.colour for bar in section}) == 2
-    assert draw(document).size[0] == 1680
+    (section,) = bars(DOCUMENT).values()  # no peer was measured
+    own = [k for k, t in TARGETS.items() if t.required is not None and not k.startswith("peers.")]
+    by_label = {bar.label: bar for bar in section}
+    assert list(by_label) == own
+    assert by_label["tiny_vs_empty_rpc"].verdict == "no"
+    assert by_label["ready_seconds"].verdict == "desired"
+    # The smaller CPU time is the better one.
+    assert by_label["tensor_cpu_us"].low == pytest.approx(1.0)
+    assert by_label["tensor_cpu_us"].high == pytest.approx(1.5)
+    assert draw(DOCUMENT).size[0] == 1680

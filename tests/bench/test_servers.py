@@ -7,7 +7,11 @@ import pytest
 from support.alterations import flip_byte
 from support.tiny import write_tiny
 
+from bench.calls import classify
+from bench.context import Bench
 from bench.errors import BenchError
+from bench.glance import GLANCE, SHAPE, glance
+from bench.photos import pixels_224, tensor_message
 from bench.servers import serving
 
 
@@ -32,3 +36,10 @@ def test_a_rejected_bundle_is_not_measured(tmp_path: Path) -> None:
         serving(models, "--no-strict-readiness", tuning_cache=tmp_path / "tuning.json"),
     ):
         pass
+
+
+def test_the_server_accepts_the_network_that_takes_no_time(tmp_path: Path) -> None:
+    message = tensor_message(GLANCE, pixels_224(), SHAPE)
+    with serving(glance(Bench(tmp_path)), tuning_cache=tmp_path / "tuning.json") as server:
+        (result,) = classify(server.target, message).results
+    assert sum(each.probability for each in result.prediction.classes) > 0.5
