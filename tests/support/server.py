@@ -30,7 +30,7 @@ class ServerProcess:
         flags: Further flags.
         command: The command of the server, by default that of this environment.
         tuning: Whether the server measures at load how to run the models. Without tuning the
-            start is fast, and every model has a runner per core and batches of up to 4.
+            start is fast, and every model has one runner and batches of up to 8.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ServerProcess:
     ) -> None:
         addresses = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
         if not tuning:
-            flags = ("--no-tuning", *flags)
+            flags = ("--no-tuning", "--runners", "1", "--max-batch", "8", *flags)
         self.process = subprocess.Popen(
             [*command, "--models", str(models), *addresses, "--drain-seconds", "0.2", *flags],
             stderr=subprocess.PIPE,

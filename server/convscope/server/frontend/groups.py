@@ -96,8 +96,10 @@ class GroupMethod:
                 self._check_open()
                 if call.deadline is not None and call.deadline <= now:
                     raise DeadlineError("the deadline had passed on arrival; allow more time")
+                message = self._parse(call.message)
+                call.message = b""  # the parsed message has a copy of it
                 request = self._maker.request(
-                    self._parse(call.message), record, self._finish_together, call.deadline, call
+                    message, record, self._finish_together, call.deadline, call
                 )
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its outcome
                 rejected.append((call, record, error))

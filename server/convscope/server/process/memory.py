@@ -11,7 +11,7 @@ __all__ = ["freeze_loaded_objects", "keep_freed_memory", "trim_memory"]
 # is faulted in and cleared again for the next request.
 KEPT_BYTES = 32 * 2**20
 # Smaller blocks come from the heap. A larger one is mapped, and unmapped when it is freed.
-MAX_HEAP_BLOCK_BYTES = 8 * 2**20
+MAX_HEAP_BLOCK_BYTES = 2 * 2**20
 # The numbers of these parameters in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _ENVIRONMENT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")

@@ -68,6 +68,7 @@ class ClassifyEndpoint:
         # Feature maps and many classes take megabytes.
         request.is_large = bool(plan.selections) or plan.top_k * len(inputs) > MANY_CLASSES
         request.inputs = decode_inputs(inputs, version.input_dtype, version.input_shape)
+        request.message = None  # the inputs have copies of its bytes
 
     def encode(self, request: InferenceRequest) -> bytes:
         """Serialize the reply.

@@ -78,7 +78,14 @@ def plan_reply(
         # The probabilities have a sum of 1, except for rounding.
         top_k = min(top_k, int(1 / request.min_probability) + 1)
     limits.check(map_bytes + inputs * (_RESULT_BYTES + top_k * _CLASS_BYTES + label_bytes[top_k]))
-    return ReplyPlan(labels, top_k, request.min_probability, request.feature_maps)
+    return ReplyPlan(labels, top_k, request.min_probability, _copies(request.feature_maps))
+
+
+def _copies(selections: Sequence[pb.FeatureMapSelection]) -> Sequence[pb.FeatureMapSelection]:
+    """Copy selections: a part of a message would keep all of it in memory."""
+    if not selections:
+        return ()
+    return [pb.FeatureMapSelection.FromString(each.SerializeToString()) for each in selections]
 
 
 def decode_inputs(

@@ -102,6 +102,7 @@ class InferEndpoint:
         request.is_large = contract.returns_features or texts > MANY_CLASSES
         request.plan = contract, outputs
         request.inputs = read_inputs(message, contract)
+        request.message = pb.ModelInferRequest(id=message.id)  # the inputs have copies of the rest
 
     def encode(self, request: InferenceRequest) -> bytes:
         """Serialize the reply.
