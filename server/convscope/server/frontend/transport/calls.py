@@ -44,6 +44,10 @@ class UnaryCall(Protocol):
     def ended(self) -> bool:
         """Whether the call was answered or cancelled; further answers are dropped."""
 
+    @property
+    def ended_with(self) -> grpc.StatusCode | None:
+        """The status that the transport has ended the call with, if it has."""
+
     def reply(self, message: bytes, trailing: Metadata = ()) -> None:
         """Send the serialized reply, and OK."""
 

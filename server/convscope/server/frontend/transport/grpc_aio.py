@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import structlog
 
-from convscope.server.errors import StartError
+from convscope.server.errors import ShuttingDownError, StartError
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import GroupHandler, Metadata, UnaryCall
+from convscope.server.frontend.transport.grpc_aio_streams import Streams
 from convscope.server.frontend.transport.memory_budget import (
     FULL_MESSAGE,
     PUSHBACK_MS,
@@ -23,6 +24,9 @@ from convscope.server.frontend.transport.unexpected import unexpected_error
 __all__ = ["GrpcAioTransport"]
 
 log = structlog.get_logger(__name__)
+
+# How long the calls may take to end when the grace is over.
+END_SECONDS = 1.0
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -53,6 +57,8 @@ class GrpcAioTransport:
         self._budget = budget
         self._flag = flag
         self._tls = TlsFiles.of(settings) if tls else None
+        self._groups: list[_Group] = []
+        self._streams = Streams(budget)
         self._server = grpc.aio.server(
             options=[
                 # Twice the limit, so that a request just over it gets our message.
@@ -66,18 +72,23 @@ class GrpcAioTransport:
 
     def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
         """Add unary methods that take their calls in groups."""
-        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            name: grpc.unary_unary_rpc_method_handler(_Group(name, handle, self._budget).call)
-            for name, handle in methods.items()
-        }
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for name, handle in methods.items():
+            group = _Group(name, handle, self._budget)
+            self._groups.append(group)
+            handlers[name] = grpc.unary_unary_rpc_method_handler(group.call)
         self.add_registered_method_handlers(service, handlers)
 
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Add methods that run in a task of their own."""
+        counted = {
+            name: self._streams.wrap(handler) if handler.request_streaming else handler
+            for name, handler in handlers.items()
+        }
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, dict(handlers)),)
+            (grpc.method_handlers_generic_handler(service, counted),)
         )
 
     def bind(self, address: str) -> int:
@@ -102,7 +113,16 @@ class GrpcAioTransport:
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""
-        await self._server.stop(grace)
+        self._streams.stop()
+        if grace:
+            stopping = asyncio.ensure_future(self._server.stop(grace + END_SECONDS))
+            await asyncio.wait((stopping,), timeout=grace)
+            self._streams.end_all()
+            for group in self._groups:
+                group.end_all()
+            await stopping
+        else:
+            await self._server.stop(None)
 
 
 class _Group:
@@ -119,6 +139,13 @@ class _Group:
         self._handle = handle
         self._budget = budget
         self._calls: list[UnaryCall] = []
+        self._open: set[_Call] = set()
+
+    def end_all(self) -> None:
+        """End all calls because the server stops."""
+        error = ShuttingDownError()
+        for call in list(self._open):
+            call.abandon(error.code, error.message)
 
     async def call(self, message: bytes, context: Context) -> bytes:
         """Return the reply to a call, unless the memory for requests is in use."""
@@ -140,11 +167,14 @@ class _Group:
         if not self._calls:
             loop.call_soon(self._flush)
         self._calls.append(call)
+        self._open.add(call)
         try:
             await call.ending
         except asyncio.CancelledError:
             call.cancel()
             raise
+        finally:
+            self._open.discard(call)
         if call.trailing:
             context.set_trailing_metadata(tuple(call.trailing))
         if call.error is not None:
@@ -168,6 +198,7 @@ class _Call:
         "_context",
         "deadline",
         "ended",
+        "ended_with",
         "ending",
         "error",
         "message",
@@ -184,6 +215,7 @@ class _Call:
         self.on_cancel: Callable[[], None] | None = None
         self.ending: asyncio.Future[None] = loop.create_future()
         self.ended = False
+        self.ended_with: grpc.StatusCode | None = None
         self.response = b""
         self.error: tuple[grpc.StatusCode, str] | None = None
         self.trailing: Metadata = ()
@@ -217,6 +249,13 @@ class _Call:
             self.ended = True
             if self.on_cancel is not None:
                 self.on_cancel()
+
+    def abandon(self, code: grpc.StatusCode, details: str) -> None:
+        """End the call with a status that isn't its handler's."""
+        if not self.ended:
+            self.error, self.ended_with = (code, details), code
+            self.cancel()
+            self._end()
 
     def _end(self) -> None:
         self.ended = True
