@@ -6,13 +6,16 @@ exactly once, in this iteration or later, and without a task or a future per cal
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc
 
-__all__ = ["GroupHandler", "Metadata", "Transport", "UnaryCall"]
+__all__ = ["GroupHandler", "Metadata", "RejectionReason", "Transport", "UnaryCall"]
 
 Metadata = Sequence[tuple[str, str | bytes]]
+
+# Why a call ends before its method counts it.
+RejectionReason = Literal["expired", "invalid", "refused", "stalled", "too_large", "unimplemented"]
 
 
 class UnaryCall(Protocol):

@@ -36,6 +36,9 @@ class Upload(Protocol):
     def reject_full(self) -> None:
         """End the call because its bytes don't fit into the budget."""
 
+    def reject_stalled(self) -> None:
+        """End the call because too little of its request arrives."""
+
 
 class Uploads:
     """Shares the budget among the unfinished uploads of all connections.
@@ -140,7 +143,7 @@ class Uploads:
                 continue
             arrived = upload.upload_bytes - upload.upload_checked_bytes
             if arrived < age * MIN_BYTES_PER_SECOND and not upload.is_starved:
-                upload.reject_full()
+                upload.reject_stalled()
             else:
                 upload.upload_checked_at = now
                 upload.upload_checked_bytes = upload.upload_bytes
