@@ -55,6 +55,7 @@ DOCUMENTED = {
     "convscope_log_lines_dropped_total": set(),
     "convscope_request_memory_bytes": set(),
     "convscope_request_memory_rejections_total": set(),
+    "convscope_rejected_calls_total": {"reason"},
     "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }
