@@ -132,6 +132,7 @@ class Serving:
         self.service = service
         self.port = port
         self.target = target
+        self.rejections: list[str] = []  # of calls that no method counts
         self.channel: Any  # its type arguments can't be inferred from bytes
 
     def unary(self, name: str) -> Any:
@@ -172,13 +173,15 @@ async def serving_http2(
     credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve for the duration of a with block."""
-    server = Http2Server(MemoryBudget(budget_bytes), limits, tls=tls)
+    rejections: list[str] = []
+    server = Http2Server(MemoryBudget(budget_bytes), limits, tls=tls, on_rejected=rejections.append)
     service = Service()
     service.add_to(server)
     port = server.bind(address)
     await server.start()
     target = address if address.startswith("unix:") else f"localhost:{port}"
     serving = Serving(server, service, port, target.replace("localhost", "127.0.0.1"))
+    serving.rejections = rejections
     if credentials is None:
         channel = grpc.aio.insecure_channel(serving.target, options)
     else:

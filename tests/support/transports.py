@@ -12,6 +12,7 @@ from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.reflection import add_reflection
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport import selection
+from convscope.server.frontend.transport.calls import Transport
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.observability.metrics import Metrics
 from support.http2 import MIB, RawClient, Service, raw_client, until
@@ -26,6 +27,7 @@ class Served:
     """A transport with services.
 
     Args:
+        transport: The transport.
         port: Its port.
         channel: A channel of grpcio to it.
         service: Handles the calls of `SERVICE` and, counted, those of `COUNTED`.
@@ -33,8 +35,14 @@ class Served:
     """
 
     def __init__(
-        self, port: int, channel: grpc.aio.Channel, service: Service, metrics: Metrics
+        self,
+        transport: Transport,
+        port: int,
+        channel: grpc.aio.Channel,
+        service: Service,
+        metrics: Metrics,
     ) -> None:
+        self.transport = transport
         self.port = port
         self.channel = channel
         self.service = service
@@ -96,7 +104,7 @@ async def serving(transport: str) -> AsyncIterator[Served]:
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options)
     try:
-        yield Served(port, channel, service, metrics)
+        yield Served(listener, port, channel, service, metrics)
     finally:
         await channel.close()
         await listener.stop(None)

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from ngh2 import events
+from support.frames import WINDOW_UPDATE, frame, word
 from support.http2 import (
     SECONDS,
     SERVICE,
@@ -255,6 +256,35 @@ async def test_further_calls_do_not_keep_a_client_that_does_not_read() -> None:
         await serving.until_idle()
 
 
+@pytest.mark.parametrize(("method", "request_"), [("echo", bytes(1000)), ("flood", b"1000")])
+async def test_a_reply_that_is_not_read_while_others_are_is_given_up(
+    method: str, request_: bytes
+) -> None:
+    limits = Limits(unread_seconds=0.3)
+    async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
+        starved = client.call(method, framed(request_))
+        async with asyncio.timeout(SECONDS):
+            while not client.of(events.StreamReset):
+                status = await client.status(client.call("echo", framed(b"x")))
+                assert status[b"grpc-status"] == b"0"
+        resets = [(event.stream_id, event.error_code) for event in client.of(events.StreamReset)]
+        assert resets == [(starved, ENHANCE_YOUR_CALM)]
+        assert not client.of(events.GoAwayReceived)
+        await serving.until_idle()
+        assert serving.service.cancelled == (["flood"] if method == "flood" else [])
+
+
+async def test_a_reply_that_is_read_slowly_is_not_given_up() -> None:
+    limits = Limits(unread_seconds=0.3)
+    async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
+        stream = client.call("echo", framed(bytes(50)))
+        while len(client.of(events.DataReceived)) < 40:
+            client.send(frame(WINDOW_UPDATE, 0, stream, word(1)))
+            await asyncio.sleep(0.03)
+        client.send(frame(WINDOW_UPDATE, 0, stream, word(100)))
+        assert (await client.status(stream))[b"grpc-status"] == b"0"
+
+
 async def test_an_error_in_the_check_of_a_connection_ends_only_this_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -408,6 +438,43 @@ async def test_stop_twice() -> None:
         await serving.call("echo")
         await serving.server.stop(1.0)
         await serving.server.stop(None)
+
+
+# Calls that no method counts
+
+
+async def test_calls_that_end_before_their_method_begins_are_counted() -> None:
+    limits = Limits(max_calls=1, stalled_seconds=0.2, max_message_bytes=1000)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        held = client.call("never", framed(b"x"))
+        await client.status(client.call("echo", framed(b"x")))
+        assert serving.rejections == ["refused"]
+        client.engine.reset_stream(held, 8)
+        calls = {
+            "unimplemented": client.call("unknown", framed(b"x")),
+            "invalid": client.call("echo", framed(b"x", 1)),
+            "too_large": client.call("echo", framed(bytes(1001))),
+            "expired": client.call("echo", None, (b"grpc-timeout", b"50m")),
+            "stalled": client.call("unary", None),
+        }
+        serving.rejections.clear()
+        for stream in calls.values():
+            await client.status(stream)
+        assert sorted(serving.rejections) == sorted(calls)
+
+
+async def test_calls_that_their_method_counts_are_not_counted_as_rejected() -> None:
+    async with serving_http2() as serving, raw_client(serving.port) as client:
+        short = (b"grpc-timeout", b"50m")
+        for method in ("never", "wait"):
+            assert (await client.status(client.call(method, framed(b""), short)))[
+                b"grpc-status"
+            ] == b"4"
+        stream = client.call("each", None)
+        client.engine.send_data(stream, framed(b"x", 1))
+        client.send()
+        assert (await client.status(stream))[b"grpc-status"] == b"13"
+        assert serving.rejections == []
 
 
 # Memory

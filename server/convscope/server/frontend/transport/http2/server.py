@@ -157,7 +157,7 @@ class Http2Server:
             message = f"{self._flag} {address} can't be bound; does another server use it?"
             raise StartError(message) from error
         try:
-            listener = Listener(sockets, self._accept, self._tls, self._limits.handshake_seconds)
+            listener = Listener(sockets, self._accept, self._tls, self._limits)
         except OSError as error:  # ssl.SSLError is one
             for one in sockets:
                 one.close()
@@ -170,7 +170,8 @@ class Http2Server:
 
     async def start(self) -> None:
         """Accept connections."""
-        allow_descriptors(self._limits.max_connections + SPARE_DESCRIPTORS)
+        limits = self._limits
+        allow_descriptors(limits.max_connections + limits.max_handshakes + SPARE_DESCRIPTORS)
         for listener in self._listeners:
             await listener.start()
         self._sweep()
@@ -229,6 +230,8 @@ class Http2Server:
             connection.abort()
         await self._wait_until_empty(END_SECONDS)
         await self._tasks.wait(END_SECONDS)
+        for listener in self._listeners:
+            listener.handshakes.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._shared.deadlines.close()
