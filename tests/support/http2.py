@@ -28,6 +28,7 @@ class Service:
         self.waiting: list[UnaryCall] = []
         self.cancelled: list[str] = []
         self.contexts: list[Any] = []
+        self.held: list[asyncio.Event] = []
 
     # In groups
 
@@ -82,6 +83,12 @@ class Service:
 
     async def each(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         async for request in requests:
+            yield request
+
+    async def hold(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            self.held.append(asyncio.Event())
+            await self.held[-1].wait()
             yield request
 
     async def by_context(self, _: AsyncIterator[bytes], context: Any) -> None:

@@ -65,6 +65,10 @@ class Served:
                 samples[" ".join(key).strip()] += sample.value
         return {key: value for key, value in sorted(samples.items()) if value}
 
+    async def until_started(self, count: int) -> None:
+        """Wait until as many calls have begun."""
+        await until(lambda: self._count("started") == count)
+
     def _count(self, name: str) -> float:
         return sum(float(sample.value) for sample in self._samples(name))
 
@@ -115,4 +119,5 @@ def _counted_handlers(service: Service) -> dict[str, Any]:
     return {
         **{name: grpc.unary_unary_rpc_method_handler(getattr(service, name)) for name in unary},
         "each": grpc.stream_stream_rpc_method_handler(service.each),
+        "hold": grpc.stream_stream_rpc_method_handler(service.hold),
     }

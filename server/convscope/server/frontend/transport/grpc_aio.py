@@ -12,7 +12,7 @@ import structlog
 from convscope.server.errors import ShuttingDownError, StartError
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import GroupHandler, Metadata, UnaryCall
-from convscope.server.frontend.transport.grpc_aio_streams import Streams
+from convscope.server.frontend.transport.grpc_aio_tasks import Tasks
 from convscope.server.frontend.transport.memory_budget import (
     FULL_MESSAGE,
     PUSHBACK_MS,
@@ -58,7 +58,7 @@ class GrpcAioTransport:
         self._flag = flag
         self._tls = TlsFiles.of(settings) if tls else None
         self._groups: list[_Group] = []
-        self._streams = Streams(budget)
+        self._tasks = Tasks(budget)
         self._server = grpc.aio.server(
             options=[
                 # Twice the limit, so that a request just over it gets our message.
@@ -77,18 +77,17 @@ class GrpcAioTransport:
             group = _Group(name, handle, self._budget)
             self._groups.append(group)
             handlers[name] = grpc.unary_unary_rpc_method_handler(group.call)
-        self.add_registered_method_handlers(service, handlers)
+        self._add(service, handlers)
 
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Add methods that run in a task of their own."""
-        counted = {
-            name: self._streams.wrap(handler) if handler.request_streaming else handler
-            for name, handler in handlers.items()
-        }
+        self._add(service, {name: self._tasks.wrap(handler) for name, handler in handlers.items()})
+
+    def _add(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, counted),)
+            (grpc.method_handlers_generic_handler(service, dict(handlers)),)
         )
 
     def bind(self, address: str) -> int:
@@ -113,11 +112,11 @@ class GrpcAioTransport:
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""
-        self._streams.stop()
+        self._tasks.stop()
         if grace:
             stopping = asyncio.ensure_future(self._server.stop(grace + END_SECONDS))
             await asyncio.wait((stopping,), timeout=grace)
-            self._streams.end_all()
+            self._tasks.end_all()
             for group in self._groups:
                 group.end_all()
             await stopping

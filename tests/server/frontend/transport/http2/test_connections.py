@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 import pytest
 from ngh2 import events
-from support.frames import WINDOW_UPDATE, frame, word
 from support.http2 import (
     SECONDS,
     SERVICE,
@@ -277,12 +276,16 @@ async def test_a_reply_that_is_not_read_while_others_are_is_given_up(
 async def test_a_reply_that_is_read_slowly_is_not_given_up() -> None:
     limits = Limits(unread_seconds=0.3)
     async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
-        stream = client.call("echo", framed(bytes(50)))
-        while len(client.of(events.DataReceived)) < 40:
-            client.send(frame(WINDOW_UPDATE, 0, stream, word(1)))
-            await asyncio.sleep(0.03)
-        client.send(frame(WINDOW_UPDATE, 0, stream, word(100)))
-        assert (await client.status(stream))[b"grpc-status"] == b"0"
+        stream, taken = client.call("echo", framed(bytes(95))), 0
+        async with asyncio.timeout(SECONDS):
+            while not client.of(events.StreamClosed):
+                await asyncio.sleep(0.1)
+                received = sum(len(event.data) for event in client.of(events.DataReceived))
+                client.engine.acknowledge_received_data(received - taken, stream)
+                client.send()
+                taken = received
+        assert taken == 100
+        assert client.fields(stream)[b"grpc-status"] == b"0"
 
 
 async def test_an_error_in_the_check_of_a_connection_ends_only_this_connection(
@@ -444,23 +447,25 @@ async def test_stop_twice() -> None:
 
 
 async def test_calls_that_end_before_their_method_begins_are_counted() -> None:
-    limits = Limits(max_calls=1, stalled_seconds=0.2, max_message_bytes=1000)
+    limits = Limits(max_calls=4, stalled_seconds=0.2, max_message_bytes=100_000)
     async with serving_http2(limits) as serving, raw_client(serving.port) as client:
-        held = client.call("never", framed(b"x"))
+        held = [client.call("never", framed(b"x")) for _ in range(4)]
         await client.status(client.call("echo", framed(b"x")))
         assert serving.rejections == ["refused"]
-        client.engine.reset_stream(held, 8)
-        calls = {
-            "unimplemented": client.call("unknown", framed(b"x")),
-            "invalid": client.call("echo", framed(b"x", 1)),
-            "too_large": client.call("echo", framed(bytes(1001))),
-            "expired": client.call("echo", None, (b"grpc-timeout", b"50m")),
-            "stalled": client.call("unary", None),
-        }
-        serving.rejections.clear()
-        for stream in calls.values():
-            await client.status(stream)
-        assert sorted(serving.rejections) == sorted(calls)
+        for stream in held:
+            client.engine.reset_stream(stream, 8)
+        client.send()
+        await serving.until_idle()
+        for reason, method, data in (
+            ("unimplemented", "unknown", framed(b"x")),
+            ("invalid", "echo", framed(b"x", 1)),
+            ("too_large", "echo", framed(bytes(100_001))),
+            ("stalled", "unary", None),
+        ):
+            await client.status(client.call(method, data))
+            assert serving.rejections.pop() == reason
+        await client.status(client.call("echo", None, (b"grpc-timeout", b"50m")))
+        assert serving.rejections == ["refused", "expired"]
 
 
 async def test_calls_that_their_method_counts_are_not_counted_as_rejected() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from convscope.server.frontend.transport.http2.handshakes import AcceptedProtocol, Handshakes
+from convscope.server.frontend.transport.http2.handshakes import Handshakes
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.sockets import close
 from convscope.server.frontend.transport.tls import TlsFiles
@@ -15,6 +15,8 @@ from convscope.server.frontend.transport.tls import TlsFiles
 __all__ = ["Listener"]
 
 log = structlog.get_logger(__name__)
+
+ACCEPT_PAUSE_SECONDS = 0.5
 
 
 class Listener:
@@ -40,32 +42,42 @@ class Listener:
         self._sockets = sockets
         self._protocol = protocol
         self._tls = tls
-        loop = asyncio.get_running_loop()
-        self.handshakes = Handshakes(
-            loop, limits.max_handshakes, limits.handshake_seconds, protocol
-        )
+        self.handshakes = Handshakes(limits.max_handshakes, limits.handshake_seconds, protocol)
         self._tls_state = tls.state() if tls else ()
         self._context = tls.context() if tls else None
         self._servers: list[asyncio.Server] = []
+        self._accepting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Accept connections, on duplicates of the sockets: an asyncio server closes its own."""
+        """Accept connections."""
         loop = asyncio.get_running_loop()
         for one in self._sockets:
+            if self._context is not None:
+                self._accepting.append(loop.create_task(self._accept(one)))
+                continue
             is_unix = one.family == socket.AF_UNIX
             create = loop.create_unix_server if is_unix else loop.create_server
-            self._servers.append(await create(self._accept, sock=one.dup()))
+            # A duplicate, because asyncio's server closes its socket.
+            self._servers.append(await create(self._protocol, sock=one.dup()))
 
-    def _accept(self) -> asyncio.Protocol:
-        context = self._context
-        if context is None:
-            return self._protocol()
-        return AcceptedProtocol(lambda transport: self.handshakes.begin(transport, context))
+    async def _accept(self, listening: socket.socket) -> None:
+        """Accept connections with TLS; asyncio's server would not limit their handshakes."""
+        loop = asyncio.get_running_loop()
+        while self._context is not None:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:  # such as too many open files
+                log.warning("a connection can't be accepted", error=str(error))
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+            else:
+                self.handshakes.begin(accepted, self._context)
 
     def close(self) -> None:
         """Accept no more connections."""
         for server in self._servers:
             server.close()
+        for task in self._accepting:
+            task.cancel()
         for one in self._sockets:
             close(one)
 
