@@ -143,8 +143,8 @@ class TaskCall(Stream):
 
     @property
     def is_in_progress(self) -> bool:  # type: ignore[override] # it is a constant of other calls
-        """Whether the handler has messages without a reply."""
-        return bool(self._unanswered)
+        """Whether messages have no reply; the handler has them, or will read them."""
+        return bool(self._unanswered or self._messages)
 
     @property
     def may_wait(self) -> bool:  # type: ignore[override] # it is a constant of other calls
@@ -246,7 +246,7 @@ class TaskCall(Stream):
             finally:
                 self._reading = None
         raw = self._messages.popleft()
-        if not self._messages:
+        if not (self._messages or self.is_starved):
             self.acknowledge_held_back()
         try:
             data = bytes(self.inflated(raw))
