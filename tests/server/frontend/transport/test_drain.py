@@ -1,12 +1,20 @@
 """The end of both transports: what is idle ends at once, what is in progress is finished."""
 
 import asyncio
+import queue
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.calls import image_request
 from support.http2 import SECONDS, until
+from support.server import ServerProcess
 from support.transports import COUNTED, Served, serving
+
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import inference_pb2_grpc
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 MESSAGE = "the server is shutting down; call another one"
@@ -64,3 +72,27 @@ async def test_calls_are_unavailable_after_the_grace(transport: str, method: str
         await served.transport.stop(0.2)
         assert await call.code() is UNAVAILABLE
         assert (await served.counters())[f"handled {method} Unavailable"] == 1
+
+
+def test_open_streams_do_not_delay_the_end_of_a_server(
+    transport: str, tiny_repository: Path
+) -> None:
+    """A watch of health, and a stream of requests that waits for its next one."""
+    flags = ("--transport", transport, "--grace-seconds", "600")
+    with ServerProcess(tiny_repository, *flags) as server:
+        with grpc.insecure_channel(server.target) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            requests = queue.SimpleQueue[pb.ClassifyStreamRequest | None]()
+            stub = inference_pb2_grpc.ClassifierServiceStub(channel)
+            replies = stub.ClassifyStream(iter(requests.get, None))
+            requests.put(pb.ClassifyStreamRequest(request=image_request()))
+            assert next(replies).response.model == "tiny"
+            assert server.stop() == 0
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            for call in (watch, replies):
+                with pytest.raises(grpc.RpcError) as caught:
+                    next(call)
+                assert caught.value.code() is UNAVAILABLE
+                assert caught.value.details() == MESSAGE
+            requests.put(None)
