@@ -79,20 +79,22 @@ def test_open_streams_do_not_delay_the_end_of_a_server(
 ) -> None:
     """A watch of health, and a stream of requests that waits for its next one."""
     flags = ("--transport", transport, "--grace-seconds", "600")
-    with ServerProcess(tiny_repository, *flags) as server:
-        with grpc.insecure_channel(server.target) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-            requests = queue.SimpleQueue[pb.ClassifyStreamRequest | None]()
-            stub = inference_pb2_grpc.ClassifierServiceStub(channel)
-            replies = stub.ClassifyStream(iter(requests.get, None))
-            requests.put(pb.ClassifyStreamRequest(request=image_request()))
-            assert next(replies).response.model == "tiny"
-            assert server.stop() == 0
-            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            for call in (watch, replies):
-                with pytest.raises(grpc.RpcError) as caught:
-                    next(call)
-                assert caught.value.code() is UNAVAILABLE
-                assert caught.value.details() == MESSAGE
-            requests.put(None)
+    with (
+        ServerProcess(tiny_repository, *flags) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        requests = queue.SimpleQueue[pb.ClassifyStreamRequest | None]()
+        stub = inference_pb2_grpc.ClassifierServiceStub(channel)
+        replies = stub.ClassifyStream(iter(requests.get, None))
+        requests.put(pb.ClassifyStreamRequest(request=image_request()))
+        assert next(replies).response.model == "tiny"
+        assert server.stop() == 0
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        for call in (watch, replies):
+            with pytest.raises(grpc.RpcError) as caught:
+                next(call)
+            assert caught.value.code() is UNAVAILABLE
+            assert caught.value.details() == MESSAGE
+        requests.put(None)

@@ -172,10 +172,10 @@ async def test_a_handshake_that_ends_during_the_stop_does_not_delay_it(own: Pair
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_handshakes_that_never_end_give_way(own: Pair, run: Callable[[Any], None]) -> None:
     """The limit holds for them only: callers are served meanwhile."""
-    run(_crowd(own))
+    run(_half_open(own))
 
 
-async def _crowd(own: Pair) -> None:
+async def _half_open(own: Pair) -> None:
     tls, limits = TlsFiles(certificate=own[0], key=own[1]), Limits(max_handshakes=5)
     files = len(list(Path("/proc/self/fd").iterdir()))
     async with serving_http2(limits, tls=tls, credentials=credentials(own)) as serving:

@@ -30,6 +30,7 @@ from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.stream import Stream
 from convscope.server.frontend.transport.http2.task_call import TaskCall
+from convscope.server.frontend.transport.http2.unread import UnreadReplies
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
 __all__ = ["Connection"]
@@ -71,7 +72,7 @@ class Connection(Output, asyncio.Protocol):
         self.closing_at: float | None = None
         self.ping_sent_at: float | None = None
         self.taken_before = 0
-        self._unread: dict[int, tuple[int, float]] = {}  # the bytes taken of replies, since when
+        self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
         self._last_stream_id = 0
@@ -280,22 +281,10 @@ class Connection(Output, asyncio.Protocol):
         Args:
             now: The time.
         """
-        before, self._unread = self._unread, {}
-        if not self._engine.queued_body_size():
-            return
-        for stream in list(self.streams.values()):
-            queued = self._engine.queued_body_size(stream.id)
-            if not queued:
-                continue
-            # Further messages to a client that doesn't read are no progress.
-            taken = stream.written - queued
-            taken_before, since = before.get(stream.id, (taken - 1, now))
-            if taken > taken_before:
-                since = now
-            elif now - since > self.limits.unread_seconds:
+        if self._engine.queued_body_size():
+            for stream in self._unread.overdue(self.streams.values(), now):
                 stream.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, UNREAD_MESSAGE)
                 self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
-            self._unread[stream.id] = (taken, since)
 
     # The end
 
