@@ -7,7 +7,7 @@ from typing import Any
 
 from ngh2 import Configuration, Connection, ErrorCode, Role, events
 
-from support.http2 import framed
+from support.http2 import framed, until
 
 RESPONSE = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 
@@ -27,6 +27,7 @@ class EndingServer:
         self._calls = calls
         self.has_ended = False
         self.attempts = 0
+        self.sessions: set[Session] = set()
 
     def received(self, session: "Session") -> None:
         """Called when a request is complete."""
@@ -50,7 +51,11 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self._server.sessions.add(self)
         self.send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.sessions.discard(self)
 
     def data_received(self, data: bytes) -> None:
         self.engine.receive_data(data)
@@ -112,5 +117,10 @@ async def serving(server: EndingServer) -> AsyncIterator[str]:
     """Serve for the duration of a with block; return the target."""
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(lambda: Session(server), "127.0.0.1", 0)
-    async with listener:
+    try:
         yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        listener.close()
+        for session in server.sessions:
+            session.transport.abort()
+        await until(lambda: not server.sessions)

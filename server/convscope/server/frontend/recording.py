@@ -149,8 +149,9 @@ def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
 def _code_of_ended(context: Context) -> grpc.StatusCode | None:
     """Return the code that the transport has ended a cancelled call with, if it has."""
     code = context.code()
-    failed = isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK
-    return cast("grpc.StatusCode", code) if failed else None
+    if isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK:
+        return code
+    return None
 
 
 def _code_of_aborted(context: Context) -> grpc.StatusCode:

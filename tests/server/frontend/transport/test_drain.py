@@ -67,7 +67,8 @@ async def test_calls_are_unavailable_after_the_grace(transport: str, method: str
             await call.write(b"1")
             await until(lambda: served.service.held)
         else:
-            call = served.channel.unary_unary(f"/{COUNTED}/{method}")(b"", timeout=SECONDS)
+            unary: Any = served.channel.unary_unary(f"/{COUNTED}/{method}")
+            call = unary(b"", timeout=SECONDS)
             await until(lambda: served.service.contexts)
         await served.transport.stop(0.2)
         assert await call.code() is UNAVAILABLE
