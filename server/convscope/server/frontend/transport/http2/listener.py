@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -17,6 +18,8 @@ __all__ = ["Listener"]
 log = structlog.get_logger(__name__)
 
 ACCEPT_PAUSE_SECONDS = 0.5
+# Connections that are accepted in one iteration of the event loop.
+ACCEPTED_AT_ONCE = 64
 
 
 class Listener:
@@ -69,8 +72,9 @@ class Listener:
             except OSError as error:  # such as too many open files
                 log.warning("a connection can't be accepted", error=str(error))
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
-            else:
-                self.handshakes.begin(accepted, self._context)
+                continue
+            for one in (accepted, *_waiting(listening)):
+                self.handshakes.begin(one, self._context)
 
     def close(self) -> None:
         """Accept no more connections."""
@@ -94,3 +98,12 @@ class Listener:
             log.warning("the changed TLS files can't be used", error=str(error))
             return
         log.info("TLS files reloaded", certificate=str(tls.certificate))
+
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Accept further connections, as far as they wait."""
+    with suppress(OSError):  # it would block
+        for _ in range(ACCEPTED_AT_ONCE - 1):
+            accepted, _ = listening.accept()
+            accepted.setblocking(False)
+            yield accepted
