@@ -28,6 +28,7 @@ class Service:
         self.waiting: list[UnaryCall] = []
         self.cancelled: list[str] = []
         self.contexts: list[Any] = []
+        self.held: list[asyncio.Event] = []
 
     # In groups
 
@@ -84,6 +85,12 @@ class Service:
         async for request in requests:
             yield request
 
+    async def hold(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            self.held.append(asyncio.Event())
+            await self.held[-1].wait()
+            yield request
+
     async def by_context(self, _: AsyncIterator[bytes], context: Any) -> None:
         while (request := await context.read()) is not grpc.aio.EOF:
             await context.write(request)
@@ -132,6 +139,7 @@ class Serving:
         self.service = service
         self.port = port
         self.target = target
+        self.rejections: list[str] = []  # of calls that no method counts
         self.channel: Any  # its type arguments can't be inferred from bytes
 
     def unary(self, name: str) -> Any:
@@ -172,13 +180,15 @@ async def serving_http2(
     credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[Serving]:
     """Serve for the duration of a with block."""
-    server = Http2Server(MemoryBudget(budget_bytes), limits, tls=tls)
+    rejections: list[str] = []
+    server = Http2Server(MemoryBudget(budget_bytes), limits, tls=tls, on_rejected=rejections.append)
     service = Service()
     service.add_to(server)
     port = server.bind(address)
     await server.start()
     target = address if address.startswith("unix:") else f"localhost:{port}"
     serving = Serving(server, service, port, target.replace("localhost", "127.0.0.1"))
+    serving.rejections = rejections
     if credentials is None:
         channel = grpc.aio.insecure_channel(serving.target, options)
     else:

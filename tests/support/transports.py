@@ -12,6 +12,7 @@ from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.reflection import add_reflection
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport import selection
+from convscope.server.frontend.transport.calls import Transport
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.observability.metrics import Metrics
 from support.http2 import MIB, RawClient, Service, raw_client, until
@@ -26,6 +27,7 @@ class Served:
     """A transport with services.
 
     Args:
+        transport: The transport.
         port: Its port.
         channel: A channel of grpcio to it.
         service: Handles the calls of `SERVICE` and, counted, those of `COUNTED`.
@@ -33,8 +35,14 @@ class Served:
     """
 
     def __init__(
-        self, port: int, channel: grpc.aio.Channel, service: Service, metrics: Metrics
+        self,
+        transport: Transport,
+        port: int,
+        channel: grpc.aio.Channel,
+        service: Service,
+        metrics: Metrics,
     ) -> None:
+        self.transport = transport
         self.port = port
         self.channel = channel
         self.service = service
@@ -56,6 +64,10 @@ class Served:
                 key = (name, labels["grpc_method"], labels.get("grpc_code", ""))
                 samples[" ".join(key).strip()] += sample.value
         return {key: value for key, value in sorted(samples.items()) if value}
+
+    async def until_started(self, count: int) -> None:
+        """Wait until as many calls have begun."""
+        await until(lambda: self._count("started") == count)
 
     def _count(self, name: str) -> float:
         return sum(float(sample.value) for sample in self._samples(name))
@@ -96,7 +108,7 @@ async def serving(transport: str) -> AsyncIterator[Served]:
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options)
     try:
-        yield Served(port, channel, service, metrics)
+        yield Served(listener, port, channel, service, metrics)
     finally:
         await channel.close()
         await listener.stop(None)
@@ -107,4 +119,5 @@ def _counted_handlers(service: Service) -> dict[str, Any]:
     return {
         **{name: grpc.unary_unary_rpc_method_handler(getattr(service, name)) for name in unary},
         "each": grpc.stream_stream_rpc_method_handler(service.each),
+        "hold": grpc.stream_stream_rpc_method_handler(service.hold),
     }

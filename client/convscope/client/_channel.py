@@ -26,8 +26,10 @@ _SLACK_BYTES = MIB
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"].full_name
 # Retries have two limits: three attempts per call, and a budget for all calls
-# together, so that an overloaded server gets at most a tenth more calls. Nothing
+# together, so that an overloaded server soon gets at most a tenth more calls. Nothing
 # else retries a whole call, or the attempts would multiply.
+# Retries end when half of the tokens are used. A lost connection uses one for each of its
+# calls, of which a server allows 256.
 SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -41,7 +43,7 @@ SERVICE_CONFIG = {
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    "retryThrottling": {"maxTokens": 600, "tokenRatio": 0.1},
 }
 OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),

@@ -6,6 +6,7 @@ from deploy.monitoring.expressions import JOB, rate
 from deploy.monitoring.objectives import Objectives
 from deploy.monitoring.panels import (
     BYTES,
+    CALLS_A_SECOND,
     COUNT,
     SECONDS,
     SHARE,
@@ -81,6 +82,14 @@ def _calls() -> list[Panel]:
             "The number of restarts of the server within the last hour.",
             COUNT,
             Query(f"changes(process_start_time_seconds{{{JOB}}}[1h])", _INSTANCE),
+        ),
+        series(
+            "Calls rejected before a method",
+            "Calls that no other panel counts: they were refused, invalid, too large or too slow, "
+            "or the memory for requests was in use.",
+            CALLS_A_SECOND,
+            Query(rate("convscope_rejected_calls_total", JOB, WINDOW, by="reason"), "{{reason}}"),
+            Query(rate("convscope_request_memory_rejections_total", JOB, WINDOW), "memory"),
         ),
     ]
 

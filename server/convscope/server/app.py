@@ -231,7 +231,12 @@ def _transport(
 ) -> tuple[Transport, StartupGate]:
     """Return the transport with all services, and the gate that rejects calls to models."""
     frontend = settings.frontend
-    transport = make_transport(frontend, budget, share_port=supervisor is not None)
+    transport = make_transport(
+        frontend,
+        budget,
+        share_port=supervisor is not None,
+        on_rejected=metrics.rejected_call,
+    )
     gate = StartupGate()
     counted, guarded = (
         Accounting(
@@ -263,7 +268,9 @@ async def _listen_for_admins(
     stack: AsyncExitStack,
 ) -> None:
     frontend, address = settings.frontend, str(settings.frontend.admin_address)
-    transport = make_transport(frontend, budget, flag="--admin-address", tls=False)
+    transport = make_transport(
+        frontend, budget, flag="--admin-address", tls=False, on_rejected=metrics.rejected_call
+    )
     accounting = Accounting(
         transport,
         metrics,

@@ -137,10 +137,12 @@ def test_the_default_number_of_decoding_threads_is_one_per_core(parse: Parse) ->
 
 def test_each_worker_gets_its_share_of_the_machine(parse: Parse) -> None:
     flags = ("--workers", "2", "--cores", "5", "--max-memory-mb", "300", "--max-queue", "7")
-    settings = parse("--models", "m", "--load", "on-demand", *flags)
+    memory = ("--max-memory-in-flight", "1000001")
+    settings = parse("--models", "m", "--load", "on-demand", *flags, *memory)
     worker = settings.for_worker("127.0.0.1:4321")
     assert (worker.process.workers, worker.runtime.cores) == (1, 2)
     assert worker.repository.max_memory_mb == 150
+    assert worker.frontend.max_memory_in_flight == 500_000
     assert worker.frontend.grpc_address == "127.0.0.1:4321"
     assert worker.inference == settings.inference
 

@@ -1,6 +1,7 @@
 """What Prometheus scrapes from a real server."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -55,6 +56,7 @@ DOCUMENTED = {
     "convscope_log_lines_dropped_total": set(),
     "convscope_request_memory_bytes": set(),
     "convscope_request_memory_rejections_total": set(),
+    "convscope_rejected_calls_total": {"reason"},
     "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }
@@ -90,6 +92,15 @@ def test_documented_metric_has_its_labels(server: ServerProcess, name: str) -> N
     found = labels(server, name)
     assert found
     assert {frozenset(one) for one in found} == {frozenset(DOCUMENTED[name])}
+
+
+@pytest.mark.skipif(os.environ.get("CONVSCOPE_TRANSPORT") == "grpc-aio", reason="only http2 counts")
+def test_calls_that_no_method_counts_have_a_reason(server: ServerProcess) -> None:
+    with grpc.insecure_channel(server.target) as channel:
+        unknown: Any = channel.unary_unary("/convscope.v1.ClassifierService/Unknown")
+        assert rejection(unknown, b"")[0] is grpc.StatusCode.UNIMPLEMENTED
+    assert sample(server, "convscope_rejected_calls_total", reason="unimplemented") == 1
+    assert sample(server, "convscope_rejected_calls_total") == 1
 
 
 def test_names_are_prefixed(server: ServerProcess) -> None:

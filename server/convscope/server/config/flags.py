@@ -109,7 +109,7 @@ PANELS = {
         Flag("max_request_bytes", BYTES, "Bytes of one request."),
         Flag("max_reply_bytes", BYTES, "Bytes of one reply."),
         Flag("max_memory_in_flight", BYTES, "Bytes of requests that have arrived, wholly or in "
-             "part, and are not answered yet."),
+             "part, and are not answered yet; each of several workers has an equal share."),
         Flag("max_feature_map_bytes", NATURAL, "Bytes of one reply's feature maps."),
         Flag("max_image_pixels", NUMBER, "Pixels of one image."),
         Flag("max_image_side", NUMBER, "Pixels of an image's longer edge."),

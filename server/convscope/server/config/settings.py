@@ -61,10 +61,13 @@ class Settings:
         memory_mb = self.repository.max_memory_mb
         share_mb = None if memory_mb is None else max(1, memory_mb // workers)
         cores = max(1, self.runtime.core_count // workers)
+        in_flight = max(1, self.frontend.max_memory_in_flight // workers)
         return replace(
             self,
             repository=replace(self.repository, max_memory_mb=share_mb),
-            frontend=replace(self.frontend, grpc_address=grpc_address),
+            frontend=replace(
+                self.frontend, grpc_address=grpc_address, max_memory_in_flight=in_flight
+            ),
             runtime=replace(self.runtime, cores=cores),
             process=replace(self.process, workers=1),
         )

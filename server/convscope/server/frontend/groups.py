@@ -119,7 +119,7 @@ class GroupMethod:
         messages = ErrorMessages(self._method.name)
         for call, record, outcome in calls:
             if not isinstance(outcome, bytes):
-                record.code = code_of(outcome, call.deadline)
+                record.code = call.ended_with or code_of(outcome, call.deadline)
                 record.error = messages.of(outcome, record)
         self._method.try_to_end([record for _, record, _ in calls])
         for call, record, outcome in calls:

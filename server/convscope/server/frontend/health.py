@@ -1,10 +1,12 @@
 """The state of a server that still loads: health is NOT_SERVING, and calls are rejected."""
 
+import asyncio
 from collections.abc import Collection
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
-from convscope.server.errors import UnavailableError
+from convscope.server.errors import ShuttingDownError, UnavailableError
 
 __all__ = ["StartupGate", "StartupHealth"]
 
@@ -19,6 +21,7 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
     def __init__(self) -> None:
         super().__init__()
         self._held: dict[str, int] | None = {}
+        self._watching: set[asyncio.Task[None]] = set()
 
     async def start(self, services: Collection[str]) -> None:
         """Report NOT_SERVING from now on.
@@ -41,6 +44,26 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         held, self._held = self._held or {}, None
         for service, status in held.items():
             await super().set(service, status)
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        """Send the health of a service, and every change of it, until the watches end."""
+        watching = asyncio.ensure_future(super().Watch(request, context))
+        self._watching.add(watching)
+        try:
+            await asyncio.wait((watching,))
+        finally:
+            self._watching.discard(watching)
+            if not watching.done():  # the caller has left
+                watching.cancel()
+        if watching.cancelled():
+            error = ShuttingDownError()
+            await context.abort(error.code, error.message)
+        watching.result()
+
+    def end_watches(self) -> None:
+        """End all watches: the server stops, and their callers may watch another one."""
+        for watching in self._watching:
+            watching.cancel()
 
 
 class StartupGate:

@@ -108,7 +108,9 @@ class RecordedCall:
     ) -> None:
         record = self._record
         if isinstance(error, asyncio.CancelledError):
-            record.code = code_of_cancelled(self._context.time_remaining())
+            record.code = _code_of_ended(self._context) or code_of_cancelled(
+                self._context.time_remaining()
+            )
         elif error is not None:  # the context was aborted, by us or by the library's servicers
             record.code = _code_of_aborted(self._context)
             record.error = self._context.details() or None
@@ -142,6 +144,14 @@ def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
     if record.trace is not None:
         line["trace_id"] = record.trace.trace_id
     return line
+
+
+def _code_of_ended(context: Context) -> grpc.StatusCode | None:
+    """Return the code that the transport has ended a cancelled call with, if it has."""
+    code = context.code()
+    if isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK:
+        return code
+    return None
 
 
 def _code_of_aborted(context: Context) -> grpc.StatusCode:

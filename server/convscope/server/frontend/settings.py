@@ -30,7 +30,8 @@ class FrontendSettings:
             then; None for no client certificates.
         max_request_bytes: Bytes of one request.
         max_reply_bytes: Bytes of one reply.
-        max_memory_in_flight: Bytes of unfinished uploads and of requests not answered yet.
+        max_memory_in_flight: Bytes of unfinished uploads and of requests not answered yet, of
+            all workers together.
         max_feature_map_bytes: Bytes of one reply's feature maps.
         no_strict_readiness: Whether overall health ignores models without a ready version.
         no_reflection: Whether gRPC reflection is off.

@@ -3,8 +3,8 @@
 import asyncio
 
 import structlog
-from grpc_health.v1 import health
 
+from convscope.server.frontend.health import StartupHealth
 from convscope.server.frontend.transport.calls import Transport
 from convscope.server.process.settings import ProcessSettings
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 async def drain(
     settings: ProcessSettings,
-    health_servicer: health.aio.HealthServicer,
+    health_servicer: StartupHealth,
     transport: Transport,
     **hint: str,
 ) -> None:
@@ -26,7 +26,7 @@ async def drain(
 
     Args:
         settings: How long each part may take.
-        health_servicer: Reports NOT_SERVING.
+        health_servicer: Reports NOT_SERVING, and ends the watches after that.
         transport: Finishes its calls.
         hint: What the log says besides.
     """
@@ -38,5 +38,6 @@ async def drain(
     )
     await health_servicer.enter_graceful_shutdown()
     await asyncio.sleep(settings.drain_seconds)
+    health_servicer.end_watches()
     await transport.stop(settings.grace_seconds)
     log.info("stopped")

@@ -6,13 +6,16 @@ exactly once, in this iteration or later, and without a task or a future per cal
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import grpc
 
-__all__ = ["GroupHandler", "Metadata", "Transport", "UnaryCall"]
+__all__ = ["GroupHandler", "Metadata", "RejectionReason", "Transport", "UnaryCall"]
 
 Metadata = Sequence[tuple[str, str | bytes]]
+
+# Why a call ends before its method counts it.
+RejectionReason = Literal["expired", "invalid", "refused", "stalled", "too_large", "unimplemented"]
 
 
 class UnaryCall(Protocol):
@@ -43,6 +46,10 @@ class UnaryCall(Protocol):
     @property
     def ended(self) -> bool:
         """Whether the call was answered or cancelled; further answers are dropped."""
+
+    @property
+    def ended_with(self) -> grpc.StatusCode | None:
+        """The status that the transport has ended the call with, if it has."""
 
     def reply(self, message: bytes, trailing: Metadata = ()) -> None:
         """Send the serialized reply, and OK."""

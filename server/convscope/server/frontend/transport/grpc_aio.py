@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import structlog
 
-from convscope.server.errors import StartError
+from convscope.server.errors import ShuttingDownError, StartError
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import GroupHandler, Metadata, UnaryCall
+from convscope.server.frontend.transport.grpc_aio_tasks import Tasks
 from convscope.server.frontend.transport.memory_budget import (
     FULL_MESSAGE,
     PUSHBACK_MS,
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 _QUIET_ITERATIONS = 12
 # A group that is as large as the largest batch doesn't wait.
 _MAX_GROUP = 64
+# How long the calls may take to end when the grace is over.
+END_SECONDS = 1.0
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -60,6 +63,8 @@ class GrpcAioTransport:
         self._budget = budget
         self._flag = flag
         self._tls = TlsFiles.of(settings) if tls else None
+        self._groups: list[_Group] = []
+        self._tasks = Tasks(budget)
         self._server = grpc.aio.server(
             options=[
                 # Twice the limit, so that a request just over it gets our message.
@@ -73,16 +78,20 @@ class GrpcAioTransport:
 
     def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
         """Add unary methods that take their calls in groups."""
-        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            name: grpc.unary_unary_rpc_method_handler(_Group(name, handle, self._budget).call)
-            for name, handle in methods.items()
-        }
-        self.add_registered_method_handlers(service, handlers)
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for name, handle in methods.items():
+            group = _Group(name, handle, self._budget)
+            self._groups.append(group)
+            handlers[name] = grpc.unary_unary_rpc_method_handler(group.call)
+        self._add(service, handlers)
 
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Add methods that run in a task of their own."""
+        self._add(service, {name: self._tasks.wrap(handler) for name, handler in handlers.items()})
+
+    def _add(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, dict(handlers)),)
         )
@@ -109,7 +118,16 @@ class GrpcAioTransport:
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""
-        await self._server.stop(grace)
+        self._tasks.stop()
+        if grace:
+            stopping = asyncio.ensure_future(self._server.stop(grace + END_SECONDS))
+            await asyncio.wait((stopping,), timeout=grace)
+            self._tasks.end_all()
+            for group in self._groups:
+                group.end_all()
+            await stopping
+        else:
+            await self._server.stop(None)
 
 
 class _Group:
@@ -126,6 +144,13 @@ class _Group:
         self._handle = handle
         self._budget = budget
         self._calls: list[UnaryCall] = []
+        self._open: set[_Call] = set()
+
+    def end_all(self) -> None:
+        """End all calls because the server stops."""
+        error = ShuttingDownError()
+        for call in list(self._open):
+            call.abandon(error.code, error.message)
 
     async def call(self, message: bytes, context: Context) -> bytes:
         """Return the reply to a call, unless the memory for requests is in use."""
@@ -147,11 +172,14 @@ class _Group:
         if not self._calls:
             loop.call_soon(self._gather, loop, 0, 0)
         self._calls.append(call)
+        self._open.add(call)
         try:
             await call.ending
         except asyncio.CancelledError:
             call.cancel()
             raise
+        finally:
+            self._open.discard(call)
         if call.trailing:
             context.set_trailing_metadata(tuple(call.trailing))
         if call.error is not None:
@@ -183,6 +211,7 @@ class _Call:
         "_context",
         "deadline",
         "ended",
+        "ended_with",
         "ending",
         "error",
         "message",
@@ -199,6 +228,7 @@ class _Call:
         self.on_cancel: Callable[[], None] | None = None
         self.ending: asyncio.Future[None] = loop.create_future()
         self.ended = False
+        self.ended_with: grpc.StatusCode | None = None
         self.response = b""
         self.error: tuple[grpc.StatusCode, str] | None = None
         self.trailing: Metadata = ()
@@ -232,6 +262,13 @@ class _Call:
             self.ended = True
             if self.on_cancel is not None:
                 self.on_cancel()
+
+    def abandon(self, code: grpc.StatusCode, details: str) -> None:
+        """End the call with a status that isn't its handler's."""
+        if not self.ended:
+            self.error, self.ended_with = (code, details), code
+            self.cancel()
+            self._end()
 
     def _end(self) -> None:
         self.ended = True

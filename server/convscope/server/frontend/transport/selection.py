@@ -1,5 +1,6 @@
 """Chooses the transport of the listeners."""
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -7,7 +8,7 @@ import structlog
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.settings import FrontendSettings
-from convscope.server.frontend.transport.calls import Transport
+from convscope.server.frontend.transport.calls import RejectionReason, Transport
 from convscope.server.frontend.transport.grpc_aio import GrpcAioTransport
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.frontend.transport.tls import TlsFiles
@@ -70,6 +71,7 @@ def make_transport(
     flag: str = "--grpc-address",
     tls: bool = True,
     share_port: bool = False,
+    on_rejected: Callable[[RejectionReason], None] = lambda _: None,
 ) -> Transport:
     """Make a listener that isn't bound yet.
 
@@ -79,6 +81,8 @@ def make_transport(
         flag: The flag that sets its address, for errors.
         tls: Whether it uses the certificate of the settings, if there is one.
         share_port: Whether other processes listen on its port too.
+        on_rejected: Called by http2 with each call that ends before its method counts it;
+            grpc.aio reports no such calls.
 
     Raises:
         StartError: The transport is not available.
@@ -102,4 +106,5 @@ def make_transport(
         flag=flag,
         tls=TlsFiles.of(settings) if tls else None,
         share_port=share_port,
+        on_rejected=on_rejected,
     )

@@ -82,6 +82,8 @@ PRIORITIES = ("interactive", "bulk")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 # The reasons for which a bundle is rejected.
 REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unexpected")
+# The reasons for which a call ends before its method counts it. Memory has its own metric.
+CALL_REJECTIONS = ("expired", "invalid", "refused", "stalled", "too_large", "unimplemented")
 
 # How gauges are merged: what each worker has or does is added up. For a fact that
 # holds for every worker, or for one of them at first, the largest value is shown;
@@ -218,8 +220,14 @@ TABLE = (
     Family(
         "convscope_request_memory_rejections",
         "counter",
-        "Calls that no method counts, because the memory for requests was in use or their upload "
-        "stalled.",
+        "Calls that were rejected because the memory for requests was in use.",
+    ),
+    Family(
+        "convscope_rejected_calls",
+        "counter",
+        "Calls that the transport http2 ended before their method counted them, by reason.",
+        labels=("reason",),
+        values=CALL_REJECTIONS,
     ),
     Family(
         "convscope_model_load_failures",

@@ -132,6 +132,10 @@ class Metrics:
         self._server.gauge("convscope_request_memory_bytes").set_function(used)
         return self._server.counter("convscope_request_memory_rejections").inc
 
+    def rejected_call(self, reason: str) -> None:
+        """Count a call that its transport ended before its method counted it."""
+        self._server.counter("convscope_rejected_calls", reason).inc()
+
     def rejected(self, reason: str) -> None:
         """Count a version that failed a check."""
         self._server.counter("convscope_model_load_failures", reason).inc()

@@ -255,6 +255,39 @@ async def test_further_calls_do_not_keep_a_client_that_does_not_read() -> None:
         await serving.until_idle()
 
 
+@pytest.mark.parametrize(("method", "request_"), [("echo", bytes(1000)), ("flood", b"1000")])
+async def test_a_reply_that_is_not_read_while_others_are_is_given_up(
+    method: str, request_: bytes
+) -> None:
+    limits = Limits(unread_seconds=0.3)
+    async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
+        starved = client.call(method, framed(request_))
+        async with asyncio.timeout(SECONDS):
+            while not client.of(events.StreamReset):
+                status = await client.status(client.call("echo", framed(b"x")))
+                assert status[b"grpc-status"] == b"0"
+        resets = [(event.stream_id, event.error_code) for event in client.of(events.StreamReset)]
+        assert resets == [(starved, ENHANCE_YOUR_CALM)]
+        assert not client.of(events.GoAwayReceived)
+        await serving.until_idle()
+        assert serving.service.cancelled == (["flood"] if method == "flood" else [])
+
+
+async def test_a_reply_that_is_read_slowly_is_not_given_up() -> None:
+    limits = Limits(unread_seconds=0.3)
+    async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
+        stream, taken = client.call("echo", framed(bytes(95))), 0
+        async with asyncio.timeout(SECONDS):
+            while not client.of(events.StreamClosed):
+                await asyncio.sleep(0.1)
+                received = sum(len(event.data) for event in client.of(events.DataReceived))
+                client.engine.acknowledge_received_data(received - taken, stream)
+                client.send()
+                taken = received
+        assert taken == 100
+        assert client.fields(stream)[b"grpc-status"] == b"0"
+
+
 async def test_an_error_in_the_check_of_a_connection_ends_only_this_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -408,6 +441,45 @@ async def test_stop_twice() -> None:
         await serving.call("echo")
         await serving.server.stop(1.0)
         await serving.server.stop(None)
+
+
+# Calls that no method counts
+
+
+async def test_calls_that_end_before_their_method_begins_are_counted() -> None:
+    limits = Limits(max_calls=4, stalled_seconds=0.2, max_message_bytes=100_000)
+    async with serving_http2(limits) as serving, raw_client(serving.port) as client:
+        held = [client.call("never", framed(b"x")) for _ in range(4)]
+        await client.status(client.call("echo", framed(b"x")))
+        assert serving.rejections == ["refused"]
+        for stream in held:
+            client.engine.reset_stream(stream, 8)
+        client.send()
+        await serving.until_idle()
+        for reason, method, data in (
+            ("unimplemented", "unknown", framed(b"x")),
+            ("invalid", "echo", framed(b"x", 1)),
+            ("too_large", "echo", framed(bytes(100_001))),
+            ("stalled", "unary", None),
+        ):
+            await client.status(client.call(method, data))
+            assert serving.rejections.pop() == reason
+        await client.status(client.call("echo", None, (b"grpc-timeout", b"50m")))
+        assert serving.rejections == ["refused", "expired"]
+
+
+async def test_calls_that_their_method_counts_are_not_counted_as_rejected() -> None:
+    async with serving_http2() as serving, raw_client(serving.port) as client:
+        short = (b"grpc-timeout", b"50m")
+        for method in ("never", "wait"):
+            assert (await client.status(client.call(method, framed(b""), short)))[
+                b"grpc-status"
+            ] == b"4"
+        stream = client.call("each", None)
+        client.engine.send_data(stream, framed(b"x", 1))
+        client.send()
+        assert (await client.status(stream))[b"grpc-status"] == b"13"
+        assert serving.rejections == []
 
 
 # Memory

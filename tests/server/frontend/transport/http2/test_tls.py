@@ -5,12 +5,15 @@ import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+import uvloop
 from support.http2 import SECONDS, serving_http2, until
 
 from convscope.server.errors import StartError
+from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.frontend.transport.tls import TlsFiles
@@ -163,4 +166,35 @@ async def test_a_handshake_that_ends_during_the_stop_does_not_delay_it(own: Pair
         serving.service.waiting[0].reply(b"y")
         assert await in_flight == b"y"
         await stopping
+        writer.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_handshakes_that_never_end_give_way(own: Pair, run: Callable[[Any], None]) -> None:
+    """The limit holds for them only: callers are served meanwhile."""
+    run(_half_open(own))
+
+
+async def _half_open(own: Pair) -> None:
+    tls, limits = TlsFiles(certificate=own[0], key=own[1]), Limits(max_handshakes=5)
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    async with serving_http2(limits, tls=tls, credentials=credentials(own)) as serving:
+        waiting = [await asyncio.open_connection("127.0.0.1", serving.port) for _ in range(20)]
+        for reader, _ in waiting[:14]:
+            async with asyncio.timeout(SECONDS):
+                assert await reader.read() == b""
+        assert await serving.call("echo", b"x") == b"x"
+        assert not any(reader.at_eof() for reader, _ in waiting[16:])
+        assert serving.server.open_state.connections == 1
+        for _, writer in waiting:
+            writer.close()
+    await until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= files + 5)
+
+
+async def test_a_handshake_that_takes_too_long_ends(own: Pair) -> None:
+    tls = TlsFiles(certificate=own[0], key=own[1])
+    async with serving_http2(Limits(handshake_seconds=0.2), tls=tls) as serving:
+        reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+        async with asyncio.timeout(SECONDS):
+            assert await reader.read() == b""
         writer.close()

@@ -40,6 +40,8 @@ async def test_an_upload_that_stops_ends_however_much_of_it_came(sent: int) -> N
         stream = await begin(client, 1_000_000, sent)
         status = await client.status(stream)
         assert status[b"grpc-status"] == RESOURCE_EXHAUSTED
+        assert status[b"grpc-message"].startswith(b"the request arrived too slowly")
+        assert b"grpc-retry-pushback-ms" not in status  # the memory is not full
         await serving.until_idle()
 
 

@@ -26,9 +26,11 @@ from convscope.server.frontend.transport.http2.group_call import GroupCall, Grou
 from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBucket
 from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES, Output
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
+from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.stream import Stream
 from convscope.server.frontend.transport.http2.task_call import TaskCall
+from convscope.server.frontend.transport.http2.unread import UnreadReplies
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
 __all__ = ["Connection"]
@@ -42,6 +44,7 @@ LINGER_SECONDS = 5.0
 # A client that resets a stream this long before its deadline only knows it better than we do.
 DEADLINE_MARGIN_SECONDS = 0.05
 TOKENS_PER_ANSWER = 0.5
+UNREAD_MESSAGE = "the client did not read the reply in time"
 KEEPALIVE_PING = b"keepaliv"
 DRAIN_PING = b"draining"
 DRAIN_PING_SECONDS = 1.0
@@ -69,6 +72,7 @@ class Connection(Output, asyncio.Protocol):
         self.closing_at: float | None = None
         self.ping_sent_at: float | None = None
         self.taken_before = 0
+        self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
         self._last_stream_id = 0
@@ -175,6 +179,7 @@ class Connection(Output, asyncio.Protocol):
         shared = self._shared
         stream_id = self._last_stream_id = event.stream_id
         if self.closing_at is not None or not shared.admits_call(len(self.streams)):
+            shared.on_rejected("refused")
             self._reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
         head = shared.heads.known.get(event.headers) or shared.heads(event.headers)
@@ -203,10 +208,12 @@ class Connection(Output, asyncio.Protocol):
 
     def _reject(self, stream_id: int, head: Any, received_all: bool) -> None:
         """Answer a request that is no call of a method."""
-        stream = Stream(self, stream_id, head, None)
+        stream = RejectedCall(self, stream_id, head, None)
         stream.received_all = received_all
         stream.end()
         self._add(stream)
+        unknown = head.error is not None and head.error.code is grpc.StatusCode.UNIMPLEMENTED
+        self.on_rejected("unimplemented" if unknown else "invalid")
         if head.http_error is not None:
             self._send(stream, ((b":status", head.http_error),))
         else:
@@ -268,6 +275,17 @@ class Connection(Output, asyncio.Protocol):
             if not (stream.received_all or stream.ended or stream.may_wait or stream.is_upload):
                 self.uploads.arrived(stream, 0)
 
+    def end_unread(self, now: float) -> None:
+        """End the calls whose reply the client has not read for too long, though it reads others.
+
+        Args:
+            now: The time.
+        """
+        if self._engine.queued_body_size():
+            for stream in self._unread.overdue(self.streams.values(), now):
+                stream.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, UNREAD_MESSAGE)
+                self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
+
     # The end
 
     def ping(self) -> None:
@@ -309,6 +327,12 @@ class Connection(Output, asyncio.Protocol):
         with suppress(EngineError):  # it has ended already
             self._engine.send_goaway(code, debug_data=reason)
         self.mark_dirty()
+
+    def end_idle_streams(self, code: grpc.StatusCode, details: str) -> None:
+        """End the streams with nothing in progress; their client may begin others elsewhere."""
+        for stream in list(self.streams.values()):
+            if stream.is_idle:
+                stream.abandon(code, details)
 
     def end_calls(self, code: grpc.StatusCode, details: str) -> None:
         """End all calls with a status, and the connection after it."""

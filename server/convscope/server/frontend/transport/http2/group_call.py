@@ -71,7 +71,7 @@ class GroupCall(Stream):
         self.id = stream_id
         self.head = head
         self.deadline = deadline
-        self.bucket = self._reader = None
+        self.bucket = self._reader = self.ended_with = None
         self.ended = self.received_all = self.has_sent_headers = False
         self.is_upload = self.is_starved = self._admitted = False
         self.held = self.reply_bytes = self.unacknowledged = 0
@@ -79,6 +79,11 @@ class GroupCall(Stream):
         self.on_cancel: Callable[[], None] | None = None
         self._has_message = False
         self._complete = complete
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether its handler has it; it is notified then if the call is cancelled."""
+        return self.on_cancel is not None
 
     def receive(self, data: bytes, is_last: bool) -> None:
         """Called with each chunk of the request."""

@@ -26,6 +26,9 @@ class Limits:
         min_ping_seconds: The shortest time between two pings of a client.
         stalled_seconds: After how long without progress a client that doesn't read, or
             one that doesn't finish a message, is given up.
+        unread_seconds: After how long without progress a reply that a client doesn't read
+            is given up, although the client reads others.
+        max_handshakes: TLS handshakes at once.
         max_unread_bytes: Bytes of replies that a connection's client has not read, above
             which no more of its calls begin.
     """
@@ -43,6 +46,8 @@ class Limits:
     ping_timeout_seconds: float = 20.0
     min_ping_seconds: float = 30.0
     stalled_seconds: float = 30.0
+    unread_seconds: float = 300.0
+    max_handshakes: int = 256
     max_unread_bytes: int = 8 * MIB
 
 

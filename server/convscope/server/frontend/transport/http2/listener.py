@@ -3,16 +3,23 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import structlog
 
+from convscope.server.frontend.transport.http2.handshakes import Handshakes
+from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.sockets import close
 from convscope.server.frontend.transport.tls import TlsFiles
 
 __all__ = ["Listener"]
 
 log = structlog.get_logger(__name__)
+
+ACCEPT_PAUSE_SECONDS = 0.5
+# Connections that are accepted in one iteration of the event loop.
+ACCEPTED_AT_ONCE = 64
 
 
 class Listener:
@@ -25,7 +32,7 @@ class Listener:
         sockets: The sockets; the listener closes them.
         protocol: Makes the protocol of a connection.
         tls: The files of TLS; None for no TLS.
-        handshake_seconds: How long TLS's handshake may take.
+        limits: The limits of TLS's handshakes.
     """
 
     def __init__(
@@ -33,61 +40,70 @@ class Listener:
         sockets: Sequence[socket.socket],
         protocol: Callable[[], asyncio.Protocol],
         tls: TlsFiles | None,
-        handshake_seconds: float,
+        limits: Limits,
     ) -> None:
         self._sockets = sockets
         self._protocol = protocol
         self._tls = tls
-        self._handshake_seconds = handshake_seconds
+        self.handshakes = Handshakes(limits.max_handshakes, limits.handshake_seconds, protocol)
         self._tls_state = tls.state() if tls else ()
         self._context = tls.context() if tls else None
         self._servers: list[asyncio.Server] = []
-        self._reloading: asyncio.Task[None] | None = None
+        self._accepting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Accept connections."""
-        self._servers = await self._listen(self._context)
+        loop = asyncio.get_running_loop()
+        for one in self._sockets:
+            if self._context is not None:
+                self._accepting.append(loop.create_task(self._accept(one)))
+                continue
+            is_unix = one.family == socket.AF_UNIX
+            create = loop.create_unix_server if is_unix else loop.create_server
+            # A duplicate, because asyncio's server closes its socket.
+            self._servers.append(await create(self._protocol, sock=one.dup()))
+
+    async def _accept(self, listening: socket.socket) -> None:
+        """Accept connections with TLS; asyncio's server would not limit their handshakes."""
+        loop = asyncio.get_running_loop()
+        while self._context is not None:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:  # such as too many open files
+                log.warning("a connection can't be accepted", error=str(error))
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            for one in (accepted, *_waiting(listening)):
+                self.handshakes.begin(one, self._context)
 
     def close(self) -> None:
         """Accept no more connections."""
-        if self._reloading is not None:
-            self._reloading.cancel()
         for server in self._servers:
             server.close()
+        for task in self._accepting:
+            task.cancel()
         for one in self._sockets:
             close(one)
 
     def reload_if_changed(self) -> None:
         """Use the files of TLS again if one has changed."""
-        if self._tls is None or self._tls.state() == self._tls_state:
+        tls = self._tls
+        if tls is None or tls.state() == self._tls_state:
             return
-        if self._reloading is None or self._reloading.done():
-            self._tls_state = self._tls.state()
-            self._reloading = asyncio.get_running_loop().create_task(self._reload(self._tls))
-
-    async def _reload(self, tls: TlsFiles) -> None:
+        self._tls_state = tls.state()
         try:
-            context = tls.context()
+            self._context = tls.context()
         except (OSError, ssl.SSLError) as error:
             # The files are being replaced one after the other, perhaps.
             log.warning("the changed TLS files can't be used", error=str(error))
             return
-        before, self._servers = self._servers, await self._listen(context)
-        for server in before:
-            server.close()
         log.info("TLS files reloaded", certificate=str(tls.certificate))
 
-    async def _listen(self, context: ssl.SSLContext | None) -> list[asyncio.Server]:
-        """Accept on duplicates of the sockets, so that they outlive a change of the context."""
-        timeout = self._handshake_seconds if context is not None else None
-        loop = asyncio.get_running_loop()
-        servers = []
-        for one in self._sockets:
-            is_unix = one.family == socket.AF_UNIX
-            create = loop.create_unix_server if is_unix else loop.create_server
-            servers.append(
-                await create(
-                    self._protocol, sock=one.dup(), ssl=context, ssl_handshake_timeout=timeout
-                )
-            )
-        return servers
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Accept further connections, as far as they wait."""
+    with suppress(OSError):  # it would block
+        for _ in range(ACCEPTED_AT_ONCE - 1):
+            accepted, _ = listening.accept()
+            accepted.setblocking(False)
+            yield accepted

@@ -1,6 +1,7 @@
 """The sending half of a connection: responses, acknowledgements and flow control."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +41,7 @@ MAX_COPIED_BYTES = 16 * 1024
 LARGE_REPLY_BYTES = 64 * 1024
 
 
-class Output:
+class Output(ABC):
     """What streams and turns use of a connection; a `Link` and a `TurnConnection`.
 
     Args:
@@ -50,6 +51,7 @@ class Output:
     def __init__(self, shared: Shared) -> None:
         self.limits = shared.limits
         self.uploads = shared.uploads
+        self.on_rejected = shared.on_rejected
         self.ready: deque[GroupCall] = deque()
         self.streams: dict[int, Stream] = {}
         self._shared = shared
@@ -75,14 +77,17 @@ class Output:
 
     # What the receiving half adds
 
+    @abstractmethod
     def _close_stream(self, event: Any) -> None:
-        raise NotImplementedError
+        """Called when the engine has closed a stream."""
 
+    @abstractmethod
     def _fail(self, error: EngineError) -> None:
-        raise NotImplementedError
+        """Called when the engine can't go on."""
 
+    @abstractmethod
     def _close_after_output(self) -> None:
-        raise NotImplementedError
+        """Close the connection when what is queued is sent."""
 
     # Sending; see `Link`
 

@@ -1,13 +1,13 @@
 """The transport `http2`; a `Transport`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from convscope.server.errors import StartError
-from convscope.server.frontend.transport.calls import GroupHandler
+from convscope.server.errors import ShuttingDownError, StartError
+from convscope.server.frontend.transport.calls import GroupHandler, RejectionReason
 from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.group_call import GroupMethod
 from convscope.server.frontend.transport.http2.limits import Limits
@@ -64,6 +64,7 @@ class Http2Server:
         flag: The flag that sets its address, for errors.
         tls: The files of TLS; None for no TLS.
         share_port: Whether other processes listen on its port too.
+        on_rejected: Called with each call that ends before its method counts it.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Http2Server:
         flag: str = "--grpc-address",
         tls: TlsFiles | None = None,
         share_port: bool = False,
+        on_rejected: Callable[[RejectionReason], None] = lambda _: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits or Limits()
@@ -92,6 +94,7 @@ class Http2Server:
             budget,
             self._tasks,
             self._find_method,
+            on_rejected,
             secure=tls is not None,
         )
         self._sweeping: asyncio.TimerHandle | None = None
@@ -154,7 +157,7 @@ class Http2Server:
             message = f"{self._flag} {address} can't be bound; does another server use it?"
             raise StartError(message) from error
         try:
-            listener = Listener(sockets, self._accept, self._tls, self._limits.handshake_seconds)
+            listener = Listener(sockets, self._accept, self._tls, self._limits)
         except OSError as error:  # ssl.SSLError is one
             for one in sockets:
                 one.close()
@@ -167,7 +170,8 @@ class Http2Server:
 
     async def start(self) -> None:
         """Accept connections."""
-        allow_descriptors(self._limits.max_connections + SPARE_DESCRIPTORS)
+        limits = self._limits
+        allow_descriptors(limits.max_connections + limits.max_handshakes + SPARE_DESCRIPTORS)
         for listener in self._listeners:
             await listener.start()
         self._sweep()
@@ -201,6 +205,8 @@ class Http2Server:
     def _sweep(self) -> None:
         self._sweeping = self._loop.call_later(sweep_seconds(self._limits), self._sweep)
         sweep(self._connections, self._limits, self._loop.time())
+        if self._is_stopping:
+            self._end_idle_streams()
         self._shared.uploads.end_stalled(self._limits.stalled_seconds)
         for listener in self._listeners:
             listener.reload_if_changed()
@@ -214,17 +220,26 @@ class Http2Server:
             listener.close()
         for connection in list(self._connections):
             connection.drain()
+        self._end_idle_streams()
         await self._wait_until_empty(grace or 0.0)
+        error = ShuttingDownError()
         for connection in list(self._connections):
-            connection.end_calls(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+            connection.end_calls(error.code, error.message)
         await self._wait_until_empty(END_SECONDS)
         for connection in list(self._connections):
             connection.abort()
         await self._wait_until_empty(END_SECONDS)
         await self._tasks.wait(END_SECONDS)
+        for listener in self._listeners:
+            listener.handshakes.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._shared.deadlines.close()
+
+    def _end_idle_streams(self) -> None:
+        error = ShuttingDownError()
+        for connection in list(self._connections):
+            connection.end_idle_streams(error.code, error.message)
 
     async def _wait_until_empty(self, seconds: float) -> None:
         if not self._connections or not seconds:

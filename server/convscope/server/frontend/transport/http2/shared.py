@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any
 
+from convscope.server.frontend.transport.calls import RejectionReason
 from convscope.server.frontend.transport.http2.deadlines import Deadlines
 from convscope.server.frontend.transport.http2.engine import engine_factory
 from convscope.server.frontend.transport.http2.heads import HeadCache
@@ -25,6 +26,7 @@ class Shared:
         budget: The bytes that requests may hold.
         tasks: The tasks of the calls that run.
         find_method: Returns what serves a path, and None for an unknown one.
+        on_rejected: Called with each call that ends before its method counts it.
         secure: Whether the connections use TLS.
     """
 
@@ -35,12 +37,14 @@ class Shared:
         budget: MemoryBudget,
         tasks: Tasks,
         find_method: Callable[[str], Any],
+        on_rejected: Callable[[RejectionReason], None],
         *,
         secure: bool,
     ) -> None:
         self.loop = loop
         self.limits = limits
         self.tasks = tasks
+        self.on_rejected = on_rejected
         self.secure = secure
         self.new_engine = engine_factory(limits)
         self.heads = HeadCache(find_method, limits.max_metadata_bytes)

@@ -1,11 +1,12 @@
 """What all calls have in common: one stream of a connection, from its headers to its status."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import grpc
 
-from convscope.server.frontend.transport.calls import Metadata
+from convscope.server.frontend.transport.calls import Metadata, RejectionReason
 from convscope.server.frontend.transport.http2.deadlines import Bucket
 from convscope.server.frontend.transport.http2.heads import Head
 from convscope.server.frontend.transport.http2.limits import Limits
@@ -18,6 +19,7 @@ from convscope.server.frontend.transport.memory_budget import FULL_MESSAGE, PUSH
 __all__ = ["DEADLINE_MESSAGE", "Link", "Stream"]
 
 DEADLINE_MESSAGE = "Deadline Exceeded"
+STALLED_MESSAGE = "the request arrived too slowly, or not to its end; send it again"
 
 
 class Link(Protocol):
@@ -25,6 +27,7 @@ class Link(Protocol):
 
     limits: Limits
     uploads: Uploads
+    on_rejected: Callable[[RejectionReason], None]
 
     @property
     def peer(self) -> ConnectionPeer:
@@ -53,7 +56,7 @@ class Link(Protocol):
         """Send the status of a call, which ends it."""
 
 
-class Stream:
+class Stream(ABC):
     """One call.
 
     Args:
@@ -70,6 +73,7 @@ class Stream:
         "bucket",
         "deadline",
         "ended",
+        "ended_with",
         "has_sent_headers",
         "head",
         "held",
@@ -91,6 +95,10 @@ class Stream:
     is_in_progress: bool = False
     # Whether the caller may wait between the messages of its request as long as it likes.
     may_wait: bool = False
+    # Whether it is a stream with nothing in progress, which may go on at another server.
+    is_idle: bool = False
+    # The bytes of the messages of its reply; one that is sent at once need not be counted.
+    written: int = 0
 
     def __init__(self, link: Link, stream_id: int, head: Head, deadline: float | None) -> None:
         self._link = link
@@ -99,6 +107,7 @@ class Stream:
         self.deadline = deadline
         self.bucket: Bucket | None = None
         self.ended = False
+        self.ended_with: grpc.StatusCode | None = None  # unless it ended by its handler
         self.received_all = False
         self.has_sent_headers = False
         self.held = 0  # bytes in the process's budget
@@ -159,21 +168,30 @@ class Stream:
             if not (self.is_in_progress or self._link.uploads.admits(self, announced)):
                 self.reject_full()
 
+    @property
+    @abstractmethod
+    def is_begun(self) -> bool:
+        """Whether its handler has it, which counts it then."""
+
+    @abstractmethod
     def take_messages(self, messages: Sequence[RawMessage]) -> None:
         """Called with the messages that are complete.
 
         Raises:
             BadRequestError: There are too many, or one is wrong.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def take_end(self) -> None:
         """Called when the caller has sent everything.
 
         Raises:
             BadRequestError: There are too few messages.
         """
-        raise NotImplementedError
+
+    @abstractmethod
+    def cancelled(self) -> None:
+        """Called once if the call ends without an answer of its handler."""
 
     def inflated(self, message: RawMessage) -> bytes | memoryview:
         """Return a message inflated, with the budget corrected.
@@ -219,12 +237,9 @@ class Stream:
             self.end()
             self.cancelled()
 
-    def cancelled(self) -> None:
-        """Called once if the call ends without an answer of its handler."""
-        raise NotImplementedError
-
     def expire(self) -> None:
         """Called when the deadline has passed."""
+        self._count_rejection("expired")
         self.abandon(grpc.StatusCode.DEADLINE_EXCEEDED, DEADLINE_MESSAGE)
 
     def abandon(
@@ -236,12 +251,15 @@ class Stream:
     ) -> None:
         """End the call with a status that isn't its handler's."""
         if not self.ended:
+            self.ended_with = code
             self.end()
             self._link.send_status(self, code, details, trailing, headers)
             self.cancelled()
 
     def reject(self, error: BadRequestError) -> None:
         """End the call because of what the caller sent."""
+        too_large = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        self._count_rejection("too_large" if too_large else "invalid")
         self.abandon(error.code, error.details, (), error.headers)
 
     def reject_full(self) -> None:
@@ -250,3 +268,13 @@ class Stream:
             self._link.uploads.budget.on_rejected()
         pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
         self.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)
+
+    def reject_stalled(self) -> None:
+        """End the call because too little of its request arrives."""
+        self._count_rejection("stalled")
+        self.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, STALLED_MESSAGE)
+
+    def _count_rejection(self, reason: RejectionReason) -> None:
+        """Count the call, unless its handler does."""
+        if not (self.ended or self.is_begun):
+            self._link.on_rejected(reason)

@@ -26,6 +26,7 @@ def sweep_seconds(limits: Limits) -> float:
         limits.ping_seconds,
         limits.ping_timeout_seconds,
         limits.stalled_seconds,
+        limits.unread_seconds,
     )
     return max(0.02, min(1.0, shortest / 4))
 
@@ -35,6 +36,7 @@ def sweep(connections: Iterable[Connection], limits: Limits, now: float) -> None
     for connection in list(connections):
         try:
             connection.watch_uploads()
+            connection.end_unread(now)
             _check(connection, limits, now)
         except Exception:  # noqa: BLE001 - an error ends this connection, not the checks of all
             unexpected_error(log, peer=connection.peer.peer)

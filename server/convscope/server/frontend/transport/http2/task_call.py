@@ -18,6 +18,7 @@ from convscope.server.frontend.transport.http2.wire import (
     PREFIX_BYTES,
     RESPONSE_HEADERS,
     BadRequestError,
+    Header,
     encode_metadata,
 )
 from convscope.server.frontend.transport.unexpected import unexpected_error
@@ -110,6 +111,7 @@ class TaskCall(Stream):
         "_reading",
         "_task",
         "_unanswered",
+        "written",
     )
 
     def __init__(
@@ -130,6 +132,7 @@ class TaskCall(Stream):
         self._queued_bytes = queued_bytes
         self._flushed = flushed
         self._task: asyncio.Task[None] | None = None
+        self.written = 0
         if self._method.handler.request_streaming:
             self._start()
 
@@ -140,13 +143,25 @@ class TaskCall(Stream):
 
     @property
     def is_in_progress(self) -> bool:  # type: ignore[override] # it is a constant of other calls
-        """Whether the handler has messages without a reply."""
-        return bool(self._unanswered)
+        """Whether messages have no reply; the handler has them, or will read them."""
+        return bool(self._unanswered or self._messages)
 
     @property
     def may_wait(self) -> bool:  # type: ignore[override] # it is a constant of other calls
         """Whether the request is a stream."""
         return bool(self._method.handler.request_streaming)
+
+    @property
+    def is_idle(self) -> bool:  # type: ignore[override] # it is a constant of other calls
+        """Whether the caller may send more, and the handler has answered everything."""
+        between = self._reader is None or self._reader.is_between_messages
+        in_progress = self._messages or self._unanswered or self.received_all
+        return self.may_wait and between and not in_progress
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether its handler runs."""
+        return self._task is not None
 
     @property
     def _method(self) -> TaskMethod:
@@ -184,6 +199,19 @@ class TaskCall(Stream):
         if self._task is not None and self._task is not asyncio.current_task(self._loop):
             self._task.cancel()
 
+    def abandon(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        trailing: Metadata = (),
+        headers: Sequence[Header] = (),
+    ) -> None:
+        """End the call with a status, which its handler's context shows."""
+        if not self.ended:
+            self._context.set_code(code)
+            self._context.set_details(details)
+        super().abandon(code, details, trailing, headers)
+
     def end(self) -> None:
         """Release everything."""
         super().end()
@@ -218,7 +246,7 @@ class TaskCall(Stream):
             finally:
                 self._reading = None
         raw = self._messages.popleft()
-        if not self._messages:
+        if not (self._messages or self.is_starved):
             self.acknowledge_held_back()
         try:
             data = bytes(self.inflated(raw))
@@ -243,7 +271,9 @@ class TaskCall(Stream):
         if self.may_wait:
             self._release_oldest()  # a reply in a stream answers the message that came first
         self.send_initial(())
-        self._link.send_message(self, message if serialize is None else serialize(message))
+        data = message if serialize is None else serialize(message)
+        self.written += len(data)
+        self._link.send_message(self, data)
         while not self.ended and self._queued_bytes(self.id) > MAX_QUEUED_BYTES:
             await self._flushed()
 

@@ -36,6 +36,9 @@ class Upload(Protocol):
     def reject_full(self) -> None:
         """End the call because its bytes don't fit into the budget."""
 
+    def reject_stalled(self) -> None:
+        """End the call because too little of its request arrives."""
+
 
 class Uploads:
     """Shares the budget among the unfinished uploads of all connections.
@@ -109,6 +112,15 @@ class Uploads:
         upload.is_starved = True
         self._starved[upload] = None
         budget.when_room(self._resume)
+        self._end_youngest(size)
+
+    def _end_youngest(self, size: int) -> None:
+        """End starved uploads if nothing will release bytes, or too many bytes are in memory.
+
+        Args:
+            size: The bytes that have arrived and are not counted as an upload yet.
+        """
+        budget = self.budget
         if self._bytes + size >= budget.used or budget.used > budget.limit + SLACK_BYTES:
             while self._starved and budget.used > budget.limit:
                 youngest, _ = self._starved.popitem()
@@ -140,10 +152,11 @@ class Uploads:
                 continue
             arrived = upload.upload_bytes - upload.upload_checked_bytes
             if arrived < age * MIN_BYTES_PER_SECOND and not upload.is_starved:
-                upload.reject_full()
+                upload.reject_stalled()
             else:
                 upload.upload_checked_at = now
                 upload.upload_checked_bytes = upload.upload_bytes
+        self._end_youngest(0)
 
     def _resume(self) -> None:
         """Let the uploads that waited longest go on, as far as there is room."""
