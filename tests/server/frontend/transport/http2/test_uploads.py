@@ -181,11 +181,11 @@ async def test_a_single_stream_is_not_read_ahead_of_its_handler_without_limit() 
         call: Any = serving.channel.stream_stream("/test.Never/never")(timeout=SECONDS)
         sending = asyncio.ensure_future(send(call))
         try:
-            await until(lambda: serving.server.open_state.request_bytes > 500_000)
+            await until(lambda: serving.server.open_state.request_bytes > 200_000)
             await asyncio.sleep(0.3)
             held = serving.server.open_state.request_bytes
         finally:
             call.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-        assert held < 2_000_000
+        assert held < 600_000
         await serving.until_idle()

@@ -273,7 +273,7 @@ class Connection(Output, asyncio.Protocol):
         """Count unary calls whose request has not ended as uploads, which have to go on."""
         for stream in self.streams.values():
             if not (stream.received_all or stream.ended or stream.may_wait or stream.is_upload):
-                self.uploads.arrived(stream, 0)
+                self.uploads.arrived(stream, 0, 0)
 
     def end_unread(self, now: float) -> None:
         """End the calls whose reply the client has not read for too long, though it reads others.

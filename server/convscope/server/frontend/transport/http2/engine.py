@@ -24,6 +24,8 @@ from ngh2 import NGH2Error as EngineError
 from convscope.server.frontend.transport.http2.limits import Limits
 
 __all__ = [
+    "FIRST_WINDOW_BYTES",
+    "STREAM_WINDOW_BYTES",
     "Connection",
     "ConnectionClosed",
     "DataReceived",
@@ -43,6 +45,10 @@ __all__ = [
     "goaway_frame",
 ]
 
+# What a client may send of a call before the server knows whether it fits. A rejected call sends
+# as much in vain, and takes that from the calls that were admitted.
+FIRST_WINDOW_BYTES = 256 * 1024
+# What it may send ahead of a larger message once that is admitted.
 STREAM_WINDOW_BYTES = 1 << 20
 # The part of a frame that has arrived is in no budget; each chunk costs some microseconds.
 FRAME_BYTES = 64 * 1024
@@ -70,7 +76,7 @@ class engine_factory:  # noqa: N801 - it is used as a function
         self._settings = {
             Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
             Setting.MAX_FRAME_SIZE: FRAME_BYTES,
-            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+            Setting.INITIAL_WINDOW_SIZE: FIRST_WINDOW_BYTES,
             Setting.MAX_HEADER_LIST_SIZE: limits.max_metadata_bytes,
         }
 

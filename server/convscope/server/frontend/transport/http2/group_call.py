@@ -74,6 +74,7 @@ class GroupCall(Stream):
         self.bucket = self._reader = self.ended_with = None
         self.ended = self.received_all = self.has_sent_headers = False
         self.is_upload = self.is_starved = self._admitted = False
+        self.upload_remaining = 0
         self.held = self.reply_bytes = self.unacknowledged = 0
         self.message: bytes | memoryview = b""
         self.on_cancel: Callable[[], None] | None = None
@@ -89,7 +90,7 @@ class GroupCall(Stream):
         """Called with each chunk of the request."""
         reader = self._reader
         if reader is not None and not is_last and reader.append(data):
-            self._link.uploads.arrived(self, len(data))
+            self._link.uploads.arrived(self, len(data), reader.announced)
             return
         if is_last and reader is None and not self.is_upload:  # small requests come in one chunk
             size = len(data) - PREFIX_BYTES

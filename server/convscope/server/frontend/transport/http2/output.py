@@ -11,6 +11,7 @@ import structlog
 
 from convscope.server.frontend.transport.calls import Metadata
 from convscope.server.frontend.transport.http2.engine import (
+    STREAM_WINDOW_BYTES,
     ConnectionClosed,
     EngineError,
     ErrorCode,
@@ -99,6 +100,14 @@ class Output(ABC):
             except EngineError:
                 return  # the stream or the connection is gone
             self.mark_dirty()
+
+    def widen_window(self, stream_id: int) -> None:
+        """Let the client send more of a message ahead."""
+        try:
+            self._engine.set_local_window_size(STREAM_WINDOW_BYTES, stream_id=stream_id)
+        except EngineError:
+            return  # the stream or the connection is gone
+        self.mark_dirty()
 
     def send_headers(self, stream_id: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the initial metadata of a response."""

@@ -8,6 +8,7 @@ import grpc
 
 from convscope.server.frontend.transport.calls import Metadata, RejectionReason
 from convscope.server.frontend.transport.http2.deadlines import Bucket
+from convscope.server.frontend.transport.http2.engine import FIRST_WINDOW_BYTES
 from convscope.server.frontend.transport.http2.heads import Head
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.messages import MessageReader, RawMessage, inflate
@@ -35,6 +36,9 @@ class Link(Protocol):
 
     def acknowledge(self, size: int, stream_id: int) -> None:
         """Let the client send as many bytes as were consumed."""
+
+    def widen_window(self, stream_id: int) -> None:
+        """Let the client send more of a message ahead."""
 
     def send_headers(self, stream_id: int, headers: Sequence[Header]) -> None:
         """Send the initial metadata of a response."""
@@ -87,6 +91,7 @@ class Stream(ABC):
         "upload_bytes",
         "upload_checked_at",
         "upload_checked_bytes",
+        "upload_remaining",
     )
 
     # Whether bytes that arrive are acknowledged only when the messages before are read.
@@ -116,7 +121,7 @@ class Stream(ABC):
         self.is_upload = False  # whether a part of a message has arrived
         self.is_starved = False  # whether it waits for room in the budget
         self.upload_arrived_at = 0.0
-        self.upload_bytes = 0
+        self.upload_bytes = self.upload_remaining = 0
         self.upload_checked_at = 0.0
         self.upload_checked_bytes = 0
         self._reader: MessageReader | None = None
@@ -156,7 +161,7 @@ class Stream(ABC):
                     self._link.uploads.completed(self)
                 self._admitted = False
             else:
-                self._link.uploads.arrived(self, len(data))
+                self._link.uploads.arrived(self, len(data), reader.announced)
                 self._admit(reader)
         except BadRequestError as error:
             self.reject(error)
@@ -167,6 +172,8 @@ class Stream(ABC):
             self._admitted = True
             if not (self.is_in_progress or self._link.uploads.admits(self, announced)):
                 self.reject_full()
+            elif announced > FIRST_WINDOW_BYTES:
+                self._link.widen_window(self.id)
 
     @property
     @abstractmethod

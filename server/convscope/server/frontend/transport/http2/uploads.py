@@ -14,6 +14,9 @@ MIN_BYTES_PER_SECOND = 1024
 PAUSE_SECONDS = 2.0
 # How long no such upload is searched after none was found.
 SEARCH_SECONDS = 0.1
+# How long after memory was short messages are admitted by all bytes that were announced. At other
+# times only the bytes that have arrived count, so that announcements alone reserve nothing.
+SHORTAGE_SECONDS = 2.0
 
 
 class Upload(Protocol):
@@ -29,6 +32,7 @@ class Upload(Protocol):
     upload_bytes: int
     upload_checked_at: float
     upload_checked_bytes: int
+    upload_remaining: int
 
     def acknowledge_held_back(self) -> None:
         """Let the client send again."""
@@ -45,7 +49,8 @@ class Uploads:
 
     At the limit an upload is not acknowledged, so that its client stops sending,
     until bytes are released. Uploads that pause are rejected then. If nothing but
-    uploads holds the bytes, none will be released, and the youngest ones are rejected.
+    uploads holds the bytes, none will be released: those of which most has arrived go on,
+    as many as fit completely, and the others are rejected.
 
     Args:
         budget: The bytes that the process may hold.
@@ -57,6 +62,8 @@ class Uploads:
         self._time = time
         self._uploads: set[Upload] = set()
         self._bytes = 0  # what has arrived of all of them
+        self._remaining = 0  # what they have announced and not sent
+        self._short_until = 0.0
         self._starved: dict[Upload, None] = {}
         self._next_search = 0.0
 
@@ -65,13 +72,24 @@ class Uploads:
 
     def admits(self, upload: Upload, announced: int) -> bool:
         """Return whether the rest of a message fits; a single large message always does."""
-        if self.budget.used == upload.held or self.budget.admits(announced):
+        budget = self.budget
+        if budget.used == upload.held:
+            return True
+        if self._time() < self._short_until:
+            return budget.admits(announced + self._remaining - upload.upload_remaining)
+        if budget.admits(announced):
             return True
         self._end_paused(announced)
-        return self.budget.admits(announced)
+        return budget.admits(announced)
 
-    def arrived(self, upload: Upload, size: int) -> None:
-        """Count a chunk of a message that is not complete."""
+    def arrived(self, upload: Upload, size: int, remaining: int) -> None:
+        """Count a chunk of a message that is not complete.
+
+        Args:
+            upload: The call.
+            size: The bytes of the chunk.
+            remaining: The bytes of the message that have not arrived.
+        """
         now = self._time()
         if not upload.is_upload:
             upload.is_upload = True
@@ -81,6 +99,8 @@ class Uploads:
         upload.upload_arrived_at = now
         upload.upload_bytes += size
         self._bytes += size
+        self._remaining += remaining - upload.upload_remaining
+        upload.upload_remaining = remaining
 
     def completed(self, upload: Upload) -> None:
         """Called when the message is complete."""
@@ -88,6 +108,8 @@ class Uploads:
             upload.is_upload = False
             self._uploads.discard(upload)
             self._bytes -= upload.upload_bytes
+            self._remaining -= upload.upload_remaining
+            upload.upload_remaining = 0
 
     def ended(self, upload: Upload) -> None:
         """Called when the call has ended."""
@@ -104,27 +126,40 @@ class Uploads:
             if not upload.is_backlogged:  # it is acknowledged when its messages are read
                 upload.acknowledge_held_back()  # a single large message goes on
             return
-        upload.upload_arrived_at = self._time()
+        upload.upload_arrived_at = now = self._time()
         self._end_paused(0)
         if budget.used <= budget.limit:
             upload.acknowledge_held_back()
             return
         upload.is_starved = True
         self._starved[upload] = None
+        self._short_until = now + SHORTAGE_SECONDS
         budget.when_room(self._resume)
-        self._end_youngest(size)
+        self._end_smallest(size)
 
-    def _end_youngest(self, size: int) -> None:
-        """End starved uploads if nothing will release bytes, or too many bytes are in memory.
+    def _end_smallest(self, size: int) -> None:
+        """End uploads if nothing will release bytes, or too many bytes are in memory.
+
+        To end just enough of them would let all others share the room again, and none of
+        them would be completed.
 
         Args:
             size: The bytes that have arrived and are not counted as an upload yet.
         """
         budget = self.budget
-        if self._bytes + size >= budget.used or budget.used > budget.limit + SLACK_BYTES:
-            while self._starved and budget.used > budget.limit:
-                youngest, _ = self._starved.popitem()
-                youngest.reject_full()
+        is_stuck = self._bytes + size >= budget.used or budget.used > budget.limit + SLACK_BYTES
+        if budget.used <= budget.limit or not is_stuck:
+            return
+        room = budget.limit - (budget.used - self._bytes)
+        for upload in sorted(self._uploads, key=lambda each: each.upload_bytes, reverse=True):
+            needed = upload.upload_bytes + upload.upload_remaining
+            if needed <= room:
+                room -= needed
+            else:
+                upload.reject_full()
+        while self._starved and budget.used > budget.limit:
+            youngest, _ = self._starved.popitem()
+            youngest.reject_full()
 
     def _end_paused(self, size: int) -> None:
         """End uploads of which nothing arrived for a while, until a message of this size fits."""
@@ -156,7 +191,7 @@ class Uploads:
             else:
                 upload.upload_checked_at = now
                 upload.upload_checked_bytes = upload.upload_bytes
-        self._end_youngest(0)
+        self._end_smallest(0)
 
     def _resume(self) -> None:
         """Let the uploads that waited longest go on, as far as there is room."""
