@@ -7,8 +7,9 @@ exporter to ONNX, and builds its tables of operators and decompositions.
 import gc
 
 import torch
-from support.operators import share_operators
 from torch import nn
+
+from support.operators import share_operators
 
 
 def _export_once() -> None:
