@@ -33,8 +33,9 @@ models/digits/1/manifest.json: | $(READY)
 demo: $(READY) ## Export two models, serve them, classify images and save pictures
 	$(BIN)/python demo/demo.py
 
+# Three processes keep two cores busy, because some tests mostly wait.
 test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
 	@echo "From another terminal:"

@@ -15,6 +15,9 @@ from support.tiny import write_signal, write_tiny
 
 # The rooms set this too. Some tests import ONNX Runtime directly.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# With several threads in each of several processes, those of PyTorch would mostly wait for cores.
+if process_count() > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The servers of the tests must not write to the user's own tuning cache.
 os.environ["CONVSCOPE_TUNING_CACHE"] = str(Path(tempfile.mkdtemp()) / "tuning.json")
 

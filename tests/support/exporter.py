@@ -4,19 +4,35 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 __all__ = ["exporter", "processes", "run_exporter", "run_fresh_exporter"]
 
-PRELOADED = ["convscope.exporter.cli", "convscope.exporter.training.pipeline"]
+TESTS = Path(__file__).parents[1]
+PRELOADED = [
+    "convscope.exporter.cli",
+    "convscope.exporter.training.pipeline",
+    "convscope.exporter.conversion.convert",
+    "convscope.exporter.evaluation.training_report",
+    "tensorboardX",
+    "support.preloaded",
+]
 
 
+@cache
 def processes() -> ForkServerContext:
     """Return the context of processes in which PyTorch and Lightning are loaded already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        forkserver.ensure_running()
     return context
 
 

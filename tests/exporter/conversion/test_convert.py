@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from convscope.bundle.errors import PublishError
 from convscope.exporter.conversion.convert import convert
-from convscope.exporter.conversion.graph import ServableNetwork, export_graph
+from convscope.exporter.conversion.graph import ExportedGraph, ServableNetwork, export_graph
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.errors import ExporterError, ParityError, UnknownNameError
 from convscope.v1 import manifest_pb2 as pb
@@ -72,9 +72,9 @@ def test_a_graph_that_differs_from_pytorch_is_rejected(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def export_other_weights(
-        network: ServableNetwork, example: Tensor, path: Path, input_name: str
-    ) -> onnx.ModelProto:
-        graph = export_graph(network, example, path, input_name)
+        network: ServableNetwork, example: Tensor, input_name: str
+    ) -> ExportedGraph:
+        graph = export_graph(network, example, input_name)
         with torch.no_grad():
             next(network.parameters()).mul_(1.01)
         return graph

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
@@ -13,8 +13,8 @@ from convscope.exporter.conversion.gates import check_graph_results
 from convscope.exporter.conversion.golden import golden_inputs, reference_arrays
 from convscope.exporter.conversion.graph import ServableNetwork, export_graph, feature_map_shapes
 from convscope.exporter.conversion.manifest import add_feature_maps, describe
-from convscope.exporter.conversion.parity import check_parity
-from convscope.exporter.conversion.reference import check_network_independence
+from convscope.exporter.conversion.parity import check_parity, run_torch
+from convscope.exporter.conversion.reference import Reference, check_network_independence
 from convscope.exporter.conversion.repeatability import check_repeatable
 from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.size import check_size
@@ -24,7 +24,7 @@ from convscope.exporter.datasets import Split
 from convscope.exporter.errors import ParityError
 from convscope.exporter.evaluation.metrics import manifest_metrics, measure
 from convscope.exporter.graphs.comparison import OutputDifference
-from convscope.exporter.graphs.sessions import open_graph, run_session
+from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
 from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
@@ -65,38 +65,42 @@ def convert(source: Source, repository: Path) -> Conversion:
     inputs = golden_inputs(source.golden, source.preprocessing)
     example = torch.from_numpy(inputs[:1])
     check_size(source.network)
-    network = servable(source)
+    reference = Reference(source)
+    network = servable(source, reference)
     shapes = feature_map_shapes(network, example)
     check_repeatable(network, inputs[:1])
-    with TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        model = export_graph(network, example, path, source.preprocessing.input_spec().name)
-        graph = path.read_bytes()
-    parity = _parity(source, network, graph, inputs)
-    nonfinite = check_graph_results(source, network, model, graph)
-    metrics = _measure(graph, source.test)
+    graph = export_graph(network, example, source.preprocessing.input_spec().name)
+    session = open_graph(graph.data)
+    golden = run_torch(network, inputs)
+    parity = _parity(reference, network, session, inputs, golden)
+    nonfinite = check_graph_results(reference, network, graph.model, session)
+    metrics = _measure(session, source.test)
     manifest = describe(source, network.semantics, metrics)
     manifest.nonfinite_results = bool(nonfinite)
     manifest.nonfinite_inputs.extend(nonfinite)
-    facts = feature_map_facts(model, network.feature_map_names)
+    facts = feature_map_facts(graph.model, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
     check_trained(source)  # last, so that a faulty network is explained first
     directory = write_bundle(
         repository,
         manifest,
-        lambda path: _write(path, graph),
-        reference_arrays(network, source.golden, inputs),
+        lambda path: _write(path, graph.data),
+        reference_arrays(network, source.golden, golden),
     )
     return Conversion(directory, parity, metrics, network)
 
 
 def _parity(
-    source: Source, network: ServableNetwork, graph: bytes, inputs: NDArray[np.generic]
+    reference: Reference,
+    network: ServableNetwork,
+    session: ort.InferenceSession,
+    inputs: NDArray[np.generic],
+    golden: Arrays,
 ) -> list[OutputDifference]:
     try:
-        return check_parity(network, graph, inputs)
+        return check_parity(network, session, inputs, golden)
     except ParityError:
-        check_network_independence(source)  # the better explanation, if it fails too
+        check_network_independence(reference)  # the better explanation, if it fails too
         raise
 
 
@@ -104,12 +108,11 @@ def _write(path: Path, graph: bytes) -> None:
     path.write_bytes(graph)
 
 
-def _measure(graph: bytes, test: tuple[str, Split] | None) -> list[pb.Metric]:
+def _measure(session: ort.InferenceSession, test: tuple[str, Split] | None) -> list[pb.Metric]:
     """Measure the graph that will be served, rather than the network."""
     if test is None:
         return []
     name, split = test
-    session = open_graph(graph)
     input_name = session.get_inputs()[0].name
     rows = []
     for start in range(0, len(split.labels), MEASURE_BATCH):

@@ -1,12 +1,11 @@
 """The gates of an export beyond parity: semantics, finite results, batch independence."""
 
-import numpy as np
 import onnx
+import onnxruntime as ort
 
 from convscope.exporter.conversion.graph import ServableNetwork
-from convscope.exporter.conversion.reference import check_inputs, final_outputs
-from convscope.exporter.conversion.source import Source
-from convscope.exporter.graphs.sessions import open_graph, run_each
+from convscope.exporter.conversion.reference import Reference
+from convscope.exporter.graphs.sessions import run_each
 from convscope.exporter.outputs.finiteness import check_finite
 from convscope.exporter.outputs.independence import check_independence, check_operators
 from convscope.exporter.outputs.probabilities import check_probabilities
@@ -15,15 +14,18 @@ __all__ = ["check_graph_results"]
 
 
 def check_graph_results(
-    source: Source, network: ServableNetwork, model: onnx.ModelProto, graph: bytes
+    reference: Reference,
+    network: ServableNetwork,
+    model: onnx.ModelProto,
+    session: ort.InferenceSession,
 ) -> tuple[str, ...]:
     """Check the results of a graph for photos, constant images and noise.
 
     Args:
-        source: The user's network and its description.
+        reference: The results of the user's network.
         network: The same network as its bundle runs it.
         model: The exported graph.
-        graph: The same graph, serialized.
+        session: The same graph, opened.
 
     Returns:
         The inputs whose results aren't finite, which the user accepts.
@@ -33,14 +35,16 @@ def check_graph_results(
             or depends on the other inputs of its batch.
     """
     check_operators(model)
-    named = check_inputs(source)
-    inputs = np.stack(list(named.values()))
-    session = open_graph(graph)
+    inputs = reference.inputs
     found = run_each(session, inputs)
     expected = {}
     if network.semantics is not None:
-        expected["output"] = network.semantics.probabilities(final_outputs(source, inputs))
-    finiteness = check_finite(expected | found, list(named), allow=source.allow_nonfinite)
+        expected["output"] = network.semantics.probabilities(reference.outputs)
+    finiteness = check_finite(
+        expected | found,
+        list(reference.inputs_by_description),
+        allow=reference.source.allow_nonfinite,
+    )
     compared = finiteness.compared
     if expected:
         ours, theirs = found["probabilities"][compared], expected["output"][compared]

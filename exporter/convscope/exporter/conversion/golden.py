@@ -9,7 +9,7 @@ from PIL import Image
 
 from convscope.bundle.golden import golden_arrays
 from convscope.exporter.conversion.graph import ServableNetwork
-from convscope.exporter.conversion.parity import run_torch
+from convscope.exporter.graphs.sessions import Arrays
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
 
 __all__ = [
@@ -47,16 +47,15 @@ def golden_inputs(golden: Sequence[GoldenInput], expects: InputRule) -> NDArray[
 
 
 def reference_arrays(
-    network: ServableNetwork, golden: Sequence[GoldenInput], inputs: NDArray[np.generic]
+    network: ServableNetwork, golden: Sequence[GoldenInput], outputs: Arrays
 ) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of golden.npz, with PyTorch's outputs as the reference.
 
     Args:
         network: The network.
         golden: The golden inputs, images encoded.
-        inputs: The same as the graph takes them, [n, ...].
+        outputs: PyTorch's outputs for them.
     """
-    outputs = run_torch(network, inputs)
     names = (*network.heads, *network.feature_map_names)
     return golden_arrays(golden, {name: outputs[name] for name in names})
 

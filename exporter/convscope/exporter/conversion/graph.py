@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -15,7 +14,13 @@ from convscope.exporter.conversion.torch_errors import conversion_errors
 from convscope.exporter.errors import ExporterError, UnknownNameError
 from convscope.exporter.outputs.semantics import Semantics
 
-__all__ = ["FeatureMapShape", "ServableNetwork", "export_graph", "feature_map_shapes"]
+__all__ = [
+    "ExportedGraph",
+    "FeatureMapShape",
+    "ServableNetwork",
+    "export_graph",
+    "feature_map_shapes",
+]
 
 HEADS = ("logits", "probabilities")
 # Above 1, because a dimension of 1 would become a constant.
@@ -30,6 +35,19 @@ class FeatureMapShape:
     channels: int
     height: int
     width: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedGraph:
+    """A network as one self-contained ONNX graph.
+
+    Args:
+        model: The graph.
+        data: The same graph, serialized, which takes long for a large network.
+    """
+
+    model: onnx.ModelProto
+    data: bytes
 
 
 class ServableNetwork(nn.Module):
@@ -160,14 +178,13 @@ def feature_map_shapes(network: ServableNetwork, example: Tensor) -> dict[str, F
 
 
 def export_graph(
-    network: ServableNetwork, example: Tensor, path: Path, input_name: str = "images"
-) -> onnx.ModelProto:
-    """Convert a network to one self-contained ONNX file.
+    network: ServableNetwork, example: Tensor, input_name: str = "images"
+) -> ExportedGraph:
+    """Convert a network to one self-contained ONNX graph.
 
     Args:
         network: The network.
         example: An input with its batch, of which only the shape and type matter.
-        path: The path of the file.
         input_name: The name of the graph's input.
 
     Raises:
@@ -190,10 +207,10 @@ def export_graph(
     model: onnx.ModelProto = program.model_proto
     del model.metadata_props[:]
     _strip_node_metadata(model)
-    onnx.checker.check_model(model)
+    data = model.SerializeToString()
+    onnx.checker.check_model(data)
     _check_dimensions(model)
-    path.write_bytes(model.SerializeToString())
-    return model
+    return ExportedGraph(model, data)
 
 
 def _check_dimensions(model: onnx.ModelProto) -> None:

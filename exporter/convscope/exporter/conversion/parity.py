@@ -16,7 +16,7 @@ from convscope.exporter.graphs.comparison import (
     compare,
     worst,
 )
-from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
+from convscope.exporter.graphs.sessions import Arrays, run_session
 
 __all__ = ["check_parity", "run_torch"]
 
@@ -29,14 +29,18 @@ def run_torch(network: ServableNetwork, inputs: NDArray[np.generic]) -> Arrays:
 
 
 def check_parity(
-    network: ServableNetwork, graph: bytes, golden: NDArray[np.generic]
+    network: ServableNetwork,
+    session: ort.InferenceSession,
+    golden: NDArray[np.generic],
+    expected: Arrays,
 ) -> list[OutputDifference]:
     """Compare every output with PyTorch's, at several batch sizes.
 
     Args:
         network: The network in PyTorch.
-        graph: The network as ONNX.
+        session: The network as ONNX.
         golden: The golden inputs, [n, ...].
+        expected: PyTorch's outputs for them.
 
     Returns:
         The largest difference of each output.
@@ -45,11 +49,10 @@ def check_parity(
         ParityError: An output differs by more than the tolerance, or the best
             class of a golden input differs.
     """
-    session = open_graph(graph)
     outputs = worst(_differences(network, session, _with_noise(golden)))
     check_tolerance(outputs, "ONNX Runtime", "PyTorch")
     if network.heads:
-        _check_best_classes(network, session, golden)
+        _check_best_classes(session, golden, network.heads[0], expected)
     return outputs
 
 
@@ -76,11 +79,9 @@ def _with_noise(golden: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _check_best_classes(
-    network: ServableNetwork, session: ort.InferenceSession, golden: NDArray[np.generic]
+    session: ort.InferenceSession, golden: NDArray[np.generic], logits_name: str, expected: Arrays
 ) -> None:
-    logits_name, input_name = network.heads[0], session.get_inputs()[0].name
-    expected = run_torch(network, golden)[logits_name].argmax(axis=1)
-    (logits,) = run_session(session, input_name, golden, [logits_name])
-    wrong = np.flatnonzero(logits.argmax(axis=1) != expected)
+    (logits,) = run_session(session, session.get_inputs()[0].name, golden, [logits_name])
+    wrong = np.flatnonzero(logits.argmax(axis=1) != expected[logits_name].argmax(axis=1))
     if len(wrong):
         raise ParityError(f"the best class of golden input {wrong[0]} differs from PyTorch's")

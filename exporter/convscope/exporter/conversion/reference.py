@@ -4,6 +4,8 @@ Nothing of the bundle is involved: NumPy normalizes the images, and every input
 runs alone.
 """
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,28 +20,52 @@ from convscope.exporter.outputs.probes import probes
 from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.preprocessing import ImagePreprocessing
 
-__all__ = ["check_inputs", "check_network_independence", "final_outputs", "find_semantics"]
+__all__ = ["Reference", "check_network_independence", "find_semantics"]
 
 
-def find_semantics(source: Source) -> Semantics:
+class Reference:
+    """The check inputs, and what the user's network returns for them. It runs once, on first use.
+
+    Args:
+        source: The user's network and its description.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @cached_property
+    def inputs_by_description(self) -> dict[str, NDArray[np.generic]]:
+        """Photos and probes, as the bundle's graph takes them."""
+        return _check_inputs(self.source)
+
+    @cached_property
+    def inputs(self) -> NDArray[np.generic]:
+        """The same inputs, [n, ...]."""
+        return np.stack(list(self.inputs_by_description.values()))
+
+    @cached_property
+    def outputs(self) -> NDArray[np.floating]:
+        """The final outputs, of each input alone, [n, outputs]."""
+        return _final_outputs(self.source, self.inputs)
+
+
+def find_semantics(reference: Reference) -> Semantics:
     """Return what a classifier's final output contains.
 
     Raises:
         ExporterError: It isn't clear, or contradicts the user's choice.
     """
-    inputs = np.stack(list(check_inputs(source).values()))
-    planes = _as_network_input(source, inputs[:1])
+    source = reference.source
+    planes = _as_network_input(source, reference.inputs[:1])
     ending = find_ending(source.network.eval(), torch.cat([planes, planes]))
-    values = final_outputs(source, inputs)
     try:
-        return decide(source.activation, ending, values)
+        return decide(source.activation, ending, reference.outputs)
     except UnclearOutputError:
-        check_network_independence(source)  # the better explanation, if it fails too
+        check_network_independence(reference)  # the better explanation, if it fails too
         raise
 
 
-def check_inputs(source: Source) -> dict[str, NDArray[np.generic]]:
-    """Return photos and probes by their description, as the bundle's graph takes them."""
+def _check_inputs(source: Source) -> dict[str, NDArray[np.generic]]:
     expects = source.preprocessing
     images = isinstance(expects, ImagePreprocessing)
     photos = golden_photos() if images else []
@@ -50,23 +76,21 @@ def check_inputs(source: Source) -> dict[str, NDArray[np.generic]]:
 
 
 @torch.inference_mode()
-def final_outputs(source: Source, inputs: NDArray[np.generic]) -> NDArray[np.floating]:
-    """Run the check inputs one by one through the user's network; return [n, outputs]."""
+def _final_outputs(source: Source, inputs: NDArray[np.generic]) -> NDArray[np.floating]:
     network = source.network.eval()
     rows = [network(_as_network_input(source, row[np.newaxis])).reshape(1, -1) for row in inputs]
     return np.asarray(torch.cat(rows).double().numpy())
 
 
 @torch.inference_mode()
-def check_network_independence(source: Source) -> None:
+def check_network_independence(reference: Reference) -> None:
     """Compare the network's results for a batch with those for single images, in PyTorch.
 
     Raises:
         ParityError: The result of an image depends on the other images in its batch.
     """
-    inputs = np.stack(list(check_inputs(source).values()))
-    alone = final_outputs(source, inputs)
-    together = source.network.eval()(_as_network_input(source, inputs))
+    source, alone = reference.source, reference.outputs
+    together = source.network.eval()(_as_network_input(source, reference.inputs))
     difference = np.abs(together.reshape(alone.shape).double().numpy() - alone)
     if np.nanmax(difference) > TOLERANCE * np.nanmax(np.abs(alone)):
         raise ParityError(

@@ -7,7 +7,7 @@ from torch import Tensor
 from convscope.exporter.architectures.registry import STAGES
 from convscope.exporter.conversion.classifier_check import class_count
 from convscope.exporter.conversion.graph import ServableNetwork
-from convscope.exporter.conversion.reference import find_semantics
+from convscope.exporter.conversion.reference import Reference, find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
 from convscope.exporter.conversion.trial_run import run_once, zeros
@@ -19,8 +19,12 @@ __all__ = ["servable"]
 RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
 
 
-def servable(source: Source) -> ServableNetwork:
+def servable(source: Source, reference: Reference | None = None) -> ServableNetwork:
     """Wrap a network as its bundle runs it.
+
+    Args:
+        source: The network and its description.
+        reference: The results of the same network, if the caller needs them too.
 
     Raises:
         ExporterError: Two feature maps have the same name, a module doesn't
@@ -35,7 +39,7 @@ def servable(source: Source) -> ServableNetwork:
         expects.std,
         _named_feature_maps(source, zeros(expects)),
         classifies=bool(source.labels),
-        semantics=find_semantics(source) if source.labels else None,
+        semantics=find_semantics(reference or Reference(source)) if source.labels else None,
     ).eval()
 
 

@@ -8,11 +8,12 @@ __all__ = ["without_feature_maps"]
 
 
 def without_feature_maps(model: onnx.ModelProto, manifest: pb.ModelManifest) -> bytes:
-    """Serialize a graph without its feature-map outputs, so that nothing is computed for them."""
+    """Serialize a graph without its feature-map outputs, so that nothing is computed for them.
+
+    The graph is changed in place: a copy would take as much memory as its weights.
+    """
     names = {spec.name for spec in manifest.feature_maps}
-    plain = onnx.ModelProto()
-    plain.CopyFrom(model)
-    kept = [value for value in plain.graph.output if value.name not in names]
-    del plain.graph.output[:]
-    plain.graph.output.extend(kept)
-    return plain.SerializeToString()
+    kept = [value for value in model.graph.output if value.name not in names]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    return model.SerializeToString()
