@@ -18,6 +18,8 @@ from convscope.server.runtime.providers import ProviderPolicy, open_session
 from convscope.server.runtime.tuning import Tuner
 from convscope.v1 import inference_pb2 as pb
 
+pytestmark = pytest.mark.one_transport("measures models")
+
 
 def execution(server: ServerProcess, model: str = "tiny") -> pb.Execution:
     with connected(server) as stub:
