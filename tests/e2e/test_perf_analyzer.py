@@ -67,10 +67,10 @@ def asynchronous(server: ServerProcess, request: Requests, **options: Any) -> Re
     ended: SimpleQueue[Any] = SimpleQueue()
     responses: Responses = []
     with channel(server, **options) as opened:
-        infer = Stub(opened).ModelInfer
+        infer: Any = Stub(opened).ModelInfer
 
         def begin() -> None:
-            call: Any = infer.future(request(waiting.pop()), timeout=TIMEOUT_SECONDS)  # type: ignore[attr-defined]
+            call = infer.future(request(waiting.pop()), timeout=TIMEOUT_SECONDS)
             call.add_done_callback(ended.put)
 
         for _ in range(CONCURRENCY):
@@ -168,6 +168,7 @@ def counts_agree(
 
 def statistics(oip: Stub, model: str) -> pb.ModelStatistics:
     request = pb.ModelStatisticsRequest(name=model)
+    found: pb.ModelStatistics
     (found,) = oip.ModelStatistics(request, timeout=TIMEOUT_SECONDS).model_stats
     assert (found.name, found.version) == (model, "1")
     return found
