@@ -17,8 +17,8 @@ __all__ = ["refers_to_server", "starts_server"]
 
 TESTS = str(Path(__file__).parents[1])
 COMMANDS = ("convscope.server", "convscope-server")
-# Its servers end before they serve.
-NEVER_SERVES = "run_to_end"
+# Functions that name the server and start none, or one that ends before it serves.
+EXCEPT_IN = ("refers_to_server", "run_to_end")
 
 
 def starts_server(item: pytest.Item) -> bool:
@@ -60,7 +60,7 @@ def _references(value: Any) -> Iterator[Any]:
 
 
 def _references_of(function: FunctionType) -> Iterator[Any]:
-    if function.__name__ == NEVER_SERVES:
+    if function.__name__ in EXCEPT_IN:
         return
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
