@@ -12,10 +12,10 @@ READY := $(VENV)/.ready
 DATA_DIR ?= data
 BUF := 1.75.0
 
-.PHONY: help demo test serve lesson bench dashboards lint format types proto stubs check clean
+.PHONY: help demo test test-grpc-aio serve lesson bench dashboards lint format types proto stubs check clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 $(READY): pyproject.toml
 	@echo "Setting up $(VENV). The first time this takes some minutes, mostly for PyTorch."
@@ -36,6 +36,9 @@ demo: $(READY) ## Export two models, serve them, classify images and save pictur
 # Three processes keep two cores busy, because some tests mostly wait.
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+test-grpc-aio: $(READY) ## Run the tests of servers again, on the transport grpc-aio
+	CONVSCOPE_TRANSPORT=grpc-aio $(BIN)/python -m pytest -n 2 --dist worksteal -m 'server and not one_transport'
 
 serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
 	@echo "From another terminal:"
@@ -73,7 +76,7 @@ proto: ## Generate the stubs from the .proto files
 stubs: ## Check that the stubs match the .proto files
 	PYTHON=$(PYTHON) scripts/proto.sh --check
 
-check: lint types stubs test ## Run all checks: lint, types, stubs, tests
+check: lint types stubs test test-grpc-aio ## Run all checks: lint, types, stubs, tests on both transports
 
 clean: ## Remove what the other targets created
 	rm -rf $(VENV) .venv-proto .cache models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache

@@ -11,6 +11,7 @@ from support.demo_models import export_demo_models
 from support.order import fast_first, process_count, slow_first_in_each_part
 from support.server import ServerProcess
 from support.sharing import shared_folder
+from support.starting import starts_server
 from support.tiny import write_signal, write_tiny
 
 # The rooms set this too. Some tests import ONNX Runtime directly.
@@ -24,10 +25,26 @@ os.environ["CONVSCOPE_TUNING_CACHE"] = str(Path(tempfile.mkdtemp()) / "tuning.js
 DATA = Path(__file__).parent / "data"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the selection by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run fast tests first, or let the processes of pytest-xdist end together."""
+    """Mark the tests that start servers, and choose the order of all tests.
+
+    Fast tests run first, or the processes of pytest-xdist end together.
+    """
+    for item in items:
+        if starts_server(item):
+            item.add_marker("server")
     count = process_count()
     items[:] = fast_first(items) if count == 1 else slow_first_in_each_part(items, count)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Check that a test that starts a server is among those that run on each transport."""
+    started = ServerProcess.started
+    yield
+    if ServerProcess.started > started and item.get_closest_marker("server") is None:
+        pytest.fail("it starts a server, and support.starting.starts_server overlooks it")
 
 
 def pytest_collection_finish() -> None:

@@ -28,6 +28,7 @@ OURS = [command for command in COMMANDS if re.match(r"(\.venv/bin/)?convscope", 
 
 
 @pytest.mark.slow
+@pytest.mark.one_transport("exports networks for a minute; other tests make the same calls")
 @pytest.mark.parametrize("block", PYTHON)
 def test_python_block_runs(block: str, demo_server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
@@ -49,8 +50,8 @@ def test_python_block_runs(block: str, demo_server: ServerProcess, tmp_path: Pat
 
 def test_every_make_target_exists() -> None:
     text = "".join(page.read_text() for page in PAGES)
-    targets = set(re.findall(r"(?:`|\$ )make ([a-z]+)", text))
-    rules = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", text))
+    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test", "serve"} <= targets <= rules
 
 

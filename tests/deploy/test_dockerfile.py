@@ -74,6 +74,7 @@ def substitute(command: list[str], values: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.one_transport("installs the package")
 @pytest.mark.timeout(900)
 def test_the_built_server_is_healthy_classifies_and_stops_cleanly(
     image: Image, container: Container, root: Path

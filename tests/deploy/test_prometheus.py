@@ -23,7 +23,10 @@ from deploy.traffic import send_traffic, write_mixed_repository
 DEADLINE_SECONDS = 60
 PAUSE_SECONDS = 0.2
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.one_transport("runs queries; the differential tests compare the metrics of calls"),
+]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ UPLOADS = 20
 STALL_SECONDS = 90.0  # more than the server allows
 
 
+pytestmark = pytest.mark.one_transport("attacks http2 with raw frames")
+
+
 @pytest.fixture(scope="module")
 def server(tiny_repository: Path) -> Iterator[ServerProcess]:
     with ServerProcess(tiny_repository, "--transport", "http2", "--no-access-log") as server:

@@ -16,7 +16,10 @@ from convscope.exporter.conversion.parity import run_torch
 
 PARITY = 1e-3
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.one_transport("exports networks for a minute; other tests make the same calls"),
+]
 
 
 @pytest.fixture

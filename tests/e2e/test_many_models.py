@@ -33,6 +33,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.one_transport("loads and unloads models")
 async def test_three_hundred_models_load_on_demand_within_a_memory_limit(repository: Path) -> None:
     graph_bytes = (repository / "tiny0/1/model.onnx").stat().st_size
     fit = MEMORY_MB * 2**20 // (2 * graph_bytes)  # a session has the weights twice

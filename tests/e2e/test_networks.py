@@ -23,6 +23,8 @@ from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
 
 # Tolerances: relative to the largest magnitude, as in the parity gate, and of a probability.
+pytestmark = pytest.mark.one_transport("compares the results of networks")
+
 PARITY = 1e-3
 PROBABILITY = 1e-4
 # The limit of float32 feature maps in one reply, in bytes.

@@ -16,6 +16,8 @@ from support.tiny import write_tiny
 
 from convscope.client import Classification, Client
 
+pytestmark = pytest.mark.one_transport("checks an execution provider")
+
 ROOT = Path(__file__).resolve().parents[2]
 # The tolerance of the golden gate for an FP32 bundle.
 TOLERANCE = 0.03

@@ -18,6 +18,7 @@ def run(*command: str | Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.one_transport("installs the package")
 def test_pip_install_gives_a_client_without_torch_or_a_runtime(
     tmp_path: Path, tiny_server: ServerProcess, coffee: Path
 ) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -33,6 +33,8 @@ class ServerProcess:
             start is fast, and every model has one runner and batches of up to 8.
     """
 
+    started: ClassVar[int] = 0  # how many servers the process has started
+
     def __init__(
         self,
         models: Path | str,
@@ -40,6 +42,7 @@ class ServerProcess:
         command: tuple[str, ...] = (sys.executable, "-m", "convscope.server"),
         tuning: bool = False,
     ) -> None:
+        ServerProcess.started += 1
         addresses = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
         if not tuning:
             flags = ("--no-tuning", "--runners", "1", "--max-batch", "8", *flags)

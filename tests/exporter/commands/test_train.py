@@ -100,6 +100,7 @@ def write_photos(folder: Path) -> None:
 
 
 @pytest.mark.slow(seconds=100)
+@pytest.mark.one_transport("trains a network")
 def test_photos_of_a_folder_are_classified_by_a_new_head(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     write_photos(photos)

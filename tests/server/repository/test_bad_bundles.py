@@ -220,6 +220,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ser
         yield root, running
 
 
+@pytest.mark.one_transport("validates bundles")
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_bundle_is_rejected_with_its_reason_and_the_old_version_serves(
     kind: str, server: tuple[Path, ServerProcess]

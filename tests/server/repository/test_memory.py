@@ -23,6 +23,7 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.one_transport("measures the memory of models")
 @pytest.mark.timeout(900)
 def test_memory_returns_after_every_load_and_unload(tmp_path: Path) -> None:
     write_tiny(tmp_path, "big", alter_graph=burden(COLUMNS))

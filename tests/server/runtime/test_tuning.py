@@ -22,6 +22,8 @@ from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.tuning import Tuner
 from convscope.v1 import inference_pb2 as pb
 
+pytestmark = pytest.mark.one_transport("measures models")
+
 
 def load(
     directory: Path,
