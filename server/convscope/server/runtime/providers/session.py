@@ -21,8 +21,9 @@ log = structlog.get_logger(__name__)
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 
-# On an idle machine a run of EfficientNet-Lite0 on two cores takes as long as with unlimited
-# spinning (8.6 ms; 9.9 without any). Next to a busy program it takes 13 to 17 ms instead of 18 to 21.
+# On an idle machine, a run of EfficientNet-Lite0 on two cores takes as long as with unlimited
+# spinning: 8.6 ms, and 9.9 without any. Next to a busy program it takes 13 to 17 ms, and 18 to
+# 21 with unlimited spinning.
 SPIN_MICROSECONDS = 20
 # The largest number that OpenVINO accepts.
 MAX_STREAMS = 8
