@@ -195,7 +195,7 @@ def test_many_takes_no_more_images_than_the_window(caller: Any, photos: dict[str
     results = caller.classify_many(endless(), model="tiny", window=3)
     assert taken == 0
     for received, _ in enumerate(itertools.islice(results, 500)):
-        assert taken <= received + 3 * 32
+        assert taken <= received + 3 * 64
     results.close()
 
 

@@ -1,6 +1,6 @@
 """Any number of images as request batches, and their outcomes in order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from convscope.client._batch_size import BatchSize
 from convscope.client._batcher import Batcher
@@ -12,7 +12,8 @@ from convscope.client.types import ImageLike
 
 __all__ = ["ImageStream"]
 
-_MAX_IMAGES = 32
+# As many as a server accepts by default.
+_MAX_IMAGES = 64
 _FIRST_IMAGES = 4
 # When several clients send bulk requests, each fills only a part of the server's queue.
 _MAX_IMAGES_IN_FLIGHT = 192
@@ -52,15 +53,16 @@ class ImageStream:
         self._return_errors = return_errors
         # Feature maps may be so large that a reply has room for those of one image only.
         start = 1 if template.has_feature_maps else _FIRST_IMAGES
-        limit = max(1, min(_MAX_IMAGES, _MAX_IMAGES_IN_FLIGHT // window))
-        self._size = BatchSize(start, limit)
+        self._size = BatchSize(start, _MAX_IMAGES)
+        self._images_in_flight = 0
         self._batcher: Batcher[Item] = Batcher(self._size)
         self.has_ended = False
 
     @property
     def is_window_full(self) -> bool:
         """Whether a batch must complete before the next one is sent."""
-        return self._batcher.in_flight >= self._window
+        expected = self._images_in_flight + self._size.images
+        return self._batcher.in_flight >= self._window or expected > _MAX_IMAGES_IN_FLIGHT
 
     def encode(self, image: ImageLike) -> Item:
         """Encode an image, or return the reason why it can't be sent."""
@@ -94,10 +96,12 @@ class ImageStream:
             ConvscopeError: One is an error, and errors are not returned.
         """
         self._batcher.completed()
+        self._images_in_flight -= len(batch.outcomes)
         for outcome in batch.outcomes:
             if isinstance(outcome, ConvscopeError) and not self._return_errors:
                 raise outcome
             yield outcome
 
-    def _batches(self, batches: Iterable[list[Item]]) -> list[RequestBatch]:
+    def _batches(self, batches: Sequence[list[Item]]) -> list[RequestBatch]:
+        self._images_in_flight += sum(map(len, batches))
         return [RequestBatch(self._template, items, self._size) for items in batches]
