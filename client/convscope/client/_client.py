@@ -160,7 +160,7 @@ class Client(BlockingConnection):
     ) -> Iterator[Outcome]:
         """Classify any number of images, several at a time, and yield the results in order.
 
-        Small images with quick results share requests, up to 32 each. Images are
+        Small images with quick results share requests, up to 64 each. Images are
         taken from the iterable only as fast as results arrive: at most `window`
         requests ahead.
 
