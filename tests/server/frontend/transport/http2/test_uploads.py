@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import grpc
 import pytest
+from ngh2 import NGH2Error
 from support.frames import DATA, frame
 from support.http2 import (
     SECONDS,
@@ -188,4 +190,30 @@ async def test_a_single_stream_is_not_read_ahead_of_its_handler_without_limit() 
             call.cancel()
             await asyncio.gather(sending, return_exceptions=True)
         assert held < 600_000
+        await serving.until_idle()
+
+
+async def test_after_a_shortage_the_room_of_admitted_uploads_is_not_given_to_others() -> None:
+    """Otherwise new uploads take it again and again, and none is ever completed."""
+    size, message = 400_000, framed(bytes(400_000))
+    async with (
+        serving_http2(budget_bytes=1_000_000) as serving,
+        raw_client(serving.port) as client,
+    ):
+        streams = [await begin(client, size, 10_000) for _ in range(6)]
+        await until(lambda: serving.server.open_state.request_bytes >= 60_000)
+        for stream in streams:
+            with suppress(NGH2Error):  # it may have been rejected already
+                client.engine.send_data(stream, message[10_000:240_000])
+            client.send()
+        await until(lambda: sum(bool(client.fields(stream)) for stream in streams) == 4)
+        going_on = [stream for stream in streams if not client.fields(stream)]
+        await until(lambda: serving.server.open_state.request_bytes == 480_000)
+        late = await begin(client, size, 10_000)
+        assert (await client.status(late))[b"grpc-status"] == RESOURCE_EXHAUSTED
+        for stream in going_on:
+            client.engine.send_data(stream, message[240_000:], end_stream=True)
+            client.send()
+        for stream in going_on:
+            assert (await client.status(stream))[b"grpc-status"] == b"0"
         await serving.until_idle()
