@@ -59,5 +59,5 @@ _printed: set[str] = set()
 
 if __name__ == "__main__":
     preprocessor.Preprocessor.__init__ = remember  # type: ignore[assignment]
-    preprocessor.Preprocessor.decode = decode  # type: ignore[method-assign]
+    preprocessor.Preprocessor.decode = decode  # type: ignore[assignment] # it takes any further arguments  # type: ignore[method-assign]
     main()
