@@ -224,7 +224,7 @@ def test_many_raises_the_first_error_and_sends_no_more(
     assert next(results).top.label == "green"
     with pytest.raises(InvalidInputError):
         next(results)
-    assert len(taken) <= 2 * 4
+    assert len(taken) <= 4 + 8  # the second request may be larger than the first
     assert list(results) == []
 
 

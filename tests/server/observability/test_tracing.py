@@ -172,16 +172,21 @@ def test_failure_of_the_server_is_an_error(server: ServerProcess, collector: Col
     assert attributes(call)["rpc.grpc.status_code"] == 13
 
 
+@pytest.mark.parametrize(
+    ("image", "names"),
+    [(b"text", []), (encode(picture())[:-20], ["decode"])],
+    ids=["no image", "a damaged image"],
+)
 def test_failure_of_the_caller_is_a_code_and_no_error(
-    server: ServerProcess, collector: Collector
+    server: ServerProcess, collector: Collector, image: bytes, names: list[str]
 ) -> None:
     caller = Caller()
     with connected(server) as stub:
-        rejection(stub.Classify, image_request(b"text"), metadata=caller.metadata)
+        rejection(stub.Classify, image_request(image), metadata=caller.metadata)
     call, *stages = collector.trace(caller.trace_id, CLASSIFY)
     assert attributes(call)["rpc.grpc.status_code"] == 3
     assert call.status.code == Status.STATUS_CODE_UNSET
-    assert [stage.name for stage in stages] == ["decode"]
+    assert [stage.name for stage in stages] == names
 
 
 def test_call_past_its_deadline_is_an_error(server: ServerProcess, collector: Collector) -> None:
