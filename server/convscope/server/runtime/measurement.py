@@ -112,14 +112,16 @@ def _best_batch(
     """Return the best batch size, and the seconds for each call of such a batch."""
     best, per_call = 1, alone
     loss = 1.0  # the time of the best batch for each call, relative to the shortest one
-    run_best = rehearse(version, 1)
+    run_best, gains = rehearse(version, 1), True
     for batch in BATCHES:
-        if batch * per_call > limit:
+        expected = batch * per_call
+        if expected > limit or (expected > MAX_EQUAL_SECONDS and not gains):
             break
         run = rehearse(version, batch)
         before, seconds = _compare(run_best, run)
         change = (seconds / batch) / (before / best)
-        if change < WORTHWHILE or (change * loss <= EQUAL and seconds <= MAX_EQUAL_SECONDS):
+        gains = change < WORTHWHILE
+        if gains or (change * loss <= EQUAL and seconds <= MAX_EQUAL_SECONDS):
             best, per_call, run_best = batch, seconds / batch, run
             loss = max(1.0, change * loss)
         elif change * loss > LOSS or seconds > MAX_EQUAL_SECONDS:
