@@ -217,3 +217,20 @@ async def test_after_a_shortage_the_room_of_admitted_uploads_is_not_given_to_oth
         for stream in going_on:
             assert (await client.status(stream))[b"grpc-status"] == b"0"
         await serving.until_idle()
+
+
+async def test_a_single_message_above_the_budget_goes_on_however_slowly() -> None:
+    limits, message = Limits(stalled_seconds=1.0), framed(bytes(250_000))
+    async with (
+        serving_http2(limits, budget_bytes=100_000) as serving,
+        raw_client(serving.port) as client,
+    ):
+        stream = await begin(client, 250_000, 150_000)
+        await until(lambda: serving.server.open_state.request_bytes == 150_000)
+        for start in range(150_000, len(message), 5_000):
+            await asyncio.sleep(0.1)
+            client.engine.send_data(stream, message[start : start + 5_000])
+            client.send()
+        client.engine.end_stream(stream)
+        client.send()
+        assert (await client.status(stream))[b"grpc-status"] == b"0"

@@ -155,7 +155,7 @@ class Uploads:
             needed = upload.upload_bytes + upload.upload_remaining
             if needed <= room:
                 room -= needed
-            else:
+            elif budget.used != upload.held:  # a single large message goes on
                 upload.reject_full()
         while self._starved and budget.used > budget.limit:
             youngest, _ = self._starved.popitem()
