@@ -73,14 +73,16 @@ class Uploads:
     def admits(self, upload: Upload, announced: int) -> bool:
         """Return whether the rest of a message fits; a single large message always does."""
         budget = self.budget
-        if budget.used == upload.held:
+        if budget.used == upload.held or budget.admits(self._needed(upload, announced)):
             return True
-        if self._time() < self._short_until:
-            return budget.admits(announced + self._remaining - upload.upload_remaining)
-        if budget.admits(announced):
-            return True
-        self._end_paused(announced)
-        return budget.admits(announced)
+        self._end_paused(self._needed(upload, announced))
+        return budget.admits(self._needed(upload, announced))
+
+    def _needed(self, upload: Upload, announced: int) -> int:
+        """Return the room for a message, and after a shortage for what others have announced."""
+        if self._time() >= self._short_until:
+            return announced
+        return announced + self._remaining - upload.upload_remaining
 
     def arrived(self, upload: Upload, size: int, remaining: int) -> None:
         """Count a chunk of a message that is not complete.
