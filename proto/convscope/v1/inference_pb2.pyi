@@ -44,6 +44,70 @@ PRIORITY_BULK: Priority.ValueType  # 2
 """The request waits while interactive requests for the model are queued."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
+class _ExplanationMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExplanationMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplanationMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPLANATION_METHOD_UNSPECIFIED: _ExplanationMethod.ValueType  # 0
+    """The method was not set. It is EXPLANATION_METHOD_GRAD_CAM."""
+    EXPLANATION_METHOD_GRAD_CAM: _ExplanationMethod.ValueType  # 1
+    """Grad-CAM (Selvaraju et al. 2017) before its ReLU: the channels of a tensor,
+    each weighted with the mean of the logit's gradient. It takes about as long as
+    a request without explanations. A version without it is explained by
+    occlusion, or exported again with it.
+    """
+    EXPLANATION_METHOD_CAM: _ExplanationMethod.ValueType  # 2
+    """Class activation maps (Zhou et al. 2016): the same values as Grad-CAM, for
+    networks that end with global average pooling and one linear layer. The sum of
+    the heat and the remainder, which is the class's bias, is then exactly the
+    logit. Rejected with INVALID_ARGUMENT for other networks.
+    """
+    EXPLANATION_METHOD_EIGEN_CAM: _ExplanationMethod.ValueType  # 3
+    """Eigen-CAM (Muhammad and Yeasin 2020): the first principal component of the
+    tensor's positions. It shows what the network looks at, and is the same for
+    all classes. Its sign is the one that correlates with the mean over the
+    channels.
+    """
+    EXPLANATION_METHOD_OCCLUSION: _ExplanationMethod.ValueType  # 4
+    """Occlusion (Zeiler and Fergus 2014): how much the logit falls when a square of
+    the image is gray. It needs no gradient, so every classifier of images offers
+    it, and one run of the network for each square. A request with it has the
+    priority PRIORITY_BULK, whatever it states.
+    """
+
+class ExplanationMethod(_ExplanationMethod, metaclass=_ExplanationMethodEnumTypeWrapper):
+    """ExplanationMethod names a method that computes an explanation."""
+
+EXPLANATION_METHOD_UNSPECIFIED: ExplanationMethod.ValueType  # 0
+"""The method was not set. It is EXPLANATION_METHOD_GRAD_CAM."""
+EXPLANATION_METHOD_GRAD_CAM: ExplanationMethod.ValueType  # 1
+"""Grad-CAM (Selvaraju et al. 2017) before its ReLU: the channels of a tensor,
+each weighted with the mean of the logit's gradient. It takes about as long as
+a request without explanations. A version without it is explained by
+occlusion, or exported again with it.
+"""
+EXPLANATION_METHOD_CAM: ExplanationMethod.ValueType  # 2
+"""Class activation maps (Zhou et al. 2016): the same values as Grad-CAM, for
+networks that end with global average pooling and one linear layer. The sum of
+the heat and the remainder, which is the class's bias, is then exactly the
+logit. Rejected with INVALID_ARGUMENT for other networks.
+"""
+EXPLANATION_METHOD_EIGEN_CAM: ExplanationMethod.ValueType  # 3
+"""Eigen-CAM (Muhammad and Yeasin 2020): the first principal component of the
+tensor's positions. It shows what the network looks at, and is the same for
+all classes. Its sign is the one that correlates with the mean over the
+channels.
+"""
+EXPLANATION_METHOD_OCCLUSION: ExplanationMethod.ValueType  # 4
+"""Occlusion (Zeiler and Fergus 2014): how much the logit falls when a square of
+the image is gray. It needs no gradient, so every classifier of images offers
+it, and one run of the network for each square. A request with it has the
+priority PRIORITY_BULK, whatever it states.
+"""
+Global___ExplanationMethod: _TypeAlias = ExplanationMethod  # noqa: Y015
+
 @_typing.final
 class ClassifyRequest(_message.Message):
     """ClassifyRequest asks one model to classify one or more inputs."""
@@ -59,6 +123,7 @@ class ClassifyRequest(_message.Message):
     FEATURE_MAPS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     ROUTING_KEY_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -87,6 +152,15 @@ class ClassifyRequest(_message.Message):
     def feature_maps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureMapSelection]:
         """The feature maps to return. When empty, no feature map is computed."""
 
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationSelection]:
+        """The explanations to return for each input: which parts of the image speak for
+        a class. When empty, none is computed. A request may ask for as many as
+        ExplanationSupport.max_explanations states. It is rejected with
+        INVALID_ARGUMENT if it asks for more, or if the version doesn't offer one of
+        them; see ExplanationSupport and the fields of ExplanationSelection.
+        """
+
     def __init__(
         self,
         *,
@@ -99,10 +173,11 @@ class ClassifyRequest(_message.Message):
         feature_maps: _abc.Iterable[Global___FeatureMapSelection] | None = ...,
         priority: Global___Priority.ValueType = ...,
         routing_key: _builtins.str = ...,
+        explanations: _abc.Iterable[Global___ExplanationSelection] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "feature_maps", b"feature_maps", "inputs", b"inputs", "min_probability", b"min_probability", "model", b"model", "priority", b"priority", "routing_key", b"routing_key", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "alias", b"alias", "explanations", b"explanations", "feature_maps", b"feature_maps", "inputs", b"inputs", "min_probability", b"min_probability", "model", b"model", "priority", b"priority", "routing_key", b"routing_key", "selector", b"selector", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
@@ -312,6 +387,124 @@ class ChannelIndices(_message.Message):
 Global___ChannelIndices: _TypeAlias = ChannelIndices  # noqa: Y015
 
 @_typing.final
+class ExplanationSelection(_message.Message):
+    """ExplanationSelection selects one explanation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    OCCLUSION_FIELD_NUMBER: _builtins.int
+    method: Global___ExplanationMethod.ValueType
+    """How the explanation is computed. When unset, EXPLANATION_METHOD_GRAD_CAM."""
+    dtype: _manifest_pb2.DataType.ValueType
+    """The type of the returned elements. When unset, float32."""
+    @_builtins.property
+    def target(self) -> Global___ClassTarget:
+        """The class to explain. When unset, the most probable class of each input."""
+
+    @_builtins.property
+    def against(self) -> Global___ClassTarget:
+        """A class to contrast the target with. When set, the heat, the logit and the
+        remainder are those of the target minus those of this class, so that positive
+        heat speaks for the target and against this class. It is rejected with
+        INVALID_ARGUMENT for EXPLANATION_METHOD_EIGEN_CAM, whose heat is the same for
+        all classes.
+        """
+
+    @_builtins.property
+    def occlusion(self) -> Global___OcclusionGrid:
+        """The grid of EXPLANATION_METHOD_OCCLUSION; rejected with INVALID_ARGUMENT for
+        the other methods.
+        """
+
+    def __init__(
+        self,
+        *,
+        target: Global___ClassTarget | None = ...,
+        against: Global___ClassTarget | None = ...,
+        method: Global___ExplanationMethod.ValueType = ...,
+        dtype: _manifest_pb2.DataType.ValueType = ...,
+        occlusion: Global___OcclusionGrid | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "occlusion", b"occlusion", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["against", b"against", "dtype", b"dtype", "method", b"method", "occlusion", b"occlusion", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplanationSelection: _TypeAlias = ExplanationSelection  # noqa: Y015
+
+@_typing.final
+class ClassTarget(_message.Message):
+    """ClassTarget selects one class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_INDEX_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    class_index: _builtins.int
+    """The class's position in the model's labels, from 0."""
+    label: _builtins.str
+    """The class's name. It is rejected with INVALID_ARGUMENT if the model has no
+    such label, or several; select those by index.
+    """
+    rank: _builtins.int
+    """The position of the class in the order of the probabilities, which may be
+    another class for each input: 1 is the most probable class, and
+    ExplanationSupport.max_rank the largest value.
+    """
+    def __init__(
+        self,
+        *,
+        class_index: _builtins.int = ...,
+        label: _builtins.str = ...,
+        rank: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["class_index", b"class_index", "label", b"label", "rank", b"rank", "selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_index", b"class_index", "label", b"label", "rank", b"rank", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["class_index", "label", "rank"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
+
+Global___ClassTarget: _TypeAlias = ClassTarget  # noqa: Y015
+
+@_typing.final
+class OcclusionGrid(_message.Message):
+    """OcclusionGrid states which squares of an image are occluded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    cells: _builtins.int
+    """The number of cells along each side of the graph's input; the heat has one
+    value for each cell. When 0, 7. At least 2.
+    """
+    window: _builtins.float
+    """The side of the gray square around the center of each cell, in cells. Squares
+    larger than a cell overlap. When 0, 1. At least 1, and at most `cells`.
+    """
+    def __init__(
+        self,
+        *,
+        cells: _builtins.int = ...,
+        window: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OcclusionGrid: _TypeAlias = OcclusionGrid  # noqa: Y015
+
+@_typing.final
 class ClassifyResponse(_message.Message):
     """ClassifyResponse holds one result for each input of the request."""
 
@@ -396,6 +589,8 @@ class Prediction(_message.Message):
 
     CLASSES_FIELD_NUMBER: _builtins.int
     FEATURE_MAPS_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    CROP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassScore]:
         """The most probable classes, the most probable first."""
@@ -404,15 +599,28 @@ class Prediction(_message.Message):
     def feature_maps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureMap]:
         """The requested feature maps, in the order of the request."""
 
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Explanation]:
+        """The requested explanations, in the order of the request."""
+
+    @_builtins.property
+    def crop(self) -> Global___ImageCrop:
+        """The part of the image that the network saw, to which feature maps and
+        explanations are stretched. It is set if the request asks for explanations and
+        the model takes images.
+        """
+
     def __init__(
         self,
         *,
         classes: _abc.Iterable[Global___ClassScore] | None = ...,
         feature_maps: _abc.Iterable[Global___FeatureMap] | None = ...,
+        explanations: _abc.Iterable[Global___Explanation] | None = ...,
+        crop: Global___ImageCrop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["crop", b"crop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "feature_maps", b"feature_maps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "crop", b"crop", "explanations", b"explanations", "feature_maps", b"feature_maps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,6 +703,121 @@ class FeatureMap(_message.Message):
 Global___FeatureMap: _TypeAlias = FeatureMap  # noqa: Y015
 
 @_typing.final
+class Explanation(_message.Message):
+    """Explanation states which parts of one input speak for a class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    AGAINST_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    TENSOR_FIELD_NUMBER: _builtins.int
+    HEAT_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LOGIT_FIELD_NUMBER: _builtins.int
+    REMAINDER_FIELD_NUMBER: _builtins.int
+    method: Global___ExplanationMethod.ValueType
+    """How it was computed."""
+    tensor: _builtins.str
+    """The tensor of the graph whose positions the heat has; empty for occlusion."""
+    scale: _builtins.float
+    """The scale of uint8 elements; 1 for the other types."""
+    offset: _builtins.float
+    """The offset of uint8 elements; 0 for the other types."""
+    logit: _builtins.float
+    """The logit of the target; with a contrast, minus that of the other class."""
+    remainder: _builtins.float
+    """The part of the logit that the heat doesn't explain: the logit minus the sum
+    of the heat. For a linear head, it is the class's bias. With a contrast, it is
+    the difference of the two remainders. Unset for Eigen-CAM and occlusion, whose
+    heat has no such sum.
+    """
+    @_builtins.property
+    def target(self) -> Global___ClassScore:
+        """The explained class and its probability."""
+
+    @_builtins.property
+    def against(self) -> Global___ClassScore:
+        """The class that it is contrasted with. Unset without contrast."""
+
+    @_builtins.property
+    def heat(self) -> Global___Tensor:
+        """The heat, with the shape of ExplanationSupport.positions, [height, width] for
+        an image: one value for each cell of an even grid over Prediction.crop. For
+        occlusion, [cells, cells]. It is signed, in units of the logit: positive heat
+        speaks for the class, negative heat against it. For Eigen-CAM, the units are
+        those of the tensor. For uint8, a value is offset + scale * element.
+        """
+
+    def __init__(
+        self,
+        *,
+        target: Global___ClassScore | None = ...,
+        against: Global___ClassScore | None = ...,
+        method: Global___ExplanationMethod.ValueType = ...,
+        tensor: _builtins.str = ...,
+        heat: Global___Tensor | None = ...,
+        scale: _builtins.float = ...,
+        offset: _builtins.float = ...,
+        logit: _builtins.float = ...,
+        remainder: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_remainder", b"_remainder", "against", b"against", "heat", b"heat", "remainder", b"remainder", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_remainder", b"_remainder", "against", b"against", "heat", b"heat", "logit", b"logit", "method", b"method", "offset", b"offset", "remainder", b"remainder", "scale", b"scale", "target", b"target", "tensor", b"tensor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__remainder: _TypeAlias = _typing.Literal["remainder"]  # noqa: Y015
+    _WhichOneofArgType__remainder: _TypeAlias = _typing.Literal["_remainder", b"_remainder"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remainder) -> _WhichOneofReturnType__remainder | None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class ImageCrop(_message.Message):
+    """ImageCrop is a rectangle of an image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEFT_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    BOTTOM_FIELD_NUMBER: _builtins.int
+    IMAGE_WIDTH_FIELD_NUMBER: _builtins.int
+    IMAGE_HEIGHT_FIELD_NUMBER: _builtins.int
+    left: _builtins.float
+    """The left edge, in pixels of the upright image: after its EXIF orientation was
+    applied. Edges may lie between pixels.
+    """
+    top: _builtins.float
+    """The upper edge."""
+    right: _builtins.float
+    """The right edge, which is not part of the rectangle."""
+    bottom: _builtins.float
+    """The lower edge, which is not part of the rectangle."""
+    image_width: _builtins.int
+    """The width of the upright image in pixels."""
+    image_height: _builtins.int
+    """The height of the upright image in pixels."""
+    def __init__(
+        self,
+        *,
+        left: _builtins.float = ...,
+        top: _builtins.float = ...,
+        right: _builtins.float = ...,
+        bottom: _builtins.float = ...,
+        image_width: _builtins.int = ...,
+        image_height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bottom", b"bottom", "image_height", b"image_height", "image_width", b"image_width", "left", b"left", "right", b"right", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageCrop: _TypeAlias = ImageCrop  # noqa: Y015
+
+@_typing.final
 class ClassifyError(_message.Message):
     """ClassifyError states why one of several inputs, or one request of a stream,
     failed.
@@ -539,7 +862,9 @@ class StageTimes(_message.Message):
     infer_seconds: _builtins.float
     """The run of the batch that contained the input, in seconds."""
     encode_seconds: _builtins.float
-    """Selecting the classes and encoding the feature maps, in seconds."""
+    """Selecting the classes, and encoding the feature maps and explanations, in
+    seconds.
+    """
     def __init__(
         self,
         *,
@@ -614,6 +939,7 @@ class ModelSummary(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     FALLBACK_FROM_FIELD_NUMBER: _builtins.int
+    EXPLANATION_METHODS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -646,6 +972,10 @@ class ModelSummary(_message.Message):
     def feature_maps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The names of its feature maps."""
 
+    @_builtins.property
+    def explanation_methods(self) -> _containers.RepeatedScalarFieldContainer[Global___ExplanationMethod.ValueType]:
+        """The methods of the explanations that it offers; none for a filter bank."""
+
     def __init__(
         self,
         *,
@@ -660,10 +990,11 @@ class ModelSummary(_message.Message):
         provider: _builtins.str = ...,
         precision: _manifest_pb2.Precision.ValueType = ...,
         fallback_from: _builtins.str = ...,
+        explanation_methods: _abc.Iterable[Global___ExplanationMethod.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "fallback_from", b"fallback_from", "feature_maps", b"feature_maps", "input", b"input", "is_default", b"is_default", "model", b"model", "num_classes", b"num_classes", "precision", b"precision", "provider", b"provider", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "explanation_methods", b"explanation_methods", "fallback_from", b"fallback_from", "feature_maps", b"feature_maps", "input", b"input", "is_default", b"is_default", "model", b"model", "num_classes", b"num_classes", "precision", b"precision", "provider", b"provider", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -710,6 +1041,7 @@ class GetModelResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def summary(self) -> Global___ModelSummary:
         """The summary that ListModels returns."""
@@ -724,20 +1056,77 @@ class GetModelResponse(_message.Message):
     def execution(self) -> Global___Execution:
         """How the server runs it."""
 
+    @_builtins.property
+    def explanations(self) -> Global___ExplanationSupport:
+        """The explanations that it offers. Unset if it offers none."""
+
     def __init__(
         self,
         *,
         summary: Global___ModelSummary | None = ...,
         manifest: _manifest_pb2.ModelManifest | None = ...,
         execution: Global___Execution | None = ...,
+        explanations: Global___ExplanationSupport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "explanations", b"explanations", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "explanations", b"explanations", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class ExplanationSupport(_message.Message):
+    """ExplanationSupport states which explanations a version offers, and their limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHODS_FIELD_NUMBER: _builtins.int
+    TENSOR_FIELD_NUMBER: _builtins.int
+    POSITIONS_FIELD_NUMBER: _builtins.int
+    MAX_EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    MAX_RANK_FIELD_NUMBER: _builtins.int
+    MAX_OCCLUDED_IMAGES_FIELD_NUMBER: _builtins.int
+    tensor: _builtins.str
+    """The tensor of the graph that Grad-CAM, CAM and Eigen-CAM explain; empty
+    without them.
+    """
+    max_explanations: _builtins.int
+    """The largest number of explanations that a request may ask for; each of its
+    inputs gets as many.
+    """
+    max_rank: _builtins.int
+    """The largest rank of a ClassTarget."""
+    max_occluded_images: _builtins.int
+    """The largest number of occluded images of one request: the sum over its grids
+    of cells * cells, times the number of its inputs.
+    """
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[Global___ExplanationMethod.ValueType]:
+        """The methods."""
+
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The shape of their heat: [height, width] for an image. Empty without them."""
+
+    def __init__(
+        self,
+        *,
+        methods: _abc.Iterable[Global___ExplanationMethod.ValueType] | None = ...,
+        tensor: _builtins.str = ...,
+        positions: _abc.Iterable[_builtins.int] | None = ...,
+        max_explanations: _builtins.int = ...,
+        max_rank: _builtins.int = ...,
+        max_occluded_images: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_explanations", b"max_explanations", "max_occluded_images", b"max_occluded_images", "max_rank", b"max_rank", "methods", b"methods", "positions", b"positions", "tensor", b"tensor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplanationSupport: _TypeAlias = ExplanationSupport  # noqa: Y015
 
 @_typing.final
 class Execution(_message.Message):

@@ -63,7 +63,7 @@ class ClassifierServiceServicer(object):
 
     def Classify(self, request, context):
         """Classify returns the classes of one or more inputs and, on request, their
-        feature maps.
+        feature maps and explanations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class ClassifierServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ClassifierServiceAsyncStub: ...
     Classify: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]
     """Classify returns the classes of one or more inputs and, on request, their
-    feature maps.
+    feature maps and explanations.
     """
     ClassifyStream: _grpc.StreamStreamMultiCallable[_inference_pb2.ClassifyStreamRequest, _inference_pb2.ClassifyStreamResponse]
     """ClassifyStream returns one response for each request, in the order of the
@@ -55,7 +55,7 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_inference_pb2.ClassifyRequest, _inference_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Classify returns the classes of one or more inputs and, on request, their
-    feature maps.
+    feature maps and explanations.
     """
     ClassifyStream: _aio.StreamStreamMultiCallable[_inference_pb2.ClassifyStreamRequest, _inference_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
     """ClassifyStream returns one response for each request, in the order of the
@@ -78,7 +78,7 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ClassifyResponse, _abc.Awaitable[_inference_pb2.ClassifyResponse]]:
         """Classify returns the classes of one or more inputs and, on request, their
-        feature maps.
+        feature maps and explanations.
         """
 
     @_abc_1.abstractmethod
