@@ -8,18 +8,23 @@ training and serving is found before the first request.
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.bundle.golden_comparison import compare_feature_maps, compare_probabilities
+from convscope.bundle.golden_comparison import (
+    compare_feature_maps,
+    compare_heat,
+    compare_probabilities,
+)
 from convscope.bundle.reader import Bundle
 from convscope.server.errors import (
     BundleRejectedError,
     InvalidInputError,
     translate_bundle_errors,
 )
+from convscope.server.runtime.explained import BEST, ExplainedSession
 from convscope.server.runtime.model import Model, ModelOutput
 from convscope.server.runtime.versions import ImagePreprocessor
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["check_golden"]
+__all__ = ["check_golden", "check_golden_heat"]
 
 
 def check_golden(
@@ -47,6 +52,28 @@ def check_golden(
             found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
             compare_probabilities(found, golden, manifest)
         compare_feature_maps({name: _maps(outputs, name) for name in names}, golden)
+
+
+def check_golden_heat(
+    session: ExplainedSession, bundle: Bundle, preprocessor: ImagePreprocessor | None
+) -> None:
+    """Replay the golden inputs, and compare the heat of the best classes with the reference.
+
+    Args:
+        session: The session with explanations, on the provider that will serve it.
+        bundle: Contains the golden inputs and outputs.
+        preprocessor: Converts an encoded image; None for tensor inputs.
+
+    Raises:
+        BundleRejectedError: The heat isn't finite or differs too much, or the golden file
+            isn't complete.
+    """
+    with translate_bundle_errors():
+        golden = bundle.read_golden()
+        best = np.full((1, 1), BEST, np.int64)
+        inputs = [_decode(one, index, preprocessor) for index, one in enumerate(golden.inputs)]
+        heats = [session.run(one[np.newaxis], best)[2] for one in inputs]
+        compare_heat(np.concatenate([heat.values[:, 0] for heat in heats]), golden)
 
 
 def _decode(

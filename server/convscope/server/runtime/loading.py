@@ -11,9 +11,15 @@ import structlog
 from convscope.bundle.reader import Bundle
 from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.execution import Execution
-from convscope.server.runtime.golden import check_golden
+from convscope.server.runtime.explained import open_explained
+from convscope.server.runtime.golden import check_golden, check_golden_heat
 from convscope.server.runtime.model import Model, memory_bytes
-from convscope.server.runtime.providers import EngineCache, ProviderPolicies, open_session
+from convscope.server.runtime.providers import (
+    EngineCache,
+    ProviderPolicies,
+    ProviderPolicy,
+    open_session,
+)
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validation import BundleValidator, validate_bundle
 from convscope.server.runtime.versions import (
@@ -98,6 +104,8 @@ class Loader:
                 policy, validated.plain_graph, bundle.manifest.input
             )
         preprocessor = self._preprocessor(bundle)
+        # Before the sessions that stay, so that it doesn't add to the peak of the memory.
+        unexplained = _check_explanations(bundle, policy, preprocessor)
         # Opened at most once for each number of threads, by a trial or for serving.
         open_plain = cache(partial(open_session, validated.plain_graph, policy))
 
@@ -108,7 +116,7 @@ class Loader:
         execution = self.tuner.choose(
             bundle.manifest, open_trial, policy=policy, hot=hot, like=like
         )
-        model = Model(validated, policy, open_plain, execution, pending_engine)
+        model = Model(validated, policy, open_plain, execution, pending_engine, unexplained)
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:
             model.load_feature_maps()
@@ -123,6 +131,32 @@ class Loader:
             return None
         height, width, _ = spec.shape
         return self.make_preprocessor(bundle.manifest.preprocessing, height, width)
+
+
+def _check_explanations(
+    bundle: Bundle, policy: ProviderPolicy, preprocessor: ImagePreprocessor | None
+) -> str | None:
+    """Compare the golden heat, in a session that is closed again.
+
+    Returns:
+        Why the provider can't run the explanations, and None if it can, or if there are none.
+        The version serves without them then.
+
+    Raises:
+        BundleRejectedError: The heat differs from the reference.
+    """
+    if not bundle.manifest.HasField("explanation"):
+        return None
+    try:
+        session = open_explained(bundle, policy, policy.cores)
+    except BundleRejectedError as error:
+        if error.reason != "provider":
+            raise
+        model, version = bundle.manifest.model, bundle.manifest.version
+        log.warning("no explanations", model=model, version=version, reason=error.message)
+        return error.message
+    check_golden_heat(session, bundle, preprocessor)
+    return None
 
 
 def _log_ready(loaded: LoadedVersion, seconds: float) -> None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from convscope.server.errors import translate_bundle_errors
 from convscope.server.runtime.execution import Execution
+from convscope.server.runtime.explained import ExplainedSession, Heat, open_explained
+from convscope.server.runtime.graph import LOGITS, PROBABILITIES, cut, without_heat
 from convscope.server.runtime.providers import Engine, ProviderPolicy, Session, open_session
 from convscope.server.runtime.validation import ValidatedBundle
 from convscope.v1 import manifest_pb2 as pb
@@ -17,8 +19,6 @@ __all__ = ["Model", "ModelOutput", "memory_bytes"]
 
 Floats = NDArray[np.float32]
 OpenSession = Callable[[int], Session]
-
-PROBABILITIES, LOGITS = "probabilities", "logits"
 
 
 def memory_bytes(graph_bytes: int, sessions: int = 1) -> int:
@@ -33,20 +33,23 @@ class ModelOutput(NamedTuple):
         probabilities: float32 [n, classes]; without classes, [n, 0].
         feature_maps: By name, float32 [n, channels, height, width].
         logits: float32 [n, classes], if they were requested.
+        heat: What explains classes, if that was requested.
     """
 
     probabilities: Floats
     feature_maps: Mapping[str, Floats]
     logits: Floats | None
+    heat: Heat | None = None
 
 
 class Model:
     """Runs one version. Safe to call from several threads.
 
     ONNX Runtime computes every output of a graph, requested or not. So there are
-    plain sessions, whose graph has no feature maps, and one session with all
-    feature maps, which is opened on first use. A run without other runs gets more
-    threads than one of several, so there may be two plain sessions.
+    plain sessions, whose graph has neither feature maps nor explanations, one session
+    with all feature maps, and one with explanations, which are opened on first use. A
+    run without other runs gets more threads than one of several, so there may be two
+    plain sessions.
 
     Args:
         validated: The version's files, after validation.
@@ -56,6 +59,7 @@ class Model:
         execution: How it is run.
         pending_engine: The engine that is being built while another provider
             serves as the fallback; None if no engine is being built.
+        unexplained: Why this provider can't run the graph's explanations; None if it can.
 
     Raises:
         BundleRejectedError: The graph can't run.
@@ -68,11 +72,15 @@ class Model:
         open_plain: OpenSession,
         execution: Execution,
         pending_engine: Engine | None = None,
+        unexplained: str | None = None,
     ) -> None:
+        self.unexplained = unexplained
         self._bundle = validated.bundle
         self.manifest = validated.bundle.manifest
         self._policy = policy
         self._full_lock = threading.Lock()
+        self._explained_lock = threading.Lock()
+        self._explained_session: ExplainedSession | None = None
         self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
         self.sums_to_one = self._classifies and self.manifest.activation == pb.ACTIVATION_SOFTMAX
         """Whether the probabilities of an input have a sum of 1."""
@@ -120,6 +128,33 @@ class Model:
             probabilities = np.empty((len(inputs), 0), np.float32)
         return ModelOutput(probabilities, values, found_logits)
 
+    def explain(
+        self,
+        inputs: NDArray[np.generic],
+        classes: NDArray[np.int64],
+        *,
+        tensor: bool = False,
+        feature_maps: Sequence[str] = (),
+    ) -> ModelOutput:
+        """Run a batch with explanations; feature maps take a run of their own session.
+
+        Args:
+            inputs: The graph's input, [n, ...].
+            classes: The classes to explain, [n, T]: an index, or -1 for the best class, -2 for
+                the second etc.
+            tensor: Whether to return the tensor whose positions the heat has.
+            feature_maps: The names of the feature maps to compute.
+
+        Raises:
+            BundleRejectedError: A session can't be opened.
+            Exception: A session could not run.
+        """
+        probabilities, logits, heat = self._explained().run(inputs, classes, tensor=tensor)
+        maps: dict[str, Floats] = {}
+        if feature_maps:
+            maps = dict(zip(feature_maps, self._full().run(feature_maps, inputs), strict=True))
+        return ModelOutput(probabilities, maps, logits, heat)
+
     @property
     def is_outdated(self) -> bool:
         """Whether the same files can now be loaded on a better provider."""
@@ -136,9 +171,15 @@ class Model:
         return self._full_session is not None
 
     @property
+    def has_explained_session(self) -> bool:
+        """Whether the session with explanations is open."""
+        return self._explained_session is not None
+
+    @property
     def memory_bytes(self) -> int:
         """The approximate memory of its sessions."""
-        sessions = {id(s) for s in (self._session, self._single_session, self._full_session) if s}
+        optional = (self._full_session, self._explained_session)
+        sessions = {id(s) for s in (self._session, self._single_session, *optional) if s}
         return memory_bytes(self._graph_bytes, len(sessions))
 
     def load_feature_maps(self) -> None:
@@ -149,6 +190,24 @@ class Model:
         """
         self._full()
 
+    def load_explanations(self) -> None:
+        """Open the session with explanations now, so that no request waits for it.
+
+        Raises:
+            BundleRejectedError: The graph's bytes changed on disk, or can't run.
+        """
+        self._explained()
+
+    def _explained(self) -> ExplainedSession:
+        if self._explained_session is not None:
+            return self._explained_session
+        with self._explained_lock:
+            if self._explained_session is None:
+                self._explained_session = open_explained(
+                    self._bundle, self._policy, self.execution.lone_threads
+                )
+            return self._explained_session
+
     def _full(self) -> Session:
         if self._full_session is not None:
             return self._full_session
@@ -156,6 +215,9 @@ class Model:
             if self._full_session is None:
                 with translate_bundle_errors():
                     graph = self._bundle.read_graph()
+                if self.manifest.HasField("explanation"):
+                    outputs = without_heat(self.manifest, feature_maps=True)
+                    graph = cut(graph, self.manifest.input.name, outputs)
                 self._full_session = open_session(
                     graph,
                     self._policy.for_graph_without_engine(),

@@ -26,6 +26,7 @@ from time import monotonic
 
 from convscope.bundle.reader import Bundle, read_bundle
 from convscope.server.errors import BundleRejectedError, translate_bundle_errors
+from convscope.server.runtime.graph import LOGITS, PROBABILITIES, cut
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["BundleValidator", "ValidatedBundle", "validate_bundle"]
@@ -46,7 +47,7 @@ class ValidatedBundle:
 
     Args:
         bundle: The bundle.
-        plain_graph: The ONNX graph without the outputs of feature maps. For a
+        plain_graph: The ONNX graph without feature maps and explanations. For a
             feature extractor, which has no other outputs, the whole graph.
     """
 
@@ -63,17 +64,14 @@ def validate_bundle(directory: Path) -> ValidatedBundle:
     """
     # Imported here, so that a server that never checks a graph itself never loads the library.
     from convscope.bundle.graph_contract import check_graph, parse_graph
-    from convscope.server.runtime.graph import without_feature_maps
 
     with translate_bundle_errors():
         bundle = read_bundle(directory)
         data = bundle.read_graph()
-        graph = parse_graph(data)
-        check_graph(graph, bundle.manifest)
-    classifies = bundle.manifest.task == pb.TASK_CLASSIFICATION
-    return ValidatedBundle(
-        bundle, without_feature_maps(graph, bundle.manifest) if classifies else data
-    )
+        check_graph(parse_graph(data), bundle.manifest)
+    if bundle.manifest.task == pb.TASK_CLASSIFICATION:
+        data = cut(data, bundle.manifest.input.name, (LOGITS, PROBABILITIES))
+    return ValidatedBundle(bundle, data)
 
 
 class BundleValidator:

@@ -79,6 +79,10 @@ class ProviderPolicy:
         has_both = {"tensorrt", "cuda"} <= set(self.preference)
         return self.without("tensorrt") if has_both else self
 
+    def with_small_nodes_on_cpu(self) -> "ProviderPolicy":
+        """Return a policy that leaves nodes to the CPU which the preferred provider doesn't take."""
+        return replace(self, allow_fallback=True)
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderPolicies:

@@ -62,6 +62,19 @@ class Session:
         arrays: list[Floats] = self._run(outputs, {self._input_name: inputs})
         return arrays
 
+    def run_with(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Run a batch of a graph with several inputs.
+
+        Args:
+            outputs: Names of the graph's outputs.
+            feeds: The graph's inputs by name.
+
+        Returns:
+            An array for each output.
+        """
+        arrays: list[Array] = list(self._run(outputs, feeds))
+        return arrays
+
 
 def open_session(graph: bytes, policy: ProviderPolicy, threads: int) -> Session:
     """Open a session on the preferred provider that is available.

@@ -1,0 +1,111 @@
+"""The session that explains classes: the graph with heat, but without feature maps."""
+
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.bundle.reader import Bundle
+from convscope.server.errors import BundleRejectedError, translate_bundle_errors
+from convscope.server.runtime.graph import (
+    CLASSES,
+    HEAT,
+    HEAT_CLASSES,
+    LOGITS,
+    PROBABILITIES,
+    cut,
+)
+from convscope.server.runtime.providers import ProviderPolicy, Session, open_session
+
+__all__ = ["BEST", "ExplainedSession", "Heat", "open_explained"]
+
+Floats = NDArray[np.float32]
+
+# The best class, as the graph's input `classes` states it; -2 is the second etc.
+BEST = -1
+
+
+class Heat(NamedTuple):
+    """What explains the classes of n inputs.
+
+    Args:
+        values: Signed Grad-CAM of each class, float32 [n, T, positions...].
+        classes: The index of each class, int64 [n, T].
+        tensor: The tensor whose positions the heat has, float32 [n, channels, positions...],
+            if it was requested.
+    """
+
+    values: Floats
+    classes: NDArray[np.int64]
+    tensor: Floats | None
+
+
+class ExplainedSession:
+    """A session with explanations. Safe to run from several threads.
+
+    Args:
+        session: The session.
+        images: The name of the graph's input.
+        tensor: The name of the tensor whose positions the heat has.
+    """
+
+    def __init__(self, session: Session, images: str, tensor: str) -> None:
+        self._session = session
+        self._images = images
+        self._tensor = tensor
+
+    def run(
+        self, inputs: NDArray[np.generic], classes: NDArray[np.int64], *, tensor: bool = False
+    ) -> tuple[Floats, Floats, Heat]:
+        """Run a batch.
+
+        Args:
+            inputs: The graph's input, [n, ...].
+            classes: The classes to explain, [n, T].
+            tensor: Whether to return the tensor whose positions the heat has.
+
+        Returns:
+            The probabilities and the logits, float32 [n, classes] each, and the heat.
+        """
+        names = [PROBABILITIES, LOGITS, HEAT, HEAT_CLASSES, *([self._tensor] if tensor else [])]
+        feeds = {self._images: inputs, CLASSES: classes}
+        probabilities, logits, heat, chosen, *rest = self._session.run_with(names, feeds)
+        return (
+            cast("Floats", probabilities),
+            cast("Floats", logits),
+            Heat(
+                cast("Floats", heat),
+                cast("NDArray[np.int64]", chosen),
+                cast("Floats", rest[0]) if rest else None,
+            ),
+        )
+
+
+def open_explained(bundle: Bundle, policy: ProviderPolicy, threads: int) -> ExplainedSession:
+    """Open the session with explanations of a bundle that has them.
+
+    The heat's nodes also compute shapes, from the number of classes, which a GPU's provider
+    leaves to the CPU. So the preferred provider need not run all nodes, even if the policy is
+    strict, but it must run the network.
+
+    Args:
+        bundle: The bundle.
+        policy: Which providers the session may use.
+        threads: Threads of one run on the CPU.
+
+    Raises:
+        BundleRejectedError: The graph's bytes changed on disk, or no provider can run it.
+    """
+    spec = bundle.manifest.explanation
+    with translate_bundle_errors():
+        graph = bundle.read_graph()
+    images = bundle.manifest.input.name
+    graph = cut(graph, images, [LOGITS, PROBABILITIES, HEAT, HEAT_CLASSES, spec.tensor])
+    policy = policy.for_graph_without_engine()
+    session = open_session(graph, policy.with_small_nodes_on_cpu(), threads)
+    wanted = next(name for name in policy.preference if name != policy.deferred)
+    if not policy.allow_fallback and wanted not in session.provider.split("+"):
+        raise BundleRejectedError(
+            "provider", f"{wanted} can't run the graph with explanations; allow the fallback"
+        )
+    return ExplainedSession(session, images, spec.tensor)

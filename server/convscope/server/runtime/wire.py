@@ -1,0 +1,93 @@
+"""Reads and writes serialized protobuf messages field by field, without parsing them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["Field", "encode_field", "fields", "text", "texts"]
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
+
+
+class Field(NamedTuple):
+    """One field of a message.
+
+    Args:
+        number: Its number.
+        value: Its content if it is text, bytes or a message; otherwise empty.
+        whole: All of it, with its tag.
+    """
+
+    number: int
+    value: memoryview
+    whole: memoryview
+
+    @property
+    def text(self) -> str:
+        """Its content as text."""
+        return str(self.value, "utf-8")
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """Yield the fields of a valid message in their order.
+
+    Raises:
+        ValueError: The message has a field of a kind that protobuf no longer has.
+    """
+    position, end = 0, len(message)
+    while position < end:
+        start = position
+        tag, position = _varint(message, position)
+        kind = tag & 7
+        value = message[position:position]
+        if kind == _VARINT:
+            _, position = _varint(message, position)
+        elif kind == _BYTES:
+            size, position = _varint(message, position)
+            value = message[position : position + size]
+            position += size
+        elif kind in _FIXED_SIZES:
+            position += _FIXED_SIZES[kind]
+        else:
+            raise ValueError("the message has a group")
+        yield Field(tag >> 3, value, message[start:position])
+
+
+def text(message: memoryview, number: int) -> str:
+    """Return the last text of a field, which is the one that counts; empty without any."""
+    found = texts(message, number)
+    return found[-1] if found else ""
+
+
+def texts(message: memoryview, number: int) -> list[str]:
+    """Return all texts of a field."""
+    return [field.text for field in fields(message) if field.number == number]
+
+
+def encode_field(number: int, data: bytes, size: int | None = None) -> bytes:
+    """Encode a field of bytes, text or a message.
+
+    Args:
+        number: Its number, at most 15.
+        data: Its content, or the beginning of it.
+        size: The size of the whole content; that of `data` by default.
+    """
+    length = bytearray()
+    value = len(data) if size is None else size
+    while value >= 0x80:
+        length.append(value & 0x7F | 0x80)
+        value >>= 7
+    length.append(value)
+    return bytes((number << 3 | _BYTES, *length)) + data
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """Return an integer and the position after it."""
+    value = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
