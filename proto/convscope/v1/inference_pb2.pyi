@@ -1097,7 +1097,7 @@ class ExplanationSupport(_message.Message):
     inputs gets as many.
     """
     max_rank: _builtins.int
-    """The largest rank of a ClassTarget."""
+    """The largest rank of a ClassTarget: the number of classes."""
     max_occluded_images: _builtins.int
     """The largest number of occluded images of one request: the sum over its grids
     of cells * cells, times the number of its inputs.
