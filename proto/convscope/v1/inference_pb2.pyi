@@ -488,7 +488,7 @@ class OcclusionGrid(_message.Message):
     """
     window: _builtins.float
     """The side of the gray square around the center of each cell, in cells. Squares
-    larger than a cell overlap. When 0, 1. At least 1, and at most `cells`.
+    larger than a cell overlap. When 0, 1.5. At least 1, and at most `cells`.
     """
     def __init__(
         self,
