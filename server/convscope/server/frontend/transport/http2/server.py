@@ -235,6 +235,7 @@ class Http2Server:
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._shared.deadlines.close()
+        self._shared.inflater.close()
 
     def _end_idle_streams(self) -> None:
         error = ShuttingDownError()

@@ -248,14 +248,28 @@ class TaskCall(Stream):
         raw = self._messages.popleft()
         if not (self._messages or self.is_starved):
             self.acknowledge_held_back()
-        try:
-            data = bytes(self.inflated(raw))
-        except BadRequestError as error:
-            self.reject(error)
-            raise asyncio.CancelledError from error
+        compressed, data = raw
         self._unanswered.append(len(data) + PREFIX_BYTES)
+        data = await self._inflated(data) if compressed else bytes(data)
         deserialize = handler.request_deserializer
         return data if deserialize is None else deserialize(data)
+
+    async def _inflated(self, data: bytes | memoryview) -> bytes:
+        """Return the newest message inflated."""
+        inflater, encoding = self._link.inflater, self.head.encoding
+        message = inflater.try_short(data, encoding)
+        if message is None:
+            try:
+                message = await inflater.inflate(data, encoding, lambda: self.ended)
+            except BadRequestError as error:
+                self.reject(error)
+                raise asyncio.CancelledError from error
+            self._check_not_ended()
+        grown = len(message) - len(data)
+        self.grow(grown)
+        if self._unanswered:
+            self._unanswered[-1] += grown
+        return message
 
     def _release_oldest(self) -> None:
         """Release the oldest message that the handler has."""
