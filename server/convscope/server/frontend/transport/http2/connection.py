@@ -86,6 +86,8 @@ class Connection(Output, asyncio.Protocol):
         """Send the server's settings."""
         self._transport = transport
         self._opened(self)
+        if self._transport.is_closing():
+            return
         self._transport.set_write_buffer_limits(high=OUTPUT_BYTES)
         self._peer = ConnectionPeer(transport)
         if self._shared.secure and not self._peer.has_http2:

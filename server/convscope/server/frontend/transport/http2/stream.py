@@ -42,6 +42,9 @@ class Link(Protocol):
     def widen_window(self, stream_id: int) -> None:
         """Let the client send more of a message ahead."""
 
+    def unread_bytes(self) -> int:
+        """Return the bytes of replies that the client has not taken."""
+
     def send_headers(self, stream_id: int, headers: Sequence[Header]) -> None:
         """Send the initial metadata of a response."""
 

@@ -70,11 +70,10 @@ def _is_stalled(connection: Connection, limits: Limits, now: float) -> bool:
 
 def _is_dead(connection: Connection, limits: Limits, now: float) -> bool:
     """Ping a silent client; return whether it did not answer in time."""
-    if connection.ping_sent_at is not None:
-        return (
-            connection.received_at < connection.ping_sent_at
-            and now - connection.ping_sent_at > limits.ping_timeout_seconds
-        )
+    sent_at = connection.ping_sent_at
+    if sent_at is not None and connection.received_at <= sent_at:
+        return now - sent_at > limits.ping_timeout_seconds
+    connection.ping_sent_at = None  # whatever arrives after a ping shows that the client is there
     if now - connection.received_at > limits.ping_seconds:
         connection.ping()
     return False

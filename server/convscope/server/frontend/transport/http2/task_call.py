@@ -237,14 +237,18 @@ class TaskCall(Stream):
         handler = self._method.handler
         if not handler.response_streaming:
             self._release_oldest()
-        while not self._messages:
-            if self.received_all or self.ended:
+        limit = self._link.limits.max_unread_bytes
+        while not self._messages or self._link.unread_bytes() > limit:
+            if self._messages:
+                await self._flushed()  # nothing more begins until the client reads its replies
+            elif self.received_all or self.ended:
                 return grpc.aio.EOF
-            self._reading = self._loop.create_future()
-            try:
-                await self._reading
-            finally:
-                self._reading = None
+            else:
+                self._reading = self._loop.create_future()
+                try:
+                    await self._reading
+                finally:
+                    self._reading = None
         raw = self._messages.popleft()
         if not (self._messages or self.is_starved):
             self.acknowledge_held_back()
@@ -295,8 +299,9 @@ class TaskCall(Stream):
         """Send the initial metadata, once."""
         if not self.has_sent_headers:
             self._check_not_ended()
+            headers = (*RESPONSE_HEADERS, *encode_metadata(metadata))
             self.has_sent_headers = True
-            self._link.send_headers(self.id, (*RESPONSE_HEADERS, *encode_metadata(metadata)))
+            self._link.send_headers(self.id, headers)
 
     def finish(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
         """Send the status."""
