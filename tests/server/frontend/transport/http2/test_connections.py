@@ -9,6 +9,7 @@ import grpc
 import pytest
 from ngh2 import events
 from support.http2 import (
+    MIB,
     SECONDS,
     SERVICE,
     RawClient,
@@ -358,6 +359,24 @@ async def test_a_stream_with_unread_replies_begins_no_more_messages() -> None:
         client.engine.update_settings({4: 65535})
         client.send()
         assert (await client.status(stream))[b"grpc-status"] == b"0"
+
+
+async def test_calls_with_large_messages_are_handed_over_in_several_turns() -> None:
+    """Otherwise a few thousand images in one turn stop the event loop for seconds."""
+    limits = Limits(max_unread_bytes=1000)
+    count, size = 30, MIB // 4
+    async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
+        client.call("echo", framed(bytes(2000)))
+        await until(lambda: serving.service.groups == [1])
+        streams = [client.call("size", framed(bytes(size))) for _ in range(count)]
+        await until(lambda: serving.server.open_state.request_bytes >= count * size)
+        client.engine.update_settings({4: 65535})
+        client.send()
+        for stream in streams:
+            assert (await client.status(stream))[b"grpc-status"] == b"0"
+        _, *groups = serving.service.groups
+        assert sum(groups) == count
+        assert max(groups) * size <= 5 * MIB
 
 
 async def test_calls_begin_again_when_the_unread_replies_are_cancelled() -> None:
