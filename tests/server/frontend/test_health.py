@@ -1,6 +1,7 @@
 """Health, and its watches, on both transports."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -8,11 +9,12 @@ from typing import Any, cast
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.http2 import MIB, SECONDS, framed, raw_client, request_headers, until
+from support.http2 import MIB, SECONDS, RawClient, framed, raw_client, request_headers, until
 
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.health import StartupHealth
 from convscope.server.frontend.settings import FrontendSettings
+from convscope.server.frontend.transport.calls import Transport
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.frontend.transport.selection import make_transport
 from convscope.server.observability.metrics import Metrics
@@ -27,8 +29,8 @@ pytestmark = pytest.mark.parametrize("transport", ["http2", "grpc-aio"])
 
 
 @asynccontextmanager
-async def reporting(transport: str) -> AsyncIterator[tuple[StartupHealth, int]]:
-    """Serve health only; return it and the port."""
+async def reporting(transport: str) -> AsyncIterator[tuple[StartupHealth, Transport, int]]:
+    """Serve health only; return it, the transport and its port."""
     listener = make_transport(FrontendSettings(transport=transport), MemoryBudget(MIB))
     health = StartupHealth()
     await health.start([""])
@@ -37,7 +39,7 @@ async def reporting(transport: str) -> AsyncIterator[tuple[StartupHealth, int]]:
     port = listener.bind("127.0.0.1:0")
     await listener.start()
     try:
-        yield health, port
+        yield health, listener, port
     finally:
         await listener.stop(None)
 
@@ -49,7 +51,7 @@ def watch(channel: grpc.aio.Channel, service: str = "") -> Any:
 
 async def test_watches_follow_every_change_and_end_with_the_server(transport: str) -> None:
     async with (
-        reporting(transport) as (health, port),
+        reporting(transport) as (health, _, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         overall, model = watch(channel), watch(channel, "tiny")
@@ -69,21 +71,25 @@ async def test_watches_follow_every_change_and_end_with_the_server(transport: st
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def watch_without_reading(client: RawClient) -> None:
+    """Begin a watch on a connection whose window is 0."""
+    path = (b":path", b"/grpc.health.v1.Health/Watch")
+    headers = [path if pair[0] == b":path" else pair for pair in request_headers("")]
+    stream = client.engine.send_request(headers)
+    client.engine.send_data(stream, framed(b""), end_stream=True)
+    client.send()
+    await until(lambda: client.fields(stream))
+
+
 async def test_a_watch_that_is_not_read_stops_no_change(transport: str) -> None:
     """The server would never learn that a model is ready, and never drain."""
-    headers = request_headers("")
-    path = (b":path", b"/grpc.health.v1.Health/Watch")
-    headers = [path if name == b":path" else (name, value) for name, value in headers]
     async with (
-        reporting(transport) as (health, port),
+        reporting(transport) as (health, _, port),
         raw_client(port, window=0) as client,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         await health.open()
-        stream = client.engine.send_request(headers)
-        client.engine.send_data(stream, framed(b""), end_stream=True)
-        client.send()
-        await until(lambda: client.fields(stream))
+        await watch_without_reading(client)
         other = watch(channel)
         assert (await other.read()).status == NOT_SERVING
         async with asyncio.timeout(SECONDS):
@@ -91,3 +97,21 @@ async def test_a_watch_that_is_not_read_stops_no_change(transport: str) -> None:
             assert (await other.read()).status == SERVING
             await health.enter_graceful_shutdown()
             assert (await other.read()).status == NOT_SERVING
+
+
+async def test_a_watch_that_is_not_read_ends_with_the_server(transport: str) -> None:
+    mistakes: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, mistake: mistakes.append(mistake))
+    async with (
+        reporting(transport) as (health, listener, port),
+        raw_client(port, window=0) as client,
+    ):
+        await health.open()
+        await watch_without_reading(client)
+        health.end_watches()
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(SECONDS):
+            await listener.stop(0.2)
+        await until(lambda: client.is_closed)
+        gc.collect()  # the errors that were not retrieved
+    assert mistakes == []
