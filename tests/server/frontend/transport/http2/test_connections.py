@@ -361,6 +361,22 @@ async def test_a_stream_with_unread_replies_begins_no_more_messages() -> None:
         assert (await client.status(stream))[b"grpc-status"] == b"0"
 
 
+async def test_when_memory_is_short_replies_that_are_not_read_give_way() -> None:
+    """A few clients that don't read must not stop all others until they are given up."""
+    async with (
+        serving_http2(budget_bytes=MIB) as serving,
+        raw_client(serving.port, 10) as first,
+        raw_client(serving.port, 10) as second,
+    ):
+        for slow in (first, second):
+            slow.call("echo", framed(bytes(400_000)))
+        await until(lambda: sum(serving.service.groups) == 2)
+        error = await serving.failure("echo", bytes(300_000))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await until(lambda: first.is_closed and second.is_closed)
+        assert len(await serving.call("echo", bytes(300_000))) == 300_000
+
+
 async def test_calls_with_large_messages_are_handed_over_in_several_turns() -> None:
     """Otherwise a few thousand images in one turn stop the event loop for seconds."""
     limits = Limits(max_unread_bytes=1000)

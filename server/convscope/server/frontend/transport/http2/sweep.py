@@ -7,12 +7,16 @@ import structlog
 
 from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.output import LARGE_REPLY_BYTES
+from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
 __all__ = ["sweep", "sweep_seconds"]
 
 log = structlog.get_logger(__name__)
 
+# Above this share of the budget, replies that are not read give way as fast as uploads that pause.
+SHORTAGE = 0.75
 # Connections that were opened together are not closed together.
 JITTER = 0.1
 
@@ -65,7 +69,10 @@ def _is_stalled(connection: Connection, limits: Limits, now: float) -> bool:
     if not unread or taken > before:
         connection.progress_at = now
         return False
-    return now - connection.progress_at > limits.stalled_seconds
+    seconds, budget = limits.stalled_seconds, connection.uploads.budget
+    if unread >= LARGE_REPLY_BYTES and budget.used > SHORTAGE * budget.limit:
+        seconds = min(seconds, PAUSE_SECONDS)  # otherwise a few clients stop all others
+    return now - connection.progress_at > seconds
 
 
 def _is_dead(connection: Connection, limits: Limits, now: float) -> bool:
