@@ -72,12 +72,13 @@ class GroupCall(Stream):
         self.id = stream_id
         self.head = head
         self.deadline = deadline
-        self.bucket = self._reader = self.ended_with = self._deflated = None
+        self.bucket = self._reader = self.ended_with = None
         self.ended = self.received_all = self.has_sent_headers = False
         self.is_upload = self.is_starved = self._admitted = False
         self.upload_remaining = 0
         self.held = self.reply_bytes = self.unacknowledged = 0
         self.message: bytes | memoryview = b""
+        self._deflated: bytes | memoryview | None = None  # what is to be inflated
         self.on_cancel: Callable[[], None] | None = None
         self._has_message = False
         self._complete = complete
