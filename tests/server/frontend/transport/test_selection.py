@@ -166,11 +166,12 @@ def test_no_passphrase_is_asked_for(
     """OpenSSL would wait at the terminal, also when changed files are loaded again."""
     chain, key = pairs["server"]
     encrypted = tmp_path / "encrypted.pem"
-    command = ["openssl", "ec", "-aes128", "-passout", "pass:secret", "-in", key, "-out", encrypted]
-    subprocess.run(command, check=True, capture_output=True)
-    flags = ["--models", tmp_path, "--transport", transport, "--tls-certificate", chain]
+    make: list[str | Path] = ["openssl", "ec", "-aes128", "-passout", "pass:secret"]
+    subprocess.run([*make, "-in", key, "-out", encrypted], check=True, capture_output=True)
+    serve: list[str | Path] = [sys.executable, "-m", "convscope.server", "--models", tmp_path]
+    tls: list[str | Path] = ["--tls-certificate", chain, "--tls-key", encrypted]
     run = subprocess.run(
-        [*(sys.executable, "-m", "convscope.server"), *flags, "--tls-key", encrypted, *LOOPBACK],
+        [*serve, "--transport", transport, *tls, *LOOPBACK],
         input=b"secret\n",
         capture_output=True,
         start_new_session=True,  # without a terminal, it asks at the standard input

@@ -84,7 +84,7 @@ async def test_initial_metadata_that_can_not_be_sent_ends_the_call() -> None:
         return request
 
     async with serving_http2() as serving:
-        handlers = {"wrong": grpc.unary_unary_rpc_method_handler(wrong)}
+        handlers: dict[str, Any] = {"wrong": grpc.unary_unary_rpc_method_handler(wrong)}
         serving.server.add_registered_method_handlers(SERVICE, handlers)
         assert (await serving.failure("wrong")).code() is grpc.StatusCode.INTERNAL
 
