@@ -71,6 +71,19 @@ async def test_watches_follow_every_change_and_end_with_the_server(transport: st
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_the_error_for_an_unknown_service_names_it(transport: str) -> None:
+    async with (
+        reporting(transport) as (health, _, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        await health.open()
+        stub = health_pb2_grpc.HealthStub(channel)
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+        with pytest.raises(grpc.aio.AioRpcError, match="no service or model 'none'") as failure:
+            await stub.Check(health_pb2.HealthCheckRequest(service="none"))
+        assert failure.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def watch_without_reading(client: RawClient) -> None:
     """Begin a watch on a connection whose window is 0."""
     path = (b":path", b"/grpc.health.v1.Health/Watch")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
+import grpc
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.errors import ShuttingDownError, UnavailableError
@@ -52,6 +53,13 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         """Report NOT_SERVING for all services, whatever is set from now on."""
         await super().enter_graceful_shutdown()
         self._notify()
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return the health of a service."""
+        if request.service not in self._server_status:  # the library's error has no message
+            message = f"health knows no service or model {request.service[:80]!r}"
+            await context.abort(grpc.StatusCode.NOT_FOUND, message)
+        return await super().Check(request, context)
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
         """Send the health of a service, and every change of it, until the watches end.
