@@ -30,7 +30,7 @@ from convscope.server.frontend.transport.http2.wire import (
 )
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
-__all__ = ["LARGE_REPLY_BYTES", "OUTPUT_BYTES", "Output"]
+__all__ = ["OUTPUT_BYTES", "Output"]
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,6 @@ import structlog
 
 from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.limits import Limits
-from convscope.server.frontend.transport.http2.output import LARGE_REPLY_BYTES
 from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
@@ -15,7 +14,8 @@ __all__ = ["sweep", "sweep_seconds"]
 
 log = structlog.get_logger(__name__)
 
-# Above this share of the budget, replies that are not read give way as fast as uploads that pause.
+# Above this share of the budget, large replies that are not read give way as soon as uploads that
+# pause.
 SHORTAGE = 0.75
 # Connections that were opened together are not closed together.
 JITTER = 0.1
@@ -70,7 +70,8 @@ def _is_stalled(connection: Connection, limits: Limits, now: float) -> bool:
         connection.progress_at = now
         return False
     seconds, budget = limits.stalled_seconds, connection.uploads.budget
-    if unread >= LARGE_REPLY_BYTES and budget.used > SHORTAGE * budget.limit:
+    is_short = budget.used > SHORTAGE * budget.limit
+    if is_short and any(stream.reply_bytes for stream in connection.streams.values()):
         seconds = min(seconds, PAUSE_SECONDS)  # otherwise a few clients stop all others
     return now - connection.progress_at > seconds
 
