@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.errors import ServingError
+from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.frontend.classifier.requests import ReplyPlan
 from convscope.server.frontend.feature_maps import feature_map_dtype
 from convscope.server.inference.ranking import rank
@@ -45,7 +45,9 @@ def _write_feature_map(
         message.channels.extend(channels)
         if kind in ("strongest", "indices"):
             array = array[channels]
-    values, message.scale, message.offset = _quantize(array, feature_map_dtype(selection))
+    values, message.scale, message.offset = _quantize(
+        array, feature_map_dtype(selection), selection.name
+    )
     message.name = selection.name
     message.tensor.dtype = selection.dtype or mpb.DATA_TYPE_FLOAT32
     message.tensor.shape.extend(values.shape)
@@ -63,15 +65,32 @@ def _channels(selection: pb.FeatureMapSelection, array: NDArray[np.float32]) -> 
 
 
 def _quantize(
-    array: NDArray[np.float32], dtype: np.dtype[np.generic]
+    array: NDArray[np.float32], dtype: np.dtype[np.generic], name: str
 ) -> tuple[NDArray[np.generic], float, float]:
     """Convert values to the type of the message, where a value is offset + scale * element.
 
+    Args:
+        array: The values, all finite.
+        dtype: The type of the elements.
+        name: The name of the feature map.
+
     Returns:
         The elements, the scale and the offset.
+
+    Raises:
+        InvalidInputError: A value is too large for the type.
     """
-    if dtype != np.uint8:
-        return array.astype(dtype, copy=False), 1.0, 0.0
+    if dtype == np.float32:
+        return array, 1.0, 0.0
+    if dtype == np.float16:
+        with np.errstate(over="ignore"):
+            halves = array.astype(dtype)
+        if not np.isfinite(halves).all():
+            raise InvalidInputError(
+                f"{name} has the value {array.flat[np.abs(array).argmax()]:g}, and float16 ends at "
+                "65504; select it as float32 or uint8"
+            )
+        return halves, 1.0, 0.0
     low, high = float(array.min()), float(array.max())
     scale = (high - low) / 255 or 1.0
     return np.rint((array - low) / scale).astype(np.uint8), scale, low
