@@ -360,4 +360,5 @@ async def test_metadata_above_the_limit() -> None:
         large = [(b"k%d" % i, b"v" * 4000) for i in range(5)]
         status = await client.status(client.call("echo", framed(b""), *large))
         assert status[b"grpc-status"] == b"8"
+        assert status[b"grpc-message"].endswith(b" bytes; at most 16,384 are accepted")
         assert (await client.status(client.call("echo", framed(b""))))[b"grpc-status"] == b"0"
