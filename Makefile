@@ -12,6 +12,9 @@ READY := $(VENV)/.ready
 DATA_DIR ?= data
 BUF := 1.75.0
 
+# Each start of the server and of a command would otherwise compile all our modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-grpc-aio serve lesson bench dashboards lint format types proto stubs check clean
 
 help: ## Show this list

@@ -331,6 +331,7 @@ def test_models_shows_how_a_version_is_run(scripted_server: Any) -> None:
         "lone_threads": 2,
         "max_batch": 8,
         "reason": "measured: 257 images/s",
+        "inline": False,
     }
 
 
@@ -341,4 +342,9 @@ def test_models_omits_an_unknown_execution(scripted_server: Any) -> None:
     servicer.execution = pb.Execution(runners=0, max_batch=16, reason="measured")
     shown = Command(target)("models", "m").stdout
     assert "runs on the event loop itself; batches of up to 16" in shown
+    servicer.execution = pb.Execution(runners=1, threads=1, lone_threads=1, inline=True)
+    shown = Command(target)("models", "m").stdout
+    assert "1 runner of 1 thread, short batches on the event loop" in shown
+    servicer.execution = pb.Execution(runners=1, max_batch=16, reason="measured")
+    shown = Command(target)("models", "m").stdout
     assert "reason" in shown

@@ -13,7 +13,9 @@ from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.queue import Entry
 
 TIMEOUT_SECONDS = 20.0
-ALL_RUNNERS = pytest.mark.parametrize("runners", [0, 1, 2])
+# One runner, and short batches on the event loop.
+MIXED = -1
+ALL_RUNNERS = pytest.mark.parametrize("runners", [0, 1, 2, MIXED])
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -69,7 +71,7 @@ class AwaitedBatcher(Generic[T, R]):
     Args:
         run: Returns one result for each item of a batch.
         on_batch: Called with the size of each batch that ran.
-        options: Those of the batcher.
+        options: Those of the batcher; `runners` may be `MIXED`.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class AwaitedBatcher(Generic[T, R]):
     ) -> None:
         self._run_items = run
         self._on_batch = on_batch
+        if options.get("runners") == MIXED:
+            options |= {"runners": 1, "inline_seconds": 20e-6}
         self.batcher: Batcher[Job[T, R], Sequence[R]] = Batcher(
             self._run, self._deliver, self._fail, **({"max_batch": 4, "max_queue": 64} | options)
         )

@@ -37,6 +37,11 @@ class Service:
         for call in calls:
             call.reply(bytes(call.message))
 
+    def size(self, calls: Sequence[UnaryCall]) -> None:
+        self.groups.append(len(calls))
+        for call in calls:
+            call.reply(b"%d" % len(call.message))
+
     def later(self, calls: Sequence[UnaryCall]) -> None:
         for call in calls:
             asyncio.get_running_loop().call_later(0.01, call.reply, bytes(call.message))
@@ -117,7 +122,7 @@ class Service:
         return b""
 
     def add_to(self, server: Transport) -> None:
-        groups = ("echo", "later", "never", "metadata", "fail", "crash")
+        groups = ("echo", "size", "later", "never", "metadata", "fail", "crash")
         server.add_group_methods(SERVICE, {name: getattr(self, name) for name in groups})
         unary = ("unary", "abort", "set_code", "bug", "wait")
         handlers: dict[str, Any] = {

@@ -108,12 +108,13 @@ class Execution:
     """How the server runs a version, and why.
 
     Args:
-        runners: How many batches run at once; 0 if they run on the server's
+        runners: How many batches run at once; 0 if all run on the server's
             event loop itself.
         threads: The threads of a run while others are running.
         lone_threads: The threads of a run while no other is running.
         max_batch: The largest batch, in images.
         reason: The measurement behind these values, or that they were set.
+        inline: Whether the shortest batches run on the server's event loop.
     """
 
     runners: int
@@ -121,6 +122,7 @@ class Execution:
     lone_threads: int
     max_batch: int
     reason: str
+    inline: bool = False
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def _decode_execution(message: pb.Execution) -> Execution:
         lone_threads=message.lone_threads,
         max_batch=message.max_batch,
         reason=message.reason,
+        inline=message.inline,
     )
 
 

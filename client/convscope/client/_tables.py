@@ -202,6 +202,7 @@ def _execution(execution: Execution | None) -> list[tuple[str, str]]:
     else:
         how = f"{_count(runners, 'runner')} of {_count(threads, 'thread')}"
         how += f", alone {_count(lone, 'thread')}" if lone not in (0, threads) else ""
+        how += ", short batches on the event loop" if execution.inline else ""
     how += f"; batches of up to {_count(execution.max_batch, 'image')}"
     return [("execution", how), ("reason", execution.reason)]
 

@@ -1139,8 +1139,9 @@ class Execution(_message.Message):
     LONE_THREADS_FIELD_NUMBER: _builtins.int
     MAX_BATCH_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
     runners: _builtins.int
-    """The number of batches that run at once. It is 0 if batches run on the event
+    """The number of batches that run at once. It is 0 if all batches run on the event
     loop.
     """
     threads: _builtins.int
@@ -1151,6 +1152,10 @@ class Execution(_message.Message):
     """The largest batch, in images."""
     reason: _builtins.str
     """The reason for these values: what was measured, or that they were set."""
+    inline: _builtins.bool
+    """Whether batches that take less time than a switch between threads run on the
+    event loop.
+    """
     def __init__(
         self,
         *,
@@ -1159,10 +1164,11 @@ class Execution(_message.Message):
         lone_threads: _builtins.int = ...,
         max_batch: _builtins.int = ...,
         reason: _builtins.str = ...,
+        inline: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lone_threads", b"lone_threads", "max_batch", b"max_batch", "reason", b"reason", "runners", b"runners", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inline", b"inline", "lone_threads", b"lone_threads", "max_batch", b"max_batch", "reason", b"reason", "runners", b"runners", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

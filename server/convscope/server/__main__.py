@@ -1,5 +1,6 @@
 """The entry point `convscope-server`: reads the settings, then serves."""
 
+import gc
 import sys
 
 INSTALL = (
@@ -10,6 +11,7 @@ INSTALL = (
 
 def main() -> None:
     """Serve until stopped; exit with 1 if the server can't start, and with 2 for a wrong flag."""
+    gc.disable()  # what an import creates stays, and each collection would walk all of it
     try:
         import click  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -29,6 +31,9 @@ def main() -> None:
     from convscope.server.process.ports import check_ports
     from convscope.server.process.startup import check_directory
     from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
+
+    gc.freeze()
+    gc.enable()
 
     def run(settings: Settings) -> None:
         check_settings(settings)

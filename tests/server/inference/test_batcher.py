@@ -151,6 +151,51 @@ async def test_inline_runs_the_items_of_one_loop_iteration_as_batches() -> None:
     assert threads == {threading.get_ident()}
 
 
+async def test_long_batches_leave_the_loop_to_short_ones() -> None:
+    threads: list[bool] = []
+
+    def run(items: list[int]) -> list[int]:
+        threads.append(threading.current_thread() is threading.main_thread())
+        time.sleep(0.005 * len(items))
+        return items
+
+    async with started(run, runners=1, inline_seconds=0.02, max_batch=16) as batcher:
+        assert await outcomes(submitted(batcher, 1)) == [1]
+        assert threads == [True]
+        # It takes 50 ms, as the single item has shown.
+        assert await outcomes(submitted(batcher, *range(10))) == list(range(10))
+        assert threads == [True, False]
+        assert await outcomes(submitted(batcher, 2)) == [2]
+        assert threads == [True, False, True]
+
+
+async def test_what_arrives_during_a_long_batch_is_the_runners_next_one() -> None:
+    run = GatedRun()
+    run.open_gate()
+    async with started(run, runners=1, inline_seconds=1e-9, max_batch=4) as batcher:
+        assert await outcomes(submitted(batcher, 0)) == [0]  # on the loop: no time is known
+        held = submitted(batcher, 1)
+        await until(lambda: run.batches == [[0], [1]])
+        rest = submitted(batcher, 2, 3, 4)
+        await until(lambda: batcher.waiting == 3)
+        run.open_gate(2)
+        assert await outcomes([*held, *rest]) == [10, 20, 30, 40]
+    assert run.batches == [[0], [1], [2, 3, 4]]
+
+
+async def test_without_a_thread_long_batches_run_on_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with started(GatedRun(opened=True), runners=1, inline_seconds=1e-9) as batcher:
+        assert await outcomes(submitted(batcher, 1)) == [10]
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+        assert await outcomes(submitted(batcher, 2, 3)) == [20, 30]
+        monkeypatch.undo()
+
+
 async def test_inline_full_queue_rejects() -> None:
     async with started(GatedRun(opened=True), runners=0, max_queue=2) as batcher:
         found = await outcomes(submitted(batcher, 1, 2, 3))

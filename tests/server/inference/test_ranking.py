@@ -17,6 +17,7 @@ def test_the_largest_come_first(rows: int, classes: int, count: int) -> None:
         assert len(indices) == len(set(indices)) == min(count, classes)
         assert found == sorted(row.tolist(), reverse=True)[:count]
         assert found == row[indices].tolist()
+        assert indices == np.argsort(-row, kind="stable")[:count].tolist()
 
 
 @pytest.mark.parametrize("classes", [10, 65])

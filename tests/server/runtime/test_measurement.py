@@ -54,16 +54,18 @@ def chosen(
     return measure(open_trial, rehearse, cores)
 
 
-def test_small_networks_get_large_batches_on_the_event_loop(
+def test_short_batches_of_small_networks_run_on_the_event_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     execution = chosen(monkeypatch, lambda n: 0.15 + 0.05 * n, lambda n: 0.2 + 0.05 * n)
-    assert (execution.runners, execution.max_batch) == (0, 64)
+    assert (execution.runners, execution.inline, execution.max_batch) == (1, True, 64)
 
 
-def test_a_batch_does_not_block_the_event_loop_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    execution = chosen(monkeypatch, lambda n: 0.15 + 0.15 * n, lambda n: 0.2 + 0.15 * n)
-    assert (execution.runners, execution.max_batch) == (0, 16)
+def test_with_a_single_core_no_batch_blocks_the_event_loop_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    execution = chosen(monkeypatch, lambda n: 0.15 + 0.15 * n, lambda n: 0.2 + 0.15 * n, cores=1)
+    assert (execution.runners, execution.inline, execution.max_batch) == (0, True, 16)
 
 
 def test_of_batches_that_are_equal_the_largest_that_is_short_is_chosen(

@@ -124,8 +124,8 @@ def requests_of_raw_frames() -> Cases:
         request_headers("metadata", (b"x-a", b"1"), (b"x-a", b"2,3")),
         framed(b""),
     )
-    for size in (6000, 20_000, 30_000, 100_000):
-        add(f"metadata of {size} bytes", framed(b""), (b"k", b"v" * size))
+    # Of larger metadata, grpc.aio rejects some at random.
+    add("metadata of 6000 bytes", framed(b""), (b"k", b"v" * 6000))
     add("200 metadata pairs", framed(b""), *[(b"k%d" % index, b"v") for index in range(200)])
 
     one = framed(b"x")

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
+import grpc
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.errors import ShuttingDownError, UnavailableError
 
 __all__ = ["StartupGate", "StartupHealth"]
+
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has no stubs
@@ -21,7 +24,8 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
     def __init__(self) -> None:
         super().__init__()
         self._held: dict[str, int] | None = {}
-        self._watching: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()  # replaced at every change
+        self._watches_ended = False
 
     async def start(self, services: Collection[str]) -> None:
         """Report NOT_SERVING from now on.
@@ -30,12 +34,12 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
             services: The names under which overall health is reported.
         """
         for service in services:
-            await super().set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+            await self._report(service, health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def set(self, service: str, status: int) -> None:
         """Set the health of a service; it is held back while the server loads."""
         if self._held is None:
-            await super().set(service, status)
+            await self._report(service, status)
         else:
             self._held[service] = status
 
@@ -43,27 +47,50 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         """Report what was set, and from now on what is set."""
         held, self._held = self._held or {}, None
         for service, status in held.items():
-            await super().set(service, status)
+            await self._report(service, status)
+
+    async def enter_graceful_shutdown(self) -> None:
+        """Report NOT_SERVING for all services, whatever is set from now on."""
+        await super().enter_graceful_shutdown()
+        self._notify()
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return the health of a service."""
+        if request.service not in self._server_status:  # the library's error has no message
+            message = f"health knows no service or model {request.service[:80]!r}"
+            await context.abort(grpc.StatusCode.NOT_FOUND, message)
+        return await super().Check(request, context)
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
-        """Send the health of a service, and every change of it, until the watches end."""
-        watching = asyncio.ensure_future(super().Watch(request, context))
-        self._watching.add(watching)
-        try:
-            await asyncio.wait((watching,))
-        finally:
-            self._watching.discard(watching)
-            if not watching.done():  # the caller has left
-                watching.cancel()
-        if watching.cancelled():
-            error = ShuttingDownError()
-            await context.abort(error.code, error.message)
-        watching.result()
+        """Send the health of a service, and every change of it, until the watches end.
+
+        The library's own method sends while it holds a lock that every change needs, so that
+        one client that doesn't read would stop all changes, and the drain.
+        """
+        sent: int | None = None
+        while not self._watches_ended:
+            changed = self._changed
+            status = self._server_status.get(request.service, _UNKNOWN)
+            if status != sent:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                sent = status
+            await changed.wait()
+        error = ShuttingDownError()
+        await context.abort(error.code, error.message)
 
     def end_watches(self) -> None:
         """End all watches: the server stops, and their callers may watch another one."""
-        for watching in self._watching:
-            watching.cancel()
+        self._watches_ended = True
+        self._notify()
+
+    async def _report(self, service: str, status: int) -> None:
+        await super().set(service, status)
+        self._notify()
+
+    def _notify(self) -> None:
+        """Wake the watches."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 class StartupGate:

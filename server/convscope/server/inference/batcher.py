@@ -51,9 +51,11 @@ class Batcher(Generic[E, R]):
         max_delay: Seconds that a free runner waits for a fuller batch, counted
             from the oldest entry.
         runners: How many batches run at once; a thread starts when it is first
-            needed. With 0, batches run on the event loop itself, at the end of
-            the iteration in which they were submitted. This is for runs that
-            take less time than a switch to a thread and back.
+            needed. With 0, all batches run on the event loop itself.
+        inline_seconds: A batch that probably takes no longer than this runs on the
+            event loop while no runner has one, at the end of the iteration in which
+            it was submitted. This is for runs that take less time than a switch to
+            a thread and back.
         name: The prefix of the threads' names.
         max_work: How much work may wait; see `BatchQueue`.
         may_start: Whether a large entry can run now, next to the batches that run. If it
@@ -70,6 +72,7 @@ class Batcher(Generic[E, R]):
         max_queue: int,
         max_delay: float = 0.0,
         runners: int = 1,
+        inline_seconds: float = 0.0,
         name: str = "runner",
         max_work: float = math.inf,
         may_start: Callable[[E], bool] = lambda entry: True,
@@ -80,6 +83,7 @@ class Batcher(Generic[E, R]):
         self._max_batch = max_batch
         self._max_delay = max_delay
         self._runners = runners
+        self._inline_seconds = inline_seconds if runners else math.inf
         self._name = name
         self._may_start = may_start
         self._entries = BatchQueue[E](max_queue, max_work)
@@ -152,7 +156,7 @@ class Batcher(Generic[E, R]):
             if self._closed:
                 raise ClosedError
             rejected = [group for group in groups if not self._push(group)]
-            if not self._runners and len(self._entries):
+            if self._inline_seconds and not self.running and len(self._entries):
                 self._schedule_inline_run()
         return rejected
 
@@ -182,11 +186,16 @@ class Batcher(Generic[E, R]):
         if not self._entries.has_room(group):
             return False
         for entry in group:
-            if len(self._threads) < self._runners and len(self._entries) >= self._idle:
-                self._start_runner()
+            if not self._inline_seconds:
+                self._wake_runner()
             self._entries.push(entry)
-            self._changed.notify()
         return True
+
+    def _wake_runner(self) -> None:
+        """Let a runner take the next entry, under the lock."""
+        if len(self._threads) < self._runners and len(self._entries) >= self._idle:
+            self._start_runner()
+        self._changed.notify()
 
     def _start_runner(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
@@ -287,11 +296,13 @@ class Batcher(Generic[E, R]):
             self._run_inline()
 
     def _run_inline(self) -> None:
-        """Run everything that waits, on the loop."""
+        """Run what waits on the loop, or wake a runner for it."""
         with self._changed:
             self._inline_run_scheduled = False
         while self.waiting:
             with self._changed:
+                if self._passes_to_runner():
+                    return
                 batch, late = self._entries.take(self._max_batch)
             if late:
                 self._fail(late, ExpiredError())
@@ -306,6 +317,18 @@ class Batcher(Generic[E, R]):
             self._learn(batch, perf_counter() - started_at)
             if outcome is not None:
                 self._finish(batch, outcome)
+
+    def _passes_to_runner(self) -> bool:
+        """Report whether a runner takes what waits, under the lock; wake one if it takes long."""
+        if self.running:
+            return True
+        if self._entries.work() * self._seconds_per_unit.value <= self._inline_seconds:
+            return False
+        try:
+            self._wake_runner()
+        except RuntimeError:  # the system has no thread left
+            return False
+        return True
 
     def _finish(self, batch: list[E], outcome: R) -> None:
         try:

@@ -11,6 +11,7 @@ from convscope.server.inference.encoding import ReplyEncoder, encode
 from convscope.server.inference.observer import Observer
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.requests import InferenceRequest, Outcome
+from convscope.server.runtime.execution import INLINE_SECONDS
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["ModelRunner"]
@@ -60,6 +61,7 @@ class ModelRunner:
             max_queue=max_queue,
             max_delay=max_delay_seconds,
             runners=version.execution.runners,
+            inline_seconds=INLINE_SECONDS if version.execution.inline else 0.0,
         )
 
     def start(self) -> None:

@@ -75,7 +75,15 @@ def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
         return _sorted(values)
     chosen = np.argpartition(-values, count - 1, axis=1)[:, :count]
     chosen.sort(axis=1)
-    return _gather(chosen, _sorted(_gather(values, chosen)))
+    order = _gather(chosen, _sorted(_gather(values, chosen)))
+    candidates = values >= _gather(values, order[:, -1:])  # bool [n, classes]
+    if np.count_nonzero(candidates) != order.size:
+        # Others equal the smallest that was chosen. Without a rule, the classes of an input
+        # would depend on the count, which is that of the whole batch.
+        for row in np.flatnonzero(candidates.sum(axis=1) > count):
+            equal = np.flatnonzero(candidates[row])
+            order[row] = equal[np.argsort(-values[row, equal], kind="stable")[:count]]
+    return order
 
 
 def _gather(values: NDArray[T], columns: NDArray[np.intp]) -> NDArray[T]:

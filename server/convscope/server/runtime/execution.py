@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Execution", "ExecutionOverrides"]
+__all__ = ["INLINE_SECONDS", "Execution", "ExecutionOverrides"]
+
+# A shorter batch takes less time than a switch to another thread and back.
+INLINE_SECONDS = 350e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,7 @@ class Execution:
         lone_threads: Threads of a single run.
         max_batch: Images of one batch.
         reason: The measurement, or that it was set by flags.
+        inline: Whether a batch shorter than `INLINE_SECONDS` runs on the event loop.
     """
 
     runners: int
@@ -22,6 +26,7 @@ class Execution:
     lone_threads: int
     max_batch: int
     reason: str
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +60,5 @@ class ExecutionOverrides:
             lone_threads=self.threads or other.lone_threads,
             max_batch=self.max_batch or other.max_batch,
             reason=other.reason,
+            inline=other.inline and self.runners is None,
         )

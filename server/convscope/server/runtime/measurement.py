@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
-from convscope.server.runtime.execution import Execution
+from convscope.server.runtime.execution import INLINE_SECONDS, Execution
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["BATCHES", "BusyError", "OpenTrial", "Rehearsal", "measure"]
@@ -22,9 +22,7 @@ OpenTrial = Callable[[int], LoadedVersion]
 # batch of so many calls.
 Rehearsal = Callable[[LoadedVersion, int], Callable[[], None]]
 
-# A shorter batch of one call takes less time than a switch to another thread and back.
-INLINE_SECONDS = 350e-6
-# A batch on the event loop must not block it longer than this.
+# A batch of a model that runs on the event loop must not block it longer than this.
 MAX_INLINE_SECONDS = 4e-3
 BATCHES = (2, 4, 8, 16, 32, 64)
 # No batch may take longer than this, whatever it gains.
@@ -70,7 +68,8 @@ def measure(open_trial: OpenTrial, rehearse: Rehearsal, cores: int) -> Execution
         reason = f"one call takes {_ms(alone)}, less than a switch between threads; " + _per_call(
             batch, per_call
         )
-        return Execution(0, 1, 1, batch, reason)
+        # The run of a larger batch leaves the event loop free, if there is a core for it.
+        return Execution(min(1, cores - 1), 1, 1, batch, reason, inline=True)
     batch, per_call = _best_batch(narrow, rehearse, alone, MAX_BATCH_SECONDS)
     reason = f"one call takes {_ms(alone)} on one core; " + _per_call(batch, per_call)
     # A GPU runs one batch at a time, whatever the number of cores.

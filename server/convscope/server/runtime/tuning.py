@@ -27,7 +27,7 @@ __all__ = ["BATCHES", "Tuner"]
 log = structlog.get_logger(__name__)
 
 # It changes with what is measured, so that the results of older releases are not used.
-METHOD = "whole batches"
+METHOD = "whole batches, short ones inline"
 # The batches of a version that isn't measured. On the CPU they save some of our own work, and
 # are small enough for the caches; a GPU is idle for most of a smaller batch.
 CPU_BATCH = 4

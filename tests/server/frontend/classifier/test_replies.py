@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from support.tiny import CHANNELS, LABELS, SIDE, tiny_manifest
 
+from convscope.server.errors import InvalidInputError
 from convscope.server.frontend.classifier.replies import write_prediction
 from convscope.server.frontend.classifier.requests import ReplyPlan, plan_reply
 from convscope.server.frontend.reply_limits import ReplyLimits
@@ -162,6 +163,15 @@ def test_float16() -> None:
     found = feature_map(dtype=F16)
     assert len(found.tensor.data) == 2 * MAP.size
     np.testing.assert_allclose(values(found), MAP, rtol=1e-3)
+
+
+def test_float16_can_not_hold_every_value() -> None:
+    request = selection(dtype=F16)
+    request.inputs.add()
+    large = {"conv": MAP - 70_000}
+    plan = planned(request, MANIFEST, 2**24)
+    with pytest.raises(InvalidInputError, match=r"conv has the value -700\d\d\S*, .* uint8"):
+        write_prediction(pb.Prediction(), result_of(PROBABILITIES, large), plan)
 
 
 @pytest.mark.parametrize("options", [{}, {"mean": True}, {"strongest": 2}])

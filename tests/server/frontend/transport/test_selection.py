@@ -21,6 +21,7 @@ from convscope.server.frontend.transport.memory_budget import MemoryBudget
 
 SECONDS = 20.0
 TRANSPORTS = ["http2", "grpc-aio"]
+LOOPBACK = ["--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
 
 
 @pytest.fixture
@@ -143,6 +144,41 @@ async def echo_code(
         echo: Any = channel.unary_unary("/test/echo")
         code: grpc.StatusCode = await echo(b"x", timeout=5).code()
         return code
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("key", ["missing", "another", "no PEM"])
+async def test_tls_files_that_can_not_be_used(
+    transport: str, key: str, pairs: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    keys = {"missing": tmp_path / "none", "another": pairs["client"][1], "no PEM": Path(__file__)}
+    settings = FrontendSettings(
+        transport=transport, tls_certificate=pairs["server"][0], tls_key=keys[key]
+    )
+    with pytest.raises(StartError, match="--tls-certificate, --tls-key"):
+        selection.make_transport(settings, MemoryBudget(1)).bind("127.0.0.1:0")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_no_passphrase_is_asked_for(
+    transport: str, pairs: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """OpenSSL would wait at the terminal, also when changed files are loaded again."""
+    chain, key = pairs["server"]
+    encrypted = tmp_path / "encrypted.pem"
+    make: list[str | Path] = ["openssl", "ec", "-aes128", "-passout", "pass:secret"]
+    subprocess.run([*make, "-in", key, "-out", encrypted], check=True, capture_output=True)
+    serve: list[str | Path] = [sys.executable, "-m", "convscope.server", "--models", tmp_path]
+    tls: list[str | Path] = ["--tls-certificate", chain, "--tls-key", encrypted]
+    run = subprocess.run(
+        [*serve, "--transport", transport, *tls, *LOOPBACK],
+        input=b"secret\n",
+        capture_output=True,
+        start_new_session=True,  # without a terminal, it asks at the standard input
+        timeout=60,
+    )
+    assert run.returncode == 1
+    assert b"is the key without a passphrase?" in run.stderr
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -28,6 +28,7 @@ RULE = pb.Preprocessing(
 LIMITS = ImageLimits(max_pixels=60_000_000, max_side=9000)
 KINDS = kinds_of_images()
 PREPROCESSOR = Preprocessor(RULE, 224, 224, LIMITS)
+SMALL_JPEG = encode(picture(8, 8), "JPEG")
 
 
 def header(data: bytes) -> Header:
@@ -93,13 +94,18 @@ def test_a_cut_header_is_none_or_has_the_same_size(kind: str) -> None:
     "data",
     [
         b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000,
+        SMALL_JPEG[:2] + b"\xff\xfe\0\2" * 100 + SMALL_JPEG[2:],
         b"\xff\xd8\xff\xe0" + b"\xff" * 1_000_000,
         b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe" + b"\1a" * 1_000_000,
+        b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe" + b"\1a" * 300 + b"\0,\0\0\0\0\1\0\1\0\0",
         b"GIF89a\1\0\1\0\0\0\0" + b"x" * 1_000_000,
         b"RIFF\0\0\0\0WEBPJUNK" + bytes(100),
         b"BM",
     ],
-    ids=["segments", "fill bytes", "blocks", "junk", "other chunk", "two bytes"],
+    ids=[
+        *("segments", "segments of a small image", "fill bytes", "blocks"),
+        *("blocks of a small image", "junk", "other chunk", "two bytes"),
+    ],
 )
 def test_crafted_headers_are_no_images(data: bytes) -> None:
     """The number of steps is limited, so that the event loop can read headers."""

@@ -54,7 +54,7 @@ def _write(
         _write_class(message.against, classes[1], result, plan)
     message.method = one.method
     message.tensor = plan.tensor if one.grid is None else ""
-    message.scale, message.offset = write_tensor(message.heat, heat, one.data_type)
+    message.scale, message.offset = write_tensor(message.heat, heat, one.data_type, "the heat")
     message.logit = logit
     if remainders:
         message.remainder = remainders[0] if one.against is None else remainders[0] - remainders[1]

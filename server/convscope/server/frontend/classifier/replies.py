@@ -57,7 +57,9 @@ def _write_feature_map(
         if kind in ("strongest", "indices"):
             array = array[channels]
     message.name = selection.name
-    message.scale, message.offset = write_tensor(message.tensor, array, selection.dtype)
+    message.scale, message.offset = write_tensor(
+        message.tensor, array, selection.dtype, selection.name
+    )
 
 
 def _channels(selection: pb.FeatureMapSelection, array: NDArray[np.float32]) -> list[int]:

@@ -18,7 +18,7 @@ from convscope.server.frontend.transport.memory_budget import (
     PUSHBACK_MS,
     MemoryBudget,
 )
-from convscope.server.frontend.transport.tls import TlsFiles
+from convscope.server.frontend.transport.tls import UNUSABLE_MESSAGE, TlsFiles
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
 __all__ = ["GrpcAioTransport"]
@@ -100,17 +100,16 @@ class GrpcAioTransport:
         """Bind an address, with TLS if there is a certificate; return its port.
 
         Raises:
-            StartError: The address can't be bound, or the certificate is wrong.
+            StartError: The address can't be bound, or the files of TLS can't be used.
         """
+        credentials = None if self._tls is None else _credentials(self._tls)
         try:
-            if self._tls is not None:
-                return self._server.add_secure_port(address, self._tls.credentials())
+            if credentials is not None:
+                return self._server.add_secure_port(address, credentials)
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
-            tls = ", and are --tls-certificate and --tls-key PEM files?" if self._tls else "?"
-            raise StartError(
-                f"{self._flag} {address} can't be bound; does another server use it{tls}"
-            ) from error
+            message = f"{self._flag} {address} can't be bound; does another server use it?"
+            raise StartError(message) from error
 
     async def start(self) -> None:
         """Accept connections."""
@@ -128,6 +127,19 @@ class GrpcAioTransport:
             await stopping
         else:
             await self._server.stop(None)
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Return grpc's credentials, after a check by OpenSSL: grpc has one error for everything.
+
+    Raises:
+        StartError: The files can't be used.
+    """
+    try:
+        tls.context()
+        return tls.credentials()
+    except OSError as error:  # ssl.SSLError is one
+        raise StartError(UNUSABLE_MESSAGE) from error
 
 
 class _Group:

@@ -130,7 +130,8 @@ class _Call:
             return
         self._is_ended = True
         error = ShuttingDownError()
-        with suppress(grpc.aio.AbortError, asyncio.CancelledError):
+        # Its handler may have aborted it already, and wait for its client to read that.
+        with suppress(grpc.aio.BaseError, asyncio.CancelledError):
             await self._context.abort(error.code, error.message)
         if self._task is not None:
             self._task.cancel()

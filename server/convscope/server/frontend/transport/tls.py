@@ -9,7 +9,12 @@ import grpc
 
 from convscope.server.frontend.settings import FrontendSettings
 
-__all__ = ["TlsFiles"]
+__all__ = ["UNUSABLE_MESSAGE", "TlsFiles"]
+
+UNUSABLE_MESSAGE = (
+    "the TLS files can't be used; are --tls-certificate, --tls-key and --tls-client-ca PEM files "
+    "that belong together, and is the key without a passphrase?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +47,14 @@ class TlsFiles:
 
         Raises:
             OSError: A file can't be read.
-            ssl.SSLError: A file is not PEM, or the key is not that of the certificate.
+            ssl.SSLError: A file is not PEM, the key is encrypted, or it is not that of the
+                certificate.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["h2"])
-        context.load_cert_chain(self.certificate, self.key)
+        # Without a password, OpenSSL would ask for that of an encrypted key at the terminal.
+        context.load_cert_chain(self.certificate, self.key, password="")
         if self.client_ca is not None:
             context.load_verify_locations(self.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED

@@ -1,6 +1,7 @@
 """Reads the size of an encoded image from its first bytes, without decoding.
 
-Every function takes a bounded number of steps, so that the event loop can call it.
+Every function takes a bounded number of steps, so that the event loop can call it. A
+request has 64 images, so a small image may take few steps.
 """
 
 import re
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 
 __all__ = ["Header", "read_header"]
 
-# Only crafted files have more before the pixels. A JPEG's segment has up to 64 KiB, a GIF's
-# block 255 bytes. Reading this much takes about a millisecond.
-_MAX_JPEG_SEGMENTS = 1024
+# Only crafted files have more before the pixels: so many, and one more for so many bytes of the
+# file. A JPEG's segment has up to 64 KiB, a GIF's block up to 255 bytes, and about 90 in XMP.
+_MAX_JPEG_SEGMENTS, _JPEG_SEGMENT_BYTES = 64, 4096
 _MAX_JPEG_FILLER = 4096  # bytes that belong to no segment
-_MAX_GIF_BLOCKS = 4096
+_MAX_GIF_BLOCKS, _GIF_BLOCK_BYTES = 128, 64
 # A marker that starts a segment: not a stuffed byte, a fill byte or a marker without content.
 _JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd9]")
 _JPEG_SCAN = 0xDA
@@ -81,7 +82,7 @@ def _read_gif(data: bytes) -> Header | None:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)  # after the palette
     in_extension = False
-    for _ in range(_MAX_GIF_BLOCKS):
+    for _ in range(_MAX_GIF_BLOCKS + len(data) // _GIF_BLOCK_BYTES):
         if in_extension:  # blocks, each with its length, up to an empty one
             in_extension = data[position] > 0
             position += data[position] + 1
@@ -124,7 +125,7 @@ def _read_webp(data: bytes) -> Header | None:
 
 def _read_jpeg(data: bytes) -> Header | None:
     frame, interval, position, filler = None, 0, 2, _MAX_JPEG_FILLER
-    for _ in range(_MAX_JPEG_SEGMENTS):
+    for _ in range(_MAX_JPEG_SEGMENTS + len(data) // _JPEG_SEGMENT_BYTES):
         match = _JPEG_SEGMENT.search(data, position, position + filler + 2)
         if match is None:
             return None

@@ -81,7 +81,7 @@ class Preprocessor:
     def cost(self, data: bytes) -> DecodeCost:
         """Return what decoding an image takes, from its header.
 
-        It takes 4 to 20 microseconds, and about a millisecond for crafted headers.
+        It takes 4 to 20 microseconds, and a few times as much for crafted headers.
 
         Raises:
             InvalidInputError: It isn't an image of a supported format, or exceeds the limits.

@@ -1,6 +1,7 @@
 """Calls of every kind over the http2 transport, by grpcio's client and by raw frames."""
 
 import asyncio
+import gzip
 import re
 from typing import Any
 
@@ -75,6 +76,17 @@ async def test_a_code_that_the_handler_sets() -> None:
     async with serving_http2() as serving:
         error = await serving.failure("set_code")
     assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "lost")
+
+
+async def test_initial_metadata_that_can_not_be_sent_ends_the_call() -> None:
+    async def wrong(request: bytes, context: Any) -> bytes:
+        await context.send_initial_metadata((("no key", "x"),))
+        return request
+
+    async with serving_http2() as serving:
+        handlers: dict[str, Any] = {"wrong": grpc.unary_unary_rpc_method_handler(wrong)}
+        serving.server.add_registered_method_handlers(SERVICE, handlers)
+        assert (await serving.failure("wrong")).code() is grpc.StatusCode.INTERNAL
 
 
 @pytest.mark.parametrize("method", ["crash", "bug"])
@@ -229,8 +241,9 @@ async def test_a_call_cancelled_before_its_message_is_complete(method: str) -> N
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 @pytest.mark.parametrize("method", ["echo", "unary", "each"])
-async def test_compressed_requests(method: str, compression: grpc.Compression) -> None:
-    message = b"again and " * 10_000
+@pytest.mark.parametrize("size", [1000, 100_000])  # inflated at once, and in a thread
+async def test_compressed_requests(method: str, compression: grpc.Compression, size: int) -> None:
+    message = b"again and " * (size // 10)
     async with serving_http2() as serving:
         if method == "each":
             call = serving.channel.stream_stream(f"/{SERVICE}/each")(
@@ -239,6 +252,39 @@ async def test_compressed_requests(method: str, compression: grpc.Compression) -
             assert [reply async for reply in call] == [message] * 3
         else:
             assert await serving.call(method, message, compression=compression) == message
+        await serving.until_idle()
+
+
+@pytest.mark.parametrize("method", ["metadata", "unary"])
+async def test_messages_that_take_long_to_inflate_do_not_stop_the_others(method: str) -> None:
+    bomb = framed(gzip.compress(bytes(16 * MIB - 1)), 1)
+    async with serving_http2() as serving, raw_client(serving.port) as client:
+        for _ in range(5):
+            client.call(method, bomb, (b"grpc-encoding", b"gzip"))
+        quick = client.call("echo", framed(b"x"))
+        await client.status(quick)
+        assert [event.stream_id for event in client.of(events.StreamClosed)] == [quick]
+
+
+@pytest.mark.parametrize("method", ["echo", "unary", "each"])
+async def test_a_call_cancelled_while_it_is_inflated(method: str) -> None:
+    bomb = framed(gzip.compress(bytes(16 * MIB - 1)), 1)
+    async with serving_http2() as serving, raw_client(serving.port) as client:
+        stream = client.call(method, bomb, (b"grpc-encoding", b"gzip"))
+        await until(lambda: serving.server.open_state.streams)
+        client.engine.reset_stream(stream, 8)
+        client.send()
+        await serving.until_idle()
+        assert await serving.call("echo", b"x") == b"x"
+        assert serving.service.groups == [1]
+
+
+@pytest.mark.parametrize("method", ["echo", "unary", "each"])
+async def test_a_long_message_that_is_damaged(method: str) -> None:
+    damaged = framed(gzip.compress(bytes(MIB))[:-8] + bytes(8), 1)
+    async with serving_http2() as serving, raw_client(serving.port) as client:
+        stream = client.call(method, damaged, (b"grpc-encoding", b"gzip"))
+        assert (await client.status(stream))[b"grpc-status"] == b"13"
         await serving.until_idle()
 
 
@@ -314,4 +360,5 @@ async def test_metadata_above_the_limit() -> None:
         large = [(b"k%d" % i, b"v" * 4000) for i in range(5)]
         status = await client.status(client.call("echo", framed(b""), *large))
         assert status[b"grpc-status"] == b"8"
+        assert status[b"grpc-message"].endswith(b" bytes; at most 16,384 are accepted")
         assert (await client.status(client.call("echo", framed(b""))))[b"grpc-status"] == b"0"

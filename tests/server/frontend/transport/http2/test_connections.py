@@ -9,6 +9,7 @@ import grpc
 import pytest
 from ngh2 import events
 from support.http2 import (
+    MIB,
     SECONDS,
     SERVICE,
     RawClient,
@@ -153,6 +154,20 @@ async def test_the_server_pings_a_silent_client() -> None:
         writer.close()
 
 
+async def test_a_client_that_fell_silent_after_a_ping_is_cut() -> None:
+    """What it sent before the answer to the ping shows only that it was there then."""
+    limits = Limits(ping_seconds=0.1, ping_timeout_seconds=0.3)
+    async with serving_http2(limits) as serving:
+        reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5))
+        async with asyncio.timeout(SECONDS):
+            await reader.readuntil(b"keepaliv")
+            writer.write(bytes(3) + b"\4\1" + bytes(4))
+            while await reader.read(1000):
+                pass
+        writer.close()
+
+
 # Limits
 
 
@@ -192,6 +207,21 @@ async def test_at_the_limit_of_connections_the_longest_idle_one_gives_way() -> N
         assert (await longest.goaway()).error_code == 0
         assert not busy.is_closed
         assert not other.is_closed
+
+
+async def test_at_the_limit_clients_without_a_preface_give_way_first() -> None:
+    async with (
+        serving_http2(Limits(max_connections=2)) as serving,
+        raw_client(serving.port) as idle,
+    ):
+        await idle.status(idle.call("echo", framed(b"")))
+        reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+        await until(lambda: serving.server.open_state.connections == 2)
+        assert await serving.call("echo", b"x") == b"x"
+        async with asyncio.timeout(SECONDS):
+            await reader.read()
+        writer.close()
+        assert not idle.of(events.GoAwayReceived)
 
 
 async def test_calls_above_the_limit_are_refused() -> None:
@@ -314,6 +344,55 @@ async def test_a_client_with_unread_replies_begins_no_more_calls() -> None:
         client.engine.update_settings({4: 65535})
         client.send()
         assert (await client.status(second))[b"grpc-status"] == b"0"
+
+
+async def test_a_stream_with_unread_replies_begins_no_more_messages() -> None:
+    """Otherwise one connection makes the server keep the replies to thousands of messages."""
+    limits = Limits(max_unread_bytes=1000)
+    async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
+        client.call("echo", framed(bytes(2000)))
+        await until(lambda: serving.service.groups == [1])
+        stream = client.call("each", framed(b"x"))
+        await until(lambda: serving.server.open_state.tasks == 1)
+        await asyncio.sleep(0.1)
+        assert not client.fields(stream)
+        client.engine.update_settings({4: 65535})
+        client.send()
+        assert (await client.status(stream))[b"grpc-status"] == b"0"
+
+
+async def test_when_memory_is_short_replies_that_are_not_read_give_way() -> None:
+    """A few clients that don't read must not stop all others until they are given up."""
+    async with (
+        serving_http2(budget_bytes=MIB) as serving,
+        raw_client(serving.port, 10) as first,
+        raw_client(serving.port, 10) as second,
+    ):
+        for slow in (first, second):
+            slow.call("echo", framed(bytes(400_000)))
+        await until(lambda: sum(serving.service.groups) == 2)
+        error = await serving.failure("echo", bytes(300_000))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await until(lambda: first.is_closed and second.is_closed)
+        assert len(await serving.call("echo", bytes(300_000))) == 300_000
+
+
+async def test_calls_with_large_messages_are_handed_over_in_several_turns() -> None:
+    """Otherwise a few thousand images in one turn stop the event loop for seconds."""
+    limits = Limits(max_unread_bytes=1000)
+    count, size = 30, MIB // 4
+    async with serving_http2(limits) as serving, raw_client(serving.port, 10) as client:
+        client.call("echo", framed(bytes(2000)))
+        await until(lambda: serving.service.groups == [1])
+        streams = [client.call("size", framed(bytes(size))) for _ in range(count)]
+        await until(lambda: serving.server.open_state.request_bytes >= count * size)
+        client.engine.update_settings({4: 65535})
+        client.send()
+        for stream in streams:
+            assert (await client.status(stream))[b"grpc-status"] == b"0"
+        _, *groups = serving.service.groups
+        assert sum(groups) == count
+        assert max(groups) * size <= 5 * MIB
 
 
 async def test_calls_begin_again_when_the_unread_replies_are_cancelled() -> None:

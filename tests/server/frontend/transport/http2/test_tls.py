@@ -10,7 +10,8 @@ from typing import Any
 import grpc
 import pytest
 import uvloop
-from support.http2 import SECONDS, serving_http2, until
+from ngh2 import events
+from support.http2 import SECONDS, RawClient, serving_http2, until
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.transport.http2.limits import Limits
@@ -189,6 +190,41 @@ async def _half_open(own: Pair) -> None:
         for _, writer in waiting:
             writer.close()
     await until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= files + 5)
+
+
+async def test_a_client_without_a_handshake_takes_no_place(own: Pair) -> None:
+    tls = TlsFiles(certificate=own[0], key=own[1])
+    limits = Limits(max_connections=1)
+    async with serving_http2(limits, tls=tls, credentials=credentials(own)) as serving:
+        assert await serving.call("echo", b"x") == b"x"
+        _, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+        await asyncio.sleep(0.1)
+        assert serving.channel.get_state() is grpc.ChannelConnectivity.READY
+        writer.close()
+        second = RawClient()
+        await second.connect(serving.port, client_context(own))
+        await until(lambda: second.of(events.SettingsReceived))
+        await second.close()
+
+
+async def test_connections_above_the_limit_are_closed(own: Pair) -> None:
+    tls = TlsFiles(certificate=own[0], key=own[1])
+    limits = Limits(max_connections=1)
+    async with serving_http2(limits, tls=tls, credentials=credentials(own)) as serving:
+        waiting = asyncio.ensure_future(serving.call("never"))
+        await until(lambda: serving.service.waiting)
+        second = RawClient()
+        await second.connect(serving.port, client_context(own))
+        await until(lambda: second.is_closed)
+        assert serving.server.open_state.connections == 1
+        waiting.cancel()
+
+
+def client_context(trusted: Pair) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(trusted[0]))
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2"])
+    return context
 
 
 async def test_a_handshake_that_takes_too_long_ends(own: Pair) -> None:

@@ -2,6 +2,7 @@
 
 import zlib
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import pytest
@@ -59,6 +60,15 @@ def test_percent_encoding(text: str, encoded: bytes) -> None:
 
 def test_long_details_leave_room_for_the_other_trailers() -> None:
     assert len(percent_encode("x" * 100_000)) < 8192
+
+
+@pytest.mark.parametrize("start", ["", "a", "ab", "abc", "abcd", "abcde"])
+@pytest.mark.parametrize("character", ["é", "€", "😀", "%"])
+def test_long_details_end_with_a_whole_character(start: str, character: str) -> None:
+    encoded = percent_encode(start + character * 6000)
+    assert 6100 < len(encoded) <= 6 * 1024
+    text = unquote(encoded.decode(), errors="strict")
+    assert text == (start + character * 6000)[: len(text)]
 
 
 def test_metadata_without_what_belongs_to_the_protocol() -> None:

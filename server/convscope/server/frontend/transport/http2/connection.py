@@ -85,9 +85,11 @@ class Connection(Output, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the server's settings."""
         self._transport = transport
-        self._opened(self)
-        self._transport.set_write_buffer_limits(high=OUTPUT_BYTES)
         self._peer = ConnectionPeer(transport)
+        self._opened(self)
+        if self._transport.is_closing():
+            return
+        self._transport.set_write_buffer_limits(high=OUTPUT_BYTES)
         if self._shared.secure and not self._peer.has_http2:
             self._transport.close()
             return

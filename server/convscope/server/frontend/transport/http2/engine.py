@@ -7,7 +7,6 @@ from ngh2 import (
     DataReceived,
     DenialOfServiceError,
     ErrorCode,
-    GoAwayReceived,
     PingAcknowledged,
     PingReceived,
     RequestReceived,
@@ -15,9 +14,7 @@ from ngh2 import (
     Setting,
     SettingsReceived,
     StreamClosed,
-    StreamReset,
     TrailersReceived,
-    WindowUpdated,
 )
 from ngh2 import NGH2Error as EngineError
 
@@ -32,15 +29,12 @@ __all__ = [
     "DenialOfServiceError",
     "EngineError",
     "ErrorCode",
-    "GoAwayReceived",
     "PingAcknowledged",
     "PingReceived",
     "RequestReceived",
     "SettingsReceived",
     "StreamClosed",
-    "StreamReset",
     "TrailersReceived",
-    "WindowUpdated",
     "engine_factory",
     "goaway_frame",
 ]

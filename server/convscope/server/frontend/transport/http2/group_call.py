@@ -1,5 +1,6 @@
 """Unary calls that are handed over in groups."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ class GroupCall(Stream):
         complete: Called when the message has arrived.
     """
 
-    __slots__ = ("_complete", "_has_message", "message", "on_cancel")
+    __slots__ = ("_complete", "_deflated", "_has_message", "message", "on_cancel")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class GroupCall(Stream):
         self.upload_remaining = 0
         self.held = self.reply_bytes = self.unacknowledged = 0
         self.message: bytes | memoryview = b""
+        self._deflated: bytes | memoryview | None = None  # what is to be inflated
         self.on_cancel: Callable[[], None] | None = None
         self._has_message = False
         self._complete = complete
@@ -110,7 +112,11 @@ class GroupCall(Stream):
                     grpc.StatusCode.INTERNAL, "the request of a unary call has several messages"
                 )
             self._has_message = True
-            self.message = self.inflated(message)
+            compressed, data = message
+            if compressed:
+                self._deflated = data
+            else:
+                self.message = data
 
     def take_end(self) -> None:
         """Hand the call over."""
@@ -118,7 +124,38 @@ class GroupCall(Stream):
             raise BadRequestError(
                 grpc.StatusCode.INTERNAL, "the request of a unary call has no message"
             )
-        self._hand_over()
+        if self._deflated is None:
+            self._hand_over()
+        else:
+            self._inflate(self._deflated)
+
+    def _inflate(self, data: bytes | memoryview) -> None:
+        """Hand the call over when its message is inflated."""
+        inflater, encoding = self._link.inflater, self.head.encoding
+        message = inflater.try_short(data, encoding)
+        if message is None:
+            inflating = inflater.inflate(data, encoding, lambda: self.ended)
+            inflating.add_done_callback(self._inflated)
+        else:
+            self._take_inflated(message)
+
+    def _inflated(self, inflating: "asyncio.Future[bytes]") -> None:
+        if inflating.cancelled():
+            return  # the server has stopped, and the call has ended
+        try:
+            self._take_inflated(inflating.result())
+        except BadRequestError as error:
+            self.reject(error)
+        except Exception:  # noqa: BLE001 - the last resort; it is logged in full
+            message = unexpected_error(log, method=self.head.method.path)
+            self.abandon(grpc.StatusCode.INTERNAL, message)
+
+    def _take_inflated(self, message: bytes) -> None:
+        data, self._deflated = self._deflated, None
+        if data is not None and not self.ended:
+            self.grow(len(message) - len(data))
+            self.message = message
+            self._hand_over()
 
     def _hand_over(self) -> None:
         budget = self._link.uploads.budget
@@ -143,6 +180,7 @@ class GroupCall(Stream):
         """Release everything, the message among it."""
         super().end()
         self.message = b""
+        self._deflated = None
 
     def cancelled(self) -> None:
         """Tell the handler."""

@@ -14,15 +14,15 @@ from convscope.server.frontend.transport.http2.wire import (
     parse_timeout,
 )
 
-__all__ = ["HTTP_ERROR", "Head", "HeadCache"]
+__all__ = ["Head", "HeadCache"]
 
 _ENCODINGS = {b"identity": None, b"gzip": "gzip", b"deflate": "deflate"}
-# The attribute of a head whose request is not one of gRPC: the HTTP status of the response.
-HTTP_ERROR = "http_error"
 
 
 class Head:
     """What the headers of a request say.
+
+    A request that is none of gRPC has an `http_error`: the HTTP status of the response.
 
     Args:
         headers: The headers.

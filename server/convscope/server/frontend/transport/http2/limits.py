@@ -17,7 +17,8 @@ class Limits:
         max_streams: Calls of one connection at once.
         max_calls: Calls of all connections at once, above which each has an equal share.
         max_connections: Connections at once.
-        calls_per_turn: Calls that are handed over in one iteration of the event loop.
+        calls_per_turn: Calls that are handed over in one iteration of the event loop; fewer if
+            their messages are larger than 16 KiB.
         handshake_seconds: How long TLS and the client's preface may take.
         idle_seconds: After how long without a call a connection is closed.
         age_seconds: After how long a connection gets no more calls.
@@ -25,7 +26,7 @@ class Limits:
         ping_timeout_seconds: How long the client may take to answer.
         min_ping_seconds: The shortest time between two pings of a client.
         stalled_seconds: After how long without progress a client that doesn't read, or
-            one that doesn't finish a message, is given up.
+            one that doesn't finish a message, is given up; sooner while memory is short.
         unread_seconds: After how long without progress a reply that a client doesn't read
             is given up, although the client reads others.
         max_handshakes: TLS handshakes at once.

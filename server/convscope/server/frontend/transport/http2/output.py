@@ -52,6 +52,7 @@ class Output(ABC):
     def __init__(self, shared: Shared) -> None:
         self.limits = shared.limits
         self.uploads = shared.uploads
+        self.inflater = shared.inflater
         self.on_rejected = shared.on_rejected
         self.ready: deque[GroupCall] = deque()
         self.streams: dict[int, Stream] = {}

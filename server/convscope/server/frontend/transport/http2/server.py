@@ -17,7 +17,7 @@ from convscope.server.frontend.transport.http2.sockets import allow_descriptors,
 from convscope.server.frontend.transport.http2.sweep import sweep, sweep_seconds
 from convscope.server.frontend.transport.http2.task_call import TaskMethod, Tasks
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
-from convscope.server.frontend.transport.tls import TlsFiles
+from convscope.server.frontend.transport.tls import UNUSABLE_MESSAGE, TlsFiles
 
 __all__ = ["Http2Server", "OpenState"]
 
@@ -161,10 +161,7 @@ class Http2Server:
         except OSError as error:  # ssl.SSLError is one
             for one in sockets:
                 one.close()
-            raise StartError(
-                "the TLS files can't be used; are --tls-certificate, --tls-key and "
-                "--tls-client-ca PEM files that belong together?"
-            ) from error
+            raise StartError(UNUSABLE_MESSAGE) from error
         self._listeners.append(listener)
         return port
 
@@ -177,20 +174,31 @@ class Http2Server:
         self._sweep()
 
     def _accept(self) -> asyncio.Protocol:
-        if len(self._connections) >= self._limits.max_connections and not self._make_room():
+        if self._tls is None and not self._has_room():
             return _Refusal()
         return Connection(self._shared, self._opened, self._forget)
 
     def _opened(self, connection: Connection) -> None:
+        # With TLS, a client that has not completed its handshake takes no other one's place.
+        if self._tls is not None and not self._has_room():
+            connection.abort()
+            return
         self._connections.add(connection)
         self._shared.connections = len(self._connections)
         if self._is_stopping:  # it was accepted before, and its handshake took a while
             self._loop.call_soon(connection.drain)
 
+    def _has_room(self) -> bool:
+        """Return whether another connection may be opened, perhaps in the place of an idle one."""
+        return len(self._connections) < self._limits.max_connections or self._make_room()
+
     def _make_room(self) -> bool:
-        """End the connection that is idle for the longest time; return False if none is idle."""
+        """End the connection that is idle for the longest time; return False if none is idle.
+
+        Those whose client has not even sent its preface are the first.
+        """
         idle = (c for c in self._connections if not c.streams and c.closing_at is None)
-        longest = min(idle, key=lambda connection: connection.active_at, default=None)
+        longest = min(idle, key=lambda c: (c.is_established, c.active_at), default=None)
         if longest is None:
             return False
         longest.give_way()
@@ -235,6 +243,7 @@ class Http2Server:
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._shared.deadlines.close()
+        self._shared.inflater.close()
 
     def _end_idle_streams(self) -> None:
         error = ShuttingDownError()

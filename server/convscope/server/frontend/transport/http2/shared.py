@@ -8,6 +8,7 @@ from convscope.server.frontend.transport.calls import RejectionReason
 from convscope.server.frontend.transport.http2.deadlines import Deadlines
 from convscope.server.frontend.transport.http2.engine import engine_factory
 from convscope.server.frontend.transport.http2.heads import HeadCache
+from convscope.server.frontend.transport.http2.inflating import Inflater
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.task_call import Tasks
 from convscope.server.frontend.transport.http2.turns import Turns
@@ -51,6 +52,7 @@ class Shared:
         self.deadlines = Deadlines(loop)
         self.turns = Turns(loop, limits.calls_per_turn)
         self.uploads = Uploads(budget, loop.time)
+        self.inflater = Inflater(loop, limits.max_message_bytes)
         self.calls = 0  # open streams of all connections
         self.connections = 0
 

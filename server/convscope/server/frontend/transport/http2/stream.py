@@ -10,8 +10,9 @@ from convscope.server.frontend.transport.calls import Metadata, RejectionReason
 from convscope.server.frontend.transport.http2.deadlines import Bucket
 from convscope.server.frontend.transport.http2.engine import FIRST_WINDOW_BYTES
 from convscope.server.frontend.transport.http2.heads import Head
+from convscope.server.frontend.transport.http2.inflating import Inflater
 from convscope.server.frontend.transport.http2.limits import Limits
-from convscope.server.frontend.transport.http2.messages import MessageReader, RawMessage, inflate
+from convscope.server.frontend.transport.http2.messages import MessageReader, RawMessage
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.uploads import Uploads
 from convscope.server.frontend.transport.http2.wire import BadRequestError, Header, Metadatum
@@ -28,6 +29,7 @@ class Link(Protocol):
 
     limits: Limits
     uploads: Uploads
+    inflater: Inflater
     on_rejected: Callable[[RejectionReason], None]
 
     @property
@@ -39,6 +41,9 @@ class Link(Protocol):
 
     def widen_window(self, stream_id: int) -> None:
         """Let the client send more of a message ahead."""
+
+    def unread_bytes(self) -> int:
+        """Return the bytes of replies that the client has not taken."""
 
     def send_headers(self, stream_id: int, headers: Sequence[Header]) -> None:
         """Send the initial metadata of a response."""
@@ -200,20 +205,10 @@ class Stream(ABC):
     def cancelled(self) -> None:
         """Called once if the call ends without an answer of its handler."""
 
-    def inflated(self, message: RawMessage) -> bytes | memoryview:
-        """Return a message inflated, with the budget corrected.
-
-        Raises:
-            BadRequestError: It can't be inflated.
-        """
-        compressed, data = message
-        if not compressed:
-            return data
-        plain = inflate(data, self.head.encoding, self._link.limits.max_message_bytes)
-        grown = len(plain) - len(data)
-        self.held += grown
-        self._link.uploads.budget.take(grown)
-        return plain
+    def grow(self, size: int) -> None:
+        """Count the bytes by which a message became larger when it was inflated."""
+        self.held += size
+        self._link.uploads.budget.take(size)
 
     def end(self) -> None:
         """Release everything; nothing is sent after this but what was queued."""

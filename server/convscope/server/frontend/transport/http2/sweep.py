@@ -7,12 +7,16 @@ import structlog
 
 from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.uploads import PAUSE_SECONDS
 from convscope.server.frontend.transport.unexpected import unexpected_error
 
 __all__ = ["sweep", "sweep_seconds"]
 
 log = structlog.get_logger(__name__)
 
+# Above this share of the budget, large replies that are not read give way as soon as uploads that
+# pause.
+SHORTAGE = 0.75
 # Connections that were opened together are not closed together.
 JITTER = 0.1
 
@@ -65,16 +69,19 @@ def _is_stalled(connection: Connection, limits: Limits, now: float) -> bool:
     if not unread or taken > before:
         connection.progress_at = now
         return False
-    return now - connection.progress_at > limits.stalled_seconds
+    seconds, budget = limits.stalled_seconds, connection.uploads.budget
+    is_short = budget.used > SHORTAGE * budget.limit
+    if is_short and any(stream.reply_bytes for stream in connection.streams.values()):
+        seconds = min(seconds, PAUSE_SECONDS)  # otherwise a few clients stop all others
+    return now - connection.progress_at > seconds
 
 
 def _is_dead(connection: Connection, limits: Limits, now: float) -> bool:
     """Ping a silent client; return whether it did not answer in time."""
-    if connection.ping_sent_at is not None:
-        return (
-            connection.received_at < connection.ping_sent_at
-            and now - connection.ping_sent_at > limits.ping_timeout_seconds
-        )
+    sent_at = connection.ping_sent_at
+    if sent_at is not None and connection.received_at <= sent_at:
+        return now - sent_at > limits.ping_timeout_seconds
+    connection.ping_sent_at = None  # whatever arrives after a ping shows that the client is there
     if now - connection.received_at > limits.ping_seconds:
         connection.ping()
     return False

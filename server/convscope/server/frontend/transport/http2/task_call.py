@@ -237,25 +237,43 @@ class TaskCall(Stream):
         handler = self._method.handler
         if not handler.response_streaming:
             self._release_oldest()
-        while not self._messages:
-            if self.received_all or self.ended:
+        limit = self._link.limits.max_unread_bytes
+        while not self._messages or self._link.unread_bytes() > limit:
+            if self._messages:
+                await self._flushed()  # nothing more begins until the client reads its replies
+            elif self.received_all or self.ended:
                 return grpc.aio.EOF
-            self._reading = self._loop.create_future()
-            try:
-                await self._reading
-            finally:
-                self._reading = None
+            else:
+                self._reading = self._loop.create_future()
+                try:
+                    await self._reading
+                finally:
+                    self._reading = None
         raw = self._messages.popleft()
         if not (self._messages or self.is_starved):
             self.acknowledge_held_back()
-        try:
-            data = bytes(self.inflated(raw))
-        except BadRequestError as error:
-            self.reject(error)
-            raise asyncio.CancelledError from error
+        compressed, data = raw
         self._unanswered.append(len(data) + PREFIX_BYTES)
+        data = await self._inflated(data) if compressed else bytes(data)
         deserialize = handler.request_deserializer
         return data if deserialize is None else deserialize(data)
+
+    async def _inflated(self, data: bytes | memoryview) -> bytes:
+        """Return the newest message inflated."""
+        inflater, encoding = self._link.inflater, self.head.encoding
+        message = inflater.try_short(data, encoding)
+        if message is None:
+            try:
+                message = await inflater.inflate(data, encoding, lambda: self.ended)
+            except BadRequestError as error:
+                self.reject(error)
+                raise asyncio.CancelledError from error
+            self._check_not_ended()
+        grown = len(message) - len(data)
+        self.grow(grown)
+        if self._unanswered:
+            self._unanswered[-1] += grown
+        return message
 
     def _release_oldest(self) -> None:
         """Release the oldest message that the handler has."""
@@ -281,8 +299,9 @@ class TaskCall(Stream):
         """Send the initial metadata, once."""
         if not self.has_sent_headers:
             self._check_not_ended()
+            headers = (*RESPONSE_HEADERS, *encode_metadata(metadata))
             self.has_sent_headers = True
-            self._link.send_headers(self.id, (*RESPONSE_HEADERS, *encode_metadata(metadata)))
+            self._link.send_headers(self.id, headers)
 
     def finish(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
         """Send the status."""

@@ -8,6 +8,10 @@ from convscope.server.frontend.transport.http2.group_call import GroupCall, Grou
 
 __all__ = ["Turns"]
 
+# So many bytes of a message count as one more call. A message of 256 KiB may contain 64 images,
+# and their headers are read in the turn.
+BYTES_PER_CALL_BITS = 14
+
 
 class TurnConnection(Protocol):
     """A connection with calls to hand over or bytes to send."""
@@ -26,7 +30,7 @@ class Turns:
 
     Args:
         loop: The event loop.
-        max_calls: Calls of one turn.
+        max_calls: Calls of one turn, fewer if their messages are larger than 16 KiB.
     """
 
     def __init__(self, loop: AbstractEventLoop, max_calls: int) -> None:
@@ -66,16 +70,18 @@ class Turns:
         groups: dict[GroupMethod, list[GroupCall]] = {}
         room = self._max_calls
         waiting = self._waiting
-        while waiting and room:
+        while waiting and room > 0:
             connection = waiting.popleft()
             if not connection.may_begin_calls():
                 continue
             ready = connection.ready
             # An equal share; with few connections most turns take everything.
             for _ in range(min(len(ready), max(1, room // (len(waiting) + 1)))):
+                if room <= 0:
+                    break
                 call = ready.popleft()
                 if not call.ended:
-                    room -= 1
+                    room -= 1 + (len(call.message) >> BYTES_PER_CALL_BITS)
                     group = groups.get(call.head.method)
                     if group is None:
                         groups[call.head.method] = [call]

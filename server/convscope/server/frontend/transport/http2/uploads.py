@@ -5,7 +5,7 @@ from typing import Protocol
 
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 
-__all__ = ["Upload", "Uploads"]
+__all__ = ["PAUSE_SECONDS", "Upload", "Uploads"]
 
 # How far above the limit uploads that wait may bring the budget; their windows are open.
 SLACK_BYTES = 16 << 20

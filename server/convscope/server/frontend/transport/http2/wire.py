@@ -7,6 +7,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import grpc
 
@@ -152,8 +153,15 @@ def encode_metadata(metadata: Metadata) -> list[Header]:
 
 def percent_encode(text: str) -> bytes:
     """Return the text of a `grpc-message`."""
-    data = text.encode(errors="replace")[:MAX_DETAILS_BYTES]
-    return _TO_ESCAPE.sub(lambda byte: b"%%%02X" % byte[0][0], data)
+    encoded = _escape(text)
+    if len(encoded) > MAX_DETAILS_BYTES:
+        whole = re.sub(rb"%.?$", b"", encoded[:MAX_DETAILS_BYTES])  # without a part of an escape
+        encoded = _escape(unquote_to_bytes(whole).decode(errors="ignore"))  # or of a character
+    return encoded
+
+
+def _escape(text: str) -> bytes:
+    return _TO_ESCAPE.sub(lambda byte: b"%%%02X" % byte[0][0], text.encode(errors="replace"))
 
 
 def trailers(code: grpc.StatusCode, details: str) -> list[Header]:
