@@ -5,6 +5,7 @@ from datetime import datetime
 
 __all__ = [
     "Execution",
+    "ExplanationInfo",
     "FeatureMapInfo",
     "InputInfo",
     "Metric",
@@ -78,6 +79,30 @@ class FeatureMapInfo:
 
 
 @dataclass(frozen=True)
+class ExplanationInfo:
+    """The explanations that a version offers, and their limits.
+
+    Args:
+        methods: The methods, such as "grad-cam", the recommended one first.
+        tensor: The tensor of the graph that all but "occlusion" explain; empty if only
+            "occlusion" is offered.
+        positions: The shape of their heat, [height, width] for an image; empty if only
+            "occlusion" is offered.
+        max_explanations: The largest number of explanations of one request.
+        max_rank: The largest position of a `Rank`.
+        max_occluded_images: The largest number of squares of one request: cells * cells
+            of each grid, for each image.
+    """
+
+    methods: tuple[str, ...]
+    tensor: str
+    positions: tuple[int, ...]
+    max_explanations: int
+    max_rank: int
+    max_occluded_images: int
+
+
+@dataclass(frozen=True)
 class Metric:
     """A measured figure, and the data that it was measured on."""
 
@@ -140,6 +165,7 @@ class ModelSummary:
         precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
         fallback_from: The preferred provider, if another one runs the graph or a
             part of it; otherwise empty.
+        explanation_methods: The methods of the explanations that it offers.
     """
 
     model: str
@@ -153,6 +179,7 @@ class ModelSummary:
     provider: str
     precision: str
     fallback_from: str = ""
+    explanation_methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +211,7 @@ class ModelInfo:
             The server reports an error for such an input.
         nonfinite_inputs: Those of the exporter's checks, such as "a black image";
             empty if the bundle doesn't record them.
+        explanations: The explanations that it offers; None if it offers none.
     """
 
     model: str
@@ -204,3 +232,4 @@ class ModelInfo:
     activation: str = ""
     nonfinite_results: bool = False
     nonfinite_inputs: tuple[str, ...] = ()
+    explanations: ExplanationInfo | None = None
