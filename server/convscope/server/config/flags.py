@@ -111,6 +111,9 @@ PANELS = {
         Flag("max_memory_in_flight", BYTES, "Bytes of requests that have arrived, wholly or in "
              "part, and are not answered yet; each of several workers has an equal share."),
         Flag("max_feature_map_bytes", NATURAL, "Bytes of one reply's feature maps."),
+        Flag("max_explanations", NUMBER, "Explanations of one request."),
+        Flag("max_occluded_images", NATURAL, "Images with a square that one request's explanations "
+             "by occlusion may run; 0 turns occlusion off."),
         Flag("max_image_pixels", NUMBER, "Pixels of one image."),
         Flag("max_image_side", NUMBER, "Pixels of an image's longer edge."),
         Flag("decode_threads", NATURAL, "Images of one model decoded at once; 0 for one per core. "

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from convscope.server.frontend.reply_limits import ReplyLimits
+from convscope.server.frontend.reply_limits import ExplanationLimits, ReplyLimits
 
 __all__ = ["DEFAULT_TRANSPORT", "TRANSPORTS", "FrontendSettings"]
 
@@ -33,6 +33,8 @@ class FrontendSettings:
         max_memory_in_flight: Bytes of unfinished uploads and of requests not answered yet, of
             all workers together.
         max_feature_map_bytes: Bytes of one reply's feature maps.
+        max_explanations: Explanations of one request.
+        max_occluded_images: Occluded images of one request; 0 for no occlusion.
         no_strict_readiness: Whether overall health ignores models without a ready version.
         no_reflection: Whether gRPC reflection is off.
         no_open_inference: Whether the Open Inference Protocol is off.
@@ -50,6 +52,8 @@ class FrontendSettings:
     max_reply_bytes: int = 32 * MIB
     max_memory_in_flight: int = 256 * MIB
     max_feature_map_bytes: int = 16 * MIB
+    max_explanations: int = 8
+    max_occluded_images: int = 256
     no_strict_readiness: bool = False
     no_reflection: bool = False
     no_open_inference: bool = False
@@ -59,4 +63,8 @@ class FrontendSettings:
     def reply_limits(self) -> ReplyLimits:
         """The limits of one reply."""
         largest_maps = max(0, self.max_reply_bytes - _REPLY_BYTES_OF_CLASSES)
-        return ReplyLimits(self.max_reply_bytes, min(self.max_feature_map_bytes, largest_maps))
+        return ReplyLimits(
+            self.max_reply_bytes,
+            min(self.max_feature_map_bytes, largest_maps),
+            ExplanationLimits(self.max_explanations, self.max_occluded_images),
+        )

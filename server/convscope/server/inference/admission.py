@@ -50,6 +50,8 @@ class DeadlineAdmission:
             DeadlineError: It would be too late.
         """
         inputs, bulk, deadline = len(request.inputs), request.bulk, request.deadline
+        if request.explanation is not None:
+            inputs += inputs * request.explanation.occluded_per_input
         work = sum(image.work for image in images)
         if deadline is not None:
             estimate = self._estimate(inputs, len(images), work, bulk=bulk)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import NonFiniteError, ServingError
+from convscope.server.inference.explained_runs import explained_classes, run_occluded
 from convscope.server.inference.finite import NonFiniteRows
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.ranking import entropy_ratios, rank
@@ -48,27 +49,58 @@ def run_batch(
         For each part the results of its inputs, or the error of the session that it
         needs. The parts of the other session are not affected.
     """
-    plain = [index for index, part in enumerate(parts) if not part.request.feature_maps]
-    if len(plain) in (0, len(parts)):
-        return _run_group(model, parts, concurrent)
-    full = [index for index, part in enumerate(parts) if part.request.feature_maps]
+    if not any(part.request.feature_maps or part.request.explanation for part in parts):
+        return _run_group(model, parts, _PLAIN, concurrent)
+    groups: dict[_Kind, list[int]] = {}
+    for index, part in enumerate(parts):
+        groups.setdefault(_kind(part), []).append(index)
     outputs: dict[int, Results | Exception] = {}
-    for indices in (plain, full):
-        group = _run_group(model, [parts[i] for i in indices], concurrent)
+    for kind, indices in groups.items():
+        group = _run_group(model, [parts[i] for i in indices], kind, concurrent)
         outputs.update(zip(indices, group, strict=True))
     return [outputs[index] for index in range(len(parts))]
 
 
-def _run_group(model: Model, parts: Sequence[Part], concurrent: bool) -> list[Results | Exception]:
-    """Run parts that need the same session."""
+class _Kind(NamedTuple):
+    """What the parts of a run have in common."""
+
+    feature_maps: bool
+    heat: bool
+    occluded: bool
+
+
+_PLAIN = _Kind(feature_maps=False, heat=False, occluded=False)
+
+
+def _kind(part: Part) -> _Kind:
+    request = part.request
+    explanation, has_maps = request.explanation, bool(request.feature_maps)
+    if explanation is None:
+        return _Kind(has_maps, heat=False, occluded=False)
+    if part.indices[0] >= len(request.inputs):
+        return _Kind(feature_maps=False, heat=False, occluded=True)
+    return _Kind(has_maps, explanation.needs_session, occluded=False)
+
+
+def _run_group(
+    model: Model, parts: Sequence[Part], kind: _Kind, concurrent: bool
+) -> list[Results | Exception]:
+    """Run parts of one kind."""
     began = perf_counter()
     try:
-        output = model.run(
-            _concatenate(parts),
-            feature_maps=_feature_maps(parts) if parts[0].request.feature_maps else (),
-            logits=any(part.request.logits for part in parts),
-            concurrent=concurrent,
-        )
+        if kind.occluded:
+            return list(run_occluded(model, parts, concurrent=concurrent))
+        inputs, names = _concatenate(parts), _feature_maps(parts) if kind.feature_maps else ()
+        if kind.heat:
+            classes, tensor = explained_classes(parts)
+            output = model.explain(inputs, classes, tensor=tensor, feature_maps=names)
+        else:
+            output = model.run(
+                inputs,
+                feature_maps=names,
+                logits=any(part.request.logits for part in parts),
+                concurrent=concurrent,
+            )
         return list(_split(model, parts, output, began))
     except Exception as error:  # noqa: BLE001 - each request receives it
         return [error] * len(parts)

@@ -30,7 +30,10 @@ class NonFiniteRows:
         self._logits = None if output.logits is None else _bad_rows(output.logits)
         maps = ((name, _bad_rows(array)) for name, array in output.feature_maps.items())
         self._maps: Mapping[str, Rows] = {name: rows for name, rows in maps if rows is not None}
-        self._all_finite = self._probabilities is self._logits is None and not self._maps
+        self._heat = None if output.heat is None else _bad_rows(output.heat.values)
+        self._all_finite = (
+            self._probabilities is self._logits is self._heat is None and not self._maps
+        )
 
     def among(self, rows: slice, feature_maps: Sequence[str], *, logits: bool) -> tuple[int, ...]:
         """Return the positions in a part of the batch of inputs without a finite result.
@@ -42,7 +45,7 @@ class NonFiniteRows:
         """
         if self._all_finite:
             return ()
-        masks = [self._probabilities, self._logits if logits else None]
+        masks = [self._probabilities, self._heat, self._logits if logits else None]
         masks += [self._maps.get(name) for name in feature_maps]
         found = [mask[rows] for mask in masks if mask is not None]
         if not found:

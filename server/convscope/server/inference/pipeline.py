@@ -18,7 +18,11 @@ from convscope.server.inference.batch import Part
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.decoding.pool import QUEUE_PIXELS, DecodePool, Image
 from convscope.server.inference.encoding import ReplyEncoder, encode
-from convscope.server.inference.feature_maps import FeatureMapSession
+from convscope.server.inference.lazy_sessions import (
+    LazySession,
+    explained_session,
+    feature_map_session,
+)
 from convscope.server.inference.model_runner import Completed, ModelRunner
 from convscope.server.inference.observer import Observer
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
@@ -99,7 +103,8 @@ class Pipeline:
         self._requests = 0
         self._no_requests = asyncio.Event()
         self._no_requests.set()
-        self._map_session = FeatureMapSession(version, self._advance, complete)
+        self._map_session = feature_map_session(version, self._advance, complete)
+        self._explained_session = explained_session(version, self._advance, complete)
         self._closed = False
         batcher = self._runner.batcher
         stages = [stage for stage in (batcher, self._decoder) if stage is not None]
@@ -126,6 +131,7 @@ class Pipeline:
             return
         self._closed = True
         self._map_session.close()
+        self._explained_session.close()
         if self._decoder is not None:
             await self._decoder.close()
         await self._runner.batcher.close()
@@ -155,7 +161,8 @@ class Pipeline:
     def _discard(self, request: InferenceRequest) -> None:
         """Remove what still waits of a request that failed."""
         # An only entry that failed no longer waits.
-        if len(request.inputs) > 1 or isinstance(request.error, asyncio.CancelledError):
+        has_several = len(request.inputs) > 1 or request.explanation is not None
+        if has_several or isinstance(request.error, asyncio.CancelledError):
             self._runner.batcher.discard(request)
             if self._decoder is not None:
                 self._decoder.discard(request)
@@ -166,13 +173,9 @@ class Pipeline:
         parts: list[list[Part]] = []
         ended: Completed = []
         self._admission.begin_group()
-        has_maps = self._map_session.is_open
         for request in requests:
             try:
-                if request.feature_maps and not has_maps:
-                    if self._closed:
-                        raise ShuttingDownError
-                    self._map_session.park(request)
+                if (request.feature_maps or request.explanation) and self._parks(request):
                     continue
                 to_decode = self._prepare(request)
                 self._admission.admit(request, to_decode)
@@ -190,6 +193,24 @@ class Pipeline:
             self._queue(self._runner.batcher, parts, self._queue_full, ended)
         if ended:
             self._complete(ended)
+
+    def _parks(self, request: InferenceRequest) -> bool:
+        """Park a request if a session that it needs isn't open yet; report whether it is parked."""
+        missing = self._missing_session(request)
+        if missing is None:
+            return False
+        if self._closed:
+            raise ShuttingDownError
+        missing.park(request)
+        return True
+
+    def _missing_session(self, request: InferenceRequest) -> LazySession | None:
+        if request.feature_maps and not self._map_session.is_open:
+            return self._map_session
+        explanation = request.explanation
+        if explanation is None or not explanation.needs_session or self._explained_session.is_open:
+            return None
+        return self._explained_session
 
     def _prepare(self, request: InferenceRequest) -> list[Image]:
         """Take over the inputs that have the graph's own shape; return the images to decode."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import ServingError
+from convscope.server.inference.explanations import ExplanationPlan, Occluded
 from convscope.server.observability.calls import CallRecord
 from convscope.server.observability.stages import RequestTrace, StageSeconds
 from convscope.server.repository.catalog import Target
@@ -153,6 +154,7 @@ class InferenceRequest:
     inputs: Sequence[Input | ServingError] = field(default=(), init=False)
     top_k: int = field(default=0, init=False)
     feature_maps: tuple[str, ...] = field(default=(), init=False)
+    explanation: ExplanationPlan | None = field(default=None, init=False)
     logits: bool = field(default=False, init=False)
     is_large: bool = field(default=False, init=False)  # whether its reply takes long to encode
     plan: Any = field(default=None, init=False)
@@ -167,7 +169,7 @@ class InferenceRequest:
     # Of its seconds; None without a deadline.
     estimate: float | None = field(default=None, init=False)
     # For each input the graph's input without its batch dimension, or its error.
-    prepared: list[NDArray[np.generic] | ServingError | None] = field(
+    prepared: list[NDArray[np.generic] | Occluded | ServingError | None] = field(
         default_factory=list, init=False
     )
     pending: int = field(default=0, init=False)  # images to decode, then parts to run

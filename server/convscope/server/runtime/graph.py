@@ -49,7 +49,8 @@ def cut(model: bytes, images: str, outputs: Collection[str]) -> bytes:
             other tensors.
     """
     whole = memoryview(model)
-    graphs, rest = [], []
+    graphs: list[Field] = []
+    rest: list[Field] = []
     for field in fields(whole):
         (graphs if field.number == _MODEL_GRAPH else rest).append(field)
     # Protobuf merges repeated occurrences of a field, which is a concatenation.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from convscope.server.runtime.model import Model
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = [
+    "Crop",
     "DecodeCost",
     "ImagePreprocessor",
     "LoadedVersion",
@@ -35,6 +36,26 @@ class DecodeCost:
     pixels: int
     memory_bytes: int
     header: Any = field(default=None, compare=False, repr=False)
+
+
+class Crop(NamedTuple):
+    """The part of an image that becomes a graph's input, in pixels of the upright image.
+
+    Args:
+        left: Its left edge.
+        top: Its upper edge.
+        right: Its right edge.
+        bottom: Its lower edge.
+        width: The width of the whole image.
+        height: The height of the whole image.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    width: int
+    height: int
 
 
 class ImagePreprocessor(Protocol):
@@ -64,6 +85,14 @@ class ImagePreprocessor(Protocol):
         Raises:
             InvalidInputError: It exceeds a limit.
         """
+
+    def decode_with_crop(
+        self, data: bytes, cost: DecodeCost | None = None, /
+    ) -> tuple[NDArray[np.uint8], Crop]:
+        """Convert an encoded image like `decode`, and return which part of it was converted."""
+
+    def prepare_with_crop(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[np.uint8], Crop]:
+        """Convert a decoded image like `prepare`, and return which part of it was converted."""
 
 
 # Given the manifest's preprocessing and the height and width of the graph's input.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
+from convscope.server.frontend.classifier.explanation_plans import plan_explanations
 from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply
 from convscope.server.frontend.classifier.templates import ReplyTemplate
 from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
@@ -55,18 +56,29 @@ class ClassifyEndpoint:
         Raises:
             InvalidInputError: The number of its inputs or a selection is invalid, or its
                 reply could be too large.
+            BundleRejectedError: The version's provider can't run its explanations.
         """
         message, version = request.message, request.loaded
         inputs = message.inputs
         self._admit(request, len(inputs))
+        explanations = None
+        if message.explanations:
+            explanations = plan_explanations(message, version, self._limits.explanations)
         request.plan = plan = plan_reply(
-            message, version.manifest, version.labels, version.label_bytes, self._limits
+            message,
+            version.manifest,
+            version.labels,
+            version.label_bytes,
+            self._limits,
+            explanations,
         )
         request.top_k = plan.top_k
         if plan.selections:
             request.feature_maps = plan.feature_maps
         # Feature maps and many classes take megabytes.
         request.is_large = bool(plan.selections) or plan.top_k * len(inputs) > MANY_CLASSES
+        if explanations is not None:
+            explanations.request(request)
         request.inputs = decode_inputs(inputs, version.input_dtype, version.input_shape)
         request.message = None  # the inputs have copies of its bytes
 

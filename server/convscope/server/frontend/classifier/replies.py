@@ -4,18 +4,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import ServingError
+from convscope.server.frontend.classifier.explanation_replies import write_explanations
+from convscope.server.frontend.classifier.quantization import write_tensor
 from convscope.server.frontend.classifier.requests import ReplyPlan
-from convscope.server.frontend.feature_maps import feature_map_dtype
 from convscope.server.inference.ranking import rank
 from convscope.server.inference.requests import InferenceResult
 from convscope.v1 import inference_pb2 as pb
-from convscope.v1 import manifest_pb2 as mpb
 
 __all__ = ["error_message", "write_prediction"]
 
 
-def write_prediction(prediction: pb.Prediction, result: InferenceResult, plan: ReplyPlan) -> None:
-    """Write the classes and feature maps of one input into an empty message."""
+def write_prediction(
+    prediction: pb.Prediction, result: InferenceResult, plan: ReplyPlan, position: int = 0
+) -> None:
+    """Write the classes, feature maps and explanations of one input into an empty message.
+
+    Args:
+        prediction: The message.
+        result: The result of the input.
+        plan: What the request selects.
+        position: Where the input is in the request.
+    """
     labels, add = plan.labels, prediction.classes.add
     ranked = zip(result.classes[: plan.top_k], result.scores, strict=False)
     for index, probability in ranked:
@@ -26,6 +35,8 @@ def write_prediction(prediction: pb.Prediction, result: InferenceResult, plan: R
         _write_feature_map(
             prediction.feature_maps.add(), selection, result.feature_map(selection.name)
         )
+    if plan.explanations is not None:
+        write_explanations(prediction, result, plan.explanations, position)
 
 
 def error_message(error: ServingError) -> pb.ClassifyError:
@@ -45,11 +56,8 @@ def _write_feature_map(
         message.channels.extend(channels)
         if kind in ("strongest", "indices"):
             array = array[channels]
-    values, message.scale, message.offset = _quantize(array, feature_map_dtype(selection))
     message.name = selection.name
-    message.tensor.dtype = selection.dtype or mpb.DATA_TYPE_FLOAT32
-    message.tensor.shape.extend(values.shape)
-    message.tensor.data = values.tobytes()
+    message.scale, message.offset = write_tensor(message.tensor, array, selection.dtype)
 
 
 def _channels(selection: pb.FeatureMapSelection, array: NDArray[np.float32]) -> list[int]:
@@ -60,18 +68,3 @@ def _channels(selection: pb.FeatureMapSelection, array: NDArray[np.float32]) -> 
         (strongest,), _ = rank(array.mean(axis=(1, 2))[np.newaxis], selection.strongest)
         return strongest
     return list(range(len(array)))
-
-
-def _quantize(
-    array: NDArray[np.float32], dtype: np.dtype[np.generic]
-) -> tuple[NDArray[np.generic], float, float]:
-    """Convert values to the type of the message, where a value is offset + scale * element.
-
-    Returns:
-        The elements, the scale and the offset.
-    """
-    if dtype != np.uint8:
-        return array.astype(dtype, copy=False), 1.0, 0.0
-    low, high = float(array.min()), float(array.max())
-    scale = (high - low) / 255 or 1.0
-    return np.rint((array - low) / scale).astype(np.uint8), scale, low

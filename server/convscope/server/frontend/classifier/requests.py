@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError, ServingError
+from convscope.server.frontend.classifier.explanation_plans import PlannedExplanations
 from convscope.server.frontend.feature_maps import check_selections
 from convscope.server.frontend.reply_limits import ReplyLimits
 from convscope.server.frontend.tensors import DTYPES, MAX_DIMENSIONS, check_finite
@@ -34,6 +35,7 @@ class ReplyPlan:
     top_k: int
     min_probability: float
     selections: Sequence[pb.FeatureMapSelection]
+    explanations: PlannedExplanations | None = None
 
     @property
     def feature_maps(self) -> tuple[str, ...]:
@@ -47,6 +49,7 @@ def plan_reply(
     labels: Sequence[str],
     label_bytes: Sequence[int],
     limits: ReplyLimits,
+    explanations: PlannedExplanations | None = None,
 ) -> ReplyPlan:
     """Check what a request selects, and that the reply will not be too large.
 
@@ -56,6 +59,7 @@ def plan_reply(
         labels: The manifest's labels as a tuple, because reading a protobuf field is slow.
         label_bytes: The largest size that the names of so many classes can have.
         limits: The limits of one reply.
+        explanations: The explanations that it selects.
 
     Raises:
         InvalidInputError: The top-k, the minimum probability or a selection is
@@ -69,8 +73,10 @@ def plan_reply(
             f"min_probability is {request.min_probability:g}; it must be between 0 and 1"
         )
     inputs, map_bytes = len(request.inputs), 0
+    if explanations is not None:
+        map_bytes = inputs * explanations.reply_bytes
     if request.feature_maps:
-        map_bytes = check_selections(
+        map_bytes += check_selections(
             request.feature_maps, inputs, manifest, limits.max_feature_map_bytes
         )
     top_k = min(top_k, len(labels))
@@ -78,7 +84,8 @@ def plan_reply(
         # The probabilities have a sum of 1, except for rounding.
         top_k = min(top_k, int(1 / request.min_probability) + 1)
     limits.check(map_bytes + inputs * (_RESULT_BYTES + top_k * _CLASS_BYTES + label_bytes[top_k]))
-    return ReplyPlan(labels, top_k, request.min_probability, _copies(request.feature_maps))
+    selections = _copies(request.feature_maps)
+    return ReplyPlan(labels, top_k, request.min_probability, selections, explanations)
 
 
 def _copies(selections: Sequence[pb.FeatureMapSelection]) -> Sequence[pb.FeatureMapSelection]:

@@ -8,6 +8,7 @@ import grpc
 
 from convscope.server.errors import ServingError
 from convscope.server.frontend.classifier.endpoint import StreamedClassifyEndpoint, target
+from convscope.server.frontend.explanations import offer
 from convscope.server.frontend.reply_limits import ReplyLimits
 from convscope.server.frontend.streams import RequestStream
 from convscope.server.inference.handler import InferenceHandler
@@ -24,12 +25,13 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
 
     Args:
         handler: Finds the version of a request, and runs the inputs.
-        limits: The largest size of a reply.
+        limits: The largest size of a reply, and the limits of explanations.
     """
 
     def __init__(self, handler: InferenceHandler, limits: ReplyLimits) -> None:
         self._handler = handler
         self._catalog = handler.catalog
+        self._limits = limits.explanations
         self._streamed = StreamedClassifyEndpoint(handler.admit, limits)
 
     def ClassifyStream(  # type: ignore[override] # noqa: N802
@@ -61,6 +63,20 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             summary=self._summarize(version),
             manifest=version.manifest,
             execution=pb.Execution(**asdict(version.execution)),
+            explanations=self._explanations(version),
+        )
+
+    def _explanations(self, version: LoadedVersion) -> pb.ExplanationSupport | None:
+        found = offer(version, self._limits)
+        if not found.methods:
+            return None
+        return pb.ExplanationSupport(
+            methods=found.methods,
+            tensor=found.tensor,
+            positions=found.positions,
+            max_explanations=self._limits.max_explanations,
+            max_rank=found.max_rank,
+            max_occluded_images=self._limits.max_occluded_images,
         )
 
     def _summarize(self, version: LoadedVersion) -> pb.ModelSummary:
@@ -78,6 +94,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             provider=version.model.provider,
             fallback_from=version.model.fallback_from,
             precision=manifest.precision,
+            explanation_methods=offer(version, self._limits).methods,
         )
 
 

@@ -1,7 +1,7 @@
 """Replies of ClassifierService, assembled from parts that are encoded once for each version.
 
-A tree of protobuf messages costs several times as much for each call. Feature maps and
-errors are trees nevertheless: they are rare, or large in comparison.
+A tree of protobuf messages costs several times as much for each call. Feature maps,
+explanations and errors are trees nevertheless: they are rare, or large in comparison.
 """
 
 import struct
@@ -56,15 +56,15 @@ class ReplyTemplate:
             The response, and the seconds that each result took.
         """
         parts, all_seconds = [self._head], []
-        for outcome in outcomes:
+        for index, outcome in enumerate(outcomes):
             if isinstance(outcome, ServingError):
                 message = pb.InputResult(error=error_message(outcome))
                 parts.append(field(4, message.SerializeToString()))
                 continue
             started_at = perf_counter()
-            if plan.selections:
+            if plan.selections or plan.explanations:
                 message = pb.InputResult()
-                write_prediction(message.prediction, outcome, plan)
+                write_prediction(message.prediction, outcome, plan, index)
                 body = message.SerializeToString()
             else:
                 body = self._prediction(outcome, plan)

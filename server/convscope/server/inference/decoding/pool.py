@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.inference.batcher import Batcher
+from convscope.server.inference.explanations import ExplanationPlan
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
 from convscope.server.runtime.versions import DecodeCost, ImagePreprocessor
@@ -199,6 +200,8 @@ class DecodePool:
         seconds.decode_began = began = perf_counter()
         seconds.queue = began - image.queued_at
         try:
+            if image.request.explanation is not None:
+                return self._convert_with_crop(image, image.request.explanation)
             if isinstance(item, EncodedImage):
                 return self._preprocessor.decode(item.data, image.cost)
             if isinstance(item, Pixels):
@@ -208,3 +211,15 @@ class DecodePool:
             return error
         finally:
             seconds.decode = perf_counter() - began
+
+    def _convert_with_crop(self, image: Image, explanation: ExplanationPlan) -> NDArray[np.uint8]:
+        """Convert an image, and note which part of it the network sees."""
+        item = image.request.inputs[image.index]
+        if isinstance(item, EncodedImage):
+            array, crop = self._preprocessor.decode_with_crop(item.data, image.cost)
+        elif isinstance(item, Pixels):
+            array, crop = self._preprocessor.prepare_with_crop(item.array)
+        else:
+            raise TypeError("the input is no image")
+        explanation.crops[image.index] = crop
+        return array

@@ -31,7 +31,7 @@ from convscope.server.inference.decoding.orientation import (
     orientation_of,
 )
 from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright
-from convscope.server.runtime.versions import DecodeCost
+from convscope.server.runtime.versions import Crop, DecodeCost
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["ImageLimits", "Preprocessor"]
@@ -45,6 +45,9 @@ _RESAMPLING = {
     pb.INTERPOLATION_BICUBIC: Image.Resampling.BICUBIC,
 }
 _MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
+
+# uint8 [height, width, channels]; the part of the upright image; its width and height.
+Prepared = tuple[NDArray[np.uint8], Box, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,25 @@ class Preprocessor:
             InvalidInputError: It isn't an image of a supported format, exceeds the limits, or
                 is damaged. `damage.py` describes which damage can be found in which format.
         """
+        return self._decode(data, cost)[0]
+
+    def decode_with_crop(
+        self, data: bytes, cost: DecodeCost | None = None
+    ) -> tuple[NDArray[np.uint8], Crop]:
+        """Prepare an encoded image like `decode`; return also the part that was kept."""
+        prepared, box, size = self._decode(data, cost)
+        return prepared, Crop(*box, *size)
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Prepare a decoded image, uint8 [any height, any width, 1, 3 or 4 channels]."""
+        return self._prepare_pixels(pixels)[0]
+
+    def prepare_with_crop(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Crop]:
+        """Prepare a decoded image like `prepare`; return also the part that was kept."""
+        prepared, box, size = self._prepare_pixels(pixels)
+        return prepared, Crop(*box, *size)
+
+    def _decode(self, data: bytes, cost: DecodeCost | None) -> Prepared:
         header = self._read_header(data) if cost is None else cost.header
         check_structure(data, header)
         try:
@@ -115,8 +137,7 @@ class Preprocessor:
             damage = "truncated" if "truncated" in str(error) else "damaged"
             raise damaged(header.format, data, damage) from error
 
-    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Prepare a decoded image, uint8 [any height, any width, 1, 3 or 4 channels]."""
+    def _prepare_pixels(self, pixels: NDArray[np.uint8]) -> Prepared:
         height, width, channels = pixels.shape
         self._check_size(width, height)
         image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
@@ -155,10 +176,13 @@ class Preprocessor:
         if not width or not height:
             raise InvalidInputError(f"the image has {width} x {height} pixels; it is empty")
 
-    def _prepare(self, image: Image.Image, stored: Stored) -> NDArray[np.uint8]:
-        box = stored.decoded_box(self._crop_box(*stored.upright), image.size)
+    def _prepare(self, image: Image.Image, stored: Stored) -> Prepared:
+        upright = stored.upright
+        crop = self._crop_box(*upright)
+        box = stored.decoded_box(crop, image.size)
         size = self._width, self._height
-        return resize_upright(image, stored.orientation, box, size, self._resampling, self._mode)
+        pixels = resize_upright(image, stored.orientation, box, size, self._resampling, self._mode)
+        return pixels, crop, upright
 
     def _finest(self, width: int, height: int) -> float:
         """Return the size of the result, relative to the part that the center crop keeps."""

@@ -80,7 +80,7 @@ class ProviderPolicy:
         return self.without("tensorrt") if has_both else self
 
     def with_small_nodes_on_cpu(self) -> "ProviderPolicy":
-        """Return a policy that leaves nodes to the CPU which the preferred provider doesn't take."""
+        """Return a policy that leaves the nodes to the CPU that the other providers don't take."""
         return replace(self, allow_fallback=True)
 
 

@@ -1,4 +1,4 @@
-"""The session with feature maps of one version: built once, while the requests for it wait."""
+"""The sessions of one version that are built on first use, while the requests for them wait."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,16 +12,47 @@ from convscope.server.inference.model_runner import Completed
 from convscope.server.inference.requests import InferenceRequest
 from convscope.server.runtime.versions import LoadedVersion
 
-__all__ = ["FeatureMapSession"]
+__all__ = ["LazySession", "explained_session", "feature_map_session"]
+
+Resume = Callable[[Sequence[InferenceRequest]], None]
+Complete = Callable[[Completed], None]
 
 
-class FeatureMapSession:
-    """Opens the session on first use, and keeps the requests that need it until then.
+def feature_map_session(
+    version: LoadedVersion, resume: Resume, complete: Complete
+) -> "LazySession":
+    """Return the session with feature maps; see `LazySession`."""
+    model = version.model
+    return LazySession(
+        version,
+        lambda: model.has_feature_map_session,
+        lambda: model.load_feature_maps(),
+        resume,
+        complete,
+    )
+
+
+def explained_session(version: LoadedVersion, resume: Resume, complete: Complete) -> "LazySession":
+    """Return the session with explanations; see `LazySession`."""
+    model = version.model
+    return LazySession(
+        version,
+        lambda: model.has_explained_session,
+        lambda: model.load_explanations(),
+        resume,
+        complete,
+    )
+
+
+class LazySession:
+    """Opens a session on first use, and keeps the requests that need it until then.
 
     It isn't opened as a part of some batch's run, which would delay other requests.
 
     Args:
         version: The version.
+        is_open: Whether the session is open.
+        build: Opens it.
         resume: Called with the requests when the session is open.
         complete: Called with the requests that can't have it, and the reason.
     """
@@ -29,10 +60,14 @@ class FeatureMapSession:
     def __init__(
         self,
         version: LoadedVersion,
-        resume: Callable[[Sequence[InferenceRequest]], None],
-        complete: Callable[[Completed], None],
+        is_open: Callable[[], bool],
+        build: Callable[[], None],
+        resume: Resume,
+        complete: Complete,
     ) -> None:
         self._version = version
+        self._is_open = is_open
+        self._build = build
         self._resume = resume
         self._complete = complete
         # Its own thread, so that slow builds block nothing else.
@@ -44,13 +79,13 @@ class FeatureMapSession:
     @property
     def is_open(self) -> bool:
         """Whether requests need not wait."""
-        return self._version.model.has_feature_map_session
+        return self._is_open()
 
     def park(self, request: InferenceRequest) -> None:
         """Keep a request until the session is open; the first one starts to build it."""
         if not self._is_building:
             loop = asyncio.get_running_loop()
-            build = loop.run_in_executor(self._thread, self._version.model.load_feature_maps)
+            build = loop.run_in_executor(self._thread, self._build)
             build.add_done_callback(self._built)
             self._is_building = True
         self._parked.append(request)

@@ -1,0 +1,310 @@
+"""Checks which explanations a request selects, and plans what is computed for them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.bundle.suggestions import or_near
+from convscope.server.errors import BundleRejectedError, InvalidInputError
+from convscope.server.frontend.explanations import METHOD_NAMES, ExplanationOffer, offer
+from convscope.server.frontend.reply_limits import ExplanationLimits
+from convscope.server.frontend.tensors import DTYPES
+from convscope.server.inference.explanations import ExplanationPlan, OcclusionGrid
+from convscope.server.inference.requests import InferenceRequest
+from convscope.server.runtime.versions import LoadedVersion
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import manifest_pb2 as mpb
+
+__all__ = ["PlannedExplanation", "PlannedExplanations", "plan_explanations"]
+
+DEFAULT_CELLS = 7
+MIN_CELLS = 2
+# The largest size of one explanation without labels and heat, and of the crop.
+_EXPLANATION_BYTES = 128
+_CROP_BYTES = 40
+# Heat of more bytes is encoded in a thread.
+_LARGE_BYTES = 2**16
+_GRAPH_METHODS = (pb.EXPLANATION_METHOD_GRAD_CAM, pb.EXPLANATION_METHOD_CAM)
+_FEW_LABELS = 100
+# Without a mean, the neutral color of an image.
+_GRAY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedExplanation:
+    """One explanation that a request selects.
+
+    Args:
+        method: How it is computed.
+        target: The class: an index, or -1 for the best class, -2 for the second etc.
+        against: The class to contrast it with, likewise; None for no contrast.
+        data_type: The type of the heat's elements.
+        grid: The grid of occlusion; None for other methods.
+    """
+
+    method: pb.ExplanationMethod.ValueType
+    target: int
+    against: int | None
+    data_type: mpb.DataType.ValueType
+    grid: OcclusionGrid | None
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The classes whose scores are returned."""
+        return (self.target,) if self.against is None else (self.target, self.against)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedExplanations:
+    """The explanations that a request selects for each of its inputs.
+
+    Args:
+        selected: The explanations, in the order of the request.
+        computed: What is computed for them, and later what was computed.
+        labels: The name of each class.
+        tensor: The name of the tensor that is explained.
+        image: The height and the width of the graph's input; None if it takes no images.
+        reply_bytes: The largest size that they add to the reply to each input.
+        is_large: Whether writing them takes long.
+    """
+
+    selected: Sequence[PlannedExplanation]
+    computed: ExplanationPlan
+    labels: Sequence[str]
+    tensor: str
+    image: tuple[int, int] | None
+    reply_bytes: int
+    is_large: bool
+
+    def request(self, request: InferenceRequest) -> None:
+        """Set in a request what is computed for it."""
+        request.explanation = self.computed
+        request.logits = True
+        request.is_large = request.is_large or self.is_large
+        ranks = [-choice for one in self.selected for choice in one.choices if choice < 0]
+        request.top_k = max(request.top_k, *ranks, 1)
+        if self.computed.grids:  # many runs, which interactive requests must not wait for
+            request.bulk = True
+
+
+def plan_explanations(
+    message: pb.ClassifyRequest, version: LoadedVersion, limits: ExplanationLimits
+) -> PlannedExplanations:
+    """Check the explanations that a request selects, and plan what is computed for them.
+
+    Raises:
+        InvalidInputError: The version doesn't offer one of them, they exceed a limit, or a class
+            or a value is invalid.
+        BundleRejectedError: The provider can't run the explanations of the version's graph.
+    """
+    if version.manifest.task != mpb.TASK_CLASSIFICATION:
+        model, number = version.key
+        raise InvalidInputError(
+            f"{model} v{number} has no classes to explain; request its feature maps instead"
+        )
+    selections, count = message.explanations, len(message.explanations)
+    if count > limits.max_explanations:
+        raise InvalidInputError(
+            f"the request asks for {count} explanations; at most {limits.max_explanations} are "
+            "computed; split it"
+        )
+    planner = _Planner(version, offer(version, limits))
+    selected = [planner.plan(selection) for selection in selections]
+    grids = dict.fromkeys(one.grid for one in selected if one.grid is not None)
+    _check_occlusion(list(grids), len(message.inputs), limits)
+    heat_bytes = sum(planner.heat_bytes(one) for one in selected)
+    rest_bytes = sum(planner.rest_bytes(one) for one in selected) + _CROP_BYTES
+    in_graph = [one for one in selected if one.method in _GRAPH_METHODS]
+    has_eigen = any(one.method == pb.EXPLANATION_METHOD_EIGEN_CAM for one in selected)
+    computed = ExplanationPlan(
+        tuple(dict.fromkeys(choice for one in in_graph for choice in one.choices)),
+        has_eigen,
+        tuple(grids),
+        _neutral_color(version.manifest) if grids else np.zeros(0, np.uint8),
+    )
+    return PlannedExplanations(
+        selected,
+        computed,
+        version.labels,
+        planner.offer.tensor,
+        planner.image,
+        heat_bytes + rest_bytes,
+        has_eigen or bool(grids) or heat_bytes * len(message.inputs) > _LARGE_BYTES,
+    )
+
+
+class _Planner:
+    """Plans the explanations of requests to one version."""
+
+    def __init__(self, version: LoadedVersion, offer: ExplanationOffer) -> None:
+        self._version = version
+        self.offer = offer
+        is_image = version.manifest.input.kind == mpb.INPUT_KIND_IMAGE
+        height, width, *_ = (*version.input_shape, 0)
+        self.image = (height, width) if is_image else None
+
+    def plan(self, selection: pb.ExplanationSelection) -> PlannedExplanation:
+        """Check one selection."""
+        method = selection.method or pb.EXPLANATION_METHOD_GRAD_CAM
+        if method not in self.offer.methods:
+            raise self._not_offered(method)
+        target = self._choice(selection.target) if selection.HasField("target") else -1
+        against = self._choice(selection.against) if selection.HasField("against") else None
+        if against is not None and method == pb.EXPLANATION_METHOD_EIGEN_CAM:
+            raise InvalidInputError(
+                "the heat of eigen-cam is the same for all classes, so it has no contrast; leave "
+                "out 'against', or choose another method"
+            )
+        if against == target:
+            raise InvalidInputError("a class is contrasted with itself; choose another one")
+        data_type = selection.dtype or mpb.DATA_TYPE_FLOAT32
+        if data_type not in DTYPES:
+            raise InvalidInputError(
+                f"no dtype {data_type} for an explanation; it is UINT8, FLOAT16 or FLOAT32"
+            )
+        return PlannedExplanation(method, target, against, data_type, self._grid(selection, method))
+
+    def heat_bytes(self, one: PlannedExplanation) -> int:
+        """Return the size of the heat of an explanation."""
+        cells = math.prod(self.offer.positions) if one.grid is None else one.grid.size
+        return cells * DTYPES[one.data_type].itemsize
+
+    def rest_bytes(self, one: PlannedExplanation) -> int:
+        """Return the largest size of everything else in an explanation."""
+        names = len(one.choices) * self._version.label_bytes[1] + len(self.offer.tensor.encode())
+        return _EXPLANATION_BYTES + names
+
+    def _choice(self, target: pb.ClassTarget) -> int:
+        """Return a class as the graph's input states it: an index, or minus a rank."""
+        kind = target.WhichOneof("selector")
+        model, number = self._version.key
+        classes = len(self._version.labels)
+        if kind == "class_index":
+            if not 0 <= target.class_index < classes:
+                raise InvalidInputError(
+                    f"no class {target.class_index} in {model} v{number}; "
+                    f"it has the classes 0 to {classes - 1}"
+                )
+            return target.class_index
+        if kind == "rank":
+            if not 1 <= target.rank <= self.offer.max_rank:
+                raise InvalidInputError(
+                    f"the rank is {target.rank}; for {model} v{number} it is 1, the most probable "
+                    f"class, to {self.offer.max_rank}; select other classes by index or label"
+                )
+            return -target.rank
+        if kind == "label":
+            return self._labeled(target.label)
+        raise InvalidInputError(
+            "a class of an explanation is not set; set one of class_index, label and rank"
+        )
+
+    def _labeled(self, label: str) -> int:
+        indices = _label_indices(self._version).get(label, ())
+        model, number = self._version.key
+        if not indices:
+            shown = label[:80]
+            near = or_near(shown, _alike(shown, self._version.labels))
+            raise InvalidInputError(
+                f"no class {shown!r} in {model} v{number}{near or '; GetModel lists its labels'}"
+            )
+        if len(indices) > 1:
+            raise InvalidInputError(
+                f"{len(indices)} classes of {model} v{number} are named {label[:80]!r}; select "
+                f"one by its index, such as {indices[0]}"
+            )
+        return indices[0]
+
+    def _grid(
+        self, selection: pb.ExplanationSelection, method: pb.ExplanationMethod.ValueType
+    ) -> OcclusionGrid | None:
+        if method != pb.EXPLANATION_METHOD_OCCLUSION or self.image is None:
+            if selection.HasField("occlusion"):
+                raise InvalidInputError(
+                    f"{METHOD_NAMES[method]} occludes nothing; leave out 'occlusion', or set "
+                    "the method to occlusion"
+                )
+            return None
+        cells, window = selection.occlusion.cells or DEFAULT_CELLS, selection.occlusion.window or 1
+        largest = min(self.image)
+        if not selection.occlusion.cells:
+            cells = min(cells, largest)
+        if not MIN_CELLS <= cells <= largest:
+            raise InvalidInputError(
+                f"the grid has {cells} cells a side; it is {MIN_CELLS} to {largest}"
+            )
+        if not 1 <= window <= cells:  # NaN is outside too
+            raise InvalidInputError(f"the window is {window:g} cells; it is 1 to {cells}")
+        return OcclusionGrid(cells, float(window))
+
+    def _not_offered(
+        self, method: pb.ExplanationMethod.ValueType
+    ) -> InvalidInputError | BundleRejectedError:
+        model, number = self._version.key
+        name = METHOD_NAMES.get(method)
+        offered = " and ".join(METHOD_NAMES[one] for one in self.offer.methods) or "none"
+        if name is None:
+            return InvalidInputError(f"no explanation method {method}; {model} offers: {offered}")
+        if method == pb.EXPLANATION_METHOD_OCCLUSION:
+            why = "it takes no images" if self.image is None else "this server has turned it off"
+            return InvalidInputError(
+                f"{model} v{number} can't be explained by occlusion: {why}; it offers: {offered}"
+            )
+        if self._version.model.unexplained is not None:
+            return BundleRejectedError(
+                "provider",
+                f"{model} v{number} can't be explained by {name} here: "
+                f"{self._version.model.unexplained}; it offers: {offered}",
+            )
+        if not self.offer.tensor:
+            return InvalidInputError(
+                f"{model} v{number} has no {name}; add it to the bundle with "
+                f"'convscope-exporter explain'; it offers: {offered}"
+            )
+        return InvalidInputError(
+            f"{model} v{number} can't be explained by {name}, because its classes are no linear "
+            f"function of {self.offer.tensor!r}; it offers: {offered}"
+        )
+
+
+def _check_occlusion(
+    grids: Sequence[OcclusionGrid], inputs: int, limits: ExplanationLimits
+) -> None:
+    images = inputs * sum(grid.size for grid in grids)
+    if images > limits.max_occluded_images:
+        raise InvalidInputError(
+            f"the explanations would run {images:,} occluded images; at most "
+            f"{limits.max_occluded_images:,} are allowed; send fewer inputs, or use fewer cells"
+        )
+
+
+def _neutral_color(manifest: mpb.ModelManifest) -> NDArray[np.uint8]:
+    """Return the color that the graph normalizes to about zero, uint8 [channels]."""
+    channels = manifest.input.shape[-1]
+    mean = np.array(manifest.preprocessing.mean or [_GRAY], np.float32)
+    if len(mean) not in (1, channels):
+        mean = np.array([_GRAY], np.float32)
+    color = np.rint(np.clip(255 * mean, 0, 255)).astype(np.uint8)
+    return np.broadcast_to(color, (channels,))
+
+
+def _label_indices(version: LoadedVersion) -> Mapping[str, Sequence[int]]:
+    """Return the classes of each label."""
+    found: dict[str, list[int]] | None = version.derived.get(_label_indices)
+    if found is None:
+        found = {}
+        for index, label in enumerate(version.labels):
+            found.setdefault(label, []).append(index)
+        version.derived[_label_indices] = found
+    return found
+
+
+def _alike(label: str, labels: Sequence[str]) -> list[str]:
+    """Return the labels that are worth a comparison, which takes long for all of thousands."""
+    if len(labels) <= _FEW_LABELS:
+        return list(labels)
+    start, text = label[:1].casefold(), label.casefold()
+    return [one for one in labels if one[:1].casefold() == start or text in one.casefold()]

@@ -1,0 +1,106 @@
+"""Converts explanations to messages."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convscope.server.frontend.classifier.explanation_plans import (
+    PlannedExplanation,
+    PlannedExplanations,
+)
+from convscope.server.frontend.classifier.quantization import write_tensor
+from convscope.server.inference.heat import eigen_cam
+from convscope.server.inference.requests import InferenceResult
+from convscope.server.runtime.model import Floats
+from convscope.server.runtime.versions import Crop
+from convscope.v1 import inference_pb2 as pb
+
+__all__ = ["write_explanations"]
+
+
+def write_explanations(
+    prediction: pb.Prediction, result: InferenceResult, plan: PlannedExplanations, index: int
+) -> None:
+    """Write the explanations of one input into its message.
+
+    Args:
+        prediction: The message.
+        result: The result of the input.
+        plan: The explanations that the request selects.
+        index: The position of the input in the request.
+    """
+    for one in plan.selected:
+        _write(prediction.explanations.add(), one, result, plan, index)
+    if plan.image is not None:
+        height, width = plan.image
+        crop = plan.computed.crops.get(index, Crop(0, 0, width, height, width, height))
+        message = prediction.crop
+        message.left, message.top, message.right, message.bottom = crop[:4]
+        message.image_width, message.image_height = crop.width, crop.height
+
+
+def _write(
+    message: pb.Explanation,
+    one: PlannedExplanation,
+    result: InferenceResult,
+    plan: PlannedExplanations,
+    index: int,
+) -> None:
+    classes, heats, remainders = _terms(one, result, plan, index)
+    logits = _logits(result)
+    heat, logit = heats[0], float(logits[classes[0]])
+    _write_class(message.target, classes[0], result, plan)
+    if one.against is not None:
+        heat, logit = heat - heats[1], logit - float(logits[classes[1]])
+        _write_class(message.against, classes[1], result, plan)
+    message.method = one.method
+    message.tensor = plan.tensor if one.grid is None else ""
+    message.scale, message.offset = write_tensor(message.heat, heat, one.data_type)
+    message.logit = logit
+    if remainders:
+        message.remainder = remainders[0] if one.against is None else remainders[0] - remainders[1]
+
+
+def _terms(
+    one: PlannedExplanation, result: InferenceResult, plan: PlannedExplanations, index: int
+) -> tuple[list[int], list[Floats], list[float]]:
+    """Return the classes of an explanation, the heat of each, and the remainder of each.
+
+    A method whose heat is no part of the logit has no remainders.
+    """
+    computed, heat, logits = plan.computed, result.output.heat, _logits(result)
+    if one.grid is not None:
+        classes = [_resolve(choice, result) for choice in one.choices]
+        occluded = computed.occluded_logits(one.grid, index)  # [squares, classes]
+        cells = one.grid.cells
+        falls = [(logits[c] - occluded[:, c]).reshape(cells, cells) for c in classes]
+        return classes, falls, []
+    if heat is None:
+        raise RuntimeError("the heat was not computed")
+    if one.method == pb.EXPLANATION_METHOD_EIGEN_CAM:
+        if heat.tensor is None:
+            raise RuntimeError("the tensor was not computed")
+        return [_resolve(one.target, result)], [eigen_cam(heat.tensor[result.row])], []
+    columns = [computed.classes.index(choice) for choice in one.choices]
+    classes = heat.classes[result.row, columns].tolist()
+    heats = [heat.values[result.row, column] for column in columns]
+    sums = [float(values.sum(dtype=np.float64)) for values in heats]
+    return classes, heats, [float(logits[c]) - s for c, s in zip(classes, sums, strict=True)]
+
+
+def _resolve(choice: int, result: InferenceResult) -> int:
+    """Return the index of a class that is chosen by index or by rank."""
+    return choice if choice >= 0 else result.classes[-choice - 1]
+
+
+def _logits(result: InferenceResult) -> NDArray[np.float32]:
+    if result.output.logits is None:
+        raise RuntimeError("the logits were not computed")
+    row: NDArray[np.float32] = result.output.logits[result.row]
+    return row
+
+
+def _write_class(
+    message: pb.ClassScore, index: int, result: InferenceResult, plan: PlannedExplanations
+) -> None:
+    message.index, message.label = index, plan.labels[index]
+    message.probability = float(result.probabilities[index])
