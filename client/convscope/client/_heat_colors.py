@@ -13,9 +13,9 @@ __all__ = ["NEUTRAL", "heat_colors", "heat_levels"]
 
 NEUTRAL = 127
 """The level of zero; 0 is the strongest heat against, and 254 the strongest for."""
-# Each from weak to strong. Strong heat is also darker, or gray copies would not show it.
-_FOR = ((250, 204, 92), (240, 138, 30), (213, 70, 0))
-_AGAINST = ((140, 205, 250), (60, 145, 220), (0, 75, 170))
+# Each from weak to strong. Strong heat is also darker, because gray copies have no hue.
+_FOR = ((255, 214, 102), (250, 140, 30), (220, 60, 0))
+_AGAINST = ((150, 215, 255), (60, 145, 235), (0, 70, 190))
 
 
 def heat_levels(heat: NDArray[np.float32], limit: float) -> NDArray[np.uint8]:
@@ -37,5 +37,5 @@ def heat_colors(opacity: float) -> NDArray[np.uint8]:
         for channel in range(3):
             values = [anchor[channel] for anchor in anchors]
             colors[side, channel] = np.interp(strength[side], points, values)
-    colors[:, 3] = 255 * opacity * np.sqrt(strength)
+    colors[:, 3] = 255 * opacity * strength
     return np.rint(colors).astype(np.uint8)

@@ -10,7 +10,9 @@ from convscope.client._image_crop import Box
 __all__ = ["paint_heat"]
 
 _DIMMED = 0.35
-_COLORFULNESS = 0.25
+# Gray, so that the colors of the photo aren't mistaken for heat. Neither black nor white,
+# because heat isn't visible there.
+_DARKEST, _BRIGHTEST = 60, 225
 
 
 def paint_heat(
@@ -34,8 +36,8 @@ def paint_heat(
     """
     outside = ImageEnhance.Brightness(photo).enhance(_DIMMED) if dims_outside else photo.copy()
     left, top, right, bottom = box
-    # Pale, so that the colors of the photo aren't mistaken for heat.
-    inside = ImageEnhance.Color(photo.crop(box)).enhance(_COLORFULNESS)
+    gray = photo.crop(box).convert("L")
+    inside = gray.point([_gray(value) for value in range(256)]).convert("RGB")
     levels = Image.fromarray(heat_levels(heat, limit))
     size = right - left, bottom - top
     stretched = np.asarray(levels.resize(size, Image.Resampling.BILINEAR))  # uint8 [height, width]
@@ -43,3 +45,7 @@ def paint_heat(
     inside.paste(colored.convert("RGB"), mask=colored.getchannel("A"))
     outside.paste(inside, (left, top))
     return outside
+
+
+def _gray(value: int) -> int:
+    return round(_DARKEST + value * (_BRIGHTEST - _DARKEST) / 255)
