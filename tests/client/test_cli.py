@@ -13,7 +13,7 @@ from PIL import Image
 from support.server import ServerProcess
 
 from convscope.client import InputInfo, ModelSummary
-from convscope.client._tables import print_models
+from convscope.client._model_tables import print_models
 from convscope.v1 import inference_pb2 as pb
 
 Photos = dict[str, Path]

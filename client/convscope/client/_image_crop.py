@@ -38,9 +38,9 @@ class ImageCrop:
         Raises:
             InvalidInputError: The size has other proportions, so it is another image.
         """
-        # Each side of a thumbnail is rounded to a pixel.
+        # Each side of a thumbnail is rounded, twice if it was decoded at a smaller scale.
         difference = abs(width * self.image_height - height * self.image_width)
-        if difference > self.image_width + self.image_height:
+        if difference > 2 * (self.image_width + self.image_height):
             raise InvalidInputError(
                 f"the image is {width} x {height} pixels; the one that was classified is "
                 f"{self.image_width} x {self.image_height}; give that one, upright or with its "
