@@ -42,7 +42,7 @@ def offer(version: LoadedVersion, limits: ExplanationLimits) -> ExplanationOffer
     """Return which explanations a version offers."""
     manifest = version.manifest
     methods: list[pb.ExplanationMethod.ValueType] = []
-    has_heat = manifest.HasField("explanation") and version.model.unexplained is None
+    has_heat = version.is_explained
     if has_heat:
         methods.append(pb.EXPLANATION_METHOD_GRAD_CAM)
         if manifest.explanation.linear:

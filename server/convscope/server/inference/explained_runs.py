@@ -29,12 +29,13 @@ def explained_classes(parts: "Sequence[Part]") -> tuple[NDArray[np.int64], bool]
         int64 [n, T]; rows with fewer classes than others are filled with the best class.
     """
     plans = [part.request.explanation for part in parts]
-    widest = max(len(plan.classes) for plan in plans if plan is not None)
+    widest = max(plan.classes.shape[1] for plan in plans if plan is not None)
     classes = np.full((sum(part.size for part in parts), max(1, widest)), BEST, np.int64)
     row = 0
     for part, plan in zip(parts, plans, strict=True):
         if plan is not None:
-            classes[row : row + part.size, : len(plan.classes)] = plan.classes
+            own = plan.classes_of(part.indices)
+            classes[row : row + part.size, : own.shape[1]] = own
         row += part.size
     return classes, any(plan is not None and plan.tensor for plan in plans)
 

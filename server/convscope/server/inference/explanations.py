@@ -85,13 +85,13 @@ class ExplanationPlan:
 
     Args:
         classes: The classes whose heat is computed: an index, or -1 for the best class, -2 for
-            the second etc.
+            the second etc. int64 [inputs, T], or [1, T] for the same ones of all inputs.
         tensor: Whether the tensor whose positions the heat has is returned.
         grids: The grids of occlusion.
         color: The color of the squares, uint8 [channels].
     """
 
-    classes: tuple[int, ...] = ()
+    classes: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 0), np.int64))
     tensor: bool = False
     grids: tuple[OcclusionGrid, ...] = ()
     color: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
@@ -102,7 +102,11 @@ class ExplanationPlan:
     @property
     def needs_session(self) -> bool:
         """Whether the session with explanations runs the inputs."""
-        return bool(self.classes) or self.tensor
+        return self.classes.size > 0 or self.tensor
+
+    def classes_of(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Return the classes of some inputs, [inputs, T], or [1, T] if they are the same."""
+        return self.classes if len(self.classes) == 1 else self.classes[indices]
 
     @property
     def occluded_per_input(self) -> int:

@@ -139,6 +139,11 @@ class LoadedVersion:
         """Whether the same files could now run on a better provider."""
         return self.model.is_outdated
 
+    @property
+    def is_explained(self) -> bool:
+        """Whether its graph explains classes, on its provider."""
+        return self.manifest.HasField("explanation") and self.model.unexplained is None
+
     # Read once, because reading a protobuf field for every call is slow.
 
     @cached_property

@@ -64,6 +64,7 @@ class PlannedExplanations:
     Args:
         selected: The explanations, in the order of the request.
         computed: What is computed for them, and later what was computed.
+        columns: The position of each class among the classes whose heat is computed.
         labels: The name of each class.
         tensor: The name of the tensor that is explained.
         image: The height and the width of the graph's input; None if it takes no images.
@@ -73,6 +74,7 @@ class PlannedExplanations:
 
     selected: Sequence[PlannedExplanation]
     computed: ExplanationPlan
+    columns: Mapping[int, int]
     labels: Sequence[str]
     tensor: str
     image: tuple[int, int] | None
@@ -119,8 +121,9 @@ def plan_explanations(
     rest_bytes = sum(planner.rest_bytes(one) for one in selected) + _CROP_BYTES
     in_graph = [one for one in selected if one.method in _GRAPH_METHODS]
     has_eigen = any(one.method == pb.EXPLANATION_METHOD_EIGEN_CAM for one in selected)
+    choices = list(dict.fromkeys(choice for one in in_graph for choice in one.choices))
     computed = ExplanationPlan(
-        tuple(dict.fromkeys(choice for one in in_graph for choice in one.choices)),
+        np.array([choices], np.int64).reshape(1, -1),
         has_eigen,
         tuple(grids),
         _neutral_color(version.manifest) if grids else np.zeros(0, np.uint8),
@@ -128,6 +131,7 @@ def plan_explanations(
     return PlannedExplanations(
         selected,
         computed,
+        {choice: column for column, choice in enumerate(choices)},
         version.labels,
         planner.offer.tensor,
         planner.image,

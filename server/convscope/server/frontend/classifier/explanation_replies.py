@@ -80,7 +80,7 @@ def _terms(
         if heat.tensor is None:
             raise RuntimeError("the tensor was not computed")
         return [_resolve(one.target, result)], [eigen_cam(heat.tensor[result.row])], []
-    columns = [computed.classes.index(choice) for choice in one.choices]
+    columns = [plan.columns[choice] for choice in one.choices]
     classes = heat.classes[result.row, columns].tolist()
     heats = [heat.values[result.row, column] for column in columns]
     sums = [float(values.sum(dtype=np.float64)) for values in heats]

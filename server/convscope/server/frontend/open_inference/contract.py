@@ -1,24 +1,27 @@
 """The inputs and outputs of a model, in the protocol's terms.
 
-A model has two names. Some clients request every output that the metadata lists, so
-the feature maps have their own name: "resnet50" returns the classes, and
-"resnet50.features" returns the feature maps. The name of a model in a repository
-can't contain a dot.
+A model has up to three names. Some clients request every output that the metadata lists,
+so feature maps and explanations have their own names: "resnet50" returns the classes,
+"resnet50.features" the feature maps, and "resnet50.explain" the heat of the classes that a
+second input states. The name of a model in a repository can't contain a dot.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from convscope.server.errors import NotFoundError
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.repository.catalog import Target
+from convscope.server.runtime.graph import CLASSES, HEAT, HEAT_CLASSES, LOGITS, PROBABILITIES
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import manifest_pb2 as mpb
 
 __all__ = [
     "BYTES",
+    "EXPLAIN_SUFFIX",
+    "FEATURES_SUFFIX",
     "LOGITS",
     "PROBABILITIES",
     "Contract",
@@ -29,8 +32,9 @@ __all__ = [
     "target",
 ]
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
-FEATURES_SUFFIX = ".features"
+FEATURES_SUFFIX, EXPLAIN_SUFFIX = ".features", ".explain"
+# A dimension that depends on the request.
+_ANY = -1
 # The digits of the largest version number; a longer number is looked up as an alias.
 _MAX_DIGITS = 18
 
@@ -54,6 +58,7 @@ class Datatype:
 
 BYTES = "BYTES"
 FP32 = Datatype("FP32", pb.TYPE_FP32, np.dtype("<f4"), "fp32_contents")
+INT64 = Datatype("INT64", pb.TYPE_INT64, np.dtype("<i8"), "int64_contents")
 # The types that the input of a bundle can have.
 _DATATYPES: dict[int, Datatype] = {
     mpb.DATA_TYPE_UINT8: Datatype("UINT8", pb.TYPE_UINT8, np.dtype(np.uint8), "uint_contents"),
@@ -63,11 +68,19 @@ _DATATYPES: dict[int, Datatype] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or an output; its shape is without the batch dimension."""
+    """An input or an output; its shape is without the batch dimension.
+
+    A dimension of -1 is the number of explained classes.
+    """
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
+
+    def for_targets(self, count: int) -> "TensorSpec":
+        """Return the specification for a number of explained classes."""
+        shape = tuple(count if size == _ANY else size for size in self.shape)
+        return replace(self, shape=shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,7 @@ class Contract:
         outputs: Its outputs, by name.
         returns_features: Whether the outputs are feature maps.
         head: The serialized fields of a reply that name the model and the version.
+        classes: The input that states which classes are explained; None without explanations.
     """
 
     name: str
@@ -89,6 +103,7 @@ class Contract:
     outputs: Mapping[str, TensorSpec]
     returns_features: bool
     head: bytes
+    classes: TensorSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +112,23 @@ class ModelName:
 
     Args:
         model: The model of the repository.
-        features: Whether the name is that of its feature maps.
+        suffix: What follows if the name is that of its feature maps or explanations.
     """
 
     model: str
-    features: bool
+    suffix: str = ""
 
     @classmethod
     def parse(cls, name: str) -> "ModelName":
         """Parse a name."""
-        model = name.removesuffix(FEATURES_SUFFIX)
-        return cls(model, model != name)
+        if "." in name:
+            for suffix in (FEATURES_SUFFIX, EXPLAIN_SUFFIX):
+                if name.endswith(suffix):
+                    return cls(name.removesuffix(suffix), suffix)
+        return cls(name)
 
     def __str__(self) -> str:
-        return self.model + FEATURES_SUFFIX * self.features
+        return self.model + self.suffix
 
 
 class Contracts:
@@ -120,9 +138,10 @@ class Contracts:
         """Return the contract of a version under a name.
 
         Raises:
-            NotFoundError: The name is that of feature maps, and the version has none.
+            NotFoundError: The name is that of feature maps or explanations, and the version has
+                none.
         """
-        key = (Contract, name.features)
+        key = (Contract, name.suffix)
         contract: Contract | None = version.derived.get(key)
         if contract is None:
             contract = version.derived[key] = _make(version, name)
@@ -148,27 +167,59 @@ def target(model: str, version: str, key: str = "") -> Target:
 
 def _make(version: LoadedVersion, name: ModelName) -> Contract:
     manifest = version.manifest
-    if name.features and not manifest.feature_maps:
+    if name.suffix == FEATURES_SUFFIX and not manifest.feature_maps:
         raise NotFoundError(
             f"{manifest.model} v{manifest.version} has no feature maps, so {str(name)!r} "
             f"is not a model; use {manifest.model!r}"
         )
+    explains = name.suffix == EXPLAIN_SUFFIX
+    if explains and (why := _unexplained(version)):
+        raise NotFoundError(
+            f"{manifest.model} v{manifest.version} has no explanations{why}; so {str(name)!r} "
+            f"is not a model; use {manifest.model!r}"
+        )
     # A feature extractor has no other outputs.
-    returns_features = name.features or manifest.task != mpb.TASK_CLASSIFICATION
+    returns_features = name.suffix == FEATURES_SUFFIX or manifest.task != mpb.TASK_CLASSIFICATION
     spec = TensorSpec(
         manifest.input.name, _DATATYPES[manifest.input.dtype], tuple(manifest.input.shape)
     )
     outputs = _feature_maps(manifest) if returns_features else _classes(manifest)
+    if explains:
+        outputs = _explanations(manifest)
     accepts_images = manifest.input.kind == mpb.INPUT_KIND_IMAGE
     head = pb.ModelInferResponse(model_name=str(name), model_version=str(manifest.version))
     return Contract(
-        str(name), spec, accepts_images, outputs, returns_features, head.SerializeToString()
+        str(name),
+        spec,
+        accepts_images,
+        outputs,
+        returns_features,
+        head.SerializeToString(),
+        TensorSpec(CLASSES, INT64, (_ANY,)) if explains else None,
     )
+
+
+def _unexplained(version: LoadedVersion) -> str:
+    """Return why a version has no explanations, to append to a message; empty if it has."""
+    if version.model.unexplained is not None:
+        return f": {version.model.unexplained}"
+    if version.manifest.HasField("explanation"):
+        return ""
+    return " (to add them, use 'convscope-exporter explain')"
 
 
 def _classes(manifest: mpb.ModelManifest) -> dict[str, TensorSpec]:
     shape = (len(manifest.labels),)
     return {name: TensorSpec(name, FP32, shape) for name in (LOGITS, PROBABILITIES)}
+
+
+def _explanations(manifest: mpb.ModelManifest) -> dict[str, TensorSpec]:
+    specs = [
+        TensorSpec(PROBABILITIES, FP32, (len(manifest.labels),)),
+        TensorSpec(HEAT, FP32, (_ANY, *manifest.explanation.positions)),
+        TensorSpec(HEAT_CLASSES, INT64, (_ANY,)),
+    ]
+    return {spec.name: spec for spec in specs}
 
 
 def _feature_maps(manifest: mpb.ModelManifest) -> dict[str, TensorSpec]:

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 from convscope.server.errors import UnavailableError
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
-from convscope.server.frontend.open_inference.contract import Contracts, ModelName, target
+from convscope.server.frontend.open_inference.contract import (
+    EXPLAIN_SUFFIX,
+    FEATURES_SUFFIX,
+    Contracts,
+    ModelName,
+    target,
+)
 from convscope.server.repository.catalog import Catalog, NotLoadedError
 from convscope.server.runtime.versions import LoadedVersion
 
@@ -33,7 +39,7 @@ def is_ready(
 
 
 def index(catalog: Catalog[LoadedVersion]) -> Iterator[_Entry]:
-    """List every version of every model, and the feature maps of those that are loaded."""
+    """List every version of every model, and what else those that are loaded return."""
     for model in catalog.models:
         known = catalog.get(model)
         for number in sorted({*known.serving, *known.rejected}):
@@ -41,8 +47,11 @@ def index(catalog: Catalog[LoadedVersion]) -> Iterator[_Entry]:
             if number in known.ready:
                 yield _Entry(name=model, version=version, state=READY)
                 if known.ready[number].manifest.feature_maps:
-                    features = str(ModelName(model, features=True))
+                    features = str(ModelName(model, FEATURES_SUFFIX))
                     yield _Entry(name=features, version=version, state=READY)
+                if known.ready[number].is_explained:
+                    explain = str(ModelName(model, EXPLAIN_SUFFIX))
+                    yield _Entry(name=explain, version=version, state=READY)
             elif number in known.routing.unloaded:
                 reason = "it is loaded on the first request"
                 yield _Entry(name=model, version=version, state=READY, reason=reason)

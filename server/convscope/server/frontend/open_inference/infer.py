@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +15,11 @@ from convscope.server.frontend.open_inference.contract import (
     Contracts,
     ModelName,
     target,
+)
+from convscope.server.frontend.open_inference.explain import (
+    crop_parameter,
+    plan_classes,
+    split_classes,
 )
 from convscope.server.frontend.open_inference.outputs import (
     RequestedOutput,
@@ -88,9 +94,17 @@ class InferEndpoint:
         """
         message, version = request.message, request.loaded
         contract = self._contracts.of(version, ModelName.parse(message.model_name))
+        classes = None
+        if contract.classes is not None:
+            message, classes = split_classes(message, contract)
         size = check_input(message, contract)
         self._handler.admit(request, size)
         outputs = plan_outputs(message, contract)
+        if contract.classes is not None:
+            limit = self._limits.explanations.max_explanations
+            request.explanation = plan_classes(classes, size, version, limit)
+            targets = request.explanation.classes.shape[1]
+            outputs = [replace(o, spec=o.spec.for_targets(targets)) for o in outputs]
         self._check_reply(version, outputs, contract, size)
         names = tuple(output.spec.name for output in outputs)
         if contract.returns_features:
@@ -115,6 +129,8 @@ class InferEndpoint:
         started_at = perf_counter()
         contract, outputs = request.plan
         head = contract.head + self._fields(request.message)
+        if request.explanation is not None:
+            head += crop_parameter(request.explanation, contract, len(results))
         reply = encode_response(head, outputs, results, request.loaded.labels)
         seconds = perf_counter() - started_at
         # The stages are counted per input.

@@ -45,7 +45,7 @@ def describe_model(contract: Contract, versions: Iterable[int]) -> pb.ModelMetad
         name=contract.name,
         versions=map(str, versions),
         platform=_PLATFORM,
-        inputs=[_metadata(contract.input)],
+        inputs=map(_metadata, _inputs(contract)),
         outputs=map(_metadata, contract.outputs.values()),
     )
 
@@ -65,7 +65,7 @@ def describe_config(
         provider: The execution provider.
         max_inputs: The largest number of inputs of one request.
     """
-    spec, image_format = contract.input, pb.ModelInput.FORMAT_NONE
+    image_format = pb.ModelInput.FORMAT_NONE
     if contract.accepts_images:
         image_format = pb.ModelInput.FORMAT_NHWC
     instances = pb.ModelInstanceGroup(
@@ -81,9 +81,10 @@ def describe_config(
             pb.ModelInput(
                 name=spec.name,
                 data_type=spec.datatype.config,
-                format=image_format,
+                format=image_format if spec is contract.input else pb.ModelInput.FORMAT_NONE,
                 dims=spec.shape,
             )
+            for spec in _inputs(contract)
         ],
         output=[
             pb.ModelOutput(name=o.name, data_type=o.datatype.config, dims=o.shape)
@@ -94,6 +95,10 @@ def describe_config(
             priority_levels=PRIORITY_LEVELS, default_priority_level=INTERACTIVE
         ),
     )
+
+
+def _inputs(contract: Contract) -> list[TensorSpec]:
+    return [contract.input, *([] if contract.classes is None else [contract.classes])]
 
 
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

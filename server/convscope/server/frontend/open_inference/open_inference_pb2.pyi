@@ -34,6 +34,8 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     """The type was not set."""
     TYPE_UINT8: _DataType.ValueType  # 2
     """Unsigned 8-bit integers."""
+    TYPE_INT64: _DataType.ValueType  # 9
+    """Signed 64-bit integers."""
     TYPE_FP32: _DataType.ValueType  # 11
     """32-bit floating-point numbers."""
 
@@ -44,6 +46,8 @@ TYPE_INVALID: DataType.ValueType  # 0
 """The type was not set."""
 TYPE_UINT8: DataType.ValueType  # 2
 """Unsigned 8-bit integers."""
+TYPE_INT64: DataType.ValueType  # 9
+"""Signed 64-bit integers."""
 TYPE_FP32: DataType.ValueType  # 11
 """32-bit floating-point numbers."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from convscope.server.errors import InvalidInputError
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
+    PROBABILITIES,
     Contract,
     ModelName,
     TensorSpec,
@@ -74,7 +75,7 @@ def _plan_output(
     spec = contract.outputs.get(output.name)
     if spec is None:
         name = ModelName.parse(contract.name)
-        other = "" if name.features else f"; feature maps are outputs of {name.model}.features"
+        other = "" if name.suffix else f"; feature maps are outputs of {name.model}.features"
         raise InvalidInputError(
             f"{contract.name} has no output {output.name[:80]!r}; "
             f"it has: {', '.join(contract.outputs)}{other}"
@@ -86,5 +87,9 @@ def _plan_output(
     if classes is not None and contract.returns_features:
         raise InvalidInputError(
             f"the feature map {spec.name!r} has no classes; leave out 'classification'"
+        )
+    if classes is not None and contract.classes is not None and spec.name != PROBABILITIES:
+        raise InvalidInputError(
+            f"the output {spec.name!r} has no classes; leave out 'classification'"
         )
     return RequestedOutput(spec, classes)

@@ -1,21 +1,29 @@
 """Assembles ModelInferResponses, whose outputs are raw."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
-from convscope.server.frontend.open_inference.contract import BYTES, LOGITS, PROBABILITIES
+from convscope.server.frontend.open_inference.contract import (
+    BYTES,
+    LOGITS,
+    PROBABILITIES,
+    TensorSpec,
+)
 from convscope.server.frontend.open_inference.outputs import RequestedOutput
 from convscope.server.frontend.open_inference.tensors import encode_elements
 from convscope.server.frontend.wire import field
 from convscope.server.inference.ranking import rank
 from convscope.server.inference.requests import InferenceResult
+from convscope.server.runtime.graph import HEAT
 
 __all__ = ["encode_response"]
 
 Floats = NDArray[np.float32]
+Array = NDArray[Any]
 
 
 def encode_response(
@@ -34,7 +42,7 @@ def encode_response(
     """
     described, raw = [head], []
     for output in outputs:
-        values = _values(results, output.spec.name)
+        values = _values(results, output.spec)
         if output.classes is None:
             datatype, shape = output.spec.datatype.name, (len(results), *output.spec.shape)
             data = values.tobytes()
@@ -50,21 +58,26 @@ def encode_response(
     return b"".join([*described, *raw])
 
 
-def _values(results: Sequence[InferenceResult], name: str) -> Floats:
-    """Return an output of all inputs, [n, ...]."""
-    first, last = results[0], results[-1]
+def _values(results: Sequence[InferenceResult], spec: TensorSpec) -> Array:
+    """Return an output of all inputs, [n, ...].
+
+    Other requests of the batch may have more explained classes, which are left out.
+    """
+    first, last, size = results[0], results[-1], spec.shape[0]
     if first.output is last.output and last.row - first.row == len(results) - 1:
-        return _output(first, name)[first.row : last.row + 1]
-    return np.stack([_output(result, name)[result.row] for result in results])
+        return _output(first, spec.name)[first.row : last.row + 1, :size]
+    return np.stack([_output(result, spec.name)[result.row, :size] for result in results])
 
 
-def _output(result: InferenceResult, name: str) -> Floats:
+def _output(result: InferenceResult, name: str) -> Array:
     """Return an output of the whole batch that a result is from."""
     output = result.output
     if name == PROBABILITIES:
         return output.probabilities
     if name == LOGITS and output.logits is not None:
         return output.logits
+    if output.heat is not None:
+        return output.heat.values if name == HEAT else output.heat.classes
     return output.feature_maps[name]
 
 
