@@ -22,9 +22,11 @@ from convscope.client.errors import (
 )
 from convscope.client.types import (
     Classification,
+    ClassLike,
     ClassScore,
     Execution,
     Explain,
+    ExplainLike,
     Explanation,
     ExplanationInfo,
     FeatureMap,
@@ -47,6 +49,7 @@ from convscope.client.types import (
 __all__ = [
     "AdminClient",
     "AsyncClient",
+    "ClassLike",
     "ClassScore",
     "Classification",
     "Client",
@@ -54,6 +57,7 @@ __all__ = [
     "DeadlineExceededError",
     "Execution",
     "Explain",
+    "ExplainLike",
     "Explanation",
     "ExplanationInfo",
     "FailedPreconditionError",

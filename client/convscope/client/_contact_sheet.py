@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from convscope.client._drawing import (
     BACKGROUND,
@@ -15,8 +15,10 @@ from convscope.client._drawing import (
     MARGIN,
     PANEL,
     draw_header,
+    fit,
     font_for,
 )
+from convscope.client._image_crop import ImageCrop
 
 __all__ = ["draw_contact_sheet"]
 
@@ -54,6 +56,8 @@ class Drawable(Protocol):
     def model(self) -> str: ...
     @property
     def version(self) -> int: ...
+    @property
+    def crop(self) -> ImageCrop | None: ...
 
     def strongest(self, count: int) -> list[int]:
         """Return the positions in `array` of the channels with the largest mean."""
@@ -109,7 +113,8 @@ def draw_contact_sheet(
     draw = ImageDraw.Draw(sheet)
     _draw_header(draw, sheet.width, feature_map, image_name, stride)
     if source is not None:
-        _draw_source(sheet, draw, source, layout)
+        caption = "input image" if feature_map.crop is None else "what the network saw"
+        _draw_source(sheet, draw, source, caption, layout)
     for position, cell in zip(positions, layout.free_cells(), strict=False):
         tile = _paint(feature_map.array[position], layout)
         origin = layout.origin(*cell)
@@ -190,15 +195,19 @@ def _label(draw: ImageDraw.ImageDraw, origin: tuple[int, int], height: int, text
 
 
 def _draw_source(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, source: Image.Image, layout: _Layout
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    source: Image.Image,
+    caption: str,
+    layout: _Layout,
 ) -> None:
     width, height = layout.cell
     box = (layout.source_span * width - GAP, layout.source_span * height - GAP - LABEL_HEIGHT)
-    fitted = ImageOps.contain(source, box, Image.Resampling.LANCZOS)
+    fitted = fit(source, *box)
     left, top = layout.origin(0, 0)
     draw.rectangle((left, top, left + box[0] - 1, top + box[1] - 1), fill=PANEL)
     sheet.paste(fitted, (left + (box[0] - fitted.width) // 2, top + (box[1] - fitted.height) // 2))
-    _label(draw, (left, top), box[1], "input image")
+    _label(draw, (left, top), box[1], caption)
 
 
 def _draw_header(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TypeAlias
 
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 __all__ = [
     "BACKGROUND",
@@ -16,6 +16,7 @@ __all__ = [
     "PANEL",
     "Font",
     "draw_header",
+    "fit",
     "font_for",
     "shorten",
 ]
@@ -25,6 +26,7 @@ MARGIN, HEADER_HEIGHT = 28, 72
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
+_VISIBLE_PIXELS = 4
 # Fonts for labels in other scripts, if the system has one of them.
 _SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
 
@@ -44,6 +46,16 @@ def font_for(text: str, size: int) -> tuple[str, Font]:
             continue
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return "".join(c if c.isascii() or c == "·" else "?" for c in plain), _font(size)
+
+
+def fit(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Resize an image to a box. The pixels of a tiny image become squares of equal size."""
+    factor = min(width / image.width, height / image.height)
+    if factor >= _VISIBLE_PIXELS:
+        factor = int(factor)
+    how = Image.Resampling.NEAREST if factor >= _VISIBLE_PIXELS else Image.Resampling.LANCZOS
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image.resize(size, how)
 
 
 def shorten(text: str, font: Font, width: float) -> str:

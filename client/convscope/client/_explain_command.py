@@ -164,5 +164,5 @@ def _class(info: ModelInfo, text: str) -> ClassLike:
     if text.isdecimal():
         return int(text)
     near = get_close_matches(text, info.labels, n=1)
-    repair = f"did you mean {near[0]!r}?" if near else f"`convscope models {info.model}` lists them"
+    repair = f"did you mean {near[0]}?" if near else f"`convscope models {info.model}` lists them"
     raise InvalidInputError(f"no class {text!r} in {info.model} v{info.version}; {repair}")

@@ -15,6 +15,7 @@ from convscope.client._drawing import (
     INK,
     MARGIN,
     draw_header,
+    fit,
     font_for,
     shorten,
 )
@@ -27,8 +28,9 @@ __all__ = ["draw_explanation"]
 OPACITY = 0.85
 GAP, CAPTION_HEIGHT, FOOTER_HEIGHT = 16, 32, 84
 MIN_COLUMN_WIDTH = 320
-# The longer side of a photo. Wide photos are drawn above their heat, others beside it.
-PANEL_SIDE, WIDE_PANEL_SIDE, WIDE_ASPECT = 520, 860, 1.8
+# Wide photos are drawn above their heat, others beside it.
+SIDES, WIDE_SIDES, WIDE_ASPECT = (520, 520), (860, 480), 1.8
+MAX_NAME = 32
 SCALE_WIDTH, SCALE_HEIGHT = 300, 12
 GRAY = (142, 142, 142)
 
@@ -92,11 +94,11 @@ def draw_explanation(
     panels: list[Panel] = []
     if photo is None or crop is None:
         height, width = explanation.array.shape
-        factor = PANEL_SIDE / max(height, width)
-        photo = Image.new("RGB", (round(width * factor), round(height * factor)), GRAY)
+        photo = fit(Image.new("RGB", (width, height), GRAY), *SIDES)
         box: Box = (0, 0, *photo.size)
     else:
-        photo = _fit(photo)
+        sides = WIDE_SIDES if _is_wide(photo) else SIDES
+        photo = fit(photo, *sides)
         box = crop.box(*photo.size)
         panels.append(Panel(_framed(photo, box), _seen(photo, box)))
     heat = paint_heat(
@@ -113,7 +115,7 @@ def draw_explanation(
 def _assemble(explanation: Drawable, panels: Sequence[Panel], image_name: str) -> Image.Image:
     width, height = panels[0].image.size
     column_width = max(width, MIN_COLUMN_WIDTH)
-    columns = 1 if _is_wide(panels[0].image) else 2
+    columns = 1 if _is_wide(panels[0].image) else len(panels)
     rows = math.ceil(len(panels) / columns)
     sheet_width = 2 * MARGIN + max(columns * (column_width + GAP) - GAP, 2 * MIN_COLUMN_WIDTH)
     row_height = height + CAPTION_HEIGHT
@@ -138,18 +140,9 @@ def _is_wide(photo: Image.Image) -> bool:
     return photo.width > WIDE_ASPECT * photo.height
 
 
-def _fit(photo: Image.Image) -> Image.Image:
-    """Resize a photo to its panel."""
-    factor = (WIDE_PANEL_SIDE if _is_wide(photo) else PANEL_SIDE) / max(photo.size)
-    if factor >= 2:
-        factor = round(factor)  # whole steps keep every pixel equally large
-    size = max(1, round(photo.width * factor)), max(1, round(photo.height * factor))
-    is_tiny = factor >= 4
-    return photo.resize(size, Image.Resampling.NEAREST if is_tiny else Image.Resampling.LANCZOS)
-
-
 def _seen(photo: Image.Image, box: Box) -> str:
-    return "input image" if box == (0, 0, *photo.size) else "framed: what the network saw"
+    is_whole = box == (0, 0, *photo.size)
+    return "input image" if is_whole else "framed: the part that the network saw"
 
 
 def _framed(photo: Image.Image, box: Box) -> Image.Image:
@@ -167,12 +160,12 @@ def _draw_header(
     draw: ImageDraw.ImageDraw, width: int, explanation: Drawable, image_name: str
 ) -> None:
     target, against = explanation.target, explanation.against
-    title, note = target.label, f"{target.probability:.1%}"
-    if against is not None:
-        title, note = (
-            f"{title} rather than {against.label}",
-            f"{note} and {against.probability:.1%}",
-        )
+    title, note = _name(target), f"{target.probability:.1%}"
+    if explanation.method == "eigen-cam":
+        title, note = "what the network looks at", f"{title} {note}"
+    elif against is not None:
+        title = f"{title} rather than {_name(against)}"
+        note = f"{note} and {against.probability:.1%}"
     parts = [
         image_name,
         f"{explanation.model} v{explanation.version}" if explanation.model else "",
@@ -181,13 +174,19 @@ def _draw_header(
     draw_header(draw, width, title, note, parts)
 
 
+def _name(score: Score) -> str:
+    """Return a label, without its end if two would not fit beside each other."""
+    label = score.label
+    return label if len(label) <= MAX_NAME else f"{label[: MAX_NAME - 3].rstrip()}..."
+
+
 def _meaning(explanation: Drawable) -> str:
-    target, against = explanation.target.label, explanation.against
     if explanation.method == "eigen-cam":
-        return "orange: what the network looks at, whatever the class"
+        return "the same for all classes"
+    target, against = _name(explanation.target), explanation.against
     if against is None:
         return f"orange speaks for {target}, blue against it"
-    return f"orange speaks for {target}, blue for {against.label}"
+    return f"orange speaks for {target}, blue for {_name(against)}"
 
 
 def _draw_facts(
@@ -222,10 +221,11 @@ def _draw_scale(
     sheet.paste(bar, at)
     low, high = _ends(explanation)
     below, middle, right = top + SCALE_HEIGHT + 4, left + SCALE_WIDTH // 2, left + SCALE_WIDTH
-    limit, width = f"{explanation.limit:.2g}", SCALE_WIDTH // 2 - 4
-    _draw_text(draw, (left, below), f"-{limit}", width, INK)
+    limit, width = explanation.limit, SCALE_WIDTH // 2 - 4
     _draw_text(draw, (middle, below), "0", width, INK, "ma")
-    _draw_text(draw, (right, below), f"+{limit}", width, INK, "ra")
+    if limit:
+        _draw_text(draw, (left, below), f"-{limit:.2g}", width, INK)
+        _draw_text(draw, (right, below), f"+{limit:.2g}", width, INK, "ra")
     _draw_text(draw, (left, below + 17), low, width)
     _draw_text(draw, (right, below + 17), high, width, anchor="ra")
 
@@ -234,8 +234,8 @@ def _ends(explanation: Drawable) -> tuple[str, str]:
     """Return the meaning of the most negative and of the most positive heat."""
     if explanation.method == "eigen-cam":
         return "less", "more"
-    target, against = explanation.target.label, explanation.against
-    return "against it" if against is None else f"for {against.label}", f"for {target}"
+    against, high = explanation.against, f"for {_name(explanation.target)}"
+    return "against it" if against is None else f"for {_name(against)}", high
 
 
 def _draw_text(

@@ -1,6 +1,6 @@
 """Options and images as the messages of a request."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Unpack
@@ -71,9 +71,10 @@ def encode_template(model: str, **options: Unpack[ClassifyOptions]) -> RequestTe
     feature_maps = options.get("feature_maps", ())
     if not isinstance(feature_maps, str | FeatureMapSelection):
         options["feature_maps"] = tuple(feature_maps)
-    explain = options.get("explain")
-    if isinstance(explain, Iterable) and not isinstance(explain, str):
-        options["explain"] = tuple(explain)
+    explain, against = options.get("explain"), options.get("against")
+    if explain is not None or against is not None:
+        options["explain"] = to_explain(explain, against) or None
+        options["against"] = None
     try:
         return _encode_cached(model, **options)
     except TypeError:  # a value can't be hashed, so it is invalid; raise the error that says why

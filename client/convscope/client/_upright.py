@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from convscope.client._arguments import ImageLike
@@ -23,8 +24,9 @@ def open_upright(image: ImageLike) -> Image.Image:
     match image:
         case Image.Image():
             return upright(image)
-        case np.ndarray() if image.dtype == np.uint8 and image.ndim in (2, 3):
-            return upright(Image.fromarray(image.reshape(*image.shape[:2], *_channels(image))))
+        case np.ndarray() if _are_pixels(image):
+            shape = image.shape[:2] if image.shape[2:] == (1,) else image.shape
+            return upright(Image.fromarray(image.reshape(shape)))
         case str() | PathLike():
             return _open(Path(image), f"the image {str(image)!r}")
         case bytes() | bytearray() | memoryview():
@@ -46,9 +48,8 @@ def upright(image: Image.Image) -> Image.Image:
     return page.convert("RGB")
 
 
-def _channels(array: np.ndarray) -> tuple[int, ...]:
-    """Return the last dimension, which Pillow doesn't accept if it is 1."""
-    return () if array.shape[2:] == (1,) else array.shape[2:]
+def _are_pixels(array: NDArray[np.uint8]) -> bool:
+    return array.dtype == np.uint8 and array.shape[2:] in ((), (1,), (3,), (4,)) and array.ndim > 1
 
 
 def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
