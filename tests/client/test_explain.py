@@ -17,7 +17,7 @@ def selections(explain: Any, **options: Any) -> list[pb.ExplanationSelection]:
 
 def targets(explain: Any) -> list[tuple[str, Any]]:
     """Return the field and the value of each target."""
-    found = []
+    found: list[tuple[str, Any]] = []
     for selection in selections(explain):
         kind = selection.target.WhichOneof("selector")
         assert kind is not None
