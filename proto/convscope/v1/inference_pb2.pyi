@@ -488,7 +488,7 @@ class OcclusionGrid(_message.Message):
     """
     window: _builtins.float
     """The side of the gray square around the center of each cell, in cells. Squares
-    larger than a cell overlap. When 0, 1. At least 1, and at most `cells`.
+    larger than a cell overlap. When 0, 1.5. At least 1, and at most `cells`.
     """
     def __init__(
         self,
@@ -1097,7 +1097,7 @@ class ExplanationSupport(_message.Message):
     inputs gets as many.
     """
     max_rank: _builtins.int
-    """The largest rank of a ClassTarget."""
+    """The largest rank of a ClassTarget: the number of classes."""
     max_occluded_images: _builtins.int
     """The largest number of occluded images of one request: the sum over its grids
     of cells * cells, times the number of its inputs.

@@ -29,7 +29,7 @@ from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.inference.requests import InferenceResult, Pixels, ReadyTensor
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.catalog import Target
-from convscope.server.runtime.versions import DecodeCost, LoadedVersion
+from convscope.server.runtime.versions import Crop, DecodeCost, LoadedVersion
 
 TIMEOUT_SECONDS = 20.0
 Array = NDArray[np.uint8]
@@ -60,6 +60,14 @@ class SlowPreprocessor:
         raise NotImplementedError
 
     def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> Array:
+        raise NotImplementedError
+
+    def decode_with_crop(
+        self, data: bytes, cost: DecodeCost | None = None, /
+    ) -> tuple[Array, Crop]:
+        raise NotImplementedError
+
+    def prepare_with_crop(self, pixels: Array, /) -> tuple[Array, Crop]:
         raise NotImplementedError
 
 

@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from support.alterations import Arrays, change_weight, rewrite_golden
+from support.explained import write_explained
 from support.images import encode
 from support.loading import load, only_refusal
-from support.tiny import write_tiny
+from support.tiny import SIDE, write_tiny
+from support.unsupported_heat import write_unsupported_heat
 
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.rejection import Rejection
@@ -134,3 +136,37 @@ def test_missing_means_are_rejected(root: Path) -> None:
 
 def test_means_of_nothing_but_zeros_are_rejected(root: Path) -> None:
     rejected(root, scaled(MEANS, 0), preload=True)
+
+
+# Heat, which is compared in a session that is closed again
+
+
+def explained(root: Path, change: Callable[[Arrays], Any]) -> None:
+    rewrite_golden(write_explained(root, "bad"), change)
+
+
+def test_heat_is_compared_and_its_session_is_closed(root: Path) -> None:
+    write_explained(root, "explained")
+    model = load(root).resolve(Target("explained")).model
+    assert (model.unexplained, model.has_explained_session) == (None, False)
+
+
+@pytest.mark.parametrize("factor", [0.8, -1])
+def test_other_heat_is_rejected(root: Path, factor: float) -> None:
+    explained(root, scaled("heat/-1", factor))
+    rejection = only_refusal(root)
+    assert rejection.reason == "golden"
+    assert "the heat of the best class differs by" in rejection.message
+
+
+def test_missing_heat_is_rejected(root: Path) -> None:
+    explained(root, lambda arrays: arrays.pop("heat/-1"))
+    assert "golden.npz lacks 'heat/-1'" in only_refusal(root).message
+
+
+def test_version_whose_heat_can_not_run_serves_without_explanations(root: Path) -> None:
+    write_unsupported_heat(root, "odd")
+    version = load(root).resolve(Target("odd"))
+    assert "cpu can't run the graph" in str(version.model.unexplained)
+    assert not version.is_explained
+    assert version.model.run(np.zeros((1, SIDE, SIDE, 3), np.uint8)).probabilities.shape == (1, 3)

@@ -79,7 +79,7 @@ def test_tensors_that_only_a_branch_reads_stay() -> None:
         helper.make_node("If", ["always"], ["logits"], then_branch=branch, else_branch=other),
     )
     graph.initializer.append(helper.make_tensor("always", TensorProto.BOOL, [], [1]))
-    graph.initializer.append(numpy_helper.from_array(np.float32(100), "shift"))
+    graph.initializer.append(numpy_helper.from_array(np.array(100, np.float32), "shift"))
     session = ort.InferenceSession(cut_graph(model, ["logits"]).SerializeToString())
     plain = ort.InferenceSession(tiny_graph().SerializeToString())
     (shifted,), (logits,) = (s.run(["logits"], {"images": IMAGES}) for s in (session, plain))

@@ -8,10 +8,8 @@ from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["MAX_RANK", "METHOD_NAMES", "ExplanationOffer", "offer"]
+__all__ = ["METHOD_NAMES", "ExplanationOffer", "offer"]
 
-# The graph sorts only so many of the best classes.
-MAX_RANK = 5
 # The methods by the names that people use, in the order in which they are listed.
 METHOD_NAMES = {
     pb.EXPLANATION_METHOD_GRAD_CAM: "grad-cam",
@@ -56,5 +54,5 @@ def offer(version: LoadedVersion, limits: ExplanationLimits) -> ExplanationOffer
         methods,
         manifest.explanation.tensor if has_heat else "",
         tuple(manifest.explanation.positions) if has_heat else (),
-        min(MAX_RANK, len(manifest.labels)),
+        len(manifest.labels),
     )

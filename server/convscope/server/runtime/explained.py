@@ -16,6 +16,7 @@ from convscope.server.runtime.graph import (
     cut,
 )
 from convscope.server.runtime.providers import ProviderPolicy, Session, open_session
+from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["BEST", "ExplainedSession", "Heat", "open_explained"]
 
@@ -46,13 +47,14 @@ class ExplainedSession:
     Args:
         session: The session.
         images: The name of the graph's input.
-        tensor: The name of the tensor whose positions the heat has.
+        spec: The tensor whose positions the heat has.
     """
 
-    def __init__(self, session: Session, images: str, tensor: str) -> None:
+    def __init__(self, session: Session, images: str, spec: pb.ExplanationSpec) -> None:
         self._session = session
         self._images = images
-        self._tensor = tensor
+        self._tensor = spec.tensor
+        self._channels_first = (spec.channels, *spec.positions)
 
     def run(
         self, inputs: NDArray[np.generic], classes: NDArray[np.int64], *, tensor: bool = False
@@ -70,15 +72,18 @@ class ExplainedSession:
         names = [PROBABILITIES, LOGITS, HEAT, HEAT_CLASSES, *([self._tensor] if tensor else [])]
         feeds = {self._images: inputs, CLASSES: classes}
         probabilities, logits, heat, chosen, *rest = self._session.run_with(names, feeds)
-        return (
-            cast("Floats", probabilities),
-            cast("Floats", logits),
-            Heat(
-                cast("Floats", heat),
-                cast("NDArray[np.int64]", chosen),
-                cast("Floats", rest[0]) if rest else None,
-            ),
+        found = Heat(
+            cast("Floats", heat),
+            cast("NDArray[np.int64]", chosen),
+            self._as_channels_first(rest[0]) if rest else None,
         )
+        return cast("Floats", probabilities), cast("Floats", logits), found
+
+    def _as_channels_first(self, tensor: NDArray[np.generic]) -> Floats:
+        """Convert the tensor, which may have its channels last, and another float type."""
+        if tensor.shape[1:] != self._channels_first:
+            tensor = np.moveaxis(tensor, -1, 1)
+        return tensor.astype(np.float32, copy=False)
 
 
 def open_explained(bundle: Bundle, policy: ProviderPolicy, threads: int) -> ExplainedSession:
@@ -108,4 +113,4 @@ def open_explained(bundle: Bundle, policy: ProviderPolicy, threads: int) -> Expl
         raise BundleRejectedError(
             "provider", f"{wanted} can't run the graph with explanations; allow the fallback"
         )
-    return ExplainedSession(session, images, spec.tensor)
+    return ExplainedSession(session, images, spec)

@@ -24,56 +24,62 @@ from convscope.server.runtime.model import Model, ModelOutput
 from convscope.server.runtime.versions import ImagePreprocessor
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["check_golden", "check_golden_heat"]
+__all__ = ["GoldenGate"]
 
 
-def check_golden(
-    model: Model, bundle: Bundle, preprocessor: ImagePreprocessor | None, *, feature_maps: bool
-) -> None:
-    """Replay the golden inputs, and compare the outputs with PyTorch's.
+class GoldenGate:
+    """Replays the golden inputs of one bundle, which are decoded once.
 
     Args:
-        model: The version, on the provider that will serve it.
-        bundle: Contains the golden inputs and outputs.
-        preprocessor: Converts an encoded image; None for tensor inputs.
-        feature_maps: Whether to compare the feature maps too.
-
-    Raises:
-        BundleRejectedError: An output isn't finite or differs by more than the
-            manifest allows, or the golden file isn't complete.
-    """
-    manifest = bundle.manifest
-    names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
-    with translate_bundle_errors():
-        golden = bundle.read_golden()
-        inputs = [_decode(one, index, preprocessor) for index, one in enumerate(golden.inputs)]
-        outputs = [model.run(one[np.newaxis], feature_maps=names) for one in inputs]
-        if manifest.task == pb.TASK_CLASSIFICATION:
-            found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
-            compare_probabilities(found, golden, manifest)
-        compare_feature_maps({name: _maps(outputs, name) for name in names}, golden)
-
-
-def check_golden_heat(
-    session: ExplainedSession, bundle: Bundle, preprocessor: ImagePreprocessor | None
-) -> None:
-    """Replay the golden inputs, and compare the heat of the best classes with the reference.
-
-    Args:
-        session: The session with explanations, on the provider that will serve it.
         bundle: Contains the golden inputs and outputs.
         preprocessor: Converts an encoded image; None for tensor inputs.
 
     Raises:
-        BundleRejectedError: The heat isn't finite or differs too much, or the golden file
-            isn't complete.
+        BundleRejectedError: The golden file isn't complete, or an input can't be decoded.
     """
-    with translate_bundle_errors():
-        golden = bundle.read_golden()
+
+    def __init__(self, bundle: Bundle, preprocessor: ImagePreprocessor | None) -> None:
+        self._manifest = bundle.manifest
+        with translate_bundle_errors():
+            self._golden = bundle.read_golden()
+        self._inputs = [
+            _decode(one, index, preprocessor)[np.newaxis]
+            for index, one in enumerate(self._golden.inputs)
+        ]
+
+    def check(self, model: Model, *, feature_maps: bool) -> None:
+        """Compare the outputs with PyTorch's.
+
+        Args:
+            model: The version, on the provider that will serve it.
+            feature_maps: Whether to compare the feature maps too.
+
+        Raises:
+            BundleRejectedError: An output isn't finite or differs by more than the manifest
+                allows.
+        """
+        manifest = self._manifest
+        names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
+        with translate_bundle_errors():
+            outputs = [model.run(one, feature_maps=names) for one in self._inputs]
+            if manifest.task == pb.TASK_CLASSIFICATION:
+                found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
+                compare_probabilities(found, self._golden, manifest)
+            compare_feature_maps({name: _maps(outputs, name) for name in names}, self._golden)
+
+    def check_heat(self, session: ExplainedSession) -> None:
+        """Compare the heat of the best classes with the reference.
+
+        Args:
+            session: The session with explanations, on the provider that will serve it.
+
+        Raises:
+            BundleRejectedError: The heat isn't finite, or differs too much.
+        """
         best = np.full((1, 1), BEST, np.int64)
-        inputs = [_decode(one, index, preprocessor) for index, one in enumerate(golden.inputs)]
-        heats = [session.run(one[np.newaxis], best)[2] for one in inputs]
-        compare_heat(np.concatenate([heat.values[:, 0] for heat in heats]), golden)
+        heats = [session.run(one, best)[2] for one in self._inputs]
+        with translate_bundle_errors():
+            compare_heat(np.concatenate([heat.values[:, 0] for heat in heats]), self._golden)
 
 
 def _decode(

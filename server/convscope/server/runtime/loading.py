@@ -12,7 +12,7 @@ from convscope.bundle.reader import Bundle
 from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.explained import open_explained
-from convscope.server.runtime.golden import check_golden, check_golden_heat
+from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.model import Model, memory_bytes
 from convscope.server.runtime.providers import (
     EngineCache,
@@ -105,7 +105,8 @@ class Loader:
             )
         preprocessor = self._preprocessor(bundle)
         # Before the sessions that stay, so that it doesn't add to the peak of the memory.
-        unexplained = _check_explanations(bundle, policy, preprocessor)
+        golden = GoldenGate(bundle, preprocessor)
+        unexplained = _check_explanations(bundle, policy, golden)
         # Opened at most once for each number of threads, by a trial or for serving.
         open_plain = cache(partial(open_session, validated.plain_graph, policy))
 
@@ -120,9 +121,7 @@ class Loader:
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:
             model.load_feature_maps()
-        check_golden(
-            model, bundle, preprocessor, feature_maps=self.preload_feature_maps or maps_only
-        )
+        golden.check(model, feature_maps=self.preload_feature_maps or maps_only)
         return LoadedVersion(model, preprocessor)
 
     def _preprocessor(self, bundle: Bundle) -> ImagePreprocessor | None:
@@ -133,9 +132,7 @@ class Loader:
         return self.make_preprocessor(bundle.manifest.preprocessing, height, width)
 
 
-def _check_explanations(
-    bundle: Bundle, policy: ProviderPolicy, preprocessor: ImagePreprocessor | None
-) -> str | None:
+def _check_explanations(bundle: Bundle, policy: ProviderPolicy, golden: GoldenGate) -> str | None:
     """Compare the golden heat, in a session that is closed again.
 
     Returns:
@@ -155,7 +152,7 @@ def _check_explanations(
         model, version = bundle.manifest.model, bundle.manifest.version
         log.warning("no explanations", model=model, version=version, reason=error.message)
         return error.message
-    check_golden_heat(session, bundle, preprocessor)
+    golden.check_heat(session)
     return None
 
 

@@ -26,6 +26,7 @@ from support.tiny import (
     write_signal,
     write_tiny,
 )
+from support.unsupported_heat import write_unsupported_heat
 
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -60,6 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     write_tiny(root, "bare")
     write_signal(root)
     write_extractor(root, "edges")
+    write_unsupported_heat(root, "odd")
     with ServerProcess(root) as server:
         yield server
 
@@ -322,6 +324,7 @@ def test_offer_is_part_of_the_description(stub: Stub) -> None:
         "bare": [OCCLUSION],
         "signal": [],
         "edges": [],
+        "odd": [OCCLUSION],
     }
     support = {name: describe(stub, name) for name in listed}
     assert {name: list(s.methods) for name, s in support.items()} == listed
@@ -431,6 +434,14 @@ ERRORS: dict[str, tuple[pb.ClassifyRequest, list[str]]] = {
     "signal": (signal, ["signal v1 has no grad-cam", "'convscope-exporter explain'", "none"]),
     "occluded signal": (occluded_signal, ["by occlusion: it takes no images"]),
 }
+
+
+def test_heat_that_the_provider_can_not_run_is_a_failed_precondition(stub: Stub) -> None:
+    code, message = rejection(stub.Classify, selecting(Selection(), model="odd"))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "odd v1 can't be explained by grad-cam here: cpu can't run the graph" in message
+    assert "it offers: occlusion" in message
+    assert stub.Classify(image_request(model="odd"), timeout=30).results[0].prediction.classes
 
 
 @pytest.mark.parametrize("mistake", ERRORS)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,11 @@ def test_outputs_are_selected(oip: Stub) -> None:
 def test_concurrent_requests_have_their_own_numbers_of_classes(oip: Stub) -> None:
     kinds: list[Classes] = [[[-1]], [[0, 1, 2]], [[-2, 1]]]
     alone = [arrays(infer(oip, request(classes, seed=n))) for n, classes in enumerate(kinds)]
-    calls = [oip.ModelInfer.future(request(kinds[n % 3], seed=n % 3)) for n in range(30)]
-    for n, call in enumerate(calls):
-        found = arrays(call.result(timeout=30))
+    with ThreadPoolExecutor(30) as pool:
+        replies = pool.map(
+            lambda n: arrays(infer(oip, request(kinds[n % 3], seed=n % 3))), range(30)
+        )
+    for n, found in enumerate(replies):
         assert found["heat_classes"].tolist() == alone[n % 3]["heat_classes"].tolist()
         np.testing.assert_allclose(found["heat"], alone[n % 3]["heat"], atol=1e-5)
 

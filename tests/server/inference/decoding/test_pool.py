@@ -21,7 +21,7 @@ from convscope.server.inference.decoding.preprocessor import ImageLimits, Prepro
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
 from convscope.server.observability.stages import StageSeconds
-from convscope.server.runtime.versions import DecodeCost, ImagePreprocessor
+from convscope.server.runtime.versions import Crop, DecodeCost, ImagePreprocessor
 from convscope.v1 import manifest_pb2 as pb
 
 TIMEOUT_SECONDS = 20.0
@@ -45,6 +45,14 @@ class GatedPreprocessor:
 
     def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> Array:
         raise InvalidInputError(f"{len(data)} bytes are not an image")
+
+    def decode_with_crop(
+        self, data: bytes, cost: DecodeCost | None = None, /
+    ) -> tuple[Array, Crop]:
+        raise NotImplementedError
+
+    def prepare_with_crop(self, pixels: Array, /) -> tuple[Array, Crop]:
+        raise NotImplementedError
 
     def open(self, images: int) -> None:
         self._gate.release(images)

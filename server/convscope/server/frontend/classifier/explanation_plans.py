@@ -21,6 +21,8 @@ from convscope.v1 import manifest_pb2 as mpb
 __all__ = ["PlannedExplanation", "PlannedExplanations", "plan_explanations"]
 
 DEFAULT_CELLS = 7
+# Squares that overlap show more of an object than those of one cell.
+DEFAULT_WINDOW = 1.5
 MIN_CELLS = 2
 # The largest size of one explanation without labels and heat.
 _EXPLANATION_BYTES = 128
@@ -228,7 +230,8 @@ class _Planner:
                     "the method to occlusion"
                 )
             return None
-        cells, window = selection.occlusion.cells or DEFAULT_CELLS, selection.occlusion.window or 1
+        cells = selection.occlusion.cells or DEFAULT_CELLS
+        window = selection.occlusion.window or DEFAULT_WINDOW
         largest = min(self.image)
         if not selection.occlusion.cells:
             cells = min(cells, largest)

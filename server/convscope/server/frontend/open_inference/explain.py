@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError
-from convscope.server.frontend.explanations import MAX_RANK
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import INT64, Contract
 from convscope.server.frontend.open_inference.parameters import reject_shared_memory
@@ -86,12 +85,11 @@ def plan_classes(
             f"{CLASSES!r} has {count} classes for each input; send 1 to {max_classes}"
         )
     labels = len(version.labels)
-    lowest = -min(MAX_RANK, labels)
-    wrong = classes[(classes < lowest) | (classes >= labels)]
+    wrong = classes[(classes < -labels) | (classes >= labels)]
     if wrong.size:
         raise InvalidInputError(
             f"{CLASSES!r} has {wrong[0]}; a class is 0 to {labels - 1}, or -1 for the most "
-            f"probable one, -2 for the second etc., down to {lowest}"
+            f"probable one, -2 for the second etc., down to -{labels}"
         )
     return ExplanationPlan(classes)
 
