@@ -153,10 +153,12 @@ def test_heat_that_contradicts_itself_is_an_error() -> None:
         decoded(heat=heat)
 
 
-def test_a_logit_of_zero_has_no_share() -> None:
+@pytest.mark.parametrize(
+    ("logit", "remainder", "share"), [(-2, -1, 0.5), (2, -1, 1.5), (2, 3, None), (0, 1, None)]
+)
+def test_share_of_a_logit(logit: float, remainder: float, share: float | None) -> None:
     heat = pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[1, 1], data=bytes(4))
-    assert decoded(heat=heat, logit=0, remainder=0).share is None
-    assert decoded(heat=heat, logit=-2, remainder=-1).share == 0.5
+    assert decoded(heat=heat, logit=logit, remainder=remainder).share == share
 
 
 def test_contact_sheets_show_what_the_network_saw(explainer: Caller) -> None:

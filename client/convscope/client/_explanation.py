@@ -82,13 +82,15 @@ class Explanation:
 
     @property
     def share(self) -> float | None:
-        """The share of the logit that the heat explains; None if that isn't known.
+        """The share of the logit that the heat explains, or None.
 
-        It may be negative, or above 1: the remainder may have the other sign.
+        It may be above 1, because the remainder may have the other sign. If the heat has
+        the other sign, or its sum is no part of the logit, there is no share.
         """
         if self.remainder is None or not self.logit:
             return None
-        return 1 - self.remainder / self.logit
+        share = 1 - self.remainder / self.logit
+        return share if share >= 0 else None
 
     def overlay(
         self,

@@ -26,8 +26,7 @@ def print_models(summaries: Sequence[ModelSummary]) -> None:
     table.add_column("version", overflow="fold")
     table.add_column("input", no_wrap=True)
     table.add_column("classes", justify="right", no_wrap=True)
-    table.add_column("maps", justify="right", no_wrap=True)
-    table.add_column("explained by", overflow="fold")
+    table.add_column("shows", no_wrap=True)
     table.add_column("runs on", overflow="fold")
     for summary in summaries:
         table.add_row(
@@ -35,8 +34,7 @@ def print_models(summaries: Sequence[ModelSummary]) -> None:
             Text(_version(summary, separator="\n")),
             "×".join(map(str, summary.input.shape)),
             f"{summary.num_classes:,}",
-            str(len(summary.feature_maps)),
-            "\n".join(summary.explanation_methods),
+            _shows(summary),
             _runs_on(summary),
         )
     Console(highlight=False).print(table)
@@ -54,6 +52,12 @@ def print_model(info: ModelInfo) -> None:
     console.print(facts)
     if info.feature_maps:
         console.print(_feature_map_specs(info))
+
+
+def _shows(summary: ModelSummary) -> str:
+    """Return the number of feature maps, and how classes are explained by default."""
+    maps = _count(len(summary.feature_maps), "map")
+    return "\n".join([maps, *summary.explanation_methods[:1]])
 
 
 def _runs_on(version: ModelSummary | ModelInfo) -> str:
