@@ -1,6 +1,7 @@
 """Tests of a convscope-server with Triton's client; run in an environment that contains it.
 
-CONVSCOPE_TARGET is the address of a server of the models "tiny" and "signal".
+CONVSCOPE_TARGET is the address of a server of the models "tiny", "signal" and "seen", which
+is "tiny" with explanations.
 """
 
 import asyncio
@@ -94,7 +95,26 @@ def test_index(client):
         ("signal", "1", "READY"),
         ("tiny", "1", "READY"),
         ("tiny.features", "1", "READY"),
+        ("seen", "1", "READY"),
+        ("seen.features", "1", "READY"),
+        ("seen.explain", "1", "READY"),
     }
+
+
+def test_explanations(client):
+    """Some clients send every input that the metadata lists, and request every output."""
+    metadata = client.get_model_metadata("seen.explain")
+    classes = np.array([[-1, 0], [-1, 1], [-1, 2]], np.int64)
+    stated = triton.InferInput("classes", classes.shape, "INT64").set_data_from_numpy(classes)
+    assert [i.name for i in metadata.inputs] == ["images", "classes"]
+    outputs = [triton.InferRequestedOutput(output.name) for output in metadata.outputs]
+    result = client.infer("seen.explain", [image_input(BATCH), stated], outputs=outputs)
+    found = result.as_numpy("heat_classes")
+    assert found.tolist() == [[0, 0], [1, 1], [2, 2]]
+    heat = result.as_numpy("heat")
+    assert heat.shape == (3, 2, 16, 16)
+    np.testing.assert_array_equal(heat[:, 0], heat[:, 1])
+    assert heat.min(axis=(1, 2, 3)).max() > 0
 
 
 def test_statistics_grow_with_requests(client):
@@ -111,7 +131,7 @@ def test_statistics_grow_with_requests(client):
     assert after.inference_stats.queue.count > before.inference_stats.queue.count
     assert after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns
     assert after.version == "1"
-    assert len(client.get_inference_statistics().model_stats) == 2
+    assert len(client.get_inference_statistics().model_stats) == 3
 
 
 # Inference
