@@ -62,6 +62,12 @@ def test_a_model_without_heat_is_explained_by_occlusion(
     assert result["saved"] == [str(tmp_path / "red.plain.red.occlusion.png")]
 
 
+def test_the_best_class_is_contrasted_with_a_class(convscope: Command, photos: Photos) -> None:
+    (result,) = convscope.json("explain", photos["red"], "--model", "tiny", "--against", "blue")
+    (one,) = result["explanations"]
+    assert (one["target"]["label"], one["against"]["label"]) == ("red", "blue")
+
+
 def test_eigen_cam_is_drawn_once(convscope: Command, photos: Photos, tmp_path: Path) -> None:
     options = ("--method", "eigen-cam", "--save", tmp_path)
     done = convscope("explain", photos["red"], "--model", "tiny", *options)

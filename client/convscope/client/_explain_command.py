@@ -41,7 +41,7 @@ def explain(
         typer.Option(
             min=1,
             help="How many of the most probable classes to explain.",
-            show_default="2, or none with --class",
+            show_default="2; 1 with --against, none with --class",
         ),
     ] = None,
     classes: Annotated[
@@ -144,7 +144,8 @@ def _select(
     targets: list[ClassLike] = [_class(info, text) for text in classes]
     max_rank = len(info.labels)
     if top is None:
-        top = 0 if targets else min(DEFAULT_TOP, max_rank)
+        # The second best class is often the one to contrast with.
+        top = 0 if targets else 1 if against is not None else min(DEFAULT_TOP, max_rank)
     targets += map(Rank, range(1, top + 1))
     if how.method == "eigen-cam":  # the same for all classes
         return [how]
