@@ -81,6 +81,7 @@ def test_eigen_cam_is_drawn_once(convscope: Command, photos: Photos, tmp_path: P
     [
         (["--class", "rod"], "no class 'rod' in tiny v1; did you mean red?"),
         (["--class", "7"], "no class 7 in tiny v1; it has the classes 0 to 2"),
+        (["--method", "eigen-cam", "--against", "red"], "has no contrast"),
         (["--model", "filters"], "filters v1 offers no explanations"),
     ],
 )

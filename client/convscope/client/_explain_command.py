@@ -147,9 +147,9 @@ def _select(
         # The second best class is often the one to contrast with.
         top = 0 if targets else 1 if against is not None else min(DEFAULT_TOP, max_rank)
     targets += map(Rank, range(1, top + 1))
-    if how.method == "eigen-cam":  # the same for all classes
-        return [how]
     rival = None if against is None else _class(info, against)
+    if how.method == "eigen-cam":  # the same for all classes
+        return [replace(how, against=rival)]
     selected = [replace(how, target=target, against=rival) for target in targets]
     if contrast is None:
         contrast = not classes and against is None and max_rank > 1
@@ -165,5 +165,6 @@ def _class(info: ModelInfo, text: str) -> ClassLike:
     if text.isdecimal():
         return int(text)
     near = get_close_matches(text, info.labels, n=1)
-    repair = f"did you mean {near[0]}?" if near else f"`convscope models {info.model}` lists them"
+    listing = f"`convscope models {info.model} --json` lists them"
+    repair = f"did you mean {near[0]}?" if near else listing
     raise InvalidInputError(f"no class {text!r} in {info.model} v{info.version}; {repair}")
