@@ -48,16 +48,6 @@ class Resize:
     height: int = 0
     width: int = 0
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and the height of an image of a given size after resizing."""
-        edge = self.shortest_edge
-        if not edge:
-            return self.width, self.height
-        return (
-            edge if width <= height else int(edge * width / height),
-            edge if height <= width else int(edge * height / width),
-        )
-
 
 @dataclass(frozen=True)
 class FeatureMapInfo:
