@@ -49,7 +49,8 @@ def run_batch(
         For each part the results of its inputs, or the error of the session that it
         needs. The parts of the other session are not affected.
     """
-    if not any(part.request.feature_maps or part.request.explanation for part in parts):
+    special = [p for p in parts if p.request.feature_maps or p.request.explanation]
+    if not special:
         return _run_group(model, parts, _PLAIN, concurrent)
     groups: dict[_Kind, list[int]] = {}
     for index, part in enumerate(parts):

@@ -71,18 +71,18 @@ class ModelRunner:
         """Split the prepared inputs of a request into parts; none if all of them have errors."""
         prepared = request.prepared
         good = [i for i, item in enumerate(prepared) if not isinstance(item, ServingError)]
-        parts = self._split(request, good)
+        parts = [
+            Part(request, good[start : start + self._max_batch])
+            for start in range(0, len(good), self._max_batch)
+        ]
         if request.explanation is not None and good:
             rows = request.explanation.add_occluded(prepared)
-            parts += self._split(request, rows)
+            parts += [
+                Part(request, rows[start : start + self._max_batch])
+                for start in range(0, len(rows), self._max_batch)
+            ]
         request.pending = len(parts)
         return parts
-
-    def _split(self, request: InferenceRequest, indices: Sequence[int]) -> list[Part]:
-        return [
-            Part(request, indices[start : start + self._max_batch])
-            for start in range(0, len(indices), self._max_batch)
-        ]
 
     def run(self, parts: list[Part]) -> Completed:
         """Do all the work of a batch: concatenate, run, rank, gather and encode.

@@ -101,14 +101,20 @@ def open_explained(bundle: Bundle, policy: ProviderPolicy, threads: int) -> Expl
     Raises:
         BundleRejectedError: The graph's bytes changed on disk, or no provider can run it.
     """
+    policy = policy.for_graph_without_engine()
+    wanted = next(name for name in policy.preference if name != policy.deferred)
+    if wanted == "tensorrt":
+        raise BundleRejectedError(
+            "provider",
+            "TensorRT would build an engine for the explanations, which takes minutes; add cuda "
+            "to the providers, and explanations run there",
+        )
     spec = bundle.manifest.explanation
     with translate_bundle_errors():
         graph = bundle.read_graph()
     images = bundle.manifest.input.name
     graph = cut(graph, images, [LOGITS, PROBABILITIES, HEAT, HEAT_CLASSES, spec.tensor])
-    policy = policy.for_graph_without_engine()
     session = open_session(graph, policy.with_small_nodes_on_cpu(), threads)
-    wanted = next(name for name in policy.preference if name != policy.deferred)
     if not policy.allow_fallback and wanted not in session.provider.split("+"):
         raise BundleRejectedError(
             "provider", f"{wanted} can't run the graph with explanations; allow the fallback"

@@ -73,20 +73,17 @@ def plan_reply(
         raise InvalidInputError(
             f"min_probability is {request.min_probability:g}; it must be between 0 and 1"
         )
-    inputs, map_bytes = len(request.inputs), 0
+    inputs, array_bytes, maps = len(request.inputs), 0, request.feature_maps
     if explanations is not None:
-        map_bytes = inputs * explanations.reply_bytes
-    if request.feature_maps:
-        map_bytes += check_selections(
-            request.feature_maps, inputs, manifest, limits.max_feature_map_bytes
-        )
+        array_bytes = inputs * explanations.reply_bytes
+    if maps:
+        array_bytes += check_selections(maps, inputs, manifest, limits.max_feature_map_bytes)
     top_k = min(top_k, len(labels))
     if request.min_probability and manifest.activation == mpb.ACTIVATION_SOFTMAX:
         # The probabilities have a sum of 1, except for rounding.
         top_k = min(top_k, int(1 / request.min_probability) + 1)
-    limits.check(map_bytes + inputs * (_RESULT_BYTES + top_k * _CLASS_BYTES + label_bytes[top_k]))
-    selections = _copies(request.feature_maps)
-    return ReplyPlan(labels, top_k, request.min_probability, selections, explanations)
+    limits.check(array_bytes + inputs * (_RESULT_BYTES + top_k * _CLASS_BYTES + label_bytes[top_k]))
+    return ReplyPlan(labels, top_k, request.min_probability, _copies(maps), explanations)
 
 
 def whole_crops(inputs: Sequence[Input | ServingError], version: LoadedVersion) -> dict[int, Crop]:

@@ -113,8 +113,9 @@ class InferEndpoint:
         else:
             request.logits = LOGITS in names
         texts = size * sum(min(output.classes or 0, len(version.labels)) for output in outputs)
-        # Feature maps and many classes take megabytes.
-        request.is_large = contract.returns_features or texts > MANY_CLASSES
+        # Feature maps, heat and many classes take megabytes.
+        returns_maps = contract.returns_features or contract.classes is not None
+        request.is_large = returns_maps or texts > MANY_CLASSES
         request.plan = contract, outputs
         request.inputs = read_inputs(message, contract)
         request.message = pb.ModelInferRequest(id=message.id)  # the inputs have copies of the rest
