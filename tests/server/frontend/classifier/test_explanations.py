@@ -251,6 +251,18 @@ def test_crop_of_pixels_and_of_the_network_s_own_input(stub: Stub) -> None:
     assert whole == pb.ImageCrop(right=SIDE, bottom=SIDE, image_width=SIDE, image_height=SIDE)
 
 
+def test_crop_belongs_to_feature_maps_too(stub: Stub) -> None:
+    photo = encode(picture(90, 60))
+    maps = [pb.FeatureMapSelection(name="conv")]
+    plain, with_maps, explained = (
+        stub.Classify(image_request(photo, **selected), timeout=30).results[0].prediction
+        for selected in ({}, {"feature_maps": maps}, {"explanations": [Selection()]})
+    )
+    assert not plain.HasField("crop")
+    assert with_maps.crop == explained.crop
+    assert with_maps.crop.image_width == 90
+
+
 # Batches
 
 

@@ -24,9 +24,8 @@ DEFAULT_CELLS = 7
 # Squares that overlap show more of an object than those of one cell.
 DEFAULT_WINDOW = 1.5
 MIN_CELLS = 2
-# The largest size of one explanation without labels and heat, and of the crop.
+# The largest size of one explanation without labels and heat.
 _EXPLANATION_BYTES = 128
-_CROP_BYTES = 40
 # Heat of more bytes is encoded in a thread.
 _LARGE_BYTES = 2**16
 _GRAPH_METHODS = (pb.EXPLANATION_METHOD_GRAD_CAM, pb.EXPLANATION_METHOD_CAM)
@@ -69,7 +68,6 @@ class PlannedExplanations:
         columns: The position of each class among the classes whose heat is computed.
         labels: The name of each class.
         tensor: The name of the tensor that is explained.
-        image: The height and the width of the graph's input; None if it takes no images.
         reply_bytes: The largest size that they add to the reply to each input.
         is_large: Whether writing them takes long.
     """
@@ -79,7 +77,6 @@ class PlannedExplanations:
     columns: Mapping[int, int]
     labels: Sequence[str]
     tensor: str
-    image: tuple[int, int] | None
     reply_bytes: int
     is_large: bool
 
@@ -120,7 +117,7 @@ def plan_explanations(
     grids = dict.fromkeys(one.grid for one in selected if one.grid is not None)
     _check_occlusion(list(grids), len(message.inputs), limits)
     heat_bytes = sum(planner.heat_bytes(one) for one in selected)
-    rest_bytes = sum(planner.rest_bytes(one) for one in selected) + _CROP_BYTES
+    rest_bytes = sum(planner.rest_bytes(one) for one in selected)
     in_graph = [one for one in selected if one.method in _GRAPH_METHODS]
     has_eigen = any(one.method == pb.EXPLANATION_METHOD_EIGEN_CAM for one in selected)
     choices = list(dict.fromkeys(choice for one in in_graph for choice in one.choices))
@@ -136,7 +133,6 @@ def plan_explanations(
         {choice: column for column, choice in enumerate(choices)},
         version.labels,
         planner.offer.tensor,
-        planner.image,
         heat_bytes + rest_bytes,
         has_eigen or bool(grids) or heat_bytes * len(message.inputs) > _LARGE_BYTES,
     )
