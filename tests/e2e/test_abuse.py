@@ -14,7 +14,7 @@ from support.abuse import FLOODS, Offender, honest, offender, rss_mb
 from support.calls import connected, image_request
 from support.frames import frame, word
 from support.http2 import framed
-from support.server import ServerProcess
+from support.server import FRESH, ServerProcess
 
 GROWTH_MB = 40  # memory that may remain of everything that a server went through
 PEAK_MB = 150
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.one_transport("attacks http2 with raw frames")
 
 @pytest.fixture(scope="module")
 def server(tiny_repository: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(tiny_repository, "--transport", "http2", "--no-access-log") as server:
+    flags = ("--transport", "http2", "--no-access-log")
+    with ServerProcess(tiny_repository, *flags, command=FRESH) as server:
         with connected(server) as stub:
             for _ in range(200):
                 stub.Classify(image_request(), timeout=30)
