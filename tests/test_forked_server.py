@@ -1,6 +1,5 @@
 """The servers that tests fork are processes like those of a fresh interpreter."""
 
-import os
 import re
 import signal
 import subprocess
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.one_transport("compares two ways to start a process")
 def open_files(server: ServerProcess) -> list[str]:
     """What kinds of files the process has open."""
     links = Path(f"/proc/{server.process.pid}/fd").iterdir()
-    return sorted(re.sub(r"\[\d+\]", "", os.readlink(link)) for link in links)
+    return sorted(re.sub(r"\[\d+\]", "", str(link.readlink())) for link in links)
 
 
 def signals(server: ServerProcess) -> list[str]:
