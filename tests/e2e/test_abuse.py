@@ -21,6 +21,7 @@ PEAK_MB = 150
 CONNECTIONS = 5000
 UPLOADS = 20
 STALL_SECONDS = 90.0  # more than the server allows
+LONG_PAUSE = 0.05
 
 
 pytestmark = pytest.mark.one_transport("attacks http2 with raw frames")
@@ -37,11 +38,17 @@ def server(tiny_repository: Path) -> Iterator[ServerProcess]:
 
 
 @asynccontextmanager
-async def unharmed(server: ServerProcess) -> AsyncIterator[None]:
-    """Check that an honest client succeeds meanwhile, and that memory and descriptors return."""
+async def unharmed(server: ServerProcess, pause_seconds: float = 0.0) -> AsyncIterator[None]:
+    """Check that an honest client succeeds meanwhile, and that memory and descriptors return.
+
+    Args:
+        server: The server.
+        pause_seconds: How long the client waits between its calls. An attack that takes long
+            would otherwise mostly measure how many calls a core can make.
+    """
     pid = server.process.pid
     memory, files = rss_mb(pid), abuse.descriptors(pid)
-    async with honest(server.target):
+    async with honest(server.target, pause_seconds=pause_seconds):
         yield
     async with asyncio.timeout(abuse.SECONDS):
         while abuse.descriptors(pid) > files:
@@ -149,7 +156,7 @@ async def test_clients_that_wait_are_given_up(server: ServerProcess) -> None:
     """The server closes their connections, although they never do."""
     waiting = {zero_windows: None, unread_replies: None, nothing: b""}
     pid = server.process.pid
-    async with unharmed(server), AsyncExitStack() as stack:
+    async with unharmed(server, LONG_PAUSE), AsyncExitStack() as stack:
         files, memory = abuse.descriptors(pid), rss_mb(pid)
         for wait, preface in waiting.items():
             await wait(await stack.enter_async_context(offender(port(server), preface)))
@@ -163,7 +170,7 @@ async def test_clients_that_wait_are_given_up(server: ServerProcess) -> None:
 @pytest.mark.slow
 async def test_uploads_that_wait_are_given_up(server: ServerProcess) -> None:
     """Their calls end with a status; the client may make others."""
-    async with unharmed(server), offender(port(server)) as client:
+    async with unharmed(server, LONG_PAUSE), offender(port(server)) as client:
         await half_open_uploads(client)
         await client.until_resets(UPLOADS, STALL_SECONDS)
 
