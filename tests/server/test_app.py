@@ -312,6 +312,7 @@ def test_either_signal_ends_an_idle_server_with_0(tiny_repository: Path, number:
 def test_signal_while_the_models_load_ends_the_server_with_0(slow_repository: Path) -> None:
     write_signal(slow_repository, "first")
     command = [sys.executable, "-m", "convscope.server", "--models", str(slow_repository)]
+    command.append("--no-tuning")
     with subprocess.Popen([*command, *LOOPBACK], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
