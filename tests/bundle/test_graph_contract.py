@@ -167,7 +167,7 @@ def large_weight(model: onnx.ModelProto) -> onnx.TensorProto:
 
 
 def test_large_weight_is_accepted(tmp_path: Path) -> None:
-    directory = write_tiny(tmp_path, alter_graph=large_weight)
+    directory = write_tiny(tmp_path, alter_graph=burden(64))
     bundle = read_bundle(directory)
     check_graph(parse_graph(bundle.read_graph()), bundle.manifest)
 

@@ -151,7 +151,7 @@ async def nothing(client: Offender) -> None:
     """Send no preface."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 async def test_clients_that_wait_are_given_up(server: ServerProcess) -> None:
     """The server closes their connections, although they never do."""
     waiting = {zero_windows: None, unread_replies: None, nothing: b""}
@@ -167,7 +167,7 @@ async def test_clients_that_wait_are_given_up(server: ServerProcess) -> None:
                 await asyncio.sleep(0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 async def test_uploads_that_wait_are_given_up(server: ServerProcess) -> None:
     """Their calls end with a status; the client may make others."""
     async with unharmed(server, LONG_PAUSE), offender(port(server)) as client:
@@ -175,7 +175,7 @@ async def test_uploads_that_wait_are_given_up(server: ServerProcess) -> None:
         await client.until_resets(UPLOADS, STALL_SECONDS)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 async def test_a_server_under_attack_stops_in_time(tiny_repository: Path) -> None:
     attacks = (zero_windows, half_open_uploads, unread_replies)
     with ServerProcess(tiny_repository, "--transport", "http2") as server:
@@ -202,7 +202,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 @pytest.mark.usefixtures("many_descriptors")
 async def test_idle_connections(server: ServerProcess) -> None:
     async with unharmed(server), AsyncExitStack() as stack:

@@ -11,7 +11,7 @@ _LARGE_BYTES = 65_536
 _WEIGHT_FIELDS = {"name", "dims", "data_type", "raw_data", "doc_string"}
 # Before this version of the format, every weight had to be an input too.
 _FREE_INITIALIZERS = 4
-_ELEMENT_BYTES = {
+_ELEMENT_BYTES: dict[int, int] = {
     onnx.TensorProto.FLOAT: 4,
     onnx.TensorProto.FLOAT16: 2,
     onnx.TensorProto.INT8: 1,

@@ -77,6 +77,7 @@ def test_a_run_is_not_resumed_with_fewer_epochs(uninterrupted: Path) -> None:
     assert "was started with 2 epochs, so --epochs 1 can't continue it" in done.stderr
 
 
+@pytest.mark.slow(seconds=35)
 def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, uninterrupted: Path) -> None:
     done = run_fresh_exporter(*train(tmp_path, "digits", "--epochs", "2", "--devices", "2"))
     assert done.returncode == 0, done.stderr
@@ -106,7 +107,7 @@ def test_photos_of_a_folder_are_classified_by_a_new_head(tmp_path: Path) -> None
     write_photos(photos)
     (photos / "train/Bag/broken.jpg").write_bytes(b"no image")
     arguments = ("--dataset", f"folder:{photos}", "--pretrained", "--freeze", "backbone")
-    run_of = train(tmp_path, "efficientnet_lite0", *arguments, "--epochs", "2", "--name", "wear")
+    run_of = train(tmp_path, "efficientnet_lite0", *arguments, "--epochs", "3", "--name", "wear")
     done = run_exporter(*(one for one in run_of if one != "--quiet"))
     assert done.returncode == 0, done.stderr
     assert "broken.jpg can't be read as an image and is skipped" in done.stdout

@@ -22,7 +22,7 @@ def resident_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 @pytest.mark.one_transport("measures the memory of models")
 @pytest.mark.timeout(900)
 def test_memory_returns_after_every_load_and_unload(tmp_path: Path) -> None:
