@@ -98,7 +98,7 @@ def report_ends(channels: dict[int, socket.socket]) -> None:
 
 
 def report(channel: socket.socket, number: int) -> None:
-    """Send a line, even if nobody reads it."""
+    """Send a line; its reader may have ended."""
     with suppress(OSError):
         channel.sendall(b"%d\n" % number)
 
