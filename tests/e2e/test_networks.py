@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.operators import share_operators
 from support.server import ServerProcess
 
 from convscope.client import Classification, Client, FeatureMap, Tensor
@@ -21,6 +22,8 @@ from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
+
+share_operators()
 
 # Tolerances: relative to the largest magnitude, as in the parity gate, and of a probability.
 pytestmark = pytest.mark.one_transport("compares the results of networks")
@@ -189,7 +192,7 @@ def test_a_small_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)
 
 
-@pytest.mark.slow(seconds=35)
+@pytest.mark.slow(seconds=20)
 @pytest.mark.parametrize("served", LARGE, indirect=True)
 def test_a_large_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)

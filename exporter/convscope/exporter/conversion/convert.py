@@ -62,11 +62,12 @@ def convert(source: Source, repository: Path) -> Conversion:
     Raises:
         ExporterError: A step failed; nothing was published.
     """
-    inputs = golden_inputs(source.golden, source.preprocessing)
-    example = torch.from_numpy(inputs[:1])
     check_size(source.network)
     reference = Reference(source)
     network = servable(source, reference)
+    encoded = source.golden(network) if callable(source.golden) else source.golden
+    inputs = golden_inputs(encoded, source.preprocessing)
+    example = torch.from_numpy(inputs[:1])
     shapes = feature_map_shapes(network, example)
     check_repeatable(network, inputs[:1])
     graph = export_graph(network, example, source.preprocessing.input_spec().name)
@@ -75,7 +76,7 @@ def convert(source: Source, repository: Path) -> Conversion:
     parity = _parity(reference, network, session, inputs, golden)
     nonfinite = check_graph_results(reference, network, graph.model, session)
     metrics = _measure(session, source.test)
-    manifest = describe(source, network.semantics, metrics)
+    manifest = describe(source, network.semantics, metrics, len(encoded))
     manifest.nonfinite_results = bool(nonfinite)
     manifest.nonfinite_inputs.extend(nonfinite)
     facts = feature_map_facts(graph.model, network.feature_map_names)
@@ -85,7 +86,7 @@ def convert(source: Source, repository: Path) -> Conversion:
         repository,
         manifest,
         lambda path: _write(path, graph.data),
-        reference_arrays(network, source.golden, golden),
+        reference_arrays(network, encoded, golden),
     )
     return Conversion(directory, parity, metrics, network)
 
