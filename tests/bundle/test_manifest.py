@@ -32,7 +32,7 @@ def test_anything_else_is_rejected(tmp_path: Path, text: str) -> None:
     assert "\n" not in error.message
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 def test_unknown_schema_version_is_rejected(tmp_path: Path, version: int) -> None:
     def alter(manifest: pb.ModelManifest) -> None:
         manifest.schema_version = version

@@ -3,6 +3,7 @@
     input_0, input_1, …        uint8 [bytes], an encoded image; or the float32 tensor itself
     logits, probabilities      float32 [n, K], of a classifier
     feature_map_means/NAME     float32 [n, channels]
+    heat/-1                    float32 [n, positions...], of the best class, if the graph has heat
 
 Channel means are small enough to travel and enough to detect a wrong feature map.
 """
@@ -20,7 +21,9 @@ from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.layout import GOLDEN
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Golden", "golden_arrays", "parse_golden"]
+__all__ = ["HEAT", "Golden", "golden_arrays", "parse_golden"]
+
+HEAT = "heat/-1"
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -48,15 +51,20 @@ class Golden:
             input's shape.
         probabilities: float32 [n, K]; None for a model without classes.
         feature_map_means: float32 [n, channels] of each feature map.
+        heat: float32 [n, positions...] of the best class; None for a model without
+            explanations.
     """
 
     inputs: tuple[NDArray[np.generic], ...]
     probabilities: NDArray[np.float32] | None
     feature_map_means: Mapping[str, NDArray[np.float32]]
+    heat: NDArray[np.float32] | None = None
 
 
 def golden_arrays(
-    inputs: Sequence[bytes | NDArray[np.float32]], outputs: Mapping[str, NDArray[np.float32]]
+    inputs: Sequence[bytes | NDArray[np.float32]],
+    outputs: Mapping[str, NDArray[np.float32]],
+    heat: NDArray[np.float32] | None = None,
 ) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of a golden file.
 
@@ -65,6 +73,8 @@ def golden_arrays(
         outputs: The reference outputs for them, maybe with further rows: [n, K]
             under "logits" and "probabilities", [n, C, H, W] under the names of
             feature maps.
+        heat: The reference heat of the best classes, [n, positions...], maybe with
+            further rows.
     """
     count = len(inputs)
     arrays: dict[str, NDArray[np.generic]] = {
@@ -76,6 +86,8 @@ def golden_arrays(
             arrays[name] = values[:count]
         else:
             arrays[_means_name(name)] = values[:count].mean(axis=(2, 3))
+    if heat is not None:
+        arrays[HEAT] = heat[:count]
     return arrays
 
 
@@ -100,6 +112,11 @@ def parse_golden(data: bytes, manifest: pb.ModelManifest) -> Golden:
             spec.name: _outputs(arrays, _means_name(spec.name), (count, spec.channels))
             for spec in manifest.feature_maps
         },
+        heat=(
+            _outputs(arrays, HEAT, (count, *manifest.explanation.positions))
+            if manifest.HasField("explanation")
+            else None
+        ),
     )
 
 

@@ -9,10 +9,12 @@ from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden import Golden
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["compare_feature_maps", "compare_probabilities"]
+__all__ = ["compare_feature_maps", "compare_heat", "compare_probabilities"]
 
 # Another decoder, or another order of additions, changes a channel's mean a little.
 FEATURE_MAP_TOLERANCE = 0.05
+# Single cells vary more than means, and heat is a difference of large terms.
+HEAT_TOLERANCE = 0.1
 
 
 def compare_probabilities(
@@ -70,6 +72,33 @@ def compare_feature_maps(found: Mapping[str, NDArray[np.float32]], golden: Golde
         (_compare_means(name, maps, golden) for name, maps in found.items()),
         default=0.0,
     )
+
+
+def compare_heat(found: NDArray[np.float32], golden: Golden) -> float:
+    """Compare the heat of the best classes with the reference.
+
+    Args:
+        found: The heat of the golden inputs, float32 [n, positions...].
+        golden: The reference.
+
+    Returns:
+        The largest difference, relative to the largest heat.
+
+    Raises:
+        BundleRejectedError: It isn't finite, or differs too much.
+    """
+    if golden.heat is None:
+        return 0.0
+    _check_comparable("heat", found, golden.heat)
+    difference, largest = float(np.abs(found - golden.heat).max()), float(np.abs(golden.heat).max())
+    # Not `>`: NaN must not pass.
+    if not difference <= HEAT_TOLERANCE * largest:
+        raise BundleRejectedError(
+            "golden",
+            f"the heat of the best class differs by {difference:.4g}; the largest is "
+            f"{largest:.4g}, and at most {HEAT_TOLERANCE:.0%} of it is allowed",
+        )
+    return difference / (largest or 1.0)
 
 
 def _compare_means(name: str, maps: NDArray[np.float32], golden: Golden) -> float:

@@ -19,7 +19,7 @@ _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 Graph = onnx.GraphProto | onnx.FunctionProto
 Shape = tuple[int | None, ...]
-"""Sizes; None for the batch."""
+"""Sizes; None for the batch and for the number of explained classes."""
 Described = tuple[int, Shape]
 """An element type and a shape."""
 
@@ -76,8 +76,10 @@ def check_graph(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
         ) from error
     embedded = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in embedded]
-    _compare("input", inputs, _stated_input(manifest))
+    _compare("input", inputs, _stated_inputs(manifest))
     _compare("output", model.graph.output, _stated_outputs(manifest))
+    if manifest.HasField("explanation"):
+        _check_explanation(model.graph, manifest.explanation.tensor)
 
 
 def _check_opset(model: onnx.ModelProto) -> None:
@@ -91,9 +93,41 @@ def _check_opset(model: onnx.ModelProto) -> None:
             )
 
 
-def _stated_input(manifest: pb.ModelManifest) -> dict[str, Described]:
+def _check_explanation(graph: onnx.GraphProto, tensor: str) -> None:
+    """Check that the differentiated tensor exists and that only the explanation reads "classes"."""
+    dependent = {"classes"}
+    made: set[str] = set()
+    for node in graph.node:  # in topological order, which the checker ensures
+        made.update(node.output)
+        if not dependent.isdisjoint(_reads(node)):
+            dependent.update(node.output)
+    if tensor not in made:
+        raise BundleRejectedError(
+            "graph", f"the graph lacks the tensor {tensor[:200]!r} of the manifest's explanation"
+        )
+    outputs = {output.name for output in graph.output}
+    if wrong := sorted(outputs.intersection(dependent).difference(("heat", "heat_classes"))):
+        raise BundleRejectedError(
+            "graph", f"the output {wrong[0]!r} depends on the input 'classes'; only the heat may"
+        )
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield the names that a node reads, with those that the graphs inside it read."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (output.name for output in graph.output)
+            for inner in graph.node:
+                yield from _reads(inner)
+
+
+def _stated_inputs(manifest: pb.ModelManifest) -> dict[str, Described]:
     spec = manifest.input
-    return {spec.name: (_ELEMENTS[spec.dtype], (None, *spec.shape))}
+    inputs: dict[str, Described] = {spec.name: (_ELEMENTS[spec.dtype], (None, *spec.shape))}
+    if manifest.HasField("explanation"):
+        inputs["classes"] = (onnx.TensorProto.INT64, (None, None))
+    return inputs
 
 
 def _stated_outputs(manifest: pb.ModelManifest) -> dict[str, Described]:
@@ -102,7 +136,14 @@ def _stated_outputs(manifest: pb.ModelManifest) -> dict[str, Described]:
         shapes = dict.fromkeys(("logits", "probabilities"), (None, len(manifest.labels)))
     for spec in manifest.feature_maps:
         shapes[spec.name] = (None, spec.channels, spec.height, spec.width)
-    return {name: (onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    if manifest.HasField("explanation"):
+        shapes["heat"] = (None, None, *manifest.explanation.positions)
+    outputs: dict[str, Described] = {
+        name: (onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
+    }
+    if manifest.HasField("explanation"):
+        outputs["heat_classes"] = (onnx.TensorProto.INT64, (None, None))
+    return outputs
 
 
 def _compare(

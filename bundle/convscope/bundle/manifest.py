@@ -10,9 +10,18 @@ from convscope.bundle.errors import BundleRejectedError, reason_of
 from convscope.bundle.layout import LISTED_FILES, MANIFEST, is_model_name
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["SCHEMA_VERSION", "check_files", "check_manifest", "parse_manifest", "write_manifest"]
+__all__ = [
+    "EXPLAINED_SCHEMA_VERSION",
+    "SCHEMA_VERSION",
+    "check_files",
+    "check_manifest",
+    "parse_manifest",
+    "write_manifest",
+]
 
 SCHEMA_VERSION = 1
+# Earlier releases run a graph without its input "classes" and can't use it.
+EXPLAINED_SCHEMA_VERSION = 2
 MAX_SIDE = 2**16
 _MAX_SHOWN_CHARACTERS = 200
 _FIX = "export the bundle again"
@@ -27,6 +36,9 @@ _RESIZE_RULES = (pb.RESIZE_RULE_SHORTEST_EDGE, pb.RESIZE_RULE_EXACT)
 _CHANNELS = {pb.COLOR_MODE_RGB: 3, pb.COLOR_MODE_GRAY: 1}
 # Outputs of every classifier.
 _HEADS = ("logits", "probabilities")
+# The input and the outputs of an explanation.
+_EXPLANATION = ("classes", "heat", "heat_classes")
+_MAX_POSITION_DIMENSIONS = 3
 
 Check = tuple[str, bool]
 """A problem, and whether the manifest has it."""
@@ -63,11 +75,12 @@ def check_manifest(manifest: pb.ModelManifest, model: str, version: str) -> None
     Raises:
         BundleRejectedError: It isn't.
     """
-    if manifest.schema_version != SCHEMA_VERSION:
+    if manifest.schema_version not in (SCHEMA_VERSION, EXPLAINED_SCHEMA_VERSION):
         raise BundleRejectedError(
             "manifest",
             f"the manifest has schema version {manifest.schema_version}; this release reads "
-            f"{SCHEMA_VERSION}, so export the bundle again or install the release that made it",
+            f"{SCHEMA_VERSION} and {EXPLAINED_SCHEMA_VERSION}, so export the bundle again or "
+            "install the release that made it",
         )
     if not is_model_name(manifest.model) or (manifest.model, str(manifest.version)) != (
         model,
@@ -80,7 +93,12 @@ def check_manifest(manifest: pb.ModelManifest, model: str, version: str) -> None
             "to the directory of its own model and version, or publish it under another number",
         )
     check_files(manifest)
-    for problem, found in (*_classes(manifest), *_feature_maps(manifest), *_input(manifest)):
+    for problem, found in (
+        *_classes(manifest),
+        *_feature_maps(manifest),
+        *_input(manifest),
+        *_explanation(manifest),
+    ):
         if found:
             raise BundleRejectedError("manifest", f"{problem}; {_FIX}")
 
@@ -191,6 +209,34 @@ def _preprocessing(
     else:
         target, small = str(resize.shortest_edge), resize.shortest_edge < max(height, width)
     yield f"images are resized to {target}, less than the graph's input of {height}x{width}", small
+
+
+def _explanation(manifest: pb.ModelManifest) -> Iterator[Check]:
+    if not manifest.HasField("explanation"):
+        return
+    spec = manifest.explanation
+    yield (
+        f"the manifest has an explanation and schema version {manifest.schema_version}; "
+        f"explanations need {EXPLAINED_SCHEMA_VERSION}",
+        manifest.schema_version < EXPLAINED_SCHEMA_VERSION,
+    )
+    yield (
+        "the manifest has an explanation and no classes; only classifiers have explanations",
+        manifest.task != pb.TASK_CLASSIFICATION,
+    )
+    yield "the explanation names no tensor", not spec.tensor
+    sizes = [spec.channels, *spec.positions]
+    yield (
+        f"the explanation has {spec.channels} channels and the positions {list(spec.positions)}; "
+        f"it needs 1 to {_MAX_POSITION_DIMENSIONS} dimensions of positions, and sizes start at 1",
+        not 1 <= len(spec.positions) <= _MAX_POSITION_DIMENSIONS or min(sizes) < 1,
+    )
+    names = {manifest.input.name, *(spec.name for spec in manifest.feature_maps)}
+    for name in _EXPLANATION:
+        yield (
+            f"an input or a feature map is named {name!r}, which is a name of the explanation",
+            name in names,
+        )
 
 
 def _unknown(field: str, value: int, enum: EnumDescriptor, allowed: tuple[int, ...]) -> Check:

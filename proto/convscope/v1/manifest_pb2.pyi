@@ -259,8 +259,11 @@ class ModelManifest(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     NONFINITE_RESULTS_FIELD_NUMBER: _builtins.int
     NONFINITE_INPUTS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
-    """The version of this schema. Readers reject versions that they don't know."""
+    """The version of this schema: 2 with an explanation, 1 otherwise. Readers reject
+    versions that they don't know, so earlier releases reject explained graphs only.
+    """
     model: _builtins.str
     """The model's name, of the form [a-z0-9][a-z0-9_-]{0,62}."""
     version: _builtins.int
@@ -277,7 +280,7 @@ class ModelManifest(_message.Message):
     """
     @_builtins.property
     def input(self) -> Global___InputSpec:
-        """The graph's only input."""
+        """The graph's input. With an explanation there is a second one, "classes"."""
 
     @_builtins.property
     def preprocessing(self) -> Global___Preprocessing:
@@ -310,6 +313,10 @@ class ModelManifest(_message.Message):
         earlier releases.
         """
 
+    @_builtins.property
+    def explanation(self) -> Global___ExplanationSpec:
+        """How the graph explains a class. It is absent if the graph explains none."""
+
     def __init__(
         self,
         *,
@@ -328,10 +335,11 @@ class ModelManifest(_message.Message):
         files: _abc.Iterable[Global___BundleFile] | None = ...,
         nonfinite_results: _builtins.bool = ...,
         nonfinite_inputs: _abc.Iterable[_builtins.str] | None = ...,
+        explanation: Global___ExplanationSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["golden", b"golden", "input", b"input", "preprocessing", b"preprocessing", "provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "golden", b"golden", "input", b"input", "preprocessing", b"preprocessing", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "nonfinite_inputs", b"nonfinite_inputs", "nonfinite_results", b"nonfinite_results", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "explanation", b"explanation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "nonfinite_inputs", b"nonfinite_inputs", "nonfinite_results", b"nonfinite_results", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -513,6 +521,53 @@ class FeatureMapSpec(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeatureMapSpec: _TypeAlias = FeatureMapSpec  # noqa: Y015
+
+@_typing.final
+class ExplanationSpec(_message.Message):
+    """ExplanationSpec describes how the graph explains a class by Grad-CAM. The graph
+    has the input "classes", int64 [N, T]: T classes for each input, each an index,
+    or -1 for the best class, -2 for the second, and so on. It has two more outputs:
+    "heat", float32 [N, T, positions...], signed, and "heat_classes", int64 [N, T],
+    the resolved indices. No other output depends on "classes".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENSOR_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    POSITIONS_FIELD_NUMBER: _builtins.int
+    LINEAR_FIELD_NUMBER: _builtins.int
+    tensor: _builtins.str
+    """The tensor of the graph by which the logits are differentiated, float32
+    [N, channels, positions...] or [N, positions..., channels].
+    """
+    channels: _builtins.int
+    """The number of its channels."""
+    linear: _builtins.bool
+    """Whether the logit of a class is the sum of its heat plus a constant of the
+    class, so that the heat explains the whole logit.
+    """
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Its positions: [height, width] for images, [length] for signals,
+        [time, height, width] for clips.
+        """
+
+    def __init__(
+        self,
+        *,
+        tensor: _builtins.str = ...,
+        channels: _builtins.int = ...,
+        positions: _abc.Iterable[_builtins.int] | None = ...,
+        linear: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "linear", b"linear", "positions", b"positions", "tensor", b"tensor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplanationSpec: _TypeAlias = ExplanationSpec  # noqa: Y015
 
 @_typing.final
 class GoldenGate(_message.Message):

@@ -143,7 +143,7 @@ def another_version(manifest: pb.ModelManifest) -> None:
 
 
 def later_schema(manifest: pb.ModelManifest) -> None:
-    manifest.schema_version = 2
+    manifest.schema_version = 3
 
 
 def too_few_labels(manifest: pb.ModelManifest) -> None:
