@@ -16,7 +16,7 @@ from convscope.exporter.commands.options import Quiet
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
-    from convscope.exporter.bundles.describe import Level, Pyramid
+    from convscope.exporter.bundles.describe import Heat, Level, Pyramid
 
 __all__ = ["register"]
 
@@ -81,10 +81,18 @@ def describe(
             console.print(f"preprocessing  {pyramid.preprocessing}", markup=False)
             if pyramid.nonfinite:
                 console.print(f"not finite     {pyramid.nonfinite}", markup=False)
+            if pyramid.explanation is not None:
+                console.print(f"explanations   {_heat_line(pyramid.explanation)}", markup=False)
             console.print(_table(pyramid))
         if plot is not None:
             # Beside what is printed, which may be JSON for another program.
             typer.echo(f"saved     {plot}", err=True)
+
+
+def _heat_line(heat: "Heat") -> str:
+    _, *positions = heat.shape
+    rest = ", which adds up to the logit but for a constant" if heat.linear else ""
+    return f"heat of {shape_text(tuple(positions))} from the tensor {heat.tensor!r}{rest}"
 
 
 def _table(pyramid: "Pyramid") -> Table:

@@ -43,7 +43,7 @@ class Explanation:
     def describe(self) -> str:
         """Return the description for a report."""
         positions = " × ".join(map(str, self.cut.positions))
-        return f"heat of {positions} for each class, by {self.cut.name!r}"
+        return f"{positions} for each class, from the tensor {self.cut.name!r}"
 
 
 def attach(model: onnx.ModelProto, static: StaticGraph, classes: int) -> Explanation:

@@ -80,14 +80,14 @@ def explain(
     expected = None if reference is None else reference(run.tensor, run.classes)
     if expected is not None:
         difference = check_reference(run, expected)
-        compared = f"{difference:.1e} from PyTorch's"
+        compared = f"{difference:.1e} from PyTorch's gradient"
     else:
         difference = check_differences(model, explanation, inputs, run)
         compared = f"{difference:.1e} from central differences"
     check_sum(run, linear=explanation.heat.linear)
     check_batches(runner, inputs, run)
     best = (run.heat if expected is None else expected)[:, 0]
-    summary = f"{explanation.describe()}, {compared}"
+    summary = f"{explanation.describe()}; {compared}"
     return Explained(data, explanation.spec(), best, summary)
 
 
@@ -108,7 +108,7 @@ def unless_left_out(
         ExplanationError: The graph can't be explained, and the user asked for it.
     """
     if choice is False:
-        return None, "left out"
+        return None, "no explanations: left out"
     try:
         explained = make()
     except (ExporterError, *_FAILURES) as error:
@@ -118,4 +118,4 @@ def unless_left_out(
                 f"no explanations: {why}; export without --explanations to publish without them"
             ) from error
         return None, f"no explanations: {why}"
-    return explained, explained.summary
+    return explained, f"heat      {explained.summary}"

@@ -249,6 +249,7 @@ def _source(
         # The loss is the cross-entropy of a softmax.
         activation="softmax",
         test=(f"{data.name} test", test),
+        explanations=job.explanations,
     )
     network = servable(source)
     golden = one_of_each_class(network, data.test, expects)
