@@ -19,8 +19,8 @@ from convscope.bundle.golden_comparison import (
 )
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GOLDEN, GRAPH
-from convscope.exporter.bundles.reader import open_bundle, preprocess
-from convscope.exporter.errors import ImageError
+from convscope.exporter.bundles.golden_inputs import golden_inputs
+from convscope.exporter.bundles.reader import open_bundle
 from convscope.exporter.explanations.heat import CLASSES, HEAT
 from convscope.exporter.explanations.removal import remove_explanation
 from convscope.exporter.graphs.comparison import BATCHES, TOLERANCE, compare
@@ -74,7 +74,7 @@ def verify(directory: Path) -> Iterator[Check]:
     yield Check("graph", described)
     session = open_graph(graph)
     golden = parse_golden(golden_file, manifest)
-    inputs = _golden_inputs(golden, manifest)
+    inputs = golden_inputs(golden, manifest)
     outputs = _one_by_one(session, inputs, manifest.input.name)
     yield Check("golden", _check_golden(outputs, golden, manifest))
     yield Check("batches", _check_batches(session, inputs, outputs, manifest.input.name))
@@ -104,28 +104,6 @@ def _check_strides(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
                 f"the manifest says that {spec.name!r} has a stride of {spec.stride:g}; "
                 f"the graph's is {found:g}",
             )
-
-
-def _golden_inputs(golden: Golden, manifest: pb.ModelManifest) -> NDArray[np.generic]:
-    """The golden inputs, prepared the reference way; uint8 or float32 [n, ...]."""
-    if manifest.input.kind != pb.INPUT_KIND_IMAGE:
-        return np.stack(golden.inputs)
-    return np.stack(
-        [_prepare(manifest, one.tobytes(), index) for index, one in enumerate(golden.inputs)]
-    )
-
-
-def _prepare(manifest: pb.ModelManifest, encoded: bytes, index: int) -> NDArray[np.uint8]:
-    try:
-        return preprocess(manifest, encoded)
-    except ImageError as error:
-        raise BundleRejectedError(
-            "golden", f"golden input {index} is not a readable image; export the bundle again"
-        ) from error
-    except (MemoryError, OverflowError) as error:
-        raise BundleRejectedError(
-            "golden", f"golden input {index} is too large once resized as the manifest says"
-        ) from error
 
 
 def _run(session: ort.InferenceSession, name: str, inputs: NDArray[np.generic]) -> Arrays:
