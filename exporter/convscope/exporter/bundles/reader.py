@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+import onnxruntime as ort
 from numpy import uint8
 from numpy.typing import NDArray
-
-import onnxruntime as ort
 
 from convscope.bundle.graph_contract import parse_graph
 from convscope.bundle.reader import Bundle, read_bundle

@@ -76,9 +76,7 @@ class NodeBuilder:
         """Reshape; one size may be -1."""
         return self.add("Reshape", tensor, self.integers(sizes))
 
-    def along_axes(
-        self, kind: str, tensor: str, axes: Sequence[int], **attributes: Any
-    ) -> str:
+    def along_axes(self, kind: str, tensor: str, axes: Sequence[int], **attributes: Any) -> str:
         """Add a Squeeze, an Unsqueeze or a reduction."""
         if self.opset >= _AXES_AS_INPUT.get(kind, _OTHER_AXES_AS_INPUT):
             return self.add(kind, tensor, self.integers(axes), **attributes)

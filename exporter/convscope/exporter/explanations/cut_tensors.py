@@ -52,6 +52,7 @@ def cut_tensors(graph: onnx.GraphProto, output: str) -> list[str]:
     inputs = [value.name for value in graph.input if value.name not in weights]
     nodes, names = required(graph.node, [output])
     on_path = dependents(nodes, inputs) & (names | {output})
+    nodes = [node for node in nodes if not on_path.isdisjoint(node.output)]
     steps = [
         ([name for name in node.output if name in on_path], on_path.intersection(reads(node)))
         for node in nodes
@@ -61,10 +62,9 @@ def cut_tensors(graph: onnx.GraphProto, output: str) -> list[str]:
     cuts: list[str] = []
     live: set[str] = set()
     for step, (made, _) in enumerate(steps):
-        if made:
-            live = {name for name in live if last_read[name] > step} | set(made)
-            if len(live) == 1:
-                cuts.extend(live)
+        live = {name for name in live if last_read[name] > step} | set(made)
+        if len(live) == 1:
+            cuts.extend(live)
     return cuts
 
 

@@ -27,6 +27,7 @@ CONSTANT_IN_BETWEEN = frozenset(
 )
 # Two sizes distinguish the batch from a dimension that has the same size by chance.
 _BATCHES = (2, 3)
+_UNKNOWN = onnx.TensorProto.UNDEFINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def find_head(model: onnx.ModelProto, cut: CutTensor, output: str = "logits") ->
         opset=small.opset,
     )
     for name in sorted(reached & (names | {output})):
-        if head.elements.get(name, onnx.TensorProto.FLOAT) != onnx.TensorProto.FLOAT:
+        if head.elements.get(name) not in (None, _UNKNOWN, onnx.TensorProto.FLOAT):
             element = onnx.TensorProto.DataType.Name(head.elements[name]).lower()
             raise ExplanationError(f"{name!r} is {element}; derivatives need float32")
     return head
@@ -132,6 +133,4 @@ def _light_head(model: onnx.ModelProto, cut: CutTensor, output: str) -> onnx.Mod
         input=[*(value for value in graph.input if value.name in names), value],
         output=[onnx.ValueInfoProto(name=output)],
     )
-    return onnx.ModelProto(
-        ir_version=light.ir_version, opset_import=light.opset_import, graph=head
-    )
+    return onnx.ModelProto(ir_version=light.ir_version, opset_import=light.opset_import, graph=head)

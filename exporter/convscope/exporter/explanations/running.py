@@ -51,9 +51,7 @@ class HeatRunner:
 
     def __init__(self, data: bytes, explanation: Explanation) -> None:
         self._names = (HEAT, HEAT_CLASSES, "logits", explanation.cut.name, explanation.heat.weights)
-        shown = onnx.GraphProto(
-            output=[onnx.ValueInfoProto(name=name) for name in self._names[3:]]
-        )
+        shown = onnx.GraphProto(output=[onnx.ValueInfoProto(name=name) for name in self._names[3:]])
         # Concatenated messages are merged, which saves a copy of a large graph.
         merged = data + onnx.ModelProto(graph=shown).SerializeToString()
         self._session = open_graph(merged)
@@ -110,7 +108,5 @@ def _head(model: onnx.ModelProto, explanation: Explanation) -> bytes:
         input=[value, *(one for one in graph.input if one.name in names)],
         output=[one for one in graph.output if one.name == "logits"],
     )
-    copy = onnx.ModelProto(
-        ir_version=model.ir_version, opset_import=model.opset_import, graph=head
-    )
+    copy = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=head)
     return copy.SerializeToString()

@@ -12,9 +12,7 @@ from convscope.exporter.graphs.static_graph import attribute
 __all__ = ["RULES"]
 
 
-def _convolution(
-    context: Context, node: onnx.NodeProto, given: Sequence[str | None]
-) -> Gradients:
+def _convolution(context: Context, node: onnx.NodeProto, given: Sequence[str | None]) -> Gradients:
     weights = node.input[1]
     if any(map(context.reaches, node.input[1:])):
         raise ExplanationError("this Conv has computed weights")

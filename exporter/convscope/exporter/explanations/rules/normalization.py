@@ -11,7 +11,6 @@ from convscope.exporter.graphs.static_graph import attribute
 __all__ = ["RULES"]
 
 Given = Sequence[str | None]
-_GROUP_SCALE_BY_CHANNEL = 21  # since this opset
 EPSILON = 1e-5
 
 
@@ -40,21 +39,6 @@ def _instance(context: Context, node: onnx.NodeProto, given: Given) -> Gradients
     return [_normalized(context, node, context.value(node.input[0]), scaled, axes)]
 
 
-def _group(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
-    if context.head.opset < _GROUP_SCALE_BY_CHANNEL:
-        raise ExplanationError(f"GroupNormalization needs opset {_GROUP_SCALE_BY_CHANNEL}")
-    name, groups = node.input[0], attribute(node, "num_groups", 1)
-    channels, *positions = context.fixed(name)
-    factor = _by_channel(context, node.input[1], name)
-    scaled = context.build.add("Mul", str(given[0]), factor)
-    sizes = [-1, groups, channels // groups, *positions]
-    value, gradient = (
-        context.build.reshape(tensor, sizes) for tensor in (context.value(name), scaled)
-    )
-    axes = list(range(2, len(sizes)))
-    return [context.like(_normalized(context, node, value, gradient, axes), name)]
-
-
 def _by_channel(context: Context, factor: str, name: str) -> str:
     """Reshape one factor for each channel so that it broadcasts."""
     return context.build.reshape(factor, [-1, *(1 for _ in context.fixed(name)[1:])])
@@ -79,7 +63,6 @@ def _normalized(
 
 RULES: Mapping[str, Rule] = {
     "BatchNormalization": _batch,
-    "GroupNormalization": _group,
     "InstanceNormalization": _instance,
     "LayerNormalization": _layer,
 }

@@ -27,9 +27,7 @@ def _average(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
     share = build.add("Mul", str(given[0]), build.constant((1 / counts)[None, None]))
     channels = context.fixed(node.input[0])[0]
     # Computed, because a constant would be stored in the file.
-    ones = build.add(
-        "Expand", build.constant(1.0), build.integers([channels, 1, *shape.kernel])
-    )
+    ones = build.add("Expand", build.constant(1.0), build.integers([channels, 1, *shape.kernel]))
     return [backward(context, share, ones, shape, channels)]
 
 

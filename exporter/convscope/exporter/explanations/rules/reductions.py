@@ -39,9 +39,7 @@ def spread_mean(context: Context, name: str, axes: Sequence[int], gradient: str)
     return _over(context, name, axes, gradient, math.prod(sizes[axis - 1] for axis in axes))
 
 
-def _over(
-    context: Context, name: str, axes: Sequence[int], gradient: str, count: float
-) -> Spread:
+def _over(context: Context, name: str, axes: Sequence[int], gradient: str, count: float) -> Spread:
     dims = tuple(1 if axis in axes else size for axis, size in enumerate(context.dims(name)))
     return Spread(context.build.scaled(gradient, 1 / count), dims)
 

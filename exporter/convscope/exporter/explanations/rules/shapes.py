@@ -12,6 +12,7 @@ from convscope.exporter.graphs.static_graph import attribute
 
 __all__ = ["LAZY_RULES", "RULES"]
 
+_EVERYTHING = 2**31 - 1  # exporters write at least this for the end of an axis
 Given = Sequence[str | None]
 
 
@@ -61,6 +62,8 @@ def _slice(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
     before, after = [0] * rank, [0] * rank
     each = range(len(starts)) if axes is None else axes
     for number, first, last in zip(each, starts, ends, strict=True):
+        if number % rank == 0 and first == 0 and last >= _EVERYTHING:
+            continue  # the whole batch
         axis = _axis(context, source, int(number))
         size = _size(context, source, axis)
         begin, end, _ = slice(int(first), int(last)).indices(size)

@@ -63,9 +63,7 @@ def windows(context: Context, node: onnx.NodeProto, kernel: tuple[int, ...]) -> 
     return Windows(kernel, strides, dilations, before, after, sizes, outputs)
 
 
-def backward(
-    context: Context, gradient: str, weights: str, shape: Windows, groups: int
-) -> str:
+def backward(context: Context, gradient: str, weights: str, shape: Windows, groups: int) -> str:
     """Add a transposed convolution onto exactly the positions of the input."""
     surplus = [
         stride * (out - 1) + (cells - 1) * dilation + 1 - begin - size
