@@ -54,9 +54,8 @@ def add_heat(
     context = Context(head, build, targets)
     found = gradient(context, logits, OneHot(rows))
     weights = _channel_weights(context, cut, found)
-    sizes = build.add(
-        "Concat", build.integers([-1]), targets, build.integers([cut.channels]), axis=0
-    )
+    first, last = build.integers([-1]), build.integers([cut.channels])
+    sizes = build.add("Concat", first, targets, last, axis=0)
     weights = build.add("Reshape", weights, sizes)  # [N, T, channels]
     heat = build.add("MatMul", weights, _flat(build, cut))  # [N, T, cells]
     positions = build.add("Concat", shape, build.integers(cut.positions), axis=0)

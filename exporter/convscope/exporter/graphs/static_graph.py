@@ -1,4 +1,4 @@
-"""An ONNX graph at a fixed batch: the shape of every tensor, and the value of every small constant."""
+"""An ONNX graph at a fixed batch: the shapes of its tensors, and the values of small constants."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -15,7 +15,7 @@ Given = Sequence[str | None]
 
 
 def _gemm(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
-    left, right = node.input[:2]
+    right = node.input[1]
     if any(map(context.reaches, node.input[1:])) or attribute(node, "transA", 0):
         raise ExplanationError("this Gemm has computed weights, or a transposed input")
     transposed = 1 - attribute(node, "transB", 0)
