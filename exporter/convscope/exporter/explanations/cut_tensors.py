@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import onnx
 
 from convscope.exporter.errors import ExplanationError
-from convscope.exporter.graphs.dataflow import dependents, reads, required
+from convscope.exporter.graphs.dataflow import crossed, dependents, reads, required
 from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.exporter.pyramid.receptive_field import views
 from convscope.exporter.pyramid.receptive_view import View
@@ -57,15 +57,7 @@ def cut_tensors(graph: onnx.GraphProto, output: str) -> list[str]:
         ([name for name in node.output if name in on_path], on_path.intersection(reads(node)))
         for node in nodes
     ]
-    last_read = {name: step for step, (_, read) in enumerate(steps) for name in read}
-    last_read[output] = len(steps)
-    cuts: list[str] = []
-    live: set[str] = set()
-    for step, (made, _) in enumerate(steps):
-        live = {name for name in live if last_read[name] > step} | set(made)
-        if len(live) == 1:
-            cuts.extend(live)
-    return cuts
+    return crossed(steps, [output])
 
 
 def last_with_positions(

@@ -1,10 +1,13 @@
 """Which tensors of a graph depend on which, also through the graphs inside If, Loop and Scan."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import onnx
 
-__all__ = ["SHAPE_OPERATORS", "cut_to", "dependents", "reads", "required"]
+__all__ = ["SHAPE_OPERATORS", "crossed", "dependents", "reads", "required"]
+
+_Value = TypeVar("_Value", bound=Hashable)
 
 # Their outputs depend on the shape of their input, not on its elements.
 SHAPE_OPERATORS = frozenset({"Shape", "Size"})
@@ -53,23 +56,22 @@ def required(
     return kept[::-1], names
 
 
-def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Copy the part of a model that computes some of its outputs, with the inputs it needs."""
-    graph = model.graph
-    nodes, names = required(graph.node, outputs)
-    kept = onnx.GraphProto(
-        name=graph.name,
-        node=nodes,
-        initializer=[tensor for tensor in graph.initializer if tensor.name in names],
-        sparse_initializer=[
-            tensor for tensor in graph.sparse_initializer if tensor.values.name in names
-        ],
-        input=[value for value in graph.input if value.name in names],
-        output=[value for value in graph.output if value.name in outputs],
-    )
-    return onnx.ModelProto(
-        ir_version=model.ir_version,
-        opset_import=model.opset_import,
-        functions=model.functions,
-        graph=kept,
-    )
+def crossed(
+    steps: Sequence[tuple[Collection[_Value], Collection[_Value]]], ends: Collection[_Value]
+) -> list[_Value]:
+    """Return the values that every path crosses, in order.
+
+    Args:
+        steps: The values that each step computes and reads, in topological order. Only
+            values on a path from the start to an end count.
+        ends: The values at the end of the paths.
+    """
+    last_read = {value: step for step, (_, read) in enumerate(steps) for value in read}
+    last_read |= dict.fromkeys(ends, len(steps))
+    found: list[_Value] = []
+    live: set[_Value] = set()
+    for step, (computed, _) in enumerate(steps):
+        live = {value for value in live if last_read[value] > step} | set(computed)
+        if len(live) == 1:
+            found.extend(live)
+    return found
