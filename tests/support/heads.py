@@ -18,6 +18,10 @@ CHANNELS, HEIGHT, WIDTH = 4, 5, 6
 CLASSES = 3
 
 
+Node = tuple[str, list[str], list[str], Mapping[str, Any]]
+"""An operator, its inputs, its outputs and its attributes."""
+
+
 @dataclass(frozen=True)
 class Case:
     """An operator after the tensor `x`, float32 [N, 4, 5, 6].
@@ -30,7 +34,7 @@ class Case:
             evaluator computes in float32.
     """
 
-    nodes: Sequence[tuple[str, list[str], list[str], Mapping[str, Any]]]
+    nodes: Sequence[Node]
     constants: Mapping[str, ArrayLike] = field(default_factory=dict)
     opset: int = 22
     step: float = 1e-6
@@ -94,7 +98,8 @@ def channel_weights(
         for sign in (1, -1):
             moved = tensor.astype(np.float64)
             moved[:, channel] += sign * step
-            values.append(head.run(None, {"x": moved})[0])
+            (logits,) = head.run(None, {"x": moved})
+            values.append(np.asarray(logits))
         change = np.take_along_axis(values[0] - values[1], classes, axis=1)
         weights[:, :, channel] = change / (2 * step * HEIGHT * WIDTH)
     return weights

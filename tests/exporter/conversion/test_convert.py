@@ -163,8 +163,9 @@ def test_signals_and_clips_are_explained_with_any_statistics(
     network, expects = row.build(5), row.preprocessing()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
-            nn.init.uniform_(module.running_var, 0.5, 2)
-            nn.init.normal_(module.running_mean)
+            for statistic in (module.running_mean, module.running_var):
+                assert statistic is not None
+                nn.init.uniform_(statistic, 0.5, 2)
             nn.init.normal_(module.weight)
     source = Source(
         model=name,

@@ -83,7 +83,8 @@ class Branches(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         x = self.stem(planes)
         x = self.join(self.left(x) + self.right(x))
-        return (x + self.gate(x)).mean((2, 3))
+        logits: Tensor = (x + self.gate(x)).mean((2, 3))
+        return logits
 
 
 def test_what_every_path_crosses_is_better_than_what_runs_last() -> None:

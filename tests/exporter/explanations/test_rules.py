@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from support.heads import Case, channel_weights, classifier, images, one, random_values
+from numpy.typing import ArrayLike
+from support.heads import Case, Node, channel_weights, classifier, images, one, random_values
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.attach import Explanation, attach
@@ -22,7 +23,7 @@ TARGETS = (-1, -2, 0)
 
 def positive(kind: str, *constants: str) -> Case:
     """Return the case of an operator that takes positive values: of |x| + 1."""
-    nodes = [
+    nodes: list[Node] = [
         ("Abs", ["x"], ["size"], {}),
         ("Add", ["size", "unit"], ["more"], {}),
         (kind, ["more", *constants], ["y"], {}),
@@ -30,14 +31,17 @@ def positive(kind: str, *constants: str) -> Case:
     return Case(nodes, {"unit": 1.0})
 
 
-def with_constants(case: Case, **constants: object) -> Case:
-    return Case(case.nodes, {**case.constants, **constants}, case.opset)  # type: ignore[arg-type]
+def with_constants(case: Case, **constants: ArrayLike) -> Case:
+    return Case(case.nodes, {**case.constants, **constants}, case.opset)
 
 
-def after_tanh(case: Case, **constants: object) -> Case:
+def after_tanh(case: Case, **constants: ArrayLike) -> Case:
     """Return the case after Tanh: a normalization alone doesn't change if a channel is shifted."""
     kind, inputs, outputs, attributes = case.nodes[0]
-    nodes = [("Tanh", ["x"], ["t"], {}), (kind, ["t", *inputs[1:]], outputs, attributes)]
+    nodes: list[Node] = [
+        ("Tanh", ["x"], ["t"], {}),
+        (kind, ["t", *inputs[1:]], outputs, attributes),
+    ]
     return with_constants(Case(nodes), **constants)
 
 
@@ -266,8 +270,8 @@ def test_rule_that_is_wrong_by_a_factor_fails_the_gate(
     def wrong(context: Context, node: onnx.NodeProto, given: Sequence[str | None]) -> Gradients:
         return [times(context, one) for one in rule(context, node, given)]
 
-    monkeypatch.setitem(RULES, kind, wrong)  # type: ignore[arg-type]
-    monkeypatch.delitem(LAZY_RULES, kind, raising=False)  # type: ignore[arg-type]
+    monkeypatch.setitem(RULES, kind, wrong)
+    monkeypatch.delitem(LAZY_RULES, kind, raising=False)
     check_fails(CASES[kind][0])
 
 
@@ -287,7 +291,7 @@ def test_lazy_rule_that_is_wrong_by_a_factor_fails_the_gate(
         assert isinstance(spread, Spread)
         return {0: Spread(context.build.scaled(spread.tensor, 1.1), spread.dims)}
 
-    monkeypatch.setitem(LAZY_RULES, kind, wrong)  # type: ignore[arg-type]
+    monkeypatch.setitem(LAZY_RULES, kind, wrong)
     check_fails(CASES[kind][-1 if kind != "AveragePool" else 3])
 
 

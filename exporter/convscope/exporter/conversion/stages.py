@@ -83,7 +83,9 @@ def _are_maps(network: nn.Module, example: Tensor, seen: Sequence[_Seen]) -> Ite
 def _sizes_at_half(network: nn.Module, example: Tensor) -> list[tuple[int, ...]]:
     """Return the sizes of the modules' outputs up to where the network rejects a small input."""
     sizes: list[tuple[int, ...]] = []
-    small = example[(..., *(slice(max(size // 2, 1)) for size in example.shape[2:]))]
+    small = example.new_zeros(
+        *example.shape[:2], *(max(size // 2, 1) for size in example.shape[2:])
+    )
     # A copy runs, because a network may store something that depends on the size.
     network = copy.deepcopy(network)
 

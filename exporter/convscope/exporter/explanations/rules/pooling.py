@@ -56,7 +56,7 @@ def _counts(shape: Windows, *, padding_counts: bool) -> NDArray[np.float64]:
         low = -shape.before[axis] if padding_counts else 0
         high = shape.sizes[axis] + (shape.after[axis] if padding_counts else 0)
         by_axis.append(((cells >= low) & (cells < high)).sum(axis=1).clip(1))
-    return reduce(np.multiply.outer, by_axis).astype(np.float64)
+    return np.asarray(reduce(np.multiply.outer, by_axis), np.float64)
 
 
 def _maximum(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:

@@ -89,11 +89,11 @@ def _gather(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
     size, indices = _size(context, source, axis), context.constant(node, 1)
     if indices is None or indices.ndim > 1:
         raise ExplanationError("this Gather has computed indices, or several dimensions of them")
-    positions = indices.reshape(-1) % size
+    positions = indices.reshape(-1).astype(np.int64) % size
     gradient = str(given[0])
     if indices.ndim == 0:
         gradient = context.build.along_axes("Unsqueeze", gradient, [axis])
-    if sorted(positions) == list(range(size)):
+    if sorted(positions.tolist()) == list(range(size)):
         order = context.build.integers(np.argsort(positions))
         return [context.build.add("Gather", gradient, order, axis=axis)]
     if (np.diff(positions) != 1).any():
