@@ -26,7 +26,7 @@ TOLERANCE = 1e-3
 # Of a derivative, by central differences: kinks of the network cost accuracy.
 DIFFERENCE_TOLERANCE = 1e-2
 _STEP = 3e-3
-_DIRECTIONS = 8
+_DIRECTIONS = 4
 
 Values = NDArray[np.float32]
 HeatReference = Callable[[Values, NDArray[np.int64]], Values | None]

@@ -59,7 +59,8 @@ def add_heat(
     weights = build.add("Reshape", weights, sizes)  # [N, T, channels]
     heat = build.add("MatMul", weights, _flat(build, cut))  # [N, T, cells]
     positions = build.add("Concat", shape, build.integers(cut.positions), axis=0)
-    _name_output(build, build.add("Reshape", heat, positions), HEAT)
+    build.add("Reshape", heat, positions)
+    _name_last(build, HEAT)
     linear = isinstance(found, Spread) and not context.needs_values
     return HeatNodes(weights, linear)
 
@@ -76,8 +77,8 @@ def _resolve_classes(build: NodeBuilder, logits: str, classes: int) -> str:
     by_rank = build.add("GatherElements", ranked, rank, axis=1)
     by_index = build.add("Clip", CLASSES, first, last)
     is_rank = build.add("Less", CLASSES, first)
-    chosen = _name_output(build, build.add("Where", is_rank, by_rank, by_index), HEAT_CLASSES)
-    return build.reshape(chosen, [-1])
+    build.add("Where", is_rank, by_rank, by_index)
+    return build.reshape(_name_last(build, HEAT_CLASSES), [-1])
 
 
 def _channel_weights(context: Context, cut: CutTensor, found: Cotangent) -> str:
@@ -95,7 +96,7 @@ def _flat(build: NodeBuilder, cut: CutTensor) -> str:
     return build.reshape(build.add("Transpose", cut.name, perm=order), [0, cut.channels, -1])
 
 
-def _name_output(build: NodeBuilder, tensor: str, name: str) -> str:
-    """Rename the output of the last node."""
+def _name_last(build: NodeBuilder, name: str) -> str:
+    """Rename the output of the last node; return the name."""
     build.nodes[-1].output[0] = name
     return name
