@@ -62,10 +62,8 @@ def check_batches(runner: HeatRunner, inputs: NDArray[np.generic], together: Hea
     Raises:
         ExplanationError: The heat differs.
     """
-    for count, targets in ((1, [-1]), (2, [-1, -2])):
-        run = runner.run(inputs[:count], targets)
-        expected = together.heat[: len(run.heat), : len(targets)]
-        _check_close(run.heat, expected, f"its own value in a batch of {len(inputs)}")
+    alone = runner.run(inputs[:1], [-1])
+    _check_close(alone.heat, together.heat[:1, :1], f"its own value in a batch of {len(inputs)}")
 
 
 def check_reference(run: HeatRun, expected: Values) -> float:
