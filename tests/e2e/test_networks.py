@@ -73,6 +73,7 @@ class Served:
 
     source: Source
     network: ServableNetwork
+    explanation: str
     client: Client
 
     def ask(self, given: NDArray[np.generic], names: tuple[str, ...]) -> Classification:
@@ -126,9 +127,10 @@ def one_thread() -> Iterator[None]:
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """Export a network and serve it. The server runs all of its gates."""
     source = source_of(request.param, tmp_path)
-    network = convert(source, tmp_path / "models").network
+    conversion = convert(source, tmp_path / "models")
+    network, line = conversion.network, conversion.explanation
     with ServerProcess(tmp_path / "models", "--preload-feature-maps") as server:
-        yield Served(source, network, Client(server.target))
+        yield Served(source, network, line, Client(server.target))
     shutil.rmtree(tmp_path)  # together these are gigabytes, which pytest would keep
 
 
@@ -145,6 +147,7 @@ def check(served: Served) -> None:
     given = inputs_of(served.source)
     expected = run_torch(served.network, given[np.newaxis])
     check_classes(served, served.ask(given, ()), expected)
+    check_explanation(served)
     found: dict[str, FeatureMap] = {}
     for names in in_replies(expected, served.network.feature_map_names):
         found |= served.ask(given, names).feature_maps
@@ -169,6 +172,19 @@ def check_classes(
     np.testing.assert_allclose(
         [one.probability for one in answer.classes], probabilities[order], atol=PROBABILITY
     )
+
+
+def check_explanation(served: Served) -> None:
+    """Check that every classifier explains its classes, which the export compares with PyTorch.
+
+    At the smaller size the pool of a VGG enlarges the map, which has no derivative rule.
+    """
+    if not served.source.labels:
+        assert served.explanation == ""
+    elif served.source.architecture.startswith("vgg"):
+        assert served.explanation.startswith("no explanations: operator GatherND")
+    else:
+        assert served.explanation.startswith("heat ")
 
 
 def in_replies(

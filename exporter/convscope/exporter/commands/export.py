@@ -85,6 +85,7 @@ def export(
     output: options.Output = None,
     activation: options.Activation = "auto",
     allow_nonfinite: options.AllowNonfinite = False,
+    explanations: options.Explanations = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a network with its published weights, or with those of a file."""
@@ -136,6 +137,7 @@ def export(
             untrained=untrained,
             activation=activation,
             allow_nonfinite=allow_nonfinite,
+            explanations=explanations,
         )
         assumed = row.is_custom and not declared.preprocessing_options
         convert_and_report(

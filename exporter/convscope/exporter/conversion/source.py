@@ -41,6 +41,7 @@ class Source:
             measured.
         untrained: The names of random parameters that the user didn't ask for;
             such a network passes the gates, but isn't published.
+        explanations: Whether the graph explains its classes; None if it can.
     """
 
     model: str
@@ -56,3 +57,4 @@ class Source:
     allow_nonfinite: bool = False
     test: tuple[str, Split] | None = None
     untrained: Sequence[str] = ()
+    explanations: bool | None = None

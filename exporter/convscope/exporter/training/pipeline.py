@@ -256,4 +256,5 @@ def _source(
         # The loss is the cross-entropy of a softmax.
         activation="softmax",
         test=(f"{data.name} test", test),
+        explanations=job.explanations,
     )
