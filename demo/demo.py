@@ -1,4 +1,4 @@
-"""The whole workflow: train, export, serve, classify, look at feature maps.
+"""The whole workflow: train, export, serve, classify, look inside.
 
 The demo runs the commands that a user would type, and prints each of them.
 Bundles stay in models/ and pictures in demo-output/. The server is stopped at
@@ -52,11 +52,14 @@ def main() -> None:
         step("4. What does the network see in it?")
         look_inside(target, COFFEE, "efficientnet_lite0", "blocks.0", "blocks.2", "blocks.6")
 
-        step("5. Which digits are these?")
+        step("5. Which parts of the photo speak for espresso, and which for cup?")
+        explain_coffee(target)
+
+        step("6. Which digits are these?")
         classify_digits(target)
         look_inside(target, DIGITS[3], "digits", "conv1", "conv2")
 
-        step("6. How long did it take?")
+        step("7. How long did it take?")
         show_metrics(metrics_url)
 
     console.print(f"\nDone. Look at the pictures in [bold]{OUTPUT}/[/]. Next: [bold]make serve[/]")
@@ -169,6 +172,14 @@ def look_inside(target: str, image: str, model: str, *feature_maps: str) -> None
     for name in feature_maps:
         if not list((ROOT / OUTPUT).glob(f"*{name}*.png")):
             fail(f"{OUTPUT}/ has no picture of {name}")
+
+
+def explain_coffee(target: str) -> None:
+    """Save pictures of what speaks for the two best classes of a photo."""
+    options = ["--model", "efficientnet_lite0", "--save", str(OUTPUT)]
+    run("convscope", "explain", COFFEE, *options, "--server", target)
+    if not list((ROOT / OUTPUT).glob("*espresso-not-cup.png")):
+        fail(f"{OUTPUT}/ has no picture that contrasts the two best classes")
 
 
 def show_metrics(url: str) -> None:
