@@ -13,6 +13,7 @@ import onnx
 
 from bench.context import BASE, ROOT, Bench
 from bench.errors import BenchError
+from convscope.exporter.explanations.removal import remove_explanation
 
 __all__ = ["LITE0", "alone", "bundle", "plain_graph", "repository", "with_plain_copy"]
 
@@ -83,6 +84,7 @@ def plain_graph(bench: Bench, model: str) -> Path:
 
 def _write_graph(source: Path, target: Path, outputs: set[str]) -> None:
     graph = onnx.load(source)
+    remove_explanation(graph)
     kept = [value for value in graph.graph.output if value.name in outputs]
     del graph.graph.output[:]
     graph.graph.output.extend(kept)
@@ -94,9 +96,11 @@ def _write_plain(source: Path, target: Path, model: str) -> None:
     manifest: dict[str, Any] = json.loads((source / "manifest.json").read_text())
     _write_graph(source / "model.onnx", target / "model.onnx", {"logits", "probabilities"})
     with np.load(source / "golden.npz") as golden:
-        kept = {k: golden[k] for k in golden.files if not k.startswith("feature_map")}
+        kept = {k: golden[k] for k in golden.files if not k.startswith(("feature_map", "heat"))}
     np.savez(target / "golden.npz", allow_pickle=False, **kept)
     manifest.pop("feature_maps", None)
+    manifest.pop("explanation", None)
+    manifest["schema_version"] = 1
     manifest["model"] = model
     manifest["files"] = [_file_entry(target / file["name"]) for file in manifest["files"]]
     (target / "manifest.json").write_text(json.dumps(manifest, indent=2))

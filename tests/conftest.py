@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.demo_models import export_demo_models
 from support.order import fast_first, process_count, slow_first_in_each_part
-from support.server import ServerProcess
+from support.server import FRESH, ServerProcess
 from support.sharing import shared_folder
 from support.starting import starts_server
 from support.tiny import write_signal, write_tiny
@@ -65,7 +65,7 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_server(tiny_repository: Path) -> Iterator[ServerProcess]:
     """A server of the small models, shared by all tests that don't change it."""
-    with ServerProcess(tiny_repository) as server:
+    with ServerProcess(tiny_repository, command=FRESH) as server:
         yield server
 
 
@@ -78,7 +78,7 @@ def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_server(demo_repository: Path) -> Iterator[ServerProcess]:
     """A server of the demo's bundles, shared by all tests that don't change it."""
-    with ServerProcess(demo_repository) as server:
+    with ServerProcess(demo_repository, command=FRESH) as server:
         yield server
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from support.alterations import burden
 from support.bundles import rejection
 from support.tiny import CHANNELS, LABELS, SIDE, seal, write_tiny
 
+from convscope.bundle.graph_contract import check_graph, parse_graph
+from convscope.bundle.reader import read_bundle
 from convscope.v1 import manifest_pb2 as pb
 
 Alter = Callable[[onnx.ModelProto], None]
@@ -154,6 +157,33 @@ def test_opset_of_a_later_onnx_is_rejected(tmp_path: Path) -> None:
 def test_weight_with_too_few_bytes_is_rejected(tmp_path: Path) -> None:
     def alter(model: onnx.ModelProto) -> None:
         model.graph.initializer[0].raw_data = b"\0"
+
+    assert "not valid ONNX" in rejected(tmp_path, alter)
+
+
+def large_weight(model: onnx.ModelProto) -> onnx.TensorProto:
+    burden(64)(model)
+    return next(tensor for tensor in model.graph.initializer if tensor.name == "burden")
+
+
+def test_large_weight_is_accepted(tmp_path: Path) -> None:
+    directory = write_tiny(tmp_path, alter_graph=burden(64))
+    bundle = read_bundle(directory)
+    check_graph(parse_graph(bundle.read_graph()), bundle.manifest)
+
+
+def test_large_weight_with_too_few_bytes_is_rejected(tmp_path: Path) -> None:
+    def alter(model: onnx.ModelProto) -> None:
+        weight = large_weight(model)
+        weight.raw_data = weight.raw_data[4:]
+
+    assert "not valid ONNX" in rejected(tmp_path, alter)
+
+
+def test_large_weight_with_a_shape_that_does_not_fit_is_rejected(tmp_path: Path) -> None:
+    def alter(model: onnx.ModelProto) -> None:
+        weight = large_weight(model)
+        weight.dims[:] = weight.dims[::-1]
 
     assert "not valid ONNX" in rejected(tmp_path, alter)
 

@@ -13,7 +13,9 @@ from typing import Any
 import grpc
 import pytest
 from PIL import Image
+from support.explained import write_explained
 from support.server import ServerProcess
+from support.tiny import write_extractor, write_tiny
 
 from convscope.client import AsyncClient, Client
 from convscope.v1 import inference_pb2 as pb
@@ -170,6 +172,23 @@ def make_caller(request: pytest.FixtureRequest) -> Iterator[CallerFactory]:
 def caller(make_caller: CallerFactory, tiny_server: ServerProcess) -> Caller:
     """A caller of the server with small models."""
     return make_caller(tiny_server.target)
+
+
+@pytest.fixture(scope="session")
+def explained_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of "tiny" with explanations in its graph, "plain" without, and a filter bank."""
+    root = tmp_path_factory.mktemp("explained")
+    write_explained(root)
+    write_tiny(root, "plain")
+    write_extractor(root, "filters")
+    with ServerProcess(root) as server:
+        yield server
+
+
+@pytest.fixture
+def explainer(make_caller: CallerFactory, explained_server: ServerProcess) -> Caller:
+    """A caller of the server with explanations."""
+    return make_caller(explained_server.target)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def substitute(command: list[str], values: dict[str, str]) -> list[str]:
     return [values.get(word, word) for word in command]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 @pytest.mark.one_transport("installs the package")
 @pytest.mark.timeout(900)
 def test_the_built_server_is_healthy_classifies_and_stops_cleanly(

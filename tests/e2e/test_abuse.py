@@ -14,13 +14,14 @@ from support.abuse import FLOODS, Offender, honest, offender, rss_mb
 from support.calls import connected, image_request
 from support.frames import frame, word
 from support.http2 import framed
-from support.server import ServerProcess
+from support.server import FRESH, ServerProcess
 
 GROWTH_MB = 40  # memory that may remain of everything that a server went through
 PEAK_MB = 150
 CONNECTIONS = 5000
 UPLOADS = 20
 STALL_SECONDS = 90.0  # more than the server allows
+LONG_PAUSE = 0.05
 
 
 pytestmark = pytest.mark.one_transport("attacks http2 with raw frames")
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.one_transport("attacks http2 with raw frames")
 
 @pytest.fixture(scope="module")
 def server(tiny_repository: Path) -> Iterator[ServerProcess]:
-    with ServerProcess(tiny_repository, "--transport", "http2", "--no-access-log") as server:
+    flags = ("--transport", "http2", "--no-access-log")
+    with ServerProcess(tiny_repository, *flags, command=FRESH) as server:
         with connected(server) as stub:
             for _ in range(200):
                 stub.Classify(image_request(), timeout=30)
@@ -36,11 +38,17 @@ def server(tiny_repository: Path) -> Iterator[ServerProcess]:
 
 
 @asynccontextmanager
-async def unharmed(server: ServerProcess) -> AsyncIterator[None]:
-    """Check that an honest client succeeds meanwhile, and that memory and descriptors return."""
+async def unharmed(server: ServerProcess, pause_seconds: float = 0.0) -> AsyncIterator[None]:
+    """Check that an honest client succeeds meanwhile, and that memory and descriptors return.
+
+    Args:
+        server: The server.
+        pause_seconds: How long the client waits between its calls. An attack that takes long
+            would otherwise mostly measure how many calls a core can make.
+    """
     pid = server.process.pid
     memory, files = rss_mb(pid), abuse.descriptors(pid)
-    async with honest(server.target):
+    async with honest(server.target, pause_seconds=pause_seconds):
         yield
     async with asyncio.timeout(abuse.SECONDS):
         while abuse.descriptors(pid) > files:
@@ -143,12 +151,12 @@ async def nothing(client: Offender) -> None:
     """Send no preface."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 async def test_clients_that_wait_are_given_up(server: ServerProcess) -> None:
     """The server closes their connections, although they never do."""
     waiting = {zero_windows: None, unread_replies: None, nothing: b""}
     pid = server.process.pid
-    async with unharmed(server), AsyncExitStack() as stack:
+    async with unharmed(server, LONG_PAUSE), AsyncExitStack() as stack:
         files, memory = abuse.descriptors(pid), rss_mb(pid)
         for wait, preface in waiting.items():
             await wait(await stack.enter_async_context(offender(port(server), preface)))
@@ -159,15 +167,15 @@ async def test_clients_that_wait_are_given_up(server: ServerProcess) -> None:
                 await asyncio.sleep(0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 async def test_uploads_that_wait_are_given_up(server: ServerProcess) -> None:
     """Their calls end with a status; the client may make others."""
-    async with unharmed(server), offender(port(server)) as client:
+    async with unharmed(server, LONG_PAUSE), offender(port(server)) as client:
         await half_open_uploads(client)
         await client.until_resets(UPLOADS, STALL_SECONDS)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 async def test_a_server_under_attack_stops_in_time(tiny_repository: Path) -> None:
     attacks = (zero_windows, half_open_uploads, unread_replies)
     with ServerProcess(tiny_repository, "--transport", "http2") as server:
@@ -194,7 +202,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=30)
 @pytest.mark.usefixtures("many_descriptors")
 async def test_idle_connections(server: ServerProcess) -> None:
     async with unharmed(server), AsyncExitStack() as stack:

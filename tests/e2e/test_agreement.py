@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 from google.protobuf import json_format
 from numpy.typing import NDArray
 from support.damage import cuts, idat_of, kinds_of_images
 from support.photos import photos
 
+from convscope.exporter.bundles.reader import open_bundle, open_unexplained
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.server.errors import InvalidInputError
@@ -62,9 +62,7 @@ def compare(bundle: Path) -> Iterator[Comparison]:
     """Classify every photo with both preprocessors. A photo that either can't read is an error."""
     manifest = json_format.Parse((bundle / "manifest.json").read_text(), pb.ModelManifest())
     fast, plain = preprocessors(manifest)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(bundle / "model.onnx", options, ["CPUExecutionProvider"])
+    session = open_unexplained(open_bundle(bundle))
     for photo in photos():
         images = np.stack([fast.decode(photo.data), plain.prepare(photo.data)])
         (probabilities,) = session.run(["probabilities"], {manifest.input.name: images})

@@ -32,7 +32,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=20)
 @pytest.mark.one_transport("loads and unloads models")
 async def test_three_hundred_models_load_on_demand_within_a_memory_limit(repository: Path) -> None:
     graph_bytes = (repository / "tiny0/1/model.onnx").stat().st_size

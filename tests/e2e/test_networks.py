@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.operators import share_operators
 from support.server import ServerProcess
 
 from convscope.client import Classification, Client, FeatureMap, Tensor
@@ -21,6 +22,8 @@ from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
+
+share_operators()
 
 # Tolerances: relative to the largest magnitude, as in the parity gate, and of a probability.
 pytestmark = pytest.mark.one_transport("compares the results of networks")
@@ -70,6 +73,7 @@ class Served:
 
     source: Source
     network: ServableNetwork
+    explanation: str
     client: Client
 
     def ask(self, given: NDArray[np.generic], names: tuple[str, ...]) -> Classification:
@@ -123,9 +127,10 @@ def one_thread() -> Iterator[None]:
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """Export a network and serve it. The server runs all of its gates."""
     source = source_of(request.param, tmp_path)
-    network = convert(source, tmp_path / "models").network
+    conversion = convert(source, tmp_path / "models")
+    network, line = conversion.network, conversion.explanation
     with ServerProcess(tmp_path / "models", "--preload-feature-maps") as server:
-        yield Served(source, network, Client(server.target))
+        yield Served(source, network, line, Client(server.target))
     shutil.rmtree(tmp_path)  # together these are gigabytes, which pytest would keep
 
 
@@ -142,6 +147,7 @@ def check(served: Served) -> None:
     given = inputs_of(served.source)
     expected = run_torch(served.network, given[np.newaxis])
     check_classes(served, served.ask(given, ()), expected)
+    check_explanation(served)
     found: dict[str, FeatureMap] = {}
     for names in in_replies(expected, served.network.feature_map_names):
         found |= served.ask(given, names).feature_maps
@@ -168,6 +174,19 @@ def check_classes(
     )
 
 
+def check_explanation(served: Served) -> None:
+    """Check that every classifier explains its classes, which the export compares with PyTorch.
+
+    At the smaller size the pool of a VGG enlarges the map, which has no derivative rule.
+    """
+    if not served.source.labels:
+        assert served.explanation == ""
+    elif served.source.architecture.startswith("vgg"):
+        assert served.explanation.startswith("no explanations: operator GatherND")
+    else:
+        assert served.explanation.startswith("heat ")
+
+
 def in_replies(
     outputs: dict[str, NDArray[np.float32]], names: tuple[str, ...]
 ) -> Iterator[tuple[str, ...]]:
@@ -189,7 +208,7 @@ def test_a_small_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)
 
 
-@pytest.mark.slow(seconds=35)
+@pytest.mark.slow(seconds=20)
 @pytest.mark.parametrize("served", LARGE, indirect=True)
 def test_a_large_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from support.alterations import slow_down
 from support.calls import connected, image_request, run_to_end, sample, wait_until
-from support.server import ServerProcess
+from support.server import FRESH, ServerProcess
 from support.tiny import reference_preprocess, write_tiny
 
 from convscope.client import Client, ConvscopeError, Tensor
@@ -147,7 +147,7 @@ def test_secrets_in_settings_are_in_no_process_list(
     settings.write_text(f'[server]\notlp_endpoint = "http://user:{SECRET}@localhost:1"')
     monkeypatch.setenv("CONVSCOPE_REPOSITORY_CACHE", str(tmp_path / SECRET))
     flags = ("--workers", str(WORKERS), "--settings", str(settings))
-    with ServerProcess(tmp_path / "models", *flags) as server:
+    with ServerProcess(tmp_path / "models", *flags, command=FRESH) as server:
         for pid in pids(server):
             visible = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
             assert all(visible)

@@ -223,7 +223,7 @@ class Drawn:
         return EXPECTED[self.end](np.stack(rows).astype(np.float64))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 def test_imports_return_the_originals_probabilities_or_are_rejected(tmp_path: Path) -> None:
     photos, published = some_photos(), 0
     for seed in range(IMPORTS):
@@ -311,7 +311,7 @@ def pytorch(source: Source, photos: list[bytes]) -> Floats:
     return output.reshape(len(photos), -1)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=25)
 def test_exports_return_the_originals_probabilities_or_are_rejected(tmp_path: Path) -> None:
     photos, published = some_photos(), 0
     for seed in range(EXPORTS):

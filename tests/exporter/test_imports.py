@@ -20,6 +20,7 @@ ORDER = (
     "evaluation",
     "repositories",
     "bundles",
+    "explanations",
     "pyramid",
     "outputs",
     "graphs",

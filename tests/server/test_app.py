@@ -28,7 +28,7 @@ from support.calls import (
     signal_request,
     wait_until,
 )
-from support.server import ServerProcess
+from support.server import FRESH, ServerProcess
 from support.tiny import write_signal, write_tiny
 
 from convscope.v1 import inference_pb2 as pb
@@ -301,7 +301,7 @@ def test_calls_longer_than_the_grace_are_unavailable_and_the_exit_is_clean(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_either_signal_ends_an_idle_server_with_0(tiny_repository: Path, number: int) -> None:
-    with ServerProcess(tiny_repository) as server:
+    with ServerProcess(tiny_repository, command=FRESH) as server:
         server.process.send_signal(number)
         assert server.process.wait(30) == 0
         wait_until(lambda: "stopped" in [line["event"] for line in server.log])
@@ -312,6 +312,7 @@ def test_either_signal_ends_an_idle_server_with_0(tiny_repository: Path, number:
 def test_signal_while_the_models_load_ends_the_server_with_0(slow_repository: Path) -> None:
     write_signal(slow_repository, "first")
     command = [sys.executable, "-m", "convscope.server", "--models", str(slow_repository)]
+    command.append("--no-tuning")
     with subprocess.Popen([*command, *LOOPBACK], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -121,10 +121,12 @@ class Honest:
     Args:
         target: The server.
         model: The model whose classes are asked for.
+        pause_seconds: How long each worker waits between two pairs of calls.
     """
 
-    def __init__(self, target: str, model: str) -> None:
+    def __init__(self, target: str, model: str, pause_seconds: float) -> None:
         self._target = target
+        self._pause_seconds = pause_seconds
         self._request = image_request(model=model)
         self._is_running = True
         self.calls = 0
@@ -142,6 +144,7 @@ class Honest:
         while self._is_running:
             await self._call(classifier.Classify(self._request, timeout=SECONDS))
             await self._call(health.Check(health_pb2.HealthCheckRequest(), timeout=SECONDS))
+            await asyncio.sleep(self._pause_seconds)
 
     async def _call(self, call: Awaitable[Any]) -> None:
         try:
@@ -163,9 +166,11 @@ class Honest:
 
 
 @asynccontextmanager
-async def honest(target: str, model: str = "tiny") -> AsyncIterator[Honest]:
+async def honest(
+    target: str, model: str = "tiny", pause_seconds: float = 0.0
+) -> AsyncIterator[Honest]:
     """Call for the duration of a with block; no call may fail."""
-    client = Honest(target, model)
+    client = Honest(target, model, pause_seconds)
     running = asyncio.create_task(client.run())
     await client.more(10)
     try:

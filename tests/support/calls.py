@@ -1,11 +1,10 @@
 """Raw calls of a running server with the generated stubs."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import grpc
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 from convscope.v1 import manifest_pb2 as mpb
+from support.forked_server import ForkedServer
 from support.images import encode, picture
 from support.server import ServerProcess
 from support.tiny import SIGNAL_LENGTH
@@ -97,6 +97,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def run_to_end(*arguments: str | Path) -> tuple[int, str, str]:
     """Start a server that ends by itself; return its exit code, stdout and stderr."""
-    command = [sys.executable, "-m", "convscope.server", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout, done.stderr
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        process = ForkedServer(list(map(str, arguments)), stdout=out.fileno(), stderr=err.fileno())
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return code, out.read(), err.read()

@@ -102,6 +102,7 @@ def _add_golden_heat(path: Path, graph: onnx.ModelProto) -> None:
         "images": np.stack([reference_preprocess(photo) for photo in photos]),
         "classes": np.full((len(photos), 1), -1),
     }
-    (heat,) = ReferenceEvaluator(graph).run(["heat"], feed)
+    (found,) = ReferenceEvaluator(graph).run(["heat"], feed)
+    heat = np.asarray(found)
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays, **{"heat/-1": heat[:, 0]})

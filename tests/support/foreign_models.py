@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from convscope.exporter.bundles.reader import open_bundle, open_unexplained
 from convscope.exporter.foreign.importing import ForeignSource
-from convscope.exporter.graphs.sessions import open_graph, run_graph
+from convscope.exporter.graphs.sessions import run_graph
 from convscope.v1 import manifest_pb2 as pb
 
 SIDE = 16
@@ -106,7 +107,7 @@ def manifest_of(directory: Path) -> pb.ModelManifest:
 
 
 def run_bundle(directory: Path, images: NDArray[np.uint8]) -> Arrays:
-    return run_graph(open_graph((directory / "model.onnx").read_bytes()), images)
+    return run_graph(open_unexplained(open_bundle(directory)), images)
 
 
 def some_images(channels: int = 3) -> NDArray[np.uint8]:

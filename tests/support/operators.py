@@ -1,16 +1,23 @@
-"""PyTorch's table of ONNX operators, built once per process instead of for every export."""
+"""PyTorch's tables of operators, built once per process instead of for every export."""
 
 import copy
+from contextlib import suppress
 from functools import cache
 
 __all__ = ["share_operators"]
 
 
 def share_operators() -> None:
-    """Let every export in this process use a copy of one table. Building it takes a second.
+    """Let every export in this process use a copy of one table of ONNX operators.
 
-    The table is internal to PyTorch: where it is missing, every export builds its own.
+    Building it takes a second. PyTorch also looks several times per export for operators that
+    were added since; that happens once too.
+    Both are internal to PyTorch: where they are missing, every export does its own work.
     """
+    with suppress(ImportError, AttributeError):
+        from torch._export import utils
+
+        utils._materialize_cpp_cia_ops = cache(utils._materialize_cpp_cia_ops)
     try:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
     except ImportError:

@@ -5,16 +5,18 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from support.forked_server import ForkedServer
+
 START_SECONDS = 60
 STOP_SECONDS = 30
-MODULE = ("-m", "convscope.server")
+FRESH = (sys.executable, "-m", "convscope.server")
 # Ignores proxies from the environment.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -28,7 +30,8 @@ class ServerProcess:
     Args:
         models: The repository to serve, a directory or a URL.
         flags: Further flags.
-        command: The command of the server, by default that of this environment.
+        command: The command of the server. By default, its process is forked from one with
+            the imports done. FRESH starts a new interpreter, as users do.
         tuning: Whether the server measures at load how to run the models. Without tuning the
             start is fast, and every model has one runner and batches of up to 8.
     """
@@ -39,18 +42,15 @@ class ServerProcess:
         self,
         models: Path | str,
         *flags: str,
-        command: tuple[str, ...] = (sys.executable, "-m", "convscope.server"),
+        command: tuple[str, ...] | None = None,
         tuning: bool = False,
     ) -> None:
         ServerProcess.started += 1
         addresses = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
         if not tuning:
             flags = ("--no-tuning", "--runners", "1", "--max-batch", "8", *flags)
-        self.process = subprocess.Popen(
-            [*command, "--models", str(models), *addresses, "--drain-seconds", "0.2", *flags],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        arguments = ["--models", str(models), *addresses, "--drain-seconds", "0.2", *flags]
+        self.process = start_server(arguments, command)
         self.log: list[dict[str, Any]] = []
         serving = self._wait_until_serving()
         self.target = f"127.0.0.1:{serving['grpc_port']}"
@@ -116,6 +116,15 @@ class ServerProcess:
         code = self.process.wait(START_SECONDS)
         self._stderr().close()
         raise RuntimeError(f"the server ended with {code}: {self.log}")
+
+
+def start_server(
+    arguments: Sequence[str], command: tuple[str, ...] | None = FRESH
+) -> "subprocess.Popen[str] | ForkedServer":
+    """Start a server whose standard error is a pipe; without a command, a forked one."""
+    if command is None:
+        return ForkedServer(arguments)
+    return subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
 
 
 @contextmanager

@@ -36,14 +36,14 @@ def _functions(item: pytest.Item) -> Iterator[Callable[..., Any]]:
 @cache
 def refers_to_server(function: Callable[..., Any]) -> bool:
     """Return whether a function, or a part of the tests that it refers to, names the server."""
-    visited: list[Any] = []
+    visited: dict[int, Any] = {}  # by id: not every value has a hash
     waiting: list[Any] = [function]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str) and value in COMMANDS:
             return True
-        if not any(value is other for other in visited):
-            visited.append(value)
+        if id(value) not in visited:
+            visited[id(value)] = value  # it stays alive, and so its id isn't used again
             waiting += _references(value)
     return False
 

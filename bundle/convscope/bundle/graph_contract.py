@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from convscope.bundle.errors import BundleRejectedError, reason_of
 from convscope.bundle.layout import GRAPH
+from convscope.bundle.light_graph import without_large_weights
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["check_graph", "parse_graph"]
@@ -65,7 +66,7 @@ def check_graph(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
     _check_opset(model)
     try:
         # In full: the declared shapes are compared with those that follow from the nodes.
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(without_large_weights(model), full_check=True)
     except (
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,

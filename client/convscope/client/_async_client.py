@@ -31,6 +31,8 @@ from convscope.client._requests import (
 from convscope.client._results import Outcome, decode_results, result_or_raise
 from convscope.client.types import (
     Classification,
+    ClassLike,
+    ExplainLike,
     FeatureMapSelection,
     ImageLike,
     ModelInfo,
@@ -104,6 +106,8 @@ class AsyncClient(Connection):
         top_k: int = 5,
         min_probability: float = 0.0,
         feature_maps: Iterable[str | FeatureMapSelection] = (),
+        explain: ExplainLike = None,
+        against: ClassLike | None = None,
         priority: Priority = "interactive",
         routing_key: str = "",
         timeout_seconds: float | None = None,
@@ -117,6 +121,8 @@ class AsyncClient(Connection):
             top_k=top_k,
             min_probability=min_probability,
             feature_maps=feature_maps,
+            explain=explain,
+            against=against,
             priority=priority,
             routing_key=routing_key,
         )
@@ -156,6 +162,8 @@ class AsyncClient(Connection):
         top_k: int = 5,
         min_probability: float = 0.0,
         feature_maps: Iterable[str | FeatureMapSelection] = (),
+        explain: ExplainLike = None,
+        against: ClassLike | None = None,
         priority: Priority = "bulk",
         routing_key: str = "",
         timeout_seconds: float | None = None,
@@ -172,6 +180,8 @@ class AsyncClient(Connection):
             top_k=top_k,
             min_probability=min_probability,
             feature_maps=feature_maps,
+            explain=explain,
+            against=against,
             priority=priority,
             routing_key=routing_key,
         )

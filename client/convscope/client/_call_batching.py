@@ -91,8 +91,9 @@ class _CallGroup:
         self._template = template
         self._call = call
         self._loop = asyncio.get_running_loop()
-        # Feature maps may be so large that a reply has room for those of one image only.
-        self._size = BatchSize(1 if template.has_feature_maps else _MAX_IMAGES, _MAX_IMAGES)
+        # A reply may only have room for the feature maps of one image, and an explanation by
+        # occlusion is many runs of the network.
+        self._size = BatchSize(1 if template.has_large_results else _MAX_IMAGES, _MAX_IMAGES)
         self._batcher: Batcher[_Call] = Batcher(
             self._size,
             free_batches=_FREE_BATCHES,

@@ -25,6 +25,8 @@ from convscope.client._results import Outcome, decode_results, result_or_raise
 from convscope.client._sync_driver import Sender, stream_outcomes
 from convscope.client.types import (
     Classification,
+    ClassLike,
+    ExplainLike,
     FeatureMapSelection,
     ImageLike,
     ModelInfo,
@@ -81,6 +83,8 @@ class Client(BlockingConnection):
         top_k: int = 5,
         min_probability: float = 0.0,
         feature_maps: Iterable[str | FeatureMapSelection] = (),
+        explain: ExplainLike = None,
+        against: ClassLike | None = None,
         priority: Priority = "interactive",
         routing_key: str = "",
         timeout_seconds: float | None = None,
@@ -100,6 +104,12 @@ class Client(BlockingConnection):
             min_probability: Classes below this are left out; by default 0.
             feature_maps: The feature maps to return, by name or by
                 `FeatureMapSelection`; by default none.
+            explain: The classes to explain, by default none: how many of the most
+                probable ones, or a list of labels and indices, such as
+                `["tiger cat", 281]`. `Rank` and `Explain` have more options.
+            against: A class to contrast each explained class with, by its label,
+                index or `Rank`. The explanations then show what speaks for the one
+                rather than for the other.
             priority: "interactive" (the default), or "bulk" if the request may
                 wait for interactive ones.
             routing_key: A key such as a user's id. While a canary gets a share
@@ -117,6 +127,8 @@ class Client(BlockingConnection):
             top_k=top_k,
             min_probability=min_probability,
             feature_maps=feature_maps,
+            explain=explain,
+            against=against,
             priority=priority,
             routing_key=routing_key,
         )
@@ -151,6 +163,8 @@ class Client(BlockingConnection):
         top_k: int = 5,
         min_probability: float = 0.0,
         feature_maps: Iterable[str | FeatureMapSelection] = (),
+        explain: ExplainLike = None,
+        against: ClassLike | None = None,
         priority: Priority = "bulk",
         routing_key: str = "",
         timeout_seconds: float | None = None,
@@ -178,6 +192,8 @@ class Client(BlockingConnection):
             top_k: As for `classify`.
             min_probability: As for `classify`.
             feature_maps: As for `classify`.
+            explain: As for `classify`.
+            against: As for `classify`.
             priority: As for `classify`, but "bulk" by default.
             routing_key: As for `classify`.
 
@@ -192,6 +208,8 @@ class Client(BlockingConnection):
             top_k=top_k,
             min_probability=min_probability,
             feature_maps=feature_maps,
+            explain=explain,
+            against=against,
             priority=priority,
             routing_key=routing_key,
         )

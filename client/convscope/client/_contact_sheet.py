@@ -6,20 +6,29 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw
 
-from convscope.client._pixel_modes import to_pixel_mode
+from convscope.client._drawing import (
+    BACKGROUND,
+    DIM,
+    HEADER_HEIGHT,
+    MARGIN,
+    PANEL,
+    draw_header,
+    fit,
+    font_for,
+)
+from convscope.client._image_crop import ImageCrop
 
 __all__ = ["draw_contact_sheet"]
 
 MAX_TILES = 64
 PERCENTILES = (1, 99)
 LANDSCAPE = 4 / 3  # the sheet is wider than high, as screens are
-MARGIN, GAP, LABEL_HEIGHT, HEADER_HEIGHT, FOOTER_HEIGHT = 28, 8, 18, 72, 44
+GAP, LABEL_HEIGHT, FOOTER_HEIGHT = 8, 18, 44
 LEGEND_WIDTH, LEGEND_HEIGHT = 96, 10
 MIN_INNER_WIDTH = 580  # the footer's
 
-BACKGROUND, INK, DIM, PANEL = "#18181b", "#f4f4f5", "#a1a1aa", "#27272a"
 # Viridis, dark to bright in even perceptual steps, at nine points.
 ANCHORS = (
     (68, 1, 84),
@@ -47,6 +56,8 @@ class Drawable(Protocol):
     def model(self) -> str: ...
     @property
     def version(self) -> int: ...
+    @property
+    def crop(self) -> ImageCrop | None: ...
 
     def strongest(self, count: int) -> list[int]:
         """Return the positions in `array` of the channels with the largest mean."""
@@ -100,9 +111,10 @@ def draw_contact_sheet(
     layout = _lay_out(len(positions), feature_map.array.shape, source is not None)
     sheet = Image.new("RGB", layout.size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    _draw_header(draw, feature_map, image_name, stride)
+    _draw_header(draw, sheet.width, feature_map, image_name, stride)
     if source is not None:
-        _draw_source(sheet, draw, source, layout)
+        caption = "input image" if feature_map.crop is None else "what the network saw"
+        _draw_source(sheet, draw, source, caption, layout)
     for position, cell in zip(positions, layout.free_cells(), strict=False):
         tile = _paint(feature_map.array[position], layout)
         origin = layout.origin(*cell)
@@ -178,48 +190,50 @@ def _colors() -> NDArray[np.uint8]:
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
-
-
 def _label(draw: ImageDraw.ImageDraw, origin: tuple[int, int], height: int, text: str) -> None:
-    draw.text((origin[0], origin[1] + height + 3), text, fill=DIM, font=_font(12))
+    draw.text((origin[0], origin[1] + height + 3), text, fill=DIM, font=font_for(text, 12)[1])
 
 
 def _draw_source(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, source: Image.Image, layout: _Layout
+    sheet: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    source: Image.Image,
+    caption: str,
+    layout: _Layout,
 ) -> None:
     width, height = layout.cell
     box = (layout.source_span * width - GAP, layout.source_span * height - GAP - LABEL_HEIGHT)
-    upright = to_pixel_mode(ImageOps.exif_transpose(source)).convert("RGBA")
-    page = Image.new("RGBA", upright.size, "white")
-    page.alpha_composite(upright)
-    fitted = ImageOps.contain(page.convert("RGB"), box, Image.Resampling.LANCZOS)
+    fitted = fit(source, *box)
     left, top = layout.origin(0, 0)
     draw.rectangle((left, top, left + box[0] - 1, top + box[1] - 1), fill=PANEL)
     sheet.paste(fitted, (left + (box[0] - fitted.width) // 2, top + (box[1] - fitted.height) // 2))
-    _label(draw, (left, top), box[1], "input image")
+    _label(draw, (left, top), box[1], caption)
 
 
 def _draw_header(
-    draw: ImageDraw.ImageDraw, feature_map: Drawable, image_name: str, stride: float | None
+    draw: ImageDraw.ImageDraw,
+    width: int,
+    feature_map: Drawable,
+    image_name: str,
+    stride: float | None,
 ) -> None:
-    channels, height, width = feature_map.array.shape
+    channels, rows, columns = feature_map.array.shape
     parts = [
         image_name,
         f"{feature_map.model} v{feature_map.version}" if feature_map.model else "",
-        f"{channels} x {height} x {width}",
+        f"{channels} x {rows} x {columns}",
         f"stride {stride:g}" if stride else "",
     ]
-    draw.text((MARGIN, 18), feature_map.name, fill=INK, font=_font(22))
-    draw.text((MARGIN, 46), "  ·  ".join(filter(None, parts)), fill=DIM, font=_font(14))
+    draw_header(draw, width, feature_map.name, "", parts)
 
 
 def _draw_footer(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, feature_map: Drawable, shown: int
 ) -> None:
-    top, right, font = sheet.height - 28, sheet.width - MARGIN, _font(12)
-    text = f"{_shown_channels(feature_map, shown)} scaled from its 1st to 99th percentile"
+    top, right = sheet.height - 28, sheet.width - MARGIN
+    text, font = font_for(
+        f"{_shown_channels(feature_map, shown)} scaled from its 1st to 99th percentile", 12
+    )
     draw.text((MARGIN, top), text, fill=DIM, font=font)
     draw.text((right, top), "high", fill=DIM, font=font, anchor="ra")
     right -= 30

@@ -51,8 +51,9 @@ class ImageStream:
         self._template = template
         self._window = window
         self._return_errors = return_errors
-        # Feature maps may be so large that a reply has room for those of one image only.
-        start = 1 if template.has_feature_maps else _FIRST_IMAGES
+        # A reply may only have room for the feature maps of one image, and an explanation by
+        # occlusion is many runs of the network.
+        start = 1 if template.has_large_results else _FIRST_IMAGES
         self._size = BatchSize(start, _MAX_IMAGES)
         self._images_in_flight = 0
         self._batcher: Batcher[Item] = Batcher(self._size)

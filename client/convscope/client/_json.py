@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convscope.client.errors import ConvscopeError
-from convscope.client.types import Classification, ModelInfo, ModelSummary
+from convscope.client.types import Classification, Explanation, ModelInfo, ModelSummary
 
 __all__ = ["Reporter", "print_model", "print_models", "to_json"]
 
@@ -31,6 +31,8 @@ class Reporter:
                     name: {"shape": list(feature_map.array.shape)}
                     for name, feature_map in result.feature_maps.items()
                 },
+                "crop": asdict(result.crop) if result.crop is not None else None,
+                "explanations": list(map(_explanation, result.explanations)),
             }
         )
 
@@ -54,6 +56,20 @@ def print_model(info: ModelInfo) -> None:
     created_at = info.provenance.created_at
     fields["provenance"]["created_at"] = created_at.isoformat() if created_at else None
     _print(fields)
+
+
+def _explanation(explanation: Explanation) -> dict[str, Any]:
+    against = explanation.against
+    return {
+        "target": asdict(explanation.target),
+        "against": asdict(against) if against is not None else None,
+        "method": explanation.method,
+        "tensor": explanation.tensor,
+        "logit": explanation.logit,
+        "remainder": explanation.remainder,
+        "share": explanation.share,
+        "heat": explanation.array.tolist(),
+    }
 
 
 def to_json(value: Any) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 __all__ = [
     "Execution",
+    "ExplanationInfo",
     "FeatureMapInfo",
     "InputInfo",
     "Metric",
@@ -47,16 +48,6 @@ class Resize:
     height: int = 0
     width: int = 0
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return the width and the height of an image of a given size after resizing."""
-        edge = self.shortest_edge
-        if not edge:
-            return self.width, self.height
-        return (
-            edge if width <= height else int(edge * width / height),
-            edge if height <= width else int(edge * height / width),
-        )
-
 
 @dataclass(frozen=True)
 class FeatureMapInfo:
@@ -75,6 +66,30 @@ class FeatureMapInfo:
     height: int
     width: int
     stride: float
+
+
+@dataclass(frozen=True)
+class ExplanationInfo:
+    """The explanations that a version offers, and their limits.
+
+    Args:
+        methods: The methods, such as "grad-cam", the recommended one first.
+        tensor: The tensor of the graph that all but "occlusion" explain; empty if only
+            "occlusion" is offered.
+        positions: The shape of their heat, [height, width] for an image; empty if only
+            "occlusion" is offered.
+        max_explanations: The largest number of explanations of one request.
+        max_rank: The largest position of a `Rank`.
+        max_occluded_images: The largest number of squares of one request: cells * cells
+            of each grid, for each image.
+    """
+
+    methods: tuple[str, ...]
+    tensor: str
+    positions: tuple[int, ...]
+    max_explanations: int
+    max_rank: int
+    max_occluded_images: int
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,7 @@ class ModelSummary:
         precision: The arithmetic of the graph: "fp32", "fp16" or "int8".
         fallback_from: The preferred provider, if another one runs the graph or a
             part of it; otherwise empty.
+        explanation_methods: The methods of the explanations that it offers.
     """
 
     model: str
@@ -155,6 +171,7 @@ class ModelSummary:
     provider: str
     precision: str
     fallback_from: str = ""
+    explanation_methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +203,7 @@ class ModelInfo:
             The server reports an error for such an input.
         nonfinite_inputs: Those of the exporter's checks, such as "a black image";
             empty if the bundle doesn't record them.
+        explanations: The explanations that it offers; None if it offers none.
     """
 
     model: str
@@ -206,3 +224,4 @@ class ModelInfo:
     activation: str = ""
     nonfinite_results: bool = False
     nonfinite_inputs: tuple[str, ...] = ()
+    explanations: ExplanationInfo | None = None

@@ -2,8 +2,10 @@
 
 from datetime import UTC
 
+from convscope.client._methods import method_name
 from convscope.client._model_info import (
     Execution,
+    ExplanationInfo,
     FeatureMapInfo,
     InputInfo,
     Metric,
@@ -34,6 +36,7 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
             provider=summary.provider,
             precision=_precision(summary),
             fallback_from=summary.fallback_from,
+            explanation_methods=tuple(map(method_name, summary.explanation_methods)),
         )
         for summary in response.models
     ]
@@ -64,6 +67,7 @@ def decode_model(response: pb.GetModelResponse) -> ModelInfo:
         activation=_activation(manifest),
         nonfinite_results=manifest.nonfinite_results,
         nonfinite_inputs=tuple(manifest.nonfinite_inputs),
+        explanations=_decode_explanations(response),
     )
 
 
@@ -105,6 +109,20 @@ def _decode_execution(message: pb.Execution) -> Execution:
         max_batch=message.max_batch,
         reason=message.reason,
         inline=message.inline,
+    )
+
+
+def _decode_explanations(response: pb.GetModelResponse) -> ExplanationInfo | None:
+    if not response.HasField("explanations"):
+        return None
+    support = response.explanations
+    return ExplanationInfo(
+        methods=tuple(map(method_name, support.methods)),
+        tensor=support.tensor,
+        positions=tuple(support.positions),
+        max_explanations=support.max_explanations,
+        max_rank=support.max_rank,
+        max_occluded_images=support.max_occluded_images,
     )
 
 

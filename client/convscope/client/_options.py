@@ -1,26 +1,18 @@
 """The options of `classify` and `classify_many`, checked and in one place."""
 
-import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Required, TypedDict
 
 import numpy as np
 
+from convscope.client._checks import INT32_MAX, INT64_MAX, check_integer, check_name
+from convscope.client._explain import ClassLike, ExplainLike, to_explain
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import FeatureMapSelection, Priority
 
-__all__ = [
-    "INT32_MAX",
-    "ClassifyManyOptions",
-    "ClassifyOptions",
-    "RequestOptions",
-    "Selector",
-    "check_integer",
-]
+__all__ = ["ClassifyManyOptions", "ClassifyOptions", "RequestOptions", "Selector"]
 
-INT32_MAX = 2**31 - 1
-INT64_MAX = 2**63 - 1
 _PRIORITIES = ("interactive", "bulk")
 
 
@@ -32,6 +24,8 @@ class ClassifyOptions(TypedDict, total=False):
     top_k: int
     min_probability: float
     feature_maps: Iterable[str | FeatureMapSelection]
+    explain: ExplainLike
+    against: ClassLike | None
     priority: Priority
     routing_key: str
 
@@ -58,7 +52,7 @@ class Selector:
     alias: str | None = None
 
     def __post_init__(self) -> None:
-        _check_name("model", self.model)
+        check_name("model", self.model)
         if self.version is not None and self.alias is not None:
             raise InvalidInputError(
                 f"version {self.version} and alias {self.alias!r} are both given; give one, or "
@@ -68,7 +62,7 @@ class Selector:
             version = check_integer("version", self.version, 1, INT64_MAX)
             object.__setattr__(self, "version", version)
         if self.alias is not None:
-            _check_name("alias", self.alias)
+            check_name("alias", self.alias)
 
 
 @dataclass(frozen=True)
@@ -82,12 +76,14 @@ class RequestOptions(Selector):
     top_k: int = 5
     min_probability: float = 0.0
     feature_maps: Iterable[str | FeatureMapSelection] = ()
+    explain: ExplainLike = None
+    against: ClassLike | None = None
     priority: Priority = "interactive"
     routing_key: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_name("routing_key", self.routing_key)
+        check_name("routing_key", self.routing_key)
         if self.priority not in _PRIORITIES:
             raise InvalidInputError(
                 f"priority is {self.priority!r}; there are: {', '.join(map(repr, _PRIORITIES))}"
@@ -96,29 +92,12 @@ class RequestOptions(Selector):
             "top_k": check_integer("top_k", self.top_k, 1, INT32_MAX),
             "min_probability": _check_probability(self.min_probability),
             "feature_maps": tuple(_check_feature_maps(self.feature_maps)),
+            # With the contrast that `against` selects.
+            "explain": to_explain(self.explain, self.against) or None,
+            "against": None,
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-
-
-def check_integer(argument: str, value: int, low: int, high: int) -> int:
-    """Return an integer of any type as an `int`.
-
-    Raises:
-        InvalidInputError: It isn't an integer, or is out of range.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise InvalidInputError(f"{argument} is {value!r}; give an integer") from error
-    if not low <= number <= high:
-        raise InvalidInputError(f"{argument} is {number}; it must be between {low} and {high:,}")
-    return number
-
-
-def _check_name(argument: str, value: str) -> None:
-    if not isinstance(value, str):
-        raise InvalidInputError(f"{argument} is {value!r}; give a name, a str")
 
 
 def _check_probability(value: float) -> float:

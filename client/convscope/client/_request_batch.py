@@ -78,7 +78,7 @@ class RequestBatch:
         count = len(self._images)
         outcomes = decode_results(response, count)
         self._store(outcomes)
-        is_large = self._template.has_feature_maps
+        is_large = self._template.has_large_results
         reply_bytes = response.results[0].ByteSize() if is_large else 0
         self._size.succeeded(count, _processing_seconds(response), reply_bytes)
         shed = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, _RETRYABLE)]

@@ -6,14 +6,11 @@ from functools import lru_cache
 from typing import Unpack
 
 from convscope.client._channel import MAX_REQUEST_BYTES
+from convscope.client._checks import INT32_MAX, check_integer
+from convscope.client._explain import ClassLike, Explain, Rank, to_explain
 from convscope.client._images import encode_input
-from convscope.client._options import (
-    INT32_MAX,
-    ClassifyOptions,
-    RequestOptions,
-    Selector,
-    check_integer,
-)
+from convscope.client._methods import METHODS
+from convscope.client._options import ClassifyOptions, RequestOptions, Selector
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import FeatureMapSelection, ImageLike
 from convscope.v1 import inference_pb2 as pb
@@ -31,7 +28,7 @@ __all__ = [
 _TEMPLATES_CACHED = 64
 # The tag and the length of an input in a request.
 _FRAME_BYTES = 5
-_SELECTION_DTYPES = {
+_DTYPES = {
     "float32": mpb.DATA_TYPE_FLOAT32,
     "float16": mpb.DATA_TYPE_FLOAT16,
     "uint8": mpb.DATA_TYPE_UINT8,
@@ -46,12 +43,12 @@ class RequestTemplate:
     Args:
         message: The message, to be copied.
         key: Its bytes. Images whose templates have the same key may share a request.
-        has_feature_maps: Whether the results may be large.
+        has_large_results: Whether the results may be large, or slow to compute.
     """
 
     message: pb.ClassifyRequest
     key: bytes
-    has_feature_maps: bool
+    has_large_results: bool
 
 
 @dataclass(slots=True)
@@ -74,6 +71,10 @@ def encode_template(model: str, **options: Unpack[ClassifyOptions]) -> RequestTe
     feature_maps = options.get("feature_maps", ())
     if not isinstance(feature_maps, str | FeatureMapSelection):
         options["feature_maps"] = tuple(feature_maps)
+    explain, against = options.get("explain"), options.get("against")
+    if explain is not None or against is not None:
+        options["explain"] = to_explain(explain, against) or None
+        options["against"] = None
     try:
         return _encode_cached(model, **options)
     except TypeError:  # a value can't be hashed, so it is invalid; raise the error that says why
@@ -87,12 +88,13 @@ def _encode_template(model: str, **keywords: Unpack[ClassifyOptions]) -> Request
         top_k=options.top_k,
         min_probability=options.min_probability,
         feature_maps=map(_encode_selection, options.feature_maps),
+        explanations=map(_encode_explain, to_explain(options.explain)),
         priority=_PRIORITIES[options.priority],
         routing_key=options.routing_key,
     )
     _select(message, options)
     key = message.SerializeToString(deterministic=True)
-    return RequestTemplate(message, key, bool(message.feature_maps))
+    return RequestTemplate(message, key, bool(message.feature_maps or message.explanations))
 
 
 _encode_cached: Callable[..., RequestTemplate] = lru_cache(_TEMPLATES_CACHED, typed=True)(
@@ -141,7 +143,7 @@ def _select(request: pb.ClassifyRequest | pb.GetModelRequest, selector: Selector
 def _encode_selection(item: str | FeatureMapSelection) -> pb.FeatureMapSelection:
     if isinstance(item, str):
         return pb.FeatureMapSelection(name=item)
-    message = pb.FeatureMapSelection(name=item.name, dtype=_SELECTION_DTYPES[item.dtype])
+    message = pb.FeatureMapSelection(name=item.name, dtype=_DTYPES[item.dtype])
     if item.channels is not None:
         message.indices.SetInParent()  # an empty list must not mean "all channels"
         message.indices.values.extend(
@@ -152,3 +154,27 @@ def _encode_selection(item: str | FeatureMapSelection) -> pb.FeatureMapSelection
     elif item.mean:
         message.mean = True
     return message
+
+
+def _encode_explain(explain: Explain) -> pb.ExplanationSelection:
+    message = pb.ExplanationSelection(
+        target=_encode_class(explain.target),
+        method=METHODS[explain.method],
+        dtype=_DTYPES[explain.dtype],
+    )
+    if explain.against is not None:
+        message.against.CopyFrom(_encode_class(explain.against))
+    if explain.method == "occlusion":
+        message.occlusion.cells = explain.cells or 0
+        message.occlusion.window = explain.window or 0
+    return message
+
+
+def _encode_class(target: ClassLike) -> pb.ClassTarget:
+    match target:
+        case str():
+            return pb.ClassTarget(label=target)
+        case Rank():
+            return pb.ClassTarget(rank=target.position)
+        case _:
+            return pb.ClassTarget(class_index=target)

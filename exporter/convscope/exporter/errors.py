@@ -4,6 +4,7 @@ from convscope.bundle.errors import reason_of as reason
 
 __all__ = [
     "DatasetError",
+    "ExplanationError",
     "ExporterError",
     "HubError",
     "NetworkError",
@@ -54,3 +55,7 @@ class ParityError(ExporterError):
 
 class UnclearOutputError(ExporterError):
     """Neither the network nor its values show what its output contains."""
+
+
+class ExplanationError(ExporterError):
+    """A graph can't explain its classes; the message says why."""

@@ -606,8 +606,8 @@ class Prediction(_message.Message):
     @_builtins.property
     def crop(self) -> Global___ImageCrop:
         """The part of the image that the network saw, to which feature maps and
-        explanations are stretched. It is set if the request asks for explanations and
-        the model takes images.
+        explanations are stretched. It is set if the request asks for feature maps or
+        explanations and the model takes images.
         """
 
     def __init__(

@@ -3,17 +3,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 from google.protobuf import json_format
+from support.bundles import check_bundle
 from torch import Tensor, nn
 
 from convscope.bundle.errors import PublishError
+from convscope.exporter.architectures import find_architecture
+from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.bundles.reader import open_bundle, open_unexplained
 from convscope.exporter.conversion.convert import convert
+from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.graph import ExportedGraph, ServableNetwork, export_graph
 from convscope.exporter.conversion.source import Source
-from convscope.exporter.errors import ExporterError, ParityError, UnknownNameError
+from convscope.exporter.errors import ExplanationError, ExporterError, ParityError, UnknownNameError
 from convscope.v1 import manifest_pb2 as pb
 
 
@@ -25,13 +29,15 @@ def test_the_bundles_graph_fulfills_the_contract(source: Source, tmp_path: Path)
     directory = convert(source, tmp_path).directory
     assert directory == tmp_path / "digits" / "1"
     graph = onnx.load(directory / "model.onnx", load_external_data=False)
-    (images,) = graph.graph.input
-    assert images.name == "images"
+    images, classes = graph.graph.input
+    assert (images.name, classes.name) == ("images", "classes")
     assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [output.name for output in graph.graph.output] == [
         "logits",
         "probabilities",
         *source.feature_maps,
+        "heat",
+        "heat_classes",
     ]
 
 
@@ -40,7 +46,7 @@ def test_the_graph_computes_the_same_as_pytorch_for_any_batch(
     source: Source, tmp_path: Path, batch: int
 ) -> None:
     directory = convert(source, tmp_path).directory
-    session = ort.InferenceSession(directory / "model.onnx", providers=["CPUExecutionProvider"])
+    session = open_unexplained(open_bundle(directory))
     images = np.random.default_rng(batch).integers(0, 256, (batch, 28, 28, 1), dtype=np.uint8)
     (logits,) = session.run(["logits"], {"images": images})
     planes = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
@@ -52,7 +58,7 @@ def test_the_graph_computes_the_same_as_pytorch_for_any_batch(
 def test_the_manifest_describes_the_bundle(source: Source, tmp_path: Path) -> None:
     directory = convert(source, tmp_path).directory
     manifest = manifest_of(directory)
-    assert (manifest.model, manifest.version, manifest.schema_version) == ("digits", 1, 1)
+    assert (manifest.model, manifest.version, manifest.schema_version) == ("digits", 1, 2)
     assert list(manifest.input.shape) == [28, 28, 1]
     assert list(manifest.labels) == list("0123456789")
     conv2 = manifest.feature_maps[2]
@@ -122,7 +128,105 @@ def test_an_in_place_activation_does_not_change_a_feature_map(
     directory = convert(
         replace(source, network=network, feature_maps=("conv",)), tmp_path
     ).directory
-    session = ort.InferenceSession(directory / "model.onnx", providers=["CPUExecutionProvider"])
+    session = open_unexplained(open_bundle(directory))
     images = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8)
     (conv,) = session.run(["conv"], {"images": images})
     assert conv.min() < 0
+
+
+def test_the_graph_explains_its_classes_as_pytorch_does(source: Source, tmp_path: Path) -> None:
+    conversion = convert(source, tmp_path)
+    assert conversion.explanation.startswith("heat      4 × 4 for each class, from the tensor")
+    assert conversion.explanation.endswith("from PyTorch's gradient")
+    bundle, _, golden = check_bundle(conversion.directory)
+    spec = bundle.manifest.explanation
+    assert (spec.channels, list(spec.positions), spec.linear) == (20, [4, 4], False)
+    assert golden.heat is not None
+    assert golden.heat.shape == (4, 4, 4)
+
+
+def test_explanations_can_be_left_out(source: Source, tmp_path: Path) -> None:
+    conversion = convert(replace(source, explanations=False), tmp_path)
+    assert conversion.explanation == "no explanations: left out"
+    bundle, model, _ = check_bundle(conversion.directory)
+    assert not bundle.manifest.HasField("explanation")
+    assert bundle.manifest.schema_version == 1
+    assert [value.name for value in model.graph.input] == ["images"]
+
+
+@pytest.mark.parametrize(("name", "positions"), [("signal_conv", [32]), ("clip_conv", [2, 4, 4])])
+def test_signals_and_clips_are_explained_with_any_statistics(
+    tmp_path: Path, name: str, positions: list[int]
+) -> None:
+    torch.manual_seed(0)
+    row = find_architecture(name)
+    network, expects = row.build(5), row.preprocessing()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
+            for statistic in (module.running_mean, module.running_var):
+                assert statistic is not None
+                nn.init.uniform_(statistic, 0.5, 2)
+            nn.init.normal_(module.weight)
+    source = Source(
+        model=name,
+        version=1,
+        architecture=name,
+        network=network,
+        preprocessing=expects,
+        labels=tuple("abcde"),
+        feature_maps=(),
+        weights=Weights("random", "", ""),
+        golden=golden_noise(expects),
+    )
+    conversion = convert(source, tmp_path)
+    assert conversion.explanation.endswith("from PyTorch's gradient")
+    spec = check_bundle(conversion.directory)[0].manifest.explanation
+    assert (list(spec.positions), spec.linear) == (positions, True)
+
+
+class Sine(nn.Module):
+    """Has an operator without a derivative rule after the last crossed tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, 4)
+        self.dense = nn.Linear(4, 10)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        logits: Tensor = self.dense(self.conv(planes).relu().mean((2, 3)).sin())
+        return logits
+
+
+def test_a_network_that_can_not_be_explained_is_published_without(
+    source: Source, tmp_path: Path
+) -> None:
+    sine = replace(source, network=Sine(), feature_maps=("conv",))
+    conversion = convert(sine, tmp_path)
+    reason = "no explanations: operator Sin on the path has no derivative rule"
+    assert conversion.explanation == reason
+    check_bundle(conversion.directory)
+    with pytest.raises(ExplanationError, match=reason):
+        convert(replace(sine, version=2, explanations=True), tmp_path)
+    assert not (tmp_path / "digits" / "2").exists()
+
+
+class Functional(nn.Module):
+    """Computes the crossed tensor without a module, and overwrites a module's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, 4)
+        self.dense = nn.Linear(4, 10)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        features = nn.functional.relu(self.conv(planes), inplace=True)
+        logits: Tensor = self.dense(features.mean((2, 3)))
+        return logits
+
+
+def test_a_tensor_that_no_module_returns_is_compared_with_differences(
+    source: Source, tmp_path: Path
+) -> None:
+    network = replace(source, network=Functional(), feature_maps=("conv",))
+    line = convert(network, tmp_path).explanation
+    assert line.endswith("from central differences")

@@ -16,14 +16,14 @@ from support.server import ServerProcess
 from support.tiny import SIGNAL_LENGTH, write_tiny
 from typer.testing import CliRunner
 
-from convscope.exporter.bundles.reader import open_bundle, preprocess
+from convscope.exporter.bundles.reader import open_bundle, open_unexplained, preprocess
 from convscope.exporter.cli import app
 from convscope.exporter.datasets import Split
 from convscope.exporter.evaluation.inputs import LabeledInputs
 from convscope.exporter.evaluation.metrics import measure
 from convscope.exporter.evaluation.predictions import Predictions
 from convscope.exporter.evaluation.report import Evaluation, report_page
-from convscope.exporter.graphs.sessions import open_graph, run_graph
+from convscope.exporter.graphs.sessions import run_graph
 from convscope.v1 import manifest_pb2 as pb
 
 COUNTS = {"red": 8, "green": 6, "blue": 5}
@@ -73,7 +73,7 @@ def tiles(page: str) -> dict[str, str]:
 def recomputed(bundle: str, folder: Path) -> tuple[float, dict[str, float]]:
     """Return the accuracy and the recall of each class, computed with numpy alone."""
     opened = open_bundle(Path(bundle))
-    session = open_graph(opened.read_graph())
+    session = open_unexplained(opened)
     right: dict[str, list[bool]] = {}
     for path in sorted(folder.rglob("*.png")):
         pixels = preprocess(opened.manifest, path.read_bytes())

@@ -12,10 +12,11 @@ from convscope.bundle.preprocessing import preprocessing_line
 from convscope.bundle.reader import Bundle
 from convscope.exporter.bundles.reader import open_bundle, preprocess
 from convscope.exporter.errors import ExporterError, ImageError, reason
+from convscope.exporter.explanations.removal import remove_explanation
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Level", "Pyramid", "read_photo", "read_pyramid"]
+__all__ = ["Heat", "Level", "Pyramid", "read_photo", "read_pyramid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,21 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class Heat:
+    """How the graph explains a class.
+
+    Args:
+        tensor: The tensor that the logits are differentiated by.
+        shape: Its channels and positions.
+        linear: Whether the heat of a class adds up to its logit, but for a constant.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    linear: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Pyramid:
     """What a bundle computes, from the input to the classes.
 
@@ -56,6 +72,7 @@ class Pyramid:
         nonfinite: The inputs with NaN or infinity, in one line; empty if every
             result is finite.
         levels: The feature maps, and the classes if there are any.
+        explanation: How the graph explains a class; None if it doesn't.
     """
 
     model: str
@@ -66,6 +83,7 @@ class Pyramid:
     preprocessing: str
     nonfinite: str
     levels: tuple[Level, ...]
+    explanation: Heat | None
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -83,6 +101,7 @@ def read_pyramid(directory: Path) -> Pyramid:
     manifest = bundle.manifest
     model = parse_graph(bundle.read_graph())
     check_graph(model, manifest)
+    remove_explanation(model)
     shapes: dict[str, tuple[int, ...]] = {
         spec.name: (spec.channels, spec.height, spec.width) for spec in manifest.feature_maps
     }
@@ -108,7 +127,13 @@ def read_pyramid(directory: Path) -> Pyramid:
             )
             for name, shape in shapes.items()
         ),
+        explanation=_heat(manifest) if manifest.HasField("explanation") else None,
     )
+
+
+def _heat(manifest: pb.ModelManifest) -> Heat:
+    spec = manifest.explanation
+    return Heat(spec.tensor, (spec.channels, *spec.positions), spec.linear)
 
 
 def read_photo(directory: Path, photo: Path | None = None) -> Image.Image | None:

@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import onnxruntime as ort
 from numpy import uint8
 from numpy.typing import NDArray
 
+from convscope.bundle.graph_contract import parse_graph
 from convscope.bundle.reader import Bundle, read_bundle
 from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.explanations.removal import remove_explanation
+from convscope.exporter.graphs.sessions import open_graph
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["open_bundle", "preprocess"]
+__all__ = ["open_bundle", "open_unexplained", "preprocess"]
 
 
 def open_bundle(directory: Path) -> Bundle:
@@ -27,6 +31,21 @@ def open_bundle(directory: Path) -> Bundle:
             f"{directory} can't be read: {reason(error)}; name a directory like "
             "models/MODEL/VERSION"
         ) from error
+
+
+def open_unexplained(bundle: Bundle) -> ort.InferenceSession:
+    """Open the graph of a bundle without its explanation, which needs a second input.
+
+    Raises:
+        BundleRejectedError: The graph is damaged.
+        ExporterError: ONNX Runtime can't open it.
+    """
+    data = bundle.read_graph()
+    if bundle.manifest.HasField("explanation"):
+        model = parse_graph(data)
+        remove_explanation(model)
+        data = model.SerializeToString()
+    return open_graph(data)
 
 
 def preprocess(manifest: pb.ModelManifest, encoded: bytes) -> NDArray[uint8]:

@@ -12,13 +12,19 @@ from rich.filesize import decimal
 
 from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden import Golden, parse_golden
-from convscope.bundle.golden_comparison import compare_feature_maps, compare_probabilities
+from convscope.bundle.golden_comparison import (
+    compare_feature_maps,
+    compare_heat,
+    compare_probabilities,
+)
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GOLDEN, GRAPH
-from convscope.exporter.bundles.reader import open_bundle, preprocess
-from convscope.exporter.errors import ImageError
+from convscope.exporter.bundles.golden_inputs import golden_inputs
+from convscope.exporter.bundles.reader import open_bundle
+from convscope.exporter.explanations.heat import CLASSES, HEAT
+from convscope.exporter.explanations.removal import remove_explanation
 from convscope.exporter.graphs.comparison import BATCHES, TOLERANCE, compare
-from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
+from convscope.exporter.graphs.sessions import Arrays, feed_session, open_graph
 from convscope.exporter.pyramid.facts import feature_map_facts
 from convscope.v1 import manifest_pb2 as pb
 
@@ -62,11 +68,13 @@ def verify(directory: Path) -> Iterator[Check]:
     yield Check("hashes", f"model.onnx and golden.npz, {size}, match the manifest")
     model = parse_graph(graph)
     check_graph(model, manifest)
+    described = _describe_graph(model)
+    remove_explanation(model)
     _check_strides(model, manifest)
-    yield Check("graph", _describe_graph(model))
+    yield Check("graph", described)
     session = open_graph(graph)
     golden = parse_golden(golden_file, manifest)
-    inputs = _golden_inputs(golden, manifest)
+    inputs = golden_inputs(golden, manifest)
     outputs = _one_by_one(session, inputs, manifest.input.name)
     yield Check("golden", _check_golden(outputs, golden, manifest))
     yield Check("batches", _check_batches(session, inputs, outputs, manifest.input.name))
@@ -75,7 +83,8 @@ def verify(directory: Path) -> Iterator[Check]:
 def _describe(manifest: pb.ModelManifest) -> str:
     classes, maps = len(manifest.labels), len(manifest.feature_maps)
     shown = f"{classes:,} classes, " if manifest.task == pb.TASK_CLASSIFICATION else ""
-    return f"{shown}{maps} feature map{'' if maps == 1 else 's'}"
+    heat = ", explanations" if manifest.HasField("explanation") else ""
+    return f"{shown}{maps} feature map{'' if maps == 1 else 's'}{heat}"
 
 
 def _describe_graph(model: onnx.ModelProto) -> str:
@@ -97,31 +106,12 @@ def _check_strides(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
             )
 
 
-def _golden_inputs(golden: Golden, manifest: pb.ModelManifest) -> NDArray[np.generic]:
-    """The golden inputs, prepared the reference way; uint8 or float32 [n, ...]."""
-    if manifest.input.kind != pb.INPUT_KIND_IMAGE:
-        return np.stack(golden.inputs)
-    return np.stack(
-        [_prepare(manifest, one.tobytes(), index) for index, one in enumerate(golden.inputs)]
-    )
-
-
-def _prepare(manifest: pb.ModelManifest, encoded: bytes, index: int) -> NDArray[np.uint8]:
-    try:
-        return preprocess(manifest, encoded)
-    except ImageError as error:
-        raise BundleRejectedError(
-            "golden", f"golden input {index} is not a readable image; export the bundle again"
-        ) from error
-    except (MemoryError, OverflowError) as error:
-        raise BundleRejectedError(
-            "golden", f"golden input {index} is too large once resized as the manifest says"
-        ) from error
-
-
 def _run(session: ort.InferenceSession, name: str, inputs: NDArray[np.generic]) -> Arrays:
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, run_session(session, name, inputs, names), strict=True))
+    feed: dict[str, NDArray[np.generic]] = {name: inputs}
+    if HEAT in names:
+        feed[CLASSES] = np.full((len(inputs), 1), -1)  # the best class
+    return dict(zip(names, feed_session(session, feed, names), strict=True))
 
 
 def _one_by_one(session: ort.InferenceSession, inputs: NDArray[np.generic], name: str) -> Arrays:
@@ -142,6 +132,9 @@ def _check_golden(outputs: Arrays, golden: Golden, manifest: pb.ModelManifest) -
         maps = {name: outputs[name] for name in golden.feature_map_means}
         difference = compare_feature_maps(maps, golden)
         found.append(f"feature maps within {difference:.1e} of the largest mean")
+    if golden.heat is not None:
+        difference = compare_heat(outputs[HEAT][:, 0], golden)
+        found.append(f"heat within {difference:.1e} of the largest")
     return ", ".join(found)
 
 

@@ -1,4 +1,4 @@
-"""`verify` and `describe`: what a bundle is.
+"""`verify`, `describe` and `explain`: what a bundle is, and what can be added to it.
 
 What they need is imported inside them, so that `--help` answers at once.
 """
@@ -11,12 +11,18 @@ import typer
 from rich.table import Table
 
 from convscope.bundle.errors import BundleError
-from convscope.exporter.commands.console import errors_as_sentences, make_console, shape_text
-from convscope.exporter.commands.options import Quiet
+from convscope.exporter.commands.console import (
+    errors_as_sentences,
+    make_console,
+    report_bundle,
+    shape_text,
+    working,
+)
+from convscope.exporter.commands.options import Quiet, Version
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
-    from convscope.exporter.bundles.describe import Level, Pyramid
+    from convscope.exporter.bundles.describe import Heat, Level, Pyramid
 
 __all__ = ["register"]
 
@@ -41,6 +47,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(verify)
     app.command()(describe)
+    app.command()(explain)
 
 
 def verify(bundle: Bundle, quiet: Quiet = False) -> None:
@@ -81,10 +88,33 @@ def describe(
             console.print(f"preprocessing  {pyramid.preprocessing}", markup=False)
             if pyramid.nonfinite:
                 console.print(f"not finite     {pyramid.nonfinite}", markup=False)
+            if pyramid.explanation is not None:
+                console.print(f"explanations   {_heat_line(pyramid.explanation)}", markup=False)
             console.print(_table(pyramid))
         if plot is not None:
             # Beside what is printed, which may be JSON for another program.
             typer.echo(f"saved     {plot}", err=True)
+
+
+def explain(bundle: Bundle, version: Version = None, quiet: Quiet = False) -> None:
+    """Publish a new version of a bundle that can explain its classes by heat.
+
+    It doesn't need PyTorch. The heat is compared with central differences.
+    """
+    with errors_as_sentences():
+        console = make_console(quiet)
+        with working("Differentiating the graph and comparing with central differences", console):
+            from convscope.exporter.bundles.explain import explain_bundle
+
+            explained = explain_bundle(bundle, version)
+        console.print(f"heat      {explained.summary}", markup=False)
+        report_bundle(explained.directory, console)
+
+
+def _heat_line(heat: "Heat") -> str:
+    _, *positions = heat.shape
+    rest = ", which adds up to the logit but for a constant" if heat.linear else ""
+    return f"heat of {shape_text(tuple(positions))} from the tensor {heat.tensor!r}{rest}"
 
 
 def _table(pyramid: "Pyramid") -> Table:

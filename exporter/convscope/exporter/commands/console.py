@@ -26,6 +26,7 @@ __all__ = [
     "convert_and_report",
     "errors_as_sentences",
     "make_console",
+    "print_explanation",
     "print_labels",
     "report_bundle",
     "report_parity",
@@ -169,6 +170,7 @@ def _report(source: "Source", conversion: "Conversion", console: Console) -> Non
             semantics = replace(semantics, evidence="applied to the outputs, as in the training")
         console.print(f"activation {semantics.describe()}", markup=False)
     report_parity(conversion.parity, "PyTorch", console)
+    print_explanation(conversion.explanation, console)
     for metric in conversion.metrics:
         console.print(
             f"{metric.name.removeprefix('top1_')}  [bold]{metric.value:.4f}[/] on "
@@ -183,6 +185,12 @@ def report_parity(parity: Sequence["OutputDifference"], reference: str, console:
     for one in parity:
         table.add_row(one.name, shape_text(one.shape), f"{one.difference:.1e}")
     console.print(table)
+
+
+def print_explanation(line: str, console: Console) -> None:
+    """Print how a graph explains its classes, or why it doesn't; nothing for a bank of filters."""
+    if line:
+        console.print(line, markup=False)
 
 
 def report_bundle(directory: Path, console: Console) -> None:

@@ -3,6 +3,7 @@
 PyTorch is imported inside the command, so that `--help` is fast.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from convscope.exporter.architectures.resolve import DeclaredInput
     from convscope.exporter.architectures.weights import Weights
     from convscope.exporter.conversion.golden import GoldenInput
-    from convscope.exporter.conversion.source import Source
+    from convscope.exporter.conversion.graph import ServableNetwork
+    from convscope.exporter.conversion.source import GoldenChoice
     from convscope.exporter.preprocessing import InputRule
 
 __all__ = ["register"]
@@ -83,6 +85,7 @@ def export(
     output: options.Output = None,
     activation: options.Activation = "auto",
     allow_nonfinite: options.AllowNonfinite = False,
+    explanations: options.Explanations = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a network with its published weights, or with those of a file."""
@@ -130,14 +133,15 @@ def export(
             labels=names,
             feature_maps=feature_map or row.feature_maps,
             weights=origin,
-            golden=(),
+            golden=_golden(expects, random_weights),
             untrained=untrained,
             activation=activation,
             allow_nonfinite=allow_nonfinite,
+            explanations=explanations,
         )
         assumed = row.is_custom and not declared.preprocessing_options
         convert_and_report(
-            _with_golden(source, random_weights),
+            source,
             repository,
             console,
             assumed=assumed and isinstance(expects, ImagePreprocessing),
@@ -243,15 +247,16 @@ def _untrained(
     return random_parameters(network, lambda: row.build(classes, expects.channels))
 
 
-def _with_golden(source: "Source", random_weights: bool) -> "Source":
+def _golden(expects: "InputRule", random_weights: bool) -> "GoldenChoice":
     from convscope.exporter.conversion.golden import golden_noise
     from convscope.exporter.conversion.golden_choice import decisive
     from convscope.exporter.conversion.photos import golden_photos
-    from convscope.exporter.conversion.servable import servable
     from convscope.exporter.preprocessing import ImagePreprocessing
 
-    expects = source.preprocessing
-    golden: list[GoldenInput] = []
-    if isinstance(expects, ImagePreprocessing) and not random_weights:
-        golden = decisive(servable(source), golden_photos(), expects)
-    return replace(source, golden=golden or golden_noise(expects))
+    def choose(network: "ServableNetwork") -> Sequence["GoldenInput"]:
+        golden: list[GoldenInput] = []
+        if isinstance(expects, ImagePreprocessing) and not random_weights:
+            golden = decisive(network, golden_photos(), expects)
+        return golden or golden_noise(expects)
+
+    return choose

@@ -15,6 +15,7 @@ from convscope.exporter.commands.console import (
     check_labels,
     errors_as_sentences,
     make_console,
+    print_explanation,
     print_labels,
     report_bundle,
     report_parity,
@@ -24,6 +25,7 @@ from convscope.exporter.commands.console import (
 from convscope.exporter.commands.options import (
     Activation,
     AllowNonfinite,
+    Explanations,
     Quiet,
     Repository,
     Version,
@@ -61,6 +63,7 @@ def import_onnx(
     feature_map: opt.Maps = None,
     dataset: opt.Dataset = "",
     weights_license: opt.License = "",
+    explanations: Explanations = None,
     quiet: Quiet = False,
 ) -> None:
     """Turn an ONNX classifier from elsewhere into a bundle."""
@@ -96,6 +99,7 @@ def import_onnx(
             feature_maps=feature_map or None,
             dataset=dataset,
             license=weights_license,
+            explanations=explanations,
         )
         with working("Adding the preprocessing and comparing with the original", console):
             imported = import_model(source, repository)
@@ -125,4 +129,5 @@ def _report(imported: "Imported", console: Console, *, assumed: bool, has_labels
     console.print(f"images    {line}", markup=False)
     print_labels(manifest.labels, console, are_chosen=has_labels)
     report_parity(imported.parity, "the original", console)
+    print_explanation(imported.explanation, console)
     report_bundle(imported.directory, console)

@@ -11,6 +11,7 @@ from convscope.exporter.preprocessing.conventions import ConventionName
 __all__ = [
     "Activation",
     "AllowNonfinite",
+    "Explanations",
     "FeatureMaps",
     "InputShape",
     "Mean",
@@ -79,6 +80,15 @@ AllowNonfinite = Annotated[
         "--allow-nonfinite",
         help="Publish a network that returns NaN or infinity for some images, and record this "
         "in the manifest. The server reports an error for such an image.",
+    ),
+]
+Explanations = Annotated[
+    bool | None,
+    Option(
+        "--explanations/--no-explanations",
+        help="Whether the graph can explain a class by heat over the image. With "
+        "--explanations, a network that can't be explained is an error.",
+        show_default="if the network can be explained",
     ),
 ]
 

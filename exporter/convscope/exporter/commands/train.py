@@ -62,6 +62,7 @@ def train(
     mean: options.Mean = None,
     std: options.Std = None,
     shortest_edge: options.ShortestEdge = None,
+    explanations: options.Explanations = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a network, and convert it."""
@@ -112,6 +113,7 @@ def train(
             hardware=Hardware(devices=devices, nodes=nodes, precision=precision),
             runs=runs,
             resume=resume,
+            explanations=explanations,
             progress=not console.quiet,
         )
         _run(job, version, console)

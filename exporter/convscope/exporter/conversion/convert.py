@@ -1,9 +1,11 @@
 """Converts a network in PyTorch to a published bundle, through every gate."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from convscope.bundle.writer import write_bundle
 from convscope.exporter.conversion.gates import check_graph_results
 from convscope.exporter.conversion.golden import golden_inputs, reference_arrays
 from convscope.exporter.conversion.graph import ServableNetwork, export_graph, feature_map_shapes
+from convscope.exporter.conversion.heat_reference import torch_heat
 from convscope.exporter.conversion.manifest import add_feature_maps, describe
 from convscope.exporter.conversion.parity import check_parity, run_torch
 from convscope.exporter.conversion.reference import Reference, check_network_independence
@@ -23,10 +26,12 @@ from convscope.exporter.conversion.untrained import check_trained
 from convscope.exporter.datasets import Split
 from convscope.exporter.errors import ParityError
 from convscope.exporter.evaluation.metrics import manifest_metrics, measure
+from convscope.exporter.explanations.explaining import Explained, explain, unless_left_out
 from convscope.exporter.graphs.comparison import OutputDifference
 from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
+from convscope.exporter.graphs.static_graph import StaticGraph, static_graph
 from convscope.exporter.outputs.semantics import Semantics
-from convscope.exporter.pyramid.facts import feature_map_facts
+from convscope.exporter.pyramid.facts import facts_of
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Conversion", "convert"]
@@ -43,12 +48,14 @@ class Conversion:
         parity: The difference of each output from PyTorch's.
         metrics: The accuracy of the exported graph.
         network: The network in PyTorch, as its bundle runs it.
+        explanation: A line about the graph's explanations; empty for a bank of filters.
     """
 
     directory: Path
     parity: list[OutputDifference]
     metrics: list[pb.Metric]
     network: ServableNetwork
+    explanation: str
 
     @property
     def semantics(self) -> Semantics | None:
@@ -62,11 +69,12 @@ def convert(source: Source, repository: Path) -> Conversion:
     Raises:
         ExporterError: A step failed; nothing was published.
     """
-    inputs = golden_inputs(source.golden, source.preprocessing)
-    example = torch.from_numpy(inputs[:1])
     check_size(source.network)
     reference = Reference(source)
     network = servable(source, reference)
+    encoded = source.golden(network) if callable(source.golden) else source.golden
+    inputs = golden_inputs(encoded, source.preprocessing)
+    example = torch.from_numpy(inputs[:1])
     shapes = feature_map_shapes(network, example)
     check_repeatable(network, inputs[:1])
     graph = export_graph(network, example, source.preprocessing.input_spec().name)
@@ -75,19 +83,42 @@ def convert(source: Source, repository: Path) -> Conversion:
     parity = _parity(reference, network, session, inputs, golden)
     nonfinite = check_graph_results(reference, network, graph.model, session)
     metrics = _measure(session, source.test)
-    manifest = describe(source, network.semantics, metrics)
+    manifest = describe(source, network.semantics, metrics, len(encoded))
     manifest.nonfinite_results = bool(nonfinite)
     manifest.nonfinite_inputs.extend(nonfinite)
-    facts = feature_map_facts(graph.model, network.feature_map_names)
+    static = static_graph(graph.model)
+    facts = facts_of(static, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
     check_trained(source)  # last, so that a faulty network is explained first
+    explained, line = _explain(source, network, graph.model, static, inputs)
+    data, heat = (graph.data, None) if explained is None else (explained.data, explained.heat)
+    if explained is not None:
+        explained.describe_in(manifest)
     directory = write_bundle(
         repository,
         manifest,
-        lambda path: _write(path, graph.data),
-        reference_arrays(network, source.golden, golden),
+        lambda path: _write(path, data),
+        reference_arrays(network, encoded, golden, heat),
     )
-    return Conversion(directory, parity, metrics, network)
+    return Conversion(directory, parity, metrics, network, line)
+
+
+def _explain(
+    source: Source,
+    network: ServableNetwork,
+    model: onnx.ModelProto,
+    static: StaticGraph,
+    inputs: NDArray[np.generic],
+) -> tuple[Explained | None, str]:
+    """Add heat to the graph, which is changed, and compare it with PyTorch's autograd."""
+    if not source.labels:
+        return None, ""
+    return unless_left_out(
+        source.explanations,
+        lambda: explain(
+            model, inputs, len(source.labels), partial(torch_heat, network, inputs), static
+        ),
+    )
 
 
 def _parity(

@@ -47,7 +47,10 @@ def golden_inputs(golden: Sequence[GoldenInput], expects: InputRule) -> NDArray[
 
 
 def reference_arrays(
-    network: ServableNetwork, golden: Sequence[GoldenInput], outputs: Arrays
+    network: ServableNetwork,
+    golden: Sequence[GoldenInput],
+    outputs: Arrays,
+    heat: NDArray[np.float32] | None = None,
 ) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of golden.npz, with PyTorch's outputs as the reference.
 
@@ -55,9 +58,10 @@ def reference_arrays(
         network: The network.
         golden: The golden inputs, images encoded.
         outputs: PyTorch's outputs for them.
+        heat: The reference heat of their best classes, if the graph explains classes.
     """
     names = (*network.heads, *network.feature_map_names)
-    return golden_arrays(golden, {name: outputs[name] for name in names})
+    return golden_arrays(golden, {name: outputs[name] for name in names}, heat)
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:

@@ -9,6 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from convscope.bundle.light_graph import without_large_weights
 from convscope.exporter.conversion.heads import add_heads
 from convscope.exporter.conversion.torch_errors import conversion_errors
 from convscope.exporter.errors import ExporterError, UnknownNameError
@@ -208,7 +209,7 @@ def export_graph(
     del model.metadata_props[:]
     _strip_node_metadata(model)
     data = model.SerializeToString()
-    onnx.checker.check_model(data)
+    onnx.checker.check_model(without_large_weights(model))
     _check_dimensions(model)
     return ExportedGraph(model, data)
 

@@ -19,7 +19,10 @@ PROBABILITY_TOLERANCE = 0.03
 
 
 def describe(
-    source: Source, semantics: Semantics | None, metrics: Sequence[pb.Metric]
+    source: Source,
+    semantics: Semantics | None,
+    metrics: Sequence[pb.Metric],
+    golden_inputs: int,
 ) -> pb.ModelManifest:
     """Return the manifest of a conversion, without its feature maps.
 
@@ -27,6 +30,7 @@ def describe(
         source: The network and its description.
         semantics: What a classifier returns; None for a bank of filters.
         metrics: The measured figures.
+        golden_inputs: The number of golden inputs.
     """
     expects = source.preprocessing
     classifies = bool(source.labels)
@@ -40,9 +44,7 @@ def describe(
         labels=source.labels,
         activation=semantics.manifest_activation if semantics else pb.ACTIVATION_NONE,
         precision=pb.PRECISION_FP32,
-        golden=pb.GoldenGate(
-            inputs=len(source.golden), probability_tolerance=PROBABILITY_TOLERANCE
-        ),
+        golden=pb.GoldenGate(inputs=golden_inputs, probability_tolerance=PROBABILITY_TOLERANCE),
         provenance=_provenance(source, metrics),
     )
 

@@ -16,7 +16,10 @@ from convscope.exporter.outputs.semantics import BINARY_NOTE
 
 __all__ = ["servable"]
 
-RESERVED_NAMES = ("logits", "probabilities", "images", "signal", "clip")
+RESERVED_NAMES = (
+    *("logits", "probabilities", "images", "signal", "clip"),
+    *("classes", "heat", "heat_classes"),
+)
 
 
 def servable(source: Source, reference: Reference | None = None) -> ServableNetwork:

@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convscope.exporter.errors import NetworkError, reason
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule
@@ -33,12 +34,14 @@ def run_zeros(network: nn.Module, expects: InputRule) -> object:
 def run_once(network: nn.Module, *batches: Tensor) -> object:
     """Run batches one after the other; return what the network returns for the last one.
 
-    A copy runs, because a network may store something in its first run.
+    A copy runs, because a network may store something in its first run. It has the same
+    parameters, which may be hundreds of megabytes.
 
     Raises:
         NetworkError: The network can't take an input.
     """
-    fresh, output = copy.deepcopy(network).eval(), None
+    shared = {id(one): one for one in network.parameters() if not is_lazy(one)}
+    fresh, output = copy.deepcopy(network, shared).eval(), None
     for planes in batches:
         try:
             output = fresh(planes)

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.exporter.bundles.reader import open_bundle, preprocess
+from convscope.exporter.bundles.reader import open_bundle, open_unexplained, preprocess
 from convscope.exporter.errors import ExporterError, ImageError
 from convscope.exporter.evaluation.inputs import Sample
-from convscope.exporter.graphs.sessions import open_graph, run_session
+from convscope.exporter.graphs.sessions import run_session
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["BundlePredictor", "Predictor", "Probabilities", "check_classifies"]
@@ -58,7 +58,7 @@ class BundlePredictor:
         bundle = open_bundle(directory)
         self.manifest = bundle.manifest
         check_classifies(self.manifest)
-        self._session = open_graph(bundle.read_graph())
+        self._session = open_unexplained(bundle)
         self._pool = ThreadPoolExecutor(DECODERS)
 
     def predict(self, samples: Sequence[Sample]) -> list[Probabilities]:

@@ -12,6 +12,7 @@ from convscope.bundle.golden import golden_arrays
 from convscope.bundle.writer import write_bundle
 from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.errors import ExporterError
+from convscope.exporter.explanations.explaining import explain, unless_left_out
 from convscope.exporter.foreign.analysis import find_facts, find_maps, parameter_count
 from convscope.exporter.foreign.batch import with_dynamic_batch
 from convscope.exporter.foreign.head import find_head
@@ -51,12 +52,14 @@ class Imported:
         input: The graph's input.
         semantics: What the graph's output contains.
         parity: The difference of each output from the original's.
+        explanation: A line about the graph's explanations.
     """
 
     directory: Path
     input: ImageInput
     semantics: Semantics
     parity: list[OutputDifference]
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +105,21 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     check_independence(joined, session, images, run_each(session, images))
     finite_results = {name: values[finite] for name, values in reference.expected.items()}
     parity = check_parity(joined, reference.images[finite], finite_results)
-    golden, arrays = _golden(reference)
-    manifest = describe(source, image, semantics, labels, preprocessing, golden)
+    golden = _golden_rows(reference)
+    manifest = describe(source, image, semantics, labels, preprocessing, len(golden))
     manifest.nonfinite_results = bool(reference.finiteness.nonfinite)
     manifest.nonfinite_inputs.extend(reference.finiteness.nonfinite)
     _add_analysis(manifest, source, file, joined, maps)
-    data = joined.SerializeToString()
+    data, heat = joined.SerializeToString(), None
+    explained, line = unless_left_out(
+        source.explanations, lambda: explain(joined, reference.images[golden], len(labels))
+    )
+    if explained is not None:
+        explained.describe_in(manifest)
+        data, heat = explained.data, explained.heat
+    arrays = _golden_arrays(reference, golden, heat)
     directory = write_bundle(repository, manifest, lambda path: _write(path, data), arrays)
-    return Imported(directory, image, semantics, parity)
+    return Imported(directory, image, semantics, parity, line)
 
 
 def _run_original(
@@ -132,20 +142,27 @@ def _run_original(
     return _Reference(images, semantics, expected, finiteness)
 
 
-def _golden(reference: _Reference) -> tuple[int, dict[str, NDArray[np.generic]]]:
-    """Return the number of golden inputs and the arrays of golden.npz.
+def _golden_rows(reference: _Reference) -> NDArray[np.intp]:
+    """Return the rows of the photos that are golden inputs.
 
     Raises:
         ExporterError: The original returns NaN or infinity for every photo.
     """
-    photos = golden_photos()
-    kept = np.flatnonzero(reference.finiteness.compared[: len(photos)])
+    kept = np.flatnonzero(reference.finiteness.compared[: len(golden_photos())])
     if not len(kept):
         raise ExporterError(
             "the graph returns NaN or infinity for every photo, so the server could not check it"
         )
-    outputs = {name: values[kept] for name, values in reference.expected.items()}
-    return len(kept), golden_arrays([photos[index] for index in kept], outputs)
+    return kept
+
+
+def _golden_arrays(
+    reference: _Reference, rows: NDArray[np.intp], heat: NDArray[np.float32] | None
+) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of golden.npz."""
+    photos = golden_photos()
+    outputs = {name: values[rows] for name, values in reference.expected.items()}
+    return golden_arrays([photos[index] for index in rows], outputs, heat)
 
 
 def _add_analysis(

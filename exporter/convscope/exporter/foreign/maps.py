@@ -11,7 +11,7 @@ from convscope.exporter.pyramid.receptive_view import View
 
 __all__ = ["ForeignMap", "named_maps", "stage_maps"]
 
-_RESERVED = ("images", "logits", "probabilities")
+_RESERVED = ("classes", "heat", "heat_classes", "images", "logits", "probabilities")
 
 
 @dataclass(frozen=True, slots=True)

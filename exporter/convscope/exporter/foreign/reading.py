@@ -11,6 +11,7 @@ from onnx import inliner, version_converter
 from onnx.external_data_helper import load_external_data_for_model
 
 from convscope.exporter.errors import ExporterError, reason
+from convscope.exporter.explanations.removal import has_explanation, remove_explanation
 from convscope.exporter.foreign.limits import check_file_size, check_model
 from convscope.exporter.foreign.output_choice import ChosenOutput, choose_output
 from convscope.exporter.graphs.static_graph import opset_version
@@ -71,6 +72,8 @@ def read(path: Path, output: str | None = None, feature_maps: Sequence[str] = ()
         ) from error
     if not model.graph.node or not model.graph.output or not model.opset_import:
         raise ExporterError(f"{path} is not an ONNX model: it has no graph or no opset")
+    if has_explanation(model):
+        remove_explanation(model)  # it is added again
     digest = hashlib.sha256(data).hexdigest()
     model = inliner.inline_local_functions(model) if model.functions else model
     chosen = choose_output(model, output, feature_maps)

@@ -57,6 +57,7 @@ class ForeignSource:
         feature_maps: TENSOR or TENSOR=NAME; None for one per stage.
         dataset: The dataset that the weights were trained on.
         license: The SPDX identifier of the weights' license.
+        explanations: Whether the graph explains its classes; None if it can.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class ForeignSource:
     feature_maps: Sequence[str] | None = None
     dataset: str = ""
     license: str = ""
+    explanations: bool | None = None
 
 
 def metadata_labels(model: onnx.ModelProto) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Opens and runs ONNX graphs with ONNX Runtime, on the CPU and without PyTorch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -9,7 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from convscope.exporter.errors import ExporterError, reason
 
-__all__ = ["Arrays", "open_graph", "run_graph", "run_session"]
+__all__ = ["Arrays", "feed_session", "open_graph", "run_each", "run_graph", "run_session"]
 
 _FAILURES = (
     ort_errors.Fail,
@@ -74,8 +75,21 @@ def run_session(
     Raises:
         ExporterError: ONNX Runtime fails; the message has its reason.
     """
+    return feed_session(session, {name: values}, outputs)
+
+
+def feed_session(
+    session: ort.InferenceSession,
+    feed: Mapping[str, NDArray[np.generic]],
+    outputs: Sequence[str],
+) -> list[Any]:
+    """Run a session on the values of several inputs; return the outputs as arrays.
+
+    Raises:
+        ExporterError: ONNX Runtime fails; the message has its reason.
+    """
     try:
-        found: list[NDArray[np.float32]] = session.run(list(outputs), {name: values})
+        found: list[Any] = session.run(list(outputs), dict(feed))
     except _FAILURES as error:
         raise ExporterError(f"ONNX Runtime: {reason(error)}") from error
     return found

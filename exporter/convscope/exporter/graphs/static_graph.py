@@ -1,4 +1,4 @@
-"""An ONNX graph at batch 1: the shape of every tensor, and the value of every small constant."""
+"""An ONNX graph at a fixed batch: the shapes of its tensors, and the values of small constants."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,14 @@ from onnx import inliner, numpy_helper, shape_inference
 from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.graphs.folding import MAX_CONSTANT_ELEMENTS, fold_constants
 
-__all__ = ["Shape", "StaticGraph", "attribute", "opset_version", "static_graph"]
+__all__ = [
+    "Shape",
+    "StaticGraph",
+    "attribute",
+    "opset_version",
+    "static_graph",
+    "without_weights",
+]
 
 # In this version a constant needn't be an input too.
 _IR_VERSION = 8
@@ -23,7 +30,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class StaticGraph:
-    """A graph at batch 1.
+    """A graph at a fixed batch.
 
     Args:
         nodes: The nodes in topological order.
@@ -31,6 +38,7 @@ class StaticGraph:
         shapes: The shapes of the tensors whose shape is known.
         constants: The values of the small constants, stored or computed.
         opset: The version of the standard operators.
+        elements: The element types of the tensors whose shape is known.
     """
 
     nodes: Sequence[onnx.NodeProto]
@@ -38,6 +46,7 @@ class StaticGraph:
     shapes: Mapping[str, Shape]
     constants: Mapping[str, NDArray[np.generic]]
     opset: int
+    elements: Mapping[str, int]
 
     def shape(self, name: str) -> Shape:
         """Return the shape of a tensor.
@@ -90,38 +99,49 @@ def opset_version(model: onnx.ModelProto) -> int:
     return max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
-def static_graph(model: onnx.ModelProto) -> StaticGraph:
-    """Infer every shape at batch 1, and compute the small constants.
+def static_graph(model: onnx.ModelProto, batch: int = 1) -> StaticGraph:
+    """Infer every shape at one batch size, and compute the small constants.
+
+    Args:
+        model: The graph, maybe without its weights.
+        batch: The batch size.
 
     Raises:
         ExporterError: The graph contradicts itself, or ONNX Runtime can't open it.
     """
-    light = _without_weights(model)
+    light = without_weights(model)
+    for value in light.graph.input:
+        _fix_batch(value, batch)
     nodes = list(light.graph.node)
     constants = _stored_constants(light.graph) | fold_constants(light)
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    values = _infer(light)
     return StaticGraph(
         nodes=nodes,
         inputs=[value.name for value in light.graph.input if value.name not in weights],
-        shapes=_infer(light) | {name: value.shape for name, value in constants.items()} | weights,
+        shapes=_shapes(values) | {name: value.shape for name, value in constants.items()} | weights,
         constants=constants,
         opset=opset_version(model),
+        elements={value.name: value.type.tensor_type.elem_type for value in values},
     )
 
 
-def _infer(light: onnx.ModelProto) -> dict[str, Shape]:
+def _infer(light: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     try:
         graph = shape_inference.infer_shapes(light, data_prop=True).graph
     except shape_inference.InferenceError as error:
         raise ExporterError(
             f"the shapes of the graph contradict one another: {reason(error)}"
         ) from error
-    values = (*graph.input, *graph.value_info, *graph.output)
+    return [*graph.input, *graph.value_info, *graph.output]
+
+
+def _shapes(values: Iterable[onnx.ValueInfoProto]) -> dict[str, Shape]:
     return {value.name: shape for value in values if (shape := _shape(value)) is not None}
 
 
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a model at batch 1; large weights become inputs of the same shape."""
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Copy a model without its large weights, which become inputs of the same shape."""
     graph = onnx.GraphProto(name=model.graph.name, node=model.graph.node)
     weights = {tensor.name for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
@@ -130,9 +150,7 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             graph.input.append(value)
-    for value in model.graph.input:
-        if value.name not in weights:
-            graph.input.append(_at_batch_one(value))
+    graph.input.extend(value for value in model.graph.input if value.name not in weights)
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in model.graph.output)
     light = onnx.ModelProto(
         ir_version=max(model.ir_version, _IR_VERSION),
@@ -143,13 +161,10 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return inliner.inline_local_functions(light) if model.functions else light
 
 
-def _at_batch_one(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    copy = onnx.ValueInfoProto()
-    copy.CopyFrom(value)
-    dimensions = copy.type.tensor_type.shape.dim
-    if dimensions:
-        dimensions[0].dim_value = 1
-    return copy
+def _fix_batch(value: onnx.ValueInfoProto, batch: int) -> None:
+    dimensions = value.type.tensor_type.shape.dim
+    if dimensions and not dimensions[0].HasField("dim_value"):
+        dimensions[0].dim_value = batch
 
 
 def _shape(value: onnx.ValueInfoProto) -> Shape | None:

@@ -11,7 +11,7 @@ from convscope.exporter.graphs.static_graph import StaticGraph, attribute, stati
 from convscope.exporter.pyramid.receptive_field import views
 from convscope.exporter.pyramid.receptive_view import View
 
-__all__ = ["FeatureMapFacts", "feature_map_facts"]
+__all__ = ["FeatureMapFacts", "facts_of", "feature_map_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,19 @@ def feature_map_facts(model: onnx.ModelProto, names: Iterable[str]) -> dict[str,
         UnknownNameError: The graph has no such tensor.
         ExporterError: A shape can't be inferred.
     """
+    return facts_of(static_graph(model), names)
+
+
+def facts_of(static: StaticGraph, names: Iterable[str]) -> dict[str, FeatureMapFacts]:
+    """Return the facts of the named tensors of a graph whose shapes are known already.
+
+    Raises:
+        UnknownNameError: The graph has no such tensor.
+        ExporterError: A shape isn't known.
+    """
     names = list(names)
     # Shapes after the feature maps aren't needed, and some can't be inferred.
-    graph = static_graph(model).upstream(names)
+    graph = static.upstream(names)
     seen = views(graph)
     costs = _Costs(graph, seen)
     facts = {}

@@ -11,9 +11,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.exporter.bundles.reader import open_bundle, preprocess
+from convscope.exporter.bundles.reader import open_bundle, open_unexplained, preprocess
 from convscope.exporter.errors import ExporterError, ImageError, reason
-from convscope.exporter.graphs.sessions import open_graph, run_session
+from convscope.exporter.graphs.sessions import run_session
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Agreement", "Classifier", "ImageResult", "compare_results", "find_images"]
@@ -78,7 +78,7 @@ class Classifier:
         if self._manifest.task != pb.TASK_CLASSIFICATION:
             raise ExporterError(f"{name} has no classes to compare, so leave --images out")
         self.labels = tuple(self._manifest.labels)
-        self._session: ort.InferenceSession = open_graph(bundle.read_graph())
+        self._session: ort.InferenceSession = open_unexplained(bundle)
 
     def probabilities(self, image: Path) -> NDArray[np.float32]:
         """Classify an image; float32 [K].

@@ -49,6 +49,7 @@ class TrainingJob:
         hardware: The hardware.
         runs: The folder of runs.
         resume: Whether to continue the model's latest run.
+        explanations: Whether the graph explains its classes; None if it can.
         progress: Whether to show a progress bar.
     """
 
@@ -73,6 +74,7 @@ class TrainingJob:
     runs: Path
     resume: bool
     progress: bool
+    explanations: bool | None = None
 
     def check(self) -> None:
         """Check that the options fit together.

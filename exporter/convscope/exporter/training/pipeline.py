@@ -1,9 +1,9 @@
 """Trains a network on a dataset, and returns it ready to be converted."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rich.console import Console
 from torch import nn
@@ -11,8 +11,9 @@ from torch import nn
 from convscope.exporter.architectures import Architecture
 from convscope.exporter.architectures.loading import load_file, load_published
 from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.golden import GoldenInput
 from convscope.exporter.conversion.golden_choice import one_of_each_class
-from convscope.exporter.conversion.servable import servable
+from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.datasets import (
     Dataset,
@@ -236,7 +237,13 @@ def _source(
     weights: Weights,
     test: Split,
 ) -> Source:
-    source = Source(
+    def choose_golden(network: ServableNetwork) -> Sequence[GoldenInput]:
+        # Large or damaged files are no golden inputs; the prepared images always are.
+        return one_of_each_class(network, data.test, expects) or one_of_each_class(
+            network, test, expects
+        )
+
+    return Source(
         model=job.model,
         version=version,
         architecture=job.row.name,
@@ -245,12 +252,9 @@ def _source(
         labels=data.labels,
         feature_maps=job.feature_maps or job.row.feature_maps,
         weights=weights,
-        golden=(),
+        golden=choose_golden,
         # The loss is the cross-entropy of a softmax.
         activation="softmax",
         test=(f"{data.name} test", test),
+        explanations=job.explanations,
     )
-    network = servable(source)
-    golden = one_of_each_class(network, data.test, expects)
-    # Large or damaged files are no golden inputs; the prepared images always are.
-    return replace(source, golden=golden or one_of_each_class(network, test, expects))

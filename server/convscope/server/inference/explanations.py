@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from convscope.server.errors import ServingError
 from convscope.server.observability.stages import StageSeconds
-from convscope.server.runtime.versions import Crop
 
 __all__ = ["ExplanationPlan", "Occluded", "OccludedResult", "OcclusionGrid"]
 
@@ -95,8 +94,6 @@ class ExplanationPlan:
     tensor: bool = False
     grids: tuple[OcclusionGrid, ...] = ()
     color: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
-    crops: dict[int, Crop] = field(default_factory=dict, init=False)
-    """By the index of an input, the part of its image that the network saw."""
     _logits: dict[tuple[OcclusionGrid, int], Floats] = field(default_factory=dict, init=False)
 
     @property

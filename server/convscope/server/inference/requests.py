@@ -17,7 +17,7 @@ from convscope.server.observability.calls import CallRecord
 from convscope.server.observability.stages import RequestTrace, StageSeconds
 from convscope.server.repository.catalog import Target
 from convscope.server.runtime.model import ModelOutput
-from convscope.server.runtime.versions import LoadedVersion
+from convscope.server.runtime.versions import Crop, LoadedVersion
 
 if TYPE_CHECKING:
     from convscope.server.inference.pipeline import Pipeline
@@ -156,6 +156,9 @@ class InferenceRequest:
     feature_maps: tuple[str, ...] = field(default=(), init=False)
     explanation: ExplanationPlan | None = field(default=None, init=False)
     logits: bool = field(default=False, init=False)
+    # By the index of an input, the part of its image that the network sees; None if the
+    # reply doesn't state it.
+    crops: dict[int, Crop] | None = field(default=None, init=False)
     is_large: bool = field(default=False, init=False)  # whether its reply takes long to encode
     plan: Any = field(default=None, init=False)
 

@@ -267,6 +267,18 @@ def test_signal_is_explained_without_a_crop(stub: Stub) -> None:
     assert not prediction.HasField("crop")
 
 
+def test_crop_belongs_to_feature_maps_too(stub: Stub) -> None:
+    photo = encode(picture(90, 60))
+    maps = [pb.FeatureMapSelection(name="conv")]
+    plain, with_maps, explained = (
+        stub.Classify(image_request(photo, **selected), timeout=30).results[0].prediction
+        for selected in ({}, {"feature_maps": maps}, {"explanations": [Selection()]})
+    )
+    assert not plain.HasField("crop")
+    assert with_maps.crop == explained.crop
+    assert with_maps.crop.image_width == 90
+
+
 # Batches
 
 

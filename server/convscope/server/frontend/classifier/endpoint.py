@@ -5,7 +5,7 @@ from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.classifier.explanation_plans import plan_explanations
-from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply
+from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply, whole_crops
 from convscope.server.frontend.classifier.templates import ReplyTemplate
 from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
 from convscope.server.frontend.wire import field
@@ -80,6 +80,8 @@ class ClassifyEndpoint:
         if explanations is not None:
             explanations.request(request)
         request.inputs = decode_inputs(inputs, version.input_dtype, version.input_shape)
+        if plan.selections or explanations is not None:
+            request.crops = whole_crops(request.inputs, version)
         request.message = None  # the inputs have copies of its bytes
 
     def encode(self, request: InferenceRequest) -> bytes:
@@ -95,7 +97,7 @@ class ClassifyEndpoint:
         if len(outcomes) == 1 and isinstance(outcomes[0], ServingError):
             raise outcomes[0]
         template = self._template(request.loaded)
-        reply, request.encode_seconds = template.encode(outcomes, request.plan)
+        reply, request.encode_seconds = template.encode(outcomes, request.plan, request.crops)
         return reply
 
     def _template(self, version: LoadedVersion) -> ReplyTemplate:

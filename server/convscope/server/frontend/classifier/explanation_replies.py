@@ -11,7 +11,6 @@ from convscope.server.frontend.classifier.quantization import write_tensor
 from convscope.server.inference.heat import eigen_cam
 from convscope.server.inference.requests import InferenceResult
 from convscope.server.runtime.model import Floats
-from convscope.server.runtime.versions import Crop
 from convscope.v1 import inference_pb2 as pb
 
 __all__ = ["write_explanations"]
@@ -30,12 +29,6 @@ def write_explanations(
     """
     for one in plan.selected:
         _write(prediction.explanations.add(), one, result, plan, index)
-    if plan.image is not None:
-        height, width = plan.image
-        crop = plan.computed.crops.get(index, Crop(0, 0, width, height, width, height))
-        message = prediction.crop
-        message.left, message.top, message.right, message.bottom = crop[:4]
-        message.image_width, message.image_height = crop.width, crop.height
 
 
 def _write(

@@ -9,9 +9,10 @@ from convscope.server.frontend.classifier.quantization import write_tensor
 from convscope.server.frontend.classifier.requests import ReplyPlan
 from convscope.server.inference.ranking import rank
 from convscope.server.inference.requests import InferenceResult
+from convscope.server.runtime.versions import Crop
 from convscope.v1 import inference_pb2 as pb
 
-__all__ = ["error_message", "write_prediction"]
+__all__ = ["error_message", "write_crop", "write_prediction"]
 
 
 def write_prediction(
@@ -37,6 +38,12 @@ def write_prediction(
         )
     if plan.explanations is not None:
         write_explanations(prediction, result, plan.explanations, position)
+
+
+def write_crop(message: pb.ImageCrop, crop: Crop) -> None:
+    """Write which part of an image the network saw into an empty message."""
+    message.left, message.top, message.right, message.bottom = crop[:4]
+    message.image_width, message.image_height = crop.width, crop.height
 
 
 def error_message(error: ServingError) -> pb.ClassifyError:

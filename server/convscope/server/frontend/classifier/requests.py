@@ -13,10 +13,11 @@ from convscope.server.frontend.feature_maps import check_selections
 from convscope.server.frontend.reply_limits import ReplyLimits
 from convscope.server.frontend.tensors import DTYPES, MAX_DIMENSIONS, check_finite
 from convscope.server.inference.requests import EncodedImage, Input, Pixels, ReadyTensor
+from convscope.server.runtime.versions import Crop, LoadedVersion
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["ReplyPlan", "decode_input", "decode_inputs", "plan_reply"]
+__all__ = ["ReplyPlan", "decode_input", "decode_inputs", "plan_reply", "whole_crops"]
 
 DEFAULT_TOP_K = 5
 
@@ -24,7 +25,7 @@ _PIXEL_CHANNELS = (1, 3, 4)
 # The largest sizes of one class without its name, and of one result without classes and
 # feature maps.
 _CLASS_BYTES = 20
-_RESULT_BYTES = 80
+_RESULT_BYTES = 120
 
 
 @dataclass(slots=True)
@@ -83,6 +84,15 @@ def plan_reply(
         top_k = min(top_k, int(1 / request.min_probability) + 1)
     limits.check(array_bytes + inputs * (_RESULT_BYTES + top_k * _CLASS_BYTES + label_bytes[top_k]))
     return ReplyPlan(labels, top_k, request.min_probability, _copies(maps), explanations)
+
+
+def whole_crops(inputs: Sequence[Input | ServingError], version: LoadedVersion) -> dict[int, Crop]:
+    """Return the crop of each input that is neither resized nor cropped: all of it."""
+    if version.manifest.input.kind != mpb.INPUT_KIND_IMAGE:
+        return {}
+    height, width, _ = version.input_shape
+    whole = Crop(0, 0, width, height, width, height)
+    return {index: whole for index, one in enumerate(inputs) if isinstance(one, ReadyTensor)}
 
 
 def _copies(selections: Sequence[pb.FeatureMapSelection]) -> Sequence[pb.FeatureMapSelection]:

@@ -5,15 +5,15 @@ explanations and errors are trees nevertheless: they are rare, or large in compa
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 from convscope.server.errors import ServingError
-from convscope.server.frontend.classifier.replies import error_message, write_prediction
+from convscope.server.frontend.classifier.replies import error_message, write_crop, write_prediction
 from convscope.server.frontend.classifier.requests import ReplyPlan
 from convscope.server.frontend.wire import field, varint
 from convscope.server.inference.requests import InferenceResult
-from convscope.server.runtime.versions import LoadedVersion
+from convscope.server.runtime.versions import Crop, LoadedVersion
 from convscope.v1 import inference_pb2 as pb
 
 __all__ = ["ReplyTemplate"]
@@ -45,12 +45,18 @@ class ReplyTemplate:
         self._labels = version.labels
         self._classes: list[bytes] = [b""] * len(version.labels)  # made when they are needed
 
-    def encode(self, outcomes: Sequence[Outcome], plan: ReplyPlan) -> tuple[bytes, Sequence[float]]:
+    def encode(
+        self,
+        outcomes: Sequence[Outcome],
+        plan: ReplyPlan,
+        crops: Mapping[int, Crop] | None = None,
+    ) -> tuple[bytes, Sequence[float]]:
         """Serialize a ClassifyResponse.
 
         Args:
             outcomes: The result or the error of each input.
             plan: What the request selects.
+            crops: By the index of an input, the part of its image that the network saw.
 
         Returns:
             The response, and the seconds that each result took.
@@ -65,6 +71,8 @@ class ReplyTemplate:
             if plan.selections or plan.explanations:
                 message = pb.InputResult()
                 write_prediction(message.prediction, outcome, plan, index)
+                if crops and index in crops:
+                    write_crop(message.prediction.crop, crops[index])
                 body = message.SerializeToString()
             else:
                 body = self._prediction(outcome, plan)

@@ -1,6 +1,7 @@
 """The second input and the parameters of models named MODEL.explain."""
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,13 +94,13 @@ def plan_classes(
     return ExplanationPlan(classes)
 
 
-def crop_parameter(plan: ExplanationPlan, contract: Contract, inputs: int) -> bytes:
+def crop_parameter(found: Mapping[int, Crop], contract: Contract, inputs: int) -> bytes:
     """Serialize the parameter of a reply that states which part of each image was used."""
     if not contract.accepts_images:
         return b""
     height, width, _ = contract.input.shape
     whole = Crop(0, 0, width, height, width, height)
-    crops = [plan.crops.get(index, whole) for index in range(inputs)]
+    crops = [found.get(index, whole) for index in range(inputs)]
     response = pb.ModelInferResponse()
     response.parameters[CROPS].string_param = json.dumps(crops)
     return response.SerializeToString()

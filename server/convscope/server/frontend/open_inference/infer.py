@@ -103,6 +103,7 @@ class InferEndpoint:
         if contract.classes is not None:
             limit = self._limits.explanations.max_explanations
             request.explanation = plan_classes(classes, size, version, limit)
+            request.crops = {}
             targets = request.explanation.classes.shape[1]
             outputs = [replace(o, spec=o.spec.for_targets(targets)) for o in outputs]
         self._check_reply(version, outputs, contract, size)
@@ -130,8 +131,8 @@ class InferEndpoint:
         started_at = perf_counter()
         contract, outputs = request.plan
         head = contract.head + self._fields(request.message)
-        if request.explanation is not None:
-            head += crop_parameter(request.explanation, contract, len(results))
+        if request.crops is not None:
+            head += crop_parameter(request.crops, contract, len(results))
         reply = encode_response(head, outputs, results, request.loaded.labels)
         seconds = perf_counter() - started_at
         # The stages are counted per input.

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError, ServingError
 from convscope.server.inference.batcher import Batcher
-from convscope.server.inference.explanations import ExplanationPlan
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
-from convscope.server.runtime.versions import DecodeCost, ImagePreprocessor
+from convscope.server.runtime.versions import Crop, DecodeCost, ImagePreprocessor
 
 __all__ = ["QUEUE_PIXELS", "THREAD_BYTES", "DecodePool", "Image"]
 
@@ -200,8 +199,8 @@ class DecodePool:
         seconds.decode_began = began = perf_counter()
         seconds.queue = began - image.queued_at
         try:
-            if image.request.explanation is not None:
-                return self._convert_with_crop(image, image.request.explanation)
+            if image.request.crops is not None:
+                return self._convert_with_crop(image, image.request.crops)
             if isinstance(item, EncodedImage):
                 return self._preprocessor.decode(item.data, image.cost)
             if isinstance(item, Pixels):
@@ -212,7 +211,7 @@ class DecodePool:
         finally:
             seconds.decode = perf_counter() - began
 
-    def _convert_with_crop(self, image: Image, explanation: ExplanationPlan) -> NDArray[np.uint8]:
+    def _convert_with_crop(self, image: Image, crops: dict[int, Crop]) -> NDArray[np.uint8]:
         """Convert an image, and note which part of it the network sees."""
         item = image.request.inputs[image.index]
         if isinstance(item, EncodedImage):
@@ -221,5 +220,5 @@ class DecodePool:
             array, crop = self._preprocessor.prepare_with_crop(item.array)
         else:
             raise TypeError("the input is no image")
-        explanation.crops[image.index] = crop
+        crops[image.index] = crop
         return array

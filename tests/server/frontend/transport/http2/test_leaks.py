@@ -23,7 +23,7 @@ GROWTH_MB = 30
 CANCEL = 8
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=35)
 @pytest.mark.timeout(300 + CALLS / 500)
 async def test_nothing_remains_of_many_calls() -> None:
     random = Random(13)

@@ -1,0 +1,74 @@
+"""The arguments of the clients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.client.errors import InvalidInputError
+
+__all__ = ["FeatureMapDType", "FeatureMapSelection", "ImageLike", "Priority", "Tensor"]
+
+FeatureMapDType: TypeAlias = Literal["float32", "float16", "uint8"]
+Priority: TypeAlias = Literal["interactive", "bulk"]
+"""Whether a request is served at once, or may wait for interactive ones."""
+
+_FEATURE_MAP_DTYPES = ("float32", "float16", "uint8")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Tensor:
+    """The model's own input, sent unchanged: the server doesn't decode or resize it.
+
+    Args:
+        array: An array of exactly the type and shape of `ModelInfo.input`, without
+            a batch dimension.
+    """
+
+    array: NDArray[Any]
+
+
+ImageLike: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8] | Tensor
+"""A path, an encoded image, a PIL image, uint8 pixels [H, W, C] or [H, W], or a `Tensor`."""
+
+
+@dataclass(frozen=True)
+class FeatureMapSelection:
+    """A feature map to return, whole or narrowed by one of three options.
+
+    Args:
+        name: One of the names in `ModelInfo.feature_maps`.
+        channels: Return only these channels, in this order.
+        strongest: Return only the n channels with the largest mean, the largest first.
+        mean: Return only one channel, the mean over all of them.
+        dtype: The type in which the server sends the elements. "uint8" has a
+            quarter of the size of "float32", with 256 steps from the smallest
+            value to the largest.
+
+    Raises:
+        InvalidInputError: More than one option is given, or the type is unknown.
+    """
+
+    name: str
+    channels: Sequence[int] | None = None
+    strongest: int | None = None
+    mean: bool = False
+    dtype: FeatureMapDType = "float32"
+
+    def __post_init__(self) -> None:
+        if (self.channels is not None) + (self.strongest is not None) + self.mean > 1:
+            raise InvalidInputError(
+                f"the feature map {self.name!r} is narrowed twice; "
+                "give only one of channels, strongest and mean"
+            )
+        if self.dtype not in _FEATURE_MAP_DTYPES:
+            raise InvalidInputError(
+                f"no dtype {self.dtype!r} for a feature map; "
+                f"there are: {', '.join(_FEATURE_MAP_DTYPES)}"
+            )
+        if self.channels is not None:
+            object.__setattr__(self, "channels", tuple(self.channels))

@@ -1,0 +1,125 @@
+"""The process from which the tests' servers are forked, with the imports done.
+
+    python -P server_template.py DESCRIPTOR
+
+The imports take most of a server's start. Nothing else happens before the fork: this process
+has one thread, and no session, event loop or channel.
+
+For each server, the socket DESCRIPTOR brings the files of its standard input, output and
+error, and another socket. This one brings a line of JSON with the arguments, the environment
+and the directory of the server. It returns two lines: the process's id, and its exit code.
+"""
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from contextlib import ExitStack, suppress
+from typing import NamedTuple
+
+# The engine of the transport http2 is missing: not every server uses it.
+import convscope.bundle.graph_contract
+import convscope.server.app
+import convscope.server.config.checks
+import convscope.server.config.command_line
+import convscope.server.config.serialization
+import convscope.server.process.ports
+import convscope.server.runtime.graph  # noqa: F401
+from convscope.server.__main__ import main
+
+STANDARD_FILES = 3
+
+
+class Request(NamedTuple):
+    """A server to start: the socket that describes it, and its standard files."""
+
+    channel: socket.socket
+    files: list[int]
+
+
+def fork_servers(requests: socket.socket) -> Request:
+    """Fork a process for each request, and report its end; return in each forked process.
+
+    Raises:
+        SystemExit: The process of the tests has ended.
+    """
+    with ExitStack() as sockets:  # a forked process has none of them open
+        sockets.enter_context(requests)
+        ended, wakeup = map(sockets.enter_context, socket.socketpair())
+        wakeup.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup.fileno())
+        sockets.callback(signal.set_wakeup_fd, -1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end their servers themselves
+        selector = sockets.enter_context(selectors.DefaultSelector())
+        selector.register(requests, selectors.EVENT_READ)
+        selector.register(ended, selectors.EVENT_READ)
+        channels: dict[int, socket.socket] = {}
+        while True:
+            ready = [key.fileobj for key, _ in selector.select()]
+            if ended in ready:
+                ended.recv(4096)
+                report_ends(channels)
+            if requests in ready:
+                request = receive(requests)
+                if (pid := os.fork()) == 0:
+                    for channel in channels.values():
+                        channel.close()
+                    return request
+                channels[pid] = request.channel
+                report(request.channel, pid)
+                for file in request.files:
+                    os.close(file)
+
+
+def receive(requests: socket.socket) -> Request:
+    """Receive a request.
+
+    Raises:
+        SystemExit: None will follow.
+    """
+    message, files, _, _ = socket.recv_fds(requests, 1, STANDARD_FILES + 1)
+    if not message:
+        sys.exit()
+    return Request(socket.socket(fileno=files.pop()), files)
+
+
+def report_ends(channels: dict[int, socket.socket]) -> None:
+    """Report which of the processes have ended."""
+    while channels:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        with channels.pop(pid) as channel:
+            report(channel, os.waitstatus_to_exitcode(status))
+
+
+def report(channel: socket.socket, number: int) -> None:
+    """Send a line; its reader may have ended."""
+    with suppress(OSError):
+        channel.sendall(b"%d\n" % number)
+
+
+def become(request: Request) -> None:
+    """Make this process what a new interpreter would be."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with request.channel, request.channel.makefile() as lines:
+        start = json.loads(lines.readline())
+    for number, file in enumerate(request.files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(start["directory"])
+    os.environ.clear()
+    os.environ.update(start["environment"])
+    sys.argv[1:] = start["arguments"]
+
+
+if __name__ == "__main__":
+    gc.collect()
+    gc.freeze()  # otherwise the collections of each server would copy all pages
+    become(fork_servers(socket.socket(fileno=int(sys.argv[1]))))
+    main()
