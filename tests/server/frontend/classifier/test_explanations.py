@@ -14,12 +14,14 @@ from onnx.reference import ReferenceEvaluator
 from PIL import Image, ImageOps
 from support.calls import connected, image_request, rejection, sample, signal_request
 from support.explained import write_explained
+from support.explained_signal import write_explained_signal
 from support.images import EXIF_ORIENTATIONS, encode, picture, with_orientation
 from support.server import ServerProcess
 from support.tiny import (
     CHANNELS,
     LABELS,
     SIDE,
+    SIGNAL_LENGTH,
     reference_preprocess,
     tiny_graph,
     write_extractor,
@@ -60,6 +62,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     write_explained(root, "deep", alter_manifest=alter)
     write_tiny(root, "bare")
     write_signal(root)
+    write_explained_signal(root, "pulse")
     write_extractor(root, "edges")
     write_unsupported_heat(root, "odd")
     with ServerProcess(root) as server:
@@ -251,6 +254,19 @@ def test_crop_of_pixels_and_of_the_network_s_own_input(stub: Stub) -> None:
     assert whole == pb.ImageCrop(right=SIDE, bottom=SIDE, image_width=SIDE, image_height=SIDE)
 
 
+def test_signal_is_explained_without_a_crop(stub: Stub) -> None:
+    signal = np.random.default_rng(0).normal(size=(1, SIGNAL_LENGTH)).astype(np.float32)
+    tensor = pb.Tensor(dtype=3, shape=signal.shape, data=signal.tobytes())
+    request = pb.ClassifyRequest(model="pulse", inputs=[pb.Input(tensor=tensor)])
+    request.explanations.extend([Selection(), Selection(method=EIGEN_CAM)])
+    prediction = stub.Classify(request, timeout=30).results[0].prediction
+    heat, eigen = map(array, prediction.explanations)
+    assert heat.shape == eigen.shape == (SIGNAL_LENGTH,)
+    assert np.abs(np.corrcoef(heat, signal[0])[0, 1]) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(eigen, signal[0] - signal.mean(), atol=1e-4)
+    assert not prediction.HasField("crop")
+
+
 def test_crop_belongs_to_feature_maps_too(stub: Stub) -> None:
     photo = encode(picture(90, 60))
     maps = [pb.FeatureMapSelection(name="conv")]
@@ -323,12 +339,14 @@ def test_offer_is_part_of_the_description(stub: Stub) -> None:
         "deep": [GRAD_CAM, EIGEN_CAM, OCCLUSION],
         "bare": [OCCLUSION],
         "signal": [],
+        "pulse": [GRAD_CAM, EIGEN_CAM],
         "edges": [],
         "odd": [OCCLUSION],
     }
     support = {name: describe(stub, name) for name in listed}
     assert {name: list(s.methods) for name, s in support.items()} == listed
     assert (support["tiny"].tensor, list(support["tiny"].positions)) == ("conv", [SIDE, SIDE])
+    assert list(support["pulse"].positions) == [SIGNAL_LENGTH]
     assert (support["bare"].tensor, list(support["bare"].positions)) == ("", [])
     limits = support["tiny"]
     assert (limits.max_explanations, limits.max_rank, limits.max_occluded_images) == (8, 3, 256)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.bundle.suggestions import or_near
 from convscope.server.errors import BundleRejectedError, InvalidInputError
+from convscope.server.frontend.classifier.class_targets import class_choice
 from convscope.server.frontend.explanations import METHOD_NAMES, ExplanationOffer, offer
 from convscope.server.frontend.reply_limits import ExplanationLimits
 from convscope.server.frontend.tensors import DTYPES
@@ -29,7 +29,6 @@ _EXPLANATION_BYTES = 128
 # Heat of more bytes is encoded in a thread.
 _LARGE_BYTES = 2**16
 _GRAPH_METHODS = (pb.EXPLANATION_METHOD_GRAD_CAM, pb.EXPLANATION_METHOD_CAM)
-_FEW_LABELS = 100
 # Without a mean, the neutral color of an image.
 _GRAY = 0.5
 
@@ -153,8 +152,11 @@ class _Planner:
         method = selection.method or pb.EXPLANATION_METHOD_GRAD_CAM
         if method not in self.offer.methods:
             raise self._not_offered(method)
-        target = self._choice(selection.target) if selection.HasField("target") else -1
-        against = self._choice(selection.against) if selection.HasField("against") else None
+        target, against = -1, None
+        if selection.HasField("target"):
+            target = class_choice(selection.target, self._version)
+        if selection.HasField("against"):
+            against = class_choice(selection.against, self._version)
         if against is not None and method == pb.EXPLANATION_METHOD_EIGEN_CAM:
             raise InvalidInputError(
                 "the heat of eigen-cam is the same for all classes, so it has no contrast; leave "
@@ -178,47 +180,6 @@ class _Planner:
         """Return the largest size of everything else in an explanation."""
         names = len(one.choices) * self._version.label_bytes[1] + len(self.offer.tensor.encode())
         return _EXPLANATION_BYTES + names
-
-    def _choice(self, target: pb.ClassTarget) -> int:
-        """Return a class as the graph's input states it: an index, or minus a rank."""
-        kind = target.WhichOneof("selector")
-        model, number = self._version.key
-        classes = len(self._version.labels)
-        if kind == "class_index":
-            if not 0 <= target.class_index < classes:
-                raise InvalidInputError(
-                    f"no class {target.class_index} in {model} v{number}; "
-                    f"it has the classes 0 to {classes - 1}"
-                )
-            return target.class_index
-        if kind == "rank":
-            if not 1 <= target.rank <= self.offer.max_rank:
-                raise InvalidInputError(
-                    f"the rank is {target.rank}; for {model} v{number} it is 1, the most probable "
-                    f"class, to {self.offer.max_rank}; select other classes by index or label"
-                )
-            return -target.rank
-        if kind == "label":
-            return self._labeled(target.label)
-        raise InvalidInputError(
-            "a class of an explanation is not set; set one of class_index, label and rank"
-        )
-
-    def _labeled(self, label: str) -> int:
-        indices = _label_indices(self._version).get(label, ())
-        model, number = self._version.key
-        if not indices:
-            shown = label[:80]
-            near = or_near(shown, _alike(shown, self._version.labels))
-            raise InvalidInputError(
-                f"no class {shown!r} in {model} v{number}{near or '; GetModel lists its labels'}"
-            )
-        if len(indices) > 1:
-            raise InvalidInputError(
-                f"{len(indices)} classes of {model} v{number} are named {label[:80]!r}; select "
-                f"one by its index, such as {indices[0]}"
-            )
-        return indices[0]
 
     def _grid(
         self, selection: pb.ExplanationSelection, method: pb.ExplanationMethod.ValueType
@@ -292,22 +253,3 @@ def _neutral_color(manifest: mpb.ModelManifest) -> NDArray[np.uint8]:
         mean = np.array([_GRAY], np.float32)
     color = np.rint(np.clip(255 * mean, 0, 255)).astype(np.uint8)
     return np.broadcast_to(color, (channels,))
-
-
-def _label_indices(version: LoadedVersion) -> Mapping[str, Sequence[int]]:
-    """Return the classes of each label."""
-    found: dict[str, list[int]] | None = version.derived.get(_label_indices)
-    if found is None:
-        found = {}
-        for index, label in enumerate(version.labels):
-            found.setdefault(label, []).append(index)
-        version.derived[_label_indices] = found
-    return found
-
-
-def _alike(label: str, labels: Sequence[str]) -> list[str]:
-    """Return the labels that are worth a comparison, which takes long for all of thousands."""
-    if len(labels) <= _FEW_LABELS:
-        return list(labels)
-    start, text = label[:1].casefold(), label.casefold()
-    return [one for one in labels if one[:1].casefold() == start or text in one.casefold()]
