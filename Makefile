@@ -52,7 +52,7 @@ serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manife
 lesson: $(READY) ## Train the networks of the lesson on MNIST and Fashion-MNIST, and measure the served models
 	$(BIN)/python -m bench.lesson --data-dir $(DATA_DIR)
 
-bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server and other model servers, in less than 15 minutes
+bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server and other model servers, in about 16 minutes
 	PYTHON=$(PYTHON) bench/setup.sh
 	$(BIN)/python -m bench
 

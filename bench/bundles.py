@@ -18,6 +18,8 @@ from convscope.exporter.explanations.removal import remove_explanation
 __all__ = ["LITE0", "alone", "bundle", "plain_graph", "repository", "with_plain_copy"]
 
 LITE0 = "efficientnet_lite0"
+# Networks with random weights, which are made for the bench.
+MADE = ("resnet50", "vgg11")
 MAKE_SECONDS = 600
 
 
@@ -27,10 +29,10 @@ def bundle(bench: Bench, model: str) -> Path:
     Raises:
         BenchError: The bundle is missing and can't be made.
     """
-    if model == "resnet50":
-        root = bench.cache / "models"
+    if model in MADE:
+        root = bench.cache / "networks"
         if not (root / model / "1" / "manifest.json").exists():
-            _run([sys.executable, "-m", "bench.make_resnet50", str(root)])
+            _run([sys.executable, "-m", "bench.make_network", model, str(root)])
         return root / model / "1"
     directory = BASE / model / "1"
     if not (directory / "manifest.json").exists():

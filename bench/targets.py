@@ -56,6 +56,9 @@ _SERVED = (
     "images/s served, relative to ONNX Runtime in process at its fastest setting, uint8 tensors"
 )
 _OIP = "digits calls/s with the Open Inference Protocol, relative to Classify, raw tensors"
+_LITE0 = "efficientnet_lite0"
+_EXPLAINED = "server CPU per call with Grad-CAM of the best class, relative to calls without"
+_FIVE = "server CPU per call with Grad-CAM of five classes, relative to one"
 _JPEG = "images/s from JPEG, relative to the same server with Pillow's full decode"
 # The default of --max-memory-in-flight and 64 MB, in units of 10^6 bytes.
 _LARGE_CALLS_MB = 2**28 / 1e6 + 64
@@ -100,6 +103,12 @@ TARGETS: dict[str, Target] = {
         at_least=0.98,
     ),
     "feature_map_bandwidth_mb_s": Target("MB/s of feature maps that reach the client", digits=0),
+    f"explain_cost.{_LITE0}": Target(_EXPLAINED, at_most=1.15),
+    "explain_cost.resnet50": Target(_EXPLAINED, at_most=1.15),
+    "explain_cost.vgg11": Target(_EXPLAINED, at_most=1.3),
+    f"explain_five_cost.{_LITE0}": Target(_FIVE, at_most=1.1),
+    "explain_five_cost.resnet50": Target(_FIVE, at_most=1.1),
+    "explain_five_cost.vgg11": Target(_FIVE, at_most=1.1),
     "openvino_speed": Target(
         "images/s of EfficientNet-Lite0 on OpenVINO, relative to the CPU provider, uint8 tensors"
     ),

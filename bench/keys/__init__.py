@@ -3,6 +3,7 @@
 from bench.keys import (  # noqa: F401
     abuse,
     efficiency,
+    explanations,
     fairness,
     feature_maps,
     jpeg,

@@ -1,6 +1,6 @@
-"""Export a ResNet-50 with random weights. Its speed doesn't depend on the weights.
+"""Export a network of timm with random weights. Its speed doesn't depend on the weights.
 
-Usage: python -m bench.make_resnet50 REPOSITORY
+Usage: python -m bench.make_network NAME REPOSITORY
 """
 
 import sys
@@ -18,20 +18,21 @@ from convscope.exporter.preprocessing import ImagePreprocessing
 CLASSES = 1000
 # Random weights give nearly equal outputs. Larger weights in the head separate the classes.
 HEAD_GAIN = 100.0
+FEATURE_MAPS = {"resnet50": ("layer1", "layer2", "layer3", "layer4")}
 
 
-def main(repository: Path) -> None:
-    """Publish version 1 of resnet50."""
+def main(name: str, repository: Path) -> None:
+    """Publish version 1 of a network."""
     torch.manual_seed(0)
-    network = timm.create_model("resnet50", pretrained=False, num_classes=CLASSES)
+    network = timm.create_model(name, pretrained=False, num_classes=CLASSES)
     with torch.no_grad():
-        network.fc.weight *= HEAD_GAIN
-    record = timm.get_pretrained_cfg("resnet50")
+        network.get_classifier().weight *= HEAD_GAIN
+    record = timm.get_pretrained_cfg(name)
     convert(
         Source(
-            model="resnet50",
+            model=name,
             version=1,
-            architecture="resnet50",
+            architecture=name,
             network=network,
             preprocessing=ImagePreprocessing(
                 height=224,
@@ -42,7 +43,7 @@ def main(repository: Path) -> None:
                 shortest_edge=256,
             ),
             labels=[f"class {index}" for index in range(CLASSES)],
-            feature_maps=("layer1", "layer2", "layer3", "layer4"),
+            feature_maps=FEATURE_MAPS.get(name, ()),
             weights=Weights("random", "CC0-1.0", "none"),
             golden=golden_photos(),
         ),
@@ -51,4 +52,4 @@ def main(repository: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))
