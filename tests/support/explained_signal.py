@@ -33,8 +33,8 @@ def write_explained_signal(repository: Path, model: str) -> Path:
     def add_heat(arrays: Arrays) -> None:
         signals = np.stack([arrays["input_0"], arrays["input_1"]])
         feeds = {"signal": signals, "classes": arrays["logits"].argmax(axis=1)[:, np.newaxis]}
-        heat = np.asarray(ReferenceEvaluator(graph).run(["heat"], feeds)[0])
-        arrays["heat/-1"] = heat[:, 0]
+        (heat,) = ReferenceEvaluator(graph).run(["heat"], feeds)
+        arrays["heat/-1"] = np.asarray(heat)[:, 0]
 
     rewrite_golden(directory, add_heat)
     return directory

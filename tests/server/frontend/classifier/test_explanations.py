@@ -297,7 +297,7 @@ def test_crop_of_pixels_and_of_the_network_s_own_input(stub: Stub) -> None:
 
 def test_signal_is_explained_without_a_crop(stub: Stub) -> None:
     signal = np.random.default_rng(0).normal(size=(1, SIGNAL_LENGTH)).astype(np.float32)
-    tensor = pb.Tensor(dtype=3, shape=signal.shape, data=signal.tobytes())
+    tensor = pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=signal.shape, data=signal.tobytes())
     request = pb.ClassifyRequest(model="pulse", inputs=[pb.Input(tensor=tensor)])
     request.explanations.extend([Selection(), Selection(method=EIGEN_CAM)])
     prediction = stub.Classify(request, timeout=30).results[0].prediction
