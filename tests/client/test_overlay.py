@@ -187,6 +187,19 @@ def test_a_letter_without_a_glyph_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     assert drawn[0] == drawn[1] == drawn[2]
 
 
+def test_damaged_metadata_are_ignored_as_by_the_server() -> None:
+    photo = picture(120, 80)
+    damaged = encode(photo, exif=b"no TIFF file")
+    assert explanation().overlay(damaged) == explanation().overlay(photo)
+
+
+def test_a_damaged_file_is_an_invalid_input() -> None:
+    whole = encode(picture(120, 80))
+    for data in (whole[: len(whole) // 2], whole[:60] + whole[90:], b"GIF89a"):
+        with pytest.raises(InvalidInputError, match="can't be read"):
+            explanation().overlay(data)
+
+
 def test_overlays_of_files_are_those_of_pictures() -> None:
     photo = picture(120, 80)
     assert explanation().to_image(encode(photo)) == explanation().to_image(photo)

@@ -34,7 +34,7 @@ def write_explained_signal(repository: Path, model: str) -> Path:
         signals = np.stack([arrays["input_0"], arrays["input_1"]])
         feeds = {"signal": signals, "classes": arrays["logits"].argmax(axis=1)[:, np.newaxis]}
         (heat,) = ReferenceEvaluator(graph).run(["heat"], feeds)
-        arrays["heat/-1"] = np.asarray(heat, np.float32)[:, 0]
+        arrays["heat/-1"] = np.asarray(heat)[:, 0]
 
     rewrite_golden(directory, add_heat)
     return directory

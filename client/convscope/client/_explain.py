@@ -60,7 +60,8 @@ class Explain:
     Args:
         target: The class, by its label, index or `Rank`; by default the most probable one.
         against: A class to contrast it with. The explanation then shows what speaks for
-            the target rather than for this class.
+            the target rather than for this class. If both turn out to be the same class, for
+            example a label and the best rank, the heat is zero.
         method: "grad-cam" takes about as long as a request without explanations. "cam"
             has the same values, for networks that end with a global mean and one linear
             layer. "eigen-cam" shows what the network looks at, for whichever class.
@@ -68,7 +69,7 @@ class Explain:
             a run of the network for each.
         dtype: The type in which the server sends the heat.
         cells: The number of cells along each side, for occlusion; by default 7.
-        window: The side of the covered square in cells, for occlusion; by default 1.
+        window: The side of the covered square in cells, for occlusion; by default 1.5.
 
     Raises:
         InvalidInputError: An argument has a wrong type or range, or the method has no such

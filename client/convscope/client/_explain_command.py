@@ -84,7 +84,7 @@ def explain(
     window: Annotated[
         float | None,
         typer.Option(
-            min=1, help="Occlusion: the side of the covered square, in cells.", show_default="1"
+            min=1, help="Occlusion: the side of the covered square, in cells.", show_default="1.5"
         ),
     ] = None,
     save: Annotated[

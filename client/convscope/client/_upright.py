@@ -40,12 +40,23 @@ def open_upright(image: ImageLike) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation, and put transparent pixels on white."""
-    plain = to_pixel_mode(ImageOps.exif_transpose(image))
+    plain = to_pixel_mode(_turned(image))
     if plain.mode != "RGBA":
         return plain.convert("RGB")
     page = Image.new("RGBA", plain.size, "white")
     page.alpha_composite(plain)
     return page.convert("RGB")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; without effect if the metadata is damaged, as in the server."""
+    image.load()  # an error in the pixels is no error in the metadata
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - Pillow's parsers raise anything
+        return image
 
 
 def _are_pixels(array: NDArray[np.uint8]) -> bool:
@@ -56,6 +67,9 @@ def _open(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with Image.open(file) as image:
             return upright(image)
-    except OSError as error:
-        reason = error.strerror or "it is damaged, or of an unknown format"
+    except (InvalidInputError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise anything
+        known = error.strerror if isinstance(error, OSError) else None
+        reason = known or "it is damaged, or of an unknown format"
         raise InvalidInputError(f"{name} can't be read: {reason}") from error

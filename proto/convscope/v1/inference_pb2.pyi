@@ -411,7 +411,9 @@ class ExplanationSelection(_message.Message):
         remainder are those of the target minus those of this class, so that positive
         heat speaks for the target and against this class. It is rejected with
         INVALID_ARGUMENT for EXPLANATION_METHOD_EIGEN_CAM, whose heat is the same for
-        all classes.
+        all classes, and if it is stated like the target. If the target and this class
+        turn out to be the same one, for example because a label has the best rank, the
+        heat, the logit and the remainder are zero.
         """
 
     @_builtins.property

@@ -186,7 +186,7 @@ class _ActivationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Activation
     """The function was not set; such a manifest is rejected."""
     ACTIVATION_SOFTMAX: _Activation.ValueType  # 1
     """Softmax: the probabilities of all classes add up to one. A binary classifier
-    with a single output z has the logits [0, z].
+    with a single output z has the logits [-z/2, z/2].
     """
     ACTIVATION_SIGMOID: _Activation.ValueType  # 2
     """Sigmoid: each class has an independent probability."""
@@ -200,7 +200,7 @@ ACTIVATION_UNSPECIFIED: Activation.ValueType  # 0
 """The function was not set; such a manifest is rejected."""
 ACTIVATION_SOFTMAX: Activation.ValueType  # 1
 """Softmax: the probabilities of all classes add up to one. A binary classifier
-with a single output z has the logits [0, z].
+with a single output z has the logits [-z/2, z/2].
 """
 ACTIVATION_SIGMOID: Activation.ValueType  # 2
 """Sigmoid: each class has an independent probability."""

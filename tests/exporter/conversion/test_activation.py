@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.ending import find_ending
 from convscope.exporter.errors import ExporterError
+from convscope.exporter.graphs.sessions import feed_session, open_graph
 from convscope.exporter.outputs.semantics import ActivationChoice
 from convscope.v1 import manifest_pb2 as pb
 
@@ -104,6 +105,18 @@ def test_one_output_separates_two_classes(
     ours = run_bundle(directory, some_images())["probabilities"]
     np.testing.assert_allclose(ours, np.concatenate([1 - second, second], 1), atol=1e-5)
     assert len(np.unique(ours[:, 1].round(3))) > 1
+
+
+@pytest.mark.parametrize("end", [None, nn.Sigmoid()], ids=["logit", "sigmoid"])
+def test_both_classes_of_one_output_have_heat(tmp_path: Path, end: nn.Module | None) -> None:
+    directory = convert(network_source(SmallNetwork(1, end), 2), tmp_path).directory
+    session = open_graph((directory / "model.onnx").read_bytes())
+    feed = {"images": some_images(), "classes": np.array([[0, 1]] * 6)}
+    heat, logits = feed_session(session, feed, ["heat", "logits"])
+    assert np.abs(heat).max(axis=(2, 3)).min() > 0
+    if end is None:
+        np.testing.assert_allclose(heat[:, 0], -heat[:, 1], rtol=1e-5)
+        np.testing.assert_allclose(logits[:, 0], -logits[:, 1], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

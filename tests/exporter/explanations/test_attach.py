@@ -62,6 +62,21 @@ def test_ranks_are_resolved_for_each_input() -> None:
     np.testing.assert_array_equal(indices, np.argsort(-logits, axis=1))
 
 
+def test_ranks_are_those_of_the_probabilities() -> None:
+    """Sigmoids of large logits are all 1; the best class is the first, as in other replies."""
+    model = tiny_graph()
+    model.graph.node[-1].op_type = "Sigmoid"
+    for tensor in model.graph.initializer:
+        if tensor.name == "dense":
+            dense = np.abs(numpy_helper.to_array(tensor)) * [1000, 2000, 3000]
+            tensor.CopyFrom(numpy_helper.from_array(dense.astype(np.float32), "dense"))
+    white = np.full_like(PHOTOS[:1], 255)
+    _, indices, logits = run(attached(model), white, [[-1, -2, -3]])
+    assert np.ptp(logits) > 1
+    assert logits.min() > 20
+    assert list(indices[0]) == [0, 1, 2]
+
+
 def test_numbers_beyond_the_classes_are_limited() -> None:
     _, indices, logits = run(attached(tiny_graph()), PHOTOS[:1], [[99, -99]])
     assert list(indices[0]) == [2, logits[0].argmin()]

@@ -145,7 +145,7 @@ CASES: dict[str, list[Case]] = {
             [("Transpose", ["x"], ["t"], {"perm": [0, 1, 3, 2]}), ("MatMul", ["x", "t"], ["y"], {})]
         ),
     ],
-    "Max": [pair("Max"), scaled_by_channel("Max", (1, 4, 1, 1))],
+    "Max": [pair("Max"), scaled_by_channel("Max", (1, 4, 1, 1)), one("Max", "x")],
     "MaxPool": [
         one("MaxPool", kernel_shape=[2, 2], strides=[2, 2]),
         one("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),

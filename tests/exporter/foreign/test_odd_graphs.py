@@ -84,8 +84,12 @@ def test_one_output_separates_two_classes(
 ) -> None:
     output = answers(foreign)
     second = output if is_probability else 1 / (1 + np.exp(-output))
-    ours = probabilities(foreign.write(tmp_path), tmp_path)
-    np.testing.assert_allclose(ours, np.concatenate([1 - second, second], axis=1), atol=1e-5)
+    imported = import_model(source(foreign.write(tmp_path)), tmp_path)
+    ours = run_bundle(imported.directory, some_images())
+    both = np.concatenate([1 - second, second], axis=1)
+    np.testing.assert_allclose(ours["probabilities"], both, atol=1e-5)
+    if not is_probability:
+        np.testing.assert_allclose(ours["logits"], output / 2 * [[-1, 1]], atol=1e-4)
 
 
 def test_a_grouped_softmax_is_rejected_with_its_groups(tmp_path: Path) -> None:

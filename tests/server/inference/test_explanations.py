@@ -16,7 +16,9 @@ from support.requests import make_request
 from support.tiny import CHANNELS, LABELS, SIDE
 
 from convscope.server.errors import DeadlineError, NonFiniteError, ServingError, UnavailableError
+from convscope.server.inference.batch import Part
 from convscope.server.inference.engine import Engine
+from convscope.server.inference.explained_runs import explained_classes
 from convscope.server.inference.explanations import ExplanationPlan, Occluded, OcclusionGrid
 from convscope.server.inference.heat import eigen_cam
 from convscope.server.inference.pipeline import PipelineLimits
@@ -194,6 +196,15 @@ async def test_occlusion_ends_at_its_deadline(
         (result,) = await engine.run(version, explaining())
         assert isinstance(result, InferenceResult)
     assert sum(runs) < grid.size
+
+
+def test_requests_with_fewer_classes_repeat_their_own() -> None:
+    """The best class of an input may have infinite heat that its request didn't ask for."""
+    wide, narrow, tensor = explaining(-1, 0, 2), explaining(1, inputs=2), explaining()
+    requests = [wide, narrow, tensor]
+    parts = [Part(one, list(range(len(one.inputs)))) for one in requests]
+    classes, _ = explained_classes(parts)
+    assert classes.tolist() == [[-1, 0, 2], [1, 1, 1], [1, 1, 1], [-1, -1, -1]]
 
 
 async def test_input_with_a_square_that_has_no_result_has_none(

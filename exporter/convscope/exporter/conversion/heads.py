@@ -35,7 +35,7 @@ def add_heads(output: Tensor, semantics: Semantics | None) -> tuple[Tensor, Tens
 def _binary(output: Tensor, semantics: Semantics) -> tuple[Tensor, Tensor]:
     """Turn one number per image, [N, 1], into two classes, [N, 2]."""
     if semantics.form == "logits":
-        logits = output * torch.tensor([[0.0, 1.0]])
+        logits = output * torch.tensor([[-0.5, 0.5]])  # so that both classes have heat
         return logits, logits.softmax(dim=1)
     probabilities = torch.cat([1 - output, output], dim=1)
     return probabilities.clamp(min=float(TINY)).log(), probabilities

@@ -48,7 +48,7 @@ def add_heat(
     Raises:
         ExplanationError: The head can't be differentiated.
     """
-    rows = _resolve_classes(build, logits, classes)
+    rows = _resolve_classes(build, classes)
     shape = build.add("Shape", CLASSES)
     targets = build.slice(shape, [0], [1], [2])
     context = Context(head, build, targets)
@@ -65,13 +65,15 @@ def add_heat(
     return HeatNodes(weights, linear)
 
 
-def _resolve_classes(build: NodeBuilder, logits: str, classes: int) -> str:
+def _resolve_classes(build: NodeBuilder, classes: int) -> str:
     """Replace ranks with indices, -1 with the best class; return them as one row, [N * T].
 
+    The ranks are those of the probabilities that callers receive. Different logits may have
+    equal probabilities, such as sigmoids that are rounded to 1; the first class is the best then.
     Numbers beyond the classes become the last or the best, so that one wrong number doesn't
     fail a whole batch.
     """
-    ranked = build.add_all("TopK", logits, build.integers([classes]), axis=1, outputs=2)[1]
+    ranked = build.add_all("TopK", "probabilities", build.integers([classes]), axis=1, outputs=2)[1]
     first, last = build.integers(0), build.integers(classes - 1)
     rank = build.add("Clip", build.add("Sub", build.integers(-1), CLASSES), first, last)
     by_rank = build.add("GatherElements", ranked, rank, axis=1)

@@ -108,10 +108,10 @@ class _Builder:
             logits = (
                 self._logits_of(probabilities, semantics)
                 if head.logits is None
-                else self._with_zero(self._flat(head.logits), semantics)
+                else self._of_both(self._flat(head.logits), semantics)
             )
         else:
-            logits = self._with_zero(values, semantics)
+            logits = self._of_both(values, semantics)
             probabilities = self._activated(logits, semantics)
         self._rename(logits, "logits")
         self._rename(probabilities, "probabilities")
@@ -129,11 +129,13 @@ class _Builder:
             return self._add("Sigmoid", logits)
         return self._add("Softmax", logits, axis=1)
 
-    def _with_zero(self, values: str, semantics: Semantics) -> str:
-        """Turn the logit z of a binary classifier into those of its two classes, [0, z]."""
+    def _of_both(self, values: str, semantics: Semantics) -> str:
+        """Turn the logit z of a binary classifier into those of its classes, [-z/2, z/2]."""
         if not semantics.is_binary:
             return values
-        return self._add("Mul", values, self._constant("second", np.array([[0, 1]], np.float32)))
+        return self._add(
+            "Mul", values, self._constant("halves", np.array([[-0.5, 0.5]], np.float32))
+        )
 
     def _both_classes(self, values: str) -> str:
         """Turn the probability p of a binary classifier into [1 - p, p]."""

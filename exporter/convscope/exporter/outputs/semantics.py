@@ -72,7 +72,7 @@ class Semantics:
     def manifest_activation(self) -> "pb.Activation.ValueType":
         """The activation that turns the bundle's logits into its probabilities.
 
-        A binary classifier's logits are [0, z], and the softmax of these is
+        A binary classifier's logits are [-z/2, z/2], and the softmax of these is
         [1 - sigmoid(z), sigmoid(z)].
         """
         if self.activation == "sigmoid" and not self.is_binary:
@@ -118,8 +118,8 @@ class Semantics:
         """
         known = values if self.form != "probabilities" else argument
         if known is not None:
-            zeros = [np.zeros_like(known)] if self.is_binary else []
-            return np.concatenate([*zeros, known], axis=1).astype(np.float32)
+            both = np.concatenate([-known / 2, known / 2], axis=1) if self.is_binary else known
+            return np.asarray(both, np.float32)
         probabilities = self.probabilities(values)
         logits = np.log(np.maximum(probabilities, TINY))
         if self.activation == "sigmoid" and not self.is_binary:

@@ -26,7 +26,8 @@ def explained_classes(parts: "Sequence[Part]") -> tuple[NDArray[np.int64], bool]
         parts: The parts of the batch, whose requests have explanations.
 
     Returns:
-        int64 [n, T]; rows with fewer classes than others are filled with the best class.
+        int64 [n, T]; rows with fewer classes than others repeat their first one, so that the
+        classes of other requests can't make their heat infinite.
     """
     plans = [part.request.explanation for part in parts]
     widest = max(plan.classes.shape[1] for plan in plans if plan is not None)
@@ -35,7 +36,9 @@ def explained_classes(parts: "Sequence[Part]") -> tuple[NDArray[np.int64], bool]
     for part, plan in zip(parts, plans, strict=True):
         if plan is not None:
             own = plan.classes_of(part.indices)
-            classes[row : row + part.size, : own.shape[1]] = own
+            rows = classes[row : row + part.size]
+            rows[:, : own.shape[1]] = own
+            rows[:, own.shape[1] :] = own[:, :1] if own.size else BEST
         row += part.size
     return classes, any(plan is not None and plan.tensor for plan in plans)
 

@@ -30,6 +30,16 @@ from support.tiny import (
 )
 from support.unsupported_heat import write_unsupported_heat
 
+from convscope.server.frontend.classifier.explanation_plans import (
+    PlannedExplanation,
+    PlannedExplanations,
+)
+from convscope.server.frontend.classifier.explanation_replies import write_explanations
+from convscope.server.inference.explanations import ExplanationPlan
+from convscope.server.inference.requests import InferenceResult
+from convscope.server.observability.stages import StageSeconds
+from convscope.server.runtime.explained import Heat
+from convscope.server.runtime.model import ModelOutput
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 from convscope.v1 import manifest_pb2 as mpb
@@ -145,6 +155,37 @@ def test_contrast_is_a_difference(stub: Stub) -> None:
     assert contrast.logit == pytest.approx(red.logit - green.logit, abs=1e-5)
     assert contrast.remainder == pytest.approx(red.remainder - green.remainder, abs=1e-5)
     assert (contrast.target, contrast.against) == (red.target, green.target)
+
+
+@pytest.mark.parametrize("method", [GRAD_CAM, OCCLUSION])
+def test_class_contrasted_with_itself_has_zero_heat(
+    stub: Stub, method: pb.ExplanationMethod.ValueType
+) -> None:
+    """A rank and an index may turn out to be the same class, which differs between inputs."""
+    (best,) = explain(stub, Selection(method=method))
+    same = pb.ClassTarget(class_index=best.target.index)
+    (found,) = explain(stub, Selection(against=same, method=method))
+    assert not array(found).any()
+    assert (found.logit, found.remainder) == (0, 0)
+    assert found.target == found.against == best.target
+
+
+def test_rounding_between_columns_is_no_heat() -> None:
+    """The index and the rank of one class are in two columns, which may be rounded differently."""
+    values = np.ones((1, 2, 2, 2), np.float32)
+    values[0, 1, 0, 0] += 1e-6
+    heat = Heat(values, np.array([[1, 1]]), None)
+    scores = np.array([[0.2, 0.7, 0.1]], np.float32)
+    result = InferenceResult(
+        [1], [0.7], None, ModelOutput(scores, {}, scores, heat), 0, StageSeconds()
+    )
+    one = PlannedExplanation(GRAD_CAM, 1, -1, mpb.DATA_TYPE_FLOAT32, None)
+    plan = PlannedExplanations([one], ExplanationPlan(), {1: 0, -1: 1}, LABELS, "conv", 0, False)
+    prediction = pb.Prediction()
+    write_explanations(prediction, result, plan, 0)
+    (found,) = prediction.explanations
+    assert not array(found).any()
+    assert found.remainder == 0
 
 
 @pytest.mark.parametrize("dtype", [mpb.DATA_TYPE_UINT8, mpb.DATA_TYPE_FLOAT16])

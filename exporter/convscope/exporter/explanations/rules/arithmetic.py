@@ -75,17 +75,31 @@ def _where(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
 
 
 def _extreme(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
-    """The larger or smaller input receives the gradient."""
-    output = context.value(node.output[0])
-    gradients: list[str | None] = []
-    for name in node.input:
-        if not context.reaches(name):
-            gradients.append(None)
-            continue
-        equal = context.build.add("Equal", context.value(name), output)
-        masked = context.build.masked(equal, str(given[0]))
-        gradients.append(_to_input(context, node, name, masked))
-    return gradients
+    """The larger or smaller input receives the gradient; equal inputs share it.
+
+    Equal cells are frequent behind a Relu. A constant takes no share, as in torch.clamp.
+    """
+    build, output = context.build, context.value(node.output[0])
+    varying = [name for name in node.input if context.reaches(name)]
+    if len(varying) == 1:
+        equal = build.add("Equal", context.value(varying[0]), output)
+        masked = build.masked(equal, str(given[0]))
+        return [_to_input(context, node, name, masked) for name in node.input]
+    chosen = {
+        name: build.add(
+            "Cast", build.add("Equal", context.value(name), output), to=onnx.TensorProto.FLOAT
+        )
+        for name in varying
+    }
+    count = build.add("Sum", *(chosen[name] for name in varying))
+    at_least_one = build.add("Max", count, build.constant(1.0))  # if a constant is the extreme
+    share = build.add("Div", str(given[0]), at_least_one)
+    return [
+        _to_input(context, node, name, build.add("Mul", share, chosen[name]))
+        if name in chosen
+        else None
+        for name in node.input
+    ]
 
 
 def _to_input(context: Context, node: onnx.NodeProto, name: str, gradient: str) -> str | None:

@@ -43,14 +43,18 @@ def _write(
     heat, logit = heats[0], float(logits[classes[0]])
     _write_class(message.target, classes[0], result, plan)
     if one.against is not None:
-        heat, logit = heat - heats[1], logit - float(logits[classes[1]])
+        # The same class, by its index and by its rank, is in two columns, which are rounded
+        # differently. A picture would show that as heat.
+        other = 0 if classes[0] == classes[1] else 1
+        heat, logit = heat - heats[other], logit - float(logits[classes[1]])
+        remainders = [remainders[0] - remainders[other]] if remainders else []
         _write_class(message.against, classes[1], result, plan)
     message.method = one.method
     message.tensor = plan.tensor if one.grid is None else ""
     message.scale, message.offset = write_tensor(message.heat, heat, one.data_type, "the heat")
     message.logit = logit
     if remainders:
-        message.remainder = remainders[0] if one.against is None else remainders[0] - remainders[1]
+        message.remainder = remainders[0]
 
 
 def _terms(
