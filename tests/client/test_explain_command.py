@@ -25,7 +25,8 @@ def test_the_two_best_classes_are_explained_and_contrasted(
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["rather", "than", rows[6][0]] == rows[8][:3]
     assert rows[5][:2] == ["red.png", "red"]
-    assert rows[5][-1].endswith("%")
+    assert rows[5][-1].endswith("%)")
+    assert "--method occlusion" not in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if "saved" not in line)
     second = rows[6][0]
     pictures = [folder / f"red.tiny.{name}.png" for name in ("red", second, f"red-not-{second}")]

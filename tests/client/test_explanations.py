@@ -154,7 +154,7 @@ def test_heat_that_contradicts_itself_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("logit", "remainder", "share"), [(-2, -1, 0.5), (2, -1, 1.5), (2, 3, None), (0, 1, None)]
+    ("logit", "remainder", "share"), [(-2, -1, 0.5), (2, -1, 1.5), (2, 3, None), (0.09, 0, None)]
 )
 def test_share_of_a_logit(logit: float, remainder: float, share: float | None) -> None:
     heat = pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[1, 1], data=bytes(4))

@@ -128,6 +128,13 @@ def test_a_common_limit_makes_pictures_comparable() -> None:
     assert weak.overlay(GRAY, opacity=0) == explanation([[0]]).overlay(GRAY)
 
 
+def test_heat_that_hardly_matters_is_pale() -> None:
+    none, weak = explanation([[0]]).overlay(GRAY), explanation([[1e-6]]).overlay(GRAY)
+    assert weak == none
+    in_other_units = explanation([[1e-6]], method="eigen-cam", remainder=None).overlay(GRAY)
+    assert warmth(in_other_units).max() > 100
+
+
 # Pictures
 
 

@@ -16,6 +16,10 @@ from convscope.client.errors import InvalidInputError
 
 __all__ = ["ClassScore", "Explanation"]
 
+_MIN_LIMIT = 0.02
+# A share of a smaller logit has no meaning.
+_MIN_LOGIT = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
@@ -77,17 +81,23 @@ class Explanation:
 
     @property
     def limit(self) -> float:
-        """The largest magnitude of the heat."""
-        return float(np.abs(self.array).max())
+        """The heat that is drawn in the strongest color: the largest magnitude.
+
+        It is at least 0.02, except for Eigen-CAM, whose heat is in other units than the logit:
+        less hardly changes a probability, and must not look like evidence.
+        """
+        largest = float(np.abs(self.array).max())
+        return largest if self.method == "eigen-cam" else max(largest, _MIN_LIMIT)
 
     @property
     def share(self) -> float | None:
         """The share of the logit that the heat explains, or None.
 
         It may be above 1, because the remainder may have the other sign. If the heat has
-        the other sign, or its sum is no part of the logit, there is no share.
+        the other sign, its sum is no part of the logit, or the logit is nearly zero, there
+        is no share.
         """
-        if self.remainder is None or not self.logit:
+        if self.remainder is None or abs(self.logit) < _MIN_LOGIT:
             return None
         share = 1 - self.remainder / self.logit
         return share if share >= 0 else None

@@ -24,6 +24,11 @@ __all__ = ["Reporter"]
 BAR_WIDTH = 20
 EIGHTHS = " ▏▎▍▌▋▊▉"
 STRONGEST_SHOWN = 5
+HARDLY_EXPLAINED = (
+    "Where the sum of the heat is far from the logit, the layers behind it hide where the evidence "
+    "is. Try: --method occlusion"
+)
+MIN_SHARE = 0.5
 STAGES = ("decode", "queue", "infer", "encode")
 
 
@@ -36,6 +41,7 @@ class _Row:
     stage_seconds: StageSeconds
     feature_maps: list[tuple[str, str, str]]
     explanations: list[tuple[str, str, str, str]]
+    is_hardly_explained: bool  # whether the sum of some heat is far from the logit
 
 
 class Reporter:
@@ -59,7 +65,8 @@ class Reporter:
         if result.explanations:
             self._heading.append(f", explained by {result.explanations[0].method}")
         explanations = list(map(_explanation_cells, result.explanations))
-        row = _Row(image, result.classes, result.stage_seconds, feature_maps, explanations)
+        hardly = any(map(_is_hardly_explained, result.explanations))
+        row = _Row(image, result.classes, result.stage_seconds, feature_maps, explanations, hardly)
         self._rows.append(row)
         self._saved.extend(saved)
 
@@ -76,6 +83,8 @@ class Reporter:
             self._console.print(table)
         for path in self._saved:
             self._console.print(Text(f"saved {path}"), soft_wrap=True)
+        if any(row.is_hardly_explained for row in self._rows):
+            self._console.print(Text(HARDLY_EXPLAINED, "dim"), soft_wrap=True)
 
     def _tables(self) -> Iterator[Table]:
         if any(row.explanations for row in self._rows):  # they have classes and probabilities
@@ -123,7 +132,7 @@ class Reporter:
         table = plain_table()
         table.add_column("image", overflow="fold", ratio=2)
         table.add_column("class", overflow="fold", ratio=3)
-        for heading in ("probability", "logit", "explained"):
+        for heading in ("probability", "logit", "sum of heat"):
             table.add_column(heading, justify="right", no_wrap=True)
         for image_name, row in zip(self._names(), self._rows, strict=True):
             for index, cells in enumerate(row.explanations):
@@ -159,7 +168,7 @@ def _bar(probability: float, console: Console) -> str:
 
 
 def _explanation_cells(explanation: Explanation) -> tuple[str, str, str, str]:
-    """Return class, probability, logit, and the share of the logit that the heat explains."""
+    """Return class, probability, logit, and the sum of the heat with its share of the logit."""
     target, against = explanation.target, explanation.against
     if explanation.method == "eigen-cam":
         return "any class", "", "", ""
@@ -167,5 +176,15 @@ def _explanation_cells(explanation: Explanation) -> tuple[str, str, str, str]:
     if against is not None:
         label = f"{label}\nrather than {against.label}"
         probability = f"{probability}\n{against.probability:.4f}"
-    share = "" if explanation.share is None else f"{explanation.share:.0%}"
-    return label, probability, f"{explanation.logit:+.2f}", share
+    return label, probability, f"{explanation.logit:+.2f}", _sum_of_heat(explanation)
+
+
+def _is_hardly_explained(explanation: Explanation) -> bool:
+    return explanation.remainder is not None and (explanation.share or 0.0) < MIN_SHARE
+
+
+def _sum_of_heat(explanation: Explanation) -> str:
+    if explanation.remainder is None:
+        return ""
+    share = "" if explanation.share is None else f" ({explanation.share:.0%})"
+    return f"{explanation.logit - explanation.remainder:+.2f}{share}"
