@@ -69,7 +69,7 @@ async def streamed(
 
 async def alternating(path: str, requests: Sequence[bytes], served: Served) -> Outcome:
     """Send each request after the reply to the one before, so that an error can't overtake it."""
-    call = served.channel.stream_stream(path)(timeout=SECONDS)
+    call: Any = served.channel.stream_stream(path)(timeout=SECONDS)
     replies = []
     try:
         for request in requests:
