@@ -121,7 +121,9 @@ def test_chain_of_urls_is_rejected_without_its_secrets(url: str) -> None:
     [("s3://b/models", "s3fs"), ("gs://b/models", "gcsfs"), ("hf://u/m", "huggingface_hub")],
 )
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, url: str, package: str) -> None:
-    monkeypatch.setitem(sys.modules, package, None)  # as if it weren't installed
+    # As if it weren't installed, and no other test had used it.
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(fsspec.registry._registry, url.partition(":")[0], raising=False)
     with pytest.raises(AddressError, match=f"isn't installed: pip install {package}"):
         Storage(url)
 

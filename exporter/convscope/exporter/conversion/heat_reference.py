@@ -57,7 +57,11 @@ def torch_heat(
 
 
 class _Watch:
-    """A hook that starts the gradient at the module that returns a tensor."""
+    """A hook that starts the gradient at the module that returns a tensor.
+
+    What follows gets the tensor's own values: the module's differ by rounding, which the
+    sum over the channels can enlarge.
+    """
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
@@ -69,9 +73,8 @@ class _Watch:
             return None
         if not float((output.detach() - self._tensor).abs().max()) <= self._tolerance:
             return None
-        # Copies, because an activation in place would overwrite the module's output.
-        self.leaf = output.detach().clone().requires_grad_()
-        return self.leaf.clone()
+        self.leaf = self._tensor.clone().requires_grad_()
+        return self.leaf.clone()  # which an activation in place may overwrite
 
 
 def _grad_cam(
