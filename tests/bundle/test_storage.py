@@ -8,6 +8,7 @@ import fsspec  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
+from fsspec.registry import _registry  # type: ignore[import-untyped]
 from support.tiny import write_tiny
 from support.web import over_http
 
@@ -123,7 +124,7 @@ def test_chain_of_urls_is_rejected_without_its_secrets(url: str) -> None:
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, url: str, package: str) -> None:
     # As if it weren't installed, and no other test had used it.
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(fsspec.registry._registry, url.partition(":")[0], raising=False)
+    monkeypatch.delitem(_registry, url.partition(":")[0], raising=False)
     with pytest.raises(AddressError, match=f"isn't installed: pip install {package}"):
         Storage(url)
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-__all__ = ["exporter", "processes", "run_exporter", "run_fresh_exporter"]
+__all__ = ["exporter", "processes", "renew_threads", "run_exporter", "run_fresh_exporter"]
 
 TESTS = Path(__file__).parents[1]
 PRELOADED = [
@@ -70,11 +70,23 @@ def run_fresh_exporter(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def renew_threads() -> None:
+    """Let a forked process replace PyTorch's threads, of which it has none.
+
+    The first call that needs them does it. If two threads make it at once, such as those of
+    autograd, one of them finds none, and the process ends.
+    """
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())
+
+
 def _run(arguments: tuple[str, ...], out: Path, err: Path) -> None:
     """Do what `python -m convscope.exporter` does, with the output in two files."""
     for path, descriptor in ((out, 1), (err, 2)):
         with path.open("w") as file:
             os.dup2(file.fileno(), descriptor)
+    renew_threads()
     sys.argv = ["convscope-exporter", *arguments]
     from convscope.exporter.__main__ import main
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from support.exporter import processes
+from support.exporter import processes, renew_threads
 
 __all__ = ["TrainingCommand"]
 
@@ -55,5 +55,6 @@ def _output_to(log: Path) -> Iterator[None]:
 def _run(arguments: list[str], log: Path) -> None:
     from convscope.exporter.cli import app
 
+    renew_threads()
     with _output_to(log):
         app(["train", *arguments], prog_name="convscope-exporter")
