@@ -83,6 +83,9 @@ def test_eigen_cam_is_drawn_once(convscope: Command, photos: Photos, tmp_path: P
         (["--class", "rod"], "no class 'rod' in tiny v1; did you mean red?"),
         (["--class", "7"], "no class 7 in tiny v1; it has the classes 0 to 2"),
         (["--method", "eigen-cam", "--against", "red"], "has no contrast"),
+        (["--top", "9"], "9 explanations are selected; tiny v1 computes at most 8 for an image"),
+        (["--top", "8", "--contrast"], "9 explanations are selected"),
+        (["--top", "5"], "--top is 5; tiny v1 has 3 classes"),
         (["--model", "filters"], "filters v1 offers no explanations"),
     ],
 )

@@ -146,13 +146,24 @@ def _select(
     if top is None:
         # The second best class is often the one to contrast with.
         top = 0 if targets else 1 if against is not None else min(DEFAULT_TOP, max_rank)
+    most = info.explanations.max_explanations if info.explanations is not None else 1
+    count = len(targets) + top + bool(contrast)
+    if count > most:
+        raise InvalidInputError(
+            f"{count} explanations are selected; {info.model} v{info.version} computes at most "
+            f"{most} for an image; lower --top, or name fewer with --class"
+        )
+    if top > max_rank:
+        raise InvalidInputError(
+            f"--top is {top}; {info.model} v{info.version} has {max_rank} classes"
+        )
     targets += map(Rank, range(1, top + 1))
     rival = None if against is None else _class(info, against)
     if how.method == "eigen-cam":  # the same for all classes
         return [replace(how, against=rival)]
     selected = [replace(how, target=target, against=rival) for target in targets]
     if contrast is None:
-        contrast = not classes and against is None and max_rank > 1
+        contrast = not classes and against is None and max_rank > 1 and len(selected) < most
     if contrast:
         selected.append(replace(how, target=Rank(1), against=Rank(2)))
     return selected

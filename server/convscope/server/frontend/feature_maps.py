@@ -9,7 +9,7 @@ from convscope.server.frontend.tensors import DTYPES
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["check_selections", "feature_map_dtype"]
+__all__ = ["check_selections"]
 
 
 def check_selections(
@@ -46,7 +46,7 @@ def check_selections(
             raise InvalidInputError(f"the feature map {selection.name!r} is selected twice")
         seen.add(selection.name)
         channels = _channel_count(selection, spec)
-        size += channels * spec.height * spec.width * feature_map_dtype(selection).itemsize
+        size += channels * spec.height * spec.width * _dtype(selection).itemsize
     size *= inputs
     if size > max_bytes:
         raise InvalidInputError(
@@ -56,7 +56,7 @@ def check_selections(
     return size
 
 
-def feature_map_dtype(selection: pb.FeatureMapSelection) -> np.dtype[np.generic]:
+def _dtype(selection: pb.FeatureMapSelection) -> np.dtype[np.generic]:
     """Return the type in which a feature map is sent.
 
     Raises:
