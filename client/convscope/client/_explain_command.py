@@ -143,10 +143,10 @@ def _select(
     """Return the explanations that the options select."""
     targets: list[ClassLike] = [_class(info, text) for text in classes]
     max_rank = len(info.labels)
+    most = info.explanations.max_explanations if info.explanations is not None else 1
     if top is None:
         # The second best class is often the one to contrast with.
-        top = 0 if targets else 1 if against is not None else min(DEFAULT_TOP, max_rank)
-    most = info.explanations.max_explanations if info.explanations is not None else 1
+        top = 0 if targets else 1 if against is not None else min(DEFAULT_TOP, max_rank, most)
     count = len(targets) + top + bool(contrast)
     if count > most:
         raise InvalidInputError(
