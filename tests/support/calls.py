@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import grpc
@@ -14,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 from convscope.v1 import manifest_pb2 as mpb
-from support.forked_server import ForkedServer
+from support.forked import run
 from support.images import encode, picture
 from support.server import ServerProcess
 from support.tiny import SIGNAL_LENGTH
@@ -97,12 +96,5 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def run_to_end(*arguments: str | Path) -> tuple[int, str, str]:
     """Start a server that ends by itself; return its exit code, stdout and stderr."""
-    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
-        process = ForkedServer(list(map(str, arguments)), stdout=out.fileno(), stderr=err.fileno())
-        try:
-            code = process.wait(60)
-        finally:
-            process.kill()
-        out.seek(0)
-        err.seek(0)
-        return code, out.read(), err.read()
+    done = run("server", list(map(str, arguments)))
+    return done.returncode, done.stdout, done.stderr

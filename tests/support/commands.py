@@ -3,9 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from support.forked import run
 
 __all__ = ["Command"]
 
@@ -18,13 +19,7 @@ class Command:
 
     def __call__(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "CONVSCOPE_SERVER": self._target, "COLUMNS": "80"}
-        return subprocess.run(
-            [sys.executable, "-m", "convscope.client", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-        )
+        return run("client", list(map(str, arguments)), environment)
 
     def json(self, *arguments: str | Path) -> list[dict[str, Any]]:
         done = self(*arguments, "--json")

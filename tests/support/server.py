@@ -12,7 +12,7 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from support.forked_server import ForkedServer
+from support.forked import Forked
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -120,10 +120,10 @@ class ServerProcess:
 
 def start_server(
     arguments: Sequence[str], command: tuple[str, ...] | None = FRESH
-) -> "subprocess.Popen[str] | ForkedServer":
+) -> "subprocess.Popen[str] | Forked":
     """Start a server whose standard error is a pipe; without a command, a forked one."""
     if command is None:
-        return ForkedServer(arguments)
+        return Forked("server", arguments)
     return subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
 
 

@@ -1,13 +1,14 @@
-"""The process from which the tests' servers are forked, with the imports done.
+"""The process from which the tests' servers or commands are forked, with the imports done.
 
-    python -P server_template.py DESCRIPTOR
+    python -P template.py ROOM DESCRIPTOR
 
-The imports take most of a server's start. Nothing else happens before the fork: this process
-has one thread, and no session, event loop or channel.
+ROOM is `server` for convscope-server or `client` for convscope. The imports take most of their
+start. Nothing else happens before the fork: this process has one thread, and no session, event
+loop or channel.
 
-For each server, the socket DESCRIPTOR brings the files of its standard input, output and
+For each process, the socket DESCRIPTOR brings the files of its standard input, output and
 error, and another socket. This one brings a line of JSON with the arguments, the environment
-and the directory of the server. It returns two lines: the process's id, and its exit code.
+and the directory of the process. It returns two lines: the process's id, and its exit code.
 """
 
 import gc
@@ -18,29 +19,34 @@ import signal
 import socket
 import sys
 from contextlib import ExitStack, suppress
+from importlib import import_module
 from typing import NamedTuple
 
-# The engine of the transport http2 is missing: not every server uses it.
-import convscope.bundle.graph_contract
-import convscope.server.app
-import convscope.server.config.checks
-import convscope.server.config.command_line
-import convscope.server.config.serialization
-import convscope.server.process.ports
-import convscope.server.runtime.graph  # noqa: F401
-from convscope.server.__main__ import main
-
+# What the entry points import only when they need it. The engine of the transport http2 is
+# missing: not every server uses it.
+PRELOADED = {
+    "client": ("convscope.client.cli", "rich.progress", "rich.table"),
+    "server": (
+        "convscope.bundle.graph_contract",
+        "convscope.server.app",
+        "convscope.server.config.checks",
+        "convscope.server.config.command_line",
+        "convscope.server.config.serialization",
+        "convscope.server.process.ports",
+        "convscope.server.runtime.graph",
+    ),
+}
 STANDARD_FILES = 3
 
 
 class Request(NamedTuple):
-    """A server to start: the socket that describes it, and its standard files."""
+    """A process to start: the socket that describes it, and its standard files."""
 
     channel: socket.socket
     files: list[int]
 
 
-def fork_servers(requests: socket.socket) -> Request:
+def fork_processes(requests: socket.socket) -> Request:
     """Fork a process for each request, and report its end; return in each forked process.
 
     Raises:
@@ -53,7 +59,7 @@ def fork_servers(requests: socket.socket) -> Request:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakeup.fileno())
         sockets.callback(signal.set_wakeup_fd, -1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end their servers themselves
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end their processes themselves
         selector = sockets.enter_context(selectors.DefaultSelector())
         selector.register(requests, selectors.EVENT_READ)
         selector.register(ended, selectors.EVENT_READ)
@@ -119,7 +125,11 @@ def become(request: Request) -> None:
 
 
 if __name__ == "__main__":
+    room, descriptor = sys.argv[1:]
+    for module in PRELOADED[room]:
+        import_module(module)
+    program = import_module(f"convscope.{room}.__main__")
     gc.collect()
-    gc.freeze()  # otherwise the collections of each server would copy all pages
-    become(fork_servers(socket.socket(fileno=int(sys.argv[1]))))
-    main()
+    gc.freeze()  # otherwise the collections of each process would copy all pages
+    become(fork_processes(socket.socket(fileno=int(descriptor))))
+    program.main()

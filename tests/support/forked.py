@@ -1,7 +1,7 @@
-"""Servers as processes that are forked from one with the imports done.
+"""Servers and commands as processes that are forked from one with the imports done.
 
 The imports of a fresh interpreter take most of a second of a core, and the tests start
-hundreds of servers.
+hundreds of them.
 """
 
 import atexit
@@ -11,31 +11,41 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryFile
+from typing import IO, Literal
 
-__all__ = ["ForkedServer"]
+__all__ = ["Forked", "run"]
 
-TEMPLATE = Path(__file__).with_name("server_template.py")
+Room = Literal["client", "server"]
+
+TEMPLATE = Path(__file__).with_name("template.py")
 STANDARD_INPUT, STANDARD_OUTPUT = 0, 1
+RUN_SECONDS = 60
 
 
-class ForkedServer:
-    """A process of convscope-server, with those members of `subprocess.Popen` that tests use.
+class Forked:
+    """A process of convscope-server, or of convscope, like one of `subprocess.Popen`.
+
+    It has those members that tests use.
 
     Args:
+        room: The room of the program.
         arguments: The command line.
+        environment: The environment, by default that of this process.
         stdout: The file for its standard output, by default that of this process.
         stderr: The file for its standard error, by default a pipe.
     """
 
     def __init__(
         self,
+        room: Room,
         arguments: Sequence[str],
         *,
+        environment: Mapping[str, str] | None = None,
         stdout: int = STANDARD_OUTPUT,
         stderr: int = subprocess.PIPE,
     ) -> None:
@@ -50,10 +60,10 @@ class ForkedServer:
                 files.callback(os.close, stderr)
                 self.stderr = os.fdopen(reading)
             passed = [STANDARD_INPUT, stdout, stderr, theirs.fileno()]
-            socket.send_fds(_requests(), [b"\0"], passed)
+            socket.send_fds(_requests(room), [b"\0"], passed)
         start = {
             "arguments": self.args,
-            "environment": dict(os.environ),
+            "environment": dict(os.environ if environment is None else environment),
             "directory": str(Path.cwd()),
         }
         self._channel.sendall(json.dumps(start).encode() + b"\n")
@@ -94,20 +104,36 @@ class ForkedServer:
         while b"\n" not in self._received:
             part = self._channel.recv(64)
             if not part:
-                raise RuntimeError("the process from which servers are forked has ended")
+                raise RuntimeError("the process from which others are forked has ended")
             self._received += part
         line, _, self._received = self._received.partition(b"\n")
         return int(line)
 
 
+def run(
+    room: Room, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end, at most RUN_SECONDS; return its exit code and output."""
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        files = {"stdout": out.fileno(), "stderr": err.fileno()}
+        process = Forked(room, arguments, environment=environment, **files)
+        try:
+            code = process.wait(RUN_SECONDS)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(process.args, code, out.read(), err.read())
+
+
 @cache
-def _requests() -> socket.socket:
+def _requests(room: Room) -> socket.socket:
     """Return the socket to the template, which is started first if necessary."""
     ours, theirs = socket.socketpair()
     with theirs:
         descriptor = theirs.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-P", str(TEMPLATE), str(descriptor)],
+            [sys.executable, "-P", str(TEMPLATE), room, str(descriptor)],
             pass_fds=[descriptor],
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # it may have only one thread
         )
