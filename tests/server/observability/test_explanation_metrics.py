@@ -103,6 +103,13 @@ def test_requests_for_explanations_are_counted(server: ServerProcess) -> None:
     )
 
 
+def test_preloaded_session_is_open_before_the_first_request(tmp_path: Path) -> None:
+    write_explained(tmp_path)
+    with ServerProcess(tmp_path, "--preload-explanations") as server:
+        assert sample(server, "convscope_session_open", session="explanations") == 1
+        assert series_of_explanations(server) == set()
+
+
 def test_series_go_with_their_version() -> None:
     metrics = Metrics()
     key = ("tiny", 1)

@@ -114,9 +114,10 @@ class ModelRunner:
         traces = [part.request.trace for part in parts if part.request.trace is not None]
         if not traces:
             return run_batch(model, parts, concurrent=concurrent)
-        images = sum(part.size for part in parts)
-        attributes = explained_attributes(parts)
-        with traces[0].batch(traces, images=images, size=len(parts), attributes=attributes):
+        traces = list(dict.fromkeys(traces))  # several parts may belong to one request
+        requests = len({part.request: None for part in parts})
+        images, attributes = sum(part.size for part in parts), explained_attributes(parts)
+        with traces[0].batch(traces, images=images, size=requests, attributes=attributes):
             return run_batch(model, parts, concurrent=concurrent)
 
     def _gather(self, part: Part, results: Results) -> bool:
