@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,12 @@ from bench.masking import Masking, area, center_heat, random_heat
 from bench.report import RESULTS
 from bench.servers import serving
 from convscope.client import Client, Explain, Explanation
+from convscope.client.types import ExplanationMethod
 
 __all__ = ["main"]
 
-OURS = "grad-cam"
-METHODS = (OURS, "eigen-cam", "occlusion")
+OURS: Final = "grad-cam"
+METHODS: tuple[ExplanationMethod, ...] = (OURS, "eigen-cam", "occlusion")
 CONTROLS = ("center", "random")
 RANDOM_ORDERS = 2
 # Larger photos are scaled down first. The network sees 224 × 224 pixels of them.

@@ -36,7 +36,8 @@ def test_occlusion_whose_caller_left_runs_no_further(slow_repository: Path) -> N
         call = stub.Classify.future(occluding(16), timeout=60)
         wait_until(lambda: sample(server, "convscope_batches_running", model="slow") == 1)
         call.cancel()
-        wait_until(lambda: sample(server, "convscope_explained_requests_total", code="CANCELLED"))
+        ended = "convscope_explained_requests_total"
+        wait_until(lambda: sample(server, ended, code="CANCELLED") == 1)
         assert sample(server, "convscope_queue_images") == 0
         found = stub.Classify(image_request(model="slow", explanations=[Selection()]), timeout=30)
         assert len(found.results[0].prediction.explanations) == 1
@@ -98,7 +99,7 @@ def test_versions_change_while_calls_are_explained(tmp_path: Path) -> None:
             for version in (2, 3):
                 made = write_explained(making, version=version)
                 made.rename(root / "tiny" / str(version))
-                wait_until(lambda: replies and replies[-1].version == version)  # noqa: B023
+                wait_until(lambda: bool(replies) and replies[-1].version == version)  # noqa: B023
                 opened = {"session": "explanations", "version": str(version)}
                 wait_until(lambda: sample(server, "convscope_session_open", **opened) == 1)  # noqa: B023
         finally:

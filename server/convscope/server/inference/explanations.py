@@ -175,7 +175,10 @@ def trace_attributes(plan: ExplanationPlan | None, inputs: int) -> Attributes:
     if plan is None:
         return {}
     methods = ", ".join(dict.fromkeys(plan.methods))
-    attributes = {"explanations": len(plan.methods) * inputs, "explanation_methods": methods}
+    attributes: dict[str, str | int] = {
+        "explanations": len(plan.methods) * inputs,
+        "explanation_methods": methods,
+    }
     if plan.grids:
         attributes["occluded_images"] = plan.occluded_per_input * inputs
     return attributes
