@@ -130,7 +130,7 @@ def _score(client: Client, path: Path) -> ScoredPhoto:
             *(area(_probabilities(client, s, best.index), best.probability) for s in sides)
         )
 
-    scores = {name: score(one.array) for name, one in explanations.items()}
+    scores: dict[str, Scores] = {name: score(one.array) for name, one in explanations.items()}
     scores["center"] = score(center_heat())
     random = np.random.default_rng(0)
     orders = [score(random_heat(random)) for _ in range(RANDOM_ORDERS)]
