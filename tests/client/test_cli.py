@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,22 @@ def test_an_unknown_feature_map_is_reported_once(convscope: Command, photos: Pho
     done = convscope("classify", *photos.values(), *options)
     assert done.returncode == 1
     assert done.stderr == "error: no feature map 'layer9' in tiny v1; it has: conv\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("models", "--timeout", "0.3"), 1, "within 0.3 s; allow more with --timeout"),
+        (("models", "--timeout", "inf"), 2, "--timeout is inf; give a positive, finite number"),
+    ],
+)
+def test_timeout_is_named_as_the_option(
+    arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = Command(f"127.0.0.1:{silent.getsockname()[1]}")(*arguments)
+    assert done.returncode == status
+    assert message in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_no_server_is_an_error_with_its_address() -> None:

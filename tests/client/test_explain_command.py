@@ -81,6 +81,8 @@ def test_eigen_cam_is_drawn_once(convscope: Command, photos: Photos, tmp_path: P
     ("options", "message"),
     [
         (["--class", "rod"], "no class 'rod' in tiny v1; did you mean red?"),
+        (["--class", "greem"], "no class 'greem' in tiny v1; did you mean green?"),
+        (["--class", "blob"], "no class 'blob' in tiny v1; `convscope models tiny --json` lists"),
         (["--class", "7"], "no class 7 in tiny v1; it has the classes 0 to 2"),
         (["--method", "eigen-cam", "--against", "red"], "has no contrast"),
         (["--top", "9"], "9 explanations are selected; tiny v1 computes at most 8 for an image"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.server import ServerProcess
 
-from convscope.client import Client, InvalidInputError, OverloadedError, Tensor
+from convscope.client import Client, Explain, InvalidInputError, OverloadedError, Tensor
 from convscope.v1 import inference_pb2 as pb
 
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -65,6 +65,23 @@ def test_large_images_fill_requests_by_their_bytes(make_caller: Any, scripted_se
     results = make_caller(target).classify_many([text.encode() for text in large], model="m")
     assert list(map(label, results)) == large
     assert servicer.sizes() == [1] * 5
+
+
+def test_occlusion_of_many_images_never_fills_the_queue(
+    make_caller: Any, explained_server: ServerProcess
+) -> None:
+    """Each image is fifty runs of the network, and the queue of bulk requests has room for 256."""
+    images = [Tensor(np.full((16, 16, 3), shade, np.uint8)) for shade in range(60)]
+    outcomes = list(
+        make_caller(explained_server.target).classify_many(
+            images,
+            model="tiny",
+            explain=[Explain(method="occlusion")],
+            priority="bulk",
+            return_errors=True,
+        )
+    )
+    assert [len(getattr(outcome, "explanations", ())) for outcome in outcomes] == [1] * 60
 
 
 @pytest.mark.parametrize("count", [1, 7, 64])

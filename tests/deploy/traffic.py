@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 from support.alterations import flip_byte
 from support.calls import rejection
+from support.explained import write_explained
 from support.tiny import SIGNAL_LENGTH, write_signal, write_tiny
 
 from convscope.v1 import inference_pb2 as pb
@@ -17,9 +18,12 @@ TIMEOUT_SECONDS = 30
 
 
 def write_mixed_repository(root: Path) -> None:
-    """Write two versions of a model, an alias, traffic splits, another model and a bad bundle."""
+    """Write two versions of a model, an alias, traffic splits, another model and a bad bundle.
+
+    The second version has explanations.
+    """
     write_tiny(root, version=1)
-    write_tiny(root, version=2)
+    write_explained(root, version=2)
     (root / "tiny" / "aliases.json").write_text(json.dumps({"champion": 1}))
     splits = {"canary": {"to": 1, "share": 0.2}, "shadow": {"to": "champion", "share": 1}}
     (root / "tiny" / "traffic.json").write_text(json.dumps(splits))
@@ -32,7 +36,8 @@ def send_traffic(channel: grpc.Channel, *, alias: str | None = None) -> None:
 
     Args:
         channel: The channel to the server.
-        alias: An alias of "tiny" that gets a request too.
+        alias: An alias of "tiny" that gets a request too, if the server has the mixed repository.
+            Its second version then explains classes.
     """
     stub = inference_pb2_grpc.ClassifierServiceStub(channel)
     photo = pb.Input(pixels=_tensor(np.full((40, 30, 3), 90, np.uint8)))
@@ -45,6 +50,11 @@ def send_traffic(channel: grpc.Channel, *, alias: str | None = None) -> None:
     ]
     if alias is not None:
         right.append(pb.ClassifyRequest(model="tiny", alias=alias, inputs=[photo]))
+        occlusion = pb.ExplanationSelection(method=pb.EXPLANATION_METHOD_OCCLUSION)
+        for selection in (pb.ExplanationSelection(), occlusion):
+            explained = pb.ClassifyRequest(model="tiny", version=2, inputs=[photo])
+            explained.explanations.append(selection)
+            right.append(explained)
     for request in right:
         stub.Classify(request, timeout=TIMEOUT_SECONDS)
     text = pb.ClassifyRequest(model="tiny", inputs=[pb.Input(encoded_image=b"text")])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.alterations import flip_byte
 from support.calls import wait_until
+from support.explained import write_explained
 from support.server import ServerProcess
 from support.tiny import write_tiny
 from typer.testing import CliRunner, Result
@@ -55,6 +56,16 @@ def test_operator_lists_sets_an_alias_and_unloads(address: str) -> None:
     (status,) = map(json.loads, admin(address, "status", "--json").stdout.splitlines())
     assert [version["version"] for version in status["versions"]] == [1]
     assert status["aliases"] == {"champion": 1}
+
+
+def test_status_shows_which_versions_are_explained(address: str, tmp_path: Path) -> None:
+    write_explained(tmp_path, version=3)
+    shown = admin(address, "load", "tiny")
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    assert ["tiny", "v3", "(default)", "ready", "cpu,", "explained"] in rows
+    write_tiny(tmp_path, version=4)
+    (status,) = map(json.loads, admin(address, "load", "tiny", "--json").stdout.splitlines())
+    assert [(v["version"], v["explained"]) for v in status["versions"]] == [(4, False)]
 
 
 def test_unloaded_model_is_shown_with_the_command_that_loads_it(address: str) -> None:

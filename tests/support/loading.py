@@ -46,13 +46,20 @@ class Follower:
 def make_loader(
     *,
     preload_feature_maps: bool = False,
+    preload_explanations: bool = False,
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
 ) -> Loader:
     """Make a loader without tuning."""
     policies = ProviderPolicies(ProviderPolicy(providers, allow_fallback))
     tuner = Tuner(ExecutionOverrides(cores=1, measure=False), rehearse, cache=None)
-    return Loader(policies, partial(Preprocessor, limits=LIMITS), tuner, preload_feature_maps)
+    return Loader(
+        policies,
+        partial(Preprocessor, limits=LIMITS),
+        tuner,
+        preload_feature_maps,
+        preload_explanations=preload_explanations,
+    )
 
 
 def load(
@@ -61,12 +68,14 @@ def load(
     latest: int = 1,
     versions: frozenset[int] | None = None,
     preload_feature_maps: bool = False,
+    preload_explanations: bool = False,
     providers: tuple[str, ...] = ("cpu",),
     allow_fallback: bool = False,
 ) -> Catalog[LoadedVersion]:
     """Load a repository through every gate."""
     loader = make_loader(
         preload_feature_maps=preload_feature_maps,
+        preload_explanations=preload_explanations,
         providers=providers,
         allow_fallback=allow_fallback,
     )

@@ -1,7 +1,7 @@
 """Suggestions for names that don't exist."""
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 __all__ = ["list_names", "or_near", "or_others", "unknown"]
 
@@ -11,7 +11,8 @@ _MAX_NAMES = 20
 def or_near(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" with the similar names, in any case; empty if none is similar."""
     lowered = {one.lower(): one for one in sorted(known)}
-    near = [lowered[one] for one in get_close_matches(name.lower(), lowered)]
+    asked = name.lower()
+    near = [lowered[one] for one in get_close_matches(asked, lowered) if _is_like(asked, one)]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -37,3 +38,16 @@ def list_names(names: Sequence[str]) -> str:
     """Return names as a list for a message, the last ones if there are many."""
     more = len(names) - _MAX_NAMES
     return ", ".join(names[-_MAX_NAMES:]) + (f" and {more} more" if more > 0 else "") or "none"
+
+
+def _is_like(name: str, other: str) -> bool:
+    """Report whether a name may be a slip for another one: "rad" for "red", not "nope" for "moped".
+
+    One letter in three may differ; or one name is a part of the other.
+    """
+    if name in other or other in name:
+        return True
+    matcher = SequenceMatcher(None, name, other)
+    letters = len(name) + len(other)
+    differing = letters - 2 * sum(block.size for block in matcher.get_matching_blocks())
+    return differing <= 2 * max(1, min(len(name), len(other)) // 3)

@@ -35,6 +35,7 @@ class VersionSummary:
         top1: The accuracy on each split that was measured.
         size_bytes: The size of its files.
         feature_maps: Their names.
+        heat: The shape of the heat that explains a class; empty without explanations.
         created_at: When the bundle was created, in UTC; None if that isn't recorded.
         problem: Why the rest is unknown; empty if it is known.
     """
@@ -46,6 +47,7 @@ class VersionSummary:
     top1: tuple[Accuracy, ...] = ()
     size_bytes: int = 0
     feature_maps: tuple[str, ...] = ()
+    heat: tuple[int, ...] = ()
     created_at: datetime | None = None
     problem: str = ""
 
@@ -90,5 +92,6 @@ def _summary(
         ),
         size_bytes=sum(file.size_bytes for file in manifest.files),
         feature_maps=tuple(spec.name for spec in manifest.feature_maps),
+        heat=tuple(manifest.explanation.positions),
         created_at=provenance.created_at.ToDatetime(UTC) if recorded else None,
     )

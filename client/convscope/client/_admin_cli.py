@@ -147,9 +147,15 @@ def _split(to: str | None, share: float, of: str | None, stop: bool) -> TrafficS
     return TrafficSplit(int(to) if to.isdecimal() else to, share, of)
 
 
+class _CommandClient(AdminClient):
+    """A client whose messages name the options of the commands."""
+
+    _timeout_name = ""  # they have none for it
+
+
 def _run(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[ModelStatus]]) -> None:
     try:
-        client = AdminClient(address)
+        client = _CommandClient(address)
     except InvalidInputError as error:
         raise typer.BadParameter(error.message) from error
     try:
@@ -200,4 +206,5 @@ def _splits_to(model: ModelStatus, version: int) -> Iterator[str]:
 
 def _runs_on(version: VersionStatus) -> str:
     instead = f" instead of {version.fallback_from}" if version.fallback_from else ""
-    return f"{version.provider}{instead}"
+    explained = ", explained" if version.explained else ""
+    return f"{version.provider}{instead}{explained}"

@@ -33,6 +33,7 @@ class VersionStatus:
         message: If it was rejected, the error message of that check.
         fallback_from: If it is ready, the preferred provider, if another one
             runs the graph or a part of it; otherwise empty.
+        explained: If it is ready, whether its graph computes explanations.
     """
 
     version: int
@@ -42,6 +43,7 @@ class VersionStatus:
     reason: str
     message: str
     fallback_from: str = ""
+    explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ def _decode(status: pb.ModelStatus) -> ModelStatus:
             reason=one.reason,
             message=one.message,
             fallback_from=one.fallback_from,
+            explained=one.explained,
         )
         for one in status.versions
     )

@@ -93,7 +93,8 @@ class _CallGroup:
         self._loop = asyncio.get_running_loop()
         # A reply may only have room for the feature maps of one image, and an explanation by
         # occlusion is many runs of the network.
-        self._size = BatchSize(1 if template.has_large_results else _MAX_IMAGES, _MAX_IMAGES)
+        limit = max(1, _MAX_IMAGES // template.runs_per_image)
+        self._size = BatchSize(1 if template.has_large_results else limit, limit)
         self._batcher: Batcher[_Call] = Batcher(
             self._size,
             free_batches=_FREE_BATCHES,

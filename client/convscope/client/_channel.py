@@ -68,16 +68,18 @@ def check_target(target: str) -> str:
     return target
 
 
-def check_timeout(timeout_seconds: float) -> float:
+def check_timeout(timeout_seconds: float, name: str) -> float:
     """Return the timeout if it gives a call a deadline.
+
+    Args:
+        timeout_seconds: The timeout.
+        name: What the caller calls it.
 
     Raises:
         InvalidInputError: It isn't a positive, finite number.
     """
     if not (math.isfinite(timeout_seconds) and timeout_seconds > 0):
-        raise InvalidInputError(
-            f"timeout_seconds is {timeout_seconds}; give a positive, finite number"
-        )
+        raise InvalidInputError(f"{name} is {timeout_seconds}; give a positive, finite number")
     return timeout_seconds
 
 

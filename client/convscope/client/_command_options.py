@@ -51,10 +51,16 @@ Alias = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
+class _CommandClient(Client):
+    """A client whose messages name the options of the commands."""
+
+    _timeout_name = "--timeout"
+
+
 def open_client(server: str, timeout: float, root_certificates: Path | None) -> Client:
     """Return a client, to be used in a with block."""
     try:
-        return Client(server, timeout_seconds=timeout, root_certificates=root_certificates)
+        return _CommandClient(server, timeout_seconds=timeout, root_certificates=root_certificates)
     except InvalidInputError as error:
         raise typer.BadParameter(error.message) from error
 

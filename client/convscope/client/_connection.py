@@ -17,6 +17,7 @@ class Connection:
     """The checked arguments of a client."""
 
     _is_admin: ClassVar[bool] = False
+    _timeout_name: ClassVar[str] = "timeout_seconds"
 
     def __init__(
         self,
@@ -27,17 +28,21 @@ class Connection:
         root_certificates: str | Path | bytes | None = None,
     ) -> None:
         self._target = check_target(target)
-        self._timeout_seconds = check_timeout(timeout_seconds)
+        self._timeout_seconds = self._timeout(timeout_seconds)
         self._credentials = credentials(tls, root_certificates)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
 
     def _timeout(self, timeout_seconds: float | None) -> float:
-        return self._timeout_seconds if timeout_seconds is None else check_timeout(timeout_seconds)
+        if timeout_seconds is None:
+            return self._timeout_seconds
+        return check_timeout(timeout_seconds, self._timeout_name)
 
     def _translate_errors(self, timeout_seconds: float) -> AbstractContextManager[None]:
-        return translate_errors(self._target, timeout_seconds, admin=self._is_admin)
+        return translate_errors(
+            self._target, timeout_seconds, self._timeout_name, admin=self._is_admin
+        )
 
 
 class BlockingConnection(Connection):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -23,6 +22,7 @@ from convscope.client._command_options import (
 from convscope.client._methods import METHODS
 from convscope.client._pictures import PictureFolder
 from convscope.client._reports import reporting
+from convscope.client._suggestions import similar
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ClassLike, Explain, ExplanationMethod, ModelInfo, Rank
 
@@ -175,7 +175,7 @@ def _class(info: ModelInfo, text: str) -> ClassLike:
         return text
     if text.isdecimal():
         return int(text)
-    near = get_close_matches(text, info.labels, n=1)
+    near = similar(text, info.labels)
     listing = f"`convscope models {info.model} --json` lists them"
-    repair = f"did you mean {near[0]}?" if near else listing
+    repair = f"did you mean {near}?" if near else listing
     raise InvalidInputError(f"no class {text!r} in {info.model} v{info.version}; {repair}")

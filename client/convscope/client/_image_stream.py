@@ -17,6 +17,8 @@ _MAX_IMAGES = 64
 _FIRST_IMAGES = 4
 # When several clients send bulk requests, each fills only a part of the server's queue.
 _MAX_IMAGES_IN_FLIGHT = 192
+# Occlusion runs many images for each, so that two requests keep a server busy.
+_MAX_RUNS_IN_FLIGHT = 100
 
 
 class ImageStream:
@@ -54,7 +56,10 @@ class ImageStream:
         # A reply may only have room for the feature maps of one image, and an explanation by
         # occlusion is many runs of the network.
         start = 1 if template.has_large_results else _FIRST_IMAGES
-        self._size = BatchSize(start, _MAX_IMAGES)
+        self._max_in_flight = _MAX_IMAGES_IN_FLIGHT
+        if template.runs_per_image > 1:
+            self._max_in_flight = _MAX_RUNS_IN_FLIGHT // template.runs_per_image
+        self._size = BatchSize(start, max(1, min(_MAX_IMAGES, self._max_in_flight)))
         self._images_in_flight = 0
         self._batcher: Batcher[Item] = Batcher(self._size)
         self.has_ended = False
@@ -63,7 +68,7 @@ class ImageStream:
     def is_window_full(self) -> bool:
         """Whether a batch must complete before the next one is sent."""
         expected = self._images_in_flight + self._size.images
-        return self._batcher.in_flight >= self._window or expected > _MAX_IMAGES_IN_FLIGHT
+        return self._batcher.in_flight >= self._window or expected > self._max_in_flight
 
     def encode(self, image: ImageLike) -> Item:
         """Encode an image, or return the reason why it can't be sent."""

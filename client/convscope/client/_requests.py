@@ -1,6 +1,6 @@
 """Options and images as the messages of a request."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Unpack
@@ -34,6 +34,8 @@ _DTYPES = {
     "uint8": mpb.DATA_TYPE_UINT8,
 }
 _PRIORITIES = {"interactive": pb.PRIORITY_INTERACTIVE, "bulk": pb.PRIORITY_BULK}
+# The server's default.
+_OCCLUSION_CELLS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,14 @@ class RequestTemplate:
         message: The message, to be copied.
         key: Its bytes. Images whose templates have the same key may share a request.
         has_large_results: Whether the results may be large, or slow to compute.
+        runs_per_image: How many images the network runs for each: itself, and for occlusion
+            one for each cell.
     """
 
     message: pb.ClassifyRequest
     key: bytes
     has_large_results: bool
+    runs_per_image: int
 
 
 @dataclass(slots=True)
@@ -94,7 +99,8 @@ def _encode_template(model: str, **keywords: Unpack[ClassifyOptions]) -> Request
     )
     _select(message, options)
     key = message.SerializeToString(deterministic=True)
-    return RequestTemplate(message, key, bool(message.feature_maps or message.explanations))
+    is_large = bool(message.feature_maps or message.explanations)
+    return RequestTemplate(message, key, is_large, _runs_per_image(message.explanations))
 
 
 _encode_cached: Callable[..., RequestTemplate] = lru_cache(_TEMPLATES_CACHED, typed=True)(
@@ -131,6 +137,15 @@ def encode_request(template: RequestTemplate, images: Sequence[EncodedImage]) ->
     request.CopyFrom(template.message)
     request.inputs.extend([image.input for image in images])
     return request
+
+
+def _runs_per_image(explanations: Iterable[pb.ExplanationSelection]) -> int:
+    grids = {
+        (one.occlusion.cells or _OCCLUSION_CELLS, one.occlusion.window)
+        for one in explanations
+        if one.method == pb.EXPLANATION_METHOD_OCCLUSION
+    }
+    return 1 + sum(cells**2 for cells, _ in grids)
 
 
 def _select(request: pb.ClassifyRequest | pb.GetModelRequest, selector: Selector) -> None:

@@ -38,7 +38,9 @@ _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
 
 @contextmanager
-def translate_errors(target: str, timeout_seconds: float, *, admin: bool = False) -> Iterator[None]:
+def translate_errors(
+    target: str, timeout_seconds: float, timeout_name: str, *, admin: bool = False
+) -> Iterator[None]:
     """Raise the error of the call inside the block as a `ConvscopeError`.
 
     It works for `call()` and for `await call()`, because `grpc.aio.AioRpcError`
@@ -47,12 +49,13 @@ def translate_errors(target: str, timeout_seconds: float, *, admin: bool = False
     Args:
         target: The server.
         timeout_seconds: How long the call may take.
+        timeout_name: What the caller calls it; empty if it can't be changed.
         admin: Whether it is a call of AdminService.
     """
     try:
         yield
     except grpc.RpcError as error:
-        raise _translate(error, target, timeout_seconds, admin) from error
+        raise _translate(error, target, timeout_seconds, timeout_name, admin) from error
     except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
         raise UnavailableError(
             f"the client of {target} is closed; make a new one, and keep it open while it is in use"
@@ -71,7 +74,7 @@ def _error(code: grpc.StatusCode, message: str) -> ConvscopeError:
 
 
 def _translate(
-    error: grpc.RpcError, target: str, timeout_seconds: float, admin: bool
+    error: grpc.RpcError, target: str, timeout_seconds: float, timeout_name: str, admin: bool
 ) -> ConvscopeError:
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return InternalError(f"the call to {target} failed: {error}")
@@ -91,9 +94,8 @@ def _translate(
             code,
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _LOCAL_DEADLINE.search(details):
-        return DeadlineExceededError(
-            f"no reply from {target} within {timeout_seconds:g} s; allow more with timeout_seconds"
-        )
+        repair = f"; allow more with {timeout_name}" if timeout_name else ""
+        return DeadlineExceededError(f"no reply from {target} within {timeout_seconds:g} s{repair}")
     if code is grpc.StatusCode.UNIMPLEMENTED and admin:
         return InternalError(
             f"{target} has no AdminService; use the address of the server's --admin-address", code

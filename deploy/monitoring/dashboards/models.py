@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from deploy.monitoring.dashboards import explanations
 from deploy.monitoring.expressions import mean, quantile, rate, ratio
 from deploy.monitoring.objectives import Objectives
 from deploy.monitoring.panels import (
@@ -38,6 +39,8 @@ def build(objectives: Objectives) -> Dashboard:
             Row("", _versions()),
             Row("Traffic and loads", _loads()),
             Row("Predictions", _answers()),
+            Row("Explanations", explanations.panels()),
+            Row("Sessions that are opened on first use", explanations.sessions()),
             Row("Canaries and shadows", [_traffic_splits(), *_shadow()]),
             Row("Remote repository", _repository(objectives)),
         ],

@@ -464,6 +464,7 @@ class VersionStatus(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     FALLBACK_FROM_FIELD_NUMBER: _builtins.int
+    EXPLAINED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version number."""
     state: Global___VersionState.ValueType
@@ -480,6 +481,8 @@ class VersionStatus(_message.Message):
     """For a ready version, the preferred provider, if another one runs the graph or
     a part of it instead; otherwise empty.
     """
+    explained: _builtins.bool
+    """For a ready version, whether its graph computes explanations on its provider."""
     def __init__(
         self,
         *,
@@ -490,10 +493,11 @@ class VersionStatus(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         fallback_from: _builtins.str = ...,
+        explained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_from", b"fallback_from", "is_default", b"is_default", "message", b"message", "provider", b"provider", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explained", b"explained", "fallback_from", b"fallback_from", "is_default", b"is_default", "message", b"message", "provider", b"provider", "reason", b"reason", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

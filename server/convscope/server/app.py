@@ -194,6 +194,7 @@ def _manager(
         runtime.preload_feature_maps,
         stop.is_set,
         engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),
+        preload_explanations=runtime.preload_explanations,
     )
     manager = ModelManager(
         root,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.explained import write_explained
 from support.tiny import write_signal, write_tiny
 from typer.testing import CliRunner, Result
 
@@ -53,9 +54,16 @@ def test_a_version_is_described(root: Path) -> None:
         "top1": [{"value": 0.875, "split": "mnist test"}],
         "size_bytes": size,
         "feature_maps": ["conv"],
+        "heat": [],
         "created_at": "2026-05-04T12:00:00+00:00",
         "problem": "",
     }
+
+
+def test_versions_with_explanations_are_listed_with_the_shape_of_their_heat(root: Path) -> None:
+    write_explained(root, version=11)
+    assert [row["heat"] for row in as_json(root, "tiny")] == [[], [], [], [16, 16]]
+    assert "16×16" in versions(root, "tiny").stdout
 
 
 def test_the_table_loses_nothing_when_it_is_piped(root: Path) -> None:

@@ -31,6 +31,7 @@ from support.calls import (
     wait_until,
 )
 from support.collector import Collector, attributes, collecting
+from support.explained import write_explained
 from support.images import encode, picture
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
@@ -59,6 +60,7 @@ def server(
     write_signal(root)
     write_tiny(root, "frail", alter_graph=stumble_over_white)
     write_tiny(root, "slow", alter_graph=slow_down(TURNS))
+    write_explained(root, "shown")
     with ServerProcess(root, "--otlp-endpoint", collector.url) as server:
         yield server
 
@@ -158,6 +160,36 @@ def test_request_of_many_batches_is_linked_to_each(
     assert [stage.name for stage in stages] == ["queue", "infer", "encode"]  # nothing to decode
     batches = [collector.span(link.span_id) for link in stages[1].links]
     assert sorted(attributes(batch)["images"] for batch in batches) == [4, 8, 8]
+
+
+def test_spans_state_what_is_explained(server: ServerProcess, collector: Collector) -> None:
+    first, second = Caller(), Caller()
+    grid = pb.OcclusionGrid(cells=2)
+    selections = [
+        pb.ExplanationSelection(),
+        pb.ExplanationSelection(target=pb.ClassTarget(rank=2)),
+        pb.ExplanationSelection(method=pb.EXPLANATION_METHOD_OCCLUSION, occlusion=grid),
+    ]
+    request = image_request(model="shown", explanations=selections)
+    with connected(server) as stub:
+        for caller in (first, second):
+            stub.Classify(request, timeout=30, metadata=caller.metadata)
+    # Only the first request waits for the session.
+    _, opened, *stages = collector.trace(first.trace_id, CLASSIFY, *STAGES)
+    assert [span.name for span in (opened, *stages)] == ["open session", *STAGES]
+    assert attributes(opened)["session"] == "explanations"
+    stages = collector.trace(second.trace_id, CLASSIFY, *STAGES)[1:]
+    assert [span.name for span in stages] == STAGES
+    infer = stages[STAGES.index("infer")]
+    stated = {"explanations": 3, "explanation_methods": "grad-cam, occlusion", "occluded_images": 4}
+    assert stated.items() <= attributes(infer).items()
+    batches = [attributes(collector.span(link.span_id)) for link in infer.links]
+    version = {"model": "shown", "version": 1}
+    assert sum(batch["images"] for batch in batches) == 5
+    assert sum(batch.get("explained_images", 0) for batch in batches) == 1
+    assert sum(batch.get("occluded_images", 0) for batch in batches) == 4
+    assert all(version.items() <= batch.items() for batch in batches)
+    assert not any("explanations" in batch for batch in batches)  # it belongs to one request
 
 
 def test_failure_of_the_server_is_an_error(server: ServerProcess, collector: Collector) -> None:

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.explained import write_explained
-from support.tiny import CHANNELS, LABELS, SIDE
+from support.loading import load
+from support.tiny import CHANNELS, LABELS, SIDE, write_tiny
+from support.unsupported_heat import write_unsupported_heat
 
 from convscope.bundle.reader import read_bundle
 from convscope.server.errors import BundleRejectedError
-from convscope.server.runtime.explained import open_explained
+from convscope.server.repository.catalog import Target
+from convscope.server.runtime.explained import BEST, open_explained
 from convscope.server.runtime.providers import ProviderPolicy
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3)).astype(np.uint8)
@@ -29,6 +32,18 @@ def test_classes_may_differ_between_inputs(tmp_path: Path, targets: int) -> None
     sums = heat.values.sum(axis=(2, 3))
     chosen = logits[np.arange(3)[:, np.newaxis], heat.classes]
     np.testing.assert_allclose(sums, chosen, rtol=1e-4)
+
+
+def test_preloaded_explanations_do_not_need_the_file(tmp_path: Path) -> None:
+    write_explained(tmp_path)
+    write_tiny(tmp_path, "bare")
+    write_unsupported_heat(tmp_path, "odd")
+    catalog = load(tmp_path, preload_explanations=True)
+    opened = {version.key[0]: version.model.has_explained_session for version in catalog}
+    assert opened == {"bare": False, "odd": False, "tiny": True}
+    (tmp_path / "tiny" / "1" / "model.onnx").unlink()
+    best = np.full((3, 1), BEST, np.int64)
+    assert catalog.resolve(Target("tiny")).model.explain(IMAGES, best).heat is not None
 
 
 def test_explanations_build_no_engine(tmp_path: Path) -> None:

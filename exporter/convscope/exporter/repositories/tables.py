@@ -30,7 +30,7 @@ def version_tables(rows: "Iterable[VersionSummary]") -> Iterator[Table]:
         table = _table("version", "aliases", "architecture", "top-1", "split")
         table.title, table.title_justify, table.title_style = escape(model), "left", "bold"
         table.padding = (0, 1, 0, 0)
-        for name in ("size", "maps"):
+        for name in ("size", "maps", "heat"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("created", no_wrap=True)
         for row in versions:
@@ -49,6 +49,7 @@ def _version_cells(row: "VersionSummary") -> tuple[str, ...]:
         "\n".join(one.split for one in row.top1),
         decimal(row.size_bytes),
         str(len(row.feature_maps)),
+        "×".join(map(str, row.heat)),
         f"{row.created_at:%Y-%m-%d}" if row.created_at else "",
     )
 

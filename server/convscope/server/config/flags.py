@@ -100,6 +100,8 @@ PANELS = {
         Flag("cores", NUMBER, "Cores to use; by default all that this process may use."),
         Flag("preload_feature_maps", SWITCH, "Open the session with feature maps at load instead "
              "of at the first request for one."),
+        Flag("preload_explanations", SWITCH, "Open the session with explanations at load instead "
+             "of at the first request for one."),
     ),
     "Limits": (
         Flag("max_queue", NUMBER, "Images of one model that may wait, fewer if they have more than "

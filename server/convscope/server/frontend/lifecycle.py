@@ -74,6 +74,11 @@ class ServingLifecycle:
             fallback_from=model.fallback_from,
             engine_pending=lambda: model.awaits_engine,
         )
+        self._metrics.of(version.key).sessions(
+            lambda: model.has_feature_map_session,
+            lambda: model.has_explained_session,
+            lambda: model.memory_bytes,
+        )
         self._ready[version.key] = version
 
     async def retire(self, version: LoadedVersion) -> None:

@@ -9,6 +9,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.classifier.endpoint import ClassifyEndpoint
 from convscope.server.frontend.classifier.servicer import ClassifierServicer
+from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.open_inference.registration import SERVICE as OPEN_INFERENCE
 from convscope.server.frontend.open_inference.registration import add_to_server
 from convscope.server.frontend.open_inference.servicer import OpenInferenceServicer
@@ -51,19 +52,22 @@ def add_services(
         health_servicer: Reports what is ready.
     """
     limits = settings.reply_limits
+    explained = ExplainedRequests(metrics.explanations)
     guarded.add_group_method(
         CLASSIFIER.full_name,
         "Classify",
         inference_pb2.ClassifyRequest.FromString,
-        ClassifyEndpoint(handler.admit, limits),
+        ClassifyEndpoint(handler.admit, limits, explained),
         handler,
     )
+    classifier = ClassifierServicer(  # type: ignore[abstract] # Classify comes in groups
+        handler, limits, explained
+    )
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(
-        ClassifierServicer(handler, limits),  # type: ignore[abstract] # Classify comes in groups
-        cast("grpc.aio.Server", guarded),
+        classifier, cast("grpc.aio.Server", guarded)
     )
     if not settings.no_open_inference:
-        open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits)
+        open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits, explained)
         add_to_server(open_inference, handler, guarded, transport)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, cast("grpc.aio.Server", counted))
     if not settings.no_reflection:

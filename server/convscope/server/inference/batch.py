@@ -13,9 +13,10 @@ from convscope.server.inference.finite import NonFiniteRows
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.ranking import entropy_ratios, rank
 from convscope.server.inference.requests import InferenceRequest, InferenceResult
+from convscope.server.observability.stages import Attributes
 from convscope.server.runtime.model import Model, ModelOutput
 
-__all__ = ["Part", "Results", "run_batch"]
+__all__ = ["Part", "Results", "explained_attributes", "run_batch"]
 
 Results = list[InferenceResult | ServingError]
 
@@ -60,6 +61,16 @@ def run_batch(
         group = _run_group(model, [parts[i] for i in indices], kind, concurrent)
         outputs.update(zip(indices, group, strict=True))
     return [outputs[index] for index in range(len(parts))]
+
+
+def explained_attributes(parts: Sequence[Part]) -> Attributes:
+    """Return what the span of a batch states of its explanations."""
+    sizes = {"explained_images": 0, "occluded_images": 0}
+    for part in parts:
+        kind = _kind(part)
+        sizes["explained_images"] += part.size * kind.heat
+        sizes["occluded_images"] += part.size * kind.occluded
+    return {name: size for name, size in sizes.items() if size}
 
 
 class _Kind(NamedTuple):

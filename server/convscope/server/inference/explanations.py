@@ -13,9 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import ServingError
-from convscope.server.observability.stages import StageSeconds
+from convscope.server.observability.stages import Attributes, StageSeconds
 
-__all__ = ["ExplanationPlan", "Occluded", "OccludedResult", "OcclusionGrid"]
+__all__ = [
+    "ExplanationPlan",
+    "Occluded",
+    "OccludedResult",
+    "OcclusionGrid",
+    "trace_attributes",
+]
 
 Floats = NDArray[np.float32]
 
@@ -88,12 +94,14 @@ class ExplanationPlan:
         tensor: Whether the tensor whose positions the heat has is returned.
         grids: The grids of occlusion.
         color: The color of the squares, uint8 [channels].
+        methods: The names of the methods of each input's explanations, for metrics and traces.
     """
 
     classes: NDArray[np.int64] = field(default_factory=lambda: np.zeros((1, 0), np.int64))
     tensor: bool = False
     grids: tuple[OcclusionGrid, ...] = ()
     color: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    methods: tuple[str, ...] = ()
     _logits: dict[tuple[OcclusionGrid, int], Floats] = field(default_factory=dict, init=False)
 
     @property
@@ -160,3 +168,17 @@ class ExplanationPlan:
             for index in range(count):
                 yield grid, index, results[start : start + grid.size]
                 start += grid.size
+
+
+def trace_attributes(plan: ExplanationPlan | None, inputs: int) -> Attributes:
+    """Return what the spans of a request state of its explanations."""
+    if plan is None:
+        return {}
+    methods = ", ".join(dict.fromkeys(plan.methods))
+    attributes: dict[str, str | int] = {
+        "explanations": len(plan.methods) * inputs,
+        "explanation_methods": methods,
+    }
+    if plan.grids:
+        attributes["occluded_images"] = plan.occluded_per_input * inputs
+    return attributes

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 
 from convscope.server.errors import ServingError
-from convscope.server.inference.batch import Part, Results, run_batch
+from convscope.server.inference.batch import Part, Results, explained_attributes, run_batch
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.encoding import ReplyEncoder, encode
 from convscope.server.inference.observer import Observer
@@ -114,8 +114,10 @@ class ModelRunner:
         traces = [part.request.trace for part in parts if part.request.trace is not None]
         if not traces:
             return run_batch(model, parts, concurrent=concurrent)
-        images = sum(part.size for part in parts)
-        with traces[0].batch(traces, images=images, size=len(parts)):
+        traces = list(dict.fromkeys(traces))  # several parts may belong to one request
+        requests = len({part.request: None for part in parts})
+        images, attributes = sum(part.size for part in parts), explained_attributes(parts)
+        with traces[0].batch(traces, images=images, size=requests, attributes=attributes):
             return run_batch(model, parts, concurrent=concurrent)
 
     def _gather(self, part: Part, results: Results) -> bool:

@@ -18,6 +18,7 @@ from convscope.server.inference.batch import Part
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.decoding.pool import QUEUE_PIXELS, DecodePool, Image
 from convscope.server.inference.encoding import ReplyEncoder, encode
+from convscope.server.inference.explanations import trace_attributes
 from convscope.server.inference.lazy_sessions import (
     LazySession,
     explained_session,
@@ -146,7 +147,7 @@ class Pipeline:
                 self.last_used = now
             request.seconds = seconds = [StageSeconds() for _ in request.inputs]
             if request.trace is not None:
-                request.trace.enter(seconds)
+                request.trace.enter(seconds, trace_attributes(request.explanation, len(seconds)))
         self._advance(requests)
 
     def leave(self, request: InferenceRequest) -> None:

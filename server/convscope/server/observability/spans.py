@@ -11,11 +11,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer
 
 from convscope.server.observability.calls import CallRecord
-from convscope.server.observability.stages import RequestTrace, StageSeconds
+from convscope.server.observability.stages import Attributes, RequestTrace, StageSeconds
 
 __all__ = ["CallSpans", "RequestSpans"]
-
-Attributes = Mapping[str, str | int]
 
 # OpenTelemetry's conventions count only these as errors of a server. For a
 # mistake of the caller the code alone is recorded.
@@ -112,6 +110,7 @@ class RequestSpans:
     ) -> None:
         self._requests = requests
         self._batches = batches
+        self._version = attributes
         self._attributes = attributes
         self._own = own
         self._parent = trace.set_span_in_context(own or call, Context())
@@ -119,27 +118,47 @@ class RequestSpans:
         self._began = 0
         self._runs: list[_Batch] = []
         self._seconds: Sequence[StageSeconds] = ()
+        self._session: tuple[str, int] | None = None  # that it waits for, and since when
 
-    def enter(self, seconds: Sequence[StageSeconds]) -> None:
+    def enter(self, seconds: Sequence[StageSeconds], attributes: Attributes) -> None:
         """Begin to follow it, with the times that the stages fill in."""
         self._began, self._seconds = time_ns(), seconds
-        self._attributes = {**self._attributes, "images": len(seconds)}
+        self._attributes = {**self._version, "images": len(seconds), **attributes}
+
+    def wait_for_session(self, session: str) -> None:
+        """Begin the span of the wait for a session."""
+        self._session = session, time_ns()
+
+    def session_opened(self) -> None:
+        """Make the span of the wait for a session."""
+        if self._session is None:
+            return
+        (session, began), self._session, self._began = self._session, None, time_ns()
+        self._span("open session", began, self._began, attributes={"session": session})
 
     @contextmanager
-    def batch(self, requests: Sequence[RequestTrace], *, images: int, size: int) -> Iterator[None]:
+    def batch(
+        self,
+        requests: Sequence[RequestTrace],
+        *,
+        images: int,
+        size: int,
+        attributes: Attributes,
+    ) -> Iterator[None]:
         """Trace the run of a batch, in any thread.
 
         Args:
             requests: The traced requests of the batch, this one among them.
             images: The size of the batch.
             size: The number of requests in it, traced or not.
+            attributes: What else its span states.
         """
         began = time_ns()
         traced = [request for request in requests if isinstance(request, RequestSpans)]
         span = self._batches.start_span(
             "batch",
             Context(),  # it belongs to all of its requests alike, so it has no parent
-            attributes={**self._attributes, "images": images, "requests": size},
+            attributes={**self._version, "images": images, "requests": size, **attributes},
             links=[Link(request._context) for request in traced],
             start_time=began,
         )
@@ -154,6 +173,7 @@ class RequestSpans:
 
     def end(self, error: BaseException | None, *, has_results: bool, encode: float | None) -> None:
         """Make the spans of the stages that took place, and end its own."""
+        self.session_opened()  # only if it ended while it waited
         if self._seconds:
             self._end_stages(failed=error is not None and not has_results)
         if encode is not None:
@@ -196,8 +216,17 @@ class RequestSpans:
         self._span("decode", began, ended)
         return ended
 
-    def _span(self, name: str, began: int, ended: int, links: Sequence[Link] = ()) -> None:
+    def _span(
+        self,
+        name: str,
+        began: int,
+        ended: int,
+        links: Sequence[Link] = (),
+        *,
+        attributes: Attributes | None = None,
+    ) -> None:
+        stated = {**self._attributes, **(attributes or {})}
         span = self._requests.start_span(
-            name, self._parent, attributes=self._attributes, links=links, start_time=began
+            name, self._parent, attributes=stated, links=links, start_time=began
         )
         span.end(max(began, ended))

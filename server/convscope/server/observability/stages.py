@@ -1,11 +1,14 @@
 """How long each stage of an input took, and the trace that follows a request through the stages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["RequestTrace", "StageSeconds"]
+__all__ = ["Attributes", "RequestTrace", "StageSeconds"]
+
+# What a span states, such as {"images": 3}.
+Attributes = Mapping[str, str | int]
 
 
 @dataclass(slots=True)
@@ -33,11 +36,27 @@ class StageSeconds:
 class RequestTrace(Protocol):
     """Follows one request through the stages; the engine knows no more of traces than this."""
 
-    def enter(self, seconds: Sequence[StageSeconds]) -> None:
-        """Called when the request enters the stages, with the times that they fill in."""
+    def enter(self, seconds: Sequence[StageSeconds], attributes: Attributes) -> None:
+        """Called when the request enters the stages.
+
+        Args:
+            seconds: The times that the stages fill in.
+            attributes: What its spans state beside the model and the number of images.
+        """
+
+    def wait_for_session(self, session: str) -> None:
+        """Called when the request begins to wait for a session that is opened on first use."""
+
+    def session_opened(self) -> None:
+        """Called when it no longer waits for the session."""
 
     def batch(
-        self, requests: "Sequence[RequestTrace]", *, images: int, size: int
+        self,
+        requests: "Sequence[RequestTrace]",
+        *,
+        images: int,
+        size: int,
+        attributes: Attributes,
     ) -> AbstractContextManager[None]:
         """Trace the run of a batch, in any thread.
 
@@ -45,6 +64,7 @@ class RequestTrace(Protocol):
             requests: The traced requests of the batch, this one among them.
             images: The size of the batch.
             size: The number of requests in it, traced or not.
+            attributes: What else its span states.
         """
 
     def end(self, error: BaseException | None, *, has_results: bool, encode: float | None) -> None:

@@ -49,6 +49,7 @@ class Loader:
         stopping: Whether the server is stopping; a validation is then aborted.
         validator: Validates bundles while the server serves requests.
         engines: Where TensorRT's engines are stored; None stores none.
+        preload_explanations: Whether to open the sessions with explanations too.
     """
 
     policies: ProviderPolicies
@@ -58,6 +59,7 @@ class Loader:
     stopping: Callable[[], bool] = lambda: False
     validator: BundleValidator = field(default_factory=BundleValidator)
     engines: EngineCache | None = None
+    preload_explanations: bool = False
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -121,6 +123,9 @@ class Loader:
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:
             model.load_feature_maps()
+        explains = bundle.manifest.HasField("explanation") and unexplained is None
+        if self.preload_explanations and explains:
+            model.load_explanations()
         golden.check(model, feature_maps=self.preload_feature_maps or maps_only)
         return LoadedVersion(model, preprocessor)
 

@@ -43,6 +43,7 @@ class RuntimeSettings:
         tuning_cache: The file that keeps the measurements.
         cores: The cores to use; None for all that this process may use.
         preload_feature_maps: Whether the session with feature maps is opened at load.
+        preload_explanations: Whether the session with explanations is opened at load.
         provider_options: By provider, for all models.
         model_providers: By model.
     """
@@ -56,6 +57,7 @@ class RuntimeSettings:
     tuning_cache: Path = Path("~/.cache/convscope/tuning.json")
     cores: int | None = None
     preload_feature_maps: bool = False
+    preload_explanations: bool = False
     provider_options: Options = field(default_factory=dict)
     model_providers: Mapping[str, ModelProviders] = field(default_factory=dict)
 

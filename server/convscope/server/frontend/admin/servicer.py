@@ -104,6 +104,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             status.state = pb.VERSION_STATE_READY
             status.provider = known.ready[number].model.provider
             status.fallback_from = known.ready[number].model.fallback_from
+            status.explained = known.ready[number].is_explained
         elif number in known.routing.unloaded:
             status.state = pb.VERSION_STATE_DORMANT
         else:

@@ -7,6 +7,7 @@ from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.classifier.explanation_plans import plan_explanations
 from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply, whole_crops
 from convscope.server.frontend.classifier.templates import ReplyTemplate
+from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.reply_limits import MANY_CLASSES, ReplyLimits
 from convscope.server.frontend.wire import field
 from convscope.server.inference.requests import Finish, InferenceRequest
@@ -24,11 +25,18 @@ class ClassifyEndpoint:
     Args:
         admit: Limits the number of inputs of a request.
         limits: The largest size of a reply.
+        explained: Counts the requests for explanations; None counts none.
     """
 
-    def __init__(self, admit: Callable[[InferenceRequest, int], None], limits: ReplyLimits) -> None:
+    def __init__(
+        self,
+        admit: Callable[[InferenceRequest, int], None],
+        limits: ReplyLimits,
+        explained: ExplainedRequests | None = None,
+    ) -> None:
         self._admit = admit
         self._limits = limits
+        self._explained = explained
 
     def request(
         self,
@@ -63,6 +71,8 @@ class ClassifyEndpoint:
         self._admit(request, len(inputs))
         explanations = None
         if message.explanations:
+            if self._explained is not None:
+                self._explained.follow(request)
             explanations = plan_explanations(message, version, self._limits.explanations)
         request.plan = plan = plan_reply(
             message,

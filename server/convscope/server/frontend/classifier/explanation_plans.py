@@ -125,6 +125,7 @@ def plan_explanations(
         has_eigen,
         tuple(grids),
         _neutral_color(version.manifest) if grids else np.zeros(0, np.uint8),
+        tuple(METHOD_NAMES[one.method] for one in selected),
     )
     return PlannedExplanations(
         selected,

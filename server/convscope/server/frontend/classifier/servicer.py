@@ -8,6 +8,7 @@ import grpc
 
 from convscope.server.errors import ServingError
 from convscope.server.frontend.classifier.endpoint import StreamedClassifyEndpoint, target
+from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.explanations import offer
 from convscope.server.frontend.reply_limits import ReplyLimits
 from convscope.server.frontend.streams import RequestStream
@@ -26,13 +27,16 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
     Args:
         handler: Finds the version of a request, and runs the inputs.
         limits: The largest size of a reply, and the limits of explanations.
+        explained: Counts the requests for explanations.
     """
 
-    def __init__(self, handler: InferenceHandler, limits: ReplyLimits) -> None:
+    def __init__(
+        self, handler: InferenceHandler, limits: ReplyLimits, explained: ExplainedRequests
+    ) -> None:
         self._handler = handler
         self._catalog = handler.catalog
         self._limits = limits.explanations
-        self._streamed = StreamedClassifyEndpoint(handler.admit, limits)
+        self._streamed = StreamedClassifyEndpoint(handler.admit, limits, explained)
 
     def ClassifyStream(  # type: ignore[override] # noqa: N802
         self,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.errors import InvalidInputError
+from convscope.server.frontend.explanations import METHOD_NAMES
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import INT64, Contract
 from convscope.server.frontend.open_inference.parameters import reject_shared_memory
@@ -14,11 +15,13 @@ from convscope.server.inference.explanations import ExplanationPlan
 from convscope.server.runtime.explained import BEST
 from convscope.server.runtime.graph import CLASSES
 from convscope.server.runtime.versions import Crop, LoadedVersion
+from convscope.v1 import inference_pb2
 
 __all__ = ["CROPS", "crop_parameter", "plan_classes", "split_classes"]
 
 # The parameter of a reply: JSON, for each input [left, top, right, bottom, width, height].
 CROPS = "crops"
+_METHOD = (METHOD_NAMES[inference_pb2.EXPLANATION_METHOD_GRAD_CAM],)
 Classes = NDArray[np.int64]
 Input = pb.ModelInferRequest.InferInputTensor
 
@@ -74,7 +77,7 @@ def plan_classes(
             class.
     """
     if classes is None:
-        return ExplanationPlan(np.full((1, 1), BEST, np.int64))
+        return ExplanationPlan(np.full((1, 1), BEST, np.int64), methods=_METHOD)
     count = classes.shape[1]
     if len(classes) != size:
         raise InvalidInputError(
@@ -91,7 +94,7 @@ def plan_classes(
             f"{CLASSES!r} has {wrong[0]}; a class is 0 to {labels - 1}, or -1 for the most "
             f"probable one, -2 for the second etc., down to -{labels}"
         )
-    return ExplanationPlan(classes)
+    return ExplanationPlan(classes, methods=_METHOD * count)
 
 
 def crop_parameter(found: Mapping[int, Crop], contract: Contract, inputs: int) -> bytes:

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
+from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.feature_maps import check_selections
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
@@ -50,14 +51,20 @@ class InferEndpoint:
         handler: Limits the size of a batch.
         contracts: The inputs and outputs of each version.
         limits: The largest size of a reply.
+        explained: Counts the requests for explanations.
     """
 
     def __init__(
-        self, handler: InferenceHandler, contracts: Contracts, limits: ReplyLimits
+        self,
+        handler: InferenceHandler,
+        contracts: Contracts,
+        limits: ReplyLimits,
+        explained: ExplainedRequests,
     ) -> None:
         self._handler = handler
         self._contracts = contracts
         self._limits = limits
+        self._explained = explained
 
     def request(
         self,
@@ -96,6 +103,7 @@ class InferEndpoint:
         contract = self._contracts.of(version, ModelName.parse(message.model_name))
         classes = None
         if contract.classes is not None:
+            self._explained.follow(request)
             message, classes = split_classes(message, contract)
         size = check_input(message, contract)
         self._handler.admit(request, size)

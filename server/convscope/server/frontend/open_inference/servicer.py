@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.errors import ServingError, UnsupportedError
+from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import Contract, Contracts, ModelName, target
 from convscope.server.frontend.open_inference.index import READY, index, is_ready
@@ -45,6 +46,7 @@ class OpenInferenceServicer:
         metrics: The totals of each version.
         health: Knows the overall health.
         limits: The largest size of a reply.
+        explained: Counts the requests for explanations.
     """
 
     def __init__(
@@ -53,14 +55,15 @@ class OpenInferenceServicer:
         metrics: Metrics,
         health: health.aio.HealthServicer,
         limits: ReplyLimits,
+        explained: ExplainedRequests,
     ) -> None:
         self._handler = handler
         self._catalog = handler.catalog
         self._metrics = metrics
         self._health = health
         self._contracts = Contracts()
-        self.infer_endpoint = InferEndpoint(handler, self._contracts, limits)
-        self._streamed = StreamedInferEndpoint(handler, self._contracts, limits)
+        self.infer_endpoint = InferEndpoint(handler, self._contracts, limits, explained)
+        self._streamed = StreamedInferEndpoint(handler, self._contracts, limits, explained)
 
     async def ServerLive(  # noqa: N802
         self, request: pb.ServerLiveRequest, context: "Context"

@@ -8,9 +8,12 @@ from typing import Literal
 from convscope.server.observability.metrics.codes import CODES, go_name
 
 __all__ = [
+    "EXPLANATION_METHODS",
+    "EXPLANATION_RUNS",
     "LABELS",
     "PRIORITIES",
     "REQUEST_BUCKETS",
+    "SESSIONS",
     "SHADOW_OUTCOMES",
     "STAGES",
     "TABLE",
@@ -25,6 +28,7 @@ class Scope(Enum):
     SERVER = "server"
     METHOD = "method"
     VERSION = "version"
+    EXPLANATIONS = "explanations"
     SHADOW = "shadow"
     REPOSITORY = "repository"
 
@@ -33,6 +37,7 @@ LABELS: Mapping[Scope, tuple[str, ...]] = {
     Scope.SERVER: (),
     Scope.METHOD: ("grpc_type", "grpc_service", "grpc_method"),
     Scope.VERSION: ("model", "version"),
+    Scope.EXPLANATIONS: ("model", "version"),
     Scope.SHADOW: ("model", "version", "shadow"),
     Scope.REPOSITORY: (),
 }
@@ -79,6 +84,9 @@ _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *REQUEST_BUCKETS)
 _PROBABILITY_BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 STAGES = ("decode", "queue", "infer", "encode")
 PRIORITIES = ("interactive", "bulk")
+SESSIONS = ("feature_maps", "explanations")
+EXPLANATION_METHODS = ("grad-cam", "cam", "eigen-cam", "occlusion")
+EXPLANATION_RUNS = ("heat", "occlusion")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 # The reasons for which a bundle is rejected.
 REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unexpected")
@@ -148,6 +156,52 @@ TABLE = (
         merged=max,
     ),
     Family("convscope_batches_running", "gauge", "Batches that are running.", Scope.VERSION),
+    Family(
+        "convscope_session_open",
+        "gauge",
+        "1 if a session that is opened on first use is open: feature_maps, explanations.",
+        Scope.VERSION,
+        ("session",),
+        SESSIONS,
+    ),
+    Family(
+        "convscope_session_memory_bytes",
+        "gauge",
+        "The estimated memory of a version's open sessions: their weights, plain and packed.",
+        Scope.VERSION,
+    ),
+    Family(
+        "convscope_explained_requests",
+        "counter",
+        "Requests for explanations that ended. They are also counted with all requests.",
+        Scope.EXPLANATIONS,
+        ("code",),
+        [code.name for code in CODES],
+    ),
+    Family(
+        "convscope_explanations",
+        "counter",
+        "Explanations that were returned, by method.",
+        Scope.EXPLANATIONS,
+        ("method",),
+        EXPLANATION_METHODS,
+    ),
+    Family(
+        "convscope_explained_infer_seconds",
+        "histogram",
+        "Seconds that an answered input spent in runs with explanations: in one run with heat, or "
+        "in many with occlusion. The stage infer includes them.",
+        Scope.EXPLANATIONS,
+        ("run",),
+        EXPLANATION_RUNS,
+        _STAGE_BUCKETS,
+    ),
+    Family(
+        "convscope_occluded_images",
+        "counter",
+        "Images with a square that ran for occlusion.",
+        Scope.EXPLANATIONS,
+    ),
     Family(
         "convscope_predicted_classes",
         "counter",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client import CollectorRegistry, Gauge
 
 from convscope.server.observability.logs import dropped_lines
+from convscope.server.observability.metrics.explanations import ExplanationMetrics
 from convscope.server.observability.metrics.families import Scope
 from convscope.server.observability.metrics.logs import LogMetrics
 from convscope.server.observability.metrics.methods import MethodMetrics
@@ -32,6 +33,7 @@ class Metrics:
         self._server.gauge("convscope_workers").set(1)  # those of several workers are added up
         self.registry.register(LogMetrics(dropped_lines))
         self._versions: dict[Key, VersionMetrics] = {}
+        self._explanations: dict[Key, ExplanationMetrics] = {}
         self._shadows: dict[tuple[str, int, int], ShadowMetrics] = {}
         self._placements: dict[Key, list[tuple[Gauge, tuple[str, ...]]]] = {}
         self._stated: dict[str, set[tuple[str, ...]]] = {}
@@ -47,6 +49,15 @@ class Metrics:
         if metrics is None:
             model, number = key
             metrics = self._versions[key] = VersionMetrics(self._families, model, str(number))
+        return metrics
+
+    def explanations(self, key: Key) -> ExplanationMetrics:
+        """Return the metrics of one version's explanations."""
+        metrics = self._explanations.get(key)
+        if metrics is None:
+            model, number = key
+            metrics = ExplanationMetrics(self._families, model, str(number))
+            self._explanations[key] = metrics
         return metrics
 
     def shadow(self, key: Key, shadow: int) -> ShadowMetrics:
@@ -112,6 +123,8 @@ class Metrics:
         if metrics is None:
             return
         metrics.forget()
+        if (explanations := self._explanations.pop(key, None)) is not None:
+            explanations.forget()
         model, number = key
         for pair in [k for k in self._shadows if k[0] == model and number in k[1:]]:
             self._shadows.pop(pair).forget()

@@ -8,7 +8,12 @@ import grpc
 from prometheus_client import Counter
 
 from convscope.server.observability.metrics.codes import CodeCounter, tally
-from convscope.server.observability.metrics.families import PRIORITIES, STAGES, Scope
+from convscope.server.observability.metrics.families import (
+    PRIORITIES,
+    SESSIONS,
+    STAGES,
+    Scope,
+)
 from convscope.server.observability.metrics.series import Families, Series
 from convscope.server.observability.metrics.totals import Total, VersionTotals
 from convscope.server.observability.stages import StageSeconds
@@ -42,6 +47,8 @@ class VersionMetrics:
         self._waiting = series.gauge("convscope_queue_images")
         self._fill_ratio = series.gauge("convscope_queue_fill_ratio")
         self._running = series.gauge("convscope_batches_running")
+        self._sessions = {name: series.gauge("convscope_session_open", name) for name in SESSIONS}
+        self._session_bytes = series.gauge("convscope_session_memory_bytes")
 
     def stages(self, seconds: Sequence[StageSeconds], encode_seconds: Sequence[float]) -> None:
         """Observe all stages of answered inputs.
@@ -120,9 +127,27 @@ class VersionMetrics:
         self._fill_ratio.set_function(fill_ratio)
         self._running.set_function(running)
 
+    def sessions(
+        self,
+        feature_maps: Callable[[], bool],
+        explanations: Callable[[], bool],
+        memory_bytes: Callable[[], int],
+    ) -> None:
+        """Set the functions that each scrape calls.
+
+        Args:
+            feature_maps: Returns whether the session with feature maps is open.
+            explanations: Returns whether the session with explanations is open.
+            memory_bytes: Returns the estimated memory of all open sessions.
+        """
+        self._sessions["feature_maps"].set_function(feature_maps)
+        self._sessions["explanations"].set_function(explanations)
+        self._session_bytes.set_function(memory_bytes)
+
     def gone(self) -> None:
         """Stop calling these functions."""
         self.load(lambda: 0, lambda: 0.0, lambda: 0)
+        self.sessions(lambda: False, lambda: False, lambda: 0)
 
     def forget(self) -> None:
         """Remove the series."""

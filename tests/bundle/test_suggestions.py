@@ -1,0 +1,27 @@
+"""Which names are suggested in the place of one that does not exist."""
+
+import pytest
+
+from convscope.bundle.suggestions import or_near
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("rad", "red"),
+        ("espreso", "espresso"),
+        ("tiger-cat", "tiger cat"),
+        ("tiger", "tiger cat"),
+        ("ESPRESSO", "espresso"),
+        ("max_que", "max_queue"),
+    ],
+)
+def test_slip_is_corrected(name: str, known: str) -> None:
+    assert or_near(name, [known, "unlike"]) == f"; did you mean {known}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("nope", "moped"), ("lion", "onion"), ("dog", "god"), ("cat", "chat room")]
+)
+def test_name_that_is_hardly_a_slip_is_not_suggested(name: str, other: str) -> None:
+    assert or_near(name, [other]) == ""
