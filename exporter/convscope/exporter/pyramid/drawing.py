@@ -12,7 +12,7 @@ from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.pyramid.levels import NetworkPyramid
 from convscope.exporter.pyramid.steps import Step, Steps, steps_of
 
-__all__ = ["FORMATS", "MAX_NETWORKS", "check_picture", "draw_pyramids"]
+__all__ = ["FORMATS", "MAX_NETWORKS", "Drawing", "check_picture", "draw_pyramids"]
 
 FORMATS = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp")
 MAX_NETWORKS = 12
@@ -74,7 +74,7 @@ def draw_pyramids(pyramids: Sequence[NetworkPyramid], path: Path) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        drawing = _Drawing(pyramids)
+        drawing = Drawing(pyramids)
         drawing.draw()
         try:
             drawing.save(path)
@@ -82,7 +82,7 @@ def draw_pyramids(pyramids: Sequence[NetworkPyramid], path: Path) -> None:
             raise ExporterError(f"{path} can't be written: {reason(error)}") from error
 
 
-class _Drawing:
+class Drawing:
     """A figure in pixels, from the top left."""
 
     def __init__(self, pyramids: Sequence[NetworkPyramid]) -> None:
@@ -97,8 +97,8 @@ class _Drawing:
         self._width = 2 * MARGIN + GUTTER + columns * (COLUMN + GAP) - GAP
         self._bottom = TOP + ROW * len(self._rows)
         self._height = self._bottom + TOTALS + FOOTER
-        self._figure = Figure((self._width / DPI, self._height / DPI), dpi=DPI, facecolor="white")
-        self._axes = self._figure.add_axes((0, 0, 1, 1))
+        self.figure = Figure((self._width / DPI, self._height / DPI), dpi=DPI, facecolor="white")
+        self._axes = self.figure.add_axes((0, 0, 1, 1))
         self._axes.set(xlim=(0, self._width), ylim=(self._height, 0))
         self._axes.axis("off")
 
@@ -115,10 +115,10 @@ class _Drawing:
     def save(self, path: Path) -> None:
         """Write the picture. With a palette, a PNG file is a third as large."""
         if path.suffix.lower() != ".png":
-            self._figure.savefig(path, dpi=DPI)
+            self.figure.savefig(path, dpi=DPI)
             return
         rendered = BytesIO()
-        self._figure.savefig(rendered, format="png", dpi=DPI)
+        self.figure.savefig(rendered, format="png", dpi=DPI)
         with Image.open(rendered) as picture:
             flat = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         flat.save(path, optimize=True)
