@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from code import InteractiveConsole
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -25,7 +27,7 @@ __all__ = ["Block", "blocks_of", "compare_pictures", "pictures_of", "run_block"]
 SERVER = "localhost:8001"
 EXPORTER = ".venv/bin/convscope-exporter"
 CLIENT = ".venv/bin/convscope"
-LOAD_SECONDS = 60
+LOAD_SECONDS = 120
 # The side of the pictures that are compared, and the largest mean difference of their values.
 THUMBNAIL = (48, 48)
 TOLERANCE = 6.0
@@ -79,13 +81,28 @@ def run_block(block: Block, page: Path, target: str, state: dict[str, Any]) -> N
         run_python(block, page, target, state)
 
 
+class Session(InteractiveConsole):
+    """An interactive session of Python, in which an error is raised instead of printed."""
+
+    def showtraceback(self) -> None:
+        """Raise the error of a statement."""
+        raise
+
+    def showsyntaxerror(self, *arguments: Any, **options: Any) -> None:
+        """Raise the error of a statement that Python can't parse."""
+        raise
+
+
 def run_python(block: Block, page: Path, target: str, state: dict[str, Any]) -> None:
-    """Execute lines; each comment after a print is the start of a printed line."""
-    # The empty lines make the numbers in a traceback those of the page.
-    code = "\n" * (block.line - 1) + block.code.replace(SERVER, target)
+    """Paste lines into a session; each comment after a print is the start of a printed line."""
+    session = Session(state, f"{page.name}:{block.line}")
+    is_incomplete = False
     printed = io.StringIO()
-    with redirect_stdout(printed):
-        exec(compile(code, page, "exec"), state)
+    with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "displayhook", lambda value: None)
+        for line in (*block.code.replace(SERVER, target).splitlines(), ""):
+            is_incomplete = session.push(line)
+    assert not is_incomplete
     expected = re.findall(r"(?:\)  |^)# (.+)$", block.code, re.MULTILINE)
     shown = printed.getvalue().splitlines()
     assert len(shown) >= len(expected)
