@@ -61,7 +61,8 @@ def test_no_text_of_the_picture_overlaps_another() -> None:
     drawing.draw()
     canvas = FigureCanvasAgg(drawing.figure)
     (axes,) = drawing.figure.axes
-    boxes = [(one.get_text(), one.get_window_extent(canvas.get_renderer())) for one in axes.texts]
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    boxes = [(one.get_text(), one.get_window_extent(renderer)) for one in axes.texts]
     assert len(boxes) > 100
     for index, (text, box) in enumerate(boxes):
         assert 0 < box.x0 < box.x1 < drawing.figure.bbox.width, text

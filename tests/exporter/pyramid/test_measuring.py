@@ -135,3 +135,16 @@ def test_a_network_that_does_not_run_is_an_error(tmp_path: Path) -> None:
     name = written(tmp_path, "return self.conv(x)", "self.conv = nn.Conv2d(5, 4, 3)")
     with pytest.raises(NetworkError, match=r"doesn't run on an input \[3, 8, 8\]"):
         pyramid_of(name, "3x8x8")
+
+
+def test_a_layer_of_positions_in_the_last_axis_is_at_their_resolution() -> None:
+    """ConvNeXt's blocks multiply matrices whose rows are positions."""
+    levels = {level.sizes: level for level in pyramid_of("timm/convnext_atto").levels}
+    assert levels[(7, 7)].channels == 4 * 320
+    assert levels[(7, 7)].multiply_adds > 1e8 / 4
+    assert levels[(1, 1)].multiply_adds == 320 * 1000
+
+
+def test_a_transformer_has_no_pyramid() -> None:
+    with pytest.raises(NetworkError, match=r"of timm/test_vit are matrix products whose resol"):
+        pyramid_of("timm/test_vit")

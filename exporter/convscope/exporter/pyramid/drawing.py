@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from PIL import Image
 
@@ -35,7 +36,12 @@ INK, SOFT, LINE, BAND = "#1a2130", "#5a6475", "#c9d0da", "#f3f5f8"
 # Blue and vermilion of Okabe and Ito, which people with any color vision can distinguish.
 COMPUTE, WEIGHTS = "#0072b2", "#d55e00"
 FRONT, LID, FLANK = "#8899b3", "#cfd8e6", "#66789a"
-STYLE = {"font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "pyramid"}
+STYLE: Any = {  # matplotlib types the name of each setting
+    "font.family": "sans-serif",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pyramid",
+    "text.parse_math": False,  # a path may contain $
+}
 
 
 def check_picture(path: Path) -> None:

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from convscope.exporter.errors import NetworkError
+
 __all__ = ["Event", "NetworkLevel", "NetworkPyramid", "levels_of"]
 
 Sizes = tuple[int, ...]
+_MAX_UNKNOWN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +84,30 @@ class Event:
     parameters: int = 0
 
 
-def levels_of(shape: Sequence[int], events: Sequence[Event]) -> tuple[NetworkLevel, ...]:
+def levels_of(name: str, shape: Sequence[int], events: Sequence[Event]) -> tuple[NetworkLevel, ...]:
     """Group the steps of a run by resolution.
 
     A step without positions, such as squeeze-and-excitation, belongs to the level in the
     middle of which it runs. Only what follows the last tensor with positions is 1 × 1.
 
     Args:
+        name: The network's name, for the error.
         shape: The input's channels and sizes.
         events: The steps in the order in which they ran.
+
+    Raises:
+        NetworkError: The resolution of too many matrix products is unknown, as in transformers.
     """
     channels, *sizes = shape
     current = tuple(sizes)
     one = (1,) * len(current)
     last = max((i for i, event in enumerate(events) if _has_positions(event)), default=-1)
     levels = {current: [channels, 0, 0]}
+    unknown = 0
     for index, event in enumerate(events):
         if _has_positions(event):
             current = event.sizes or current
+            unknown += event.multiply_adds if event.rows != math.prod(current) else 0
         elif index > last and event.rows:
             current = one
         total = levels.setdefault(current, [0, 0, 0])
@@ -106,6 +115,12 @@ def levels_of(shape: Sequence[int], events: Sequence[Event]) -> tuple[NetworkLev
         total[0] = max(total[0], 0 if is_inside else event.channels)
         total[1] += event.multiply_adds
         total[2] += event.parameters
+    share = unknown / max(sum(event.multiply_adds for event in events), 1)
+    if share > _MAX_UNKNOWN:
+        raise NetworkError(
+            f"{share:.0%} of the multiply-adds of {name} are matrix products whose resolution "
+            "isn't known, such as those of attention; only convolutional networks have a pyramid"
+        )
     return _in_order(NetworkLevel(sizes, *total) for sizes, total in levels.items())
 
 

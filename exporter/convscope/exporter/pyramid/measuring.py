@@ -28,7 +28,7 @@ def measure_pyramid(row: Architecture) -> NetworkPyramid:
     network that doesn't run there runs on the CPU.
 
     Raises:
-        NetworkError: The network doesn't run.
+        NetworkError: The network doesn't run, or isn't convolutional.
     """
     expects = row.preprocessing()
     is_image = isinstance(expects, ImagePreprocessing)
@@ -46,7 +46,7 @@ def _measure(row: Architecture, shape: tuple[int, ...], device: str) -> NetworkP
         raise NetworkError(
             f"{row.name} doesn't run on an input {list(shape)}: {reason(error)}"
         ) from error
-    return NetworkPyramid(row.name, shape, classes, levels_of(shape, events))
+    return NetworkPyramid(row.name, shape, classes, levels_of(row.name, shape, events))
 
 
 def _classes(row: Architecture) -> int:
@@ -82,7 +82,7 @@ def _with_hooks(
             handle.remove()
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records each convolution, pool, concatenation and matrix product.
 
     Args:
@@ -90,7 +90,7 @@ class _Recorder(TorchDispatchMode):
     """
 
     def __init__(self, dimensions: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._dimensions = dimensions
         self._known: set[tuple[int, ...]] = set()
         self._counted: set[int] = set()
@@ -134,7 +134,8 @@ class _Recorder(TorchDispatchMode):
 
 
 def _convolution(args: Any, output: Tensor) -> int:
-    inputs, weight = args[0], args[1]
-    is_transposed = args[6]
+    inputs: Tensor
+    weight: Tensor
+    inputs, weight, is_transposed = args[0], args[1], args[6]
     positions = inputs.numel() if is_transposed else output.numel()
     return positions * math.prod(weight.shape[1:])
