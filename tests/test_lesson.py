@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image, ImageOps
 from support.lesson import blocks_of, compare_pictures, pictures_of, run_block
 from support.server import ServerProcess
 
@@ -31,9 +32,9 @@ def test_a_chapter_runs_and_makes_its_pictures(
     shutil.copytree(demo_repository, tmp_path / "models")
     for name in ("tests", "exporter"):
         (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
     state: dict[str, Any] = {}
     with ServerProcess(tmp_path / "models", "--poll-seconds", "0.2") as server:
+        monkeypatch.chdir(tmp_path)
         for block in blocks_of(page):
             run_block(block, page, server.target, state)
     if "client" in state:
@@ -55,3 +56,13 @@ def test_every_picture_is_made_by_a_chapter_and_small() -> None:
     sizes = {path.name: path.stat().st_size for path in pictures}
     assert max(sizes.values()) < MAX_BYTES, sizes
     assert sum(sizes.values()) < MAX_TOTAL_BYTES, sizes
+
+
+@pytest.mark.parametrize("name", ["edges.png", "hierarchy.jpg", "pyramids.png", "right.jpg"])
+def test_a_picture_of_something_else_is_stale(name: str, tmp_path: Path) -> None:
+    committed = LESSON / "images" / name
+    compare_pictures(committed, committed, is_trained=False)
+    with Image.open(committed) as picture:
+        ImageOps.mirror(picture).save(tmp_path / name)
+    with pytest.raises(AssertionError, match="is stale"):
+        compare_pictures(tmp_path / name, committed, is_trained=False)
