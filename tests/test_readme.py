@@ -16,7 +16,8 @@ from bench.performance_page import PAGE, TABLE, with_table
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
-LABELS = [str(page.relative_to(ROOT)) for page in PAGES]
+LESSON = sorted((ROOT / "docs" / "lesson").glob("*.md"))  # test_lesson.py runs their blocks
+LABELS = [str(page.relative_to(ROOT)) for page in (*PAGES, *LESSON)]
 BLOCKS = [
     block
     for page in PAGES
@@ -50,7 +51,7 @@ def test_python_block_runs(block: str, demo_server: ServerProcess, tmp_path: Pat
 
 
 def test_every_make_target_exists() -> None:
-    text = "".join(page.read_text() for page in PAGES)
+    text = "".join(page.read_text() for page in (*PAGES, *LESSON))
     targets = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", text))
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test", "serve"} <= targets <= rules
@@ -84,7 +85,7 @@ def test_every_extra_exists(command: str) -> None:
     assert set(extras) <= project["optional-dependencies"].keys()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=LABELS)
+@pytest.mark.parametrize("page", [*PAGES, *LESSON], ids=LABELS)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         target, _, anchor = link.partition("#")

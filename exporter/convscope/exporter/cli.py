@@ -6,6 +6,7 @@ from convscope.exporter.commands import (
     export,
     foreign,
     networks,
+    pyramid,
     repository,
     train,
 )
@@ -21,6 +22,7 @@ app = DebuggableTyper(
     help="Train or load convolutional networks, and convert them to verified ONNX bundles.",
 )
 networks.register(app)
+pyramid.register(app)
 export.register(app)
 train.register(app)
 foreign.register(app)
