@@ -1,0 +1,84 @@
+"""What every route needs of a request: its deadline, its metadata, and its end."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from grpc import StatusCode
+from starlette.requests import ClientDisconnect, Request
+
+from convscope.client import ConvscopeError
+from convscope.web.errors import HttpError, from_client, invalid
+from convscope.web.settings import WebSettings
+
+__all__ = ["Calls", "until_disconnected"]
+
+Result = TypeVar("Result")
+
+
+class Calls:
+    """Translates the headers of a request to what its gRPC call needs.
+
+    Args:
+        settings: The headers that are passed on, and the timeouts.
+    """
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._settings = settings
+        self._forwarded = {name.lower().encode("latin-1") for name in settings.forwarded_headers}
+
+    def metadata(self, request: Request) -> Sequence[tuple[str, str]]:
+        """Return the headers of a request that the gRPC server gets, too."""
+        forwarded = self._forwarded
+        return [
+            (key.decode("latin-1"), value.decode("latin-1"))
+            for key, value in request.scope["headers"]
+            if key in forwarded
+        ]
+
+    def timeout(self, stated: float | None) -> float:
+        """Return the time that a request may take.
+
+        Raises:
+            HttpError: The stated timeout is out of range.
+        """
+        if stated is None:
+            return self._settings.timeout_seconds
+        most = self._settings.max_timeout_seconds
+        if not 0 < stated <= most:
+            raise invalid(f"timeout is {stated:g}; give seconds, above 0 and at most {most:g}")
+        return stated
+
+    def late(self) -> HttpError:
+        """Return the error of a request whose time has passed."""
+        return HttpError(
+            StatusCode.DEADLINE_EXCEEDED,
+            "the deadline has passed; allow more with the parameter timeout",
+        )
+
+
+async def until_disconnected(request: Request, call: Awaitable[Result]) -> Result:
+    """Return the result of a call, and cancel the call if the caller disconnects.
+
+    Raises:
+        HttpError: The call failed.
+        ClientDisconnect: The caller has disconnected.
+    """
+    task = asyncio.ensure_future(call)
+    disconnect = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    except ConvscopeError as error:
+        raise from_client(error) from error
+    finally:
+        task.cancel()
+        disconnect.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the caller has disconnected. Before that, a request has a body, or an end."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

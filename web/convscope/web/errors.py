@@ -1,0 +1,141 @@
+"""Errors as HTTP replies: gRPC's codes as status codes, with the server's own messages."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from convscope.client import ConvscopeError
+
+__all__ = [
+    "JSON",
+    "HttpError",
+    "error_reply",
+    "from_client",
+    "from_rpc",
+    "handle_http_error",
+    "invalid",
+    "to_response",
+    "too_large",
+    "unsupported",
+]
+
+JSON: Final = "application/json"
+CODES: Final = grpc.StatusCode
+STATUSES: Final[Mapping[grpc.StatusCode, int]] = {
+    CODES.INVALID_ARGUMENT: 400,
+    CODES.OUT_OF_RANGE: 400,
+    CODES.UNAUTHENTICATED: 401,
+    CODES.PERMISSION_DENIED: 403,
+    CODES.NOT_FOUND: 404,
+    CODES.ALREADY_EXISTS: 409,
+    CODES.ABORTED: 409,
+    CODES.FAILED_PRECONDITION: 412,
+    CODES.RESOURCE_EXHAUSTED: 429,
+    CODES.CANCELLED: 499,
+    CODES.UNIMPLEMENTED: 501,
+    CODES.UNAVAILABLE: 503,
+    CODES.DEADLINE_EXCEEDED: 504,
+}
+_PUSHBACK = "grpc-retry-pushback-ms"
+_TOO_LARGE = "message larger than max"
+_UNREACHABLE = ("failed to connect", "dns resolution", "name resolution", "empty address")
+_LOCAL_DEADLINE = "deadline exceeded"
+
+
+class HttpError(Exception):
+    """An error that the caller receives.
+
+    Args:
+        code: The gRPC status code.
+        message: What is wrong, what is allowed, and the repair.
+        status: The HTTP status; by default that of the code.
+        headers: Further headers of the reply.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = STATUSES.get(code, 500) if status is None else status
+        self.headers = dict(headers or {})
+        if self.status in (429, 503):
+            self.headers.setdefault("Retry-After", "1")
+
+
+def invalid(message: str) -> HttpError:
+    """Return the error of a request that the caller must change."""
+    return HttpError(CODES.INVALID_ARGUMENT, message)
+
+
+def too_large(message: str) -> HttpError:
+    """Return the error of a body above a limit."""
+    return HttpError(CODES.INVALID_ARGUMENT, message, status=413, headers={"Connection": "close"})
+
+
+def from_client(error: ConvscopeError) -> HttpError:
+    """Return the reply to a failed call of the client.
+
+    The client's own messages name its arguments and the server's address. Those of the
+    server are passed on.
+    """
+    cause = error.__cause__
+    if isinstance(cause, grpc.aio.AioRpcError):
+        return from_rpc(cause, error.message)
+    return HttpError(error.code, error.message)
+
+
+def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpError:
+    """Return the reply to a failed gRPC call."""
+    code, details = error.code(), error.details() or ""
+    lower = details.lower()
+    if code is CODES.UNAVAILABLE and lower.startswith(_UNREACHABLE):
+        return HttpError(code, "the gRPC server doesn't respond; /readyz has the reason")
+    if code is CODES.RESOURCE_EXHAUSTED and _TOO_LARGE in lower:
+        return HttpError(CODES.INVALID_ARGUMENT, message or details, status=413)
+    if code is CODES.DEADLINE_EXCEEDED and lower.startswith(_LOCAL_DEADLINE):
+        return HttpError(
+            code, "no reply from the gRPC server in time; allow more with the parameter timeout"
+        )
+    return HttpError(code, details or f"the server reports only {code.name}", headers=_retry(error))
+
+
+def to_response(error: HttpError) -> Response:
+    """Return the reply of the API to an error."""
+    body = error_reply(error)
+    return Response(orjson.dumps(body), error.status, error.headers, JSON)
+
+
+def error_reply(error: HttpError) -> dict[str, dict[str, str]]:
+    """Return an `ErrorReply`."""
+    return {"error": {"code": error.code.name, "message": error.message}}
+
+
+def unsupported(message: str) -> HttpError:
+    """Return the error of a body of a type that isn't accepted."""
+    return HttpError(CODES.INVALID_ARGUMENT, message, status=415)
+
+
+async def handle_http_error(request: Request, error: Exception) -> Response:
+    """Reply to a request that raised an `HttpError`."""
+    if isinstance(error, HttpError):
+        return to_response(error)
+    raise error
+
+
+def _retry(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    """Return when to retry, in whole seconds, as HTTP has it."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _PUSHBACK and str(value).isdecimal():
+            return {"Retry-After": str(max(1, -(-int(value) // 1000)))}
+    return {}

@@ -1,0 +1,83 @@
+"""Runs the app until a signal ends it."""
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from convscope.web.app import create_app
+from convscope.web.settings import WebSettings
+
+__all__ = ["StartError", "serve"]
+
+
+class StartError(Exception):
+    """The process can't start; the message has the reason and the repair."""
+
+
+def serve(settings: WebSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: The address or another setting is invalid, or the port is in use.
+    """
+    with listener(settings.http_address) as bound:
+        app = create_app(settings)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+            ws="none",
+        )
+        # Uvicorn raises the signal again at its end, which would be the exit code.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        print(f"serving on {bound.getsockname()}", flush=True)
+        _Server(config, app, settings.drain_seconds).run(sockets=[bound])
+
+
+def listener(address: str) -> socket.socket:
+    """Return a socket that listens on HOST:PORT.
+
+    Raises:
+        StartError: The address can't be bound.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= 65535):
+        raise StartError(f"--http-address is {address!r}; give HOST:PORT, such as 127.0.0.1:8080")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(
+            f"can't listen on --http-address {address}: {error.strerror}; choose another port"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """Reports at /readyz that it stops, before it stops to accept requests."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain_seconds = drain_seconds
+        self._is_draining = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called with a signal; the second one ends the process at once."""
+        if self._is_draining or not self.started:
+            super().handle_exit(sig, frame)
+            return
+        self._is_draining = True
+        self._app.state.health.is_stopping = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
