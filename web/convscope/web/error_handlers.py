@@ -1,6 +1,6 @@
 """Turns exceptions of routes into replies."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -48,7 +48,7 @@ def _is_open_inference(request: Request) -> bool:
     return path == "/v2" or path.startswith("/v2/")
 
 
-HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     HttpError: _handle,
     RequestValidationError: _handle,
     HTTPException: _handle,

@@ -45,7 +45,7 @@ class Health:
         router.add_api_route(
             "/healthz",
             self.healthz,
-            methods=["GET", "HEAD"],
+            methods=["GET"],
             tags=["health"],
             summary="Whether the web process responds",
             response_model=None,
@@ -54,7 +54,7 @@ class Health:
         router.add_api_route(
             "/readyz",
             self.readyz,
-            methods=["GET", "HEAD"],
+            methods=["GET"],
             tags=["health"],
             summary="Whether the gRPC server is ready",
             response_model=None,

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 __all__ = ["plain"]
+
+_SINGLE = (Message, str, bytes, bool, int, float)
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -17,13 +18,13 @@ def plain(message: Message) -> dict[str, Any]:
     }
 
 
-def _value(field: FieldDescriptor, value: Any) -> Any:
-    if field.is_repeated:
-        return [_one(field, each) for each in value]
-    return _one(field, value)
+def _value(field: Any, value: Any) -> Any:
+    if isinstance(value, _SINGLE):
+        return _one(field, value)
+    return [_one(field, each) for each in value]
 
 
-def _one(field: FieldDescriptor, value: Any) -> Any:
+def _one(field: Any, value: Any) -> Any:
     if isinstance(value, Message):
         return plain(value)
     if field.enum_type is not None:

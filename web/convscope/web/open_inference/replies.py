@@ -18,7 +18,7 @@ def encode_reply(request: InferBody, reply: pb.ModelInferResponse) -> Response:
     raws: list[bytes] = []
     outputs: list[dict[str, Any]] = []
     for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
-        fields = {
+        fields: dict[str, Any] = {
             "name": output.name,
             "datatype": output.datatype,
             "shape": list(output.shape),
@@ -32,7 +32,7 @@ def encode_reply(request: InferBody, reply: pb.ModelInferResponse) -> Response:
         if parameters:
             fields["parameters"] = parameters
         outputs.append(fields)
-    content = {
+    content: dict[str, Any] = {
         "model_name": reply.model_name,
         "model_version": reply.model_version,
         "outputs": outputs,

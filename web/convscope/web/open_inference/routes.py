@@ -67,7 +67,7 @@ class OpenInferenceRoutes:
                     tags=["open inference protocol"],
                     summary=summary,
                     response_model=None,
-                    **({"methods": ["GET", "HEAD"]} | options),
+                    **({"methods": ["GET"]} | options),
                 )
 
         body = {"openapi_extra": {"requestBody": INFER_BODY}}
