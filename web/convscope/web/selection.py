@@ -76,8 +76,8 @@ class ClassifyQuery(BaseModel):
     )
     strongest: int | None = Field(
         None,
-        description="Return only the n channels with the largest mean; by default 16 for PNG "
-        "and all for npy.",
+        description="Return at most n channels, those with the largest mean; by default 16 for "
+        "PNG and all for npy.",
         json_schema_extra={"minimum": 1},
     )
     feature_map_format: Literal["png", "npy"] = Field(
@@ -147,7 +147,9 @@ def parameters() -> list[dict[str, Any]]:
 
 def needs_model(query: ClassifyQuery) -> bool:
     """Report whether the arguments depend on the description of the model."""
-    return any(name in (ALL, STAGES) for name in split(query.feature_maps))
+    names = split(query.feature_maps)
+    is_narrowed = _strongest(query) is not None
+    return bool(names) and (is_narrowed or any(name in (ALL, STAGES) for name in names))
 
 
 def options(query: ClassifyQuery, info: ModelInfo | None) -> dict[str, Any]:
@@ -190,13 +192,24 @@ def _feature_maps(query: ClassifyQuery, info: ModelInfo | None) -> tuple[Feature
         return ()
     if info is not None:
         names = [name for item in names for name in _expand(item, info)]
-    strongest = query.strongest
-    if strongest is None and channels is None and query.feature_map_format == "png":
-        strongest = STRONGEST
+    most = {spec.name: spec.channels for spec in info.feature_maps} if info is not None else {}
+    strongest = _strongest(query)
     return tuple(
-        FeatureMapSelection(name, channels=channels, strongest=strongest)
+        FeatureMapSelection(
+            name,
+            channels=channels,
+            strongest=None if strongest is None else min(strongest, most.get(name, strongest)),
+        )
         for name in dict.fromkeys(names)
     )
+
+
+def _strongest(query: ClassifyQuery) -> int | None:
+    """Return how many channels of each feature map a request selects by their strength."""
+    is_default = query.strongest is None and query.channels is None
+    if is_default and query.feature_map_format == "png":
+        return STRONGEST
+    return query.strongest
 
 
 def _expand(name: str, info: ModelInfo) -> list[str]:
