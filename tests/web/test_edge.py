@@ -25,6 +25,8 @@ def test_every_reply_is_confined(web: WebProcess, path: str) -> None:
     assert "http" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+    is_file = path == "/" or path.startswith(("/static/", "/docs"))
+    assert headers["cache-control"] == ("no-cache" if is_file else "no-store")
     assert "access-control-allow-origin" not in headers
     assert "server" not in headers
 

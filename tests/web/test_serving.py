@@ -74,6 +74,8 @@ def test_without_a_server_the_process_runs_and_says_why_it_is_not_ready() -> Non
             "the gRPC server doesn't respond; /readyz has the reason",
         )
         assert reply.headers["retry-after"] == "1"
+        assert web.request("HEAD", "/healthz", None, {}).status == 200
+        assert web.request("HEAD", "/readyz", None, {}).status == 503
         assert web.get("/v1/models").status == 503
         assert web.get("/v2/health/ready").status == 503
         assert web.get("/").status == 200
