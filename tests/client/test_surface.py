@@ -52,6 +52,7 @@ PUBLIC = [
 ]
 BULK = {"priority": "bulk"}
 METHODS = ["classify", "classify_many", "close", "model", "models"]
+PROPERTIES = ["channel"]
 
 
 def test_the_public_names_are_pinned() -> None:
@@ -103,7 +104,7 @@ def test_both_clients_have_the_same_public_methods() -> None:
         for client in (Client, AsyncClient)
     )
     assert blocking == asynchronous
-    assert blocking == set(METHODS)
+    assert blocking == {*METHODS, *PROPERTIES}
 
 
 def test_the_client_imports_neither_a_runtime_nor_other_rooms() -> None:

@@ -14,6 +14,7 @@ import grpc
 from convscope.client._async_driver import stream_outcomes_async
 from convscope.client._call_batching import CallBatcher
 from convscope.client._channel import async_channel
+from convscope.client._checks import Metadata, check_metadata
 from convscope.client._connection import Connection
 from convscope.client._image_stream import ImageStream
 from convscope.client._images import is_slow_to_encode
@@ -111,6 +112,7 @@ class AsyncClient(Connection):
         priority: Priority = "interactive",
         routing_key: str = "",
         timeout_seconds: float | None = None,
+        metadata: Metadata = (),
     ) -> Classification:
         """Classify one image, as `Client.classify` does."""
         timeout = self._timeout(timeout_seconds)
@@ -131,9 +133,12 @@ class AsyncClient(Connection):
         else:
             encoded = encode_image(template, image)
         if self._call_batcher is not None:
-            return await self._call_batcher.classify(template, encoded, timeout)
+            return await self._call_batcher.classify(
+                template, encoded, timeout, check_metadata(metadata)
+            )
         request = encode_request(template, [encoded])
-        (outcome,) = decode_results(await self._classify(request, timeout), 1)
+        response = await self._classify(request, timeout, metadata=check_metadata(metadata))
+        (outcome,) = decode_results(response, 1)
         return result_or_raise(outcome)
 
     @overload
@@ -167,6 +172,7 @@ class AsyncClient(Connection):
         priority: Priority = "bulk",
         routing_key: str = "",
         timeout_seconds: float | None = None,
+        metadata: Metadata = (),
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
@@ -186,37 +192,62 @@ class AsyncClient(Connection):
             routing_key=routing_key,
         )
         stream = ImageStream(template, images, window=window, return_errors=return_errors)
-        outcomes = stream_outcomes_async(stream, lambda request: self._classify(request, timeout))
+        sent = check_metadata(metadata)
+        outcomes = stream_outcomes_async(
+            stream, lambda request: self._classify(request, timeout, metadata=sent)
+        )
         if not progress:
             return outcomes
         from convscope.client._progress import with_progress_async
 
         return with_progress_async(outcomes, images)
 
-    async def models(self) -> list[ModelSummary]:
+    async def models(
+        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
+    ) -> list[ModelSummary]:
         """List every version that is ready, as `Client.models` does."""
-        return decode_models(await self._call(self._stub.ListModels, pb.ListModelsRequest()))
+        request = pb.ListModelsRequest()
+        return decode_models(
+            await self._call(self._stub.ListModels, request, timeout_seconds, metadata)
+        )
 
     async def model(
-        self, name: str, *, version: int | None = None, alias: str | None = None
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        alias: str | None = None,
+        timeout_seconds: float | None = None,
+        metadata: Metadata = (),
     ) -> ModelInfo:
         """Describe one version in full, as `Client.model` does."""
         request = encode_get_model(Selector(name, version, alias))
-        return decode_model(await self._call(self._stub.GetModel, request))
+        return decode_model(
+            await self._call(self._stub.GetModel, request, timeout_seconds, metadata)
+        )
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection, for other services of the server; it closes with the client."""
+        return self._channel
 
     async def _classify(
         self,
         request: pb.ClassifyRequest,
         timeout_seconds: float,
         remaining_seconds: float | None = None,
+        metadata: Metadata = (),
     ) -> pb.ClassifyResponse:
         timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
         with self._translate_errors(timeout_seconds):
-            return await self._stub.Classify(request, timeout=timeout)
+            return await self._stub.Classify(request, timeout=timeout, metadata=metadata)
 
-    async def _call(self, method: Any, request: Any) -> Any:
-        with self._translate_errors(self._timeout_seconds):
-            return await method(request, timeout=self._timeout_seconds)
+    async def _call(
+        self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
+    ) -> Any:
+        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
+        with self._translate_errors(timeout):
+            return await method(request, timeout=timeout, metadata=sent)
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:

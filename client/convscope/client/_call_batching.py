@@ -1,7 +1,7 @@
 """Concurrent `classify` calls of an `AsyncClient` as request batches.
 
 A call is sent at the end of the event-loop iteration in which it was made,
-together with all calls with equal options of that iteration: `gather` of 256
+together with all calls with equal options and metadata of that iteration: `gather` of 256
 calls makes 4 requests. While two requests with these options are in flight,
 later calls wait until one of them completes, until they fill a request, or for
 a few milliseconds.
@@ -20,6 +20,7 @@ from typing import Protocol
 from convscope.client._async_driver import send_batch
 from convscope.client._batch_size import BatchSize
 from convscope.client._batcher import LINGER_SECONDS, Batcher
+from convscope.client._checks import Metadata
 from convscope.client._request_batch import RequestBatch
 from convscope.client._requests import EncodedImage, RequestTemplate
 from convscope.client.types import Classification
@@ -39,7 +40,11 @@ class TimedCall(Protocol):
     """Makes a call that raises nothing but a `ConvscopeError`."""
 
     def __call__(
-        self, request: pb.ClassifyRequest, timeout_seconds: float, remaining_seconds: float
+        self,
+        request: pb.ClassifyRequest,
+        timeout_seconds: float,
+        remaining_seconds: float,
+        metadata: Metadata,
     ) -> Awaitable[pb.ClassifyResponse]:
         """Make the call within what remains of its timeout."""
 
@@ -64,22 +69,26 @@ class CallBatcher:
 
     def __init__(self, call: TimedCall) -> None:
         self._call = call
-        self._groups: dict[tuple[bytes, int], _CallGroup] = {}
+        self._groups: dict[tuple[bytes, int, Metadata], _CallGroup] = {}
 
     async def classify(
-        self, template: RequestTemplate, image: EncodedImage, timeout_seconds: float
+        self,
+        template: RequestTemplate,
+        image: EncodedImage,
+        timeout_seconds: float,
+        metadata: tuple[tuple[str, str], ...] = (),
     ) -> Classification:
         """Return the result of one image.
 
         Raises:
             ConvscopeError: The call failed.
         """
-        key = template.key, round(math.log(timeout_seconds, 1 + _TOLERANCE))
+        key = template.key, round(math.log(timeout_seconds, 1 + _TOLERANCE)), metadata
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= _MAX_GROUPS:  # an idle group loses only its learned size
                 self._groups = {k: g for k, g in self._groups.items() if not g.is_idle}
-            group = _CallGroup(template, self._call, timeout_seconds * _TOLERANCE)
+            group = _CallGroup(template, metadata, self._call, timeout_seconds * _TOLERANCE)
             self._groups[key] = group
         return await group.classify(image, timeout_seconds)
 
@@ -87,8 +96,15 @@ class CallBatcher:
 class _CallGroup:
     """The calls that may share requests: an asyncio driver of a `Batcher`."""
 
-    def __init__(self, template: RequestTemplate, call: TimedCall, slack_seconds: float) -> None:
+    def __init__(
+        self,
+        template: RequestTemplate,
+        metadata: Metadata,
+        call: TimedCall,
+        slack_seconds: float,
+    ) -> None:
         self._template = template
+        self._metadata = metadata
         self._call = call
         self._loop = asyncio.get_running_loop()
         # A reply may only have room for the feature maps of one image, and an explanation by
@@ -139,7 +155,9 @@ class _CallGroup:
             self._timer = None
         for calls in self._batcher.ready(self._loop.time()):
             if pending := [call for call in calls if not call.result.done()]:
-                _InFlightBatch(pending, self._template, self._size, self._call, self._completed)
+                _InFlightBatch(
+                    pending, self._template, self._metadata, self._size, self._call, self._completed
+                )
             else:  # all of them were cancelled while they waited
                 self._batcher.completed()
         self._schedule()
@@ -156,11 +174,13 @@ class _InFlightBatch:
         self,
         calls: Sequence[_Call],
         template: RequestTemplate,
+        metadata: Metadata,
         size: BatchSize,
         call: TimedCall,
         on_completed: Callable[[], None],
     ) -> None:
         self._calls = calls
+        self._metadata = metadata
         self._call = call
         self._on_completed = on_completed
         self._loop = asyncio.get_running_loop()
@@ -178,10 +198,12 @@ class _InFlightBatch:
     async def _send(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         first = min(self._calls, key=lambda call: call.deadline)
         remaining_seconds = first.deadline - self._loop.time()
-        return await self._call(request, first.timeout_seconds, remaining_seconds)
+        return await self._call(request, first.timeout_seconds, remaining_seconds, self._metadata)
 
     def _deliver(self, task: asyncio.Task[None]) -> None:
         self._on_completed()
+        for call in self._calls:  # a cycle would keep the images until garbage is collected
+            call.in_flight = None
         if task.cancelled():  # the client was closed, or all calls were cancelled
             for call in self._calls:
                 call.result.cancel()

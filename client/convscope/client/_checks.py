@@ -1,14 +1,22 @@
 """Checks of single arguments."""
 
 import operator
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["INT32_MAX", "INT64_MAX", "check_integer", "check_name"]
+__all__ = ["INT32_MAX", "INT64_MAX", "Metadata", "check_integer", "check_metadata", "check_name"]
+
+Metadata: TypeAlias = Sequence[tuple[str, str]]
+"""Further headers of a call, such as [("authorization", "Bearer ...")]."""
+
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+_METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
+_METADATA_VALUE = re.compile(r"[ -~]*")
 
 
 def check_integer(argument: str, value: Any, low: int, high: int) -> int:
@@ -34,3 +42,24 @@ def check_name(argument: str, value: Any) -> None:
     """
     if not isinstance(value, str):
         raise InvalidInputError(f"{argument} is {value!r}; give a name, a str")
+
+
+def check_metadata(metadata: Metadata) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of a call in the form that gRPC accepts.
+
+    Raises:
+        InvalidInputError: A key or a value has characters that gRPC doesn't send.
+    """
+    return tuple([_check_entry(*entry) for entry in metadata]) if metadata else ()
+
+
+def _check_entry(key: str, value: str) -> tuple[str, str]:
+    key = key.lower()
+    if not _METADATA_KEY.fullmatch(key) or key.startswith("grpc-") or key.endswith("-bin"):
+        raise InvalidInputError(
+            f"the metadata key {key!r} can't be sent; give letters, digits, '-', '_' and '.', "
+            "without the prefix grpc- and the suffix -bin"
+        )
+    if not _METADATA_VALUE.fullmatch(value):
+        raise InvalidInputError(f"the metadata value of {key!r} must be printable ASCII")
+    return key, value

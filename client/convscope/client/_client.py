@@ -8,6 +8,7 @@ from typing import Literal, Unpack, overload
 import grpc
 
 from convscope.client._channel import sync_channel
+from convscope.client._checks import Metadata, check_metadata
 from convscope.client._connection import BlockingConnection
 from convscope.client._image_stream import ImageStream
 from convscope.client._models import decode_model, decode_models
@@ -88,6 +89,7 @@ class Client(BlockingConnection):
         priority: Priority = "interactive",
         routing_key: str = "",
         timeout_seconds: float | None = None,
+        metadata: Metadata = (),
     ) -> Classification:
         """Classify one image.
 
@@ -114,6 +116,8 @@ class Client(BlockingConnection):
                 wait for interactive ones.
             routing_key: A key such as a user's id. While a canary gets a share
                 of the requests, the same key always gets the same version.
+            metadata: Further headers of the call, such as a token for a proxy in front
+                of the server: `[("authorization", "Bearer ...")]`.
 
         Raises:
             InvalidInputError: The image or an argument is invalid.
@@ -133,7 +137,7 @@ class Client(BlockingConnection):
             routing_key=routing_key,
         )
         request = encode_request(template, [encode_image(template, image)])
-        response = self._call(self._stub.Classify, request, timeout_seconds)
+        response = self._call(self._stub.Classify, request, timeout_seconds, metadata)
         (outcome,) = decode_results(response, 1)
         return result_or_raise(outcome)
 
@@ -168,6 +172,7 @@ class Client(BlockingConnection):
         priority: Priority = "bulk",
         routing_key: str = "",
         timeout_seconds: float | None = None,
+        metadata: Metadata = (),
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
@@ -196,6 +201,7 @@ class Client(BlockingConnection):
             against: As for `classify`.
             priority: As for `classify`, but "bulk" by default.
             routing_key: As for `classify`.
+            metadata: As for `classify`.
 
         Raises:
             InvalidInputError: An argument is invalid.
@@ -214,8 +220,9 @@ class Client(BlockingConnection):
             routing_key=routing_key,
         )
         stream = ImageStream(template, images, window=window, return_errors=return_errors)
+        sent = check_metadata(metadata)
         sender = Sender(
-            lambda request: self._stub.Classify.future(request, timeout=timeout),
+            lambda request: self._stub.Classify.future(request, timeout=timeout, metadata=sent),
             partial(self._translate_errors, timeout),
         )
         outcomes = stream_outcomes(stream, sender)
@@ -225,16 +232,29 @@ class Client(BlockingConnection):
 
         return with_progress(outcomes, images)
 
-    def models(self) -> list[ModelSummary]:
+    def models(
+        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
+    ) -> list[ModelSummary]:
         """List every version that is ready, by name and then by version.
+
+        Args:
+            timeout_seconds: How long this call may take; by default the client's timeout.
+            metadata: As for `classify`.
 
         Raises:
             ConvscopeError: The call failed.
         """
-        return decode_models(self._call(self._stub.ListModels, pb.ListModelsRequest()))
+        request = pb.ListModelsRequest()
+        return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
 
     def model(
-        self, name: str, *, version: int | None = None, alias: str | None = None
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        alias: str | None = None,
+        timeout_seconds: float | None = None,
+        metadata: Metadata = (),
     ) -> ModelInfo:
         """Describe one version in full: its input, labels, feature maps and provenance.
 
@@ -242,10 +262,17 @@ class Client(BlockingConnection):
             name: The model's name.
             version: The version; by default the latest.
             alias: The version, by one of its aliases.
+            timeout_seconds: How long this call may take; by default the client's timeout.
+            metadata: As for `classify`.
 
         Raises:
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed.
         """
         request = encode_get_model(Selector(name, version, alias))
-        return decode_model(self._call(self._stub.GetModel, request))
+        return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """The connection, for other services of the server; it closes with the client."""
+        return self._channel

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import grpc
 
 from convscope.client._channel import check_target, check_timeout, credentials
+from convscope.client._checks import Metadata, check_metadata
 from convscope.client._translate import translate_errors
 
 __all__ = ["BlockingConnection", "Connection"]
@@ -65,7 +66,13 @@ class BlockingConnection(Connection):
         """Close the connection; calls in flight are cancelled."""
         self._channel.close()
 
-    def _call(self, method: Any, request: Any, timeout_seconds: float | None = None) -> Any:
-        timeout = self._timeout(timeout_seconds)
+    def _call(
+        self,
+        method: Any,
+        request: Any,
+        timeout_seconds: float | None = None,
+        metadata: Metadata = (),
+    ) -> Any:
+        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
         with self._translate_errors(timeout):
-            return method(request, timeout=timeout)
+            return method(request, timeout=timeout, metadata=sent)

@@ -6,7 +6,7 @@ from typing import Required, TypedDict
 
 import numpy as np
 
-from convscope.client._checks import INT32_MAX, INT64_MAX, check_integer, check_name
+from convscope.client._checks import INT32_MAX, INT64_MAX, Metadata, check_integer, check_name
 from convscope.client._explain import ClassLike, ExplainLike, to_explain
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import FeatureMapSelection, Priority
@@ -35,6 +35,7 @@ class ClassifyManyOptions(ClassifyOptions, total=False):
 
     model: Required[str]
     timeout_seconds: float | None
+    metadata: Metadata
     window: int
     progress: bool
 

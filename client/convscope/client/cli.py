@@ -24,6 +24,7 @@ from convscope.client._explain_command import explain
 from convscope.client._missing_options import ExplainingCommand
 from convscope.client._pictures import PictureFolder
 from convscope.client._reports import reporting
+from convscope.client._web_command import web
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import ModelInfo
 
@@ -124,6 +125,7 @@ def classify(
 
 
 app.command(cls=ExplainingCommand)(explain)
+app.command()(web)
 
 
 @app.command()

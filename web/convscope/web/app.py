@@ -1,0 +1,95 @@
+"""Puts the app together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from convscope.client import AsyncClient
+from convscope.web.calls import Calls
+from convscope.web.classify import ClassifyRoute
+from convscope.web.documentation import DESCRIPTION
+from convscope.web.documentation_page import add_documentation_page
+from convscope.web.edge import Edge
+from convscope.web.error_handlers import HANDLERS
+from convscope.web.health import Health, Lifecycle
+from convscope.web.log import Log
+from convscope.web.models import ModelRoutes
+from convscope.web.open_inference.routes import OpenInferenceRoutes
+from convscope.web.open_inference.stub import Stub
+from convscope.web.security import Hosts
+from convscope.web.settings import WebSettings
+from convscope.web.upload import Uploads
+
+__all__ = ["create_app"]
+
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp:
+    """Return the app.
+
+    Args:
+        settings: The settings.
+        log: Where requests and unexpected errors are written.
+        lifecycle: Whether the process stops soon.
+
+    Raises:
+        InvalidInputError: The address of the server is invalid.
+    """
+
+    client = AsyncClient(
+        settings.server,
+        timeout_seconds=settings.timeout_seconds,
+        root_certificates=settings.root_certificates,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with client:  # it connects in this event loop
+            app.include_router(_router(settings, client, lifecycle))
+            app.mount("/static", StaticFiles(directory=STATIC))
+            yield
+
+    app = FastAPI(
+        title="Convscope",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers=HANDLERS,
+    )
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", "inference-header-content-length"],
+        )
+    hosts = Hosts(settings.http_address, settings.allowed_hosts)
+    return Edge(app, settings.root_path, hosts, log, log_requests=settings.access_log)
+
+
+def _router(settings: WebSettings, client: AsyncClient, lifecycle: Lifecycle) -> APIRouter:
+    """Return the routes, which need the client, and so a running event loop."""
+    stub, calls, uploads = Stub(client.channel), Calls(settings), Uploads(settings)
+    health = Health(settings.server, stub, lifecycle)
+    router = APIRouter()
+    ClassifyRoute(settings, client, calls, uploads).add_to(router)
+    ModelRoutes(settings, client, stub, calls).add_to(router)
+    OpenInferenceRoutes(settings, stub, calls, uploads, health).add_to(router)
+    health.add_to(router)
+    add_documentation_page(router)
+    router.add_api_route("/", _index, methods=["GET", "HEAD"], include_in_schema=False)
+    return router
+
+
+async def _index() -> Response:
+    return FileResponse(STATIC / "index.html")

@@ -1,0 +1,107 @@
+"""What every route needs of a request: its deadline, its metadata, and its end."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from grpc import StatusCode
+from starlette.requests import ClientDisconnect, Request
+
+from convscope.client import ConvscopeError
+from convscope.web.errors import SCOPE_ID, HttpError, from_client, invalid
+from convscope.web.settings import WebSettings
+
+__all__ = ["Calls", "until_disconnected"]
+
+REQUEST_ID = "x-request-id"
+Result = TypeVar("Result")
+
+
+class Calls:
+    """Translates the headers of a request to what its gRPC call needs.
+
+    Args:
+        settings: The headers that are passed on, and the timeouts.
+    """
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._settings = settings
+        self._forwarded = {name.lower().encode("latin-1") for name in settings.forwarded_headers}
+
+    def metadata(self, request: Request) -> Sequence[tuple[str, str]]:
+        """Return the headers of a request that the gRPC server gets, too."""
+        forwarded, request_id = self._forwarded, request.scope.get(SCOPE_ID)
+        found = [
+            (key.decode("latin-1"), value.decode("latin-1"))
+            for key, value in request.scope["headers"]
+            if key in forwarded
+        ]
+        # An unusable id was replaced.
+        return [each for each in found if each[0] != REQUEST_ID or each[1] == request_id]
+
+    def timeout(self, stated: float | None) -> float:
+        """Return the time that a request may take.
+
+        Raises:
+            HttpError: The stated timeout is out of range.
+        """
+        if stated is None:
+            return self._settings.timeout_seconds
+        most = self._settings.max_timeout_seconds
+        if not 0 < stated <= most:
+            raise invalid(f"timeout is {stated:g}; give seconds, above 0 and at most {most:g}")
+        return stated
+
+    def late(self) -> HttpError:
+        """Return the error of a request whose time has passed."""
+        return HttpError(
+            StatusCode.DEADLINE_EXCEEDED,
+            "the deadline has passed; allow more with the parameter timeout",
+        )
+
+
+async def until_disconnected(request: Request, call: Awaitable[Result]) -> Result:
+    """Return the result of a call, and cancel the call if the caller disconnects.
+
+    Raises:
+        HttpError: The call failed.
+        ClientDisconnect: The caller has disconnected.
+    """
+    watcher = _Watcher(request)
+    try:
+        return await call
+    except ConvscopeError as error:
+        raise from_client(error) from error
+    except asyncio.CancelledError:
+        if watcher.has_disconnected and watcher.uncancel():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watcher.end()
+
+
+class _Watcher:
+    """Cancels the task of a request when its caller disconnects."""
+
+    def __init__(self, request: Request) -> None:
+        self.has_disconnected = False
+        self._task = asyncio.current_task()
+        self._watching = asyncio.ensure_future(self._watch(request))
+
+    def uncancel(self) -> bool:
+        """Report whether nothing else has cancelled the task."""
+        return self._task is not None and self._task.uncancel() == 0
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._watching.cancel()
+        # The error in the cancelled task refers to this object: a cycle.
+        del self._watching, self._task
+
+    async def _watch(self, request: Request) -> None:
+        # Before it disconnects, there are the rest of a body, or an empty one.
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self.has_disconnected = True
+        if self._task is not None:
+            self._task.cancel()

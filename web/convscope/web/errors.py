@@ -1,0 +1,161 @@
+"""Errors as HTTP replies: gRPC's codes as status codes, with the server's own messages."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import grpc
+import orjson
+from starlette.responses import Response
+
+from convscope.client import ConvscopeError
+from convscope.web.lingering import CLOSE, LingeringResponse
+
+__all__ = [
+    "JSON",
+    "SCOPE_ID",
+    "HttpError",
+    "error_reply",
+    "from_client",
+    "from_rpc",
+    "invalid",
+    "not_found",
+    "to_response",
+    "too_large",
+    "unexpected",
+    "unsupported",
+    "validation_message",
+]
+
+JSON: Final = "application/json"
+CODES: Final = grpc.StatusCode
+STATUSES: Final[Mapping[grpc.StatusCode, int]] = {
+    CODES.INVALID_ARGUMENT: 400,
+    CODES.OUT_OF_RANGE: 400,
+    CODES.UNAUTHENTICATED: 401,
+    CODES.PERMISSION_DENIED: 403,
+    CODES.NOT_FOUND: 404,
+    CODES.ALREADY_EXISTS: 409,
+    CODES.ABORTED: 409,
+    CODES.FAILED_PRECONDITION: 412,
+    CODES.RESOURCE_EXHAUSTED: 429,
+    CODES.CANCELLED: 499,
+    CODES.UNIMPLEMENTED: 501,
+    CODES.UNAVAILABLE: 503,
+    CODES.DEADLINE_EXCEEDED: 504,
+}
+SCOPE_ID: Final = "convscope.request_id"
+"""The key of the request's id in its scope."""
+_PUSHBACK = "grpc-retry-pushback-ms"
+_TOO_LARGE = "message larger than max"
+_UNREACHABLE = ("failed to connect", "dns resolution", "name resolution", "empty address")
+_LOCAL_DEADLINE = "deadline exceeded"
+
+
+class HttpError(Exception):
+    """An error that the caller receives.
+
+    Args:
+        code: The gRPC status code.
+        message: What is wrong, what is allowed, and the repair.
+        status: The HTTP status; by default that of the code.
+        headers: Further headers of the reply.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = STATUSES.get(code, 500) if status is None else status
+        self.headers = dict(headers or {})
+        if self.status in (429, 503):
+            self.headers.setdefault("Retry-After", "1")
+
+
+def invalid(message: str) -> HttpError:
+    """Return the error of a request that the caller must change."""
+    return HttpError(CODES.INVALID_ARGUMENT, message)
+
+
+def too_large(message: str, *, is_read: bool = False) -> HttpError:
+    """Return the error of a body above a limit, which ends the connection unless it was read."""
+    headers = {} if is_read else CLOSE
+    return HttpError(CODES.INVALID_ARGUMENT, message, status=413, headers=headers)
+
+
+def from_client(error: ConvscopeError) -> HttpError:
+    """Return the reply to a failed call of the client.
+
+    The client's own messages name its arguments and the server's address. Those of the
+    server are passed on.
+    """
+    cause = error.__cause__
+    if isinstance(cause, grpc.aio.AioRpcError):
+        return from_rpc(cause, error.message)
+    return HttpError(error.code, error.message)
+
+
+def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpError:
+    """Return the reply to a failed gRPC call."""
+    code, details = error.code(), error.details() or ""
+    lower = details.lower()
+    if code is CODES.UNAVAILABLE and lower.startswith(_UNREACHABLE):
+        return HttpError(code, "the gRPC server doesn't respond; /readyz has the reason")
+    if code is CODES.RESOURCE_EXHAUSTED and _TOO_LARGE in lower:
+        return HttpError(CODES.INVALID_ARGUMENT, message or details, status=413)
+    if code is CODES.DEADLINE_EXCEEDED and lower.startswith(_LOCAL_DEADLINE):
+        return HttpError(
+            code, "no reply from the gRPC server in time; allow more with the parameter timeout"
+        )
+    return HttpError(code, details or f"the server reports only {code.name}", headers=_retry(error))
+
+
+def to_response(error: HttpError, *, is_open_inference: bool = False) -> Response:
+    """Return the reply to an error; the Open Inference Protocol has another form of it."""
+    body = {"error": error.message} if is_open_inference else error_reply(error)
+    kind = LingeringResponse if error.headers.get("Connection") == "close" else Response
+    return kind(orjson.dumps(body), error.status, error.headers, JSON)
+
+
+def unexpected(request_id: str) -> HttpError:
+    """Return the error of a bug, which only the log explains."""
+    return HttpError(
+        CODES.INTERNAL, f"unexpected error; the log of the web process has it as {request_id}"
+    )
+
+
+def error_reply(error: HttpError) -> dict[str, dict[str, str]]:
+    """Return an `ErrorReply`."""
+    return {"error": {"code": error.code.name, "message": error.message}}
+
+
+def validation_message(errors: Sequence[Any]) -> str:
+    """Return the errors of parameters in one message."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'] if part != 'query')}: {each['msg']}"
+        for each in errors
+    )
+
+
+def unsupported(message: str) -> HttpError:
+    """Return the error of a body of a type that isn't accepted."""
+    return HttpError(CODES.INVALID_ARGUMENT, message, status=415)
+
+
+def not_found(path: str) -> HttpError:
+    """Return the error of a path for which there is no route."""
+    return HttpError(CODES.NOT_FOUND, f"there is no {path[:200]!r}; /docs describes the API")
+
+
+def _retry(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    """Return when to retry, in whole seconds, as HTTP has it."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _PUSHBACK and str(value).isdecimal():
+            return {"Retry-After": str(max(1, -(-int(value) // 1000)))}
+    return {}

@@ -1,0 +1,125 @@
+"""Runs the app until a signal ends it."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from convscope.client import InvalidInputError
+from convscope.web.app import create_app
+from convscope.web.health import Lifecycle
+from convscope.web.log import Log, LogHandler
+from convscope.web.security import is_loopback
+from convscope.web.settings import WebSettings
+
+__all__ = ["StartError", "serve"]
+
+
+# Longer than that of most proxies, so that they, and not we, close idle connections.
+KEEP_ALIVE_SECONDS: Final = 75
+_OPEN: Final = {"repair": "there is no authentication or TLS; put a proxy in front of it"}
+
+
+class StartError(Exception):
+    """The process can't start; the message has the reason and the repair."""
+
+
+def serve(settings: WebSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: The address or another setting is invalid, or the port is in use.
+    """
+    with listener(settings.http_address) as bound, logging_to_stderr() as log:
+        lifecycle = Lifecycle()
+        try:
+            app = create_app(settings, log, lifecycle)
+        except InvalidInputError as error:
+            raise StartError(error.message) from error
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+            ws="none",
+        )
+        # Uvicorn raises the signal again at its end, which would be the exit code.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        if not is_loopback(settings.http_address):
+            log.write("reachable from other machines", _OPEN, "warning")
+        _Server(config, lifecycle, settings, log).run(sockets=[bound])
+        log.write("stopped", {})
+
+
+@contextmanager
+def logging_to_stderr() -> Iterator[Log]:
+    """Yield a log that has the warnings of libraries, too."""
+    log = Log()
+    handler = LogHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield log
+    finally:
+        logging.getLogger().removeHandler(handler)
+        log.close()
+
+
+def listener(address: str) -> socket.socket:
+    """Return a socket that listens on HOST:PORT.
+
+    Raises:
+        StartError: The address can't be bound.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) <= 65535):
+        raise StartError(f"--http-address is {address!r}; give HOST:PORT, such as 127.0.0.1:8080")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(
+            f"can't listen on --http-address {address}: {error.strerror}; choose another port"
+        ) from error
+
+
+class _Server(uvicorn.Server):
+    """Logs its start, and reports at /readyz that it stops before it stops to accept requests."""
+
+    def __init__(
+        self, config: uvicorn.Config, lifecycle: Lifecycle, settings: WebSettings, log: Log
+    ) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+        self._settings = settings
+        self._log = log
+        self._is_draining = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and log where."""
+        await super().startup(sockets)
+        for bound in sockets or ():
+            host, port = bound.getsockname()[:2]
+            fields = {"http_host": host, "http_port": port, "server": self._settings.server}
+            self._log.write("serving", fields)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called with a signal; the second one ends the process at once."""
+        if self._is_draining or not self.started:
+            super().handle_exit(sig, frame)
+            return
+        self._is_draining = True
+        self._lifecycle.is_stopping = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._settings.drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True

@@ -1,0 +1,53 @@
+"""The settings of the web process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FORWARDED_HEADERS", "MAX_IMAGES", "MAX_IMAGE_BYTES", "MIB", "WebSettings"]
+
+MIB = 2**20
+MAX_IMAGES = 64
+"""The images of one HTTP request, as many as of one gRPC request."""
+MAX_IMAGE_BYTES = 8 * MIB
+"""The largest image: the limit of the client, and the server's default."""
+FORWARDED_HEADERS = ("authorization", "traceparent", "tracestate", "x-request-id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """What the command line states.
+
+    Args:
+        server: The gRPC server's HOST:PORT.
+        root_certificates: The PEM file to trust, for a secure connection to the server.
+        http_address: The HOST:PORT to listen on.
+        root_path: The path below which a reverse proxy publishes the app, such as "/vision".
+        allowed_hosts: Further host names under which an app on a loopback address is called.
+        origins: The origins whose scripts may call the API from a browser.
+        forwarded_headers: The request headers that become metadata of the gRPC call.
+        timeout_seconds: The time of a request that states no timeout.
+        max_timeout_seconds: The longest timeout that a request may state.
+        upload_timeout_seconds: The longest pause within the body of a request.
+        max_body_bytes: The largest body of a request.
+        max_memory_in_flight: The bytes of all unfinished requests together.
+        drain_seconds: How long the app keeps accepting requests after SIGTERM, while
+            /readyz reports that it stops.
+        grace_seconds: How long requests may take after that.
+        access_log: Whether each request is logged.
+    """
+
+    server: str = "localhost:8001"
+    root_certificates: Path | None = None
+    http_address: str = "127.0.0.1:8080"
+    root_path: str = ""
+    allowed_hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    forwarded_headers: tuple[str, ...] = FORWARDED_HEADERS
+    timeout_seconds: float = 30.0
+    max_timeout_seconds: float = 300.0
+    upload_timeout_seconds: float = 10.0
+    max_body_bytes: int = 16 * MIB
+    max_memory_in_flight: int = 256 * MIB
+    drain_seconds: float = 1.0
+    grace_seconds: float = 10.0
+    access_log: bool = True
