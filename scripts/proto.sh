@@ -25,18 +25,16 @@ protoc --grpc_python_out="$out/proto" --mypy_grpc_out=quiet:"$out/proto" proto/c
 
 # Every package for the Open Inference Protocol uses the same message names, and
 # protobuf's default pool accepts a name only once per process. These messages
-# therefore use a separate pool, and are located next to the code that uses them.
-server_oip=server/convscope/server/frontend/open_inference
-web_oip=web/convscope/web/open_inference
-mkdir -p "$out/$server_oip" "$out/$web_oip"
+# therefore use a separate pool, in a package of our own.
+oip=proto/convscope/open_inference
+mkdir -p "$out/$oip"
 protoc --python_out="$out/proto" --mypy_out=quiet:"$out/proto" proto/inference/open_inference.proto
 sed -i 's/_descriptor_pool\.Default()/_descriptor_pool.DescriptorPool()/' \
   "$out/proto/inference/open_inference_pb2.py"
-cp "$out"/proto/inference/open_inference_pb2.py{,i} "$out/$server_oip"
-mv "$out"/proto/inference/open_inference_pb2.py{,i} "$out/$web_oip"
+mv "$out"/proto/inference/open_inference_pb2.py{,i} "$out/$oip"
 
 if [[ $out != . ]]; then
-  for stub in proto/convscope/v1/*_pb2*.py* {"$server_oip","$web_oip"}/*_pb2*.py*; do
+  for stub in {proto/convscope/v1,"$oip"}/*_pb2*.py*; do
     diff -u "$stub" "$out/$stub" || { echo "stubs differ from the .proto files; run: make proto" >&2; exit 1; }
   done
   echo "stubs match the .proto files"

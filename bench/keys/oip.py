@@ -8,7 +8,7 @@ from bench.photos import digit, tensor_message
 from bench.registry import Measured, measurement
 from bench.sampling import Sample
 from bench.servers import CLASSIFY, serving
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 INFER = "inference.GRPCInferenceService/ModelInfer"
 IN_FLIGHT = 64

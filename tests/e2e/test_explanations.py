@@ -10,7 +10,7 @@ from support.calls import connected, image_request
 from support.oip import oip_connected, packed
 from support.server import ServerProcess
 
-from convscope.server.frontend.open_inference import open_inference_pb2
+from convscope.open_inference import open_inference_pb2
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 

@@ -18,7 +18,7 @@ from support.oip import Stub
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 CONCURRENCY = 6
 REQUESTS = 20  # of each caller

@@ -10,7 +10,7 @@ import numpy as np
 from google.protobuf import message_factory
 from numpy.typing import NDArray
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 from support.server import ServerProcess
 from support.tiny import SIDE, SIGNAL_LENGTH
 

@@ -13,7 +13,7 @@ from support.oip import oip_connected
 from support.server import ServerProcess
 from support.tiny import write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as oip_pb
+from convscope.open_inference import open_inference_pb2 as oip_pb
 from convscope.server.observability.metrics import Metrics
 from convscope.v1 import inference_pb2 as pb
 

@@ -21,7 +21,7 @@ from support.requests import make_request
 from support.server import ServerProcess
 from support.tiny import SIDE, write_signal, write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as oip_pb
+from convscope.open_inference import open_inference_pb2 as oip_pb
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.inference.requests import ReadyTensor

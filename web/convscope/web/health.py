@@ -8,8 +8,8 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from convscope.open_inference import open_inference_pb2 as oip
 from convscope.web.errors import JSON, from_rpc
-from convscope.web.open_inference import open_inference_pb2 as oip
 from convscope.web.open_inference.stub import Stub
 from convscope.web.replies import HealthReply, ReadyReply
 

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from convscope.client import AsyncClient, ModelInfo, ModelSummary
+from convscope.open_inference import open_inference_pb2 as oip
 from convscope.web.calls import Calls, until_disconnected
 from convscope.web.documentation import ERRORS, MODEL_NAME
 from convscope.web.errors import JSON, from_rpc
-from convscope.web.open_inference import open_inference_pb2 as oip
 from convscope.web.open_inference.stub import Stub
 from convscope.web.replies import LabelsReply, ModelReply, ModelsReply
 from convscope.web.selection import selector

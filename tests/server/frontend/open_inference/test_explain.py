@@ -17,7 +17,7 @@ from support.oip import Stub, oip_connected, packed, pixels
 from support.server import ServerProcess
 from support.tiny import LABELS, SIDE, write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 Classes = list[list[int]]

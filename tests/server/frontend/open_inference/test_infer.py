@@ -20,7 +20,7 @@ from support.oip import (
 from support.server import ServerProcess, serving
 from support.tiny import CHANNELS, LABELS, SIDE, SIGNAL_LENGTH, write_extractor, write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.v1 import inference_pb2 as own
 from convscope.v1 import manifest_pb2 as mpb
 

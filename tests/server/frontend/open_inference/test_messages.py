@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-OURS = "from convscope.server.frontend.open_inference import open_inference_pb2 as pb"
+OURS = "from convscope.open_inference import open_inference_pb2 as pb"
 # What every generated module of the protocol does: it enters its names into the default pool.
 THEIRS = """
 from google.protobuf import descriptor_pb2, descriptor_pool

@@ -12,7 +12,7 @@ from support.oip import Stub, oip_connected, pixels, raw_request
 from support.server import ServerProcess, serving
 from support.tiny import CHANNELS, SIDE, SIGNAL_LENGTH, write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 NOT_FOUND, UNIMPLEMENTED = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED
 SERVICE = "inference.GRPCInferenceService"

@@ -3,7 +3,7 @@
 import pytest
 from support.oip import set_parameter
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.parameters import RequestOptions, read_options
 
 

@@ -23,7 +23,7 @@ from support.oip import (
 from support.server import serving
 from support.tiny import SIGNAL_LENGTH, write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 Request = pb.ModelInferRequest
 INVALID, UNSUPPORTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import FP32, TensorSpec
 from convscope.server.frontend.open_inference.outputs import RequestedOutput
 from convscope.server.frontend.open_inference.replies import encode_response

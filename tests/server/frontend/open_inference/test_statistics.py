@@ -11,7 +11,7 @@ from support.oip import oip_connected, pixels, raw_request
 from support.server import ServerProcess
 from support.tiny import write_tiny
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 CALLERS = 6
 SNAPSHOTS = 400

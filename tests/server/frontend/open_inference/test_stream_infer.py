@@ -7,7 +7,7 @@ from support.calls import TIMEOUT_SECONDS
 from support.oip import SERVICE, Stub, pixels, raw_request, signal_tensor_request
 from support.server import ServerProcess
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 
 def stream(oip: Stub, *requests: pb.ModelInferRequest) -> list[pb.ModelStreamInferResponse]:

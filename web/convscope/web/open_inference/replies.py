@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.web.errors import JSON
-from convscope.web.open_inference import open_inference_pb2 as pb
 from convscope.web.open_inference.datatypes import to_json
 from convscope.web.open_inference.requests import BINARY_SIZE, HEADER_LENGTH, InferBody
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.web.errors import invalid, too_large, unsupported
-from convscope.web.open_inference import open_inference_pb2 as pb
 from convscope.web.open_inference.datatypes import from_json
 
 __all__ = ["HEADER_LENGTH", "InferBody", "decompress", "read_infer"]

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Query, Request
 from google.protobuf.message import Message
 from starlette.responses import Response
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.web.calls import Calls, until_disconnected
 from convscope.web.documentation import INFER_BODY
 from convscope.web.errors import JSON, from_rpc, invalid, too_large
 from convscope.web.health import Health
-from convscope.web.open_inference import open_inference_pb2 as pb
 from convscope.web.open_inference.plain import plain
 from convscope.web.open_inference.replies import encode_reply
 from convscope.web.open_inference.requests import (

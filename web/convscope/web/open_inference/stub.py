@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 from google.protobuf import message_factory
 
-from convscope.web.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 
 __all__ = ["Stub"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import NotFoundError
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.repository.catalog import Target
 from convscope.server.runtime.graph import CLASSES, HEAT, HEAT_CLASSES, LOGITS, PROBABILITIES
 from convscope.server.runtime.versions import LoadedVersion

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import InvalidInputError
 from convscope.server.frontend.explanations import METHOD_NAMES
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import INT64, Contract
 from convscope.server.frontend.open_inference.parameters import reject_shared_memory
 from convscope.server.inference.explanations import ExplanationPlan

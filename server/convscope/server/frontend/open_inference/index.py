@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import UnavailableError
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
     EXPLAIN_SUFFIX,
     FEATURES_SUFFIX,

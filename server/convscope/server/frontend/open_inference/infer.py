@@ -6,10 +6,10 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.feature_maps import check_selections
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
     LOGITS,
     Contract,

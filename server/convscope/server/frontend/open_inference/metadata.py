@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from importlib.metadata import version
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import Contract, TensorSpec
 from convscope.server.frontend.open_inference.parameters import INTERACTIVE, PRIORITY_LEVELS
 from convscope.server.runtime.execution import Execution

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import InvalidInputError
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
     PROBABILITIES,
     Contract,

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import InvalidInputError, UnsupportedError
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 
 __all__ = [
     "INTERACTIVE",

@@ -6,8 +6,8 @@ import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.accounting import Accounting
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.servicer import OpenInferenceServicer
 from convscope.server.frontend.transport.calls import Transport
 from convscope.server.inference.handler import InferenceHandler

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import (
     BYTES,
     LOGITS,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health, health_pb2
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import ServingError, UnsupportedError
 from convscope.server.frontend.explained_requests import ExplainedRequests
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import Contract, Contracts, ModelName, target
 from convscope.server.frontend.open_inference.index import READY, index, is_ready
 from convscope.server.frontend.open_inference.infer import (

@@ -1,6 +1,6 @@
 """The statistics extension: the totals of the versions, from what the metrics count."""
 
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.observability.metrics.totals import Total, VersionTotals
 
 __all__ = ["describe_totals"]

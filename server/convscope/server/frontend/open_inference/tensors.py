@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import InvalidInputError
-from convscope.server.frontend.open_inference import open_inference_pb2 as pb
 from convscope.server.frontend.open_inference.contract import BYTES, Contract, TensorSpec
 from convscope.server.frontend.open_inference.parameters import reject_shared_memory
 from convscope.server.frontend.tensors import MAX_DIMENSIONS, check_finite
