@@ -1,0 +1,43 @@
+// Photos above the server's limits are made smaller before they are sent.
+
+import { Picture, openImage } from "./image.js";
+
+// The server's defaults: JPEG decodes to scale, the other formats in full.
+const JPEG_PIXELS = 50e6;
+const OTHER_PIXELS = 16e6;
+const IMAGE_BYTES = 8 * 2 ** 20;
+const QUALITY = 0.92;
+const TIMES_THE_INPUT = 4;
+const LONGEST_EDGE = 4096;
+
+/**
+ * Return the picture, or a smaller copy if it is above the limits of the server.
+ * @param {Picture} picture
+ * @param {any} info The model's description.
+ * @returns {Promise<Picture>}
+ */
+export async function withinLimits(picture, info) {
+  const bytes = Math.min(info?.limits.max_image_bytes ?? IMAGE_BYTES, info?.limits.max_body_bytes ?? IMAGE_BYTES);
+  const pixels = picture.blob.type === "image/jpeg" ? JPEG_PIXELS : OTHER_PIXELS;
+  if (picture.blob.size <= bytes && picture.width * picture.height <= pixels) return picture;
+  const scale = scaleFor(picture, info, pixels);
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(picture.width * scale));
+  canvas.height = Math.max(1, Math.round(picture.height * scale));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(picture.drawable, 0, 0, canvas.width, canvas.height);
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+  URL.revokeObjectURL(picture.url);
+  const note = `The photo was above the server's limit and was sent as ${canvas.width} × ${canvas.height} pixels.`;
+  return openImage(blob, picture.name, note);
+}
+
+/** Return the factor by which a picture shrinks: enough for the limits, never below what the model needs. */
+function scaleFor(picture, info, pixels) {
+  const needed = TIMES_THE_INPUT * Math.max(info?.input.height ?? 224, info?.input.width ?? 224);
+  const shorter = Math.min(picture.width, picture.height);
+  const longer = Math.max(picture.width, picture.height);
+  const allowed = Math.sqrt(pixels / (picture.width * picture.height));
+  return Math.min(1, allowed, LONGEST_EDGE / longer, needed / shorter);
+}
