@@ -67,7 +67,7 @@ class ClassifyQuery(BaseModel):
         ge=1,
         le=2**31 - 1,
         description="Return only the n channels with the largest mean; by default 16 for PNG "
-        "and all for npy.",
+        "and all for npy. With `stages` or `all`, maps with fewer channels return all of them.",
     )
     feature_map_format: Literal["png", "npy"] = Field(
         "png", description="Pictures for people, or float32 arrays for programs."
@@ -143,9 +143,17 @@ def _feature_maps(query: ClassifyQuery, info: ModelInfo | None) -> tuple[Feature
     if strongest is None and channels is None and query.feature_map_format == "png":
         strongest = STRONGEST
     return tuple(
-        FeatureMapSelection(name, channels=channels, strongest=strongest)
+        FeatureMapSelection(name, channels=channels, strongest=_at_most(strongest, name, info))
         for name in dict.fromkeys(names)
     )
+
+
+def _at_most(strongest: int | None, name: str, info: ModelInfo | None) -> int | None:
+    """Return how many channels of a feature map to return: `stages` names maps of several sizes."""
+    if strongest is None or info is None:
+        return strongest
+    sizes = {spec.name: spec.channels for spec in info.feature_maps}
+    return min(strongest, sizes.get(name, strongest))
 
 
 def _expand(name: str, info: ModelInfo) -> list[str]:

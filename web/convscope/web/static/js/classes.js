@@ -62,10 +62,10 @@ function newRow() {
 
 function loadingBars() {
   const bars = [0.9, 0.5, 0.35, 0.25, 0.2].map((part) => el("li", { class: "skeleton", style: { "--part": String(part) } }));
-  return el("ol", { class: "classes", "aria-hidden": "true" }, ...bars);
+  return el("ol", { class: "loading", "aria-hidden": "true" }, ...bars);
 }
 
 function timing({ timing_ms: times, provider, seconds }) {
   const parts = ["decode", "queue", "infer", "encode"].map((name) => `${name} ${times[name].toFixed(1)} ms`);
-  return el("p", { class: "note timing", text: `On ${provider}: ${parts.join(" · ")}. ${Math.round(1000 * seconds)} ms with the way here and back.` });
+  return el("p", { class: "note timing", text: `On ${provider}: ${parts.join(" · ")}. ${Math.round(1000 * seconds)} ms in total.` });
 }

@@ -71,6 +71,7 @@ export function isDrawing() {
 function open() {
   if (!choices.values.drawing) return;
   if (session.values.image && !session.values.image.region) session.set({ image: null, result: null });
+  if (choices.values.sample) return;
   if (strokes.length && !session.values.image) changed();
   canvas.focus({ preventScroll: true });
 }

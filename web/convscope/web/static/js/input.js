@@ -14,6 +14,11 @@ const UNREADABLE = new PageError(
   "Choose a JPEG, PNG, WebP, BMP or GIF file.",
 );
 
+const PHOTO =
+  "Give it a photo. The network names what is in it, marks the places that speak for its answer, and opens its layers, from the first edges to whole objects.";
+const DRAW =
+  "Draw a digit. The network answers while you draw, marks the strokes that speak for its answer, and opens its layers, from the first edges to whole shapes.";
+
 /** Offer all ways to get an image. */
 export function offerInputs() {
   byId("welcome-actions").append(...buttons());
@@ -65,7 +70,7 @@ function buttons() {
   return [
     button("file", "Choose a photo", () => input.click()),
     button("camera", "Take a photo", () => photograph(camera)),
-    button("draw", "Draw", () => choices.set({ drawing: true, sample: "" }), "draw-button"),
+    button("draw", "Draw a digit", () => choices.set({ drawing: true, sample: "" }), "draw-button"),
     input,
     camera,
   ];
@@ -127,5 +132,6 @@ function showDrawing() {
     node.hidden = !drawsWell(info) || choices.values.drawing;
     node.classList.toggle("primary", drawsWell(info));
   }
+  byId("welcome-text").textContent = drawsWell(info) ? DRAW : PHOTO;
   byId("welcome-actions").firstElementChild.classList.toggle("primary", !drawsWell(info));
 }

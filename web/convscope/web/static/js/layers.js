@@ -7,10 +7,12 @@ import { kindOf, resolutionOf } from "./level_words.js";
 import { levelsOf, pngUrl } from "./levels.js";
 import { drawsWell } from "./models.js";
 import { counted } from "./numbers.js";
-import { allChannels, keepsPlaces, STRONGEST } from "./requests.js";
+import { allChannels, keepsPlaces } from "./requests.js";
 import { choices, session } from "./state.js";
 
-const GREATEST_TILES_PER_ROW = 12;
+const ROWS = 2;
+const FEWEST_PER_ROW = 6;
+const MOST_PER_ROW = 10;
 
 /** Levels of which all channels are shown; they belong to one result. */
 let complete = { result: null, channels: new Map() };
@@ -69,27 +71,35 @@ function section({ name, info: { shape } , info: map }, place, count, info) {
       el("p", { class: "note", text: resolutionOf(map, info.input) }),
       el("figure", { class: "mosaic" }, el("canvas", { width: shape[2], height: shape[1], role: "img", "aria-label": `The image in ${shape[2]} × ${shape[1]} pixels` }), el("figcaption", { class: "note", text: `The image at this resolution` })),
     ),
-    el("div", { class: "level-maps" }, el("p", { class: "level-count" }), el("ul", { class: "tiles", style: { "--columns": String(columns(shape, info)) } }), el("div", { class: "level-more" })),
+    el("div", { class: "level-maps" }, el("p", { class: "level-count" }), el("ul", { class: "tiles", style: { "--columns": String(columns(shape, info)), "--narrow-columns": String(columns(shape, info) > 8 ? 5 : 4) } }), el("div", { class: "level-more" })),
   );
 }
 
-/** The tiles become smaller from level to level, as the maps do. */
+/**
+ * Return the number of tiles in a row: they become smaller from level to level, as the maps do.
+ * It is even, so that half as many fill the rows on a phone.
+ */
 function columns([, height], info) {
   const share = Math.log2(info.input.height / height) / Math.log2(info.input.height / 4);
-  return Math.min(GREATEST_TILES_PER_ROW, Math.max(4, Math.round(4 + 5 * share)));
+  const even = 2 * Math.round((FEWEST_PER_ROW + 4.5 * share) / 2);
+  return Math.min(MOST_PER_ROW, Math.max(FEWEST_PER_ROW, even));
 }
 
 function showLevel(node, level, levels, place) {
   const { result, name, info } = level;
   const all = complete.channels.get(name);
   const inOrder = keepsPlaces(result.image, session.values.info);
-  const channels = all ?? (inOrder ? [...level.channels].sort((a, b) => a.index - b.index) : level.channels);
+  const channels = all ?? (inOrder ? inLayerOrder(level.channels) : level.channels.slice(0, ROWS * columns(info.shape, session.values.info)));
   const shown = { ...level, channels };
   const total = info.shape[0];
   node.querySelector(".level-count").textContent = countText(channels.length, total, inOrder && !all);
-  showTiles(node.querySelector(".tiles"), shown, () => levels.map((each, at) => (at === place ? shown : { ...each, channels: complete.channels.get(each.name) ?? each.channels })), place);
+  showTiles(node.querySelector(".tiles"), shown, () => levels.map((each, at) => (at === place ? shown : { ...each, channels: complete.channels.get(each.name) ?? (inOrder ? inLayerOrder(each.channels) : each.channels) })), place);
   node.querySelector(".level-more").replaceChildren(...moreButton(level, channels.length < total));
   paintMosaic(node.querySelector(".mosaic canvas"), result);
+}
+
+function inLayerOrder(channels) {
+  return [...channels].sort((a, b) => a.index - b.index);
 }
 
 function countText(shown, total, inOrder) {
@@ -122,6 +132,7 @@ function moreButton(level, more) {
 }
 
 async function showAll(button, level) {
+  const shown = sections.get(level.name).querySelectorAll(".tile").length;
   button.disabled = true;
   button.textContent = "Loading …";
   try {
@@ -129,7 +140,7 @@ async function showAll(button, level) {
     if (complete.result !== level.result) return;
     complete.channels.set(level.name, channels);
     update();
-    sections.get(level.name).querySelectorAll(".tile")[STRONGEST]?.focus();
+    sections.get(level.name).querySelectorAll(".tile")[shown]?.focus(); // the first new one
   } catch (error) {
     button.disabled = false;
     button.textContent = `Try again: ${error.message}`;

@@ -3,32 +3,50 @@
 
 const KINDS = [
   {
-    upTo: 0.2,
+    depth: 0,
     title: "Edges",
     text: "The first layers usually respond to edges, spots and changes of color. The image is still easy to recognize.",
   },
   {
-    upTo: 0.5,
-    title: "Textures",
-    text: "Layers at this depth usually combine edges to corners, curves and repeated textures. Outlines are still visible.",
+    depth: 0.25,
+    title: "Corners and curves",
+    text: "Layers at this depth usually combine edges to corners, curves and simple patterns. Outlines are still visible.",
   },
   {
-    upTo: 0.8,
+    depth: 0.5,
+    title: "Textures",
+    text: "Layers at this depth usually respond to textures and repeated patterns, such as wood grain, mesh or fur. Outlines begin to dissolve.",
+  },
+  {
+    depth: 0.75,
     title: "Parts",
     text: "Layers at this depth usually respond to parts of things, such as an eye, a wheel or a rim. Where something is becomes vaguer; what it is becomes clearer.",
   },
   {
-    upTo: 1,
+    depth: 1,
     title: "Objects",
-    text: "The last layers usually respond to whole objects and scenes. Many channels stay dark, because what they stand for is not in the image. The classes are computed from these.",
+    text: "The last layers usually respond to whole objects and scenes. Most channels stand for things that are not in the image. The classes are computed from these.",
   },
 ];
 // A network for digits has no textures or objects to learn.
 const SMALL_KINDS = [
-  { upTo: 0.34, title: "Edges", text: "The first layers usually respond to edges of the stroke, each channel to another direction." },
-  { upTo: 0.67, title: "Strokes", text: "Layers at this depth usually respond to pieces of strokes: bends, ends and crossings." },
-  { upTo: 1, title: "Shapes", text: "The last layers usually respond to arrangements of strokes. Little of the image is left; the classes are computed from these." },
+  {
+    depth: 0,
+    title: "Edges",
+    text: "The first layers usually respond to edges of the strokes, each channel to other directions.",
+  },
+  {
+    depth: 0.5,
+    title: "Strokes",
+    text: "Layers at this depth usually respond to pieces of strokes: bends, ends and crossings.",
+  },
+  {
+    depth: 1,
+    title: "Shapes",
+    text: "The last layers usually respond to arrangements of strokes. Little of the image is left; the classes are computed from these.",
+  },
 ];
+const FURTHER = "Like the level before, seen more coarsely: each channel usually combines several of that level.";
 const ONLY = { title: "Responses", text: "Each channel is the response of one filter: bright where the image resembles it." };
 
 /**
@@ -40,9 +58,15 @@ const ONLY = { title: "Responses", text: "Each channel is the response of one fi
  */
 export function kindOf(place, count, small) {
   if (count < 2) return ONLY;
-  const depth = place / (count - 1);
   const kinds = small ? SMALL_KINDS : KINDS;
-  return kinds.find(({ upTo }) => depth <= upTo) ?? kinds[kinds.length - 1];
+  const kind = nearest(kinds, place / (count - 1));
+  if (place === 0 || kind !== nearest(kinds, (place - 1) / (count - 1))) return kind;
+  return { title: `${kind.title}, combined`, text: FURTHER };
+}
+
+/** @param {typeof KINDS} kinds @param {number} depth From 0 to 1. */
+function nearest(kinds, depth) {
+  return kinds.reduce((best, kind) => (Math.abs(kind.depth - depth) < Math.abs(best.depth - depth) ? kind : best));
 }
 
 /**

@@ -6,7 +6,7 @@ import { PageError } from "./errors.js";
 import { methodsOf, takesImages } from "./models.js";
 import { choices, session } from "./state.js";
 
-export const STRONGEST = 12;
+const STRONGEST = 20;
 const STRONGEST_COMPARED = 6;
 const TOP_K = 8;
 // While drawing, each channel stays at its place if all of them fit.

@@ -29,7 +29,7 @@ export async function withinLimits(picture, info) {
   context.drawImage(picture.drawable, 0, 0, canvas.width, canvas.height);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
   URL.revokeObjectURL(picture.url);
-  const note = `The photo was above the server's limit and was sent as ${canvas.width} × ${canvas.height} pixels.`;
+  const note = "It was above the server's limit and is smaller than the original.";
   return openImage(blob, picture.name, note);
 }
 

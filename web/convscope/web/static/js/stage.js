@@ -30,14 +30,17 @@ function showImage() {
   drawingFrame.hidden = !draws;
   empty.hidden = draws || Boolean(image);
   byId("drawing-tools").hidden = !draws;
-  byId("image-caption").textContent = caption(image);
   if (image && !draws) view.showImage(image);
   showHeat();
 }
 
-function caption(image) {
+function caption(image, crop) {
   if (!image || image.region) return "";
-  return image.note || `${image.name}, ${image.width} × ${image.height} pixels`;
+  return `${image.name}, ${image.width} × ${image.height} pixels. ${image.note}${crop && isPart(crop) ? " The network sees the bright part." : ""}`;
+}
+
+function isPart({ width, height, photo_width: photoWidth, photo_height: photoHeight }) {
+  return width < photoWidth - 1 || height < photoHeight - 1;
 }
 
 function showHeat() {
@@ -45,6 +48,7 @@ function showHeat() {
   const current = result?.results[0];
   const [explanation] = current?.explanations ?? [];
   drawnHeat.hidden = true;
+  byId("image-caption").textContent = caption(image, result?.image === image && current?.crop);
   if (!image) return;
   if (!choices.values.drawing) {
     const fits = result?.image === image;
