@@ -71,6 +71,7 @@ function sentence(first, second, failed) {
   const [a, b] = [first?.results[0].predictions[0], second?.results[0].predictions[0]];
   if (!a || !b) return "The networks look at the image …";
   if (a.label === b.label) return `Both see ${a.label}: ${percent(a.probability)} and ${percent(b.probability)}.`;
+  if (!session.values.labels.includes(b.label)) return `They know different classes: ${first.model} sees ${a.label}, ${second.model} sees ${b.label}.`;
   return `They disagree: ${first.model} sees ${a.label}, ${second.model} sees ${b.label}.`;
 }
 
@@ -86,7 +87,7 @@ function showColumn({ node, view, name, answer, heat, classes, levels }, result,
   const { predictions, explanations, crop } = result.results[0];
   const [explanation] = explanations;
   name.textContent = `${result.model}, version ${result.version}`;
-  answer.textContent = predictions[0] ? `${predictions[0].label} ${percent(predictions[0].probability)}` : "no classes";
+  answer.replaceChildren(...(predictions[0] ? [el("span", { text: `${predictions[0].label} ` }), el("span", { class: "answer-probability", text: percent(predictions[0].probability) })] : ["no classes"]));
   if (view.shown !== result.image) view.showImage(result.image);
   view.shown = result.image;
   view.showHeat(result.image, explanation, crop, choices.values.opacity);

@@ -50,12 +50,12 @@ function summary(info) {
 }
 
 function steps(info) {
-  return el("ol", { class: "steps" }, ...info.preprocessing.map((text) => el("li", { text })));
+  return el("ul", { class: "steps" }, ...info.preprocessing.map((text) => el("li", { text })));
 }
 
 function maps(info) {
   if (!info.feature_maps.length) return el("p", { class: "note", text: "None." });
-  return table(["Name", "Channels", "Positions", "One for each"], info.feature_maps.map(({ name, shape, stride }) => [name, whole(shape[0]), shape.slice(1).reverse().join(" × "), stride > 1 ? `${Math.round(stride)} × ${Math.round(stride)} pixels` : "pixel"]));
+  return table(["Name", "Channels", "Positions", "Pixels each"], info.feature_maps.map(({ name, shape, stride }) => [name, whole(shape[0]), shape.slice(1).reverse().join(" × "), `${Math.round(stride)} × ${Math.round(stride)}`]));
 }
 
 function metrics(info) {
@@ -86,7 +86,7 @@ function execution({ provider, fallback_from: wished, execution: runs, limits })
   return [
     ["Execution provider", wished ? `${provider}, instead of ${wished}` : provider],
     ["Batches", runs ? `up to ${counted(runs.max_batch, "image")}, ${counted(Math.max(runs.runners, 1), "batch").replace("batchs", "batches")} at once` : ""],
-    ["Why", runs?.reason ?? ""],
+    ["Reason", runs?.reason ?? ""],
     ["Largest image", size(limits.max_image_bytes)],
   ];
 }

@@ -13,6 +13,7 @@ const ACROSS = 0.42; // of a face's height; it is seen from the side
 const RISE = 0.26;
 const GAP = 16;
 const LEFT = 8;
+const LARGEST = 1.3; // times the size of its text
 
 /**
  * Show the diagram.
@@ -39,7 +40,7 @@ export function showDiagram(container, levels, result) {
   });
   const [best] = predictions;
   const width = left + (best ? 10 + 8.2 * Math.max(best.label.length, 6) : 0);
-  const svg = el("svg", { viewBox: `0 0 ${Math.round(width)} ${HEIGHT}`, role: "group", "aria-label": "The levels of the network" }, ...slabs);
+  const svg = el("svg", { viewBox: `0 0 ${Math.round(width)} ${HEIGHT}`, style: { width: `min(100%, ${Math.round(LARGEST * width)}px)` }, role: "group", "aria-label": "The levels of the network" }, ...slabs);
   if (best) svg.append(answer(left, best));
   replaceKeepingFocus(container, svg);
 }

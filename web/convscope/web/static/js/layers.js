@@ -10,9 +10,9 @@ import { counted } from "./numbers.js";
 import { allChannels, keepsPlaces } from "./requests.js";
 import { choices, session } from "./state.js";
 
-const ROWS = 2;
-const FEWEST_PER_ROW = 6;
-const MOST_PER_ROW = 10;
+const ROWS = 3;
+const FEWEST_PER_ROW = 4;
+const MOST_PER_ROW = 8;
 
 /** Levels of which all channels are shown; they belong to one result. */
 let complete = { result: null, channels: new Map() };
@@ -21,7 +21,7 @@ let sections = new Map();
 /** Show the levels of the image. */
 export function showLayers() {
   session.on(["result", "image", "info"], update);
-  choices.on(["tab", "drawing"], update);
+  choices.on(["tab", "drawing", "layers"], update);
   update();
 }
 
@@ -31,7 +31,7 @@ function update() {
   const { result, image, info } = session.values;
   if (!image) return hint(panel, choices.values.drawing ? "Draw a digit, and the layers respond while you draw." : "Choose an image to see what each layer makes of it.");
   if (info && !info.feature_maps.length) return hint(panel, "This version returns no feature maps. Export it again with the feature maps that you want to see.");
-  if (!result?.maps || !info) {
+  if (result?.maps !== choices.values.layers || !info || result.model !== info.name) {
     if (!sections.size) panel.replaceChildren(...[0, 1, 2].map(() => el("div", { class: "level skeleton-level", "aria-hidden": "true" })));
     return;
   }
@@ -51,12 +51,21 @@ function build(panel, levels, info) {
   sections = new Map(levels.map((level, place) => [level.name, section(level, place, levels.length, info)]));
   panel.replaceChildren(
     el("p", { class: "lead-in", text: "A network looks at an image in levels. From each to the next the image becomes smaller, and the number of things that the network looks for grows. Each picture below is one channel: bright where it responds." }),
+    everyLayer(info),
     el("div", { class: "diagram" }),
     ...sections.values(),
   );
 }
 
-function section({ name, info: { shape } , info: map }, place, count, info) {
+/** The choice between one level for each resolution, and every layer. */
+function everyLayer({ feature_maps: all }) {
+  if (all.every(({ is_stage: isStage }) => isStage)) return "";
+  const box = el("input", { type: "checkbox", on: { change: () => choices.set({ layers: box.checked ? "all" : "stages" }) } });
+  box.checked = choices.values.layers === "all";
+  return el("label", { class: "check" }, box, el("span", { text: `Show all ${all.length} layers, not one for each resolution` }));
+}
+
+function section({ name, info: { shape }, info: map }, place, count, info) {
   const kind = kindOf(place, count, drawsWell(info));
   const id = `level-${place}`;
   return el(
@@ -71,17 +80,16 @@ function section({ name, info: { shape } , info: map }, place, count, info) {
       el("p", { class: "note", text: resolutionOf(map, info.input) }),
       el("figure", { class: "mosaic" }, el("canvas", { width: shape[2], height: shape[1], role: "img", "aria-label": `The image in ${shape[2]} × ${shape[1]} pixels` }), el("figcaption", { class: "note", text: `The image at this resolution` })),
     ),
-    el("div", { class: "level-maps" }, el("p", { class: "level-count" }), el("ul", { class: "tiles", style: { "--columns": String(columns(shape, info)), "--narrow-columns": String(columns(shape, info) > 8 ? 5 : 4) } }), el("div", { class: "level-more" })),
+    el("div", { class: "level-maps" }, el("p", { class: "level-count" }), el("ul", { class: "tiles", style: { "--columns": String(columns(shape, info)) } }), el("div", { class: "level-more" })),
   );
 }
 
 /**
  * Return the number of tiles in a row: they become smaller from level to level, as the maps do.
- * It is even, so that half as many fill the rows on a phone.
  */
 function columns([, height], info) {
   const share = Math.log2(info.input.height / height) / Math.log2(info.input.height / 4);
-  const even = 2 * Math.round((FEWEST_PER_ROW + 4.5 * share) / 2);
+  const even = 2 * Math.round((FEWEST_PER_ROW + 4 * share) / 2);
   return Math.min(MOST_PER_ROW, Math.max(FEWEST_PER_ROW, even));
 }
 
@@ -103,7 +111,7 @@ function inLayerOrder(channels) {
 }
 
 function countText(shown, total, inOrder) {
-  if (inOrder) return `${counted(total, "channel")}, each at its place`;
+  if (inOrder) return `All ${counted(total, "channel")}, in the order of the layer`;
   return shown < total ? `The ${shown} strongest of ${counted(total, "channel")}` : `All ${counted(total, "channel")}, the strongest first`;
 }
 

@@ -6,7 +6,7 @@ import { PageError } from "./errors.js";
 import { methodsOf, takesImages } from "./models.js";
 import { choices, session } from "./state.js";
 
-const STRONGEST = 20;
+const STRONGEST = 24;
 const STRONGEST_COMPARED = 6;
 const TOP_K = 8;
 // While drawing, each channel stays at its place if all of them fit.
@@ -45,7 +45,7 @@ const otherRequest = new Latest(classifyWithOther);
 /** Keep the results up to date with the choices. */
 export function followChoices() {
   choices.on(["model", "version"], loadInfo);
-  choices.on(["target", "against", "method", "tab"], () => refresh());
+  choices.on(["target", "against", "method", "tab", "layers"], () => refresh());
   session.on(["image", "info"], () => refresh());
   choices.on(["otherModel", "otherVersion"], () => refresh());
 }
@@ -106,17 +106,25 @@ function mainKey() {
 
 function needsMain() {
   const { result } = session.values;
-  const maps = choices.values.tab === "layers";
-  return result?.key !== mainKey() || (maps && !result.maps);
+  const maps = wantedMaps();
+  return result?.key !== mainKey() || (maps !== "" && result.maps !== maps);
+}
+
+/** Return which feature maps the chosen tab shows. */
+function wantedMaps() {
+  const { tab, layers } = choices.values;
+  if (tab === "layers") return layers;
+  return tab === "compare" ? "stages" : "";
 }
 
 /** @param {AbortSignal} signal */
 async function classifyImage(signal) {
   const { image, info } = session.values;
   if (!image || !needsMain()) return;
-  const { model, version, target, against, method, tab } = choices.values;
+  const { model, version, target, against, method } = choices.values;
   const key = mainKey();
-  const maps = tab === "layers" && info.feature_maps.length > 0;
+  const wanted = wantedMaps();
+  const maps = wanted !== "" && info.feature_maps.length > 0;
   const explained = methodsOf(info).length > 0;
   const parameters = {
     version,
@@ -124,7 +132,7 @@ async function classifyImage(signal) {
     explain: explained ? [target ?? "#1"] : undefined,
     against: explained && against !== null ? against : undefined,
     method: explained ? method || methodsOf(info)[0] : undefined,
-    feature_maps: maps ? ["stages"] : undefined,
+    feature_maps: maps ? [wanted] : undefined,
     strongest: maps ? (keepsPlaces(image, info) ? ALL_CHANNELS : STRONGEST) : undefined,
   };
   session.set({ busy: true });
@@ -132,7 +140,7 @@ async function classifyImage(signal) {
   await attempt(signal, async () => {
     const reply = await classify(model, image.blob, parameters, signal);
     const seconds = (performance.now() - started) / 1000;
-    session.set({ result: { ...reply, key, image, maps: tab === "layers", seconds }, error: null });
+    session.set({ result: { ...reply, key, image, maps: wanted, seconds }, error: null });
   });
   session.set({ busy: false });
 }

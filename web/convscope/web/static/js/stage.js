@@ -52,7 +52,8 @@ function showHeat() {
   if (!image) return;
   if (!choices.values.drawing) {
     const fits = result?.image === image;
-    view.showHeat(image, fits ? explanation : undefined, current?.crop ?? null, choices.values.opacity);
+    const opacity = choices.values.tab === "compare" ? 0 : choices.values.opacity; // each network has its own there
+    view.showHeat(image, fits ? explanation : undefined, current?.crop ?? null, opacity);
   } else if (explanation && current.crop && result.image.region) {
     drawnHeat.hidden = false;
     place(drawnHeat, inDrawing(current.crop, result.image.region));

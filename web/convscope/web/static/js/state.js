@@ -8,11 +8,11 @@ export const TABS = ["classes", "layers", "compare", "details"];
  * What was chosen.
  * @type {Store<{
  *   model: string, version: string, tab: string, sample: string,
- *   target: number | null, against: number | null, method: string,
+ *   target: number | null, against: number | null, method: string, layers: string,
  *   otherModel: string, otherVersion: string, opacity: number, drawing: boolean,
  * }>}
  * `version` is empty for the default version, or a number or an alias. `target` is the index of the
- * explained class, null for the most probable one; `against` that of the class it is contrasted with.
+ * explained class, null for the most probable one; `against` that of the class it is contrasted with. `layers` is "stages", one for each resolution, or "all".
  */
 export const choices = new Store({
   model: "",
@@ -22,6 +22,7 @@ export const choices = new Store({
   target: null,
   against: null,
   method: "",
+  layers: "stages",
   otherModel: "",
   otherVersion: "",
   opacity: 0.7,

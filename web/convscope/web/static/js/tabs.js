@@ -3,7 +3,7 @@
 import { byId, el } from "./dom.js";
 import { choices, TABS } from "./state.js";
 
-const NAMES = { classes: "Classes", layers: "Layers", compare: "Compare", details: "About the model" };
+const NAMES = { classes: "Classes", layers: "Layers", compare: "Compare", details: "Model" };
 
 /** Show the tabs, and the panel of the chosen one. */
 export function showTabs() {

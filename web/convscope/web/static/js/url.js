@@ -10,6 +10,7 @@ const NAMES = {
   target: "class",
   against: "against",
   method: "method",
+  layers: "layers",
   otherModel: "compare",
   otherVersion: "compare_version",
   opacity: "opacity",
@@ -33,6 +34,7 @@ export function readAddress(query) {
     else if (name === "opacity") read[name] = fraction(text);
     else read[name] = text;
   }
+  if (read.layers !== "all") read.layers = DEFAULTS.layers;
   if (!TABS.includes(read.tab)) read.tab = DEFAULTS.tab;
   return read;
 }
