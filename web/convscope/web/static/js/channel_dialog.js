@@ -86,15 +86,15 @@ async function paint() {
 
 /** Over the photo, the places where the channel responds are as bright as the photo. */
 function draw(image, result) {
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   canvas.height = Math.round((SIDE * image.naturalHeight) / image.naturalWidth);
   context.imageSmoothingEnabled = overPhoto;
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
   const { crop } = result.results[0];
   if (!overPhoto || !crop) return;
-  const photo = el("canvas", { width: canvas.width, height: canvas.height });
-  result.image.drawCrop(photo.getContext("2d"), crop);
-  const below = photo.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const photo = el("canvas", { width: canvas.width, height: canvas.height }).getContext("2d");
+  result.image.drawCrop(photo, crop);
+  const below = photo.getImageData(0, 0, canvas.width, canvas.height);
   const map = context.getImageData(0, 0, canvas.width, canvas.height);
   for (let at = 0; at < map.data.length; at += 4) {
     const bright = 0.15 + (0.85 * map.data[at]) / 255;

@@ -12,7 +12,7 @@ const FEW = 12;
 /** Show the classes of the image. */
 export function showClasses() {
   session.on(["result", "image", "busy", "info"], update);
-  choices.on(["target"], update);
+  choices.on(["target", "drawing"], update);
 }
 
 /** The buttons are kept, so that they keep the focus and their bars move. */

@@ -69,6 +69,7 @@ function other() {
 function sentence(first, second, failed) {
   if (failed) return "";
   const [a, b] = [first?.results[0].predictions[0], second?.results[0].predictions[0]];
+  if (first && second && !(a && b)) return "A filter bank has no classes to compare.";
   if (!a || !b) return "The networks look at the image …";
   if (a.label === b.label) return `Both see ${a.label}: ${percent(a.probability)} and ${percent(b.probability)}.`;
   if (!session.values.labels.includes(b.label)) return `They know different classes: ${first.model} sees ${a.label}, ${second.model} sees ${b.label}.`;

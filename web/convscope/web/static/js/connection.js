@@ -6,27 +6,29 @@ import { byId, el } from "./dom.js";
 
 const FIRST_WAIT_SECONDS = 1;
 const LONGEST_WAIT_SECONDS = 15;
+const FAILS_AGAIN_MILLISECONDS = 5000;
 
 /** @type {Set<() => void>} */
 const waiting = new Set();
 let wait = FIRST_WAIT_SECONDS;
 let timer = 0;
 let checking = false;
+let reason = "";
+let resumedAt = -Infinity;
 
 /**
  * Show that the server is away, and call a function once it is back.
  * @param {() => void} resume
+ * @param {import("./api.js").ApiError} error
  */
-export function whenBack(resume) {
+export function whenBack(resume, error) {
   waiting.add(resume);
+  reason = error.status === 0 ? "" : `It reports: ${error.message}. `;
   if (timer || checking) return;
-  wait = FIRST_WAIT_SECONDS;
+  // A server that is ready may still not serve this model, and is then asked less and less often.
+  const failedAgain = performance.now() - resumedAt < FAILS_AGAIN_MILLISECONDS;
+  wait = failedAgain ? Math.min(2 * wait, LONGEST_WAIT_SECONDS) : FIRST_WAIT_SECONDS;
   countDown(wait);
-}
-
-/** Report whether the server was away at the last call. */
-export function isAway() {
-  return waiting.size > 0;
 }
 
 /** @param {number} seconds */
@@ -53,6 +55,7 @@ function resume() {
   byId("banner").hidden = true;
   byId("banner").replaceChildren();
   announce("The server is back.");
+  resumedAt = performance.now();
   const functions = [...waiting];
   waiting.clear();
   for (const one of functions) one();
@@ -63,7 +66,7 @@ function show(seconds) {
   const banner = byId("banner");
   if (banner.hidden) {
     banner.replaceChildren(
-      el("p", {}, el("strong", { text: "The server is away. " }), "Your image is kept. The page continues when the server is back."),
+      el("p", {}, el("strong", { text: "The server is away. " }), reason, "Your image is kept. The page continues when the server is back."),
       el("span", { class: "countdown", "aria-hidden": "true" }),
       el("button", { type: "button", class: "button", text: "Try now", on: { click: check } }),
     );

@@ -31,6 +31,9 @@ export const canvas = el("canvas", {
   "aria-describedby": "drawing-help",
 });
 
+const undoButton = el("button", { type: "button", class: "button", text: "Undo", on: { click: undo } });
+const clearButton = el("button", { type: "button", class: "button", text: "Clear", on: { click: () => replace([]) } });
+
 /** Make the canvas react to pointers and keys, and show the buttons. */
 export function offerDrawing() {
   canvas.addEventListener("pointerdown", start);
@@ -39,8 +42,8 @@ export function offerDrawing() {
   canvas.addEventListener("keydown", key);
   canvas.addEventListener("blur", () => redraw({ ...pen, shown: false }));
   byId("drawing-tools").append(
-    el("button", { type: "button", class: "button", text: "Undo", on: { click: undo } }),
-    el("button", { type: "button", class: "button", text: "Clear", on: { click: () => replace([]) } }),
+    undoButton,
+    clearButton,
     el("p", {
       id: "drawing-help",
       class: "note",
@@ -153,6 +156,8 @@ function changed() {
 function redraw(next = pen) {
   pen = next;
   renderStrokes(canvas, strokes);
+  undoButton.disabled = clearButton.disabled = strokes.length === 0;
+  canvas.parentElement?.classList.toggle("empty", strokes.length === 0);
   if (!pen.shown) return;
   const context = canvas.getContext("2d");
   context.strokeStyle = pen.down ? "#4fd1c5" : "#9aa0a6";

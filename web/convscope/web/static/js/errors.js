@@ -16,12 +16,12 @@ export class PageError extends Error {
 const ADVICE = {
   INVALID_ARGUMENT: ["The server can't use this", "Choose another image, or other options."],
   NOT_FOUND: ["The server doesn't have this", "Choose another model or version above."],
-  RESOURCE_EXHAUSTED: ["The server is busy", "Wait a moment and try again."],
+  RESOURCE_EXHAUSTED: ["The server is busy", "The page tries again in a moment."],
   DEADLINE_EXCEEDED: ["The answer took too long", "Try again. If it happens often, the server is overloaded."],
   UNAVAILABLE: ["The server is away", "The page tries again by itself."],
   FAILED_PRECONDITION: ["The server can't serve this version", "Choose another version above."],
-  UNAUTHENTICATED: ["The server asks for credentials", "Start `convscope web` with a token that the server accepts."],
-  PERMISSION_DENIED: ["This is not allowed", "The token of `convscope web` does not allow it."],
+  UNAUTHENTICATED: ["The server asks for credentials", "This page sends none by itself; put a proxy in front of it that adds the header “authorization”."],
+  PERMISSION_DENIED: ["This is not allowed", "The credentials that the server received don't allow it."],
 };
 const TOO_LARGE = ["The image is too large", "Choose a smaller image."];
 const UNKNOWN = ["Something went wrong", "Try again. The log of the server explains it."];

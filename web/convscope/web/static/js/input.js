@@ -10,7 +10,7 @@ import { withinLimits } from "./shrink.js";
 import { choices, session } from "./state.js";
 
 const UNREADABLE = new PageError(
-  "This file is no image that can be read",
+  "This file can't be read as an image",
   "Choose a JPEG, PNG, WebP, BMP or GIF file.",
 );
 

@@ -43,7 +43,7 @@ export function versionName(model, version) {
  * @returns {{value: string, text: string}[]}
  */
 export function versionOptions(entry) {
-  if (!entry) return [];
+  if (!entry) return [{ value: "", text: "default" }];
   const usual = entry.default_version === null ? "default" : `default (${entry.default_version})`;
   return [
     { value: "", text: usual },

@@ -33,8 +33,11 @@ class Latest {
     do {
       this.again = false;
       this.controller = new AbortController();
-      await this.work(this.controller.signal);
-      this.controller = null;
+      try {
+        await this.work(this.controller.signal);
+      } finally {
+        this.controller = null;
+      }
     } while (this.again);
   }
 }
@@ -74,6 +77,7 @@ export async function loadInfo() {
     choices.set({ target: within(target, labels), against: within(against, labels) });
     session.set({ info: { ...info, chosen: `${model}\n${version}` }, labels, error: takesImages(info) ? null : NO_IMAGES });
   } catch (error) {
+    if (!(error instanceof ApiError && error.away)) session.set({ info: null, labels: [], result: null });
     fail(error, loadInfo);
   }
 }
@@ -141,17 +145,30 @@ async function classifyImage(signal) {
     const reply = await classify(model, image.blob, parameters, signal);
     const seconds = (performance.now() - started) / 1000;
     session.set({ result: { ...reply, key, image, maps: wanted, seconds }, error: null });
+    if (reply.version !== info.version && version === "") await loadInfo(); // it is no longer the default
   });
   session.set({ busy: false });
 }
 
 function otherKey() {
   const { otherModel, otherVersion, target } = choices.values;
-  return [session.values.image?.id, otherModel, otherVersion, target, session.values.result?.key].join("|");
+  return [session.values.image?.id, otherModel, otherVersion, target].join("|");
 }
 
 function needsOther() {
   return choices.values.tab === "compare" && choices.values.otherModel !== "" && session.values.other?.key !== otherKey();
+}
+
+/** The description of the network to compare with; it is asked for once, not for each stroke. */
+let described = null;
+
+async function describeOther(model, version) {
+  const name = `${model}\n${version}`;
+  if (described?.name !== name) {
+    const [info, labels] = await Promise.all([getInfo(model, version), getLabels(model, version)]);
+    described = { name, info, labels };
+  }
+  return described;
 }
 
 /** @param {AbortSignal} signal */
@@ -161,7 +178,7 @@ async function classifyWithOther(signal) {
   const { otherModel, otherVersion, target } = choices.values;
   const key = otherKey();
   try {
-    const [info, labels] = await Promise.all([getInfo(otherModel, otherVersion), getLabels(otherModel, otherVersion)]);
+    const { info, labels } = await describeOther(otherModel, otherVersion);
     if (!takesImages(info)) throw NO_IMAGES;
     const same = target === null ? -1 : labels.indexOf(session.values.labels[target]);
     const explained = methodsOf(info).length > 0;
@@ -178,10 +195,11 @@ async function classifyWithOther(signal) {
       },
       signal,
     );
+    if (reply.version !== info.version) described = null; // a new version is the default one
     session.set({ other: { ...reply, key, image, info, labels }, otherError: null });
   } catch (error) {
     if (isAbort(error)) return;
-    if (error instanceof ApiError && error.away) whenBack(refresh);
+    if (error instanceof ApiError && error.away) whenBack(refresh, error);
     else session.set({ otherError: error, other: { key } });
   }
 }
@@ -201,7 +219,7 @@ async function attempt(signal, work) {
 
 /** @param {unknown} error @param {() => void} resume */
 function fail(error, resume) {
-  if (error instanceof ApiError && error.away) whenBack(resume);
+  if (error instanceof ApiError && error.away) whenBack(resume, error);
   else session.set({ error });
 }
 

@@ -24,8 +24,11 @@ export function showStage() {
 function showImage() {
   const { image } = session.values;
   const { drawing: draws, tab } = choices.values;
+  const hadFocus = byId("welcome").contains(document.activeElement);
   byId("welcome").hidden = Boolean(image) || draws || tab !== "classes";
   byId("workspace").hidden = !byId("welcome").hidden;
+  // The button that was pressed is gone. The drawing takes the focus itself.
+  if (hadFocus && byId("welcome").hidden && !draws) byId("headline").focus();
   view.frame.hidden = draws || !image;
   drawingFrame.hidden = !draws;
   empty.hidden = draws || Boolean(image);

@@ -1,6 +1,6 @@
 // The choices in the address bar, so that a link shows what its sender saw.
 
-import { choices, TABS } from "./state.js";
+import { choices, session, TABS } from "./state.js";
 
 const NAMES = {
   model: "model",
@@ -63,7 +63,9 @@ export function followAddress() {
   addEventListener("popstate", () => {
     const read = readAddress(location.search);
     step = stepOf(read);
-    choices.set({ ...read, drawing: choices.values.drawing && !read.sample });
+    const leavesSample = !read.sample && session.values.image?.sample;
+    if (leavesSample) session.set({ image: null, result: null });
+    choices.set({ ...read, drawing: choices.values.drawing && !leavesSample });
   });
 }
 
