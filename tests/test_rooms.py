@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("bundle", "client", "server", "exporter")
+ROOMS = ("bundle", "client", "server", "exporter", "web")
 # Every room may import convscope.v1 as well.
-MAY_IMPORT = {"bundle": set(), "client": set(), "server": {"bundle"}, "exporter": {"bundle"}}
+MAY_IMPORT = {
+    "bundle": set(),
+    "client": {"web"},
+    "server": {"bundle"},
+    "exporter": {"bundle"},
+    "web": {"client"},
+}
 BUNDLE_DEPENDENCIES = {"convscope", "fsspec", "google", "numpy", "onnx"}
 EXPORTER_ONLY = {"lightning", "timm", "torch", "torchmetrics", "torchvision"}
 FORBIDDEN = {
@@ -20,7 +26,9 @@ FORBIDDEN = {
     "client": {"onnx", "onnxruntime", "prometheus_client"} | EXPORTER_ONLY,
     "server": {"cloudpickle", "dill", "joblib", "pickle", "shelve"} | EXPORTER_ONLY,
     "exporter": {"prometheus_client"},
+    "web": {"onnx", "onnxruntime", "prometheus_client", "structlog", "PIL"} | EXPORTER_ONLY,
 }
+WEB_ONLY = {"fastapi", "python_multipart", "starlette", "uvicorn"}
 
 
 def sources(room: str) -> list[Path]:
@@ -66,6 +74,29 @@ def test_room_imports_only_the_rooms_it_may(room: str) -> None:
 def test_room_imports_nothing_forbidden(room: str) -> None:
     found = [(p.name, name) for p in sources(room) for name in FORBIDDEN[room] if _names(p, name)]
     assert found == []
+
+
+def test_the_client_imports_the_web_app_in_one_command_when_it_runs() -> None:
+    users = [path for path in sources("client") if _names(path, "convscope.web")]
+    assert [path.name for path in users] == ["_web_command.py"]
+    top = ast.parse(users[0].read_text()).body
+    names = [node.module for node in top if isinstance(node, ast.ImportFrom)]
+    assert not any((name or "").startswith("convscope.web") for name in names)
+
+
+def test_only_the_web_app_imports_a_web_framework() -> None:
+    users = {room for room in ROOMS for path in sources(room) for n in WEB_ONLY if _names(path, n)}
+    assert users == {"web"}
+
+
+def test_the_web_app_uses_the_public_names_of_the_client() -> None:
+    private = [
+        (path.name, name)
+        for path in sources("web")
+        for name in imports(path)
+        if name.startswith("convscope.client._")
+    ]
+    assert private == []
 
 
 def test_bundle_needs_few_libraries() -> None:

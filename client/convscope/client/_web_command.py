@@ -34,6 +34,15 @@ def web(
             show_default="none",
         ),
     ] = "",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also accept requests for this host name, if only this machine can reach "
+            "--http-address; may be repeated.",
+            show_default="localhost",
+        ),
+    ] = None,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,6 +97,7 @@ def web(
         root_certificates=root_certificates,
         http_address=http_address,
         root_path=root_path.rstrip("/"),
+        allowed_hosts=tuple(allowed_host or ()),
         origins=tuple(cors_origin or ()),
         forwarded_headers=(*FORWARDED_HEADERS, *(forward_header or ())),
         timeout_seconds=min(timeout, max_timeout),

@@ -4,22 +4,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from grpc import StatusCode
-from starlette.exceptions import HTTPException as RoutingError
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from convscope.client import AsyncClient
 from convscope.web.calls import Calls
 from convscope.web.classify import ClassifyRoute
 from convscope.web.documentation import DESCRIPTION
-from convscope.web.errors import HttpError, handle_http_error, invalid, to_response
-from convscope.web.health import Health
+from convscope.web.documentation_page import add_documentation_page
+from convscope.web.edge import Edge
+from convscope.web.error_handlers import HANDLERS
+from convscope.web.health import Health, Lifecycle
+from convscope.web.log import Log
 from convscope.web.models import ModelRoutes
+from convscope.web.open_inference.routes import OpenInferenceRoutes
 from convscope.web.open_inference.stub import Stub
+from convscope.web.security import Hosts
 from convscope.web.settings import WebSettings
 from convscope.web.upload import Uploads
 
@@ -28,8 +31,14 @@ __all__ = ["create_app"]
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: WebSettings) -> FastAPI:
-    """Return the app. Its state has the `Health` and the `Uploads`."""
+def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp:
+    """Return the app.
+
+    Args:
+        settings: The settings.
+        log: Where requests and unexpected errors are written.
+        lifecycle: Whether the process stops soon.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,7 +47,8 @@ def create_app(settings: WebSettings) -> FastAPI:
             timeout_seconds=settings.timeout_seconds,
             root_certificates=settings.root_certificates,
         ) as client:
-            _add_routes(app, settings, client)
+            app.include_router(_router(settings, client, lifecycle))
+            app.mount("/static", StaticFiles(directory=STATIC))
             yield
 
     app = FastAPI(
@@ -49,11 +59,7 @@ def create_app(settings: WebSettings) -> FastAPI:
         root_path=settings.root_path,
         docs_url=None,
         redoc_url=None,
-        exception_handlers={
-            HttpError: handle_http_error,
-            RequestValidationError: _handle_invalid,
-            RoutingError: _handle_routing,
-        },
+        exception_handlers=HANDLERS,
     )
     if settings.origins:
         app.add_middleware(
@@ -63,51 +69,23 @@ def create_app(settings: WebSettings) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after", "inference-header-content-length"],
         )
-    return app
+    hosts = Hosts(settings.http_address, settings.allowed_hosts)
+    return Edge(app, hosts, log, log_requests=settings.access_log)
 
 
-def _add_routes(app: FastAPI, settings: WebSettings, client: AsyncClient) -> None:
-    """Add the routes, which need the client, and so a running event loop."""
+def _router(settings: WebSettings, client: AsyncClient, lifecycle: Lifecycle) -> APIRouter:
+    """Return the routes, which need the client, and so a running event loop."""
     stub, calls, uploads = Stub(client.channel), Calls(settings), Uploads(settings)
-    health = Health(settings.server, stub)
-    app.state.health, app.state.uploads = health, uploads
+    health = Health(settings.server, stub, lifecycle)
     router = APIRouter()
     ClassifyRoute(settings, client, calls, uploads).add_to(router)
     ModelRoutes(settings, client, stub, calls).add_to(router)
+    OpenInferenceRoutes(settings, stub, calls, uploads, health).add_to(router)
     health.add_to(router)
+    add_documentation_page(router)
     router.add_api_route("/", _index, methods=["GET", "HEAD"], include_in_schema=False)
-    app.include_router(router)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    return router
 
 
 async def _index() -> Response:
     return FileResponse(STATIC / "index.html")
-
-
-async def _handle_invalid(request: Request, error: Exception) -> Response:
-    """Reply to a request whose parameters are invalid, with all of them in one message."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    messages = [
-        f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}"
-        for each in error.errors()
-    ]
-    return to_response(invalid("; ".join(messages)))
-
-
-async def _handle_routing(request: Request, error: Exception) -> Response:
-    """Reply to a request for which there is no route."""
-    if not isinstance(error, HTTPException | RoutingError):
-        raise error
-    headers = dict(error.headers or {})
-    path = request.url.path[:200]
-    if error.status_code == 404:
-        message = f"there is no {path!r}; the API is described at docs"
-        return to_response(HttpError(StatusCode.NOT_FOUND, message))
-    if error.status_code == 405:
-        message = f"{path!r} doesn't accept {request.method}; use {headers.get('allow', 'another')}"
-        return to_response(
-            HttpError(StatusCode.UNIMPLEMENTED, message, status=405, headers=headers)
-        )
-    code = StatusCode.INVALID_ARGUMENT if error.status_code < 500 else StatusCode.INTERNAL
-    return to_response(HttpError(code, str(error.detail), status=error.status_code))

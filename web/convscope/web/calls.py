@@ -64,21 +64,39 @@ async def until_disconnected(request: Request, call: Awaitable[Result]) -> Resul
         HttpError: The call failed.
         ClientDisconnect: The caller has disconnected.
     """
-    task = asyncio.ensure_future(call)
-    disconnect = asyncio.ensure_future(_disconnected(request))
+    watcher = _Watcher(request)
     try:
-        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await call
     except ConvscopeError as error:
         raise from_client(error) from error
+    except asyncio.CancelledError:
+        if watcher.has_disconnected and watcher.uncancel():
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
-        disconnect.cancel()
+        watcher.end()
 
 
-async def _disconnected(request: Request) -> None:
-    """Return when the caller has disconnected. Before that, a request has a body, or an end."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Watcher:
+    """Cancels the task of a request when its caller disconnects."""
+
+    def __init__(self, request: Request) -> None:
+        self.has_disconnected = False
+        self._task = asyncio.current_task()
+        self._watching = asyncio.ensure_future(self._watch(request))
+
+    def uncancel(self) -> bool:
+        """Report whether nothing else has cancelled the task."""
+        return self._task is not None and self._task.uncancel() == 0
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._watching.cancel()
+
+    async def _watch(self, request: Request) -> None:
+        # Before it disconnects, there are the rest of a body, or an empty one.
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self.has_disconnected = True
+        if self._task is not None:
+            self._task.cancel()

@@ -6,17 +6,24 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from convscope.client import AsyncClient, Classification, ConvscopeError, ImageLike
 from convscope.web.bodies import is_raw, read_images
 from convscope.web.calls import Calls, until_disconnected
-from convscope.web.documentation import CLASSIFY_BODY, ERRORS, MODEL_NAME
+from convscope.web.documentation import CLASSIFY_BODY, ERRORS, MODEL_PARAMETER
 from convscope.web.errors import JSON, HttpError, from_client
 from convscope.web.replies import ClassifyReply
 from convscope.web.results import is_slow, to_reply
-from convscope.web.selection import ClassifyQuery, Query_, needs_model, options, selector
+from convscope.web.selection import (
+    ClassifyQuery,
+    needs_model,
+    options,
+    parameters,
+    parse_query,
+    selector,
+)
 from convscope.web.settings import MAX_IMAGE_BYTES, MIB, WebSettings
 from convscope.web.upload import Uploads
 
@@ -57,19 +64,23 @@ class ClassifyRoute:
             summary="Classify images",
             response_model=None,
             responses={200: {"model": ClassifyReply, "description": "The results"}, **ERRORS},
-            openapi_extra={"requestBody": CLASSIFY_BODY},
+            # FastAPI's own parsing of parameters takes longer than the rest of the request.
+            openapi_extra={
+                "parameters": [MODEL_PARAMETER, *parameters()],
+                "requestBody": CLASSIFY_BODY,
+            },
         )
 
-    async def classify(
-        self, request: Request, query: Query_, model: str = Path(description=MODEL_NAME)
-    ) -> Response:
+    async def classify(self, request: Request) -> Response:
         """Return the classes of one or more images, and on request feature maps and explanations.
 
         If some of several images fail, the others still have results. If all of them fail,
         the request has the error of the first one.
         """
         started_at = perf_counter()
+        query = parse_query(request.scope["query_string"])
         timeout = self._calls.timeout(query.timeout)
+        model = request.path_params["model"]
         try:
             async with asyncio.timeout(timeout):
                 return await self._answer(request, model, query, timeout, started_at)

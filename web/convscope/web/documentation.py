@@ -4,9 +4,17 @@ from typing import Any
 
 from convscope.web.replies import ErrorReply, JsonImages
 
-__all__ = ["CLASSIFY_BODY", "DESCRIPTION", "ERRORS", "MODEL_NAME"]
+__all__ = ["CLASSIFY_BODY", "DESCRIPTION", "ERRORS", "INFER_BODY", "MODEL_NAME", "MODEL_PARAMETER"]
 
 MODEL_NAME = "The model's name, as GET /v1/models lists it."
+MODEL_PARAMETER = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "description": MODEL_NAME,
+    "schema": {"type": "string"},
+    "example": "efficientnet_lite0",
+}
 
 DESCRIPTION = """
 Classify images with the models of a Convscope server, and see what the networks see.
@@ -56,4 +64,23 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         (503, "The server doesn't respond, or isn't ready."),
         (504, "The deadline has passed."),
     )
+}
+
+INFER_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "The tensors as JSON, or with the header Inference-Header-Content-Length as "
+    "JSON followed by their bytes. The models MODEL.features and MODEL.explain return feature "
+    "maps and explanations.",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object"},
+            "example": {
+                "inputs": [
+                    {"name": "images", "datatype": "BYTES", "shape": [1], "data": ["iVBORw0K..."]}
+                ],
+                "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
+            },
+        },
+        "application/octet-stream": _BINARY,
+    },
 }

@@ -1,11 +1,10 @@
 """Errors as HTTP replies: gRPC's codes as status codes, with the server's own messages."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import grpc
 import orjson
-from starlette.requests import Request
 from starlette.responses import Response
 
 from convscope.client import ConvscopeError
@@ -16,11 +15,12 @@ __all__ = [
     "error_reply",
     "from_client",
     "from_rpc",
-    "handle_http_error",
     "invalid",
+    "not_found",
     "to_response",
     "too_large",
     "unsupported",
+    "validation_message",
 ]
 
 JSON: Final = "application/json"
@@ -110,9 +110,9 @@ def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpErr
     return HttpError(code, details or f"the server reports only {code.name}", headers=_retry(error))
 
 
-def to_response(error: HttpError) -> Response:
-    """Return the reply of the API to an error."""
-    body = error_reply(error)
+def to_response(error: HttpError, *, is_open_inference: bool = False) -> Response:
+    """Return the reply to an error; the Open Inference Protocol has another form of it."""
+    body = {"error": error.message} if is_open_inference else error_reply(error)
     return Response(orjson.dumps(body), error.status, error.headers, JSON)
 
 
@@ -121,16 +121,22 @@ def error_reply(error: HttpError) -> dict[str, dict[str, str]]:
     return {"error": {"code": error.code.name, "message": error.message}}
 
 
+def validation_message(errors: Sequence[Any]) -> str:
+    """Return the errors of parameters in one message."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in each['loc'] if part != 'query')}: {each['msg']}"
+        for each in errors
+    )
+
+
 def unsupported(message: str) -> HttpError:
     """Return the error of a body of a type that isn't accepted."""
     return HttpError(CODES.INVALID_ARGUMENT, message, status=415)
 
 
-async def handle_http_error(request: Request, error: Exception) -> Response:
-    """Reply to a request that raised an `HttpError`."""
-    if isinstance(error, HttpError):
-        return to_response(error)
-    raise error
+def not_found(path: str) -> HttpError:
+    """Return the error of a path for which there is no route."""
+    return HttpError(CODES.NOT_FOUND, f"there is no {path[:200]!r}; /docs describes the API")
 
 
 def _retry(error: grpc.aio.AioRpcError) -> dict[str, str]:

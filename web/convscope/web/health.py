@@ -1,5 +1,6 @@
 """GET /healthz, the web process, and GET /readyz, the server behind it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -12,10 +13,17 @@ from convscope.web.open_inference import open_inference_pb2 as oip
 from convscope.web.open_inference.stub import Stub
 from convscope.web.replies import HealthReply, ReadyReply
 
-__all__ = ["Health"]
+__all__ = ["Health", "Lifecycle"]
 
 # A probe usually waits for a second.
 TIMEOUT_SECONDS = 0.9
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether the process stops soon."""
+
+    is_stopping: bool = False
 
 
 class Health:
@@ -23,13 +31,14 @@ class Health:
 
     Args:
         server: The address of the gRPC server.
-        channel: The connection to it.
+        stub: Calls the server's Open Inference Protocol.
+        lifecycle: Whether the process stops soon.
     """
 
-    def __init__(self, server: str, stub: Stub) -> None:
-        self.is_stopping = False
+    def __init__(self, server: str, stub: Stub, lifecycle: Lifecycle) -> None:
         self._server = server
         self._stub = stub
+        self._lifecycle = lifecycle
 
     def add_to(self, router: APIRouter) -> None:
         """Add the routes."""
@@ -67,7 +76,7 @@ class Health:
 
     async def reason(self) -> str:
         """Return why requests would fail; empty if they would succeed."""
-        if self.is_stopping:
+        if self._lifecycle.is_stopping:
             return "the web process is stopping"
         try:
             reply = await self._stub.server_ready(oip.ServerReadyRequest(), timeout=TIMEOUT_SECONDS)
@@ -78,8 +87,7 @@ class Health:
     def _describe(self, error: grpc.aio.AioRpcError) -> str:
         code, details = error.code(), error.details()
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            # A server with --no-open-inference, which responds at least.
-            return ""
+            return ""  # a server with --no-open-inference, which responds at least
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"no reply from {self._server} within {TIMEOUT_SECONDS:g} s"
         if code is grpc.StatusCode.UNAVAILABLE:

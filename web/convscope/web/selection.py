@@ -1,10 +1,11 @@
 """The query parameters of a classification as arguments of the client."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypedDict
+from functools import lru_cache
+from typing import Any, Literal, TypedDict
+from urllib.parse import parse_qsl
 
-from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from convscope.client import (
     ClassLike,
@@ -14,7 +15,7 @@ from convscope.client import (
     ModelInfo,
     Rank,
 )
-from convscope.web.errors import invalid
+from convscope.web.errors import invalid, validation_message
 from convscope.web.stages import is_last_of_stage
 
 __all__ = ["ClassifyQuery", "Selector", "selector"]
@@ -44,15 +45,26 @@ def selector(version: str | None) -> Selector:
 
 
 class ClassifyQuery(BaseModel):
-    """The query parameters of a classification."""
+    """The query parameters of a classification.
+
+    Ranges are checked where gRPC's are, so that the messages are the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str | None = Field(
         None, description="A version number or an alias; by default the default version."
     )
-    top_k: int = Field(5, ge=1, le=2**31 - 1, description="How many classes, the best first.")
-    min_probability: float = Field(0.0, ge=0, le=1, description="Leave out classes below this.")
-    feature_maps: list[str] = Field(
-        [],
+    top_k: int = Field(
+        5, description="How many classes, the best first.", json_schema_extra={"minimum": 1}
+    )
+    min_probability: float = Field(
+        0.0,
+        description="Leave out classes below this.",
+        json_schema_extra={"minimum": 0, "maximum": 1},
+    )
+    feature_maps: tuple[str, ...] = Field(
+        (),
         description="Feature maps to return: their names, `stages` for the last one of each "
         "resolution, or `all`. May be repeated, or separated by commas.",
         examples=[["stages"]],
@@ -64,16 +76,15 @@ class ClassifyQuery(BaseModel):
     )
     strongest: int | None = Field(
         None,
-        ge=1,
-        le=2**31 - 1,
         description="Return only the n channels with the largest mean; by default 16 for PNG "
         "and all for npy. With `stages` or `all`, maps with fewer channels return all of them.",
+        json_schema_extra={"minimum": 1},
     )
     feature_map_format: Literal["png", "npy"] = Field(
         "png", description="Pictures for people, or float32 arrays for programs."
     )
-    explain: list[str] = Field(
-        [],
+    explain: tuple[str, ...] = Field(
+        (),
         description="Classes to explain: an index, a label, or a rank such as `#1` (encoded "
         "as %231). May be repeated.",
         examples=[["#1"]],
@@ -81,17 +92,57 @@ class ClassifyQuery(BaseModel):
     against: str | None = Field(None, description="A class to contrast each explained class with.")
     method: Method | None = Field(None, description="How to explain; by default grad-cam.")
     timeout: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="How many seconds the request may take."
+        None, description="How many seconds the request may take.", allow_inf_nan=False
     )
     priority: Literal["interactive", "bulk"] = Field(
         "interactive", description="Whether the request may wait for interactive ones."
     )
     routing_key: str = Field(
-        "", max_length=1024, description="During a canary, the same key gets the same version."
+        "", description="During a canary, the same key gets the same version.", max_length=1024
     )
 
 
-Query_ = Annotated[ClassifyQuery, Query()]
+_REPEATED = ("feature_maps", "explain")
+
+
+def parse_query(query_string: bytes) -> ClassifyQuery:
+    """Return the parameters of a request.
+
+    Raises:
+        HttpError: A parameter is unknown or invalid.
+    """
+    return _parse_cached(query_string) if len(query_string) < 512 else _parse(query_string)
+
+
+def _parse(query_string: bytes) -> ClassifyQuery:
+    values: dict[str, Any] = {name: [] for name in _REPEATED}
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if name in _REPEATED:
+            values[name].append(value)
+        else:
+            values[name] = value
+    unknown = values.keys() - ClassifyQuery.model_fields.keys()
+    if unknown:
+        known = ", ".join(ClassifyQuery.model_fields)
+        raise invalid(f"no parameter {min(unknown)[:80]!r}; there are: {known}")
+    try:
+        return ClassifyQuery.model_validate(values)
+    except ValidationError as error:
+        raise invalid(validation_message(error.errors())) from error
+
+
+# Parsing takes longer than the rest of a small request, and most requests have equal parameters.
+_parse_cached = lru_cache(256)(_parse)
+
+
+def parameters() -> list[dict[str, Any]]:
+    """Return the parameters for the OpenAPI document."""
+    schema = ClassifyQuery.model_json_schema()
+    described: list[dict[str, Any]] = []
+    for name, field in schema["properties"].items():
+        text = field.pop("description")
+        described.append({"name": name, "in": "query", "description": text, "schema": field})
+    return described
 
 
 def needs_model(query: ClassifyQuery) -> bool:

@@ -1,17 +1,28 @@
 """Runs the app until a signal ends it."""
 
 import asyncio
+import logging
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
 
 from convscope.web.app import create_app
+from convscope.web.health import Lifecycle
+from convscope.web.log import Log, LogHandler
+from convscope.web.security import is_loopback
 from convscope.web.settings import WebSettings
 
 __all__ = ["StartError", "serve"]
+
+
+# Longer than that of most proxies, so that they, and not we, close idle connections.
+KEEP_ALIVE_SECONDS: Final = 75
+_OPEN: Final = {"repair": "there is no authentication or TLS; put a proxy in front of it"}
 
 
 class StartError(Exception):
@@ -24,22 +35,39 @@ def serve(settings: WebSettings) -> None:
     Raises:
         StartError: The address or another setting is invalid, or the port is in use.
     """
-    with listener(settings.http_address) as bound:
-        app = create_app(settings)
+    with listener(settings.http_address) as bound, logging_to_stderr() as log:
+        lifecycle = Lifecycle()
         config = uvicorn.Config(
-            app,
+            create_app(settings, log, lifecycle),
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=60,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
             ws="none",
         )
         # Uvicorn raises the signal again at its end, which would be the exit code.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        print(f"serving on {bound.getsockname()}", flush=True)
-        _Server(config, app, settings.drain_seconds).run(sockets=[bound])
+        host, port = bound.getsockname()[:2]
+        if not is_loopback(settings.http_address):
+            log.write("reachable from other machines", _OPEN, "warning")
+        log.write("serving", {"http_host": host, "http_port": port, "server": settings.server})
+        _Server(config, lifecycle, settings.drain_seconds).run(sockets=[bound])
+        log.write("stopped", {})
+
+
+@contextmanager
+def logging_to_stderr() -> Iterator[Log]:
+    """Yield a log that has the warnings of libraries, too."""
+    log = Log()
+    handler = LogHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield log
+    finally:
+        logging.getLogger().removeHandler(handler)
+        log.close()
 
 
 def listener(address: str) -> socket.socket:
@@ -63,9 +91,9 @@ def listener(address: str) -> socket.socket:
 class _Server(uvicorn.Server):
     """Reports at /readyz that it stops, before it stops to accept requests."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_seconds: float) -> None:
         super().__init__(config)
-        self._app = app
+        self._lifecycle = lifecycle
         self._drain_seconds = drain_seconds
         self._is_draining = False
 
@@ -75,7 +103,7 @@ class _Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._is_draining = True
-        self._app.state.health.is_stopping = True
+        self._lifecycle.is_stopping = True
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self._stop)
 

@@ -22,6 +22,7 @@ class WebSettings:
         root_certificates: The PEM file to trust, for a secure connection to the server.
         http_address: The HOST:PORT to listen on.
         root_path: The path below which a reverse proxy publishes the app, such as "/vision".
+        allowed_hosts: Further host names under which an app on a loopback address is called.
         origins: The origins whose scripts may call the API from a browser.
         forwarded_headers: The request headers that become metadata of the gRPC call.
         timeout_seconds: The time of a request that states no timeout.
@@ -39,6 +40,7 @@ class WebSettings:
     root_certificates: Path | None = None
     http_address: str = "127.0.0.1:8080"
     root_path: str = ""
+    allowed_hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     forwarded_headers: tuple[str, ...] = FORWARDED_HEADERS
     timeout_seconds: float = 30.0

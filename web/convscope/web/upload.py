@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from grpc import StatusCode
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from convscope.web.errors import HttpError, invalid, too_large
 from convscope.web.memory import MemoryBudget, Reservation
@@ -74,7 +75,7 @@ class Uploads:
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _receive(self, request: Request) -> dict[str, object]:
+    async def _receive(self, request: Request) -> Message:
         try:
             async with asyncio.timeout(self._pause_seconds):
                 message = await request.receive()
@@ -87,7 +88,7 @@ class Uploads:
             ) from error
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        return dict(message)
+        return message
 
 
 def content_length(request: Request) -> int | None:

@@ -1,0 +1,1 @@
+SwaggerUIBundle({ url: "openapi.json", domNode: document.getElementById("api"), deepLinking: true });

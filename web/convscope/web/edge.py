@@ -1,0 +1,121 @@
+"""The outermost layer of the app: request ids, security headers, the access log, and bugs."""
+
+import secrets
+from itertools import count
+from time import perf_counter
+from traceback import format_exception
+
+from grpc import StatusCode
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from convscope.web.errors import HttpError, to_response
+from convscope.web.log import Log
+from convscope.web.security import Hosts, headers_of
+
+__all__ = ["Edge"]
+
+REQUEST_ID = b"x-request-id"
+MAX_ID_LENGTH = 128
+DISCONNECTED = 499
+
+
+class Edge:
+    """Wraps the app.
+
+    Args:
+        app: The app.
+        hosts: The names under which it may be called.
+        log: Where unexpected errors are written.
+        log_requests: Whether each request is written, too.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Hosts, log: Log, *, log_requests: bool) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._log = log
+        self._log_requests = log_requests
+        self._prefix = secrets.token_hex(6)
+        self._count = count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send, self._request_id(scope))
+        try:
+            self._hosts.check(exchange.header(b"host"))
+            await self._app(scope, receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = DISCONNECTED
+        except HttpError as error:
+            await to_response(error)(scope, receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - the caller must get a reply
+            await self._report(exchange, error, receive)
+        finally:
+            if self._log_requests:
+                self._log.write("request", exchange.fields())
+
+    async def _report(self, exchange: "_Exchange", error: Exception, receive: Receive) -> None:
+        trace = "".join(format_exception(error))
+        fields = {"request_id": exchange.request_id, "exception": trace}
+        self._log.write("unexpected error", fields, "error")
+        if not exchange.status:
+            reply = HttpError(
+                StatusCode.INTERNAL,
+                f"unexpected error; the log of the web process has it as {exchange.request_id}",
+            )
+            await to_response(reply)(exchange.scope, receive, exchange.send)
+
+    def _request_id(self, scope: Scope) -> str:
+        """Return the caller's own id if it fits into a log line, otherwise a new one."""
+        for key, value in scope["headers"]:
+            if key == REQUEST_ID and 0 < len(value) <= MAX_ID_LENGTH and value.isascii():
+                text: str = value.decode()
+                if text.isprintable():
+                    return text
+        return f"{self._prefix}-{next(self._count)}"
+
+
+class _Exchange:
+    """A request and its reply."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self.scope = scope
+        self.request_id = request_id
+        self.status = 0
+        self._send = send
+        self._sent_bytes = 0
+        self._started_at = perf_counter()
+
+    def header(self, name: bytes) -> str:
+        """Return a header of the request; empty if it has none."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                text: str = value.decode("latin-1")
+                return text
+        return ""
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the reply, its start with further headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
+            own = (REQUEST_ID, self.request_id.encode("latin-1"))
+            message["headers"] = [*message.get("headers", ()), own, *headers_of(path)]
+        else:
+            self._sent_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    def fields(self) -> dict[str, object]:
+        """Return the fields of the access log."""
+        seconds = perf_counter() - self._started_at
+        return {
+            "method": self.scope["method"],
+            "path": self.scope["path"],
+            "status": self.status,
+            "request_id": self.request_id,
+            "bytes": self._sent_bytes,
+            "milliseconds": round(1000 * seconds, 2),
+        }

@@ -1,0 +1,55 @@
+"""Turns exceptions of routes into replies."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from grpc import StatusCode
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from convscope.web.errors import HttpError, invalid, not_found, to_response, validation_message
+
+__all__ = ["HANDLERS"]
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    """Reply to a request that raised an error."""
+    return to_response(_translate(request, error), is_open_inference=_is_open_inference(request))
+
+
+def _translate(request: Request, error: Exception) -> HttpError:
+    match error:
+        case HttpError():
+            return error
+        case RequestValidationError():
+            return invalid(validation_message(error.errors()))
+        case HTTPException(status_code=404):
+            return not_found(request.url.path)
+        case HTTPException(status_code=405):
+            return _wrong_method(request, error)
+        case HTTPException():
+            code = StatusCode.INVALID_ARGUMENT if error.status_code < 500 else StatusCode.INTERNAL
+            return HttpError(code, str(error.detail), status=error.status_code)
+        case _:
+            raise error
+
+
+def _wrong_method(request: Request, error: HTTPException) -> HttpError:
+    headers = dict(error.headers or {})
+    allowed = headers.get("Allow", "another method")
+    message = f"{request.url.path[:200]!r} doesn't accept {request.method}; use {allowed}"
+    return HttpError(StatusCode.UNIMPLEMENTED, message, status=405, headers=headers)
+
+
+def _is_open_inference(request: Request) -> bool:
+    path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return path == "/v2" or path.startswith("/v2/")
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    HttpError: _handle,
+    RequestValidationError: _handle,
+    HTTPException: _handle,
+}

@@ -1,0 +1,88 @@
+"""What browsers may do with the replies, and whose requests are accepted."""
+
+from collections.abc import Collection
+
+from convscope.web.errors import HttpError, invalid
+
+__all__ = ["Hosts", "headers_of"]
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+# The page loads nothing from other hosts and has no script or style in its HTML.
+_PAGE = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; worker-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Swagger UI sets styles of elements.
+_DOCUMENTATION = _PAGE.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+_API = "default-src 'none'; frame-ancestors 'none'"
+
+
+def _headers(policy: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-security-policy", policy.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
+    ]
+
+
+_PAGE_HEADERS, _DOCUMENTATION_HEADERS, _API_HEADERS = map(_headers, (_PAGE, _DOCUMENTATION, _API))
+
+
+def headers_of(path: str) -> list[tuple[bytes, bytes]]:
+    """Return the security headers of the reply at a path."""
+    if path == "/" or path.startswith("/static/"):
+        return _PAGE_HEADERS
+    is_documentation = path == "/docs" or path.startswith("/docs/")
+    return _DOCUMENTATION_HEADERS if is_documentation else _API_HEADERS
+
+
+class Hosts:
+    """The host names under which the app may be called.
+
+    A page of another site can let its own name point at 127.0.0.1, and would then read what
+    only this machine should reach. Its requests still have its own name.
+
+    Args:
+        http_address: Where the app listens. All names are accepted unless it is loopback.
+        allowed: Further names, such as that of a reverse proxy.
+    """
+
+    def __init__(self, http_address: str, allowed: Collection[str]) -> None:
+        host, _, _ = http_address.rpartition(":")
+        self._names = frozenset((*_LOOPBACK, host.lower(), *map(str.lower, allowed)))
+        self._accepts_all = not is_loopback(http_address)
+
+    def check(self, host: str) -> None:
+        """Check the Host header of a request.
+
+        Raises:
+            HttpError: The name isn't accepted.
+        """
+        if not self._accepts_all and _name(host) not in self._names:
+            raise self._rejection(_name(host))
+
+    def _rejection(self, name: str) -> HttpError:
+        error = invalid(
+            f"the host {name[:80]!r} is not allowed; if a reverse proxy or DNS has this name for "
+            f"the web process, start it with --allowed-host {name[:80]}"
+        )
+        error.status = 421
+        return error
+
+
+def is_loopback(address: str) -> bool:
+    """Report whether only this machine can reach HOST:PORT."""
+    host, _, _ = address.rpartition(":")
+    return host in _LOOPBACK or host.startswith("127.")
+
+
+def _name(host: str) -> str:
+    """Return a Host header without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()
