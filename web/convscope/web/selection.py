@@ -147,7 +147,14 @@ def parameters() -> list[dict[str, Any]]:
 
 def needs_model(query: ClassifyQuery) -> bool:
     """Report whether the arguments depend on the description of the model."""
-    return any(name in (ALL, STAGES) for name in split(query.feature_maps))
+    names = split(query.feature_maps)
+    return any(name in (ALL, STAGES) for name in names) or (bool(names) and _has_default(query))
+
+
+def _has_default(query: ClassifyQuery) -> bool:
+    """Report whether the number of channels is the default, which small maps may not have."""
+    is_narrowed = query.strongest is not None or query.channels is not None
+    return query.feature_map_format == "png" and not is_narrowed
 
 
 def options(query: ClassifyQuery, info: ModelInfo | None) -> dict[str, Any]:
@@ -191,7 +198,7 @@ def _feature_maps(query: ClassifyQuery, info: ModelInfo | None) -> tuple[Feature
     if info is not None:
         names = [name for item in names for name in _expand(item, info)]
     strongest = query.strongest
-    if strongest is None and channels is None and query.feature_map_format == "png":
+    if _has_default(query):
         strongest = STRONGEST
     return tuple(
         FeatureMapSelection(name, channels=channels, strongest=_at_most(strongest, name, info))

@@ -73,8 +73,12 @@ export async function loadInfo() {
   try {
     const [info, labels] = await Promise.all([getInfo(model, version), getLabels(model, version)]);
     if (model !== choices.values.model || version !== choices.values.version) return;
-    const { target, against } = choices.values;
-    choices.set({ target: within(target, labels), against: within(against, labels) });
+    const { target, against, method } = choices.values;
+    choices.set({
+      target: within(target, labels),
+      against: within(against, labels),
+      method: methodsOf(info).includes(method) ? method : "",
+    });
     session.set({ info: { ...info, chosen: `${model}\n${version}` }, labels, error: takesImages(info) ? null : NO_IMAGES });
   } catch (error) {
     if (!(error instanceof ApiError && error.away)) session.set({ info: null, labels: [], result: null });

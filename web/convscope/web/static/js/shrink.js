@@ -1,4 +1,5 @@
-// Photos above the server's limits are made smaller before they are sent.
+// Photos above the server's limits are made smaller before they are sent, and those in formats that
+// only the browser reads are sent as JPEG.
 
 import { Picture, openImage } from "./image.js";
 
@@ -6,12 +7,13 @@ import { Picture, openImage } from "./image.js";
 const JPEG_PIXELS = 50e6;
 const OTHER_PIXELS = 16e6;
 const IMAGE_BYTES = 8 * 2 ** 20;
+const FORMATS = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif"];
 const QUALITY = 0.92;
 const TIMES_THE_INPUT = 4;
 const LONGEST_EDGE = 4096;
 
 /**
- * Return the picture, or a smaller copy if it is above the limits of the server.
+ * Return the picture, or a copy that the server accepts.
  * @param {Picture} picture
  * @param {any} info The model's description.
  * @returns {Promise<Picture>}
@@ -19,8 +21,9 @@ const LONGEST_EDGE = 4096;
 export async function withinLimits(picture, info) {
   const bytes = Math.min(info?.limits.max_image_bytes ?? IMAGE_BYTES, info?.limits.max_body_bytes ?? IMAGE_BYTES);
   const pixels = picture.blob.type === "image/jpeg" ? JPEG_PIXELS : OTHER_PIXELS;
-  if (picture.blob.size <= bytes && picture.width * picture.height <= pixels) return picture;
-  const scale = scaleFor(picture, info, pixels);
+  const fits = picture.blob.size <= bytes && picture.width * picture.height <= pixels;
+  if (fits && FORMATS.includes(picture.blob.type)) return picture;
+  const scale = fits ? 1 : scaleFor(picture, info, pixels);
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(picture.width * scale));
   canvas.height = Math.max(1, Math.round(picture.height * scale));
@@ -29,6 +32,7 @@ export async function withinLimits(picture, info) {
   context.drawImage(picture.drawable, 0, 0, canvas.width, canvas.height);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
   URL.revokeObjectURL(picture.url);
+  if (fits) return openImage(blob, picture.name);
   const note = "It was above the server's limit and is smaller than the original.";
   return openImage(blob, picture.name, note);
 }
