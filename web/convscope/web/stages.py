@@ -21,4 +21,5 @@ def stage_numbers(feature_maps: Sequence[FeatureMapInfo]) -> list[int]:
 def is_last_of_stage(feature_maps: Sequence[FeatureMapInfo]) -> list[bool]:
     """Return whether each feature map is the last one of its stage."""
     numbers = stage_numbers(feature_maps)
-    return [number != after for number, after in zip(numbers, [*numbers[1:], 0], strict=True)]
+    following = [*numbers[1:], 0]  # for no feature maps, one more than there are
+    return [number != after for number, after in zip(numbers, following, strict=False)]

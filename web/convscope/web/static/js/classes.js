@@ -28,7 +28,9 @@ function update() {
   const rows = ordered(predictions, image).map((prediction, place) => row(list.children[place], prediction, explained, predictions[0]));
   if (rows.some((each, place) => each !== list.children[place]) || rows.length !== list.children.length) list.replaceChildren(...rows);
   const explains = methodsOf(info).length > 0;
-  panel.replaceChildren(list, el("p", { class: "note", text: explains ? "Choose a class to see which parts of the image speak for it." : reason(info) }), timing(result));
+  const notes = panel.querySelector(".class-notes") ?? el("div", { class: "class-notes" });
+  if (!list.isConnected) panel.replaceChildren(list, notes);
+  notes.replaceChildren(el("p", { class: "note", text: explains ? "Choose a class to see which parts of the image speak for it." : reason(info) }), timing(result));
 }
 
 function reason(info) {

@@ -7,9 +7,11 @@ import { Picture, openImage } from "./image.js";
 const JPEG_PIXELS = 50e6;
 const OTHER_PIXELS = 16e6;
 const IMAGE_BYTES = 8 * 2 ** 20;
-const FORMATS = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif"];
+// An empty type is unknown to the browser; the server looks at the content.
+const FORMATS = ["", "image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif"];
 const QUALITY = 0.92;
 const TIMES_THE_INPUT = 4;
+const SHARP_ON_SCREEN = 1024;
 const LONGEST_EDGE = 4096;
 
 /**
@@ -39,7 +41,8 @@ export async function withinLimits(picture, info) {
 
 /** Return the factor by which a picture shrinks: enough for the limits, never below what the model needs. */
 function scaleFor(picture, info, pixels) {
-  const needed = TIMES_THE_INPUT * Math.max(info?.input.height ?? 224, info?.input.width ?? 224);
+  const input = Math.max(info?.input.height ?? 0, info?.input.width ?? 0);
+  const needed = Math.max(SHARP_ON_SCREEN, TIMES_THE_INPUT * input);
   const shorter = Math.min(picture.width, picture.height);
   const longer = Math.max(picture.width, picture.height);
   const allowed = Math.sqrt(pixels / (picture.width * picture.height));
