@@ -28,7 +28,7 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-WAIT_MILLISECONDS = 6_000
+WAIT_MILLISECONDS = 20_000
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 360, "height": 740}
 _AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"

@@ -52,7 +52,8 @@ export function getInfo(model, version) {
  * @returns {Promise<string[]>}
  */
 export async function getLabels(model, version) {
-  return (await request(`v1/models/${encodeURIComponent(model)}/labels${query({ version })}`)).labels;
+  return (await request(`v1/models/${encodeURIComponent(model)}/labels${query({ version })}`))
+    .labels;
 }
 
 /**

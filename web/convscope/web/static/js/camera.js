@@ -3,16 +3,27 @@
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
 
-const NO_CAMERA = "No camera can be used. Allow this page to use it in the browser's settings, or choose a photo instead.";
+const NO_CAMERA =
+  "No camera can be used. Allow this page to use it in the browser's settings, or choose a photo instead.";
 
 /**
  * Show the camera and return the photo that was taken, or null.
  * @returns {Promise<Blob | null>}
  */
 export function takePhoto() {
-  const video = el("video", { autoplay: true, muted: true, playsinline: true, "aria-label": "The picture of the camera" });
+  const video = el("video", {
+    autoplay: true,
+    muted: true,
+    playsinline: true,
+    "aria-label": "The picture of the camera",
+  });
   const message = el("p", { role: "alert" });
-  const shutter = el("button", { type: "button", class: "button primary", disabled: true, text: "Take the photo" });
+  const shutter = el("button", {
+    type: "button",
+    class: "button primary",
+    disabled: true,
+    text: "Take the photo",
+  });
   const dialog = el(
     "dialog",
     { class: "dialog camera", "aria-label": "Camera" },
@@ -20,7 +31,16 @@ export function takePhoto() {
       "div",
       { class: "dialog-top" },
       el("h2", { text: "Camera" }),
-      el("button", { type: "button", class: "quiet icon-button", "aria-label": "Close", on: { click: () => dialog.close() } }, icon("close")),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "quiet icon-button",
+          "aria-label": "Close",
+          on: { click: () => dialog.close() },
+        },
+        icon("close"),
+      ),
     ),
     video,
     message,
@@ -46,7 +66,9 @@ export function takePhoto() {
 /** @returns {Promise<MediaStream | null>} */
 async function open(video, shutter, message) {
   try {
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    const stream = await navigator.mediaDevices.getUserMedia({
+      video: { facingMode: "environment" },
+    });
     video.srcObject = stream;
     await video.play();
     shutter.disabled = false;

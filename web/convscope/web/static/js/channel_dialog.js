@@ -11,21 +11,73 @@ let shown = { levels: [], level: 0, channel: 0 };
 let overPhoto = false;
 
 const title = el("h2", { id: "channel-title" });
-const canvas = el("canvas", { width: SIDE, height: SIDE, role: "img", "aria-labelledby": "channel-title" });
+const canvas = el("canvas", {
+  width: SIDE,
+  height: SIDE,
+  role: "img",
+  "aria-labelledby": "channel-title",
+});
 const facts = el("p", { class: "note", "aria-live": "polite" });
-const over = el("input", { type: "checkbox", on: { change: () => choose({ over: over.checked }) } });
+const over = el("input", {
+  type: "checkbox",
+  on: { change: () => choose({ over: over.checked }) },
+});
 const dialog = el(
   "dialog",
   { class: "dialog channel", "aria-labelledby": "channel-title" },
-  el("div", { class: "dialog-top" }, title, el("button", { type: "button", class: "quiet icon-button", "aria-label": "Close", on: { click: () => dialog.close() } }, icon("close"))),
-  el("div", { class: "channel-picture" }, arrow("previous", "Previous channel", -1), canvas, arrow("next", "Next channel", 1)),
+  el(
+    "div",
+    { class: "dialog-top" },
+    title,
+    el(
+      "button",
+      {
+        type: "button",
+        class: "quiet icon-button",
+        "aria-label": "Close",
+        on: { click: () => dialog.close() },
+      },
+      icon("close"),
+    ),
+  ),
+  el(
+    "div",
+    { class: "channel-picture" },
+    arrow("previous", "Previous channel", -1),
+    canvas,
+    arrow("next", "Next channel", 1),
+  ),
   facts,
   el("label", { class: "check" }, over, el("span", { text: "Show it over the image" })),
-  el("p", { class: "note keys" }, el("kbd", { text: "←" }), " ", el("kbd", { text: "→" }), " channels ", el("kbd", { text: "↑" }), " ", el("kbd", { text: "↓" }), " levels ", el("kbd", { text: "O" }), " over the image ", el("kbd", { text: "Esc" }), " close"),
+  el(
+    "p",
+    { class: "note keys" },
+    el("kbd", { text: "←" }),
+    " ",
+    el("kbd", { text: "→" }),
+    " channels ",
+    el("kbd", { text: "↑" }),
+    " ",
+    el("kbd", { text: "↓" }),
+    " levels ",
+    el("kbd", { text: "O" }),
+    " over the image ",
+    el("kbd", { text: "Esc" }),
+    " close",
+  ),
 );
 
 function arrow(name, label, step) {
-  return el("button", { type: "button", class: "quiet icon-button", "aria-label": label, on: { click: () => move(step, 0) } }, icon(name));
+  return el(
+    "button",
+    {
+      type: "button",
+      class: "quiet icon-button",
+      "aria-label": label,
+      on: { click: () => move(step, 0) },
+    },
+    icon(name),
+  );
 }
 
 /**
@@ -59,7 +111,9 @@ function key(event) {
 function move(channels, levels) {
   const level = Math.min(Math.max(shown.level + levels, 0), shown.levels.length - 1);
   const count = shown.levels[level].channels.length;
-  const channel = levels ? Math.min(shown.channel, count - 1) : (shown.channel + channels + count) % count;
+  const channel = levels
+    ? Math.min(shown.channel, count - 1)
+    : (shown.channel + channels + count) % count;
   shown = { ...shown, level, channel };
   paint();
 }
@@ -98,7 +152,8 @@ function draw(image, result) {
   const map = context.getImageData(0, 0, canvas.width, canvas.height);
   for (let at = 0; at < map.data.length; at += 4) {
     const bright = 0.15 + (0.85 * map.data[at]) / 255;
-    for (let channel = 0; channel < 3; channel++) map.data[at + channel] = below.data[at + channel] * bright;
+    for (let channel = 0; channel < 3; channel++)
+      map.data[at + channel] = below.data[at + channel] * bright;
   }
   context.putImageData(map, 0, 0);
 }

@@ -66,7 +66,13 @@ function show(seconds) {
   const banner = byId("banner");
   if (banner.hidden) {
     banner.replaceChildren(
-      el("p", {}, el("strong", { text: "The server is away. " }), reason, "Your image is kept. The page continues when the server is back."),
+      el(
+        "p",
+        {},
+        el("strong", { text: "The server is away. " }),
+        reason,
+        "Your image is kept. The page continues when the server is back.",
+      ),
       el("span", { class: "countdown", "aria-hidden": "true" }),
       el("button", { type: "button", class: "button", text: "Try now", on: { click: check } }),
     );

@@ -31,21 +31,44 @@ function group(title, content) {
 
 /** @param {[string, string][]} rows */
 function facts(rows) {
-  return el("dl", { class: "facts" }, ...rows.filter(([, text]) => text).map(([name, text]) => el("div", {}, el("dt", { text: name }), el("dd", { text }))));
+  return el(
+    "dl",
+    { class: "facts" },
+    ...rows
+      .filter(([, text]) => text)
+      .map(([name, text]) => el("div", {}, el("dt", { text: name }), el("dd", { text }))),
+  );
 }
 
 function summary(info) {
   const { input } = info;
-  const takes = input.kind === "tensor" ? `${input.dtype} [${input.shape.join(", ")}]` : `${input.width} × ${input.height} pixels, ${input.channels === 1 ? "gray" : "color"}`;
+  const takes =
+    input.kind === "tensor"
+      ? `${input.dtype} [${input.shape.join(", ")}]`
+      : `${input.width} × ${input.height} pixels, ${input.channels === 1 ? "gray" : "color"}`;
   return facts([
     ["Version", `${info.version}${info.is_default ? ", the default" : ""}`],
     ["Aliases", info.aliases.join(", ")],
-    ["Task", info.task === "classification" ? `${counted(info.labels, "class").replace("classs", "classes")}, ${info.activation}` : "feature extraction, without classes"],
+    [
+      "Task",
+      info.task === "classification"
+        ? `${counted(info.labels, "class").replace("classs", "classes")}, ${info.activation}`
+        : "feature extraction, without classes",
+    ],
     ["Input", takes],
     ["Parameters", info.provenance.parameters ? whole(info.provenance.parameters) : ""],
     ["Precision", info.precision],
-    ["Explanations", info.explanations.methods.join(", ") || `none: ${info.explanations.reason || "the version has none"}`],
-    ["Attention", info.nonfinite_inputs.length ? `Some inputs have no finite result: ${info.nonfinite_inputs.join(", ")}` : ""],
+    [
+      "Explanations",
+      info.explanations.methods.join(", ") ||
+        `none: ${info.explanations.reason || "the version has none"}`,
+    ],
+    [
+      "Attention",
+      info.nonfinite_inputs.length
+        ? `Some inputs have no finite result: ${info.nonfinite_inputs.join(", ")}`
+        : "",
+    ],
   ]);
 }
 
@@ -55,17 +78,42 @@ function steps(info) {
 
 function maps(info) {
   if (!info.feature_maps.length) return el("p", { class: "note", text: "None." });
-  return table(["Name", "Channels", "Positions", "Pixels each"], info.feature_maps.map(({ name, shape, stride }) => [name, whole(shape[0]), shape.slice(1).reverse().join(" × "), `${Math.round(stride)} × ${Math.round(stride)}`]));
+  return table(
+    ["Name", "Channels", "Positions", "Pixels each"],
+    info.feature_maps.map(({ name, shape, stride }) => [
+      name,
+      whole(shape[0]),
+      shape.slice(1).reverse().join(" × "),
+      `${Math.round(stride)} × ${Math.round(stride)}`,
+    ]),
+  );
 }
 
 function metrics(info) {
-  return table(["Metric", "Value", "On"], info.metrics.map(({ name, value, split }) => [name.replaceAll("_", " "), Number(value.toPrecision(4)).toString(), split]));
+  return table(
+    ["Metric", "Value", "On"],
+    info.metrics.map(({ name, value, split }) => [
+      name.replaceAll("_", " "),
+      Number(value.toPrecision(4)).toString(),
+      split,
+    ]),
+  );
 }
 
 /** @param {string[]} head @param {string[][]} rows */
 function table(head, rows) {
-  const cells = (/** @type {string[]} */ row) => row.map((text, place) => (place ? el("td", { text }) : el("th", { scope: "row", text })));
-  return el("div", { class: "table", tabindex: 0, role: "region", "aria-label": head[0] }, el("table", {}, el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col", text })))), el("tbody", {}, ...rows.map((row) => el("tr", {}, ...cells(row))))));
+  const cells = (/** @type {string[]} */ row) =>
+    row.map((text, place) => (place ? el("td", { text }) : el("th", { scope: "row", text })));
+  return el(
+    "div",
+    { class: "table", tabindex: 0, role: "region", "aria-label": head[0] },
+    el(
+      "table",
+      {},
+      el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col", text })))),
+      el("tbody", {}, ...rows.map((row) => el("tr", {}, ...cells(row)))),
+    ),
+  );
 }
 
 /** @returns {[string, string][]} */
@@ -76,8 +124,22 @@ function provenance({ provenance: from }) {
     ["License of the weights", from.weights_license],
     ["Trained on", from.dataset],
     ["Made from", from.parent],
-    ["Exported", from.created_at ? new Date(from.created_at).toLocaleString("en", { dateStyle: "long", timeStyle: "short" }) : ""],
-    ["With", [from.torch_version && `PyTorch ${from.torch_version}`, from.onnx_version && `ONNX ${from.onnx_version}`, from.convscope_version && `Convscope ${from.convscope_version}`].filter(Boolean).join(", ")],
+    [
+      "Exported",
+      from.created_at
+        ? new Date(from.created_at).toLocaleString("en", { dateStyle: "long", timeStyle: "short" })
+        : "",
+    ],
+    [
+      "With",
+      [
+        from.torch_version && `PyTorch ${from.torch_version}`,
+        from.onnx_version && `ONNX ${from.onnx_version}`,
+        from.convscope_version && `Convscope ${from.convscope_version}`,
+      ]
+        .filter(Boolean)
+        .join(", "),
+    ],
   ];
 }
 
@@ -85,7 +147,12 @@ function provenance({ provenance: from }) {
 function execution({ provider, fallback_from: wished, execution: runs, limits }) {
   return [
     ["Execution provider", wished ? `${provider}, instead of ${wished}` : provider],
-    ["Batches", runs ? `up to ${counted(runs.max_batch, "image")}, ${counted(Math.max(runs.runners, 1), "batch").replace("batchs", "batches")} at once` : ""],
+    [
+      "Batches",
+      runs
+        ? `up to ${counted(runs.max_batch, "image")}, ${counted(Math.max(runs.runners, 1), "batch").replace("batchs", "batches")} at once`
+        : "",
+    ],
     ["Reason", runs?.reason ?? ""],
     ["Largest image", size(limits.max_image_bytes)],
   ];

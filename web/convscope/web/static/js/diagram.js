@@ -35,12 +35,33 @@ export function showDiagram(container, levels, result) {
   levels.forEach((level, place) => {
     const [channels, height, width] = level.info.shape;
     const face = Math.max(SHORTEST, 0.94 * TALLEST * Math.sqrt(height / tallest));
-    const strongest = level.channels.reduce((best, each) => (each.strength > best.strength ? each : best), level.channels[0]);
-    add(face, 5 * Math.log2(channels + 1), pngUrl(strongest), [`${width} × ${height}`, `${channels} ch.`], { target: `level-${place}`, name: `Level ${place + 1}, ${level.name}: ${width} × ${height}, ${channels} channels` });
+    const strongest = level.channels.reduce(
+      (best, each) => (each.strength > best.strength ? each : best),
+      level.channels[0],
+    );
+    add(
+      face,
+      5 * Math.log2(channels + 1),
+      pngUrl(strongest),
+      [`${width} × ${height}`, `${channels} ch.`],
+      {
+        target: `level-${place}`,
+        name: `Level ${place + 1}, ${level.name}: ${width} × ${height}, ${channels} channels`,
+      },
+    );
   });
   const [best] = predictions;
   const width = left + (best ? 10 + 8.2 * Math.max(best.label.length, 6) : 0);
-  const svg = el("svg", { viewBox: `0 0 ${Math.round(width)} ${HEIGHT}`, style: { width: `min(100%, ${Math.round(LARGEST * width)}px)` }, role: "group", "aria-label": "The levels of the network" }, ...slabs);
+  const svg = el(
+    "svg",
+    {
+      viewBox: `0 0 ${Math.round(width)} ${HEIGHT}`,
+      style: { width: `min(100%, ${Math.round(LARGEST * width)}px)` },
+      role: "group",
+      "aria-label": "The levels of the network",
+    },
+    ...slabs,
+  );
   if (best) svg.append(answer(left, best));
   replaceKeepingFocus(container, svg);
 }
@@ -51,13 +72,38 @@ function slab(left, face, depth, picture, lines, link) {
   const rise = RISE * face;
   const top = BASELINE - face;
   const right = left + depth;
-  const corners = (/** @type {number[][]} */ points) => points.map((point) => point.map((value) => value.toFixed(1)).join(",")).join(" ");
+  const corners = (/** @type {number[][]} */ points) =>
+    points.map((point) => point.map((value) => value.toFixed(1)).join(",")).join(" ");
   const shape = [
-    el("polygon", { class: "slab-top", points: corners([[left, top], [left + across, top - rise], [right + across, top - rise], [right, top]]) }),
+    el("polygon", {
+      class: "slab-top",
+      points: corners([
+        [left, top],
+        [left + across, top - rise],
+        [right + across, top - rise],
+        [right, top],
+      ]),
+    }),
     el("rect", { class: "slab-front", x: left, y: top, width: depth, height: face }),
-    el("image", { href: picture, width: 1, height: 1, preserveAspectRatio: "none", transform: `matrix(${across} ${-rise} 0 ${face} ${right} ${top})` }),
-    el("polygon", { class: "slab-edge", points: corners([[right, top], [right + across, top - rise], [right + across, BASELINE - rise], [right, BASELINE]]) }),
-    ...lines.map((text, line) => el("text", { class: "slab-text", x: left, y: BASELINE + 15 + 14 * line, text })),
+    el("image", {
+      href: picture,
+      width: 1,
+      height: 1,
+      preserveAspectRatio: "none",
+      transform: `matrix(${across} ${-rise} 0 ${face} ${right} ${top})`,
+    }),
+    el("polygon", {
+      class: "slab-edge",
+      points: corners([
+        [right, top],
+        [right + across, top - rise],
+        [right + across, BASELINE - rise],
+        [right, BASELINE],
+      ]),
+    }),
+    ...lines.map((text, line) =>
+      el("text", { class: "slab-text", x: left, y: BASELINE + 15 + 14 * line, text }),
+    ),
   ];
   if (!link) return el("g", { "aria-hidden": "true" }, ...shape);
   const anchor = document.createElementNS("http://www.w3.org/2000/svg", "a");
@@ -68,7 +114,9 @@ function slab(left, face, depth, picture, lines, link) {
   anchor.addEventListener("click", (event) => {
     event.preventDefault();
     const section = document.getElementById(link.target);
-    section?.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    section?.scrollIntoView({
+      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+    });
     section?.querySelector("h2")?.focus({ preventScroll: true });
   });
   return anchor;
@@ -93,7 +141,10 @@ function croppedUrl(image, crop) {
 
 /** The diagram is drawn again while someone draws; its focused link must stay focused. */
 function replaceKeepingFocus(container, svg) {
-  const focused = container.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const focused = container.contains(document.activeElement)
+    ? document.activeElement.getAttribute("href")
+    : null;
   container.replaceChildren(svg);
-  if (focused) container.querySelector(`a[href="${CSS.escape(focused)}"], a[href="${focused}"]`)?.focus();
+  if (focused)
+    container.querySelector(`a[href="${CSS.escape(focused)}"], a[href="${focused}"]`)?.focus();
 }

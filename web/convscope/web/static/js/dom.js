@@ -1,7 +1,18 @@
 // Elements, built without markup in strings: text from the server is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SVG_TAGS = new Set(["svg", "g", "path", "polygon", "rect", "image", "line", "text", "title", "a:svg"]);
+const SVG_TAGS = new Set([
+  "svg",
+  "g",
+  "path",
+  "polygon",
+  "rect",
+  "image",
+  "line",
+  "text",
+  "title",
+  "a:svg",
+]);
 
 /**
  * Return a new element.

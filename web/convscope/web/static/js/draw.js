@@ -31,8 +31,18 @@ export const canvas = el("canvas", {
   "aria-describedby": "drawing-help",
 });
 
-const undoButton = el("button", { type: "button", class: "button", text: "Undo", on: { click: undo } });
-const clearButton = el("button", { type: "button", class: "button", text: "Clear", on: { click: () => replace([]) } });
+const undoButton = el("button", {
+  type: "button",
+  class: "button",
+  text: "Undo",
+  on: { click: undo },
+});
+const clearButton = el("button", {
+  type: "button",
+  class: "button",
+  text: "Clear",
+  on: { click: () => replace([]) },
+});
 
 /** Make the canvas react to pointers and keys, and show the buttons. */
 export function offerDrawing() {
@@ -73,7 +83,8 @@ export function isDrawing() {
 
 function open() {
   if (!choices.values.drawing) return;
-  if (session.values.image && !session.values.image.region) session.set({ image: null, result: null });
+  if (session.values.image && !session.values.image.region)
+    session.set({ image: null, result: null });
   if (choices.values.sample) return;
   if (strokes.length && !session.values.image) changed();
   canvas.focus({ preventScroll: true });
@@ -130,7 +141,12 @@ function lift(down) {
 /** @param {number[]} arrow */
 function move([across, downwards]) {
   const inside = (/** @type {number} */ value) => Math.min(1, Math.max(0, value));
-  pen = { ...pen, x: inside(pen.x + across * KEY_STEP), y: inside(pen.y + downwards * KEY_STEP), shown: true };
+  pen = {
+    ...pen,
+    x: inside(pen.x + across * KEY_STEP),
+    y: inside(pen.y + downwards * KEY_STEP),
+    shown: true,
+  };
   if (!pen.down) return redraw();
   strokes[strokes.length - 1].push([pen.x, pen.y]);
   changed();
@@ -186,7 +202,12 @@ async function send(sample = "") {
   const { image } = session.values;
   if (image?.region) URL.revokeObjectURL(image.url);
   if (choices.values.drawing && strokes.length) {
-    const picture = new Picture(blob, sent, { name: "drawing", url: URL.createObjectURL(blob), region, description: "The drawing" });
+    const picture = new Picture(blob, sent, {
+      name: "drawing",
+      url: URL.createObjectURL(blob),
+      region,
+      description: "The drawing",
+    });
     picture.sample = sample;
     session.set({ image: picture, error: null });
   }

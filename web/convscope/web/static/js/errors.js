@@ -17,11 +17,20 @@ const ADVICE = {
   INVALID_ARGUMENT: ["The server can't use this", "Choose another image, or other options."],
   NOT_FOUND: ["The server doesn't have this", "Choose another model or version above."],
   RESOURCE_EXHAUSTED: ["The server is busy", "The page tries again in a moment."],
-  DEADLINE_EXCEEDED: ["The answer took too long", "Try again. If it happens often, the server is overloaded."],
+  DEADLINE_EXCEEDED: [
+    "The answer took too long",
+    "Try again. If it happens often, the server is overloaded.",
+  ],
   UNAVAILABLE: ["The server is away", "The page tries again by itself."],
   FAILED_PRECONDITION: ["The server can't serve this version", "Choose another version above."],
-  UNAUTHENTICATED: ["The server asks for credentials", "This page sends none by itself; put a proxy in front of it that adds the header “authorization”."],
-  PERMISSION_DENIED: ["This is not allowed", "The credentials that the server received don't allow it."],
+  UNAUTHENTICATED: [
+    "The server asks for credentials",
+    "This page sends none by itself; put a proxy in front of it that adds the header “authorization”.",
+  ],
+  PERMISSION_DENIED: [
+    "This is not allowed",
+    "The credentials that the server received don't allow it.",
+  ],
 };
 const TOO_LARGE = ["The image is too large", "Choose a smaller image."];
 const UNKNOWN = ["Something went wrong", "Try again. The log of the server explains it."];
@@ -32,7 +41,8 @@ const UNKNOWN = ["Something went wrong", "Try again. The log of the server expla
  */
 export function describe(error) {
   if (error instanceof PageError) return { title: error.title, message: "", advice: error.advice };
-  if (!(error instanceof ApiError)) return { title: UNKNOWN[0], message: String(error), advice: UNKNOWN[1] };
+  if (!(error instanceof ApiError))
+    return { title: UNKNOWN[0], message: String(error), advice: UNKNOWN[1] };
   const [title, advice] = error.status === 413 ? TOO_LARGE : (ADVICE[error.code] ?? UNKNOWN);
   return { title, message: error.message, advice };
 }
@@ -53,7 +63,9 @@ export function showError(container, error, retry = null) {
       el("p", { class: "error-title", text: title }),
       message ? el("p", { text: message }) : null,
       el("p", { class: "error-advice", text: advice }),
-      retry ? el("button", { type: "button", class: "button", text: "Try again", on: { click: retry } }) : null,
+      retry
+        ? el("button", { type: "button", class: "button", text: "Try again", on: { click: retry } })
+        : null,
     ),
   );
 }

@@ -17,20 +17,30 @@ function update() {
   const { result, image, info, busy } = session.values;
   const [best] = (image && result?.results[0].predictions) || [];
   byId("workspace").setAttribute("aria-busy", String(busy));
-  document.title = image && best ? `${best.label}, ${percent(best.probability)} – Convscope` : "Convscope";
+  document.title =
+    image && best ? `${best.label}, ${percent(best.probability)} – Convscope` : "Convscope";
   if (image && best) showAnswer(best, result);
   else showNothing(image, info);
 }
 
 function showAnswer({ label, probability }, { model, version, provider }) {
   const text = percent(probability);
-  byId("headline").replaceChildren(el("span", { class: "answer", text: label }), el("span", { class: "answer-probability", text: ` ${text}` }));
+  byId("headline").replaceChildren(
+    el("span", { class: "answer", text: label }),
+    el("span", { class: "answer-probability", text: ` ${text}` }),
+  );
   byId("subline").textContent = `says ${model}, version ${version}, on ${provider}`;
   if (!isDrawing()) announce(`${model} sees ${label}, ${text}.`);
 }
 
 function showNothing(image, info) {
   const name = info ? info.name : "";
-  byId("headline").textContent = image ? "What the network sees" : choices.values.drawing ? "Draw a digit" : name || "Convscope";
-  byId("subline").textContent = info ? `${info.name}, version ${info.version}, on ${info.provider}` : "";
+  byId("headline").textContent = image
+    ? "What the network sees"
+    : choices.values.drawing
+      ? "Draw a digit"
+      : name || "Convscope";
+  byId("subline").textContent = info
+    ? `${info.name}, version ${info.version}, on ${info.provider}`
+    : "";
 }

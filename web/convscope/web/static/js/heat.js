@@ -2,8 +2,16 @@
 // orange speaks for a class, and blue against it. People with any kind of color blindness can
 // distinguish the two (Okabe and Ito 2008). Each goes from weak to strong.
 
-const FOR = [[255, 214, 102], [250, 140, 30], [220, 60, 0]];
-const AGAINST = [[150, 215, 255], [60, 145, 235], [0, 70, 190]];
+const FOR = [
+  [255, 214, 102],
+  [250, 140, 30],
+  [220, 60, 0],
+];
+const AGAINST = [
+  [150, 215, 255],
+  [60, 145, 235],
+  [0, 70, 190],
+];
 // The photo turns gray below the heat, so that its own colors aren't mistaken for it. Neither black
 // nor white, because heat isn't visible there.
 const DARKEST = 60;
@@ -26,7 +34,9 @@ export function heatColor(heat) {
   const anchors = heat < 0 ? AGAINST : FOR;
   const at = Math.min(Math.abs(heat), 1) * (anchors.length - 1);
   const below = Math.min(Math.floor(at), anchors.length - 2);
-  return anchors[below].map((low, channel) => low + (at - below) * (anchors[below + 1][channel] - low));
+  return anchors[below].map(
+    (low, channel) => low + (at - below) * (anchors[below + 1][channel] - low),
+  );
 }
 
 /**

@@ -15,10 +15,31 @@ const METHODS = {
 const MOST_LIKELY = "Most probable";
 const ALL = "All classes";
 
-const opacity = el("input", { type: "range", id: "opacity", min: 0, max: 1, step: 0.05, on: { input: () => choices.set({ opacity: Number(opacity.value) }) } });
-const target = el("select", { id: "target", on: { change: () => chooseTarget(number(target.value)) } });
-const against = el("select", { id: "against", on: { change: () => choices.set({ against: number(against.value) }) } });
-const method = el("select", { id: "method", on: { change: () => choices.set({ method: method.value === methodsOf(session.values.info)[0] ? "" : method.value }) } });
+const opacity = el("input", {
+  type: "range",
+  id: "opacity",
+  min: 0,
+  max: 1,
+  step: 0.05,
+  on: { input: () => choices.set({ opacity: Number(opacity.value) }) },
+});
+const target = el("select", {
+  id: "target",
+  on: { change: () => chooseTarget(number(target.value)) },
+});
+const against = el("select", {
+  id: "against",
+  on: { change: () => choices.set({ against: number(against.value) }) },
+});
+const method = el("select", {
+  id: "method",
+  on: {
+    change: () =>
+      choices.set({
+        method: method.value === methodsOf(session.values.info)[0] ? "" : method.value,
+      }),
+  },
+});
 const scale = el("canvas", { class: "scale-colors", width: 255, height: 1, "aria-hidden": "true" });
 const ends = [el("span"), el("span", { text: "0" }), el("span")];
 const meaning = el("p", { class: "meaning" });
@@ -27,11 +48,22 @@ const facts = el("p", { class: "note" });
 /** Show the controls while there is heat. */
 export function showHeatControls() {
   byId("heat-controls").append(
-    el("div", { class: "scale" }, scale, el("div", { class: "scale-ends", "aria-hidden": "true" }, ...ends)),
+    el(
+      "div",
+      { class: "scale" },
+      scale,
+      el("div", { class: "scale-ends", "aria-hidden": "true" }, ...ends),
+    ),
     meaning,
     facts,
     el("label", { class: "field opacity" }, el("span", { text: "Heat" }), opacity),
-    el("div", { class: "fields" }, field("Explain", target), field("Rather than", against), field("Method", method)),
+    el(
+      "div",
+      { class: "fields" },
+      field("Explain", target),
+      field("Rather than", against),
+      field("Method", method),
+    ),
   );
   paintScale();
   session.on(["result", "labels", "info"], update);
@@ -43,7 +75,10 @@ export function showHeatControls() {
  * @param {number | null} index
  */
 export function chooseTarget(index) {
-  choices.set({ target: index, against: index === choices.values.against ? null : choices.values.against });
+  choices.set({
+    target: index,
+    against: index === choices.values.against ? null : choices.values.against,
+  });
 }
 
 /** @param {string} text @param {HTMLElement} control */
@@ -61,17 +96,36 @@ function update() {
   opacity.value = String(choices.values.opacity);
   opacity.setAttribute("aria-valuetext", `${Math.round(100 * choices.values.opacity)} % opaque`);
   const options = classOptions(best, labels);
-  fillSelect(target, [{ value: "", text: `The best: ${best[0]?.label ?? ""}` }, ...options], text(choices.values.target));
-  fillSelect(against, [{ value: "", text: "nothing" }, ...options.filter(({ value }) => value !== text(explanation.class_index))], text(choices.values.against));
+  fillSelect(
+    target,
+    [{ value: "", text: `The best: ${best[0]?.label ?? ""}` }, ...options],
+    text(choices.values.target),
+  );
+  fillSelect(
+    against,
+    [
+      { value: "", text: "nothing" },
+      ...options.filter(({ value }) => value !== text(explanation.class_index)),
+    ],
+    text(choices.values.against),
+  );
   against.disabled = explanation.method === "eigen-cam";
-  fillSelect(method, methodsOf(info).map((value) => ({ value, text: METHODS[value] ?? value })), choices.values.method || methodsOf(info)[0]);
+  fillSelect(
+    method,
+    methodsOf(info).map((value) => ({ value, text: METHODS[value] ?? value })),
+    choices.values.method || methodsOf(info)[0],
+  );
   describe(explanation, info);
 }
 
 /** The most probable classes come first, and then all of them. */
 function classOptions(best, labels) {
   return [
-    ...best.map(({ index, label, probability }) => ({ value: String(index), text: `${label}, ${percent(probability)}`, group: MOST_LIKELY })),
+    ...best.map(({ index, label, probability }) => ({
+      value: String(index),
+      text: `${label}, ${percent(probability)}`,
+      group: MOST_LIKELY,
+    })),
     ...labels
       .map((label, index) => ({ value: String(index), text: label, group: ALL }))
       .filter(({ value }) => !best.some(({ index }) => String(index) === value))
@@ -96,7 +150,10 @@ function describe(explanation, info) {
     el("strong", { class: "against", text: "blue" }),
     contrast ? ` for ${contrast}.` : " against it.",
   );
-  const explained = share === null || share === undefined ? "" : `, of which the heat explains ${Math.round(100 * share)} %`;
+  const explained =
+    share === null || share === undefined
+      ? ""
+      : `, of which the heat explains ${Math.round(100 * share)} %`;
   const [height, width] = explanation.shape;
   facts.textContent = `${contrast ? "Difference of the logits" : "Logit"} ${signed(logit)}${explained}. The network sees this in ${width} × ${height} cells; the picture is smoothed.`;
 }

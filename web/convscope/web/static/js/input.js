@@ -78,7 +78,12 @@ function buttons() {
 
 /** @param {any} name @param {string} text @param {() => void} click */
 function button(name, text, click, extra = "") {
-  return el("button", { type: "button", class: `button ${extra}`, on: { click } }, icon(name), el("span", { text }));
+  return el(
+    "button",
+    { type: "button", class: `button ${extra}`, on: { click } },
+    icon(name),
+    el("span", { text }),
+  );
 }
 
 /** @param {HTMLInputElement} input */

@@ -46,8 +46,12 @@ const SMALL_KINDS = [
     text: "The last layers usually respond to arrangements of strokes. Little of the image is left; the classes are computed from these.",
   },
 ];
-const FURTHER = "Like the level before, seen more coarsely: each channel usually combines several of that level.";
-const ONLY = { title: "Responses", text: "Each channel is the response of one filter: bright where the image resembles it." };
+const FURTHER =
+  "Like the level before, seen more coarsely: each channel usually combines several of that level.";
+const ONLY = {
+  title: "Responses",
+  text: "Each channel is the response of one filter: bright where the image resembles it.",
+};
 
 /**
  * Return the kind of a level by its depth.
@@ -66,7 +70,9 @@ export function kindOf(place, count, small) {
 
 /** @param {typeof KINDS} kinds @param {number} depth From 0 to 1. */
 function nearest(kinds, depth) {
-  return kinds.reduce((best, kind) => (Math.abs(kind.depth - depth) < Math.abs(best.depth - depth) ? kind : best));
+  return kinds.reduce((best, kind) =>
+    Math.abs(kind.depth - depth) < Math.abs(best.depth - depth) ? kind : best,
+  );
 }
 
 /**

@@ -16,7 +16,12 @@ export function levelsOf(result, info) {
   const byName = new Map(info.feature_maps.map((/** @type {any} */ map) => [map.name, map]));
   return result.results[0].feature_maps
     .filter((/** @type {any} */ { name }) => byName.has(name))
-    .map((/** @type {any} */ { name, channels }) => ({ name, channels, info: byName.get(name), result }));
+    .map((/** @type {any} */ { name, channels }) => ({
+      name,
+      channels,
+      info: byName.get(name),
+      result,
+    }));
 }
 
 /**

@@ -8,7 +8,12 @@ const LARGEST_DRAWN = 64;
  */
 export function drawsWell(info) {
   const input = info?.input;
-  return Boolean(input) && input.channels === 1 && Math.max(input.height ?? 0, input.width ?? 0) <= LARGEST_DRAWN && input.kind !== "tensor";
+  return (
+    Boolean(input) &&
+    input.channels === 1 &&
+    Math.max(input.height ?? 0, input.width ?? 0) <= LARGEST_DRAWN &&
+    input.kind !== "tensor"
+  );
 }
 
 /**
@@ -47,7 +52,10 @@ export function versionOptions(entry) {
   const usual = entry.default_version === null ? "default" : `default (${entry.default_version})`;
   return [
     { value: "", text: usual },
-    ...Object.entries(entry.aliases ?? {}).map(([alias, version]) => ({ value: alias, text: `${alias} (${version})` })),
+    ...Object.entries(entry.aliases ?? {}).map(([alias, version]) => ({
+      value: alias,
+      text: `${alias} (${version})`,
+    })),
     ...entry.versions.map(({ version, state }) => ({
       value: String(version),
       text: state === "ready" ? String(version) : `${version} (${state})`,

@@ -8,7 +8,9 @@ import { choices, session } from "./state.js";
 export function showPicker() {
   const [model, version] = [byId("model"), byId("version")];
   byId("picker").addEventListener("submit", (event) => event.preventDefault());
-  model.addEventListener("change", () => choices.set({ model: model.value, version: "", target: null, against: null, method: "" }));
+  model.addEventListener("change", () =>
+    choices.set({ model: model.value, version: "", target: null, against: null, method: "" }),
+  );
   version.addEventListener("change", () => choices.set({ version: version.value }));
   session.on(["models"], update);
   choices.on(["model", "version"], update);
@@ -22,7 +24,8 @@ function update() {
   // A link may name a model that is gone. The select shows it, and the error explains it.
   if (chosen.model && !entry) known.push({ value: chosen.model, text: chosen.model });
   const versions = versionOptions(entry);
-  if (chosen.version && !versions.some(({ value }) => value === chosen.version)) versions.push({ value: chosen.version, text: chosen.version });
+  if (chosen.version && !versions.some(({ value }) => value === chosen.version))
+    versions.push({ value: chosen.version, text: chosen.version });
   fillSelect(byId("model"), known, chosen.model);
   fillSelect(byId("version"), versions, chosen.version);
   byId("model").disabled = byId("version").disabled = models.length === 0;

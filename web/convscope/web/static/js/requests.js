@@ -11,8 +11,14 @@ const STRONGEST_COMPARED = 6;
 const TOP_K = 8;
 // While drawing, each channel stays at its place if all of them fit.
 const ALL_CHANNELS = 24;
-const NO_MODELS = new PageError("The server has no model", "Export one into the server's folder of models; it is loaded without a restart.");
-const NO_IMAGES = new PageError("This model takes no images", "It takes signals or clips, which this page can't show. Choose another model above.");
+const NO_MODELS = new PageError(
+  "The server has no model",
+  "Export one into the server's folder of models; it is loaded without a restart.",
+);
+const NO_IMAGES = new PageError(
+  "This model takes no images",
+  "It takes signals or clips, which this page can't show. Choose another model above.",
+);
 
 /** Runs one request after another; of those that wait, only the latest. */
 class Latest {
@@ -79,9 +85,14 @@ export async function loadInfo() {
       against: within(against, labels),
       method: methodsOf(info).includes(method) ? method : "",
     });
-    session.set({ info: { ...info, chosen: `${model}\n${version}` }, labels, error: takesImages(info) ? null : NO_IMAGES });
+    session.set({
+      info: { ...info, chosen: `${model}\n${version}` },
+      labels,
+      error: takesImages(info) ? null : NO_IMAGES,
+    });
   } catch (error) {
-    if (!(error instanceof ApiError && error.away)) session.set({ info: null, labels: [], result: null });
+    if (!(error instanceof ApiError && error.away))
+      session.set({ info: null, labels: [], result: null });
     fail(error, loadInfo);
   }
 }
@@ -160,7 +171,11 @@ function otherKey() {
 }
 
 function needsOther() {
-  return choices.values.tab === "compare" && choices.values.otherModel !== "" && session.values.other?.key !== otherKey();
+  return (
+    choices.values.tab === "compare" &&
+    choices.values.otherModel !== "" &&
+    session.values.other?.key !== otherKey()
+  );
 }
 
 /** The description of the network to compare with; it is asked for once, not for each stroke. */

@@ -12,8 +12,16 @@ export function offerLink() {
   button.addEventListener("click", async () => {
     const copied = await copy();
     const own = session.values.image && !choices.values.sample;
-    announce(copied ? `Link copied.${own ? " It contains the choices, and not your image." : ""}` : "Copy the address of the page.");
-    button.textContent = copied ? (own ? "Copied, without the image" : "Copied") : "Copy the address above";
+    announce(
+      copied
+        ? `Link copied.${own ? " It contains the choices, and not your image." : ""}`
+        : "Copy the address of the page.",
+    );
+    button.textContent = copied
+      ? own
+        ? "Copied, without the image"
+        : "Copied"
+      : "Copy the address above";
     setTimeout(() => (button.textContent = "Copy link"), SHOWN_MILLISECONDS);
   });
 }

@@ -21,7 +21,10 @@ const LONGEST_EDGE = 4096;
  * @returns {Promise<Picture>}
  */
 export async function withinLimits(picture, info) {
-  const bytes = Math.min(info?.limits.max_image_bytes ?? IMAGE_BYTES, info?.limits.max_body_bytes ?? IMAGE_BYTES);
+  const bytes = Math.min(
+    info?.limits.max_image_bytes ?? IMAGE_BYTES,
+    info?.limits.max_body_bytes ?? IMAGE_BYTES,
+  );
   const pixels = picture.blob.type === "image/jpeg" ? JPEG_PIXELS : OTHER_PIXELS;
   const fits = picture.blob.size <= bytes && picture.width * picture.height <= pixels;
   if (fits && FORMATS.includes(picture.blob.type)) return picture;

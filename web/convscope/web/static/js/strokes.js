@@ -51,7 +51,8 @@ export function centeredRegion(strokes) {
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
   const extent = Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys));
   const side = Math.max((extent + PEN) / BOX, SMALLEST_SIDE);
-  const mean = (/** @type {number[]} */ values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const mean = (/** @type {number[]} */ values) =>
+    values.reduce((sum, value) => sum + value, 0) / values.length;
   return { x: mean(xs) - side / 2, y: mean(ys) - side / 2, side };
 }
 
@@ -62,7 +63,10 @@ function densified(stroke) {
     const [from, to] = [stroke[i - 1], stroke[i]];
     const steps = Math.max(1, Math.round(Math.hypot(to[0] - from[0], to[1] - from[1]) / STEP));
     for (let step = 1; step <= steps; step++) {
-      points.push([from[0] + ((to[0] - from[0]) * step) / steps, from[1] + ((to[1] - from[1]) * step) / steps]);
+      points.push([
+        from[0] + ((to[0] - from[0]) * step) / steps,
+        from[1] + ((to[1] - from[1]) * step) / steps,
+      ]);
     }
   }
   return points;
