@@ -201,6 +201,8 @@ class _InFlightBatch:
 
     def _deliver(self, task: asyncio.Task[None]) -> None:
         self._on_completed()
+        for call in self._calls:  # a cycle would keep the images until garbage is collected
+            call.in_flight = None
         if task.cancelled():  # the client was closed, or all calls were cancelled
             for call in self._calls:
                 call.result.cancel()

@@ -50,6 +50,8 @@ OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.enable_retries", 1),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # By default two minutes, which a caller would notice after a restart of the server.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
     # A request that doesn't fit into this buffer, 256 KiB by default, is never retried.
     ("grpc.per_rpc_retry_buffer_size", MAX_REQUEST_BYTES + _SLACK_BYTES),
     ("grpc.max_send_message_length", MAX_REQUEST_BYTES + _SLACK_BYTES),

@@ -2,23 +2,21 @@
 
 import base64
 import binascii
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from convscope.client import ImageLike, Tensor
+from convscope.client import ImageLike
+from convscope.web.arrays import NPY, read_array
 from convscope.web.errors import invalid, too_large, unsupported
 from convscope.web.settings import MAX_IMAGE_BYTES, MAX_IMAGES
 
 __all__ = ["is_raw", "read_images"]
 
 FIELD = b"image"
-NPY = b"\x93NUMPY"
 MULTIPART, JSON = "multipart/form-data", "application/json"
 _MAX_PARTS = 256
 _MAX_HEADER_BYTES = 16 * 1024
@@ -62,25 +60,16 @@ def read_images(body: bytes, content_type: str) -> Sequence[ImageLike]:
 
 def _image(data: bytes) -> ImageLike:
     if data.startswith(NPY):
-        return _array(data)
+        return read_array(data)
     if not data:
         raise invalid("an image is empty, which is no image file; check the path of the upload")
     if len(data) > MAX_IMAGE_BYTES:
         raise too_large(
             f"the image has {len(data):,} bytes; the limit of a request is {MAX_IMAGE_BYTES:,} "
-            "bytes; scale the image down, or save it as JPEG"
+            "bytes; scale the image down, or save it as JPEG",
+            is_read=True,
         )
     return data
-
-
-def _array(data: bytes) -> ImageLike:
-    """Return pixels if the array is uint8 and has their shape, otherwise the model's input."""
-    try:
-        array: np.ndarray[Any, np.dtype[Any]] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
-        raise invalid(f"the .npy file can't be read: {error}") from error
-    is_pixels = array.dtype == np.uint8 and array.ndim in (2, 3)
-    return array if is_pixels else Tensor(array)
 
 
 def _json(body: bytes) -> list[bytes]:

@@ -92,6 +92,8 @@ class _Watcher:
     def end(self) -> None:
         """Stop watching."""
         self._watching.cancel()
+        # The error in the cancelled task refers to this object: a cycle.
+        del self._watching, self._task
 
     async def _watch(self, request: Request) -> None:
         # Before it disconnects, there are the rest of a body, or an empty one.

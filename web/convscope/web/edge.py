@@ -5,11 +5,10 @@ from itertools import count
 from time import perf_counter
 from traceback import format_exception
 
-from grpc import StatusCode
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from convscope.web.errors import HttpError, to_response
+from convscope.web.errors import SCOPE_ID, HttpError, to_response, unexpected
 from convscope.web.log import Log
 from convscope.web.security import Hosts, headers_of
 
@@ -44,6 +43,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self._request_id(scope))
+        scope[SCOPE_ID] = exchange.request_id
         try:
             self._hosts.check(exchange.header(b"host"))
             await self._app(scope, receive, exchange.send)
@@ -62,11 +62,8 @@ class Edge:
         fields = {"request_id": exchange.request_id, "exception": trace}
         self._log.write("unexpected error", fields, "error")
         if not exchange.status:
-            reply = HttpError(
-                StatusCode.INTERNAL,
-                f"unexpected error; the log of the web process has it as {exchange.request_id}",
-            )
-            await to_response(reply)(exchange.scope, receive, exchange.send)
+            reply = to_response(unexpected(exchange.request_id))
+            await reply(exchange.scope, receive, exchange.send)
 
     def _request_id(self, scope: Scope) -> str:
         """Return the caller's own id if it fits into a log line, otherwise a new one."""

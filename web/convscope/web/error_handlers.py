@@ -9,7 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from convscope.web.errors import HttpError, invalid, not_found, to_response, validation_message
+from convscope.web.errors import (
+    SCOPE_ID,
+    HttpError,
+    invalid,
+    not_found,
+    to_response,
+    unexpected,
+    validation_message,
+)
 
 __all__ = ["HANDLERS"]
 
@@ -32,8 +40,8 @@ def _translate(request: Request, error: Exception) -> HttpError:
         case HTTPException():
             code = StatusCode.INVALID_ARGUMENT if error.status_code < 500 else StatusCode.INTERNAL
             return HttpError(code, str(error.detail), status=error.status_code)
-        case _:
-            raise error
+        case _:  # which the outermost layer logs
+            return unexpected(request.scope.get(SCOPE_ID, ""))
 
 
 def _wrong_method(request: Request, error: HTTPException) -> HttpError:
@@ -52,4 +60,5 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
     HttpError: _handle,
     RequestValidationError: _handle,
     HTTPException: _handle,
+    Exception: _handle,
 }

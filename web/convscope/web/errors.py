@@ -8,9 +8,11 @@ import orjson
 from starlette.responses import Response
 
 from convscope.client import ConvscopeError
+from convscope.web.lingering import CLOSE, LingeringResponse
 
 __all__ = [
     "JSON",
+    "SCOPE_ID",
     "HttpError",
     "error_reply",
     "from_client",
@@ -19,6 +21,7 @@ __all__ = [
     "not_found",
     "to_response",
     "too_large",
+    "unexpected",
     "unsupported",
     "validation_message",
 ]
@@ -40,6 +43,8 @@ STATUSES: Final[Mapping[grpc.StatusCode, int]] = {
     CODES.UNAVAILABLE: 503,
     CODES.DEADLINE_EXCEEDED: 504,
 }
+SCOPE_ID: Final = "convscope.request_id"
+"""The key of the request's id in its scope."""
 _PUSHBACK = "grpc-retry-pushback-ms"
 _TOO_LARGE = "message larger than max"
 _UNREACHABLE = ("failed to connect", "dns resolution", "name resolution", "empty address")
@@ -78,9 +83,10 @@ def invalid(message: str) -> HttpError:
     return HttpError(CODES.INVALID_ARGUMENT, message)
 
 
-def too_large(message: str) -> HttpError:
-    """Return the error of a body above a limit."""
-    return HttpError(CODES.INVALID_ARGUMENT, message, status=413, headers={"Connection": "close"})
+def too_large(message: str, *, is_read: bool = False) -> HttpError:
+    """Return the error of a body above a limit, which ends the connection unless it was read."""
+    headers = {} if is_read else CLOSE
+    return HttpError(CODES.INVALID_ARGUMENT, message, status=413, headers=headers)
 
 
 def from_client(error: ConvscopeError) -> HttpError:
@@ -113,7 +119,15 @@ def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpErr
 def to_response(error: HttpError, *, is_open_inference: bool = False) -> Response:
     """Return the reply to an error; the Open Inference Protocol has another form of it."""
     body = {"error": error.message} if is_open_inference else error_reply(error)
-    return Response(orjson.dumps(body), error.status, error.headers, JSON)
+    kind = LingeringResponse if error.headers.get("Connection") == "close" else Response
+    return kind(orjson.dumps(body), error.status, error.headers, JSON)
+
+
+def unexpected(request_id: str) -> HttpError:
+    """Return the error of a bug, which only the log explains."""
+    return HttpError(
+        CODES.INTERNAL, f"unexpected error; the log of the web process has it as {request_id}"
+    )
 
 
 def error_reply(error: HttpError) -> dict[str, dict[str, str]]:

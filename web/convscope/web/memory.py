@@ -8,6 +8,7 @@ from typing import Self
 from grpc import StatusCode
 
 from convscope.web.errors import HttpError
+from convscope.web.lingering import CLOSE
 
 __all__ = ["MemoryBudget", "Reservation"]
 
@@ -103,7 +104,5 @@ class Reservation:
         """
         if size > self._size:
             if not self._budget.grow(size - self._size):
-                raise HttpError(
-                    StatusCode.RESOURCE_EXHAUSTED, FULL, headers={"Connection": "close"}
-                )
+                raise HttpError(StatusCode.RESOURCE_EXHAUSTED, FULL, headers=CLOSE)
             self._size = size

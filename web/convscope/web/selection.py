@@ -76,8 +76,8 @@ class ClassifyQuery(BaseModel):
     )
     strongest: int | None = Field(
         None,
-        description="Return only the n channels with the largest mean; by default 16 for PNG "
-        "and all for npy. With `stages` or `all`, maps with fewer channels return all of them.",
+        description="Return at most n channels, those with the largest mean; by default 16 for "
+        "PNG and all for npy.",
         json_schema_extra={"minimum": 1},
     )
     feature_map_format: Literal["png", "npy"] = Field(
@@ -148,13 +148,8 @@ def parameters() -> list[dict[str, Any]]:
 def needs_model(query: ClassifyQuery) -> bool:
     """Report whether the arguments depend on the description of the model."""
     names = split(query.feature_maps)
-    return any(name in (ALL, STAGES) for name in names) or (bool(names) and _has_default(query))
-
-
-def _has_default(query: ClassifyQuery) -> bool:
-    """Report whether the number of channels is the default, which small maps may not have."""
-    is_narrowed = query.strongest is not None or query.channels is not None
-    return query.feature_map_format == "png" and not is_narrowed
+    is_narrowed = _strongest(query) is not None
+    return bool(names) and (is_narrowed or any(name in (ALL, STAGES) for name in names))
 
 
 def options(query: ClassifyQuery, info: ModelInfo | None) -> dict[str, Any]:
@@ -197,21 +192,24 @@ def _feature_maps(query: ClassifyQuery, info: ModelInfo | None) -> tuple[Feature
         return ()
     if info is not None:
         names = [name for item in names for name in _expand(item, info)]
-    strongest = query.strongest
-    if _has_default(query):
-        strongest = STRONGEST
+    most = {spec.name: spec.channels for spec in info.feature_maps} if info is not None else {}
+    strongest = _strongest(query)
     return tuple(
-        FeatureMapSelection(name, channels=channels, strongest=_at_most(strongest, name, info))
+        FeatureMapSelection(
+            name,
+            channels=channels,
+            strongest=None if strongest is None else min(strongest, most.get(name, strongest)),
+        )
         for name in dict.fromkeys(names)
     )
 
 
-def _at_most(strongest: int | None, name: str, info: ModelInfo | None) -> int | None:
-    """Return how many channels of a feature map to return: `stages` names maps of several sizes."""
-    if strongest is None or info is None:
-        return strongest
-    sizes = {spec.name: spec.channels for spec in info.feature_maps}
-    return min(strongest, sizes.get(name, strongest))
+def _strongest(query: ClassifyQuery) -> int | None:
+    """Return how many channels of each feature map a request selects by their strength."""
+    is_default = query.strongest is None and query.channels is None
+    if is_default and query.feature_map_format == "png":
+        return STRONGEST
+    return query.strongest
 
 
 def _expand(name: str, info: ModelInfo) -> list[str]:

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from convscope.web.errors import HttpError, invalid, too_large
+from convscope.web.lingering import CLOSE
 from convscope.web.memory import MemoryBudget, Reservation
 from convscope.web.settings import WebSettings
 
@@ -84,7 +85,7 @@ class Uploads:
                 StatusCode.DEADLINE_EXCEEDED,
                 f"nothing of the body arrived for {self._pause_seconds:g} s; send it at once",
                 status=408,
-                headers={"Connection": "close"},
+                headers=CLOSE,
             ) from error
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
