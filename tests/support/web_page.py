@@ -164,10 +164,16 @@ def photo(
     return out.getvalue()
 
 
-def violations(page: WebPage) -> list[tuple[str, list[str]]]:
-    """Return what axe-core finds on a page: each rule and the elements that violate it."""
+def violations(page: WebPage, *rules: str) -> list[tuple[str, list[str]]]:
+    """Return what axe-core finds on a page: each rule and the elements that violate it.
+
+    Args:
+        page: The page.
+        rules: The rules to check; by default all.
+    """
     page.tab.evaluate(_AXE.read_text())
-    results = page.tab.evaluate("() => axe.run({resultTypes: ['violations']})")
+    options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    results = page.tab.evaluate("options => axe.run(options)", options)
     return [
         (each["id"], [node["html"][:200] for node in each["nodes"]])
         for each in results["violations"]

@@ -4,7 +4,8 @@ import { el } from "./dom.js";
 import { icon } from "./icons.js";
 
 const NO_CAMERA =
-  "No camera can be used. Allow this page to use it in the browser's settings, or choose a photo instead.";
+  "No camera can be used. Allow this page to use it in the browser's settings, or choose a " +
+  "photo instead.";
 
 /**
  * Show the camera and return the photo that was taken, or null.

@@ -130,7 +130,12 @@ async function paint() {
   const { result, info } = level;
   const [, height, width] = info.shape;
   title.textContent = `${level.name}, channel ${channel.index}`;
-  facts.textContent = `Number ${shown.channel + 1} of ${level.channels.length} shown; the layer has ${info.shape[0]}. ${width} × ${height} positions, mean ${channel.strength.toPrecision(3)}; black is ${channel.low.toPrecision(3)}, white ${channel.high.toPrecision(3)}.`;
+  const [mean, low, high] = [channel.strength, channel.low, channel.high].map((value) =>
+    value.toPrecision(3),
+  );
+  facts.textContent =
+    `Number ${shown.channel + 1} of ${level.channels.length} shown; the layer has ${info.shape[0]}. ` +
+    `${width} × ${height} positions, mean ${mean}; black is ${low}, white ${high}.`;
   const image = new Image();
   image.src = pngUrl(channel);
   await image.decode();

@@ -33,7 +33,9 @@ function update() {
     return panel.replaceChildren(
       el("p", {
         class: "hint",
-        text: "This model is a filter bank: it has no classes. The tab “Layers” shows what its filters respond to.",
+        text:
+          "This model is a filter bank: it has no classes. The tab “Layers” shows what its " +
+          "filters respond to.",
       }),
     );
   if (!predictions.length) return panel.replaceChildren(loadingBars());

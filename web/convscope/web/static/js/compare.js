@@ -6,7 +6,7 @@ import { HeatView } from "./heat_view.js";
 import { levelsOf, pngUrl } from "./levels.js";
 import { versionOptions } from "./models.js";
 import { percent } from "./numbers.js";
-import { refresh } from "./requests.js";
+import { refreshComparison } from "./comparison.js";
 import { choices, session } from "./state.js";
 
 const CLASSES = 5;
@@ -80,7 +80,7 @@ function update() {
   );
   showError(error, otherError, () => {
     session.set({ other: null, otherError: null });
-    refresh();
+    refreshComparison();
   });
   const first = image && result ? result : null;
   const both = first && second?.results && image ? second : null;
@@ -113,7 +113,10 @@ function sentence(first, second, failed) {
   if (a.label === b.label)
     return `Both see ${a.label}: ${percent(a.probability)} and ${percent(b.probability)}.`;
   if (!session.values.labels.includes(b.label))
-    return `They know different classes: ${first.model} sees ${a.label}, ${second.model} sees ${b.label}.`;
+    return (
+      `They know different classes: ${first.model} sees ${a.label}, ${second.model} sees ` +
+      `${b.label}.`
+    );
   return `They disagree: ${first.model} sees ${a.label}, ${second.model} sees ${b.label}.`;
 }
 

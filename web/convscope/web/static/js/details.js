@@ -52,7 +52,7 @@ function summary(info) {
     [
       "Task",
       info.task === "classification"
-        ? `${counted(info.labels, "class").replace("classs", "classes")}, ${info.activation}`
+        ? `${counted(info.labels, "class", "classes")}, ${info.activation}`
         : "feature extraction, without classes",
     ],
     ["Input", takes],
@@ -150,7 +150,7 @@ function execution({ provider, fallback_from: wished, execution: runs, limits })
     [
       "Batches",
       runs
-        ? `up to ${counted(runs.max_batch, "image")}, ${counted(Math.max(runs.runners, 1), "batch").replace("batchs", "batches")} at once`
+        ? `up to ${counted(runs.max_batch, "image")}, ${counted(Math.max(runs.runners, 1), "batch", "batches")} at once`
         : "",
     ],
     ["Reason", runs?.reason ?? ""],

@@ -32,7 +32,7 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
-/** @param {Element} node @param {string} name @param {any} value */
+/** @param {any} node @param {string} name @param {any} value */
 function set(node, name, value) {
   if (value === false || value === null || value === undefined) return;
   if (name === "text") node.textContent = value;

@@ -9,6 +9,9 @@ import { centeredRegion, renderStrokes } from "./strokes.js";
 
 const SIDE = 560;
 const SENT_SIDE = 224;
+const HELP =
+  "Draw with a finger or a mouse. With the keyboard: arrow keys move the pen, space puts it down " +
+  "or lifts it, backspace undoes.";
 const KEY_STEP = 0.04;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -57,7 +60,7 @@ export function offerDrawing() {
     el("p", {
       id: "drawing-help",
       class: "note",
-      text: "Draw with a finger or a mouse. With the keyboard: arrow keys move the pen, space puts it down or lifts it, backspace undoes.",
+      text: HELP,
     }),
   );
   choices.on(["drawing"], open);

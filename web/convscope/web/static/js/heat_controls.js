@@ -1,4 +1,4 @@
-// The controls of the heat: its opacity, the class, the class to contrast it with, the method, a scale.
+// The controls of the heat: opacity, class, the class to contrast it with, method; and its scale.
 
 import { byId, el, fillSelect } from "./dom.js";
 import { heatColor } from "./heat.js";
@@ -155,7 +155,9 @@ function describe(explanation, info) {
       ? ""
       : `, of which the heat explains ${Math.round(100 * share)} %`;
   const [height, width] = explanation.shape;
-  facts.textContent = `${contrast ? "Difference of the logits" : "Logit"} ${signed(logit)}${explained}. The network sees this in ${width} × ${height} cells; the picture is smoothed.`;
+  facts.textContent =
+    `${contrast ? "Difference of the logits" : "Logit"} ${signed(logit)}${explained}. ` +
+    `The network sees this in ${width} × ${height} cells; the picture is smoothed.`;
 }
 
 function paintScale() {

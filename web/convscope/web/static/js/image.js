@@ -19,6 +19,8 @@ export class Picture {
     this.note = note;
     this.description = description;
     this.region = region;
+    /** The name of the sample that it is. */
+    this.sample = "";
     this.width = drawable instanceof HTMLImageElement ? drawable.naturalWidth : drawable.width;
     this.height = drawable instanceof HTMLImageElement ? drawable.naturalHeight : drawable.height;
   }

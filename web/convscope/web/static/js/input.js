@@ -15,9 +15,11 @@ const UNREADABLE = new PageError(
 );
 
 const PHOTO =
-  "Give it a photo. The network names what is in it, marks the places that speak for its answer, and opens its layers, from the first edges to whole objects.";
+  "Give it a photo. The network names what is in it, marks the places that speak for its answer, " +
+  "and opens its layers, from the first edges to whole objects.";
 const DRAW =
-  "Draw a digit. The network answers while you draw, marks the strokes that speak for its answer, and opens its layers, from the first edges to whole shapes.";
+  "Draw a digit. The network answers while you draw, marks the strokes that speak for its answer, " +
+  "and opens its layers, from the first edges to whole shapes.";
 
 /** Offer all ways to get an image. */
 export function offerInputs() {
@@ -133,7 +135,9 @@ function followDrops() {
 /** Offer drawing for models of small gray images only. */
 function showDrawing() {
   const { info } = session.values;
-  for (const node of document.querySelectorAll(".draw-button")) {
+  for (const node of /** @type {NodeListOf<HTMLElement>} */ (
+    document.querySelectorAll(".draw-button")
+  )) {
     node.hidden = !drawsWell(info) || choices.values.drawing;
     node.classList.toggle("primary", drawsWell(info));
   }

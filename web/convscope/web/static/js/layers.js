@@ -1,18 +1,22 @@
 // The pyramid of feature maps, from edges to objects, level by level.
 
-import { showChannel } from "./channel_dialog.js";
 import { showDiagram } from "./diagram.js";
 import { byId, el } from "./dom.js";
-import { kindOf, resolutionOf } from "./level_words.js";
-import { levelsOf, pngUrl } from "./levels.js";
-import { drawsWell } from "./models.js";
+import { firstTiles, newSection, paintMosaic } from "./level_section.js";
+import { levelsOf } from "./levels.js";
 import { counted } from "./numbers.js";
 import { allChannels, keepsPlaces } from "./requests.js";
 import { choices, session } from "./state.js";
+import { showTiles } from "./tiles.js";
 
-const ROWS = 3;
-const FEWEST_PER_ROW = 4;
-const MOST_PER_ROW = 8;
+const CHOOSE = "Choose an image to see what each layer makes of it.";
+const DRAW = "Draw a digit, and the layers respond while you draw.";
+const NONE =
+  "This version returns no feature maps. Export it again with the feature maps that you want to see.";
+const LEAD_IN =
+  "A network looks at an image in levels. From each to the next the image becomes smaller, and the " +
+  "number of things that the network looks for grows. Each picture below is one channel: bright " +
+  "where it responds.";
 
 /** Levels of which all channels are shown; they belong to one result. */
 let complete = { result: null, channels: new Map() };
@@ -27,36 +31,26 @@ export function showLayers() {
 
 function update() {
   const panel = byId("panel-layers");
-  if (choices.values.tab !== "layers") return;
+  const { tab, drawing, layers } = choices.values;
+  if (tab !== "layers") return;
   const { result, image, info } = session.values;
-  if (!image)
-    return hint(
-      panel,
-      choices.values.drawing
-        ? "Draw a digit, and the layers respond while you draw."
-        : "Choose an image to see what each layer makes of it.",
-    );
-  if (info && !info.feature_maps.length)
-    return hint(
-      panel,
-      "This version returns no feature maps. Export it again with the feature maps that you want to see.",
-    );
-  if (result?.maps !== choices.values.layers || !info || result.model !== info.name) {
-    if (!sections.size)
-      panel.replaceChildren(
-        ...[0, 1, 2].map(() => el("div", { class: "level skeleton-level", "aria-hidden": "true" })),
-      );
-    return;
-  }
+  if (!image) return hint(panel, drawing ? DRAW : CHOOSE);
+  if (info && !info.feature_maps.length) return hint(panel, NONE);
+  if (!info || result?.maps !== layers || result.model !== info.name) return wait(panel);
   if (complete.result !== result) complete = { result, channels: new Map() };
   const levels = levelsOf(result, info);
-  if (
-    ![...sections.keys()].every((name, place) => name === levels[place]?.name) ||
-    sections.size !== levels.length
-  )
-    build(panel, levels, info);
+  const names = levels.map(({ name }) => name).join();
+  if ([...sections.keys()].join() !== names) build(panel, levels, info);
   showDiagram(panel.querySelector(".diagram"), levels, result);
-  levels.forEach((level, place) => showLevel(sections.get(level.name), level, levels, place));
+  const shown = levels.map(shownOf);
+  shown.forEach((level, place) => showLevel(sections.get(level.name), shown, place));
+}
+
+/** What is shown stays until the new result is there. */
+function wait(panel) {
+  if (sections.size) return;
+  const skeleton = () => el("div", { class: "level skeleton-level", "aria-hidden": "true" });
+  panel.replaceChildren(skeleton(), skeleton(), skeleton());
 }
 
 function hint(panel, text) {
@@ -66,13 +60,10 @@ function hint(panel, text) {
 
 function build(panel, levels, info) {
   sections = new Map(
-    levels.map((level, place) => [level.name, section(level, place, levels.length, info)]),
+    levels.map((level, place) => [level.name, newSection(level, place, levels.length, info)]),
   );
   panel.replaceChildren(
-    el("p", {
-      class: "lead-in",
-      text: "A network looks at an image in levels. From each to the next the image becomes smaller, and the number of things that the network looks for grows. Each picture below is one channel: bright where it responds.",
-    }),
+    el("p", { class: "lead-in", text: LEAD_IN }),
     everyLayer(info),
     el("div", { class: "diagram" }),
     ...sections.values(),
@@ -95,88 +86,27 @@ function everyLayer({ feature_maps: all }) {
   );
 }
 
-function section({ name, info: { shape }, info: map }, place, count, info) {
-  const kind = kindOf(place, count, drawsWell(info));
-  const id = `level-${place}`;
-  return el(
-    "section",
-    { class: "level", id, "aria-labelledby": `${id}-title` },
-    el(
-      "div",
-      { class: "level-words" },
-      el("p", { class: "eyebrow", text: `Level ${place + 1} of ${count} · ${name}` }),
-      el("h2", { id: `${id}-title`, text: kind.title, tabindex: -1 }),
-      el("p", { text: kind.text }),
-      el("p", { class: "note", text: resolutionOf(map, info.input) }),
-      el(
-        "figure",
-        { class: "mosaic" },
-        el("canvas", {
-          width: shape[2],
-          height: shape[1],
-          role: "img",
-          "aria-label": `The image in ${shape[2]} × ${shape[1]} pixels`,
-        }),
-        el("figcaption", { class: "note", text: `The image at this resolution` }),
-      ),
-    ),
-    el(
-      "div",
-      { class: "level-maps" },
-      el("p", { class: "level-count" }),
-      el("ul", { class: "tiles", style: { "--columns": String(columns(shape, info)) } }),
-      el("div", { class: "level-more" }),
-    ),
-  );
+/** Return a level with the channels that are shown of it. */
+function shownOf(level) {
+  const all = complete.channels.get(level.name);
+  if (all) return { ...level, channels: all };
+  const { info } = session.values;
+  if (!keepsPlaces(level.result.image, info)) {
+    return { ...level, channels: level.channels.slice(0, firstTiles(level.info, info)) };
+  }
+  return { ...level, channels: [...level.channels].sort((a, b) => a.index - b.index) };
 }
 
-/**
- * Return the number of tiles in a row: they become smaller from level to level, as the maps do.
- */
-function columns([, height], info) {
-  const share = Math.log2(info.input.height / height) / Math.log2(info.input.height / 4);
-  const even = 2 * Math.round((FEWEST_PER_ROW + 4 * share) / 2);
-  return Math.min(MOST_PER_ROW, Math.max(FEWEST_PER_ROW, even));
-}
-
-function showLevel(node, level, levels, place) {
-  const { result, name, info } = level;
-  const all = complete.channels.get(name);
-  const inOrder = keepsPlaces(result.image, session.values.info);
-  const channels =
-    all ??
-    (inOrder
-      ? inLayerOrder(level.channels)
-      : level.channels.slice(0, ROWS * columns(info.shape, session.values.info)));
-  const shown = { ...level, channels };
+/** @param {any} node @param {import("./levels.js").Level[]} levels @param {number} place */
+function showLevel(node, levels, place) {
+  const level = levels[place];
+  const { result, channels, info } = level;
   const total = info.shape[0];
-  node.querySelector(".level-count").textContent = countText(
-    channels.length,
-    total,
-    inOrder && !all,
-  );
-  showTiles(
-    node.querySelector(".tiles"),
-    shown,
-    () =>
-      levels.map((each, at) =>
-        at === place
-          ? shown
-          : {
-              ...each,
-              channels:
-                complete.channels.get(each.name) ??
-                (inOrder ? inLayerOrder(each.channels) : each.channels),
-            },
-      ),
-    place,
-  );
+  const inOrder = keepsPlaces(result.image, session.values.info);
+  node.querySelector(".level-count").textContent = countText(channels.length, total, inOrder);
+  showTiles(node.querySelector(".tiles"), levels, place);
   node.querySelector(".level-more").replaceChildren(...moreButton(level, channels.length < total));
   paintMosaic(node.querySelector(".mosaic canvas"), result);
-}
-
-function inLayerOrder(channels) {
-  return [...channels].sort((a, b) => a.index - b.index);
 }
 
 function countText(shown, total, inOrder) {
@@ -184,29 +114,6 @@ function countText(shown, total, inOrder) {
   return shown < total
     ? `The ${shown} strongest of ${counted(total, "channel")}`
     : `All ${counted(total, "channel")}, the strongest first`;
-}
-
-/** Existing tiles are kept, so that the focus stays and pictures change in place. */
-function showTiles(list, level, levels, place) {
-  const tiles = level.channels.map((channel, at) => {
-    const item = list.children[at] ?? newTile();
-    const button = item.firstElementChild;
-    button.setAttribute("aria-label", `Channel ${channel.index} of ${level.name}, enlarge`);
-    button.onclick = () => showChannel(levels(), place, at);
-    button.firstElementChild.src = pngUrl(channel);
-    button.firstElementChild.classList.toggle("quiet-channel", channel.strength === 0);
-    return item;
-  });
-  if (tiles.length !== list.children.length || tiles.some((tile, at) => tile !== list.children[at]))
-    list.replaceChildren(...tiles);
-}
-
-function newTile() {
-  return el(
-    "li",
-    {},
-    el("button", { type: "button", class: "tile" }, el("img", { alt: "", class: "map" })),
-  );
 }
 
 function moreButton(level, more) {
@@ -237,11 +144,4 @@ async function showAll(button, level) {
     button.disabled = false;
     button.textContent = `Try again: ${error.message}`;
   }
-}
-
-/** @param {HTMLCanvasElement} canvas */
-function paintMosaic(canvas, result) {
-  const { crop } = result.results[0];
-  canvas.parentElement.hidden = !crop;
-  if (crop) result.image.drawCrop(canvas.getContext("2d"), crop);
 }

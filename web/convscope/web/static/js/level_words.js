@@ -5,27 +5,37 @@ const KINDS = [
   {
     depth: 0,
     title: "Edges",
-    text: "The first layers usually respond to edges, spots and changes of color. The image is still easy to recognize.",
+    text:
+      "The first layers usually respond to edges, spots and changes of color. The image is " +
+      "still easy to recognize.",
   },
   {
     depth: 0.25,
     title: "Corners and curves",
-    text: "Layers at this depth usually combine edges to corners, curves and simple patterns. Outlines are still visible.",
+    text:
+      "Layers at this depth usually combine edges to corners, curves and simple patterns. " +
+      "Outlines are still visible.",
   },
   {
     depth: 0.5,
     title: "Textures",
-    text: "Layers at this depth usually respond to textures and repeated patterns, such as wood grain, mesh or fur. Outlines begin to dissolve.",
+    text:
+      "Layers at this depth usually respond to textures and repeated patterns, such as " +
+      "wood grain, mesh or fur. Outlines begin to dissolve.",
   },
   {
     depth: 0.75,
     title: "Parts",
-    text: "Layers at this depth usually respond to parts of things, such as an eye, a wheel or a rim. Where something is becomes vaguer; what it is becomes clearer.",
+    text:
+      "Layers at this depth usually respond to parts of things, such as an eye, a wheel or " +
+      "a rim. Where something is becomes vaguer; what it is becomes clearer.",
   },
   {
     depth: 1,
     title: "Objects",
-    text: "The last layers usually respond to whole objects and scenes. Most channels stand for things that are not in the image. The classes are computed from these.",
+    text:
+      "The last layers usually respond to whole objects and scenes. Most channels stand " +
+      "for things that are not in the image. The classes are computed from these.",
   },
 ];
 // A network for digits has no textures or objects to learn.
@@ -33,7 +43,9 @@ const SMALL_KINDS = [
   {
     depth: 0,
     title: "Edges",
-    text: "The first layers usually respond to edges of the strokes, each channel to other directions.",
+    text:
+      "The first layers usually respond to edges of the strokes, each channel to other " +
+      "directions.",
   },
   {
     depth: 0.5,
@@ -43,7 +55,9 @@ const SMALL_KINDS = [
   {
     depth: 1,
     title: "Shapes",
-    text: "The last layers usually respond to arrangements of strokes. Little of the image is left; the classes are computed from these.",
+    text:
+      "The last layers usually respond to arrangements of strokes. Little of the image is " +
+      "left; the classes are computed from these.",
   },
 ];
 const FURTHER =
@@ -84,5 +98,8 @@ export function resolutionOf({ shape, stride }, input) {
   const [, height, width] = shape;
   const cell = Math.round(stride);
   const patch = cell <= 1 ? "one for almost each pixel" : `one for each ${cell} × ${cell} pixels`;
-  return `${width} × ${height} positions, ${patch} of the ${input.width} × ${input.height} that the network sees. Each position looks at its surroundings, too.`;
+  return (
+    `${width} × ${height} positions, ${patch} of the ${input.width} × ${input.height} that the ` +
+    "network sees. Each position looks at its surroundings, too."
+  );
 }

@@ -32,9 +32,10 @@ export function whole(value) {
  * Return a noun with its number: "1 channel", "40 channels".
  * @param {number} count
  * @param {string} noun
+ * @param {string} [plural]
  */
-export function counted(count, noun) {
-  return `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
+export function counted(count, noun, plural = `${noun}s`) {
+  return `${whole(count)} ${count === 1 ? noun : plural}`;
 }
 
 /**

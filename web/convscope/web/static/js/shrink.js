@@ -42,7 +42,7 @@ export async function withinLimits(picture, info) {
   return openImage(blob, picture.name, note);
 }
 
-/** Return the factor by which a picture shrinks: enough for the limits, never below what the model needs. */
+/** Return the factor by which a picture shrinks; the model still gets the detail that it needs. */
 function scaleFor(picture, info, pixels) {
   const input = Math.max(info?.input.height ?? 0, info?.input.width ?? 0);
   const needed = Math.max(SHARP_ON_SCREEN, TIMES_THE_INPUT * input);

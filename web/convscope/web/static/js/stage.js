@@ -39,7 +39,8 @@ function showImage() {
 
 function caption(image, crop) {
   if (!image || image.region) return "";
-  return `${image.name}, ${image.width} × ${image.height} pixels. ${image.note}${crop && isPart(crop) ? " The network sees the bright part." : ""}`;
+  const seen = crop && isPart(crop) ? "The network sees the bright part." : "";
+  return `${image.name}, ${image.width} × ${image.height} pixels. ${image.note} ${seen}`.trim();
 }
 
 function isPart({ width, height, photo_width: photoWidth, photo_height: photoHeight }) {
@@ -55,7 +56,8 @@ function showHeat() {
   if (!image) return;
   if (!choices.values.drawing) {
     const fits = result?.image === image;
-    const opacity = choices.values.tab === "compare" ? 0 : choices.values.opacity; // each network has its own there
+    // In the comparison, each network has its own heat.
+    const opacity = choices.values.tab === "compare" ? 0 : choices.values.opacity;
     view.showHeat(image, fits ? explanation : undefined, current?.crop ?? null, opacity);
   } else if (explanation && current.crop && result.image.region) {
     drawnHeat.hidden = false;

@@ -12,7 +12,8 @@ export const TABS = ["classes", "layers", "compare", "details"];
  *   otherModel: string, otherVersion: string, opacity: number, drawing: boolean,
  * }>}
  * `version` is empty for the default version, or a number or an alias. `target` is the index of the
- * explained class, null for the most probable one; `against` that of the class it is contrasted with. `layers` is "stages", one for each resolution, or "all".
+ * explained class, null for the most probable one; `against` that of the class it is contrasted with.
+ * `layers` is "stages", one for each resolution, or "all".
  */
 export const choices = new Store({
   model: "",

@@ -22,7 +22,7 @@ const STEPS = ["model", "version", "tab", "sample"];
 /**
  * Return the choices that an address states; the others have their defaults.
  * @param {string} query
- * @returns {Record<string, any>}
+ * @returns {any}
  */
 export function readAddress(query) {
   const parameters = new URLSearchParams(query);
