@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    ViewportSize,
     expect,
     sync_playwright,
 )
@@ -29,8 +30,8 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
 )
 WAIT_MILLISECONDS = 20_000
-DESKTOP = {"width": 1280, "height": 860}
-PHONE = {"width": 360, "height": 740}
+DESKTOP: ViewportSize = {"width": 1280, "height": 860}
+PHONE: ViewportSize = {"width": 360, "height": 740}
 _AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 # What Chromium logs for each reply above 399 and each failed connection.
 _FAILED_LOAD = "Failed to load resource"
@@ -64,7 +65,7 @@ class WebPage:
         self.problems: list[str] = []
         self.accepts_failed_loads = False
         self._context = browser.new_context(
-            viewport=PHONE if phone else DESKTOP,  # type: ignore[arg-type]
+            viewport=PHONE if phone else DESKTOP,
             has_touch=phone,
             is_mobile=phone,
             reduced_motion="reduce",

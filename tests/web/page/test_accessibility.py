@@ -1,10 +1,10 @@
-"""axe-core finds no violation on any screen, and each fits a phone."""
+"""axe-core finds no violation on any screen, light or dark, and each fits a phone."""
 
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import expect
-from support.web_page import WebPage, photo, violations
+from support.web_page import PHONE, WebPage, photo, violations
 from support.web_process import WebProcess
 
 pytestmark = [
@@ -80,26 +80,37 @@ SCREENS = [
 
 
 @pytest.mark.parametrize("show", SCREENS)
-def test_axe_finds_no_violation(page: WebPage, show: Callable[[WebPage], None]) -> None:
+def test_screen_has_no_violation_and_fits_a_phone(
+    page: WebPage, show: Callable[[WebPage], None]
+) -> None:
     show(page)
     assert violations(page) == []
     page.tab.emulate_media(color_scheme="dark")
     assert violations(page, "color-contrast") == []
+    page.tab.set_viewport_size(PHONE)
+    assert width_of(page) <= 360
 
 
-@pytest.mark.parametrize("show", [each for each in SCREENS if each is not show_camera])
-def test_screen_fits_a_phone(
-    open_page: Open, page_process: WebProcess, show: Callable[[WebPage], None]
-) -> None:
-    page = open_page(page_process, phone=True)
-    show(page)
-    assert page.tab.evaluate("() => document.documentElement.scrollWidth") <= 360
-
-
-def test_phone_takes_photos_with_its_own_camera(open_page: Open, page_process: WebProcess) -> None:
+def test_photo_is_looked_at_on_a_phone(open_page: Open, page_process: WebProcess) -> None:
     page = open_page(page_process, phone=True)
     with page.tab.expect_file_chooser() as chooser:
         page.button("Take a photo").tap()
+    # It opens the camera of the phone.
     assert chooser.value.element.get_attribute("capture") == "environment"
     chooser.value.set_files([{"name": "a.png", "mimeType": "image/png", "buffer": photo(RED)}])
     expect(page.headline).to_contain_text("red")
+    assert width_of(page) <= 360
+    assert violations(page) == []
+    page.tab.get_by_role("tab", name="Layers").tap()
+    page.panel.locator(".tile").first.tap()
+    dialog = page.tab.get_by_role("dialog")
+    dialog.get_by_role("button", name="Next channel").tap()
+    expect(dialog).to_contain_text("Number 2 of 4 shown")
+    assert width_of(page) <= 360
+    assert violations(page) == []
+
+
+def width_of(page: WebPage) -> int:
+    """Return the width that the content needs, in pixels."""
+    width: int = page.tab.evaluate("() => document.documentElement.scrollWidth")
+    return width

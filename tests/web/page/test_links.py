@@ -81,13 +81,9 @@ def test_link_to_a_model_that_is_gone_is_explained(
     expect(page.headline).to_contain_text("%")
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["?tab=nothing", "?class=999", "?class=-1&against=x", "?method=magic", "?opacity=7"],
-)
-def test_nonsense_in_a_link_is_ignored(
-    open_page: Open, page_process: WebProcess, query: str
-) -> None:
-    page = open_page(page_process, f"{query}&sample=coffee")
+def test_nonsense_in_a_link_is_ignored(open_page: Open, page_process: WebProcess) -> None:
+    nonsense = "tab=nothing&class=999&against=-1&method=magic&opacity=7&layers=none"
+    page = open_page(page_process, f"?{nonsense}&sample=coffee")
     expect(page.headline).to_contain_text("%")
+    expect(page.tab.get_by_role("tab", name="Classes")).to_have_attribute("aria-selected", "true")
     expect(page.tab.get_by_role("alert")).to_have_count(0)

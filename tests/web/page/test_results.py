@@ -1,8 +1,10 @@
 """What the page shows of a result: classes, heat, layers, the comparison, the model."""
 
+import io
 from collections.abc import Callable
 
 import pytest
+from PIL import ExifTags, Image
 from playwright.sync_api import expect
 from support.web_page import WebPage, photo
 from support.web_process import WebProcess
@@ -45,6 +47,22 @@ def test_heat_is_where_the_network_saw_the_photo(red: WebPage) -> None:
     assert box["width"] == pytest.approx(box["height"], abs=1)
     center = box["x"] + box["width"] / 2
     assert center == pytest.approx(frame["x"] + frame["width"] / 2, abs=1)
+
+
+def test_heat_is_upright_on_a_photo_of_a_turned_camera(page: WebPage) -> None:
+    out = io.BytesIO()
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (60, 120), RED).save(out, "JPEG", exif=turned)
+    page.choose(out.getvalue(), "turned.jpg", "image/jpeg")
+    expect(page.tab.locator("#image-caption")).to_contain_text("120 × 60 pixels")
+    heat = page.tab.locator("#stage .heat").first
+    expect(heat).to_be_visible()
+    box, frame = heat.bounding_box(), page.tab.locator("#stage .photo").bounding_box()
+    assert box
+    assert frame
+    assert frame["width"] == pytest.approx(2 * frame["height"], abs=1)
+    assert box["height"] / frame["height"] == pytest.approx(48 / 60, abs=0.01)
 
 
 def test_heat_for_the_class_is_orange_and_against_it_blue(red: WebPage) -> None:

@@ -2,12 +2,20 @@
 
 import { byId, el } from "./dom.js";
 import { chooseTarget } from "./heat_controls.js";
-import { methodsOf } from "./models.js";
+import { explainsSlowly, methodsOf } from "./models.js";
 import { percent } from "./numbers.js";
 import { choices, session } from "./state.js";
 
 // With so few classes, each keeps its place while drawing.
 const FEW = 12;
+const CHOOSE = "Choose an image to see its classes.";
+const DRAW = "Draw a digit. The network answers while you draw.";
+const FILTER_BANK =
+  "This model is a filter bank: it has no classes. The tab “Layers” shows what its filters " +
+  "respond to.";
+const SLOW =
+  "Choose a class to see which parts of the image speak for it. It takes a moment, because the " +
+  "server covers one part after another.";
 
 /** Show the classes of the image. */
 export function showClasses() {
@@ -15,55 +23,37 @@ export function showClasses() {
   choices.on(["target", "drawing"], update);
 }
 
-/** The buttons are kept, so that they keep the focus and their bars move. */
 function update() {
   const panel = byId("panel-classes");
   const { result, info, image } = session.values;
   const predictions = result?.results[0].predictions ?? [];
-  if (!image)
-    return panel.replaceChildren(
-      el("p", {
-        class: "hint",
-        text: choices.values.drawing
-          ? "Draw a digit. The network answers while you draw."
-          : "Choose an image to see its classes.",
-      }),
-    );
-  if (info?.task === "feature_extraction")
-    return panel.replaceChildren(
-      el("p", {
-        class: "hint",
-        text:
-          "This model is a filter bank: it has no classes. The tab “Layers” shows what its " +
-          "filters respond to.",
-      }),
-    );
+  if (!image) return hint(panel, choices.values.drawing ? DRAW : CHOOSE);
+  if (info?.task === "feature_extraction") return hint(panel, FILTER_BANK);
   if (!predictions.length) return panel.replaceChildren(loadingBars());
   const list = panel.querySelector("ol.classes") ?? el("ol", { class: "classes" });
-  const explained = result.results[0].explanations[0]?.class_index;
-  const rows = ordered(predictions, image).map((prediction, place) =>
-    row(list.children[place], prediction, explained, predictions[0]),
-  );
-  if (
-    rows.some((each, place) => each !== list.children[place]) ||
-    rows.length !== list.children.length
-  )
-    list.replaceChildren(...rows);
-  const explains = methodsOf(info).length > 0;
   const notes = panel.querySelector(".class-notes") ?? el("div", { class: "class-notes" });
   if (!list.isConnected) panel.replaceChildren(list, notes);
-  notes.replaceChildren(
-    el("p", {
-      class: "note",
-      text: explains
-        ? "Choose a class to see which parts of the image speak for it."
-        : reason(info),
-    }),
-    timing(result),
-  );
+  showRows(list, ordered(predictions, image), result.results[0], info);
+  notes.replaceChildren(el("p", { class: "note", text: advice(info) }), timing(result));
 }
 
-function reason(info) {
+function hint(panel, text) {
+  panel.replaceChildren(el("p", { class: "hint", text }));
+}
+
+/** Existing rows are kept, so that they keep the focus and their bars move. */
+function showRows(list, predictions, { predictions: [best], explanations: [explanation] }, info) {
+  const rows = predictions.map((prediction, place) => {
+    const item = list.children[place] ?? newRow();
+    showRow(item.firstElementChild, prediction, best, explanation?.class_index, info);
+    return item;
+  });
+  if (rows.length !== list.children.length) list.replaceChildren(...rows);
+}
+
+function advice(info) {
+  if (explainsSlowly(info)) return SLOW;
+  if (methodsOf(info).length) return "Choose a class to see which parts of the image speak for it.";
   const why = info?.explanations?.reason;
   return `This version offers no explanations${why ? `: ${why}` : ""}.`;
 }
@@ -74,17 +64,16 @@ function ordered(predictions, image) {
   return [...predictions].sort((a, b) => a.index - b.index);
 }
 
-function row(existing, { index, label, probability }, explained, best) {
-  const item = existing ?? newRow();
-  const button = item.firstElementChild;
-  button.onclick = () => chooseTarget(index === best.index ? null : index);
+function showRow(button, { index, label, probability }, best, explained, info) {
+  // The best class is chosen by its rank, so that the next image's best class is explained.
+  const target = index === best.index && !explainsSlowly(info) ? null : index;
+  button.onclick = () => chooseTarget(target);
   button.setAttribute("aria-pressed", String(index === explained));
-  button.disabled = explained === undefined;
+  button.disabled = methodsOf(info).length === 0;
   button.classList.toggle("best", index === best.index);
   button.querySelector(".label").textContent = label;
   button.querySelector(".percent").textContent = percent(probability);
   button.querySelector(".bar").style.setProperty("--part", String(probability));
-  return item;
 }
 
 function newRow() {

@@ -4,7 +4,7 @@ import { classify, getInfo, getLabels } from "./api.js";
 import { fail } from "./failures.js";
 import { Latest } from "./latest.js";
 import { NO_IMAGES } from "./loading.js";
-import { methodsOf, takesImages } from "./models.js";
+import { explainsSlowly, methodsOf, takesImages } from "./models.js";
 import { choices, session } from "./state.js";
 
 const STRONGEST = 6;
@@ -64,7 +64,7 @@ async function describe(model, version) {
 function parametersFor(info, labels) {
   const { target } = choices.values;
   const same = target === null ? -1 : labels.indexOf(session.values.labels[target]);
-  const [method] = methodsOf(info);
+  const [method] = explainsSlowly(info) && same < 0 ? [] : methodsOf(info);
   const hasMaps = info.feature_maps.length > 0;
   return {
     top_k: TOP_K,

@@ -48,7 +48,9 @@ export async function useFile(blob, name, sample = "") {
     return;
   }
   choices.set({ drawing: false, sample });
-  session.set({ image: picture, error: null });
+  const { image: before } = session.values;
+  session.set({ image: picture, result: null, error: null });
+  if (before) URL.revokeObjectURL(before.url);
 }
 
 function buttons() {

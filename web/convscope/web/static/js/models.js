@@ -34,12 +34,12 @@ export function methodsOf(info) {
 }
 
 /**
- * Return the name of a version for people.
- * @param {string} model
- * @param {string | number} version
+ * Report whether a version explains by occlusion only. That takes many runs of the network, so it is
+ * done for a class that someone has chosen, and not for each image.
+ * @param {any} info
  */
-export function versionName(model, version) {
-  return version === "" ? model : `${model}, version ${version}`;
+export function explainsSlowly(info) {
+  return methodsOf(info)[0] === "occlusion";
 }
 
 /**

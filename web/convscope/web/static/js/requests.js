@@ -5,7 +5,7 @@ import { refreshComparison } from "./comparison.js";
 import { fail } from "./failures.js";
 import { Latest } from "./latest.js";
 import { isDescribed, loadInfo } from "./loading.js";
-import { methodsOf, takesImages } from "./models.js";
+import { explainsSlowly, methodsOf, takesImages } from "./models.js";
 import { choices, session } from "./state.js";
 
 const STRONGEST = 24;
@@ -91,7 +91,7 @@ async function classifyImage(signal) {
 
 function parametersFor(image, info, maps) {
   const { version, target, against, method } = choices.values;
-  const [usual] = methodsOf(info);
+  const [usual] = explainsSlowly(info) && target === null ? [] : methodsOf(info);
   const hasMaps = maps !== "" && info.feature_maps.length > 0;
   return {
     version,
