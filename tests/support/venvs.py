@@ -11,6 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "venvs"
 # Shorter than pytest's timeout for these tests.
 INSTALL_SECONDS = 480
+# The gRPC and HTTP clients of others.
+TRITON_CLIENT = ("tritonclient[grpc,http]>=2.70,<3", "Pillow>=11", "pytest>=8.4")
+KSERVE_CLIENT = ("kserve>=0.20,<1", "Pillow>=11", "pytest>=8.4")
 
 
 def python_with(*requirements: str) -> Path:

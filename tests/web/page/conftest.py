@@ -8,20 +8,24 @@ import pytest
 from playwright.sync_api import Browser
 from support.explained import write_explained
 from support.server import ServerProcess
-from support.tiny import write_extractor, write_signal
+from support.tiny import write_extractor, write_signal, write_tiny
 from support.web_page import WebPage, running_browser
 from support.web_process import WebProcess
 
 
 @pytest.fixture(scope="session")
 def page_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small models: two versions of "colors" with explanations, a filter bank, one for signals."""
+    """Small models: two versions of "colors" with gradients, "plain" without, and two others.
+
+    These are "filters", a filter bank, and "signal", which takes no images.
+    """
     root = tmp_path_factory.mktemp("page")
     write_explained(root, "colors", 1)
     write_explained(root, "colors", 2)
     (root / "colors" / "aliases.json").write_text('{"champion": 1}')
     write_extractor(root, "filters")
     write_signal(root)
+    write_tiny(root, "plain")
     return root
 
 

@@ -77,6 +77,18 @@ def test_heat_for_the_class_is_orange_and_against_it_blue(red: WebPage) -> None:
     assert blue > red_ + 50  # blue rather than red: all of the photo speaks against it
 
 
+def test_occlusion_is_computed_for_a_chosen_class_only(
+    open_page: Callable[..., WebPage], page_process: WebProcess
+) -> None:
+    page = open_page(page_process, "?model=plain")
+    page.choose(photo(RED))
+    expect(page.panel).to_contain_text("It takes a moment")
+    expect(page.tab.locator("#heat-controls")).to_be_hidden()
+    page.panel.get_by_role("button", name="red").click()
+    expect(page.tab.locator(".meaning")).to_contain_text("Orange speaks for red")
+    expect(page.tab.locator("#stage .heat").first).to_be_visible()
+
+
 def test_slider_fades_the_heat_until_the_photo_is_plain(red: WebPage) -> None:
     slider = red.tab.get_by_label("Heat", exact=True)
     slider.focus()

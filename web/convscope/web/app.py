@@ -38,15 +38,20 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
         settings: The settings.
         log: Where requests and unexpected errors are written.
         lifecycle: Whether the process stops soon.
+
+    Raises:
+        InvalidInputError: The address of the server is invalid.
     """
+
+    client = AsyncClient(
+        settings.server,
+        timeout_seconds=settings.timeout_seconds,
+        root_certificates=settings.root_certificates,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncClient(
-            settings.server,
-            timeout_seconds=settings.timeout_seconds,
-            root_certificates=settings.root_certificates,
-        ) as client:
+        async with client:  # it connects in this event loop
             app.include_router(_router(settings, client, lifecycle))
             app.mount("/static", StaticFiles(directory=STATIC))
             yield

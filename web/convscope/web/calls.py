@@ -8,11 +8,12 @@ from grpc import StatusCode
 from starlette.requests import ClientDisconnect, Request
 
 from convscope.client import ConvscopeError
-from convscope.web.errors import HttpError, from_client, invalid
+from convscope.web.errors import SCOPE_ID, HttpError, from_client, invalid
 from convscope.web.settings import WebSettings
 
 __all__ = ["Calls", "until_disconnected"]
 
+REQUEST_ID = "x-request-id"
 Result = TypeVar("Result")
 
 
@@ -29,12 +30,14 @@ class Calls:
 
     def metadata(self, request: Request) -> Sequence[tuple[str, str]]:
         """Return the headers of a request that the gRPC server gets, too."""
-        forwarded = self._forwarded
-        return [
+        forwarded, request_id = self._forwarded, request.scope.get(SCOPE_ID)
+        found = [
             (key.decode("latin-1"), value.decode("latin-1"))
             for key, value in request.scope["headers"]
             if key in forwarded
         ]
+        # An unusable id was replaced.
+        return [each for each in found if each[0] != REQUEST_ID or each[1] == request_id]
 
     def timeout(self, stated: float | None) -> float:
         """Return the time that a request may take.

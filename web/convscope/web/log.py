@@ -3,10 +3,12 @@
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import orjson
@@ -15,6 +17,8 @@ __all__ = ["Log", "LogHandler"]
 
 # Lines that may wait while standard error blocks: those of some thousand requests.
 MAX_WAITING = 8192
+# Lines that arrive within this time wake the thread once, and not one by one.
+LINGER_SECONDS = 0.01
 
 
 class Log:
@@ -28,24 +32,29 @@ class Log:
 
     def __init__(self, for_people: bool | None = None) -> None:
         self._for_people = sys.stderr.isatty() if for_people is None else for_people
-        self._lines: SimpleQueue[bytes | None] = SimpleQueue()
+        self._lines: deque[bytes] = deque()
         self._dropped = 0
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._is_closing = False
         self._thread = Thread(target=self._run, name="log writer", daemon=True)
         self._thread.start()
 
     def write(self, event: str, fields: Mapping[str, Any], level: str = "info") -> None:
         """Queue a line, or drop it if too many wait."""
-        if self._lines.qsize() >= MAX_WAITING:
+        if len(self._lines) >= MAX_WAITING:
             self._dropped += 1
             return
         if self._dropped:
             fields = {**fields, "dropped_lines": self._dropped}
             self._dropped = 0
-        self._lines.put(self._line(event, fields, level))
+        self._lines.append(self._line(event, fields, level))
+        if self._wake.empty():
+            self._wake.put(None)
 
     def close(self) -> None:
         """Write what waits, but wait no longer than a second for it."""
-        self._lines.put(None)
+        self._is_closing = True
+        self._wake.put(None)
         self._thread.join(1.0)
 
     def _line(self, event: str, fields: Mapping[str, Any], level: str) -> bytes:
@@ -58,14 +67,14 @@ class Log:
         return orjson.dumps(line, default=str) + b"\n"
 
     def _run(self) -> None:
-        while True:
-            line = self._lines.get()
-            lines: list[bytes | None] = [line]
-            while not self._lines.empty():
-                lines.append(self._lines.get())
-            _write(b"".join(each for each in lines if each is not None))
-            if None in lines:
-                return
+        is_closing = False
+        while not is_closing:
+            self._wake.get()
+            is_closing = self._is_closing
+            if not is_closing:
+                sleep(LINGER_SECONDS)
+            lines = self._lines
+            _write(b"".join([lines.popleft() for _ in range(len(lines))]))
 
 
 class LogHandler(logging.Handler):

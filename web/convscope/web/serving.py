@@ -11,6 +11,7 @@ from typing import Final
 
 import uvicorn
 
+from convscope.client import InvalidInputError
 from convscope.web.app import create_app
 from convscope.web.health import Lifecycle
 from convscope.web.log import Log, LogHandler
@@ -37,8 +38,12 @@ def serve(settings: WebSettings) -> None:
     """
     with listener(settings.http_address) as bound, logging_to_stderr() as log:
         lifecycle = Lifecycle()
+        try:
+            app = create_app(settings, log, lifecycle)
+        except InvalidInputError as error:
+            raise StartError(error.message) from error
         config = uvicorn.Config(
-            create_app(settings, log, lifecycle),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -49,11 +54,9 @@ def serve(settings: WebSettings) -> None:
         # Uvicorn raises the signal again at its end, which would be the exit code.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        host, port = bound.getsockname()[:2]
         if not is_loopback(settings.http_address):
             log.write("reachable from other machines", _OPEN, "warning")
-        log.write("serving", {"http_host": host, "http_port": port, "server": settings.server})
-        _Server(config, lifecycle, settings.drain_seconds).run(sockets=[bound])
+        _Server(config, lifecycle, settings, log).run(sockets=[bound])
         log.write("stopped", {})
 
 
@@ -89,13 +92,24 @@ def listener(address: str) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Reports at /readyz that it stops, before it stops to accept requests."""
+    """Logs its start, and reports at /readyz that it stops before it stops to accept requests."""
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, lifecycle: Lifecycle, settings: WebSettings, log: Log
+    ) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
-        self._drain_seconds = drain_seconds
+        self._settings = settings
+        self._log = log
         self._is_draining = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and log where."""
+        await super().startup(sockets)
+        for bound in sockets or ():
+            host, port = bound.getsockname()[:2]
+            fields = {"http_host": host, "http_port": port, "server": self._settings.server}
+            self._log.write("serving", fields)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called with a signal; the second one ends the process at once."""
@@ -105,7 +119,7 @@ class _Server(uvicorn.Server):
         self._is_draining = True
         self._lifecycle.is_stopping = True
         loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._drain_seconds, self._stop)
+        loop.call_soon_threadsafe(loop.call_later, self._settings.drain_seconds, self._stop)
 
     def _stop(self) -> None:
         self.should_exit = True

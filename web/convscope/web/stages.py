@@ -21,5 +21,4 @@ def stage_numbers(feature_maps: Sequence[FeatureMapInfo]) -> list[int]:
 def is_last_of_stage(feature_maps: Sequence[FeatureMapInfo]) -> list[bool]:
     """Return whether each feature map is the last one of its stage."""
     numbers = stage_numbers(feature_maps)
-    following = [*numbers[1:], 0]  # for no feature maps, one more than there are
-    return [number != after for number, after in zip(numbers, following, strict=False)]
+    return [n + 1 == len(numbers) or numbers[n + 1] != number for n, number in enumerate(numbers)]

@@ -1,0 +1,119 @@
+"""Security headers, host names, origins, request ids, and the access log."""
+
+from pathlib import Path
+
+import pytest
+from support.calls import wait_until
+from support.images import encode, picture
+from support.server import ServerProcess
+from support.web_process import WebProcess
+
+TINY = "/v1/models/tiny:classify"
+PHOTO = encode(picture())
+
+
+@pytest.mark.parametrize("path", ["/", "/static/index.html", "/docs", "/v1/models", "/v2", "/no"])
+def test_every_reply_is_confined(web: WebProcess, path: str) -> None:
+    headers = web.get(path).headers
+    policy = dict(
+        rule.strip().partition(" ")[::2] for rule in headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert policy.get("script-src", "'self'") == "'self'"
+    assert "http" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "access-control-allow-origin" not in headers
+    assert "server" not in headers
+
+
+def test_the_page_has_no_script_or_style_in_its_html(web: WebProcess) -> None:
+    for path in ("/", "/docs"):
+        html = web.get(path).body.decode()
+        assert "<style" not in html
+        assert html.count("<script") == html.count("<script src=") + html.count("<script type=")
+        assert "http://" not in html.replace("http://www.w3.org", "")
+        assert "https://" not in html
+
+
+def test_a_name_that_was_not_allowed_is_rejected_on_loopback(grpc_server: ServerProcess) -> None:
+    with WebProcess(grpc_server.target, "--allowed-host", "vision.example.org") as web:
+        for host in ("localhost:1", "127.0.0.1", "[::1]:8080", "Vision.Example.Org"):
+            assert web.get("/v1/models", Host=host).status == 200
+        status, code, message = web.get("/v1/models", Host="evil.example").error
+        assert (status, code) == (421, "INVALID_ARGUMENT")
+        assert "--allowed-host evil.example" in message
+
+
+def test_only_named_origins_may_call_from_a_browser(grpc_server: ServerProcess) -> None:
+    with WebProcess(grpc_server.target, "--cors-origin", "https://a.example") as web:
+        reply = web.get("/v1/models", Origin="https://a.example")
+        assert reply.headers["access-control-allow-origin"] == "https://a.example"
+        assert "x-request-id" in reply.headers["access-control-expose-headers"]
+        reply = web.get("/v1/models", Origin="https://b.example")
+        assert "access-control-allow-origin" not in reply.headers
+        asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+        assert web.request("OPTIONS", TINY, None, asked).status == 200
+
+
+def test_an_id_of_the_caller_reaches_the_server_and_comes_back(
+    web: WebProcess, grpc_server: ServerProcess
+) -> None:
+    reply = web.post(TINY, PHOTO, X_Request_Id="mine-1")
+    assert reply.headers["x-request-id"] == "mine-1"
+    wait_until(
+        lambda: any(
+            line.get("request_id") == "mine-1" and line.get("method") == "Classify"
+            for line in grpc_server.log
+        )
+    )
+
+
+@pytest.mark.parametrize("stated", ["", "x" * 200, "a\tb"])
+def test_an_unusable_id_is_replaced(web: WebProcess, stated: str) -> None:
+    first, second = (web.post(TINY, PHOTO, X_Request_Id=stated) for _ in range(2))
+    ids = first.headers["x-request-id"], second.headers["x-request-id"]
+    assert first.status == 200
+    assert stated not in ids
+    assert len(set(ids)) == 2
+
+
+def test_each_request_is_logged(web: WebProcess) -> None:
+    request_id = web.post(f"{TINY}?top_k=1", b"no image").headers["x-request-id"]
+
+    def lines() -> list[dict[str, object]]:
+        return [line for line in web.log if line.get("request_id") == request_id]
+
+    wait_until(lambda: bool(lines()))
+    (line,) = lines()
+    assert line["event"] == "request"
+    assert (line["method"], line["path"], line["status"]) == ("POST", TINY, 400)
+    assert {"milliseconds", "bytes", "timestamp", "level"} <= line.keys()
+
+
+def test_the_log_can_be_quiet(grpc_server: ServerProcess) -> None:
+    with WebProcess(grpc_server.target, "--no-access-log") as web:
+        assert web.post(TINY, PHOTO).status == 200
+        assert web.stop() == 0
+        assert [line["event"] for line in web.log] == ["serving", "stopped"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/vision"])
+def test_a_proxy_may_publish_it_below_a_path(grpc_server: ServerProcess, prefix: str) -> None:
+    """Some proxies remove the path, and some don't."""
+    with WebProcess(grpc_server.target, "--root-path", "/vision/") as web:
+        assert web.post(prefix + TINY, PHOTO).status == 200
+        document = web.get(f"{prefix}/openapi.json").json
+        assert document["servers"] == [{"url": "/vision"}]
+        page = web.get(f"{prefix}/")
+        assert page.status == 200
+        assert "script-src" in page.headers["content-security-policy"]
+
+
+def test_links_of_the_page_are_relative(web: WebProcess) -> None:
+    static = Path(__file__).parents[2] / "web/convscope/web/static"
+    for path in static.rglob("*.html"):
+        html = path.read_text()
+        assert 'src="/' not in html
+        assert 'href="/' not in html

@@ -1,0 +1,127 @@
+"""The start and the end of the process, and a server that goes away."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.calls import wait_until
+from support.images import encode, picture
+from support.server import ServerProcess
+from support.web_process import WebProcess
+
+from convscope.web.replies import HealthReply, ReadyReply
+
+TINY = "/v1/models/tiny:classify"
+PHOTO = encode(picture())
+NOWHERE = "127.0.0.1:1"
+
+
+def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `convscope web` until it ends by itself."""
+    start = ["-c", code] if code else ["-m", "convscope.client"]
+    command = [sys.executable, *start, "web", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        done = run("--http-address", address)
+    assert done.returncode == 1
+    assert f"can't listen on --http-address {address}: Address already in use" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["8080", "localhost:", "localhost:http", ":8080", "a:99999"])
+def test_an_invalid_address_is_named(address: str) -> None:
+    done = run("--http-address", address)
+    assert done.returncode == 1
+    assert f"--http-address is '{address}'; give HOST:PORT" in done.stderr
+
+
+def test_an_invalid_server_is_named() -> None:
+    done = run("--server", "http://localhost:8001")
+    assert done.returncode == 1
+    assert "the target is 'http://localhost:8001'; give HOST:PORT" in done.stderr
+
+
+def test_without_the_extra_the_repair_is_named() -> None:
+    code = (
+        "import sys; sys.modules['fastapi'] = None; "
+        "from convscope.client.__main__ import main; main()"
+    )
+    done = run(code=code)
+    assert done.returncode == 1
+    assert "fastapi is missing" in done.stderr
+    assert "pip install '.[web]'" in done.stderr.replace("\n", " ")
+
+
+def test_without_a_server_the_process_runs_and_says_why_it_is_not_ready() -> None:
+    with WebProcess(NOWHERE) as web:
+        reply = web.get("/readyz")
+        assert reply.status == 503
+        ready = ReadyReply.model_validate_json(reply.body)
+        assert (ready.ready, ready.server) == (False, NOWHERE)
+        assert ready.reason.startswith(f"no gRPC server responds at {NOWHERE}: ")
+        health = web.get("/healthz")
+        assert (health.status, HealthReply.model_validate_json(health.body).status) == (200, "ok")
+        reply = web.post(TINY, PHOTO)
+        assert reply.error == (
+            503,
+            "UNAVAILABLE",
+            "the gRPC server doesn't respond; /readyz has the reason",
+        )
+        assert reply.headers["retry-after"] == "1"
+        assert web.get("/v1/models").status == 503
+        assert web.get("/v2/health/ready").status == 503
+        assert web.get("/").status == 200
+
+
+def test_a_server_that_goes_away_and_comes_back_is_used_again(web_repository: Path) -> None:
+    with ServerProcess(web_repository) as server:
+        web = WebProcess(server.target)
+        assert web.get("/readyz").json == {"ready": True, "server": server.target, "reason": ""}
+        assert web.post(TINY, PHOTO).status == 200
+    with web:
+        assert web.get("/readyz").status == 503
+        assert web.post(f"{TINY}?timeout=2", PHOTO).error[:2] == (503, "UNAVAILABLE")
+        with ServerProcess(web_repository, "--grpc-address", server.target):
+            wait_until(lambda: web.get("/readyz").status == 200)
+            assert web.post(TINY, PHOTO).status == 200
+
+
+def test_a_signal_ends_the_process_after_the_requests_in_flight(
+    grpc_server: ServerProcess,
+) -> None:
+    with WebProcess(grpc_server.target) as web:
+        with socket.create_connection(("127.0.0.1", web.port)) as connection:
+            head = f"POST {TINY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(PHOTO)}"
+            connection.sendall(head.encode() + b"\r\n\r\n" + PHOTO[:-1])
+            assert web.get("/healthz").status == 200  # so that the request was accepted
+            web.process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                web.process.wait(0.5)
+            connection.sendall(PHOTO[-1:])
+            assert connection.recv(13) == b"HTTP/1.1 200 "
+        assert web.stop() == 0
+        assert web.log[-1]["event"] == "stopped"
+
+
+def test_while_it_drains_it_serves_but_is_not_ready(grpc_server: ServerProcess) -> None:
+    with WebProcess(grpc_server.target, "--drain-seconds", "60") as web:
+        web.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: web.get("/readyz").json["reason"] == "the web process is stopping")
+        assert web.post(TINY, PHOTO).status == 200
+        web.process.send_signal(signal.SIGTERM)  # a second one doesn't wait
+        assert web.process.wait(10) == 0
+
+
+def test_an_address_that_others_reach_is_a_warning(grpc_server: ServerProcess) -> None:
+    with WebProcess(grpc_server.target, "--http-address", "0.0.0.0:0") as web:
+        (warning,) = [line for line in web.log if line["level"] == "warning"]
+        assert warning["event"] == "reachable from other machines"
+        assert "no authentication" in warning["repair"]
+        # Whatever others call it.
+        assert web.get("/healthz", Host="vision.example.org").status == 200
