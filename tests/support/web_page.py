@@ -4,10 +4,11 @@ import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.resources import files
 from typing import Any, Self
 
-import axe_playwright_python
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import (
     Browser,
@@ -32,7 +33,7 @@ FLAGS = (
 WAIT_MILLISECONDS = 20_000
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 360, "height": 740}
-_AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+_AXE = files("axe_playwright_python") / "axe.min.js"
 # What Chromium logs for each reply above 399 and each failed connection.
 _FAILED_LOAD = "Failed to load resource"
 
@@ -92,7 +93,7 @@ class WebPage:
         """Choose a file in the dialog of the button "Choose a photo"."""
         with self.tab.expect_file_chooser() as chooser:
             self.button("Choose a photo").click()
-        chooser.value.set_files([{"name": name, "mimeType": kind, "buffer": data}])
+        chooser.value.set_files({"name": name, "mimeType": kind, "buffer": data})
 
     def drop(self, data: bytes, name: str = "photo.png") -> None:
         """Drop a file on the page."""
@@ -139,10 +140,11 @@ class WebPage:
         )
         return name.strip()
 
-    def pixels(self, canvas: Locator) -> Image.Image:
-        """Return the content of a canvas."""
+    def pixels(self, canvas: Locator) -> NDArray[np.uint8]:
+        """Return the content of a canvas, [height, width, 4]."""
         url: str = canvas.evaluate("canvas => canvas.toDataURL()")
-        return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+        image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+        return np.asarray(image.convert("RGBA"))
 
     def _check_message(self, message: ConsoleMessage) -> None:
         is_failed_load = message.text.startswith(_FAILED_LOAD)

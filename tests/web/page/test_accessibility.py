@@ -97,7 +97,7 @@ def test_photo_is_looked_at_on_a_phone(open_page: Open, page_process: WebProcess
         page.button("Take a photo").tap()
     # It opens the camera of the phone.
     assert chooser.value.element.get_attribute("capture") == "environment"
-    chooser.value.set_files([{"name": "a.png", "mimeType": "image/png", "buffer": photo(RED)}])
+    chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": photo(RED)})
     expect(page.headline).to_contain_text("red")
     assert width_of(page) <= 360
     assert violations(page) == []

@@ -72,8 +72,12 @@ def test_digit_is_answered_while_it_is_drawn(open_page: Open, networks: WebProce
     expect(page.panel.locator(".level h2")).to_have_text(
         ["Edges", "Strokes", "Strokes, combined", "Shapes"]
     )
+    page.show("Compare")
+    expect(page.panel.locator(".compare-column").nth(0)).to_contain_text("digits, version 1")
+    expect(page.panel.locator(".compare-column").nth(1)).to_contain_text("efficientnet_lite0")
     page.button("Clear").click()
     expect(page.headline).to_contain_text("Draw a digit")
+    expect(page.panel.locator(".compare-column .photo").first).to_be_hidden()
 
 
 def test_digit_is_drawn_with_the_keyboard(open_page: Open, networks: WebProcess) -> None:

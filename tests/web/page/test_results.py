@@ -3,11 +3,15 @@
 import io
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from playwright.sync_api import expect
 from support.web_page import WebPage, photo
 from support.web_process import WebProcess
+
+from convscope.client._heat_colors import NEUTRAL, heat_colors
 
 pytestmark = [
     pytest.mark.slow(seconds=1),
@@ -67,14 +71,25 @@ def test_heat_is_upright_on_a_photo_of_a_turned_camera(page: WebPage) -> None:
 
 def test_heat_for_the_class_is_orange_and_against_it_blue(red: WebPage) -> None:
     heat = red.tab.locator("#stage .heat").first
-    red_, _, blue = red.pixels(heat).convert("RGB").getpixel((200, 200))
-    assert red_ > blue + 50  # all of the photo speaks for red
+    assert warmth(red.pixels(heat)) > 50  # all of the photo speaks for red
     red.tab.get_by_label("Explain").select_option("2")
     expect(red.tab.locator(".meaning")).to_contain_text("Orange speaks for blue")
     red.tab.get_by_label("Rather than").select_option("0")
     expect(red.tab.locator(".meaning")).to_contain_text("blue for red")
-    red_, _, blue = red.pixels(heat).convert("RGB").getpixel((200, 200))
-    assert blue > red_ + 50  # blue rather than red: all of the photo speaks against it
+    assert warmth(red.pixels(heat)) < -50  # rather than red: all of the photo speaks against it
+
+
+def test_heat_has_the_colors_of_the_pictures_of_the_client(page: WebPage) -> None:
+    levels = [0, 60, 120, NEUTRAL, 130, 200, 254]
+    heat = [(level - NEUTRAL) / NEUTRAL for level in levels]
+    colors = page.tab.evaluate(
+        """async heat => {
+            const {heatColor} = await import("./static/js/heat.js");
+            return heat.map(heatColor);
+        }""",
+        heat,
+    )
+    assert np.asarray(colors) == pytest.approx(heat_colors(1.0)[levels, :3], abs=1)
 
 
 def test_occlusion_is_computed_for_a_chosen_class_only(
@@ -221,3 +236,8 @@ def test_labels_are_shown_as_text(
     )
     page.open("?tab=details")
     expect(page.panel.locator(".labels li").first).to_have_text(f"0{hostile}")
+
+
+def warmth(pixels: NDArray[np.uint8]) -> float:
+    """Return how much more red than blue a picture has."""
+    return float(pixels[..., 0].mean() - pixels[..., 2].mean())

@@ -65,7 +65,8 @@ function column(letter) {
 }
 
 function update() {
-  if (choices.values.tab !== "compare" || !session.values.models.length) return;
+  if (choices.values.tab !== "compare" || !session.values.models.length || !choices.values.model)
+    return;
   if (!choices.values.otherModel) choices.set(other());
   const { models, image, info, result, other: second, otherError } = session.values;
   fillSelect(

@@ -1,7 +1,7 @@
 // A canvas to draw a digit on. Each change becomes the image, so that it is answered while drawing.
 
 import { byId, el } from "./dom.js";
-import { Picture } from "./image.js";
+import { Picture, release } from "./image.js";
 import { choices, session } from "./state.js";
 import { centeredRegion, renderStrokes } from "./strokes.js";
 
@@ -10,8 +10,8 @@ import { centeredRegion, renderStrokes } from "./strokes.js";
 const SIDE = 560;
 const SENT_SIDE = 224;
 const HELP =
-  "Draw with a finger or a mouse. With the keyboard: arrow keys move the pen, space puts it down " +
-  "or lifts it, backspace undoes.";
+  "Draw with the mouse. With the keyboard: arrow keys move the pen, space puts it down or lifts " +
+  "it, backspace undoes.";
 const KEY_STEP = 0.04;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -22,6 +22,7 @@ let current = null;
 /** The pen of the keyboard. */
 let pen = { x: 0.5, y: 0.5, down: false, shown: false };
 let sending = false;
+let again = false;
 
 export const canvas = el("canvas", {
   id: "drawing",
@@ -59,7 +60,7 @@ export function offerDrawing() {
     clearButton,
     el("p", {
       id: "drawing-help",
-      class: "note",
+      class: "note with-mouse",
       text: HELP,
     }),
   );
@@ -202,8 +203,6 @@ async function send(sample = "") {
   renderStrokes(sent, strokes, region);
   const blob = await new Promise((resolve) => sent.toBlob(resolve, "image/png"));
   sending = false;
-  const { image } = session.values;
-  if (image?.region) URL.revokeObjectURL(image.url);
   if (choices.values.drawing && strokes.length) {
     const picture = new Picture(blob, sent, {
       name: "drawing",
@@ -212,11 +211,12 @@ async function send(sample = "") {
       description: "The drawing",
     });
     picture.sample = sample;
+    const { image: before } = session.values;
     session.set({ image: picture, error: null });
+    release(before);
   }
   if (again) {
     again = false;
     send();
   }
 }
-let again = false;

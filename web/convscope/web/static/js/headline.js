@@ -34,13 +34,10 @@ function showAnswer({ label, probability }, { model, version, provider }) {
 }
 
 function showNothing(image, info) {
-  const name = info ? info.name : "";
-  byId("headline").textContent = image
-    ? "What the network sees"
-    : choices.values.drawing
-      ? "Draw a digit"
-      : name || "Convscope";
-  byId("subline").textContent = info
-    ? `${info.name}, version ${info.version}, on ${info.provider}`
-    : "";
+  const name = info?.name ?? "Convscope";
+  const isDrawn = choices.values.drawing && !image;
+  const headline = isDrawn ? "Draw a digit" : image ? "What the network sees" : name;
+  const version = info ? `version ${info.version}, on ${info.provider}` : "";
+  byId("headline").textContent = headline;
+  byId("subline").textContent = headline === name || !info ? version : `${name}, ${version}`;
 }

@@ -1,5 +1,7 @@
 // An image to classify.
 
+const RELEASE_MILLISECONDS = 10_000;
+
 let count = 0;
 
 /** An image to classify, and how it is drawn. */
@@ -47,6 +49,14 @@ export class Picture {
       height,
     );
   }
+}
+
+/**
+ * Free the memory of a picture that is no longer shown. Parts of the page may still be loading it.
+ * @param {Picture | null} picture
+ */
+export function release(picture) {
+  if (picture) setTimeout(() => URL.revokeObjectURL(picture.url), RELEASE_MILLISECONDS);
 }
 
 /**

@@ -4,7 +4,7 @@ import { takePhoto } from "./camera.js";
 import { byId, el } from "./dom.js";
 import { PageError } from "./errors.js";
 import { icon } from "./icons.js";
-import { openImage } from "./image.js";
+import { openImage, release } from "./image.js";
 import { drawsWell } from "./models.js";
 import { withinLimits } from "./shrink.js";
 import { choices, session } from "./state.js";
@@ -50,7 +50,7 @@ export async function useFile(blob, name, sample = "") {
   choices.set({ drawing: false, sample });
   const { image: before } = session.values;
   session.set({ image: picture, result: null, error: null });
-  if (before) URL.revokeObjectURL(before.url);
+  release(before);
 }
 
 function buttons() {

@@ -1,7 +1,7 @@
 // Photos above the server's limits are made smaller before they are sent, and those in formats that
 // only the browser reads are sent as JPEG.
 
-import { Picture, openImage } from "./image.js";
+import { Picture, openImage, release } from "./image.js";
 
 // The server's defaults: JPEG decodes to scale, the other formats in full.
 const JPEG_PIXELS = 50e6;
@@ -36,7 +36,7 @@ export async function withinLimits(picture, info) {
   context.imageSmoothingQuality = "high";
   context.drawImage(picture.drawable, 0, 0, canvas.width, canvas.height);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
-  URL.revokeObjectURL(picture.url);
+  release(picture);
   if (fits) return openImage(blob, picture.name);
   const note = "It was above the server's limit and is smaller than the original.";
   return openImage(blob, picture.name, note);
