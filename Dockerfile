@@ -1,7 +1,8 @@
-# Two images from one source tree:
+# Three images from one source tree:
 #
 #   docker build --target server   --tag convscope-server .
 #   docker build --target exporter --tag convscope-exporter .
+#   docker build --target web      --tag convscope-web .
 #
 # Each image copies only a virtual environment from its builder. It contains
 # neither pip's caches nor the sources. Only the exporter contains PyTorch.
@@ -17,6 +18,7 @@ COPY bundle/ bundle/
 COPY client/ client/
 COPY server/ server/
 COPY exporter/ exporter/
+COPY web/ web/
 
 FROM sources AS server-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -25,6 +27,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM sources AS exporter-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/venv/bin/python -m pip install '.[exporter]'
+
+FROM sources AS web-builder
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/python -m pip install '.[web]'
 
 FROM python:3.11-slim AS runtime
 # ONNX Runtime 1.29 and later send telemetry by default. This disables it.
@@ -44,6 +50,16 @@ ENV HOME=/tmp
 WORKDIR /tmp
 ENTRYPOINT ["convscope-exporter"]
 CMD ["--help"]
+
+FROM runtime AS web
+COPY --from=web-builder /opt/venv /opt/venv
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \
+    CMD ["python", "-m", "convscope.web.health_check", "127.0.0.1:8080"]
+# Publishing the port controls the access, as for the server.
+ENTRYPOINT ["convscope", "web", "--http-address", "0.0.0.0:8080"]
+CMD ["--server", "server:8001"]
 
 FROM runtime AS server
 COPY --from=server-builder /opt/venv /opt/venv

@@ -13,6 +13,7 @@ from support.server import FRESH, ServerProcess
 from support.sharing import shared_folder
 from support.starting import starts_server
 from support.tiny import write_signal, write_tiny
+from support.web_process import WebProcess
 
 # The rooms set this too. Some tests import ONNX Runtime directly.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -80,6 +81,13 @@ def demo_server(demo_repository: Path) -> Iterator[ServerProcess]:
     """A server of the demo's bundles, shared by all tests that don't change it."""
     with ServerProcess(demo_repository, command=FRESH) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def demo_web(demo_server: ServerProcess) -> Iterator[WebProcess]:
+    """A web process in front of it."""
+    with WebProcess(demo_server.target) as web:
+        yield web
 
 
 @pytest.fixture(scope="session")

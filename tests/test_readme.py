@@ -1,5 +1,6 @@
 """The README and the pages of docs/ are run: Python blocks, commands, settings, links."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.server import ServerProcess
+from support.web_process import WebProcess
 
 from bench.performance_page import PAGE, TABLE, with_table
 
@@ -31,9 +33,12 @@ OURS = [command for command in COMMANDS if re.match(r"(\.venv/bin/)?convscope", 
 @pytest.mark.slow
 @pytest.mark.one_transport("exports networks for a minute; other tests make the same calls")
 @pytest.mark.parametrize("block", PYTHON)
-def test_python_block_runs(block: str, demo_server: ServerProcess, tmp_path: Path) -> None:
+def test_python_block_runs(
+    block: str, demo_server: ServerProcess, demo_web: WebProcess, tmp_path: Path
+) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     code = block.replace("localhost:8001", demo_server.target)
+    code = code.replace("http://localhost:8080", demo_web.url)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
@@ -54,6 +59,42 @@ def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", text))
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test", "serve"} <= targets <= rules
+
+
+CURL = [
+    line for language, text in BLOCKS if language == "bash" for line in text.splitlines() if line
+]
+# What the reply to a command contains.
+REPLIES = {
+    "coffee.png http://localhost:8080/v1/models/efficientnet_lite0:classify": '"espresso"',
+    "top_k=2": '"label":"7"',
+    "digits/7.png http://": '"label":"7"',
+    "base64": '"7"',
+    "explain=": '"explanations":[{"class_index":',
+    "feature_maps=": '"png":"',
+    "labels": '["0","1"',
+    "/infer": ':7:7"]',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.one_transport("exports networks for a minute; other tests make the same calls")
+@pytest.mark.parametrize("command", CURL)
+def test_curl_is_answered(command: str, demo_web: WebProcess) -> None:
+    assert command.startswith("curl ")
+    code = command.replace("http://localhost:8080", demo_web.url)
+    done = subprocess.run(
+        ["bash", "-ec", code.replace("curl ", "curl --silent --show-error --fail-with-body ", 1)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    json.loads(done.stdout)
+    for part, expected in REPLIES.items():
+        if part in command:
+            assert expected in done.stdout
 
 
 @cache

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from convscope.server.process.settings import ProcessSettings
+from convscope.web.settings import WebSettings
 from deploy.dockerfile import Dockerfile, read_image
 
 MODELS = ("efficientnet_lite0", "digits")
@@ -53,11 +54,26 @@ def test_the_server_has_time_to_drain(compose: dict[str, Any]) -> None:
     assert float(compose["services"]["server"]["stop_grace_period"].removesuffix("s")) > needed
 
 
+@pytest.mark.parametrize("service", ["server", "web"])
 def test_the_health_check_is_the_images_own(
+    compose: dict[str, Any], dockerfile: Dockerfile, service: str
+) -> None:
+    image = read_image(dockerfile.steps(service))
+    assert compose["services"][service]["healthcheck"]["test"] == ["CMD", *image.health_command]
+
+
+def test_the_web_app_calls_the_server_and_has_time_to_drain(
     compose: dict[str, Any], dockerfile: Dockerfile
 ) -> None:
-    image = read_image(dockerfile.steps("server"))
-    assert compose["services"]["server"]["healthcheck"]["test"] == ["CMD", *image.health_command]
+    web = compose["services"]["web"]
+    image = read_image(dockerfile.steps("web"))
+    host, _, port = image.command[-1].partition(":")
+    assert host in compose["services"]
+    assert port in read_image(dockerfile.steps(host)).ports
+    needed = WebSettings.drain_seconds + WebSettings.grace_seconds
+    assert float(web["stop_grace_period"].removesuffix("s")) > needed
+    assert web["read_only"] is True
+    assert [mapping.rpartition(":")[2] for mapping in web["ports"]] == image.ports
 
 
 def test_built_services_name_a_stage_and_the_others_a_version(

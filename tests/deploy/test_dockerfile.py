@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from support.server import ServerProcess
+from support.web_process import WebProcess
 
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -117,6 +118,39 @@ def test_the_exporter_takes_its_own_environment(dockerfile: Dockerfile) -> None:
     assert exporter.entrypoint == ["convscope-exporter"]
     install = dockerfile.steps(exporter.builder)[-1]
     assert install.text.endswith("/opt/venv/bin/python -m pip install '.[exporter]'")
+
+
+@pytest.mark.slow(seconds=25)
+@pytest.mark.one_transport("installs the package")
+@pytest.mark.timeout(900)
+def test_the_built_web_app_is_healthy_and_stops_cleanly(
+    root: Path, dockerfile: Dockerfile, tmp_path: Path
+) -> None:
+    image = read_image(dockerfile.steps("web"))
+    builder = Builder(root, tmp_path / "image")
+    builder.build(dockerfile.steps(image.builder))
+    environment = [
+        f"{name}={value.replace(VENV, str(builder.venv))}"
+        for name, value in image.environment.items()
+    ]
+    home = tmp_path / "home"
+    home.mkdir()
+    prefix = ["env", "-i", *environment, f"HOME={home}"]
+    arguments = [*image.entrypoint, *image.command]
+    command = substitute(arguments, {"0.0.0.0:8080": "127.0.0.1:0", "server:8001": "127.0.0.1:1"})
+    # Without the default extras of the tests, and with no server at all.
+    with WebProcess("127.0.0.1:1", command=[*prefix, *command]) as web:
+        health = substitute(image.health_command, {"127.0.0.1:8080": f"127.0.0.1:{web.port}"})
+        checked = subprocess.run([*prefix, *health], capture_output=True, text=True, check=False)
+        assert (checked.returncode, checked.stdout) == (0, '{"status":"ok"}\n')
+        assert web.get("/docs/swagger-ui.css").status == 200
+        assert web.get("/").status == 200
+        assert web.get("/readyz").status == 503
+        assert image.stop_signal == "SIGTERM"
+        assert web.stop() == 0
+    missing = [*prefix, "python", "-c", "import onnxruntime"]
+    assert subprocess.run(missing, capture_output=True, check=False).returncode == 1
+    assert image.user == "10001"
 
 
 def test_only_sources_reach_the_builder(dockerfile: Dockerfile, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from threading import Thread
@@ -42,13 +42,16 @@ class WebProcess:
     Args:
         server: The gRPC server's HOST:PORT.
         flags: Further flags.
+        command: The command with its addresses, if it isn't that of the tests' environment.
     """
 
-    def __init__(self, server: str, *flags: str) -> None:
+    def __init__(self, server: str, *flags: str, command: Sequence[str] = ()) -> None:
         addresses = ("--server", server, "--http-address", "127.0.0.1:0")
-        command = [sys.executable, "-m", "convscope.client", "web", *addresses]
+        usual = [sys.executable, "-m", "convscope.client", "web", *addresses]
         self.process = subprocess.Popen(
-            [*command, "--drain-seconds", "0", *flags], stderr=subprocess.PIPE, text=True
+            [*(command or usual), "--drain-seconds", "0", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.log: list[dict[str, Any]] = []
         self.port: int = self._wait_until_serving()["http_port"]

@@ -62,7 +62,7 @@ def _numbers(name: str, datatype: str, dtype: np.dtype[Any], data: Any) -> NDArr
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         if array.min() < low or array.max() > high:
             raise invalid(
-                f"the data of input {name!r} is out of range; {datatype} is {low}..{high}"
+                f"the data of input {name!r} is out of range; {datatype} is {low} to {high}"
             )
     return array
 
