@@ -63,7 +63,7 @@ def test_full_server_is_asked_again(open_page: Open, page_process: WebProcess) -
     full = {"error": {"code": "RESOURCE_EXHAUSTED", "message": "the queue is full"}}
     page.tab.route(
         "**/*:classify*",
-        lambda route: route.fulfill(status=429, json=full, headers={"retry-after": "1"}),
+        lambda route: route.fulfill(status=429, json=full, headers={"retry-after": "3"}),
         times=1,
     )
     page.choose(photo(RED))
