@@ -52,6 +52,9 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+/** What each select contains, so that the same content isn't built again. */
+const contents = new WeakMap();
+
 /**
  * Replace the content of a select, and choose a value.
  * @param {HTMLSelectElement} select
@@ -59,6 +62,12 @@ export function byId(id) {
  * @param {string} chosen
  */
 export function fillSelect(select, options, chosen) {
+  const content = JSON.stringify(options);
+  if (contents.get(select) === content) {
+    select.value = chosen;
+    return;
+  }
+  contents.set(select, content);
   const groups = new Map();
   const nodes = [];
   for (const { value, text, group } of options) {

@@ -12,6 +12,7 @@ const AGAINST = [
   [60, 145, 235],
   [0, 70, 190],
 ];
+const NEUTRAL = 127; // the level of no heat
 // The photo turns gray below the heat, so that its own colors aren't mistaken for it. Neither black
 // nor white, because heat isn't visible there.
 const DARKEST = 60;
@@ -44,7 +45,7 @@ export function heatColor(heat) {
  * @param {HTMLCanvasElement} canvas Its size is that of the picture.
  * @param {Explanation} explanation
  * @param {number} opacity The opacity of the strongest heat.
- * @param {((context: CanvasRenderingContext2D) => void) | null} drawBelow Draws what is below the heat;
+ * @param {((context: CanvasRenderingContext2D) => void) | null} drawBelow Draws what is below;
  *   null leaves the canvas transparent where the heat is zero.
  */
 export function paintHeat(canvas, explanation, opacity, drawBelow) {
@@ -53,58 +54,63 @@ export function paintHeat(canvas, explanation, opacity, drawBelow) {
   context.clearRect(0, 0, width, height);
   if (drawBelow) drawBelow(context);
   const pixels = context.getImageData(0, 0, width, height);
-  const sample = stretched(explanation.values, width, height);
-  const { limit } = explanation;
-  const grayness = Math.min(1, opacity / GRAY_FROM_OPACITY);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const heat = limit > 0 ? sample(x, y) / limit : 0;
-      const at = 4 * (y * width + x);
-      if (drawBelow) blend(pixels.data, at, heat, opacity, grayness);
-      else cover(pixels.data, at, heat, opacity);
-    }
-  }
+  const levels = heatLevels(explanation, width, height);
+  if (drawBelow) blend(pixels.data, levels, opacity);
+  else cover(pixels.data, levels, opacity);
   context.putImageData(pixels, 0, 0);
 }
 
-/** Mix the gray of one pixel with the color of heat. */
-function blend(data, at, heat, opacity, grayness) {
-  const light = 0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
-  const gray = DARKEST + (light * (BRIGHTEST - DARKEST)) / 255;
-  const strength = opacity * Math.min(Math.abs(heat), 1);
-  const color = heatColor(heat);
-  for (let channel = 0; channel < 3; channel++) {
-    const below = data[at + channel] + grayness * (gray - data[at + channel]);
-    data[at + channel] = below + strength * (color[channel] - below);
+/** Mix the gray of each pixel with the color of its heat. */
+function blend(data, levels, opacity) {
+  const grayness = Math.min(1, opacity / GRAY_FROM_OPACITY);
+  for (let pixel = 0, at = 0; pixel < levels.length; pixel++, at += 4) {
+    const level = levels[pixel];
+    const strength = (opacity * Math.abs(level - NEUTRAL)) / NEUTRAL;
+    const light = 0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
+    const gray = DARKEST + (light * (BRIGHTEST - DARKEST)) / 255;
+    for (let channel = 0; channel < 3; channel++) {
+      const below = data[at + channel] + grayness * (gray - data[at + channel]);
+      data[at + channel] = below + strength * (COLORS[3 * level + channel] - below);
+    }
+    data[at + 3] = 255;
   }
-  data[at + 3] = 255;
 }
 
-/** Set one pixel to the color of heat. */
-function cover(data, at, heat, opacity) {
-  const color = heatColor(heat);
-  data[at] = color[0];
-  data[at + 1] = color[1];
-  data[at + 2] = color[2];
-  data[at + 3] = 255 * opacity * Math.min(Math.abs(heat), 1);
+/** Set each pixel to the color of its heat. */
+function cover(data, levels, opacity) {
+  for (let pixel = 0, at = 0; pixel < levels.length; pixel++, at += 4) {
+    const level = levels[pixel];
+    for (let channel = 0; channel < 3; channel++) {
+      data[at + channel] = COLORS[3 * level + channel];
+    }
+    data[at + 3] = (255 * opacity * Math.abs(level - NEUTRAL)) / NEUTRAL;
+  }
 }
 
 /**
- * Return a function that returns the value at a pixel, interpolated between the centers of the cells.
- * @param {number[][]} values
+ * Return the heat of each pixel as a level: 0 is the strongest against, 254 the strongest for.
+ * Between the centers of the cells it is interpolated.
+ * @param {Explanation} explanation
  * @param {number} width
  * @param {number} height
  */
-function stretched(values, width, height) {
+function heatLevels({ values, limit }, width, height) {
+  const levels = new Uint8ClampedArray(width * height).fill(NEUTRAL);
+  if (limit <= 0) return levels;
   const columns = places(values[0].length, width);
   const rows = places(values.length, height);
-  return (/** @type {number} */ x, /** @type {number} */ y) => {
-    const [left, right, across] = columns[x];
+  for (let y = 0, at = 0; y < height; y++) {
     const [top, bottom, down] = rows[y];
-    const upper = values[top][left] + across * (values[top][right] - values[top][left]);
-    const lower = values[bottom][left] + across * (values[bottom][right] - values[bottom][left]);
-    return upper + down * (lower - upper);
-  };
+    const [upper, lower] = [values[top], values[bottom]];
+    for (let x = 0; x < width; x++, at++) {
+      const [left, right, across] = columns[x];
+      const above = upper[left] + across * (upper[right] - upper[left]);
+      const below = lower[left] + across * (lower[right] - lower[left]);
+      const heat = (above + down * (below - above)) / limit;
+      levels[at] = NEUTRAL + NEUTRAL * Math.min(1, Math.max(-1, heat));
+    }
+  }
+  return levels;
 }
 
 /** Return for each pixel the two cells whose centers enclose it, and how far it is between them. */
@@ -117,3 +123,10 @@ function places(cells, pixels) {
     return [below, Math.min(below + 1, cells - 1), part * part * (3 - 2 * part)];
   });
 }
+
+/** The color of each level, [255, 3]. */
+const COLORS = Uint8ClampedArray.from(
+  Array.from({ length: 2 * NEUTRAL + 1 }, (_, level) =>
+    heatColor((level - NEUTRAL) / NEUTRAL),
+  ).flat(),
+);

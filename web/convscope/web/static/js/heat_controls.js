@@ -14,6 +14,7 @@ const METHODS = {
 };
 const MOST_LIKELY = "Most probable";
 const ALL = "All classes";
+const ALPHABET = new Intl.Collator("en", { numeric: true });
 
 const opacity = el("input", {
   type: "range",
@@ -67,7 +68,9 @@ export function showHeatControls() {
   );
   paintScale();
   session.on(["result", "labels", "info"], update);
-  choices.on(["target", "against", "method", "opacity"], update);
+  choices.on(["target", "against", "method"], update);
+  choices.on(["opacity"], showOpacity);
+  showOpacity();
 }
 
 /**
@@ -93,8 +96,6 @@ function update() {
   byId("heat-controls").hidden = !explanation;
   if (!explanation) return;
   const best = current.predictions;
-  opacity.value = String(choices.values.opacity);
-  opacity.setAttribute("aria-valuetext", `${Math.round(100 * choices.values.opacity)} % opaque`);
   const options = classOptions(best, labels);
   fillSelect(
     target,
@@ -118,6 +119,11 @@ function update() {
   describe(explanation, info);
 }
 
+function showOpacity() {
+  opacity.value = String(choices.values.opacity);
+  opacity.setAttribute("aria-valuetext", `${Math.round(100 * choices.values.opacity)} % opaque`);
+}
+
 /** The most probable classes come first, and then all of them. */
 function classOptions(best, labels) {
   return [
@@ -129,7 +135,7 @@ function classOptions(best, labels) {
     ...labels
       .map((label, index) => ({ value: String(index), text: label, group: ALL }))
       .filter(({ value }) => !best.some(({ index }) => String(index) === value))
-      .sort((a, b) => a.text.localeCompare(b.text, "en", { numeric: true })),
+      .sort((a, b) => ALPHABET.compare(a.text, b.text)),
   ];
 }
 
