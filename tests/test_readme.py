@@ -69,7 +69,7 @@ REPLIES = {
     "coffee.png http://localhost:8080/v1/models/efficientnet_lite0:classify": '"espresso"',
     "top_k=2": '"label":"7"',
     "digits/7.png http://": '"label":"7"',
-    "base64": '"7"',
+    "application/json": '"label":"7"',
     "explain=": '"explanations":[{"class_index":',
     "feature_maps=": '"png":"',
     "labels": '["0","1"',

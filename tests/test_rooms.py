@@ -28,6 +28,12 @@ FORBIDDEN = {
     "exporter": {"prometheus_client"},
     "web": {"onnx", "onnxruntime", "prometheus_client", "structlog", "PIL"} | EXPORTER_ONLY,
 }
+# Of the extra web, of FastAPI, and of the base install.
+WEB_DEPENDENCIES = {
+    *("fastapi", "orjson", "python_multipart", "uvicorn"),
+    *("pydantic", "starlette"),
+    *("convscope", "google", "grpc", "numpy"),
+}
 WEB_ONLY = {"fastapi", "python_multipart", "starlette", "uvicorn"}
 
 
@@ -87,6 +93,11 @@ def test_the_client_imports_the_web_app_in_one_command_when_it_runs() -> None:
 def test_only_the_web_app_imports_a_web_framework() -> None:
     users = {room for room in ROOMS for path in sources(room) for n in WEB_ONLY if _names(path, n)}
     assert users == {"web"}
+
+
+def test_the_web_app_needs_only_its_extra() -> None:
+    found = {name.partition(".")[0] for path in sources("web") for name in imports(path)}
+    assert found - sys.stdlib_module_names == WEB_DEPENDENCIES
 
 
 def test_the_web_app_uses_the_public_names_of_the_client() -> None:

@@ -44,7 +44,7 @@ class Recorder(inference_pb2_grpc.ClassifierServiceServicer):
 
 @pytest.fixture
 def recorded() -> Iterator[tuple[Recorder, str]]:
-    recorder = Recorder()
+    recorder = Recorder()  # type: ignore[abstract]
     server = grpc.server(ThreadPoolExecutor(4))
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(recorder, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -8,7 +8,16 @@ import pytest
 from support.server import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "timm", "prometheus_client", "uvloop")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxruntime",
+    "timm",
+    "prometheus_client",
+    "uvloop",
+    "fastapi",
+)
 
 
 def run(*command: str | Path) -> str:
@@ -33,8 +42,12 @@ def test_pip_install_gives_a_client_without_torch_or_a_runtime(
         scripts / "convscope", "classify", coffee, "--model", "tiny", "--server", tiny_server.target
     )
     assert "red" in answer
-    for extra, arguments in (("server", ["--models", "m"]), ("exporter", ["export", "digits"])):
-        command: list[str | Path] = [scripts / f"convscope-{extra}", *arguments]
+    commands: dict[str, list[str | Path]] = {
+        "server": [scripts / "convscope-server", "--models", "m"],
+        "exporter": [scripts / "convscope-exporter", "export", "digits"],
+        "web": [scripts / "convscope", "web"],
+    }
+    for extra, command in commands.items():
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"pip install '.[{extra}]'" in done.stderr

@@ -99,7 +99,7 @@ def test_feature_maps_are_pictures_of_the_strongest_channels(
     (result,) = results(web.post(f"{TINY}?feature_maps=conv&strongest=2", photo))
     (feature_map,) = result["feature_maps"]
     with Client(grpc_server.target) as client:
-        selection = FeatureMapSelection("conv", strongest=2)
+        selection = [FeatureMapSelection("conv", strongest=2)]
         expected = client.classify(photo, model="tiny", feature_maps=selection)
     array = expected.feature_maps["conv"].array
     assert (feature_map["name"], feature_map["shape"]) == ("conv", list(array.shape))
@@ -171,7 +171,7 @@ def test_every_method_of_explanations_is_available(
     for method in ("cam", "eigen-cam", "occlusion"):
         (result,) = results(web.post(f"{SEEN}?explain=%231&method={method}", RED))
         with Client(grpc_server.target) as client:
-            expected = client.classify(RED, model="seen", explain=Explain(method=method))  # type: ignore[arg-type]
+            expected = client.classify(RED, model="seen", explain=Explain(method=method))
         (found,) = result["explanations"]
         heat = np.array(found["values"], np.float32)
         np.testing.assert_array_equal(heat, expected.explanations[0].array)

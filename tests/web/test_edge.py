@@ -1,5 +1,6 @@
 """Security headers, host names, origins, request ids, and the access log."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ def test_every_reply_is_confined(web: WebProcess, path: str) -> None:
     assert "http" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+    is_file = path == "/" or path.startswith(("/static/", "/docs"))
+    assert headers["cache-control"] == ("no-cache" if is_file else "no-store")
     assert "access-control-allow-origin" not in headers
     assert "server" not in headers
 
@@ -37,24 +40,33 @@ def test_the_page_has_no_script_or_style_in_its_html(web: WebProcess) -> None:
         assert "https://" not in html
 
 
-def test_a_name_that_was_not_allowed_is_rejected_on_loopback(grpc_server: ServerProcess) -> None:
-    with WebProcess(grpc_server.target, "--allowed-host", "vision.example.org") as web:
-        for host in ("localhost:1", "127.0.0.1", "[::1]:8080", "Vision.Example.Org"):
-            assert web.get("/v1/models", Host=host).status == 200
-        status, code, message = web.get("/v1/models", Host="evil.example").error
-        assert (status, code) == (421, "INVALID_ARGUMENT")
-        assert "--allowed-host evil.example" in message
+@pytest.fixture(scope="module")
+def published(grpc_server: ServerProcess) -> Iterator[WebProcess]:
+    """A web process behind a proxy, with a quiet log."""
+    flags = ("--root-path", "/vision/", "--allowed-host", "vision.example.org")
+    origin = ("--cors-origin", "https://a.example")
+    with WebProcess(grpc_server.target, *flags, *origin, "--no-access-log") as web:
+        yield web
+        web.stop()
+        assert [line["event"] for line in web.log] == ["serving", "stopped"]
 
 
-def test_only_named_origins_may_call_from_a_browser(grpc_server: ServerProcess) -> None:
-    with WebProcess(grpc_server.target, "--cors-origin", "https://a.example") as web:
-        reply = web.get("/v1/models", Origin="https://a.example")
-        assert reply.headers["access-control-allow-origin"] == "https://a.example"
-        assert "x-request-id" in reply.headers["access-control-expose-headers"]
-        reply = web.get("/v1/models", Origin="https://b.example")
-        assert "access-control-allow-origin" not in reply.headers
-        asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
-        assert web.request("OPTIONS", TINY, None, asked).status == 200
+def test_a_name_that_was_not_allowed_is_rejected_on_loopback(published: WebProcess) -> None:
+    for host in ("localhost:1", "127.0.0.1", "[::1]:8080", "Vision.Example.Org"):
+        assert published.get("/v1/models", Host=host).status == 200
+    status, code, message = published.get("/v1/models", Host="evil.example").error
+    assert (status, code) == (421, "INVALID_ARGUMENT")
+    assert "--allowed-host evil.example" in message
+
+
+def test_only_named_origins_may_call_from_a_browser(published: WebProcess) -> None:
+    reply = published.get("/v1/models", Origin="https://a.example")
+    assert reply.headers["access-control-allow-origin"] == "https://a.example"
+    assert "x-request-id" in reply.headers["access-control-expose-headers"]
+    reply = published.get("/v1/models", Origin="https://b.example")
+    assert "access-control-allow-origin" not in reply.headers
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    assert published.request("OPTIONS", TINY, None, asked).status == 200
 
 
 def test_an_id_of_the_caller_reaches_the_server_and_comes_back(
@@ -92,23 +104,15 @@ def test_each_request_is_logged(web: WebProcess) -> None:
     assert {"milliseconds", "bytes", "timestamp", "level"} <= line.keys()
 
 
-def test_the_log_can_be_quiet(grpc_server: ServerProcess) -> None:
-    with WebProcess(grpc_server.target, "--no-access-log") as web:
-        assert web.post(TINY, PHOTO).status == 200
-        assert web.stop() == 0
-        assert [line["event"] for line in web.log] == ["serving", "stopped"]
-
-
 @pytest.mark.parametrize("prefix", ["", "/vision"])
-def test_a_proxy_may_publish_it_below_a_path(grpc_server: ServerProcess, prefix: str) -> None:
+def test_a_proxy_may_publish_it_below_a_path(published: WebProcess, prefix: str) -> None:
     """Some proxies remove the path, and some don't."""
-    with WebProcess(grpc_server.target, "--root-path", "/vision/") as web:
-        assert web.post(prefix + TINY, PHOTO).status == 200
-        document = web.get(f"{prefix}/openapi.json").json
-        assert document["servers"] == [{"url": "/vision"}]
-        page = web.get(f"{prefix}/")
-        assert page.status == 200
-        assert "script-src" in page.headers["content-security-policy"]
+    assert published.post(prefix + TINY, PHOTO).status == 200
+    document = published.get(f"{prefix}/openapi.json").json
+    assert document["servers"] == [{"url": "/vision"}]
+    page = published.get(f"{prefix}/")
+    assert page.status == 200
+    assert "script-src" in page.headers["content-security-policy"]
 
 
 def test_links_of_the_page_are_relative(web: WebProcess) -> None:

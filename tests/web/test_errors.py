@@ -94,6 +94,9 @@ def test_messages_and_codes_are_those_of_grpc(
         ("explain=%230", "must be between 1 and"),
         ("explain=0&method=eigen-cam&against=1", "has no contrast"),
         ("version=-1", "no alias '-1'"),
+        (f"version={'1' * 5000}", "no alias '111"),
+        (f"explain=%23{'1' * 5000}", "no rank"),
+        (f"feature_maps=conv&channels={'1' * 5000}", "channels is"),
     ],
 )
 def test_invalid_parameters_are_named(web: WebProcess, query: str, part: str) -> None:

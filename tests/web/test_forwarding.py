@@ -35,7 +35,7 @@ class Scripted(inference_pb2_grpc.ClassifierServiceServicer):
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Scripted, str]]:
-    scripted = Scripted()
+    scripted = Scripted()  # type: ignore[abstract]
     server = grpc.server(ThreadPoolExecutor(4))
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")

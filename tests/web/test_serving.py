@@ -13,6 +13,8 @@ from support.server import ServerProcess
 from support.web_process import WebProcess
 
 from convscope.web.replies import HealthReply, ReadyReply
+from convscope.web.serving import StartError, serve
+from convscope.web.settings import WebSettings
 
 TINY = "/v1/models/tiny:classify"
 PHOTO = encode(picture())
@@ -36,15 +38,13 @@ def test_a_port_in_use_is_named() -> None:
 
 @pytest.mark.parametrize("address", ["8080", "localhost:", "localhost:http", ":8080", "a:99999"])
 def test_an_invalid_address_is_named(address: str) -> None:
-    done = run("--http-address", address)
-    assert done.returncode == 1
-    assert f"--http-address is '{address}'; give HOST:PORT" in done.stderr
+    with pytest.raises(StartError, match=f"--http-address is '{address}'; give HOST:PORT"):
+        serve(WebSettings(http_address=address))
 
 
 def test_an_invalid_server_is_named() -> None:
-    done = run("--server", "http://localhost:8001")
-    assert done.returncode == 1
-    assert "the target is 'http://localhost:8001'; give HOST:PORT" in done.stderr
+    with pytest.raises(StartError, match="the target is 'http://localhost:8001'; give HOST:PORT"):
+        serve(WebSettings(server="http://localhost:8001", http_address="127.0.0.1:0"))
 
 
 def test_without_the_extra_the_repair_is_named() -> None:
@@ -74,6 +74,8 @@ def test_without_a_server_the_process_runs_and_says_why_it_is_not_ready() -> Non
             "the gRPC server doesn't respond; /readyz has the reason",
         )
         assert reply.headers["retry-after"] == "1"
+        assert web.request("HEAD", "/healthz", None, {}).status == 200
+        assert web.request("HEAD", "/readyz", None, {}).status == 503
         assert web.get("/v1/models").status == 503
         assert web.get("/v2/health/ready").status == 503
         assert web.get("/").status == 200

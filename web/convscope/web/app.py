@@ -61,7 +61,6 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
         description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
-        root_path=settings.root_path,
         docs_url=None,
         redoc_url=None,
         exception_handlers=HANDLERS,
@@ -75,7 +74,7 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
             expose_headers=["x-request-id", "retry-after", "inference-header-content-length"],
         )
     hosts = Hosts(settings.http_address, settings.allowed_hosts)
-    return Edge(app, hosts, log, log_requests=settings.access_log)
+    return Edge(app, settings.root_path, hosts, log, log_requests=settings.access_log)
 
 
 def _router(settings: WebSettings, client: AsyncClient, lifecycle: Lifecycle) -> APIRouter:

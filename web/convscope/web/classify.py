@@ -14,16 +14,10 @@ from convscope.web.bodies import is_raw, read_images
 from convscope.web.calls import Calls, until_disconnected
 from convscope.web.documentation import CLASSIFY_BODY, ERRORS, MODEL_PARAMETER
 from convscope.web.errors import JSON, HttpError, from_client
+from convscope.web.query import ClassifyQuery, parameters, parse_query
 from convscope.web.replies import ClassifyReply
 from convscope.web.results import is_slow, to_reply
-from convscope.web.selection import (
-    ClassifyQuery,
-    needs_model,
-    options,
-    parameters,
-    parse_query,
-    selector,
-)
+from convscope.web.selection import needs_model, options, selector
 from convscope.web.settings import MAX_IMAGE_BYTES, MIB, WebSettings
 from convscope.web.upload import Uploads
 
@@ -33,6 +27,8 @@ __all__ = ["ClassifyRoute"]
 MAX_REPLY_BYTES = 32 * MIB
 # A raw image, and what a .npy file has before its elements.
 RAW_SLACK_BYTES = 4096
+# Parsing a larger form would block the event loop for milliseconds.
+SLOW_BYTES = MIB
 
 
 class ClassifyRoute:
@@ -94,7 +90,10 @@ class ClassifyRoute:
         limit = self._max_raw_bytes if is_raw(content_type) else self._max_body_bytes
         reply_bytes = MAX_REPLY_BYTES if query.feature_maps else 0
         async with self._uploads.read(request, limit, 0.9 * timeout, reply_bytes) as body:
-            images = read_images(body, content_type)
+            if len(body) > SLOW_BYTES and not is_raw(content_type):
+                images = await asyncio.to_thread(read_images, body, content_type)
+            else:
+                images = read_images(body, content_type)
             remaining = max(0.001, timeout - (perf_counter() - started_at))
             call = self._call(images, model, query, self._calls.metadata(request), remaining)
             outcomes = await until_disconnected(request, call)

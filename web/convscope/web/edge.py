@@ -24,13 +24,17 @@ class Edge:
 
     Args:
         app: The app.
+        root_path: The path below which a proxy publishes it; empty for none.
         hosts: The names under which it may be called.
         log: Where unexpected errors are written.
         log_requests: Whether each request is written, too.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Hosts, log: Log, *, log_requests: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, root_path: str, hosts: Hosts, log: Log, *, log_requests: bool
+    ) -> None:
         self._app = app
+        self._root_path = root_path
         self._hosts = hosts
         self._log = log
         self._log_requests = log_requests
@@ -42,6 +46,8 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._root_path:
+            self._add_root_path(scope)
         exchange = _Exchange(scope, send, self._request_id(scope))
         scope[SCOPE_ID] = exchange.request_id
         try:
@@ -56,6 +62,12 @@ class Edge:
         finally:
             if self._log_requests:
                 self._log.write("request", exchange.fields())
+
+    def _add_root_path(self, scope: Scope) -> None:
+        """Complete the path of a request, from which a proxy may have removed its beginning."""
+        scope["root_path"] = self._root_path
+        if not f"{scope['path']}/".startswith(f"{self._root_path}/"):
+            scope["path"] = self._root_path + scope["path"]
 
     async def _report(self, exchange: "_Exchange", error: Exception, receive: Receive) -> None:
         trace = "".join(format_exception(error))

@@ -64,6 +64,9 @@ class Health:
             },
         )
 
+        for path, route in (("/healthz", self.healthz), ("/readyz", self.readyz)):
+            router.add_api_route(path, route, methods=["HEAD"], include_in_schema=False)
+
     async def healthz(self) -> Response:
         """Report that the web process responds."""
         return _json({"status": "ok"}, 200)

@@ -19,9 +19,10 @@ _DOCUMENTATION = _PAGE.replace("style-src 'self'", "style-src 'self' 'unsafe-inl
 _API = "default-src 'none'; frame-ancestors 'none'"
 
 
-def _headers(policy: str) -> list[tuple[bytes, bytes]]:
+def _headers(policy: str, caching: bytes) -> list[tuple[bytes, bytes]]:
     return [
         (b"content-security-policy", policy.encode()),
+        (b"cache-control", caching),
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
         (b"cross-origin-opener-policy", b"same-origin"),
@@ -30,7 +31,10 @@ def _headers(policy: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-_PAGE_HEADERS, _DOCUMENTATION_HEADERS, _API_HEADERS = map(_headers, (_PAGE, _DOCUMENTATION, _API))
+# Browsers ask whether a file has changed, so that a page never has the scripts of an earlier one.
+_PAGE_HEADERS = _headers(_PAGE, b"no-cache")
+_DOCUMENTATION_HEADERS = _headers(_DOCUMENTATION, b"no-cache")
+_API_HEADERS = _headers(_API, b"no-store")
 
 
 def headers_of(path: str) -> list[tuple[bytes, bytes]]:

@@ -96,7 +96,8 @@ def read_infer(body: bytes, header_length: str | None, model: str, version: str)
 def _split_at(header_length: str | None, size: int) -> int:
     if header_length is None:
         return size
-    if not (header_length.isascii() and header_length.isdecimal() and int(header_length) <= size):
+    is_number = header_length.isascii() and header_length.isdecimal() and len(header_length) < 18
+    if not (is_number and int(header_length) <= size):
         raise invalid(
             f"{HEADER_LENGTH} is {header_length[:20]!r}; give the length of the JSON, at most "
             f"the {size:,} bytes of the body"
