@@ -3,6 +3,12 @@
 import { el } from "./dom.js";
 import { paintHeat } from "./heat.js";
 
+/**
+ * @typedef {{x: number, y: number, width: number, height: number, photo_width: number,
+ *   photo_height: number}} Crop A rectangle of the upright photo, and the photo's size, in pixels:
+ *   the part that the network saw.
+ */
+
 const LONGEST_EDGE = 448;
 const DIMMED = 0.6;
 
@@ -30,7 +36,7 @@ export class HeatView {
    * Show heat over the image.
    * @param {import("./image.js").Picture} image
    * @param {import("./heat.js").Explanation | undefined} explanation
-   * @param {import("./crop.js").Crop | null} crop
+   * @param {Crop | null} crop
    * @param {number} opacity
    */
   showHeat(image, explanation, crop, opacity) {
@@ -46,7 +52,7 @@ export class HeatView {
 /**
  * Put a canvas over a rectangle of the element that contains it.
  * @param {HTMLCanvasElement} canvas
- * @param {import("./crop.js").Crop} crop
+ * @param {Crop} crop
  */
 export function place(canvas, crop) {
   const style = canvas.style;

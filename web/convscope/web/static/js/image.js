@@ -30,7 +30,7 @@ export class Picture {
   /**
    * Draw the part of the image that the network saw, so that it fills a canvas.
    * @param {CanvasRenderingContext2D} context
-   * @param {import("./crop.js").Crop} crop
+   * @param {import("./heat_view.js").Crop} crop
    */
   drawCrop(context, crop) {
     // The server's rectangle has the size of the file that it received.

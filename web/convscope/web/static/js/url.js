@@ -24,7 +24,7 @@ const STEPS = ["model", "version", "tab", "sample"];
  * @param {string} query
  * @returns {any}
  */
-export function readAddress(query) {
+function readAddress(query) {
   const parameters = new URLSearchParams(query);
   const read = { ...DEFAULTS };
   for (const [name, parameter] of Object.entries(NAMES)) {
@@ -40,7 +40,7 @@ export function readAddress(query) {
 }
 
 /** Return the address of the present choices. */
-export function writeAddress() {
+function writeAddress() {
   const parameters = new URLSearchParams();
   for (const [name, parameter] of Object.entries(NAMES)) {
     const value = choices.values[name];
