@@ -97,6 +97,8 @@ class _Exchange:
         self._send = send
         self._sent_bytes = 0
         self._started_at = perf_counter()
+        # Mounted apps change the scope.
+        self._headers = headers_of(scope["path"].removeprefix(scope.get("root_path", "")))
 
     def header(self, name: bytes) -> str:
         """Return a header of the request; empty if it has none."""
@@ -110,9 +112,8 @@ class _Exchange:
         """Send a part of the reply, its start with further headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
             own = (REQUEST_ID, self.request_id.encode("latin-1"))
-            message["headers"] = [*message.get("headers", ()), own, *headers_of(path)]
+            message["headers"] = [*message.get("headers", ()), own, *self._headers]
         else:
             self._sent_bytes += len(message.get("body", b""))
         await self._send(message)
