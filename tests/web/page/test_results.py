@@ -111,7 +111,7 @@ def test_slider_fades_the_heat_until_the_photo_is_plain(red: WebPage) -> None:
     expect(red.tab.locator("#stage .heat").first).to_be_hidden()
     red.tab.keyboard.press("End")
     expect(red.tab.locator("#stage .heat").first).to_be_visible()
-    expect(slider).to_have_attribute("aria-valuetext", "100 % opaque")
+    expect(slider).to_have_attribute("aria-valuetext", "100% opaque")
 
 
 def test_class_is_chosen_with_the_keyboard(red: WebPage) -> None:

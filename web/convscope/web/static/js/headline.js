@@ -29,7 +29,7 @@ function showAnswer({ label, probability }, { model, version, provider }) {
     el("span", { class: "answer", text: label }),
     el("span", { class: "answer-probability", text: ` ${text}` }),
   );
-  byId("subline").textContent = `says ${model}, version ${version}, on ${provider}`;
+  byId("subline").textContent = `${model}, version ${version}, on ${provider}`;
   if (!isDrawing()) announce(`${model} sees ${label}, ${text}.`);
 }
 

@@ -121,7 +121,7 @@ function update() {
 
 function showOpacity() {
   opacity.value = String(choices.values.opacity);
-  opacity.setAttribute("aria-valuetext", `${Math.round(100 * choices.values.opacity)} % opaque`);
+  opacity.setAttribute("aria-valuetext", `${Math.round(100 * choices.values.opacity)}% opaque`);
 }
 
 /** The most probable classes come first, and then all of them. */
@@ -159,7 +159,7 @@ function describe(explanation, info) {
   const explained =
     share === null || share === undefined
       ? ""
-      : `, of which the heat explains ${Math.round(100 * share)} %`;
+      : `, of which the heat explains ${Math.round(100 * share)}%`;
   const [height, width] = explanation.shape;
   facts.textContent =
     `${contrast ? "Difference of the logits" : "Logit"} ${signed(logit)}${explained}. ` +

@@ -1,14 +1,14 @@
 // Numbers as text.
 
 /**
- * Return a probability as a percentage: "95.1 %", "<0.1 %".
+ * Return a probability as a percentage: "95.1%", "<0.1%".
  * @param {number} probability From 0 to 1.
  */
 export function percent(probability) {
   const value = 100 * probability;
-  if (value > 0 && value < 0.1) return "<0.1 %";
-  if (value < 100 && value > 99.9) return ">99.9 %";
-  return `${value.toFixed(1)} %`;
+  if (value > 0 && value < 0.1) return "<0.1%";
+  if (value < 100 && value > 99.9) return ">99.9%";
+  return `${value.toFixed(1)}%`;
 }
 
 /**
