@@ -54,6 +54,17 @@ def scaled_by_channel(kind: str, shape: Sequence[int]) -> Case:
     return with_constants(one(kind, "c"), c=random_values(*shape))
 
 
+def groups(scales: int, opset: int) -> Case:
+    """Return the case of a GroupNormalization with one scale per channel, or per group."""
+    inputs = ["t", "scale", "bias"]
+    nodes: list[Node] = [
+        ("Tanh", ["x"], ["t"], {}),
+        ("GroupNormalization", inputs, ["y"], {"num_groups": 2}),
+    ]
+    values = {"scale": random_values(scales), "bias": random_values(scales)}
+    return Case(nodes, values, opset, step=1e-3)
+
+
 FILTERS = random_values(6, 2, 3, 3)
 CASES: dict[str, list[Case]] = {
     "Abs": [one("Abs")],
@@ -104,6 +115,8 @@ CASES: dict[str, list[Case]] = {
         with_constants(one("Gather", "i", axis=1), i=[2, 0, 3, 1]),
         with_constants(one("Gather", "i", axis=2), i=[1, 2]),
         with_constants(one("Gather", "i", axis=3), i=-1),
+        with_constants(one("Gather", "i", axis=2), i=[4, 0, 0, 2, -1]),
+        with_constants(one("Gather", "i", axis=3), i=[1, 3]),
     ],
     "Gelu": [replace(one("Gelu"), step=1e-3), one("Gelu", approximate="tanh")],
     "Gemm": [
@@ -118,6 +131,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "GlobalAveragePool": [one("GlobalAveragePool")],
     "GlobalMaxPool": [one("GlobalMaxPool")],
+    "GroupNormalization": [groups(4, opset=22), groups(2, opset=18)],
     "HardSigmoid": [one("HardSigmoid", alpha=0.3)],
     "HardSwish": [one("HardSwish")],
     "Identity": [one("Identity")],

@@ -34,8 +34,13 @@ def test_the_activation_turns_logits_into_probabilities(
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
     values = (images / 255).astype(np.float32).transpose(0, 3, 1, 2)
     output = np.concatenate(reference(foreign, values))
-    name = "probabilities" if ends_in in ("Softmax", "Sigmoid") else "logits"
+    if ends_in == "LogSoftmax":
+        output = np.exp(output)
+    name = "probabilities" if ends_in else "logits"
     np.testing.assert_allclose(outputs[name], output, atol=1e-4)
+    foreign.nodes, foreign.output = foreign.nodes[:5], "scores"
+    scores = np.concatenate(reference(foreign, values))
+    np.testing.assert_allclose(logits, scores, atol=1e-4)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.context import Context, Gradients, LazyRule, Rule
@@ -83,7 +84,7 @@ def _pad(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
 
 
 def _gather(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
-    """One cell of an axis, a run of them, or all of them in another order."""
+    """One cell of an axis, a run of them, all of them in another order, or any others."""
     source = node.input[0]
     axis = _axis(context, source, attribute(node, "axis", 0))
     size, indices = _size(context, source, axis), context.constant(node, 1)
@@ -97,10 +98,24 @@ def _gather(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
         order = context.build.integers(np.argsort(positions))
         return [context.build.add("Gather", gradient, order, axis=axis)]
     if (np.diff(positions) != 1).any():
-        raise ExplanationError("this Gather takes cells that aren't neighbors")
+        return [_scattered(context, node, gradient, positions, axis)]
     before, after = ([0] * len(context.dims(source)) for _ in range(2))
     before[axis], after[axis] = int(positions[0]), int(size - 1 - positions[-1])
     return [context.build.pad(gradient, before, after)]
+
+
+def _scattered(
+    context: Context, node: onnx.NodeProto, gradient: str, positions: NDArray[np.int64], axis: int
+) -> str:
+    """Add each cell of an axis to its position, by a product with a matrix of zeros and ones."""
+    build = context.build
+    depth = build.integers([_size(context, node.input[0], axis)])
+    matrix = build.add("OneHot", build.integers(positions), depth, build.constant([0.0, 1.0]))
+    rank = len(context.dims(node.input[0]))
+    order = [*(one for one in range(rank) if one != axis), axis]
+    last = build.add("Transpose", gradient, perm=order)
+    total = build.add("MatMul", last, matrix)  # [..., cells] times [cells, size]
+    return build.add("Transpose", total, perm=np.argsort(order).tolist())
 
 
 def _expand(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
