@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from support.explained import explain_tiny
-from support.heads import Case, classifier, images, one
+from support.heads import Case, Node, classifier, images, one, random_values
 from support.tiny import CHANNELS, SIDE, tiny_graph, tiny_manifest
 
 from convscope.bundle.graph_contract import check_graph
@@ -111,6 +111,19 @@ def test_no_weights_are_added() -> None:
     before = sum(tensor.ByteSize() for tensor in model.graph.initializer)
     attached(model)
     assert sum(tensor.ByteSize() for tensor in model.graph.initializer) < before + 1000
+
+
+@pytest.mark.parametrize(("shape", "turned"), [((120, 7), 0), ((7, 120), 1)])
+def test_a_large_dense_layer_runs_once(shape: tuple[int, int], turned: int) -> None:
+    """The heat takes a product with the means of its weights, not with all of them."""
+    nodes: list[Node] = [
+        ("Flatten", ["x"], ["f"], {}),
+        ("Gemm", ["f", "w"], ["g"], {"transB": turned}),
+        ("Relu", ["g"], ["y"], {}),
+    ]
+    model = attached(classifier(Case(nodes, {"w": random_values(*shape)})))
+    readers = [node.op_type for node in model.graph.node if "w" in node.input]
+    assert readers == ["Gemm", "Reshape"]
 
 
 def test_removal_restores_the_graph() -> None:

@@ -156,6 +156,10 @@ CASES: dict[str, list[Case]] = {
     "MatMul": [
         scaled_by_channel("MatMul", (6, 3)),
         Case(
+            [("Flatten", ["x"], ["f"], {}), ("MatMul", ["f", "w"], ["y"], {})],
+            {"w": random_values(120, 5)},
+        ),
+        Case(
             [("Transpose", ["x"], ["t"], {"perm": [0, 1, 3, 2]}), ("MatMul", ["x", "t"], ["y"], {})]
         ),
     ],

@@ -34,7 +34,10 @@ def _average(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
 def _lazily_average(
     context: Context, node: onnx.NodeProto, given: Cotangent
 ) -> Mapping[int, Cotangent] | None:
-    if not windows(context, node, _kernel(node)).covers_all:
+    shape = windows(context, node, _kernel(node))
+    if shape.copies:
+        return {0: given}
+    if not shape.covers_all:
         return None
     axes = range(2, len(context.dims(node.input[0])))
     return {0: spread_mean(context, node.input[0], axes, context.tensor(given, node.output[0]))}

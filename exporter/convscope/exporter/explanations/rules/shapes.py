@@ -1,6 +1,7 @@
 """The derivatives of operators that only move cells."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.context import Context, Gradients, LazyRule, Rule
-from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Spread
+from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Product, Spread
 from convscope.exporter.graphs.static_graph import attribute
 
 __all__ = ["LAZY_RULES", "RULES"]
@@ -153,6 +154,8 @@ def _lazily_reshaped(
 ) -> Mapping[int, Cotangent] | None:
     """Classes stay classes if only axes of size 1 change; channels if they stay the first axis."""
     source, output = (context.fixed(name) for name in (node.input[0], node.output[0]))
+    if isinstance(given, Product):
+        return {0: replace(given, dims=(None, *source))}
     if isinstance(given, OneHot):
         same = [size for size in source if size != 1] == [size for size in output if size != 1]
         return {0: given} if same else None

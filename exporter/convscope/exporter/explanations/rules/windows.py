@@ -39,6 +39,11 @@ class Windows:
         """Whether the only window is the whole input."""
         return math.prod(self.outputs) == 1 and self.kernel == self.sizes and not any(self.before)
 
+    @property
+    def copies(self) -> bool:
+        """Whether each window is one cell of the input, in order."""
+        return math.prod(self.kernel) == 1 and self.sizes == self.outputs and not any(self.before)
+
 
 def windows(context: Context, node: onnx.NodeProto, kernel: tuple[int, ...]) -> Windows:
     """Return the windows of a node."""
