@@ -65,6 +65,16 @@ def groups(scales: int, opset: int) -> Case:
     return Case(nodes, values, opset, step=1e-3)
 
 
+def indexed(cells: ArrayLike) -> Case:
+    """Return the case of x[:, :, rows, columns], as PyTorch exports it."""
+    nodes: list[Node] = [
+        ("Transpose", ["x"], ["t"], {"perm": [2, 3, 0, 1]}),
+        ("GatherND", ["t", "cells"], ["g"], {}),
+        ("Transpose", ["g"], ["y"], {"perm": [2, 3, 0, 1]}),
+    ]
+    return Case(nodes, {"cells": cells})
+
+
 FILTERS = random_values(6, 2, 3, 3)
 CASES: dict[str, list[Case]] = {
     "Abs": [one("Abs")],
@@ -117,6 +127,7 @@ CASES: dict[str, list[Case]] = {
         with_constants(one("Gather", "i", axis=3), i=-1),
         with_constants(one("Gather", "i", axis=2), i=[4, 0, 0, 2, -1]),
         with_constants(one("Gather", "i", axis=3), i=[1, 3]),
+        indexed([[[0, 1], [4, 5]], [[4, 5], [-1, 2]]]),
     ],
     "Gelu": [replace(one("Gelu"), step=1e-3), one("Gelu", approximate="tanh")],
     "Gemm": [
