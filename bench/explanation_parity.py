@@ -1,4 +1,4 @@
-"""Compare the heat of every network with other implementations: `python -m bench.explanation_parity`.
+"""Compare the heat of every network with others': `python -m bench.explanation_parity`.
 
 The table goes to docs/explanations.md. Finished rows are kept in bench/results/explanations.json,
 so that a run can be interrupted; `--fresh` starts again. Networks have random weights and random
@@ -28,7 +28,7 @@ from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.architectures.rows import ARCHITECTURES
 from convscope.exporter.conversion.golden import golden_inputs, golden_noise
 from convscope.exporter.conversion.graph import ServableNetwork, export_graph
-from convscope.exporter.conversion.heat_reference import torch_heat
+from convscope.exporter.conversion.heat_reference import SAME_TENSOR, torch_heat
 from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.explanations.attach import attach
@@ -36,6 +36,8 @@ from convscope.exporter.explanations.checks import check_differences
 from convscope.exporter.explanations.running import HeatRun, HeatRunner
 from convscope.exporter.graphs.static_graph import static_graph
 from convscope.exporter.preprocessing import ImagePreprocessing
+
+__all__ = ["PAGE", "prepared", "quiet"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "explanations.md"
@@ -53,8 +55,8 @@ Floats = NDArray[np.float32]
 def measure(name: str) -> Row:
     """Return one row of the table."""
     architecture = ARCHITECTURES[REAL.partition(" ")[0] if name == REAL else name]
-    network, inputs, classes = _prepared(architecture, real=name == REAL)
-    with _quiet():
+    network, inputs, classes = prepared(architecture, real=name == REAL)
+    with quiet():
         model = export_graph(network, torch.from_numpy(inputs[:1]), _input_name(network)).model
     try:
         explanation = attach(model, static_graph(model), classes)
@@ -73,7 +75,7 @@ def measure(name: str) -> Row:
     return row
 
 
-def _prepared(
+def prepared(
     architecture: Architecture, *, real: bool
 ) -> tuple[ServableNetwork, NDArray[np.generic], int]:
     """Return a network, its inputs, and the number of its classes."""
@@ -150,9 +152,10 @@ def _layer(network: nn.Module, planes: Tensor, tensor: Tensor) -> nn.Module | No
     found: list[nn.Module] = []
 
     def watch(module: nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.shape == tensor.shape:
-            if float((output - tensor).abs().max()) <= 1e-3 * float(tensor.abs().max()):
-                found.append(module)
+        if not isinstance(output, Tensor) or output.shape != tensor.shape:
+            return
+        if float((output - tensor).abs().max()) <= SAME_TENSOR * float(tensor.abs().max()):
+            found.append(module)
 
     handles = [one.register_forward_hook(watch) for path, one in network.named_modules() if path]
     with torch.no_grad():
@@ -170,7 +173,7 @@ def _difference(found: Floats, expected: Floats | None) -> float | None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

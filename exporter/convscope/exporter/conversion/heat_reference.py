@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from convscope.exporter.conversion.graph import ServableNetwork
 
-__all__ = ["torch_heat"]
+__all__ = ["SAME_TENSOR", "torch_heat"]
 
 # Of the largest magnitude; tensors of the same module differ by rounding only.
 SAME_TENSOR = 1e-3
