@@ -177,6 +177,7 @@ CASES: dict[str, list[Case]] = {
     "Max": [pair("Max"), scaled_by_channel("Max", (1, 4, 1, 1)), one("Max", "x")],
     "MaxPool": [
         one("MaxPool", kernel_shape=[2, 2], strides=[2, 2]),
+        replace(one("MaxPool", kernel_shape=[2, 2], strides=[2, 3]), opset=13),
         one("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
         one("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
     ],

@@ -75,9 +75,9 @@ def _resolve_classes(build: NodeBuilder, classes: int) -> str:
     """
     ranked = build.add_all("TopK", "probabilities", build.integers([classes]), axis=1, outputs=2)[1]
     first, last = build.integers(0), build.integers(classes - 1)
-    rank = build.add("Clip", build.add("Sub", build.integers(-1), CLASSES), first, last)
+    rank = build.limited(build.add("Sub", build.integers(-1), CLASSES), first, last)
     by_rank = build.add("GatherElements", ranked, rank, axis=1)
-    by_index = build.add("Clip", CLASSES, first, last)
+    by_index = build.limited(CLASSES, first, last)
     is_rank = build.add("Less", CLASSES, first)
     build.add("Where", is_rank, by_rank, by_index)
     return build.reshape(_name_last(build, HEAT_CLASSES), [-1])
