@@ -100,8 +100,8 @@ def _randomize(module: nn.Module) -> None:
     for one in module.modules():
         if isinstance(one, nn.modules.batchnorm._BatchNorm):
             with torch.no_grad():
-                one.running_mean.normal_(0, 0.2)  # type: ignore[union-attr, operator]
-                one.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr, operator]
+                one.running_mean.normal_(0, 0.2)  # type: ignore[union-attr]
+                one.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
                 one.weight.uniform_(0.5, 1.5)
                 one.bias.normal_(0, 0.2)
 
@@ -112,9 +112,13 @@ def _input_name(network: ServableNetwork) -> str:
 
 def _others(network: ServableNetwork, inputs: NDArray[np.generic], run: HeatRun) -> Row:
     """Return the differences from Captum and pytorch-grad-cam, if they can be computed."""
-    from captum.attr import LayerGradCam
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    try:
+        from captum.attr import LayerGradCam
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError:
+        print("without Captum or pytorch-grad-cam, which aren't installed", flush=True)
+        return {}
 
     planes = network._normalize(torch.from_numpy(inputs))
     # An activation in place behind the layer would overwrite what the packages record.

@@ -84,6 +84,7 @@ def test_an_argument_that_is_not_recognized_leaves_the_logits_of_the_probabiliti
     assert not network.uses_argument
     with torch.inference_mode():
         logits, probabilities, *_ = network(torch.from_numpy(IMAGES))
+    assert network.semantics is not None
     again = logits.sigmoid() if network.semantics.activation == "sigmoid" else logits.softmax(1)
     torch.testing.assert_close(again, probabilities, rtol=0, atol=1e-5)
 

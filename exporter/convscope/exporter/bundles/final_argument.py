@@ -15,7 +15,7 @@ from convscope.exporter.graphs.dataflow import required
 from convscope.exporter.graphs.sessions import feed_session, open_graph
 from convscope.exporter.outputs.ending import Ending, Operation, classify, saturating
 from convscope.exporter.outputs.graph_operations import operations
-from convscope.exporter.outputs.semantics import Semantics
+from convscope.exporter.outputs.semantics import Activation, Semantics
 
 __all__ = ["use_argument"]
 
@@ -69,7 +69,7 @@ def _argument(last: Operation[str] | None, classes: int) -> _Argument | None:
         ending, outputs = _of_second_class(last), 1
     if ending.argument is None or ending.kind in ("linear", "unknown"):
         return None
-    activation = "sigmoid" if ending.kind == "sigmoid" else "softmax"
+    activation: Activation = "sigmoid" if ending.kind == "sigmoid" else "softmax"
     return _Argument(ending.argument, Semantics(outputs, "probabilities", activation))
 
 

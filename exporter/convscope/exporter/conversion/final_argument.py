@@ -21,7 +21,7 @@ class FinalArgument(TorchFunctionMode):
     """
 
     def __init__(self, planes: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         root: Operation[Tensor] = Operation("Input")
         # Weak references, so that the tensors of the whole network aren't kept.
         self._known = {id(planes): (weakref.ref(planes), root)}

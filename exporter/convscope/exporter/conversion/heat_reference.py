@@ -96,7 +96,7 @@ class _Functions(TorchFunctionMode):
     """
 
     def __init__(self, watch: _Watch) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._watch = watch
 
     def __torch_function__(

@@ -72,7 +72,7 @@ class _Index:
     def rewritten(self) -> Rewritten:
         """Index one axis instead: the cells of all indexed axes."""
         parts = np.moveaxis(self.where.astype(np.int64), -1, 0).reshape(len(self.sizes), -1)
-        cells = np.ravel_multi_index(tuple(parts), self.sizes, mode="wrap")
+        cells = np.asarray(np.ravel_multi_index(tuple(parts), self.sizes, mode="wrap"))
         flat, gathered = self.first.output[0], self.gather.output[0]
         name = f"{self.gather.input[1]}/cells"
         nodes = [
