@@ -123,7 +123,8 @@ def saturating(last: Operation[_Tensor] | None) -> str | None:
         if operation.name in _LAYERS or is_product or id(operation) in seen:
             continue
         seen.add(id(operation))
-        waiting += operation.arguments
+        # A divisor may be limited, so that it isn't zero.
+        waiting += operation.arguments[: 1 if operation.name == "Div" else None]
     return None
 
 
