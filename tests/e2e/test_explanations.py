@@ -83,7 +83,7 @@ def test_heat_of_a_network_that_ends_in_softmax_refers_to_its_argument(tmp_path:
         best = stub.Classify(request, timeout=60).results[0].prediction.explanations[0]
     assert best.target.probability == 1
     assert np.abs(array(best)).max() > 0.1
-    bias = float(network.dense.bias[best.target.index])
+    bias = network.dense.bias[best.target.index].item()
     assert best.remainder == pytest.approx(bias, abs=1e-3)
     assert array(best).sum() + best.remainder == pytest.approx(best.logit, rel=1e-4)
 
