@@ -221,18 +221,23 @@ def main() -> None:
     only = [name for name in options.only.split(",") if name] or names
     if unknown := set(only) - set(names):
         raise BenchError(f"unknown networks: {', '.join(sorted(unknown))}")
-    rows: dict[str, Row] = {}
-    if RESULTS.exists() and not options.fresh:
-        rows = json.loads(RESULTS.read_text())
+    if options.fresh:
+        RESULTS.unlink(missing_ok=True)
     for name in only:
-        if name in rows and not options.only:
+        if name in _finished() and not options.only:
             continue
         start = time.monotonic()
-        rows[name] = measure(name)
-        rows = {one: rows[one] for one in names if one in rows}
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-        print(f"{name}: {rows[name]} ({time.monotonic() - start:.0f} s)", flush=True)
-    PAGE.write_text(between(PAGE.read_text(), BEGIN, END, table(rows)))
+        row = measure(name)
+        found = _finished() | {name: row}  # of another process, too
+        found = {one: found[one] for one in names if one in found}
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{name}: {row} ({time.monotonic() - start:.0f} s)", flush=True)
+    PAGE.write_text(between(PAGE.read_text(), BEGIN, END, table(_finished())))
+
+
+def _finished() -> dict[str, Row]:
+    rows: dict[str, Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return rows
 
 
 if __name__ == "__main__":
