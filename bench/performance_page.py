@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["update", "with_table"]
+__all__ = ["between", "update", "with_table"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -16,11 +16,20 @@ def with_table(page: str, table: str) -> str:
     Raises:
         ValueError: The page lacks the marks.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"docs/performance.md lacks {BEGIN.strip()} or {END.strip()}")
-    return f"{before}{BEGIN}\n{table.strip()}\n\n{END}{after}"
+    return between(page, BEGIN, END, table)
+
+
+def between(page: str, begin: str, end: str, table: str) -> str:
+    """Return a page with a table between two marks.
+
+    Raises:
+        ValueError: The page lacks the marks.
+    """
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"the page lacks {begin.strip()} or {end.strip()}")
+    return f"{before}{begin}\n{table.strip()}\n\n{end}{after}"
 
 
 def update() -> None:

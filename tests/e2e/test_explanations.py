@@ -1,15 +1,21 @@
 """Explanations of the demo's networks, from the exporter through the server."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 from support.calls import connected, image_request
 from support.oip import oip_connected, packed
 from support.server import ServerProcess
+from support.small_networks import SIDE, SmallNetwork, network_source
+from torch import nn
 
+from convscope.exporter.conversion.convert import convert
 from convscope.open_inference import open_inference_pb2
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -61,6 +67,25 @@ def test_remainder_of_a_linear_head_is_the_bias_of_the_class(
     )
     assert abs(first.logit - second.logit) > 1
     assert first.remainder == pytest.approx(second.remainder, abs=1e-3)
+
+
+def test_heat_of_a_network_that_ends_in_softmax_refers_to_its_argument(tmp_path: Path) -> None:
+    """Its best class has a probability of 1, and the logarithm of that has no gradient."""
+    network = SmallNetwork(3, nn.Softmax(dim=1))
+    with torch.no_grad():
+        network.dense.weight *= 60
+    convert(network_source(network), tmp_path)
+    image = np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    png = BytesIO()
+    Image.fromarray(image).save(png, "PNG")
+    request = image_request(png.getvalue(), model="small", explanations=[Selection(method=CAM)])
+    with ServerProcess(tmp_path) as server, connected(server) as stub:
+        best = stub.Classify(request, timeout=60).results[0].prediction.explanations[0]
+    assert best.target.probability == 1
+    assert np.abs(array(best)).max() > 0.1
+    bias = network.dense.bias[best.target.index].item()
+    assert best.remainder == pytest.approx(bias, abs=1e-3)
+    assert array(best).sum() + best.remainder == pytest.approx(best.logit, rel=1e-4)
 
 
 def test_methods_agree_on_a_digit(stub: Stub, digits: list[Path]) -> None:

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from convscope.exporter.graphs.sessions import feed_session, open_graph
+
 CHANNELS, HEIGHT, WIDTH = 4, 5, 6
 CLASSES = 3
 
@@ -153,9 +155,10 @@ def _output_size(case: Case, constants: Mapping[str, NDArray[np.generic]]) -> in
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     opset = helper.make_opsetid("", case.opset)
-    model = helper.make_model(graph, opset_imports=[opset])
-    shaped = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output[0]
-    return int(np.prod([d.dim_value for d in shaped.type.tensor_type.shape.dim]))
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    zeros = np.zeros((1, CHANNELS, HEIGHT, WIDTH), np.float32)
+    (output,) = feed_session(open_graph(model.SerializeToString()), {"x": zeros}, ["y"])
+    return int(output.size)
 
 
 def _array(value: ArrayLike) -> NDArray[np.generic]:

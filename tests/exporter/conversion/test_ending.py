@@ -20,7 +20,7 @@ EXAMPLE = torch.zeros(2, 3, SIDE, SIDE)
         (End("squeezed sigmoid"), "sigmoid"),
         (nn.LogSoftmax(dim=1), "log-softmax"),
         (End("tanh"), "unknown"),
-        (End("written softmax"), "unknown"),
+        (End("written softmax"), "softmax"),
     ],
     ids=str,
 )

@@ -96,6 +96,19 @@ def test_signals_and_clips_have_positions() -> None:
     assert last(clip.model(flat), flat) == (x, (3, 6, 6), 1)
 
 
+def test_tensors_after_a_normalization_of_groups_have_positions(graph: GraphBuilder) -> None:
+    """Many of them: each regroups the axes."""
+    x = graph.conv("x", 3, 4, 3, 3)
+    scale = graph.constant(np.ones(2, np.float32))
+    grouped = graph.constant(np.array([0, 2, -1]))
+    back = graph.constant(np.array([0, 4, 6, 6]))
+    for _ in range(30):
+        normal = graph.add("InstanceNormalization", graph.add("Reshape", x, grouped), scale, scale)
+        x = graph.add("Reshape", normal, back)
+    flat = graph.add("Flatten", graph.add("GlobalAveragePool", x))
+    assert last(graph.model(flat), flat) == (x, (6, 6), 1)
+
+
 def test_a_network_without_positions_has_no_such_tensor(graph: GraphBuilder) -> None:
     flat = graph.add("Flatten", "x")
     y = graph.add("MatMul", flat, graph.weight(192, 3))

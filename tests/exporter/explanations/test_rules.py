@@ -54,6 +54,27 @@ def scaled_by_channel(kind: str, shape: Sequence[int]) -> Case:
     return with_constants(one(kind, "c"), c=random_values(*shape))
 
 
+def groups(scales: int, opset: int) -> Case:
+    """Return the case of a GroupNormalization with one scale per channel, or per group."""
+    inputs = ["t", "scale", "bias"]
+    nodes: list[Node] = [
+        ("Tanh", ["x"], ["t"], {}),
+        ("GroupNormalization", inputs, ["y"], {"num_groups": 2}),
+    ]
+    values = {"scale": random_values(scales), "bias": random_values(scales)}
+    return Case(nodes, values, opset, step=1e-3)
+
+
+def indexed(cells: ArrayLike) -> Case:
+    """Return the case of x[:, :, rows, columns], as PyTorch exports it."""
+    nodes: list[Node] = [
+        ("Transpose", ["x"], ["t"], {"perm": [2, 3, 0, 1]}),
+        ("GatherND", ["t", "cells"], ["g"], {}),
+        ("Transpose", ["g"], ["y"], {"perm": [2, 3, 0, 1]}),
+    ]
+    return Case(nodes, {"cells": cells})
+
+
 FILTERS = random_values(6, 2, 3, 3)
 CASES: dict[str, list[Case]] = {
     "Abs": [one("Abs")],
@@ -104,6 +125,9 @@ CASES: dict[str, list[Case]] = {
         with_constants(one("Gather", "i", axis=1), i=[2, 0, 3, 1]),
         with_constants(one("Gather", "i", axis=2), i=[1, 2]),
         with_constants(one("Gather", "i", axis=3), i=-1),
+        with_constants(one("Gather", "i", axis=2), i=[4, 0, 0, 2, -1]),
+        with_constants(one("Gather", "i", axis=3), i=[1, 3]),
+        indexed([[[0, 1], [4, 5]], [[4, 5], [-1, 2]]]),
     ],
     "Gelu": [replace(one("Gelu"), step=1e-3), one("Gelu", approximate="tanh")],
     "Gemm": [
@@ -118,6 +142,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "GlobalAveragePool": [one("GlobalAveragePool")],
     "GlobalMaxPool": [one("GlobalMaxPool")],
+    "GroupNormalization": [groups(4, opset=22), groups(2, opset=18)],
     "HardSigmoid": [one("HardSigmoid", alpha=0.3)],
     "HardSwish": [one("HardSwish")],
     "Identity": [one("Identity")],
@@ -142,12 +167,17 @@ CASES: dict[str, list[Case]] = {
     "MatMul": [
         scaled_by_channel("MatMul", (6, 3)),
         Case(
+            [("Flatten", ["x"], ["f"], {}), ("MatMul", ["f", "w"], ["y"], {})],
+            {"w": random_values(120, 5)},
+        ),
+        Case(
             [("Transpose", ["x"], ["t"], {"perm": [0, 1, 3, 2]}), ("MatMul", ["x", "t"], ["y"], {})]
         ),
     ],
     "Max": [pair("Max"), scaled_by_channel("Max", (1, 4, 1, 1)), one("Max", "x")],
     "MaxPool": [
         one("MaxPool", kernel_shape=[2, 2], strides=[2, 2]),
+        replace(one("MaxPool", kernel_shape=[2, 2], strides=[2, 3]), opset=13),
         one("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
         one("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
     ],

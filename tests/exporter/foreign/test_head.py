@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
@@ -34,8 +36,13 @@ def test_the_activation_turns_logits_into_probabilities(
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
     values = (images / 255).astype(np.float32).transpose(0, 3, 1, 2)
     output = np.concatenate(reference(foreign, values))
-    name = "probabilities" if ends_in in ("Softmax", "Sigmoid") else "logits"
+    if ends_in == "LogSoftmax":
+        output = np.exp(output)
+    name = "probabilities" if ends_in else "logits"
     np.testing.assert_allclose(outputs[name], output, atol=1e-4)
+    foreign.nodes, foreign.output = foreign.nodes[:5], "scores"
+    scores = np.concatenate(reference(foreign, values))
+    np.testing.assert_allclose(logits, scores, atol=1e-4)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,17 +50,63 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def test_probabilities_without_a_visible_activation_become_logits(tmp_path: Path) -> None:
+def node(kind: str, *names: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, names[:-1], names[-1:], **attributes)
+
+
+ENDS = {
+    "softmax by hand": [
+        node("Exp", "scores", "powers"),
+        node("ReduceSum", "powers", "one", "sum"),
+        node("Div", "powers", "sum", "answer"),
+    ],
+    "shifted softmax by hand": [
+        node("ReduceMax", "scores", "largest", axes=[1]),
+        node("Sub", "scores", "largest", "shifted"),
+        node("Exp", "shifted", "powers"),
+        node("ReduceSum", "powers", "one", "sum"),
+        node("Div", "powers", "sum", "answer"),
+    ],
+    "softmax of planes": [
+        node("Reshape", "scores", "planes_shape", "planes"),
+        node("Softmax", "planes", "soft", axis=1),
+        node("Flatten", "soft", "answer"),
+    ],
+    "limited softmax": [
+        node("Softmax", "scores", "soft", axis=1),
+        node("Clip", "soft", "least", "answer"),
+    ],
+    "log of softmax": [node("Softmax", "scores", "soft", axis=1), node("Log", "soft", "answer")],
+    "minus logsumexp": [
+        node("ReduceLogSumExp", "scores", "total", axes=[1]),
+        node("Sub", "scores", "total", "answer"),
+    ],
+    "sigmoid by hand": [
+        node("Neg", "scores", "negative"),
+        node("Exp", "negative", "power"),
+        node("Add", "power", "unit", "divisor"),
+        node("Div", "unit", "divisor", "answer"),
+    ],
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_logits_are_the_argument_of_the_activation(
+    tmp_path: Path, end: list[onnx.NodeProto]
+) -> None:
     foreign = Foreign(ends_in=None)
-    foreign.nodes += [
-        helper.make_node("Exp", ["scores"], ["powers"]),
-        helper.make_node("ReduceSum", ["powers", "one"], ["sum"]),
-        helper.make_node("Div", ["powers", "sum"], ["answer"]),
-    ]
-    foreign.weights["one"] = np.array([1])
     foreign.weights["dense"] *= 0.1
+    values = (some_images() / 255).astype(np.float32).transpose(0, 3, 1, 2)
+    scores = np.concatenate(reference(foreign, values))
+    foreign.nodes += end
+    foreign.weights |= {
+        "one": np.array([1]),
+        "unit": np.array(1, np.float32),
+        "least": np.array(1e-7, np.float32),
+        "planes_shape": np.array([1, 5, 1, 1]),
+    }
     foreign.output = "answer"
-    path = foreign.write(tmp_path)
-    directory = import_model(source(path), tmp_path).directory
-    outputs = run_bundle(directory, some_images())
-    np.testing.assert_allclose(softmax(outputs["logits"]), outputs["probabilities"], atol=1e-6)
+    imported = import_model(source(foreign.write(tmp_path)), tmp_path)
+    outputs = run_bundle(imported.directory, some_images())
+    np.testing.assert_allclose(outputs["logits"], scores, atol=1e-4)
+    assert "warning" not in imported.explanation

@@ -13,6 +13,7 @@ from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GOLDEN, GRAPH
 from convscope.bundle.reader import Bundle
 from convscope.bundle.writer import check_free, next_version, write_bundle
+from convscope.exporter.bundles.final_argument import use_argument
 from convscope.exporter.bundles.golden_inputs import golden_inputs
 from convscope.exporter.bundles.reader import open_bundle
 from convscope.exporter.errors import ExplanationError
@@ -55,13 +56,14 @@ def explain_bundle(directory: Path, version: int | None = None) -> ExplainedBund
     model = parse_graph(bundle.read_file(GRAPH))
     check_graph(model, bundle.manifest)
     inputs = golden_inputs(golden, bundle.manifest)
+    logits = use_argument(model, inputs, len(manifest.labels))
     explained = explain(model, inputs, len(manifest.labels))
     explained.describe_in(manifest)
     target = write_bundle(
         repository,
         manifest,
         lambda path: _write(path, explained.data),
-        _golden_arrays(bundle, explained),
+        _golden_arrays(bundle, explained, logits),
     )
     return ExplainedBundle(target, explained.summary)
 
@@ -83,9 +85,12 @@ def _new_manifest(bundle: Bundle, version: int) -> pb.ModelManifest:
     return manifest
 
 
-def _golden_arrays(bundle: Bundle, explained: Explained) -> dict[str, NDArray[np.generic]]:
+def _golden_arrays(
+    bundle: Bundle, explained: Explained, logits: NDArray[np.float32] | None
+) -> dict[str, NDArray[np.generic]]:
     with np.load(BytesIO(bundle.read_file(GOLDEN)), allow_pickle=False) as stored:
-        return {**stored, HEAT: explained.heat}
+        replaced = {} if logits is None else {"logits": logits}
+        return {**stored, **replaced, HEAT: explained.heat}
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -7,57 +7,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from convscope.exporter.conversion.operator_names import onnx_name
 from convscope.exporter.errors import NetworkError
 from convscope.exporter.outputs.ending import Ending, Operation, classify
 
 __all__ = ["check_returns_logits", "find_ending"]
 
-# PyTorch's operators by their names in ONNX.
-_ONNX = {
-    "Identity": ("clone", "alias", "detach", "lift_fresh", "contiguous"),
-    "Cast": ("_to_copy", "to"),
-    "Reshape": ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten"),
-    "Squeeze": ("squeeze",),
-    "Unsqueeze": ("unsqueeze",),
-    "Gemm": ("addmm", "linear"),
-    "MatMul": ("mm", "bmm", "baddbmm", "matmul", "addbmm", "mv"),
-    "Conv": ("convolution", "conv1d", "conv2d", "conv3d"),
-    "Einsum": ("einsum",),
-    "Add": ("add",),
-    "Sub": ("sub", "rsub"),
-    "Mul": ("mul",),
-    "Div": ("div",),
-    "Reciprocal": ("reciprocal",),
-    "Neg": ("neg",),
-    "Exp": ("exp",),
-    "Log": ("log",),
-    "BatchNormalization": (
-        *("native_batch_norm", "_native_batch_norm_legit", "batch_norm"),
-        "_native_batch_norm_legit_no_training",
-    ),
-    "AveragePool": ("avg_pool1d", "avg_pool2d", "avg_pool3d"),
-    "GlobalAveragePool": (
-        *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
-        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
-    ),
-    "MaxPool": ("max_pool2d_with_indices", "max_pool3d_with_indices", "max_pool2d"),
-    "GlobalMaxPool": ("adaptive_max_pool2d", "adaptive_max_pool3d"),
-    "ReduceMean": ("mean",),
-    "ReduceSum": ("sum",),
-    "ReduceMax": ("amax", "max"),
-    "Relu": ("relu",),
-    "LeakyRelu": ("leaky_relu",),
-    "PRelu": ("_prelu_kernel", "prelu"),
-    "Transpose": ("transpose", "permute", "t", "movedim", "join_batch"),
-    "Expand": ("expand",),
-    "Slice": ("slice", "select", "narrow"),
-    "Split": ("split", "split_with_sizes", "chunk", "unbind"),
-    "Gather": ("index_select", "gather", "index"),
-    "Softmax": ("_softmax", "softmax", "_safe_softmax"),
-    "LogSoftmax": ("_log_softmax", "log_softmax"),
-    "Sigmoid": ("sigmoid",),
-}
-_NAMES = {own: name for name, owns in _ONNX.items() for own in owns}
 _JOINING = ("cat", "stack")
 # Only the shape of their argument matters.
 _SHAPE_ONLY = frozenset(
@@ -68,7 +23,7 @@ _SHAPE_ONLY = frozenset(
 )
 
 
-def find_ending(network: nn.Module, example: Tensor) -> Ending:
+def find_ending(network: nn.Module, example: Tensor) -> Ending[Tensor]:
     """Run an example, and return what the network computes last.
 
     Args:
@@ -112,10 +67,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, image: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # The tensors are kept, because an id is unique only as long as its object lives.
-        self._known: dict[int, tuple[Tensor, Operation]] = {id(image): (image, Operation("Input"))}
-        self._written: dict[int, Operation] = {}
+        self._known: dict[int, tuple[Tensor, Operation[Tensor]]] = {
+            id(image): (image, Operation("Input"))
+        }
+        self._written: dict[int, Operation[Tensor]] = {}
 
-    def operation(self, tensor: Tensor) -> Operation | None:
+    def operation(self, tensor: Tensor) -> Operation[Tensor] | None:
         """Return the operation that computed a tensor; None if it doesn't depend on the input."""
         _, known = self._known.get(id(tensor), (None, None))
         return known or self._written.get(_storage(tensor))
@@ -137,23 +94,25 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not arguments:
             return
         in_place = own.endswith("_") and not own.endswith("__")
-        name = own.rstrip("_") if in_place else own
-        name = _NAMES.get(name, name)
-        if name == "Div" and known[0] is None:
-            name = "Reciprocal"
-        operation = Operation(name, arguments)
+        name = onnx_name(own, divides_constant=known[0] is None, same_size=_same_size(given, found))
+        operation: Operation[Tensor] = Operation(name, arguments)
         for tensor in found:
             if isinstance(tensor, Tensor):
                 if in_place:
                     self._overwrite(_storage(tensor), operation)
                 self._known[id(tensor)] = (tensor, operation)
 
-    def _overwrite(self, storage: int, operation: Operation) -> None:
+    def _overwrite(self, storage: int, operation: Operation[Tensor]) -> None:
         """Let every view of a changed storage depend on the change."""
         self._written[storage] = operation
         views = [key for key, (one, _) in self._known.items() if _storage(one) == storage]
         for key in views:
             self._known[key] = (self._known[key][0], operation)
+
+
+def _same_size(given: list[Any], found: list[Any]) -> bool:
+    sizes = [one.numel() for one in (*given[:1], *found) if isinstance(one, Tensor)]
+    return len(sizes) == 2 and sizes[0] == sizes[1]
 
 
 def _storage(tensor: Tensor) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.bundle.light_graph import without_large_weights
+from convscope.exporter.conversion.final_argument import FinalArgument
 from convscope.exporter.conversion.heads import add_heads
 from convscope.exporter.conversion.torch_errors import conversion_errors
 from convscope.exporter.errors import ExporterError, UnknownNameError
@@ -71,6 +72,12 @@ class ServableNetwork(nn.Module):
 
     Raises:
         UnknownNameError: The network lacks one of the modules.
+
+    A network that ends in an activation has its argument as logits, if it is recognized and
+    the activation of it equals the network's output.
+
+    Attributes:
+        uses_argument: Whether the logits are the argument of the network's own activation.
     """
 
     heads: tuple[str, ...]
@@ -93,6 +100,7 @@ class ServableNetwork(nn.Module):
         self.feature_map_paths = dict(feature_maps)
         self.heads = HEADS if classifies else ()
         self.semantics = semantics
+        self.uses_argument = False
         self.takes_images = bool(mean)
         # On uint8's scale, which saves a division by 255.
         self.register_buffer("mean", 255 * torch.tensor(mean).reshape(1, -1, 1, 1))
@@ -107,9 +115,18 @@ class ServableNetwork(nn.Module):
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Normalize and classify; return the heads and the recorded feature maps."""
         self._recorded.clear()
-        output = self.network(self._normalize(inputs))
+        output, argument = self.run(inputs)
         maps = [_as_planes(self._recorded[name]) for name in self.feature_map_names]
-        return (*add_heads(output, self.semantics), *maps) if self.heads else tuple(maps)
+        return (*add_heads(output, self.semantics, argument), *maps) if self.heads else tuple(maps)
+
+    def run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the network's final output, and the argument of its activation if it is used."""
+        planes = self._normalize(inputs)
+        if not self.uses_argument:
+            return self.network(planes), None
+        with FinalArgument(planes) as recorded:
+            output = self.network(planes)
+        return output, recorded.of(output)
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -1,13 +1,16 @@
 """The heat that PyTorch's autograd computes, as the reference of the exported graph's."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from convscope.exporter.conversion.graph import ServableNetwork
 
-__all__ = ["torch_heat"]
+__all__ = ["SAME_TENSOR", "torch_heat"]
 
 # Of the largest magnitude; tensors of the same module differ by rounding only.
 SAME_TENSOR = 1e-3
@@ -20,7 +23,7 @@ def torch_heat(
     classes: NDArray[np.int64],
     channel_axis: int = 1,
 ) -> NDArray[np.float32] | None:
-    """Return Grad-CAM by the module whose output a tensor is; None if there is no such module.
+    """Return Grad-CAM by the module or function whose output a tensor is; None without one.
 
     Args:
         network: The network.
@@ -43,12 +46,11 @@ def torch_heat(
         # Only what follows the module is recorded for the gradient.
         for one in learned:
             one.requires_grad_(False)
-        with torch.enable_grad():
+        with torch.enable_grad(), watch.functions():
             logits = network(torch.from_numpy(inputs))[0]
-        leaf = watch.leaf
-        if leaf is None or not logits.requires_grad:
+        if not watch.leaves or not logits.requires_grad:
             return None
-        return _grad_cam(logits, leaf, torch.from_numpy(classes), channel_axis)
+        return _grad_cam(logits, watch.leaves, torch.from_numpy(classes), channel_axis)
     finally:
         for handle in handles:
             handle.remove()
@@ -57,7 +59,7 @@ def torch_heat(
 
 
 class _Watch:
-    """A hook that starts the gradient at the module that returns a tensor.
+    """A hook that starts the gradient at the module or function that returns a tensor.
 
     What follows gets the tensor's own values: the module's differ by rounding, which the
     sum over the channels can enlarge.
@@ -66,25 +68,59 @@ class _Watch:
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
         self._tolerance = SAME_TENSOR * float(tensor.abs().max())
-        self.leaf: Tensor | None = None
+        self.leaves: list[Tensor] = []  # one for each copy of the tensor
 
     def __call__(self, module: nn.Module, inputs: object, output: object) -> Tensor | None:
+        return self.replacement(output)
+
+    def functions(self) -> "_Functions":
+        """Return the mode in which functions are watched, too."""
+        return _Functions(self)
+
+    def replacement(self, output: object) -> Tensor | None:
+        """Return what follows gets instead of an output; None if that isn't the tensor."""
         if not isinstance(output, Tensor) or output.shape != self._tensor.shape:
             return None
-        if not float((output.detach() - self._tensor).abs().max()) <= self._tolerance:
-            return None
-        self.leaf = self._tensor.clone().requires_grad_()
-        return self.leaf.clone()  # which an activation in place may overwrite
+        with torch._C.DisableTorchFunction():  # these functions aren't the network's
+            if not float((output.detach() - self._tensor).abs().max()) <= self._tolerance:
+                return None
+            self.leaves.append(self._tensor.clone().requires_grad_())
+            return self.leaves[-1].clone()  # which an activation in place may overwrite
+
+
+class _Functions(TorchFunctionMode):
+    """Watches the functions that a network applies: not every activation is a module.
+
+    Args:
+        watch: The hook.
+    """
+
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if any(found is one for one in args):
+            return found  # computed in place, which the caller may rely on
+        replacement = self._watch.replacement(found)
+        return found if replacement is None else replacement
 
 
 def _grad_cam(
-    logits: Tensor, leaf: Tensor, classes: Tensor, channel_axis: int
-) -> NDArray[np.float32]:
-    axes = [axis for axis in range(1, leaf.ndim) if axis != channel_axis]
+    logits: Tensor, leaves: list[Tensor], classes: Tensor, channel_axis: int
+) -> NDArray[np.float32] | None:
+    tensor = leaves[0].detach()
+    axes = [axis for axis in range(1, tensor.ndim) if axis != channel_axis]
     maps = []
     for target in classes.unbind(dim=1):
         chosen = logits.gather(1, target[:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, leaf, retain_graph=True)
-        weights = gradient.mean(axes, keepdim=True)
-        maps.append((weights * leaf.detach()).sum(channel_axis))
+        by_leaf = torch.autograd.grad(chosen, leaves, retain_graph=True, allow_unused=True)
+        gradients = [one for one in by_leaf if one is not None]
+        if not gradients:
+            return None
+        weights = torch.stack(gradients).sum(dim=0).mean(axes, keepdim=True)
+        maps.append((weights * tensor).sum(channel_axis))
     return np.asarray(torch.stack(maps, dim=1).numpy())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from convscope.exporter.architectures.registry import STAGES
@@ -36,14 +37,31 @@ def servable(source: Source, reference: Reference | None = None) -> ServableNetw
     expects = source.preprocessing
     if source.labels:
         _check_labels(class_count(source.network, expects), source)
-    return ServableNetwork(
+    reference = reference or Reference(source)
+    network = ServableNetwork(
         source.network,
         expects.mean,
         expects.std,
         _named_feature_maps(source, zeros(expects)),
         classifies=bool(source.labels),
-        semantics=find_semantics(reference or Reference(source)) if source.labels else None,
+        semantics=find_semantics(reference) if source.labels else None,
     ).eval()
+    network.uses_argument = _has_argument(network, reference)
+    return network
+
+
+@torch.inference_mode()
+def _has_argument(network: ServableNetwork, reference: Reference) -> bool:
+    """Report whether the argument of a network's final activation can be its logits."""
+    semantics = network.semantics
+    if semantics is None or semantics.form == "logits":
+        return False
+    network.uses_argument = True
+    output, argument = network.run(torch.from_numpy(reference.inputs))
+    if argument is None or argument.numel() != output.numel():
+        return False
+    rows = (len(output), -1)
+    return semantics.has_argument(argument.reshape(rows).numpy(), output.reshape(rows).numpy())
 
 
 def _check_labels(found: int, source: Source) -> None:

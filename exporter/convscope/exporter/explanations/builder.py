@@ -12,7 +12,7 @@ __all__ = ["MIN_OPSET", "NodeBuilder"]
 
 PREFIX = "explanation"
 # Older opsets lack some of the operators.
-MIN_OPSET = 12
+MIN_OPSET = 11
 _AXES_AS_INPUT = {"Squeeze": 13, "Unsqueeze": 13, "ReduceSum": 13}
 _OTHER_AXES_AS_INPUT = 18
 
@@ -67,6 +67,11 @@ class NodeBuilder:
     def scaled(self, tensor: str, factor: float) -> str:
         """Multiply by a number."""
         return tensor if factor == 1 else self.add("Mul", tensor, self.constant(factor))
+
+    def limited(self, tensor: str, least: str, most: str) -> str:
+        """Limit integers to an interval; older opsets have Clip for floats only."""
+        above = self.add("Where", self.add("Less", tensor, least), least, tensor)
+        return self.add("Where", self.add("Greater", above, most), most, above)
 
     def masked(self, condition: str, tensor: str) -> str:
         """Replace the elements for which the condition is false with zero."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.builder import NodeBuilder
-from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Spread
+from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Product, Spread
 from convscope.exporter.explanations.head import Dims, Head
 
 __all__ = ["Context", "Gradients", "LazyRule", "Rule"]
@@ -101,6 +101,10 @@ class Context:
         """Return the gradient by a tensor in full."""
         if isinstance(cotangent, Spread):
             return self.expanded(cotangent.tensor, name)
+        if isinstance(cotangent, Product):
+            turned = int(not cotangent.by_output)
+            product = self.build.add("Gemm", cotangent.rows, cotangent.weights, transB=turned)
+            return product if len(cotangent.dims) == 2 else self.like(product, name)
         if isinstance(cotangent, OneHot):
             sizes = self.fixed(name)
             values = self.build.constant([0.0, 1.0])

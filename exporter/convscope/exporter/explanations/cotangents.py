@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from convscope.exporter.explanations.head import Dims
 
-__all__ = ["Cotangent", "OneHot", "Spread"]
+__all__ = ["Cotangent", "OneHot", "Product", "Spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +31,25 @@ class Spread:
     dims: Dims
 
 
-Cotangent = str | OneHot | Spread
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A gradient that is a product with the weights of a dense layer.
+
+    The mean over its positions is a product with the mean of the weights, which ONNX Runtime
+    computes once. The product itself would read all weights again for each batch.
+
+    Args:
+        rows: The tensor of the gradient by the layer's output, [rows, outputs].
+        weights: The weights, [outputs, inputs] or [inputs, outputs].
+        by_output: Whether it is the first of both.
+        dims: The sizes of the gradient, whose product is the number of inputs.
+    """
+
+    rows: str
+    weights: str
+    by_output: bool
+    dims: Dims
+
+
+Cotangent = str | OneHot | Product | Spread
 """The name of a tensor, or a gradient that isn't a tensor yet."""

@@ -20,6 +20,8 @@ from convscope.exporter.explanations.checks import (
 )
 from convscope.exporter.explanations.running import HeatRunner
 from convscope.exporter.graphs.static_graph import StaticGraph, static_graph
+from convscope.exporter.outputs.ending import saturating
+from convscope.exporter.outputs.graph_operations import operations
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Explained", "explain", "unless_left_out"]
@@ -87,8 +89,19 @@ def explain(
     check_sum(run, linear=explanation.heat.linear)
     check_batches(runner, inputs, run)
     best = (run.heat if expected is None else expected)[:, 0]
-    summary = f"{explanation.describe()}; {compared}"
+    summary = f"{explanation.describe()}; {compared}{_warning(model)}"
     return Explained(data, explanation.spec(), best, summary)
+
+
+def _warning(model: onnx.ModelProto) -> str:
+    """Return a warning if the logits have no gradient for confident classes."""
+    name = saturating(operations(model.graph).get("logits"))
+    if name is None:
+        return ""
+    return (
+        f"\nwarning: the heat of confident classes vanishes, because the operator {name} after the "
+        "last layer is nearly constant for them; return the values before the final activation"
+    )
 
 
 def unless_left_out(

@@ -1,14 +1,17 @@
 """The head of a graph: what it computes between the cut tensor and the logits."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.cut_tensors import CutTensor
+from convscope.exporter.explanations.indexing import rewrite_indexing
 from convscope.exporter.graphs.dataflow import SHAPE_OPERATORS, reads, required
 from convscope.exporter.graphs.static_graph import StaticGraph, static_graph, without_weights
 
@@ -27,6 +30,7 @@ CONSTANT_IN_BETWEEN = frozenset(
 )
 # Two sizes distinguish the batch from a dimension that has the same size by chance.
 _BATCHES = (2, 3)
+_MAX_INDICES = 1 << 16
 _UNKNOWN = onnx.TensorProto.UNDEFINED
 
 
@@ -78,16 +82,19 @@ def find_head(model: onnx.ModelProto, cut: CutTensor, output: str = "logits") ->
         [output],
         [cut.name],
     )
+    shapes = _common_dims(small, large)
+    constants = {
+        name: value
+        for name, value in small.constants.items()
+        if name in large.constants and np.array_equal(value, large.constants[name])
+    }
+    rewritten = rewrite_indexing(path, shapes, constants | _stored_integers(model))
     head = Head(
         tensor=cut.name,
-        nodes=path,
+        nodes=rewritten.nodes,
         reached=frozenset(reached),
-        shapes=_common_dims(small, large),
-        constants={
-            name: value
-            for name, value in small.constants.items()
-            if name in large.constants and np.array_equal(value, large.constants[name])
-        },
+        shapes={**shapes, **rewritten.shapes},
+        constants={**constants, **rewritten.constants},
         elements=small.elements,
         opset=small.opset,
     )
@@ -96,6 +103,15 @@ def find_head(model: onnx.ModelProto, cut: CutTensor, output: str = "logits") ->
             element = onnx.TensorProto.DataType.Name(head.elements[name]).lower()
             raise ExplanationError(f"{name!r} is {element}; derivatives need float32")
     return head
+
+
+def _stored_integers(model: onnx.ModelProto) -> dict[str, NDArray[np.generic]]:
+    """Return the indices that a model stores, also those that are no small constants."""
+    return {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT64 and math.prod(tensor.dims) <= _MAX_INDICES
+    }
 
 
 def _common_dims(small: StaticGraph, large: StaticGraph) -> dict[str, Dims]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from convscope.exporter.explanations.builder import NodeBuilder
 from convscope.exporter.explanations.context import Context
-from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Spread
+from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Product, Spread
 from convscope.exporter.explanations.cut_tensors import CutTensor
 from convscope.exporter.explanations.differentiate import gradient
 from convscope.exporter.explanations.head import Head
@@ -75,9 +75,9 @@ def _resolve_classes(build: NodeBuilder, classes: int) -> str:
     """
     ranked = build.add_all("TopK", "probabilities", build.integers([classes]), axis=1, outputs=2)[1]
     first, last = build.integers(0), build.integers(classes - 1)
-    rank = build.add("Clip", build.add("Sub", build.integers(-1), CLASSES), first, last)
+    rank = build.limited(build.add("Sub", build.integers(-1), CLASSES), first, last)
     by_rank = build.add("GatherElements", ranked, rank, axis=1)
-    by_index = build.add("Clip", CLASSES, first, last)
+    by_index = build.limited(CLASSES, first, last)
     is_rank = build.add("Less", CLASSES, first)
     build.add("Where", is_rank, by_rank, by_index)
     return build.reshape(_name_last(build, HEAT_CLASSES), [-1])
@@ -87,7 +87,20 @@ def _channel_weights(context: Context, cut: CutTensor, found: Cotangent) -> str:
     """Return the mean of the gradient over the positions, [N * T, channels, ...]."""
     if isinstance(found, Spread) and all(found.dims[axis] == 1 for axis in cut.position_axes):
         return found.tensor
+    if isinstance(found, Product):
+        return _mean_product(context.build, cut, found)
     return context.build.mean(context.tensor(found, cut.name), cut.position_axes)
+
+
+def _mean_product(build: NodeBuilder, cut: CutTensor, found: Product) -> str:
+    """Return the product with the mean of the weights over the positions."""
+    if found.by_output:
+        sizes, axes, kept = [-1, *cut.shape], cut.position_axes, [-1, cut.channels]
+    else:
+        sizes, axes = [*cut.shape, -1], tuple(axis - 1 for axis in cut.position_axes)
+        kept = [cut.channels, -1]
+    means = build.reshape(build.mean(build.reshape(found.weights, sizes), axes), kept)
+    return build.add("Gemm", found.rows, means, transB=int(not found.by_output))
 
 
 def _flat(build: NodeBuilder, cut: CutTensor) -> str:

@@ -1,7 +1,7 @@
 """Turns a foreign ONNX classifier into a published bundle that equals the original."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +69,14 @@ class _Reference:
     Args:
         images: The images as the graph takes them, uint8 [n, H, W, C].
         semantics: What the original returns.
+        has_argument: Whether the logits are the argument of the original's activation.
         expected: Its logits, probabilities and feature maps for these images.
         finiteness: Which of its results are finite.
     """
 
     images: NDArray[np.uint8]
     semantics: Semantics
+    has_argument: bool
     expected: Arrays
     finiteness: Finiteness
 
@@ -96,6 +98,7 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     maps = find_maps(dynamic, source.feature_maps)
     original = Original(file.original, image, normalization, head, maps)
     reference = _run_original(original, source, preprocessing)
+    head = head if reference.has_argument else replace(head, logits=None)
     semantics, finite = reference.semantics, reference.finiteness.compared
     chosen = source.labels or file.output.labels or metadata_labels(file.original)
     labels = class_labels(chosen, semantics)
@@ -131,15 +134,17 @@ def _run_original(
     others = probes(preprocessing.shape, images=True)
     named |= {name: image.astype(np.uint8) for name, image in others.items()}
     images = np.stack(list(named.values()))
-    values, logits, maps = original.run(images)
+    values, argument, maps = original.run(images)
     semantics = decide(source.activation, original.head.ending, values)
+    if argument is not None and not semantics.has_argument(argument, values):
+        argument = None
     expected = {
-        "logits": semantics.logits(values, logits),
+        "logits": semantics.logits(values, argument),
         "probabilities": semantics.probabilities(values),
         **maps,
     }
     finiteness = check_finite(expected, list(named), allow=source.allow_nonfinite)
-    return _Reference(images, semantics, expected, finiteness)
+    return _Reference(images, semantics, argument is not None, expected, finiteness)
 
 
 def _golden_rows(reference: _Reference) -> NDArray[np.intp]:

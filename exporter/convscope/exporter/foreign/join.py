@@ -113,6 +113,8 @@ class _Builder:
         else:
             logits = self._of_both(values, semantics)
             probabilities = self._activated(logits, semantics)
+            if head.logits is not None:
+                logits = self._flat(head.logits)
         self._rename(logits, "logits")
         self._rename(probabilities, "probabilities")
         for name in ("logits", "probabilities"):

@@ -25,6 +25,9 @@ __all__ = [
 # In this version a constant needn't be an input too.
 _IR_VERSION = 8
 
+# Operators without shape inference, and one with the same shapes.
+_SAME_SHAPES = {"GroupNormalization": "InstanceNormalization"}
+
 Shape = tuple[int, ...]
 
 
@@ -128,12 +131,24 @@ def static_graph(model: onnx.ModelProto, batch: int = 1) -> StaticGraph:
 
 def _infer(light: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     try:
-        graph = shape_inference.infer_shapes(light, data_prop=True).graph
+        graph = shape_inference.infer_shapes(_inferable(light), data_prop=True).graph
     except shape_inference.InferenceError as error:
         raise ExporterError(
             f"the shapes of the graph contradict one another: {reason(error)}"
         ) from error
     return [*graph.input, *graph.value_info, *graph.output]
+
+
+def _inferable(light: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model whose shapes onnx can infer: it can't infer those of GroupNormalization."""
+    kinds = {node.op_type for node in light.graph.node}
+    if kinds.isdisjoint(_SAME_SHAPES):
+        return light
+    copy = onnx.ModelProto()
+    copy.CopyFrom(light)
+    for node in copy.graph.node:
+        node.op_type = _SAME_SHAPES.get(node.op_type, node.op_type)
+    return copy
 
 
 def _shapes(values: Iterable[onnx.ValueInfoProto]) -> dict[str, Shape]:

@@ -4,6 +4,8 @@ A wrong decision would publish wrong probabilities, so an unclear case is an err
 that names the options.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,9 @@ _OPTIONS = (
 )
 
 
-def decide(choice: ActivationChoice, ending: Ending, values: NDArray[np.floating]) -> Semantics:
+def decide(
+    choice: ActivationChoice, ending: Ending[Any], values: NDArray[np.floating]
+) -> Semantics:
     """Return what the final output contains.
 
     Args:
@@ -56,7 +60,7 @@ def decide(choice: ActivationChoice, ending: Ending, values: NDArray[np.floating
     return _several(choice, ending, finite)
 
 
-def _check_choice(choice: ActivationChoice, ending: Ending) -> None:
+def _check_choice(choice: ActivationChoice, ending: Ending[Any]) -> None:
     fits = {
         "softmax": ("auto", "none", "softmax"),
         "sigmoid": ("auto", "none", "sigmoid"),
@@ -70,7 +74,9 @@ def _check_choice(choice: ActivationChoice, ending: Ending) -> None:
         )
 
 
-def _binary(choice: ActivationChoice, ending: Ending, values: NDArray[np.float64]) -> Semantics:
+def _binary(
+    choice: ActivationChoice, ending: Ending[Any], values: NDArray[np.float64]
+) -> Semantics:
     if ending.kind in ("softmax", "log-softmax") or choice in ("softmax", "log-softmax"):
         raise ExporterError(
             "the network has one output, and the softmax of a single number is always 1; use a "
@@ -88,7 +94,9 @@ def _binary(choice: ActivationChoice, ending: Ending, values: NDArray[np.float64
     return Semantics(1, "logits", "sigmoid", "applied to the output, a logit")
 
 
-def _several(choice: ActivationChoice, ending: Ending, values: NDArray[np.float64]) -> Semantics:
+def _several(
+    choice: ActivationChoice, ending: Ending[Any], values: NDArray[np.float64]
+) -> Semantics:
     outputs, sums_to_one = values.shape[1], _sum_to_one(values)
 
     def found(form: Form, activation: Activation, evidence: str) -> Semantics:
@@ -198,7 +206,7 @@ def _vary(values: NDArray[np.float64]) -> bool:
     return bool((np.ptp(values, axis=0) > SUM_TOLERANCE).any())
 
 
-def _unclear(ending: Ending, values: NDArray[np.float64]) -> str:
+def _unclear(ending: Ending[Any], values: NDArray[np.float64]) -> str:
     by = f", computed by {ending.operator}" if ending.operator else ""
     return (
         f"it isn't clear what the outputs are: between {values.min():.3g} and {values.max():.3g} "

@@ -4,10 +4,11 @@ PyTorch networks and ONNX graphs are described by the same operations, so that o
 decides for both.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
 
-__all__ = ["Ending", "Operation", "classify"]
+__all__ = ["Ending", "Operation", "classify", "saturating"]
 
 # Operators that change the shape or type of the outputs, but not their values or order.
 _TRANSPARENT = frozenset(
@@ -31,41 +32,55 @@ _UNBOUNDED = frozenset(
         *("Transpose", "Expand", "Slice", "Split", "Gather"),
     }
 )
+# Flat where their argument is large.
+_SATURATING = frozenset(
+    {
+        *("Softmax", "LogSoftmax", "Log", "Sigmoid", "HardSigmoid", "Tanh", "Softsign", "Erf"),
+        *("Clip", "Min"),
+    }
+)
 _SIGMOID = ("Reciprocal", "Add", "Exp")
+_NEGATIONS = (("Neg",), ("Mul",))
+_LOG_SUM_EXP = (("Log", "ReduceSum", "Exp"), ("ReduceLogSumExp",))
+_LIMITS = ("Clip", "Max", "Min")
+
+_Tensor = TypeVar("_Tensor")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Operation:
+class Operation(Generic[_Tensor]):
     """One operation that depends on the image.
 
     Args:
         name: The operator, by its name in ONNX if it has one.
         arguments: The operations of the arguments that depend on the image.
-        argument: The first argument's tensor, for graphs with names.
+        argument: The tensor of the first of these arguments, if it is known: its name in
+            a graph, or the tensor itself.
     """
 
     name: str
-    arguments: tuple["Operation", ...] = ()
-    argument: str = ""
+    arguments: tuple["Operation[_Tensor]", ...] = ()
+    argument: _Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Generic[_Tensor]):
     """What a network shows about its final output.
 
     Args:
         kind: The activation that computes it; "linear" for the unbounded
             result of dense or convolutional layers; "unknown" for anything else.
         operator: The last operator.
-        argument: The tensor to which the activation is applied, for graphs with names.
+        argument: The tensor to which the activation is applied, if it is known. The maximum
+            that a softmax written by hand subtracts is left out.
     """
 
     kind: Literal["softmax", "sigmoid", "log-softmax", "linear", "unknown"]
     operator: str = ""
-    argument: str = ""
+    argument: _Tensor | None = None
 
 
-def classify(last: Operation | None) -> Ending:
+def classify(last: Operation[_Tensor] | None) -> Ending[_Tensor]:
     """Return what computes the final output.
 
     Args:
@@ -78,38 +93,130 @@ def classify(last: Operation | None) -> Ending:
         return Ending("softmax", last.name, last.argument)
     if last.name == "Sigmoid":
         return Ending("sigmoid", last.name, last.argument)
-    if last.name == "LogSoftmax" or _names(last)[:2] == ("Log", "Softmax"):
-        return Ending("log-softmax", last.name)
-    if _is_written_sigmoid(last):
-        return Ending("sigmoid", last.name)
+    if last.name == "LogSoftmax":
+        return Ending("log-softmax", last.name, last.argument)
+    if last.name == "Log" and _only(last) is not None:
+        inner = classify(_only(last))
+        if inner.kind == "softmax":
+            return Ending("log-softmax", last.name, inner.argument)
+    if last.name in _LIMITS and _only(last) is not None:
+        inner = classify(_only(last))
+        if inner.kind in ("softmax", "sigmoid"):
+            return replace(inner, operator=last.name)
+    written = _written_sigmoid(last) or _written_softmax(last) or _written_log_softmax(last)
+    if written is not None:
+        return written
     return Ending("linear" if _is_linear(last) else "unknown", last.name)
 
 
-def _visible(operation: Operation | None) -> Operation | None:
+def saturating(last: Operation[_Tensor] | None) -> str | None:
+    """Return the operator between the last layer and the final output that is flat somewhere.
+
+    A product with such a function isn't flat, so the arguments of a Mul don't count.
+    """
+    waiting, seen = [last] if last else [], set[int]()
+    while waiting:
+        operation = waiting.pop()
+        if operation.name in _SATURATING:
+            return operation.name
+        is_product = operation.name == "Mul" and len(operation.arguments) > 1
+        if operation.name in _LAYERS or is_product or id(operation) in seen:
+            continue
+        seen.add(id(operation))
+        # A divisor may be limited, so that it isn't zero.
+        waiting += operation.arguments[: 1 if operation.name == "Div" else None]
+    return None
+
+
+def _visible(operation: Operation[_Tensor] | None) -> Operation[_Tensor] | None:
     while operation is not None and operation.name in _TRANSPARENT and operation.arguments:
         operation = operation.arguments[0]
     return operation
 
 
-def _names(operation: Operation | None) -> tuple[str, ...]:
-    """Return the operators from one backward, each followed by its only argument."""
-    names: list[str] = []
+def _only(operation: Operation[_Tensor]) -> Operation[_Tensor] | None:
+    """Return the operation of the only argument; None if several depend on the image."""
+    return _visible(operation.arguments[0]) if len(operation.arguments) == 1 else None
+
+
+def _chain(operation: Operation[_Tensor] | None) -> list[Operation[_Tensor]]:
+    """Return the operations from one backward, each followed by that of its only argument."""
+    found: list[Operation[_Tensor]] = []
     while operation is not None:
-        names.append(operation.name)
-        only = operation.arguments[0] if len(operation.arguments) == 1 else None
-        operation = _visible(only)
-    return tuple(names)
+        found.append(operation)
+        operation = _only(operation)
+    return found
 
 
-def _is_written_sigmoid(last: Operation) -> bool:
+def _written_sigmoid(last: Operation[_Tensor]) -> Ending[_Tensor] | None:
     """Recognize 1 / (1 + exp(-x)), in which PyTorch multiplies a reciprocal by 1."""
-    names = _names(last)
-    start = 1 if names[0] == "Mul" else 0
-    end = start + len(_SIGMOID)
-    return names[start:end] == _SIGMOID and names[end : end + 1] in (("Neg",), ("Mul",))
+    chain = _chain(last)
+    chain = chain[1:] if last.name == "Mul" else chain
+    end = len(_SIGMOID)
+    if _names(chain[:end]) != _SIGMOID or _names(chain[end : end + 1]) not in _NEGATIONS:
+        return None
+    return Ending("sigmoid", last.name, chain[end].argument)
 
 
-def _is_linear(last: Operation) -> bool:
+def _written_softmax(last: Operation[_Tensor]) -> Ending[_Tensor] | None:
+    """Recognize exp(x) / sum(exp(x)) and exp(x) / (1 + exp(x))."""
+    power, total = _pair(last, "Div")
+    if power is None or total is None or power.name != "Exp":
+        return None
+    if not _are_equal(_only(total), power):
+        return None
+    if total.name == "ReduceSum":
+        source = _shifted(_only(power))
+        return Ending("softmax", last.name, power.argument if source is None else source)
+    return Ending("sigmoid", last.name, power.argument) if total.name == "Add" else None
+
+
+def _written_log_softmax(last: Operation[_Tensor]) -> Ending[_Tensor] | None:
+    """Recognize x - log(sum(exp(x)))."""
+    values, total = _pair(last, "Sub")
+    if values is None or total is None:
+        return None
+    chain = _chain(total)
+    sums = next((names for names in _LOG_SUM_EXP if _names(chain[: len(names)]) == names), None)
+    if sums is None or _only(chain[len(sums) - 1]) is not values:
+        return None
+    source = _shifted(values)
+    return Ending("log-softmax", last.name, last.argument if source is None else source)
+
+
+def _shifted(operation: Operation[_Tensor] | None) -> _Tensor | None:
+    """Return x from x - max(x), which would make the largest logit a constant."""
+    if operation is None:
+        return None
+    values, largest = _pair(operation, "Sub")
+    if largest is None or largest.name != "ReduceMax" or _only(largest) is not values:
+        return None
+    return operation.argument
+
+
+def _are_equal(one: Operation[_Tensor] | None, other: Operation[_Tensor]) -> bool:
+    """Return whether two operations without attributes compute the same."""
+    if one is None or one.name != other.name or len(one.arguments) != len(other.arguments):
+        return False
+    pairs = zip(one.arguments, other.arguments, strict=True)
+    return one is other or all(_visible(a) is _visible(b) for a, b in pairs)
+
+
+def _pair(
+    operation: Operation[_Tensor], name: str
+) -> tuple[Operation[_Tensor] | None, Operation[_Tensor] | None]:
+    """Return the operations of both arguments of an operator; None if it is another one."""
+    if operation.name != name or len(operation.arguments) != 2:
+        return None, None
+    left, right = map(_visible, operation.arguments)
+    return left, right
+
+
+def _names(operations: Sequence[Operation[_Tensor]]) -> tuple[str, ...]:
+    return tuple(one.name for one in operations)
+
+
+def _is_linear(last: Operation[_Tensor]) -> bool:
     """Report whether every way back from the output meets a layer first.
 
     A bounded function in between, such as a scaled sigmoid, makes the outputs something

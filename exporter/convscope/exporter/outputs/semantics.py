@@ -1,6 +1,6 @@
 """What a network's final output means, and the probabilities that follow from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -27,6 +27,9 @@ Form = Literal["logits", "log-probabilities", "probabilities"]
 # float32, and the largest float32 below 1.
 TINY = np.float32(1.1754944e-38)
 ALMOST_ONE = np.float32(1 - 2**-24)
+
+# A larger difference means that a supposed argument of the final activation is another tensor.
+ARGUMENT_TOLERANCE = 1e-4
 
 # For errors about the number of labels.
 BINARY_NOTE = (
@@ -108,15 +111,28 @@ class Semantics:
             values = np.concatenate([1 - values, values], axis=1)
         return values.astype(np.float32)
 
+    def has_argument(self, argument: NDArray[np.floating], values: NDArray[np.floating]) -> bool:
+        """Report whether an activation of one tensor is what the network returns.
+
+        Args:
+            argument: The supposed argument of the final activation, [n, outputs].
+            values: The final outputs, [n, outputs].
+        """
+        if self.form == "logits" or argument.shape != values.shape:
+            return False
+        ours = replace(self, form="logits").probabilities(argument)
+        return bool(np.abs(ours - self.probabilities(values)).max() <= ARGUMENT_TOLERANCE)
+
     def logits(self, values: NDArray[np.floating], argument: NDArray[np.floating] | None) -> Floats:
         """Compute the logits of the classes.
 
         Args:
             values: The final outputs, [n, outputs].
-            argument: The argument of the final activation, [n, outputs], if the
-                graph has it.
+            argument: The argument of the final activation, [n, outputs], if it is known.
         """
-        known = values if self.form != "probabilities" else argument
+        known = values if self.form == "logits" else argument
+        if known is None and self.form == "log-probabilities":
+            known = values
         if known is not None:
             both = np.concatenate([-known / 2, known / 2], axis=1) if self.is_binary else known
             return np.asarray(both, np.float32)

@@ -6,10 +6,21 @@ from `low` to `high`, and the next cell on the same interval, shifted by the jum
 the input, as it does in the literature.
 """
 
-from convscope.exporter.graphs.static_graph import StaticGraph
+from collections.abc import Mapping
+
+import onnx
+
+from convscope.exporter.graphs.static_graph import Shape, StaticGraph
 from convscope.exporter.pyramid import receptive_layout as layout
 from convscope.exporter.pyramid import receptive_windows as windows
-from convscope.exporter.pyramid.receptive_view import Rule, Step, View, elementwise, opaque
+from convscope.exporter.pyramid.receptive_view import (
+    Axis,
+    Rule,
+    Step,
+    View,
+    elementwise,
+    opaque,
+)
 
 __all__ = ["views"]
 
@@ -21,13 +32,53 @@ def views(graph: StaticGraph) -> dict[str, View]:
         rank = len(graph.shape(name))
         axes = ((), *((Step(axis, 1.0),) for axis in range(1, rank)))
         found[name] = View(axes, ((0.0, 0.0),) * rank)
+    regrouped = _Regrouped(graph)
     for node in graph.nodes:
         if node.op_type in _INDEPENDENT or not any(name in found for name in node.input):
             continue
         view = _RULES.get(node.op_type, elementwise)(node, graph, found)
+        view = regrouped.restored(node, view, found)
         outputs = node.output[:1] if node.op_type in _WITH_INDICES else node.output
         found.update((name, view) for name in outputs if name)
     return found
+
+
+class _Regrouped:
+    """Restores the axes of tensors that were reshaped, normalized, and reshaped back.
+
+    So exporters write a normalization over groups of channels.
+
+    Args:
+        graph: The graph.
+    """
+
+    def __init__(self, graph: StaticGraph) -> None:
+        self._graph = graph
+        self._before: dict[str, tuple[Shape, tuple[Axis, ...]]] = {}
+
+    def restored(self, node: onnx.NodeProto, view: View, found: Mapping[str, View]) -> View:
+        """Return the view of a node's output, with the axes that it had before.
+
+        Args:
+            node: The node.
+            view: Its output's view.
+            found: The views of its inputs.
+        """
+        source, output = node.input[0], node.output[0]
+        shape = self._graph.shapes.get(output)
+        before = self._before.get(source)
+        rule = _RULES.get(node.op_type, elementwise)
+        if rule is layout.reshape and source in found:
+            if before is not None and before[0] == shape:
+                return view.along(before[1])
+            self._before[output] = (self._graph.shape(source), found[source].axes)
+        elif (
+            before is not None
+            and rule in (elementwise, windows.normalization)
+            and shape == self._graph.shapes.get(source)
+        ):
+            self._before[output] = before
+        return view
 
 
 # The outputs of these don't depend on the elements of their input.

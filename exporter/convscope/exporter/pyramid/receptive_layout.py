@@ -34,10 +34,11 @@ def reshape(node: onnx.NodeProto, graph: StaticGraph, found: Mapping[str, View])
     axes: list[Axis] = []
     for old, new in _groups(before, after):
         wide = [axis for axis in old if before[axis] > 1]
-        steps = tuple(step for axis in wide for step in view.axes[axis])
+        # Each once: repeated regrouping would double them each time.
+        steps = tuple(dict.fromkeys(step for axis in wide for step in view.axes[axis]))
         is_split = sum(after[axis] > 1 for axis in new) > 1
         # No part of a split axis follows a single axis of the input.
-        steps = steps * 2 if is_split else steps
+        steps = steps * 2 if (is_split or len(wide) > 1) and len(steps) == 1 else steps
         axes.extend(steps if after[axis] > 1 else () for axis in new)
     return view.along(axes)
 

@@ -6,7 +6,7 @@ import onnx
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.context import Context, Gradients, LazyRule, Rule
-from convscope.exporter.explanations.cotangents import Cotangent, OneHot
+from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Product
 from convscope.exporter.graphs.static_graph import attribute
 
 __all__ = ["LAZY_RULES", "RULES"]
@@ -27,12 +27,14 @@ def _lazily_gemm(
     context: Context, node: onnx.NodeProto, given: Cotangent
 ) -> Mapping[int, Cotangent] | None:
     """The gradient of a chosen class is its row of the weights, which saves a product."""
-    if not isinstance(given, OneHot) or attribute(node, "transA", 0):
+    if attribute(node, "transA", 0) or any(map(context.reaches, node.input[1:])):
         return None
-    if any(map(context.reaches, node.input[1:])):
-        return None
-    rows = _rows(context, node.input[1], given, in_rows=bool(attribute(node, "transB", 0)))
-    return {0: context.build.scaled(rows, attribute(node, "alpha", 1.0))}
+    in_rows, alpha = bool(attribute(node, "transB", 0)), attribute(node, "alpha", 1.0)
+    if isinstance(given, OneHot):
+        rows = _rows(context, node.input[1], given, in_rows=in_rows)
+        return {0: context.build.scaled(rows, alpha)}
+    rows = context.build.scaled(context.tensor(given, node.output[0]), alpha)
+    return {0: Product(rows, node.input[1], in_rows, context.dims(node.input[0]))}
 
 
 def _rows(context: Context, weights: str, chosen: OneHot, *, in_rows: bool) -> str:
@@ -70,9 +72,12 @@ def _lazily_matmul(
 ) -> Mapping[int, Cotangent] | None:
     left, right = node.input
     flat = len(context.dims(left)) == len(context.dims(right)) == 2
-    if not isinstance(given, OneHot) or context.reaches(right) or not flat:
+    if context.reaches(right) or not flat:
         return None
-    return {0: _rows(context, right, given, in_rows=False)}
+    if isinstance(given, OneHot):
+        return {0: _rows(context, right, given, in_rows=False)}
+    rows = context.tensor(given, node.output[0])
+    return {0: Product(rows, right, by_output=False, dims=context.dims(left))}
 
 
 RULES: Mapping[str, Rule] = {"Gemm": _gemm, "MatMul": _matmul}

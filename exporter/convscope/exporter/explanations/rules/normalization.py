@@ -1,5 +1,6 @@
 """The derivatives of normalizations."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import onnx
@@ -12,6 +13,7 @@ __all__ = ["RULES"]
 
 Given = Sequence[str | None]
 EPSILON = 1e-5
+_GROUP_SCALE_BY_CHANNEL = 21  # since this opset
 
 
 def _batch(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
@@ -39,6 +41,21 @@ def _instance(context: Context, node: onnx.NodeProto, given: Given) -> Gradients
     return [_normalized(context, node, context.value(node.input[0]), scaled, axes)]
 
 
+def _group(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
+    """Normalize [N, groups, rest], where an older opset has one scale for each group."""
+    name, scale = node.input[:2]
+    build, groups = context.build, int(attribute(node, "num_groups", 1))
+    by_group = [-1, groups, math.prod(context.fixed(name)) // groups]
+    value = build.reshape(context.value(name), by_group)
+    if context.head.opset < _GROUP_SCALE_BY_CHANNEL:
+        scaled = build.reshape(str(given[0]), by_group)
+        scaled = build.add("Mul", scaled, build.reshape(scale, [groups, 1]))
+    else:
+        scaled = build.add("Mul", str(given[0]), _by_channel(context, scale, name))
+        scaled = build.reshape(scaled, by_group)
+    return [context.like(_normalized(context, node, value, scaled, [2]), name)]
+
+
 def _by_channel(context: Context, factor: str, name: str) -> str:
     """Reshape one factor for each channel so that it broadcasts."""
     return context.build.reshape(factor, [-1, *(1 for _ in context.fixed(name)[1:])])
@@ -63,6 +80,7 @@ def _normalized(
 
 RULES: Mapping[str, Rule] = {
     "BatchNormalization": _batch,
+    "GroupNormalization": _group,
     "InstanceNormalization": _instance,
     "LayerNormalization": _layer,
 }

@@ -34,7 +34,10 @@ def _average(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
 def _lazily_average(
     context: Context, node: onnx.NodeProto, given: Cotangent
 ) -> Mapping[int, Cotangent] | None:
-    if not windows(context, node, _kernel(node)).covers_all:
+    shape = windows(context, node, _kernel(node))
+    if shape.copies:
+        return {0: given}
+    if not shape.covers_all:
         return None
     axes = range(2, len(context.dims(node.input[0])))
     return {0: spread_mean(context, node.input[0], axes, context.tensor(given, node.output[0]))}
@@ -62,11 +65,13 @@ def _counts(shape: Windows, *, padding_counts: bool) -> NDArray[np.float64]:
 def _maximum(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
     """Add each gradient to the cell that was the largest of its window."""
     build, value = context.build, context.value(node.input[0])
-    if context.head.opset < _SCATTER_ADDS:
+    shape = windows(context, node, _kernel(node))
+    if not shape.are_disjoint and context.head.opset < _SCATTER_ADDS:
         raise ExplanationError(
-            f"the derivative of MaxPool needs opset {_SCATTER_ADDS}; the graph has "
-            f"{context.head.opset}"
+            f"the derivative of a MaxPool whose windows overlap needs opset {_SCATTER_ADDS}; the "
+            f"graph has {context.head.opset}"
         )
+    adds = {} if shape.are_disjoint else {"reduction": "add"}
     names = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
     stated = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
     options = {name: stated[name] for name in names if name in stated}
@@ -74,7 +79,7 @@ def _maximum(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
     elements = build.along_axes("ReduceProd", build.add("Shape", value), [0], keepdims=1)
     zeros = build.add("Expand", build.constant(0.0), elements)
     flat = [build.reshape(tensor, [-1]) for tensor in (indices, str(given[0]))]
-    total = build.add("ScatterElements", zeros, *flat, axis=0, reduction="add")
+    total = build.add("ScatterElements", zeros, *flat, axis=0, **adds)
     return [context.like(total, node.input[0])]
 
 

@@ -1,13 +1,15 @@
 """The derivatives of operators that only move cells."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.context import Context, Gradients, LazyRule, Rule
-from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Spread
+from convscope.exporter.explanations.cotangents import Cotangent, OneHot, Product, Spread
 from convscope.exporter.graphs.static_graph import attribute
 
 __all__ = ["LAZY_RULES", "RULES"]
@@ -83,7 +85,7 @@ def _pad(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
 
 
 def _gather(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
-    """One cell of an axis, a run of them, or all of them in another order."""
+    """One cell of an axis, a run of them, all of them in another order, or any others."""
     source = node.input[0]
     axis = _axis(context, source, attribute(node, "axis", 0))
     size, indices = _size(context, source, axis), context.constant(node, 1)
@@ -97,10 +99,24 @@ def _gather(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
         order = context.build.integers(np.argsort(positions))
         return [context.build.add("Gather", gradient, order, axis=axis)]
     if (np.diff(positions) != 1).any():
-        raise ExplanationError("this Gather takes cells that aren't neighbors")
+        return [_scattered(context, node, gradient, positions, axis)]
     before, after = ([0] * len(context.dims(source)) for _ in range(2))
     before[axis], after[axis] = int(positions[0]), int(size - 1 - positions[-1])
     return [context.build.pad(gradient, before, after)]
+
+
+def _scattered(
+    context: Context, node: onnx.NodeProto, gradient: str, positions: NDArray[np.int64], axis: int
+) -> str:
+    """Add each cell of an axis to its position, by a product with a matrix of zeros and ones."""
+    build = context.build
+    depth = build.integers([_size(context, node.input[0], axis)])
+    matrix = build.add("OneHot", build.integers(positions), depth, build.constant([0.0, 1.0]))
+    rank = len(context.dims(node.input[0]))
+    order = [*(one for one in range(rank) if one != axis), axis]
+    last = build.add("Transpose", gradient, perm=order)
+    total = build.add("MatMul", last, matrix)  # [..., cells] times [cells, size]
+    return build.add("Transpose", total, perm=np.argsort(order).tolist())
 
 
 def _expand(context: Context, node: onnx.NodeProto, given: Given) -> Gradients:
@@ -138,6 +154,8 @@ def _lazily_reshaped(
 ) -> Mapping[int, Cotangent] | None:
     """Classes stay classes if only axes of size 1 change; channels if they stay the first axis."""
     source, output = (context.fixed(name) for name in (node.input[0], node.output[0]))
+    if isinstance(given, Product):
+        return {0: replace(given, dims=(None, *source))}
     if isinstance(given, OneHot):
         same = [size for size in source if size != 1] == [size for size in output if size != 1]
         return {0: given} if same else None

@@ -39,6 +39,17 @@ class Windows:
         """Whether the only window is the whole input."""
         return math.prod(self.outputs) == 1 and self.kernel == self.sizes and not any(self.before)
 
+    @property
+    def are_disjoint(self) -> bool:
+        """Whether no cell of the input belongs to several windows."""
+        pairs = zip(self.kernel, self.strides, strict=True)
+        return all(cells <= stride for cells, stride in pairs) and set(self.dilations) == {1}
+
+    @property
+    def copies(self) -> bool:
+        """Whether each window is one cell of the input, in order."""
+        return math.prod(self.kernel) == 1 and self.sizes == self.outputs and not any(self.before)
+
 
 def windows(context: Context, node: onnx.NodeProto, kernel: tuple[int, ...]) -> Windows:
     """Return the windows of a node."""
