@@ -36,12 +36,12 @@ models/digits/1/manifest.json: | $(READY)
 demo: $(READY) ## Export two models, serve them, classify images and save pictures
 	$(BIN)/python demo/demo.py
 
-# Three processes keep two cores busy, because some tests mostly wait.
+# Four processes keep two cores busy, because many tests mostly wait.
 test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 test-grpc-aio: $(READY) ## Run the tests of servers again, on the transport grpc-aio
-	CONVSCOPE_TRANSPORT=grpc-aio $(BIN)/python -m pytest -n 2 --dist worksteal -m 'server and not one_transport'
+	CONVSCOPE_TRANSPORT=grpc-aio $(BIN)/python -m pytest -n 3 --dist worksteal -m 'server and not one_transport'
 
 serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
 	@echo "From another terminal:"
