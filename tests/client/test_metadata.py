@@ -56,7 +56,7 @@ def recorded() -> Iterator[tuple[Recorder, str]]:
 def test_every_call_sends_its_metadata(recorded: tuple[Recorder, str]) -> None:
     recorder, target = recorded
     with Client(target) as client:
-        client.classify(b"a", model="m", metadata=TOKEN)
+        client.classify(b"a", model="m", metadata=dict(TOKEN))
         assert len(list(client.classify_many([b"a"], model="m", metadata=TOKEN))) == 1
         client.models(metadata=TOKEN)
         client.model("m", metadata=TOKEN)

@@ -2,15 +2,15 @@
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from convscope.client.errors import InvalidInputError
 
 __all__ = ["INT32_MAX", "INT64_MAX", "Metadata", "check_integer", "check_metadata", "check_name"]
 
-Metadata: TypeAlias = Sequence[tuple[str, str]]
-"""Further headers of a call, such as [("authorization", "Bearer ...")]."""
+Metadata: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
+"""Further headers of a call, such as {"authorization": "Bearer ..."}; pairs, if a key repeats."""
 
 
 INT32_MAX = 2**31 - 1
@@ -50,7 +50,10 @@ def check_metadata(metadata: Metadata) -> tuple[tuple[str, str], ...]:
     Raises:
         InvalidInputError: A key or a value has characters that gRPC doesn't send.
     """
-    return tuple([_check_entry(*entry) for entry in metadata]) if metadata else ()
+    if not metadata:
+        return ()
+    entries = metadata.items() if isinstance(metadata, Mapping) else metadata
+    return tuple([_check_entry(*entry) for entry in entries])
 
 
 def _check_entry(key: str, value: str) -> tuple[str, str]:
