@@ -14,7 +14,7 @@ import grpc
 from convscope.client._async_driver import stream_outcomes_async
 from convscope.client._call_batching import CallBatcher
 from convscope.client._channel import async_channel
-from convscope.client._checks import Metadata, check_metadata
+from convscope.client._checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._connection import Connection
 from convscope.client._image_stream import ImageStream
 from convscope.client._images import is_slow_to_encode
@@ -236,7 +236,7 @@ class AsyncClient(Connection):
         request: pb.ClassifyRequest,
         timeout_seconds: float,
         remaining_seconds: float | None = None,
-        metadata: Metadata = (),
+        metadata: CheckedMetadata = (),
     ) -> pb.ClassifyResponse:
         timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
         with self._translate_errors(timeout_seconds):

@@ -20,7 +20,7 @@ from typing import Protocol
 from convscope.client._async_driver import send_batch
 from convscope.client._batch_size import BatchSize
 from convscope.client._batcher import LINGER_SECONDS, Batcher
-from convscope.client._checks import Metadata
+from convscope.client._checks import CheckedMetadata
 from convscope.client._request_batch import RequestBatch
 from convscope.client._requests import EncodedImage, RequestTemplate
 from convscope.client.types import Classification
@@ -44,7 +44,7 @@ class TimedCall(Protocol):
         request: pb.ClassifyRequest,
         timeout_seconds: float,
         remaining_seconds: float,
-        metadata: Metadata,
+        metadata: CheckedMetadata,
     ) -> Awaitable[pb.ClassifyResponse]:
         """Make the call within what remains of its timeout."""
 
@@ -76,7 +76,7 @@ class CallBatcher:
         template: RequestTemplate,
         image: EncodedImage,
         timeout_seconds: float,
-        metadata: tuple[tuple[str, str], ...] = (),
+        metadata: CheckedMetadata = (),
     ) -> Classification:
         """Return the result of one image.
 
@@ -99,7 +99,7 @@ class _CallGroup:
     def __init__(
         self,
         template: RequestTemplate,
-        metadata: Metadata,
+        metadata: CheckedMetadata,
         call: TimedCall,
         slack_seconds: float,
     ) -> None:
@@ -174,7 +174,7 @@ class _InFlightBatch:
         self,
         calls: Sequence[_Call],
         template: RequestTemplate,
-        metadata: Metadata,
+        metadata: CheckedMetadata,
         size: BatchSize,
         call: TimedCall,
         on_completed: Callable[[], None],

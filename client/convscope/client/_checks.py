@@ -7,11 +7,21 @@ from typing import Any, TypeAlias
 
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["INT32_MAX", "INT64_MAX", "Metadata", "check_integer", "check_metadata", "check_name"]
+__all__ = [
+    "INT32_MAX",
+    "INT64_MAX",
+    "CheckedMetadata",
+    "Metadata",
+    "check_integer",
+    "check_metadata",
+    "check_name",
+]
 
 Metadata: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 """Further headers of a call, such as {"authorization": "Bearer ..."}; pairs, if a key repeats."""
 
+CheckedMetadata: TypeAlias = tuple[tuple[str, str], ...]
+"""Metadata in the form that gRPC accepts."""
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
@@ -44,7 +54,7 @@ def check_name(argument: str, value: Any) -> None:
         raise InvalidInputError(f"{argument} is {value!r}; give a name, a str")
 
 
-def check_metadata(metadata: Metadata) -> tuple[tuple[str, str], ...]:
+def check_metadata(metadata: Metadata) -> CheckedMetadata:
     """Return the metadata of a call in the form that gRPC accepts.
 
     Raises:
