@@ -69,7 +69,7 @@ class CallBatcher:
 
     def __init__(self, call: TimedCall) -> None:
         self._call = call
-        self._groups: dict[tuple[bytes, int, Metadata], _CallGroup] = {}
+        self._groups: dict[tuple[bytes, int, CheckedMetadata], _CallGroup] = {}
 
     async def classify(
         self,
