@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("bundle", "client", "server", "exporter", "tests", "bench", "deploy")
+ROOMS = ("bundle", "client", "server", "exporter", "web", "tests", "bench", "deploy")
 GENERATED = ("*_pb2.py", "*_pb2_grpc.py")
 HEADING = (
     "| room | lines | modules | module median / p90 / longest "
