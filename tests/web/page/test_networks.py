@@ -59,7 +59,10 @@ def test_uncertain_answer_says_that_a_network_always_answers(
 ) -> None:
     page = open_page(networks, "?model=efficientnet_lite0&sample=coffee")
     expect(page.headline).to_contain_text("espresso")
+    notes = page.tab.locator(".heat-controls .note").first
+    expect(notes).not_to_contain_text("says little")
     page.picker("Model").select_option("digits")
+    expect(notes).to_contain_text("The method “Occlusion” says more")
     expect(page.panel).to_contain_text("even if the image shows none of them")
 
 
