@@ -105,7 +105,7 @@ def test_photo_is_looked_at_on_a_phone(open_page: Open, page_process: WebProcess
     page.panel.locator(".tile").first.tap()
     dialog = page.tab.get_by_role("dialog")
     dialog.get_by_role("button", name="Next channel").tap()
-    expect(dialog).to_contain_text("Number 2 of 4 shown")
+    expect(dialog).to_contain_text("Picture 2 of 4; the layer has 4 channels")
     assert width_of(page) <= 360
     assert violations(page) == []
 

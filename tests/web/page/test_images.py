@@ -68,7 +68,7 @@ def test_photo_above_the_limit_is_sent_smaller(page: WebPage) -> None:
     expect(page.headline).to_contain_text("red")
     caption = page.tab.locator("#image-caption")
     expect(caption).to_contain_text("1365 × 1024 pixels")
-    expect(caption).to_contain_text("smaller than the original")
+    expect(caption).to_contain_text("The original, 4800 × 3600 pixels, is above the server's limit")
 
 
 def test_format_that_only_the_browser_reads_is_converted(page: WebPage) -> None:
@@ -86,6 +86,10 @@ def test_error_of_the_server_is_shown_with_its_reason(page: WebPage) -> None:
     error = page.tab.get_by_role("alert")
     expect(error).to_contain_text("The server can't use this")
     expect(error).to_contain_text("Choose another image")
+    expect(page.panel).to_contain_text("There are no classes to show")
+    page.show("Layers")
+    expect(page.panel).to_contain_text("There are no layers to show")
+    page.show("Classes")
     page.choose(photo(RED))
     expect(page.headline).to_contain_text("red")
     expect(error).to_have_count(0)

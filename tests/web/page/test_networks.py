@@ -31,6 +31,7 @@ def test_cup_of_coffee_is_opened_from_edges_to_objects(
     page = open_page(networks, "?model=efficientnet_lite0&sample=coffee")
     expect(page.headline).to_contain_text("espresso 95.")
     expect(page.tab.locator(".facts, .heat-controls .note").first).to_contain_text("7 × 7 cells")
+    expect(page.panel).not_to_contain_text("even if the image shows none of them")
     page.show("Layers")
     titles = page.panel.locator(".level h2")
     expect(titles).to_have_text(["Edges", "Corners and curves", "Textures", "Parts", "Objects"])
@@ -51,6 +52,18 @@ def test_two_models_look_at_the_same_photo(open_page: Open, networks: WebProcess
     columns = page.panel.locator(".compare-column")
     expect(columns.nth(0)).to_contain_text("blocks.6")
     expect(columns.nth(1)).to_contain_text("pool2")
+
+
+def test_uncertain_answer_says_that_a_network_always_answers(
+    open_page: Open, networks: WebProcess
+) -> None:
+    page = open_page(networks, "?model=efficientnet_lite0&sample=coffee")
+    expect(page.headline).to_contain_text("espresso")
+    notes = page.tab.locator(".heat-controls .note").first
+    expect(notes).not_to_contain_text("says little")
+    page.picker("Model").select_option("digits")
+    expect(notes).to_contain_text("The method “Occlusion” says more")
+    expect(page.panel).to_contain_text("even if the image shows none of them")
 
 
 def test_digit_is_answered_while_it_is_drawn(open_page: Open, networks: WebProcess) -> None:

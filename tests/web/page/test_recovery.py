@@ -26,11 +26,16 @@ def test_server_goes_away_and_comes_back(open_page: Open, page_repository: Path)
             page.accepts_failed_loads = True
             page.choose(photo(RED))
             expect(page.headline).to_contain_text("red")
+            without_image = open_page(process)
+            without_image.accepts_failed_loads = True
             server.stop()
             page.paste(photo(BLUE))
             banner = page.tab.locator("#banner")
             expect(banner).to_contain_text("The server is away")
             expect(banner).to_contain_text("Your image is kept")
+            without_image.picker("Model").select_option("filters")
+            expect(without_image.tab.locator("#banner")).to_contain_text("The server is away: ")
+            expect(without_image.tab.locator("#banner")).not_to_contain_text("Your image")
         finally:
             server.stop()
         with ServerProcess(page_repository, "--grpc-address", server.target):

@@ -3,6 +3,7 @@
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
 import { pngUrl } from "./levels.js";
+import { counted } from "./numbers.js";
 
 const SIDE = 512;
 
@@ -134,7 +135,8 @@ async function paint() {
     value.toPrecision(3),
   );
   facts.textContent =
-    `Number ${shown.channel + 1} of ${level.channels.length} shown; the layer has ${info.shape[0]}. ` +
+    `Picture ${shown.channel + 1} of ${level.channels.length}; ` +
+    `the layer has ${counted(info.shape[0], "channel")}. ` +
     `${width} × ${height} positions, mean ${mean}; black is ${low}, white ${high}.`;
   const image = new Image();
   image.src = pngUrl(channel);

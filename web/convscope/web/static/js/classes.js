@@ -13,28 +13,36 @@ const DRAW = "Draw a digit. The network answers while you draw.";
 const FILTER_BANK =
   "This model is a filter bank: it has no classes. The tab “Layers” shows what its filters " +
   "respond to.";
+const FAILED = "There are no classes to show. The message above the image says why.";
+const ALWAYS = "A network always chooses among its classes, even if the image shows none of them.";
+const UNSURE = 0.5;
 const SLOW =
   "Choose a class to see which parts of the image speak for it. It takes a moment, because the " +
   "server covers one part after another.";
 
 /** Show the classes of the image. */
 export function showClasses() {
-  session.on(["result", "image", "busy", "info"], update);
+  session.on(["result", "image", "busy", "info", "error"], update);
   choices.on(["target", "drawing"], update);
 }
 
 function update() {
   const panel = byId("panel-classes");
-  const { result, info, image } = session.values;
+  const { result, info, image, error } = session.values;
   const predictions = result?.results[0].predictions ?? [];
   if (!image) return hint(panel, choices.values.drawing ? DRAW : CHOOSE);
   if (info?.task === "feature_extraction") return hint(panel, FILTER_BANK);
+  if (!predictions.length && error) return hint(panel, FAILED);
   if (!predictions.length) return panel.replaceChildren(loadingBars());
   const list = panel.querySelector("ol.classes") ?? el("ol", { class: "classes" });
   const notes = panel.querySelector(".class-notes") ?? el("div", { class: "class-notes" });
   if (!list.isConnected) panel.replaceChildren(list, notes);
   showRows(list, ordered(predictions, image), result.results[0], info);
-  notes.replaceChildren(el("p", { class: "note", text: advice(info) }), timing(result));
+  const lines = [advice(info), ...(predictions[0].probability < UNSURE ? [ALWAYS] : [])];
+  notes.replaceChildren(
+    ...lines.map((text) => el("p", { class: "note", text })),
+    timing(result),
+  );
 }
 
 function hint(panel, text) {

@@ -3,6 +3,7 @@
 import { announce } from "./announce.js";
 import { isReady } from "./api.js";
 import { byId, el } from "./dom.js";
+import { session } from "./state.js";
 
 const FIRST_WAIT_SECONDS = 1;
 const LONGEST_WAIT_SECONDS = 15;
@@ -23,7 +24,7 @@ let resumedAt = -Infinity;
  */
 export function whenBack(resume, error) {
   waiting.add(resume);
-  reason = error.status === 0 ? "" : `It reports: ${error.message}. `;
+  reason = error.status === 0 ? ". " : `: ${error.message}. `;
   if (timer || checking) return;
   // A server that is ready may still not serve this model, and is then asked less and less often.
   const failedAgain = performance.now() - resumedAt < FAILS_AGAIN_MILLISECONDS;
@@ -69,9 +70,10 @@ function show(seconds) {
       el(
         "p",
         {},
-        el("strong", { text: "The server is away. " }),
+        el("strong", { text: "The server is away" }),
         reason,
-        "Your image is kept. The page continues when the server is back.",
+        session.values.image ? "Your image is kept. " : "",
+        "The page continues when the server is back.",
       ),
       el("span", { class: "countdown", "aria-hidden": "true" }),
       el("button", { type: "button", class: "button", text: "Try now", on: { click: check } }),

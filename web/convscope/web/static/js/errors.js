@@ -61,7 +61,7 @@ export function showError(container, error, retry = null) {
     el(
       "div",
       { class: "error", role: "alert" },
-      el("p", { class: "error-title", text: title }),
+      el("p", { class: "error-title", text: message ? `${title}:` : title }),
       message ? el("p", { text: message }) : null,
       el("p", { class: "error-advice", text: advice }),
       retry

@@ -6,6 +6,9 @@ import { methodsOf } from "./models.js";
 import { percent, signed } from "./numbers.js";
 import { choices, session } from "./state.js";
 
+const MISSED = 0.5;
+const SAYS_LITTLE =
+  "For this answer, Grad-CAM says little about places. The method “Occlusion” says more.";
 const METHODS = {
   "grad-cam": "Grad-CAM: the gradient of the class",
   cam: "CAM: exact for linear heads",
@@ -163,7 +166,14 @@ function describe(explanation, info) {
   const [height, width] = explanation.shape;
   facts.textContent =
     `${contrast ? "Difference of the logits" : "Logit"} ${signed(logit)}${explained}. ` +
-    `The network sees this in ${width} × ${height} cells; the picture is smoothed.`;
+    `The network sees this in ${width} × ${height} cells; the picture is smoothed.` +
+    (saysLittle(explanation, info) ? ` ${SAYS_LITTLE}` : "");
+}
+
+/** Report whether the heat misses most of the logit, as it does for networks with dense layers. */
+function saysLittle({ method: used, share }, info) {
+  const explains = Math.abs((share ?? 0) - 1) <= MISSED;
+  return used === "grad-cam" && !explains && methodsOf(info).includes("occlusion");
 }
 
 function paintScale() {

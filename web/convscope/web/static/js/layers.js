@@ -11,6 +11,7 @@ import { showTiles } from "./tiles.js";
 
 const CHOOSE = "Choose an image to see what each layer makes of it.";
 const DRAW = "Draw a digit, and the layers respond while you draw.";
+const FAILED = "There are no layers to show. The message above the image says why.";
 const NONE =
   "This version returns no feature maps. Export it again with the feature maps that you want to see.";
 const LEAD_IN =
@@ -24,7 +25,7 @@ let sections = new Map();
 
 /** Show the levels of the image. */
 export function showLayers() {
-  session.on(["result", "image", "info"], update);
+  session.on(["result", "image", "info", "error"], update);
   choices.on(["tab", "drawing", "layers"], update);
   update();
 }
@@ -33,9 +34,10 @@ function update() {
   const panel = byId("panel-layers");
   const { tab, drawing, layers } = choices.values;
   if (tab !== "layers") return;
-  const { result, image, info } = session.values;
+  const { result, image, info, error } = session.values;
   if (!image) return hint(panel, drawing ? DRAW : CHOOSE);
   if (info && !info.feature_maps.length) return hint(panel, NONE);
+  if (!result && error) return hint(panel, FAILED);
   if (!info || result?.maps !== layers || result.model !== info.name) return wait(panel);
   if (complete.result !== result) complete = { result, channels: new Map() };
   const levels = levelsOf(result, info);

@@ -38,7 +38,9 @@ export async function withinLimits(picture, info) {
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
   release(picture);
   if (fits) return openImage(blob, picture.name);
-  const note = "It was above the server's limit and is smaller than the original.";
+  const note =
+    `The original, ${picture.width} × ${picture.height} pixels, is above the server's limit, so the ` +
+    "page made it smaller.";
   return openImage(blob, picture.name, note);
 }
 
