@@ -4,7 +4,8 @@ import asyncio
 from typing import Any, ClassVar
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from convscope.web.errors import JSON, HttpError, error_reply, invalid
 
@@ -14,6 +15,7 @@ __all__ = ["Connection", "connections"]
 MAX_HEAD_BYTES = 64 * 1024
 # A moving caller on a bad network reads slowly, and pauses.
 READ_PAUSES = 3
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class Connection(HttpToolsProtocol):
@@ -24,6 +26,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._is_in_head = False
+        self._is_resuming = False
         self._has_progressed = False
         self._held_bytes = 0
         self._late_head: asyncio.TimerHandle | None = None
@@ -45,7 +48,11 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse bytes; reject a request whose head, or trailer, is too large or too slow."""
         self._has_progressed = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self._reject(invalid("the request is not valid HTTP/1.1"))
         self._held_bytes = 0 if self._has_progressed else self._held_bytes + len(data)
         if self.transport.is_closing():
             return
@@ -57,11 +64,24 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Called with the first byte of a request."""
-        super().on_message_begin()
-        self._is_in_head = True
+        if not self._is_resuming:
+            super().on_message_begin()
+            self._is_in_head = True
+
+    def on_url(self, url: bytes) -> None:
+        """Called with a part of the target."""
+        if not self._is_resuming:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called with a header."""
+        if not self._is_resuming:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Called when a head is complete."""
+        if self._is_resuming:
+            return
         self._is_in_head, self._has_progressed = False, True
         self._cancel_late_head()
         super().on_headers_complete()
@@ -74,7 +94,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Called with the end of a request."""
         self._has_progressed = True
-        super().on_message_complete()
+        if not self.parser.should_upgrade():  # else its body follows
+            super().on_message_complete()
 
     def pause_writing(self) -> None:
         """Called when the caller doesn't read as fast as we write."""
@@ -88,12 +109,27 @@ class Connection(HttpToolsProtocol):
         self._cancel_late_reader()
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
-        """Reject what is no HTTP, in the form of all other errors."""
-        self._reject(invalid("the request is not valid HTTP/1.1"))
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Called when a caller offers HTTP/2; the reply in HTTP/1.1 is enough."""
+    def _decline(self, rest: bytes) -> None:
+        """Serve a request that offers another protocol, as the HTTP clients of Java and curl do.
+
+        The parser takes all that follows its head as that protocol. Another parser, which gets
+        only the framing of the head, reads the body.
+        """
+        framing = [b"%s: %s\r\n" % each for each in self.headers if each[0] in _FRAMING]
+        self.parser = HttpRequestParser(self)
+        self._is_resuming = True
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
+        finally:
+            self._is_resuming = False
+        if rest:
+            self._parse(rest)
 
     def _on_late_head(self) -> None:
         self._reject(
@@ -130,8 +166,5 @@ def connections(pause_seconds: float) -> type[Connection]:
 
 def _encode(error: HttpError) -> bytes:
     body = orjson.dumps(error_reply(error))
-    head = (
-        f"HTTP/1.1 {error.status} \r\ncontent-type: {JSON}\r\ncontent-length: {len(body)}\r\n"
-        "connection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    headers = f"content-type: {JSON}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    return STATUS_LINE[error.status] + headers.encode() + body

@@ -72,6 +72,8 @@ class Hosts:
             raise self._rejection(_name(host))
 
     def _rejection(self, name: str) -> HttpError:
+        if not name:
+            return invalid("the request has no header Host", status=421)
         return invalid(
             f"the host {name[:80]!r} is not allowed; if a reverse proxy or DNS has this name for "
             f"the web process, start it with --allowed-host {name[:80]}",

@@ -71,6 +71,8 @@ def logging_to_stderr() -> Iterator[Log]:
     log = Log()
     handler = LogHandler(log)
     logging.getLogger().addHandler(handler)
+    # It warns about forms that can't be read, which is an error of the caller.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         yield log
     finally:

@@ -18,8 +18,8 @@ from convscope.web.settings import WebSettings
 __all__ = ["Upload", "Uploads"]
 
 Result = TypeVar("Result")
-# A message and the bytes that gRPC makes of it are copies of the body.
-COPIES = 3
+# The message, the bytes that gRPC makes of it, and its buffers are copies of the body.
+COPIES = 5
 # Of a request whose length isn't known before.
 CHUNKED_BYTES = 256 * 1024
 

@@ -46,18 +46,24 @@ def from_json(name: str, datatype: str, data: Any) -> bytes:
     if dtype is None:
         known = ", ".join((*_DTYPES, BYTES))
         raise invalid(f"input {name!r} has the datatype {datatype[:20]!r}; there are: {known}")
-    return _numbers(name, datatype, dtype, elements).astype(dtype).tobytes()
+    numbers = _numbers(name, datatype, dtype, elements)
+    with np.errstate(over="ignore"):
+        array = numbers.astype(dtype)
+    if not np.isfinite(array).all():  # JSON has no infinity, so that it was too large
+        raise invalid(f"the data of input {name!r} is out of range of {datatype}")
+    return array.tobytes()
 
 
 def _flat(name: str, data: Any) -> list[Any]:
     """Return the elements of lists in lists of one length each, however deep."""
     if not isinstance(data, list):
         raise invalid(f"the data of input {name!r} is no list; give its elements, flat or nested")
-    while data and isinstance(data[0], list):
-        if set(map(type, data)) != {list} or len(set(map(len, data))) > 1:
+    elements: list[Any] = data
+    while elements and isinstance(elements[0], list):
+        if set(map(type, elements)) != {list} or len(set(map(len, elements))) > 1:
             raise invalid(f"the data of input {name!r} is ragged; give lists of one length")
-        data = list(chain.from_iterable(data))
-    return data
+        elements = list(chain.from_iterable(elements))
+    return elements
 
 
 def _numbers(name: str, datatype: str, dtype: np.dtype[Any], elements: list[Any]) -> NDArray[Any]:
