@@ -47,6 +47,12 @@ def test_an_invalid_server_is_named() -> None:
         serve(WebSettings(server="http://localhost:8001", http_address="127.0.0.1:0"))
 
 
+@pytest.mark.parametrize("name", ["x y", "grpc-timeout", "token-bin"])
+def test_a_header_that_grpc_does_not_send_is_named(name: str) -> None:
+    with pytest.raises(StartError, match=f"--forward-header is '{name}'; give letters"):
+        serve(WebSettings(forwarded_headers=(name,), http_address="127.0.0.1:0"))
+
+
 def test_without_the_extra_the_repair_is_named() -> None:
     code = (
         "import sys; sys.modules['fastapi'] = None; "
@@ -127,3 +133,21 @@ def test_an_address_that_others_reach_is_a_warning(grpc_server: ServerProcess) -
         assert "no authentication" in warning["repair"]
         # Whatever others call it.
         assert web.get("/healthz", Host="vision.example.org").status == 200
+
+
+def test_stated_names_hold_at_every_address() -> None:
+    """In a container the address is 0.0.0.0, also if only this machine can reach it."""
+    flags = ("--http-address", "0.0.0.0:0", "--allowed-host", "vision.example.org")
+    with WebProcess(NOWHERE, *flags) as web:
+        assert web.get("/healthz", Host="evil.example").status == 421
+        for host in ("localhost", "127.0.0.1:8080", "vision.example.org"):
+            assert web.get("/healthz", Host=host).status == 200
+
+
+def test_the_address_may_be_ipv6(grpc_server: ServerProcess) -> None:
+    with (
+        WebProcess(grpc_server.target, "--http-address", "[::1]:0") as web,
+        socket.create_connection(("::1", web.port)) as connection,
+    ):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: [::1]\r\n\r\n")
+        assert connection.recv(13) == b"HTTP/1.1 200 "
