@@ -4,10 +4,11 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.calls import wait_until
+from support.calls import sample, wait_until
 from support.images import encode, picture
 from support.server import ServerProcess
 from support.web_process import WebProcess
@@ -115,6 +116,20 @@ def test_a_signal_ends_the_process_after_the_requests_in_flight(
             assert connection.recv(13) == b"HTTP/1.1 200 "
         assert web.stop() == 0
         assert web.log[-1]["event"] == "stopped"
+
+
+def test_a_request_that_outlasts_the_grace_is_told_to_retry(web_repository: Path) -> None:
+    with (
+        ServerProcess(web_repository, "--max-delay-seconds", "60") as server,
+        WebProcess(server.target, "--grace-seconds", "1") as web,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        reply = pool.submit(web.post, TINY, PHOTO)
+        wait_until(lambda: sample(server, "grpc_server_started_total", grpc_method="Classify") > 0)
+        assert web.stop() == 0
+        assert reply.result().error[:2] == (503, "UNAVAILABLE")
+        assert reply.result().headers["retry-after"] == "1"
+        assert not any("Traceback" in line.get("exception", "") for line in web.log)
 
 
 def test_while_it_drains_it_serves_but_is_not_ready(grpc_server: ServerProcess) -> None:

@@ -1,10 +1,12 @@
 """The outermost layer of the app: request ids, security headers, the access log, and bugs."""
 
+import asyncio
 import secrets
 from itertools import count
 from time import perf_counter
 from traceback import format_exception
 
+from grpc import StatusCode
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +25,7 @@ MAX_PATH_LENGTH = 512
 # A proxy that keeps its connections would send its next request into a closed one.
 _CLOSE = ((b"connection", b"close"),)
 DISCONNECTED = 499
+STOPPING = "the web process has stopped before the request was done; retry later"
 
 
 class Edge:
@@ -73,6 +76,13 @@ class Edge:
             await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.status = DISCONNECTED
+        except asyncio.CancelledError:
+            if not self._lifecycle.is_stopping:
+                raise
+            if not exchange.status:
+                await to_response(HttpError(StatusCode.UNAVAILABLE, STOPPING))(
+                    scope, receive, exchange.send
+                )
         except HttpError as error:
             await to_response(error)(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the caller must get a reply
