@@ -32,7 +32,7 @@ FORBIDDEN = {
 WEB_DEPENDENCIES = {
     *("fastapi", "orjson", "python_multipart", "uvicorn"),
     *("pydantic", "starlette"),
-    *("convscope", "google", "grpc", "numpy"),
+    *("convscope", "google", "grpc", "httptools", "numpy"),
 }
 WEB_ONLY = {"fastapi", "python_multipart", "starlette", "uvicorn"}
 
