@@ -30,9 +30,9 @@ FORBIDDEN = {
 }
 # Of the extra web, of FastAPI, and of the base install.
 WEB_DEPENDENCIES = {
-    *("fastapi", "orjson", "python_multipart", "uvicorn"),
+    *("fastapi", "httptools", "orjson", "python_multipart", "uvicorn"),
     *("pydantic", "starlette"),
-    *("convscope", "google", "grpc", "httptools", "numpy"),
+    *("convscope", "google", "grpc", "numpy"),
 }
 WEB_ONLY = {"fastapi", "python_multipart", "starlette", "uvicorn"}
 
