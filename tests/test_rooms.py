@@ -30,7 +30,7 @@ FORBIDDEN = {
 }
 # Of the extra web, of FastAPI, and of the base install.
 WEB_DEPENDENCIES = {
-    *("fastapi", "orjson", "python_multipart", "uvicorn"),
+    *("fastapi", "httptools", "orjson", "python_multipart", "uvicorn"),
     *("pydantic", "starlette"),
     *("convscope", "google", "grpc", "numpy"),
 }

@@ -9,6 +9,8 @@ from support.images import encode, picture
 from support.server import ServerProcess
 from support.web_process import WebProcess
 
+from convscope.web.log import Log
+
 TINY = "/v1/models/tiny:classify"
 PHOTO = encode(picture())
 
@@ -43,7 +45,7 @@ def test_the_page_has_no_script_or_style_in_its_html(web: WebProcess) -> None:
 @pytest.fixture(scope="module")
 def published(grpc_server: ServerProcess) -> Iterator[WebProcess]:
     """A web process behind a proxy, with a quiet log."""
-    flags = ("--root-path", "/vision/", "--allowed-host", "vision.example.org")
+    flags = ("--root-path", "vision/", "--allowed-host", "vision.example.org")
     origin = ("--cors-origin", "https://a.example")
     with WebProcess(grpc_server.target, *flags, *origin, "--no-access-log") as web:
         yield web
@@ -113,6 +115,21 @@ def test_a_proxy_may_publish_it_below_a_path(published: WebProcess, prefix: str)
     page = published.get(f"{prefix}/")
     assert page.status == 200
     assert "script-src" in page.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/", "/static/index.html", "/docs", "/docs/swagger-ui-bundle.js"])
+def test_files_are_sent_again_only_if_they_changed(web: WebProcess, path: str) -> None:
+    tag = web.get(path).headers["etag"]
+    reply = web.get(path, If_None_Match=tag)
+    assert (reply.status, reply.body) == (304, b"")
+    assert reply.headers["cache-control"] == "no-cache"
+
+
+def test_a_terminal_obeys_no_path(capfd: pytest.CaptureFixture[str]) -> None:
+    log = Log(for_people=True)
+    log.write("request", {"path": "/a\x1b[2J\n12:00 fake"})
+    log.close()
+    assert r"path=/a\x1b[2J\n12:00 fake" in capfd.readouterr().err
 
 
 def test_links_of_the_page_are_relative(web: WebProcess) -> None:

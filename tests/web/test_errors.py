@@ -1,5 +1,6 @@
 """Errors: gRPC's messages with the status codes of HTTP."""
 
+import gzip
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -119,6 +120,7 @@ def test_invalid_parameters_are_named(web: WebProcess, query: str, part: str) ->
         (b"--x\r\n", "multipart/form-data; boundary=x", 400, "has no end"),
         (b"hello", "multipart/form-data; boundary=x", 400, "can't be read"),
         (b"hello", "multipart/form-data", 400, "has no boundary"),
+        (b"x", f"multipart/form-data; boundary={'x' * 5000}", 400, "can't be read"),
         (b"a=b", "application/x-www-form-urlencoded", 415, "the body is application/x-www-form"),
         (b"\x93NUMPY\x01", "", 400, "the .npy file can't be read"),
         (b"\x93NUMPY\x01\0\x0a\0{'descr':'O'}", "", 400, "the .npy file can't be read"),
@@ -130,6 +132,16 @@ def test_bodies_that_cannot_be_read(
     found, code, message = web.post(TINY, body, content_type).error
     assert (found, code) == (status, "INVALID_ARGUMENT")
     assert part in message
+
+
+def test_compressed_images_are_rejected(web: WebProcess) -> None:
+    status, _, message = web.post(TINY, gzip.compress(PHOTO), Content_Encoding="gzip").error
+    assert (status, message) == (415, "Content-Encoding is 'gzip'; send the images as they are")
+
+
+def test_a_file_that_curl_states_to_be_a_form_is_an_image(web: WebProcess) -> None:
+    for body in (PHOTO, npy(np.zeros((4, 4, 3), np.uint8)), encode(picture(), "WEBP")):
+        assert web.post(TINY, body, "application/x-www-form-urlencoded").status == 200
 
 
 def test_a_form_with_another_field_names_it(web: WebProcess) -> None:
@@ -164,6 +176,22 @@ def test_arrays_that_are_not_what_their_header_says(web: WebProcess) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("|S0", "(3,)"),
+        ("<f4", f"(0, {'9' * 400})"),
+        ("|u1", f"({'0,' * 100})"),
+        ("|u1", "(0, True)"),
+    ],
+)
+def test_arrays_that_numpy_cannot_make(web: WebProcess, dtype: str, shape: str) -> None:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    body = b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header
+    status, _, message = web.post(TINY, body).error
+    assert (status, message[:36]) == (400, "the .npy file has no usable shape or")
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status", "part"),
     [
         ("GET", "/nothing", 404, "/docs describes the API"),
@@ -173,6 +201,9 @@ def test_arrays_that_are_not_what_their_header_says(web: WebProcess) -> None:
         ("DELETE", "/v1/models/tiny", 405, "doesn't accept DELETE"),
         ("GET", "/static/../app.py", 404, "there is no"),
         ("GET", "/docs/app.py", 404, "there is no"),
+        # A redirect would have the host name and the scheme behind a proxy.
+        ("GET", "/v1/models/", 404, "there is no"),
+        ("POST", "/static/index.html", 405, "use GET, HEAD"),
     ],
 )
 def test_paths_and_methods_that_do_not_exist(

@@ -74,6 +74,15 @@ def test_tokens_and_traces_are_passed_on(scripted: Scripted, forwarding: WebProc
     assert not {"cookie", "x-other", "x-request-id"} & metadata.keys()
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v2"])
+def test_a_token_that_grpc_does_not_send_is_rejected(
+    scripted: Scripted, forwarding: WebProcess, path: str
+) -> None:
+    reply = forwarding.get(path, Authorization="Bearer \xe9")
+    assert reply.status == 400
+    assert b"the header authorization must be printable ASCII" in reply.body
+
+
 def test_callers_never_share_a_call_with_another_token(
     scripted: Scripted, forwarding: WebProcess
 ) -> None:

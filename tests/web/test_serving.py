@@ -4,10 +4,11 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.calls import wait_until
+from support.calls import sample, wait_until
 from support.images import encode, picture
 from support.server import ServerProcess
 from support.web_process import WebProcess
@@ -45,6 +46,12 @@ def test_an_invalid_address_is_named(address: str) -> None:
 def test_an_invalid_server_is_named() -> None:
     with pytest.raises(StartError, match="the target is 'http://localhost:8001'; give HOST:PORT"):
         serve(WebSettings(server="http://localhost:8001", http_address="127.0.0.1:0"))
+
+
+@pytest.mark.parametrize("name", ["x y", "grpc-timeout", "token-bin"])
+def test_a_header_that_grpc_does_not_send_is_named(name: str) -> None:
+    with pytest.raises(StartError, match=f"--forward-header is '{name}'; give letters"):
+        serve(WebSettings(forwarded_headers=(name,), http_address="127.0.0.1:0"))
 
 
 def test_without_the_extra_the_repair_is_named() -> None:
@@ -111,6 +118,20 @@ def test_a_signal_ends_the_process_after_the_requests_in_flight(
         assert web.log[-1]["event"] == "stopped"
 
 
+def test_a_request_that_outlasts_the_grace_is_told_to_retry(web_repository: Path) -> None:
+    with (
+        ServerProcess(web_repository, "--max-delay-seconds", "60") as server,
+        WebProcess(server.target, "--grace-seconds", "1") as web,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        reply = pool.submit(web.post, TINY, PHOTO)
+        wait_until(lambda: sample(server, "grpc_server_started_total", grpc_method="Classify") > 0)
+        assert web.stop() == 0
+        assert reply.result().error[:2] == (503, "UNAVAILABLE")
+        assert reply.result().headers["retry-after"] == "1"
+        assert not any("Traceback" in line.get("exception", "") for line in web.log)
+
+
 def test_while_it_drains_it_serves_but_is_not_ready(grpc_server: ServerProcess) -> None:
     with WebProcess(grpc_server.target, "--drain-seconds", "60") as web:
         web.process.send_signal(signal.SIGTERM)
@@ -127,3 +148,21 @@ def test_an_address_that_others_reach_is_a_warning(grpc_server: ServerProcess) -
         assert "no authentication" in warning["repair"]
         # Whatever others call it.
         assert web.get("/healthz", Host="vision.example.org").status == 200
+
+
+def test_stated_names_hold_at_every_address() -> None:
+    """In a container the address is 0.0.0.0, also if only this machine can reach it."""
+    flags = ("--http-address", "0.0.0.0:0", "--allowed-host", "vision.example.org")
+    with WebProcess(NOWHERE, *flags) as web:
+        assert web.get("/healthz", Host="evil.example").status == 421
+        for host in ("localhost", "127.0.0.1:8080", "vision.example.org"):
+            assert web.get("/healthz", Host=host).status == 200
+
+
+def test_the_address_may_be_ipv6(grpc_server: ServerProcess) -> None:
+    with (
+        WebProcess(grpc_server.target, "--http-address", "[::1]:0") as web,
+        socket.create_connection(("::1", web.port)) as connection,
+    ):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: [::1]\r\n\r\n")
+        assert connection.recv(13) == b"HTTP/1.1 200 "

@@ -23,7 +23,7 @@ def web(
         typer.Option(
             envvar="CONVSCOPE_HTTP_ADDRESS",
             metavar="HOST:PORT",
-            help="Where to listen. There is no authentication: whoever reaches it can use it.",
+            help="Where to listen. There is no authentication: who reaches it can use it.",
         ),
     ] = "127.0.0.1:8080",
     root_path: Annotated[
@@ -38,9 +38,8 @@ def web(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Also accept requests for this host name, if only this machine can reach "
-            "--http-address; may be repeated.",
-            show_default="localhost",
+            help="Accept only requests for this host name and localhost; may be repeated.",
+            show_default="localhost, or all if other machines can reach --http-address",
         ),
     ] = None,
     cors_origin: Annotated[
@@ -96,7 +95,7 @@ def web(
         server=server,
         root_certificates=root_certificates,
         http_address=http_address,
-        root_path=root_path.rstrip("/"),
+        root_path=f"/{path}" if (path := root_path.strip("/")) else "",
         allowed_hosts=tuple(allowed_host or ()),
         origins=tuple(cors_origin or ()),
         forwarded_headers=(*FORWARDED_HEADERS, *(forward_header or ())),

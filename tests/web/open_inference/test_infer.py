@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,8 @@ def test_an_encoded_image_is_base64_in_json(web: WebProcess) -> None:
         ({"inputs": [INPUT]}, "input 'images' has neither data nor binary_data_size"),
         (with_data("text"), "the data of input 'images' is no list"),
         (with_data([[1], [2, 3]]), "is ragged"),
+        (with_data([[1], 2]), "is ragged"),
+        (with_data([1e300], datatype="FP16"), "is out of range of FP16"),
         (with_data([1.5]), "has other elements than UINT8"),
         (with_data(["a"]), "has other elements than UINT8"),
         (with_data([256]), "out of range; UINT8 is 0 to 255"),
@@ -108,6 +111,29 @@ def test_bytes_must_fit_what_the_json_states(
 ) -> None:
     status, text = message(web.post(INFER, **request_of))
     assert (status, part in text) == (400, True), text
+
+
+def nested(depth: int, element: str) -> bytes:
+    data = "[" * depth + element + "]" * depth
+    tensor = f'{{"name": "images", "datatype": "BYTES", "shape": [1], "data": {data}}}'
+    return f'{{"inputs": [{tensor}]}}'.encode()
+
+
+def test_deeply_nested_data_is_no_crash(web: WebProcess) -> None:
+    photo = base64.b64encode(encode(picture())).decode()
+    assert web.post(INFER, nested(1000, f'"{photo}"')).status == 200
+    status, text = message(web.post(INFER, nested(5000, "1")))
+    assert (status, "depth limit" in text) == (400, True)
+
+
+def test_strings_as_numbers_take_no_memory(grpc_server: ServerProcess) -> None:
+    """As an array, each would have the size of the longest: 1.6 GB."""
+    with WebProcess(grpc_server.target) as web:
+        status, text = message(web.post_json(INFER, with_data(["a" * 400, *[""] * 1_000_000])))
+        assert (status, "has other elements than UINT8" in text) == (400, True)
+        lines = Path(f"/proc/{web.process.pid}/status").read_text().splitlines()
+        (peak,) = (int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        assert peak < 400_000
 
 
 def test_a_compressed_body_is_limited_after_it_is_decompressed(web: WebProcess) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from convscope.client import AsyncClient
-from convscope.web.calls import Calls
+from convscope.web.calls import Calls, check_forwarded
 from convscope.web.classify import ClassifyRoute
 from convscope.web.documentation import DESCRIPTION
 from convscope.web.documentation_page import add_documentation_page
@@ -19,6 +20,7 @@ from convscope.web.edge import Edge
 from convscope.web.error_handlers import HANDLERS
 from convscope.web.health import Health, Lifecycle
 from convscope.web.log import Log
+from convscope.web.memory import MemoryBudget
 from convscope.web.models import ModelRoutes
 from convscope.web.open_inference.routes import OpenInferenceRoutes
 from convscope.web.open_inference.stub import Stub
@@ -28,7 +30,7 @@ from convscope.web.upload import Uploads
 
 __all__ = ["create_app"]
 
-STATIC = Path(__file__).parent / "static"
+_FILES = StaticFiles(directory=Path(__file__).parent / "static")
 
 
 def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp:
@@ -40,20 +42,22 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
         lifecycle: Whether the process stops soon.
 
     Raises:
-        InvalidInputError: The address of the server is invalid.
+        InvalidInputError: The address of the server, or a forwarded header, is invalid.
     """
-
+    check_forwarded(settings.forwarded_headers)
     client = AsyncClient(
         settings.server,
         timeout_seconds=settings.timeout_seconds,
         root_certificates=settings.root_certificates,
     )
 
+    budget = MemoryBudget(settings.max_memory_in_flight)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with client:  # it connects in this event loop
-            app.include_router(_router(settings, client, lifecycle))
-            app.mount("/static", StaticFiles(directory=STATIC))
+            app.include_router(_router(settings, client, lifecycle, budget))
+            app.mount("/static", _FILES)
             yield
 
     app = FastAPI(
@@ -61,6 +65,9 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
         description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
+        redirect_slashes=False,  # to a host name that only the proxy knows
+        # Otherwise the environment could make FastAPI export requests and exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         docs_url=None,
         redoc_url=None,
         exception_handlers=HANDLERS,
@@ -74,12 +81,22 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
             expose_headers=["x-request-id", "retry-after", "inference-header-content-length"],
         )
     hosts = Hosts(settings.http_address, settings.allowed_hosts)
-    return Edge(app, settings.root_path, hosts, log, log_requests=settings.access_log)
+    return Edge(
+        app,
+        settings.root_path,
+        hosts,
+        log,
+        lifecycle,
+        budget,
+        log_requests=settings.access_log,
+    )
 
 
-def _router(settings: WebSettings, client: AsyncClient, lifecycle: Lifecycle) -> APIRouter:
+def _router(
+    settings: WebSettings, client: AsyncClient, lifecycle: Lifecycle, budget: MemoryBudget
+) -> APIRouter:
     """Return the routes, which need the client, and so a running event loop."""
-    stub, calls, uploads = Stub(client.channel), Calls(settings), Uploads(settings)
+    stub, calls, uploads = Stub(client.channel), Calls(settings), Uploads(settings, budget)
     health = Health(settings.server, stub, lifecycle)
     router = APIRouter()
     ClassifyRoute(settings, client, calls, uploads).add_to(router)
@@ -91,5 +108,5 @@ def _router(settings: WebSettings, client: AsyncClient, lifecycle: Lifecycle) ->
     return router
 
 
-async def _index() -> Response:
-    return FileResponse(STATIC / "index.html")
+async def _index(request: Request) -> Response:
+    return await _FILES.get_response("index.html", request.scope)

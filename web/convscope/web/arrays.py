@@ -33,6 +33,8 @@ def _read(data: bytes) -> NDArray[Any]:
     file = io.BytesIO(data)
     try:
         shape, is_fortran, dtype = _READERS[npy.read_magic(file)](file)
+    except KeyError as error:
+        raise invalid("the .npy file has another version than 1.0 or 2.0; save it again") from error
     except Exception as error:  # its parser is Python's, which raises anything
         raise invalid(f"the .npy file can't be read: {error}") from error
     if dtype.hasobject:
@@ -43,5 +45,8 @@ def _read(data: bytes) -> NDArray[Any]:
             f"the .npy file has {len(elements):,} bytes of elements, which are not "
             f"{dtype} {list(shape)}; the upload may have been cut short"
         )
-    array = np.frombuffer(elements, dtype)
-    return array.reshape(shape, order="F" if is_fortran else "C")
+    try:
+        array = np.frombuffer(elements, dtype)
+        return array.reshape(shape, order="F" if is_fortran else "C")
+    except (ValueError, OverflowError, TypeError) as error:  # such as 100 dimensions
+        raise invalid(f"the .npy file has no usable shape or dtype: {error}") from error

@@ -2,11 +2,12 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from convscope.client import ImageLike
@@ -20,6 +21,7 @@ FIELD = b"image"
 MULTIPART, JSON = "multipart/form-data", "application/json"
 _MAX_PARTS = 256
 _MAX_HEADER_BYTES = 16 * 1024
+_TEXT = re.compile(rb"[\s!-~]*")
 ACCEPTED = (
     "an image as the body, a multipart form with the field 'image', or the JSON "
     '{"images": [BASE64, ...]}'
@@ -43,7 +45,8 @@ def read_images(body: bytes, content_type: str) -> Sequence[ImageLike]:
         HttpError: The body can't be read, or has no image, or too many.
     """
     kind = media_type(content_type)
-    if kind == "application/x-www-form-urlencoded" and not body.startswith((b"\x89", b"\xff")):
+    # curl's --data-binary states this type for files, too.
+    if kind == "application/x-www-form-urlencoded" and _TEXT.fullmatch(body[:64]):
         raise unsupported(f"the body is {kind}; give {ACCEPTED}")
     if kind == MULTIPART:
         parts: Sequence[bytes] = _multipart(body, content_type)
@@ -102,7 +105,7 @@ def _multipart(body: bytes, content_type: str) -> list[bytes]:
         parser = MultipartParser(boundary, form.callbacks())
         parser.write(body)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise invalid(f"the multipart form can't be read: {error}") from error
     if not form.is_complete:
         raise invalid("the multipart form has no end; the upload may have been cut short")

@@ -1,19 +1,22 @@
 """What every route needs of a request: its deadline, its metadata, and its end."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import re
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
 from grpc import StatusCode
 from starlette.requests import ClientDisconnect, Request
 
-from convscope.client import ConvscopeError
+from convscope.client import ConvscopeError, InvalidInputError
 from convscope.web.errors import SCOPE_ID, HttpError, from_client, invalid
 from convscope.web.settings import WebSettings
 
-__all__ = ["Calls", "until_disconnected"]
+__all__ = ["Calls", "check_forwarded", "until_disconnected"]
 
-REQUEST_ID = "x-request-id"
+REQUEST_ID = b"x-request-id"
+_NAME = re.compile(r"[0-9a-z_.-]+")
+_VALUE = re.compile(r"[ -~]*")
 Result = TypeVar("Result")
 
 
@@ -26,18 +29,21 @@ class Calls:
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
-        self._forwarded = {name.lower().encode("latin-1") for name in settings.forwarded_headers}
+        self._forwarded = {name.lower().encode() for name in settings.forwarded_headers}
 
     def metadata(self, request: Request) -> Sequence[tuple[str, str]]:
-        """Return the headers of a request that the gRPC server gets, too."""
-        forwarded, request_id = self._forwarded, request.scope.get(SCOPE_ID)
-        found = [
-            (key.decode("latin-1"), value.decode("latin-1"))
+        """Return the headers of a request that the gRPC server gets, too.
+
+        Raises:
+            HttpError: gRPC doesn't send a value.
+        """
+        forwarded, request_id = self._forwarded, request.scope.get(SCOPE_ID, "").encode()
+        return [
+            (key.decode(), _text(key, value))
             for key, value in request.scope["headers"]
-            if key in forwarded
+            # An unusable id was replaced.
+            if key in forwarded and (key != REQUEST_ID or value == request_id)
         ]
-        # An unusable id was replaced.
-        return [each for each in found if each[0] != REQUEST_ID or each[1] == request_id]
 
     def timeout(self, stated: float | None) -> float:
         """Return the time that a request may take.
@@ -58,6 +64,27 @@ class Calls:
             StatusCode.DEADLINE_EXCEEDED,
             "the deadline has passed; allow more with the parameter timeout",
         )
+
+
+def check_forwarded(names: Iterable[str]) -> None:
+    """Check that gRPC can send headers.
+
+    Raises:
+        InvalidInputError: It can't.
+    """
+    for name in map(str.lower, names):
+        if not _NAME.fullmatch(name) or name.startswith("grpc-") or name.endswith("-bin"):
+            raise InvalidInputError(
+                f"--forward-header is {name!r}; give letters, digits, '-', '_' and '.', without "
+                "the prefix grpc- and the suffix -bin"
+            )
+
+
+def _text(key: bytes, value: bytes) -> str:
+    text = value.decode("latin-1")
+    if not _VALUE.fullmatch(text):
+        raise invalid(f"the header {key.decode()} must be printable ASCII")
+    return text
 
 
 async def until_disconnected(request: Request, call: Awaitable[Result]) -> Result:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -13,18 +14,16 @@ from convscope.client import AsyncClient, Classification, ConvscopeError, ImageL
 from convscope.web.bodies import is_raw, read_images
 from convscope.web.calls import Calls, until_disconnected
 from convscope.web.documentation import CLASSIFY_BODY, ERRORS, MODEL_PARAMETER
-from convscope.web.errors import JSON, HttpError, from_client
+from convscope.web.errors import JSON, HttpError, from_client, unsupported
 from convscope.web.query import ClassifyQuery, parameters, parse_query
 from convscope.web.replies import ClassifyReply
 from convscope.web.results import is_slow, to_reply
 from convscope.web.selection import needs_model, options, selector
-from convscope.web.settings import MAX_IMAGE_BYTES, MIB, WebSettings
+from convscope.web.settings import MAX_IMAGE_BYTES, MAX_REPLY_BYTES, MIB, WebSettings
 from convscope.web.upload import Uploads
 
 __all__ = ["ClassifyRoute"]
 
-# The limit of a gRPC reply, which feature maps may reach.
-MAX_REPLY_BYTES = 32 * MIB
 # A raw image, and what a .npy file has before its elements.
 RAW_SLACK_BYTES = 4096
 # Parsing a larger form would block the event loop for milliseconds.
@@ -87,11 +86,15 @@ class ClassifyRoute:
         self, request: Request, model: str, query: ClassifyQuery, timeout: float, started_at: float
     ) -> Response:
         content_type = request.headers.get("content-type", "")
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise unsupported(f"Content-Encoding is {encoding[:20]!r}; send the images as they are")
         limit = self._max_raw_bytes if is_raw(content_type) else self._max_body_bytes
         reply_bytes = MAX_REPLY_BYTES if query.feature_maps else 0
-        async with self._uploads.read(request, limit, 0.9 * timeout, reply_bytes) as body:
+        async with self._uploads.read(request, limit, 0.9 * timeout, reply_bytes) as upload:
+            body = upload.body
             if len(body) > SLOW_BYTES and not is_raw(content_type):
-                images = await asyncio.to_thread(read_images, body, content_type)
+                images = await self._uploads.parse(partial(read_images, body, content_type))
             else:
                 images = read_images(body, content_type)
             remaining = max(0.001, timeout - (perf_counter() - started_at))

@@ -1,22 +1,31 @@
 """The outermost layer of the app: request ids, security headers, the access log, and bugs."""
 
+import asyncio
 import secrets
 from itertools import count
 from time import perf_counter
 from traceback import format_exception
 
+from grpc import StatusCode
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convscope.web.errors import SCOPE_ID, HttpError, to_response, unexpected
+from convscope.web.health import Lifecycle
+from convscope.web.large_replies import PART_BYTES, send_in_parts
 from convscope.web.log import Log
+from convscope.web.memory import MemoryBudget
 from convscope.web.security import Hosts, headers_of
 
 __all__ = ["Edge"]
 
 REQUEST_ID = b"x-request-id"
 MAX_ID_LENGTH = 128
+MAX_PATH_LENGTH = 512
+# A proxy that keeps its connections would send its next request into a closed one.
+_CLOSE = ((b"connection", b"close"),)
 DISCONNECTED = 499
+STOPPING = "the web process has stopped before the request was done; retry later"
 
 
 class Edge:
@@ -27,13 +36,25 @@ class Edge:
         root_path: The path below which a proxy publishes it; empty for none.
         hosts: The names under which it may be called.
         log: Where unexpected errors are written.
+        lifecycle: Whether the process stops soon, so that connections end with their replies.
+        budget: The memory in which large replies count.
         log_requests: Whether each request is written, too.
     """
 
     def __init__(
-        self, app: ASGIApp, root_path: str, hosts: Hosts, log: Log, *, log_requests: bool
+        self,
+        app: ASGIApp,
+        root_path: str,
+        hosts: Hosts,
+        log: Log,
+        lifecycle: Lifecycle,
+        budget: MemoryBudget,
+        *,
+        log_requests: bool,
     ) -> None:
         self._app = app
+        self._lifecycle = lifecycle
+        self._budget = budget
         self._root_path = root_path
         self._hosts = hosts
         self._log = log
@@ -48,13 +69,20 @@ class Edge:
             return
         if self._root_path:
             self._add_root_path(scope)
-        exchange = _Exchange(scope, send, self._request_id(scope))
+        exchange = _Exchange(scope, send, self._request_id(scope), self._lifecycle, self._budget)
         scope[SCOPE_ID] = exchange.request_id
         try:
             self._hosts.check(exchange.header(b"host"))
             await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.status = DISCONNECTED
+        except asyncio.CancelledError:
+            if not self._lifecycle.is_stopping:
+                raise
+            if not exchange.status:
+                await to_response(HttpError(StatusCode.UNAVAILABLE, STOPPING))(
+                    scope, receive, exchange.send
+                )
         except HttpError as error:
             await to_response(error)(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the caller must get a reply
@@ -90,8 +118,17 @@ class Edge:
 class _Exchange:
     """A request and its reply."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        send: Send,
+        request_id: str,
+        lifecycle: Lifecycle,
+        budget: MemoryBudget,
+    ) -> None:
         self.scope = scope
+        self._lifecycle = lifecycle
+        self._budget = budget
         self.request_id = request_id
         self.status = 0
         self._send = send
@@ -113,9 +150,14 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = (REQUEST_ID, self.request_id.encode("latin-1"))
-            message["headers"] = [*message.get("headers", ()), own, *self._headers]
+            ending = _CLOSE if self._lifecycle.is_stopping else ()
+            message["headers"] = [*message.get("headers", ()), own, *self._headers, *ending]
+        elif (size := len(message.get("body", b""))) > PART_BYTES:
+            self._sent_bytes += size
+            await send_in_parts(self._send, message, self._budget)
+            return
         else:
-            self._sent_bytes += len(message.get("body", b""))
+            self._sent_bytes += size
         await self._send(message)
 
     def fields(self) -> dict[str, object]:
@@ -123,7 +165,7 @@ class _Exchange:
         seconds = perf_counter() - self._started_at
         return {
             "method": self.scope["method"],
-            "path": self.scope["path"],
+            "path": self.scope["path"][:MAX_PATH_LENGTH],
             "status": self.status,
             "request_id": self.request_id,
             "bytes": self._sent_bytes,

@@ -78,9 +78,9 @@ class HttpError(Exception):
             self.headers.setdefault("Retry-After", "1")
 
 
-def invalid(message: str) -> HttpError:
+def invalid(message: str, *, status: int = 400) -> HttpError:
     """Return the error of a request that the caller must change."""
-    return HttpError(CODES.INVALID_ARGUMENT, message)
+    return HttpError(CODES.INVALID_ARGUMENT, message, status=status)
 
 
 def too_large(message: str, *, is_read: bool = False) -> HttpError:
@@ -145,7 +145,7 @@ def validation_message(errors: Sequence[Any]) -> str:
 
 def unsupported(message: str) -> HttpError:
     """Return the error of a body of a type that isn't accepted."""
-    return HttpError(CODES.INVALID_ARGUMENT, message, status=415)
+    return invalid(message, status=415)
 
 
 def not_found(path: str) -> HttpError:

@@ -60,7 +60,7 @@ class Log:
     def _line(self, event: str, fields: Mapping[str, Any], level: str) -> bytes:
         now = datetime.now(UTC)
         if self._for_people:
-            text = " ".join(f"{key}={value}" for key, value in fields.items())
+            text = " ".join(f"{key}={_printable(key, value)}" for key, value in fields.items())
             return f"{now.astimezone():%H:%M:%S} {event} {text}\n".encode(errors="replace")
         timestamp = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
         line = {**fields, "event": event, "level": level, "timestamp": timestamp}
@@ -94,6 +94,14 @@ class LogHandler(logging.Handler):
         if record.exc_info:
             fields["exception"] = logging.Formatter().formatException(record.exc_info)
         self._log.write(record.getMessage(), fields, record.levelname.lower())
+
+
+def _printable(key: str, value: object) -> str:
+    """Return a value without what a terminal would obey: the path is the caller's choice."""
+    text = str(value)
+    if text.isprintable() or key == "exception":
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _write(data: bytes) -> None:

@@ -64,6 +64,10 @@ class MemoryBudget:
         self.used += size
         return True
 
+    def hold(self, size: int) -> None:
+        """Count bytes that exist already."""
+        self.used += size
+
     def release(self, size: int) -> None:
         """Count bytes no longer, and admit the requests that wait."""
         self.used -= size
@@ -96,13 +100,21 @@ class Reservation:
     ) -> None:
         self._budget.release(self._size)
 
-    def grow_to(self, size: int) -> None:
+    def grow_to(self, size: int, *, is_read: bool = False) -> None:
         """Count that many bytes at least.
+
+        Args:
+            size: The number of bytes.
+            is_read: Whether the body was read to its end; otherwise an error ends the connection.
 
         Raises:
             HttpError: They don't fit. A request that waited here could block all others.
         """
         if size > self._size:
-            if not self._budget.grow(size - self._size):
-                raise HttpError(StatusCode.RESOURCE_EXHAUSTED, FULL, headers=CLOSE)
+            is_alone = self._budget.used == self._size
+            if is_alone:
+                self._budget.hold(size - self._size)
+            elif not self._budget.grow(size - self._size):
+                headers = {} if is_read else CLOSE
+                raise HttpError(StatusCode.RESOURCE_EXHAUSTED, FULL, headers=headers)
             self._size = size

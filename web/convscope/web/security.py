@@ -52,14 +52,15 @@ class Hosts:
     only this machine should reach. Its requests still have its own name.
 
     Args:
-        http_address: Where the app listens. All names are accepted unless it is loopback.
-        allowed: Further names, such as that of a reverse proxy.
+        http_address: Where the app listens.
+        allowed: Further names, such as that of a reverse proxy. Without them, all names are
+            accepted unless the address is loopback.
     """
 
     def __init__(self, http_address: str, allowed: Collection[str]) -> None:
         host, _, _ = http_address.rpartition(":")
         self._names = frozenset((*_LOOPBACK, host.lower(), *map(str.lower, allowed)))
-        self._accepts_all = not is_loopback(http_address)
+        self._accepts_all = not allowed and not is_loopback(http_address)
 
     def check(self, host: str) -> None:
         """Check the Host header of a request.
@@ -71,12 +72,13 @@ class Hosts:
             raise self._rejection(_name(host))
 
     def _rejection(self, name: str) -> HttpError:
-        error = invalid(
+        if not name:
+            return invalid("the request has no header Host", status=421)
+        return invalid(
             f"the host {name[:80]!r} is not allowed; if a reverse proxy or DNS has this name for "
-            f"the web process, start it with --allowed-host {name[:80]}"
+            f"the web process, start it with --allowed-host {name[:80]}",
+            status=421,
         )
-        error.status = 421
-        return error
 
 
 def is_loopback(address: str) -> bool:

@@ -13,6 +13,7 @@ import uvicorn
 
 from convscope.client import InvalidInputError
 from convscope.web.app import create_app
+from convscope.web.connections import connections
 from convscope.web.health import Lifecycle
 from convscope.web.log import Log, LogHandler
 from convscope.web.security import is_loopback
@@ -47,6 +48,10 @@ def serve(settings: WebSettings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            http=connections(settings.upload_timeout_seconds),
+            # The routes are added at the start of the lifespan.
+            lifespan="on",
+            proxy_headers=False,  # nothing depends on the address or the scheme of the caller
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
             ws="none",
@@ -66,6 +71,8 @@ def logging_to_stderr() -> Iterator[Log]:
     log = Log()
     handler = LogHandler(log)
     logging.getLogger().addHandler(handler)
+    # It warns about forms that can't be read, which is an error of the caller.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     try:
         yield log
     finally:

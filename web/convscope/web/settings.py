@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FORWARDED_HEADERS", "MAX_IMAGES", "MAX_IMAGE_BYTES", "MIB", "WebSettings"]
+__all__ = [
+    "FORWARDED_HEADERS",
+    "MAX_IMAGES",
+    "MAX_IMAGE_BYTES",
+    "MAX_REPLY_BYTES",
+    "MIB",
+    "WebSettings",
+]
 
 MIB = 2**20
 MAX_IMAGES = 64
 """The images of one HTTP request, as many as of one gRPC request."""
 MAX_IMAGE_BYTES = 8 * MIB
 """The largest image: the limit of the client, and the server's default."""
+MAX_REPLY_BYTES = 32 * MIB
+"""The limit of a gRPC reply, which feature maps may reach."""
 FORWARDED_HEADERS = ("authorization", "traceparent", "tracestate", "x-request-id")
 
 
@@ -22,12 +31,13 @@ class WebSettings:
         root_certificates: The PEM file to trust, for a secure connection to the server.
         http_address: The HOST:PORT to listen on.
         root_path: The path below which a reverse proxy publishes the app, such as "/vision".
-        allowed_hosts: Further host names under which an app on a loopback address is called.
+        allowed_hosts: Host names under which the app is called, besides those of loopback.
         origins: The origins whose scripts may call the API from a browser.
         forwarded_headers: The request headers that become metadata of the gRPC call.
         timeout_seconds: The time of a request that states no timeout.
         max_timeout_seconds: The longest timeout that a request may state.
-        upload_timeout_seconds: The longest pause within the body of a request.
+        upload_timeout_seconds: The longest pause within the body of a request, the time of its
+            head, and a third of the longest pause of a caller that reads a large reply.
         max_body_bytes: The largest body of a request.
         max_memory_in_flight: The bytes of all unfinished requests together.
         drain_seconds: How long the app keeps accepting requests after SIGTERM, while

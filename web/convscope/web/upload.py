@@ -1,8 +1,10 @@
 """Reads the body of a request within its limits."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
 
 from grpc import StatusCode
 from starlette.requests import ClientDisconnect, Request
@@ -13,12 +15,36 @@ from convscope.web.lingering import CLOSE
 from convscope.web.memory import MemoryBudget, Reservation
 from convscope.web.settings import WebSettings
 
-__all__ = ["Uploads"]
+__all__ = ["Upload", "Uploads"]
 
-# A message and the bytes that gRPC makes of it are copies of the body.
-COPIES = 3
+Result = TypeVar("Result")
+# The message, the bytes that gRPC makes of it, and its buffers are copies of the body.
+COPIES = 5
 # Of a request whose length isn't known before.
 CHUNKED_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The body of a request.
+
+    Args:
+        body: The body.
+        reservation: Counts its bytes.
+        reply_bytes: The bytes of its reply, which count as well.
+    """
+
+    body: bytes
+    reservation: Reservation
+    reply_bytes: int
+
+    def count(self, size: int) -> None:
+        """Count what was read from the body, which may be larger.
+
+        Raises:
+            HttpError: It doesn't fit.
+        """
+        self.reservation.grow_to(COPIES * size + self.reply_bytes, is_read=True)
 
 
 class Uploads:
@@ -26,16 +52,26 @@ class Uploads:
 
     Args:
         settings: The limits.
+        budget: The memory for all of them.
     """
 
-    def __init__(self, settings: WebSettings) -> None:
+    def __init__(self, settings: WebSettings, budget: MemoryBudget) -> None:
         self._pause_seconds = settings.upload_timeout_seconds
-        self.budget = MemoryBudget(settings.max_memory_in_flight)
+        self._budget = budget
+        self._parsing = asyncio.Lock()
+
+    async def parse(self, function: Callable[[], Result]) -> Result:
+        """Run a function that reads a large body, in a thread.
+
+        Only one runs at a time: the objects of JSON can have 30 times its bytes.
+        """
+        async with self._parsing:
+            return await asyncio.to_thread(function)
 
     @asynccontextmanager
     async def read(
         self, request: Request, limit: int, wait_seconds: float, reply_bytes: int = 0
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[Upload]:
         """Yield the body. Its bytes count until the end of the block.
 
         Args:
@@ -51,8 +87,9 @@ class Uploads:
         if length is not None and length > limit:
             raise too_large(_over(limit, f"{length:,}"))
         size = COPIES * (CHUNKED_BYTES if length is None else length) + reply_bytes
-        async with self.budget.reserve(size, wait_seconds) as reservation:
-            yield await self._read(request, limit, length, reservation, reply_bytes)
+        async with self._budget.reserve(size, wait_seconds) as reservation:
+            body = await self._read(request, limit, length, reservation, reply_bytes)
+            yield Upload(body, reservation, reply_bytes)
 
     async def _read(
         self,

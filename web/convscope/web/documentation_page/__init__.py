@@ -1,17 +1,19 @@
 """GET /docs: the OpenAPI document as a page, with files of this machine only."""
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
-from fastapi import APIRouter
-from starlette.responses import FileResponse, Response
+from fastapi import APIRouter, Request
+from grpc import StatusCode
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
-from convscope.web.errors import HttpError
-from convscope.web.errors import not_found as no_such_file
+from convscope.web.errors import HttpError, not_found
 
 __all__ = ["add_documentation_page"]
 
-HERE = Path(__file__).parent
+_FILES = StaticFiles(directory=Path(__file__).parent)
 # The package is used for its copy of Swagger UI. Its own page has an inline script.
 _ASSETS_OF = "fastapi_offline"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
@@ -23,24 +25,25 @@ def add_documentation_page(router: APIRouter) -> None:
     router.add_api_route("/docs/{name}", _file, methods=["GET", "HEAD"], include_in_schema=False)
 
 
-async def _page() -> Response:
-    return FileResponse(HERE / "index.html")
+async def _page(request: Request) -> Response:
+    return await _FILES.get_response("index.html", request.scope)
 
 
-async def _file(name: str) -> Response:
+async def _file(request: Request, name: str) -> Response:
     if name == "start.js":
-        return FileResponse(HERE / name)
+        return await _FILES.get_response(name, request.scope)
     if name in _ASSETS:
-        return FileResponse(_assets() / name)
-    raise no_such_file(f"/docs/{name}")
+        return await _assets().get_response(name, request.scope)
+    raise not_found(f"/docs/{name}")
 
 
-def _assets() -> Path:
+@cache
+def _assets() -> StaticFiles:
     spec = importlib.util.find_spec(_ASSETS_OF)
     if spec is None or not spec.submodule_search_locations:
         raise HttpError(
-            no_such_file("").code,
+            StatusCode.NOT_FOUND,
             "the page needs the package fastapi-offline; install the extra web in a clone of the "
             "repository: pip install '.[web]'",
         )
-    return Path(spec.submodule_search_locations[0]) / "static"
+    return StaticFiles(directory=Path(spec.submodule_search_locations[0]) / "static")

@@ -4,6 +4,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -38,22 +39,38 @@ def from_json(name: str, datatype: str, data: Any) -> bytes:
     Raises:
         HttpError: They have another type.
     """
-    if not isinstance(data, list):
-        raise invalid(f"the data of input {name!r} is no list; give its elements, flat or nested")
+    elements = _flat(name, data)
     if datatype == BYTES:
-        return b"".join(_packed(name, text) for text in _flat(data))
+        return b"".join(_packed(name, text) for text in elements)
     dtype = _DTYPES.get(datatype)
     if dtype is None:
         known = ", ".join((*_DTYPES, BYTES))
         raise invalid(f"input {name!r} has the datatype {datatype[:20]!r}; there are: {known}")
-    return _numbers(name, datatype, dtype, data).astype(dtype).tobytes()
+    numbers = _numbers(name, datatype, dtype, elements)
+    with np.errstate(over="ignore"):
+        array = numbers.astype(dtype)
+    if not np.isfinite(array).all():  # JSON has no infinity, so that it was too large
+        raise invalid(f"the data of input {name!r} is out of range of {datatype}")
+    return array.tobytes()
 
 
-def _numbers(name: str, datatype: str, dtype: np.dtype[Any], data: Any) -> NDArray[Any]:
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise invalid(f"the data of input {name!r} is ragged; give lists of one length") from error
+def _flat(name: str, data: Any) -> list[Any]:
+    """Return the elements of lists in lists of one length each, however deep."""
+    if not isinstance(data, list):
+        raise invalid(f"the data of input {name!r} is no list; give its elements, flat or nested")
+    elements: list[Any] = data
+    while elements and isinstance(elements[0], list):
+        if set(map(type, elements)) != {list} or len(set(map(len, elements))) > 1:
+            raise invalid(f"the data of input {name!r} is ragged; give lists of one length")
+        elements = list(chain.from_iterable(elements))
+    return elements
+
+
+def _numbers(name: str, datatype: str, dtype: np.dtype[Any], elements: list[Any]) -> NDArray[Any]:
+    # An array of strings would have the size of its longest one, for each of them.
+    if not set(map(type, elements)) <= {bool, int, float}:
+        raise invalid(f"the data of input {name!r} has other elements than {datatype}")
+    array = np.asarray(elements)
     if array.size == 0:
         return array
     if array.dtype.kind not in _KINDS[dtype.kind]:
@@ -65,14 +82,6 @@ def _numbers(name: str, datatype: str, dtype: np.dtype[Any], data: Any) -> NDArr
                 f"the data of input {name!r} is out of range; {datatype} is {low} to {high}"
             )
     return array
-
-
-def _flat(data: list[Any]) -> Iterator[Any]:
-    for each in data:
-        if isinstance(each, list):
-            yield from _flat(each)
-        else:
-            yield each
 
 
 def _packed(name: str, text: Any) -> bytes:

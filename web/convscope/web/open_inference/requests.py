@@ -54,7 +54,9 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     except zlib.error as error:
         raise invalid(f"the body is no {encoding}: {error}") from error
     if len(plain) > limit:
-        raise too_large(f"the body has more than {limit:,} bytes, which is the limit of a request")
+        raise too_large(
+            f"the body has more than {limit:,} bytes, which is the limit of a request", is_read=True
+        )
     if not packer.eof:
         raise invalid(f"the {encoding} of the body has no end")
     return plain

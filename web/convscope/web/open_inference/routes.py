@@ -25,13 +25,15 @@ from convscope.web.open_inference.requests import (
     read_infer,
 )
 from convscope.web.open_inference.stub import Stub
-from convscope.web.settings import MAX_IMAGE_BYTES, WebSettings
+from convscope.web.settings import MAX_IMAGE_BYTES, MAX_REPLY_BYTES, WebSettings
 from convscope.web.upload import Uploads
 
 __all__ = ["OpenInferenceRoutes"]
 
 MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
+# The suffix of the models that return feature maps.
+FEATURES = ".features"
 # Parsing a megabyte of JSON takes milliseconds.
 SLOW_BYTES = 256 * 1024
 
@@ -121,9 +123,9 @@ class OpenInferenceRoutes:
 
     async def index(self, request: Request) -> Response:
         """List the models, in the form of Triton."""
-        async with self._uploads.read(request, 4096, self._settings.timeout_seconds) as body:
+        async with self._uploads.read(request, 4096, self._settings.timeout_seconds) as upload:
             try:
-                content = orjson.loads(body) if body else {}
+                content = orjson.loads(upload.body) if upload.body else {}
             except orjson.JSONDecodeError as error:
                 raise invalid(f"the request is no JSON: {error}") from error
         ready = isinstance(content, dict) and content.get("ready") is True
@@ -147,14 +149,18 @@ class OpenInferenceRoutes:
     async def _infer(self, request: Request, seconds: float) -> Response:
         started_at = perf_counter()
         limit = self._settings.max_body_bytes
-        async with self._uploads.read(request, limit, 0.9 * seconds) as body:
-            parsed = await self._parse(request, body)
+        is_large = request.path_params["model"].endswith(FEATURES)
+        reply_bytes = MAX_REPLY_BYTES if is_large else 0
+        async with self._uploads.read(request, limit, 0.9 * seconds, reply_bytes) as upload:
+            parsed = await self._parse(request, upload.body)
             size = sum(map(len, parsed.message.raw_input_contents))
             if size > MAX_IMAGE_BYTES:
                 raise too_large(
                     f"the inputs have {size:,} bytes; the limit of a request is "
-                    f"{MAX_IMAGE_BYTES:,} bytes; send a smaller batch"
+                    f"{MAX_IMAGE_BYTES:,} bytes; send a smaller batch",
+                    is_read=True,
                 )
+            upload.count(size)
             remaining = max(0.001, seconds - (perf_counter() - started_at))
             reply = await self._call(request, self._stub.infer, parsed.message, remaining)
             if reply.ByteSize() > SLOW_BYTES:
@@ -172,7 +178,7 @@ class OpenInferenceRoutes:
             return read_infer(plain_body, length, names["name"], names["version"])
 
         is_slow = len(body) > SLOW_BYTES or encoding
-        return await asyncio.to_thread(parse) if is_slow else parse()
+        return await self._uploads.parse(parse) if is_slow else parse()
 
     async def _call(
         self,
