@@ -91,6 +91,7 @@ def test_messages_and_codes_are_those_of_grpc(
         ("feature_maps=conv&channels=0&strongest=1", "narrowed twice"),
         ("channels=1", "name some in feature_maps"),
         ("against=red", "options of explain"),
+        ("explain=", "explain is empty; a rank, such as #1, is %231"),
         ("explain=%23best", "no rank '#best'; #1 is"),
         ("explain=%230", "must be between 1 and"),
         ("explain=0&method=eigen-cam&against=1", "has no contrast"),
@@ -116,6 +117,7 @@ def test_invalid_parameters_are_named(web: WebProcess, query: str, part: str) ->
         (b'{"images": [3]}', "application/json", 400, "image 0 is no string"),
         (b'{"images": ["?"]}', "application/json", 400, "image 0 is no base64"),
         (b'{"images": [""]}', "application/json", 400, "an image is empty"),
+        (b'{"images": ["eA=="], "top_k": 1}', "application/json", 400, "'top_k' beside the images"),
         (b"--x--\r\n", "multipart/form-data; boundary=x", 400, "has no image"),
         (b"--x\r\n", "multipart/form-data; boundary=x", 400, "has no end"),
         (b"hello", "multipart/form-data; boundary=x", 400, "can't be read"),
@@ -147,6 +149,17 @@ def test_a_file_that_curl_states_to_be_a_form_is_an_image(web: WebProcess) -> No
 def test_a_form_with_another_field_names_it(web: WebProcess) -> None:
     _, _, message = web.post_form(TINY, PHOTO, field="file").error
     assert "no field 'image', only 'file'" in message
+
+
+def test_parameters_in_a_form_are_rejected(web: WebProcess) -> None:
+    content_type = "multipart/form-data; boundary=x"
+    field = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = field % (b"image", PHOTO) + field % (b"top_k", b"1") + b"--x--\r\n"
+    status, _, message = web.post(TINY, body, content_type).error
+    assert (status, "has 'top_k' beside the images; parameters belong in the URL" in message) == (
+        400,
+        True,
+    )
 
 
 def test_too_many_images_are_rejected(web: WebProcess) -> None:
@@ -198,6 +211,9 @@ def test_arrays_that_numpy_cannot_make(web: WebProcess, dtype: str, shape: str) 
         ("GET", "/v1/models/cat", 404, "no model 'cat'"),
         ("GET", "/v1/models/cat/labels", 404, "no model 'cat'"),
         ("POST", "/v1/models", 405, "use GET"),
+        ("GET", TINY, 405, ":classify doesn't accept GET; use POST"),
+        ("POST", "/v1/models/tiny:explain", 404, "no action 'explain'; there is :classify"),
+        ("GET", "/v1/models/tiny:explain", 404, "no action 'explain'; there is :classify"),
         ("DELETE", "/v1/models/tiny", 405, "doesn't accept DELETE"),
         ("GET", "/static/../app.py", 404, "there is no"),
         ("GET", "/docs/app.py", 404, "there is no"),

@@ -124,10 +124,8 @@ def _how(info: ModelInfo, method: str | None, cells: int | None, window: float |
     """Return an explanation with the options that all of them share."""
     offered = info.explanations
     if offered is None:
-        raise InvalidInputError(
-            f"{info.model} v{info.version} offers no explanations; it has no classes, or its "
-            "server is of an earlier version"
-        )
+        reason = "its server is of an earlier version" if info.labels else "it has no classes"
+        raise InvalidInputError(f"{info.model} v{info.version} offers no explanations; {reason}")
     chosen = cast(ExplanationMethod, method or offered.methods[0])
     return Explain(method=chosen, cells=cells, window=window)
 

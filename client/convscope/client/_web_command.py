@@ -61,8 +61,13 @@ def web(
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.001, help="The seconds of a request that states no timeout.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="The seconds of a request that states no timeout.",
+            show_default="30, at most --max-timeout",
+        ),
+    ] = None,
     max_timeout: Annotated[
         float, typer.Option(min=0.001, help="The longest timeout that a request may state.")
     ] = 300.0,
@@ -85,6 +90,9 @@ def web(
     access_log: Annotated[bool, typer.Option(help="Log each request.")] = True,
 ) -> None:
     """Serve a web page and an HTTP API for a server."""
+    if timeout is not None and timeout > max_timeout:
+        message = f"{timeout:g} is more than --max-timeout, {max_timeout:g}"
+        raise typer.BadParameter(message, param_hint="--timeout")
     try:
         from convscope.web.serving import StartError, serve
         from convscope.web.settings import FORWARDED_HEADERS, WebSettings
@@ -99,7 +107,7 @@ def web(
         allowed_hosts=tuple(allowed_host or ()),
         origins=tuple(cors_origin or ()),
         forwarded_headers=(*FORWARDED_HEADERS, *(forward_header or ())),
-        timeout_seconds=min(timeout, max_timeout),
+        timeout_seconds=min(30.0, max_timeout) if timeout is None else timeout,
         max_timeout_seconds=max_timeout,
         upload_timeout_seconds=upload_timeout,
         max_body_bytes=max_body_bytes,

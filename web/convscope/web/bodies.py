@@ -68,7 +68,7 @@ def _image(data: bytes) -> ImageLike:
         raise invalid("an image is empty, which is no image file; check the path of the upload")
     if len(data) > MAX_IMAGE_BYTES:
         raise too_large(
-            f"the image has {len(data):,} bytes; the limit of a request is {MAX_IMAGE_BYTES:,} "
+            f"the image has {len(data):,} bytes; the limit of an image is {MAX_IMAGE_BYTES:,} "
             "bytes; scale the image down, or save it as JPEG",
             is_read=True,
         )
@@ -83,6 +83,7 @@ def _json(body: bytes) -> list[bytes]:
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list):
         raise invalid('the JSON has no list "images"; give {"images": [BASE64, ...]}')
+    _reject_others("the JSON", [name for name in content if name != "images"])
     return [_base64(index, text) for index, text in enumerate(images)]
 
 
@@ -110,9 +111,24 @@ def _multipart(body: bytes, content_type: str) -> list[bytes]:
     if not form.is_complete:
         raise invalid("the multipart form has no end; the upload may have been cut short")
     if not form.images and form.names:
-        names = ", ".join(repr(name.decode(errors="replace")[:40]) for name in form.names[:5])
-        raise invalid(f"the multipart form has no field 'image', only {names}; rename the field")
+        found = _quoted([name.decode(errors="replace") for name in form.names])
+        raise invalid(f"the multipart form has no field 'image', only {found}; rename the field")
+    others = [name.decode(errors="replace") for name in form.names if name != FIELD]
+    _reject_others("the multipart form", others)
     return form.images
+
+
+def _reject_others(what: str, names: Sequence[str]) -> None:
+    """Reject fields beside the images: a parameter there would silently have no effect."""
+    if names:
+        raise invalid(
+            f"{what} has {_quoted(names)} beside the images; parameters belong in the URL, "
+            "such as :classify?top_k=1"
+        )
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:40]) for name in names[:5])
 
 
 class _Form:

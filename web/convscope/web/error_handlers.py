@@ -17,6 +17,7 @@ from convscope.web.errors import (
     to_response,
     unexpected,
     validation_message,
+    wrong_action,
 )
 
 __all__ = ["HANDLERS"]
@@ -45,6 +46,9 @@ def _translate(request: Request, error: Exception) -> HttpError:
 
 
 def _wrong_method(request: Request, error: HTTPException) -> HttpError:
+    model = request.path_params.get("model", "")
+    if ":" in model:
+        return wrong_action(model, request.method)
     headers = dict(error.headers or {})
     allowed = headers.get("Allow", "another method")
     message = f"{request.url.path[:200]!r} doesn't accept {request.method}; use {allowed}"

@@ -24,6 +24,7 @@ __all__ = [
     "unexpected",
     "unsupported",
     "validation_message",
+    "wrong_action",
 ]
 
 JSON: Final = "application/json"
@@ -151,6 +152,19 @@ def unsupported(message: str) -> HttpError:
 def not_found(path: str) -> HttpError:
     """Return the error of a path for which there is no route."""
     return HttpError(CODES.NOT_FOUND, f"there is no {path[:200]!r}; /docs describes the API")
+
+
+def wrong_action(model: str, method: str) -> HttpError:
+    """Return the error of a method that `MODEL:ACTION` doesn't have."""
+    action = model.partition(":")[2]
+    if action == "classify":
+        message = f":classify doesn't accept {method}; use POST"
+        return HttpError(CODES.UNIMPLEMENTED, message, status=405, headers={"Allow": "POST"})
+    return HttpError(
+        CODES.NOT_FOUND,
+        f"models have no action {action[:80]!r}; there is :classify, which explains classes with "
+        "the parameter explain",
+    )
 
 
 def _retry(error: grpc.aio.AioRpcError) -> dict[str, str]:

@@ -15,7 +15,7 @@ from convscope.client import AsyncClient, ModelInfo, ModelSummary
 from convscope.open_inference import open_inference_pb2 as oip
 from convscope.web.calls import Calls, until_disconnected
 from convscope.web.documentation import ERRORS, MODEL_NAME
-from convscope.web.errors import JSON, from_rpc
+from convscope.web.errors import JSON, from_rpc, wrong_action
 from convscope.web.open_inference.stub import Stub
 from convscope.web.replies import LabelsReply, ModelReply, ModelsReply
 from convscope.web.selection import selector
@@ -85,6 +85,8 @@ class ModelRoutes:
         return _json({"labels": info.labels})
 
     async def _find(self, request: Request, model: str, version: str | None) -> ModelInfo:
+        if ":" in model:
+            raise wrong_action(model, request.method)
         metadata = self._calls.metadata(request)
         call = self._client.model(model, **selector(version), metadata=metadata)
         return await until_disconnected(request, call)
@@ -208,8 +210,10 @@ def _input(info: ModelInfo) -> dict[str, Any]:
 def _explanations(info: ModelInfo) -> dict[str, Any]:
     offered = info.explanations
     reason = ""
-    if offered is None:
-        reason = "it has no classes, or its server is of an earlier version"
+    if not info.labels:
+        reason = "it has no classes"
+    elif offered is None:
+        reason = "its server is of an earlier version"
     elif not offered.positions:
         reason = "only occlusion: the graph has no gradients"
     return {

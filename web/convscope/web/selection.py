@@ -131,6 +131,8 @@ def _explain(query: ClassifyQuery) -> list[Explain]:
             raise invalid("against and method are options of explain; name a class, such as %231")
         return []
     against = None if query.against is None else class_like(query.against)
+    if "" in query.explain:
+        raise invalid("explain is empty; a rank, such as #1, is %231 in a URL")
     return [
         Explain(class_like(text), against=against, method=query.method or "grad-cam")
         for text in query.explain

@@ -1,6 +1,7 @@
 """Runs the app until a signal ends it."""
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -93,9 +94,19 @@ def listener(address: str) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=2048)
     except OSError as error:
-        raise StartError(
-            f"can't listen on --http-address {address}: {error.strerror}; choose another port"
-        ) from error
+        raise StartError(f"can't listen on --http-address {address}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another program uses this port; choose another one"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address; choose 127.0.0.1, or 0.0.0.0 for all"
+        case errno.EACCES:
+            return "the port needs more rights; choose one above 1023"
+        case _:
+            return error.strerror or "the system doesn't say why"
 
 
 class _Server(uvicorn.Server):
