@@ -169,7 +169,7 @@ def test_timeout_is_named_as_the_option(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         done = Command(f"127.0.0.1:{silent.getsockname()[1]}")(*arguments)
     assert done.returncode == status
-    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert message in " ".join(done.stderr.split())
 
 
 def test_no_server_is_an_error_with_its_address() -> None:
@@ -208,7 +208,7 @@ def test_wrong_usage_exits_with_2(convscope: Command, arguments: list[str]) -> N
 def test_missing_option_is_explained(convscope: Command, arguments: list[str], hint: str) -> None:
     done = convscope(*arguments)
     assert done.returncode == 2
-    assert hint in " ".join(done.stderr.replace("│", " ").split())
+    assert hint in " ".join(done.stderr.split())
 
 
 def test_a_folder_is_reported_once_with_the_pattern_of_its_files(

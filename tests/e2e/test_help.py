@@ -68,3 +68,15 @@ def test_no_default_is_a_word_of_a_programming_language(name: str) -> None:
     assert done.exit_code == 0
     assert "--help" in done.output
     assert not re.findall(r"None|null|UNSET|<class|\bnan\b", done.output)
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS, *PROGRAMS, "convscope admin"}))
+def test_no_name_is_cut_off(name: str) -> None:
+    program, *members = name.split()
+    done = CliRunner().invoke(PROGRAMS[program], [*members, "--help"], terminal_width=80)
+    command = COMMANDS.get(name)
+    for parameter in command.params if command is not None else ():
+        for option in parameter.opts if isinstance(parameter, click.Option) else ():
+            assert option in done.output
+    listed = done.output.partition("Commands:")[2]
+    assert "..." not in listed

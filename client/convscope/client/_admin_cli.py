@@ -25,8 +25,9 @@ __all__ = ["app"]
 _SHOWN_STATES = {"dormant": "on demand", "refused": "rejected"}
 
 app = typer.Typer(
+    rich_markup_mode=None,  # its tables cut names off
     no_args_is_help=True,
-    help="Load, unload and compare versions, and set aliases, on a running server.",
+    help="Load and unload versions, and set aliases, on a running server.",
 )
 
 Address = Annotated[
@@ -134,7 +135,7 @@ def shadow(
     stop: Stop = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a share of the requests to another version, and compare its results."""
+    """Copy a share of the requests to another version, to compare them."""
     split = _split(to, share, of, stop)
     _run(address, as_json, lambda client: [client.set_traffic_split(model, "shadow", split)])
 

@@ -33,6 +33,7 @@ __all__ = ["app"]
 _HELP = "Classify images with a Convscope server, and see what the network sees."
 
 app = typer.Typer(
+    rich_markup_mode=None,  # its tables cut names off
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

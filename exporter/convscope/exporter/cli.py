@@ -15,6 +15,7 @@ from convscope.exporter.commands.debug import CommandGroup, DebuggableTyper
 __all__ = ["app"]
 
 app = DebuggableTyper(
+    rich_markup_mode=None,  # its tables cut names off
     cls=CommandGroup,
     add_completion=False,
     no_args_is_help=True,

@@ -36,9 +36,11 @@ class DebuggableTyper(typer.Typer):
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[C], C]:
         """Register a command with the option."""
-        register = super().command(name, **options)
 
         def decorate(function: C) -> C:
+            # Without one, the list of commands cuts the first sentence off.
+            summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
+            register = super(DebuggableTyper, self).command(name, short_help=summary, **options)
             register(_with_debug(function))
             return function
 
