@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.heads import CLASSES, Case, Node, channel_weights, classifier, images
+from support.heads import CLASSES, Case, Node, channel_weights, classifier, images, random_values
 
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.attach import attach
@@ -24,12 +24,14 @@ def index(source: str, target: str) -> list[Node]:
 def test_indices_of_two_tensors_of_different_sizes_may_be_one_constant() -> None:
     """The same row and column is another cell of a smaller tensor."""
     nodes: list[Node] = [
-        ("MaxPool", ["x"], ["small"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
-        *index("x", "large/cells"),
+        ("Mul", ["x", "map"], ["m"], {}),  # so that the positions matter for the mean
+        ("MaxPool", ["m"], ["small"], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        *index("m", "large/cells"),
         *index("small", "small/cells"),
         ("Sub", ["large/cells", "small/cells"], ["y"], {}),
     ]
-    case = Case(nodes, {"cells": [[[1, 2], [0, 1]], [[0, 0], [1, 1]]]})
+    cells = [[[1, 2], [0, 1]], [[0, 0], [1, 1]]]
+    case = Case(nodes, {"cells": cells, "map": random_values(1, 1, 5, 6)})
     model = classifier(case)
     explanation = attach(model, static_graph(model), CLASSES)
     run = HeatRunner(model.SerializeToString(), explanation).run(images(), TARGETS)
