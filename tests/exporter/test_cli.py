@@ -101,7 +101,10 @@ def test_help_lists_the_commands() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "message"),
-    [("expor", "Did you mean 'export'"), ("networks", "Commands: list, export, train, import")],
+    [
+        ("expor", "Did you mean 'export'"),
+        ("networks", "Commands: list, pyramid, export, train, import"),
+    ],
 )
 def test_an_unknown_command_is_answered_with_the_known_ones(typed: str, message: str) -> None:
     done = CliRunner().invoke(app, [typed])
