@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,9 @@ def no_argument(network: object, reference: object) -> bool:
 def older(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """Publish networks as an earlier release did."""
 
-    def publish(network: nn.Module, classes: int = 3) -> Path:
+    def publish(network: nn.Module, classes: int = 3, **options: Any) -> Path:
         monkeypatch.setattr(servable, "_has_argument", no_argument)
-        source = replace(network_source(network, classes), explanations=False)
+        source = replace(network_source(network, classes), explanations=False, **options)
         return convert(source, tmp_path).directory
 
     return publish
@@ -68,6 +69,18 @@ def test_logits_that_stay_are_reported(older: Callable[..., Path]) -> None:
 
     explained = explain_bundle(older(SmallNetwork(3, Apply(mean))))
     assert "warning: the heat of confident classes vanishes" in explained.summary
+
+
+@pytest.mark.parametrize("outputs", [3, 1])
+def test_logits_of_a_limited_function_stay(older: Callable[..., Path], outputs: int) -> None:
+    """Their softmax is the probabilities, so that they are the argument already."""
+    published = older(SmallNetwork(outputs, nn.Tanh()), max(outputs, 2), activation="sigmoid")
+    before = run_bundle(published, IMAGES)
+    explained = explain_bundle(published)
+    assert "warning: the heat of confident classes vanishes" in explained.summary
+    np.testing.assert_array_equal(
+        run_bundle(explained.directory, IMAGES)["logits"], before["logits"]
+    )
 
 
 def _scores(network: SmallNetwork) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from google.protobuf import json_format
 from support.bundles import check_bundle
+from support.small_networks import SmallNetwork, network_source
 from torch import Tensor, nn
 
 from convscope.bundle.errors import PublishError
@@ -182,6 +183,23 @@ def test_signals_and_clips_are_explained_with_any_statistics(
     assert conversion.explanation.endswith("from PyTorch's gradient")
     spec = check_bundle(conversion.directory)[0].manifest.explanation
     assert (list(spec.positions), spec.linear) == (positions, True)
+
+
+@pytest.mark.parametrize("channels", [8, 12])  # with 8, each axis has the same size
+def test_a_tensor_with_its_channels_last_is_compared_with_pytorch(
+    tmp_path: Path, channels: int
+) -> None:
+    class ChannelsLast(SmallNetwork):
+        def forward(self, planes: Tensor) -> Tensor:
+            last = self.conv(planes).relu().permute(0, 2, 3, 1)
+            scores: Tensor = self.dense(last.flatten(1).tanh())
+            return scores
+
+    network = ChannelsLast()
+    network.conv, network.dense = nn.Conv2d(3, channels, 3, 2, 1), nn.Linear(64 * channels, 3)
+    line = convert(network_source(network), tmp_path).explanation
+    assert line.startswith("heat      8 × 8 for each class, from the tensor 'permute")
+    assert line.endswith("from PyTorch's gradient")
 
 
 class Sine(nn.Module):

@@ -45,6 +45,7 @@ BINARY: dict[str, Callable[[Tensor], Tensor]] = {
 UNKNOWN: dict[str, Callable[[Tensor], Tensor]] = {
     "overwritten": lambda values: values.sigmoid_(),
     "mean of softmaxes": lambda values: (values.softmax(1) + (values / 2).softmax(1)) / 2,
+    "infinite": lambda values: (values + torch.tensor([0, 0, -torch.inf])).softmax(1),
 }
 
 
@@ -65,6 +66,10 @@ def test_logits_are_the_argument_of_the_activation(end: Callable[[Tensor], Tenso
     assert network.uses_argument
     expected = logits_of(wrapped(3, nn.Identity()))
     torch.testing.assert_close(logits_of(network), expected)
+
+
+def test_bfloat16_is_compared_too() -> None:
+    assert not wrapped(3, lambda values: values.bfloat16().softmax(1)).uses_argument
 
 
 @pytest.mark.parametrize("end", BINARY.values(), ids=BINARY)

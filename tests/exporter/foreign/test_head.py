@@ -5,9 +5,10 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 from support.foreign_models import Foreign, reference, run_bundle, some_images, source
 
+from convscope.exporter.errors import UnclearOutputError
 from convscope.exporter.foreign.importing import import_model
 from convscope.exporter.outputs.semantics import ActivationChoice
 
@@ -110,3 +111,62 @@ def test_logits_are_the_argument_of_the_activation(
     outputs = run_bundle(imported.directory, some_images())
     np.testing.assert_allclose(outputs["logits"], scores, atol=1e-4)
     assert "warning" not in imported.explanation
+
+
+@pytest.mark.parametrize("ends_in", ["Softmax", "Sigmoid", "LogSoftmax"])
+def test_half_precision_keeps_the_argument(tmp_path: Path, ends_in: str) -> None:
+    foreign = Foreign(ends_in=ends_in, element=TensorProto.FLOAT16)
+    imported = import_model(source(foreign.write(tmp_path)), tmp_path)
+    values = (some_images() / 255).astype(np.float16).transpose(0, 3, 1, 2)
+    foreign.nodes, foreign.output = foreign.nodes[:5], "scores"
+    scores = np.concatenate(reference(foreign, values)).astype(np.float32)
+    found = run_bundle(imported.directory, some_images())["logits"]
+    np.testing.assert_allclose(found, scores, atol=5e-2)
+    assert "'model/pool' is float16; derivatives need float32" in imported.explanation
+
+
+def test_masked_classes_have_finite_logits(tmp_path: Path) -> None:
+    foreign = Foreign(ends_in=None)
+    foreign.nodes += [
+        node("Add", "scores", "mask", "masked"),
+        node("Softmax", "masked", "answer", axis=1),
+    ]
+    foreign.weights["mask"] = np.array([0, 0, 0, 0, -np.inf], np.float32)
+    foreign.output = "answer"
+    imported = import_model(source(foreign.write(tmp_path)), tmp_path)
+    outputs = run_bundle(imported.directory, some_images())
+    assert not outputs["probabilities"][:, 4].any()
+    np.testing.assert_allclose(softmax(outputs["logits"]), outputs["probabilities"], atol=1e-6)
+
+
+def test_limits_that_change_the_sum_leave_the_choice_to_the_user(tmp_path: Path) -> None:
+    foreign = Foreign(ends_in=None)
+    foreign.nodes += [
+        node("Softmax", "scores", "soft", axis=1),
+        node("Clip", "soft", "least", "most", "answer"),
+    ]
+    foreign.weights |= {"least": np.array(0.05, np.float32), "most": np.array(0.9, np.float32)}
+    foreign.output = "answer"
+    path = foreign.write(tmp_path)
+    with pytest.raises(UnclearOutputError, match="--activation"):
+        import_model(source(path), tmp_path)
+    imported = import_model(source(path, activation="none"), tmp_path)
+    values = (some_images() / 255).astype(np.float32).transpose(0, 3, 1, 2)
+    expected = np.concatenate(reference(foreign, values))
+    found = run_bundle(imported.directory, some_images())["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_inputs_with_non_finite_results_do_not_hide_the_argument(tmp_path: Path) -> None:
+    foreign = Foreign()  # black images are divided by zero
+    foreign.nodes.insert(0, node("ReduceMax", "x", "brightest", axes=[1, 2, 3]))
+    foreign.nodes.insert(1, node("Div", "x", "brightest", "bright"))
+    foreign.nodes[2].input[0] = "bright"
+    options = {"allow_nonfinite": True, "mean": (0, 0, 0), "std": (1, 1, 1)}
+    imported = import_model(source(foreign.write(tmp_path), **options), tmp_path)
+    assert "warning" not in imported.explanation
+    values = (some_images() / 255).astype(np.float32).transpose(0, 3, 1, 2)
+    foreign.nodes, foreign.output = foreign.nodes[:7], "scores"
+    scores = np.concatenate(reference(foreign, values))
+    found = run_bundle(imported.directory, some_images())["logits"]
+    np.testing.assert_allclose(found, scores, atol=1e-4)

@@ -148,3 +148,17 @@ def test_a_layer_of_positions_in_the_last_axis_is_at_their_resolution() -> None:
 def test_a_transformer_has_no_pyramid() -> None:
     with pytest.raises(NetworkError, match=r"of timm/test_vit are matrix products whose resol"):
         pyramid_of("timm/test_vit")
+
+
+def test_a_network_that_is_not_convolutional_runs_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The meta device knows that already; a run with numbers would take its memory and time."""
+    name = written(
+        tmp_path,
+        "print('run'); y = x.flatten(2); return y @ y.transpose(1, 2)",
+        "self.unused = nn.Linear(1, 1)",
+    )
+    with pytest.raises(NetworkError, match="only convolutional networks have a pyramid"):
+        pyramid_of(name, "3x16x16")
+    assert capsys.readouterr().out == "run\n"

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from convscope.exporter.graphs.dataflow import required
+from convscope.exporter.graphs.dataflow import dependents, required
 from convscope.exporter.graphs.sessions import feed_session, open_graph
 from convscope.exporter.outputs.ending import Ending, Operation, classify, saturating
 from convscope.exporter.outputs.graph_operations import operations
@@ -53,7 +53,9 @@ def use_argument(
     if saturating(known.get("logits")) is None:
         return None
     argument = _argument(known.get("probabilities"), classes)
-    if argument is None or not _fits(model, argument, inputs):
+    if argument is None or argument.tensor in dependents(model.graph.node, ["logits"]):
+        return None  # or the probabilities are computed from the logits
+    if not _fits(model, argument, inputs):
         return None
     _replace_logits(model.graph, argument)
     session = open_graph(model.SerializeToString())

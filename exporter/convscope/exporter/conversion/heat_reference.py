@@ -21,7 +21,7 @@ def torch_heat(
     inputs: NDArray[np.generic],
     tensor: NDArray[np.float32],
     classes: NDArray[np.int64],
-    channel_axis: int = 1,
+    channel_axis: int,
 ) -> NDArray[np.float32] | None:
     """Return Grad-CAM by the module or function whose output a tensor is; None without one.
 

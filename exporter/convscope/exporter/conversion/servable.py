@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from convscope.exporter.architectures.registry import STAGES
@@ -60,8 +62,14 @@ def _has_argument(network: ServableNetwork, reference: Reference) -> bool:
     output, argument = network.run(torch.from_numpy(reference.inputs))
     if argument is None or argument.numel() != output.numel():
         return False
-    rows = (len(output), -1)
-    return semantics.has_argument(argument.reshape(rows).numpy(), output.reshape(rows).numpy())
+    values, supposed = (_as_array(one) for one in (output, argument))
+    return semantics.has_argument(supposed, values)
+
+
+def _as_array(tensor: Tensor) -> NDArray[np.floating]:
+    """Return [n, outputs]; NumPy has no bfloat16."""
+    rows = tensor.reshape(len(tensor), -1)
+    return np.asarray(rows.float() if rows.dtype == torch.bfloat16 else rows)
 
 
 def _check_labels(found: int, source: Source) -> None:

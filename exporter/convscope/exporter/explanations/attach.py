@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.builder import MIN_OPSET, NodeBuilder
 from convscope.exporter.explanations.cut_tensors import CutTensor, last_with_positions
-from convscope.exporter.explanations.head import find_head
+from convscope.exporter.explanations.head import check_element, find_head
 from convscope.exporter.explanations.heat import CLASSES, HEAT, HEAT_CLASSES, HeatNodes, add_heat
 from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.v1 import manifest_pb2 as pb
@@ -65,6 +65,7 @@ def attach(model: onnx.ModelProto, static: StaticGraph, classes: int) -> Explana
     if used := [name for name in _RESERVED if name in taken]:
         raise ExplanationError(f"the graph has a tensor named {used[0]!r} already")
     cut = last_with_positions(static, graph)
+    check_element(cut.name, static.elements)
     head = find_head(model, cut)
     build = NodeBuilder(static.opset, taken)
     heat = add_heat(build, head, cut, classes)

@@ -29,10 +29,11 @@ _STEP = 3e-3
 _DIRECTIONS = 4
 
 Values = NDArray[np.float32]
-HeatReference = Callable[[Values, NDArray[np.int64]], Values | None]
+HeatReference = Callable[[Values, NDArray[np.int64], int], Values | None]
 """Returns the heat that a reference computes, [N, T, positions...], or None if it can't.
 
-It receives the values of the cut tensor, [N, ...], and the classes, [N, T].
+It receives the values of the cut tensor, [N, ...], the classes, [N, T], and the axis of the
+channels.
 """
 
 

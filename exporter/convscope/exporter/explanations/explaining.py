@@ -79,7 +79,8 @@ def explain(
     runner = HeatRunner(data, explanation)
     run = runner.run(inputs, TARGETS)
     check_values(run, explanation.cut)
-    expected = None if reference is None else reference(run.tensor, run.classes)
+    axis = explanation.cut.channel_axis
+    expected = None if reference is None else reference(run.tensor, run.classes, axis)
     if expected is not None:
         difference = check_reference(run, expected)
         compared = f"{difference:.1e} from PyTorch's gradient"

@@ -15,7 +15,7 @@ from convscope.exporter.explanations.indexing import rewrite_indexing
 from convscope.exporter.graphs.dataflow import SHAPE_OPERATORS, reads, required
 from convscope.exporter.graphs.static_graph import StaticGraph, static_graph, without_weights
 
-__all__ = ["CONSTANT_IN_BETWEEN", "Dims", "Head", "find_head"]
+__all__ = ["CONSTANT_IN_BETWEEN", "Dims", "Head", "check_element", "find_head"]
 
 Dims = tuple[int | None, ...]
 """Sizes; None for the batch."""
@@ -99,10 +99,19 @@ def find_head(model: onnx.ModelProto, cut: CutTensor, output: str = "logits") ->
         opset=small.opset,
     )
     for name in sorted(reached & (names | {output})):
-        if head.elements.get(name) not in (None, _UNKNOWN, onnx.TensorProto.FLOAT):
-            element = onnx.TensorProto.DataType.Name(head.elements[name]).lower()
-            raise ExplanationError(f"{name!r} is {element}; derivatives need float32")
+        check_element(name, head.elements)
     return head
+
+
+def check_element(name: str, elements: Mapping[str, int]) -> None:
+    """Check that a tensor is float32, if its type is known.
+
+    Raises:
+        ExplanationError: It isn't.
+    """
+    if elements.get(name) not in (None, _UNKNOWN, onnx.TensorProto.FLOAT):
+        element = onnx.TensorProto.DataType.Name(elements[name]).lower()
+        raise ExplanationError(f"{name!r} is {element}; derivatives need float32")
 
 
 def _stored_integers(model: onnx.ModelProto) -> dict[str, NDArray[np.generic]]:

@@ -74,7 +74,7 @@ class _Index:
         parts = np.moveaxis(self.where.astype(np.int64), -1, 0).reshape(len(self.sizes), -1)
         cells = np.asarray(np.ravel_multi_index(tuple(parts), self.sizes, mode="wrap"))
         flat, gathered = self.first.output[0], self.gather.output[0]
-        name = f"{self.gather.input[1]}/cells"
+        name = f"{gathered}/cells"  # not that of the indices, which other sizes may share
         nodes = [
             helper.make_node("Reshape", [self.first.input[0], ""], [flat]),
             helper.make_node("Gather", [flat, name], [gathered], axis=len(self.kept)),

@@ -53,6 +53,8 @@ def decide(
         )
     if ending.kind == "sigmoid" and not _are_within_one(finite):
         ending = Ending("unknown", ending.operator)  # a scaled sigmoid
+    if ending.is_limited and ending.kind == "softmax" and not _sum_to_one(finite):
+        ending = Ending("unknown", ending.operator)  # limited so much that the sums change
     _check_choice(choice, ending)
     if outputs == 1:
         return _binary(choice, ending, finite)

@@ -79,6 +79,11 @@ class Ending(Generic[_Tensor]):
     operator: str = ""
     argument: _Tensor | None = None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the result of the activation is limited to an interval."""
+        return self.operator in _LIMITS
+
 
 def classify(last: Operation[_Tensor] | None) -> Ending[_Tensor]:
     """Return what computes the final output.

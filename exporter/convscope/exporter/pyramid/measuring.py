@@ -34,19 +34,19 @@ def measure_pyramid(row: Architecture) -> NetworkPyramid:
     is_image = isinstance(expects, ImagePreprocessing)
     shape = (expects.channels, *expects.shape[:-1]) if is_image else expects.shape
     try:
-        return _measure(row, shape, "meta")
+        events, classes = _run_on("meta", row, shape)
     except NetworkError:
-        return _measure(row, shape, "cpu")
+        events, classes = _run_on("cpu", row, shape)
+    return NetworkPyramid(row.name, shape, classes, levels_of(row.name, shape, events))
 
 
-def _measure(row: Architecture, shape: tuple[int, ...], device: str) -> NetworkPyramid:
+def _run_on(device: str, row: Architecture, shape: tuple[int, ...]) -> tuple[list[Event], int]:
     try:
-        events, classes = _run(row, shape, device)
+        return _run(row, shape, device)
     except Exception as error:  # a user's code may raise anything
         raise NetworkError(
             f"{row.name} doesn't run on an input {list(shape)}: {reason(error)}"
         ) from error
-    return NetworkPyramid(row.name, shape, classes, levels_of(row.name, shape, events))
 
 
 def _classes(row: Architecture) -> int:

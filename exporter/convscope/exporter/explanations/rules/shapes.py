@@ -15,6 +15,7 @@ from convscope.exporter.graphs.static_graph import attribute
 __all__ = ["LAZY_RULES", "RULES"]
 
 _EVERYTHING = 2**31 - 1  # exporters write at least this for the end of an axis
+_MAX_MATRIX = 1 << 22  # elements, which every open session keeps
 Given = Sequence[str | None]
 
 
@@ -109,8 +110,10 @@ def _scattered(
     context: Context, node: onnx.NodeProto, gradient: str, positions: NDArray[np.int64], axis: int
 ) -> str:
     """Add each cell of an axis to its position, by a product with a matrix of zeros and ones."""
-    build = context.build
-    depth = build.integers([_size(context, node.input[0], axis)])
+    build, size = context.build, _size(context, node.input[0], axis)
+    if len(positions) * size > _MAX_MATRIX:
+        raise ExplanationError(f"this Gather takes {len(positions)} of {size} cells, too many")
+    depth = build.integers([size])
     matrix = build.add("OneHot", build.integers(positions), depth, build.constant([0.0, 1.0]))
     rank = len(context.dims(node.input[0]))
     order = [*(one for one in range(rank) if one != axis), axis]
