@@ -114,7 +114,7 @@ def some_images(channels: int = 3) -> NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, channels), dtype=np.uint8)
 
 
-def reference(foreign: Foreign, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def reference(foreign: Foreign, values: NDArray[np.floating]) -> list[NDArray[np.float32]]:
     """Run images one by one in the onnx package's evaluator, which shares no code with ours."""
     evaluator = ReferenceEvaluator(foreign.model())
     each = [evaluator.run([foreign.output], {"x": value[np.newaxis]}) for value in values]

@@ -202,6 +202,19 @@ def test_a_tensor_with_its_channels_last_is_compared_with_pytorch(
     assert line.endswith("from PyTorch's gradient")
 
 
+def test_indexed_cells_are_no_channels(tmp_path: Path) -> None:
+    """The last axis of x[:, :, rows, columns] is one of positions."""
+
+    class Indexed(SmallNetwork):
+        def forward(self, planes: Tensor) -> Tensor:
+            cells = self.conv(planes).relu()[:, :, [0, 2, 5, 7, 7], [1, 1, 2, 3, 0]]
+            scores: Tensor = self.dense((cells * torch.arange(1, 6)).square().mean(2))
+            return scores.softmax(1)
+
+    line = convert(network_source(Indexed()), tmp_path).explanation
+    assert line.startswith("heat      8 × 8 for each class, from the tensor 'relu'"), line
+
+
 class Sine(nn.Module):
     """Has an operator without a derivative rule after the last crossed tensor."""
 

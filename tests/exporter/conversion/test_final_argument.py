@@ -1,6 +1,7 @@
 """The heat of a network that ends in an activation is that of the activation's argument."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,23 @@ def test_a_confident_class_has_heat(
     expected = heat.sum(axis=(1, 2, 3)) + bias[chosen[:, 0]]
     found = np.take_along_axis(logits, chosen, axis=1)[:, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_the_heat_of_modules_is_compared_with_pytorch(tmp_path: Path, in_place: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.ReLU(in_place),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+        nn.Softmax(dim=1),
+    )
+    source = replace(network_source(network), feature_maps=())
+    line = convert(source, tmp_path).explanation
+    assert line.startswith("heat      8 × 8")
+    assert line.endswith("from PyTorch's gradient")
 
 
 def test_heat_that_vanishes_is_reported(tmp_path: Path) -> None:

@@ -59,19 +59,26 @@ def torch_heat(
 
 
 class _Watch:
-    """A hook that starts the gradient at the module or function that returns a tensor.
+    """Starts the gradient at the function or module that returns a tensor.
 
-    What follows gets the tensor's own values: the module's differ by rounding, which the
+    What follows gets the tensor's own values: the function's differ by rounding, which the
     sum over the channels can enlarge.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
         self._tolerance = SAME_TENSOR * float(tensor.abs().max())
+        self._replacements: list[Tensor] = []
         self.leaves: list[Tensor] = []  # one for each copy of the tensor
 
     def __call__(self, module: nn.Module, inputs: object, output: object) -> Tensor | None:
-        return self.replacement(output)
+        """Replace the output of a module that computes in place.
+
+        A function copies it, so that what records functions doesn't lose track of it.
+        """
+        if any(output is one for one in self._replacements):
+            return None
+        return output.clone() if isinstance(output, Tensor) and self._is_tensor(output) else None
 
     def functions(self) -> "_Functions":
         """Return the mode in which functions are watched, too."""
@@ -79,13 +86,20 @@ class _Watch:
 
     def replacement(self, output: object) -> Tensor | None:
         """Return what follows gets instead of an output; None if that isn't the tensor."""
-        if not isinstance(output, Tensor) or output.shape != self._tensor.shape:
+        if not isinstance(output, Tensor) or not self._is_tensor(output):
             return None
         with torch._C.DisableTorchFunction():  # these functions aren't the network's
-            if not float((output.detach() - self._tensor).abs().max()) <= self._tolerance:
-                return None
             self.leaves.append(self._tensor.clone().requires_grad_())
-            return self.leaves[-1].clone()  # which an activation in place may overwrite
+            # An activation in place may overwrite the copy.
+            self._replacements.append(self.leaves[-1].clone())
+            return self._replacements[-1]
+
+    def _is_tensor(self, output: Tensor) -> bool:
+        with torch._C.DisableTorchFunction():
+            return (
+                output.shape == self._tensor.shape
+                and float((output.detach() - self._tensor).abs().max()) <= self._tolerance
+            )
 
 
 class _Functions(TorchFunctionMode):

@@ -108,7 +108,7 @@ _BY_RULE: dict[Rule, tuple[str, ...]] = {
     layout.pad: ("Pad",),
     layout.concatenation: ("Concat",),
     layout.split: ("Split",),
-    layout.gather: ("Gather", "GatherElements", "GatherND"),
-    opaque: ("Einsum", "If", "Loop", "Scan", "LSTM", "GRU", "RNN", "Attention"),
+    layout.gather: ("Gather", "GatherElements"),
+    opaque: ("GatherND", "Einsum", "If", "Loop", "Scan", "LSTM", "GRU", "RNN", "Attention"),
 }
 _RULES: dict[str, Rule] = {kind: rule for rule, kinds in _BY_RULE.items() for kind in kinds}
