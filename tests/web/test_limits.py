@@ -66,7 +66,7 @@ def test_a_body_of_unknown_length_is_cut_at_the_limit(web: WebProcess) -> None:
 def test_a_large_image_in_a_form_has_the_message_of_the_client(web: WebProcess) -> None:
     status, code, message = web.post_form(TINY, bytes(8 * MIB + 1)).error
     assert (status, code) == (413, "INVALID_ARGUMENT")
-    assert "the image has 8,388,609 bytes; the limit of a request is 8,388,608 bytes" in message
+    assert "the image has 8,388,609 bytes; the limit of an image is 8,388,608 bytes" in message
 
 
 def test_a_body_of_unknown_length_is_served(web: WebProcess) -> None:

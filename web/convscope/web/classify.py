@@ -20,6 +20,7 @@ from convscope.web.replies import ClassifyReply
 from convscope.web.results import is_slow, to_reply
 from convscope.web.selection import needs_model, options, selector
 from convscope.web.settings import MAX_IMAGE_BYTES, MAX_REPLY_BYTES, MIB, WebSettings
+from convscope.web.turns import Turns
 from convscope.web.upload import Uploads
 
 __all__ = ["ClassifyRoute"]
@@ -48,6 +49,7 @@ class ClassifyRoute:
         self._client = client
         self._calls = calls
         self._uploads = uploads
+        self._turns = Turns()
 
     def add_to(self, router: APIRouter) -> None:
         """Add the route."""
@@ -122,16 +124,20 @@ class ClassifyRoute:
             info = await self._client.model(
                 model, **selector(query.version), timeout_seconds=timeout, metadata=metadata
             )
-        arguments: dict[str, Any] = options(query, info) | {
-            "model": model,
-            "timeout_seconds": timeout,
-            "metadata": metadata,
-        }
+        arguments = options(query, info) | {"model": model, "metadata": metadata}
+        ends_at = perf_counter() + timeout
         if len(images) == 1:
-            return [await self._client.classify(images[0], **arguments)]
-        calls = [self._client.classify(image, **arguments) for image in images]
+            return [await self._classify(images[0], ends_at, arguments)]
+        calls = [self._classify(image, ends_at, arguments) for image in images]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         return [_expected(outcome) for outcome in outcomes]
+
+    async def _classify(
+        self, image: ImageLike, ends_at: float, arguments: dict[str, Any]
+    ) -> Classification:
+        async with self._turns.of(arguments["model"]):
+            remaining = max(0.001, ends_at - perf_counter())
+            return await self._client.classify(image, **arguments, timeout_seconds=remaining)
 
 
 def _expected(outcome: Classification | BaseException) -> Classification | ConvscopeError:
