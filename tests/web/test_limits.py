@@ -197,6 +197,18 @@ def test_a_thousand_concurrent_calls_are_answered(web: WebProcess) -> None:
     assert asyncio.run(run()) == [b"200"] * 1000
 
 
+@pytest.mark.slow(seconds=5)
+def test_a_thousand_concurrent_inferences_are_answered(web: WebProcess) -> None:
+    tensor = {"name": "images", "shape": [1, 16, 16, 3], "datatype": "UINT8", "data": [0] * 768}
+    body = json.dumps({"inputs": [tensor]}).encode()
+
+    async def run() -> list[bytes]:
+        path = "/v2/models/tiny/infer"
+        return await asyncio.gather(*(post(web, body, path) for _ in range(1000)))
+
+    assert asyncio.run(run()) == [b"200"] * 1000
+
+
 def peak_kilobytes(web: WebProcess) -> int:
     lines = Path(f"/proc/{web.process.pid}/status").read_text().splitlines()
     (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))

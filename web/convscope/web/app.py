@@ -26,6 +26,7 @@ from convscope.web.open_inference.routes import OpenInferenceRoutes
 from convscope.web.open_inference.stub import Stub
 from convscope.web.security import Hosts
 from convscope.web.settings import WebSettings
+from convscope.web.turns import Turns
 from convscope.web.upload import Uploads
 
 __all__ = ["create_app"]
@@ -98,10 +99,11 @@ def _router(
     """Return the routes, which need the client, and so a running event loop."""
     stub, calls, uploads = Stub(client.channel), Calls(settings), Uploads(settings, budget)
     health = Health(settings.server, stub, lifecycle)
+    turns = Turns()
     router = APIRouter()
-    ClassifyRoute(settings, client, calls, uploads).add_to(router)
+    ClassifyRoute(settings, client, calls, uploads, turns).add_to(router)
     ModelRoutes(settings, client, stub, calls).add_to(router)
-    OpenInferenceRoutes(settings, stub, calls, uploads, health).add_to(router)
+    OpenInferenceRoutes(settings, stub, calls, uploads, turns, health).add_to(router)
     health.add_to(router)
     add_documentation_page(router)
     router.add_api_route("/", _index, methods=["GET", "HEAD"], include_in_schema=False)

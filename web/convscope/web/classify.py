@@ -39,17 +39,23 @@ class ClassifyRoute:
         client: Calls the server.
         calls: Reads the headers of requests.
         uploads: Reads the bodies of requests.
+        turns: Lets images wait before they fill the server's queue.
     """
 
     def __init__(
-        self, settings: WebSettings, client: AsyncClient, calls: Calls, uploads: Uploads
+        self,
+        settings: WebSettings,
+        client: AsyncClient,
+        calls: Calls,
+        uploads: Uploads,
+        turns: Turns,
     ) -> None:
         self._max_body_bytes = settings.max_body_bytes
         self._max_raw_bytes = min(settings.max_body_bytes, MAX_IMAGE_BYTES + RAW_SLACK_BYTES)
         self._client = client
         self._calls = calls
         self._uploads = uploads
-        self._turns = Turns()
+        self._turns = turns
 
     def add_to(self, router: APIRouter) -> None:
         """Add the route."""

@@ -1,4 +1,4 @@
-"""Limits how many images of each model wait in the server at once."""
+"""Limits how many images and inference requests of each model wait in the server at once."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,7 +1,7 @@
 """The paths of the Open Inference Protocol."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +26,7 @@ from convscope.web.open_inference.requests import (
 )
 from convscope.web.open_inference.stub import Stub
 from convscope.web.settings import MAX_IMAGE_BYTES, MAX_REPLY_BYTES, WebSettings
+from convscope.web.turns import Turns
 from convscope.web.upload import Uploads
 
 __all__ = ["OpenInferenceRoutes"]
@@ -46,16 +47,24 @@ class OpenInferenceRoutes:
         stub: The methods of the server.
         calls: Reads the headers of requests.
         uploads: Reads the bodies of requests.
+        turns: Lets requests wait before they fill the server's queue.
         health: Whether the server is ready.
     """
 
     def __init__(
-        self, settings: WebSettings, stub: Stub, calls: Calls, uploads: Uploads, health: Health
+        self,
+        settings: WebSettings,
+        stub: Stub,
+        calls: Calls,
+        uploads: Uploads,
+        turns: Turns,
+        health: Health,
     ) -> None:
         self._settings = settings
         self._stub = stub
         self._calls = calls
         self._uploads = uploads
+        self._turns = turns
         self._health = health
 
     def add_to(self, router: APIRouter) -> None:
@@ -162,10 +171,22 @@ class OpenInferenceRoutes:
                 )
             upload.count(size)
             remaining = max(0.001, seconds - (perf_counter() - started_at))
-            reply = await self._call(request, self._stub.infer, parsed.message, remaining)
+            reply = await self._call(request, self._infer_in_turn, parsed.message, remaining)
             if reply.ByteSize() > SLOW_BYTES:
                 return await asyncio.to_thread(encode_reply, parsed, reply)
             return encode_reply(parsed, reply)
+
+    async def _infer_in_turn(
+        self, message: pb.ModelInferRequest, timeout: float, metadata: Sequence[tuple[str, str]]
+    ) -> pb.ModelInferResponse:
+        ends_at = perf_counter() + timeout
+        # MODEL.features and MODEL.explain share the model's queue.
+        async with self._turns.of(message.model_name.partition(".")[0]):
+            remaining = max(0.001, ends_at - perf_counter())
+            reply: pb.ModelInferResponse = await self._stub.infer(
+                message, timeout=remaining, metadata=metadata
+            )
+            return reply
 
     async def _parse(self, request: Request, body: bytes) -> InferBody:
         headers = request.headers
