@@ -202,6 +202,38 @@ def test_a_tensor_with_its_channels_last_is_compared_with_pytorch(
     assert line.endswith("from PyTorch's gradient")
 
 
+WHOLE_MAPS: dict[str, list[nn.Module]] = {
+    "dense layers": [
+        nn.Conv2d(8, 6, 8),
+        nn.ReLU(),
+        nn.Conv2d(6, 5, 1),
+        nn.Tanh(),
+        nn.Conv2d(5, 3, 1),
+    ],
+    "behind a pool": [nn.AdaptiveAvgPool2d(8), nn.Conv2d(8, 6, 8), nn.ReLU(), nn.Conv2d(6, 3, 1)],
+    "groups": [nn.Conv2d(8, 6, 8, groups=2), nn.Tanh(), nn.Conv2d(6, 3, 1)],
+    "padded": [nn.Conv2d(8, 6, 9, stride=9, padding=1), nn.Tanh(), nn.Conv2d(6, 3, 1)],
+}
+
+
+@pytest.mark.parametrize("name", WHOLE_MAPS)
+def test_a_convolution_over_the_whole_map_is_compared_with_pytorch(
+    tmp_path: Path, name: str
+) -> None:
+    class DenseByConvolutions(SmallNetwork):
+        def forward(self, planes: Tensor) -> Tensor:
+            scores: Tensor = self.dense(self.conv(planes).relu())
+            return scores
+
+    torch.manual_seed(2)
+    network = DenseByConvolutions()
+    network.conv = nn.Conv2d(3, 8, 3, 2, 1)
+    network.dense = nn.Sequential(*WHOLE_MAPS[name], nn.Flatten())
+    line = convert(network_source(network), tmp_path).explanation
+    assert line.startswith("heat      8 × 8 for each class")
+    assert line.endswith("from PyTorch's gradient")
+
+
 def test_indexed_cells_are_no_channels(tmp_path: Path) -> None:
     """The last axis of x[:, :, rows, columns] is one of positions."""
 

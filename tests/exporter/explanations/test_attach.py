@@ -134,14 +134,64 @@ def test_a_large_dense_layer_runs_once(shape: tuple[int, int], turned: int) -> N
         ("Gemm", ["f", "w"], ["g"], {"transB": turned}),
         ("Relu", ["g"], ["y"], {}),
     ]
-    model = classifier(Case(nodes, {"w": random_values(*shape)}))
+    model = attached(without_second_path(Case(nodes, {"w": random_values(*shape)})))
+    assert readers(model, "w") == ["Gemm", "Reshape"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([("Conv", ["x", "w"], ["g"], {})], ["Conv", "ReduceMean"]),
+        (
+            [("Reshape", ["x", "sizes"], ["f"], {}), ("Conv", ["f", "v"], ["g"], {})],
+            ["Conv", "Reshape"],
+        ),
+        (
+            [("Conv", ["x", "w"], ["g"], {"pads": [1, 1, 0, 0], "strides": [6, 7]})],
+            ["Conv", "ConvTranspose"],
+        ),
+    ],
+    ids=["whole map", "reshaped", "padded"],
+)
+def test_a_convolution_over_the_whole_map_runs_once(nodes: list[Node], expected: list[str]) -> None:
+    """It is a dense layer, unless it is padded."""
+    constants = {
+        "w": random_values(7, 4, 5, 6),
+        "v": random_values(7, 40, 3),
+        "sizes": [0, 40, 3],
+    }
+    model = without_second_path(Case([*nodes, ("Relu", ["g"], ["y"], {})], constants))
+    attached(model)
+    assert readers(model, nodes[-1][1][1]) == expected
+
+
+def test_a_class_of_a_convolution_reads_its_own_weights() -> None:
+    """A last layer that is a convolution takes a row of its weights, not a product."""
+    nodes: list[Node] = [
+        ("Conv", ["x", "w"], ["c"], {}),
+        ("Relu", ["c"], ["r"], {}),
+        ("Conv", ["r", "v", "b"], ["y"], {}),
+    ]
+    values = {"w": random_values(7, 4, 5, 6), "v": random_values(3, 7, 1, 1), "b": random_values(3)}
+    model = without_second_path(Case(nodes, values))
+    del model.graph.node[-2]  # the product with the dense layer
+    model.graph.node[-2].output[0] = "logits"
+    attached(model)
+    assert readers(model, "v") == ["Conv", "Gather"]
+
+
+def without_second_path(case: Case) -> onnx.ModelProto:
+    """Return the graph in which the only path from `x` to the logits passes through `y`."""
+    model = classifier(case)
     kept = [node for node in model.graph.node if node.output[0] not in SECOND_PATH]
     del model.graph.node[:]
     model.graph.node.extend(kept)
     next(node for node in model.graph.node if node.output[0] == "first").output[0] = "logits"
-    attached(model)
-    readers = [node.op_type for node in model.graph.node if "w" in node.input]
-    assert readers == ["Gemm", "Reshape"]
+    return model
+
+
+def readers(model: onnx.ModelProto, name: str) -> list[str]:
+    return [node.op_type for node in model.graph.node if name in node.input]
 
 
 def test_removal_restores_the_graph() -> None:

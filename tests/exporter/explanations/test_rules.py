@@ -75,6 +75,38 @@ def indexed(cells: ArrayLike) -> Case:
     return Case(nodes, {"cells": cells})
 
 
+def whole_maps() -> list[Case]:
+    """Return the cases of convolutions over the whole map, and of some that are not quite."""
+    dense = {"w": random_values(7, 4, 5, 6), "b": random_values(7), "v": random_values(5, 7, 1, 1)}
+    wide: list[Node] = [("Conv", ["x", "w", "b"], ["c"], {"strides": [2, 3]})]
+    mlp: list[Node] = [*wide, ("Relu", ["c"], ["r"], {}), ("Conv", ["r", "v"], ["y"], {})]
+    same: list[Node] = [
+        ("AveragePool", ["x"], ["a"], {"kernel_shape": [1, 1]}),
+        ("Conv", ["a", "w"], ["y"], {}),
+    ]
+    turned: list[Node] = [
+        ("Transpose", ["x"], ["t"], {"perm": [0, 2, 3, 1]}),
+        ("Conv", ["t", "u"], ["y"], {}),
+    ]
+    flat: list[Node] = [
+        ("Reshape", ["x", "sizes"], ["f"], {}),
+        ("Conv", ["f", "k"], ["y"], {"auto_pad": "VALID"}),
+    ]
+    padded = one("Conv", "w", strides=[6, 7], pads=[1, 1, 0, 0])
+    behind = one("Conv", "w", strides=[6, 7], pads=[0, 0, 1, 1])
+    dilated = one("Conv", "w", dilations=[2, 2], pads=[0, 0, 4, 5])
+    return [
+        Case(mlp, dense),
+        Case(same, dense),
+        Case(turned, {"u": random_values(3, 5, 6, 4)}),
+        Case(flat, {"sizes": [0, 40, 3], "k": random_values(7, 40, 3)}),
+        with_constants(one("Conv", "w", group=2), w=random_values(6, 2, 5, 6)),
+        with_constants(one("Conv", "w", group=4), w=random_values(4, 1, 5, 6)),
+        *(Case(case.nodes, dense) for case in (padded, behind, dilated)),
+        with_constants(one("Conv", "w"), w=random_values(3, 4, 4, 6)),
+    ]
+
+
 FILTERS = random_values(6, 2, 3, 3)
 CASES: dict[str, list[Case]] = {
     "Abs": [one("Abs")],
@@ -85,6 +117,14 @@ CASES: dict[str, list[Case]] = {
         one("AveragePool", kernel_shape=[3, 3], pads=[1, 0, 1, 1], count_include_pad=1),
         one("AveragePool", kernel_shape=[5, 6]),
         one("AveragePool", kernel_shape=[2, 2], auto_pad="SAME_UPPER"),
+        # Reads every second cell; the last ones are padding.
+        one(
+            "AveragePool",
+            kernel_shape=[5, 6],
+            dilations=[2, 2],
+            pads=[0, 0, 4, 5],
+            count_include_pad=1,
+        ),
     ],
     "BatchNormalization": [
         with_constants(
@@ -104,6 +144,7 @@ CASES: dict[str, list[Case]] = {
         with_constants(one("Conv", "w", group=2, dilations=[2, 2], pads=[2, 1, 0, 2]), w=FILTERS),
         with_constants(one("Conv", "w", group=2, auto_pad="SAME_LOWER", strides=[2, 2]), w=FILTERS),
         with_constants(one("Conv", "w", group=4), w=random_values(4, 1, 2, 2)),
+        *whole_maps(),
     ],
     "DepthToSpace": [one("DepthToSpace", blocksize=2)],
     "Div": [

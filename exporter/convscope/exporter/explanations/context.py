@@ -102,8 +102,11 @@ class Context:
         if isinstance(cotangent, Spread):
             return self.expanded(cotangent.tensor, name)
         if isinstance(cotangent, Product):
-            turned = int(not cotangent.by_output)
-            product = self.build.add("Gemm", cotangent.rows, cotangent.weights, transB=turned)
+            turned, weights = int(not cotangent.by_output), cotangent.weights
+            outputs, *inputs = self.dims(weights)
+            if len(inputs) > 1:
+                weights = self.build.reshape(weights, [outputs or 0, -1])
+            product = self.build.add("Gemm", cotangent.rows, weights, transB=turned)
             return product if len(cotangent.dims) == 2 else self.like(product, name)
         if isinstance(cotangent, OneHot):
             sizes = self.fixed(name)

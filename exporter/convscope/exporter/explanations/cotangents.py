@@ -35,12 +35,14 @@ class Spread:
 class Product:
     """A gradient that is a product with the weights of a dense layer.
 
+    A convolution over the whole map is a dense layer as well.
+
     The mean over its positions is a product with the mean of the weights, which ONNX Runtime
     computes once. The product itself would read all weights again for each batch.
 
     Args:
         rows: The tensor of the gradient by the layer's output, [rows, outputs].
-        weights: The weights, [outputs, inputs] or [inputs, outputs].
+        weights: The weights, [outputs, inputs...] or [inputs, outputs].
         by_output: Whether it is the first of both.
         dims: The sizes of the gradient, whose product is the number of inputs.
     """

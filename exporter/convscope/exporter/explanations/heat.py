@@ -88,18 +88,21 @@ def _channel_weights(context: Context, cut: CutTensor, found: Cotangent) -> str:
     if isinstance(found, Spread) and all(found.dims[axis] == 1 for axis in cut.position_axes):
         return found.tensor
     if isinstance(found, Product):
-        return _mean_product(context.build, cut, found)
+        return _mean_product(context, cut, found)
     return context.build.mean(context.tensor(found, cut.name), cut.position_axes)
 
 
-def _mean_product(build: NodeBuilder, cut: CutTensor, found: Product) -> str:
+def _mean_product(context: Context, cut: CutTensor, found: Product) -> str:
     """Return the product with the mean of the weights over the positions."""
+    build, weights = context.build, found.weights
     if found.by_output:
         sizes, axes, kept = [-1, *cut.shape], cut.position_axes, [-1, cut.channels]
     else:
         sizes, axes = [*cut.shape, -1], tuple(axis - 1 for axis in cut.position_axes)
         kept = [cut.channels, -1]
-    means = build.reshape(build.mean(build.reshape(found.weights, sizes), axes), kept)
+    if context.dims(weights)[1:] != cut.shape:  # a reshaped constant is a copy
+        weights = build.reshape(weights, sizes)
+    means = build.reshape(build.mean(weights, axes), kept)
     return build.add("Gemm", found.rows, means, transB=int(not found.by_output))
 
 

@@ -28,6 +28,7 @@ RULES: Mapping[str, Rule] = {
 }
 LAZY_RULES: Mapping[str, LazyRule] = {
     **arithmetic.LAZY_RULES,
+    **convolutions.LAZY_RULES,
     **dense.LAZY_RULES,
     **pooling.LAZY_RULES,
     **reductions.LAZY_RULES,

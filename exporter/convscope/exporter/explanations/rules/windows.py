@@ -37,7 +37,10 @@ class Windows:
     @property
     def covers_all(self) -> bool:
         """Whether the only window is the whole input."""
-        return math.prod(self.outputs) == 1 and self.kernel == self.sizes and not any(self.before)
+        if math.prod(self.outputs) != 1 or self.kernel != self.sizes or any(self.before):
+            return False
+        pairs = zip(self.kernel, self.dilations, strict=True)
+        return all(cells == 1 or dilation == 1 for cells, dilation in pairs)
 
     @property
     def are_disjoint(self) -> bool:
