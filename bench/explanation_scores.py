@@ -159,7 +159,7 @@ def _probabilities(client: Client, images: Iterator[NDArray[np.uint8]], index: i
 def _lines(scored: Sequence[ScoredPhoto]) -> Iterator[str]:
     """Yield the lines of the tables, in Markdown."""
     count = len(scored)
-    yield f"Means over {count} photos, with the 95 % interval of a bootstrap over the photos:\n"
+    yield f"Means over {count} photos, with the 95% interval of a bootstrap over the photos:\n"
     yield (
         "| method | deletion, less is better | insertion, more is better | insertion − deletion "
         "| grad-cam's lead | photos where grad-cam leads |"
@@ -192,7 +192,7 @@ def _mean(scored: Sequence[ScoredPhoto], name: str, value: Callable[[Scores], fl
 
 
 def _interval(values: NDArray[np.float64]) -> str:
-    """Return the mean and the interval that holds 95 % of the means of resampled photos."""
+    """Return the mean and the interval that holds 95% of the means of resampled photos."""
     random = np.random.default_rng(0)
     means = random.choice(values, (RESAMPLES, len(values))).mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))

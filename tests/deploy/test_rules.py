@@ -55,7 +55,7 @@ def test_each_alert_is_raised_by_its_cause_alone(prometheus_tools: Path, name: s
 def test_a_changed_threshold_fails_its_unit_test(
     prometheus_tools: Path, root: Path, tmp_path: Path
 ) -> None:
-    """The unit tests can fail: with a bound of 95 %, a queue at 94 % raises no alert."""
+    """The unit tests can fail: with a bound of 95%, a queue at 94% raises no alert."""
     rules = (root / "deploy/prometheus/rules.yml").read_text()
     altered = rules.replace("convscope_queue_fill_ratio > 0.8", "convscope_queue_fill_ratio > 0.95")
     assert altered != rules

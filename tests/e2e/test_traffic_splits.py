@@ -87,7 +87,7 @@ def test_canary_serves_its_share_and_a_key_always_gets_the_same_version(
         assert set(versions_of(client, keys).values()) == {1}
         shown = admin(repository, "canary", "tiny", "2", "--share", "0.3")
         assert (shown.exit_code, shown.stderr) == (0, "")
-        assert ["tiny", "v2", "ready", "canary:", "30", "%", "cpu"] in [
+        assert ["tiny", "v2", "ready", "canary:", "30%", "cpu"] in [
             line.replace("(default)", "").split() for line in shown.stdout.splitlines()
         ]
         first = versions_of(client, keys)

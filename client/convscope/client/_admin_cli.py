@@ -198,11 +198,11 @@ def _print(models: Iterable[ModelStatus]) -> None:
 
 
 def _splits_to(model: ModelStatus, version: int) -> Iterator[str]:
-    """Yield the traffic splits of a version: "canary of champion: 5 %"."""
+    """Yield the traffic splits of a version: "canary of champion: 5%"."""
     for kind, split in (("canary", model.canary), ("shadow", model.shadow)):
         if split and model.aliases.get(str(split.to), split.to) == version:
             of = f" of {split.of}" if split.of else ""
-            yield f"{kind}{of}: {100 * split.share:.3g} %"
+            yield f"{kind}{of}: {100 * split.share:.3g}%"
 
 
 def _runs_on(version: VersionStatus) -> str:

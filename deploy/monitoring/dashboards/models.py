@@ -179,7 +179,7 @@ def _shadow() -> list[Panel]:
         ),
         series(
             "Difference of the shadow, p95",
-            "The largest difference of a probability between the two versions. For 95 % of the "
+            "The largest difference of a probability between the two versions. For 95% of the "
             "inputs it is at most this.",
             SHARE,
             Query(

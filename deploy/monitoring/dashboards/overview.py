@@ -85,7 +85,7 @@ def _promises(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             "p99 of all",
-            "99 % of the interactive requests of all models took at most this long, from the "
+            "99% of the interactive requests of all models took at most this long, from the "
             "arrival at the model. Interpolated within the histogram's buckets.",
             SECONDS,
             quantile(0.99, "convscope_request_seconds", INTERACTIVE, WINDOW),
@@ -93,7 +93,7 @@ def _promises(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             "Fullest queue",
-            "How full the fullest queue is. At 100 % calls are rejected.",
+            "How full the fullest queue is. At 100% calls are rejected.",
             SHARE,
             f"max(convscope_queue_fill_ratio{{{MODEL}}})",
             thresholds=at_most(1, near=objectives.queue.near_bound),

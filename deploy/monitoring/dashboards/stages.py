@@ -69,7 +69,7 @@ def _all_stages() -> list[Panel]:
 def _stage(stage: str) -> Panel:
     return series(
         f"p95 of {stage}",
-        f"95 % of the inputs took at most this long. {_STAGES[stage]}",
+        f"95% of the inputs took at most this long. {_STAGES[stage]}",
         SECONDS,
         Query(quantile(0.95, _SECONDS, _of(stage), WINDOW, by=_BY_VERSION), _VERSION),
     )
@@ -86,7 +86,7 @@ def _batches() -> list[Panel]:
         ),
         series(
             "p95 of the batch size",
-            "95 % of the runs had at most this many images. Interpolated within the histogram's "
+            "95% of the runs had at most this many images. Interpolated within the histogram's "
             "buckets.",
             COUNT,
             Query(quantile(0.95, size, MODEL, WINDOW, by=_BY_VERSION), _VERSION),
@@ -111,7 +111,7 @@ def _queue(objectives: Objectives) -> list[Panel]:
         series(
             "Share of the queue's bound",
             "How full the fullest queue of each version is. There are separate queues for decoders "
-            "and runners, and for interactive and bulk requests, each with its own bound. At 100 % "
+            "and runners, and for interactive and bulk requests, each with its own bound. At 100% "
             "calls are rejected. An alert fires above the dashed line.",
             SHARE,
             Query(f"max by ({_BY_VERSION}) (convscope_queue_fill_ratio{{{MODEL}}})", _VERSION),

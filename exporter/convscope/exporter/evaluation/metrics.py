@@ -39,8 +39,8 @@ class ClassFigures:
         precision: The share of `predicted` that is right.
         recall: The share of `inputs` that is found.
         f1: Their harmonic mean.
-        precision_interval: The Wilson interval of the precision at 95 %.
-        recall_interval: The Wilson interval of the recall at 95 %.
+        precision_interval: The Wilson interval of the precision at 95%.
+        recall_interval: The Wilson interval of the recall at 95%.
     """
 
     label: str
@@ -80,7 +80,7 @@ class Figures:
         inputs: The number of inputs.
         correct: How many of them are classified correctly.
         accuracy: Their share.
-        accuracy_interval: The Wilson interval of the accuracy at 95 %.
+        accuracy_interval: The Wilson interval of the accuracy at 95%.
         top5_accuracy: The share of inputs with their class among the five most probable ones;
             None with few classes.
         balanced_accuracy: The mean recall of the classes that have inputs.

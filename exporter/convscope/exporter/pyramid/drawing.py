@@ -28,7 +28,7 @@ ROW, TOTALS, FOOTER = 102, 136, 62
 SIDE = 118  # the width of the box of the largest input
 LEAN, FLATTENING = 0.22, 0.2  # how far the lid of a box goes right and up, for its width
 THICKEST = 58  # the height of the box with the most channels
-BARS, FULL = 156, 112  # where the bars of a level begin, and the length of 100 %
+BARS, FULL = 156, 112  # where the bars of a level begin, and the length of 100%
 TOTAL_BAR = 200  # the length of the largest total
 BAR = 17
 
@@ -240,7 +240,7 @@ def _name(pyramid: NetworkPyramid) -> str:
 def _percent(share: float) -> str:
     if share == 0:
         return "0"
-    return "< 1 %" if share < 0.005 else f"{share:.0%}".replace("%", " %")
+    return "< 1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _short(number: int) -> str:

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 # A call of grpc.aio takes several iterations of the event loop to arrive, each of them short,
 # and concurrent calls arrive one by one. After so many iterations without a further call a group
-# is complete; for a lone call they take 2 % of its time.
+# is complete; for a lone call they take 2% of its time.
 _QUIET_ITERATIONS = 12
 # A group that is as large as the largest batch doesn't wait.
 _MAX_GROUP = 64
