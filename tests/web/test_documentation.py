@@ -24,8 +24,11 @@ def test_the_document_describes_every_path_with_its_replies(web: WebProcess) -> 
         classify["requestBody"]["content"].keys()
     )
     assert {"200", "400", "404", "413", "429", "503", "504"} <= classify["responses"].keys()
-    assert "ClassifyReply" in document["components"]["schemas"]
+    schemas = document["components"]["schemas"].keys()
+    assert {"ClassifyReply", "ErrorReply", "OpenInferenceError"} <= schemas
+    assert not {"HTTPValidationError", "ValidationError"} & schemas
     operations = [operation for path in paths.values() for operation in path.values()]
+    assert not any("422" in operation["responses"] for operation in operations)
     assert all(operation["summary"] and operation["description"] for operation in operations)
     ids = [operation["operationId"] for operation in operations]
     assert len(set(ids)) == len(ids)

@@ -59,6 +59,8 @@ def test_a_name_that_was_not_allowed_is_rejected_on_loopback(published: WebProce
     status, code, message = published.get("/v1/models", Host="evil.example").error
     assert (status, code) == (421, "INVALID_ARGUMENT")
     assert "--allowed-host evil.example" in message
+    reply = published.get("/v2/models/tiny", Host="evil.example")
+    assert (reply.status, reply.json) == (421, {"error": message})
 
 
 def test_only_named_origins_may_call_from_a_browser(published: WebProcess) -> None:

@@ -72,6 +72,7 @@ def test_messages_and_codes_are_those_of_grpc(
     code, message = rejection(stub.Classify, request)
     reply = web.post(f"/v1/models/{model}:classify{query}", body)
     status = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400}[code.name]
+    message = message.replace("GetModel lists", "GET /v1/models/MODEL/labels lists")
     assert reply.error == (status, code.name, message)
     ErrorReply.model_validate_json(reply.body)
 
@@ -144,6 +145,34 @@ def test_compressed_images_are_rejected(web: WebProcess) -> None:
 def test_a_file_that_curl_states_to_be_a_form_is_an_image(web: WebProcess) -> None:
     for body in (PHOTO, npy(np.zeros((4, 4, 3), np.uint8)), encode(picture(), "WEBP")):
         assert web.post(TINY, body, "application/x-www-form-urlencoded").status == 200
+
+
+def test_a_class_without_a_similar_label_names_the_path_of_the_labels(web: WebProcess) -> None:
+    message = "no class 'cat' in seen v1; GET /v1/models/MODEL/labels lists its labels"
+    assert web.post(f"{SEEN}?explain=cat", PHOTO).error == (400, "INVALID_ARGUMENT", message)
+    assert web.get("/v1/models/seen/labels").status == 200
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_file_without_its_line_breaks_names_the_option_of_curl(
+    web: WebProcess, kind: str
+) -> None:
+    """curl's -d @FILE removes line breaks and null bytes."""
+    body = encode(picture(), kind).translate(None, b"\r\n\0")
+    status, code, message = web.post(TINY, body, "application/x-www-form-urlencoded").error
+    assert (status, code) == (400, "INVALID_ARGUMENT")
+    assert "send it with --data-binary @FILE" in message
+
+
+@pytest.mark.parametrize("path", [TINY, "/v2/models/tiny", "/v1/models"])
+def test_headers_above_the_servers_limit_name_it(web: WebProcess, path: str) -> None:
+    headers = {"Authorization": f"Bearer {'x' * 17_000}"}
+    reply = web.post(path, PHOTO, **headers) if path == TINY else web.get(path, **headers)
+    error = reply.json["error"]
+    message = error if path.startswith("/v2") else error["message"]
+    assert reply.status == 431
+    assert "at most 16,384 are accepted; send fewer or shorter ones" in message
+    assert "retry-after" not in reply.headers
 
 
 def test_a_form_with_another_field_names_it(web: WebProcess) -> None:

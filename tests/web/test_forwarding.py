@@ -8,6 +8,7 @@ import grpc
 import pytest
 from support.web_process import WebProcess
 
+from convscope.open_inference import open_inference_pb2 as oip
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
@@ -33,11 +34,30 @@ class Scripted(inference_pb2_grpc.ClassifierServiceServicer):
         return pb.ClassifyResponse(model="m", version=1, results=[result] * len(request.inputs))
 
 
+def inconsistent(request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
+    """Describe an output that isn't sent."""
+    output = oip.ModelInferResponse.InferOutputTensor(name="y", datatype="FP32", shape=[1])
+    return oip.ModelInferResponse(model_name="m", outputs=[output])
+
+
+INFER = grpc.method_handlers_generic_handler(
+    "inference.GRPCInferenceService",
+    {
+        "ModelInfer": grpc.unary_unary_rpc_method_handler(
+            inconsistent,
+            oip.ModelInferRequest.FromString,
+            oip.ModelInferResponse.SerializeToString,
+        )
+    },
+)
+
+
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Scripted, str]]:
     scripted = Scripted()  # type: ignore[abstract]
     server = grpc.server(ThreadPoolExecutor(4))
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(scripted, server)
+    server.add_generic_rpc_handlers((INFER,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield scripted, f"127.0.0.1:{port}"
@@ -128,3 +148,12 @@ def test_a_server_of_another_kind_is_no_crash(scripted: Scripted, forwarding: We
     assert forwarding.get("/v1/models").status == 501
     assert forwarding.get("/v2").status == 501
     assert forwarding.get("/readyz").json["ready"] is True  # it responds
+
+
+def test_an_unexpected_error_has_the_form_of_its_protocol(forwarding: WebProcess) -> None:
+    body = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}'
+    reply = forwarding.post("/v2/models/m/infer", body, "application/json")
+    message = (
+        f"unexpected error; the log of the web process has it as {reply.headers['x-request-id']}"
+    )
+    assert (reply.status, reply.json) == (500, {"error": message})

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from convscope.client import AsyncClient
 from convscope.web.calls import Calls, check_forwarded
 from convscope.web.classify import ClassifyRoute
-from convscope.web.documentation import DESCRIPTION
+from convscope.web.documentation import DESCRIPTION, DocumentedApp
 from convscope.web.documentation_page import add_documentation_page
 from convscope.web.edge import Edge
 from convscope.web.error_handlers import HANDLERS
@@ -61,7 +61,7 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
             app.mount("/static", _FILES)
             yield
 
-    app = FastAPI(
+    app = DocumentedApp(
         title="Convscope",
         description=DESCRIPTION,
         version="1",

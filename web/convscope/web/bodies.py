@@ -22,6 +22,8 @@ MULTIPART, JSON = "multipart/form-data", "application/json"
 _MAX_PARTS = 256
 _MAX_HEADER_BYTES = 16 * 1024
 _TEXT = re.compile(rb"[\s!-~]*")
+# Every image file has some of these. curl's -d removes them from a file.
+_STRIPPED = (b"\n", b"\r", b"\0")
 ACCEPTED = (
     "an image as the body, a multipart form with the field 'image', or the JSON "
     '{"images": [BASE64, ...]}'
@@ -48,6 +50,11 @@ def read_images(body: bytes, content_type: str) -> Sequence[ImageLike]:
     # curl's --data-binary states this type for files, too.
     if kind == "application/x-www-form-urlencoded" and _TEXT.fullmatch(body[:64]):
         raise unsupported(f"the body is {kind}; give {ACCEPTED}")
+    if kind == "application/x-www-form-urlencoded" and not any(map(body.__contains__, _STRIPPED)):
+        raise invalid(
+            "the image has neither a line break nor a null byte, which curl's -d @FILE removes; "
+            "send it with --data-binary @FILE, or in a form with -F image=@FILE"
+        )
     if kind == MULTIPART:
         parts: Sequence[bytes] = _multipart(body, content_type)
     elif kind == JSON:

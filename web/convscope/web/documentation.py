@@ -2,9 +2,21 @@
 
 from typing import Any
 
-from convscope.web.replies import ErrorReply, JsonImages
+from fastapi import FastAPI
+from pydantic import BaseModel
 
-__all__ = ["CLASSIFY_BODY", "DESCRIPTION", "ERRORS", "INFER_BODY", "MODEL_NAME", "MODEL_PARAMETER"]
+from convscope.web.replies import ErrorReply, JsonImages, OpenInferenceError
+
+__all__ = [
+    "CLASSIFY_BODY",
+    "DESCRIPTION",
+    "ERRORS",
+    "INFER_BODY",
+    "MODEL_NAME",
+    "MODEL_PARAMETER",
+    "OPEN_INFERENCE_ERRORS",
+    "DocumentedApp",
+]
 
 MODEL_NAME = "The model's name, as GET /v1/models lists it."
 MODEL_PARAMETER = {
@@ -50,21 +62,31 @@ CLASSIFY_BODY: dict[str, Any] = {
     },
 }
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorReply, "description": description}
-    for status, description in (
-        (400, "The image or a parameter is invalid."),
-        (401, "Credentials are missing or invalid."),
-        (403, "The credentials don't allow the request."),
-        (404, "There is no such model, version or alias."),
-        (408, "The body did not arrive in time."),
-        (413, "The body is over a limit."),
-        (415, "The body has a type that isn't accepted."),
-        (429, "The server is full; retry after the seconds of Retry-After."),
-        (503, "The server doesn't respond, or isn't ready."),
-        (504, "The deadline has passed."),
-    )
+_BY_STATUS = {
+    400: "The request, an image or a parameter is invalid.",
+    401: "Credentials are missing or invalid.",
+    403: "The credentials don't allow the request.",
+    404: "There is no such model, version or alias.",
+    408: "The body did not arrive in time.",
+    413: "The body is over a limit.",
+    415: "The body has a type that isn't accepted.",
+    429: "The server is full; retry after the seconds of Retry-After.",
+    431: "The headers are over a limit.",
+    500: "An unexpected error; the log explains the id in the message.",
+    503: "The server doesn't respond, or isn't ready.",
+    504: "The deadline has passed.",
 }
+
+
+def _errors(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {"model": model, "description": description}
+        for status, description in _BY_STATUS.items()
+    }
+
+
+ERRORS = _errors(ErrorReply)
+OPEN_INFERENCE_ERRORS = _errors(OpenInferenceError)
 
 INFER_BODY: dict[str, Any] = {
     "required": True,
@@ -84,3 +106,20 @@ INFER_BODY: dict[str, Any] = {
         "application/octet-stream": _BINARY,
     },
 }
+
+# FastAPI lists them for each route with parameters, but our handlers reply with 400.
+_UNUSED_STATUS, _UNUSED_SCHEMAS = "422", ("HTTPValidationError", "ValidationError")
+
+
+class DocumentedApp(FastAPI):
+    """An app whose OpenAPI document lists only the replies that it has."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        document = super().openapi()
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop(_UNUSED_STATUS, None)
+        for name in _UNUSED_SCHEMAS:
+            document.get("components", {}).get("schemas", {}).pop(name, None)
+        return document

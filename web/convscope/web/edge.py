@@ -80,11 +80,10 @@ class Edge:
             if not self._lifecycle.is_stopping:
                 raise
             if not exchange.status:
-                await to_response(HttpError(StatusCode.UNAVAILABLE, STOPPING))(
-                    scope, receive, exchange.send
-                )
+                stopped = HttpError(StatusCode.UNAVAILABLE, STOPPING)
+                await to_response(stopped, scope)(scope, receive, exchange.send)
         except HttpError as error:
-            await to_response(error)(scope, receive, exchange.send)
+            await to_response(error, scope)(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the caller must get a reply
             await self._report(exchange, error, receive)
         finally:
@@ -102,7 +101,7 @@ class Edge:
         fields = {"request_id": exchange.request_id, "exception": trace}
         self._log.write("unexpected error", fields, "error")
         if not exchange.status:
-            reply = to_response(unexpected(exchange.request_id))
+            reply = to_response(unexpected(exchange.request_id), exchange.scope)
             await reply(exchange.scope, receive, exchange.send)
 
     def _request_id(self, scope: Scope) -> str:

@@ -25,7 +25,7 @@ __all__ = ["HANDLERS"]
 
 async def _handle(request: Request, error: Exception) -> Response:
     """Reply to a request that raised an error."""
-    return to_response(_translate(request, error), is_open_inference=_is_open_inference(request))
+    return to_response(_translate(request, error), request.scope)
 
 
 def _translate(request: Request, error: Exception) -> HttpError:
@@ -53,11 +53,6 @@ def _wrong_method(request: Request, error: HTTPException) -> HttpError:
     allowed = headers.get("Allow", "another method")
     message = f"{request.url.path[:200]!r} doesn't accept {request.method}; use {allowed}"
     return HttpError(StatusCode.UNIMPLEMENTED, message, status=405, headers=headers)
-
-
-def _is_open_inference(request: Request) -> bool:
-    path: str = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    return path == "/v2" or path.startswith("/v2/")
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

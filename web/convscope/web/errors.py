@@ -1,5 +1,6 @@
 """Errors as HTTP replies: gRPC's codes as status codes, with the server's own messages."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -48,6 +49,10 @@ SCOPE_ID: Final = "convscope.request_id"
 """The key of the request's id in its scope."""
 _PUSHBACK = "grpc-retry-pushback-ms"
 _TOO_LARGE = "message larger than max"
+# Of our transport, of grpc.aio's, and of gRPC's client.
+_TOO_MUCH_METADATA = re.compile(r"metadata (has [\d,]+ bytes|size exceeds)")
+# A method of gRPC that a message names, and what callers of HTTP have instead.
+_IN_HTTP = {"GetModel lists its labels": "GET /v1/models/MODEL/labels lists its labels"}
 _UNREACHABLE = ("failed to connect", "dns resolution", "name resolution", "empty address")
 _LOCAL_DEADLINE = "deadline exceeded"
 
@@ -99,7 +104,7 @@ def from_client(error: ConvscopeError) -> HttpError:
     cause = error.__cause__
     if isinstance(cause, grpc.aio.AioRpcError):
         return from_rpc(cause, error.message)
-    return HttpError(error.code, error.message)
+    return HttpError(error.code, _in_http(error.message))
 
 
 def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpError:
@@ -110,16 +115,29 @@ def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpErr
         return HttpError(code, "the gRPC server doesn't respond; /readyz has the reason")
     if code is CODES.RESOURCE_EXHAUSTED and _TOO_LARGE in lower:
         return HttpError(CODES.INVALID_ARGUMENT, message or details, status=413)
+    if code is CODES.RESOURCE_EXHAUSTED and _TOO_MUCH_METADATA.search(lower):
+        return HttpError(
+            CODES.INVALID_ARGUMENT,
+            f"the headers that are passed on are too large for the gRPC server: {details}; send "
+            "fewer or shorter ones, such as a shorter token",
+            status=431,
+        )
     if code is CODES.DEADLINE_EXCEEDED and lower.startswith(_LOCAL_DEADLINE):
         return HttpError(
             code, "no reply from the gRPC server in time; allow more with the parameter timeout"
         )
-    return HttpError(code, details or f"the server reports only {code.name}", headers=_retry(error))
+    text = _in_http(details) or f"the server reports only {code.name}"
+    return HttpError(code, text, headers=_retry(error))
 
 
-def to_response(error: HttpError, *, is_open_inference: bool = False) -> Response:
-    """Return the reply to an error; the Open Inference Protocol has another form of it."""
-    body = {"error": error.message} if is_open_inference else error_reply(error)
+def to_response(error: HttpError, scope: Mapping[str, Any]) -> Response:
+    """Return the reply to an error; the Open Inference Protocol has another form of it.
+
+    Args:
+        error: The error.
+        scope: The request.
+    """
+    body = {"error": error.message} if _is_open_inference(scope) else error_reply(error)
     kind = LingeringResponse if error.headers.get("Connection") == "close" else Response
     return kind(orjson.dumps(body), error.status, error.headers, JSON)
 
@@ -173,3 +191,16 @@ def _retry(error: grpc.aio.AioRpcError) -> dict[str, str]:
         if key == _PUSHBACK and str(value).isdecimal():
             return {"Retry-After": str(max(1, -(-int(value) // 1000)))}
     return {}
+
+
+def _is_open_inference(scope: Mapping[str, Any]) -> bool:
+    """Return whether a request has a path of the Open Inference Protocol."""
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path == "/v2" or path.startswith("/v2/")
+
+
+def _in_http(message: str) -> str:
+    """Replace the methods of gRPC that a message of the server names."""
+    for grpc_name, http_name in _IN_HTTP.items():
+        message = message.replace(grpc_name, http_name)
+    return message

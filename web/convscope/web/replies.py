@@ -12,6 +12,7 @@ __all__ = [
     "LabelsReply",
     "ModelReply",
     "ModelsReply",
+    "OpenInferenceError",
     "ReadyReply",
 ]
 
@@ -31,6 +32,12 @@ class ErrorReply(_Reply):
     """The body of every failed request."""
 
     error: ErrorInfo
+
+
+class OpenInferenceError(_Reply):
+    """The body of every failed request of the Open Inference Protocol."""
+
+    error: str
 
 
 class HealthReply(_Reply):

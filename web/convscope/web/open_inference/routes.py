@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from convscope.open_inference import open_inference_pb2 as pb
 from convscope.web.calls import Calls, until_disconnected
-from convscope.web.documentation import INFER_BODY
+from convscope.web.documentation import INFER_BODY, OPEN_INFERENCE_ERRORS
 from convscope.web.errors import JSON, from_rpc, invalid, too_large
 from convscope.web.health import Health
 from convscope.web.open_inference.plain import plain
@@ -78,6 +78,7 @@ class OpenInferenceRoutes:
                     tags=["open inference protocol"],
                     summary=summary,
                     response_model=None,
+                    responses=OPEN_INFERENCE_ERRORS,
                     **({"methods": ["GET"]} | options),
                 )
 
