@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from support.foreign_models import run_bundle
 from support.small_networks import SIDE, Apply, SmallNetwork, network_source
+from support.tiny import SIDE as TINY_SIDE
+from support.tiny import tiny_graph
 from torch import Tensor, nn
 
 from convscope.exporter.bundles.explain import explain_bundle
+from convscope.exporter.bundles.final_argument import use_argument
 from convscope.exporter.bundles.verify import CHECKS, verify
 from convscope.exporter.conversion import servable
 from convscope.exporter.conversion.convert import convert
+from convscope.exporter.graphs.sessions import feed_session, open_graph
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (6, SIDE, SIDE, 3), dtype=np.uint8)
 
@@ -81,6 +86,45 @@ def test_logits_of_a_limited_function_stay(older: Callable[..., Path], outputs: 
     np.testing.assert_array_equal(
         run_bundle(explained.directory, IMAGES)["logits"], before["logits"]
     )
+
+
+def test_a_branch_that_captures_the_logits_keeps_the_old_ones() -> None:
+    model = tiny_graph()
+    last, softmax = model.graph.node[-2:]
+    last.output[0] = softmax.input[0] = "scores"
+    inner = [helper.make_node("Add", ["logits", "logits"], ["twice"])]
+    shape = helper.make_tensor_value_info("twice", TensorProto.FLOAT, ["batch", 3])
+    double = helper.make_graph(inner, "double", [], [shape])
+    copied = helper.make_tensor_value_info("copied", TensorProto.FLOAT, ["batch", 3])
+    identity = helper.make_node("Identity", ["logits"], ["copied"])
+    unchanged = helper.make_graph([identity], "same", [], [copied])
+    branches = {"then_branch": double, "else_branch": unchanged}
+    model.graph.node.extend(
+        [
+            helper.make_node("Log", ["probabilities"], ["logits"]),
+            helper.make_node("If", ["always"], ["more"], **branches),
+        ]
+    )
+    model.graph.initializer.append(helper.make_tensor("always", TensorProto.BOOL, [], [1]))
+    model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, None))
+    photos = IMAGES[:, :TINY_SIDE, :TINY_SIDE]
+
+    def run() -> dict[str, NDArray[Any]]:
+        names = ["logits", "probabilities", "more"]
+        session = open_graph(model.SerializeToString())
+        return dict(zip(names, feed_session(session, {"images": photos}, names), strict=True))
+
+    before = run()
+    assert use_argument(model, photos, 3) is not None
+    after = run()
+    np.testing.assert_allclose(after["more"], before["more"], rtol=1e-6)
+    np.testing.assert_allclose(
+        after["logits"] - after["logits"].max(axis=1, keepdims=True),
+        before["logits"] - before["logits"].max(axis=1, keepdims=True),
+        rtol=0,
+        atol=1e-4,
+    )
+    assert np.abs(after["logits"] - before["logits"]).max() > 0.01
 
 
 def _scores(network: SmallNetwork) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ Earlier releases computed the logits of a network that ends in an activation fro
 probabilities. Such logits have no gradient where a probability is rounded to 1.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,11 +97,7 @@ def _fits(model: onnx.ModelProto, argument: _Argument, inputs: NDArray[np.generi
 
 
 def _replace_logits(graph: onnx.GraphProto, argument: _Argument) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for position, name in enumerate(names):
-                if name == "logits":
-                    names[position] = _OLD
+    _rename_logits(graph.node)
     if argument.semantics.is_binary:
         flat = f"{_OLD}/flat"
         halves = np.array([[-0.5, 0.5]], np.float32)
@@ -112,3 +109,18 @@ def _replace_logits(graph: onnx.GraphProto, argument: _Argument) -> None:
     nodes, _ = required(graph.node, [value.name for value in graph.output])
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _rename_logits(nodes: Iterable[onnx.NodeProto]) -> None:
+    """Rename the old logits, also where the graphs inside If, Loop and Scan capture them."""
+    for node in nodes:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == "logits":
+                    names[position] = _OLD
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _rename_logits(inner.node)
+                for value in (*inner.input, *inner.output, *inner.initializer):
+                    if value.name == "logits":
+                        value.name = _OLD
