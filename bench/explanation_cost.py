@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from bench.explanation_parity import PAGE, prepared, quiet
 from bench.performance_page import between
-from convscope.exporter.architectures.rows import ARCHITECTURES
+from convscope.exporter.architectures import find_architecture
 from convscope.exporter.conversion.graph import export_graph
 from convscope.exporter.explanations.attach import attach
 from convscope.exporter.explanations.heat import CLASSES, HEAT
 from convscope.exporter.graphs.static_graph import static_graph
 
 BEGIN, END = "<!-- cost -->\n", "<!-- /cost -->\n"
-NETWORKS = ("efficientnet_lite0", "mobilenet_v3_small", "resnet50", "vgg11")
+# The dense layers of timm's VGG are convolutions.
+NETWORKS = ("efficientnet_lite0", "mobilenet_v3_small", "resnet50", "vgg11", "timm/vgg11")
 BATCHES = (1, 4)
 CLASS_COUNTS = (0, 1, 5)
 
@@ -38,7 +39,7 @@ class Runs:
     """
 
     def __init__(self, name: str) -> None:
-        network, inputs, classes = prepared(ARCHITECTURES[name], real=False)
+        network, inputs, classes = prepared(find_architecture(name), real=False)
         self._inputs = inputs
         with quiet():
             model = export_graph(network, torch.from_numpy(inputs[:1])).model
