@@ -121,6 +121,8 @@ def _rename_logits(nodes: Iterable[onnx.NodeProto]) -> None:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 _rename_logits(inner.node)
-                for value in (*inner.input, *inner.output, *inner.initializer):
-                    if value.name == "logits":
-                        value.name = _OLD
+                # A graph may have its own tensor of this name.
+                for value in (*inner.input, *inner.output):
+                    value.name = _OLD if value.name == "logits" else value.name
+                for tensor in inner.initializer:
+                    tensor.name = _OLD if tensor.name == "logits" else tensor.name
