@@ -42,7 +42,9 @@ def test_mutated_images(server: ServerProcess) -> None:
             ]
             for (one, _), call in zip(images, calls, strict=True):
                 with reported(one):
-                    outcomes.add(call.exception())
+                    error = call.exception()
+                    assert error is None or isinstance(error, grpc.RpcError)
+                    outcomes.add(error)
             return usage.cpu_seconds() - started
 
         for group in groups(COUNT, CALLS_AT_ONCE):

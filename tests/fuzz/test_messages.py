@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -90,7 +91,7 @@ def call_all(
 def start(channel: grpc.Channel, call: Call) -> Iterable[Message]:
     """Start a call, and return what its replies are read from."""
     kind = message_factory.GetMessageClass(call.method.output_type)
-    method = channel.stream_stream(call.path, response_deserializer=kind.FromString)
+    method: Any = channel.stream_stream(call.path, response_deserializer=kind.FromString)
     seconds = ENDLESS_SECONDS if call.method.name == ENDLESS else CALL_SECONDS
     replies: Iterable[Message] = method(iter(call.messages), timeout=seconds)
     return replies

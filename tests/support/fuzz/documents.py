@@ -53,6 +53,11 @@ def _settings(path: Path) -> None:
     command_line(lambda settings: None).main(arguments, standalone_mode=False)
 
 
+def _flags(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    command_line(lambda settings: None).main(["--models", "models", *lines], standalone_mode=False)
+
+
 def _manifest(path: Path) -> None:
     check_manifest(parse_manifest(path.read_bytes()), "tiny", "1")
 
@@ -75,6 +80,16 @@ allow_fallback = true
 
 [models.digits.providers.openvino]
 num_of_threads = 2
+"""
+_FLAGS = """\
+--max-queue=512
+--grpc-address=127.0.0.1:0
+--provider=openvino,cpu
+--versions=2
+--poll-seconds=0.5
+--otlp-endpoint=http://127.0.0.1:4317
+--load=digits,resnet*
+--threads=2
 """
 _LABELS = (
     "cat\ndog\nfish\n",
@@ -128,6 +143,13 @@ def documents(manifest: str) -> Mapping[str, Document]:
             (click.ClickException,),
             [_SETTINGS],
             ("[server]", "cuda", "tensorrt", "=", "true", "[]", "{}", "1e400", "[models.x]", "''"),
-            max_message=10_000,  # click shows the value of a flag as it is
+            max_message=100_000,  # click shows the value of a flag as it is
+        ),
+        "flags": Document(
+            _flags,
+            (click.ClickException,),
+            [_FLAGS],
+            ("--", "=", "-1", "0", "unix:", "[::1]:0", ":0", "1e400", "inf", "nan", "=3,5"),
+            max_message=100_000,
         ),
     }

@@ -22,12 +22,12 @@ class Input(NamedTuple):
 
     Args:
         seed: The seed of the run.
-        index: The input's position in the run.
+        number: Its position in the run.
         random: What its content comes from.
     """
 
     seed: int
-    index: int
+    number: int
     random: Random
 
 
@@ -65,5 +65,5 @@ def reported(one: Input) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        error.add_note(f"input {one.index} of CONVSCOPE_FUZZ_SEED={one.seed}")
+        error.add_note(f"input {one.number} of CONVSCOPE_FUZZ_SEED={one.seed}")
         raise

@@ -116,7 +116,8 @@ def _read_models(table: Table) -> Mapping[str, ModelProviders]:
         where = _place("models", name)
         if not is_model_name(name):
             raise SettingsFileError(
-                f"{where}: {shown(name)} is not a model's name; a name has up to 63 of a-z, 0-9, _ and -"
+                f"{where}: {shown(name)} is not a model's name; a name has up to 63 of a-z, 0-9, "
+                "_ and -"
             )
         own = _table(value, where)
         _check_keys(own, ("provider", "allow_fallback", "providers"), "key", where)
