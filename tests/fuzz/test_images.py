@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from support.calls import connected, image_request
 from support.fuzz.images import ImageMutants
