@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from support.images import encode, picture
-
 from convscope.client import AsyncClient, ConvscopeError
+from support.images import encode, picture
 
 __all__ = ["Load", "capacity", "load"]
 

@@ -1,4 +1,4 @@
-"""How often each fault is repeated: a few times by default, CONVSCOPE_CHAOS_ROUNDS times else."""
+"""How often each fault is repeated."""
 
 import os
 
@@ -6,5 +6,5 @@ __all__ = ["rounds"]
 
 
 def rounds(default: int) -> int:
-    """Return how often to repeat a fault."""
+    """Return how often to repeat a fault: CONVSCOPE_CHAOS_ROUNDS times, or else the default."""
     return int(os.environ.get("CONVSCOPE_CHAOS_ROUNDS", default))
