@@ -10,12 +10,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA_DIR ?= data
+SECONDS ?= 600
+ROUNDS ?= 50
 BUF := 1.75.0
 
 # Each start of the server and of a command would otherwise compile all our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-grpc-aio serve lesson bench dashboards lint format types proto stubs check clean
+.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench dashboards lint format types proto stubs check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -42,6 +44,13 @@ test: $(READY) ## Run all tests
 
 test-grpc-aio: $(READY) ## Run the tests of servers again, on the transport grpc-aio
 	CONVSCOPE_TRANSPORT=grpc-aio $(BIN)/python -m pytest -n 3 --dist worksteal -m 'server and not one_transport'
+
+# One fuzzer after the other: images, messages, bundles, texts, conversations.
+fuzz: $(READY) ## Send mutated inputs of every kind for SECONDS=600 in all, from other seeds than `make test`
+	CONVSCOPE_FUZZ_SECONDS=$$(( $(SECONDS) / 5 )) $(BIN)/python -m pytest tests/fuzz --capture=no
+
+chaos: $(READY) ## Kill, stop and starve servers under load, ROUNDS=50 times each
+	CONVSCOPE_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos --capture=no
 
 serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
 	@echo "From another terminal:"

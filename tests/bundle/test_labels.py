@@ -77,7 +77,7 @@ def test_equal_names_get_their_identifiers(tmp_path: Path) -> None:
     [
         (b"", "has no labels; use a text file"),
         (b"\xef\xbb\xbf\n\n", "has no labels"),
-        (b"cat\ndog\ncat\n", "the label 'cat' occurs 2 times, for the classes 0 and 2"),
+        (b"cat\ndog\ncat\n", "the label 'cat' occurs 2 times, for the classes 0, 2"),
         (b"0,cat\n2,dog\n", "the index 1 is missing; the 2 labels have indices from 0 to 2"),
         (b"0,cat\n1,dog\n1,fox\n", "the index 1 occurs 2 times: 'dog', 'fox'"),
         (b"[1, 2]", "entry 0 is 1, which is no label"),

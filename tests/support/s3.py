@@ -1,6 +1,7 @@
 """A real S3 server on a free port, as a process."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,14 @@ class S3Server:
     def stop(self) -> None:
         """Stop the server. Its address then refuses connections."""
         self._process.communicate()
+
+    def pause(self) -> None:
+        """Let the server accept connections, and answer nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def put(self, bundle: Path, url: str) -> None:
         """Upload a bundle below a URL as convscope-exporter does, with the manifest last."""

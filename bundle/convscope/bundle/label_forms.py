@@ -4,10 +4,13 @@ import ast
 import csv
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
+
+from convscope.bundle.suggestions import shown
 
 __all__ = ["CONTAINERS", "FormError", "from_csv", "from_lines", "from_value", "parse_literal"]
 
@@ -17,9 +20,10 @@ CONTAINERS = ("names", "labels", "classes", "class_names", "id2label")
 _INDEX_NAMES = ("id", "index", "idx", "class_id", "class_index", "label_id", "category_id")
 _LABEL_NAMES = ("name", "label", "class", "class_name", "label_name", "category", "display_name")
 _SEPARATED = re.compile(r"\s*\d+\s*[,;\t]\s*\S")
-_NUMBERED = re.compile(r"\s*(\d+)[:.\s]\s*(\S.*)")
-_FOLLOWED = re.compile(r"\s*\S.*[,;\t]\s*(\d+)\s*")
-_MAX_SHOWN = 60
+_NUMBERED = re.compile(r"\s*(\d{1,18})[:.\s]\s*(\S.*)")
+_FOLLOWED = re.compile(r"\s*\S.*[,;\t]\s*(\d{1,18})\s*")
+_MAX_PLACES = 5
+_MAX_INDEX_DIGITS = 18
 
 Pair = tuple[int, str]
 
@@ -102,7 +106,8 @@ def parse_literal(text: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         try:
-            return ast.literal_eval(text.strip())
+            with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+                return ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             raise FormError(f'it is not JSON like ["cat", "dog"]: {error}') from error
 
@@ -110,7 +115,7 @@ def parse_literal(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for key, count in Counter(key for key, _ in pairs).items():
         if count > 1:
-            raise FormError(f"the key {_shown(key)} occurs {count} times")
+            raise FormError(f"the key {shown(key)} occurs {count} times")
     return dict(pairs)
 
 
@@ -134,7 +139,7 @@ def _index_column(names: Sequence[str], rows: Sequence[Sequence[str]], label: in
         return known
     for column, name in enumerate(names):
         cells = [row[column] for row in rows if column < len(row)]
-        is_class_number = name in _LABEL_NAMES and all(map(str.isdecimal, cells))
+        is_class_number = name in _LABEL_NAMES and all(map(_is_index, cells))
         if cells and column != label and (is_class_number or _count_from_zero(cells)):
             return column
     return None
@@ -142,7 +147,7 @@ def _index_column(names: Sequence[str], rows: Sequence[Sequence[str]], label: in
 
 def _count_from_zero(texts: Sequence[str]) -> bool:
     """Report whether these are the numbers 0, 1, 2 and so on, in any order."""
-    return all(map(str.isdecimal, texts)) and set(map(int, texts)) == set(range(len(texts)))
+    return all(map(_is_index, texts)) and set(map(int, texts)) == set(range(len(texts)))
 
 
 def _spelled(name: str) -> str:
@@ -153,7 +158,7 @@ def _spelled(name: str) -> str:
 
 def _digits(row: Sequence[str]) -> int | None:
     """Return the first column with a number."""
-    return next((column for column, cell in enumerate(row) if cell.isdecimal()), None)
+    return next((column for column, cell in enumerate(row) if _is_index(cell)), None)
 
 
 def _pairs(content: Mapping[Any, Any]) -> list[Pair]:
@@ -172,7 +177,7 @@ def _named(values: Any, role: str) -> tuple[str, ...]:
     for index, value in values:
         parts = value if isinstance(value, list | tuple) and value else [value]
         if not isinstance(parts[-1], str) or not parts[-1].strip():
-            raise FormError(f"{role} {index} is {_shown(value)}, which is no label")
+            raise FormError(f"{role} {index} is {shown(value)}, which is no label")
         labels.append(parts[-1].strip())
         identifiers.append(str(parts[0]))
     # Two of ImageNet's classes have the same name, and different identifiers.
@@ -201,9 +206,13 @@ def _index(value: Any, role: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = str(value).strip()
-    if not text.isdecimal():
-        raise FormError(f"{role} is {_shown(value)}; indices are 0, 1, 2 and so on")
+    if not _is_index(text):
+        raise FormError(f"{role} is {shown(value)}; indices are 0, 1, 2 and so on")
     return int(text)
+
+
+def _is_index(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MAX_INDEX_DIGITS
 
 
 def _ordered(pairs: Sequence[Pair]) -> tuple[str, ...]:
@@ -211,8 +220,8 @@ def _ordered(pairs: Sequence[Pair]) -> tuple[str, ...]:
     counts = Counter(index for index, _ in pairs)
     for index, count in sorted(counts.items()):
         if count > 1:
-            names = ", ".join(_shown(label) for one, label in pairs if one == index)
-            raise FormError(f"the index {index} occurs {count} times: {names}")
+            names = [shown(label) for one, label in pairs if one == index]
+            raise FormError(f"the index {index} occurs {count} times: {_some(names)}")
     missing = sorted(set(range(len(pairs))) - counts.keys())
     if missing:
         raise FormError(
@@ -228,12 +237,13 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
         if count > 1:
             places = [str(index) for index, one in enumerate(labels) if one == label]
             raise FormError(
-                f"the label {_shown(label)} occurs {count} times, for the classes "
-                f"{' and '.join(places)}; each class needs its own"
+                f"the label {shown(label)} occurs {count} times, for the classes "
+                f"{_some(places)}; each class needs its own"
             )
     return tuple(labels)
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+def _some(values: Sequence[str]) -> str:
+    """Return several values for a message: all, or the first and how many more there are."""
+    more = len(values) - _MAX_PLACES
+    return ", ".join(values[:_MAX_PLACES]) + (f" and {more} more" if more > 0 else "")

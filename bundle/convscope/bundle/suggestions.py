@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
-__all__ = ["list_names", "or_near", "or_others", "unknown"]
+__all__ = ["list_names", "or_near", "or_others", "shown", "unknown"]
 
 _MAX_NAMES = 20
+_MAX_SHOWN_CHARACTERS = 80
 
 
 def or_near(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" with the similar names, in any case; empty if none is similar."""
     lowered = {one.lower(): one for one in sorted(known)}
-    asked = name.lower()
+    asked = name[:_MAX_SHOWN_CHARACTERS].lower()
     near = [lowered[one] for one in get_close_matches(asked, lowered) if _is_like(asked, one)]
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
@@ -31,7 +32,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
         known: The names that exist.
     """
     names = sorted(known)
-    return f"no {kind} {name!r}" + (or_near(name, names) or f"; there are: {', '.join(names)}")
+    return f"no {kind} {shown(name)}" + (or_near(name, names) or f"; there are: {', '.join(names)}")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: as in Python's code, and cut off if it is long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}…"
 
 
 def list_names(names: Sequence[str]) -> str:

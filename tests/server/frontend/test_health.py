@@ -84,6 +84,18 @@ async def test_the_error_for_an_unknown_service_names_it(transport: str) -> None
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_all_are_listed(transport: str) -> None:
+    async with (
+        reporting(transport) as (health, _, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        await health.open()
+        await health.set("tiny", SERVING)
+        reply = await health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest())
+        listed = {service: health.status for service, health in reply.statuses.items()}
+        assert listed == {"": NOT_SERVING, "tiny": SERVING}
+
+
 async def watch_without_reading(client: RawClient) -> None:
     """Begin a watch on a connection whose window is 0."""
     path = (b":path", b"/grpc.health.v1.Health/Watch")

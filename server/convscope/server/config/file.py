@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convscope.bundle.errors import reason_of
 from convscope.bundle.layout import is_model_name
-from convscope.bundle.suggestions import unknown
+from convscope.bundle.suggestions import shown, unknown
 from convscope.server.runtime.providers import OPTIONS, PROVIDERS, unknown_provider
 from convscope.server.runtime.settings import ModelProviders, Options
 
@@ -33,6 +34,7 @@ Table = Mapping[str, Any]
 
 # Flags that take several names: a list is as good as a text with commas.
 LISTS = ("load", "provider")
+_MAX_SHOWN_CHARACTERS = 80
 _TYPES: Mapping[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -79,8 +81,8 @@ def read_settings_file(path: Path, flags: Mapping[str, Any]) -> SettingsFile:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsFileError(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:  # neither UTF-8 nor TOML
-        raise SettingsFileError(f"{path} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML, or nested too deeply
+        raise SettingsFileError(f"{path} is not TOML: {reason_of(error)}") from error
     try:
         _check_keys(content, ("server", "providers", "models"), "section", "")
         tables = {name: _table(content.get(name, {}), name) for name in content}
@@ -111,10 +113,11 @@ def _read_server(table: Table, flags: Mapping[str, Any]) -> Table:
 def _read_models(table: Table) -> Mapping[str, ModelProviders]:
     models = {}
     for name, value in table.items():
-        where = f"models.{name}"
+        where = _place("models", name)
         if not is_model_name(name):
             raise SettingsFileError(
-                f"{where}: {name!r} is not a model's name; a name has up to 63 of a-z, 0-9, _ and -"
+                f"{where}: {shown(name)} is not a model's name; a name has up to 63 of a-z, 0-9, "
+                "_ and -"
             )
         own = _table(value, where)
         _check_keys(own, ("provider", "allow_fallback", "providers"), "key", where)
@@ -149,10 +152,16 @@ def _read_options(table: Table, where: str) -> Options:
 def _check_keys(table: Table, known: Collection[str], kind: str, where: str) -> None:
     for name in table:
         if name not in known:
-            place = f"{where}.{name}" if where else name
+            place = _place(where, name)
             if not known:
                 raise SettingsFileError(f"{place}: {where.rpartition('.')[2]} has no options")
             raise SettingsFileError(f"{place}: {unknown(kind, name, known)}")
+
+
+def _place(where: str, name: str) -> str:
+    """Return the place of a key, which may be anything."""
+    key = name[:_MAX_SHOWN_CHARACTERS]
+    return f"{where}.{key}" if where else key
 
 
 def _check_providers(names: Collection[str], where: str) -> None:
@@ -187,4 +196,4 @@ def _names(value: Any, where: str) -> list[str]:
 
 
 def _wrong_type(where: str, expected: str, value: Any) -> SettingsFileError:
-    return SettingsFileError(f"{where} is {value!r}, and must be {expected}")
+    return SettingsFileError(f"{where} is {shown(value)}, and must be {expected}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from convscope.bundle.suggestions import or_near
+from convscope.bundle.suggestions import or_near, shown
 
 __all__ = [
     "CPU",
@@ -143,7 +143,9 @@ OPTIONS: Mapping[str, frozenset[str]] = {
 def unknown_provider(name: str) -> str:
     """Return the message for a provider that doesn't exist."""
     near = "; did you mean cuda?" if name.lower() == "gpu" else or_near(name, PROVIDERS)
-    return f"no execution provider {name!r}{near or ';'} available names: {', '.join(PROVIDERS)}"
+    return (
+        f"no execution provider {shown(name)}{near or ';'} available names: {', '.join(PROVIDERS)}"
+    )
 
 
 def short_name(provider: str) -> str:

@@ -23,7 +23,7 @@ from support import frames
 from support.frames import frame, word
 from support.http2 import SERVICE, framed, request_headers
 
-RECORDED = Path(__file__).parent.parent / "data" / "conversations"
+RECORDED = Path(__file__).parents[2] / "data" / "conversations"
 LIMITS = Limits(
     max_message_bytes=100_000,
     max_streams=20,

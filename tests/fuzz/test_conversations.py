@@ -1,17 +1,13 @@
-"""Mutated conversations: nothing but clean ends of calls and connections.
+"""Mutated conversations: nothing but clean ends of calls and connections."""
 
-CONVSCOPE_FUZZ_SECONDS=3600 fuzzes for an hour with other seeds than the run in CI.
-"""
-
-import os
 import time
 from random import SystemRandom
 
 import pytest
 from structlog.testing import capture_logs
-from support.fuzzing import Fuzzer
+from support.fuzz.conversations import Fuzzer
+from support.fuzz.runs import SECONDS
 
-SECONDS = float(os.environ.get("CONVSCOPE_FUZZ_SECONDS", "0"))
 ROUNDS = 400  # of each seed
 
 

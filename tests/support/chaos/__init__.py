@@ -1,0 +1,1 @@
+"""Chaos: a server that loses what it needs, while callers go on."""

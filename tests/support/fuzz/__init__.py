@@ -1,0 +1,1 @@
+"""Fuzzing: inputs that are almost valid, made from valid ones."""
