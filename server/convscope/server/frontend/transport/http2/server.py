@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 
 from convscope.server.errors import ShuttingDownError, StartError
+from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.transport.calls import GroupHandler, RejectionReason
 from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.group_call import GroupMethod
@@ -65,6 +66,7 @@ class Http2Server:
         tls: The files of TLS; None for no TLS.
         share_port: Whether other processes listen on its port too.
         on_rejected: Called with each call that ends before its method counts it.
+        access: Admits the calls; None admits all.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Http2Server:
         tls: TlsFiles | None = None,
         share_port: bool = False,
         on_rejected: Callable[[RejectionReason], None] = lambda _: None,
+        access: AccessControl | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits or Limits()
@@ -96,6 +99,7 @@ class Http2Server:
             self._find_method,
             on_rejected,
             secure=tls is not None,
+            access=access,
         )
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_empty = asyncio.Event()
@@ -216,6 +220,10 @@ class Http2Server:
         if self._is_stopping:
             self._end_idle_streams()
         self._shared.uploads.end_stalled(self._limits.stalled_seconds)
+        self.reload()
+
+    def reload(self) -> None:
+        """Use the files of TLS again if they have changed."""
         for listener in self._listeners:
             listener.reload_if_changed()
 
