@@ -20,6 +20,7 @@ from convscope.server.config.flag_types import (
     NATURAL,
     NUMBER,
     PEM_FILE,
+    POLICY_FILE,
     PROVIDER_NAMES,
     SECONDS,
     SWITCH,
@@ -76,6 +77,8 @@ PANELS = {
              "http://localhost:4317; also $OTEL_EXPORTER_OTLP_ENDPOINT. Off by default.",
              variables=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")),
         Flag("allow_insecure", SWITCH, "Listen beyond loopback without TLS."),
+        Flag("policy", POLICY_FILE, "TOML file that says who may call which RPCs and models, and "
+             "how much; see convscope-server token. Every caller may do everything by default."),
         Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain. No TLS by default."),
         Flag("tls_key", PEM_FILE, "PEM file of the private key. No TLS by default."),
         Flag("tls_client_ca", PEM_FILE, "PEM file of the authorities of client certificates, which "

@@ -1,12 +1,10 @@
 """Where the issuer's keys come from: a file that is followed, or a URL that is fetched again."""
 
 import asyncio
-import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import structlog
 
@@ -20,8 +18,6 @@ __all__ = ["KeySource"]
 
 log = structlog.get_logger(__name__)
 
-FETCH_SECONDS = 10.0
-MAX_BYTES = 1 << 20
 # A token with an unknown key makes the server fetch the keys again, but not more often.
 MIN_FETCH_SECONDS = 10.0
 RETRY_SECONDS = 15.0
@@ -122,15 +118,16 @@ class KeySource:
         self._on_reload(False)
 
     async def _fetch(self) -> None:
+        from convscope.server.frontend.access.download import DownloadError, download
+
         while True:
             began = monotonic()
             pause = self._rules.refresh_seconds
             try:
-                self._use(await in_daemon_thread(lambda: _download(self._rules.jwks)))
+                self._use(await in_daemon_thread(partial(download, self._rules.jwks)))
                 self._on_reload(True)
-            except (OSError, HTTPException, ValueError) as error:
-                reason = getattr(error, "reason", None) or error
-                self._failed(str(reason)[:200])
+            except (DownloadError, KeySetError) as error:
+                self._failed(str(error))
                 pause = min(pause, RETRY_SECONDS)
             self._asked.clear()
             try:
@@ -139,21 +136,3 @@ class KeySource:
             except TimeoutError:
                 continue
             await asyncio.sleep(max(0.0, MIN_FETCH_SECONDS - (monotonic() - began)))
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect could lead to an address that the policy doesn't name."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none."""
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
-
-
-def _download(url: str) -> bytes:
-    with _OPENER.open(url, timeout=FETCH_SECONDS) as reply:
-        data: bytes = reply.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise KeySetError(f"the reply has more than {MAX_BYTES:,} bytes")
-    return data

@@ -74,6 +74,7 @@ def make_transport(
     share_port: bool = False,
     on_rejected: Callable[[RejectionReason], None] = lambda _: None,
     access: AccessControl | None = None,
+    on_reload: Callable[[bool], None] = lambda _: None,
 ) -> Transport:
     """Make a listener that isn't bound yet.
 
@@ -86,6 +87,7 @@ def make_transport(
         on_rejected: Called by http2 with each call that ends before its method counts it;
             grpc.aio reports no such calls.
         access: Admits the calls; None admits all.
+        on_reload: Called by http2 when changed files of TLS were loaded, or could not be.
 
     Raises:
         StartError: The transport is not available.
@@ -112,4 +114,5 @@ def make_transport(
         share_port=share_port,
         on_rejected=on_rejected,
         access=access,
+        on_reload=on_reload,
     )

@@ -67,6 +67,7 @@ class Http2Server:
         share_port: Whether other processes listen on its port too.
         on_rejected: Called with each call that ends before its method counts it.
         access: Admits the calls; None admits all.
+        on_reload: Called when changed files of TLS were loaded, or could not be.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class Http2Server:
         share_port: bool = False,
         on_rejected: Callable[[RejectionReason], None] = lambda _: None,
         access: AccessControl | None = None,
+        on_reload: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        self._on_reload = on_reload
         self._loop = asyncio.get_running_loop()
         self._limits = limits or Limits()
         self._budget = budget
@@ -161,7 +164,7 @@ class Http2Server:
             message = f"{self._flag} {address} can't be bound; does another server use it?"
             raise StartError(message) from error
         try:
-            listener = Listener(sockets, self._accept, self._tls, self._limits)
+            listener = Listener(sockets, self._accept, self._tls, self._limits, self._on_reload)
         except OSError as error:  # ssl.SSLError is one
             for one in sockets:
                 one.close()
