@@ -50,6 +50,7 @@ class Call:
         self.metadata = metadata
         self.peer = "ipv4:127.0.0.1:1"
         self.on_cancel: Callable[[], None] | None = None
+        self.admission = None
         self.ended = False
         self.ended_with: grpc.StatusCode | None = None
         self.answers: list[pb.ClassifyResponse | grpc.StatusCode] = []

@@ -83,6 +83,16 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         error = ShuttingDownError()
         await context.abort(error.code, error.message)
 
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return the health of every service that the caller may know of."""
+        return health_pb2.HealthListResponse(
+            statuses={
+                service: health_pb2.HealthCheckResponse(status=status)
+                for service, status in self._server_status.items()
+                if self._shows(service, context)
+            }
+        )
+
     def _shows(self, service: str, context: Any) -> bool:
         """Return whether health knows a service, and the caller may know of it.
 
