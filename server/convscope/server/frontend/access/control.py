@@ -224,11 +224,11 @@ class AccessControl:
                 keys.read()
         except ModuleNotFoundError as error:
             raise PolicyError(
-                f"jwt needs PyJWT ({error.name} is missing); in a clone of the repository, run: "
-                "pip install '.[server]'"
+                f"{self._path}: jwt needs PyJWT ({error.name} is missing); in a clone of the "
+                "repository, run: pip install '.[server]'"
             ) from error
         except KeySetError as error:
-            raise PolicyError(f"jwt.jwks is {rules.jwks!r}: {error}") from error
+            raise PolicyError(f"{self._path}: jwt.jwks is {rules.jwks!r}: {error}") from error
         return keys
 
     def _start_keys(self) -> None:

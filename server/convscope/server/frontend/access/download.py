@@ -3,6 +3,7 @@
 import urllib.request
 from http.client import HTTPException
 from typing import Any
+from urllib.error import HTTPError
 
 __all__ = ["DownloadError", "download"]
 
@@ -33,6 +34,9 @@ def download(url: str) -> bytes:
     try:
         with _OPENER.open(url, timeout=TIMEOUT_SECONDS) as reply:
             data: bytes = reply.read(MAX_BYTES + 1)
+    except HTTPError as error:  # it holds the connection
+        error.close()
+        raise DownloadError(f"the reply has the status {error.code}") from None
     except (OSError, HTTPException, ValueError) as error:
         raise DownloadError(str(getattr(error, "reason", None) or error)[:200]) from error
     if len(data) > MAX_BYTES:
