@@ -151,6 +151,7 @@ def _access(
         share=settings.policy_share,
         on_denied=metrics.denied_call,
         on_reload=metrics.reloaded,
+        access_log=not settings.no_access_log,
     )
     reloads.add(access.reload)
     stack.callback(asyncio.create_task(access.follow()).cancel)

@@ -98,6 +98,7 @@ def wrong_tokens() -> dict[str, tuple[str, str]]:
     confused = (
         f"{segment({'alg': 'HS256', 'kid': 'rsa'})}.{segment(claims)}.{segment(pem.decode())}"
     )
+    nested = base64.urlsafe_b64encode(b"[" * 3000).rstrip(b"=").decode()
     embedded = {"kid": "ec", "jwk": json.loads(other.jwks("ec"))["keys"][0]}
     return {
         "expired": (keys.sign(seconds=-6), "has expired"),
@@ -119,6 +120,10 @@ def wrong_tokens() -> dict[str, tuple[str, str]]:
             "is not valid",
         ),
         "without a key id": (keys.sign(headers={}), "is not one of the issuer's keys"),
+        "with nested parts": (f"{nested}.{segment(claims)}.{signature}", "is not a JSON web token"),
+        "with a huge end": (keys.sign(exp=10**400), "is not valid"),
+        "with an end that is a text": (keys.sign(exp="now"), "is not valid"),
+        "with a subject that is a number": (keys.sign(sub=3), "is not valid"),
         "no token": ("a.b.c", "is not a JSON web token"),
     }
 

@@ -77,6 +77,7 @@ class AccessControl:
         share: The part of each caller's limits that this process has.
         on_denied: Called with the reason of each call or request that is denied.
         on_reload: Called when the policy or the keys of tokens were loaded, or could not be.
+        access_log: Whether to log a line for each call that is denied at its head.
 
     Raises:
         StartError: The policy, or its file of keys, can't be used.
@@ -89,11 +90,13 @@ class AccessControl:
         share: float = 1.0,
         on_denied: OnDenied = lambda _: None,
         on_reload: OnReload = lambda _, __: None,
+        access_log: bool = True,
     ) -> None:
         self._path = path
         self._share = share
         self._on_denied = on_denied
         self._on_reload = on_reload
+        self._access_log = access_log
         self._failures = FailureLimit()
         self._file_state = file_state(path)
         self._is_following = False
@@ -143,13 +146,14 @@ class AccessControl:
 
     def log_denial(self, path: str, error: ServingError, peer: Peer | None) -> None:
         """Write a log line for a call that was denied at its head."""
-        log.info(
-            "call denied",
-            method=path.rpartition("/")[2],
-            code=error.code.name,
-            error=error.message,
-            peer=None if peer is None else peer.peer,
-        )
+        if self._access_log:
+            log.info(
+                "call denied",
+                method=path.rpartition("/")[2],
+                code=error.code.name,
+                error=error.message,
+                peer=None if peer is None else peer.peer,
+            )
 
     # Reload
 
@@ -160,7 +164,10 @@ class AccessControl:
         try:
             while True:
                 await asyncio.sleep(POLL_SECONDS)
-                self.reload(force=False)
+                try:
+                    self.reload(force=False)
+                except Exception:
+                    log.exception("unexpected error while following the policy")
         finally:
             if self._keys is not None:
                 self._keys.close()

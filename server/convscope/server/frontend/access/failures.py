@@ -8,9 +8,9 @@ from convscope.server.frontend.access.rates import Rate
 
 __all__ = ["FailureLimit"]
 
-# Of one address, and of all of them together. A check takes about 0.1 ms.
+# Of one address, and of all of them together. A check takes a quarter of a millisecond.
 PER_ADDRESS = 5.0
-OF_ALL = 200.0
+OF_ALL = 100.0
 BURST_SECONDS = 4.0
 MAX_ADDRESSES = 4096
 

@@ -51,7 +51,7 @@ def parse_keys(text: str | bytes) -> KeySet:
     """
     try:
         entries = json.loads(text)["keys"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise KeySetError('the keys are not JSON with a list "keys"') from None
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
         raise KeySetError(f'"keys" must be a list of at most {MAX_KEYS} keys')
@@ -77,7 +77,7 @@ def _key(entry: Mapping[str, Any], index: int) -> Key | None:
     public = {name: entry[name] for name in _PUBLIC if name in entry}
     try:
         key = jwt.PyJWK(public, algorithm).key
-    except (jwt.PyJWTError, ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - the libraries have many errors for foreign data
         raise KeySetError(f"keys[{index}] is damaged") from None
     if algorithm == "RS256" and key.key_size < MIN_RSA_BITS:
         raise KeySetError(f"keys[{index}] has {key.key_size} bits; an RSA key needs {MIN_RSA_BITS}")

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 _QUIET_ITERATIONS = 12
 # A group that is as large as the largest batch doesn't wait.
 _MAX_GROUP = 64
+# How long TLS and the client's preface may take, as with http2.
+HANDSHAKE_MS = 20_000
 # How long the calls may take to end when the grace is over.
 END_SECONDS = 1.0
 
@@ -78,6 +80,7 @@ class GrpcAioTransport:
                 ("grpc.so_reuseport", int(share_port)),
                 ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * min_ping_seconds)),
                 ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ],
         )
 
