@@ -13,6 +13,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from convscope.server.frontend.access.credentials import hash_token, make_token
 
+Metadata = tuple[tuple[str, str | bytes], ...]
 ISSUER, AUDIENCE = "https://issuer.example", "convscope"
 JWT_TABLE = f'[jwt]\nissuer = "{ISSUER}"\naudience = "{AUDIENCE}"\njwks = "keys.json"\n'
 
@@ -46,7 +47,7 @@ class Keys:
         }
         return jwt.encode(
             {name: value for name, value in full.items() if value is not None},
-            key,  # type: ignore[arg-type] # PyJWT's union of keys is invariant
+            key,
             algorithm,
             headers={"kid": kind} if headers is None else headers,
         )
@@ -58,9 +59,9 @@ def issuer_keys() -> Keys:
     return Keys()
 
 
-def bearer(token: str) -> list[tuple[str, str]]:
+def bearer(token: str) -> Metadata:
     """The metadata of a call with a token."""
-    return [("authorization", f"Bearer {token}")]
+    return (("authorization", f"Bearer {token}"),)
 
 
 class PolicyFile:
@@ -92,6 +93,6 @@ class PolicyFile:
         new.write_text(text)
         new.rename(self.path)
 
-    def metadata(self, caller: str) -> list[tuple[str, str]]:
+    def metadata(self, caller: str) -> Metadata:
         """The metadata of a call by a caller."""
         return bearer(self.tokens[caller])

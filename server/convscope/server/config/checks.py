@@ -4,7 +4,8 @@ import structlog
 
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
-from convscope.server.frontend.access.policy_file import PolicyError, read_policy
+from convscope.server.frontend.access.policy_file import read_policy
+from convscope.server.frontend.access.policy_values import PolicyError
 from convscope.server.frontend.addresses import is_loopback
 from convscope.server.frontend.settings import FrontendSettings
 

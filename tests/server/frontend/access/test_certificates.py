@@ -2,11 +2,12 @@
 
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
-from support.access import PolicyFile
+from support.access import Metadata, PolicyFile, bearer
 from support.calls import TIMEOUT_SECONDS, image_request, rejection, sample, wait_until
 from support.server import ServerProcess
 
@@ -66,7 +67,7 @@ class Served:
         self.files = files
 
     def call(
-        self, certificate: str, metadata: list[tuple[str, str]] | None = None, rpc: str = "Classify"
+        self, certificate: str, metadata: Metadata | None = None, rpc: str = "Classify"
     ) -> tuple[grpc.StatusCode, str]:
         """The outcome of a call on a new connection."""
         target = f"localhost:{self.server.target.rpartition(':')[2]}"
@@ -108,10 +109,14 @@ def served(
         yield Served(server, policy, files)
 
 
+def has_called(served: Served, name: str) -> bool:
+    return name in [line.get("caller") for line in served.server.log]
+
+
 def test_callers_by_their_certificates(served: Served) -> None:
     for name in ("robot", "host", "person"):
         assert served.call(name) == (grpc.StatusCode.OK, ""), name
-        wait_until(lambda name=name: name in [one.get("caller") for one in served.server.log])
+        wait_until(partial(has_called, served, name))
     code, message = served.call("robot", rpc="ListModels")
     assert code is grpc.StatusCode.PERMISSION_DENIED
     assert message.startswith("the caller 'robot' may not call ListModels")
@@ -128,7 +133,7 @@ def test_a_token_decides(served: Served) -> None:
     token = served.policy.metadata("token")
     assert served.call("liar", token, "ListModels")[0] is grpc.StatusCode.OK
     assert served.call("robot", token)[0] is grpc.StatusCode.PERMISSION_DENIED
-    wrong = [("authorization", "Bearer wrong")]
+    wrong = bearer("wrong")
     assert served.call("robot", wrong)[0] is grpc.StatusCode.UNAUTHENTICATED
 
 

@@ -7,7 +7,8 @@ from support.access import JWT_TABLE
 from support.calls import LOOPBACK, run_to_end
 
 from convscope.server.frontend.access.methods import GROUPS
-from convscope.server.frontend.access.policy_file import PolicyError, read_policy
+from convscope.server.frontend.access.policy_file import read_policy
+from convscope.server.frontend.access.policy_values import PolicyError
 
 HASH = "sha256:" + "0" * 64
 TOKENS = f'tokens = ["{HASH}"]'

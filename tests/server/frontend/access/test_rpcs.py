@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from support.access import JWT_TABLE, PolicyFile, bearer, issuer_keys
+from support.access import JWT_TABLE, Metadata, PolicyFile, bearer, issuer_keys
 from support.server import ServerProcess
 
 from convscope.open_inference import open_inference_pb2
@@ -63,13 +64,13 @@ class Served:
     """A server with a policy, and the credentials of its callers."""
 
     server: ServerProcess
-    credentials: dict[str, list[tuple[str, str]]]
+    credentials: dict[str, Metadata]
     channels: dict[str, grpc.Channel]
 
     def code(self, path: str, kind: str) -> grpc.StatusCode:
         """The code of a call with an empty message."""
         listener = "admin" if ADMIN.full_name in path else "main"
-        call = self.channels[listener].stream_stream(path)
+        call: Any = self.channels[listener].stream_stream(path)
         replies = call(iter([b""]), metadata=self.credentials[kind], timeout=30)
         try:
             next(replies, None)
@@ -91,7 +92,7 @@ def served(
     callers = {"inference": 'rpcs = ["inference"]', "admin": 'rpcs = ["admin"]'}
     policy = PolicyFile(folder, callers, robot + JWT_TABLE)
     credentials = {
-        "none": [],
+        "none": (),
         "bad": bearer("cvs_" + "x" * 43),
         "inference": policy.metadata("inference"),
         "admin": policy.metadata("admin"),

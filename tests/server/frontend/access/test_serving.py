@@ -1,5 +1,6 @@
 """A server with a policy: models, rates, reloads, and secrets that appear nowhere."""
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from support.calls import image_request, refused, rejection, sample, signal_requ
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
+from convscope.client._channel import SERVICE_CONFIG
 from convscope.open_inference import open_inference_pb2 as oip
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -29,6 +31,7 @@ CALLERS = {
     "rated": "images_per_second = 0.01\nburst_seconds = 100",
     "bytes": "bytes_per_second = 10\nburst_seconds = 1",
     "paced": "images_per_second = 40\nburst_seconds = 0.1",
+    "waiting": "images_per_second = 5\nburst_seconds = 0.1",
     "small": "concurrent_bytes = 1",
     "revoked": "",
     "reloaded": "images_per_second = 0.01\nburst_seconds = 100",
@@ -199,7 +202,7 @@ def test_a_call_is_denied_before_its_request_is_received(served: Served) -> None
         never.wait(30)
         yield b""
 
-    call = served.channel.stream_stream("/convscope.v1.ClassifierService/Classify")
+    call: Any = served.channel.stream_stream("/convscope.v1.ClassifierService/Classify")
     try:
         with pytest.raises(grpc.RpcError) as caught:
             next(call(requests(), timeout=30))
@@ -233,7 +236,7 @@ def test_images_above_the_rate(served: Served) -> None:
     error = refused(served.stub.Classify, image_request(), **options)
     assert error.code() is RESOURCE_EXHAUSTED
     assert "the caller 'rated' is over its 0.01 images per second; retry after" in error.details()
-    assert 100_000 < pushback(error) < 210_000
+    assert 200_000 < pushback(error) <= 300_001
 
 
 def test_bytes_above_the_rate(served: Served) -> None:
@@ -243,6 +246,14 @@ def test_bytes_above_the_rate(served: Served) -> None:
     assert error.code() is RESOURCE_EXHAUSTED
     assert "the caller 'bytes' is over its 10 bytes per second; retry after" in error.details()
     assert pushback(error) > 1000
+
+
+def test_a_client_with_retries_waits(served: Served) -> None:
+    options = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
+    with grpc.insecure_channel(served.server.target, options) as channel:
+        stub = inference_pb2_grpc.ClassifierServiceStub(channel)
+        for _ in range(4):
+            assert stub.Classify(image_request(), **served.by("waiting")).model == "tiny"
 
 
 def test_a_stream_waits_instead(served: Served) -> None:
@@ -257,7 +268,7 @@ def test_concurrent_bytes(served: Served) -> None:
     options = served.by("small")
     request = image_request(model="slow")
     calls = [served.stub.Classify.future(request, **options) for _ in range(4)]
-    errors = [call.exception() for call in calls]
+    errors: list[Any] = [call.exception() for call in calls]
     rejected = [error for error in errors if error is not None]
     assert len(rejected) < 4
     for error in rejected:

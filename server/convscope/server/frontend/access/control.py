@@ -21,7 +21,8 @@ from convscope.server.frontend.access.key_sets import KeySetError
 from convscope.server.frontend.access.key_source import KeySource
 from convscope.server.frontend.access.methods import HEALTH
 from convscope.server.frontend.access.policy import JwtRules, Policy
-from convscope.server.frontend.access.policy_file import PolicyError, read_policy
+from convscope.server.frontend.access.policy_file import read_policy
+from convscope.server.frontend.access.policy_values import PolicyError
 
 __all__ = ["AccessControl", "Admission", "OnReload"]
 

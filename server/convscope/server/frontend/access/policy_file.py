@@ -28,7 +28,7 @@ An unknown key is an error: a right that is misspelled must not be missing silen
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,10 +37,19 @@ from convscope.bundle.suggestions import unknown
 from convscope.server.frontend.access.credentials import HASH_PREFIX
 from convscope.server.frontend.access.methods import GROUPS, HEALTH, RPCS, paths
 from convscope.server.frontend.access.policy import CallerRules, JwtRules, Policy
+from convscope.server.frontend.access.policy_values import (
+    PolicyError,
+    Table,
+    as_table,
+    check_keys,
+    read_number,
+    read_text,
+    read_texts,
+    read_whole,
+    wrong_value,
+)
 
-__all__ = ["ANONYMOUS", "PolicyError", "read_policy"]
-
-Table = Mapping[str, Any]
+__all__ = ["ANONYMOUS", "read_policy"]
 
 # The name under which calls without credentials are logged.
 ANONYMOUS = "anonymous"
@@ -57,10 +66,6 @@ _CALLER_KEYS = (
     *("images_per_second", "bytes_per_second", "burst_seconds", "concurrent_bytes"),
 )
 _JWT_KEYS = ("issuer", "audience", "jwks", "claim", "leeway_seconds", "refresh_seconds")
-
-
-class PolicyError(ValueError):
-    """The file is wrong; the message names the key, its value and the repair."""
 
 
 def read_policy(path: Path) -> Policy:
@@ -82,13 +87,13 @@ def read_policy(path: Path) -> Policy:
 
 
 def _policy(content: Table, folder: Path) -> Policy:
-    _check_keys(content, ("health", "callers", "jwt"), "")
+    check_keys(content, ("health", "callers", "jwt"), "")
     health = content.get("health", "open")
     if health not in ("open", "callers"):
-        raise _wrong("health", health, '"open" or "callers"')
-    jwt = _jwt(_table(content["jwt"], "jwt"), folder) if "jwt" in content else None
-    table = _table(content.get("callers", {}), "callers")
-    callers = [_caller(name, _table(value, f"callers.{name}")) for name, value in table.items()]
+        raise wrong_value("health", health, '"open" or "callers"')
+    jwt = _jwt(as_table(content["jwt"], "jwt"), folder) if "jwt" in content else None
+    table = as_table(content.get("callers", {}), "callers")
+    callers = [_caller(name, as_table(value, f"callers.{name}")) for name, value in table.items()]
     _check_unique(callers)
     for caller in callers:
         if caller.subjects and jwt is None:
@@ -106,13 +111,13 @@ def _caller(name: str, table: Table) -> CallerRules:
             f"{where}: {name!r} can't be a caller's name; a name has up to 63 of A-Z, a-z, 0-9 and "
             f"._@-, and is not {ANONYMOUS!r}"
         )
-    _check_keys(table, _CALLER_KEYS, where)
+    check_keys(table, _CALLER_KEYS, where)
     if not any(table.get(key) for key in ("tokens", "subjects", "certificates")):
         raise PolicyError(
             f"{where} has no credentials; add tokens (convscope-server token makes one), subjects "
             "or certificates"
         )
-    rpcs = _texts(table, "rpcs", where, DEFAULT_RPCS)
+    rpcs = read_texts(table, "rpcs", where, DEFAULT_RPCS)
     for index, rpc in enumerate(rpcs):
         if rpc not in GROUPS and rpc not in RPCS:
             known = (*GROUPS, *RPCS)
@@ -120,35 +125,35 @@ def _caller(name: str, table: Table) -> CallerRules:
     return CallerRules(
         name=name,
         tokens=_matching(table, "tokens", where, _token),
-        subjects=_texts(table, "subjects", where),
+        subjects=read_texts(table, "subjects", where),
         certificates=_matching(table, "certificates", where, _certificate),
         models=_matching(table, "models", where, _model, ("*",)),
         paths=paths(rpcs) | HEALTH,
-        images_per_second=_number(table, "images_per_second", where),
-        bytes_per_second=_number(table, "bytes_per_second", where),
-        burst_seconds=_number(table, "burst_seconds", where) or 1.0,
-        concurrent_bytes=_whole(table, "concurrent_bytes", where),
+        images_per_second=read_number(table, "images_per_second", where),
+        bytes_per_second=read_number(table, "bytes_per_second", where),
+        burst_seconds=read_number(table, "burst_seconds", where) or 1.0,
+        concurrent_bytes=read_whole(table, "concurrent_bytes", where),
     )
 
 
 def _jwt(table: Table, folder: Path) -> JwtRules:
-    _check_keys(table, _JWT_KEYS, "jwt")
+    check_keys(table, _JWT_KEYS, "jwt")
     for key in ("issuer", "audience", "jwks"):
         if key not in table:
             raise PolicyError(f"jwt.{key} is missing; a JSON web token is valid only for one")
     audience = table["audience"]
     if isinstance(audience, str):
         table = {**table, "audience": [audience]}
-    values = {key: _text(table, key) for key in ("issuer", "jwks", "claim") if key in table}
+    values = {key: read_text(table, key) for key in ("issuer", "jwks", "claim") if key in table}
     leeway, refresh = (
-        _number(table, key, "jwt", at_least) if key in table else None
+        read_number(table, key, "jwt", at_least) if key in table else None
         for key, at_least in (("leeway_seconds", 0.0), ("refresh_seconds", MIN_REFRESH_SECONDS))
     )
     if leeway is not None and leeway > MAX_LEEWAY_SECONDS:
-        raise _wrong("jwt.leeway_seconds", leeway, f"at most {MAX_LEEWAY_SECONDS:g}")
+        raise wrong_value("jwt.leeway_seconds", leeway, f"at most {MAX_LEEWAY_SECONDS:g}")
     return JwtRules(
         issuer=values["issuer"],
-        audience=_texts(table, "audience", "jwt"),
+        audience=read_texts(table, "audience", "jwt"),
         jwks=_jwks(values["jwks"], folder),
         claim=values.get("claim", "sub"),
         leeway_seconds=30.0 if leeway is None else leeway,
@@ -162,7 +167,7 @@ def _jwks(text: str, folder: Path) -> str:
     url = urlsplit(text)
     is_local = url.hostname in ("localhost", "127.0.0.1", "::1")
     if not url.hostname or not (url.scheme == "https" or (url.scheme == "http" and is_local)):
-        raise _wrong("jwt.jwks", text, "a file, or a URL with https://")
+        raise wrong_value("jwt.jwks", text, "a file, or a URL with https://")
     return text
 
 
@@ -178,13 +183,14 @@ def _token(text: str, where: str) -> bytes:
 
 def _certificate(text: str, where: str) -> str:
     if _CERTIFICATE.fullmatch(text) is None:
-        raise _wrong(where, text, "a name such as URI:spiffe://a/b, DNS:host.example or CN:name")
+        expected = "a name such as URI:spiffe://a/b, DNS:host.example or CN:name"
+        raise wrong_value(where, text, expected)
     return text
 
 
 def _model(text: str, where: str) -> str:
     if _MODEL.fullmatch(text) is None:
-        raise _wrong(where, text, 'the name of a model, or a pattern such as "team-*"')
+        raise wrong_value(where, text, 'the name of a model, or a pattern such as "team-*"')
     return text
 
 
@@ -208,59 +214,5 @@ def _matching(
     read: Callable[[str, str], Any],
     default: Sequence[Any] = (),
 ) -> Sequence[Any]:
-    texts = _texts(table, key, where, default)
+    texts = read_texts(table, key, where, default)
     return [read(text, f"{where}.{key}[{index}]") for index, text in enumerate(texts)]
-
-
-def _texts(table: Table, key: str, where: str, default: Sequence[str] = ()) -> Sequence[str]:
-    value = table.get(key, default)
-    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
-        shown = "of another type" if key == "tokens" else repr(value)
-        raise PolicyError(f"{where}.{key} is {shown}, and must be a list of texts")
-    return tuple(value)
-
-
-def _text(table: Table, key: str) -> str:
-    value = table[key]
-    if not isinstance(value, str) or not value:
-        raise _wrong(f"jwt.{key}", value, "a text")
-    return value
-
-
-def _number(table: Table, key: str, where: str, at_least: float | None = None) -> float | None:
-    value = table.get(key)
-    if value is None:
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not (value > 0 if at_least is None else value >= at_least):
-        limit = "more than 0" if at_least is None else f"{at_least:g} or more"
-        raise _wrong(f"{where}.{key}", value, f"a number, {limit}")
-    if value == float("inf"):
-        raise _wrong(f"{where}.{key}", value, "finite; leave it out for no limit")
-    return float(value)
-
-
-def _whole(table: Table, key: str, where: str) -> int | None:
-    value = table.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _wrong(f"{where}.{key}", value, "a whole number, 1 or more")
-    return value
-
-
-def _table(value: Any, where: str) -> Table:
-    if not isinstance(value, dict):
-        raise PolicyError(f"{where} must be a table, written [{where}]")
-    return value
-
-
-def _check_keys(table: Table, known: Collection[str], where: str) -> None:
-    for name in table:
-        if name not in known:
-            place = f"{where}.{name}" if where else name
-            raise PolicyError(f"{place}: {unknown('key', name, known)}")
-
-
-def _wrong(where: str, value: Any, expected: str) -> PolicyError:
-    return PolicyError(f"{where} is {value!r}, and must be {expected}")

@@ -9,8 +9,8 @@ __all__ = ["Rate"]
 class Rate:
     """A token bucket that a single large request may overdraw.
 
-    What is taken is known only after the request is received. A request is admitted while
-    anything is left, and the ones after it wait until its overdraft is filled up again. So
+    What is taken is known only after the request is received. A request is admitted while one
+    image or byte is left, and the ones after it wait until its overdraft is filled up again. So
     the average is kept, and no request is too large for the burst.
 
     Args:
@@ -19,7 +19,7 @@ class Rate:
         time: Returns the time.
     """
 
-    __slots__ = ("_at", "_burst", "_level", "_time", "per_second")
+    __slots__ = ("_at", "_burst", "_least", "_level", "_time", "per_second")
 
     def __init__(
         self, per_second: float, burst_seconds: float, time: Callable[[], float] = monotonic
@@ -27,12 +27,14 @@ class Rate:
         self.per_second = per_second
         self._time = time
         self._burst = self._level = per_second * burst_seconds
+        self._least = min(1.0, self._burst)  # for less than that, no request is admitted
         self._at = time()
 
     def wait_seconds(self) -> float:
         """Return how long the next request has to wait; 0 if it is admitted."""
         self._fill()
-        return 0.0 if self._level > 0 else max(0.001, -self._level / self.per_second)
+        missing = self._least - self._level
+        return 0.0 if missing <= 0 else max(0.001, missing / self.per_second)
 
     def take(self, amount: float) -> None:
         """Take what an admitted request needs."""

@@ -191,8 +191,7 @@ class _Stream(_Call):
         if self.admission is not None and allowance is not None:
             if allowance.used and allowance.used != self._held and not allowance.admits(size):
                 error = self.admission.caller.over_concurrent_bytes()
-                later = tuple(pushback(error))
-                await self._context.abort(error.code, error.message, later)
+                await self._context.abort(error.code, error.message, tuple(pushback(error)))
             allowance.take(size)
         self._budget.take(size)
         self._unanswered.append(size)
