@@ -12,6 +12,9 @@ from convscope.server.runtime.versions import LoadedVersion
 if TYPE_CHECKING:
     from convscope.server.frontend.access.control import Admission
 
+# A stream that waits for its rate looks as often whether the policy has changed.
+MAX_PAUSE_SECONDS = 1.0
+
 __all__ = [
     "admitted_messages",
     "caller_of",
@@ -54,9 +57,10 @@ async def admitted_messages(
     async for message in messages:
         if admission is not None:
             admission = admission.renew()
-            record.caller = admission.caller
             while (seconds := admission.caller.wait_seconds()) > 0:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(min(seconds, MAX_PAUSE_SECONDS))
+                admission = admission.renew()
+            record.caller = admission.caller
             admission.caller.take_bytes(len(message))
         yield message
 
