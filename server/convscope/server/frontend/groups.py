@@ -89,6 +89,8 @@ class GroupMethod:
         for call in calls:
             record = CallRecord(*self._ids.of(call.metadata), started_at)
             admission = call.admission
+            if admission is not None:
+                record.caller = admission.caller
             try:
                 if self._method.tracing is not None:
                     self._method.trace(record, call.metadata, call.peer)
@@ -98,7 +100,6 @@ class GroupMethod:
                 if call.deadline is not None and call.deadline <= now:
                     raise DeadlineError("the deadline had passed on arrival; allow more time")
                 if admission is not None:
-                    record.caller = admission.caller
                     admission.caller.take_bytes(len(call.message))
                 message = self._parse(call.message)
                 call.message = b""  # the parsed message has a copy of it
