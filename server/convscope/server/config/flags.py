@@ -69,8 +69,8 @@ PANELS = {
     "Listeners": (
         Flag("grpc_address", ADDRESS, "Address of the gRPC listener."),
         Flag("metrics_address", ADDRESS, "Address of /metrics for Prometheus."),
-        Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService, which does not check its "
-             "callers: unix:PATH or a loopback HOST:PORT. Off by default."),
+        Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService: unix:PATH or a loopback "
+             "HOST:PORT. Its callers are checked only with --policy. Off by default."),
         Flag("transport", TRANSPORT, "What serves gRPC: http2 is the fastest and needs the package "
              "ngh2; auto is http2 if a tested version of it is installed."),
         Flag("otlp_endpoint", URL, "Collector of traces, by OTLP over gRPC, such as "
