@@ -74,6 +74,15 @@ def test_server_that_loads_is_not_serving_and_shows_its_metrics(tmp_path: Path) 
             assert process.wait(30) == 0
 
 
+# Reload
+
+
+def test_sighup_does_not_end_a_server_without_a_policy(tiny_server: ServerProcess) -> None:
+    tiny_server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: any(line["event"] == "reloading" for line in tiny_server.log))
+    assert health(tiny_server) == SERVING
+
+
 # Health
 
 

@@ -11,6 +11,9 @@ INSTALL = (
 
 def main() -> None:
     """Serve until stopped; exit with 1 if the server can't start, and with 2 for a wrong flag."""
+    if sys.argv[1:2] == ["token"]:
+        make_token()
+        return
     gc.disable()  # what an import creates stays, and each collection would walk all of it
     try:
         import click  # noqa: F401
@@ -59,6 +62,15 @@ def main() -> None:
         sys.exit(1)
     finally:
         writer.close()
+
+
+def make_token() -> None:
+    """Print a static token and its line for the policy; it needs no model and no settings."""
+    try:
+        from convscope.server.frontend.access.token_command import print_token
+    except ModuleNotFoundError as error:
+        sys.exit(f"{INSTALL} ({error.name} is missing)")
+    print_token(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ from convscope.bundle.suggestions import or_near
 from convscope.server.config.serialization import to_json
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
+from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.accounting import Accounting, always_open
 from convscope.server.frontend.admin.servicer import AdminServicer
 from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
 from convscope.server.frontend.services import add_services, inference_services
+from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import Transport
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.frontend.transport.selection import make_transport
@@ -30,7 +32,7 @@ from convscope.server.observability.metrics.merging import snapshot
 from convscope.server.process.drain import drain
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
-from convscope.server.process.signals import stop_on_signals
+from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
 from convscope.server.process.startup import first_load, open_repository
 from convscope.server.process.supervisor import supervise
 from convscope.server.process.supervisor_channel import SupervisorChannel
@@ -86,7 +88,10 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
     """
     stop = stop_on_signals(repeat_ends=supervisor is None)
     metrics, health = Metrics(), StartupHealth()
+    reloads = Reloads()
+    reload_on_signal(reloads.run)
     async with AsyncExitStack() as stack:
+        access = _access(settings.frontend, metrics, reloads, stack)
         metrics_port = await _show_metrics(settings, metrics, supervisor, stop, stack)
         tracing = _tracing(settings, stack)
         engine = Engine(
@@ -106,8 +111,9 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         budget = MemoryBudget(settings.frontend.max_memory_in_flight)
         budget.on_rejected = metrics.request_memory(lambda: budget.used)
         transport, gate = _transport(
-            settings, budget, handler, metrics, health, tracing, supervisor
+            settings, budget, handler, metrics, health, tracing, supervisor, access
         )
+        reloads.add(transport.reload)
         if supervisor is None:
             grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
             log.info("loading", grpc_port=grpc_port, metrics_port=metrics_port)
@@ -122,7 +128,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         if supervisor is not None:
             grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
         if settings.frontend.admin_address is not None:
-            await _listen_for_admins(settings, budget, manager, metrics, stack)
+            await _listen_for_admins(settings, budget, manager, metrics, access, stack)
         event = "serving" if supervisor is None else "worker serving"
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
@@ -132,6 +138,24 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
             stack.callback(watching.cancel)
         await stop.wait()
         await drain(settings.process, health, transport, **({} if supervisor else STOP_HINT))
+
+
+def _access(
+    settings: FrontendSettings, metrics: Metrics, reloads: Reloads, stack: AsyncExitStack
+) -> AccessControl | None:
+    """Return what admits the calls, if there is a policy."""
+    if settings.policy is None:
+        return None
+    access = AccessControl(
+        settings.policy,
+        share=settings.policy_share,
+        on_denied=metrics.denied_call,
+        on_reload=metrics.reloaded,
+        access_log=not settings.no_access_log,
+    )
+    reloads.add(access.reload)
+    stack.callback(asyncio.create_task(access.follow()).cancel)
+    return access
 
 
 async def _show_metrics(
@@ -229,6 +253,7 @@ def _transport(
     health: StartupHealth,
     tracing: "Tracing | None",
     supervisor: SupervisorChannel | None,
+    access: AccessControl | None,
 ) -> tuple[Transport, StartupGate]:
     """Return the transport with all services, and the gate that rejects calls to models."""
     frontend = settings.frontend
@@ -237,6 +262,8 @@ def _transport(
         budget,
         share_port=supervisor is not None,
         on_rejected=metrics.rejected_call,
+        access=access,
+        on_reload=partial(metrics.reloaded, "tls"),
     )
     gate = StartupGate()
     counted, guarded = (
@@ -266,11 +293,17 @@ async def _listen_for_admins(
     budget: MemoryBudget,
     manager: ModelManager[LoadedVersion],
     metrics: Metrics,
+    access: AccessControl | None,
     stack: AsyncExitStack,
 ) -> None:
     frontend, address = settings.frontend, str(settings.frontend.admin_address)
     transport = make_transport(
-        frontend, budget, flag="--admin-address", tls=False, on_rejected=metrics.rejected_call
+        frontend,
+        budget,
+        flag="--admin-address",
+        tls=False,
+        on_rejected=metrics.rejected_call,
+        access=access,
     )
     accounting = Accounting(
         transport,

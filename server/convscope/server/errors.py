@@ -2,8 +2,13 @@
 
 ServingError
 ├── InvalidInputError           INVALID_ARGUMENT     the caller must change the request
+│   └── NoModelError            INVALID_ARGUMENT     the request names no model
 ├── NotFoundError               NOT_FOUND            no such model, version or alias
+│   └── UnknownModelError       NOT_FOUND            no such model
 ├── OverloadedError             RESOURCE_EXHAUSTED   a limit is reached; retry after a pause
+│   └── CallerLimitError        RESOURCE_EXHAUSTED   a limit of this caller is reached
+├── UnauthenticatedError        UNAUTHENTICATED      no credentials, or invalid ones
+├── PermissionDeniedError       PERMISSION_DENIED    this caller may not do that
 ├── DeadlineError               DEADLINE_EXCEEDED    the deadline passed before the run
 ├── UnavailableError            UNAVAILABLE          not now, or not on this server; retry
 │   └── ShuttingDownError       UNAVAILABLE          the server stops; retry on another one
@@ -16,7 +21,7 @@ The caller receives the message unchanged. It names the value, what is allowed
 and the repair, and never contains a path or a class name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -26,19 +31,28 @@ from convscope.bundle import errors as bundle_errors
 
 __all__ = [
     "BundleRejectedError",
+    "CallerLimitError",
     "DeadlineError",
     "InvalidInputError",
+    "NoModelError",
     "NonFiniteError",
     "NotFoundError",
     "OverloadedError",
+    "PermissionDeniedError",
     "ReadOnlyError",
     "ServingError",
     "ShuttingDownError",
     "StartError",
+    "UnauthenticatedError",
     "UnavailableError",
+    "UnknownModelError",
     "UnsupportedError",
     "translate_bundle_errors",
 ]
+
+
+# The names that a message lists.
+_MAX_LISTED = 20
 
 
 class StartError(Exception):
@@ -49,11 +63,19 @@ class ServingError(Exception):
     """An error that the caller receives with its own code and message."""
 
     code: ClassVar[grpc.StatusCode]
-    retry_pushback_ms: ClassVar[int | None] = None
+    retry_pushback_ms: int | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def message_for(self, may_use: Callable[[str], bool]) -> str:
+        """Return the message for a caller that may not use every model.
+
+        Args:
+            may_use: Returns whether it may use a model.
+        """
+        return self.message
 
     def name_input(self, index: int, inputs: int) -> None:
         """Add to the message which input of the request it concerns."""
@@ -66,10 +88,39 @@ class InvalidInputError(ServingError):
     code = grpc.StatusCode.INVALID_ARGUMENT
 
 
+class _ListsModelsError(ServingError):
+    """An error whose message lists the models of the server, or those that a caller may use.
+
+    Args:
+        message: The message without the list.
+        models: All models.
+    """
+
+    def __init__(self, message: str, models: Iterable[str]) -> None:
+        self._start = message
+        self._models = list(models)
+        super().__init__(self.message_for(lambda _: True))
+
+    def message_for(self, may_use: Callable[[str], bool]) -> str:
+        """Return the message for a caller that may not use every model."""
+        known = [name for name in self._models if may_use(name)]
+        more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
+        names = ", ".join(known[:_MAX_LISTED]) or "no model"
+        return f"{self._start}; this server has: {names}{more}"
+
+
+class NoModelError(_ListsModelsError, InvalidInputError):
+    """The request names no model."""
+
+
 class NotFoundError(ServingError):
     """The model, version or alias doesn't exist."""
 
     code = grpc.StatusCode.NOT_FOUND
+
+
+class UnknownModelError(_ListsModelsError, NotFoundError):
+    """The model doesn't exist."""
 
 
 class OverloadedError(ServingError):
@@ -77,6 +128,31 @@ class OverloadedError(ServingError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     retry_pushback_ms = 100
+
+
+class CallerLimitError(OverloadedError):
+    """A limit that the server's policy sets for this caller is reached.
+
+    Args:
+        message: The message.
+        pushback_ms: When to try again.
+    """
+
+    def __init__(self, message: str, pushback_ms: int) -> None:
+        super().__init__(message)
+        self.retry_pushback_ms = pushback_ms
+
+
+class UnauthenticatedError(ServingError):
+    """The call has no credentials, or invalid ones."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(ServingError):
+    """The caller is known, and may not do that."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class DeadlineError(ServingError):

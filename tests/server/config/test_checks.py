@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.access import PolicyFile
 from support.calls import LOOPBACK, connected, run_to_end, signal_request
 from support.server import ServerProcess
 
@@ -27,6 +28,20 @@ def test_address_beyond_loopback_with_consent(tiny_repository: Path) -> None:
     flags = ("--grpc-address", "0.0.0.0:0", "--allow-insecure")
     with ServerProcess(tiny_repository, *flags) as server, connected(server) as stub:
         assert stub.Classify(signal_request(), timeout=30).model == "signal"
+        event = "every machine that reaches the address may call every model"
+        (line,) = [line for line in server.log if line["event"] == event]
+        assert line["level"] == "warning"
+        assert line["repair"].startswith("add --policy FILE")
+
+
+def test_tokens_without_tls_beyond_loopback_are_a_warning(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    policy = PolicyFile(tmp_path, {"web": ""})
+    flags = ("--grpc-address", "0.0.0.0:0", "--allow-insecure", "--policy", str(policy.path))
+    with ServerProcess(tiny_repository, *flags) as server:
+        warnings = [line["event"] for line in server.log if line.get("level") == "warning"]
+    assert warnings == ["tokens are sent without TLS, and can be read on their way"]
 
 
 def test_client_certificates_need_tls(tiny_repository: Path) -> None:

@@ -17,8 +17,8 @@ from convscope.server.repository.settings import RepositorySettings
 Parse = Callable[..., Settings]
 
 DEFAULTS = Settings(repository=RepositorySettings(models="repository"))
-# What flags don't set: it comes from the file alone.
-FILE_ONLY = {"provider_options", "model_providers"}
+# What flags don't set: it comes from the file alone, or from the number of workers.
+FILE_ONLY = {"provider_options", "model_providers", "policy_share"}
 
 
 def flat(settings: Settings) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def example(name: str) -> tuple[str, object]:
         "transport": "grpc-aio",
     }
     paths = {"tuning_cache": "here/cache", "repository_cache": "here", "tls_key": __file__}
-    paths["tls_certificate"] = paths["tls_client_ca"] = __file__
+    paths["policy"] = paths["tls_certificate"] = paths["tls_client_ca"] = __file__
     if name in texts:
         return texts[name], texts[name]
     if name in paths:

@@ -19,6 +19,7 @@ from support.loading import load
 from support.tiny import SIDE, write_tiny
 
 from convscope.server.errors import UnavailableError
+from convscope.server.frontend.access.control import Admission
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.classifier.endpoint import ClassifyEndpoint
 from convscope.server.frontend.reply_limits import ReplyLimits
@@ -50,6 +51,7 @@ class Call:
         self.metadata = metadata
         self.peer = "ipv4:127.0.0.1:1"
         self.on_cancel: Callable[[], None] | None = None
+        self.admission: Admission | None = None
         self.ended = False
         self.ended_with: grpc.StatusCode | None = None
         self.answers: list[pb.ClassifyResponse | grpc.StatusCode] = []

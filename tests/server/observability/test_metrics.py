@@ -57,6 +57,8 @@ DOCUMENTED = {
     "convscope_request_memory_bytes": set(),
     "convscope_request_memory_rejections_total": set(),
     "convscope_rejected_calls_total": {"reason"},
+    "convscope_denied_calls_total": {"reason"},
+    "convscope_reload_failed": {"file"},
     "convscope_workers": set(),
     "process_resident_memory_bytes": set(),
 }

@@ -1,10 +1,18 @@
 """Rules about settings that belong together; flags alone are checked where they are read."""
 
+import structlog
+
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
+from convscope.server.frontend.access.policy_file import read_policy
+from convscope.server.frontend.access.policy_values import PolicyError
 from convscope.server.frontend.addresses import is_loopback
+from convscope.server.frontend.settings import FrontendSettings
 
 __all__ = ["check_settings"]
+
+
+log = structlog.get_logger(__name__)
 
 
 def check_settings(settings: Settings) -> None:
@@ -24,10 +32,39 @@ def check_settings(settings: Settings) -> None:
             f"{frontend.grpc_address} can be reached from other machines, and without TLS anyone "
             "on them can call it; add --tls-certificate and --tls-key, or --allow-insecure"
         )
+    _check_access(frontend, secure=secure)
     if repository.max_memory_mb is not None and not repository.selection.on_demand:
         raise StartError("--max-memory-mb limits what is loaded on demand; add --load on-demand")
     if settings.process.workers > 1 and frontend.admin_address is not None:
         raise StartError(
             "--admin-address would reach only one of the workers; with --workers, publish and "
             "promote in the repository, which each worker follows"
+        )
+
+
+def _check_access(frontend: FrontendSettings, *, secure: bool) -> None:
+    """Check the policy, and warn of a server that others can reach and that lets everyone in."""
+    is_reachable = not is_loopback(frontend.grpc_address)
+    if frontend.policy is None:
+        if is_reachable and frontend.tls_client_ca is None:
+            log.warning(
+                "every machine that reaches the address may call every model",
+                address=frontend.grpc_address,
+                repair="add --policy FILE; convscope-server token makes the tokens of callers",
+            )
+        return
+    try:
+        policy = read_policy(frontend.policy)
+    except PolicyError as error:
+        raise StartError(f"--policy {error}") from error
+    if policy.uses_certificates and frontend.tls_client_ca is None:
+        raise StartError(
+            f"--policy {frontend.policy} identifies callers by certificates, which needs "
+            "--tls-client-ca with the authorities of client certificates"
+        )
+    if is_reachable and not secure:
+        log.warning(
+            "tokens are sent without TLS, and can be read on their way",
+            address=frontend.grpc_address,
+            repair="add --tls-certificate and --tls-key",
         )

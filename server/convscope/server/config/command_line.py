@@ -24,6 +24,8 @@ HELP = """Serve every model of a repository over gRPC.
 
 Every flag --like-this can also be the environment variable
 CONVSCOPE_LIKE_THIS, or like_this in the table `server` of the file of --settings.
+
+`convscope-server token` makes the token of a caller, for the file of --policy.
 """
 
 

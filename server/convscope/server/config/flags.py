@@ -20,6 +20,7 @@ from convscope.server.config.flag_types import (
     NATURAL,
     NUMBER,
     PEM_FILE,
+    POLICY_FILE,
     PROVIDER_NAMES,
     SECONDS,
     SWITCH,
@@ -68,14 +69,16 @@ PANELS = {
     "Listeners": (
         Flag("grpc_address", ADDRESS, "Address of the gRPC listener."),
         Flag("metrics_address", ADDRESS, "Address of /metrics for Prometheus."),
-        Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService, which does not check its "
-             "callers: unix:PATH or a loopback HOST:PORT. Off by default."),
+        Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService: unix:PATH or a loopback "
+             "HOST:PORT. Its callers are checked only with --policy. Off by default."),
         Flag("transport", TRANSPORT, "What serves gRPC: http2 is the fastest and needs the package "
              "ngh2; auto is http2 if a tested version of it is installed."),
         Flag("otlp_endpoint", URL, "Collector of traces, by OTLP over gRPC, such as "
              "http://localhost:4317; also $OTEL_EXPORTER_OTLP_ENDPOINT. Off by default.",
              variables=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")),
         Flag("allow_insecure", SWITCH, "Listen beyond loopback without TLS."),
+        Flag("policy", POLICY_FILE, "TOML file that says who may call which RPCs and models, and "
+             "how much; see convscope-server token. Every caller may do everything by default."),
         Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain. No TLS by default."),
         Flag("tls_key", PEM_FILE, "PEM file of the private key. No TLS by default."),
         Flag("tls_client_ca", PEM_FILE, "PEM file of the authorities of client certificates, which "

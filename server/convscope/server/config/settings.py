@@ -66,7 +66,10 @@ class Settings:
             self,
             repository=replace(self.repository, max_memory_mb=share_mb),
             frontend=replace(
-                self.frontend, grpc_address=grpc_address, max_memory_in_flight=in_flight
+                self.frontend,
+                grpc_address=grpc_address,
+                max_memory_in_flight=in_flight,
+                policy_share=self.frontend.policy_share / workers,
             ),
             runtime=replace(self.runtime, cores=cores),
             process=replace(self.process, workers=1),

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 
 from convscope.server.errors import DeadlineError, InvalidInputError, ServingError
+from convscope.server.frontend.access.calls import admitted_messages, caller_of, take_bytes
 from convscope.server.frontend.groups import ErrorMessages, GroupMethod, RequestMaker, trailing
 from convscope.server.frontend.recording import Method, RecordedCall
 from convscope.server.frontend.request_ids import REQUEST_ID, RequestIds
@@ -146,6 +147,7 @@ class Accounting:
         record = CallRecord(*self._ids.of(context.invocation_metadata()))
         if record.returns_id:
             context.set_trailing_metadata(((REQUEST_ID, record.request_id),))
+        record.caller = caller_of(context)
         return RecordedCall(record, method, context)
 
     def _check(self, context: Context) -> None:
@@ -161,6 +163,7 @@ class Accounting:
             with self._begin(method, context) as record:
                 try:
                     self._check(context)
+                    take_bytes(context, len(data))
                     response: Message = await behavior(parse(data), context)
                 except (asyncio.CancelledError, grpc.aio.AbortError):
                     raise
@@ -187,7 +190,8 @@ class Accounting:
             with self._begin(method, context) as record:
                 try:
                     self._check(context)
-                    parsed = (parse_or_error(data) async for data in requests)
+                    admitted = admitted_messages(requests, context, record)
+                    parsed = (parse_or_error(data) async for data in admitted)
                     async with aclosing(behavior(parsed, context)) as responses:
                         async for response in responses:
                             await context.write(response)

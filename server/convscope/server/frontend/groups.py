@@ -88,6 +88,9 @@ class GroupMethod:
         rejected: list[_Ended] = []
         for call in calls:
             record = CallRecord(*self._ids.of(call.metadata), started_at)
+            admission = call.admission
+            if admission is not None:
+                record.caller = admission.caller
             try:
                 if self._method.tracing is not None:
                     self._method.trace(record, call.metadata, call.peer)
@@ -96,11 +99,15 @@ class GroupMethod:
                 self._check_open()
                 if call.deadline is not None and call.deadline <= now:
                     raise DeadlineError("the deadline had passed on arrival; allow more time")
+                if admission is not None:
+                    admission.caller.take_bytes(len(call.message))
                 message = self._parse(call.message)
                 call.message = b""  # the parsed message has a copy of it
                 request = self._maker.request(
                     message, record, self._finish_together, call.deadline, call
                 )
+                if admission is not None and request.target is not None:
+                    admission.caller.check_model(request.target.model)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its outcome
                 rejected.append((call, record, error))
             else:
@@ -147,7 +154,8 @@ class ErrorMessages:
     def of(self, error: BaseException, record: CallRecord) -> str | None:
         """Return the message of an error; a caller that has left receives none."""
         if isinstance(error, ServingError):
-            return error.message
+            caller = record.caller
+            return error.message if caller is None else error.message_for(caller.may_use)
         if isinstance(error, asyncio.CancelledError):
             return None
         message = self._unexpected.get(error)

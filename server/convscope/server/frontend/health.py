@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from convscope.server.errors import ShuttingDownError, UnavailableError
+from convscope.server.frontend.access.calls import caller_of
 
 __all__ = ["StartupGate", "StartupHealth"]
 
@@ -24,6 +25,7 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
     def __init__(self) -> None:
         super().__init__()
         self._held: dict[str, int] | None = {}
+        self._overall: Collection[str] = ()
         self._changed = asyncio.Event()  # replaced at every change
         self._watches_ended = False
 
@@ -33,6 +35,7 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         Args:
             services: The names under which overall health is reported.
         """
+        self._overall = services
         for service in services:
             await self._report(service, health_pb2.HealthCheckResponse.NOT_SERVING)
 
@@ -56,7 +59,7 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return the health of a service."""
-        if request.service not in self._server_status:  # the library's error has no message
+        if not self._shows(request.service, context):  # the library's error has no message
             message = f"health knows no service or model {request.service[:80]!r}"
             await context.abort(grpc.StatusCode.NOT_FOUND, message)
         return await super().Check(request, context)
@@ -78,13 +81,35 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         sent: int | None = None
         while not self._watches_ended:
             changed = self._changed
-            status = self._server_status.get(request.service, _UNKNOWN)
+            status = _UNKNOWN
+            if self._shows(request.service, context):
+                status = self._server_status[request.service]
             if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 sent = status
             await changed.wait()
         error = ShuttingDownError()
         await context.abort(error.code, error.message)
+
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Return the health of every service that the caller may know of."""
+        return health_pb2.HealthListResponse(
+            statuses={
+                service: health_pb2.HealthCheckResponse(status=status)
+                for service, status in self._server_status.items()
+                if self._shows(service, context)
+            }
+        )
+
+    def _shows(self, service: str, context: Any) -> bool:
+        """Return whether health knows a service, and the caller may know of it.
+
+        With a policy, a caller learns nothing of the models that it may not use.
+        """
+        if service not in self._server_status:
+            return False
+        caller = caller_of(context)
+        return service in self._overall or caller is None or caller.may_use(service)
 
     def end_watches(self) -> None:
         """End all watches: the server stops, and their callers may watch another one."""

@@ -139,6 +139,8 @@ def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
         line["queue_ms"] = round(1000 * stages.queue, 2)
         line["infer_ms"] = round(1000 * stages.infer, 2)
         line["encode_ms"] = round(1000 * record.encode_seconds, 2)
+    if record.caller is not None:
+        line["caller"] = record.caller.name
     if record.error is not None:
         line["error"] = record.error[:MAX_ERROR_LENGTH]
     if record.trace is not None:

@@ -24,6 +24,8 @@ class FrontendSettings:
         admin_address: unix:PATH or HOST:PORT of AdminService; None for no such service.
         transport: What serves gRPC: http2, grpc-aio, or auto for http2 if it is installed.
         allow_insecure: Whether gRPC may listen beyond loopback without TLS.
+        policy: TOML file that says who may call what; None for no access control.
+        policy_share: The part of each caller's limits that this process has.
         tls_certificate: PEM file of the certificate chain; None for no TLS.
         tls_key: PEM file of the private key.
         tls_client_ca: PEM file of the authorities of client certificates, which are required
@@ -45,6 +47,8 @@ class FrontendSettings:
     admin_address: str | None = None
     transport: str = DEFAULT_TRANSPORT
     allow_insecure: bool = False
+    policy: Path | None = None
+    policy_share: float = 1.0
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

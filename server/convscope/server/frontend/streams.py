@@ -61,6 +61,8 @@ class RequestStream:
             request = self._maker.request(
                 message, self._record, self._finish, self._deadline, place
             )
+            if self._record.caller is not None and request.target is not None:
+                self._record.caller.check_model(request.target.model)
         except Exception as error:  # noqa: BLE001 - the other requests are not affected
             place.set(self._failed(message, error, ErrorMessages(self._method)))
             return

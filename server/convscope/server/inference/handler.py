@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from time import perf_counter
 
-from convscope.server.errors import BundleRejectedError, InvalidInputError
+from convscope.server.errors import BundleRejectedError, InvalidInputError, NoModelError
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.model_runner import Completed
 from convscope.server.inference.on_demand import OnDemandLoads
@@ -137,15 +137,15 @@ class InferenceHandler:
     async def _find_for_shadow(self, target: Target) -> LoadedVersion:
         return await self.find(target, evict=False)
 
-    def _no_model(self) -> InvalidInputError:
-        known = ", ".join(self.catalog.models)
-        return InvalidInputError(f"the request names no model; this server has: {known}")
+    def _no_model(self) -> NoModelError:
+        return NoModelError("the request names no model", self.catalog.models)
 
     def admit(self, request: InferenceRequest, inputs: int) -> None:
         """Record a request's number of inputs, and check it.
 
         Raises:
             InvalidInputError: The request has none, or too many.
+            CallerLimitError: Its caller is over its images per second.
         """
         request.record.inputs += inputs
         if inputs == 0:
@@ -155,6 +155,8 @@ class InferenceHandler:
                 f"the request has {inputs} inputs; "
                 f"at most {self._max_inputs} are accepted; split it"
             )
+        if request.record.caller is not None:
+            request.record.caller.take_images(inputs)
 
     def _copy_to_shadows(self, requests: Sequence[InferenceRequest]) -> None:
         """Copy requests that have results to the shadow of their version, if it has one."""

@@ -16,6 +16,7 @@ from convscope.server.observability.stages import RequestTrace, StageSeconds
 __all__ = [
     "CallRecord",
     "CallTrace",
+    "Caller",
     "code_of_cancelled",
     "current_call",
     "deadline_of",
@@ -25,6 +26,31 @@ __all__ = [
 # A caller cancels its call when its deadline passes. By our clock, which started when the
 # call arrived, that may be a little early.
 DEADLINE_MARGIN_SECONDS = 0.02
+
+
+class Caller(Protocol):
+    """Who calls, by the server's policy."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the policy."""
+
+    def may_use(self, model: str) -> bool:
+        """Return whether it may use a model."""
+
+    def check_model(self, model: str) -> None:
+        """Check that it may use a model.
+
+        Raises:
+            PermissionDeniedError: It may not, whether or not the model exists.
+        """
+
+    def take_images(self, count: int) -> None:
+        """Count images against its rate.
+
+        Raises:
+            CallerLimitError: It is over its rate.
+        """
 
 
 class CallTrace(Protocol):
@@ -62,6 +88,7 @@ class CallRecord:
         encode_seconds: How long its reply took to encode; for a stream, the slowest reply.
         code: How it ended.
         error: The message that its caller got, if it failed.
+        caller: Who calls; None for a server without a policy.
     """
 
     request_id: str
@@ -75,6 +102,7 @@ class CallRecord:
     encode_seconds: float = 0.0
     code: grpc.StatusCode = grpc.StatusCode.OK
     error: str | None = None
+    caller: Caller | None = None
 
     def answered(self, seconds: StageSeconds) -> None:
         """Record the stages of an answered input."""

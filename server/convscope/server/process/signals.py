@@ -1,9 +1,14 @@
-"""SIGTERM and SIGINT: the first one stops the server, a second one ends the process."""
+"""SIGTERM and SIGINT stop the server, a second one ends the process; SIGHUP reloads files."""
 
 import asyncio
 import signal
+from collections.abc import Callable
 
-__all__ = ["stop_on_signals"]
+import structlog
+
+__all__ = ["Reloads", "reload_on_signal", "stop_on_signals"]
+
+log = structlog.get_logger(__name__)
 
 
 def stop_on_signals(*, repeat_ends: bool = True) -> asyncio.Event:
@@ -25,3 +30,28 @@ def stop_on_signals(*, repeat_ends: bool = True) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, begin, number)
     return stop
+
+
+class Reloads:
+    """The parts of a server that reload files."""
+
+    def __init__(self) -> None:
+        self._parts: list[Callable[[], None]] = []
+
+    def add(self, reload: Callable[[], None]) -> None:
+        """Add a part."""
+        self._parts.append(reload)
+
+    def run(self) -> None:
+        """Reload the files of all parts; each of them keeps the old ones if that fails."""
+        log.info("reloading")
+        for reload in self._parts:
+            try:
+                reload()
+            except Exception:
+                log.exception("unexpected error while reloading")
+
+
+def reload_on_signal(reload: Callable[[], None]) -> None:
+    """Call a function at each SIGHUP, which would end the process otherwise."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

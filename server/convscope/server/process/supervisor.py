@@ -18,7 +18,7 @@ from convscope.server.errors import StartError
 from convscope.server.frontend.addresses import split_address
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process.metrics_listener import listen_for_prometheus
-from convscope.server.process.signals import stop_on_signals
+from convscope.server.process.signals import reload_on_signal, stop_on_signals
 from convscope.server.process.worker import Worker
 
 __all__ = ["supervise"]
@@ -54,6 +54,7 @@ async def supervise(
         metrics = MergedMetrics()
         settings = settings_for_worker(grpc_address)
         workers = [Worker(index, settings, metrics) for index in range(count)]
+        reload_on_signal(lambda: _reload(workers))
         metrics_server = listen_for_prometheus(metrics, metrics_address)
         stack.callback(metrics_server.close)
         starting = asyncio.create_task(_start(workers))
@@ -75,6 +76,12 @@ async def supervise(
         for worker in workers:
             worker.terminate()
         await asyncio.gather(*replacing)
+
+
+def _reload(workers: list[Worker]) -> None:
+    log.info("reloading", workers=[worker.pid for worker in workers])
+    for worker in workers:
+        worker.reload()
 
 
 async def _start(workers: list[Worker]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -90,6 +91,11 @@ class Worker:
         self._terminated = True
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
+
+    def reload(self) -> None:
+        """Ask the process to reload its files; one that is starting reads them anyway."""
+        if self._ready.is_set() and self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGHUP)
 
     def _handle(self, message: Mapping[str, Any]) -> None:
         if "metrics" in message:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from convscope.bundle.traffic import TrafficSplit
-from convscope.server.errors import NotFoundError, UnavailableError
+from convscope.server.errors import NotFoundError, UnavailableError, UnknownModelError
 from convscope.server.repository.loader import V
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.state import CatalogedModel
@@ -134,7 +134,7 @@ class Catalog(Generic[V]):
         """
         known = self._models.get(model)
         if known is None or not _has_versions(known):
-            raise NotFoundError(f"no model {_short(model)}; this server has: {listed(self.models)}")
+            raise UnknownModelError(f"no model {_short(model)}", self.models)
         return known
 
     def resolve(self, target: Target, *, canary: bool = False) -> V:

@@ -7,6 +7,7 @@ import grpc
 
 from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import InvalidInputError
+from convscope.server.frontend.access.calls import check_model, may_use
 from convscope.server.repository.operator import Operator
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2 as pb
@@ -79,9 +80,10 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.GetStatusResponse:
         """Report which versions serve, and why others don't."""
         catalog = self._operator.catalog
+        check_model(request.model)
         if request.model and request.model not in catalog.names:  # it may be unloaded
             catalog.check_known(request.model)
-        models = [request.model] if request.model else catalog.names
+        models = [request.model] if request.model else filter(may_use, catalog.names)
         return pb.GetStatusResponse(models=map(self._status, sorted(models)))
 
     def _status(self, model: str) -> pb.ModelStatus:
@@ -140,4 +142,5 @@ async def _to_the_end(change: Coroutine[None, None, None]) -> None:
 def _named(model: str) -> str:
     if not model:
         raise InvalidInputError("the request names no model")
+    check_model(model)
     return model

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from convscope.server.errors import ServingError
+from convscope.server.frontend.access.calls import check_model, permitted
 from convscope.server.frontend.classifier.endpoint import StreamedClassifyEndpoint, target
 from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.explanations import offer
@@ -52,8 +53,8 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         request: pb.ListModelsRequest,
         context: "grpc.aio.ServicerContext[pb.ListModelsRequest, pb.ListModelsResponse]",
     ) -> pb.ListModelsResponse:
-        """List the versions that are ready."""
-        return pb.ListModelsResponse(models=map(self._summarize, self._catalog))
+        """List the versions that are ready and that the caller may use."""
+        return pb.ListModelsResponse(models=map(self._summarize, permitted(self._catalog)))
 
     async def GetModel(  # noqa: N802
         self,
@@ -61,6 +62,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         context: "grpc.aio.ServicerContext[pb.GetModelRequest, pb.GetModelResponse]",
     ) -> pb.GetModelResponse:
         """Describe one version in full."""
+        check_model(request.model)
         version = await self._handler.find(target(request))
         current_call.get().version = version.key
         return pb.GetModelResponse(

@@ -1,6 +1,6 @@
 """Lists the models, and reports which of them are ready."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import UnavailableError
@@ -38,9 +38,16 @@ def is_ready(
     return True
 
 
-def index(catalog: Catalog[LoadedVersion]) -> Iterator[_Entry]:
-    """List every version of every model, and what else those that are loaded return."""
-    for model in catalog.models:
+def index(
+    catalog: Catalog[LoadedVersion], may_use: Callable[[str], bool] = lambda _: True
+) -> Iterator[_Entry]:
+    """List every version of every model, and what else those that are loaded return.
+
+    Args:
+        catalog: The models.
+        may_use: Returns whether the caller may use a model; the others are left out.
+    """
+    for model in filter(may_use, catalog.models):
         known = catalog.get(model)
         for number in sorted({*known.serving, *known.rejected}):
             version = str(number)

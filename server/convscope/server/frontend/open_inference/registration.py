@@ -12,7 +12,7 @@ from convscope.server.frontend.open_inference.servicer import OpenInferenceServi
 from convscope.server.frontend.transport.calls import Transport
 from convscope.server.inference.handler import InferenceHandler
 
-__all__ = ["SERVICE", "add_to_server"]
+__all__ = ["SERVICE", "UNSUPPORTED", "add_to_server"]
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,7 +26,7 @@ _BY_OPERATORS = (
 )
 _NO_SHARED_MEMORY = "tensors travel in the messages only; call without shared memory"
 # The methods of Triton's superset that are not supported, and the alternatives.
-_UNSUPPORTED = {
+UNSUPPORTED = {
     "RepositoryModelLoad": _BY_OPERATORS,
     "RepositoryModelUnload": _BY_OPERATORS,
     "SystemSharedMemoryStatus": _NO_SHARED_MEMORY,
@@ -69,7 +69,7 @@ def add_to_server(
         if method.name != "ModelInfer"
     }
     guarded.add_registered_method_handlers(SERVICE.full_name, served)
-    rejected = {name: _reject(name, advice) for name, advice in _UNSUPPORTED.items()}
+    rejected = {name: _reject(name, advice) for name, advice in UNSUPPORTED.items()}
     transport.add_registered_method_handlers(SERVICE.full_name, rejected)
 
 

@@ -8,6 +8,7 @@ from grpc_health.v1 import health, health_pb2
 
 from convscope.open_inference import open_inference_pb2 as pb
 from convscope.server.errors import ServingError, UnsupportedError
+from convscope.server.frontend.access.calls import check_model, may_use, permitted
 from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.open_inference.contract import Contract, Contracts, ModelName, target
 from convscope.server.frontend.open_inference.index import READY, index, is_ready
@@ -82,6 +83,7 @@ class OpenInferenceServicer:
         self, request: pb.ModelReadyRequest, context: "Context"
     ) -> pb.ModelReadyResponse:
         """Report whether a model is ready."""
+        check_model(ModelName.parse(request.name).model)
         ready = is_ready(self._catalog, self._contracts, request.name, request.version)
         return pb.ModelReadyResponse(ready=ready)
 
@@ -122,10 +124,11 @@ class OpenInferenceServicer:
             return pb.ModelStatisticsResponse(model_stats=[one])
         if request.name:
             name = ModelName.parse(request.name)
+            check_model(name.model)
             known = self._catalog.check_known(name.model)
             chosen = [(request.name, version) for _, version in sorted(known.ready.items())]
         else:
-            chosen = [(version.key[0], version) for version in self._catalog]
+            chosen = [(version.key[0], version) for version in permitted(self._catalog)]
         return pb.ModelStatisticsResponse(
             model_stats=(
                 describe_totals(name, version.key[1], self._metrics.of(version.key).totals())
@@ -136,12 +139,12 @@ class OpenInferenceServicer:
     async def RepositoryIndex(  # noqa: N802
         self, request: pb.RepositoryIndexRequest, context: "Context"
     ) -> pb.RepositoryIndexResponse:
-        """List the models."""
+        """List the models that the caller may use."""
         if request.repository_name:
             raise UnsupportedError(
                 "this server has one repository, and it has no name; leave out repository_name"
             )
-        entries = index(self._catalog)
+        entries = index(self._catalog, may_use)
         return pb.RepositoryIndexResponse(
             models=(entry for entry in entries if not request.ready or entry.state == READY)
         )
@@ -158,6 +161,7 @@ class OpenInferenceServicer:
     def _describe_one(self, name: str, version: str) -> pb.ModelStatistics:
         """Report the totals of one version since its load; an unloaded version stays unloaded."""
         parsed = ModelName.parse(name)
+        check_model(parsed.model)
         try:
             found = self._catalog.resolve(target(parsed.model, version))
         except NotLoadedError as unloaded:
@@ -168,6 +172,7 @@ class OpenInferenceServicer:
 
     async def _find(self, name: str, version: str) -> tuple[LoadedVersion, Contract]:
         parsed = ModelName.parse(name)
+        check_model(parsed.model)
         found = await self._handler.find(target(parsed.model, version))
         current_call.get().version = found.key
         return found, self._contracts.of(found, parsed)

@@ -10,7 +10,10 @@ from typing import Any, Literal, Protocol
 
 import grpc
 
-__all__ = ["GroupHandler", "Metadata", "RejectionReason", "Transport", "UnaryCall"]
+from convscope.server.errors import ServingError
+from convscope.server.frontend.access.control import Admission
+
+__all__ = ["GroupHandler", "Metadata", "RejectionReason", "Transport", "UnaryCall", "pushback"]
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -29,11 +32,13 @@ class UnaryCall(Protocol):
             without a deadline.
         on_cancel: Called once if the caller leaves, the connection ends or the
             deadline passes before the call was answered. The handler sets it.
+        admission: Who makes the call; None for a server without a policy.
     """
 
     message: bytes | memoryview
     deadline: float | None
     on_cancel: Callable[[], None] | None
+    admission: Admission | None
 
     @property
     def metadata(self) -> Metadata:
@@ -56,6 +61,12 @@ class UnaryCall(Protocol):
 
     def fail(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
         """End the call with an error."""
+
+
+def pushback(error: ServingError) -> Metadata:
+    """Return the metadata that states when to retry a call that ended with an error."""
+    milliseconds = error.retry_pushback_ms
+    return () if milliseconds is None else (("grpc-retry-pushback-ms", str(milliseconds)),)
 
 
 GroupHandler = Callable[[Sequence[UnaryCall]], None]
@@ -81,6 +92,9 @@ class Transport(Protocol):
 
     async def start(self) -> None:
         """Accept connections."""
+
+    def reload(self) -> None:
+        """Use the files of TLS again if they have changed."""
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""

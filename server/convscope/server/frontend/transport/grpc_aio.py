@@ -10,8 +10,10 @@ import grpc
 import structlog
 
 from convscope.server.errors import ShuttingDownError, StartError
+from convscope.server.frontend.access.control import AccessControl, Admission
 from convscope.server.frontend.settings import FrontendSettings
-from convscope.server.frontend.transport.calls import GroupHandler, Metadata, UnaryCall
+from convscope.server.frontend.transport.calls import GroupHandler, Metadata, UnaryCall, pushback
+from convscope.server.frontend.transport.grpc_aio_access import HeadCheck, admit
 from convscope.server.frontend.transport.grpc_aio_tasks import Tasks
 from convscope.server.frontend.transport.memory_budget import (
     FULL_MESSAGE,
@@ -31,6 +33,8 @@ log = structlog.get_logger(__name__)
 _QUIET_ITERATIONS = 12
 # A group that is as large as the largest batch doesn't wait.
 _MAX_GROUP = 64
+# How long TLS and the client's preface may take, as with http2.
+HANDSHAKE_MS = 20_000
 # How long the calls may take to end when the grace is over.
 END_SECONDS = 1.0
 
@@ -48,6 +52,7 @@ class GrpcAioTransport:
         tls: Whether it uses the certificate of the settings, if there is one.
         share_port: Whether other processes listen on its port too.
         min_ping_seconds: The shortest time between two pings of a client.
+        access: Admits the calls; None admits all.
     """
 
     def __init__(
@@ -59,12 +64,14 @@ class GrpcAioTransport:
         tls: bool = True,
         share_port: bool = False,
         min_ping_seconds: float = 300.0,
+        access: AccessControl | None = None,
     ) -> None:
+        self._access = access
         self._budget = budget
         self._flag = flag
         self._tls = TlsFiles.of(settings) if tls else None
         self._groups: list[_Group] = []
-        self._tasks = Tasks(budget)
+        self._tasks = Tasks(budget, access)
         self._server = grpc.aio.server(
             options=[
                 # Twice the limit, so that a request just over it gets our message.
@@ -73,6 +80,7 @@ class GrpcAioTransport:
                 ("grpc.so_reuseport", int(share_port)),
                 ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * min_ping_seconds)),
                 ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ],
         )
 
@@ -80,7 +88,8 @@ class GrpcAioTransport:
         """Add unary methods that take their calls in groups."""
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for name, handle in methods.items():
-            group = _Group(name, handle, self._budget)
+            path = f"/{service}/{name}"
+            group = _Group(path, handle, self._budget, self._access)
             self._groups.append(group)
             handlers[name] = grpc.unary_unary_rpc_method_handler(group.call)
         self._add(service, handlers)
@@ -89,12 +98,17 @@ class GrpcAioTransport:
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Add methods that run in a task of their own."""
-        self._add(service, {name: self._tasks.wrap(handler) for name, handler in handlers.items()})
+        wrapped = {
+            name: self._tasks.wrap(f"/{service}/{name}", handler)
+            for name, handler in handlers.items()
+        }
+        self._add(service, wrapped)
 
     def _add(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, dict(handlers)),)
-        )
+        generic: Any = grpc.method_handlers_generic_handler(service, dict(handlers))
+        if self._access is not None:
+            generic = HeadCheck(generic, self._access)
+        self._server.add_generic_rpc_handlers((generic,))
 
     def bind(self, address: str) -> int:
         """Bind an address, with TLS if there is a certificate; return its port.
@@ -114,6 +128,9 @@ class GrpcAioTransport:
     async def start(self) -> None:
         """Accept connections."""
         await self._server.start()
+
+    def reload(self) -> None:
+        """Do nothing: each handshake looks whether the files of TLS have changed."""
 
     async def stop(self, grace: float | None) -> None:
         """Accept no more calls, wait for the others for some seconds, and end the rest."""
@@ -146,15 +163,24 @@ class _Group:
     """Gathers the calls of a method that arrive in a few iterations of the event loop.
 
     Args:
-        method: The name of the method, for the log.
+        path: The path of the method.
         handle: Takes them.
         budget: Counts their messages until they have their replies.
+        access: Admits them; None admits all.
     """
 
-    def __init__(self, method: str, handle: GroupHandler, budget: MemoryBudget) -> None:
-        self._method = method
+    def __init__(
+        self,
+        path: str,
+        handle: GroupHandler,
+        budget: MemoryBudget,
+        access: AccessControl | None = None,
+    ) -> None:
+        self._path = path
+        self._method = path.rpartition("/")[2]
         self._handle = handle
         self._budget = budget
+        self._access = access
         self._calls: list[UnaryCall] = []
         self._open: set[_Call] = set()
 
@@ -167,20 +193,29 @@ class _Group:
     async def call(self, message: bytes, context: Context) -> bytes:
         """Return the reply to a call, unless the memory for requests is in use."""
         size = len(message)
+        admission = await admit(self._access, self._path, context)
+        allowance = None if admission is None else admission.caller.in_flight
+        if admission is not None and allowance is not None and not allowance.admits(size):
+            error = admission.caller.over_concurrent_bytes()
+            await context.abort(error.code, error.message, tuple(pushback(error)))
         if not self._budget.admits(size):
             self._budget.on_rejected()
-            pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)
-        self._budget.take(size)
+            later = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, later)
+        budgets = [each for each in (self._budget, allowance) if each is not None]
+        for budget in budgets:
+            budget.take(size)
         try:
-            return await self._reply(message, context)
+            return await self._reply(message, context, admission)
         finally:
-            self._budget.release(size)
+            for budget in budgets:
+                budget.release(size)
 
-    async def _reply(self, message: bytes, context: Context) -> bytes:
+    async def _reply(self, message: bytes, context: Context, admission: Admission | None) -> bytes:
         """Add a call to the group, and return its reply."""
         loop = asyncio.get_running_loop()
         call = _Call(message, context, loop)
+        call.admission = admission
         if not self._calls:
             loop.call_soon(self._gather, loop, 0, 0)
         self._calls.append(call)
@@ -221,6 +256,7 @@ class _Call:
 
     __slots__ = (
         "_context",
+        "admission",
         "deadline",
         "ended",
         "ended_with",
@@ -235,6 +271,7 @@ class _Call:
     def __init__(self, message: bytes, context: Context, loop: asyncio.AbstractEventLoop) -> None:
         self.message: bytes | memoryview = message
         self._context = context
+        self.admission: Admission | None = None
         remaining = context.time_remaining()
         self.deadline: float | None = None if remaining is None else loop.time() + remaining
         self.on_cancel: Callable[[], None] | None = None

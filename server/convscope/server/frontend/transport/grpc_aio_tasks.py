@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from convscope.server.errors import ShuttingDownError
+from convscope.server.frontend.access.control import AccessControl, Admission
+from convscope.server.frontend.transport.calls import pushback
+from convscope.server.frontend.transport.grpc_aio_access import admit
 from convscope.server.frontend.transport.memory_budget import (
     FULL_MESSAGE,
     PUSHBACK_MS,
@@ -30,22 +33,27 @@ class Tasks:
 
     Args:
         budget: Counts the messages of streams until they have their replies.
+        access: Admits the calls; None admits all.
     """
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, access: AccessControl | None = None) -> None:
         self.budget = budget
+        self._access = access
         self._is_stopping = False
         self._open: set[_Call] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
-    def wrap(self, handler: Handler) -> Handler:
-        """Return a handler whose calls are counted, and end when the server stops."""
+    def wrap(self, path: str, handler: Handler) -> Handler:
+        """Return a handler whose calls are admitted and counted, and end when the server stops."""
 
         async def of_one(request: Any, context: Context) -> Any:
-            return await self._run(handler, request, _Call(context))
+            call = _Call(context)
+            call.admission = await admit(self._access, path, context)
+            return await self._run(handler, request, call)
 
         async def of_stream(_: object, context: Context) -> Any:
             stream = _Stream(self, context, handler.request_deserializer)
+            stream.admission = await admit(self._access, path, context)
             return await self._run(handler, stream.messages(), stream)
 
         make = {
@@ -111,6 +119,7 @@ class _Call:
     """
 
     is_idle: bool = False
+    admission: Admission | None = None
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -176,8 +185,14 @@ class _Stream(_Call):
         size = len(data)
         if self.is_idle and not self._budget.admits(size):
             self._budget.on_rejected()
-            pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
-            await self._context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)
+            later = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
+            await self._context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, later)
+        allowance = self._allowance
+        if self.admission is not None and allowance is not None:
+            if allowance.used and allowance.used != self._held and not allowance.admits(size):
+                error = self.admission.caller.over_concurrent_bytes()
+                await self._context.abort(error.code, error.message, tuple(pushback(error)))
+            allowance.take(size)
         self._budget.take(size)
         self._unanswered.append(size)
         self._held += size
@@ -192,16 +207,25 @@ class _Stream(_Call):
         """Send a message, which answers the one that came first."""
         if self._unanswered:
             size = self._unanswered.popleft()
-            self._held -= size
-            self._budget.release(size)
+            self._release(size)
         await self._context.write(message)
         self._tasks.end_if_idle(self)
 
     def close(self) -> None:
         """Release everything."""
         self._unanswered.clear()
-        held, self._held = self._held, 0
-        self._budget.release(held)
+        self._release(self._held)
+
+    def _release(self, size: int) -> None:
+        self._held -= size
+        self._budget.release(size)
+        if (allowance := self._allowance) is not None:
+            allowance.release(size)
+
+    @property
+    def _allowance(self) -> MemoryBudget | None:
+        """What its caller may have in flight."""
+        return None if self.admission is None else self.admission.caller.in_flight
 
     async def _wait_for_room(self) -> None:
         """Wait while the budget is used and replies of this stream will release a part of it."""

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import structlog
 
 from convscope.server.errors import StartError
+from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import RejectionReason, Transport
 from convscope.server.frontend.transport.grpc_aio import GrpcAioTransport
@@ -72,6 +73,8 @@ def make_transport(
     tls: bool = True,
     share_port: bool = False,
     on_rejected: Callable[[RejectionReason], None] = lambda _: None,
+    access: AccessControl | None = None,
+    on_reload: Callable[[bool], None] = lambda _: None,
 ) -> Transport:
     """Make a listener that isn't bound yet.
 
@@ -83,6 +86,8 @@ def make_transport(
         share_port: Whether other processes listen on its port too.
         on_rejected: Called by http2 with each call that ends before its method counts it;
             grpc.aio reports no such calls.
+        access: Admits the calls; None admits all.
+        on_reload: Called by http2 when changed files of TLS were loaded, or could not be.
 
     Raises:
         StartError: The transport is not available.
@@ -95,6 +100,7 @@ def make_transport(
             tls=tls,
             share_port=share_port,
             min_ping_seconds=MIN_PING_SECONDS,
+            access=access,
         )
     from convscope.server.frontend.transport.http2.limits import Limits
     from convscope.server.frontend.transport.http2.server import Http2Server
@@ -107,4 +113,6 @@ def make_transport(
         tls=TlsFiles.of(settings) if tls else None,
         share_port=share_port,
         on_rejected=on_rejected,
+        access=access,
+        on_reload=on_reload,
     )

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Self
 
 import grpc
+import structlog
 
 from convscope.server.frontend.settings import FrontendSettings
 
 __all__ = ["UNUSABLE_MESSAGE", "TlsFiles"]
+
+log = structlog.get_logger(__name__)
 
 UNUSABLE_MESSAGE = (
     "the TLS files can't be used; are --tls-certificate, --tls-key and --tls-client-ca PEM files "
@@ -73,7 +76,12 @@ class TlsFiles:
             if (state := self.state()) == used:
                 return None
             used = state
-            return self._configuration()
+            try:
+                self.context()  # grpc has one error for everything, and writes it itself
+                return self._configuration()
+            except OSError as error:  # ssl.SSLError is one
+                log.error("the changed TLS files can't be used", error=str(error))
+                return None
 
         return grpc.dynamic_ssl_server_credentials(
             self._configuration(),

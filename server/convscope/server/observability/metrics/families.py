@@ -92,6 +92,10 @@ SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unexpected")
 # The reasons for which a call ends before its method counts it. Memory has its own metric.
 CALL_REJECTIONS = ("expired", "invalid", "refused", "stalled", "too_large", "unimplemented")
+# Why access control denies a call, or a request of one.
+DENIALS = ("concurrent_bytes", "flood", "model", "rate", "rpc", "unauthenticated")
+# The files that are followed without a restart.
+FOLLOWED = ("jwks", "policy", "tls")
 
 # How gauges are merged: what each worker has or does is added up. For a fact that
 # holds for every worker, or for one of them at first, the largest value is shown;
@@ -282,6 +286,21 @@ TABLE = (
         "Calls that the transport http2 ended before their method counted them, by reason.",
         labels=("reason",),
         values=CALL_REJECTIONS,
+    ),
+    Family(
+        "convscope_denied_calls",
+        "counter",
+        "Calls, and requests in streams, that the policy of --policy denied, by reason.",
+        labels=("reason",),
+        values=DENIALS,
+    ),
+    Family(
+        "convscope_reload_failed",
+        "gauge",
+        "1 if the newest policy, token keys or TLS files can't be used, and older ones are in use.",
+        labels=("file",),
+        values=FOLLOWED,
+        merged=max,
     ),
     Family(
         "convscope_model_load_failures",

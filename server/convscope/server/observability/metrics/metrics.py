@@ -149,6 +149,19 @@ class Metrics:
         """Count a call that its transport ended before its method counted it."""
         self._server.counter("convscope_rejected_calls", reason).inc()
 
+    def denied_call(self, reason: str) -> None:
+        """Count a call, or a request in a stream, that access control denied."""
+        self._server.counter("convscope_denied_calls", reason).inc()
+
+    def reloaded(self, file: str, ok: bool) -> None:
+        """Set whether the newest state of a file is in use.
+
+        Args:
+            file: "policy", "jwks" or "tls".
+            ok: Whether it is.
+        """
+        self._server.gauge("convscope_reload_failed", file).set(not ok)
+
     def rejected(self, reason: str) -> None:
         """Count a version that failed a check."""
         self._server.counter("convscope_model_load_failures", reason).inc()

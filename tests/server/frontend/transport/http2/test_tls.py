@@ -14,6 +14,8 @@ from ngh2 import events
 from support.http2 import SECONDS, RawClient, serving_http2, until
 
 from convscope.server.errors import StartError
+from convscope.server.frontend.settings import FrontendSettings
+from convscope.server.frontend.transport import grpc_aio
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
@@ -227,10 +229,29 @@ def client_context(trusted: Pair) -> ssl.SSLContext:
     return context
 
 
-async def test_a_handshake_that_takes_too_long_ends(own: Pair) -> None:
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"])
+async def test_a_handshake_on_grpc_aio_that_takes_too_long_ends(
+    own: Pair, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_aio, "HANDSHAKE_MS", 300)
+    settings = FrontendSettings(tls_certificate=own[0], tls_key=own[1])
+    transport = grpc_aio.GrpcAioTransport(settings, MemoryBudget(1))
+    port = transport.bind("127.0.0.1:0")
+    await transport.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    async with asyncio.timeout(SECONDS):
+        assert await reader.read() == b""
+    writer.close()
+    await transport.stop(None)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"])
+async def test_a_handshake_that_takes_too_long_ends(own: Pair, sent: bytes) -> None:
     tls = TlsFiles(certificate=own[0], key=own[1])
     async with serving_http2(Limits(handshake_seconds=0.2), tls=tls) as serving:
         reader, writer = await asyncio.open_connection("127.0.0.1", serving.port)
+        writer.write(sent)  # nothing, or the begin of a record
         async with asyncio.timeout(SECONDS):
             assert await reader.read() == b""
         writer.close()

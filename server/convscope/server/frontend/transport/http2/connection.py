@@ -8,6 +8,9 @@ from typing import Any
 import grpc
 import structlog
 
+from convscope.server.errors import ServingError
+from convscope.server.frontend.access.control import AccessControl, Admission
+from convscope.server.frontend.transport.calls import pushback
 from convscope.server.frontend.transport.http2.engine import (
     ConnectionClosed,
     DataReceived,
@@ -163,6 +166,13 @@ class Connection(Output, asyncio.Protocol):
         budget = self.uploads.budget
         budget.used += size
         stream.held += size
+        allowance = stream.allowance
+        if allowance is not None:
+            allowance.used += size
+            if allowance.used > allowance.limit and allowance.used != stream.held:
+                stream.unacknowledged += size
+                stream.reject_over_allowance()
+                return
         if budget.used > budget.limit:
             self.uploads.starve(stream, size)
             if stream.ended:
@@ -188,6 +198,11 @@ class Connection(Output, asyncio.Protocol):
         if head.error is not None or head.http_error is not None:
             self._reject(stream_id, head, event.end_stream)
             return
+        admission = None
+        if shared.access is not None:
+            admission = self._admit(stream_id, head, event.end_stream, shared.access)
+            if admission is None:
+                return
         deadline: float | None = None
         if head.timeout is not None:
             deadline = self.received_at + head.timeout
@@ -198,11 +213,29 @@ class Connection(Output, asyncio.Protocol):
             stream = TaskCall(
                 self, stream_id, head, deadline, self.peer, self._queued_bytes, self._flushed
             )
+        if admission is not None:
+            stream.admission, stream.allowance = admission, admission.caller.in_flight
         self._add(stream)
         if deadline is not None:
             shared.deadlines.add(stream, deadline, self.received_at)
         if event.end_stream:
             stream.receive(b"", True)
+
+    def _admit(
+        self, stream_id: int, head: Any, received_all: bool, access: AccessControl
+    ) -> Admission | None:
+        """Return the admission of a call; a call that is denied ends, and None is returned."""
+        path = head.method.path
+        try:
+            return access.admit(path, head.credential, self.peer)
+        except ServingError as error:
+            access.log_denial(path, error, self.peer)
+            stream = RejectedCall(self, stream_id, head, None)
+            stream.received_all = received_all
+            stream.end()
+            self._add(stream)
+            self.send_status(stream, error.code, error.message, pushback(error))
+            return None
 
     def _add(self, stream: Stream) -> None:
         self.streams[stream.id] = stream

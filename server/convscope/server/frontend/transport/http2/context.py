@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import grpc
 
+from convscope.server.frontend.access.control import Admission
 from convscope.server.frontend.transport.calls import Metadata
 
 __all__ = ["Context", "ContextCall", "Peer"]
@@ -34,6 +35,7 @@ class ContextCall(Protocol):
 
     ended: bool
     deadline: float | None
+    admission: Admission | None
 
     @property
     def metadata(self) -> Sequence[Any]:
@@ -156,6 +158,11 @@ class Context(Base):
         known = self._peer.auth_context
         keys = ("x509_subject_alternative_name", "x509_common_name")
         return next((key for key in keys if key in known), None)
+
+    @property
+    def admission(self) -> Admission | None:
+        """Who makes the call; None for a server without a policy."""
+        return self._call.admission
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         """Return what TLS knows of the caller."""

@@ -72,7 +72,7 @@ class GroupCall(Stream):
         self.id = stream_id
         self.head = head
         self.deadline = deadline
-        self.bucket = self._reader = self.ended_with = None
+        self.bucket = self._reader = self.ended_with = self.admission = self.allowance = None
         self.ended = self.received_all = self.has_sent_headers = False
         self.is_upload = self.is_starved = self._admitted = False
         self.upload_remaining = 0

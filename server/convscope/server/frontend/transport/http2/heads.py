@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from convscope.server.frontend.access.credentials import Credential
 from convscope.server.frontend.transport.http2.wire import (
     ACCEPTED_ENCODINGS,
     BadRequestError,
@@ -28,7 +29,16 @@ class Head:
         headers: The headers.
     """
 
-    __slots__ = ("_metadata", "encoding", "error", "headers", "http_error", "method", "timeout")
+    __slots__ = (
+        "_metadata",
+        "credential",
+        "encoding",
+        "error",
+        "headers",
+        "http_error",
+        "method",
+        "timeout",
+    )
 
     def __init__(self, headers: Sequence[Header]) -> None:
         self.headers = headers
@@ -37,6 +47,7 @@ class Head:
         self.encoding: str | None = None
         self.error: BadRequestError | None = None
         self.http_error: bytes | None = None
+        self.credential: Credential | None = None
         self._metadata: Sequence[Metadatum] | None = None
 
     @property
@@ -102,6 +113,8 @@ class HeadCache:
             raise BadRequestError(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if (timeout := fields.get(b"grpc-timeout")) is not None:
             head.timeout = parse_timeout(timeout)
+        if (authorization := fields.get(b"authorization")) is not None:
+            head.credential = Credential(authorization.decode("latin-1"))
         encoding = fields.get(b"grpc-encoding", b"identity")
         if encoding not in _ENCODINGS:
             name = encoding.decode("latin-1")

@@ -33,6 +33,7 @@ class Listener:
         protocol: Makes the protocol of a connection.
         tls: The files of TLS; None for no TLS.
         limits: The limits of TLS's handshakes.
+        on_reload: Called when changed files of TLS were loaded, or could not be.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Listener:
         protocol: Callable[[], asyncio.Protocol],
         tls: TlsFiles | None,
         limits: Limits,
+        on_reload: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._sockets = sockets
         self._protocol = protocol
         self._tls = tls
+        self._on_reload = on_reload
         self.handshakes = Handshakes(limits.max_handshakes, limits.handshake_seconds, protocol)
         self._tls_state = tls.state() if tls else ()
         self._context = tls.context() if tls else None
@@ -95,8 +98,10 @@ class Listener:
             self._context = tls.context()
         except (OSError, ssl.SSLError) as error:
             # The files are being replaced one after the other, perhaps.
-            log.warning("the changed TLS files can't be used", error=str(error))
+            log.error("the changed TLS files can't be used", error=str(error))
+            self._on_reload(False)
             return
+        self._on_reload(True)
         log.info("TLS files reloaded", certificate=str(tls.certificate))
 
 

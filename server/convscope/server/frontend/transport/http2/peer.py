@@ -51,8 +51,10 @@ class ConnectionPeer:
             for key, value in names:
                 if key == "commonName":
                     found.setdefault("x509_common_name", []).append(value.encode())
-        for _, value in certificate.get("subjectAltName", ()):
+        for kind, value in certificate.get("subjectAltName", ()):
             found.setdefault("x509_subject_alternative_name", []).append(str(value).encode())
+            if kind in ("DNS", "URI"):
+                found.setdefault(f"peer_{kind.lower()}", []).append(str(value).encode())
         if der := session.getpeercert(binary_form=True):
             found["x509_pem_cert"] = [ssl.DER_cert_to_PEM_cert(der).encode()]
         return found

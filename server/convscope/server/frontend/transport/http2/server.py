@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grpc
 
 from convscope.server.errors import ShuttingDownError, StartError
+from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.transport.calls import GroupHandler, RejectionReason
 from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.group_call import GroupMethod
@@ -65,6 +66,8 @@ class Http2Server:
         tls: The files of TLS; None for no TLS.
         share_port: Whether other processes listen on its port too.
         on_rejected: Called with each call that ends before its method counts it.
+        access: Admits the calls; None admits all.
+        on_reload: Called when changed files of TLS were loaded, or could not be.
     """
 
     def __init__(
@@ -76,7 +79,10 @@ class Http2Server:
         tls: TlsFiles | None = None,
         share_port: bool = False,
         on_rejected: Callable[[RejectionReason], None] = lambda _: None,
+        access: AccessControl | None = None,
+        on_reload: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        self._on_reload = on_reload
         self._loop = asyncio.get_running_loop()
         self._limits = limits or Limits()
         self._budget = budget
@@ -96,6 +102,7 @@ class Http2Server:
             self._find_method,
             on_rejected,
             secure=tls is not None,
+            access=access,
         )
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_empty = asyncio.Event()
@@ -157,7 +164,7 @@ class Http2Server:
             message = f"{self._flag} {address} can't be bound; does another server use it?"
             raise StartError(message) from error
         try:
-            listener = Listener(sockets, self._accept, self._tls, self._limits)
+            listener = Listener(sockets, self._accept, self._tls, self._limits, self._on_reload)
         except OSError as error:  # ssl.SSLError is one
             for one in sockets:
                 one.close()
@@ -216,6 +223,10 @@ class Http2Server:
         if self._is_stopping:
             self._end_idle_streams()
         self._shared.uploads.end_stalled(self._limits.stalled_seconds)
+        self.reload()
+
+    def reload(self) -> None:
+        """Use the files of TLS again if they have changed."""
         for listener in self._listeners:
             listener.reload_if_changed()
 

@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Any
 
+from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.transport.calls import RejectionReason
 from convscope.server.frontend.transport.http2.deadlines import Deadlines
 from convscope.server.frontend.transport.http2.engine import engine_factory
@@ -29,6 +30,7 @@ class Shared:
         find_method: Returns what serves a path, and None for an unknown one.
         on_rejected: Called with each call that ends before its method counts it.
         secure: Whether the connections use TLS.
+        access: Admits the calls; None admits all.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class Shared:
         on_rejected: Callable[[RejectionReason], None],
         *,
         secure: bool,
+        access: AccessControl | None = None,
     ) -> None:
         self.loop = loop
         self.limits = limits
         self.tasks = tasks
         self.on_rejected = on_rejected
         self.secure = secure
+        self.access = access
         self.new_engine = engine_factory(limits)
         self.heads = HeadCache(find_method, limits.max_metadata_bytes)
         self.deadlines = Deadlines(loop)

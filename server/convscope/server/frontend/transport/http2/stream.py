@@ -6,7 +6,8 @@ from typing import Protocol
 
 import grpc
 
-from convscope.server.frontend.transport.calls import Metadata, RejectionReason
+from convscope.server.frontend.access.control import Admission
+from convscope.server.frontend.transport.calls import Metadata, RejectionReason, pushback
 from convscope.server.frontend.transport.http2.deadlines import Bucket
 from convscope.server.frontend.transport.http2.engine import FIRST_WINDOW_BYTES
 from convscope.server.frontend.transport.http2.heads import Head
@@ -16,7 +17,11 @@ from convscope.server.frontend.transport.http2.messages import MessageReader, Ra
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.uploads import Uploads
 from convscope.server.frontend.transport.http2.wire import BadRequestError, Header, Metadatum
-from convscope.server.frontend.transport.memory_budget import FULL_MESSAGE, PUSHBACK_MS
+from convscope.server.frontend.transport.memory_budget import (
+    FULL_MESSAGE,
+    PUSHBACK_MS,
+    MemoryBudget,
+)
 
 __all__ = ["DEADLINE_MESSAGE", "Link", "Stream"]
 
@@ -79,6 +84,8 @@ class Stream(ABC):
         "_admitted",
         "_link",
         "_reader",
+        "admission",
+        "allowance",
         "bucket",
         "deadline",
         "ended",
@@ -116,6 +123,8 @@ class Stream(ABC):
         self.head = head
         self.deadline = deadline
         self.bucket: Bucket | None = None
+        self.admission: Admission | None = None
+        self.allowance: MemoryBudget | None = None  # what its caller may have in flight
         self.ended = False
         self.ended_with: grpc.StatusCode | None = None  # unless it ended by its handler
         self.received_all = False
@@ -209,6 +218,8 @@ class Stream(ABC):
         """Count the bytes by which a message became larger when it was inflated."""
         self.held += size
         self._link.uploads.budget.take(size)
+        if self.allowance is not None:
+            self.allowance.take(size)
 
     def end(self) -> None:
         """Release everything; nothing is sent after this but what was queued."""
@@ -221,6 +232,8 @@ class Stream(ABC):
             self.acknowledge_held_back()
         if self.held:
             self._link.uploads.budget.release(self.held)
+            if self.allowance is not None:
+                self.allowance.release(self.held)
             self.held = 0
         self._reader = None
 
@@ -268,8 +281,14 @@ class Stream(ABC):
         """End the call because its bytes don't fit into the budget."""
         if not self.ended:
             self._link.uploads.budget.on_rejected()
-        pushback = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
-        self.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, pushback)
+        later = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
+        self.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, later)
+
+    def reject_over_allowance(self) -> None:
+        """End the call because its caller has too many bytes in flight."""
+        if not self.ended and self.admission is not None:
+            error = self.admission.caller.over_concurrent_bytes()
+            self.abandon(error.code, error.message, pushback(error))
 
     def reject_stalled(self) -> None:
         """End the call because too little of its request arrives."""

@@ -281,6 +281,8 @@ class TaskCall(Stream):
             size = min(self._unanswered.popleft(), self.held)
             self.held -= size
             self._link.uploads.budget.release(size)
+            if self.allowance is not None:
+                self.allowance.release(size)
 
     async def write(self, message: Any) -> None:
         """Send a message."""

@@ -1,0 +1,22 @@
+"""The command `convscope-server token`: makes a static token and its line for the policy."""
+
+import sys
+from collections.abc import Sequence
+
+from convscope.server.frontend.access.credentials import hash_token, make_token
+
+__all__ = ["COMMAND", "print_token"]
+
+COMMAND = "token"
+USAGE = "usage: convscope-server token"
+
+
+def print_token(arguments: Sequence[str]) -> None:
+    """Print a new token and its hash; the token is stored nowhere."""
+    if arguments:
+        wanted_help = arguments[0] in ("-h", "--help")
+        print(f"{USAGE}\n\n{__doc__}", file=sys.stdout if wanted_help else sys.stderr)
+        sys.exit(0 if wanted_help else 2)
+    token = make_token()
+    print(f"The token, shown only once:\n{token}")
+    print(f'The line for its caller in the policy:\ntokens = ["{hash_token(token)}"]')

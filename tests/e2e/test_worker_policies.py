@@ -1,0 +1,44 @@
+"""A policy with several workers: each has its share of the rates, and SIGHUP reaches all."""
+
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+from support.access import PolicyFile
+from support.calls import connected, image_request, rejection, wait_until
+from support.server import ServerProcess
+
+pytestmark = pytest.mark.slow
+
+WORKERS = 2
+
+
+def test_all_workers_follow_the_policy(tiny_repository: Path, tmp_path: Path) -> None:
+    limits = "images_per_second = 0.01\nburst_seconds = 100"
+    policy = PolicyFile(tmp_path, {"web": "", "rated": limits})
+    flags = ("--workers", str(WORKERS), "--policy", str(policy.path))
+    with ServerProcess(tiny_repository, *flags) as server:
+        web, rated = policy.metadata("web"), policy.metadata("rated")
+        (serving,) = [line for line in server.log if line["event"] == "serving"]
+        with connected(server) as stub:
+            assert rejection(stub.Classify, image_request())[0] is grpc.StatusCode.UNAUTHENTICATED
+            assert stub.Classify(image_request(), timeout=30, metadata=web).model == "tiny"
+            stub.Classify(image_request(), timeout=30, metadata=rated)
+            code, message = rejection(stub.Classify, image_request(), metadata=rated)
+            assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "is over its 0.005 images per second" in message
+
+        def loaded() -> int:
+            return sum(line["event"] == "policy loaded" for line in server.log)
+
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: loaded() == WORKERS)
+        assert not any(line["event"] == "worker ended" for line in server.log)
+        policy.write({"web": 'models = ["signal"]'})
+        wait_until(lambda: loaded() == 2 * WORKERS)
+        for _ in range(8):  # separate connections, so that both workers get some
+            with connected(server) as stub:
+                code, _ = rejection(stub.Classify, image_request(), metadata=web)
+                assert code is grpc.StatusCode.PERMISSION_DENIED
+        assert serving["workers"]

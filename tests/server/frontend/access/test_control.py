@@ -1,0 +1,70 @@
+"""What access control decides by the head of a call."""
+
+from pathlib import Path
+
+import pytest
+from support.access import Metadata, PolicyFile
+
+from convscope.server.errors import PermissionDeniedError, UnauthenticatedError
+from convscope.server.frontend.access.control import AccessControl
+from convscope.server.frontend.access.credentials import Credential, identities
+from convscope.server.frontend.access.methods import GROUPS
+
+CLASSIFY = "/convscope.v1.ClassifierService/Classify"
+
+
+class Peer:
+    """A client with a certificate."""
+
+    peer = "ipv4:192.0.2.1:4000"
+
+    def __init__(self, **auth_context: bytes) -> None:
+        self.auth_context = {key: [value] for key, value in auth_context.items()}
+
+
+def credential(metadata: Metadata) -> Credential:
+    ((_, value),) = metadata
+    assert isinstance(value, str)
+    return Credential(value)
+
+
+@pytest.mark.parametrize("health", ["open", "callers"])
+def test_health(tmp_path: Path, health: str) -> None:
+    policy = PolicyFile(tmp_path, {"web": 'rpcs = ["Classify"]'}, f'health = "{health}"\n')
+    denied: list[str] = []
+    access = AccessControl(policy.path, on_denied=denied.append)
+    web = credential(policy.metadata("web"))
+    for path in GROUPS["health"]:
+        assert access.admit(path, web, None).caller.name == "web"
+        if health == "open":
+            caller = access.admit(path, None, None).caller
+            assert (caller.name, caller.may_use("tiny")) == ("anonymous", False)
+        else:
+            with pytest.raises(UnauthenticatedError):
+                access.admit(path, None, None)
+    assert set(denied) == (set() if health == "open" else {"unauthenticated"})
+
+
+def test_an_rpc_in_no_group_is_denied_to_everyone(tmp_path: Path) -> None:
+    everything = f"rpcs = {sorted(GROUPS)}"
+    policy = PolicyFile(tmp_path, {"all": everything})
+    denied: list[str] = []
+    access = AccessControl(policy.path, on_denied=denied.append)
+    for path in ("/convscope.v1.ClassifierService/New", f"{CLASSIFY}/", CLASSIFY.lower()):
+        with pytest.raises(PermissionDeniedError):
+            access.admit(path, credential(policy.metadata("all")), None)
+    assert denied == ["rpc"] * 3
+
+
+def test_schemes_and_spaces() -> None:
+    assert Credential("Bearer cvs_a").token == "cvs_a"
+    assert Credential("bearer  cvs_a ").token == "cvs_a"
+    for value in ("", "cvs_a", "Basic cvs_a", "Bearer", "Bearer é", "Bearer " + "a" * 9000):
+        assert Credential(value).token == ""
+    assert "cvs_a" not in repr(Credential("Bearer cvs_a"))
+
+
+def test_names_of_one_kind_are_no_names_of_another() -> None:
+    peer = Peer(peer_uri=b"a", peer_dns=b"b", peer_email=b"c", x509_common_name=b"d")
+    assert identities(peer) == ["URI:a", "DNS:b", "CN:d"]
+    assert identities(None) == []
