@@ -64,14 +64,6 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
             await context.abort(grpc.StatusCode.NOT_FOUND, message)
         return await super().Check(request, context)
 
-    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Return the health of all services; the library's servicer doesn't have the method."""
-        statuses = {
-            service: health_pb2.HealthCheckResponse(status=status)
-            for service, status in self._server_status.items()
-        }
-        return health_pb2.HealthListResponse(statuses=statuses)
-
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
         """Send the health of a service, and every change of it, until the watches end.
 
