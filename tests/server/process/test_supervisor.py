@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from convscope.server.errors import StartError
+from convscope.server.observability.metrics import MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process import supervisor
 from convscope.server.process.supervisor import supervise
@@ -34,6 +35,10 @@ def worker_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(program))
 
 
+def listen(metrics: MergedMetrics) -> MetricsServer:
+    return MetricsServer(metrics.registry, "127.0.0.1", 0)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
@@ -49,7 +54,7 @@ async def test_worker_that_cannot_be_started_is_a_failed_start(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     with capture_logs() as logs, pytest.raises(StartError, match="the first worker"):
-        await supervise(1, ANY_PORT, ANY_PORT, lambda _: b"{}")
+        await supervise(1, ANY_PORT, listen, lambda _: b"{}")
     (line,) = [line for line in logs if line["event"] == "worker can't be started"]
     assert line["reason"] == "No such file or directory"
 
@@ -62,7 +67,7 @@ async def test_worker_that_sends_garbage_and_ends_is_replaced(
     monkeypatch.setattr(supervisor, "stop_on_signals", lambda: stop)
     monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0.01)
     with capture_logs() as logs:
-        running = asyncio.create_task(supervise(1, ANY_PORT, ANY_PORT, lambda _: b"{}"))
+        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda _: b"{}"))
         await until(lambda: events(logs).count("worker replaced") == 2)
         stop.set()
         await running

@@ -16,8 +16,8 @@ import structlog
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.addresses import split_address
+from convscope.server.observability.metrics import MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics
-from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import stop_on_signals
 from convscope.server.process.worker import Worker
 
@@ -33,7 +33,7 @@ PAUSE_SECONDS = 1.0
 async def supervise(
     count: int,
     grpc_address: str,
-    metrics_address: str,
+    listen_for_metrics: Callable[[MergedMetrics], MetricsServer],
     settings_for_worker: Callable[[str], bytes],
 ) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
@@ -41,7 +41,7 @@ async def supervise(
     Args:
         count: The number of workers.
         grpc_address: HOST:PORT that they share.
-        metrics_address: HOST:PORT of the listener for their merged metrics.
+        listen_for_metrics: Shows their merged metrics to Prometheus.
         settings_for_worker: Returns the serialized settings of each worker for
             the address with the port that was reserved.
 
@@ -54,7 +54,7 @@ async def supervise(
         metrics = MergedMetrics()
         settings = settings_for_worker(grpc_address)
         workers = [Worker(index, settings, metrics) for index in range(count)]
-        metrics_server = listen_for_prometheus(metrics, metrics_address)
+        metrics_server = listen_for_metrics(metrics)
         stack.callback(metrics_server.close)
         starting = asyncio.create_task(_start(workers))
         stopping = asyncio.create_task(stop.wait())
