@@ -2,14 +2,14 @@
 
 Each worker is a server of its own, started as a new process and not forked. It
 binds the port only when its models are loaded; the kernel distributes the
-connections over the workers that listen. A worker that ends is replaced while
-the others serve.
+connections over the workers that listen. A worker that ends is replaced at once
+while the others serve, by a spare process that has done its imports.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from time import monotonic
 
 import structlog
@@ -19,15 +19,18 @@ from convscope.server.frontend.addresses import split_address
 from convscope.server.observability.metrics import MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process.signals import stop_on_signals
-from convscope.server.process.worker import Worker
+from convscope.server.process.spare import Spare
+from convscope.server.process.worker import Worker, WorkerProcess
 
 __all__ = ["supervise"]
 
 log = structlog.get_logger(__name__)
 
-# A worker that ended sooner than this is replaced after a pause.
+# A worker that ended sooner than this may end again for the same reason. The first replacement
+# starts at once, and those that follow start after pauses that double.
 STABLE_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 16.0
 
 
 async def supervise(
@@ -70,11 +73,13 @@ async def supervise(
             metrics_port=metrics_server.port,
             workers=[worker.pid for worker in workers],
         )
-        replacing = [asyncio.create_task(_keep_running(worker, stop)) for worker in workers]
+        spare = Spare()
+        spare.prepare()
+        replacing = [asyncio.create_task(_keep_running(worker, spare, stop)) for worker in workers]
         await stop.wait()
         for worker in workers:
             worker.terminate()
-        await asyncio.gather(*replacing)
+        await asyncio.gather(spare.close(), *replacing)
 
 
 async def _start(workers: list[Worker]) -> None:
@@ -84,10 +89,12 @@ async def _start(workers: list[Worker]) -> None:
     await asyncio.gather(*map(_start_one, workers[1:]))
 
 
-async def _start_one(worker: Worker) -> bool:
+async def _start_one(
+    worker: Worker, new_process: Callable[[], Awaitable[WorkerProcess]] = WorkerProcess.start
+) -> bool:
     """Start a worker, and wait until it serves; if that fails, log why and return False."""
     try:
-        return await worker.start()
+        return await worker.start(new_process)
     except OSError as error:  # too many processes, too little memory
         log.error("worker can't be started", worker=worker.index, reason=error.strerror)
     except Exception:
@@ -100,9 +107,9 @@ async def _end(worker: Worker) -> None:
     await worker.wait()
 
 
-async def _keep_running(worker: Worker, stop: asyncio.Event) -> None:
+async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event) -> None:
     """Replace a worker whenever it ends, until the server stops."""
-    started_at = monotonic()
+    started_at, early_ends = monotonic(), 0
     while True:
         try:
             code = await worker.wait()
@@ -113,13 +120,23 @@ async def _keep_running(worker: Worker, stop: asyncio.Event) -> None:
             return
         if worker.pid is not None:
             log.error("worker ended", worker=worker.index, pid=worker.pid, exit_code=code)
-        if monotonic() - started_at < STABLE_SECONDS:
-            await asyncio.sleep(PAUSE_SECONDS)
+        early_ends = early_ends + 1 if monotonic() - started_at < STABLE_SECONDS else 0
+        if early_ends > 1:
+            await _pause(min(PAUSE_SECONDS * 2 ** (early_ends - 2), MAX_PAUSE_SECONDS), stop)
         if stop.is_set():
             return
         started_at = monotonic()
-        if await _start_one(worker):
+        if await _start_one(worker, spare.take):
             log.info("worker replaced", worker=worker.index, pid=worker.pid)
+        if not stop.is_set():
+            spare.prepare()  # only now: the replacement needs the processor
+
+
+async def _pause(seconds: float, stop: asyncio.Event) -> None:
+    """Wait some seconds, or until the server stops."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 def _reserve_port(address: str, stack: ExitStack) -> str:
