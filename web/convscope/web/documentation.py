@@ -2,9 +2,19 @@
 
 from typing import Any
 
+from fastapi import FastAPI
+
 from convscope.web.replies import ErrorReply, JsonImages
 
-__all__ = ["CLASSIFY_BODY", "DESCRIPTION", "ERRORS", "INFER_BODY", "MODEL_NAME", "MODEL_PARAMETER"]
+__all__ = [
+    "CLASSIFY_BODY",
+    "DESCRIPTION",
+    "ERRORS",
+    "INFER_BODY",
+    "MODEL_NAME",
+    "MODEL_PARAMETER",
+    "describe_tokens",
+]
 
 MODEL_NAME = "The model's name, as GET /v1/models lists it."
 MODEL_PARAMETER = {
@@ -84,3 +94,17 @@ INFER_BODY: dict[str, Any] = {
         "application/octet-stream": _BINARY,
     },
 }
+
+
+def describe_tokens(app: FastAPI) -> None:
+    """Add the token of callers, which is optional, to the OpenAPI document of an app."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        scheme = {"type": "http", "scheme": "bearer"}
+        document.setdefault("components", {})["securitySchemes"] = {"token": scheme}
+        document["security"] = [{}, {"token": []}]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation says
