@@ -14,6 +14,7 @@ from convscope.server.config.serialization import to_json
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.accounting import Accounting, always_open
+from convscope.server.frontend.admin.private_socket import owner_only
 from convscope.server.frontend.admin.servicer import AdminServicer
 from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.frontend.health import StartupGate, StartupHealth
@@ -286,7 +287,8 @@ async def _listen_for_admins(
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(Operator(manager)), cast("grpc.aio.Server", accounting)
     )
-    port = transport.bind(address)
+    with owner_only():
+        port = transport.bind(address)
     await transport.start()
     stack.push_async_callback(transport.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=address, port=port)
