@@ -140,7 +140,7 @@ def _a_worker(server: Any) -> int:
     ended = {line["pid"] for line in _events(server, "worker ended")}
     (serving,) = _events(server, "serving")
     started = [*serving["workers"], *(line["pid"] for line in _events(server, "worker replaced"))]
-    return next(pid for pid in started if pid not in ended)
+    return int(next(pid for pid in started if pid not in ended))
 
 
 if __name__ == "__main__":

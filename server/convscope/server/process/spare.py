@@ -49,4 +49,7 @@ class Spare:
         except OSError as error:  # too many processes, too little memory
             log.warning("no spare worker can be started", reason=error.strerror)
             return None
-        return None if started.has_ended else started
+        if not started.has_ended:
+            return started
+        await started.end()
+        return None

@@ -77,6 +77,8 @@ class WorkerProcess:
         with suppress(ProcessLookupError):
             self.process.kill()
         self.writer.close()
+        with suppress(OSError):
+            await self.writer.wait_closed()
         await self.process.wait()
 
 
