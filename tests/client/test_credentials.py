@@ -71,7 +71,9 @@ def test_errors_name_the_repair_and_never_the_token(
         with pytest.raises(UnauthenticatedError, match="the token is not valid") as caught:
             call()
         assert "wr0ng" not in f"{caught.value} {caller.client!r}"
-    with pytest.raises(PermissionDeniedError, match=r"viewer may not .* operator allow it"):
+    with pytest.raises(
+        PermissionDeniedError, match=r"viewer may not .* other credentials, with token"
+    ):
         make_caller(server.target, token=VIEWER).classify(IMAGE, model="tiny")
     # None of them was tried again.
     assert len(server.seen) == 4

@@ -100,8 +100,7 @@ def _rejected_credentials(
         )
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return PermissionDeniedError(
-            f"{target} doesn't allow this: {details}; use other credentials, or let the server's "
-            "operator allow it in the policy"
+            f"{target} doesn't allow this: {details}; or use other credentials, with {token_name}"
         )
     return None
 

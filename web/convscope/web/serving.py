@@ -26,8 +26,8 @@ __all__ = ["StartError", "serve"]
 # Longer than that of most proxies, so that they, and not we, close idle connections.
 KEEP_ALIVE_SECONDS: Final = 75
 _OPEN: Final = {
-    "repair": "there is no TLS, and only the gRPC server asks for tokens; put a proxy in front "
-    "of it"
+    "repair": "there is no TLS, and no authentication but the gRPC server's; put a proxy in "
+    "front of it"
 }
 _LENT: Final = {
     "repair": "all of them can use the credentials of the web process; put a proxy with "
