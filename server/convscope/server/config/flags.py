@@ -70,7 +70,7 @@ PANELS = {
         Flag("grpc_address", ADDRESS, "Address of the gRPC listener."),
         Flag("metrics_address", ADDRESS, "Address of /metrics for Prometheus."),
         Flag("metrics_token_file", TOKEN_FILE, "File with the token that scrapers must send as "
-             "Authorization: Bearer. By default, everyone may scrape who reaches the address."),
+             "Authorization: Bearer. Everyone who reaches the address may scrape by default."),
         Flag("metrics_tls", SWITCH, "Use the certificates of gRPC for /metrics too."),
         Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService, which does not check its "
              "callers: unix:PATH or a loopback HOST:PORT. Off by default."),
