@@ -40,6 +40,7 @@ PUBLIC = [
     "ModelSummary",
     "NotFoundError",
     "OverloadedError",
+    "PermissionDeniedError",
     "Priority",
     "Provenance",
     "Rank",
@@ -47,6 +48,7 @@ PUBLIC = [
     "StageSeconds",
     "Tensor",
     "TrafficSplit",
+    "UnauthenticatedError",
     "UnavailableError",
     "VersionStatus",
 ]

@@ -1,6 +1,8 @@
 """The commands of an operator, on a real server."""
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from support.alterations import flip_byte
 from support.calls import wait_until
 from support.explained import write_explained
-from support.server import ServerProcess
+from support.server import FRESH, ServerProcess
 from support.tiny import write_tiny
 from typer.testing import CliRunner, Result
 
@@ -118,6 +120,21 @@ def test_missing_admin_listener_is_reported(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "no server answers at unix:" in done.stderr
     assert f"--admin-address unix:{tmp_path / 'nothing'} (" in done.stderr
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpc-aio"])
+def test_only_the_user_of_the_server_can_connect_to_the_socket(
+    tiny_repository: Path, tmp_path: Path, transport: str
+) -> None:
+    path = tmp_path / "admin.sock"
+    flags = ("--transport", transport, "--admin-address", f"unix:{path}")
+    before = os.umask(0)  # as in many containers
+    try:
+        with ServerProcess(tiny_repository, *flags, command=FRESH):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert admin(f"unix:{path}", "status").exit_code == 0
+    finally:
+        os.umask(before)
 
 
 def test_port_without_admin_service_is_reported(tiny_server: ServerProcess) -> None:

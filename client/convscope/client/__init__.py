@@ -18,6 +18,8 @@ from convscope.client.errors import (
     InvalidInputError,
     NotFoundError,
     OverloadedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from convscope.client.types import (
@@ -75,6 +77,7 @@ __all__ = [
     "ModelSummary",
     "NotFoundError",
     "OverloadedError",
+    "PermissionDeniedError",
     "Priority",
     "Provenance",
     "Rank",
@@ -82,6 +85,7 @@ __all__ = [
     "StageSeconds",
     "Tensor",
     "TrafficSplit",
+    "UnauthenticatedError",
     "UnavailableError",
     "VersionStatus",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from convscope.client._admin_client import (
     TrafficSplit,
     VersionStatus,
 )
+from convscope.client._command_options import TokenFile, token_options
 from convscope.client._error_output import print_error
 from convscope.client._json import to_json
 from convscope.client._missing_options import ExplainingCommand
@@ -70,22 +72,35 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per m
 def status(
     address: Address,
     model: Annotated[str, typer.Argument(help="One model.", show_default="all models")] = "",
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Show the versions that are served, and why others are not."""
-    _run(address, as_json, lambda client: client.status(model))
+    _run(address, token_file, as_json, lambda client: client.status(model))
 
 
 @app.command(cls=ExplainingCommand)
-def load(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
+def load(
+    model: Model,
+    address: Address,
+    version: Version = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
     """Load new versions now, and retry rejected ones."""
-    _run(address, as_json, lambda client: [client.load(model, version)])
+    _run(address, token_file, as_json, lambda client: [client.load(model, version)])
 
 
 @app.command(cls=ExplainingCommand)
-def unload(model: Model, address: Address, version: Version = None, as_json: Json = False) -> None:
+def unload(
+    model: Model,
+    address: Address,
+    version: Version = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
     """Stop serving a model, or one version of it."""
-    _run(address, as_json, lambda client: [client.unload(model, version)])
+    _run(address, token_file, as_json, lambda client: [client.unload(model, version)])
 
 
 @app.command(cls=ExplainingCommand)
@@ -102,12 +117,13 @@ def alias(
         ),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Set an alias to a version, which is loaded first."""
     if remove == (version is not None):
         raise typer.BadParameter("give either a version or --remove")
-    _run(address, as_json, lambda client: [client.set_alias(model, name, version)])
+    _run(address, token_file, as_json, lambda client: [client.set_alias(model, name, version)])
 
 
 @app.command(cls=ExplainingCommand)
@@ -118,11 +134,17 @@ def canary(
     share: Share = 0.05,
     of: Of = None,
     stop: Stop = False,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Send a share of the requests to another version."""
     split = _split(to, share, of, stop)
-    _run(address, as_json, lambda client: [client.set_traffic_split(model, "canary", split)])
+    _run(
+        address,
+        token_file,
+        as_json,
+        lambda client: [client.set_traffic_split(model, "canary", split)],
+    )
 
 
 @app.command(cls=ExplainingCommand)
@@ -133,11 +155,17 @@ def shadow(
     share: Share = 1.0,
     of: Of = None,
     stop: Stop = False,
+    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Copy a share of the requests to another version, to compare them."""
     split = _split(to, share, of, stop)
-    _run(address, as_json, lambda client: [client.set_traffic_split(model, "shadow", split)])
+    _run(
+        address,
+        token_file,
+        as_json,
+        lambda client: [client.set_traffic_split(model, "shadow", split)],
+    )
 
 
 def _split(to: str | None, share: float, of: str | None, stop: bool) -> TrafficSplit | None:
@@ -152,11 +180,17 @@ class _CommandClient(AdminClient):
     """A client whose messages name the options of the commands."""
 
     _timeout_name = ""  # they have none for it
+    _token_name = "--token-file or $CONVSCOPE_TOKEN"
 
 
-def _run(address: str, as_json: bool, call: Callable[[AdminClient], Iterable[ModelStatus]]) -> None:
+def _run(
+    address: str,
+    token_file: Path | None,
+    as_json: bool,
+    call: Callable[[AdminClient], Iterable[ModelStatus]],
+) -> None:
     try:
-        client = _CommandClient(address)
+        client = _CommandClient(address, **token_options(token_file))
     except InvalidInputError as error:
         raise typer.BadParameter(error.message) from error
     try:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-import grpc
-
+from convscope.client._channel import sync_channel
 from convscope.client._connection import BlockingConnection
+from convscope.client._connection_options import ConnectionOptions
+from convscope.client._tokens import Token
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
@@ -91,16 +93,26 @@ class AdminClient(BlockingConnection):
     Args:
         target: The server's --admin-address: unix:PATH or HOST:PORT.
         timeout_seconds: How long one call may take; a load takes seconds.
+        token: The token to send with each call, as for `Client`.
+        token_file: A file with the token, as for `Client`.
 
     Raises:
-        InvalidInputError: The target or the timeout is invalid.
+        InvalidInputError: An argument is invalid.
     """
 
     _is_admin = True
 
-    def __init__(self, target: str, *, timeout_seconds: float = 300.0) -> None:
-        super().__init__(target, timeout_seconds=timeout_seconds)
-        self._channel = grpc.insecure_channel(target)
+    def __init__(
+        self,
+        target: str,
+        *,
+        timeout_seconds: float = 300.0,
+        token: Token | None = None,
+        token_file: str | Path | None = None,
+    ) -> None:
+        options = ConnectionOptions(token=token, token_file=token_file)
+        super().__init__(target, timeout_seconds, options)
+        self._channel = sync_channel(self._target, self._credentials, self._tokens)
         self._stub = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def status(self, model: str = "") -> list[ModelStatus]:

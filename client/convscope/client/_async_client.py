@@ -16,6 +16,7 @@ from convscope.client._call_batching import CallBatcher
 from convscope.client._channel import async_channel
 from convscope.client._checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._connection import Connection
+from convscope.client._connection_options import ConnectionOptions, Pem
 from convscope.client._image_stream import ImageStream
 from convscope.client._images import is_slow_to_encode
 from convscope.client._models import decode_model, decode_models
@@ -30,6 +31,7 @@ from convscope.client._requests import (
     encode_template,
 )
 from convscope.client._results import Outcome, decode_results, result_or_raise
+from convscope.client._tokens import Token
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -62,6 +64,11 @@ class AsyncClient(Connection):
         timeout_seconds: How long a call may take, retries included.
         tls: The credentials of a secure connection, as for `Client`.
         root_certificates: The certificates to trust, as for `Client`.
+        client_certificate: The client's own certificates, as for `Client`.
+        client_key: Their private key, as for `Client`.
+        token: The token to send, as for `Client`; a function runs in a thread.
+        token_file: A file with the token, as for `Client`.
+        allow_insecure_token: Whether it may be sent without TLS, as for `Client`.
         coalesce: Whether concurrent calls may share a request.
 
     Raises:
@@ -74,12 +81,24 @@ class AsyncClient(Connection):
         *,
         timeout_seconds: float = 30.0,
         tls: grpc.ChannelCredentials | None = None,
-        root_certificates: str | Path | bytes | None = None,
+        root_certificates: Pem | None = None,
+        client_certificate: Pem | None = None,
+        client_key: Pem | None = None,
+        token: Token | None = None,
+        token_file: str | Path | None = None,
+        allow_insecure_token: bool = False,
         coalesce: bool = True,
     ) -> None:
-        super().__init__(
-            target, timeout_seconds=timeout_seconds, tls=tls, root_certificates=root_certificates
+        options = ConnectionOptions(
+            tls=tls,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            token=token,
+            token_file=token_file,
+            allow_insecure_token=allow_insecure_token,
         )
+        super().__init__(target, timeout_seconds, options)
         self._call_batcher = CallBatcher(self._classify) if coalesce else None
 
     async def __aenter__(self) -> Self:
@@ -251,7 +270,7 @@ class AsyncClient(Connection):
 
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
-        return async_channel(self._target, self._credentials)
+        return async_channel(self._target, self._credentials, self._tokens)
 
     @cached_property
     def _stub(self) -> inference_pb2_grpc.ClassifierServiceAsyncStub:

@@ -2,10 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 
 import grpc
 
+from convscope.client._authorization import async_interceptors, sync_interceptor
+from convscope.client._tokens import TokenSource
 from convscope.client.errors import InvalidInputError
 from convscope.v1 import inference_pb2 as pb
 
@@ -14,7 +15,6 @@ __all__ = [
     "async_channel",
     "check_target",
     "check_timeout",
-    "credentials",
     "sync_channel",
 ]
 
@@ -85,39 +85,22 @@ def check_timeout(timeout_seconds: float, name: str) -> float:
     return timeout_seconds
 
 
-def credentials(
-    tls: grpc.ChannelCredentials | None, root_certificates: str | Path | bytes | None
-) -> grpc.ChannelCredentials | None:
-    """Return the credentials of a channel, or None if it isn't secured.
-
-    Raises:
-        InvalidInputError: Both are given, or the file can't be read.
-    """
-    if root_certificates is None:
-        return tls
-    if tls is not None:
-        raise InvalidInputError(
-            "tls and root_certificates are both given; give one: tls can contain the certificates"
-        )
-    if isinstance(root_certificates, bytes):
-        return grpc.ssl_channel_credentials(root_certificates)
-    try:
-        return grpc.ssl_channel_credentials(Path(root_certificates).read_bytes())
-    except OSError as error:
-        raise InvalidInputError(
-            f"root_certificates {str(root_certificates)!r} can't be read: {error.strerror}"
-        ) from error
-
-
-def sync_channel(target: str, secure_by: grpc.ChannelCredentials | None) -> grpc.Channel:
+def sync_channel(
+    target: str, secure_by: grpc.ChannelCredentials | None, tokens: TokenSource | None = None
+) -> grpc.Channel:
     """Make a channel for blocking calls; it connects on first use."""
     if secure_by is None:
-        return grpc.insecure_channel(target, OPTIONS)
-    return grpc.secure_channel(target, secure_by, OPTIONS)
+        channel = grpc.insecure_channel(target, OPTIONS)
+    else:
+        channel = grpc.secure_channel(target, secure_by, OPTIONS)
+    return channel if tokens is None else grpc.intercept_channel(channel, sync_interceptor(tokens))
 
 
-def async_channel(target: str, secure_by: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+def async_channel(
+    target: str, secure_by: grpc.ChannelCredentials | None, tokens: TokenSource | None = None
+) -> grpc.aio.Channel:
     """Make a channel for the running event loop; it connects on first use."""
+    interceptors = None if tokens is None else async_interceptors(tokens)
     if secure_by is None:
-        return grpc.aio.insecure_channel(target, OPTIONS)
-    return grpc.aio.secure_channel(target, secure_by, OPTIONS)
+        return grpc.aio.insecure_channel(target, OPTIONS, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, secure_by, OPTIONS, interceptors=interceptors)

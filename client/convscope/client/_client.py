@@ -10,6 +10,7 @@ import grpc
 from convscope.client._channel import sync_channel
 from convscope.client._checks import Metadata, check_metadata
 from convscope.client._connection import BlockingConnection
+from convscope.client._connection_options import ConnectionOptions, Pem
 from convscope.client._image_stream import ImageStream
 from convscope.client._models import decode_model, decode_models
 from convscope.client._options import (
@@ -24,6 +25,7 @@ from convscope.client._requests import (
 )
 from convscope.client._results import Outcome, decode_results, result_or_raise
 from convscope.client._sync_driver import Sender, stream_outcomes
+from convscope.client._tokens import Token
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -55,6 +57,15 @@ class Client(BlockingConnection):
             `root_certificates`, the connection is not secured.
         root_certificates: The PEM certificates to trust, as a path or as bytes,
             for a secure connection.
+        client_certificate: The client's own PEM certificate chain, as a path or as
+            bytes, for a server that asks for one.
+        client_key: The private key of that certificate.
+        token: The token to send with each call, or a function that returns one. The
+            function is called for the first call, before a JWT expires, and when the
+            server rejects a token; it may block, also for an `AsyncClient`.
+        token_file: A file with the token, which is read again when it changes.
+        allow_insecure_token: Whether the token may be sent without TLS to another
+            machine, where others may read it on the way.
 
     Raises:
         InvalidInputError: An argument is invalid.
@@ -66,12 +77,24 @@ class Client(BlockingConnection):
         *,
         timeout_seconds: float = 30.0,
         tls: grpc.ChannelCredentials | None = None,
-        root_certificates: str | Path | bytes | None = None,
+        root_certificates: Pem | None = None,
+        client_certificate: Pem | None = None,
+        client_key: Pem | None = None,
+        token: Token | None = None,
+        token_file: str | Path | None = None,
+        allow_insecure_token: bool = False,
     ) -> None:
-        super().__init__(
-            target, timeout_seconds=timeout_seconds, tls=tls, root_certificates=root_certificates
+        options = ConnectionOptions(
+            tls=tls,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            token=token,
+            token_file=token_file,
+            allow_insecure_token=allow_insecure_token,
         )
-        self._channel = sync_channel(self._target, self._credentials)
+        super().__init__(target, timeout_seconds, options)
+        self._channel = sync_channel(self._target, self._credentials, self._tokens)
         self._stub = inference_pb2_grpc.ClassifierServiceStub(self._channel)
 
     def classify(
@@ -116,8 +139,8 @@ class Client(BlockingConnection):
                 wait for interactive ones.
             routing_key: A key such as a user's id. While a canary gets a share
                 of the requests, the same key always gets the same version.
-            metadata: Further headers of the call, such as a token for a proxy in front
-                of the server: `[("authorization", "Bearer ...")]`.
+            metadata: Further headers of the call. Its own "authorization" replaces the
+                client's token: `[("authorization", "Bearer ...")]`.
 
         Raises:
             InvalidInputError: The image or an argument is invalid.

@@ -1,14 +1,14 @@
 """What all clients share: target, timeout and errors, and opening and closing."""
 
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import grpc
 
-from convscope.client._channel import check_target, check_timeout, credentials
+from convscope.client._channel import check_target, check_timeout
 from convscope.client._checks import Metadata, check_metadata
+from convscope.client._connection_options import ConnectionOptions
 from convscope.client._translate import translate_errors
 
 __all__ = ["BlockingConnection", "Connection"]
@@ -19,18 +19,13 @@ class Connection:
 
     _is_admin: ClassVar[bool] = False
     _timeout_name: ClassVar[str] = "timeout_seconds"
+    _token_name: ClassVar[str] = "token or token_file"
 
-    def __init__(
-        self,
-        target: str = "localhost:8001",
-        *,
-        timeout_seconds: float = 30.0,
-        tls: grpc.ChannelCredentials | None = None,
-        root_certificates: str | Path | bytes | None = None,
-    ) -> None:
+    def __init__(self, target: str, timeout_seconds: float, options: ConnectionOptions) -> None:
         self._target = check_target(target)
         self._timeout_seconds = self._timeout(timeout_seconds)
-        self._credentials = credentials(tls, root_certificates)
+        self._credentials = options.channel_credentials()
+        self._tokens = options.token_source(self._target)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
@@ -42,7 +37,11 @@ class Connection:
 
     def _translate_errors(self, timeout_seconds: float) -> AbstractContextManager[None]:
         return translate_errors(
-            self._target, timeout_seconds, self._timeout_name, admin=self._is_admin
+            self._target,
+            timeout_seconds,
+            self._timeout_name,
+            self._token_name,
+            admin=self._is_admin,
         )
 
 

@@ -9,12 +9,16 @@ import typer
 
 from convscope.client._command_options import (
     Alias,
+    AllowInsecureToken,
+    ClientCertificate,
+    ClientKey,
     Images,
     Json,
     Model,
     RootCertificates,
     Server,
     Timeout,
+    TokenFile,
     Version,
     check_selector,
     open_client,
@@ -98,6 +102,10 @@ def explain(
     ] = None,
     server: Server = "localhost:8001",
     root_certificates: RootCertificates = None,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
+    token_file: TokenFile = None,
+    allow_insecure_token: AllowInsecureToken = False,
     timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +113,15 @@ def explain(
     check_selector(version, alias)
     if method is not None and method not in METHODS:
         raise typer.BadParameter(f"--method is {method!r}; there are: {', '.join(METHODS)}")
-    client = open_client(server, timeout, root_certificates)
+    client = open_client(
+        server,
+        timeout,
+        root_certificates,
+        client_certificate,
+        client_key,
+        token_file,
+        allow_insecure_token,
+    )
     with reporting(images, as_json) as report, client:
         info = client.model(model, version=version, alias=alias)
         how = _how(info, method, cells, window)

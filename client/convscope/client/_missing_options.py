@@ -1,4 +1,4 @@
-"""What to do about a required option that is missing."""
+"""What to do about a required option that is missing, and about a token on the command line."""
 
 from typing import Any
 
@@ -13,11 +13,19 @@ _HINTS = {
 }
 
 
+TOKEN_MESSAGE = (
+    "--token would show the token in the list of processes and in the shell's history; put it "
+    "into a file and give --token-file FILE, or set CONVSCOPE_TOKEN"
+)
+
+
 class ExplainingCommand(TyperCommand):
     """A command whose error about a missing option says where its value comes from."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments."""
+        if any(each == "--token" or each.startswith("--token=") for each in args):
+            raise typer.BadParameter(TOKEN_MESSAGE)
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:

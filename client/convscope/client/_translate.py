@@ -14,6 +14,8 @@ from convscope.client.errors import (
     InvalidInputError,
     NotFoundError,
     OverloadedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
     UnavailableError,
 )
 
@@ -27,6 +29,8 @@ _BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
         OverloadedError,
         DeadlineExceededError,
         UnavailableError,
+        UnauthenticatedError,
+        PermissionDeniedError,
         FailedPreconditionError,
     )
 }
@@ -39,7 +43,12 @@ _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
 @contextmanager
 def translate_errors(
-    target: str, timeout_seconds: float, timeout_name: str, *, admin: bool = False
+    target: str,
+    timeout_seconds: float,
+    timeout_name: str,
+    token_name: str,
+    *,
+    admin: bool = False,
 ) -> Iterator[None]:
     """Raise the error of the call inside the block as a `ConvscopeError`.
 
@@ -50,11 +59,15 @@ def translate_errors(
         target: The server.
         timeout_seconds: How long the call may take.
         timeout_name: What the caller calls it; empty if it can't be changed.
+        token_name: How the caller gives a token.
         admin: Whether it is a call of AdminService.
     """
     try:
         yield
     except grpc.RpcError as error:
+        rejection = _rejected_credentials(error, target, token_name)
+        if rejection is not None:
+            raise rejection from error
         raise _translate(error, target, timeout_seconds, timeout_name, admin) from error
     except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
         raise UnavailableError(
@@ -71,6 +84,25 @@ def _error(code: grpc.StatusCode, message: str) -> ConvscopeError:
     return _BY_CODE.get(code, InternalError)(
         message or f"the server reports only {code.name}", code
     )
+
+
+def _rejected_credentials(
+    error: grpc.RpcError, target: str, token_name: str
+) -> ConvscopeError | None:
+    """Return the error of a call that its server doesn't allow; None for other errors."""
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+        return None
+    details = error.details() or "it gives no reason"
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return UnauthenticatedError(
+            f"{target} doesn't accept the credentials: {details}; give a token that is valid now, "
+            f"with {token_name}"
+        )
+    if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+        return PermissionDeniedError(
+            f"{target} doesn't allow this: {details}; or use other credentials, with {token_name}"
+        )
+    return None
 
 
 def _translate(

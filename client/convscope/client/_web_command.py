@@ -1,10 +1,17 @@
 """`convscope web`: the web page and the HTTP API of a server."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from convscope.client._command_options import RootCertificates, Server
+from convscope.client._command_options import (
+    AllowInsecureToken,
+    ClientCertificate,
+    ClientKey,
+    RootCertificates,
+    Server,
+)
 from convscope.client._error_output import print_error
 
 __all__ = ["web"]
@@ -18,12 +25,26 @@ _INSTALL = (
 def web(
     server: Server = "localhost:8001",
     root_certificates: RootCertificates = None,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
+    server_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CONVSCOPE_SERVER_TOKEN_FILE",
+            help="File with the token for requests that bring none. Everyone who reaches "
+            "--http-address can then use it.",
+            show_default="none",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    allow_insecure_token: AllowInsecureToken = False,
     http_address: Annotated[
         str,
         typer.Option(
             envvar="CONVSCOPE_HTTP_ADDRESS",
             metavar="HOST:PORT",
-            help="Where to listen. There is no authentication: who reaches it can use it.",
+            help="Where to listen. It checks no callers: the server does, by their tokens.",
         ),
     ] = "127.0.0.1:8080",
     root_path: Annotated[
@@ -102,6 +123,10 @@ def web(
     settings = WebSettings(
         server=server,
         root_certificates=root_certificates,
+        client_certificate=client_certificate,
+        client_key=client_key,
+        server_token_file=server_token_file,
+        allow_insecure_token=allow_insecure_token,
         http_address=http_address,
         root_path=f"/{path}" if (path := root_path.strip("/")) else "",
         allowed_hosts=tuple(allowed_host or ()),

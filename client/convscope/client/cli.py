@@ -9,12 +9,16 @@ import typer
 from convscope.client import _admin_cli, _json, _model_tables
 from convscope.client._command_options import (
     Alias,
+    AllowInsecureToken,
+    ClientCertificate,
+    ClientKey,
     Images,
     Json,
     Model,
     RootCertificates,
     Server,
     Timeout,
+    TokenFile,
     Version,
     check_selector,
     open_client,
@@ -97,6 +101,10 @@ def classify(
     ] = None,
     server: Server = "localhost:8001",
     root_certificates: RootCertificates = None,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
+    token_file: TokenFile = None,
+    allow_insecure_token: AllowInsecureToken = False,
     timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +113,15 @@ def classify(
     names = _split(feature_maps or [])
     if save is not None and not names:
         raise typer.BadParameter("--save saves feature maps; name some with --feature-maps")
-    client = open_client(server, timeout, root_certificates)
+    client = open_client(
+        server,
+        timeout,
+        root_certificates,
+        client_certificate,
+        client_key,
+        token_file,
+        allow_insecure_token,
+    )
     with reporting(images, as_json) as report, client:
         info = client.model(model, version=version, alias=alias)
         _check_feature_maps(info, names)
@@ -126,10 +142,10 @@ def classify(
 
 
 app.command(cls=ExplainingCommand)(explain)
-app.command()(web)
+app.command(cls=ExplainingCommand)(web)
 
 
-@app.command()
+@app.command(cls=ExplainingCommand)
 def models(
     name: Annotated[
         str | None,
@@ -141,6 +157,10 @@ def models(
     alias: Alias = None,
     server: Server = "localhost:8001",
     root_certificates: RootCertificates = None,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
+    token_file: TokenFile = None,
+    allow_insecure_token: AllowInsecureToken = False,
     timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
@@ -148,8 +168,17 @@ def models(
     check_selector(version, alias)
     if name is None and (version is not None or alias is not None):
         raise typer.BadParameter("--version and --alias need the NAME of a model")
+    client = open_client(
+        server,
+        timeout,
+        root_certificates,
+        client_certificate,
+        client_key,
+        token_file,
+        allow_insecure_token,
+    )
     try:
-        with open_client(server, timeout, root_certificates) as client:
+        with client:
             if name is None:
                 found = client.models()
                 (_json if as_json else _model_tables).print_models(found)

@@ -6,6 +6,8 @@ ConvscopeError
 ├── OverloadedError          RESOURCE_EXHAUSTED   still full after the retries
 ├── DeadlineExceededError    DEADLINE_EXCEEDED    no reply in time
 ├── UnavailableError         UNAVAILABLE          no server at the target, or it isn't ready
+├── UnauthenticatedError     UNAUTHENTICATED      no token, or one that the server rejects
+├── PermissionDeniedError    PERMISSION_DENIED    the caller may not do this
 ├── FailedPreconditionError  FAILED_PRECONDITION  the server rejected a bundle
 └── InternalError            INTERNAL             any other status; see `code`
 """
@@ -22,6 +24,8 @@ __all__ = [
     "InvalidInputError",
     "NotFoundError",
     "OverloadedError",
+    "PermissionDeniedError",
+    "UnauthenticatedError",
     "UnavailableError",
 ]
 
@@ -70,6 +74,18 @@ class UnavailableError(ConvscopeError):
     """No server responds at the target, or the server can't serve the request now."""
 
     default_code = grpc.StatusCode.UNAVAILABLE
+
+
+class UnauthenticatedError(ConvscopeError):
+    """The credentials are missing, invalid or expired."""
+
+    default_code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(ConvscopeError):
+    """The credentials are valid, but don't allow the call."""
+
+    default_code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class FailedPreconditionError(ConvscopeError):

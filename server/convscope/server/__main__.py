@@ -1,6 +1,7 @@
 """The entry point `convscope-server`: reads the settings, then serves."""
 
 import gc
+import signal
 import sys
 
 INSTALL = (
@@ -46,6 +47,8 @@ def main() -> None:
         uvloop.run(serve_with_workers(settings) if many else serve(settings))
 
     def run_worker(descriptor: int) -> None:
+        # Ctrl-C reaches the whole group of processes; the supervisor ends those that wait.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         supervisor = SupervisorChannel(descriptor)
         uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor))
 

@@ -15,6 +15,7 @@ from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.accounting import Accounting, always_open
+from convscope.server.frontend.admin.private_socket import owner_only
 from convscope.server.frontend.admin.servicer import AdminServicer
 from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.frontend.health import StartupGate, StartupHealth
@@ -24,11 +25,12 @@ from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import Transport
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.frontend.transport.selection import make_transport
+from convscope.server.frontend.transport.tls import TlsFiles
 from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
-from convscope.server.observability.metrics import Metrics
-from convscope.server.observability.metrics.merging import snapshot
+from convscope.server.observability.metrics import Metrics, MetricsServer
+from convscope.server.observability.metrics.merging import MergedMetrics, snapshot
 from convscope.server.process.drain import drain
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
@@ -67,7 +69,7 @@ async def serve_with_workers(settings: Settings) -> None:
     await supervise(
         settings.process.workers,
         settings.frontend.grpc_address,
-        settings.telemetry.metrics_address,
+        lambda metrics: _listen_for_prometheus(metrics, settings),
         lambda grpc_address: to_json(settings.for_worker(grpc_address)),
     )
 
@@ -167,12 +169,16 @@ async def _show_metrics(
 ) -> int | None:
     """Show the metrics to Prometheus, or to the supervisor, which merges them."""
     if supervisor is None:
-        listener = listen_for_prometheus(metrics, settings.telemetry.metrics_address)
+        listener = _listen_for_prometheus(metrics, settings)
         stack.callback(listener.close)
         return listener.port
     stack.push_async_callback(supervisor.close)
     await supervisor.connect(partial(snapshot, metrics.registry), stop.set)
     return None
+
+
+def _listen_for_prometheus(metrics: Metrics | MergedMetrics, settings: Settings) -> MetricsServer:
+    return listen_for_prometheus(metrics, settings.telemetry, TlsFiles.of(settings.frontend))
 
 
 def _tracing(settings: Settings, stack: AsyncExitStack) -> "Tracing | None":
@@ -314,7 +320,8 @@ async def _listen_for_admins(
     admin_pb2_grpc.add_AdminServiceServicer_to_server(
         AdminServicer(Operator(manager)), cast("grpc.aio.Server", accounting)
     )
-    port = transport.bind(address)
+    with owner_only():
+        port = transport.bind(address)
     await transport.start()
     stack.push_async_callback(transport.stop, ADMIN_GRACE_SECONDS)
     log.info("admin serving", address=address, port=port)

@@ -77,6 +77,7 @@ def example(name: str) -> tuple[str, object]:
     }
     paths = {"tuning_cache": "here/cache", "repository_cache": "here", "tls_key": __file__}
     paths["policy"] = paths["tls_certificate"] = paths["tls_client_ca"] = __file__
+    paths["metrics_token_file"] = __file__
     if name in texts:
         return texts[name], texts[name]
     if name in paths:

@@ -10,8 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from convscope.server.errors import StartError
+from convscope.server.observability.metrics import MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process import supervisor
+from convscope.server.process.spare import Spare
 from convscope.server.process.supervisor import supervise
 from convscope.server.process.worker import Worker
 
@@ -34,6 +36,10 @@ def worker_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(program))
 
 
+def listen(metrics: MergedMetrics) -> MetricsServer:
+    return MetricsServer(metrics.registry, "127.0.0.1", 0)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
@@ -49,7 +55,7 @@ async def test_worker_that_cannot_be_started_is_a_failed_start(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     with capture_logs() as logs, pytest.raises(StartError, match="the first worker"):
-        await supervise(1, ANY_PORT, ANY_PORT, lambda _: b"{}")
+        await supervise(1, ANY_PORT, listen, lambda _: b"{}")
     (line,) = [line for line in logs if line["event"] == "worker can't be started"]
     assert line["reason"] == "No such file or directory"
 
@@ -62,11 +68,56 @@ async def test_worker_that_sends_garbage_and_ends_is_replaced(
     monkeypatch.setattr(supervisor, "stop_on_signals", lambda: stop)
     monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0.01)
     with capture_logs() as logs:
-        running = asyncio.create_task(supervise(1, ANY_PORT, ANY_PORT, lambda _: b"{}"))
+        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda _: b"{}"))
         await until(lambda: events(logs).count("worker replaced") == 2)
         stop.set()
         await running
     assert "unexpected error in a message of a worker" in events(logs)
+
+
+@pytest.mark.usefixtures("worker_program")
+async def test_only_a_worker_that_ends_again_is_replaced_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = asyncio.Event()
+    monkeypatch.setattr(supervisor, "stop_on_signals", lambda: stop)
+    monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr(supervisor, "MAX_PAUSE_SECONDS", 1000.0)
+    with capture_logs() as logs:
+        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda _: b"{}"))
+        await until(lambda: events(logs).count("worker ended") == 2)
+        assert events(logs).count("worker replaced") == 1
+        await asyncio.sleep(0.1)
+        assert events(logs).count("worker replaced") == 1
+        stop.set()
+        async with asyncio.timeout(30):  # the end of the server doesn't wait for the pause
+            await running
+
+
+@pytest.mark.usefixtures("worker_program")
+async def test_the_spare_process_is_used_once_and_not_if_it_has_ended() -> None:
+    spare = Spare()
+    spare.prepare()
+    await asyncio.sleep(0.1)
+    spare.prepare()  # there is one
+    first, second = await spare.take(), await spare.take()
+    assert first.process.pid != second.process.pid
+    spare.prepare()
+    taken = await spare.take()
+    spare.prepare()
+    assert spare._starting is not None
+    ended = await spare._starting
+    ended.process.kill()
+    await ended.process.wait()
+    third = await spare.take()
+    assert third.process.pid != ended.process.pid
+    assert not third.has_ended
+    spare.prepare()
+    waiting = await spare._starting
+    await spare.close()
+    assert waiting.has_ended
+    for process in (first, second, third, taken):
+        await process.end()
 
 
 @pytest.mark.usefixtures("worker_program")

@@ -50,6 +50,10 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
         settings.server,
         timeout_seconds=settings.timeout_seconds,
         root_certificates=settings.root_certificates,
+        client_certificate=settings.client_certificate,
+        client_key=settings.client_key,
+        token_file=settings.server_token_file,
+        allow_insecure_token=settings.allow_insecure_token,
     )
 
     budget = MemoryBudget(settings.max_memory_in_flight)
@@ -79,7 +83,10 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after", "inference-header-content-length"],
+            expose_headers=[
+                *("x-request-id", "retry-after", "www-authenticate"),
+                "inference-header-content-length",
+            ],
         )
     hosts = Hosts(settings.http_address, settings.allowed_hosts)
     return Edge(

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from convscope.client import ConvscopeError, InvalidInputError
 from convscope.web.errors import SCOPE_ID, HttpError, from_client, invalid
+from convscope.web.security import check_same_site
 from convscope.web.settings import WebSettings
 
 __all__ = ["Calls", "check_forwarded", "until_disconnected"]
@@ -34,9 +35,14 @@ class Calls:
     def metadata(self, request: Request) -> Sequence[tuple[str, str]]:
         """Return the headers of a request that the gRPC server gets, too.
 
+        The token of the caller has priority over that of the web process.
+
         Raises:
-            HttpError: gRPC doesn't send a value.
+            HttpError: gRPC doesn't send a value, or another site uses the web process's token.
         """
+        headers = request.headers
+        if self._settings.has_own_credentials and "authorization" not in headers:
+            check_same_site(headers, self._settings.origins)
         forwarded, request_id = self._forwarded, request.scope.get(SCOPE_ID, "").encode()
         return [
             (key.decode(), _text(key, value))

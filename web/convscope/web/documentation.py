@@ -112,7 +112,7 @@ _UNUSED_STATUS, _UNUSED_SCHEMAS = "422", ("HTTPValidationError", "ValidationErro
 
 
 class DocumentedApp(FastAPI):
-    """An app whose OpenAPI document lists only the replies that it has."""
+    """An app whose OpenAPI document lists the replies that it has, and the token of callers."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
@@ -120,6 +120,9 @@ class DocumentedApp(FastAPI):
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop(_UNUSED_STATUS, None)
+        components = document.setdefault("components", {})
         for name in _UNUSED_SCHEMAS:
-            document.get("components", {}).get("schemas", {}).pop(name, None)
+            components.get("schemas", {}).pop(name, None)
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{}, {"token": []}]  # a token is optional
         return document

@@ -82,6 +82,8 @@ class HttpError(Exception):
         self.headers = dict(headers or {})
         if self.status in (429, 503):
             self.headers.setdefault("Retry-After", "1")
+        if self.status == 401:
+            self.headers.setdefault("WWW-Authenticate", 'Bearer realm="convscope"')
 
 
 def invalid(message: str, *, status: int = 400) -> HttpError:

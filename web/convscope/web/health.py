@@ -91,6 +91,11 @@ class Health:
         code, details = error.code(), error.details()
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return ""  # a server with --no-open-inference, which responds at least
+        if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            return (
+                "the gRPC server asks for credentials; leave health open in its policy, or start "
+                f"the web process with --server-token-file: {details}"
+            )
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"no reply from {self._server} within {TIMEOUT_SECONDS:g} s"
         if code is grpc.StatusCode.UNAVAILABLE:

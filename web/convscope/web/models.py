@@ -26,6 +26,7 @@ __all__ = ["ModelRoutes"]
 
 READY, UNLOADED, REJECTED = "ready", "unloaded", "rejected"
 _BEST_FIRST = (READY, UNLOADED, REJECTED)
+_NO_INDEX = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED)
 _VERSION = Query(None, description="A version number or an alias; by default the default version.")
 _MODEL = Path(description=MODEL_NAME)
 
@@ -98,14 +99,14 @@ class ModelRoutes:
         return await asyncio.gather(self._client.models(metadata=metadata), self._index(metadata))
 
     async def _index(self, metadata: Sequence[tuple[str, str]]) -> oip.RepositoryIndexResponse:
-        """Return the server's index; empty if it doesn't serve the Open Inference Protocol."""
+        """Return the server's index; empty if it doesn't serve it, or not to this caller."""
         timeout = self._settings.timeout_seconds
         try:
             index: oip.RepositoryIndexResponse = await self._stub.repository_index(
                 oip.RepositoryIndexRequest(), timeout=timeout, metadata=metadata
             )
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            if error.code() in _NO_INDEX:
                 return oip.RepositoryIndexResponse()
             raise from_rpc(error) from error
         return index

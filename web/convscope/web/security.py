@@ -1,6 +1,8 @@
 """What browsers may do with the replies, and whose requests are accepted."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+from grpc import StatusCode
 
 from convscope.web.errors import HttpError, invalid
 
@@ -78,6 +80,28 @@ class Hosts:
             f"the host {name[:80]!r} is not allowed; if a reverse proxy or DNS has this name for "
             f"the web process, start it with --allowed-host {name[:80]}",
             status=421,
+        )
+
+
+def check_same_site(headers: Mapping[str, str], origins: Collection[str]) -> None:
+    """Check that no page of another site makes a request with rights that aren't its own.
+
+    A browser adds no token of a caller by itself, so this matters only where the web process
+    has credentials of its own.
+
+    Args:
+        headers: Those of the request. Programs other than browsers send neither of the two.
+        origins: Those whose scripts may call the API.
+
+    Raises:
+        HttpError: A page of another site makes it.
+    """
+    site, origin = headers.get("sec-fetch-site", "none"), headers.get("origin", "")
+    if site not in ("none", "same-origin") and origin not in origins:
+        raise HttpError(
+            StatusCode.PERMISSION_DENIED,
+            "pages of other sites can't use the credentials of the web process; send a token, or "
+            "start it with --cors-origin ORIGIN",
         )
 
 

@@ -25,7 +25,14 @@ __all__ = ["StartError", "serve"]
 
 # Longer than that of most proxies, so that they, and not we, close idle connections.
 KEEP_ALIVE_SECONDS: Final = 75
-_OPEN: Final = {"repair": "there is no authentication or TLS; put a proxy in front of it"}
+_OPEN: Final = {
+    "repair": "there is no TLS, and no authentication but the gRPC server's; put a proxy in "
+    "front of it"
+}
+_LENT: Final = {
+    "repair": "all of them can use the credentials of the web process; put a proxy with "
+    "authentication in front of it"
+}
 
 
 class StartError(Exception):
@@ -61,7 +68,8 @@ def serve(settings: WebSettings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         if not is_loopback(settings.http_address):
-            log.write("reachable from other machines", _OPEN, "warning")
+            repair = _LENT if settings.has_own_credentials else _OPEN
+            log.write("reachable from other machines", repair, "warning")
         _Server(config, lifecycle, settings, log).run(sockets=[bound])
         log.write("stopped", {})
 

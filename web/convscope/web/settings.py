@@ -29,6 +29,10 @@ class WebSettings:
     Args:
         server: The gRPC server's HOST:PORT.
         root_certificates: The PEM file to trust, for a secure connection to the server.
+        client_certificate: The PEM file of the web process's own certificate, for the server.
+        client_key: The PEM file of the private key of this certificate.
+        server_token_file: A file with the token of calls whose callers send none.
+        allow_insecure_token: Whether it may be sent to another machine without TLS.
         http_address: The HOST:PORT to listen on.
         root_path: The path below which a reverse proxy publishes the app, such as "/vision".
         allowed_hosts: Host names under which the app is called, besides those of loopback.
@@ -48,6 +52,10 @@ class WebSettings:
 
     server: str = "localhost:8001"
     root_certificates: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    server_token_file: Path | None = None
+    allow_insecure_token: bool = False
     http_address: str = "127.0.0.1:8080"
     root_path: str = ""
     allowed_hosts: tuple[str, ...] = ()
@@ -61,3 +69,8 @@ class WebSettings:
     drain_seconds: float = 1.0
     grace_seconds: float = 10.0
     access_log: bool = True
+
+    @property
+    def has_own_credentials(self) -> bool:
+        """Whether callers without a token act with those of the web process."""
+        return self.server_token_file is not None or self.client_certificate is not None

@@ -33,6 +33,10 @@ def check_settings(settings: Settings) -> None:
             "on them can call it; add --tls-certificate and --tls-key, or --allow-insecure"
         )
     _check_access(frontend, secure=secure)
+    if settings.telemetry.metrics_tls and not secure:
+        raise StartError("--metrics-tls needs --tls-certificate and --tls-key")
+    if frontend.reflection and frontend.no_reflection:
+        raise StartError("--reflection and --no-reflection exclude each other")
     if repository.max_memory_mb is not None and not repository.selection.on_demand:
         raise StartError("--max-memory-mb limits what is loaded on demand; add --load on-demand")
     if settings.process.workers > 1 and frontend.admin_address is not None:

@@ -26,6 +26,7 @@ __all__ = [
     "SECONDS",
     "SWITCH",
     "TEXT",
+    "TOKEN_FILE",
     "TRANSPORT",
     "URL",
     "VERSIONS",
@@ -82,6 +83,7 @@ PROVIDER_NAMES = _Checked("text", _check_providers)
 SECONDS = click.FloatRange(min=0.0)
 SWITCH = click.BOOL
 TEXT = click.STRING
+TOKEN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 TRANSPORT = click.Choice(TRANSPORTS)
 URL = _Checked("URL", _check_url)
 VERSIONS = _Checked("N", parse_versions)

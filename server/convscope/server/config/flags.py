@@ -25,6 +25,7 @@ from convscope.server.config.flag_types import (
     SECONDS,
     SWITCH,
     TEXT,
+    TOKEN_FILE,
     TRANSPORT,
     URL,
     VERSIONS,
@@ -69,6 +70,9 @@ PANELS = {
     "Listeners": (
         Flag("grpc_address", ADDRESS, "Address of the gRPC listener."),
         Flag("metrics_address", ADDRESS, "Address of /metrics for Prometheus."),
+        Flag("metrics_token_file", TOKEN_FILE, "File with the token that scrapers must send as "
+             "Authorization: Bearer. Everyone who reaches the address may scrape by default."),
+        Flag("metrics_tls", SWITCH, "Use the certificates of gRPC for /metrics too."),
         Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService: unix:PATH or a loopback "
              "HOST:PORT. Its callers are checked only with --policy. Off by default."),
         Flag("transport", TRANSPORT, "What serves gRPC: http2 is the fastest and needs the package "
@@ -83,6 +87,7 @@ PANELS = {
         Flag("tls_key", PEM_FILE, "PEM file of the private key. No TLS by default."),
         Flag("tls_client_ca", PEM_FILE, "PEM file of the authorities of client certificates, which "
              "clients then need. No client certificates by default."),
+        Flag("reflection", SWITCH, "Offer gRPC reflection also beyond loopback."),
         Flag("no_reflection", SWITCH, "Turn gRPC reflection off."),
         Flag("no_open_inference", SWITCH, "Turn the Open Inference Protocol off."),
         Flag("no_access_log", SWITCH, "Write no log line for each call."),

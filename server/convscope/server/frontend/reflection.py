@@ -1,12 +1,14 @@
 """gRPC reflection, v1 and v1alpha, of services whose messages live in different pools."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf import text_format
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from convscope.server.frontend.transport.calls import Transport
@@ -14,6 +16,10 @@ from convscope.server.frontend.transport.calls import Transport
 __all__ = ["add_reflection"]
 
 _ITSELF = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+
+Request: TypeAlias = reflection_pb2.ServerReflectionRequest
+Response: TypeAlias = reflection_pb2.ServerReflectionResponse
+Context: TypeAlias = Any  # of either transport
 
 _V1 = "grpc.reflection.v1.ServerReflection"
 
@@ -32,13 +38,28 @@ def add_reflection(services: Iterable[ServiceDescriptor], transport: Transport) 
     pool.AddSerializedFile(_v1_file().SerializeToString())
     names = [*(service.full_name for service in described), _V1]
     servicer = reflection.aio.ReflectionServicer(names, pool=pool)
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+
+    async def reply(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Response]:
+        async for response in servicer.ServerReflectionInfo(_parse(messages, context), context):
+            yield response
+
+    handler: grpc.RpcMethodHandler[bytes, Response] = grpc.stream_stream_rpc_method_handler(
+        reply,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     for name in (_ITSELF.full_name, _V1):
         transport.add_registered_method_handlers(name, {"ServerReflectionInfo": handler})
+
+
+async def _parse(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Request]:
+    """Parse the requests; the library's own parser fails with the name of an exception."""
+    async for message in messages:
+        try:
+            request = reflection_pb2.ServerReflectionRequest.FromString(message)
+        except DecodeError:
+            text = "the message is not a ServerReflectionRequest"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+        yield request
 
 
 def _add(file: FileDescriptor, pool: DescriptorPool) -> None:

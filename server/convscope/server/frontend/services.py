@@ -70,5 +70,5 @@ def add_services(
         open_inference = OpenInferenceServicer(handler, metrics, health_servicer, limits, explained)
         add_to_server(open_inference, handler, guarded, transport)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, cast("grpc.aio.Server", counted))
-    if not settings.no_reflection:
+    if settings.offers_reflection:
         add_reflection([*inference_services(settings), HEALTH], transport)

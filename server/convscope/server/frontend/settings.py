@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from convscope.server.frontend.addresses import is_loopback
 from convscope.server.frontend.reply_limits import ExplanationLimits, ReplyLimits
 
 __all__ = ["DEFAULT_TRANSPORT", "TRANSPORTS", "FrontendSettings"]
@@ -38,6 +39,7 @@ class FrontendSettings:
         max_explanations: Explanations of one request.
         max_occluded_images: Occluded images of one request; 0 for no occlusion.
         no_strict_readiness: Whether overall health ignores models without a ready version.
+        reflection: Whether gRPC reflection is on beyond loopback too.
         no_reflection: Whether gRPC reflection is off.
         no_open_inference: Whether the Open Inference Protocol is off.
         no_access_log: Whether the log has no line for each call.
@@ -59,9 +61,16 @@ class FrontendSettings:
     max_explanations: int = 8
     max_occluded_images: int = 256
     no_strict_readiness: bool = False
+    reflection: bool = False
     no_reflection: bool = False
     no_open_inference: bool = False
     no_access_log: bool = False
+
+    @property
+    def offers_reflection(self) -> bool:
+        """Whether gRPC reflection is on: by default for callers on this machine only."""
+        is_local = is_loopback(self.grpc_address)
+        return self.reflection or (is_local and not self.no_reflection)
 
     @property
     def reply_limits(self) -> ReplyLimits:

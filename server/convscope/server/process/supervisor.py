@@ -2,38 +2,41 @@
 
 Each worker is a server of its own, started as a new process and not forked. It
 binds the port only when its models are loaded; the kernel distributes the
-connections over the workers that listen. A worker that ends is replaced while
-the others serve.
+connections over the workers that listen. A worker that ends is replaced at once
+while the others serve, by a spare process that has done its imports.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from time import monotonic
 
 import structlog
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.addresses import split_address
+from convscope.server.observability.metrics import MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics
-from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import reload_on_signal, stop_on_signals
-from convscope.server.process.worker import Worker
+from convscope.server.process.spare import Spare
+from convscope.server.process.worker import Worker, WorkerProcess
 
 __all__ = ["supervise"]
 
 log = structlog.get_logger(__name__)
 
-# A worker that ended sooner than this is replaced after a pause.
+# A worker that ended sooner than this may end again for the same reason. The first replacement
+# starts at once, and those that follow start after pauses that double.
 STABLE_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 16.0
 
 
 async def supervise(
     count: int,
     grpc_address: str,
-    metrics_address: str,
+    listen_for_metrics: Callable[[MergedMetrics], MetricsServer],
     settings_for_worker: Callable[[str], bytes],
 ) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
@@ -41,7 +44,7 @@ async def supervise(
     Args:
         count: The number of workers.
         grpc_address: HOST:PORT that they share.
-        metrics_address: HOST:PORT of the listener for their merged metrics.
+        listen_for_metrics: Shows their merged metrics to Prometheus.
         settings_for_worker: Returns the serialized settings of each worker for
             the address with the port that was reserved.
 
@@ -55,7 +58,7 @@ async def supervise(
         settings = settings_for_worker(grpc_address)
         workers = [Worker(index, settings, metrics) for index in range(count)]
         reload_on_signal(lambda: _reload(workers))
-        metrics_server = listen_for_prometheus(metrics, metrics_address)
+        metrics_server = listen_for_metrics(metrics)
         stack.callback(metrics_server.close)
         starting = asyncio.create_task(_start(workers))
         stopping = asyncio.create_task(stop.wait())
@@ -71,11 +74,13 @@ async def supervise(
             metrics_port=metrics_server.port,
             workers=[worker.pid for worker in workers],
         )
-        replacing = [asyncio.create_task(_keep_running(worker, stop)) for worker in workers]
+        spare = Spare()
+        spare.prepare()
+        replacing = [asyncio.create_task(_keep_running(worker, spare, stop)) for worker in workers]
         await stop.wait()
         for worker in workers:
             worker.terminate()
-        await asyncio.gather(*replacing)
+        await asyncio.gather(spare.close(), *replacing)
 
 
 def _reload(workers: list[Worker]) -> None:
@@ -91,10 +96,12 @@ async def _start(workers: list[Worker]) -> None:
     await asyncio.gather(*map(_start_one, workers[1:]))
 
 
-async def _start_one(worker: Worker) -> bool:
+async def _start_one(
+    worker: Worker, new_process: Callable[[], Awaitable[WorkerProcess]] = WorkerProcess.start
+) -> bool:
     """Start a worker, and wait until it serves; if that fails, log why and return False."""
     try:
-        return await worker.start()
+        return await worker.start(new_process)
     except OSError as error:  # too many processes, too little memory
         log.error("worker can't be started", worker=worker.index, reason=error.strerror)
     except Exception:
@@ -107,9 +114,9 @@ async def _end(worker: Worker) -> None:
     await worker.wait()
 
 
-async def _keep_running(worker: Worker, stop: asyncio.Event) -> None:
+async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event) -> None:
     """Replace a worker whenever it ends, until the server stops."""
-    started_at = monotonic()
+    started_at, early_ends = monotonic(), 0
     while True:
         try:
             code = await worker.wait()
@@ -120,13 +127,23 @@ async def _keep_running(worker: Worker, stop: asyncio.Event) -> None:
             return
         if worker.pid is not None:
             log.error("worker ended", worker=worker.index, pid=worker.pid, exit_code=code)
-        if monotonic() - started_at < STABLE_SECONDS:
-            await asyncio.sleep(PAUSE_SECONDS)
+        early_ends = early_ends + 1 if monotonic() - started_at < STABLE_SECONDS else 0
+        if early_ends > 1:
+            await _pause(min(PAUSE_SECONDS * 2 ** (early_ends - 2), MAX_PAUSE_SECONDS), stop)
         if stop.is_set():
             return
         started_at = monotonic()
-        if await _start_one(worker):
+        if await _start_one(worker, spare.take):
             log.info("worker replaced", worker=worker.index, pid=worker.pid)
+        if not stop.is_set():
+            spare.prepare()  # only now: the replacement needs the processor
+
+
+async def _pause(seconds: float, stop: asyncio.Event) -> None:
+    """Wait some seconds, or until the server stops."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 def _reserve_port(address: str, stack: ExitStack) -> str:

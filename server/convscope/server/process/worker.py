@@ -6,16 +6,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process.supervisor_channel import WORKER_FLAG
 
-__all__ = ["Worker", "read_messages"]
+__all__ = ["Worker", "WorkerProcess", "read_messages"]
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +23,64 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGE_BYTES = 256 * 2**20
 # The worker gets all settings over the socket. These variables may contain secrets too.
 _SETTINGS_VARIABLES = "CONVSCOPE_"
+
+
+class WorkerProcess:
+    """A process that has done its imports, and waits for its settings.
+
+    Args:
+        process: The process.
+        reader: The messages that it sends.
+        writer: Sends its settings.
+    """
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.process = process
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Start a process.
+
+        Raises:
+            OSError: It can't be started.
+        """
+        ours, theirs = socket.socketpair()
+        process = None
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "convscope.server", WORKER_FLAG, str(theirs.fileno())),
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(),
+                )
+            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
+        except BaseException:
+            ours.close()
+            if process is not None:
+                process.kill()
+            raise
+        return cls(process, reader, writer)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.returncode is not None
+
+    async def end(self) -> None:
+        """End a process that serves nothing."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        self.writer.close()
+        with suppress(OSError):
+            await self.writer.wait_closed()
+        await self.process.wait()
 
 
 class Worker:
@@ -49,26 +107,22 @@ class Worker:
         """The process's id; None before it was started."""
         return self._process.pid if self._process else None
 
-    async def start(self) -> bool:
-        """Start the process, and wait until it serves; return False if it ended instead."""
+    async def start(
+        self, new_process: Callable[[], Awaitable[WorkerProcess]] = WorkerProcess.start
+    ) -> bool:
+        """Start a process, and wait until it serves; return False if it ended instead.
+
+        Args:
+            new_process: Returns a process that waits for its settings.
+        """
         self._ready.clear()
         self._process = self._reading = None  # those of a process that has ended
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "convscope.server", WORKER_FLAG, str(theirs.fileno())),
-                    pass_fds=[theirs.fileno()],
-                    env=_environment(),
-                )
-            reader, self._writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
-        except BaseException:
-            ours.close()
-            raise
+        started = await new_process()
+        self._process, self._writer = started.process, started.writer
         if self._terminated:  # while the process was being created
             self.terminate()
         self._writer.write(self._settings + b"\n")
-        self._reading = asyncio.create_task(read_messages(reader, self._handle))
+        self._reading = asyncio.create_task(read_messages(started.reader, self._handle))
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait({ready, self._reading}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()

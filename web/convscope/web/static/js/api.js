@@ -7,6 +7,17 @@
  * @typedef {{name: string, shape: number[], stride: number, stage: number, is_stage: boolean}} FeatureMapEntry
  */
 
+// The token of the user; it is kept in memory only, and gone when the page is closed.
+let token = "";
+
+/**
+ * Send a token with each request from now on.
+ * @param {string} value
+ */
+export function useToken(value) {
+  token = value;
+}
+
 /** An error that the server reported. */
 export class ApiError extends Error {
   /**
@@ -101,8 +112,9 @@ function query(parameters) {
 /** @param {string} path @param {RequestInit} [options] */
 async function request(path, options) {
   let reply;
+  const headers = { ...options?.headers, ...(token && { authorization: `Bearer ${token}` }) };
   try {
-    reply = await fetch(address(path), options);
+    reply = await fetch(address(path), { ...options, headers });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError(0, "UNAVAILABLE", "The server of this page does not answer.");

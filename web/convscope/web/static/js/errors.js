@@ -25,8 +25,7 @@ const ADVICE = {
   FAILED_PRECONDITION: ["The server can't serve this version", "Choose another version above."],
   UNAUTHENTICATED: [
     "The server asks for credentials",
-    "This page sends none by itself; put a proxy in front of it that adds the header " +
-      "“authorization”.",
+    "Give a token above. The operator of the server issues tokens.",
   ],
   PERMISSION_DENIED: [
     "This is not allowed",

@@ -1,7 +1,8 @@
-// What a failed request leads to: waiting for the server, asking again, or a message.
+// What a failed request leads to: waiting for the server, a sign-in, asking again, or a message.
 
 import { ApiError } from "./api.js";
 import { whenBack } from "./connection.js";
+import { askForToken } from "./sign_in.js";
 import { session } from "./state.js";
 
 /**
@@ -13,6 +14,7 @@ import { session } from "./state.js";
 export function fail(error, resume, place = "error") {
   if (isAbort(error)) return;
   if (error instanceof ApiError && error.away) return whenBack(resume, error);
+  if (error instanceof ApiError && error.status === 401) return askForToken(resume, error.message);
   session.set({ [place]: error });
   if (error instanceof ApiError && error.retryAfter !== null) {
     setTimeout(resume, 1000 * error.retryAfter);
