@@ -16,7 +16,9 @@ from convscope.v1 import manifest_pb2 as mpb
 
 
 def encode(image: Any) -> pb.Input:
-    return encode_image(encode_template("m"), image).input
+    field = encode_image(encode_template("m"), image).field
+    (image_input,) = pb.ClassifyRequest.FromString(field).inputs
+    return image_input
 
 
 def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
