@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from convscope.server.frontend.transport.calls import UnaryCall
+from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
@@ -216,7 +217,7 @@ class Pipe(asyncio.Transport):
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, to_send: bytes
+        self, loop: asyncio.AbstractEventLoop, protocol: Connection, to_send: bytes
     ) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.to_send = to_send
@@ -236,7 +237,7 @@ class Pipe(asyncio.Transport):
         size = random.choice((1, 9, 100, 5000, 5000, 100_000))
         data, self.to_send = self.to_send[:size], self.to_send[size:]
         if data and not self._is_closing:
-            self._protocol.data_received(data)
+            self._protocol.receive(data)
 
     def act(self, random: Random) -> None:
         """Read, or rarely leave."""

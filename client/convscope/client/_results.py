@@ -61,7 +61,7 @@ def _decode_result(result: pb.InputResult, model: str, version: int, provider: s
         return error_from_status(result.error.code, result.error.message)
     prediction, times = result.prediction, result.stage_times
     classes = tuple([ClassScore(s.index, s.label, s.probability) for s in prediction.classes])
-    if not all([isfinite(score.probability) for score in classes]):
+    if not isfinite(sum([score.probability for score in classes])):
         return InternalError(
             f"{model} v{version} returned a probability that isn't finite, which is no result"
         )

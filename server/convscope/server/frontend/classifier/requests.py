@@ -122,9 +122,7 @@ def decode_inputs(
     return inputs
 
 
-def decode_input(
-    message: pb.Input, dtype: np.dtype[np.generic], shape: tuple[int, ...]
-) -> Input:
+def decode_input(message: pb.Input, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Input:
     """Convert one input of a request.
 
     Args:

@@ -38,7 +38,7 @@ class Listener:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[], asyncio.BaseProtocol],
         tls: TlsFiles | None,
         limits: Limits,
     ) -> None:
