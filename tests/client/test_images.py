@@ -27,6 +27,18 @@ def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.frombuffer(tensor.data, np.uint8).reshape(tuple(tensor.shape))
 
 
+@pytest.mark.parametrize("size", [1, 127, 128, 16_383, 16_384, 3_000_000])
+def test_an_image_is_serialized_as_protobuf_does_it(size: int) -> None:
+    data = bytes(size)
+    tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[size], data=data)
+    for image, content in (
+        (data, pb.Input(encoded_image=data)),
+        (Tensor(np.zeros(size, np.uint8)), pb.Input(tensor=tensor)),
+    ):
+        field = encode_image(encode_template("m"), image).field
+        assert field == pb.ClassifyRequest(inputs=[content]).SerializeToString()
+
+
 @pytest.mark.parametrize("array", [np.arange(24, dtype=np.uint8).reshape(2, 4, 3)])
 @pytest.mark.parametrize("turn", [lambda a: a, lambda a: a[::-1], np.asfortranarray])
 def test_uint8_arrays_are_pixels(array: Any, turn: Any) -> None:

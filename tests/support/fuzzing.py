@@ -16,7 +16,6 @@ from typing import Any
 import grpc
 
 from convscope.server.frontend.transport.calls import UnaryCall
-from convscope.server.frontend.transport.http2.connection import Connection
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
@@ -216,9 +215,7 @@ class Pipe(asyncio.Transport):
         to_send: What the client sends.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, protocol: Connection, to_send: bytes
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any, to_send: bytes) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.to_send = to_send
         self._is_closing = False
