@@ -12,7 +12,8 @@ from convscope.v1 import manifest_pb2 as mpb
 
 
 def selections(explain: Any, **options: Any) -> list[pb.ExplanationSelection]:
-    return list(encode_template("m", explain=explain, **options).message.explanations)
+    template = encode_template("m", explain=explain, **options)
+    return list(pb.ClassifyRequest.FromString(template.key).explanations)
 
 
 def targets(explain: Any) -> list[tuple[str, Any]]:

@@ -16,13 +16,27 @@ from convscope.v1 import manifest_pb2 as mpb
 
 
 def encode(image: Any) -> pb.Input:
-    return encode_image(encode_template("m"), image).input
+    field = encode_image(encode_template("m"), image).field
+    (image_input,) = pb.ClassifyRequest.FromString(field).inputs
+    return image_input
 
 
 def pixels(image: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     tensor = encode(image).pixels
     assert tensor.dtype == mpb.DATA_TYPE_UINT8
     return np.frombuffer(tensor.data, np.uint8).reshape(tuple(tensor.shape))
+
+
+@pytest.mark.parametrize("size", [1, 127, 128, 16_383, 16_384, 3_000_000])
+def test_an_image_is_serialized_as_protobuf_does_it(size: int) -> None:
+    data = bytes(size)
+    tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[size], data=data)
+    for image, content in (
+        (data, pb.Input(encoded_image=data)),
+        (Tensor(np.zeros(size, np.uint8)), pb.Input(tensor=tensor)),
+    ):
+        field = encode_image(encode_template("m"), image).field
+        assert field == pb.ClassifyRequest(inputs=[content]).SerializeToString()
 
 
 @pytest.mark.parametrize("array", [np.arange(24, dtype=np.uint8).reshape(2, 4, 3)])

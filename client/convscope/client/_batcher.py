@@ -2,7 +2,6 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from convscope.client._batch_size import BatchSize
@@ -14,13 +13,6 @@ T = TypeVar("T")
 
 MAX_BATCH_BYTES: Final = 4 * MIB
 LINGER_SECONDS: Final = 0.005
-
-
-@dataclass(slots=True)
-class _Waiting(Generic[T]):
-    item: T
-    size_bytes: int
-    deadline: float
 
 
 class Batcher(Generic[T]):
@@ -49,7 +41,8 @@ class Batcher(Generic[T]):
         self._free_batches = free_batches
         self._linger_seconds = linger_seconds
         self._deadline_slack_seconds = deadline_slack_seconds
-        self._waiting: deque[_Waiting[T]] = deque()
+        # Images with their sizes and deadlines.
+        self._waiting: deque[tuple[T, int, float]] = deque()
         self._waiting_bytes = 0
         self._linger_since = 0.0
         self.in_flight = 0
@@ -66,7 +59,7 @@ class Batcher(Generic[T]):
 
     def add(self, item: T, size_bytes: int, deadline: float = 0.0) -> None:
         """Add an image."""
-        self._waiting.append(_Waiting(item, size_bytes, deadline))
+        self._waiting.append((item, size_bytes, deadline))
         self._waiting_bytes += size_bytes
 
     def restart_linger(self, now: float) -> None:
@@ -108,17 +101,18 @@ class Batcher(Generic[T]):
 
     def _take(self) -> list[T]:
         """Remove the oldest images, up to a full batch."""
-        oldest = self._waiting[0]
+        waiting = self._waiting
+        _, _, oldest = waiting[0]
         batch: list[T] = []
-        size_bytes = 0
-        while self._waiting and len(batch) < self._size.images:
-            waiting = self._waiting[0]
-            is_near = abs(waiting.deadline - oldest.deadline) <= self._deadline_slack_seconds
-            size_bytes += waiting.size_bytes
-            if batch and not (is_near and size_bytes <= MAX_BATCH_BYTES):
+        batch_bytes = 0
+        while waiting and len(batch) < self._size.images:
+            item, size_bytes, deadline = waiting[0]
+            is_near = abs(deadline - oldest) <= self._deadline_slack_seconds
+            if batch and not (is_near and batch_bytes + size_bytes <= MAX_BATCH_BYTES):
                 break
-            self._waiting.popleft()
-            self._waiting_bytes -= waiting.size_bytes
-            batch.append(waiting.item)
+            waiting.popleft()
+            batch.append(item)
+            batch_bytes += size_bytes
+        self._waiting_bytes -= batch_bytes
         self.in_flight += 1
         return batch

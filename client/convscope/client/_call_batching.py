@@ -129,7 +129,7 @@ class _CallGroup:
         call = _Call(image, timeout_seconds, now + timeout_seconds, self._loop.create_future())
         if not self._batcher.has_waiting:
             self._batcher.restart_linger(now)
-        self._batcher.add(call, image.size_bytes, call.deadline)
+        self._batcher.add(call, len(image.field), call.deadline)
         self._schedule()
         try:
             return await call.result

@@ -79,9 +79,13 @@ class ImageStream:
 
     def add(self, item: Item, now: float) -> list[RequestBatch]:
         """Add an image, and return the batches that should be sent now."""
-        self._batcher.add(item, item.size_bytes if isinstance(item, EncodedImage) else 0)
-        self.has_ended = isinstance(item, ConvscopeError) and not self._return_errors
-        return self._batches(self._batcher.ready(now))
+        if isinstance(item, EncodedImage):
+            self._batcher.add(item, len(item.field))
+        else:
+            self._batcher.add(item, 0)
+            self.has_ended = not self._return_errors
+        batches = self._batcher.ready(now)
+        return self._batches(batches) if batches else []
 
     def resume(self, now: float) -> None:
         """Called when the driver is ready for the next image, after other work.

@@ -102,6 +102,9 @@ class RequestBatch:
 
     def _store(self, outcomes: Sequence[Outcome]) -> None:
         """Store the outcomes of the images, and the errors between them."""
+        if len(self._images) == len(self._items):
+            self.outcomes = list(outcomes)
+            return
         remaining = iter(outcomes)
         self.outcomes = [
             item if isinstance(item, ConvscopeError) else next(remaining) for item in self._items

@@ -26,8 +26,6 @@ __all__ = [
 ]
 
 _TEMPLATES_CACHED = 64
-# The tag and the length of an input in a request.
-_FRAME_BYTES = 5
 _DTYPES = {
     "float32": mpb.DATA_TYPE_FLOAT32,
     "float16": mpb.DATA_TYPE_FLOAT16,
@@ -43,14 +41,12 @@ class RequestTemplate:
     """A request without its images.
 
     Args:
-        message: The message, to be copied.
-        key: Its bytes. Images whose templates have the same key may share a request.
+        key: The serialized message. Images whose templates have the same key may share a request.
         has_large_results: Whether the results may be large, or slow to compute.
         runs_per_image: How many images the network runs for each: itself, and for occlusion
             one for each cell.
     """
 
-    message: pb.ClassifyRequest
     key: bytes
     has_large_results: bool
     runs_per_image: int
@@ -58,10 +54,13 @@ class RequestTemplate:
 
 @dataclass(slots=True)
 class EncodedImage:
-    """An image as an input of a request, and the bytes that it adds to the request."""
+    """An image as an input of a request.
 
-    input: pb.Input
-    size_bytes: int
+    Args:
+        field: The serialized field that it adds to the request.
+    """
+
+    field: bytes
 
 
 def encode_template(model: str, **options: Unpack[ClassifyOptions]) -> RequestTemplate:
@@ -100,7 +99,7 @@ def _encode_template(model: str, **keywords: Unpack[ClassifyOptions]) -> Request
     _select(message, options)
     key = message.SerializeToString(deterministic=True)
     is_large = bool(message.feature_maps or message.explanations)
-    return RequestTemplate(message, key, is_large, _runs_per_image(message.explanations))
+    return RequestTemplate(key, is_large, _runs_per_image(message.explanations))
 
 
 _encode_cached: Callable[..., RequestTemplate] = lru_cache(_TEMPLATES_CACHED, typed=True)(
@@ -121,22 +120,21 @@ def encode_image(template: RequestTemplate, image: ImageLike) -> EncodedImage:
     Raises:
         InvalidInputError: The image can't be sent.
     """
-    message = encode_input(image)
-    size_bytes = message.ByteSize() + _FRAME_BYTES
-    if (request_bytes := size_bytes + len(template.key)) > MAX_REQUEST_BYTES:
+    field = encode_input(image)
+    if (request_bytes := len(field) + len(template.key)) > MAX_REQUEST_BYTES:
         raise InvalidInputError(
             f"the request has {request_bytes:,} bytes; the limit is {MAX_REQUEST_BYTES:,}; "
             "scale the image down"
         )
-    return EncodedImage(message, size_bytes)
+    return EncodedImage(field)
 
 
 def encode_request(template: RequestTemplate, images: Sequence[EncodedImage]) -> pb.ClassifyRequest:
-    """Return a copy of a template with images."""
-    request = pb.ClassifyRequest()
-    request.CopyFrom(template.message)
-    request.inputs.extend([image.input for image in images])
-    return request
+    """Return the request of a template with images."""
+    # The serialized fields of a message may follow each other in any number.
+    return pb.ClassifyRequest.FromString(
+        b"".join([template.key, *(image.field for image in images)])
+    )
 
 
 def _runs_per_image(explanations: Iterable[pb.ExplanationSelection]) -> int:

@@ -60,7 +60,8 @@ def _decode_result(result: pb.InputResult, model: str, version: int, provider: s
     if result.HasField("error"):
         return error_from_status(result.error.code, result.error.message)
     prediction, times = result.prediction, result.stage_times
-    if not all(isfinite(score.probability) for score in prediction.classes):
+    classes = tuple([ClassScore(s.index, s.label, s.probability) for s in prediction.classes])
+    if not isfinite(sum([score.probability for score in classes])):
         return InternalError(
             f"{model} v{version} returned a probability that isn't finite, which is no result"
         )
@@ -71,7 +72,7 @@ def _decode_result(result: pb.InputResult, model: str, version: int, provider: s
         model,
         version,
         provider,
-        tuple([_decode_score(score) for score in prediction.classes]),
+        classes,
         {m.name: _decode_feature_map(m, *source) for m in maps} if maps else {},
         StageSeconds(
             times.decode_seconds, times.queue_seconds, times.infer_seconds, times.encode_seconds

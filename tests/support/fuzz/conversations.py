@@ -215,9 +215,7 @@ class Pipe(asyncio.Transport):
         to_send: What the client sends.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, to_send: bytes
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Any, to_send: bytes) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.to_send = to_send
         self._is_closing = False
@@ -236,7 +234,7 @@ class Pipe(asyncio.Transport):
         size = random.choice((1, 9, 100, 5000, 5000, 100_000))
         data, self.to_send = self.to_send[:size], self.to_send[size:]
         if data and not self._is_closing:
-            self._protocol.data_received(data)
+            self._protocol.receive(data)
 
     def act(self, random: Random) -> None:
         """Read, or rarely leave."""

@@ -10,6 +10,7 @@ from support.tiny import CHANNELS, SIDE, tiny_manifest
 from convscope.server.errors import InvalidInputError
 from convscope.server.frontend.classifier.requests import ReplyPlan, decode_input, plan_reply
 from convscope.server.frontend.reply_limits import ReplyLimits
+from convscope.server.frontend.tensors import DTYPES
 from convscope.server.inference.requests import EncodedImage, Input, Pixels, ReadyTensor
 from convscope.server.runtime.versions import label_bytes
 from convscope.v1 import inference_pb2 as pb
@@ -30,7 +31,7 @@ def planned(request: pb.ClassifyRequest, manifest: mpb.ModelManifest, max_bytes:
 
 
 def decoded(message: pb.Input, spec: mpb.InputSpec) -> Input:
-    return decode_input(message, spec.dtype, tuple(spec.shape))
+    return decode_input(message, DTYPES[spec.dtype], tuple(spec.shape))
 
 
 def rejected_request(request: pb.ClassifyRequest, max_bytes: int = 2**24) -> str:

@@ -53,7 +53,7 @@ DRAIN_PING = b"draining"
 DRAIN_PING_SECONDS = 1.0
 
 
-class Connection(Output, asyncio.Protocol):
+class Connection(Output, asyncio.BufferedProtocol):
     """One client's connection.
 
     Args:
@@ -98,7 +98,15 @@ class Connection(Output, asyncio.Protocol):
             return
         self.mark_dirty()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes are written."""
+        return self._shared.input
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Process what was written there."""
+        self.receive(self._shared.input[:nbytes])
+
+    def receive(self, data: bytes | memoryview) -> None:
         """Process what the client sent."""
         if self._is_closed:
             return
@@ -111,15 +119,6 @@ class Connection(Output, asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Close: a client that sends nothing more can't end its calls."""
-
-    def pause_writing(self) -> None:
-        """Keep the output in the engine."""
-        self._is_paused = True
-
-    def resume_writing(self) -> None:
-        """Go on sending."""
-        self._is_paused = False
-        self.mark_dirty()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the calls."""
@@ -134,7 +133,7 @@ class Connection(Output, asyncio.Protocol):
 
     # Receiving
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         engine = self._engine
         failure: EngineError | None = None
         try:

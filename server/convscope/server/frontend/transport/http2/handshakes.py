@@ -22,7 +22,7 @@ class Handshakes:
     """
 
     def __init__(
-        self, limit: int, seconds: float, protocol: Callable[[], asyncio.Protocol]
+        self, limit: int, seconds: float, protocol: Callable[[], asyncio.BaseProtocol]
     ) -> None:
         self._limit = limit
         self._seconds = seconds

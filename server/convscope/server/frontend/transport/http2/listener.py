@@ -39,7 +39,7 @@ class Listener:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        protocol: Callable[[], asyncio.Protocol],
+        protocol: Callable[[], asyncio.BaseProtocol],
         tls: TlsFiles | None,
         limits: Limits,
         on_reload: Callable[[bool], None] = lambda _: None,

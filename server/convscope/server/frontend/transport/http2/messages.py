@@ -26,41 +26,37 @@ class MessageReader:
         encoding: How compressed messages are compressed; None if none may be.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_encoding", "_have", "_max_bytes", "_need", "_prefix")
+    __slots__ = ("_buffer", "_chunks", "_encoding", "_max_bytes", "_prefix", "announced")
 
     def __init__(self, max_bytes: int, encoding: str | None) -> None:
         self._max_bytes = max_bytes
         self._encoding = encoding
         self._prefix = b""
-        self._need = -1  # the size of the message; -1 before its prefix is complete
-        self._have = 0
+        self.announced = 0
+        """The bytes of the current message that have not arrived; 0 before its prefix has."""
         self._chunks: list[bytes | memoryview] = []
         self._buffer: memoryview | None = None  # in place of the chunks
 
     @property
     def is_between_messages(self) -> bool:
         """Whether no message has begun."""
-        return self._need < 0 and not self._prefix
+        return not self._prefix
 
-    @property
-    def announced(self) -> int:
-        """The bytes of the current message that have not arrived."""
-        return max(0, self._need - self._have)
-
-    def append(self, data: bytes) -> bool:
+    def append(self, data: bytes | memoryview) -> bool:
         """Add a chunk from the middle of a message; return False if it isn't one."""
-        if self._have + len(data) >= self._need:
+        size = len(data)
+        if size >= self.announced:
             return False
-        self._store(data)
+        self._store(data, size)
         return True
 
-    def _store(self, data: bytes | memoryview) -> None:
-        have = self._have + len(data)
+    def _store(self, data: bytes | memoryview, size: int) -> None:
         if self._buffer is None:
             self._chunks.append(data)
         else:
-            self._buffer[self._have : have] = data
-        self._have = have
+            start = len(self._buffer) - self.announced
+            self._buffer[start : start + size] = data
+        self.announced -= size
 
     def feed(self, data: bytes) -> list[RawMessage]:
         """Add a chunk; return the messages that are complete now, and whether each is compressed.
@@ -71,18 +67,18 @@ class MessageReader:
         messages: list[RawMessage] = []
         view, offset = memoryview(data), 0
         while True:
-            if self._need < 0:
+            if len(self._prefix) < PREFIX_BYTES:
                 part = data[offset : offset + PREFIX_BYTES - len(self._prefix)]
                 self._prefix += part
                 offset += len(part)
                 if len(self._prefix) < PREFIX_BYTES:
                     return messages
                 self._begin()
-            taken = min(self._need - self._have, len(data) - offset)
+            taken = min(self.announced, len(data) - offset)
             if taken:
-                self._store(data if taken == len(data) else view[offset : offset + taken])
+                self._store(data if taken == len(data) else view[offset : offset + taken], taken)
                 offset += taken
-            if self._have < self._need:
+            if self.announced:
                 return messages
             messages.append(self._end())
 
@@ -102,12 +98,12 @@ class MessageReader:
                 raise BadRequestError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED, "the server has no memory for the message"
                 ) from error
-        self._need = size
+        self.announced = size
 
     def _end(self) -> RawMessage:
         data = b"".join(self._chunks) if self._buffer is None else self._buffer
         message = (bool(self._prefix[0]), data)
-        self._prefix, self._need, self._have = b"", -1, 0
+        self._prefix = b""
         self._chunks, self._buffer = [], None
         return message
 

@@ -91,6 +91,17 @@ class Output(ABC):
     def _close_after_output(self) -> None:
         """Close the connection when what is queued is sent."""
 
+    # What asyncio calls
+
+    def pause_writing(self) -> None:
+        """Keep the output in the engine."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self._is_paused = False
+        self.mark_dirty()
+
     # Sending; see `Link`
 
     def acknowledge(self, size: int, stream_id: int) -> None:

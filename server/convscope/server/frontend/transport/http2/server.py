@@ -180,7 +180,7 @@ class Http2Server:
             await listener.start()
         self._sweep()
 
-    def _accept(self) -> asyncio.Protocol:
+    def _accept(self) -> asyncio.BaseProtocol:
         if self._tls is None and not self._has_room():
             return _Refusal()
         return Connection(self._shared, self._opened, self._forget)

@@ -18,6 +18,9 @@ from convscope.server.frontend.transport.memory_budget import MemoryBudget
 
 __all__ = ["Shared"]
 
+# The most that is read from a socket at once.
+INPUT_BYTES = 256 * 1024
+
 
 class Shared:
     """The limits, caches and schedules of all connections.
@@ -59,6 +62,9 @@ class Shared:
         self.inflater = Inflater(loop, limits.max_message_bytes)
         self.calls = 0  # open streams of all connections
         self.connections = 0
+        # Where a connection finds the bytes that have arrived. It has processed them when the
+        # next one receives, so that one place is enough, and it stays in the caches.
+        self.input = memoryview(bytearray(INPUT_BYTES))
 
     def admits_call(self, streams: int) -> bool:
         """Return whether a connection with as many streams may open another one.
