@@ -222,7 +222,7 @@ def test_a_small_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)
 
 
-@pytest.mark.slow(seconds=20)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize("served", LARGE, indirect=True)
 def test_a_large_network_returns_the_results_of_pytorch(served: Served) -> None:
     check(served)
