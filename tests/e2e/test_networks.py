@@ -127,9 +127,9 @@ def narrow_dense_layers(network: nn.Module) -> None:
     """Replace the dense layers of a VGG by narrower ones with the same inputs and outputs."""
     layers = network.get_submodule("classifier")
     assert isinstance(layers, nn.Sequential)
-    dense = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
-    widths = [layers[dense[0]].in_features, *[NARROWER_WIDTH] * (len(dense) - 1)]
-    widths.append(layers[dense[-1]].out_features)
+    dense = {index: layer for index, layer in enumerate(layers) if isinstance(layer, nn.Linear)}
+    first, *_, last = dense.values()
+    widths = [first.in_features, *[NARROWER_WIDTH] * (len(dense) - 1), last.out_features]
     for index, (given, returned) in zip(dense, pairwise(widths), strict=True):
         layers[index] = nn.Linear(given, returned)
 
