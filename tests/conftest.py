@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.allocation import keep_freed_memory
 from support.demo_models import export_demo_models
 from support.order import fast_first, process_count, slow_first_in_each_part
 from support.server import FRESH, ServerProcess
@@ -20,6 +21,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # With several threads in each of several processes, those of PyTorch would mostly wait for cores.
 if process_count() > 1:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+keep_freed_memory()
 # The servers of the tests must not write to the user's own tuning cache.
 os.environ["CONVSCOPE_TUNING_CACHE"] = str(Path(tempfile.mkdtemp()) / "tuning.json")
 

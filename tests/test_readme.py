@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.forked import run as run_forked
 from support.server import ServerProcess
 from support.web_process import WebProcess
 
@@ -100,12 +101,15 @@ def test_curl_is_answered(command: str, demo_web: WebProcess) -> None:
 
 @cache
 def help_of(program: str, *subcommand: str) -> str:
+    environment = os.environ | {"COLUMNS": "200"}
+    if program == "convscope":
+        return run_forked("client", [*subcommand, "--help"], environment).stdout
     return subprocess.run(
         [Path(sys.executable).parent / program, *subcommand, "--help"],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"COLUMNS": "200"},
+        env=environment,
     ).stdout
 
 

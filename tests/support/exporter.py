@@ -20,6 +20,8 @@ PRELOADED = [
     "convscope.exporter.training.pipeline",
     "convscope.exporter.conversion.convert",
     "convscope.exporter.evaluation.training_report",
+    "pydantic.fields",  # Typer imports both when a command runs
+    "pydantic.type_adapter",
     "tensorboardX",
     "support.preloaded",
 ]

@@ -9,6 +9,7 @@ import gc
 import torch
 from torch import nn
 
+from support.allocation import keep_freed_memory
 from support.operators import share_operators
 
 
@@ -24,6 +25,7 @@ def _export_once() -> None:
     torch.set_num_threads(threads)
 
 
+keep_freed_memory()
 share_operators()
 _export_once()
 gc.collect()

@@ -19,6 +19,9 @@ TESTS = str(Path(__file__).parents[1])
 COMMANDS = ("convscope.server", "convscope-server")
 # Functions that name the server and start none, or one that ends before it serves.
 EXCEPT_IN = ("refers_to_server", "run_to_end")
+# The values that lead to no server, by id: not every value has a hash. They stay alive, and so
+# their ids aren't used again.
+_SERVERLESS: dict[int, Any] = {}
 
 
 def starts_server(item: pytest.Item) -> bool:
@@ -36,15 +39,16 @@ def _functions(item: pytest.Item) -> Iterator[Callable[..., Any]]:
 @cache
 def refers_to_server(function: Callable[..., Any]) -> bool:
     """Return whether a function, or a part of the tests that it refers to, names the server."""
-    visited: dict[int, Any] = {}  # by id: not every value has a hash
+    visited: dict[int, Any] = {}
     waiting: list[Any] = [function]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str) and value in COMMANDS:
             return True
-        if id(value) not in visited:
-            visited[id(value)] = value  # it stays alive, and so its id isn't used again
+        if id(value) not in visited and id(value) not in _SERVERLESS:
+            visited[id(value)] = value
             waiting += _references(value)
+    _SERVERLESS.update(visited)
     return False
 
 

@@ -25,7 +25,13 @@ from typing import NamedTuple
 # What the entry points import only when they need it. The engine of the transport http2 is
 # missing: not every server uses it.
 PRELOADED = {
-    "client": ("convscope.client.cli", "rich.progress", "rich.table"),
+    "client": (
+        "convscope.client.cli",
+        "pydantic.fields",  # Typer imports both when a command runs
+        "pydantic.type_adapter",
+        "rich.progress",
+        "rich.table",
+    ),
     "server": (
         "convscope.bundle.graph_contract",
         "convscope.server.app",
