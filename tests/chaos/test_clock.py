@@ -1,6 +1,7 @@
 """A server whose wall clock jumps, which callers must not notice."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ DAY = 86_400
 JUMPS = (DAY, -DAY, 3650 * DAY, 0)
 
 
-def version(server: ServerProcess) -> int:
+def serves(server: ServerProcess, latest: int) -> bool:
+    """Return whether the latest version of the model is this one."""
     with Client(server.target) as client:
-        return max(summary.version for summary in client.models())
+        return max(summary.version for summary in client.models()) == latest
 
 
 def test_jumps_of_the_clock_harm_no_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +43,7 @@ def test_jumps_of_the_clock_harm_no_caller(tmp_path: Path, monkeypatch: pytest.M
             clock.write_text(str(seconds))
             callers.wait_for(CALLS)
             write_tiny(repository, version=number)
-            wait_until(lambda latest=number: version(server) == latest)
+            wait_until(partial(serves, server, number))
             callers.wait_for(CALLS)
         assert sample(server, "convscope_model_refused") == 0
         jumps = [line["seconds"] for line in server.log if line["event"] == jumping_clock.JUMPED]

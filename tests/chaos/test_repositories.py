@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,10 @@ for number in count(int(sys.argv[3])):
 """
 
 
-def version(server: ServerProcess) -> int:
-    """Return the version that answers."""
+def serves(server: ServerProcess, latest: int) -> bool:
+    """Return whether the latest version of the model is this one."""
     with Client(server.target) as client:
-        return max(summary.version for summary in client.models())
+        return max(summary.version for summary in client.models()) == latest
 
 
 def test_publishers_that_are_killed_harm_no_caller(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_publishers_that_are_killed_harm_no_caller(tmp_path: Path) -> None:
             numbers = [int(p.name) for p in (repository / "tiny").iterdir() if p.name.isdecimal()]
             number = max(numbers) + 1
             callers.wait_for(CALLS)
-            wait_until(lambda latest=number - 1: version(server) == latest)
+            wait_until(partial(serves, server, number - 1))
         assert sample(server, "convscope_model_refused") == 0
     print(f"{rounds(4)} publishers killed, {number - 1} versions: {callers}")
     assert callers.errors == []
@@ -84,7 +85,7 @@ def test_a_remote_repository_that_is_lost_harms_no_caller(
                 callers.wait_for(CALLS)
                 s3.resume()
                 s3.put(write_tiny(tmp_path / "source", version=number), url)
-                wait_until(lambda latest=number: version(server) == latest)
+                wait_until(partial(serves, server, number))
             s3.stop()
             callers.wait_for(CALLS)
             wait_until(lambda: sample(server, "convscope_repository_sync_failures_total") > 0)

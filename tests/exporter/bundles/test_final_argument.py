@@ -98,7 +98,7 @@ def test_a_branch_that_captures_the_logits_keeps_the_old_ones() -> None:
     copied = helper.make_tensor_value_info("copied", TensorProto.FLOAT, ["batch", 3])
     identity = helper.make_node("Identity", ["logits"], ["copied"])
     unchanged = helper.make_graph([identity], "same", [], [copied])
-    branches = {"then_branch": double, "else_branch": unchanged}
+    branches: Any = {"then_branch": double, "else_branch": unchanged}
     model.graph.node.extend(
         [
             helper.make_node("Log", ["probabilities"], ["logits"]),

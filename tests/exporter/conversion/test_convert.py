@@ -228,7 +228,7 @@ def test_a_convolution_over_the_whole_map_is_compared_with_pytorch(
     torch.manual_seed(2)
     network = DenseByConvolutions()
     network.conv = nn.Conv2d(3, 8, 3, 2, 1)
-    network.dense = nn.Sequential(*WHOLE_MAPS[name], nn.Flatten())
+    setattr(network, "dense", nn.Sequential(*WHOLE_MAPS[name], nn.Flatten()))  # noqa: B010
     line = convert(network_source(network), tmp_path).explanation
     assert line.startswith("heat      8 × 8 for each class")
     assert line.endswith("from PyTorch's gradient")

@@ -158,7 +158,7 @@ def test_a_convolution_over_the_whole_map_runs_once(nodes: list[Node], expected:
     constants = {
         "w": random_values(7, 4, 5, 6),
         "v": random_values(7, 40, 3),
-        "sizes": [0, 40, 3],
+        "sizes": np.array([0, 40, 3]),
     }
     model = without_second_path(Case([*nodes, ("Relu", ["g"], ["y"], {})], constants))
     attached(model)
