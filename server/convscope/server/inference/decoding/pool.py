@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.errors import InvalidInputError, ServingError
+from convscope.server.errors import ServingError
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
@@ -206,7 +206,7 @@ class DecodePool:
             if isinstance(item, Pixels):
                 return self._preprocessor.prepare(item.array)
             raise TypeError("the input is no image")
-        except InvalidInputError as error:
+        except ServingError as error:
             return error
         finally:
             seconds.decode = perf_counter() - began
