@@ -109,7 +109,7 @@ def test_a_cut_header_is_none_or_has_the_same_size(kind: str) -> None:
 )
 def test_crafted_headers_are_rejected(data: bytes) -> None:
     """The number of steps is limited, so that the event loop can read headers."""
-    with pytest.raises(InvalidInputError, match="are not an image|before its|between its"):
+    with pytest.raises(InvalidInputError, match=r"are not an image|before its|between its"):
         PREPROCESSOR.cost(data)
 
 

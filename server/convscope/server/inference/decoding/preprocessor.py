@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from convscope.server.errors import InvalidInputError, OverloadedError
+from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
 from convscope.server.inference.decoding.headers import Header, read_header
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
 from convscope.server.inference.decoding.orientation import Box, Stored
 from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright
 from convscope.server.inference.decoding.structure import inspect
 from convscope.server.inference.decoding.structure.stream import Stream, damaged
-from convscope.server.inference.decoding.webp import decode_webp, working_bytes
+from convscope.server.inference.decoding.webp.decoder import decode_webp, working_bytes
 from convscope.server.runtime.versions import Crop, DecodeCost
 from convscope.v1 import manifest_pb2 as pb
 
@@ -96,7 +96,7 @@ class Preprocessor:
             scale = decode_scale(size, finest, uneven_chroma=header.uneven_chroma)
         decoded = header.pixels * header.pixel_bytes // scale**2
         fixed = header.pixels * header.working_bytes
-        memory = decoded + fixed + min(decoded * 4, STRIP_BYTES)
+        memory = decoded + fixed + min(decoded * 3, STRIP_BYTES)
         return DecodeCost(header.pixels, memory, header)
 
     def decode(self, data: bytes, cost: DecodeCost | None = None) -> NDArray[np.uint8]:
@@ -135,7 +135,7 @@ class Preprocessor:
         try:
             stream = inspect(data, header)
             return self._prepare(*self._load(stream, header))
-        except InvalidInputError:
+        except ServingError:
             raise
         except MemoryError as error:
             raise _no_memory() from error
@@ -164,7 +164,7 @@ class Preprocessor:
         """Decode an image, a JPEG to scale."""
         stored = Stored((header.width, header.height), stream.orientation)
         if header.format == "WEBP":
-            used = working_bytes(is_lossless=stream.is_lossless, has_alpha=stream.has_alpha)
+            used = working_bytes(stream)
             self._check_working_memory(header, used, _MAX_WEBP_BYTES)
             return decode_webp(stream, stored.size), stored
         image = Image.open(BytesIO(stream.data), formats=(header.format,))

@@ -70,7 +70,9 @@ def inspect(data: bytes, header: Header) -> Stream:
     is_lossless = data[start : start + 4] == _LOSSLESS
     has_alpha = is_lossless or parts.alpha is not None
     if data[12:16] == b"VP8X":
-        has_alpha = has_alpha and bool(data[20] & _ALPHA_FLAG)
+        # Without the flag, the canvas that the frame doesn't cover is black.
+        covers_all = (frame.width, frame.height) == (header.width, header.height)
+        has_alpha = bool(data[20] & _ALPHA_FLAG) and (has_alpha or not covers_all)
     elif is_lossless:
         has_alpha = bool(data[start + 12] & 0x10)
     if has_alpha and not is_lossless and parts.alpha is not None:
