@@ -15,7 +15,8 @@ from support.images import encode, grey16, picture, png_bomb, with_orientation
 
 from convscope.server.errors import InvalidInputError
 from convscope.server.inference.decoding import preprocessor
-from convscope.server.inference.decoding.headers import Header, read_header
+from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.headers import read_header
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.v1 import manifest_pb2 as pb
 

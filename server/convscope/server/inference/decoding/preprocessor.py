@@ -22,7 +22,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
-from convscope.server.inference.decoding.headers import Header, read_header
+from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.headers import read_header
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
 from convscope.server.inference.decoding.orientation import Box, Stored
 from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright

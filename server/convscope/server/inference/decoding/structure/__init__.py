@@ -28,7 +28,7 @@ Damage that Pillow doesn't report is found on the way. What can be found depends
 
 from collections.abc import Callable
 
-from convscope.server.inference.decoding.headers import Header
+from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.structure import bmp, gif, jpeg, png, webp
 from convscope.server.inference.decoding.structure.stream import Stream
 

@@ -2,7 +2,7 @@
 
 import struct
 
-from convscope.server.inference.decoding.headers import Header
+from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.structure.stream import Stream, damaged, over_limit
 
 __all__ = ["inspect"]

@@ -1,6 +1,6 @@
 """Reduces a GIF to its first frame."""
 
-from convscope.server.inference.decoding.headers import Header
+from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.structure.stream import Stream, joined
 
 __all__ = ["inspect"]

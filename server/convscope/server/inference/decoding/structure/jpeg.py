@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from convscope.server.inference.decoding.headers import Header
+from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.structure.metadata import (
     exif_orientation,
     xmp_orientation,

@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from convscope.server.inference.decoding.headers import Header
+from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.structure.metadata import (
     exif_orientation,
     inflate,

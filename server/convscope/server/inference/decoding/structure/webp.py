@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from convscope.server.inference.decoding.headers import Header
+from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.structure.metadata import (
     MAX_METADATA_BYTES,
     exif_orientation,
