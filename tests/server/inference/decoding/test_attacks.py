@@ -131,6 +131,8 @@ print(reply(photo))
 (first,) = children()
 print(reply(photo), children() == [first])
 print(reply(vp8l_groups(1024, 1024, 65_536)), children() == [first])
+large = encode(textured(900, 900), "WEBP", lossless=True)
+print(reply(large), children() == [first])
 os.kill(first, signal.SIGKILL)
 print(reply(photo), first in children())
 """
@@ -138,8 +140,9 @@ print(reply(photo), first in children())
 
 
 def test_lossless_webp_is_decoded_in_a_process_with_limits() -> None:
-    (first,), (second,), (attack,), (killed,) = run(ISOLATED)
+    (first,), (second,), (attack,), (larger,), (killed,) = run(ISOLATED)
     assert first == "(224, 224, 3)"
     assert second == "(224, 224, 3) True"
     assert "takes more than 20 MiB beyond its pixels; save it as PNG or JPEG True" in attack
+    assert larger == "(224, 224, 3) True"
     assert killed == "(224, 224, 3) False"

@@ -5,6 +5,7 @@ space for the canvas. It exits when the server does.
 """
 
 import ctypes
+import math
 import mmap
 import os
 import resource
@@ -39,12 +40,13 @@ def _decode(
     library: ctypes.CDLL, file: int, encoded_bytes: int, most_bytes: int, *numbers: int
 ) -> int:
     layout = Layout(*numbers)
-    with mmap.mmap(file, encoded_bytes + layout.size_bytes) as shared:
+    shared_bytes = encoded_bytes + layout.size_bytes
+    _set_limits(shared_bytes + most_bytes)
+    with mmap.mmap(file, shared_bytes) as shared:
         os.close(file)
         base = ctypes.c_char.from_buffer(shared)
         address = ctypes.addressof(base)
         try:
-            _set_limits(most_bytes)
             return decode_into(library, address, encoded_bytes, address + encoded_bytes, layout)
         finally:
             del base  # or the file could not be unmapped
@@ -53,10 +55,13 @@ def _decode(
 def _set_limits(most_bytes: int) -> None:
     """Limit what the process can allocate from now on, and the CPU time of one image."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * mmap.PAGESIZE + most_bytes, hard))
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + MAX_CPU_SECONDS + 1, hard))
+    _set_limit(resource.RLIMIT_AS, pages * mmap.PAGESIZE + most_bytes)
+    _set_limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + MAX_CPU_SECONDS)
+
+
+def _set_limit(kind: int, limit: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (limit if hard < 0 else min(limit, hard), hard))
 
 
 if __name__ == "__main__":

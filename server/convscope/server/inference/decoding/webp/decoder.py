@@ -10,6 +10,7 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.server.inference.decoding.structure.stream import Stream
@@ -89,7 +90,7 @@ def _may_have_large_codes(stream: Stream) -> bool:
 
 def _decode_here(
     library: ctypes.CDLL, stream: Stream, layout: Layout
-) -> tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+) -> tuple[int, NDArray[np.uint8]]:
     canvas = np.zeros(layout.size_bytes, np.uint8)
     start, end = stream.part
     encoded = np.frombuffer(stream.data, np.uint8, end - start, start)
@@ -97,12 +98,12 @@ def _decode_here(
     return status, canvas
 
 
-def _decode_isolated(stream: Stream, layout: Layout) -> tuple[int, memoryview]:
+def _decode_isolated(stream: Stream, layout: Layout) -> tuple[int, NDArray[np.uint8]]:
     start, end = stream.part
     encoded = memoryview(stream.data)[start:end]
     most_bytes = layout.width * layout.height * working_bytes(stream) + _MAX_CODE_BYTES
     status, shared = _isolated().decode(encoded, layout, most_bytes)
-    return status, memoryview(shared)[encoded.nbytes :]
+    return status, np.frombuffer(shared, np.uint8, offset=encoded.nbytes)
 
 
 @cache

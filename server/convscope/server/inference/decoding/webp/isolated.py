@@ -7,6 +7,7 @@ groups an image has can't be found without decoding it.
 
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -112,6 +113,7 @@ class _Process:
                 [sys.executable, "-P", "-m", module, str(other.fileno()), extension],
                 pass_fds=[other.fileno()],
                 stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # it would not be a line of the log
                 start_new_session=True,  # a Ctrl-C ends the server, which ends it
             )
 
@@ -122,7 +124,7 @@ class _Process:
         socket.send_fds(self._socket, [job], [file])
         reply = self._socket.recv(REPLY.size)
         if not reply:
-            if self._process.wait(_TIMEOUT_SECONDS) == -_SIGXCPU:
+            if self._process.wait(_TIMEOUT_SECONDS) == -signal.SIGXCPU:
                 raise TimeoutError
             raise ConnectionError
         (status,) = REPLY.unpack(reply)
@@ -133,9 +135,6 @@ class _Process:
         self._socket.close()
         self._process.kill()
         self._process.wait()
-
-
-_SIGXCPU = 24
 
 
 def _shared(encoded: memoryview, space: int) -> tuple[int, mmap.mmap]:
