@@ -89,9 +89,13 @@ def annotated_png(exif: bool = True) -> bytes:
     info = PngInfo()
     info.add_text("Comment", "x" * 5000, zip=True)
     info.add_itxt("XML:com.adobe.xmp", XMP_6.decode(), zip=True)
-    options: dict[str, object] = {"exif": EXIF_6} if exif else {}
-    options |= {"pnginfo": info, "icc_profile": bytes(3000), "dpi": (300, 300), "gamma": 0.45}
-    return encode(PICTURE, **options)
+    return encode(
+        PICTURE,
+        pnginfo=info,
+        icc_profile=bytes(3000),
+        dpi=(300, 300),
+        exif=EXIF_6 if exif else None,
+    )
 
 
 def annotated_webp() -> bytes:

@@ -2,7 +2,6 @@
 
 import re
 import struct
-from dataclasses import replace
 
 from convscope.server.errors import InvalidInputError
 from convscope.server.inference.decoding.header import SAVE_AGAIN, Header
@@ -22,6 +21,7 @@ _SUPPORTED_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progres
 _RESTART_INTERVAL = 0xDD
 # The segments that the decoder needs: the frame, the tables, and what names the color space.
 _TABLES = frozenset({*_SUPPORTED_FRAMES, 0xC4, 0xDB, 0xDD})
+_PLAIN_TABLES = frozenset({0xC4, 0xDB})
 _COLORS = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
 _EXIF = b"Exif\0\0"
 _APP1, _XMP = 0xE1, b"http://ns.adobe.com/xap/1.0/\0"
@@ -49,7 +49,10 @@ def read_jpeg(data: bytes) -> Header | None:
         if kind == _SCAN:
             return found.header(match.start())
         position = body + int.from_bytes(data[body : body + 2])
-        found.add(kind, body, position)
+        if kind in _PLAIN_TABLES:
+            found.kept.append((body - 2, position))
+        else:
+            found.add(kind, body, position)
     raise InvalidInputError(
         f"the JPEG image has more than {max_segments:,} segments before its pixels; {SAVE_AGAIN}"
     )
@@ -60,13 +63,16 @@ class _Segments:
 
     Args:
         data: The JPEG.
+
+    Attributes:
+        kept: Where those are that the decoder reads.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._frame: tuple[int, int] | None = None
-        self._interval = self._kept_bytes = 0
-        self._kept: list[tuple[int, int]] = []
+        self._interval = 0
+        self.kept: list[tuple[int, int]] = []
         self._exif: tuple[int, int] | None = None
         self._xmp: tuple[int, int] | None = None
 
@@ -74,7 +80,7 @@ class _Segments:
         """Note a segment of a kind, which is located from its length to its end."""
         data = self._data
         if kind in _TABLES or data.startswith(_COLORS.get(kind, b"-"), body + 2):
-            self._keep(body - 2, end)
+            self.kept.append((body - 2, end))
         if kind in _FRAMES:
             if kind not in _SUPPORTED_FRAMES or data[body + 2] != 8:
                 raise InvalidInputError(_unsupported_frame(kind, data[body + 2]))
@@ -93,16 +99,33 @@ class _Segments:
         """Return the header of the JPEG; None without a frame."""
         if self._frame is None:
             return None
-        found = _header(self._data, self._frame, scan_start, self._interval)
-        return replace(found, kept=tuple(self._kept), exif=self._exif, xmp=self._xmp)
-
-    def _keep(self, start: int, end: int) -> None:
-        self._kept_bytes += end - start
-        if self._kept_bytes > _MAX_TABLE_BYTES:
+        if sum(end - start for start, end in self.kept) > _MAX_TABLE_BYTES:
             raise InvalidInputError(
                 f"the JPEG image has more than {_MAX_TABLE_BYTES:,} bytes of tables; save it again"
             )
-        self._kept.append((start, end))
+        data, (kind, body) = self._data, self._frame
+        height, width, channels = struct.unpack_from(">HHB", data, body + 3)
+        samplings = data[body + 9 : body + 9 + 3 * channels : 3]
+        sides = [(sampling >> 4, sampling & 15) for sampling in samplings]
+        widest, tallest = max(h for h, _ in sides), max(v for _, v in sides)
+        # A file with several scans keeps the coefficients of all of them, two bytes each.
+        several = kind == 0xC2 or data[scan_start + 4] < channels
+        samples = sum(h * v for h, v in sides) / max(widest * tallest, 1)
+        return Header(
+            "JPEG",
+            width,
+            height,
+            pixel_bytes=1 if channels == 1 else 4,
+            working_bytes=int(2 * samples + 0.5) if several else 0,
+            uneven_chroma=any(h * tallest != v * widest for h, v in sides),
+            scan_start=scan_start,
+            restart_interval=self._interval,
+            block=(8, 8) if channels == 1 else (8 * max(widest, 1), 8 * max(tallest, 1)),
+            has_one_scan=not several,
+            kept=tuple(self.kept),
+            exif=self._exif,
+            xmp=self._xmp,
+        )
 
 
 def _unsupported_frame(kind: int, bits: int) -> str:
@@ -110,27 +133,3 @@ def _unsupported_frame(kind: int, bits: int) -> str:
         return f"the JPEG image has {bits} bits per channel; save it with 8"
     coding = "arithmetic coding" if kind > 0xC8 else "lossless or hierarchical coding"
     return f"the JPEG image has {coding}, which isn't supported; save it as baseline JPEG"
-
-
-def _header(data: bytes, frame: tuple[int, int], start: int, interval: int) -> Header:
-    kind, body = frame
-    height, width, channels = struct.unpack_from(">HHB", data, body + 3)
-    samplings = [data[body + 9 + 3 * channel] for channel in range(channels)]
-    sides = [(sampling >> 4, sampling & 15) for sampling in samplings]
-    widest, tallest = max(h for h, _ in sides), max(v for _, v in sides)
-    # A file with several scans keeps the coefficients of all of them, two bytes each.
-    several = kind == 0xC2 or data[start + 4] < channels
-    samples = sum(h * v for h, v in sides) / max(widest * tallest, 1)
-    block = (8, 8) if channels == 1 else (8 * max(widest, 1), 8 * max(tallest, 1))
-    return Header(
-        "JPEG",
-        width,
-        height,
-        pixel_bytes=1 if channels == 1 else 4,
-        working_bytes=int(2 * samples + 0.5) if several else 0,
-        uneven_chroma=any(h * tallest != v * widest for h, v in sides),
-        scan_start=start,
-        restart_interval=interval,
-        block=block,
-        has_one_scan=not several,
-    )
