@@ -19,13 +19,13 @@ ACCEPTED = (
     "JPEG, 2 MB of Exif segments",
     "PNG, text bombs",
     "WebP, animation of 16 megapixels",
-    "WebP, lossless of 12 megapixels",
+    "WebP, lossless of 9 megapixels",
 )
 REJECTED = {
     "JPEG, 1 MB of small Exif segments": "more than 320 segments before its pixels",
     "JPEG, 65 scans": "more than 64 scans; save it as baseline JPEG",
     "PNG, empty stored blocks": "bytes of compressed pixels",
-    "WebP, 65,536 groups of codes": "more than 20 MiB beyond its pixels; save it as PNG or JPEG",
+    "WebP, 65,536 groups of codes": "more than 28 MiB beyond its pixels; save it as PNG or JPEG",
     "GIF, extensions": "blocks before its first frame",
     "BMP, empty lines": "16,000,000 pixels and 17,080 bytes with run-length encoding",
 }

@@ -38,8 +38,9 @@ __all__ = ["ImageLimits", "Preprocessor"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 # The limits of the working memory, in bytes for each pixel that is allowed. With the default
 # of 16 megapixels, decoding takes at most 96 MiB beyond the pixels of a JPEG at its scale, the
-# copy of an encoded JPEG without metadata included. A WebP's pixels take 4 bytes more.
-_MAX_JPEG_BYTES, _MAX_WEBP_BYTES = 5, 3
+# copy of an encoded JPEG without metadata included. A WebP takes 4 bytes more for each of its
+# pixels, and up to 24 MiB for its codes.
+_MAX_JPEG_BYTES, _MAX_WEBP_BYTES = 5.0, 2.25
 # Pillow would warn, or raise at twice its own limit, before the check against our limit.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -181,9 +182,9 @@ class Preprocessor:
         image.load()
         return image, replace(stored, scale=scale)
 
-    def _check_working_memory(self, header: Header, used: int, allowed: int) -> None:
+    def _check_working_memory(self, header: Header, used: int, allowed: float) -> None:
         """Check the memory that decoding takes for each pixel, beyond the pixels."""
-        most = self._limits.max_pixels * allowed
+        most = int(self._limits.max_pixels * allowed)
         if header.pixels * used > most:
             kind = "several scans" if header.format == "JPEG" else "alpha or lossless compression"
             fix = "save it as baseline JPEG" if header.format == "JPEG" else "save it as JPEG"

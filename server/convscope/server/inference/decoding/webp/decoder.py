@@ -32,7 +32,7 @@ _PILLOW_BYTES = 12
 # The prefix codes of one group, and the fewest bits that they take in the file. A group is
 # used by a tile of 4 x 4 pixels or more. What is certainly below the limit needs no process.
 _GROUP_BYTES, _GROUP_BITS, _TILE_PIXELS = 6144, 20, 16
-_MAX_CODE_BYTES = 16 * 2**20
+_MAX_CODE_BYTES = 24 * 2**20
 
 
 def working_bytes(stream: Stream) -> int:
