@@ -5,7 +5,8 @@
 Each image is decoded by the server's preprocessor, with the default limits, in a process of
 its own. The process ends after 20 s of CPU time. The figures before are those of the version
 that checked the sizes and the number of segments. The process in which lossless WebP is decoded
-has its own limits, of 3 s and 5 bytes for each pixel and 24 MiB. `--checkout` measures the server of another checkout.
+has its own limits: 3 s, and 24 MiB beside 5 bytes for each pixel. `--checkout` measures the
+server of another checkout.
 """
 
 import argparse
