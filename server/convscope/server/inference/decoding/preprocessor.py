@@ -35,7 +35,6 @@ from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["ImageLimits", "Preprocessor"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 # The limits of the working memory, in bytes for each pixel that is allowed. With the default
 # of 16 megapixels, decoding takes at most 96 MiB beyond the pixels of a JPEG at its scale, the
 # copy of an encoded JPEG without metadata included. A WebP takes 4 bytes more for each of its
