@@ -36,7 +36,7 @@ SMALL = EncodedImage(encode(picture(60, 40)))
 
 
 @cache
-def large(megapixels: int = 27, seed: int = 0) -> EncodedImage:
+def large(megapixels: int = 28, seed: int = 0) -> EncodedImage:
     """Return an image that takes more than the share of one thread, and a name by its seed."""
     return EncodedImage(solid_png(6000, megapixels * 1_000_000 // 6000 + seed))
 
@@ -91,7 +91,7 @@ class Started:
         return asyncio.create_task(self.run(*images, **options))
 
     async def hold_large(
-        self, megapixels: int = 27
+        self, megapixels: int = 28
     ) -> "asyncio.Task[Sequence[InferenceResult | ServingError]]":
         """Submit a large image that waits at the gate while it is being decoded."""
         self.decoder.gate.clear()
@@ -133,7 +133,7 @@ async def test_images_of_50_megapixels_do_not_exceed_the_memory(root: Path) -> N
 
 async def test_image_larger_than_the_memory_is_decoded(root: Path) -> None:
     async with started(root, workers=1) as server:
-        image = EncodedImage(encode(Image.new("RGB", (4000, 3000)), "WEBP", method=0))
+        image = EncodedImage(solid_png(8000, 6250))
         assert server.decoder.cost(image.data).memory_bytes > THREAD_BYTES
         assert is_answered(await server.run(image))
 
@@ -175,7 +175,7 @@ async def test_interactive_large_image_starts_before_bulk_ones_that_came_earlier
 async def test_large_images_keep_their_order_although_a_later_one_would_fit(root: Path) -> None:
     async with started(root, workers=3) as server:
         held = [await server.hold_large(49)]
-        order = [large(49), large(49, seed=1), large(27)]
+        order = [large(49), large(49, seed=1), large(28)]
         held += [server.submit(image) for image in order[1:]]
         assert is_answered(await server.run(SMALL))
         assert len(server.decoder.running) == 1

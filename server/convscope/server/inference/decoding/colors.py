@@ -12,8 +12,9 @@ def convert(image: Image.Image, mode: str) -> Image.Image:
         wide = np.asarray(image, dtype=np.float32)
         image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8))
     elif image.has_transparency_data:
-        image = image.convert("RGBA")
-        page = Image.new("RGBA", image.size, "white")
-        page.alpha_composite(image)
-        image = page.convert("RGB")
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
+        # No name refers to the page and to the transparent image afterwards: it is a large strip.
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
     return image if image.mode == mode else image.convert(mode)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image
+from PIL import Image
 
-__all__ = ["Box", "PixelBox", "Stored", "cut_upright", "orientation_of", "upright_size"]
+__all__ = ["Box", "PixelBox", "Stored", "cut_upright", "upright_size"]
 
 # The transposition that turns each EXIF orientation upright, and those that swap the axes.
 _UPRIGHT = {
@@ -23,21 +23,6 @@ _TOP_IS_STORED_END = (3, 4, 7, 8)
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 PixelBox = tuple[int, int, int, int]
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation of an image, 1 if it has none.
-
-    Load an image first if its format allows metadata after the pixels. Otherwise Pillow
-    would load it here, and an error in its pixels would be mistaken for one in the metadata.
-    """
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - Pillow's parsers raise anything on crafted bytes
-        return 1  # damaged metadata doesn't invalidate the image
-    return value if value in _UPRIGHT else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.server.errors import InvalidInputError, ServingError
+from convscope.server.errors import ServingError
 from convscope.server.inference.batcher import Batcher
 from convscope.server.inference.queue import Entry
 from convscope.server.inference.requests import EncodedImage, InferenceRequest, Pixels
@@ -21,8 +21,9 @@ from convscope.server.runtime.versions import Crop, DecodeCost, ImagePreprocesso
 
 __all__ = ["QUEUE_PIXELS", "THREAD_BYTES", "DecodePool", "Image"]
 
-# The share of one thread in the memory of what is decoded at once. A PNG of 25 megapixels
-# takes as much, a WebP of 6, a progressive JPEG of 30, and no other JPEG that is decoded to scale.
+# The share of one thread in the memory of what is decoded at once. A PNG or a lossy WebP of 27
+# megapixels takes as much, a lossless WebP of 12, a progressive JPEG of 30, and no other JPEG
+# that is decoded to scale.
 THREAD_BYTES = 128 * 2**20
 # The share of one image in the queue. The largest request that the default limits allow,
 # 64 images of 16 megapixels, fills the default queue of 256 images.
@@ -206,7 +207,7 @@ class DecodePool:
             if isinstance(item, Pixels):
                 return self._preprocessor.prepare(item.array)
             raise TypeError("the input is no image")
-        except InvalidInputError as error:
+        except ServingError as error:
             return error
         finally:
             seconds.decode = perf_counter() - began

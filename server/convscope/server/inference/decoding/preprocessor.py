@@ -21,22 +21,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from convscope.server.errors import InvalidInputError
-from convscope.server.inference.decoding.damage import check_structure, damaged
-from convscope.server.inference.decoding.headers import Header, read_header
+from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
+from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.headers import read_header
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
-from convscope.server.inference.decoding.orientation import (
-    Box,
-    Stored,
-    orientation_of,
-)
+from convscope.server.inference.decoding.orientation import Box, Stored
 from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright
+from convscope.server.inference.decoding.structure import inspect
+from convscope.server.inference.decoding.structure.stream import Stream, damaged
+from convscope.server.inference.decoding.webp.decoder import decode_webp, working_bytes
 from convscope.server.runtime.versions import Crop, DecodeCost
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["ImageLimits", "Preprocessor"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+# The limits of the working memory, in bytes for each pixel that is allowed. With the default
+# of 16 megapixels, decoding takes at most 96 MiB beyond the pixels of a JPEG at its scale, the
+# copy of an encoded JPEG without metadata included. A WebP takes 4 bytes more for each of its
+# pixels, and up to 24 MiB for its codes.
+_MAX_JPEG_BYTES, _MAX_WEBP_BYTES = 5.0, 2.25
 # Pillow would warn, or raise at twice its own limit, before the check against our limit.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -93,8 +96,8 @@ class Preprocessor:
             finest = min(self._finest(*size), self._finest(*size[::-1]))
             scale = decode_scale(size, finest, uneven_chroma=header.uneven_chroma)
         decoded = header.pixels * header.pixel_bytes // scale**2
-        fixed = header.pixels * header.coefficient_bytes
-        memory = decoded + fixed + min(decoded * 4, STRIP_BYTES)
+        fixed = header.pixels * header.working_bytes
+        memory = decoded + fixed + min(decoded * 3, STRIP_BYTES)
         return DecodeCost(header.pixels, memory, header)
 
     def decode(self, data: bytes, cost: DecodeCost | None = None) -> NDArray[np.uint8]:
@@ -106,7 +109,8 @@ class Preprocessor:
 
         Raises:
             InvalidInputError: It isn't an image of a supported format, exceeds the limits, or
-                is damaged. `damage.py` describes which damage can be found in which format.
+                is damaged. `structure` describes which damage can be found in which format.
+            OverloadedError: The process has no memory left for it.
         """
         return self._decode(data, cost)[0]
 
@@ -127,13 +131,18 @@ class Preprocessor:
         return prepared, Crop(*box, *size)
 
     def _decode(self, data: bytes, cost: DecodeCost | None) -> Prepared:
-        header = self._read_header(data) if cost is None else cost.header
-        check_structure(data, header)
+        cost = self.cost(data) if cost is None else cost
+        header: Header = cost.header
         try:
-            return self._prepare(*self._load(data, header))
-        except (InvalidInputError, MemoryError):
+            stream = inspect(data, header)
+            return self._prepare(*self._load(stream, header))
+        except ServingError:
             raise
+        except MemoryError as error:
+            raise _no_memory() from error
         except Exception as error:  # Pillow's decoders raise anything on crafted bytes
+            if not _has_memory(cost.memory_bytes):  # some report too little memory as damage
+                raise _no_memory() from error
             damage = "truncated" if "truncated" in str(error) else "damaged"
             raise damaged(header.format, data, damage) from error
 
@@ -148,23 +157,40 @@ class Preprocessor:
         if header is None:
             raise InvalidInputError(_not_an_image(data))
         self._check_size(header.width, header.height)
+        if header.format == "JPEG":
+            self._check_working_memory(header, header.working_bytes, _MAX_JPEG_BYTES)
         return header
 
-    def _load(self, data: bytes, header: Header) -> tuple[Image.Image, Stored]:
-        """Decode an image, a JPEG to scale, and find out how it is stored."""
-        image = Image.open(BytesIO(data), formats=FORMATS)
-        full_size = image.size
-        self._check_size(*full_size)  # crafted headers may contradict each other
-        image.decodermaxblock = len(data)  # all at once, not 64 KiB after 64 KiB
+    def _load(self, stream: Stream, header: Header) -> tuple[Image.Image, Stored]:
+        """Decode an image, a JPEG to scale."""
+        stored = Stored((header.width, header.height), stream.orientation)
+        if header.format == "WEBP":
+            used = working_bytes(stream)
+            self._check_working_memory(header, used, _MAX_WEBP_BYTES)
+            return decode_webp(stream, stored.size), stored
+        image = Image.open(BytesIO(stream.data), formats=(header.format,))
+        if image.size != stored.size:
+            raise ValueError("the headers contradict each other")
+        image.decodermaxblock = len(stream.data)  # all at once, not 64 KiB after 64 KiB
         if not isinstance(image, JpegImageFile):
-            image.load()  # before the metadata, which may follow the pixels
-            return image, Stored(full_size, orientation_of(image))
-        stored = Stored(full_size, orientation_of(image))
+            image.load()
+            return image, stored
         finest = self._finest(*stored.upright)
-        scale = decode_scale(full_size, finest, uneven_chroma=header.uneven_chroma)
+        scale = decode_scale(stored.size, finest, uneven_chroma=header.uneven_chroma)
         set_decode_scale(image, scale)
         image.load()
         return image, replace(stored, scale=scale)
+
+    def _check_working_memory(self, header: Header, used: int, allowed: float) -> None:
+        """Check the memory that decoding takes for each pixel, beyond the pixels."""
+        most = int(self._limits.max_pixels * allowed)
+        if header.pixels * used > most:
+            kind = "several scans" if header.format == "JPEG" else "alpha or lossless compression"
+            fix = "save it as baseline JPEG" if header.format == "JPEG" else "save it as JPEG"
+            raise InvalidInputError(
+                f"the {header.format} image has {header.width:,} x {header.height:,} pixels with "
+                f"{kind}; at most {most // used:,} of these are allowed; {fix}, or scale it down"
+            )
 
     def _check_size(self, width: int, height: int) -> None:
         limits = self._limits
@@ -208,3 +234,16 @@ def _not_an_image(data: bytes) -> str:
         return "the image is empty (0 bytes); send the bytes of a whole file"
     # No byte of it is quoted: messages appear in the log, which must contain no part of an image.
     return f"the {len(data):,} bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
+
+
+def _has_memory(size: int) -> bool:
+    """Return whether the process can allocate memory, without touching it."""
+    try:
+        np.empty(size, np.uint8)
+    except MemoryError:
+        return False
+    return True
+
+
+def _no_memory() -> OverloadedError:
+    return OverloadedError("the server has no memory left to decode the image; retry later")

@@ -24,8 +24,8 @@ __all__ = ["STRIP_BYTES", "resize_upright"]
 
 # Pixels that are turned and converted at once. A larger strip saves no time.
 STRIP_PIXELS = 2**21
-# A strip as it is stored, on white, with alpha, and without: four bytes a pixel each.
-STRIP_BYTES = 4 * 4 * STRIP_PIXELS
+# A strip as it is stored, a white page, and both together: four bytes a pixel each.
+STRIP_BYTES = 3 * 4 * STRIP_PIXELS
 # The reach of the filter, in pixels of the result.
 _REACH = {Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
 
@@ -58,8 +58,11 @@ def resize_upright(
     for top in range(0, height, source.strip_rows):
         bottom = min(top + source.strip_rows, height)
         pixels, part = source.strip(top, bottom)
-        strip = convert(cut_upright(image, pixels, orientation), mode)
-        result[top:bottom] = _array(strip.resize((width, bottom - top), resampling, box=part))
+        # No name refers to a strip, so the last one is freed before the next one is cut.
+        resized = convert(cut_upright(image, pixels, orientation), mode).resize(
+            (width, bottom - top), resampling, box=part
+        )
+        result[top:bottom] = _array(resized)
     return result
 
 

@@ -1,0 +1,1 @@
+"""Decodes WebP with the libwebp that Pillow contains, in bounded memory."""
