@@ -23,6 +23,7 @@ __all__ = ["HEAT", "Golden", "golden_arrays", "parse_golden"]
 
 HEAT = "heat/-1"
 
+
 @dataclass(frozen=True, slots=True)
 class Golden:
     """The content of a golden file, checked against the manifest.

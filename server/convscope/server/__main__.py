@@ -31,8 +31,11 @@ def main() -> None:
     from convscope.server.process.ports import check_ports
     from convscope.server.process.startup import check_directory
     from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
+    from convscope.server.runtime.validation.client import BundleValidator
 
     gc.freeze()
+    keep_freed_memory()
+    validator = BundleValidator.forked()  # before there are threads, connections or secrets
     gc.enable()
 
     def run(settings: Settings) -> None:
@@ -40,13 +43,12 @@ def main() -> None:
         check_directory(settings.repository)
         check_ports(settings.listeners)
         many = settings.process.workers > 1
-        uvloop.run(serve_with_workers(settings) if many else serve(settings))
+        uvloop.run(serve_with_workers(settings) if many else serve(settings, None, validator))
 
     def run_worker(descriptor: int) -> None:
         supervisor = SupervisorChannel(descriptor)
-        uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor))
+        uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor, validator))
 
-    keep_freed_memory()
     writer = configure_logs()
     try:
         if sys.argv[1:2] == [WORKER_FLAG]:
