@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Generic
 
@@ -15,13 +16,16 @@ from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget, graph_bytes
 from convscope.server.repository.plan import Action, Forget, Load, Retire, Retry, Route
 from convscope.server.repository.rejection import Rejection
+from convscope.server.repository.remote.threads import in_daemon_thread
 from convscope.server.repository.scan import Signature
 from convscope.server.repository.state import Attempt, Routing
 
-__all__ = ["Executor"]
+__all__ = ["LOADING", "Executor"]
 
 log = structlog.get_logger(__name__)
 
+# The name of the threads that load.
+LOADING = "loading"
 # A version that was loaded on demand stays at least this long after its last
 # use: otherwise two models could evict each other before either is used.
 RESIDENCE_SECONDS = 0.2
@@ -87,7 +91,9 @@ class Executor(Generic[V]):
             if self._budget is not None:
                 await self._make_room(self._budget, files)
             directory = self._root / model / str(number)
-            loaded = await asyncio.to_thread(self._loader.load, directory, hot=self.hot, like=like)
+            load = partial(self._loader.load, directory, hot=self.hot, like=like)
+            # A load that never ends must not delay the end of the process.
+            loaded = await in_daemon_thread(load, LOADING)
         except (BundleRejectedError, OSError, MemoryError) as error:
             rejection = _rejection(model, number, error)
             known.attempts[number] = Attempt.failed(

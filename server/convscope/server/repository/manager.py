@@ -39,6 +39,10 @@ __all__ = ["ModelManager"]
 log = structlog.get_logger(__name__)
 
 
+# A load in progress notices within a fraction of a second that the server stops.
+CLOSE_SECONDS = 3.0
+
+
 class ModelManager(Generic[V]):
     """Loads, swaps and unloads the versions of one repository.
 
@@ -187,9 +191,12 @@ class ModelManager(Generic[V]):
             raise BundleRejectedError(rejection.reason, rejection.message)
 
     async def close(self) -> None:
-        """Wait for a load in progress, and for the versions that retire."""
-        async with self._lock:
-            pass
+        """Wait for a load in progress, but not long, and for the versions that retire."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS), self._lock:
+                pass
+        except TimeoutError:
+            log.warning("a load does not end; the server ends without waiting for it")
         await self._executor.close()
 
     async def _try_to_reconcile(self, name: str, found: ModelOnDisk) -> None:

@@ -187,7 +187,8 @@ class BundleValidator:
         has threads of its own, reads secrets or opens connections.
         """
         validator = cls()
-        validator._keep(_ForkServer.fork())
+        with suppress(OSError):  # then the first version starts a new process, or reports why not
+            validator._keep(_ForkServer.fork())
         return validator
 
     def validate(
