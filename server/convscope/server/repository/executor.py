@@ -83,7 +83,11 @@ class Executor(Generic[V]):
                 self._retire(known.ready.pop(number))
 
     async def load(self, model: str, number: int, files: Signature) -> Rejection | None:
-        """Load one version and serve it, or return why it is rejected."""
+        """Load one version and serve it, or return why it is rejected.
+
+        Raises:
+            ShuttingDownError: The server is stopping.
+        """
         known = self._catalog.add(model)
         self._changed = True
         like = known.ready[max(known.ready)].execution if known.ready else None

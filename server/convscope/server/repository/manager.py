@@ -203,6 +203,8 @@ class ModelManager(Generic[V]):
         """Reconcile one model; an unexpected error in it doesn't concern the others."""
         try:
             await self._reconcile_model(name, found)
+        except ShuttingDownError:
+            log.info("load cancelled", model=name)
         except Exception:
             log.exception("unexpected error while reconciling a model", model=name)
 

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import structlog
 
-from convscope.server.errors import BundleRejectedError
+from convscope.server.errors import BundleRejectedError, ShuttingDownError
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.model import Model, memory_bytes
@@ -78,13 +78,14 @@ class Loader:
 
         Raises:
             BundleRejectedError: It failed a check, or can't be loaded at all.
+            ShuttingDownError: The server is stopping.
             OSError: A file can't be read, or no process can be started now.
             MemoryError: The process has no memory left.
         """
         started_at = perf_counter()
         try:
             loaded = self._load(directory, hot, like)
-        except (BundleRejectedError, OSError, MemoryError):
+        except (BundleRejectedError, ShuttingDownError, OSError, MemoryError):
             raise
         except Exception as error:  # no bundle may affect the others
             log.exception("unexpected error at load", model=directory.parent.name)
@@ -165,6 +166,10 @@ def _log_ready(loaded: LoadedVersion, seconds: float) -> None:
         threads=execution.threads,
         lone_threads=execution.lone_threads,
         max_batch=execution.max_batch,
+        session_mb=round(loaded.figures.session_bytes / 1e6, 1),
+        batch_mb=round(loaded.figures.batch_bytes / 1e6, 1),
+        validation_peak_mb=round(loaded.figures.peak_bytes / 1e6, 1),
+        validation_seconds=loaded.figures.seconds,
         seconds=round(seconds, 3),
     )
     if model.fallback_from:

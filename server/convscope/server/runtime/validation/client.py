@@ -15,7 +15,7 @@ from selectors import EVENT_READ, DefaultSelector
 from time import monotonic, sleep
 from typing import Any, Protocol, Self
 
-from convscope.server.errors import BundleRejectedError
+from convscope.server.errors import BundleRejectedError, ShuttingDownError
 from convscope.server.runtime.figures import Figures
 from convscope.server.runtime.validation.examination import Examination, Findings
 from convscope.server.runtime.validation.fork_server import run_fork_server
@@ -122,7 +122,8 @@ class _ForkServer:
         """Send an examination and return the reply; None if the fork server has ended.
 
         Raises:
-            BundleRejectedError: The server is stopping, or no reply comes.
+            BundleRejectedError: No reply comes.
+            ShuttingDownError: The server is stopping.
         """
         timeout_at = monotonic() + examination.limits.clock_seconds + SLACK_SECONDS
         descriptor = self._connected.fileno()
@@ -138,7 +139,7 @@ class _ForkServer:
             selector.register(descriptor, EVENT_READ)
             while not received.endswith(b"\n"):
                 if stopping():
-                    raise BundleRejectedError("stopping", "the server is stopping")
+                    raise ShuttingDownError
                 if monotonic() >= timeout_at:
                     raise BundleRejectedError("time", "the validation does not end")
                 if selector.select(POLL_SECONDS):
@@ -198,7 +199,8 @@ class BundleValidator:
 
         Raises:
             BundleRejectedError: The version failed a check, exceeded a limit, or crashed
-                the process; or the server is stopping.
+                the process.
+            ShuttingDownError: The server is stopping.
             OSError: A file can't be read, or no process can be started.
             MemoryError: The system ended the process, because memory was short.
         """

@@ -30,6 +30,7 @@ from convscope.server.runtime.validation.memory import (
     anonymous_bytes,
     is_out_of_memory,
     limit_memory,
+    requested_bytes,
 )
 
 __all__ = ["run_fork_server"]
@@ -171,19 +172,20 @@ def _watch(child: _Child, examination: Examination, limit: int, server: int) -> 
         if cpu_seconds > limits.seconds or seconds > limits.clock_seconds:
             return {
                 "reason": "time",
-                "message": f"{child.doing} was not finished after {cpu_seconds:.3g} s of CPU and "
-                f"{seconds:.3g} s in all; validating a version may take {limits.seconds:g} s of "
+                "message": f"{child.doing} was not finished after {cpu_seconds:.1f} s of CPU and "
+                f"{seconds:.1f} s in all; validating a version may take {limits.seconds:g} s of "
                 f"CPU and {limits.clock_seconds:g} s in all: raise --max-load-seconds if the "
                 f"network needs more ({_memory_so_far(child)})",
             }
 
 
-def _too_much_memory(doing: str, limit: int, found: int | None) -> Reply:
-    found_text = "more" if found is None else f"{megabytes(found)} so far"
+def _too_much_memory(doing: str, limit: int, found: int) -> Reply:
+    """Reject a version for its memory, which is 0 if it isn't known."""
+    takes = megabytes(found) if found > limit else "more"
     return {
         "reason": "memory",
-        "message": f"{doing} takes {found_text}; validating a version may take "
-        f"{megabytes(limit)} of memory: raise --max-load-memory if the network needs more",
+        "message": f"{doing} takes {takes} of memory; validating a version may take "
+        f"{megabytes(limit)}: raise --max-load-memory if the network needs more",
     }
 
 
@@ -240,7 +242,7 @@ def _isolate(examination: Examination, parent: int) -> None:
 
 
 def _examine(examination: Examination, limit: int, enter: Callable[[str], None]) -> Reply:
-    doing = "starting"
+    doing, start_bytes = "starting", anonymous_bytes(os.getpid())
 
     def note(what: str) -> None:
         nonlocal doing
@@ -253,7 +255,8 @@ def _examine(examination: Examination, limit: int, enter: Callable[[str], None])
         return {"reason": "system", "errno": error.errno, "message": error.strerror or "no reason"}
     except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this version only
         if is_out_of_memory(error):
-            return _too_much_memory(doing, limit, None)
+            found = anonymous_bytes(os.getpid()) - start_bytes + requested_bytes(error)
+            return _too_much_memory(doing, limit, found)
         if isinstance(error, BundleRejectedError):
             return {"reason": error.reason, "message": error.message}
         return {

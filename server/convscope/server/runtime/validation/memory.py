@@ -1,7 +1,8 @@
 """The memory of a process: what it takes, its peak, and its limit."""
 
+import re
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,12 +12,14 @@ __all__ = [
     "is_out_of_memory",
     "lift_memory_limit",
     "limit_memory",
+    "requested_bytes",
 ]
 
 # Threads reserve stacks, and the C library reserves arenas, of which little is used.
 RESERVED_BYTES = 512 * 2**20
 _PAGE_BYTES = resource.getpagesize()
 # What ONNX Runtime's error says, in several places of its own, if memory can't be allocated.
+_REQUESTED = re.compile(r"requested buffer of size (\d+)")
 _OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
 
 
@@ -81,12 +84,23 @@ def lift_memory_limit() -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Report whether an error is that memory can't be allocated."""
-    while True:
-        if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
-            return True
-        if error.__cause__ is None:
-            return False
-        error = error.__cause__
+    return any(
+        isinstance(one, MemoryError) or any(sign in str(one) for sign in _OUT_OF_MEMORY)
+        for one in _causes(error)
+    )
+
+
+def requested_bytes(error: BaseException) -> int:
+    """Return how much could not be allocated, or 0 if the error doesn't state it."""
+    found = (_REQUESTED.search(str(one)) for one in _causes(error))
+    return next((int(match[1]) for match in found if match), 0)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _status() -> Mapping[str, int]:
