@@ -1,9 +1,9 @@
 """Publish hostile bundles to a running server, and show what each of them does to it.
 
-`python -m bench.attack_bundles [PYTHON]`
+`python -m bench.attack_bundles [PYTHON [FLAG...]]`
 
 PYTHON is the interpreter of the server, such as that of another checkout, for figures from
-before a change. The bundles run with the server's own default limits: an endless loop, a file
+before a change, and the flags are for the server. The bundles are: an endless loop, a file
 of 3 MB with 3 GB of golden outputs, graphs that allocate 3 GB, and a FIFO. Each is published
 beside a model that is called meanwhile. After each of them a valid bundle is published, and
 then the server is stopped.
@@ -47,21 +47,26 @@ ATTACKS: dict[str, Callable[[Path, str], Path]] = {
 
 def main() -> None:
     """Attack a server with each bundle, and print a row for each."""
-    python = sys.argv[1] if len(sys.argv) > 1 else sys.executable
+    python, *flags = sys.argv[1:] or [sys.executable]
     print("| bundle | rejected after | next loaded after | growth | p99 of others | SIGTERM |")
     print("|---|---|---|---|---|---|")
     for name, write in ATTACKS.items():
         with tempfile.TemporaryDirectory() as scratch:
-            print(f"| {name} | {' | '.join(_attack(python, Path(scratch), write))} |", flush=True)
+            print(
+                f"| {name} | {' | '.join(_attack(python, flags, Path(scratch), write))} |",
+                flush=True,
+            )
 
 
-def _attack(python: str, scratch: Path, write: Callable[[Path, str], Path]) -> list[str]:
+def _attack(
+    python: str, flags: list[str], scratch: Path, write: Callable[[Path, str], Path]
+) -> list[str]:
     models = scratch / "models"
     write_tiny(models)
     write(scratch / "made", "hostile")
     write_tiny(scratch / "made", "next")
     server = ServerProcess(
-        models, "--poll-seconds", "0.2", command=(python, *FRESH[1:]), tuning=False
+        models, "--poll-seconds", "0.2", *flags, command=(python, *FRESH[1:]), tuning=False
     )
     before, done, seconds = _memory_mb(server.process.pid), Event(), list[float]()
     calls = Thread(target=_call, args=(server.target, done, seconds))

@@ -114,9 +114,7 @@ class Loader:
         unexplained = findings.unexplained
         if policy.wanted != CPU:  # the validation has checked what the CPU returns
             unexplained = check_explanations(bundle, policy, golden)
-        if unexplained is not None:
-            model, version = bundle.manifest.model, bundle.manifest.version
-            log.warning("no explanations", model=model, version=version, reason=unexplained)
+        _warn_if_unexplained(bundle.manifest, unexplained)
         # Opened at most once for each number of threads, by a trial or for serving.
         open_plain = cache(partial(open_session, validated.plain_graph, policy))
 
@@ -151,6 +149,13 @@ class Loader:
             hot,
         )
         return self.validator.validate(examination, self.stopping)
+
+
+def _warn_if_unexplained(manifest: pb.ModelManifest, reason: str | None) -> None:
+    if reason is not None:
+        log.warning(
+            "no explanations", model=manifest.model, version=manifest.version, reason=reason
+        )
 
 
 def _log_ready(loaded: LoadedVersion, seconds: float) -> None:

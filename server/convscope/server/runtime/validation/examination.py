@@ -114,8 +114,8 @@ class Examination:
         cpu = ProviderPolicy((CPU,), allow_fallback=False, cores=self.policy.cores)
         try:
             return _model(checked, cpu), cpu
-        except BundleRejectedError:
-            if self._on_cpu:
+        except BundleRejectedError as error:
+            if self._on_cpu or is_out_of_memory(error):
                 raise
         lift_memory_limit()  # a GPU's libraries reserve much more than they take
         wanted = self.policy.for_graph_without_engine()
