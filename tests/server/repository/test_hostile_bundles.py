@@ -1,7 +1,9 @@
 """Bundles that never end or take too much memory are rejected, and concern nothing else."""
 
+import asyncio
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +19,14 @@ from support.hostile import (
     write_large_batch,
     write_large_constant,
 )
+from support.loading import Follower
 from support.processes import anonymous_mb, descendants, is_running
 from support.server import ServerProcess, start_server
 from support.tiny import write_tiny
 
+from convscope.server.repository.manager import ModelManager
+from convscope.server.repository.selection import Selection
+from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2, admin_pb2_grpc
 
 # What a server may grow by, whatever the bundles want.
@@ -111,6 +117,31 @@ def test_nothing_is_left_of_a_server_whose_first_load_never_ends(
     with process.stderr:
         assert "Traceback" not in process.stderr.read()
     wait_until(lambda: not any(map(is_running, started)))
+
+
+async def test_manager_closes_although_a_load_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convscope.server.repository.manager.CLOSE_SECONDS", 0.1)
+    loading, released = threading.Event(), threading.Event()
+
+    class Stuck:
+        def load(self, *_: object, **__: object) -> LoadedVersion:
+            loading.set()
+            released.wait()
+            raise MemoryError
+
+        def memory_bytes(self, graph_bytes: int) -> int:
+            return graph_bytes
+
+    write_tiny(tmp_path)
+    manager = ModelManager(tmp_path, Stuck(), Selection(), Follower())
+    reconciling = asyncio.create_task(manager.reconcile())
+    assert await asyncio.to_thread(loading.wait, 30)
+    await manager.close()
+    assert not reconciling.done()
+    released.set()
+    await reconciling
 
 
 def _wait_for_validation(process: Any) -> set[int]:

@@ -92,8 +92,9 @@ class Examination:
         golden = GoldenGate(bundle, make_preprocessor(bundle, self.make_preprocessor))
         enter("opening a session")
         before, (model, policy) = meter.now_bytes(), self._open(checked)
-        session_bytes = max(0, meter.now_bytes() - before)
-        batch, batch_bytes = self._run(model, golden, meter, enter)
+        opened = meter.now_bytes()
+        session_bytes = max(0, opened - before)
+        batch, batch_bytes = self._run(model, golden, meter, enter, opened)
         if bundle.manifest.feature_maps:
             enter("computing its feature maps")
             self._replay(golden, model, feature_maps=True)
@@ -126,7 +127,12 @@ class Examination:
         return self.policy.wanted == CPU
 
     def _run(
-        self, model: Model, golden: GoldenGate, meter: Meter, enter: Callable[[str], None]
+        self,
+        model: Model,
+        golden: GoldenGate,
+        meter: Meter,
+        enter: Callable[[str], None],
+        opened_bytes: int,
     ) -> tuple[int, int]:
         """Run the golden inputs and a full batch; return its inputs and the memory it takes."""
         enter("running its golden inputs")
@@ -138,10 +144,10 @@ class Examination:
         batch = self._full_batch(model.manifest, seconds)
         sample = min(batch, max(1, int(BATCH_SECONDS / seconds)))
         enter(f"running a batch of {sample}")
-        before = meter.now_bytes()
         meter.reset()
         model.run(golden.batch(sample), feature_maps=names)
-        grown = max(0, meter.peak_bytes() - before)
+        # A session keeps what its runs take, so that the runs before are a part of it.
+        grown = max(0, meter.peak_bytes() - opened_bytes)
         return batch, grown * batch // sample
 
     def _full_batch(self, manifest: pb.ModelManifest, seconds: float) -> int:

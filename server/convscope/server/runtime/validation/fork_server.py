@@ -126,7 +126,8 @@ def _validate(examination: Examination, server: int) -> Reply:
         OSError: No process can be started.
     """
     parent = os.getpid()
-    limit = examination.limits.memory_for(_graph_bytes(examination.directory))
+    graph_bytes = _graph_bytes(examination.directory)
+    limit = examination.limits.memory_for(graph_bytes)
     reading, writing = os.pipe()
     try:
         pid = os.fork()
@@ -137,7 +138,7 @@ def _validate(examination: Examination, server: int) -> Reply:
     if pid == 0:
         os.close(server)
         os.close(reading)
-        _become_examiner(examination, limit, writing, parent)
+        _become_examiner(examination, graph_bytes, writing, parent)
     os.close(writing)
     child = _Child(pid, reading, anonymous_bytes(pid))
     rejection: Reply | None = None
@@ -210,13 +211,15 @@ def _graph_bytes(directory: Path) -> int:
         return 0
 
 
-def _become_examiner(examination: Examination, limit: int, messages: int, parent: int) -> NoReturn:
+def _become_examiner(
+    examination: Examination, graph_bytes: int, messages: int, parent: int
+) -> NoReturn:
     """Examine a version in this process, which then ends."""
     code = 1
     try:
         _isolate(examination, parent)
-        limit_memory(limit)
-        reply = _examine(examination, limit, lambda doing: _send(messages, {"doing": doing}))
+        limit_memory(examination.limits.memory_for(graph_bytes))
+        reply = _examine(examination, graph_bytes, lambda doing: _send(messages, {"doing": doing}))
         _send(messages, reply)
         code = 0
     finally:
@@ -241,7 +244,8 @@ def _isolate(examination: Examination, parent: int) -> None:
         os.nice(NICENESS)
 
 
-def _examine(examination: Examination, limit: int, enter: Callable[[str], None]) -> Reply:
+def _examine(examination: Examination, graph_bytes: int, enter: Callable[[str], None]) -> Reply:
+    limits = examination.limits
     doing, start_bytes = "starting", anonymous_bytes(os.getpid())
 
     def note(what: str) -> None:
@@ -256,16 +260,18 @@ def _examine(examination: Examination, limit: int, enter: Callable[[str], None])
     except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this version only
         if is_out_of_memory(error):
             found = anonymous_bytes(os.getpid()) - start_bytes + requested_bytes(error)
-            return _too_much_memory(doing, limit, found)
+            return _too_much_memory(doing, limits.memory_for(graph_bytes), found)
         if isinstance(error, BundleRejectedError):
             return {"reason": error.reason, "message": error.message}
         return {
             "reason": "unexpected",
             "message": f"{doing} failed with {type(error).__name__}",
         }
-    if (peak := findings.figures.peak_bytes) > limit:
-        doing = f"a full batch of {findings.figures.batch}"
-        return _too_much_memory(doing, limit, peak)
+    figures = findings.figures
+    limit = limits.memory_for(graph_bytes, figures.batch)
+    if figures.peak_bytes > limit:
+        doing = f"a full batch of {figures.batch}"
+        return _too_much_memory(doing, limit, figures.peak_bytes)
     return asdict(findings)
 
 

@@ -11,6 +11,8 @@ CGROUP = Path("/sys/fs/cgroup")
 # parsed, checked, cut, and then held by a session, plain and packed.
 BASE_BYTES = 2**30
 GRAPH_FACTOR = 6
+# For each input of a full batch. A VGG16 takes 25 MB for an image of 224 x 224.
+INPUT_BYTES = 32 * 2**20
 # On a busy machine, requests come first, so that a second of CPU takes several.
 CLOCK_FACTOR = 5.0
 
@@ -33,11 +35,17 @@ class Limits:
         """Seconds by the clock."""
         return CLOCK_FACTOR * self.seconds
 
-    def memory_for(self, graph_bytes: int) -> int:
-        """Return the limit of the memory for a graph of so many bytes."""
+    def memory_for(self, graph_bytes: int, batch: int = 0) -> int:
+        """Return the limit of the memory.
+
+        Args:
+            graph_bytes: The size of the graph.
+            batch: The inputs of the batch that it holds for.
+        """
         if self.memory_bytes is not None:
             return self.memory_bytes
-        return min(BASE_BYTES + GRAPH_FACTOR * graph_bytes, machine_bytes() // 2)
+        size = BASE_BYTES + GRAPH_FACTOR * graph_bytes + INPUT_BYTES * batch
+        return min(size, machine_bytes() // 2)
 
 
 def megabytes(size: float) -> str:
