@@ -157,6 +157,11 @@ class Model:
         return ModelOutput(probabilities, maps, logits, heat)
 
     @property
+    def maps(self) -> tuple[str, ...]:
+        """The names of its feature maps."""
+        return tuple(spec.name for spec in self.manifest.feature_maps)
+
+    @property
     def is_outdated(self) -> bool:
         """Whether the same files can now be loaded on a better provider."""
         return self._pending_engine is not None and self._pending_engine.is_built
