@@ -9,8 +9,6 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from multiprocessing.connection import Connection
-from pickle import dumps
 from selectors import EVENT_READ, DefaultSelector
 from time import monotonic, sleep
 from typing import Any, Protocol, Self
@@ -19,6 +17,7 @@ from convscope.server.errors import BundleRejectedError, ShuttingDownError
 from convscope.server.runtime.figures import Figures
 from convscope.server.runtime.validation.examination import Examination, Findings
 from convscope.server.runtime.validation.fork_server import run_fork_server
+from convscope.server.runtime.validation.serialization import to_json
 
 __all__ = ["BundleValidator"]
 
@@ -127,10 +126,8 @@ class _ForkServer:
         """
         timeout_at = monotonic() + examination.limits.clock_seconds + SLACK_SECONDS
         descriptor = self._connected.fileno()
-        connection = Connection(os.dup(descriptor), readable=False)
         try:
-            with connection:
-                connection.send_bytes(dumps(examination))
+            self._connected.sendall(to_json(examination) + b"\n")
         except OSError:
             return None
         received = b""

@@ -1,6 +1,6 @@
 """Forks a process for each version to validate, and ends one that exceeds a limit.
 
-It receives examinations over a socket, as pickles of the server, and replies to each with a
+It receives examinations over a socket, as lines of JSON, and replies to each with a
 line of JSON: what was found, or why the version is rejected. It ends when the socket is
 closed, and with it what runs. It has one thread, as a fork requires.
 """
@@ -9,7 +9,6 @@ import ctypes
 import gc
 import json
 import os
-import pickle
 import resource
 import select
 import signal
@@ -17,7 +16,6 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
@@ -32,6 +30,7 @@ from convscope.server.runtime.validation.memory import (
     limit_memory,
     requested_bytes,
 )
+from convscope.server.runtime.validation.serialization import from_json
 
 __all__ = ["run_fork_server"]
 
@@ -53,14 +52,28 @@ def run_fork_server(descriptor: int) -> None:
     import convscope.bundle.graph_contract  # noqa: F401
 
     gc.freeze()
-    connection = Connection(descriptor)
-    while True:
-        try:
-            examination = pickle.loads(connection.recv_bytes())
+    try:
+        while True:
+            examination = from_json(_read_line(descriptor))
             reply = _validate(examination, descriptor)
             os.write(descriptor, json.dumps(reply).encode() + b"\n")
-        except (EOFError, ConnectionError, _ClosedError):
-            return
+    except (ConnectionError, _ClosedError):
+        return
+
+
+def _read_line(descriptor: int) -> bytes:
+    """Read the next request; none is sent before the reply to the one before.
+
+    Raises:
+        _ClosedError: The socket is closed.
+    """
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(descriptor, _MAX_MESSAGE_BYTES)
+        if not part:
+            raise _ClosedError
+        line += part
+    return line
 
 
 class _ClosedError(Exception):
