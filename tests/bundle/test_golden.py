@@ -1,16 +1,20 @@
 """A golden file that isn't what the manifest calls for is rejected, and never unpickled."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_BZIP2, ZIP_LZMA, ZipFile
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support.alterations import Arrays, rewrite_golden
 from support.bundles import check_bundle, rejection
+from support.hostile import write_inflating_golden
 from support.tiny import seal, write_extractor, write_signal, write_tiny
 
+from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden import golden_arrays, parse_golden
 from convscope.bundle.reader import read_bundle
 from convscope.v1 import manifest_pb2 as pb
@@ -109,7 +113,7 @@ def test_tensor_of_another_shape_is_rejected(tmp_path: Path) -> None:
 
 def test_pickled_array_is_rejected_unread(bundle: Path) -> None:
     with (bundle / "golden.npz").open("wb") as file:
-        np.savez(file, probabilities=np.array([print], dtype=object))
+        np.savez(file, input_0=np.array([print], dtype=object))
     seal(bundle)
     assert "golden.npz can't be read as arrays" in rejection(bundle).message
 
@@ -132,3 +136,47 @@ def test_smaller_floats_are_accepted(bundle: Path) -> None:
     rewrite_golden(bundle, lambda arrays: arrays.update({MEANS: arrays[MEANS].astype(np.float16)}))
     golden = parse_golden((bundle / "golden.npz").read_bytes(), read_bundle(bundle).manifest)
     assert golden.feature_map_means["conv"].dtype == np.float32
+
+
+def test_array_that_inflates_beyond_its_shape_is_rejected_unread(tmp_path: Path) -> None:
+    directory = write_inflating_golden(tmp_path, mib=100)
+    assert (directory / "golden.npz").stat().st_size < 2**20
+    tracemalloc.start()
+    error = rejection(directory)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert error.reason == "golden"
+    assert "for 'probabilities'; the manifest calls for float32 [3, 3]" in error.message
+    assert peak < 20 * 2**20
+
+
+def test_arrays_of_a_bundle_have_a_common_limit(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convscope.bundle.golden_archive.MAX_GOLDEN_BYTES", 500)
+    assert "all arrays together may have 500" in rejection(bundle).message
+
+
+@pytest.mark.parametrize("compression", [ZIP_BZIP2, ZIP_LZMA])
+def test_compression_without_bounds_is_rejected(bundle: Path, compression: int) -> None:
+    with np.load(bundle / "golden.npz") as stored:
+        arrays = dict(stored)
+    with ZipFile(bundle / "golden.npz", "w", compression) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array)
+    seal(bundle)
+    assert "golden.npz can't be read as arrays" in rejection(bundle).message
+
+
+def test_stored_size_below_that_of_the_shape_is_rejected(bundle: Path) -> None:
+    with ZipFile(bundle / "golden.npz", "a") as archive, archive.open("input_9.npy", "w") as member:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (2**40,)}
+        np.lib.format.write_array_header_1_0(member, header)
+    manifest = read_bundle(bundle).manifest
+    manifest.golden.inputs = 10
+    for index in range(3, 9):
+        with ZipFile(bundle / "golden.npz", "a") as archive:
+            archive.writestr(f"input_{index}.npy", archive.read("input_0.npy"))
+    with pytest.raises(BundleRejectedError, match="can't be read as arrays"):
+        parse_golden((bundle / "golden.npz").read_bytes(), manifest)

@@ -201,3 +201,11 @@ def test_unknown_element_type_is_rejected(tmp_path: Path) -> None:
         model.graph.output[0].type.tensor_type.elem_type = 99
 
     assert rejected(tmp_path, alter)
+
+
+def test_graph_of_too_many_parts_is_rejected_before_it_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convscope.bundle.graph_contract.MAX_PARTS", 10)
+    error = rejection(write_tiny(tmp_path))
+    assert (error.reason, "at most 10 are allowed" in error.message) == ("graph", True)

@@ -184,3 +184,10 @@ def test_a_gap_is_not_taken_for_labels_from_1(tmp_path: Path) -> None:
     path.write_text('{"1": "cat", "2": "dog", "4": "fox"}')
     with pytest.raises(InvalidValueError, match=r"indices from 1 to 4, and need 0 to 2$"):
         read_labels(path)
+
+
+def test_file_that_is_too_large_for_labels_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(b"a\n" * 2**21 + b"b")
+    with pytest.raises(InvalidValueError, match="more than 4,194,304 bytes"):
+        read_labels(path)

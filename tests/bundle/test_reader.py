@@ -1,11 +1,14 @@
 """A bundle with one file wrong is rejected, with the reason."""
 
+import os
 from pathlib import Path
 
 import pytest
 from support.alterations import flip_byte
 from support.bundles import check_bundle, rejection
 from support.tiny import write_extractor, write_signal, write_tiny
+
+from convscope.bundle.plain_files import NotPlainError, read_plain
 
 FILES = ("manifest.json", "model.onnx", "golden.npz")
 
@@ -148,3 +151,15 @@ def test_bundle_in_the_directory_of_another_version_is_rejected(bundle: Path) ->
 def test_bundle_in_the_directory_of_another_model_is_rejected(bundle: Path) -> None:
     moved = bundle.parent.rename(bundle.parent.parent / "other") / "1"
     assert "the manifest is of tiny v1, the directory of other v1" in rejection(moved).message
+
+
+def test_fifo_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(NotPlainError):
+        read_plain(tmp_path / "manifest.json", 10)
+
+
+def test_file_that_grows_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(100))
+    assert read_plain(tmp_path / "file", 7) == bytes(7)
+    assert read_plain(tmp_path / "file", 2**40) == bytes(100)

@@ -1,9 +1,12 @@
 """Reads a bundle from disk, and checks every file before it is used."""
 
 import errno
+import hashlib
 import os
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from convscope.bundle.errors import BundleRejectedError
@@ -18,9 +21,13 @@ from convscope.bundle.layout import (
     is_version,
 )
 from convscope.bundle.manifest import check_manifest, parse_manifest
+from convscope.bundle.plain_files import NotPlainError, plain_size, read_plain
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Bundle", "read_bundle"]
+
+# Hidden files may be added to a version's three.
+_MAX_NAMES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +37,12 @@ class Bundle:
     Args:
         directory: The version's directory.
         manifest: Its manifest.
+        manifest_sha256: The hash of the manifest's bytes.
     """
 
     directory: Path
     manifest: pb.ModelManifest
+    manifest_sha256: str
 
     def read_graph(self) -> bytes:
         """Read the ONNX graph.
@@ -61,7 +70,7 @@ class Bundle:
         stated = next(file for file in self.manifest.files if file.name == name)
         path = self.directory / name
         check_stated_size(stated, _plain_size(path))
-        data = path.read_bytes()
+        data = _read(path, stated.size_bytes + 1)  # one more byte shows that it grew
         check = FileCheck(stated)
         check.update(data)
         check.finish()
@@ -77,7 +86,7 @@ def read_bundle(directory: Path) -> Bundle:
             or its directory.
         OSError: The directory or a file can't be read.
     """
-    names = {path.name for path in directory.iterdir()}
+    names = {path.name for path in islice(directory.iterdir(), _MAX_NAMES)}
     if MANIFEST not in names and (versions := [name for name in names if is_version(name)]):
         latest = f"{directory.name}/{max(versions, key=int)}"
         raise BundleRejectedError("files", f"{MANIFEST} is missing; did you mean {latest}?")
@@ -87,24 +96,37 @@ def read_bundle(directory: Path) -> Bundle:
         raise BundleRejectedError(
             "files", f"{MANIFEST} has {size:,} bytes; at most {MAX_MANIFEST_BYTES:,} are allowed"
         )
-    manifest = parse_manifest((directory / MANIFEST).read_bytes())
+    data = _read(directory / MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = parse_manifest(data)
     place = Path(os.path.abspath(directory))  # noqa: PTH100 - links keep their own names
     check_manifest(manifest, place.parent.name, place.name)
-    return Bundle(directory, manifest)
+    return Bundle(directory, manifest, hashlib.sha256(data).hexdigest())
 
 
 def _plain_size(path: Path) -> int:
     """Return the size of a file or of a link's target; each read checks its content."""
+    with _explain(path):
+        return plain_size(path)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    """Return the first bytes of a file or of a link's target."""
+    with _explain(path):
+        return read_plain(path, max_bytes)
+
+
+@contextmanager
+def _explain(path: Path) -> Iterator[None]:
+    """Reject a bundle whose file is a link to nothing, or something else than a file."""
     try:
-        status = path.stat()
+        yield
+    except NotPlainError as error:
+        raise BundleRejectedError(
+            "files", f"{path.name} is not a plain file; replace it with the file itself"
+        ) from error
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ELOOP) or not path.is_symlink():
             raise
         raise BundleRejectedError(
             "files", f"{path.name} is a link to a file that doesn't exist; publish the bundle again"
         ) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleRejectedError(
-            "files", f"{path.name} is not a plain file; replace it with the file itself"
-        )
-    return status.st_size

@@ -203,8 +203,8 @@ class BundleRejectedError(ServingError):
 
     Args:
         reason: The check, one short word that is also a metric label:
-            "files", "manifest", "hash", "graph", "provider", "golden", "memory" or
-            "unexpected".
+            "files", "manifest", "hash", "graph", "provider", "golden", "memory",
+            "time" or "unexpected".
         message: What is wrong, and where.
     """
 
