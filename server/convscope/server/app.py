@@ -41,6 +41,7 @@ from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
+from convscope.server.runtime.validation import BundleValidator
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2_grpc
 
@@ -195,6 +196,7 @@ def _manager(
         stop.is_set,
         engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),
         preload_explanations=runtime.preload_explanations,
+        validator=BundleValidator(trusted=settings.repository.trusted_signers),
     )
     manager = ModelManager(
         root,

@@ -1,8 +1,11 @@
 """Rules about settings that belong together; flags alone are checked where they are read."""
 
+from convscope.bundle.errors import SigningError
+from convscope.bundle.signatures import has_library, public_keys
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.addresses import is_loopback
+from convscope.server.repository.settings import RepositorySettings
 
 __all__ = ["check_settings"]
 
@@ -24,6 +27,7 @@ def check_settings(settings: Settings) -> None:
             f"{frontend.grpc_address} can be reached from other machines, and without TLS anyone "
             "on them can call it; add --tls-certificate and --tls-key, or --allow-insecure"
         )
+    _check_signers(repository)
     if repository.max_memory_mb is not None and not repository.selection.on_demand:
         raise StartError("--max-memory-mb limits what is loaded on demand; add --load on-demand")
     if settings.process.workers > 1 and frontend.admin_address is not None:
@@ -31,3 +35,29 @@ def check_settings(settings: Settings) -> None:
             "--admin-address would reach only one of the workers; with --workers, publish and "
             "promote in the repository, which each worker follows"
         )
+
+
+def _check_signers(settings: RepositorySettings) -> None:
+    identity, issuer = settings.signature_identity, settings.signature_issuer
+    named = settings.signature_key or settings.signature_authority or identity
+    if bool(identity) != bool(issuer):
+        raise StartError("--signature-identity and --signature-issuer go together")
+    if named and not settings.require_signature:
+        raise StartError(
+            "signers are named, but unsigned versions are loaded too; add --require-signature"
+        )
+    if settings.require_signature and not named:
+        raise StartError(
+            "--require-signature needs to know whom to trust; add --signature-key, "
+            "--signature-authority, or --signature-identity with --signature-issuer"
+        )
+    if settings.require_signature and not has_library():
+        raise StartError(
+            "--require-signature needs the extra `signing`; in a clone of the repository, run: "
+            "pip install '.[server,signing]'"
+        )
+    if settings.signature_key is not None:
+        try:
+            public_keys(settings.signature_key)
+        except SigningError as error:
+            raise StartError(f"--signature-key can't be used: {error}") from error

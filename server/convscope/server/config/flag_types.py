@@ -21,6 +21,7 @@ __all__ = [
     "NATURAL",
     "NUMBER",
     "PEM_FILE",
+    "PEM_FILE_OR_DIRECTORY",
     "PROVIDER_NAMES",
     "SECONDS",
     "SWITCH",
@@ -76,6 +77,7 @@ CACHE_FILE = click.Path(dir_okay=False, path_type=Path)
 NATURAL = click.IntRange(min=0)
 NUMBER = click.IntRange(min=1)
 PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PEM_FILE_OR_DIRECTORY = click.Path(exists=True, path_type=Path)
 PROVIDER_NAMES = _Checked("text", _check_providers)
 SECONDS = click.FloatRange(min=0.0)
 SWITCH = click.BOOL

@@ -69,7 +69,8 @@ class Loader:
         Args:
             directory: The version's directory.
             hot: Whether the server already serves requests. If so, nothing is
-                measured, and the graph is validated in a subprocess.
+                measured, and the graph is validated in a subprocess. A signature is
+                always checked in one.
             like: How the model's other version is run, if it has one.
 
         Raises:
@@ -95,7 +96,8 @@ class Loader:
         return memory_bytes(graph_bytes, SESSIONS)
 
     def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
-        if hot:
+        # The library that checks signatures takes 60 MiB, which only the subprocess pays for.
+        if hot or self.validator.checks_signatures:
             validated = self.validator.validate(directory, self.stopping)
         else:
             validated = validate_bundle(directory)

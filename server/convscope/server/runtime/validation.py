@@ -5,8 +5,9 @@ server serves requests, this is done in a subprocess:
 
     python -m convscope.server.runtime.validation IDLE_SECONDS
 
-It reads lines of JSON, [DIRECTORY, OUTPUT], writes the graph to run to OUTPUT, and
-replies to each with a line of JSON: null, or the reason why the bundle is rejected.
+It reads lines of JSON, [DIRECTORY, OUTPUT, TRUSTED], writes the graph to run to OUTPUT,
+and replies to each with a line of JSON: the hash of the manifest, or the reason why the
+bundle is rejected. TRUSTED has the fields of `TrustedSigners`, or is null.
 A graph that crashes the checker ends the subprocess, and not the server.
 """
 
@@ -20,11 +21,12 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 
 from convscope.bundle.reader import Bundle, read_bundle
+from convscope.bundle.signatures import TrustedSigners
 from convscope.server.errors import BundleRejectedError, translate_bundle_errors
 from convscope.server.runtime.graph import LOGITS, PROBABILITIES, cut
 from convscope.v1 import manifest_pb2 as pb
@@ -55,8 +57,12 @@ class ValidatedBundle:
     plain_graph: bytes
 
 
-def validate_bundle(directory: Path) -> ValidatedBundle:
-    """Check the manifest, the hashes and the graph.
+def validate_bundle(directory: Path, trusted: TrustedSigners | None = None) -> ValidatedBundle:
+    """Check the manifest, the signature, the hashes and the graph.
+
+    Args:
+        directory: The version's directory.
+        trusted: One of these must have signed the bundle; None to ignore signatures.
 
     Raises:
         BundleRejectedError: One of them is invalid.
@@ -66,7 +72,7 @@ def validate_bundle(directory: Path) -> ValidatedBundle:
     from convscope.bundle.graph_contract import check_graph, parse_graph
 
     with translate_bundle_errors():
-        bundle = read_bundle(directory)
+        bundle = read_bundle(directory, trusted)
         data = bundle.read_graph()
         check_graph(parse_graph(data), bundle.manifest)
     if bundle.manifest.task == pb.TASK_CLASSIFICATION:
@@ -81,13 +87,22 @@ class BundleValidator:
 
     Args:
         idle_seconds: How long the subprocess waits for another bundle.
+        trusted: One of these must have signed each bundle; None to ignore signatures.
     """
 
-    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, idle_seconds: float = IDLE_SECONDS, trusted: TrustedSigners | None = None
+    ) -> None:
         self._idle_seconds = idle_seconds
+        self._trusted = None if trusted is None else asdict(trusted)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., BundleValidator] | None = None
+
+    @property
+    def checks_signatures(self) -> bool:
+        """Whether each bundle must be signed."""
+        return self._trusted is not None
 
     def validate(
         self, directory: Path, stopping: Callable[[], bool] = lambda: False
@@ -101,13 +116,19 @@ class BundleValidator:
         """
         with self._lock, tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
             output = Path(scratch) / "plain.onnx"
-            rejection = self._request(json.dumps([str(directory), str(output)]).encode(), stopping)
-            if rejection is not None:
-                raise BundleRejectedError(rejection["reason"], rejection["message"])
+            request = [str(directory), str(output), self._trusted]
+            reply = self._request(json.dumps(request, default=str).encode(), stopping)
+            if "reason" in reply:
+                raise BundleRejectedError(reply["reason"], reply["message"])
             with translate_bundle_errors():
-                return ValidatedBundle(read_bundle(directory), output.read_bytes())
+                bundle = read_bundle(directory)
+            if bundle.manifest_sha256 != reply["manifest_sha256"]:
+                raise BundleRejectedError(
+                    "files", "the manifest changed while the bundle was checked"
+                )
+            return ValidatedBundle(bundle, output.read_bytes())
 
-    def _request(self, line: bytes, stopping: Callable[[], bool]) -> dict[str, str] | None:
+    def _request(self, line: bytes, stopping: Callable[[], bool]) -> dict[str, str]:
         while True:
             try:
                 reply = _exchange(self._running(), line + b"\n", stopping)
@@ -115,8 +136,8 @@ class BundleValidator:
                 self._end()
                 raise
             if reply is not None:
-                rejection: dict[str, str] | None = json.loads(reply)
-                return rejection
+                result: dict[str, str] = json.loads(reply)
+                return result
             code = self._end()
             if code != 0:  # with 0, its idle time ended just before this bundle arrived
                 raise BundleRejectedError(
@@ -199,22 +220,28 @@ def main() -> None:
         line = sys.stdin.buffer.readline()
         if not line:
             break
-        rejection = _rejection(*map(Path, json.loads(line)))
+        directory, output, trusted = json.loads(line)
+        result = _validate(Path(directory), Path(output), _signers(trusted))
         try:
-            os.write(sys.stdout.fileno(), json.dumps(rejection).encode() + b"\n")
+            os.write(sys.stdout.fileno(), json.dumps(result).encode() + b"\n")
         except BrokenPipeError:  # the other process has ended
             break
 
 
-def _rejection(directory: Path, output: Path) -> dict[str, str] | None:
+def _signers(fields: dict[str, str | None] | None) -> TrustedSigners | None:
+    return None if fields is None else TrustedSigners.from_texts(fields)
+
+
+def _validate(directory: Path, output: Path, trusted: TrustedSigners | None) -> dict[str, str]:
     """Write the graph to run, or return the reason why the bundle is rejected."""
     try:
-        output.write_bytes(validate_bundle(directory).plain_graph)
+        validated = validate_bundle(directory, trusted)
+        output.write_bytes(validated.plain_graph)
     except BundleRejectedError as error:
         return {"reason": error.reason, "message": error.message}
     except OSError as error:
         return {"reason": "files", "message": f"can't be read: {error.strerror}"}
-    return None
+    return {"manifest_sha256": validated.bundle.manifest_sha256}
 
 
 if __name__ == "__main__":

@@ -89,7 +89,10 @@ EXPLANATION_METHODS = ("grad-cam", "cam", "eigen-cam", "occlusion")
 EXPLANATION_RUNS = ("heat", "occlusion")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 # The reasons for which a bundle is rejected.
-REASONS = ("files", "golden", "graph", "hash", "manifest", "memory", "provider", "unexpected")
+REASONS = (
+    *("files", "golden", "graph", "hash", "manifest"),
+    *("memory", "provider", "signature", "unexpected"),
+)
 # The reasons for which a call ends before its method counts it. Memory has its own metric.
 CALL_REJECTIONS = ("expired", "invalid", "refused", "stalled", "too_large", "unimplemented")
 
