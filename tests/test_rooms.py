@@ -117,10 +117,8 @@ def test_bundle_needs_few_libraries() -> None:
     assert found - sys.stdlib_module_names == BUNDLE_DEPENDENCIES | SIGNING
 
 
-def test_signatures_are_the_only_use_of_their_libraries() -> None:
-    users = {
-        path.name for room in ROOMS for path in sources(room) for n in SIGNING if _names(path, n)
-    }
+def test_the_libraries_of_signatures_are_imported_only_for_them() -> None:
+    users = {path.name for path in sources("bundle") for name in SIGNING if _names(path, name)}
     assert users == {"signatures.py", "signed_files.py", "signing.py"}
 
 
