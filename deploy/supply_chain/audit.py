@@ -44,7 +44,7 @@ def main() -> int:
 
 def find_service() -> tuple[str | None, dict[str, str]]:
     """Return an index of advisories that knows a vulnerable release, or why there is none."""
-    reasons = {}
+    reasons: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         listed = Path(scratch, "requirements.txt")
         listed.write_text(f"{KNOWN_VULNERABLE}\n")

@@ -51,13 +51,11 @@ class TrustedSigners:
     @classmethod
     def from_texts(cls, fields: Mapping[str, str | None]) -> Self:
         """Return what `dataclasses.asdict` returned, with its paths as texts."""
-        texts = ("identity", "issuer")
-        return cls(
-            **{
-                name: value if value is None or name in texts else Path(value)
-                for name, value in fields.items()
-            }
-        )  # type: ignore[arg-type]
+        paths = {
+            name: None if (text := fields[name]) is None else Path(text)
+            for name in ("keys", "authorities", "trust_config")
+        }
+        return cls(**paths, identity=fields["identity"], issuer=fields["issuer"])
 
 
 def has_library() -> bool:
