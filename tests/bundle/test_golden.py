@@ -109,7 +109,7 @@ def test_tensor_of_another_shape_is_rejected(tmp_path: Path) -> None:
 
 def test_pickled_array_is_rejected_unread(bundle: Path) -> None:
     with (bundle / "golden.npz").open("wb") as file:
-        np.savez(file, probabilities=np.array([print], dtype=object))
+        np.savez(file, input_0=np.array([print], dtype=object))
     seal(bundle)
     assert "golden.npz can't be read as arrays" in rejection(bundle).message
 

@@ -15,8 +15,11 @@ from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.tuning import Tuner
+from convscope.server.runtime.validation.client import BundleValidator
 from convscope.server.runtime.versions import LoadedVersion
 
+# Shared, so that its process starts once.
+VALIDATOR = BundleValidator()
 LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 
 
@@ -58,6 +61,7 @@ def make_loader(
         partial(Preprocessor, limits=LIMITS),
         tuner,
         preload_feature_maps,
+        validator=VALIDATOR,
         preload_explanations=preload_explanations,
     )
 

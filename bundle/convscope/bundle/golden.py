@@ -8,38 +8,20 @@
 Channel means are small enough to travel and enough to detect a wrong feature map.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convscope.bundle.errors import BundleRejectedError
+from convscope.bundle.golden_archive import GoldenArchive
 from convscope.bundle.layout import GOLDEN
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["HEAT", "Golden", "golden_arrays", "parse_golden"]
 
 HEAT = "heat/-1"
-
-Arrays = Mapping[str, NDArray[np.generic]]
-
-# What numpy and its archive readers raise for bytes that hold no plain arrays.
-_UNREADABLE = (
-    AttributeError,  # a single array instead of an archive
-    BadZipFile,
-    EOFError,
-    KeyError,
-    NotImplementedError,  # a compression that Python doesn't know
-    OSError,
-    RuntimeError,  # an encrypted member
-    TypeError,
-    ValueError,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +84,7 @@ def parse_golden(data: bytes, manifest: pb.ModelManifest) -> Golden:
         BundleRejectedError: They aren't plain arrays, or not those that the
             manifest calls for.
     """
-    arrays, count = _parse(data), manifest.golden.inputs
+    arrays, count = GoldenArchive(data), manifest.golden.inputs
     classifies = manifest.task == pb.TASK_CLASSIFICATION
     shape = (count, len(manifest.labels))
     return Golden(
@@ -120,49 +102,28 @@ def parse_golden(data: bytes, manifest: pb.ModelManifest) -> Golden:
     )
 
 
-def _parse(data: bytes) -> Arrays:
-    try:
-        with np.load(BytesIO(data), allow_pickle=False) as arrays:
-            return {name: _plain_array(arrays[name]) for name in arrays.files}
-    except _UNREADABLE as error:
-        raise BundleRejectedError(
-            "golden", f"{GOLDEN} can't be read as arrays; export the bundle again"
-        ) from error
+def _input(arrays: GoldenArchive, index: int, spec: pb.InputSpec) -> NDArray[np.generic]:
+    with arrays.open(_input_name(index)) as stored:
+        image = spec.kind == pb.INPUT_KIND_IMAGE
+        dtype = np.uint8 if image else np.float32
+        fits = len(stored.shape) == 1 if image else stored.shape == tuple(spec.shape)
+        if stored.dtype != dtype or not fits:
+            expected = "uint8 [bytes], an encoded image" if image else f"float32 {[*spec.shape]}"
+            raise _wrong(f"golden input {index} is {stored.dtype} {[*stored.shape]}", expected)
+        return stored.read()
 
 
-def _plain_array(member: object) -> NDArray[np.generic]:
-    if not isinstance(member, np.ndarray):  # a member that isn't .npy is returned as bytes
-        raise TypeError(f"{type(member).__name__} is not an array")
-    return member
-
-
-def _input(arrays: Arrays, index: int, spec: pb.InputSpec) -> NDArray[np.generic]:
-    stored = _stored(arrays, _input_name(index))
-    image = spec.kind == pb.INPUT_KIND_IMAGE
-    dtype = np.uint8 if image else np.float32
-    fits = stored.ndim == 1 if image else stored.shape == tuple(spec.shape)
-    if stored.dtype != dtype or not fits:
-        expected = "uint8 [bytes], an encoded image" if image else f"float32 {list(spec.shape)}"
-        raise _wrong(f"golden input {index} is {stored.dtype} {list(stored.shape)}", expected)
-    return stored
-
-
-def _outputs(arrays: Arrays, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    stored = _stored(arrays, name)
-    found = f"{GOLDEN} has {stored.dtype} {list(stored.shape)} for {name!r}"
-    if not np.issubdtype(stored.dtype, np.floating) or stored.shape != shape:
-        raise _wrong(found, f"float32 {list(shape)}")
+def _outputs(arrays: GoldenArchive, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    with arrays.open(name) as stored:
+        found = f"{GOLDEN} has {stored.dtype} {list(stored.shape)} for {name!r}"
+        if not np.issubdtype(stored.dtype, np.floating) or stored.shape != shape:
+            raise _wrong(found, f"float32 {list(shape)}")
+        array = stored.read()
     with np.errstate(over="ignore"):  # becomes infinite, which is rejected below
-        values = np.asarray(stored, np.float32)
+        values = np.asarray(array, np.float32)
     if not np.isfinite(values).all():
         raise _wrong(f"{GOLDEN} has values for {name!r} that are not finite", "finite numbers")
     return values
-
-
-def _stored(arrays: Arrays, name: str) -> NDArray[np.generic]:
-    if name not in arrays:
-        raise _wrong(f"{GOLDEN} lacks {name!r}", "an array for each input and output")
-    return arrays[name]
 
 
 def _wrong(found: str, expected: str) -> BundleRejectedError:

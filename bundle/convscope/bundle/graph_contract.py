@@ -17,6 +17,8 @@ _ELEMENTS = {
     pb.DATA_TYPE_FLOAT32: onnx.TensorProto.FLOAT,
 }
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+# Large networks have some thousands.
+MAX_PARTS = 200_000
 
 Graph = onnx.GraphProto | onnx.FunctionProto
 Shape = tuple[int | None, ...]
@@ -52,6 +54,7 @@ def check_graph(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
             aren't those of the manifest.
     """
     graphs = list(_graphs(model))
+    _check_size(graphs)
     if any(map(_is_external, _tensors(graphs))):
         raise BundleRejectedError(
             "graph", "a tensor refers to external data; embed it and export the bundle again"
@@ -81,6 +84,21 @@ def check_graph(model: onnx.ModelProto, manifest: pb.ModelManifest) -> None:
     _compare("output", model.graph.output, _stated_outputs(manifest))
     if manifest.HasField("explanation"):
         _check_explanation(model.graph, manifest.explanation.tensor)
+
+
+def _check_size(graphs: Iterable[Graph]) -> None:
+    """Check the number of parts, because everything that follows takes time for each of them."""
+    parts = 0
+    for graph in graphs:
+        parts += len(graph.node) + len(graph.value_info) + len(graph.input) + len(graph.output)
+        if isinstance(graph, onnx.GraphProto):
+            parts += len(graph.initializer) + len(graph.sparse_initializer)
+    if parts > MAX_PARTS:
+        raise BundleRejectedError(
+            "graph",
+            f"the graph has {parts:,} nodes, weights and described tensors; at most "
+            f"{MAX_PARTS:,} are allowed",
+        )
 
 
 def _check_opset(model: onnx.ModelProto) -> None:

@@ -31,6 +31,8 @@ from convscope.bundle.label_forms import (
 __all__ = ["labels_of_metadata", "read_labels"]
 
 _OTHER_FORMATS = (".yaml", ".yml", ".pbtxt", ".xml", ".toml")
+# A manifest with so many could not be read.
+MAX_LABEL_BYTES = 4 * 2**20
 _EXPECTED = 'use a text file with one label per line, CSV, or JSON like ["cat", "dog"]'
 
 
@@ -44,7 +46,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() in _OTHER_FORMATS:
         raise InvalidValueError(f"{path} is {path.suffix[1:]}; {_EXPECTED}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(MAX_LABEL_BYTES + 1)
+        if len(data) > MAX_LABEL_BYTES:
+            raise InvalidValueError(
+                f"{path} has more than {MAX_LABEL_BYTES:,} bytes, too many for labels; {_EXPECTED}"
+            )
+        text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidValueError(
             f"the labels in {path} can't be read: {reason_of(error)}; {_EXPECTED} in UTF-8"

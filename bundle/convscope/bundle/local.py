@@ -1,7 +1,6 @@
 """A repository on disk."""
 
 import fcntl
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from convscope.bundle.errors import (
 )
 from convscope.bundle.hashes import FileCheck
 from convscope.bundle.layout import LOCK, MANIFEST, MAX_DOCUMENT_BYTES, SIGNATURE
+from convscope.bundle.plain_files import NotPlainError, read_plain
 from convscope.bundle.repository import NewVersion, Repository
 
 __all__ = ["LocalRepository", "model_directory", "read_small_file"]
@@ -113,15 +113,16 @@ def read_small_file(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes | 
         InvalidValueError: It is larger, or not a plain file.
         OSError: It can't be read.
     """
+    data: bytes | None
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-            raise InvalidValueError(
-                f"{path.name} is not a plain file of at most {max_bytes:,} bytes"
-            )
-        return path.read_bytes()
+        data = read_plain(path, max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except NotPlainError:
+        data = None
+    if data is None or len(data) > max_bytes:
+        raise InvalidValueError(f"{path.name} is not a plain file of at most {max_bytes:,} bytes")
+    return data
 
 
 @contextmanager

@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 # Earlier releases run a graph without its input "classes" and can't use it.
 EXPLAINED_SCHEMA_VERSION = 2
 MAX_SIDE = 2**16
+MAX_GOLDEN_INPUTS = 256
+MAX_FEATURE_MAPS = 10_000
 _MAX_SHOWN_CHARACTERS = 200
 _FIX = "export the bundle again"
 
@@ -52,7 +54,7 @@ def parse_manifest(data: bytes) -> pb.ModelManifest:
     """
     try:
         return json_format.Parse(data, pb.ModelManifest())
-    except (json_format.ParseError, UnicodeDecodeError) as error:
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         raise BundleRejectedError(
             "manifest", f"{MANIFEST} is not a manifest: {reason_of(error)[:200]}; {_FIX}"
         ) from error
@@ -133,6 +135,10 @@ def _classes(manifest: pb.ModelManifest) -> Iterator[Check]:
     inputs, tolerance = manifest.golden.inputs, manifest.golden.probability_tolerance
     yield f"the manifest states {inputs} golden inputs; it needs at least 1", inputs < 1
     yield (
+        f"the manifest states {inputs:,} golden inputs; at most {MAX_GOLDEN_INPUTS} are allowed",
+        inputs > MAX_GOLDEN_INPUTS,
+    )
+    yield (
         f"the golden tolerance is {tolerance:g}; it must be between 0 and 1",
         not 0 < tolerance < 1,  # not `<=`: NaN must not pass
     )
@@ -142,6 +148,10 @@ def _feature_maps(manifest: pb.ModelManifest) -> Iterator[Check]:
     names = [spec.name for spec in manifest.feature_maps]
     classifies = manifest.task == pb.TASK_CLASSIFICATION
     yield "the manifest has neither classes nor feature maps", not classifies and not names
+    yield (
+        f"the manifest has {len(names):,} feature maps; at most {MAX_FEATURE_MAPS:,} are allowed",
+        len(names) > MAX_FEATURE_MAPS,
+    )
     for name, count in Counter(names).items():
         shown = name[:_MAX_SHOWN_CHARACTERS]
         yield f"two feature maps are named {shown!r}; each needs its own name", count > 1

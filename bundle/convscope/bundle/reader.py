@@ -3,8 +3,10 @@
 import errno
 import hashlib
 import os
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from convscope.bundle.errors import BundleRejectedError, InvalidValueError
@@ -22,10 +24,14 @@ from convscope.bundle.layout import (
 )
 from convscope.bundle.local import read_small_file
 from convscope.bundle.manifest import check_manifest, parse_manifest
+from convscope.bundle.plain_files import NotPlainError, plain_size, read_plain
 from convscope.bundle.signatures import TrustedSigners, check_signature
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Bundle", "read_bundle"]
+
+# Hidden files may be added to a version's three.
+_MAX_NAMES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class Bundle:
         stated = next(file for file in self.manifest.files if file.name == name)
         path = self.directory / name
         check_stated_size(stated, _plain_size(path))
-        data = path.read_bytes()
+        data = _read(path, stated.size_bytes + 1)  # one more byte shows that it grew
         check = FileCheck(stated)
         check.update(data)
         check.finish()
@@ -107,7 +113,7 @@ def read_bundle(directory: Path, trusted: TrustedSigners | None = None) -> Bundl
             or its directory, or no trusted signer has signed these files.
         OSError: The directory or a file can't be read.
     """
-    names = {path.name for path in directory.iterdir()}
+    names = {path.name for path in islice(directory.iterdir(), _MAX_NAMES)}
     if MANIFEST not in names and (versions := [name for name in names if is_version(name)]):
         latest = f"{directory.name}/{max(versions, key=int)}"
         raise BundleRejectedError("files", f"{MANIFEST} is missing; did you mean {latest}?")
@@ -117,7 +123,7 @@ def read_bundle(directory: Path, trusted: TrustedSigners | None = None) -> Bundl
         raise BundleRejectedError(
             "files", f"{MANIFEST} has {size:,} bytes; at most {MAX_MANIFEST_BYTES:,} are allowed"
         )
-    data = (directory / MANIFEST).read_bytes()
+    data = _read(directory / MANIFEST, MAX_MANIFEST_BYTES)
     manifest = parse_manifest(data)
     place = Path(os.path.abspath(directory))  # noqa: PTH100 - links keep their own names
     check_manifest(manifest, place.parent.name, place.name)
@@ -141,16 +147,28 @@ def _check_exact_files(directory: Path, names: set[str]) -> None:
 
 def _plain_size(path: Path) -> int:
     """Return the size of a file or of a link's target; each read checks its content."""
+    with _explain(path):
+        return plain_size(path)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    """Return the first bytes of a file or of a link's target."""
+    with _explain(path):
+        return read_plain(path, max_bytes)
+
+
+@contextmanager
+def _explain(path: Path) -> Iterator[None]:
+    """Reject a bundle whose file is a link to nothing, or something else than a file."""
     try:
-        status = path.stat()
+        yield
+    except NotPlainError as error:
+        raise BundleRejectedError(
+            "files", f"{path.name} is not a plain file; replace it with the file itself"
+        ) from error
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ELOOP) or not path.is_symlink():
             raise
         raise BundleRejectedError(
             "files", f"{path.name} is a link to a file that doesn't exist; publish the bundle again"
         ) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleRejectedError(
-            "files", f"{path.name} is not a plain file; replace it with the file itself"
-        )
-    return status.st_size

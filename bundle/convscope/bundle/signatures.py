@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from convscope.bundle.errors import BundleRejectedError, SigningError, reason_of
 
@@ -47,15 +47,6 @@ class TrustedSigners:
     identity: str | None = None
     issuer: str | None = None
     trust_config: Path | None = None
-
-    @classmethod
-    def from_texts(cls, fields: Mapping[str, str | None]) -> Self:
-        """Return what `dataclasses.asdict` returned, with its paths as texts."""
-        paths = {
-            name: None if (text := fields[name]) is None else Path(text)
-            for name in ("keys", "authorities", "trust_config")
-        }
-        return cls(**paths, identity=fields["identity"], issuer=fields["issuer"])
 
 
 def has_library() -> bool:

@@ -1,7 +1,9 @@
 """The entry point `convscope-server`: reads the settings, then serves."""
 
 import gc
+import os
 import sys
+import threading
 
 INSTALL = (
     "convscope-server needs more than the client; "
@@ -31,8 +33,12 @@ def main() -> None:
     from convscope.server.process.ports import check_ports
     from convscope.server.process.startup import check_directory
     from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
+    from convscope.server.repository.executor import LOADING
+    from convscope.server.runtime.validation.client import BundleValidator
 
     gc.freeze()
+    keep_freed_memory()
+    validator = BundleValidator.forked()  # before there are threads, connections or secrets
     gc.enable()
 
     def run(settings: Settings) -> None:
@@ -40,14 +46,16 @@ def main() -> None:
         check_directory(settings.repository)
         check_ports(settings.listeners)
         many = settings.process.workers > 1
-        uvloop.run(serve_with_workers(settings) if many else serve(settings))
+        if many:
+            validator.close()  # each worker has its own
+        uvloop.run(serve_with_workers(settings) if many else serve(settings, None, validator))
 
     def run_worker(descriptor: int) -> None:
         supervisor = SupervisorChannel(descriptor)
-        uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor))
+        uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor, validator))
 
-    keep_freed_memory()
     writer = configure_logs()
+    code = 0
     try:
         if sys.argv[1:2] == [WORKER_FLAG]:
             run_worker(int(sys.argv[2]))
@@ -56,9 +64,12 @@ def main() -> None:
     except StartError as error:
         # Through the writer: after the lines before it, and without blocking.
         writer.write(f"convscope-server: {error}\n".encode())
-        sys.exit(1)
+        code = 1
+        sys.exit(code)
     finally:
         writer.close()
+        if any(thread.name == LOADING for thread in threading.enumerate()):
+            os._exit(code)  # a load that doesn't end would crash in the libraries' own cleanup
 
 
 if __name__ == "__main__":

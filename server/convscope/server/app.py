@@ -41,7 +41,7 @@ from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
-from convscope.server.runtime.validation import BundleValidator
+from convscope.server.runtime.validation.client import BundleValidator
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2_grpc
 
@@ -71,7 +71,11 @@ async def serve_with_workers(settings: Settings) -> None:
     )
 
 
-async def serve(settings: Settings, supervisor: SupervisorChannel | None = None) -> None:
+async def serve(
+    settings: Settings,
+    supervisor: SupervisorChannel | None = None,
+    validator: BundleValidator | None = None,
+) -> None:
     """Load the models, serve until SIGTERM or SIGINT, drain, and return.
 
     A server of its own listens first, and reports NOT_SERVING while it loads. A
@@ -81,6 +85,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
     Args:
         settings: All settings.
         supervisor: Where a worker reports that it serves, and its metrics.
+        validator: Validates the versions; None makes one.
 
     Raises:
         StartError: There is nothing to serve, or an address can't be bound.
@@ -96,11 +101,13 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         )
         stack.push_async_callback(engine.close)
         lifecycle = await _lifecycle(settings, engine, metrics, health)
+        validator = validator or BundleValidator()
+        stack.callback(validator.close)
         repository = await open_repository(settings.repository, metrics, stop)
         if repository is None:
             return
         root, sync = repository
-        manager = _manager(settings, root, sync, lifecycle, stop)
+        manager = _manager(settings, root, sync, lifecycle, validator, stop)
         stack.push_async_callback(manager.close)
         handler = _handler(settings, manager, engine, metrics)
         stack.push_async_callback(handler.close)
@@ -116,6 +123,7 @@ async def serve(settings: Settings, supervisor: SupervisorChannel | None = None)
         stack.callback(reconciling.cancel)
         if stop.is_set():
             return
+        validator.close()  # its memory is not needed until another version is loaded
         _warn_of_unknown_models(settings, manager)
         freeze_loaded_objects()
         gate.open()
@@ -185,6 +193,7 @@ def _manager(
     root: Path,
     sync: RepositorySync | None,
     lifecycle: ServingLifecycle,
+    validator: BundleValidator,
     stop: asyncio.Event,
 ) -> ModelManager[LoadedVersion]:
     runtime = settings.runtime
@@ -194,9 +203,11 @@ def _manager(
         Tuner(runtime.overrides(), rehearse, expand_home(runtime.tuning_cache)),
         runtime.preload_feature_maps,
         stop.is_set,
+        validator,
+        runtime.load_limits,
         engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),
         preload_explanations=runtime.preload_explanations,
-        validator=BundleValidator(trusted=settings.repository.trusted_signers),
+        trusted=settings.repository.trusted_signers,
     )
     manager = ModelManager(
         root,

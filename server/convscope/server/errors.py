@@ -128,7 +128,7 @@ class BundleRejectedError(ServingError):
     Args:
         reason: The check, one short word that is also a metric label:
             "files", "manifest", "hash", "signature", "graph", "provider", "golden",
-            "memory" or "unexpected".
+            "memory", "time" or "unexpected".
         message: What is wrong, and where.
     """
 

@@ -9,16 +9,23 @@ from support.repositories import MakeManager
 
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.selection import Selection
-from convscope.server.runtime.validation import BundleValidator, validate_bundle
+from convscope.server.runtime.figures import Figures
+from convscope.server.runtime.validation.client import BundleValidator
+from convscope.server.runtime.validation.examination import Examination, Findings, check_bundle
 from convscope.server.runtime.versions import LoadedVersion
 
 
 @pytest.fixture
 def quick_inspection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validate in this process; validation in another one has tests of its own."""
-    monkeypatch.setattr(
-        BundleValidator, "validate", lambda _, directory, __: validate_bundle(directory)
-    )
+
+    def check(_: BundleValidator, examination: Examination, __: object) -> Findings:
+        return Findings(
+            check_bundle(examination.directory, examination.trusted).bundle.manifest_sha256,
+            Figures(),
+        )
+
+    monkeypatch.setattr(BundleValidator, "validate", check)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from convscope.server.repository.catalog import Target
 from convscope.server.repository.desired import Desired, DesiredVersions
 from convscope.server.repository.plan import Action, plan
 from convscope.server.repository.state import Observed
-from convscope.server.runtime.validation import BundleValidator
+from convscope.server.runtime.validation.client import BundleValidator
 
 pytestmark = pytest.mark.usefixtures("quick_inspection")
 

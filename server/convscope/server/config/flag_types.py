@@ -22,6 +22,7 @@ __all__ = [
     "NUMBER",
     "PEM_FILE",
     "PEM_FILE_OR_DIRECTORY",
+    "POSITIVE_SECONDS",
     "PROVIDER_NAMES",
     "SECONDS",
     "SWITCH",
@@ -78,6 +79,7 @@ NATURAL = click.IntRange(min=0)
 NUMBER = click.IntRange(min=1)
 PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PEM_FILE_OR_DIRECTORY = click.Path(exists=True, path_type=Path)
+POSITIVE_SECONDS = click.FloatRange(min=0.0, min_open=True)
 PROVIDER_NAMES = _Checked("text", _check_providers)
 SECONDS = click.FloatRange(min=0.0)
 SWITCH = click.BOOL

@@ -21,6 +21,7 @@ from convscope.server.config.flag_types import (
     NUMBER,
     PEM_FILE,
     PEM_FILE_OR_DIRECTORY,
+    POSITIVE_SECONDS,
     PROVIDER_NAMES,
     SECONDS,
     SWITCH,
@@ -131,6 +132,11 @@ PANELS = {
              "by occlusion may run; 0 turns occlusion off."),
         Flag("max_image_pixels", NUMBER, "Pixels of one image."),
         Flag("max_image_side", NUMBER, "Pixels of an image's longer edge."),
+        Flag("max_load_seconds", POSITIVE_SECONDS, "Seconds of CPU that validating one version may "
+             "take before it is rejected; by the clock, it may take five times as long."),
+        Flag("max_load_memory", BYTES, "Bytes of memory that validating one version may take "
+             "before it is rejected; by default 1 GiB and six times its graph, and at most half "
+             "of the machine's memory."),
         Flag("decode_threads", NATURAL, "Images of one model decoded at once; 0 for one per core. "
              "Images that take more than 128 MiB wait until they fit into 128 MiB a thread."),
     ),

@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 # How long the first fetch from a remote may take before the server serves what is cached.
 REMOTE_TIMEOUT_SECONDS = 10.0
+# How long a load may take to notice that the server is stopped.
+STOP_SECONDS = 3.0
 
 
 async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T | None:
@@ -107,11 +109,13 @@ async def first_load(
     """
     reconciling = asyncio.create_task(manager.reconcile())
     if manager.poller is None:
-        await reconciling  # it ends by itself when the server is stopped
+        await _until_stopped(reconciling, stop)
     elif await _responds(manager.poller, stop, remote_timeout_seconds):
         await unless_stopped(reconciling, stop)
     else:
-        await manager.reconcile_disk()
+        await _until_stopped(asyncio.ensure_future(manager.reconcile_disk()), stop)
+        if stop.is_set():
+            return reconciling
         if _is_complete(settings, manager):
             manager.poller.warn_of_delay(remote_timeout_seconds)
             reconciling.add_done_callback(_log_failure)
@@ -121,6 +125,16 @@ async def first_load(
     if not stop.is_set():
         _check_loaded(settings, manager, sync)
     return reconciling
+
+
+async def _until_stopped(work: asyncio.Future[None], stop: asyncio.Event) -> None:
+    """Await some work; when the server is stopped first, leave it a moment to notice that."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    done, _ = await asyncio.wait({work}, timeout=STOP_SECONDS if stop.is_set() else None)
+    if done:
+        work.result()
 
 
 async def _responds(

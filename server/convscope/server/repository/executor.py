@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Generic
 
@@ -15,13 +16,16 @@ from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget, graph_bytes
 from convscope.server.repository.plan import Action, Forget, Load, Retire, Retry, Route
 from convscope.server.repository.rejection import Rejection
+from convscope.server.repository.remote.threads import in_daemon_thread
 from convscope.server.repository.scan import Signature
 from convscope.server.repository.state import Attempt, Routing
 
-__all__ = ["Executor"]
+__all__ = ["LOADING", "Executor"]
 
 log = structlog.get_logger(__name__)
 
+# The name of the threads that load.
+LOADING = "loading"
 # A version that was loaded on demand stays at least this long after its last
 # use: otherwise two models could evict each other before either is used.
 RESIDENCE_SECONDS = 0.2
@@ -79,7 +83,11 @@ class Executor(Generic[V]):
                 self._retire(known.ready.pop(number))
 
     async def load(self, model: str, number: int, files: Signature) -> Rejection | None:
-        """Load one version and serve it, or return why it is rejected."""
+        """Load one version and serve it, or return why it is rejected.
+
+        Raises:
+            ShuttingDownError: The server is stopping.
+        """
         known = self._catalog.add(model)
         self._changed = True
         like = known.ready[max(known.ready)].execution if known.ready else None
@@ -87,7 +95,9 @@ class Executor(Generic[V]):
             if self._budget is not None:
                 await self._make_room(self._budget, files)
             directory = self._root / model / str(number)
-            loaded = await asyncio.to_thread(self._loader.load, directory, hot=self.hot, like=like)
+            load = partial(self._loader.load, directory, hot=self.hot, like=like)
+            # A load that never ends must not delay the end of the process.
+            loaded = await in_daemon_thread(load, LOADING)
         except (BundleRejectedError, OSError, MemoryError) as error:
             rejection = _rejection(model, number, error)
             known.attempts[number] = Attempt.failed(

@@ -43,6 +43,7 @@ class Loader(Protocol[V_co]):
 
         Raises:
             BundleRejectedError: The version failed a check.
+            ShuttingDownError: The server is stopping.
             OSError: A file can't be read, or the system lacks a resource at the moment.
             MemoryError: The process has no memory left.
         """

@@ -39,6 +39,10 @@ __all__ = ["ModelManager"]
 log = structlog.get_logger(__name__)
 
 
+# A load in progress notices within a fraction of a second that the server stops.
+CLOSE_SECONDS = 3.0
+
+
 class ModelManager(Generic[V]):
     """Loads, swaps and unloads the versions of one repository.
 
@@ -187,15 +191,20 @@ class ModelManager(Generic[V]):
             raise BundleRejectedError(rejection.reason, rejection.message)
 
     async def close(self) -> None:
-        """Wait for a load in progress, and for the versions that retire."""
-        async with self._lock:
-            pass
+        """Wait for a load in progress, but not long, and for the versions that retire."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS), self._lock:
+                pass
+        except TimeoutError:
+            log.warning("a load does not end; the server ends without waiting for it")
         await self._executor.close()
 
     async def _try_to_reconcile(self, name: str, found: ModelOnDisk) -> None:
         """Reconcile one model; an unexpected error in it doesn't concern the others."""
         try:
             await self._reconcile_model(name, found)
+        except ShuttingDownError:
+            log.info("load cancelled", model=name)
         except Exception:
             log.exception("unexpected error while reconciling a model", model=name)
 

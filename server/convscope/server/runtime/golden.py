@@ -67,6 +67,10 @@ class GoldenGate:
                 compare_probabilities(found, self._golden, manifest)
             compare_feature_maps({name: _maps(outputs, name) for name in names}, self._golden)
 
+    def batch(self, size: int) -> NDArray[np.generic]:
+        """Return a batch of the first golden input."""
+        return np.repeat(self._inputs[0], size, axis=0)
+
     def check_heat(self, session: ExplainedSession) -> None:
         """Compare the heat of the best classes with the reference.
 

@@ -8,25 +8,28 @@ from time import perf_counter
 
 import structlog
 
-from convscope.bundle.reader import Bundle
-from convscope.server.errors import BundleRejectedError
+from convscope.bundle.signatures import TrustedSigners
+from convscope.server.errors import BundleRejectedError, ShuttingDownError
 from convscope.server.runtime.execution import Execution
-from convscope.server.runtime.explained import open_explained
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.model import Model, memory_bytes
 from convscope.server.runtime.providers import (
+    CPU,
     EngineCache,
     ProviderPolicies,
-    ProviderPolicy,
     open_session,
 )
 from convscope.server.runtime.tuning import Tuner
-from convscope.server.runtime.validation import BundleValidator, validate_bundle
-from convscope.server.runtime.versions import (
-    ImagePreprocessor,
-    LoadedVersion,
-    PreprocessorFactory,
+from convscope.server.runtime.validated import read_validated
+from convscope.server.runtime.validation.client import BundleValidator
+from convscope.server.runtime.validation.examination import (
+    Examination,
+    Findings,
+    check_explanations,
+    make_preprocessor,
 )
+from convscope.server.runtime.validation.limits import Limits
+from convscope.server.runtime.versions import LoadedVersion, PreprocessorFactory
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Loader"]
@@ -47,9 +50,11 @@ class Loader:
         tuner: Chooses how they are run.
         preload_feature_maps: Whether to open the sessions with feature maps too.
         stopping: Whether the server is stopping; a validation is then aborted.
-        validator: Validates bundles while the server serves requests.
+        validator: Validates each version in a process of its own, before this one opens it.
+        limits: What that may take.
         engines: Where TensorRT's engines are stored; None stores none.
         preload_explanations: Whether to open the sessions with explanations too.
+        trusted: One of these must have signed each version; None to ignore signatures.
     """
 
     policies: ProviderPolicies
@@ -58,8 +63,10 @@ class Loader:
     preload_feature_maps: bool = False
     stopping: Callable[[], bool] = lambda: False
     validator: BundleValidator = field(default_factory=BundleValidator)
+    limits: Limits = field(default_factory=Limits)
     engines: EngineCache | None = None
     preload_explanations: bool = False
+    trusted: TrustedSigners | None = None
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -69,19 +76,19 @@ class Loader:
         Args:
             directory: The version's directory.
             hot: Whether the server already serves requests. If so, nothing is
-                measured, and the graph is validated in a subprocess. A signature is
-                always checked in one.
+                measured, and the validation leaves the CPU to the requests.
             like: How the model's other version is run, if it has one.
 
         Raises:
             BundleRejectedError: It failed a check, or can't be loaded at all.
+            ShuttingDownError: The server is stopping.
             OSError: A file can't be read, or no process can be started now.
             MemoryError: The process has no memory left.
         """
         started_at = perf_counter()
         try:
             loaded = self._load(directory, hot, like)
-        except (BundleRejectedError, OSError, MemoryError):
+        except (BundleRejectedError, ShuttingDownError, OSError, MemoryError):
             raise
         except Exception as error:  # no bundle may affect the others
             log.exception("unexpected error at load", model=directory.parent.name)
@@ -96,21 +103,21 @@ class Loader:
         return memory_bytes(graph_bytes, SESSIONS)
 
     def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
-        # The library that checks signatures takes 60 MiB, which only the subprocess pays for.
-        if hot or self.validator.checks_signatures:
-            validated = self.validator.validate(directory, self.stopping)
-        else:
-            validated = validate_bundle(directory)
+        findings = self._validate(directory, hot, like)
+        validated = read_validated(directory, findings.manifest_sha256)
         bundle = validated.bundle
         policy, pending_engine = self.policies.of(bundle.manifest.model), None
         if self.engines is not None:
             policy, pending_engine = self.engines.select(
                 policy, validated.plain_graph, bundle.manifest.input
             )
-        preprocessor = self._preprocessor(bundle)
+        preprocessor = make_preprocessor(bundle, self.make_preprocessor)
         # Before the sessions that stay, so that it doesn't add to the peak of the memory.
         golden = GoldenGate(bundle, preprocessor)
-        unexplained = _check_explanations(bundle, policy, golden)
+        unexplained = findings.unexplained
+        if policy.wanted != CPU:  # the validation has checked what the CPU returns
+            unexplained = check_explanations(bundle, policy, golden)
+        _warn_if_unexplained(bundle.manifest, unexplained)
         # Opened at most once for each number of threads, by a trial or for serving.
         open_plain = cache(partial(open_session, validated.plain_graph, policy))
 
@@ -129,38 +136,30 @@ class Loader:
         if self.preload_explanations and explains:
             model.load_explanations()
         golden.check(model, feature_maps=self.preload_feature_maps or maps_only)
-        return LoadedVersion(model, preprocessor)
+        return LoadedVersion(model, preprocessor, findings.figures)
 
-    def _preprocessor(self, bundle: Bundle) -> ImagePreprocessor | None:
-        spec = bundle.manifest.input
-        if spec.kind != pb.INPUT_KIND_IMAGE:
-            return None
-        height, width, _ = spec.shape
-        return self.make_preprocessor(bundle.manifest.preprocessing, height, width)
+    def _validate(self, directory: Path, hot: bool, like: Execution | None) -> Findings:
+        policy = self.policies.of(directory.parent.name)
+        examination = Examination(
+            directory,
+            policy,
+            self.make_preprocessor,
+            self.tuner.measurements,
+            self.tuner.max_batch,
+            self.tuner.unmeasured_batch(policy, hot=hot, like=like),
+            self.preload_feature_maps,
+            self.limits,
+            hot,
+            self.trusted,
+        )
+        return self.validator.validate(examination, self.stopping)
 
 
-def _check_explanations(bundle: Bundle, policy: ProviderPolicy, golden: GoldenGate) -> str | None:
-    """Compare the golden heat, in a session that is closed again.
-
-    Returns:
-        Why the provider can't run the explanations, and None if it can, or if there are none.
-        The version serves without them then.
-
-    Raises:
-        BundleRejectedError: The heat differs from the reference.
-    """
-    if not bundle.manifest.HasField("explanation"):
-        return None
-    try:
-        session = open_explained(bundle, policy, policy.cores)
-    except BundleRejectedError as error:
-        if error.reason != "provider":
-            raise
-        model, version = bundle.manifest.model, bundle.manifest.version
-        log.warning("no explanations", model=model, version=version, reason=error.message)
-        return error.message
-    golden.check_heat(session)
-    return None
+def _warn_if_unexplained(manifest: pb.ModelManifest, reason: str | None) -> None:
+    if reason is not None:
+        log.warning(
+            "no explanations", model=manifest.model, version=manifest.version, reason=reason
+        )
 
 
 def _log_ready(loaded: LoadedVersion, seconds: float) -> None:
@@ -176,6 +175,10 @@ def _log_ready(loaded: LoadedVersion, seconds: float) -> None:
         threads=execution.threads,
         lone_threads=execution.lone_threads,
         max_batch=execution.max_batch,
+        session_mb=round(loaded.figures.session_bytes / 1e6, 1),
+        batch_mb=round(loaded.figures.batch_bytes / 1e6, 1),
+        validation_peak_mb=round(loaded.figures.peak_bytes / 1e6, 1),
+        validation_seconds=loaded.figures.seconds,
         seconds=round(seconds, 3),
     )
     if model.fallback_from:

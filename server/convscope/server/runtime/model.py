@@ -12,7 +12,7 @@ from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.explained import ExplainedSession, Heat, open_explained
 from convscope.server.runtime.graph import LOGITS, PROBABILITIES, cut, without_heat
 from convscope.server.runtime.providers import Engine, ProviderPolicy, Session, open_session
-from convscope.server.runtime.validation import ValidatedBundle
+from convscope.server.runtime.validated import ValidatedBundle
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Model", "ModelOutput", "memory_bytes"]
@@ -81,13 +81,14 @@ class Model:
         self._full_lock = threading.Lock()
         self._explained_lock = threading.Lock()
         self._explained_session: ExplainedSession | None = None
-        self._classifies = self.manifest.task == pb.TASK_CLASSIFICATION
-        self.sums_to_one = self._classifies and self.manifest.activation == pb.ACTIVATION_SOFTMAX
+        self.classifies = self.manifest.task == pb.TASK_CLASSIFICATION
+        """Whether it has classes, and not only feature maps."""
+        self.sums_to_one = self.classifies and self.manifest.activation == pb.ACTIVATION_SOFTMAX
         """Whether the probabilities of an input have a sum of 1."""
         self.execution = execution
         self._session = open_plain(execution.threads)
         self._single_session = open_plain(execution.lone_threads)
-        self._full_session = None if self._classifies else self._single_session
+        self._full_session = None if self.classifies else self._single_session
         self.provider = self._session.provider
         self.fallback_from = self._session.fallback_from
         self.nodes = self._session.nodes
@@ -116,7 +117,7 @@ class Model:
             Exception: The session could not run.
         """
         names = list(feature_maps)
-        if self._classifies:
+        if self.classifies:
             names += [PROBABILITIES, LOGITS] if logits else [PROBABILITIES]
         values: dict[str, Floats] = {}
         if names:

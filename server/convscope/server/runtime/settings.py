@@ -8,6 +8,7 @@ from convscope.server.repository.home import expand_home
 from convscope.server.runtime.cores import available_cores
 from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
+from convscope.server.runtime.validation.limits import Limits
 
 __all__ = ["ModelProviders", "Options", "RuntimeSettings"]
 
@@ -44,6 +45,10 @@ class RuntimeSettings:
         cores: The cores to use; None for all that this process may use.
         preload_feature_maps: Whether the session with feature maps is opened at load.
         preload_explanations: Whether the session with explanations is opened at load.
+        max_load_seconds: Seconds of CPU that validating one version may take; by the clock, it
+            may take five times as long.
+        max_load_memory: Bytes of memory that validating one version may take; None derives
+            them from the machine and from the size of the graph.
         provider_options: By provider, for all models.
         model_providers: By model.
     """
@@ -58,6 +63,8 @@ class RuntimeSettings:
     cores: int | None = None
     preload_feature_maps: bool = False
     preload_explanations: bool = False
+    max_load_seconds: float = 60.0
+    max_load_memory: int | None = None
     provider_options: Options = field(default_factory=dict)
     model_providers: Mapping[str, ModelProviders] = field(default_factory=dict)
 
@@ -70,6 +77,11 @@ class RuntimeSettings:
     def engine_cache(self) -> Path:
         """The directory of TensorRT's engines, beside the measurements."""
         return expand_home(self.tuning_cache).parent / "tensorrt"
+
+    @property
+    def load_limits(self) -> Limits:
+        """What validating one version may take."""
+        return Limits(self.max_load_seconds, self.max_load_memory)
 
     def overrides(self) -> ExecutionOverrides:
         """Return the operator's settings of how models are run."""

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import platform
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,10 +19,10 @@ from convscope.bundle.durable import replace_file
 from convscope.bundle.json_files import format_object
 from convscope.server.runtime.execution import Execution, ExecutionOverrides
 from convscope.server.runtime.measurement import BATCHES, BusyError, OpenTrial, Rehearsal, measure
-from convscope.server.runtime.providers import ProviderPolicy
+from convscope.server.runtime.providers import ON_GPU, ProviderPolicy
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["BATCHES", "Tuner"]
+__all__ = ["BATCHES", "CPU_BATCH", "GPU_BATCH", "Measurements", "Tuner"]
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,55 @@ METHOD = "whole batches, short ones inline"
 # are small enough for the caches; a GPU is idle for most of a smaller batch.
 CPU_BATCH = 4
 GPU_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """The stored measurements of how versions are run.
+
+    Args:
+        cores: The cores that were used.
+        file: The file that stores them; None stores none.
+    """
+
+    cores: int
+    file: Path | None
+
+    def known(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> Execution | None:
+        """Return what was measured for a version, if it was."""
+        found = self._read().get(self._key(manifest, policy))
+        return None if found is None else Execution(**found)
+
+    def store(
+        self, manifest: pb.ModelManifest, policy: ProviderPolicy, measured: Execution
+    ) -> None:
+        """Store what was measured for a version."""
+        if self.file is None:
+            return
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            content = self._read() | {self._key(manifest, policy): asdict(measured)}
+            replace_file(self.file, format_object(content))
+        except OSError as error:
+            log.warning("the measurement can't be stored", reason=error.strerror)
+
+    def _key(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> str:
+        """Return a hash of everything that the measurement depends on."""
+        graph = next((file.sha256 for file in manifest.files if file.name == "model.onnx"), "")
+        here = ort.get_available_providers()
+        providers = (policy.preference, policy.options, policy.deferred, here)
+        machine = (str(self.cores), _processor())
+        parts = (METHOD, graph, ort.__version__, *machine, str(providers))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        if self.file is None:
+            return {}
+        try:
+            known = json.loads(self.file.read_bytes())
+            return {str(key): asdict(Execution(**value)) for key, value in known.items()}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}  # then it is measured again
 
 
 class Tuner:
@@ -48,7 +97,7 @@ class Tuner:
     ) -> None:
         self._overrides = overrides
         self._rehearse = rehearse
-        self._cache = cache
+        self.measurements = Measurements(overrides.cores, cache)
 
     def choose(
         self,
@@ -74,10 +123,9 @@ class Tuner:
             return overrides.over(Execution(1, 1, 1, 1, "set by flags"))
         if not overrides.measure:
             return self._defaults(open_trial, "because measuring is off")
-        key = self._key(manifest, policy)
-        known = self._read().get(key)
+        known = self.measurements.known(manifest, policy)
         if known is not None:
-            return overrides.over(Execution(**known))
+            return overrides.over(known)
         if hot:
             why = (
                 "because nothing is measured while the server serves requests; "
@@ -106,8 +154,24 @@ class Tuner:
             seconds=round(perf_counter() - started_at, 2),
             **asdict(measured),
         )
-        self._write(key, measured)
+        self.measurements.store(manifest, policy, measured)
         return overrides.over(measured)
+
+    @property
+    def max_batch(self) -> int | None:
+        """The batch size that the operator has set."""
+        return self._overrides.max_batch
+
+    def unmeasured_batch(
+        self, policy: ProviderPolicy, *, hot: bool, like: Execution | None
+    ) -> int | None:
+        """Return the batch size of a version without a measurement; None if it gets one."""
+        overrides = self._overrides
+        if overrides.measure and not hot:
+            return None
+        if overrides.measure and like is not None:
+            return like.max_batch
+        return CPU_BATCH if ON_GPU.isdisjoint(policy.preference) else GPU_BATCH
 
     def _defaults(self, open_trial: OpenTrial, why: str) -> Execution:
         """Return what is good for most networks: a core for each batch, all for a single call."""
@@ -115,33 +179,6 @@ class Tuner:
         if open_trial(1).model.on_gpu:
             return self._overrides.over(Execution(1, 1, 1, GPU_BATCH, reason))
         return self._overrides.over(Execution(cores, 1, cores, CPU_BATCH, reason))
-
-    def _key(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> str:
-        """Return a hash of everything that the measurement depends on."""
-        graph = next((file.sha256 for file in manifest.files if file.name == "model.onnx"), "")
-        here = ort.get_available_providers()
-        providers = (policy.preference, policy.options, policy.deferred, here)
-        machine = (str(self._overrides.cores), _processor())
-        parts = (METHOD, graph, ort.__version__, *machine, str(providers))
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        if self._cache is None:
-            return {}
-        try:
-            known = json.loads(self._cache.read_bytes())
-            return {str(key): asdict(Execution(**value)) for key, value in known.items()}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-            return {}  # then it is measured again
-
-    def _write(self, key: str, measured: Execution) -> None:
-        if self._cache is None:
-            return
-        try:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self._cache, format_object(self._read() | {key: asdict(measured)}))
-        except OSError as error:
-            log.warning("the measurement can't be stored", reason=error.strerror)
 
 
 def _processor() -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convscope.server.runtime.execution import Execution
+from convscope.server.runtime.figures import Figures
 from convscope.server.runtime.model import Model
 from convscope.v1 import manifest_pb2 as pb
 
@@ -112,10 +113,12 @@ class LoadedVersion:
     Args:
         model: Its sessions.
         preprocessor: Converts an image to its input; None for tensors.
+        figures: What its validation measured.
     """
 
     model: Model
     preprocessor: ImagePreprocessor | None
+    figures: Figures = field(default_factory=Figures)
     derived: dict[Hashable, Any] = field(default_factory=dict, init=False)
     """What others compute from it once, each under a key of its own."""
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from support.alterations import slow_down
 from support.calls import connected, sample
 from support.loading import load
 from support.server import ServerProcess
-from support.tiny import tiny_graph
+from support.tiny import SIDE, tiny_graph
 from support.wheels import (
     CPU,
     CPU_WHEEL,
@@ -230,3 +231,16 @@ def test_fallback_shows_in_metrics_log_and_listing(tiny_repository: Path) -> Non
 
 def test_no_fallback_says_nothing(tiny_server: ServerProcess) -> None:
     assert "convscope_provider_fallback{" not in tiny_server.metrics()
+
+
+def test_run_of_a_graph_whose_loop_does_not_end_is_terminated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("convscope.server.runtime.providers.session.MAX_LOOP_SECONDS", 0.2)
+    graph = tiny_graph()
+    slow_down(2**62)(graph)
+    session = open_session(
+        graph.SerializeToString(), ProviderPolicy(("cpu",), allow_fallback=False), 1
+    )
+    with pytest.raises(Exception, match="terminate flag"):
+        session.run(None, np.zeros((1, SIDE, SIDE, 3), np.uint8))

@@ -91,7 +91,7 @@ SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 # The reasons for which a bundle is rejected.
 REASONS = (
     *("files", "golden", "graph", "hash", "manifest"),
-    *("memory", "provider", "signature", "unexpected"),
+    *("memory", "provider", "signature", "time", "unexpected"),
 )
 # The reasons for which a call ends before its method counts it. Memory has its own metric.
 CALL_REJECTIONS = ("expired", "invalid", "refused", "stalled", "too_large", "unimplemented")

@@ -1,4 +1,4 @@
-"""Threads for calls that may wait for another machine."""
+"""Threads for calls that may never end, such as those that wait for another machine."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,10 +11,14 @@ __all__ = ["in_daemon_thread"]
 Result = TypeVar("Result")
 
 
-async def in_daemon_thread(function: Callable[[], Result]) -> Result:
+async def in_daemon_thread(function: Callable[[], Result], name: str = "remote") -> Result:
     """Run a function in a daemon thread, so that it can't delay the end of the process.
 
     A connection that hangs may time out only after minutes.
+
+    Args:
+        function: The function.
+        name: The thread's name.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -36,5 +40,5 @@ async def in_daemon_thread(function: Callable[[], Result]) -> Result:
         with suppress(RuntimeError):  # the loop is closed: nothing waits for the result
             loop.call_soon_threadsafe(resolve, result, error)
 
-    Thread(target=run, name="remote", daemon=True).start()
+    Thread(target=run, name=name, daemon=True).start()
     return await future

@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from threading import Timer
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +15,7 @@ from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.providers.names import CPU, ON_GPU, PROVIDERS, START, short_name
 from convscope.server.runtime.providers.policy import ProviderPolicy
 
-__all__ = ["Session", "open_session", "run_bound"]
+__all__ = ["Session", "open_session", "run_bound", "run_within_limit"]
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,10 @@ Floats = NDArray[np.float32]
 # spinning: 8.6 ms, and 9.9 without any. Next to a busy program it takes 13 to 17 ms, and 18 to
 # 21 with unlimited spinning.
 SPIN_MICROSECONDS = 20
+# Operators whose number of turns may depend on the input.
+_LOOPS = frozenset({"Loop", "Scan"})
+# Of one run. A graph without loops ends by itself.
+MAX_LOOP_SECONDS = 60.0
 # The largest number that OpenVINO accepts.
 MAX_STREAMS = 8
 
@@ -40,7 +45,8 @@ class Session:
     def __init__(self, session: ort.InferenceSession, policy: ProviderPolicy) -> None:
         self._session = session
         self._input_name: str = session.get_inputs()[0].name
-        self.nodes = {name: sum(types.values()) for name, types in _op_types(session).items()}
+        op_types = _op_types(session)
+        self.nodes = {name: types.total() for name, types in op_types.items()}
         used = [name for name in (*policy.preference, CPU) if self.nodes.get(name)]
         used = list(dict.fromkeys(used)) or [short_name(session.get_providers()[0])]
         self.provider = "+".join(used)
@@ -48,6 +54,8 @@ class Session:
         as_wanted = policy.wanted in used and (CPU not in used or policy.wanted == CPU)
         self.fallback_from = "" if as_wanted else policy.wanted
         self._run = partial(run_bound, session) if self.on_gpu else session.run
+        if any(not _LOOPS.isdisjoint(types) for types in op_types.values()):
+            self._run = partial(run_within_limit, self._run)
 
     def run(self, outputs: Sequence[str] | None, inputs: Array) -> list[Floats]:
         """Run a batch.
@@ -102,8 +110,29 @@ def open_session(graph: bytes, policy: ProviderPolicy, threads: int) -> Session:
             names = names[1:]
 
 
+def run_within_limit(
+    run: Callable[..., list[Floats]], outputs: Sequence[str] | None, feeds: Mapping[str, Array]
+) -> list[Floats]:
+    """Run a graph with loops, whose number of turns may depend on the input, for a limited time.
+
+    Raises:
+        Exception: It doesn't end within the limit.
+    """
+    options = ort.RunOptions()
+    timer = Timer(MAX_LOOP_SECONDS, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        return run(outputs, feeds, options)
+    finally:
+        timer.cancel()
+
+
 def run_bound(
-    session: ort.InferenceSession, outputs: Sequence[str] | None, feeds: Mapping[str, Array]
+    session: ort.InferenceSession,
+    outputs: Sequence[str] | None,
+    feeds: Mapping[str, Array],
+    options: ort.RunOptions | None = None,
 ) -> list[Floats]:
     """Run with inputs and outputs bound: each is copied once between host and GPU.
 
@@ -115,7 +144,7 @@ def run_bound(
         binding.bind_cpu_input(name, np.ascontiguousarray(array))
     for name in outputs or [output.name for output in session.get_outputs()]:
         binding.bind_output(name, "cpu")
-    session.run_with_iobinding(binding)
+    session.run_with_iobinding(binding, options)
     arrays: list[Floats] = binding.copy_outputs_to_cpu()
     return arrays
 

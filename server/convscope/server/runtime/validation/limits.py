@@ -1,0 +1,57 @@
+"""What validating one version may take."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Limits", "machine_bytes", "megabytes"]
+
+CGROUP = Path("/sys/fs/cgroup")
+# By default, a version may take this much, and a multiple of its graph's size: the graph is
+# parsed, checked, cut, and then held by a session, plain and packed.
+BASE_BYTES = 2**30
+GRAPH_FACTOR = 6
+# On a busy machine, requests come first, so that a second of CPU takes several.
+CLOCK_FACTOR = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What validating one version may take.
+
+    Args:
+        seconds: Seconds of CPU. By the clock, it may take five times as long.
+        memory_bytes: The memory, beside that of the process before; None derives it from the
+            machine and from the size of the graph.
+    """
+
+    seconds: float = 60.0
+    memory_bytes: int | None = None
+
+    @property
+    def clock_seconds(self) -> float:
+        """Seconds by the clock."""
+        return CLOCK_FACTOR * self.seconds
+
+    def memory_for(self, graph_bytes: int) -> int:
+        """Return the limit of the memory for a graph of so many bytes."""
+        if self.memory_bytes is not None:
+            return self.memory_bytes
+        return min(BASE_BYTES + GRAPH_FACTOR * graph_bytes, machine_bytes() // 2)
+
+
+def megabytes(size: float) -> str:
+    """Return a size for a message."""
+    return f"{size / 1e6:,.0f} MB"
+
+
+def machine_bytes(cgroup: Path = CGROUP) -> int:
+    """Return the memory of this machine, or what a container may take of it."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Version 2 of control groups, and version 1, whose number for no limit is larger than any.
+    for path in (cgroup / "memory.max", cgroup / "memory" / "memory.limit_in_bytes"):
+        try:
+            return min(total, int(path.read_text()))
+        except (OSError, ValueError):  # ValueError: "max"
+            continue
+    return total
