@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploy.supply_chain.environments import ROOT, pin_file
 
-__all__ = ["IMAGES", "main", "write_sbom"]
+__all__ = ["IMAGES", "describe", "main"]
 
 IMAGES = ("server", "web", "exporter")
 _UNPINNED = "exporter"
@@ -29,12 +29,24 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     for image in arguments.images:
         path = arguments.output / f"{image}.cdx.json"
-        write_sbom(image, path)
+        install_and_describe(image, path)
         print(path)
     return 0
 
 
-def write_sbom(image: str, path: Path) -> None:
+def describe(python: Path, path: Path) -> None:
+    """Write what the environment of a Python interpreter consists of.
+
+    Raises:
+        CalledProcessError: The SBOM isn't valid.
+    """
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
+    project = ["--pyproject", str(ROOT / "pyproject.toml")]
+    output = ["--output-format", "JSON", "--validate", "--output-file", str(path)]
+    _run(*command, *project, *output, str(python))
+
+
+def install_and_describe(image: str, path: Path) -> None:
     """Install an image's environment, and write what it consists of.
 
     Raises:
@@ -52,10 +64,7 @@ def write_sbom(image: str, path: Path) -> None:
             build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
             _run(*build, "--wheel-dir", wheels, str(ROOT))
             _run(*pip, "--no-index", "--no-deps", "--find-links", wheels, "convscope")
-        command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
-        project = ["--pyproject", str(ROOT / "pyproject.toml")]
-        output = ["--output-format", "JSON", "--validate", "--output-file", str(path)]
-        _run(*command, *project, *output, str(python))
+        describe(python, path)
 
 
 def _run(*command: str) -> None:

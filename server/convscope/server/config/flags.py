@@ -71,11 +71,11 @@ PANELS = {
         Flag("signature_key", PEM_FILE_OR_DIRECTORY, "Public key that may sign: a PEM file, or a "
              "directory of *.pem files for several. No key by default."),
         Flag("signature_authority", PEM_FILE, "PEM file of the authorities whose certificates may "
-             "sign. None by default."),
+             "sign. No authority by default."),
         Flag("signature_identity", TEXT, "Identity that may sign through Sigstore, such as an "
-             "email address. None by default."),
+             "email address. No identity by default."),
         Flag("signature_issuer", URL, "OpenID Connect issuer that confirms --signature-identity. "
-             "None by default."),
+             "No issuer by default."),
         Flag("signature_trust_config", PEM_FILE, "Sigstore's trust configuration; by default, that "
              "of the public instance, which is fetched.", "FILE"),
     ),
