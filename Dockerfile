@@ -6,12 +6,20 @@
 #
 # Each image copies only a virtual environment from its builder. It contains
 # neither pip's caches nor the sources. Only the exporter contains PyTorch.
+#
+# The server and the web app consist of the exact versions in deploy/requirements/,
+# which `make requirements` writes, and pip checks the hash of each file. The versions
+# of the exporter come from the ranges in pyproject.toml.
 
 FROM python:3.11-slim AS sources
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python -m venv /opt/venv
+RUN python -m venv /opt/build
+COPY deploy/requirements/ deploy/requirements/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/build/bin/python -m pip install --require-hashes --requirement deploy/requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY proto/ proto/
 COPY bundle/ bundle/
@@ -19,10 +27,12 @@ COPY client/ client/
 COPY server/ server/
 COPY exporter/ exporter/
 COPY web/ web/
+RUN /opt/build/bin/python -m pip wheel --no-index --no-build-isolation --no-deps --wheel-dir dist .
 
 FROM sources AS server-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/python -m pip install '.[server]'
+    /opt/venv/bin/python -m pip install --require-hashes --requirement deploy/requirements/server.txt
+RUN /opt/venv/bin/python -m pip install --no-index --no-deps --find-links dist convscope
 
 FROM sources AS exporter-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -30,7 +40,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM sources AS web-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/python -m pip install '.[web]'
+    /opt/venv/bin/python -m pip install --require-hashes --requirement deploy/requirements/web.txt
+RUN /opt/venv/bin/python -m pip install --no-index --no-deps --find-links dist convscope
 
 FROM python:3.11-slim AS runtime
 # ONNX Runtime 1.29 and later send telemetry by default. This disables it.

@@ -17,7 +17,7 @@ BUF := 1.75.0
 # Each start of the server and of a command would otherwise compile all our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench dashboards lint format types proto stubs check clean
+.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench dashboards lint format types proto stubs requirements sbom audit check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -88,7 +88,16 @@ proto: ## Generate the stubs from the .proto files
 stubs: ## Check that the stubs match the .proto files
 	PYTHON=$(PYTHON) scripts/proto.sh --check
 
-check: lint types stubs test test-grpc-aio ## Run all checks: lint, types, stubs, tests on both transports
+requirements: $(READY) ## Write deploy/requirements/: the versions and hashes of the images
+	$(BIN)/python -m deploy.supply_chain.pins
+
+sbom: $(READY) ## Write an SBOM of each image's environment into dist/sbom/
+	$(BIN)/python -m deploy.supply_chain.sbom
+
+audit: $(READY) ## Look up known vulnerabilities, if an index of advisories is reachable
+	$(BIN)/python -m deploy.supply_chain.audit
+
+check: lint types stubs audit test test-grpc-aio ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports
 
 clean: ## Remove what the other targets created
 	rm -rf $(VENV) .venv-proto .cache models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache

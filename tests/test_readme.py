@@ -18,7 +18,11 @@ from bench.performance_page import PAGE, TABLE, with_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
+PAGES = [
+    *(README, ROOT / "SECURITY.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "bench" / "README.md",
+]
 LESSON = sorted((ROOT / "docs" / "lesson").glob("*.md"))  # test_lesson.py runs their blocks
 LABELS = [str(page.relative_to(ROOT)) for page in (*PAGES, *LESSON)]
 BLOCKS = [
@@ -140,6 +144,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert path.exists(), link
         if anchor:
             assert anchor in _anchors(path), link
+
+
+def test_what_the_threat_model_names_exists() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    folders = [ROOT, ROOT / "server/convscope/server", *ROOT.glob("*/convscope")]
+    for name in re.findall(r"`([a-z_]+/[a-z_./]*|[A-Za-z-]+\.(?:yml|py))`", text):
+        assert any(list(folder.glob(f"{name.rstrip('/')}*")) for folder in folders), name
+    known = help_of("convscope-server")
+    assert [flag for flag in re.findall(r"`(--[a-z-]+)`", text) if flag not in known] == []
 
 
 def test_every_page_of_docs_is_linked_from_the_readme() -> None:

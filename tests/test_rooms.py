@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "web": {"client"},
 }
 BUNDLE_DEPENDENCIES = {"convscope", "fsspec", "google", "numpy", "onnx"}
+# The extra `signing`, imported when a signature is made or required.
+SIGNING = {"cryptography", "model_signing"}
 EXPORTER_ONLY = {"lightning", "timm", "torch", "torchmetrics", "torchvision"}
 FORBIDDEN = {
     "bundle": {"grpc", "onnxruntime", "prometheus_client", "rich", "structlog", "typer"}
@@ -112,7 +114,12 @@ def test_the_web_app_uses_the_public_names_of_the_client() -> None:
 
 def test_bundle_needs_few_libraries() -> None:
     found = {name.partition(".")[0] for path in sources("bundle") for name in imports(path)}
-    assert found - sys.stdlib_module_names == BUNDLE_DEPENDENCIES
+    assert found - sys.stdlib_module_names == BUNDLE_DEPENDENCIES | SIGNING
+
+
+def test_the_libraries_of_signatures_are_imported_only_for_them() -> None:
+    users = {path.name for path in sources("bundle") for name in SIGNING if _names(path, name)}
+    assert users == {"signatures.py", "signed_files.py", "signing.py"}
 
 
 def test_onnx_is_imported_only_for_the_graph_contract() -> None:

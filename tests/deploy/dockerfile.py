@@ -16,7 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 VENV = "/opt/venv"
-_BUILD_COMMANDS = (("python", "-m", "venv", VENV), (f"{VENV}/bin/python", "-m", "pip", "install"))
+# It builds the package, and no image copies it.
+BUILD_VENV = "/opt/build"
+_VENVS = (VENV, BUILD_VENV)
+_BUILD_COMMANDS = (
+    *(("python", "-m", "venv", venv) for venv in _VENVS),
+    *((f"{venv}/bin/python", "-m", "pip", "install") for venv in _VENVS),
+    (f"{BUILD_VENV}/bin/python", "-m", "pip", "wheel"),
+)
 _ACCOUNT_COMMANDS = ("useradd", "install")
 _SHELL_SYNTAX = re.compile(r"[$`;&|<>()*?~#]")
 
@@ -152,7 +159,9 @@ class Builder:
         known = any(tuple(words[: len(known)]) == known for known in _BUILD_COMMANDS)
         if not known or _SHELL_SYNTAX.search(command):
             raise step.unknown
-        words = [word.replace(VENV, str(self.venv)) for word in words]
+        for venv in _VENVS:
+            place = str(self._root / venv.lstrip("/"))
+            words = [word.replace(venv, place) for word in words]
         words[0] = sys.executable if words[0] == "python" else words[0]
         subprocess.run(words, cwd=self._workdir, env=self._environment, check=True)
 

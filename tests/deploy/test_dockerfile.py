@@ -1,6 +1,8 @@
 """The images, built without Docker from the same files and commands."""
 
+import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,12 +10,15 @@ from pathlib import Path
 
 import grpc
 import pytest
+from packaging.utils import canonicalize_name
 from support.server import ServerProcess
 from support.web_process import WebProcess
 
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 from deploy.dockerfile import VENV, Builder, Dockerfile, Image, UnknownStepError, read_image
+from deploy.supply_chain.environments import pin_file
+from deploy.supply_chain.sbom import describe
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +33,7 @@ class Container:
     server: ServerProcess
     environment: tuple[str, ...]
     home: Path
+    python: Path
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a command next to the server, as `docker exec` does."""
@@ -65,7 +71,7 @@ def container(
     )
     started = ("env", "-i", *environment, *command)
     with ServerProcess(tiny_repository, command=started) as server:
-        yield Container(server, environment, home)
+        yield Container(server, environment, home, builder.venv / "bin/python")
 
 
 def substitute(command: list[str], values: dict[str, str]) -> list[str]:
@@ -74,7 +80,7 @@ def substitute(command: list[str], values: dict[str, str]) -> list[str]:
     return [values.get(word, word) for word in command]
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.slow(seconds=60)
 @pytest.mark.one_transport("installs the package")
 @pytest.mark.timeout(900)
 def test_the_built_server_is_healthy_classifies_and_stops_cleanly(
@@ -102,6 +108,21 @@ def test_the_built_server_is_healthy_classifies_and_stops_cleanly(
 
     # ONNX Runtime's telemetry would leave a file here.
     assert list(container.home.iterdir()) == []
+
+
+@pytest.mark.slow(seconds=5)
+@pytest.mark.one_transport("lists packages")
+def test_the_sbom_lists_the_pinned_packages(container: Container, tmp_path: Path) -> None:
+    describe(container.python, tmp_path / "server.cdx.json")
+    content = json.loads((tmp_path / "server.cdx.json").read_text())
+    assert (content["bomFormat"], content["metadata"]["component"]["name"]) == (
+        "CycloneDX",
+        "convscope",
+    )
+    listed = {f"{canonicalize_name(c['name'])}=={c['version']}" for c in content["components"]}
+    pinned = re.findall(r"^\S+==\S+", pin_file("server").read_text(), re.MULTILINE)
+    # What the base image's Python adds to each environment.
+    assert {one for one in listed if not one.startswith(("pip==", "setuptools=="))} == {*pinned}
 
 
 def test_the_server_runs_as_a_numbered_user_on_the_stated_ports(

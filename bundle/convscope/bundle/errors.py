@@ -5,6 +5,7 @@ BundleError
 ├── InvalidValueError     a name, version, share or label file isn't allowed
 ├── UnknownNameError      no such model, version or alias
 ├── PublishError          a version can't be added to a repository
+├── SigningError          a key or certificate can't be used, or the library isn't installed
 └── RepositoryError       a repository can't be read or changed
     └── AddressError      a URL that can't be a repository
 
@@ -18,6 +19,7 @@ __all__ = [
     "InvalidValueError",
     "PublishError",
     "RepositoryError",
+    "SigningError",
     "UnknownNameError",
     "reason_of",
 ]
@@ -34,7 +36,7 @@ class BundleRejectedError(BundleError):
 
     Args:
         reason: The check that failed, one short word: "files", "manifest", "hash",
-            "graph" or "golden".
+            "signature", "graph" or "golden".
         message: What is wrong with which part.
     """
 
@@ -54,6 +56,10 @@ class UnknownNameError(BundleError):
 
 class PublishError(BundleError):
     """A version can't be added to a repository."""
+
+
+class SigningError(BundleError):
+    """A key or certificate can't be used, or the library for signatures isn't installed."""
 
 
 class RepositoryError(BundleError):

@@ -6,7 +6,7 @@ from pathlib import Path
 from convscope.bundle.durable import new_directory, write_blocks, write_file
 from convscope.bundle.errors import BundleRejectedError, InvalidValueError, RepositoryError
 from convscope.bundle.hashes import FileCheck, check_names, check_stated_size
-from convscope.bundle.layout import MANIFEST, MAX_MANIFEST_BYTES
+from convscope.bundle.layout import MANIFEST, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, SIGNATURE
 from convscope.bundle.listing import Files
 from convscope.bundle.manifest import check_files, parse_manifest
 from convscope.bundle.storage import Storage
@@ -24,7 +24,7 @@ def fetch_version(
     """Download a version into a new directory.
 
     Nothing that the remote says becomes a path: the names of the files are a
-    bundle's own three.
+    bundle's own.
 
     Args:
         storage: The remote.
@@ -41,7 +41,7 @@ def fetch_version(
     check_names(set(files))
     target.parent.mkdir(parents=True, exist_ok=True)
     with new_directory(target) as directory:
-        data = _read_manifest(storage, folder)
+        data = _read_small(storage, f"{folder}/{MANIFEST}", MAX_MANIFEST_BYTES)
         manifest = parse_manifest(data)
         check_files(manifest)
         for stated in manifest.files:
@@ -55,16 +55,19 @@ def fetch_version(
                     "bytes; try again"
                 )
             check.finish()
+        if SIGNATURE in files:
+            signature = _read_small(storage, f"{folder}/{SIGNATURE}", MAX_SIGNATURE_BYTES)
+            write_file(directory / SIGNATURE, signature)
         write_file(directory / MANIFEST, data)
 
 
-def _read_manifest(storage: Storage, folder: str) -> bytes:
+def _read_small(storage: Storage, path: str, max_bytes: int) -> bytes:
     try:
-        data = storage.read(f"{folder}/{MANIFEST}", MAX_MANIFEST_BYTES)
+        data = storage.read(path, max_bytes)
     except InvalidValueError as error:
         raise BundleRejectedError("files", str(error)) from error
     if data is None:
-        raise RepositoryError(f"{MANIFEST} was removed meanwhile; try again")
+        raise RepositoryError(f"{path.rpartition('/')[2]} was removed meanwhile; try again")
     return data
 
 

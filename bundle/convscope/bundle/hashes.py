@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from convscope.bundle.errors import BundleRejectedError
-from convscope.bundle.layout import BUNDLE_FILES, MAX_FILE_BYTES
+from convscope.bundle.layout import BUNDLE_FILES, MAX_FILE_BYTES, SIGNATURE
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["FileCheck", "check_names", "check_stated_size", "describe_file", "wrong_size"]
@@ -13,7 +13,7 @@ _SHOWN_DIGITS = 12
 
 
 def check_names(names: set[str]) -> None:
-    """Check that a version's files are those of a bundle.
+    """Check that a version's files are those of a bundle, signed or not.
 
     Hidden names don't count: file managers, network file systems and mounted
     ConfigMaps leave them.
@@ -27,12 +27,16 @@ def check_names(names: set[str]) -> None:
             f"{', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing; "
             "publish the bundle again",
         )
-    if extra := sorted(name for name in names - BUNDLE_FILES if not name.startswith(".")):
+    if extra := _unexpected(names):
         expected = ", ".join(sorted(BUNDLE_FILES))
         raise BundleRejectedError(
             "files",
             f"{', '.join(extra)[:200]} doesn't belong to a bundle; it has: {expected}",
         )
+
+
+def _unexpected(names: set[str]) -> list[str]:
+    return sorted(n for n in names - BUNDLE_FILES - {SIGNATURE} if not n.startswith("."))
 
 
 def describe_file(path: Path) -> pb.BundleFile:

@@ -1,6 +1,6 @@
 """Names and limits of the files of a repository.
 
-    MODEL/VERSION/{manifest.json, model.onnx, golden.npz}
+    MODEL/VERSION/{manifest.json, model.onnx, golden.npz}, and model.sig if it is signed
     MODEL/{aliases.json, .aliases-history.json, traffic.json, .lock}
 
 Names that begin with a dot are temporary or internal; readers of versions skip them.
@@ -25,6 +25,8 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "MAX_FILE_BYTES",
     "MAX_MANIFEST_BYTES",
+    "MAX_SIGNATURE_BYTES",
+    "SIGNATURE",
     "TRAFFIC",
     "check_model_name",
     "check_version",
@@ -37,6 +39,8 @@ __all__ = [
 MANIFEST = "manifest.json"
 GRAPH = "model.onnx"
 GOLDEN = "golden.npz"
+# Covers the manifest and the files that it lists, so it is in neither.
+SIGNATURE = "model.sig"
 # The manifest lists the size and hash of each of these.
 LISTED_FILES = (GOLDEN, GRAPH)
 # The parts of a repository: how to recognize them, and how far up the repository is.
@@ -52,6 +56,7 @@ LOCK = ".lock"
 
 MAX_MANIFEST_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 2**30
+MAX_SIGNATURE_BYTES = 2**18
 MAX_DOCUMENT_BYTES = 2**20
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

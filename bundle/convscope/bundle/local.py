@@ -21,7 +21,7 @@ from convscope.bundle.errors import (
     reason_of,
 )
 from convscope.bundle.hashes import FileCheck
-from convscope.bundle.layout import LOCK, MANIFEST, MAX_DOCUMENT_BYTES
+from convscope.bundle.layout import LOCK, MANIFEST, MAX_DOCUMENT_BYTES, SIGNATURE
 from convscope.bundle.plain_files import NotPlainError, read_plain
 from convscope.bundle.repository import NewVersion, Repository
 
@@ -59,7 +59,7 @@ class LocalRepository(Repository):
             return read_small_file(self._root.joinpath(*path), max_bytes)
 
     def replace(self, model: str, name: str, data: bytes) -> None:
-        """Replace a file beside a model's versions by a rename."""
+        """Replace a file by a rename."""
         with self._errors("changed"):
             replace_file(self._root / model / name, data)
 
@@ -146,5 +146,8 @@ def _fill(directory: Path, version: NewVersion, on_bytes: Callable[[int], None])
             raise PublishError(
                 f"{file.name} changed while it was copied; nothing was published, so try again"
             ) from error
+    if version.signature is not None:
+        write_file(directory / SIGNATURE, version.signature)
+        on_bytes(len(version.signature))
     write_file(directory / MANIFEST, version.manifest_json)
     on_bytes(len(version.manifest_json))

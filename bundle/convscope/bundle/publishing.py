@@ -15,16 +15,20 @@ __all__ = ["prepare", "publish"]
 def prepare(bundle: Bundle, version: int | None = None) -> NewVersion:
     """Return what is to be published.
 
+    Its signature is copied with it, unless it gets another number: that changes the
+    manifest, which the signature covers.
+
     Args:
         bundle: The bundle, verified.
         version: Its new number; its own by default.
 
     Raises:
+        BundleRejectedError: The signature is too large, or not a plain file.
         InvalidValueError: The number can't be a version.
     """
     if version is None or version == bundle.manifest.version:
         text = (bundle.directory / MANIFEST).read_bytes()
-        return NewVersion(bundle.manifest, text, bundle.directory)
+        return NewVersion(bundle.manifest, text, bundle.directory, bundle.read_signature())
     check_version(version)
     manifest = pb.ModelManifest()
     manifest.CopyFrom(bundle.manifest)
@@ -45,14 +49,18 @@ def publish(
         on_bytes: Called with the number of bytes of each block that was copied.
 
     Returns:
-        Whether it was copied; False if the same version existed already.
+        Whether it or its signature was copied; False if both existed already.
 
     Raises:
         PublishError: Another bundle has its number, or it can't be written.
     """
-    if _is_published(repository, version):
+    if not _is_published(repository, version):
+        repository.add(version, on_bytes)
+        return True
+    key = (version.manifest.model, version.manifest.version)
+    if version.signature in (None, repository.signature(*key)):
         return False
-    repository.add(version, on_bytes)
+    repository.add_signature(*key, version.signature)
     return True
 
 

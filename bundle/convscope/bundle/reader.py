@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from convscope.bundle.errors import BundleRejectedError
+from convscope.bundle.errors import BundleRejectedError, InvalidValueError
 from convscope.bundle.golden import Golden, parse_golden
 from convscope.bundle.hashes import FileCheck, check_names, check_stated_size
 from convscope.bundle.layout import (
@@ -18,10 +18,14 @@ from convscope.bundle.layout import (
     GRAPH,
     MANIFEST,
     MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
+    SIGNATURE,
     is_version,
 )
+from convscope.bundle.local import read_small_file
 from convscope.bundle.manifest import check_manifest, parse_manifest
 from convscope.bundle.plain_files import NotPlainError, plain_size, read_plain
+from convscope.bundle.signatures import TrustedSigners, check_signature
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["Bundle", "read_bundle"]
@@ -44,6 +48,12 @@ class Bundle:
     manifest: pb.ModelManifest
     manifest_sha256: str
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each file: of the manifest as it was read, and as it states the rest."""
+        listed = {file.name: file.sha256 for file in self.manifest.files}
+        return {MANIFEST: self.manifest_sha256, **listed}
+
     def read_graph(self) -> bytes:
         """Read the ONNX graph.
 
@@ -61,6 +71,17 @@ class Bundle:
         """
         return parse_golden(self.read_file(GOLDEN), self.manifest)
 
+    def read_signature(self) -> bytes | None:
+        """Read the signature; None if the bundle isn't signed.
+
+        Raises:
+            BundleRejectedError: It is too large, or not a plain file.
+        """
+        try:
+            return read_small_file(self.directory / SIGNATURE, MAX_SIGNATURE_BYTES)
+        except InvalidValueError as error:
+            raise BundleRejectedError("signature", str(error)) from error
+
     def read_file(self, name: str) -> bytes:
         """Read one of the files that the manifest lists.
 
@@ -77,13 +98,19 @@ class Bundle:
         return data
 
 
-def read_bundle(directory: Path) -> Bundle:
+def read_bundle(directory: Path, trusted: TrustedSigners | None = None) -> Bundle:
     """Read and check the manifest of a version's directory, and which files are in it.
+
+    Args:
+        directory: The version's directory.
+        trusted: One of these must have signed the bundle; None to ignore signatures.
+            The signature covers the bytes of the manifest that is returned. The
+            manifest has the hashes by which `Bundle` checks every other byte it reads.
 
     Raises:
         BundleRejectedError: A file is missing or superfluous, or is neither a plain
             file nor a link to one, or the manifest isn't one or contradicts itself
-            or its directory.
+            or its directory, or no trusted signer has signed these files.
         OSError: The directory or a file can't be read.
     """
     names = {path.name for path in islice(directory.iterdir(), _MAX_NAMES)}
@@ -100,7 +127,22 @@ def read_bundle(directory: Path) -> Bundle:
     manifest = parse_manifest(data)
     place = Path(os.path.abspath(directory))  # noqa: PTH100 - links keep their own names
     check_manifest(manifest, place.parent.name, place.name)
-    return Bundle(directory, manifest, hashlib.sha256(data).hexdigest())
+    bundle = Bundle(directory, manifest, hashlib.sha256(data).hexdigest())
+    if trusted is not None:
+        _check_exact_files(directory, names)
+        check_signature(bundle.read_signature(), bundle.digests, trusted)
+    return bundle
+
+
+def _check_exact_files(directory: Path, names: set[str]) -> None:
+    """Check that a version's directory has only files that a signature covers, and no links."""
+    extra = sorted(names - BUNDLE_FILES - {SIGNATURE})
+    links = sorted(name for name in names if (directory / name).is_symlink())
+    if extra or links:
+        found = f"{extra[0][:80]} is not covered" if extra else f"{links[0]} is a link"
+        raise BundleRejectedError(
+            "signature", f"{found}; a signed bundle has only its own plain files"
+        )
 
 
 def _plain_size(path: Path) -> int:

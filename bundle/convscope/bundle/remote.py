@@ -10,7 +10,7 @@ from pathlib import Path
 
 from convscope.bundle.errors import PublishError, RepositoryError
 from convscope.bundle.fetching import fetch_version
-from convscope.bundle.layout import MANIFEST, MAX_DOCUMENT_BYTES
+from convscope.bundle.layout import MANIFEST, MAX_DOCUMENT_BYTES, SIGNATURE
 from convscope.bundle.repository import NewVersion, Repository
 from convscope.bundle.storage import Storage, StoredFile
 
@@ -64,6 +64,9 @@ class RemoteRepository(Repository):
                     raise PublishError(
                         f"{file.name} didn't arrive whole; nothing was published, so try again"
                     )
+            if version.signature is not None:
+                self._storage.write(f"{folder}/{SIGNATURE}", version.signature)
+                on_bytes(len(version.signature))
             self._storage.write(f"{folder}/{MANIFEST}", version.manifest_json, exclusive=True)
         except FileExistsError as error:
             raise PublishError(

@@ -11,6 +11,8 @@ from convscope.bundle.layout import (
     MANIFEST,
     MAX_DOCUMENT_BYTES,
     MAX_MANIFEST_BYTES,
+    MAX_SIGNATURE_BYTES,
+    SIGNATURE,
     is_model_name,
     is_version,
 )
@@ -29,16 +31,19 @@ class NewVersion:
         manifest: Its manifest; the files that it lists are copied.
         manifest_json: The bytes of its manifest.json.
         source: The directory of the files.
+        signature: The bytes of its model.sig; None if it isn't signed.
     """
 
     manifest: pb.ModelManifest
     manifest_json: bytes
     source: Path
+    signature: bytes | None = None
 
     @property
     def size_bytes(self) -> int:
         """The size of everything that is copied."""
-        return len(self.manifest_json) + sum(file.size_bytes for file in self.manifest.files)
+        listed = sum(file.size_bytes for file in self.manifest.files)
+        return len(self.manifest_json) + len(self.signature or b"") + listed
 
 
 class Repository(ABC):
@@ -71,7 +76,13 @@ class Repository(ABC):
 
     @abstractmethod
     def replace(self, model: str, name: str, data: bytes) -> None:
-        """Replace a file beside a model's versions; readers see the old or the new one."""
+        """Replace a file in a folder of the repository; readers see the old or the new one.
+
+        Args:
+            model: The folder, a model's or a version's.
+            name: The file's name.
+            data: Its new content.
+        """
 
     @abstractmethod
     def lock(self, model: str) -> AbstractContextManager[None]:
@@ -125,6 +136,22 @@ class Repository(ABC):
             return parse_manifest(data)
         except BundleRejectedError as error:
             raise RepositoryError(f"{self.place(model, version)}/{error}") from error
+
+    def signature(self, model: str, version: int) -> bytes | None:
+        """Return a version's signature; None if it isn't signed.
+
+        Raises:
+            InvalidValueError: It is too large, or not a plain file.
+        """
+        return self.read(model, str(version), SIGNATURE, max_bytes=MAX_SIGNATURE_BYTES)
+
+    def add_signature(self, model: str, version: int, data: bytes) -> None:
+        """Add a signature to a version, or replace the one that it has.
+
+        It is the only file of a published version that may change: it has no
+        influence on what the version returns.
+        """
+        self.replace(f"{model}/{version}", SIGNATURE, data)
 
     def require_model(self, model: str) -> list[int]:
         """Return the versions of a model that must exist.

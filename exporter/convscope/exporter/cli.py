@@ -8,6 +8,7 @@ from convscope.exporter.commands import (
     networks,
     pyramid,
     repository,
+    signing,
     train,
 )
 from convscope.exporter.commands.debug import CommandGroup, DebuggableTyper
@@ -30,3 +31,4 @@ foreign.register(app)
 evaluate.register(app)
 bundles.register(app)
 repository.register(app)
+signing.register(app)

@@ -237,6 +237,7 @@ def _manager(
         runtime.load_limits,
         engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),
         preload_explanations=runtime.preload_explanations,
+        trusted=settings.repository.trusted_signers,
     )
     manager = ModelManager(
         root,

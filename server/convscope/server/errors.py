@@ -203,8 +203,8 @@ class BundleRejectedError(ServingError):
 
     Args:
         reason: The check, one short word that is also a metric label:
-            "files", "manifest", "hash", "graph", "provider", "golden", "memory",
-            "time" or "unexpected".
+            "files", "manifest", "hash", "signature", "graph", "provider", "golden",
+            "memory", "time" or "unexpected".
         message: What is wrong, and where.
     """
 
@@ -222,6 +222,9 @@ def translate_bundle_errors() -> Iterator[None]:
         yield
     except bundle_errors.BundleRejectedError as error:
         raise BundleRejectedError(error.reason, error.message) from error
+    except bundle_errors.SigningError as error:
+        message = f"the signature can't be checked: {error}"
+        raise BundleRejectedError("signature", message) from error
     except bundle_errors.InvalidValueError as error:
         raise InvalidInputError(str(error)) from error
     except bundle_errors.UnknownNameError as error:

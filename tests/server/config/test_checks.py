@@ -6,6 +6,12 @@ import pytest
 from support.access import PolicyFile
 from support.calls import LOOPBACK, connected, run_to_end, signal_request
 from support.server import ServerProcess
+from support.signing import make_keys
+
+from convscope.server.config.checks import check_settings
+from convscope.server.config.settings import Settings
+from convscope.server.errors import StartError
+from convscope.server.repository.settings import RepositorySettings
 
 
 def failed_start(*arguments: str | Path) -> str:
@@ -153,3 +159,40 @@ def test_metrics_on_ipv6_loopback(tiny_repository: Path) -> None:
     with ServerProcess(tiny_repository, "--metrics-address", "[::1]:0") as server:
         server.metrics_url = server.metrics_url.replace("127.0.0.1", "[::1]")
         assert "convscope_model_info" in server.metrics()
+
+
+# Signatures
+
+
+def test_a_requirement_needs_a_signer(tiny_repository: Path) -> None:
+    message = failed_start("--models", tiny_repository, *LOOPBACK, "--require-signature")
+    assert "--require-signature needs to know whom to trust; add --signature-key" in message
+
+
+def test_a_signer_without_a_requirement_is_an_error(tiny_repository: Path, tmp_path: Path) -> None:
+    key = ("--signature-key", make_keys(tmp_path).public)
+    message = failed_start("--models", tiny_repository, *LOOPBACK, *key)
+    assert "unsigned versions are loaded too; add --require-signature" in message
+
+
+def test_an_identity_needs_its_issuer(tiny_repository: Path) -> None:
+    flags = ("--require-signature", "--signature-identity", "me@example.com")
+    message = failed_start("--models", tiny_repository, *LOOPBACK, *flags)
+    assert "--signature-identity and --signature-issuer go together" in message
+
+
+def test_a_private_key_is_not_a_public_one(tiny_repository: Path, tmp_path: Path) -> None:
+    flags = ("--require-signature", "--signature-key", make_keys(tmp_path).private)
+    message = failed_start("--models", tiny_repository, *LOOPBACK, *flags)
+    assert "--signature-key can't be used: key.key is not a public key in PEM" in message
+
+
+def test_a_missing_library_for_signatures_is_named_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convscope.server.config.checks.has_library", lambda: False)
+    repository = RepositorySettings(
+        models=str(tmp_path), require_signature=True, signature_key=make_keys(tmp_path).public
+    )
+    with pytest.raises(StartError, match=r"pip install '\.\[server,signing\]'"):
+        check_settings(Settings(repository=repository))

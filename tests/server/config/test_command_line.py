@@ -74,10 +74,15 @@ def example(name: str) -> tuple[str, object]:
         "load": "digits,lenet",
         "provider": "cuda,cpu",
         "transport": "grpc-aio",
+        "signature_identity": "me@example.com",
+        "signature_issuer": "https://issuer.example.com",
     }
     paths = {"tuning_cache": "here/cache", "repository_cache": "here", "tls_key": __file__}
     paths["policy"] = paths["tls_certificate"] = paths["tls_client_ca"] = __file__
     paths["metrics_token_file"] = __file__
+    paths |= dict.fromkeys(
+        ("signature_key", "signature_authority", "signature_trust_config"), __file__
+    )
     if name in texts:
         return texts[name], texts[name]
     if name in paths:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from convscope.bundle.graph_contract import parse_graph
 from convscope.bundle.reader import Bundle, read_bundle
+from convscope.bundle.signatures import TrustedSigners
 from convscope.exporter.errors import ExporterError, reason
 from convscope.exporter.explanations.removal import remove_explanation
 from convscope.exporter.graphs.sessions import open_graph
@@ -17,15 +18,20 @@ from convscope.v1 import manifest_pb2 as pb
 __all__ = ["open_bundle", "open_unexplained", "preprocess"]
 
 
-def open_bundle(directory: Path) -> Bundle:
+def open_bundle(directory: Path, trusted: TrustedSigners | None = None) -> Bundle:
     """Open the bundle of a version's directory.
 
+    Args:
+        directory: The directory.
+        trusted: One of these must have signed it; None to ignore signatures.
+
     Raises:
-        BundleRejectedError: It is damaged.
+        BundleRejectedError: It is damaged, or not signed by any of them.
+        SigningError: A key or certificate can't be read.
         ExporterError: The directory can't be read.
     """
     try:
-        return read_bundle(directory.resolve())
+        return read_bundle(directory.resolve(), trusted)
     except OSError as error:
         raise ExporterError(
             f"{directory} can't be read: {reason(error)}; name a directory like "

@@ -19,6 +19,7 @@ from convscope.bundle.golden_comparison import (
 )
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GOLDEN, GRAPH
+from convscope.bundle.signatures import TrustedSigners
 from convscope.exporter.bundles.golden_inputs import golden_inputs
 from convscope.exporter.bundles.reader import open_bundle
 from convscope.exporter.explanations.heat import CLASSES, HEAT
@@ -47,11 +48,12 @@ class Check:
     detail: str
 
 
-def verify(directory: Path) -> Iterator[Check]:
+def verify(directory: Path, trusted: TrustedSigners | None = None) -> Iterator[Check]:
     """Check a bundle, one thing after the other.
 
     Args:
         directory: The version's directory.
+        trusted: One of these must have signed it; None to ignore signatures.
 
     Yields:
         Each check that it passes, in the order of CHECKS.
@@ -60,9 +62,11 @@ def verify(directory: Path) -> Iterator[Check]:
         BundleRejectedError: It fails the next check; the message says why.
         ExporterError: The directory can't be read, or ONNX Runtime can't run the graph.
     """
-    bundle = open_bundle(directory)
+    bundle = open_bundle(directory, trusted)
     manifest = bundle.manifest
-    yield Check("manifest", f"{manifest.model} v{manifest.version}, {_describe(manifest)}")
+    signed = "" if trusted is None else ", signed by a trusted signer"
+    described = f"{manifest.model} v{manifest.version}, {_describe(manifest)}{signed}"
+    yield Check("manifest", described)
     graph, golden_file = bundle.read_file(GRAPH), bundle.read_file(GOLDEN)
     size = decimal(sum(file.size_bytes for file in manifest.files))
     yield Check("hashes", f"model.onnx and golden.npz, {size}, match the manifest")

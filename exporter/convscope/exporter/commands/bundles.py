@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from convscope.bundle.errors import BundleError
+from convscope.exporter.commands import options
 from convscope.exporter.commands.console import (
     errors_as_sentences,
     make_console,
@@ -50,16 +51,31 @@ def register(app: typer.Typer) -> None:
     app.command()(explain)
 
 
-def verify(bundle: Bundle, quiet: Quiet = False) -> None:
-    """Repeat a bundle's checks: manifest, hashes, graph, golden inputs, batches."""
+def verify(
+    bundle: Bundle,
+    signature_key: options.SignatureKey = None,
+    signature_authority: options.SignatureAuthority = None,
+    signature_identity: options.SignatureIdentity = None,
+    signature_issuer: options.SignatureIssuer = None,
+    quiet: Quiet = False,
+) -> None:
+    """Repeat a bundle's checks: manifest, hashes, graph, golden inputs, batches.
+
+    With a key, an authority or an identity, its signature is checked first.
+    """
+    if bool(signature_identity) != bool(signature_issuer):
+        raise typer.BadParameter("--signature-identity and --signature-issuer go together")
     with errors_as_sentences():
         console = make_console(quiet)
+        from convscope.bundle.signatures import TrustedSigners
         from convscope.exporter.bundles.verify import CHECKS
         from convscope.exporter.bundles.verify import verify as run
 
+        signers = (signature_key, signature_authority, signature_identity, signature_issuer)
+        trusted = TrustedSigners(*signers) if any(signers) else None
         done = 0
         try:
-            for check in run(bundle):
+            for check in run(bundle, trusted):
                 console.print(f"[green]✓[/] {check.name:<9} {check.detail}")
                 done += 1
         except (BundleError, ExporterError):

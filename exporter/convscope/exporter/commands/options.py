@@ -22,6 +22,10 @@ __all__ = [
     "Quiet",
     "Repository",
     "ShortestEdge",
+    "SignatureAuthority",
+    "SignatureIdentity",
+    "SignatureIssuer",
+    "SignatureKey",
     "Std",
     "Version",
 ]
@@ -137,5 +141,39 @@ ShortestEdge = Annotated[
         min=1,
         help="The shorter edge in pixels before the center crop.",
         show_default="that of --preprocess",
+    ),
+]
+
+# Who may have signed a bundle. The server has flags of the same names.
+SignatureKey = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE|DIR",
+        help="Check the signature: a public key that may sign, in PEM, or a directory of *.pem.",
+        show_default="the signature is not checked",
+    ),
+]
+SignatureAuthority = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="Check the signature: the authorities whose certificates may sign, in PEM.",
+        show_default="none",
+    ),
+]
+SignatureIdentity = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="Check the signature: the identity that may sign through Sigstore.",
+        show_default="none",
+    ),
+]
+SignatureIssuer = Annotated[
+    str | None,
+    Option(
+        metavar="URL",
+        help="The OpenID Connect issuer that confirms the identity.",
+        show_default="none",
     ),
 ]

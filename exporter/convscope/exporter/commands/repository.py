@@ -166,12 +166,19 @@ def publish(
             with console.status("Verifying"):
                 checks = [check.name for check in verify(directory)]
             console.print(f"verified  {', '.join(checks)}")
-            new = prepare(open_bundle(directory), version)
+            opened = open_bundle(directory)
+            is_signed = opened.read_signature() is not None
+            new = prepare(opened, version)
             with _copying(new.size_bytes, quiet) as on_bytes:
                 copied = run(repository, new, on_bytes)
         place = repository.place(new.manifest.model, new.manifest.version)
         if copied:
             console.print(f"[green]published[/] {place} ({decimal(new.size_bytes)})")
+            if is_signed and new.signature is None:
+                console.print(
+                    f"[yellow]not signed[/] {place}; the signature covers the old number, so "
+                    "sign this version with convscope-exporter sign"
+                )
         else:
             console.print(f"{place} exists already and is the same; nothing to do")
 

@@ -2,12 +2,15 @@
 
 import structlog
 
+from convscope.bundle.errors import SigningError
+from convscope.bundle.signatures import has_library, public_keys
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.access.policy_file import read_policy
 from convscope.server.frontend.access.policy_values import PolicyError
 from convscope.server.frontend.addresses import is_loopback
 from convscope.server.frontend.settings import FrontendSettings
+from convscope.server.repository.settings import RepositorySettings
 
 __all__ = ["check_settings"]
 
@@ -33,6 +36,7 @@ def check_settings(settings: Settings) -> None:
             "on them can call it; add --tls-certificate and --tls-key, or --allow-insecure"
         )
     _check_access(frontend, secure=secure)
+    _check_signers(repository)
     if settings.telemetry.metrics_tls and not secure:
         raise StartError("--metrics-tls needs --tls-certificate and --tls-key")
     if frontend.reflection and frontend.no_reflection:
@@ -72,3 +76,29 @@ def _check_access(frontend: FrontendSettings, *, secure: bool) -> None:
             address=frontend.grpc_address,
             repair="add --tls-certificate and --tls-key",
         )
+
+
+def _check_signers(settings: RepositorySettings) -> None:
+    identity, issuer = settings.signature_identity, settings.signature_issuer
+    named = settings.signature_key or settings.signature_authority or identity
+    if bool(identity) != bool(issuer):
+        raise StartError("--signature-identity and --signature-issuer go together")
+    if named and not settings.require_signature:
+        raise StartError(
+            "signers are named, but unsigned versions are loaded too; add --require-signature"
+        )
+    if settings.require_signature and not named:
+        raise StartError(
+            "--require-signature needs to know whom to trust; add --signature-key, "
+            "--signature-authority, or --signature-identity with --signature-issuer"
+        )
+    if settings.require_signature and not has_library():
+        raise StartError(
+            "--require-signature needs the extra `signing`; in a clone of the repository, run: "
+            "pip install '.[server,signing]'"
+        )
+    if settings.signature_key is not None:
+        try:
+            public_keys(settings.signature_key)
+        except SigningError as error:
+            raise StartError(f"--signature-key can't be used: {error}") from error

@@ -21,6 +21,7 @@ __all__ = [
     "NATURAL",
     "NUMBER",
     "PEM_FILE",
+    "PEM_FILE_OR_DIRECTORY",
     "POLICY_FILE",
     "POSITIVE_SECONDS",
     "PROVIDER_NAMES",
@@ -80,6 +81,7 @@ NATURAL = click.IntRange(min=0)
 NUMBER = click.IntRange(min=1)
 PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 POLICY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PEM_FILE_OR_DIRECTORY = click.Path(exists=True, path_type=Path)
 POSITIVE_SECONDS = click.FloatRange(min=0.0, min_open=True)
 PROVIDER_NAMES = _Checked("text", _check_providers)
 SECONDS = click.FloatRange(min=0.0)

@@ -20,6 +20,7 @@ from convscope.server.config.flag_types import (
     NATURAL,
     NUMBER,
     PEM_FILE,
+    PEM_FILE_OR_DIRECTORY,
     POLICY_FILE,
     POSITIVE_SECONDS,
     PROVIDER_NAMES,
@@ -67,6 +68,18 @@ PANELS = {
              "0 for none."),
         Flag("repository_cache", CACHE_DIRECTORY, "Directory of the local copies of remote "
              "repositories; several servers can share it."),
+        Flag("require_signature", SWITCH, "Load only versions that one of the signers below has "
+             "signed with convscope-exporter sign."),
+        Flag("signature_key", PEM_FILE_OR_DIRECTORY, "Public key that may sign: a PEM file, or a "
+             "directory of *.pem files for several. No key by default."),
+        Flag("signature_authority", PEM_FILE, "PEM file of the authorities whose certificates may "
+             "sign. No authority by default."),
+        Flag("signature_identity", TEXT, "Identity that may sign through Sigstore, such as an "
+             "email address. No identity by default."),
+        Flag("signature_issuer", URL, "OpenID Connect issuer that confirms --signature-identity. "
+             "No issuer by default."),
+        Flag("signature_trust_config", PEM_FILE, "Sigstore's trust configuration; by default, that "
+             "of the public instance, which is fetched.", "FILE"),
     ),
     "Listeners": (
         Flag("grpc_address", ADDRESS, "Address of the gRPC listener."),

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import structlog
 
+from convscope.bundle.signatures import TrustedSigners
 from convscope.server.errors import BundleRejectedError, ShuttingDownError
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import GoldenGate
@@ -53,6 +54,7 @@ class Loader:
         limits: What that may take.
         engines: Where TensorRT's engines are stored; None stores none.
         preload_explanations: Whether to open the sessions with explanations too.
+        trusted: One of these must have signed each version; None to ignore signatures.
     """
 
     policies: ProviderPolicies
@@ -64,6 +66,7 @@ class Loader:
     limits: Limits = field(default_factory=Limits)
     engines: EngineCache | None = None
     preload_explanations: bool = False
+    trusted: TrustedSigners | None = None
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -147,6 +150,7 @@ class Loader:
             self.preload_feature_maps,
             self.limits,
             hot,
+            self.trusted,
         )
         return self.validator.validate(examination, self.stopping)
 

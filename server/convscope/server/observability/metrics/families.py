@@ -90,15 +90,8 @@ EXPLANATION_RUNS = ("heat", "occlusion")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
 # The reasons for which a bundle is rejected.
 REASONS = (
-    "files",
-    "golden",
-    "graph",
-    "hash",
-    "manifest",
-    "memory",
-    "provider",
-    "time",
-    "unexpected",
+    *("files", "golden", "graph", "hash", "manifest"),
+    *("memory", "provider", "signature", "time", "unexpected"),
 )
 # The reasons for which a call ends before its method counts it. Memory has its own metric.
 CALL_REJECTIONS = ("expired", "invalid", "refused", "stalled", "too_large", "unimplemented")

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 from convscope.bundle.reader import Bundle, read_bundle
+from convscope.bundle.signatures import TrustedSigners
 from convscope.server.errors import BundleRejectedError, translate_bundle_errors
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.explained import open_explained
@@ -61,6 +62,7 @@ class Examination:
         compares_feature_maps: Whether the golden feature maps are compared.
         limits: What this may take.
         hot: Whether the server serves requests meanwhile, which then have priority.
+        trusted: One of these must have signed the version; None to ignore signatures.
     """
 
     directory: Path
@@ -72,6 +74,7 @@ class Examination:
     compares_feature_maps: bool = False
     limits: Limits = field(default_factory=Limits)
     hot: bool = True
+    trusted: TrustedSigners | None = None
 
     def run(self, enter: Callable[[str], None]) -> Findings:
         """Do everything that the server will do with the version.
@@ -86,7 +89,7 @@ class Examination:
         """
         meter, started_at = Meter(), perf_counter()
         enter("checking its files")
-        checked = check_bundle(self.directory)
+        checked = check_bundle(self.directory, self.trusted)
         bundle = checked.bundle
         enter("decoding its golden inputs")
         golden = GoldenGate(bundle, make_preprocessor(bundle, self.make_preprocessor))
@@ -178,8 +181,12 @@ class Examination:
             return None
 
 
-def check_bundle(directory: Path) -> ValidatedBundle:
-    """Check the manifest, the hashes and the graph.
+def check_bundle(directory: Path, trusted: TrustedSigners | None = None) -> ValidatedBundle:
+    """Check the manifest, the signature, the hashes and the graph.
+
+    Args:
+        directory: The version's directory.
+        trusted: One of these must have signed the bundle; None to ignore signatures.
 
     Raises:
         BundleRejectedError: One of them is invalid.
@@ -189,7 +196,7 @@ def check_bundle(directory: Path) -> ValidatedBundle:
     from convscope.bundle.graph_contract import check_graph, parse_graph
 
     with translate_bundle_errors():
-        bundle = read_bundle(directory)
+        bundle = read_bundle(directory, trusted)
         data = bundle.read_graph()
         check_graph(parse_graph(data), bundle.manifest)
     return ValidatedBundle(bundle, plain_graph(data, bundle.manifest))

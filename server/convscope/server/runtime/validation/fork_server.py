@@ -49,12 +49,14 @@ def run_fork_server(descriptor: int) -> None:
     """Validate versions for the process at the other end of a socket, until it closes it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles it
     # Before the first fork, so that not every process imports it.
-    import convscope.bundle.graph_contract  # noqa: F401
+    import convscope.bundle.graph_contract
 
     gc.freeze()
     try:
         while True:
             examination = from_json(_read_line(descriptor))
+            if examination.trusted is not None:  # once, and not in each process
+                import convscope.bundle.signed_files  # noqa: F401
             reply = _validate(examination, descriptor)
             os.write(descriptor, json.dumps(reply).encode() + b"\n")
     except (ConnectionError, _ClosedError):

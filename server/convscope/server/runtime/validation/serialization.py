@@ -12,7 +12,7 @@ from convscope.server.runtime.validation.examination import Examination
 
 __all__ = ["from_json", "to_json"]
 
-_ROOM = "convscope.server."
+_ROOMS = ("convscope.server.", "convscope.bundle.")
 _TYPE, _PARTIAL, _PATH = "$type", "$partial", "$path"
 
 
@@ -70,12 +70,12 @@ def _name(one: Any) -> str:
 
 
 def _find(name: str) -> Any:
-    """Return a class of the server.
+    """Return a class of the server or of bundles.
 
     Raises:
         TypeError: The name is of something else.
     """
     module, _, path = name.partition(":")
-    if not module.startswith(_ROOM):
-        raise TypeError(f"{name} is not of the server")
+    if not module.startswith(_ROOMS):
+        raise TypeError(f"{name} is no class of ours")
     return reduce(getattr, path.split("."), import_module(module))

@@ -1,0 +1,1 @@
+"""What the images consist of: pinned requirements, SBOMs, and known vulnerabilities."""
