@@ -21,10 +21,12 @@ __all__ = [
     "RepositoryError",
     "SigningError",
     "UnknownNameError",
+    "abridged",
     "reason_of",
 ]
 
 _MAX_REASON_CHARACTERS = 300
+_MAX_BEGINNING, _MAX_END = 400, 200  # of a message, in characters
 
 
 class BundleError(Exception):
@@ -41,6 +43,7 @@ class BundleRejectedError(BundleError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
+        message = abridged(message)
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -75,3 +78,10 @@ def reason_of(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     lines = text.strip().splitlines() or [type(error).__name__]
     return lines[0][:_MAX_REASON_CHARACTERS]
+
+
+def abridged(message: str) -> str:
+    """Return a message without its middle if it is long: names in a bundle can have any length."""
+    if len(message) <= _MAX_BEGINNING + _MAX_END:
+        return message
+    return f"{message[:_MAX_BEGINNING]}…{message[-_MAX_END:]}"

@@ -211,7 +211,7 @@ class BundleRejectedError(ServingError):
     code = grpc.StatusCode.FAILED_PRECONDITION
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(bundle_errors.abridged(message))
         self.reason = reason
 
 

@@ -1,4 +1,4 @@
-"""Valid texts of each kind that the product reads: label files, JSON beside versions, settings."""
+"""Valid texts of each kind that the product reads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from convscope.bundle.labels import labels_of_metadata, read_labels
 from convscope.bundle.manifest import check_manifest, parse_manifest
 from convscope.bundle.traffic import parse_traffic
 from convscope.server.config.command_line import command_line
+from convscope.server.frontend.access.policy_file import read_policy
+from convscope.server.frontend.access.policy_values import PolicyError
 
 __all__ = ["Document", "documents"]
 
@@ -91,6 +93,31 @@ _FLAGS = """\
 --load=digits,resnet*
 --threads=2
 """
+_POLICY = f"""\
+health = "callers"
+
+[callers.web]
+tokens = ["sha256:{"0a" * 32}"]
+models = ["digits", "team-*"]
+rpcs = ["inference", "metadata", "GetStatus"]
+images_per_second = 100
+bytes_per_second = 10_000_000
+burst_seconds = 2.0
+concurrent_bytes = 64_000_000
+
+[callers.ops]
+certificates = ["URI:spiffe://example/ops", "CN:ops"]
+rpcs = ["admin"]
+
+[callers.robot]
+subjects = ["robot@example"]
+
+[jwt]
+issuer = "https://idp.example"
+audience = "convscope"
+jwks = "https://idp.example/keys"
+leeway_seconds = 30
+"""
 _LABELS = (
     "cat\ndog\nfish\n",
     "0: cat\n1: dog\n2: fish\n",
@@ -144,6 +171,23 @@ def documents(manifest: str) -> Mapping[str, Document]:
             [_SETTINGS],
             ("[server]", "cuda", "tensorrt", "=", "true", "[]", "{}", "1e400", "[models.x]", "''"),
             max_message=100_000,  # click shows the value of a flag as it is
+        ),
+        "policies": Document(
+            read_policy,
+            (PolicyError,),
+            [_POLICY],
+            (
+                "[callers.x]",
+                "admin",
+                "Classify",
+                "inf",
+                "nan",
+                "-1",
+                "1e400",
+                "[]",
+                '"*"',
+                "'sha256:'",
+            ),
         ),
         "flags": Document(
             _flags,

@@ -14,13 +14,11 @@ from support.calls import connected, image_request
 from support.fuzz.protobuf import within
 from support.server import ServerProcess
 
-__all__ = ["Outcomes", "Usage"]
+__all__ = ["INTERNALS", "Outcomes", "Usage"]
 
 _NEVER = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
 # Paths, modules and classes of the implementation have no meaning for callers.
-_INTERNALS = re.compile(
-    r"Traceback|\.py\b|site-packages|/tmp/|/root/|object at 0x|\w(?<!\W)Error\("
-)
+INTERNALS = re.compile(r"Traceback|\.py\b|site-packages|/tmp/|/root/|object at 0x|\w(?<!\W)Error\(")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MIB = 2**20
@@ -65,7 +63,7 @@ class Outcomes:
 def _check(code: grpc.StatusCode | None, message: str) -> None:
     assert code not in _NEVER, f"{code}: {message}"
     assert message, f"{code} without a message"
-    assert not _INTERNALS.search(message), f"{code} shows internals: {message}"
+    assert not INTERNALS.search(message), f"{code} shows internals: {message}"
 
 
 class Usage:

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from convscope.bundle.errors import reason_of
 from convscope.bundle.suggestions import unknown
 from convscope.server.frontend.access.credentials import HASH_PREFIX
 from convscope.server.frontend.access.methods import GROUPS, HEALTH, RPCS, paths
@@ -78,8 +79,8 @@ def read_policy(path: Path) -> Policy:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PolicyError(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:  # neither UTF-8 nor TOML
-        raise PolicyError(f"{path} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML, or nested too deeply
+        raise PolicyError(f"{path} is not TOML: {reason_of(error)}") from error
     try:
         return _policy(content, path.parent)
     except PolicyError as error:
@@ -164,11 +165,19 @@ def _jwt(table: Table, folder: Path) -> JwtRules:
 def _jwks(text: str, folder: Path) -> str:
     if "://" not in text:
         return str(folder / text)
-    url = urlsplit(text)
-    is_local = url.hostname in ("localhost", "127.0.0.1", "::1")
-    if not url.hostname or not (url.scheme == "https" or (url.scheme == "http" and is_local)):
+    if not _is_trusted(text):
         raise wrong_value("jwt.jwks", text, "a file, or a URL with https://")
     return text
+
+
+def _is_trusted(text: str) -> bool:
+    """Return whether nobody on the way can replace what a URL returns."""
+    try:
+        url = urlsplit(text)
+    except ValueError:  # a host that begins as an IPv6 address
+        return False
+    is_local = url.hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(url.hostname) and (url.scheme == "https" or (url.scheme == "http" and is_local))
 
 
 def _token(text: str, where: str) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from convscope.bundle.suggestions import unknown
+from convscope.bundle.suggestions import shown, unknown
 
 __all__ = [
     "PolicyError",
@@ -20,6 +20,10 @@ __all__ = [
 Table = Mapping[str, Any]
 
 
+MAX_KEY_CHARACTERS = 80  # in a message
+MAX_NUMBER = 1e15  # further than any rate, and exact as a float
+
+
 class PolicyError(ValueError):
     """The file is wrong; the message names the key, its value and the repair."""
 
@@ -28,8 +32,8 @@ def read_texts(table: Table, key: str, where: str, default: Sequence[str] = ()) 
     """Return a list of texts; what stands there instead of hashes of tokens is not shown."""
     value = table.get(key, default)
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
-        shown = "of another type" if key == "tokens" else repr(value)
-        raise PolicyError(f"{where}.{key} is {shown}, and must be a list of texts")
+        found = "of another type" if key == "tokens" else shown(value)
+        raise PolicyError(f"{where}.{key} is {found}, and must be a list of texts")
     return tuple(value)
 
 
@@ -50,8 +54,8 @@ def read_number(table: Table, key: str, where: str, at_least: float | None = Non
     if not is_number or not (value > 0 if at_least is None else value >= at_least):
         limit = "more than 0" if at_least is None else f"{at_least:g} or more"
         raise wrong_value(f"{where}.{key}", value, f"a number, {limit}")
-    if value == float("inf"):
-        raise wrong_value(f"{where}.{key}", value, "finite; leave it out for no limit")
+    if value > MAX_NUMBER:
+        raise wrong_value(f"{where}.{key}", value, "smaller; leave it out for no limit")
     return float(value)
 
 
@@ -76,10 +80,11 @@ def check_keys(table: Table, known: Collection[str], where: str) -> None:
     """Check that every key of a table is known."""
     for name in table:
         if name not in known:
-            place = f"{where}.{name}" if where else name
+            key = name[:MAX_KEY_CHARACTERS]
+            place = f"{where}.{key}" if where else key
             raise PolicyError(f"{place}: {unknown('key', name, known)}")
 
 
 def wrong_value(where: str, value: Any, expected: str) -> PolicyError:
     """Return the error of a value."""
-    return PolicyError(f"{where} is {value!r}, and must be {expected}")
+    return PolicyError(f"{where} is {shown(value)}, and must be {expected}")
