@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from PIL import Image
 from support.alterations import Arrays, change_weight, rewrite_golden
 from support.explained import write_explained
@@ -162,6 +164,17 @@ def test_other_heat_is_rejected(root: Path, factor: float) -> None:
 def test_missing_heat_is_rejected(root: Path) -> None:
     explained(root, lambda arrays: arrays.pop("heat/-1"))
     assert "golden.npz lacks 'heat/-1'" in only_refusal(root).message
+
+
+def test_heat_that_fails_for_a_golden_input_is_rejected(root: Path) -> None:
+    def alter(graph: onnx.ModelProto) -> None:
+        (sides,) = [one for one in graph.graph.initializer if one.name == "map_sides"]
+        sides.CopyFrom(numpy_helper.from_array(np.array([SIDE + 1, SIDE]), "map_sides"))
+
+    write_explained(root, "odd", alter_graph=alter)
+    rejection = only_refusal(root)
+    assert rejection.reason == "golden"
+    assert "the graph fails for a golden input" in rejection.message
 
 
 def test_version_whose_heat_can_not_run_serves_without_explanations(root: Path) -> None:

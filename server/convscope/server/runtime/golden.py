@@ -5,9 +5,13 @@ this server's decoder to the provider that will serve them. Any difference betwe
 training and serving is found before the first request.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.bundle.errors import reason_of
 from convscope.bundle.golden_comparison import (
     compare_feature_maps,
     compare_heat,
@@ -17,6 +21,7 @@ from convscope.bundle.reader import Bundle
 from convscope.server.errors import (
     BundleRejectedError,
     InvalidInputError,
+    ServingError,
     translate_bundle_errors,
 )
 from convscope.server.runtime.explained import BEST, ExplainedSession
@@ -60,8 +65,9 @@ class GoldenGate:
         """
         manifest = self._manifest
         names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
-        with translate_bundle_errors():
+        with _translate_run_errors():
             outputs = [model.run(one, feature_maps=names) for one in self._inputs]
+        with translate_bundle_errors():
             if manifest.task == pb.TASK_CLASSIFICATION:
                 found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
                 compare_probabilities(found, self._golden, manifest)
@@ -86,9 +92,23 @@ class GoldenGate:
             BundleRejectedError: The heat isn't finite, or differs too much.
         """
         best = np.full((1, 1), BEST, np.int64)
-        heats = [session.run(one, best)[2] for one in self._inputs]
+        with _translate_run_errors():
+            heats = [session.run(one, best)[2] for one in self._inputs]
         with translate_bundle_errors():
             compare_heat(np.concatenate([heat.values[:, 0] for heat in heats]), self._golden)
+
+
+@contextmanager
+def _translate_run_errors() -> Iterator[None]:
+    """Reject the bundle if its graph fails; the errors of ONNX Runtime have no common base."""
+    try:
+        yield
+    except (ServingError, MemoryError):
+        raise
+    except Exception as error:
+        raise BundleRejectedError(
+            "golden", f"the graph fails for a golden input: {reason_of(error)}"
+        ) from error
 
 
 def _decode(

@@ -86,7 +86,10 @@ def test_the_whole_policy(tmp_path: Path) -> None:
             "callers.web.images_per_second is 0, and must be a number, more than 0",
         ),
         (f"[callers.web]\n{TOKENS}\nbytes_per_second = true", "bytes_per_second is True, and must"),
-        (f"[callers.web]\n{TOKENS}\nbytes_per_second = inf", "must be smaller; leave it out for no"),
+        (
+            f"[callers.web]\n{TOKENS}\nbytes_per_second = inf",
+            "must be smaller; leave it out for no",
+        ),
         (f"[callers.web]\n{TOKENS}\nbytes_per_second = nan", "must be a number, more than 0"),
         (f"[callers.web]\n{TOKENS}\nconcurrent_bytes = 1.5", "must be a whole number, 1 or more"),
         (
