@@ -147,6 +147,15 @@ def test_a_valid_token_of_no_caller(access: AccessControl) -> None:
     assert error.message.endswith("has the token's subject 'somebody'")
 
 
+def test_a_valid_token_of_no_caller_is_checked_once(
+    access: AccessControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = issuer_keys().sign(sub="somebody")
+    failure(access, token)
+    monkeypatch.delattr(TokenVerifier, "verify")
+    assert type(failure(access, token)) is PermissionDeniedError
+
+
 def test_a_token_that_expires_ends_its_stream(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(issuer_keys().jwks())
     access = control(tmp_path, JWT_TABLE + "leeway_seconds = 0\n")
@@ -192,6 +201,7 @@ def test_weak_and_damaged_keys(tmp_path: Path) -> None:
         ("[]", 'the keys are not JSON with a list "keys"'),
         ('{"keys": []}', "none of the keys is an RSA key or a P-256 key for signatures"),
         ('{"keys": [{"kty": "oct", "k": "c2VjcmV0"}, 1]}', "none of the keys is an RSA key"),
+        ('{"keys": [{"kty": ["RSA"]}, {"kty": "EC", "crv": {}}]}', "none of the keys is an RSA"),
         (json.dumps({"keys": [other_curve]}), "none of the keys is an RSA key"),
         (json.dumps({"keys": [off_curve]}), "keys[0] is damaged"),
         (
@@ -239,6 +249,7 @@ class Issuer:
     def __init__(self) -> None:
         self.reply: str | None = None
         self.count = 0
+        self.pause_seconds = 0.0  # before each byte
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -251,7 +262,18 @@ class Issuer:
                 if issuer.reply == "elsewhere":
                     self.send_header("location", "file:///etc/passwd")
                 self.end_headers()
-                self.wfile.write(issuer.reply.encode())
+                try:
+                    self.send(issuer.reply.encode())
+                except OSError:  # the server has left
+                    self.close_connection = True
+
+            def send(self, reply: bytes) -> None:
+                if not issuer.pause_seconds:
+                    self.wfile.write(reply)
+                    return
+                for byte in reply[:20]:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(issuer.pause_seconds)
 
             def log_message(self, format: str, *_: object) -> None:
                 pass
@@ -304,3 +326,47 @@ async def test_keys_of_a_url(issuer: Issuer, tmp_path: Path) -> None:
     events = [line["event"] for line in logs]
     assert "token keys loaded" in events
     assert "token keys can't be loaded; the ones before stay in use" in events
+
+
+async def test_an_issuer_that_sends_slowly_delays_one_fetch(
+    issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_source, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(issuer, "pause_seconds", 0.1)
+    states: list[tuple[str, bool]] = []
+    issuer.reply = issuer_keys().jwks()
+    table = JWT_TABLE.replace("keys.json", issuer.url)
+    access = control(tmp_path, table, on_reload=lambda *state: states.append(state))
+    following = asyncio.create_task(access.follow())
+    await until(lambda: ("jwks", False) in states)
+    monkeypatch.setattr(issuer, "pause_seconds", 0.0)
+    await until(lambda: ("jwks", True) in states)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_other_rules_for_tokens_keep_the_keys_of_the_same_url(
+    issuer: Issuer, tmp_path: Path
+) -> None:
+    issuer.reply = issuer_keys().jwks()
+    table = JWT_TABLE.replace("keys.json", issuer.url)
+    access = control(tmp_path, table)
+    following = asyncio.create_task(access.follow())
+    token = issuer_keys().sign()
+    await until(lambda: issuer.count > 0 and is_admitted(access, token))
+    issuer.reply = None
+    (tmp_path / "policy.toml").write_text(ROBOT + table + "leeway_seconds = 5\n")
+    access.reload()
+    assert admit(access, token) == "robot"
+    (tmp_path / "policy.toml").write_text(ROBOT + table.replace("/keys", "/others"))
+    access.reload()
+    assert isinstance(failure(access, token), UnavailableError)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+def is_admitted(access: AccessControl, token: str) -> bool:
+    try:
+        return bool(admit(access, token))
+    except UnavailableError:
+        return False

@@ -195,6 +195,15 @@ def test_no_or_wrong_credentials(served: Served, metadata: Any, message: str) ->
     assert message in error.details()
 
 
+def test_two_credentials_are_ambiguous(served: Served) -> None:
+    """A proxy in front of the server could have checked the other one."""
+    for first, second in (("all", "limited"), ("all", "all")):
+        metadata = (*served.policy.metadata(first), *served.policy.metadata(second))
+        error = refused(served.stub.Classify, image_request(), metadata=metadata)
+        assert error.code() is UNAUTHENTICATED
+        assert "more than once" in error.details()
+
+
 def test_a_call_is_denied_before_its_request_is_received(served: Served) -> None:
     never = threading.Event()
 
@@ -303,6 +312,27 @@ def test_a_revoked_token_ends_streams_and_calls(served: Served) -> None:
         next(replies)
     assert caught.value.code() is UNAUTHENTICATED
     assert rejection(served.stub.Classify, image_request(), **options)[0] is UNAUTHENTICATED
+
+
+def test_a_watch_of_a_model_ends_with_the_right_to_use_it(served: Served) -> None:
+    callers = {**CALLERS, "watching": 'models = ["signal"]'}
+    served.policy.write(callers)
+    options = served.by("watching")
+    wait_until(lambda: is_admitted(served, options))
+    request = health_pb2.HealthCheckRequest(service="signal")
+    states = served.health.Watch(request, **options)
+    assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+    served.policy.write(CALLERS)
+    assert next(states).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    states.cancel()
+
+
+def is_admitted(served: Served, options: dict[str, Any]) -> bool:
+    try:
+        served.stub.ListModels(pb.ListModelsRequest(), **options)
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def test_an_invalid_policy_is_not_used(served: Served) -> None:

@@ -192,6 +192,8 @@ class AccessControl:
             if policy.jwt != self.policy.jwt:
                 keys, before = self._open_keys(policy.jwt), self._keys
                 if before is not None:
+                    if keys is not None:
+                        keys.continue_from(before)
                     before.close()
                 self._keys = keys
                 self._start_keys()

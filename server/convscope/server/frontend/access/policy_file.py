@@ -80,6 +80,8 @@ def read_policy(path: Path) -> Policy:
         raise PolicyError(f"{path} can't be read: {error.strerror}") from error
     except ValueError as error:  # neither UTF-8 nor TOML
         raise PolicyError(f"{path} is not TOML: {error}") from error
+    except RecursionError:
+        raise PolicyError(f"{path} is not TOML: it is nested too deeply") from None
     try:
         return _policy(content, path.parent)
     except PolicyError as error:
@@ -165,6 +167,11 @@ def _jwks(text: str, folder: Path) -> str:
     if "://" not in text:
         return str(folder / text)
     url = urlsplit(text)
+    if "@" in url.netloc:  # the URL is logged
+        raise PolicyError(
+            "jwt.jwks has a name or a password in its URL; an issuer's keys are public, so give "
+            "a URL without them"
+        )
     is_local = url.hostname in ("localhost", "127.0.0.1", "::1")
     if not url.hostname or not (url.scheme == "https" or (url.scheme == "http" and is_local)):
         raise wrong_value("jwt.jwks", text, "a file, or a URL with https://")
