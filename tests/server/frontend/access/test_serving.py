@@ -32,6 +32,7 @@ CALLERS = {
     "bytes": "bytes_per_second = 10\nburst_seconds = 1",
     "paced": "images_per_second = 40\nburst_seconds = 0.1",
     "waiting": "images_per_second = 5\nburst_seconds = 0.1",
+    "occluding": "images_per_second = 0.1\nburst_seconds = 100",
     "small": "concurrent_bytes = 1",
     "revoked": "",
     "reloaded": "images_per_second = 0.01\nburst_seconds = 100",
@@ -246,6 +247,17 @@ def test_images_above_the_rate(served: Served) -> None:
     assert error.code() is RESOURCE_EXHAUSTED
     assert "the caller 'rated' is over its 0.01 images per second; retry after" in error.details()
     assert 200_000 < pushback(error) <= 300_001
+
+
+def test_occluded_images_count_as_images(served: Served) -> None:
+    options = served.by("occluding")
+    request = image_request()
+    selection = request.explanations.add(method=pb.EXPLANATION_METHOD_OCCLUSION)
+    selection.occlusion.cells = 4
+    assert served.stub.Classify(request, **options).results[0].prediction.explanations
+    error = refused(served.stub.Classify, image_request(), **options)
+    assert error.code() is RESOURCE_EXHAUSTED
+    assert pushback(error) > 50_000  # for 17 images, of which ten were free
 
 
 def test_bytes_above_the_rate(served: Served) -> None:

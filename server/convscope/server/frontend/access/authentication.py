@@ -123,7 +123,7 @@ class Authenticator:
         address = "" if peer is None else peer.peer.rpartition(":")[0]
         wait = self._failures.wait_seconds(address)
         if wait > 0:
-            message = "too many invalid tokens were sent from this address; retry later"
+            message = "too many invalid tokens were sent; retry later"
             raise CallerLimitError(message, int(1000 * wait) + 1)
         try:
             verified = verifier.verify(credential.token)

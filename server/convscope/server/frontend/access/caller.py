@@ -116,6 +116,11 @@ class AccessCaller:
             self._check(self._images)
             self._images.take(count)
 
+    def add_images(self, count: int) -> None:
+        """Count further images of a request whose own images are counted."""
+        if self._images is not None:
+            self._images.take(count)
+
     def over_concurrent_bytes(self) -> CallerLimitError:
         """Return the error of a call whose bytes don't fit into what it may have in flight."""
         self.on_denied("concurrent_bytes")
