@@ -1,4 +1,4 @@
-"""Who makes a call: the caller of a policy that has its token or its client certificate."""
+"""Identifies callers by their tokens or client certificates."""
 
 import hmac
 from collections import OrderedDict
@@ -43,7 +43,7 @@ class Authenticator:
         policy: The policy.
         verifier: Checks JSON web tokens; None if there are none.
         failures: Limits the checks of invalid ones.
-        share: The part of each caller's limits that this process has.
+        share: The part of each caller's limits that applies in this process.
         on_denied: Called with the reason of each call or request that is denied.
     """
 

@@ -20,8 +20,8 @@ class AccessCaller:
     """One caller; a `Caller`.
 
     Args:
-        rules: What the policy says of it.
-        share: The part of its limits that this process has.
+        rules: Its table in the policy.
+        share: The part of its limits that applies in this process.
         on_denied: Called with the reason of each call or request that is denied.
     """
 

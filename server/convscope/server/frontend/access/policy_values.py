@@ -29,7 +29,7 @@ class PolicyError(ValueError):
 
 
 def read_texts(table: Table, key: str, where: str, default: Sequence[str] = ()) -> Sequence[str]:
-    """Return a list of texts; what stands there instead of hashes of tokens is not shown."""
+    """Return a list of texts; a wrong value of `tokens` is not shown, because it may be a token."""
     value = table.get(key, default)
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
         shown = "of another type" if key == "tokens" else repr(value)
