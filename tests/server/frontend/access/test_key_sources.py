@@ -73,6 +73,16 @@ def test_a_file_of_keys_that_changes(tmp_path: Path) -> None:
     assert states == [("jwks", False), ("jwks", True)]
 
 
+def test_a_file_of_keys_that_changes_with_the_policy(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text(issuer_keys().jwks())
+    access, token = control(tmp_path), issuer_keys().sign("ec")
+    assert admit(access, token) == "robot"
+    (tmp_path / "keys.json").write_text(issuer_keys().jwks("rsa"))
+    (tmp_path / "policy.toml").write_text(ROBOT + JWT_TABLE + "leeway_seconds = 5\n")
+    access.reload(force=False)
+    assert "is not one of the issuer's keys" in failure(access, token).message
+
+
 class Issuer:
     """A server of keys."""
 

@@ -57,8 +57,8 @@ class KeySource:
         return self._keys
 
     def continue_from(self, before: "KeySource") -> None:
-        """Keep the keys of the same place until they are fetched again."""
-        if before._rules.jwks == self._rules.jwks:
+        """Keep the keys of the same URL until they are fetched again."""
+        if self._rules.is_remote and before._rules.jwks == self._rules.jwks:
             self._keys, self._text = before._keys, before._text
 
     def read(self) -> None:
