@@ -2,7 +2,7 @@
 
 import pytest
 
-from convscope.bundle.suggestions import or_near
+from convscope.bundle.suggestions import or_near, shown
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,9 @@ def test_slip_is_corrected(name: str, known: str) -> None:
 )
 def test_name_that_is_hardly_a_slip_is_not_suggested(name: str, other: str) -> None:
     assert or_near(name, [other]) == ""
+
+
+def test_every_value_can_be_shown() -> None:
+    assert shown("cat") == "'cat'"
+    assert len(shown("a" * 1000)) < 100
+    assert shown([10**5000]) == "a number of thousands of digits"

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -138,6 +139,13 @@ def test_a_jwt_is_replaced_before_it_expires(make_caller: Any, server: GuardedSe
     assert [token for _, token in server.seen] == [f"Bearer {short}"] + [f"Bearer {long}"] * 3
 
 
+def test_a_jwt_whose_end_is_no_time_is_sent(make_caller: Any, server: GuardedServer) -> None:
+    claims = base64.urlsafe_b64encode(b'{"exp": 1%s}' % (b"0" * 400)).rstrip(b"=").decode()
+    token = f"e30.{claims}.c2ln"
+    server.valid = {token}
+    assert make_caller(server.target, token=lambda: token).models()
+
+
 def test_a_function_that_fails_is_named(make_caller: Any, server: GuardedServer) -> None:
     def fail() -> str:
         raise ValueError("s3cret")
@@ -178,6 +186,19 @@ def test_a_token_is_not_sent_to_another_machine_without_tls(make_caller: Any) ->
         make_caller(ELSEWHERE, token=TOKEN)
     make_caller(ELSEWHERE, token=TOKEN, allow_insecure_token=True)
     make_caller(ELSEWHERE, token=TOKEN, root_certificates=b"")
+
+
+def test_a_token_for_this_machine_is_not_sent_through_a_proxy(
+    make_caller: Any, server: GuardedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        for name in ("no_proxy", "no_grpc_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+            monkeypatch.setenv(name, address)
+        assert make_caller(server.target, token=TOKEN, timeout_seconds=5).models()
+    assert server.seen
 
 
 @pytest.mark.parametrize(

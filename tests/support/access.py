@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from convscope.server.frontend.access.credentials import hash_token, make_token
+from convscope.server.errors import ServingError
+from convscope.server.frontend.access.control import AccessControl
+from convscope.server.frontend.access.credentials import Credential, hash_token, make_token
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 ISSUER, AUDIENCE = "https://issuer.example", "convscope"
@@ -96,3 +99,33 @@ class PolicyFile:
     def metadata(self, caller: str) -> Metadata:
         """The metadata of a call by a caller."""
         return bearer(self.tokens[caller])
+
+
+ROBOT = '[callers.robot]\nsubjects = ["robot"]\n'
+CLASSIFY = "/convscope.v1.ClassifierService/Classify"
+
+
+class Peer:
+    """The other end of a connection without TLS."""
+
+    def __init__(self, peer: str = "ipv4:192.0.2.1:4000") -> None:
+        self.peer = peer
+        self.auth_context: dict[str, list[bytes]] = {}
+
+
+def control(folder: Path, table: str = JWT_TABLE, **options: Any) -> AccessControl:
+    """Return the access control of a policy that names the subject of one caller."""
+    (folder / "policy.toml").write_text(ROBOT + table)
+    return AccessControl(folder / "policy.toml", **options)
+
+
+def admit(access: AccessControl, token: str, peer: Peer | None = None) -> str:
+    """Return the name of the caller with a JSON web token."""
+    return access.admit(CLASSIFY, Credential(f"Bearer {token}"), peer or Peer()).caller.name
+
+
+def failure(access: AccessControl, token: str, peer: Peer | None = None) -> ServingError:
+    """Return the error of a call with a JSON web token."""
+    with pytest.raises(ServingError) as caught:
+        admit(access, token, peer)
+    return caught.value

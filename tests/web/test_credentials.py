@@ -95,6 +95,13 @@ def test_the_own_token_is_for_those_who_bring_none(lending_web: WebProcess) -> N
         ({"Sec-Fetch-Site": "cross-site", "Origin": FRIEND}, 200),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
         ({"Sec-Fetch-Site": "none"}, 200),
+        # Browsers send the first header only to https and loopback, and older ones never.
+        ({"Origin": ELSEWHERE}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://vision.example"}, 403),
+        ({"Origin": "http://localhost:8080", "Host": "localhost:8080"}, 200),
+        ({"Origin": FRIEND}, 200),
+        ({"Origin": ELSEWHERE, "Authorization": f"Bearer {TOKEN}"}, 200),
         ({"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {TOKEN}"}, 200),
     ],
 )

@@ -37,7 +37,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """Return a value as a message shows it: as in Python's code, and cut off if it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer with thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}…"
 
 

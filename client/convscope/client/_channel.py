@@ -2,10 +2,12 @@
 
 import json
 import math
+from collections.abc import Sequence
 
 import grpc
 
 from convscope.client._authorization import async_interceptors, sync_interceptor
+from convscope.client._connection_options import is_local
 from convscope.client._tokens import TokenSource
 from convscope.client.errors import InvalidInputError
 from convscope.v1 import inference_pb2 as pb
@@ -85,14 +87,20 @@ def check_timeout(timeout_seconds: float, name: str) -> float:
     return timeout_seconds
 
 
+def _options(target: str) -> Sequence[tuple[str, str | int]]:
+    # Through a proxy of the environment, a token for this machine would reach another one.
+    return (*OPTIONS, ("grpc.enable_http_proxy", 0)) if is_local(target) else OPTIONS
+
+
 def sync_channel(
     target: str, secure_by: grpc.ChannelCredentials | None, tokens: TokenSource | None = None
 ) -> grpc.Channel:
     """Make a channel for blocking calls; it connects on first use."""
+    options = _options(target)
     if secure_by is None:
-        channel = grpc.insecure_channel(target, OPTIONS)
+        channel = grpc.insecure_channel(target, options)
     else:
-        channel = grpc.secure_channel(target, secure_by, OPTIONS)
+        channel = grpc.secure_channel(target, secure_by, options)
     return channel if tokens is None else grpc.intercept_channel(channel, sync_interceptor(tokens))
 
 
@@ -101,6 +109,7 @@ def async_channel(
 ) -> grpc.aio.Channel:
     """Make a channel for the running event loop; it connects on first use."""
     interceptors = None if tokens is None else async_interceptors(tokens)
+    options = _options(target)
     if secure_by is None:
-        return grpc.aio.insecure_channel(target, OPTIONS, interceptors=interceptors)
-    return grpc.aio.secure_channel(target, secure_by, OPTIONS, interceptors=interceptors)
+        return grpc.aio.insecure_channel(target, options, interceptors=interceptors)
+    return grpc.aio.secure_channel(target, secure_by, options, interceptors=interceptors)

@@ -181,7 +181,10 @@ def _stale_at(token: str) -> float:
     expires_at = _claims(token).get("exp")
     if not isinstance(expires_at, int | float):
         return float("inf")
-    remaining = expires_at - time()
+    try:
+        remaining = expires_at - time()
+    except OverflowError:  # a number of hundreds of digits
+        return float("inf")
     return expires_at - min(_MARGIN_SECONDS, _MARGIN_SHARE * max(0.0, remaining))
 
 

@@ -89,15 +89,16 @@ class InvalidInputError(ServingError):
 
 
 class _ListsModelsError(ServingError):
-    """An error whose message lists the models of the server, or those that a caller may use.
+    """An error whose message lists the models that exist, or those that a caller may use.
 
     Args:
         message: The message without the list.
         models: All models.
+        place: What has them.
     """
 
-    def __init__(self, message: str, models: Iterable[str]) -> None:
-        self._start = message
+    def __init__(self, message: str, models: Iterable[str], *, place: str = "this server") -> None:
+        self._start = f"{message}; {place} has"
         self._models = list(models)
         super().__init__(self.message_for(lambda _: True))
 
@@ -106,7 +107,7 @@ class _ListsModelsError(ServingError):
         known = [name for name in self._models if may_use(name)]
         more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
         names = ", ".join(known[:_MAX_LISTED]) or "no model"
-        return f"{self._start}; this server has: {names}{more}"
+        return f"{self._start}: {names}{more}"
 
 
 class NoModelError(_ListsModelsError, InvalidInputError):

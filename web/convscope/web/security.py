@@ -1,6 +1,7 @@
 """What browsers may do with the replies, and whose requests are accepted."""
 
 from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
 
 from grpc import StatusCode
 
@@ -87,7 +88,8 @@ def check_same_site(headers: Mapping[str, str], origins: Collection[str]) -> Non
     """Check that no page of another site makes a request with rights that aren't its own.
 
     A browser adds no token of a caller by itself, so this matters only where the web process
-    has credentials of its own.
+    has credentials of its own. Browsers state the site only to https and loopback, and the
+    origin of every POST.
 
     Args:
         headers: Those of the request. Programs other than browsers send neither of the two.
@@ -96,8 +98,12 @@ def check_same_site(headers: Mapping[str, str], origins: Collection[str]) -> Non
     Raises:
         HttpError: A page of another site makes it.
     """
-    site, origin = headers.get("sec-fetch-site", "none"), headers.get("origin", "")
-    if site not in ("none", "same-origin") and origin not in origins:
+    site, origin = headers.get("sec-fetch-site", ""), headers.get("origin", "")
+    if site:
+        is_own = site in ("none", "same-origin")
+    else:
+        is_own = not origin or urlsplit(origin).netloc == headers.get("host", "")
+    if not is_own and origin not in origins:
         raise HttpError(
             StatusCode.PERMISSION_DENIED,
             "pages of other sites can't use the credentials of the web process; send a token, or "

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2
 
-from convscope.server.errors import ShuttingDownError, UnavailableError
-from convscope.server.frontend.access.calls import caller_of
+from convscope.server.errors import ServingError, ShuttingDownError, UnavailableError
+from convscope.server.frontend.access.calls import caller_of, renewed_caller_of
+from convscope.server.observability.calls import Caller
 
 __all__ = ["StartupGate", "StartupHealth"]
+
+# A watch looks as often whether its caller may still know of a model.
+RECHECK_SECONDS = 1.0
 
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
@@ -59,7 +64,9 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return the health of a service."""
-        if not self._shows(request.service, context):  # the library's error has no message
+        if not self._shows(
+            request.service, caller_of(context)
+        ):  # the library's error has no message
             message = f"health knows no service or model {request.service[:80]!r}"
             await context.abort(grpc.StatusCode.NOT_FOUND, message)
         return await super().Check(request, context)
@@ -70,37 +77,44 @@ class StartupHealth(health.aio.HealthServicer):  # type: ignore[misc] # it has n
         The library's own method sends while it holds a lock that every change needs, so that
         one client that doesn't read would stop all changes, and the drain.
         """
+        try:
+            await self._watch(request.service, context)
+        except ServingError as error:
+            await context.abort(error.code, error.message)
+
+    async def _watch(self, service: str, context: Any) -> NoReturn:
         sent: int | None = None
         while not self._watches_ended:
-            changed = self._changed
+            changed, caller = self._changed, renewed_caller_of(context)
             status = _UNKNOWN
-            if self._shows(request.service, context):
-                status = self._server_status[request.service]
+            if self._shows(service, caller):
+                status = self._server_status[service]
             if status != sent:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 sent = status
-            await changed.wait()
-        error = ShuttingDownError()
-        await context.abort(error.code, error.message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if caller is None else RECHECK_SECONDS):
+                    await changed.wait()
+        raise ShuttingDownError
 
     async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return the health of every service that the caller may know of."""
+        caller = caller_of(context)
         return health_pb2.HealthListResponse(
             statuses={
                 service: health_pb2.HealthCheckResponse(status=status)
                 for service, status in self._server_status.items()
-                if self._shows(service, context)
+                if self._shows(service, caller)
             }
         )
 
-    def _shows(self, service: str, context: Any) -> bool:
+    def _shows(self, service: str, caller: Caller | None) -> bool:
         """Return whether health knows a service, and the caller may know of it.
 
         With a policy, a caller learns nothing of the models that it may not use.
         """
         if service not in self._server_status:
             return False
-        caller = caller_of(context)
         return service in self._overall or caller is None or caller.may_use(service)
 
     def end_watches(self) -> None:

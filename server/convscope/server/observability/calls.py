@@ -52,6 +52,9 @@ class Caller(Protocol):
             CallerLimitError: It is over its rate.
         """
 
+    def add_images(self, count: int) -> None:
+        """Count further images of a request whose own images are counted."""
+
 
 class CallTrace(Protocol):
     """The trace of one call."""

@@ -9,7 +9,12 @@ from typing import Generic
 import structlog
 
 from convscope.bundle.traffic import Kind, TrafficSplit
-from convscope.server.errors import BundleRejectedError, NotFoundError, ReadOnlyError
+from convscope.server.errors import (
+    BundleRejectedError,
+    NotFoundError,
+    ReadOnlyError,
+    UnknownModelError,
+)
 from convscope.server.repository.catalog import Catalog, listed
 from convscope.server.repository.edits import (
     check_alias,
@@ -189,7 +194,7 @@ class Operator(Generic[V]):
         known = known or await asyncio.to_thread(scan, self._manager.root)
         found = known.get(model)
         if found is None or not found.versions:
-            raise NotFoundError(f"no model {model[:80]!r}; the repository has: {listed(known)}")
+            raise UnknownModelError(f"no model {model[:80]!r}", known, place="the repository")
         if version is not None and version not in found.versions:
             numbers = listed(sorted(found.versions))
             raise NotFoundError(f"{model} has no version {version}; the repository has: {numbers}")

@@ -7,7 +7,7 @@ from support.access import Metadata, PolicyFile
 
 from convscope.server.errors import PermissionDeniedError, UnauthenticatedError
 from convscope.server.frontend.access.control import AccessControl
-from convscope.server.frontend.access.credentials import Credential, identities
+from convscope.server.frontend.access.credentials import Credential, hash_token, identities
 from convscope.server.frontend.access.methods import GROUPS
 
 CLASSIFY = "/convscope.v1.ClassifierService/Classify"
@@ -62,6 +62,15 @@ def test_schemes_and_spaces() -> None:
     for value in ("", "cvs_a", "Basic cvs_a", "Bearer", "Bearer é", "Bearer " + "a" * 9000):
         assert Credential(value).token == ""
     assert "cvs_a" not in repr(Credential("Bearer cvs_a"))
+
+
+def test_a_credential_without_a_token_is_no_caller(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(f'[callers.web]\ntokens = ["{hash_token("")}"]')
+    access = AccessControl(path)
+    for value in ("", "Basic YTpi", "Bearer"):
+        with pytest.raises(UnauthenticatedError, match="another form"):
+            access.admit(CLASSIFY, Credential(value), None)
 
 
 def test_names_of_one_kind_are_no_names_of_another() -> None:

@@ -83,15 +83,19 @@ def test_the_whole_policy(tmp_path: Path) -> None:
         (f"[callers.web]\n{TOKENS}\nmodels = ['A/b']", "callers.web.models[0] is 'A/b', and must"),
         (
             f"[callers.web]\n{TOKENS}\nimages_per_second = 0",
-            "callers.web.images_per_second is 0, and must be a number, more than 0",
+            "callers.web.images_per_second is 0, and must be a number, 0.001 or more",
         ),
         (f"[callers.web]\n{TOKENS}\nbytes_per_second = true", "bytes_per_second is True, and must"),
-        (
-            f"[callers.web]\n{TOKENS}\nbytes_per_second = inf",
-            "must be smaller; leave it out for no",
-        ),
-        (f"[callers.web]\n{TOKENS}\nbytes_per_second = nan", "must be a number, more than 0"),
+        (f"[callers.web]\n{TOKENS}\nbytes_per_second = inf", "must be finite; leave it out for no"),
+        (f"[callers.web]\n{TOKENS}\nbytes_per_second = nan", "must be a number, 0.001 or more"),
+        (f"[callers.web]\n{TOKENS}\nimages_per_second = {10**400}", "must be at most 1e+15"),
+        (f"[callers.web]\n{TOKENS}\nimages_per_second = 1e-320", "must be a number, 0.001 or more"),
+        (f"[callers.web]\n{TOKENS}\nburst_seconds = 1e-320", "must be a number, 0.001 or more"),
+        (f"[callers.web]\n{TOKENS}\nburst_seconds = 1e300", "must be at most 1e+15"),
         (f"[callers.web]\n{TOKENS}\nconcurrent_bytes = 1.5", "must be a whole number, 1 or more"),
+        (f"[callers.web]\n{TOKENS}\nconcurrent_bytes = {10**400}", "must be at most 1e+15"),
+        (f"{JWT_TABLE}refresh_seconds = {10**400}", "must be at most 1e+15"),
+        ("a = " + "[" * 5000, "is not TOML: it is nested too deeply"),
         (
             "[callers.web]\ncertificates = ['ops']",
             "callers.web.certificates[0] is 'ops', and must be a name such as URI:spiffe://a/b",
@@ -122,6 +126,13 @@ def test_a_token_instead_of_its_hash_is_not_repeated(tmp_path: Path, written: st
     message = read(tmp_path, "[callers.web]\n" + written.format(secret))
     assert "callers.web.tokens" in message
     assert secret not in message
+
+
+def test_a_password_in_the_url_of_keys_is_not_repeated(tmp_path: Path) -> None:
+    url = "https://user:s3cret@idp.example/keys"
+    message = read(tmp_path, JWT_TABLE.replace("keys.json", url))
+    assert "jwt.jwks has a name or a password in its URL" in message
+    assert "s3cret" not in message
 
 
 def failed_start(models: Path, *flags: str | Path) -> str:

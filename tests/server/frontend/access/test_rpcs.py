@@ -11,12 +11,13 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from support.access import JWT_TABLE, Metadata, PolicyFile, bearer, issuer_keys
+from support.calls import rejection
 from support.server import ServerProcess
 
 from convscope.open_inference import open_inference_pb2
 from convscope.server.frontend.access.methods import GROUPS
 from convscope.server.frontend.open_inference.registration import UNSUPPORTED
-from convscope.v1 import admin_pb2, inference_pb2
+from convscope.v1 import admin_pb2, admin_pb2_grpc, inference_pb2
 
 pytestmark = pytest.mark.one_transport("starts a server on each transport itself")
 
@@ -89,13 +90,18 @@ def served(
     keys = issuer_keys()
     (folder / "keys.json").write_text(keys.jwks())
     robot = '[callers.robot]\nsubjects = ["robot"]\n'
-    callers = {"inference": 'rpcs = ["inference"]', "admin": 'rpcs = ["admin"]'}
+    callers = {
+        "inference": 'rpcs = ["inference"]',
+        "admin": 'rpcs = ["admin"]',
+        "team": 'rpcs = ["admin"]\nmodels = ["team-*"]',
+    }
     policy = PolicyFile(folder, callers, robot + JWT_TABLE)
     credentials = {
         "none": (),
         "bad": bearer("cvs_" + "x" * 43),
         "inference": policy.metadata("inference"),
         "admin": policy.metadata("admin"),
+        "team": policy.metadata("team"),
         "jwt": bearer(keys.sign()),
     }
     flags = ("--policy", str(policy.path), "--admin-address", "127.0.0.1:0")
@@ -119,3 +125,23 @@ def test_every_rpc(served: Served, kind: str) -> None:
                 assert code is grpc.StatusCode.PERMISSION_DENIED, path
             else:
                 assert code is grpc.StatusCode.UNAUTHENTICATED, path
+
+
+def test_an_operator_of_some_models_learns_of_no_others(served: Served) -> None:
+    stub = admin_pb2_grpc.AdminServiceStub(served.channels["admin"])
+    options: Any = {"metadata": served.credentials["team"], "timeout": 30}
+    assert not stub.GetStatus(admin_pb2.GetStatusRequest(), **options).models
+    for call, request in (
+        (stub.LoadModel, admin_pb2.LoadModelRequest(model="team-a")),
+        (stub.UnloadModel, admin_pb2.UnloadModelRequest(model="team-a")),
+        (stub.SetAlias, admin_pb2.SetAliasRequest(model="team-a", alias="a", version=1)),
+        (stub.GetStatus, admin_pb2.GetStatusRequest(model="team-a")),
+    ):
+        code, message = rejection(call, request, **options)
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert message.endswith("has: no model")
+    for call, request in (
+        (stub.LoadModel, admin_pb2.LoadModelRequest(model="tiny")),
+        (stub.GetStatus, admin_pb2.GetStatusRequest(model="tiny")),
+    ):
+        assert rejection(call, request, **options)[0] is grpc.StatusCode.PERMISSION_DENIED

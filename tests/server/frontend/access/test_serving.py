@@ -32,6 +32,7 @@ CALLERS = {
     "bytes": "bytes_per_second = 10\nburst_seconds = 1",
     "paced": "images_per_second = 40\nburst_seconds = 0.1",
     "waiting": "images_per_second = 5\nburst_seconds = 0.1",
+    "occluding": "images_per_second = 0.1\nburst_seconds = 100",
     "small": "concurrent_bytes = 1",
     "revoked": "",
     "reloaded": "images_per_second = 0.01\nburst_seconds = 100",
@@ -195,6 +196,15 @@ def test_no_or_wrong_credentials(served: Served, metadata: Any, message: str) ->
     assert message in error.details()
 
 
+def test_two_credentials_are_ambiguous(served: Served) -> None:
+    """A proxy in front of the server could have checked the other one."""
+    for first, second in (("all", "limited"), ("all", "all")):
+        metadata = (*served.policy.metadata(first), *served.policy.metadata(second))
+        error = refused(served.stub.Classify, image_request(), metadata=metadata)
+        assert error.code() is UNAUTHENTICATED
+        assert "more than once" in error.details()
+
+
 def test_a_call_is_denied_before_its_request_is_received(served: Served) -> None:
     never = threading.Event()
 
@@ -237,6 +247,17 @@ def test_images_above_the_rate(served: Served) -> None:
     assert error.code() is RESOURCE_EXHAUSTED
     assert "the caller 'rated' is over its 0.01 images per second; retry after" in error.details()
     assert 200_000 < pushback(error) <= 300_001
+
+
+def test_occluded_images_count_as_images(served: Served) -> None:
+    options = served.by("occluding")
+    request = image_request()
+    selection = request.explanations.add(method=pb.EXPLANATION_METHOD_OCCLUSION)
+    selection.occlusion.cells = 4
+    assert served.stub.Classify(request, **options).results[0].prediction.explanations
+    error = refused(served.stub.Classify, image_request(), **options)
+    assert error.code() is RESOURCE_EXHAUSTED
+    assert pushback(error) > 50_000  # for 17 images, of which ten were free
 
 
 def test_bytes_above_the_rate(served: Served) -> None:
@@ -303,6 +324,27 @@ def test_a_revoked_token_ends_streams_and_calls(served: Served) -> None:
         next(replies)
     assert caught.value.code() is UNAUTHENTICATED
     assert rejection(served.stub.Classify, image_request(), **options)[0] is UNAUTHENTICATED
+
+
+def test_a_watch_of_a_model_ends_with_the_right_to_use_it(served: Served) -> None:
+    callers = {**CALLERS, "watching": 'models = ["signal"]'}
+    served.policy.write(callers)
+    options = served.by("watching")
+    wait_until(lambda: is_admitted(served, options))
+    request = health_pb2.HealthCheckRequest(service="signal")
+    states = served.health.Watch(request, **options)
+    assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+    served.policy.write(CALLERS)
+    assert next(states).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    states.cancel()
+
+
+def is_admitted(served: Served, options: dict[str, Any]) -> bool:
+    try:
+        served.stub.ListModels(pb.ListModelsRequest(), **options)
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def test_an_invalid_policy_is_not_used(served: Served) -> None:

@@ -1,4 +1,4 @@
-"""Who makes a call: the caller of a policy that has its token or its client certificate."""
+"""Identifies callers by their tokens or client certificates."""
 
 import hmac
 from collections import OrderedDict
@@ -9,7 +9,11 @@ from convscope.server.errors import CallerLimitError, PermissionDeniedError, Una
 from convscope.server.frontend.access.caller import AccessCaller, OnDenied
 from convscope.server.frontend.access.credentials import Credential, Peer, identities
 from convscope.server.frontend.access.failures import FailureLimit
-from convscope.server.frontend.access.json_web_tokens import InvalidTokenError, TokenVerifier
+from convscope.server.frontend.access.json_web_tokens import (
+    InvalidTokenError,
+    TokenVerifier,
+    Verified,
+)
 from convscope.server.frontend.access.methods import HEALTH
 from convscope.server.frontend.access.policy import CallerRules, Policy
 from convscope.server.frontend.access.policy_file import ANONYMOUS
@@ -28,6 +32,7 @@ MISSING_MESSAGE = (
     "use a client certificate that the server's policy names"
 )
 FORM_MESSAGE = "the metadata authorization has another form than: Bearer TOKEN"
+AMBIGUOUS_MESSAGE = "the call has the metadata authorization more than once; send it once"
 UNKNOWN_MESSAGE = "the token is not valid; ask the server's operator for a new one"
 
 
@@ -38,7 +43,7 @@ class Authenticator:
         policy: The policy.
         verifier: Checks JSON web tokens; None if there are none.
         failures: Limits the checks of invalid ones.
-        share: The part of each caller's limits that this process has.
+        share: The part of each caller's limits that applies in this process.
         on_denied: Called with the reason of each call or request that is denied.
     """
 
@@ -60,7 +65,7 @@ class Authenticator:
         self._tokens = {digest: (digest, c) for c in every for digest in c.rules.tokens}
         self._subjects = {subject: c for c in every for subject in c.rules.subjects}
         self._certificates = {name: c for c in every for name in c.rules.certificates}
-        self._valid: OrderedDict[bytes, tuple[AccessCaller, float]] = OrderedDict()
+        self._valid: OrderedDict[bytes, Verified] = OrderedDict()
         self._invalid: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
     def forget_tokens(self) -> None:
@@ -81,18 +86,20 @@ class Authenticator:
         """
         if credential is None:
             return self._by_certificate(peer)
+        if not credential.token:
+            raise UnauthenticatedError(
+                AMBIGUOUS_MESSAGE if credential.is_ambiguous else FORM_MESSAGE
+            )
         digest = credential.digest
         # The search is by hashes, whose timing shows nothing of a token.
         known, caller = self._tokens.get(digest, (b"", None))
         if caller is not None and hmac.compare_digest(known, digest):
             return caller
-        if not credential.token:
-            raise UnauthenticatedError(FORM_MESSAGE)
         if self._verifier is None or credential.token.count(".") != 2:
             raise UnauthenticatedError(UNKNOWN_MESSAGE)
         valid = self._valid.get(digest)
-        if valid is not None and time() < valid[1]:
-            return valid[0]
+        if valid is not None and time() < valid.expires_at:
+            return self._by_subject(valid.subject)
         invalid = self._invalid.get(digest)
         if invalid is not None and time() < invalid[1]:
             raise UnauthenticatedError(invalid[0])
@@ -116,20 +123,23 @@ class Authenticator:
         address = "" if peer is None else peer.peer.rpartition(":")[0]
         wait = self._failures.wait_seconds(address)
         if wait > 0:
-            message = "too many invalid tokens were sent from this address; retry later"
+            message = "too many invalid tokens were sent; retry later"
             raise CallerLimitError(message, int(1000 * wait) + 1)
         try:
-            subject, expires_at = verifier.verify(credential.token)
+            verified = verifier.verify(credential.token)
         except InvalidTokenError as error:
             self._failures.count(address)
             _remember(self._invalid, credential.digest, (str(error), time() + INVALID_SECONDS))
             raise UnauthenticatedError(str(error)) from None
+        _remember(self._valid, credential.digest, verified)
+        return self._by_subject(verified.subject)
+
+    def _by_subject(self, subject: str) -> AccessCaller:
         caller = self._subjects.get(subject)
         if caller is None:
             raise PermissionDeniedError(
                 f"no caller of the server's policy has the token's subject {subject[:80]!r}"
             )
-        _remember(self._valid, credential.digest, (caller, expires_at))
         return caller
 
 

@@ -20,8 +20,8 @@ class AccessCaller:
     """One caller; a `Caller`.
 
     Args:
-        rules: What the policy says of it.
-        share: The part of its limits that this process has.
+        rules: Its table in the policy.
+        share: The part of its limits that applies in this process.
         on_denied: Called with the reason of each call or request that is denied.
     """
 
@@ -114,6 +114,11 @@ class AccessCaller:
         """
         if self._images is not None:
             self._check(self._images)
+            self._images.take(count)
+
+    def add_images(self, count: int) -> None:
+        """Count further images of a request whose own images are counted."""
+        if self._images is not None:
             self._images.take(count)
 
     def over_concurrent_bytes(self) -> CallerLimitError:

@@ -21,6 +21,7 @@ __all__ = [
     "check_model",
     "may_use",
     "permitted",
+    "renewed_caller_of",
     "take_bytes",
 ]
 
@@ -29,6 +30,16 @@ def caller_of(context: Any) -> Caller | None:
     """Return who makes the call of a context; None for a server without a policy."""
     admission: Admission | None = getattr(context, "admission", None)
     return None if admission is None else admission.caller
+
+
+def renewed_caller_of(context: Any) -> Caller | None:
+    """Return who makes the call of a context, by the present time and policy.
+
+    Raises:
+        ServingError: The caller is no longer admitted.
+    """
+    admission: Admission | None = getattr(context, "admission", None)
+    return None if admission is None else admission.renew().caller
 
 
 def take_bytes(context: Any, size: int) -> None:

@@ -38,7 +38,7 @@ class Admission:
     """A call that was admitted.
 
     Args:
-        control: Has admitted it.
+        control: What admitted it.
         caller: Who makes it.
         path: The path of the RPC.
         credential: What it has sent.
@@ -75,7 +75,7 @@ class AccessControl:
 
     Args:
         path: The policy file.
-        share: The part of each caller's limits that this process has.
+        share: The part of each caller's limits that applies in this process.
         on_denied: Called with the reason of each call or request that is denied.
         on_reload: Called when the policy or the keys of tokens were loaded, or could not be.
         access_log: Whether to log a line for each call that is denied at its head.
@@ -192,6 +192,8 @@ class AccessControl:
             if policy.jwt != self.policy.jwt:
                 keys, before = self._open_keys(policy.jwt), self._keys
                 if before is not None:
+                    if keys is not None:
+                        keys.continue_from(before)
                     before.close()
                 self._keys = keys
                 self._start_keys()

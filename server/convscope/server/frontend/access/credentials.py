@@ -51,12 +51,16 @@ class Peer(Protocol):
 class Credential:
     """The value of a call's metadata `authorization`.
 
+    A call with several values has none of them: a proxy in front of the server could have
+    checked another one.
+
     Args:
-        value: The value.
+        values: The values, one or more.
     """
 
-    def __init__(self, value: str) -> None:
-        scheme, _, token = value.partition(" ")
+    def __init__(self, *values: str) -> None:
+        self.is_ambiguous = len(values) > 1
+        scheme, _, token = ("" if self.is_ambiguous else values[0]).partition(" ")
         token = token.strip()
         is_bearer = scheme.lower() == "bearer" and 0 < len(token) <= MAX_TOKEN_LENGTH
         self.token = token if is_bearer and token.isascii() else ""

@@ -70,8 +70,9 @@ def parse_keys(text: str | bytes) -> KeySet:
 def _key(entry: Mapping[str, Any], index: int) -> Key | None:
     import jwt
 
-    kinds: Mapping[Any, str] = {("RSA", None): "RS256", ("EC", "P-256"): "ES256"}
-    algorithm = kinds.get((entry.get("kty"), entry.get("crv")))
+    kinds = ((("RSA", None), "RS256"), (("EC", "P-256"), "ES256"))
+    kind = (entry.get("kty"), entry.get("crv"))  # of any type
+    algorithm = next((algorithm for known, algorithm in kinds if known == kind), None)
     if algorithm is None or entry.get("alg", algorithm) != algorithm:
         return None
     public = {name: entry[name] for name in _PUBLIC if name in entry}

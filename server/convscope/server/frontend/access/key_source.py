@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 # A token with an unknown key makes the server fetch the keys again, but not more often.
 MIN_FETCH_SECONDS = 10.0
 RETRY_SECONDS = 15.0
+# Of a whole fetch, also of an issuer that sends a byte now and then.
+FETCH_SECONDS = 30.0
 
 
 class KeySource:
@@ -53,6 +55,11 @@ class KeySource:
         if self._keys is None:
             raise UnavailableError("the keys that verify tokens could not be fetched yet")
         return self._keys
+
+    def continue_from(self, before: "KeySource") -> None:
+        """Keep the keys of the same URL until they are fetched again."""
+        if self._rules.is_remote and before._rules.jwks == self._rules.jwks:
+            self._keys, self._text = before._keys, before._text
 
     def read(self) -> None:
         """Read the file of keys.
@@ -124,8 +131,13 @@ class KeySource:
             began = monotonic()
             pause = self._rules.refresh_seconds
             try:
-                self._use(await in_daemon_thread(partial(download, self._rules.jwks)))
+                async with asyncio.timeout(FETCH_SECONDS):
+                    text = await in_daemon_thread(partial(download, self._rules.jwks))
+                self._use(text)
                 self._on_reload(True)
+            except TimeoutError:
+                self._failed(f"the reply was not complete after {FETCH_SECONDS:g} s")
+                pause = min(pause, RETRY_SECONDS)
             except (DownloadError, KeySetError) as error:
                 self._failed(str(error))
                 pause = min(pause, RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""What a policy file says."""
+"""The content of a policy file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class CallerRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The content of a policy file.
+    """All rules of a policy file.
 
     Args:
         health_is_open: Whether health is reported to everyone.

@@ -79,8 +79,10 @@ def read_policy(path: Path) -> Policy:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PolicyError(f"{path} can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML, or nested too deeply
+    except ValueError as error:  # neither UTF-8 nor TOML
         raise PolicyError(f"{path} is not TOML: {reason_of(error)}") from error
+    except RecursionError:
+        raise PolicyError(f"{path} is not TOML: it is nested too deeply") from None
     try:
         return _policy(content, path.parent)
     except PolicyError as error:
@@ -165,6 +167,11 @@ def _jwt(table: Table, folder: Path) -> JwtRules:
 def _jwks(text: str, folder: Path) -> str:
     if "://" not in text:
         return str(folder / text)
+    if "@" in text:  # the URL is logged
+        raise PolicyError(
+            "jwt.jwks has a name or a password in its URL; an issuer's keys are public, so give "
+            "a URL without them"
+        )
     if not _is_trusted(text):
         raise wrong_value("jwt.jwks", text, "a file, or a URL with https://")
     return text

@@ -19,9 +19,10 @@ __all__ = [
 
 Table = Mapping[str, Any]
 
-
+# Within these, no product or quotient of two numbers is infinite or zero.
+MIN_NUMBER = 0.001
+MAX_NUMBER = 1e15
 MAX_KEY_CHARACTERS = 80  # in a message
-MAX_NUMBER = 1e15  # further than any rate, and exact as a float
 
 
 class PolicyError(ValueError):
@@ -29,7 +30,7 @@ class PolicyError(ValueError):
 
 
 def read_texts(table: Table, key: str, where: str, default: Sequence[str] = ()) -> Sequence[str]:
-    """Return a list of texts; what stands there instead of hashes of tokens is not shown."""
+    """Return a list of texts; a wrong value of `tokens` is not shown, because it may be a token."""
     value = table.get(key, default)
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
         found = "of another type" if key == "tokens" else shown(value)
@@ -45,17 +46,17 @@ def read_text(table: Table, key: str) -> str:
     return value
 
 
-def read_number(table: Table, key: str, where: str, at_least: float | None = None) -> float | None:
-    """Return a number: more than 0, or at least a limit; None if it is left out."""
+def read_number(table: Table, key: str, where: str, at_least: float = MIN_NUMBER) -> float | None:
+    """Return a number that is at least a limit; None if it is left out."""
     value = table.get(key)
     if value is None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not (value > 0 if at_least is None else value >= at_least):
-        limit = "more than 0" if at_least is None else f"{at_least:g} or more"
-        raise wrong_value(f"{where}.{key}", value, f"a number, {limit}")
-    if value > MAX_NUMBER:
-        raise wrong_value(f"{where}.{key}", value, "smaller; leave it out for no limit")
+    if not (is_number and value >= at_least):
+        raise wrong_value(f"{where}.{key}", value, f"a number, {at_least:g} or more")
+    if value == float("inf"):
+        raise wrong_value(f"{where}.{key}", value, "finite; leave it out for no limit")
+    _check_size(value, f"{where}.{key}")
     return float(value)
 
 
@@ -66,7 +67,13 @@ def read_whole(table: Table, key: str, where: str) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise wrong_value(f"{where}.{key}", value, "a whole number, 1 or more")
+    _check_size(value, f"{where}.{key}")
     return value
+
+
+def _check_size(value: float, where: str) -> None:
+    if value > MAX_NUMBER:
+        raise PolicyError(f"{where} must be at most {MAX_NUMBER:g}")
 
 
 def as_table(value: Any, where: str) -> Table:

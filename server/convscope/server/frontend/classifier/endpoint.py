@@ -89,6 +89,9 @@ class ClassifyEndpoint:
         request.is_large = bool(plan.selections) or plan.top_k * len(inputs) > MANY_CLASSES
         if explanations is not None:
             explanations.request(request)
+            if request.record.caller is not None:
+                occluded = explanations.computed.occluded_per_input
+                request.record.caller.add_images(len(inputs) * occluded)
         request.inputs = decode_inputs(inputs, version.input_dtype, version.input_shape)
         if plan.selections or explanations is not None:
             request.crops = whole_crops(request.inputs, version)

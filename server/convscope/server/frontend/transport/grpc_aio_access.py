@@ -98,8 +98,9 @@ def _denying(access: AccessControl, path: str, error: ServingError) -> Handler:
 
 
 def _credential(metadata: Any) -> Credential | None:
-    values = [value for key, value in metadata or () if key == "authorization"]
-    if not values:
-        return None
-    value = values[-1]
-    return Credential(value if isinstance(value, str) else value.decode("latin-1"))
+    values = [
+        value if isinstance(value, str) else value.decode("latin-1")
+        for key, value in metadata or ()
+        if key == "authorization"
+    ]
+    return Credential(*values) if values else None

@@ -113,8 +113,9 @@ class HeadCache:
             raise BadRequestError(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if (timeout := fields.get(b"grpc-timeout")) is not None:
             head.timeout = parse_timeout(timeout)
-        if (authorization := fields.get(b"authorization")) is not None:
-            head.credential = Credential(authorization.decode("latin-1"))
+        if b"authorization" in fields:
+            values = (value for name, value in head.headers if name == b"authorization")
+            head.credential = Credential(*(value.decode("latin-1") for value in values))
         encoding = fields.get(b"grpc-encoding", b"identity")
         if encoding not in _ENCODINGS:
             name = encoding.decode("latin-1")
