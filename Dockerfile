@@ -8,8 +8,8 @@
 # neither pip's caches nor the sources. Only the exporter contains PyTorch.
 #
 # The server and the web app consist of the exact versions in deploy/requirements/,
-# which `make requirements` writes, and pip checks the hash of each file. The versions
-# of the exporter come from the ranges in pyproject.toml.
+# which `make requirements` writes, and pip checks the hash of each file. The files name
+# every package, so pip need not look for dependencies. The versions of the exporter come from the ranges in pyproject.toml.
 
 FROM python:3.11-slim AS sources
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -31,8 +31,9 @@ RUN /opt/build/bin/python -m pip wheel --no-index --no-build-isolation --no-deps
 
 FROM sources AS server-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/python -m pip install --require-hashes --requirement deploy/requirements/server.txt
+    /opt/venv/bin/python -m pip install --require-hashes --no-deps --requirement deploy/requirements/server.txt
 RUN /opt/venv/bin/python -m pip install --no-index --no-deps --find-links dist convscope
+RUN /opt/venv/bin/python -m pip check
 
 FROM sources AS exporter-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -40,8 +41,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM sources AS web-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/python -m pip install --require-hashes --requirement deploy/requirements/web.txt
+    /opt/venv/bin/python -m pip install --require-hashes --no-deps --requirement deploy/requirements/web.txt
 RUN /opt/venv/bin/python -m pip install --no-index --no-deps --find-links dist convscope
+RUN /opt/venv/bin/python -m pip check
 
 FROM python:3.11-slim AS runtime
 # ONNX Runtime 1.29 and later send telemetry by default. This disables it.

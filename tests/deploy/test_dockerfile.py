@@ -110,7 +110,7 @@ def test_the_built_server_is_healthy_classifies_and_stops_cleanly(
     assert list(container.home.iterdir()) == []
 
 
-@pytest.mark.slow(seconds=5)
+@pytest.mark.slow(seconds=20)
 @pytest.mark.one_transport("lists packages")
 def test_the_sbom_lists_the_pinned_packages(container: Container, tmp_path: Path) -> None:
     describe(container.python, tmp_path / "server.cdx.json")
@@ -141,7 +141,7 @@ def test_the_exporter_takes_its_own_environment(dockerfile: Dockerfile) -> None:
     assert install.text.endswith("/opt/venv/bin/python -m pip install '.[exporter]'")
 
 
-@pytest.mark.slow(seconds=25)
+@pytest.mark.slow(seconds=35)
 @pytest.mark.one_transport("installs the package")
 @pytest.mark.timeout(900)
 def test_the_built_web_app_is_healthy_and_stops_cleanly(
