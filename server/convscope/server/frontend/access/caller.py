@@ -85,8 +85,8 @@ class AccessCaller:
             self.on_denied("model")
             shown = repr(model if len(model) <= 80 else model[:80] + "…")
             raise PermissionDeniedError(
-                f"the caller {self.name!r} may not use a model named {shown}; the server's operator "
-                "can allow it in the policy"
+                f"the caller {self.name!r} may not use a model named {shown}; the server's "
+                "operator can allow it in the policy"
             )
 
     # Rates
