@@ -23,6 +23,7 @@ _BUILD_COMMANDS = (
     *(("python", "-m", "venv", venv) for venv in _VENVS),
     *((f"{venv}/bin/python", "-m", "pip", "install") for venv in _VENVS),
     (f"{BUILD_VENV}/bin/python", "-m", "pip", "wheel"),
+    (f"{VENV}/bin/python", "-m", "pip", "check"),
 )
 _ACCOUNT_COMMANDS = ("useradd", "install")
 _SHELL_SYNTAX = re.compile(r"[$`;&|<>()*?~#]")

@@ -25,8 +25,7 @@ _SHOWN_DIGITS = 12
 _MAX_KEY_BYTES = 2**16
 _LIBRARIES = ("model_signing", "OpenSSL")  # model-signing 1.1.1 doesn't declare the second
 _UNSIGNED = (
-    "the bundle isn't signed, and this server requires a signature; sign it with "
-    "convscope-exporter sign"
+    "the bundle isn't signed, and a signature is required; sign it with convscope-exporter sign"
 )
 
 

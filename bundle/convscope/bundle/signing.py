@@ -57,7 +57,8 @@ def make_signature(bundle: Bundle, signer: Signer) -> bytes:
             _configured(signer).set_hashing_config(files).sign(scratch, path)
             return path.read_bytes()
         except Exception as error:  # the library's and cryptography's have no common base
-            raise SigningError(f"the bundle can't be signed: {reason_of(error)}") from error
+            by = "" if signer.key is None else f" with {signer.key}"
+            raise SigningError(f"the bundle can't be signed{by}: {reason_of(error)}") from error
 
 
 def _configured(signer: Signer) -> "signing.Config":

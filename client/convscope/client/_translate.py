@@ -37,6 +37,8 @@ _BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 # gRPC's own messages when it can't reach a server; all others come from a server.
 _NO_SERVER = re.compile(r"^(failed to connect|dns resolution|name resolution|empty address)", re.I)
+# The server has ended the connection, or its TLS doesn't fit.
+_NO_TLS = re.compile(r"socket closed|handshake|ssl|tls", re.I)
 _TOO_LARGE = re.compile(r"message larger than max", re.I)
 _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
@@ -112,6 +114,12 @@ def _translate(
         return InternalError(f"the call to {target} failed: {error}")
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE and _NO_SERVER.search(details):
+        if _NO_TLS.search(details):
+            return UnavailableError(
+                f"no server answers at {target}; check the address, root_certificates "
+                "(--root-certificates) if the server uses TLS, and client_certificate with its "
+                f"client_key if it asks for one ({details})"
+            )
         listener = f" --admin-address {target}" if admin else ""
         return UnavailableError(
             f"no server answers at {target}; check the address, or start a server with: "

@@ -163,6 +163,7 @@ def _access(
         on_denied=metrics.denied_call,
         on_reload=metrics.reloaded,
         access_log=not settings.no_access_log,
+        client_certificates=settings.tls_client_ca is not None,
     )
     reloads.add(access.reload)
     stack.callback(asyncio.create_task(access.follow()).cancel)
@@ -337,7 +338,7 @@ async def _listen_for_admins(
         port = transport.bind(address)
     await transport.start()
     stack.push_async_callback(transport.stop, ADMIN_GRACE_SECONDS)
-    log.info("admin serving", address=address, port=port)
+    log.info("admin serving", address=address, port=None if address.startswith("unix:") else port)
 
 
 def _served(manager: ModelManager[LoadedVersion]) -> dict[str, list[str]]:

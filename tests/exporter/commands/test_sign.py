@@ -101,7 +101,7 @@ def test_contradictory_options_are_an_error(bundle: Path, options: tuple[str, ..
 def test_what_is_no_private_key_is_named_in_a_sentence(bundle: Path, keys: KeyPair) -> None:
     done = run("sign", bundle, "--key", keys.public)
     assert done.exit_code == 1
-    assert "error: the bundle can't be signed: " in done.stderr
+    assert f"error: the bundle can't be signed with {keys.public}: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

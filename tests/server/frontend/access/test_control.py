@@ -56,6 +56,18 @@ def test_an_rpc_in_no_group_is_denied_to_everyone(tmp_path: Path) -> None:
     assert denied == ["rpc"] * 3
 
 
+def test_a_reloaded_policy_needs_client_certificates(tmp_path: Path) -> None:
+    policy = PolicyFile(tmp_path, {"web": ""})
+    loaded: list[tuple[str, bool]] = []
+    access = AccessControl(
+        policy.path, client_certificates=False, on_reload=lambda *one: loaded.append(one)
+    )
+    policy.path.write_text('[callers.web]\ncertificates = ["CN:web"]\n')
+    access.reload()
+    assert loaded == [("policy", False)]
+    assert access.admit(CLASSIFY, credential(policy.metadata("web")), None).caller.name == "web"
+
+
 def test_schemes_and_spaces() -> None:
     assert Credential("Bearer cvs_a").token == "cvs_a"
     assert Credential("bearer  cvs_a ").token == "cvs_a"

@@ -65,5 +65,5 @@ def test_the_command_takes_no_arguments(argument: str, code: int) -> None:
     command = [sys.executable, "-m", "convscope.server", "token", argument]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code
-    assert "usage: convscope-server token" in done.stdout + done.stderr
+    assert "Usage: convscope-server token" in done.stdout + done.stderr
     assert "cvs_" not in done.stdout

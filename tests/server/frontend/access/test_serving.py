@@ -29,6 +29,8 @@ CALLERS = {
     "limited": 'models = ["tiny"]',
     "pattern": 'models = ["t*"]',
     "rated": "images_per_second = 0.01\nburst_seconds = 100",
+    "counted": "images_per_second = 0.01\nburst_seconds = 100",
+    "health": "bytes_per_second = 10\nburst_seconds = 1",
     "bytes": "bytes_per_second = 10\nburst_seconds = 1",
     "paced": "images_per_second = 40\nburst_seconds = 0.1",
     "waiting": "images_per_second = 5\nburst_seconds = 0.1",
@@ -95,8 +97,8 @@ def test_a_model_that_the_caller_may_use(served: Served) -> None:
 def test_another_model_is_denied_whether_or_not_it_exists(served: Served, name: str) -> None:
     expected = (
         PERMISSION_DENIED,
-        f"the caller 'limited' may not use a model '{name}'; the server's operator can allow it "
-        "in the policy",
+        f"the caller 'limited' may not use a model named '{name}'; the server's operator can "
+        "allow it in the policy",
     )
     options, stub = served.by("limited"), served.stub
     assert rejection(stub.Classify, signal_request(model=name), **options) == expected
@@ -258,6 +260,22 @@ def test_occluded_images_count_as_images(served: Served) -> None:
     error = refused(served.stub.Classify, image_request(), **options)
     assert error.code() is RESOURCE_EXHAUSTED
     assert pushback(error) > 50_000  # for 17 images, of which ten were free
+
+
+def test_health_and_metadata_above_the_rate_of_images(served: Served) -> None:
+    options = served.by("counted")
+    served.stub.Classify(image_request(), **options)
+    assert refused(served.stub.Classify, image_request(), **options).code() is RESOURCE_EXHAUSTED
+    assert served.stub.ListModels(pb.ListModelsRequest(), **options).models
+    assert served.health.Check(health_pb2.HealthCheckRequest(), **options).status == 1
+
+
+def test_health_above_the_rate_of_bytes(served: Served) -> None:
+    options = served.by("health")
+    served.stub.Classify(image_request(), **options)
+    assert refused(served.stub.Classify, image_request(), **options).code() is RESOURCE_EXHAUSTED
+    request = health_pb2.HealthCheckRequest(service="tiny")
+    assert served.health.Check(request, **options).status == 1
 
 
 def test_bytes_above_the_rate(served: Served) -> None:

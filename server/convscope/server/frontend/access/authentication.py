@@ -114,7 +114,8 @@ class Authenticator:
             raise UnauthenticatedError(MISSING_MESSAGE)
         shown = ", ".join(names)[:200]
         raise PermissionDeniedError(
-            f"no caller of the server's policy has the client certificate of {shown}"
+            f"no caller of the server's policy has the client certificate of {shown}; "
+            "the server's operator can add a name of it to the caller's certificates"
         )
 
     def _by_jwt(
@@ -138,7 +139,8 @@ class Authenticator:
         caller = self._subjects.get(subject)
         if caller is None:
             raise PermissionDeniedError(
-                f"no caller of the server's policy has the token's subject {subject[:80]!r}"
+                f"no caller of the server's policy has the token's subject {subject[:80]!r}; "
+                "the server's operator can add it to the caller's subjects"
             )
         return caller
 

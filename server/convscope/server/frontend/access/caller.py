@@ -85,8 +85,8 @@ class AccessCaller:
             self.on_denied("model")
             shown = repr(model if len(model) <= 80 else model[:80] + "…")
             raise PermissionDeniedError(
-                f"the caller {self.name!r} may not use a model {shown}; the server's operator can "
-                "allow it in the policy"
+                f"the caller {self.name!r} may not use a model named {shown}; the server's "
+                "operator can allow it in the policy"
             )
 
     # Rates
@@ -99,12 +99,11 @@ class AccessCaller:
         """Count the bytes of a request.
 
         Raises:
-            CallerLimitError: It is over a rate.
+            CallerLimitError: It is over its bytes per second.
         """
-        if self._rates:
-            self._check(*self._rates)
-            if self._bytes is not None:
-                self._bytes.take(size)
+        if self._bytes is not None:
+            self._check(self._bytes)
+            self._bytes.take(size)
 
     def take_images(self, count: int) -> None:
         """Count the images of a request.

@@ -43,13 +43,13 @@ def renewed_caller_of(context: Any) -> Caller | None:
 
 
 def take_bytes(context: Any, size: int) -> None:
-    """Count the bytes of the request of a unary call.
+    """Count the bytes of the request of a unary call, unless everyone may make it.
 
     Raises:
-        CallerLimitError: Its caller is over a rate.
+        CallerLimitError: Its caller is over its bytes per second.
     """
     admission: Admission | None = getattr(context, "admission", None)
-    if admission is not None:
+    if admission is not None and not admission.is_open:
         admission.caller.take_bytes(size)
 
 

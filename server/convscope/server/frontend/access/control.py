@@ -43,9 +43,10 @@ class Admission:
         path: The path of the RPC.
         credential: What it has sent.
         peer: The other end of its connection.
+        is_open: Whether everyone may make it, so that no rate applies.
     """
 
-    __slots__ = ("_control", "_credential", "_path", "_peer", "caller")
+    __slots__ = ("_control", "_credential", "_path", "_peer", "caller", "is_open")
 
     def __init__(
         self,
@@ -54,8 +55,10 @@ class Admission:
         path: str,
         credential: Credential | None,
         peer: Peer | None,
+        is_open: bool,
     ) -> None:
         self.caller = caller
+        self.is_open = is_open
         self._control = control
         self._path = path
         self._credential = credential
@@ -79,6 +82,7 @@ class AccessControl:
         on_denied: Called with the reason of each call or request that is denied.
         on_reload: Called when the policy or the keys of tokens were loaded, or could not be.
         access_log: Whether to log a line for each call that is denied at its head.
+        client_certificates: Whether connections have client certificates that are verified.
 
     Raises:
         StartError: The policy, or its file of keys, can't be used.
@@ -92,17 +96,19 @@ class AccessControl:
         on_denied: OnDenied = lambda _: None,
         on_reload: OnReload = lambda _, __: None,
         access_log: bool = True,
+        client_certificates: bool = True,
     ) -> None:
         self._path = path
         self._share = share
         self._on_denied = on_denied
         self._on_reload = on_reload
         self._access_log = access_log
+        self._client_certificates = client_certificates
         self._failures = FailureLimit()
         self._file_state = file_state(path)
         self._is_following = False
         try:
-            policy = read_policy(path)
+            policy = self._read()
             self._keys = self._open_keys(policy.jwt)
         except PolicyError as error:
             raise StartError(f"--policy {error}") from error
@@ -139,7 +145,7 @@ class AccessControl:
             caller = authenticator.anonymous
         if not is_open:
             caller.check_call(path)
-        return Admission(self, caller, path, credential, peer)
+        return Admission(self, caller, path, credential, peer, is_open)
 
     def needs_peer(self, credential: Credential | None) -> bool:
         """Return whether a call can be admitted only when its peer is known."""
@@ -188,7 +194,7 @@ class AccessControl:
 
     def _reload_policy(self) -> None:
         try:
-            policy = read_policy(self._path)
+            policy = self._read()
             if policy.jwt != self.policy.jwt:
                 keys, before = self._open_keys(policy.jwt), self._keys
                 if before is not None:
@@ -207,6 +213,15 @@ class AccessControl:
                 caller.continue_from(same)
         self._on_reload("policy", True)
         log.info("policy loaded", policy=str(self._path), callers=len(policy.callers))
+
+    def _read(self) -> Policy:
+        policy = read_policy(self._path)
+        if policy.uses_certificates and not self._client_certificates:
+            raise PolicyError(
+                f"{self._path} identifies callers by certificates, which needs --tls-client-ca "
+                "with the authorities of client certificates"
+            )
+        return policy
 
     def _make(self, policy: Policy) -> Authenticator:
         verifier = None

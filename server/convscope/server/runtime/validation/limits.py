@@ -50,7 +50,7 @@ class Limits:
 
 def megabytes(size: float) -> str:
     """Return a size for a message."""
-    return f"{size / 1e6:,.0f} MB"
+    return f"{size / 1e6:,.{0 if size >= 1e7 else 1}f} MB"
 
 
 def machine_bytes(cgroup: Path = CGROUP) -> int:
