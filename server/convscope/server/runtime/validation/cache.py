@@ -7,6 +7,8 @@ golden inputs.
 
 import hashlib
 import json
+import os
+import stat
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -106,10 +108,18 @@ class ValidationCache:
         if self.file is None:
             return {}
         try:
-            found = json.loads(self.file.read_bytes())
+            with self.file.open("rb") as file:
+                if not _is_trusted(os.fstat(file.fileno())):
+                    return {}
+                found = json.load(file)
             return {key: entry for key, entry in found.items() if _is_entry(entry)}
         except (OSError, ValueError, AttributeError, RecursionError):
             return {}  # then the versions are examined again
+
+
+def _is_trusted(status: os.stat_result) -> bool:
+    """Report whether no other user could have written a file, such as one in /tmp."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
 
 
 def _is_entry(entry: Any) -> bool:
