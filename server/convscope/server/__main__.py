@@ -23,6 +23,7 @@ def main() -> None:
         import onnxruntime  # noqa: F401
         import uvloop
 
+        import_structlog()
         from convscope.server.app import serve, serve_with_workers
         from convscope.server.config.command_line import command_line
     except ModuleNotFoundError as error:
@@ -76,6 +77,18 @@ def main() -> None:
         writer.close()
         if any(thread.name == LOADING for thread in threading.enumerate()):
             os._exit(code)  # a load that doesn't end would crash in the libraries' own cleanup
+
+
+def import_structlog() -> None:
+    """Import structlog without rich, whose tracebacks aren't used and take almost 100 modules."""
+    hidden = "rich" not in sys.modules
+    if hidden:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog  # noqa: F401
+    finally:
+        if hidden:
+            del sys.modules["rich"]
 
 
 def make_token() -> None:

@@ -45,6 +45,7 @@ from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
+from convscope.server.runtime.validation.cache import ValidationCache
 from convscope.server.runtime.validation.client import BundleValidator
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2_grpc
@@ -239,6 +240,7 @@ def _manager(
         engines=EngineCache(runtime.engine_cache, runtime.max_batch or max(BATCHES), stop.is_set),
         preload_explanations=runtime.preload_explanations,
         trusted=settings.repository.trusted_signers,
+        validated=ValidationCache(runtime.validation_cache),
     )
     manager = ModelManager(
         root,

@@ -21,6 +21,7 @@ from convscope.server.runtime.providers import (
 )
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validated import read_validated
+from convscope.server.runtime.validation.cache import ValidationCache
 from convscope.server.runtime.validation.client import BundleValidator
 from convscope.server.runtime.validation.examination import (
     Examination,
@@ -55,6 +56,7 @@ class Loader:
         engines: Where TensorRT's engines are stored; None stores none.
         preload_explanations: Whether to open the sessions with explanations too.
         trusted: One of these must have signed each version; None to ignore signatures.
+        validated: The versions that passed the validation before.
     """
 
     policies: ProviderPolicies
@@ -67,6 +69,7 @@ class Loader:
     engines: EngineCache | None = None
     preload_explanations: bool = False
     trusted: TrustedSigners | None = None
+    validated: ValidationCache = field(default_factory=partial(ValidationCache, None))
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -87,7 +90,7 @@ class Loader:
         """
         started_at = perf_counter()
         try:
-            loaded = self._load(directory, hot, like)
+            loaded, findings = self._load(directory, hot, like)
         except (BundleRejectedError, ShuttingDownError, OSError, MemoryError):
             raise
         except Exception as error:  # no bundle may affect the others
@@ -95,17 +98,24 @@ class Loader:
             raise BundleRejectedError(
                 "unexpected", f"the load failed with {type(error).__name__}; the log has the trace"
             ) from error
-        _log_ready(loaded, perf_counter() - started_at)
+        _log_ready(loaded, findings, perf_counter() - started_at)
         return loaded
 
     def memory_bytes(self, graph_bytes: int) -> int:
         """Estimate how much memory a version will take, by the size of its graph."""
         return memory_bytes(graph_bytes, SESSIONS)
 
-    def _load(self, directory: Path, hot: bool, like: Execution | None) -> LoadedVersion:
-        findings = self._validate(directory, hot, like)
+    def _load(
+        self, directory: Path, hot: bool, like: Execution | None
+    ) -> tuple[LoadedVersion, Findings]:
+        examination = self._examination(directory, hot, like)
+        findings = self.validated.find(examination) or self.validator.validate(
+            examination, self.stopping
+        )
         validated = read_validated(directory, findings.manifest_sha256)
         bundle = validated.bundle
+        if not findings.remembered:
+            self.validated.store(examination, bundle.manifest, findings)
         policy, pending_engine = self.policies.of(bundle.manifest.model), None
         if self.engines is not None:
             policy, pending_engine = self.engines.select(
@@ -136,11 +146,11 @@ class Loader:
         if self.preload_explanations and explains:
             model.load_explanations()
         golden.check(model, feature_maps=self.preload_feature_maps or maps_only)
-        return LoadedVersion(model, preprocessor, findings.figures)
+        return LoadedVersion(model, preprocessor, findings.figures), findings
 
-    def _validate(self, directory: Path, hot: bool, like: Execution | None) -> Findings:
+    def _examination(self, directory: Path, hot: bool, like: Execution | None) -> Examination:
         policy = self.policies.of(directory.parent.name)
-        examination = Examination(
+        return Examination(
             directory,
             policy,
             self.make_preprocessor,
@@ -152,7 +162,6 @@ class Loader:
             hot,
             self.trusted,
         )
-        return self.validator.validate(examination, self.stopping)
 
 
 def _warn_if_unexplained(manifest: pb.ModelManifest, reason: str | None) -> None:
@@ -162,7 +171,7 @@ def _warn_if_unexplained(manifest: pb.ModelManifest, reason: str | None) -> None
         )
 
 
-def _log_ready(loaded: LoadedVersion, seconds: float) -> None:
+def _log_ready(loaded: LoadedVersion, findings: Findings, seconds: float) -> None:
     model, execution = loaded.model, loaded.execution
     name, number = loaded.key
     log.info(
@@ -175,6 +184,7 @@ def _log_ready(loaded: LoadedVersion, seconds: float) -> None:
         threads=execution.threads,
         lone_threads=execution.lone_threads,
         max_batch=execution.max_batch,
+        validation="remembered" if findings.remembered else "examined",
         session_mb=round(loaded.figures.session_bytes / 1e6, 1),
         batch_mb=round(loaded.figures.batch_bytes / 1e6, 1),
         validation_peak_mb=round(loaded.figures.peak_bytes / 1e6, 1),

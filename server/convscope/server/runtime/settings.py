@@ -79,6 +79,11 @@ class RuntimeSettings:
         return expand_home(self.tuning_cache).parent / "tensorrt"
 
     @property
+    def validation_cache(self) -> Path | None:
+        """The file of the validated versions, beside the measurements; None without tuning."""
+        return None if self.no_tuning else expand_home(self.tuning_cache).parent / "validated.json"
+
+    @property
     def load_limits(self) -> Limits:
         """What validating one version may take."""
         return Limits(self.max_load_seconds, self.max_load_memory)

@@ -22,7 +22,7 @@ from convscope.server.runtime.measurement import BATCHES, BusyError, OpenTrial, 
 from convscope.server.runtime.providers import ON_GPU, ProviderPolicy
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["BATCHES", "CPU_BATCH", "GPU_BATCH", "Measurements", "Tuner"]
+__all__ = ["BATCHES", "CPU_BATCH", "GPU_BATCH", "Measurements", "Tuner", "processor"]
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +69,7 @@ class Measurements:
         graph = next((file.sha256 for file in manifest.files if file.name == "model.onnx"), "")
         here = ort.get_available_providers()
         providers = (policy.preference, policy.options, policy.deferred, here)
-        machine = (str(self.cores), _processor())
+        machine = (str(self.cores), processor())
         parts = (METHOD, graph, ort.__version__, *machine, str(providers))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -181,7 +181,7 @@ class Tuner:
         return self._overrides.over(Execution(cores, 1, cores, CPU_BATCH, reason))
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the name of the processor, if the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -41,11 +41,13 @@ class Findings:
         manifest_sha256: The hash of its manifest, which has the hashes of its other files.
         figures: What it took.
         unexplained: Why its explanations can't run; None if they can, or if it has none.
+        remembered: Whether this is from an earlier examination of the same files.
     """
 
     manifest_sha256: str
     figures: Figures
     unexplained: str | None = None
+    remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,12 @@ class Examination:
         )
         return Findings(bundle.manifest_sha256, figures, unexplained)
 
+    def wanted_batch(self, manifest: pb.ModelManifest) -> int | None:
+        """Return the inputs of a full batch; None if they aren't measured yet."""
+        known = self.measurements.known(manifest, self.policy)
+        stored = None if known is None else known.max_batch
+        return self.max_batch or stored or self.unmeasured_batch
+
     def _open(self, checked: ValidatedBundle) -> tuple[Model, ProviderPolicy]:
         """Open the plain session on the CPU, or on the wanted provider if the CPU can't run it."""
         cpu = ProviderPolicy((CPU,), allow_fallback=False, cores=self.policy.cores)
@@ -158,9 +166,7 @@ class Examination:
 
     def _full_batch(self, manifest: pb.ModelManifest, seconds: float) -> int:
         """Return the inputs of a full batch, if one input takes so many seconds."""
-        known = self.measurements.known(manifest, self.policy)
-        stored = None if known is None else known.max_batch
-        if (batch := self.max_batch or stored or self.unmeasured_batch) is not None:
+        if (batch := self.wanted_batch(manifest)) is not None:
             return batch
         return max((n for n in BATCHES if n * seconds <= MAX_BATCH_SECONDS), default=1)
 
