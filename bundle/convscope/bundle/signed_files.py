@@ -34,7 +34,7 @@ class SignedFiles(hashing.Config):
     """
 
     def __init__(self, digests: Mapping[str, str], model: str = "") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # it has no annotation
         self._digests = digests
         self._model = model
         self.was_compared = False

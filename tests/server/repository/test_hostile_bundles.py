@@ -5,7 +5,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from convscope.v1 import admin_pb2, admin_pb2_grpc
 
 # What a server may grow by, whatever the bundles want.
 GROWTH_MB = 60
-WRITERS = {
+WRITERS: Mapping[str, Callable[[Path, str], object]] = {
     "endless": write_endless_loop,
     "constant": write_large_constant,
     "batch": lambda root, model: write_large_batch(root, model, mib=40),
@@ -73,8 +73,8 @@ def test_hostile_bundles_are_rejected_with_their_figures_and_later_ones_are_load
         write(tmp_path / "made", model)
     write_tiny(tmp_path / "made", "zebra")
     with connected(server) as stub:
-        for model in sorted((tmp_path / "made").iterdir()):
-            shutil.move(model, tmp_path / "models" / model.name)
+        for made in sorted((tmp_path / "made").iterdir()):
+            shutil.move(made, tmp_path / "models" / made.name)
 
         def is_loaded() -> bool:
             assert stub.Classify(image_request(), timeout=5).version == 1

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -130,7 +130,8 @@ async def first_load(
 async def _until_stopped(work: asyncio.Future[None], stop: asyncio.Event) -> None:
     """Await some work; when the server is stopped first, leave it a moment to notice that."""
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    both: set[asyncio.Future[Any]] = {work, stopping}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     done, _ = await asyncio.wait({work}, timeout=STOP_SECONDS if stop.is_set() else None)
     if done:
