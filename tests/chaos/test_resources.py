@@ -49,14 +49,16 @@ def test_without_memory_calls_are_rejected_and_later_ones_are_answered(
     tiny_repository: Path,
 ) -> None:
     """Large images need memory that isn't there."""
-    outcomes, photo = Outcomes(), encode(picture(4000, 3000))
+    outcomes, large = Outcomes(), picture(4000, 3000)
+    # A JPEG is decoded to scale, a PNG as a whole.
+    requests = [image_request(encode(large, format)) for format in ("JPEG", "PNG")]
     with ServerProcess(tiny_repository) as server, load(server.target, RATE) as callers:
         with connected(server) as stub:
             for turn in range(3 * rounds(1)):
                 callers.wait_for(CALLS)
                 limit = memory_bytes(server) + SPARE_BYTES[turn % len(SPARE_BYTES)]
                 with limited(server, resource.RLIMIT_AS, limit):
-                    calls = [stub.Classify.future(image_request(photo)) for _ in range(8)]
+                    calls = [stub.Classify.future(request) for request in requests * 4]
                     for call in calls:
                         error = call.exception()
                         assert error is None or isinstance(error, grpc.RpcError)

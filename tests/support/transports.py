@@ -102,7 +102,7 @@ async def serving(transport: str) -> AsyncIterator[Served]:
     health_pb2_grpc.add_HealthServicer_to_server(
         health.aio.HealthServicer(), cast("grpc.aio.Server", accounting)
     )
-    add_reflection([HEALTH], listener)
+    add_reflection([HEALTH], listener, MAX_REQUEST_BYTES)
     port = listener.bind(settings.grpc_address)
     await listener.start()
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]

@@ -6,7 +6,8 @@ ServingError
 ├── NotFoundError               NOT_FOUND            no such model, version or alias
 │   └── UnknownModelError       NOT_FOUND            no such model
 ├── OverloadedError             RESOURCE_EXHAUSTED   a limit is reached; retry after a pause
-│   └── CallerLimitError        RESOURCE_EXHAUSTED   a limit of this caller is reached
+│   ├── CallerLimitError        RESOURCE_EXHAUSTED   a limit of this caller is reached
+│   └── OutOfMemoryError        RESOURCE_EXHAUSTED   the process has no memory left
 ├── UnauthenticatedError        UNAUTHENTICATED      no credentials, or invalid ones
 ├── PermissionDeniedError       PERMISSION_DENIED    this caller may not do that
 ├── DeadlineError               DEADLINE_EXCEEDED    the deadline passed before the run
@@ -37,6 +38,7 @@ __all__ = [
     "NoModelError",
     "NonFiniteError",
     "NotFoundError",
+    "OutOfMemoryError",
     "OverloadedError",
     "PermissionDeniedError",
     "ReadOnlyError",
@@ -142,6 +144,17 @@ class CallerLimitError(OverloadedError):
     def __init__(self, message: str, pushback_ms: int) -> None:
         super().__init__(message)
         self.retry_pushback_ms = pushback_ms
+
+
+class OutOfMemoryError(OverloadedError):
+    """The process has no memory left for the call.
+
+    Args:
+        purpose: What the memory is for.
+    """
+
+    def __init__(self, purpose: str = "for the call") -> None:
+        super().__init__(f"the server has no memory left {purpose}; retry later")
 
 
 class UnauthenticatedError(ServingError):

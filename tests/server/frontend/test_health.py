@@ -84,6 +84,18 @@ async def test_the_error_for_an_unknown_service_names_it(transport: str) -> None
         assert failure.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_a_message_that_cannot_be_parsed_is_an_invalid_argument(transport: str) -> None:
+    async with (
+        reporting(transport) as (_, _, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        method = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(b"\xff\xff", timeout=SECONDS).read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "2 bytes can't be parsed" in (caught.value.details() or "")
+
+
 async def test_all_are_listed(transport: str) -> None:
     async with (
         reporting(transport) as (health, _, port),

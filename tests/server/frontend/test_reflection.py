@@ -91,7 +91,7 @@ async def test_invalid_bytes_are_an_invalid_argument(transport: str, version: st
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert caught.value.details() == "the message is not a ServerReflectionRequest"
+            assert "can't be parsed" in (caught.value.details() or "")
 
 
 @pytest.mark.parametrize("transport", ["http2", "grpc-aio"])

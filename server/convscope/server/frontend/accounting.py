@@ -13,12 +13,13 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from convscope.server.errors import DeadlineError, InvalidInputError, ServingError
+from convscope.server.errors import DeadlineError, ServingError
 from convscope.server.frontend.access.calls import admitted_messages, caller_of, take_bytes
 from convscope.server.frontend.groups import ErrorMessages, GroupMethod, RequestMaker, trailing
+from convscope.server.frontend.parsing import Parse, parse_or_abort, parser
 from convscope.server.frontend.recording import Method, RecordedCall
 from convscope.server.frontend.request_ids import REQUEST_ID, RequestIds
 from convscope.server.frontend.transport.calls import Transport
@@ -26,6 +27,7 @@ from convscope.server.inference.completion import code_of
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.observability.calls import CallRecord
 from convscope.server.observability.metrics import Metrics
+from convscope.server.observability.out_of_memory import callers_error
 
 __all__ = ["Accounting", "always_open"]
 
@@ -37,7 +39,6 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments, and tra
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
-    Parse = Callable[[bytes], Any]
 
 
 def always_open() -> None:
@@ -47,8 +48,7 @@ def always_open() -> None:
 class Accounting:
     """Takes a server's place in the generated `add_..._to_server` functions.
 
-    Requests reach the wrapped handlers as bytes: the library would answer one
-    that can't be parsed with UNKNOWN and the text of a Python exception.
+    Requests reach the wrapped handlers as bytes, which they parse themselves.
 
     Args:
         transport: Where the wrapped handlers are registered.
@@ -101,7 +101,7 @@ class Accounting:
         self._grouped.add((service, name))
         method = GroupMethod(
             self._method("unary", service, name),
-            _parser(parse, self._max_request_bytes),
+            parser(parse, self._max_request_bytes),
             self._check_open,
             maker,
             handler,
@@ -119,7 +119,7 @@ class Accounting:
         self._transport.add_registered_method_handlers(service, wrapped)
 
     def _wrap(self, service: str, name: str, handler: Handler) -> Handler:
-        parse = _parser(handler.request_deserializer, self._max_request_bytes)
+        parse = parser(handler.request_deserializer, self._max_request_bytes)
         if handler.unary_unary is not None:
             method = self._method("unary", service, name)
             return grpc.unary_unary_rpc_method_handler(
@@ -131,7 +131,12 @@ class Accounting:
             return grpc.stream_stream_rpc_method_handler(
                 self._stream(method, handler.stream_stream, parse)
             )
-        return handler
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                _watch(handler.unary_stream, parse),
+                response_serializer=handler.response_serializer,
+            )
+        raise TypeError(f"{service}/{name} has a kind that no service of ours has")
 
     def _method(self, kind: str, service: str, name: str) -> Method:
         return Method(
@@ -203,26 +208,17 @@ class Accounting:
         return call
 
 
-def _parser(deserialize: Callable[[bytes], Any] | None, max_bytes: int) -> Parse:
-    def parse(data: bytes) -> Any:
-        if len(data) > max_bytes:
-            raise InvalidInputError(
-                f"the request has {len(data):,} bytes; at most {max_bytes:,} are accepted; "
-                "send fewer or smaller images"
-            )
-        if deserialize is None:
-            return data
-        try:
-            return deserialize(data)
-        except DecodeError as error:
-            raise InvalidInputError(
-                f"the request's {len(data):,} bytes can't be parsed as the method's message"
-            ) from error
+def _watch(behavior: Any, parse: Parse) -> Any:
+    """Wrap the handler of a watch, which lasts as long as its caller: it isn't counted."""
 
-    return parse
+    async def call(data: bytes, context: Context) -> None:
+        await behavior(await parse_or_abort(parse, data, context), context)
+
+    return call
 
 
 async def _abort(context: Context, method: Method, record: CallRecord, error: Exception) -> None:
-    message = ErrorMessages(method.name).of(error, record) or ""
-    metadata = tuple(trailing(record, error))
-    await context.abort(code_of(error, None), message, trailing_metadata=metadata)
+    shown = callers_error(error)
+    message = ErrorMessages(method.name).of(shown, record) or ""
+    metadata = tuple(trailing(record, shown))
+    await context.abort(code_of(shown, None), message, trailing_metadata=metadata)

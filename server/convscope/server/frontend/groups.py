@@ -21,6 +21,7 @@ from convscope.server.inference.completion import code_of
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.inference.requests import Finish, InferenceRequest, Outcome
 from convscope.server.observability.calls import CallRecord, log_unexpected_error
+from convscope.server.observability.out_of_memory import callers_error
 
 __all__ = ["ErrorMessages", "GroupMethod", "RequestMaker", "trailing"]
 
@@ -109,7 +110,7 @@ class GroupMethod:
                 if admission is not None and request.target is not None:
                     admission.caller.check_model(request.target.model)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its outcome
-                rejected.append((call, record, error))
+                rejected.append((call, record, callers_error(error)))
             else:
                 call.on_cancel = partial(self._handler.cancel, request)
                 requests.append(request)

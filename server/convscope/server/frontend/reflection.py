@@ -8,9 +8,9 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from convscope.server.frontend.parsing import parse_or_abort, parser
 from convscope.server.frontend.transport.calls import Transport
 
 __all__ = ["add_reflection"]
@@ -24,7 +24,9 @@ Context: TypeAlias = Any  # of either transport
 _V1 = "grpc.reflection.v1.ServerReflection"
 
 
-def add_reflection(services: Iterable[ServiceDescriptor], transport: Transport) -> None:
+def add_reflection(
+    services: Iterable[ServiceDescriptor], transport: Transport, max_request_bytes: int
+) -> None:
     """Add reflection of these services and of itself to a transport.
 
     The library's servicer reads one descriptor pool. The messages of the Open
@@ -40,7 +42,8 @@ def add_reflection(services: Iterable[ServiceDescriptor], transport: Transport) 
     servicer = reflection.aio.ReflectionServicer(names, pool=pool)
 
     async def reply(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Response]:
-        async for response in servicer.ServerReflectionInfo(_parse(messages, context), context):
+        requests = _parse(messages, context, max_request_bytes)
+        async for response in servicer.ServerReflectionInfo(requests, context):
             yield response
 
     handler: grpc.RpcMethodHandler[bytes, Response] = grpc.stream_stream_rpc_method_handler(
@@ -51,15 +54,12 @@ def add_reflection(services: Iterable[ServiceDescriptor], transport: Transport) 
         transport.add_registered_method_handlers(name, {"ServerReflectionInfo": handler})
 
 
-async def _parse(messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[Request]:
-    """Parse the requests; the library's own parser fails with the name of an exception."""
+async def _parse(
+    messages: AsyncIterator[bytes], context: Context, max_bytes: int
+) -> AsyncIterator[Request]:
+    parse = parser(Request.FromString, max_bytes)
     async for message in messages:
-        try:
-            request = reflection_pb2.ServerReflectionRequest.FromString(message)
-        except DecodeError:
-            text = "the message is not a ServerReflectionRequest"
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
-        yield request
+        yield await parse_or_abort(parse, message, context)
 
 
 def _add(file: FileDescriptor, pool: DescriptorPool) -> None:

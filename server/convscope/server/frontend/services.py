@@ -71,4 +71,5 @@ def add_services(
         add_to_server(open_inference, handler, guarded, transport)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, cast("grpc.aio.Server", counted))
     if settings.offers_reflection:
-        add_reflection([*inference_services(settings), HEALTH], transport)
+        described = [*inference_services(settings), HEALTH]
+        add_reflection(described, transport, settings.max_request_bytes)

@@ -13,6 +13,7 @@ from convscope.server.inference.completion import code_of
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.inference.requests import InferenceRequest
 from convscope.server.observability.calls import current_call, deadline_of
+from convscope.server.observability.out_of_memory import callers_error
 
 __all__ = ["RequestStream"]
 
@@ -64,7 +65,7 @@ class RequestStream:
             if self._record.caller is not None and request.target is not None:
                 self._record.caller.check_model(request.target.model)
         except Exception as error:  # noqa: BLE001 - the other requests are not affected
-            place.set(self._failed(message, error, ErrorMessages(self._method)))
+            place.set(self._failed(message, callers_error(error), ErrorMessages(self._method)))
             return
         place.on_cancel = partial(self._handler.cancel, request)
         self._handler.serve([request])

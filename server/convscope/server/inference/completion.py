@@ -11,6 +11,7 @@ from convscope.server.inference.model_runner import Completed
 from convscope.server.inference.observer import Observer
 from convscope.server.inference.requests import Finish, InferenceRequest, InferenceResult
 from convscope.server.observability.calls import code_of_cancelled
+from convscope.server.observability.out_of_memory import callers_error
 
 __all__ = ["code_of", "count", "groups", "settle"]
 
@@ -25,7 +26,7 @@ def settle(completed: Completed) -> list[InferenceRequest]:
         if isinstance(outcome, bytes):
             request.reply = outcome
         else:
-            request.error = outcome
+            request.error = outcome = callers_error(outcome)
             if isinstance(outcome, asyncio.CancelledError):
                 request.results = []  # it may still run
             elif isinstance(outcome, ServingError):

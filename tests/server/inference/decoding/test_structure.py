@@ -215,6 +215,16 @@ def test_orientation_is_found_where_pillow_finds_it(data: bytes) -> None:
     assert_same_pixels_as_pillow(data)
 
 
+@pytest.mark.parametrize("flags", [0, 0x10])
+def test_lossless_webp_with_transparent_pixels_whatever_its_flags_state(flags: int) -> None:
+    image = PICTURE.convert("RGBA")
+    image.putalpha(PICTURE.convert("L"))
+    pixels = encode(image, "WEBP", lossless=True)[20:]
+    size = (119).to_bytes(3, "little") + (79).to_bytes(3, "little")
+    data = riff((b"VP8X", struct.pack("<I", flags) + size), (b"VP8L", pixels))
+    assert_same_pixels_as_pillow(data)
+
+
 # Animations
 
 

@@ -21,7 +21,7 @@ from convscope.server.frontend.transport.memory_budget import (
     MemoryBudget,
 )
 from convscope.server.frontend.transport.tls import UNUSABLE_MESSAGE, TlsFiles
-from convscope.server.frontend.transport.unexpected import unexpected_error
+from convscope.server.frontend.transport.unexpected import status_of
 
 __all__ = ["GrpcAioTransport"]
 
@@ -245,10 +245,10 @@ class _Group:
         calls, self._calls = self._calls, []
         try:
             self._handle(calls)
-        except Exception:  # noqa: BLE001 - its calls would wait for ever
-            message = unexpected_error(log, method=self._method)
+        except Exception as error:  # noqa: BLE001 - its calls would wait for ever
+            status = status_of(error, log, method=self._method)
             for call in calls:
-                call.fail(grpc.StatusCode.INTERNAL, message)
+                call.fail(*status)
 
 
 class _Call:

@@ -1,10 +1,24 @@
-"""Errors that nobody expected, in the log and for the caller."""
+"""Unexpected errors, in the log and for the caller."""
 
 import secrets
 
+import grpc
 import structlog
 
-__all__ = ["unexpected_error"]
+from convscope.server.errors import OutOfMemoryError
+from convscope.server.observability.out_of_memory import callers_error
+
+__all__ = ["status_of", "unexpected_error"]
+
+
+def status_of(
+    error: Exception, log: structlog.stdlib.BoundLogger, **fields: object
+) -> tuple[grpc.StatusCode, str]:
+    """Return the status of a call that ends with the exception that is being handled."""
+    shown = callers_error(error)
+    if isinstance(shown, OutOfMemoryError):
+        return shown.code, shown.message
+    return grpc.StatusCode.INTERNAL, unexpected_error(log, **fields)
 
 
 def unexpected_error(log: structlog.stdlib.BoundLogger, **fields: object) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
+from convscope.server.errors import InvalidInputError, OutOfMemoryError, ServingError
 from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.headers import read_header
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
@@ -30,6 +30,7 @@ from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upr
 from convscope.server.inference.decoding.structure import inspect
 from convscope.server.inference.decoding.structure.stream import Stream, damaged
 from convscope.server.inference.decoding.webp.decoder import decode_webp, working_bytes
+from convscope.server.observability.out_of_memory import has_memory, is_out_of_memory
 from convscope.server.runtime.versions import Crop, DecodeCost
 from convscope.v1 import manifest_pb2 as pb
 
@@ -110,7 +111,7 @@ class Preprocessor:
         Raises:
             InvalidInputError: It isn't an image of a supported format, exceeds the limits, or
                 is damaged. `structure` describes which damage can be found in which format.
-            OverloadedError: The process has no memory left for it.
+            OutOfMemoryError: The process has no memory left for it.
         """
         return self._decode(data, cost)[0]
 
@@ -141,7 +142,7 @@ class Preprocessor:
         except MemoryError as error:
             raise _no_memory() from error
         except Exception as error:  # Pillow's decoders raise anything on crafted bytes
-            if not _has_memory(cost.memory_bytes):  # some report too little memory as damage
+            if is_out_of_memory(error) or not has_memory(cost.memory_bytes):
                 raise _no_memory() from error
             damage = "truncated" if "truncated" in str(error) else "damaged"
             raise damaged(header.format, data, damage) from error
@@ -236,14 +237,5 @@ def _not_an_image(data: bytes) -> str:
     return f"the {len(data):,} bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
 
 
-def _has_memory(size: int) -> bool:
-    """Return whether the process can allocate memory, without touching it."""
-    try:
-        np.empty(size, np.uint8)
-    except MemoryError:
-        return False
-    return True
-
-
-def _no_memory() -> OverloadedError:
-    return OverloadedError("the server has no memory left to decode the image; retry later")
+def _no_memory() -> OutOfMemoryError:
+    return OutOfMemoryError("to decode the image")

@@ -9,6 +9,7 @@ from time import perf_counter, process_time
 from convscope.bundle.reader import Bundle, read_bundle
 from convscope.bundle.signatures import TrustedSigners
 from convscope.server.errors import BundleRejectedError, translate_bundle_errors
+from convscope.server.observability.out_of_memory import is_out_of_memory
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.explained import open_explained
 from convscope.server.runtime.figures import Figures
@@ -21,7 +22,6 @@ from convscope.server.runtime.validated import ValidatedBundle, plain_graph
 from convscope.server.runtime.validation.limits import Limits
 from convscope.server.runtime.validation.memory import (
     Meter,
-    is_out_of_memory,
     lift_memory_limit,
 )
 from convscope.server.runtime.versions import ImagePreprocessor, PreprocessorFactory

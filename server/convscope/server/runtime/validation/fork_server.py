@@ -22,11 +22,11 @@ from typing import Any, NoReturn
 
 from convscope.bundle.layout import GRAPH
 from convscope.server.errors import BundleRejectedError
+from convscope.server.observability.out_of_memory import is_out_of_memory
 from convscope.server.runtime.validation.examination import Examination
 from convscope.server.runtime.validation.limits import megabytes
 from convscope.server.runtime.validation.memory import (
     anonymous_bytes,
-    is_out_of_memory,
     limit_memory,
     requested_bytes,
 )

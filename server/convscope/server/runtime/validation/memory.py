@@ -2,14 +2,15 @@
 
 import re
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from convscope.server.observability.out_of_memory import causes
 
 __all__ = [
     "Meter",
     "anonymous_bytes",
-    "is_out_of_memory",
     "lift_memory_limit",
     "limit_memory",
     "requested_bytes",
@@ -18,9 +19,8 @@ __all__ = [
 # Threads reserve stacks, and the C library reserves arenas, of which little is used.
 RESERVED_BYTES = 512 * 2**20
 _PAGE_BYTES = resource.getpagesize()
-# What ONNX Runtime's error says, in several places of its own, if memory can't be allocated.
+# What ONNX Runtime's error states if memory can't be allocated.
 _REQUESTED = re.compile(r"requested buffer of size (\d+)")
-_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
 
 
 class Meter:
@@ -82,25 +82,10 @@ def lift_memory_limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Report whether an error is that memory can't be allocated."""
-    return any(
-        isinstance(one, MemoryError) or any(sign in str(one) for sign in _OUT_OF_MEMORY)
-        for one in _causes(error)
-    )
-
-
 def requested_bytes(error: BaseException) -> int:
     """Return how much could not be allocated, or 0 if the error doesn't state it."""
-    found = (_REQUESTED.search(str(one)) for one in _causes(error))
+    found = (_REQUESTED.search(str(one)) for one in causes(error))
     return next((int(match[1]) for match in found if match), 0)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
 
 
 def _status() -> Mapping[str, int]:

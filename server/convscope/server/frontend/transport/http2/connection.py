@@ -27,6 +27,7 @@ from convscope.server.frontend.transport.http2.engine import (
 )
 from convscope.server.frontend.transport.http2.group_call import GroupCall, GroupMethod
 from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBucket
+from convscope.server.frontend.transport.http2.memory_reserve import MIN_CHECKED_BYTES
 from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES, Output
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
@@ -136,10 +137,11 @@ class Connection(Output, asyncio.BufferedProtocol):
     def _receive(self, data: bytes | memoryview) -> None:
         engine = self._engine
         failure: EngineError | None = None
-        try:
-            engine.receive_data(data)
-        except EngineError as error:
-            failure = error
+        with self._shared.memory_reserve.released(len(data)):
+            try:
+                engine.receive_data(data)
+            except EngineError as error:
+                failure = error
         for event in engine.events():
             kind = type(event)
             if kind is DataReceived:
@@ -165,6 +167,10 @@ class Connection(Output, asyncio.BufferedProtocol):
         budget = self.uploads.budget
         budget.used += size
         stream.held += size
+        if size >= MIN_CHECKED_BYTES and not self._shared.memory_reserve.is_full:
+            stream.unacknowledged += size
+            stream.reject_without_memory()
+            return
         allowance = stream.allowance
         if allowance is not None:
             allowance.used += size

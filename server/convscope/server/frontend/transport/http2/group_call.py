@@ -12,7 +12,7 @@ from convscope.server.frontend.transport.http2.heads import Head
 from convscope.server.frontend.transport.http2.messages import RawMessage
 from convscope.server.frontend.transport.http2.stream import Link, Stream
 from convscope.server.frontend.transport.http2.wire import PREFIX_BYTES, BadRequestError
-from convscope.server.frontend.transport.unexpected import unexpected_error
+from convscope.server.frontend.transport.unexpected import status_of, unexpected_error
 
 __all__ = ["GroupCall", "GroupMethod"]
 
@@ -40,10 +40,10 @@ class GroupMethod:
         """Hand over a group; if the handler fails, its calls do."""
         try:
             self._handler(calls)
-        except Exception:  # noqa: BLE001 - one method doesn't stop the others
-            message = unexpected_error(log, method=self.path)
+        except Exception as error:  # noqa: BLE001 - one method doesn't stop the others
+            status = status_of(error, log, method=self.path)
             for call in calls:
-                call.fail(grpc.StatusCode.INTERNAL, message)
+                call.fail(*status)
 
 
 class GroupCall(Stream):
@@ -146,9 +146,8 @@ class GroupCall(Stream):
             self._take_inflated(inflating.result())
         except BadRequestError as error:
             self.reject(error)
-        except Exception:  # noqa: BLE001 - the last resort; it is logged in full
-            message = unexpected_error(log, method=self.head.method.path)
-            self.abandon(grpc.StatusCode.INTERNAL, message)
+        except Exception as error:  # noqa: BLE001 - the last resort; it is logged in full
+            self.abandon(*status_of(error, log, method=self.head.method.path))
 
     def _take_inflated(self, message: bytes) -> None:
         data, self._deflated = self._deflated, None

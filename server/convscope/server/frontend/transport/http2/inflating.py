@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
-
-from convscope.server.frontend.transport.http2.messages import inflate
+from convscope.server.frontend.transport.http2.messages import inflate, no_memory
 from convscope.server.frontend.transport.http2.wire import BadRequestError
 
 __all__ = ["Inflater"]
@@ -67,6 +65,4 @@ class Inflater:
         try:
             return inflate(data, encoding, self._max_bytes)
         except MemoryError as error:
-            raise BadRequestError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "the server has no memory for the message"
-            ) from error
+            raise no_memory() from error

@@ -5,9 +5,10 @@ import zlib
 
 import grpc
 
+from convscope.server.errors import OutOfMemoryError
 from convscope.server.frontend.transport.http2.wire import PREFIX_BYTES, BadRequestError
 
-__all__ = ["MessageReader", "RawMessage", "inflate"]
+__all__ = ["MessageReader", "RawMessage", "inflate", "no_memory"]
 
 RawMessage = tuple[bool, bytes | memoryview]
 
@@ -94,10 +95,8 @@ class MessageReader:
         if size >= MIN_MAPPED_BYTES:
             try:
                 self._buffer = memoryview(mmap.mmap(-1, size))
-            except OSError as error:
-                raise BadRequestError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, "the server has no memory for the message"
-                ) from error
+            except (OSError, MemoryError) as error:
+                raise no_memory() from error
         self.announced = size
 
     def _end(self) -> RawMessage:
@@ -126,6 +125,12 @@ def inflate(data: bytes | memoryview, encoding: str | None, max_bytes: int) -> b
     if not inflater.eof or inflater.unused_data:
         raise _damaged()
     return message
+
+
+def no_memory() -> BadRequestError:
+    """Return the error for a message that the process has no memory for."""
+    error = OutOfMemoryError("for the message")
+    return BadRequestError(error.code, error.message)
 
 
 def _too_large(size: int, max_bytes: int) -> BadRequestError:

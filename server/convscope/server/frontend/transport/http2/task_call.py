@@ -21,7 +21,7 @@ from convscope.server.frontend.transport.http2.wire import (
     Header,
     encode_metadata,
 )
-from convscope.server.frontend.transport.unexpected import unexpected_error
+from convscope.server.frontend.transport.unexpected import status_of
 
 __all__ = ["TaskCall", "TaskMethod", "Tasks"]
 
@@ -325,9 +325,8 @@ class TaskCall(Stream):
             pass  # the status is sent
         except asyncio.CancelledError:
             self.finish(grpc.StatusCode.CANCELLED, "the server cancelled the call", ())
-        except Exception:  # noqa: BLE001 - the last resort; it is logged in full
-            message = unexpected_error(log, method=self._method.path)
-            self.finish(grpc.StatusCode.INTERNAL, message, ())
+        except Exception as error:  # noqa: BLE001 - the last resort; it is logged in full
+            self.finish(*status_of(error, log, method=self._method.path), ())
         finally:
             self._context.run_done_callbacks()
 

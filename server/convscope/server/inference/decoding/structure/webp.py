@@ -60,6 +60,7 @@ def inspect(data: bytes, header: Header) -> Stream:
     parts = _find(data, (12, size + 8))
     orientation = _orientation(data, parts)
     frame = Frame(0, 0, header.width, header.height)
+    is_still = parts.pixels is not None
     if parts.pixels is None and parts.animation is not None:
         start, end = parts.animation
         frame = _frame(data, parts.animation, header)
@@ -69,12 +70,12 @@ def inspect(data: bytes, header: Header) -> Stream:
     start, end = parts.pixels
     is_lossless = data[start : start + 4] == _LOSSLESS
     has_alpha = is_lossless or parts.alpha is not None
-    if data[12:16] == b"VP8X":
+    if is_lossless and is_still:  # as in libwebp, whatever the flag of the file states
+        has_alpha = bool(data[start + 12] & 0x10)
+    elif data[12:16] == b"VP8X":
         # Without the flag, the canvas that the frame doesn't cover is black.
         covers_all = (frame.width, frame.height) == (header.width, header.height)
         has_alpha = bool(data[20] & _ALPHA_FLAG) and (has_alpha or not covers_all)
-    elif is_lossless:
-        has_alpha = bool(data[start + 12] & 0x10)
     if has_alpha and not is_lossless and parts.alpha is not None:
         start = min(start, parts.alpha[0])
     return Stream(data, orientation, (start, end), frame, has_alpha, is_lossless)

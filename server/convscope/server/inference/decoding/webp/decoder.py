@@ -6,6 +6,7 @@ of the image. It also states why it fails, so that too little memory isn't taken
 """
 
 import ctypes
+import sys
 from functools import cache
 from io import BytesIO
 
@@ -80,6 +81,8 @@ def decode_webp(stream: Stream, size: tuple[int, int]) -> Image.Image:
 
 def _may_have_large_codes(stream: Stream) -> bool:
     """Return whether the prefix codes can take much more memory than the pixels."""
+    if sys.platform != "linux":  # it has the memory and the limits that a process needs
+        return False
     if not stream.is_lossless and not stream.has_alpha:
         return False
     start, end = stream.part

@@ -5,6 +5,7 @@ codes. libwebp takes 6 KB for each, so that a crafted image of 300 KB takes 360 
 groups an image has can't be found without decoding it.
 """
 
+import fcntl
 import mmap
 import os
 import signal
@@ -21,6 +22,7 @@ __all__ = ["IsolatedDecoder"]
 
 _TIMEOUT_SECONDS = 20.0  # on a busy machine, two seconds of CPU time can take longer
 _MAX_IDLE = 2  # processes that wait for the next image
+_FIXED_SIZE = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _FIX = "save it as PNG or JPEG"
 
 
@@ -54,7 +56,7 @@ class IsolatedDecoder:
             raise _overloaded() from error
         try:
             status = self._run(file, encoded.nbytes, most_bytes, layout)
-        except TimeoutError as error:
+        except _TimeLimitError as error:
             raise InvalidInputError(
                 f"decoding the WEBP image takes more than {MAX_CPU_SECONDS} s; {_FIX}"
             ) from error
@@ -69,6 +71,13 @@ class IsolatedDecoder:
             )
         return status, memory
 
+    def close(self) -> None:
+        """End the processes."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.close()
+
     def _run(self, file: int, encoded_bytes: int, most_bytes: int, layout: Layout) -> int:
         """Decode an image in an idle process, or in a new one if that has ended meanwhile."""
         while True:
@@ -76,7 +85,7 @@ class IsolatedDecoder:
             is_new, process.is_new = process.is_new, False
             try:
                 status = process.decode(file, encoded_bytes, most_bytes, layout)
-            except TimeoutError:
+            except _TimeLimitError:
                 process.close()
                 raise
             except OSError:
@@ -100,6 +109,10 @@ class IsolatedDecoder:
         process.close()
 
 
+class _TimeLimitError(Exception):
+    """An image takes more CPU time than it may."""
+
+
 class _Process:
     """One process, which decodes one image at a time."""
 
@@ -108,14 +121,18 @@ class _Process:
         self._socket, other = socket.socketpair()
         self._socket.settimeout(_TIMEOUT_SECONDS)
         module = "convscope.server.inference.decoding.webp.child"
-        with other:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(other.fileno()), extension],
-                pass_fds=[other.fileno()],
-                stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # it would not be a line of the log
-                start_new_session=True,  # a Ctrl-C ends the server, which ends it
-            )
+        try:
+            with other:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", module, str(other.fileno()), extension],
+                    pass_fds=[other.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # it would not be a line of the log
+                    start_new_session=True,  # a Ctrl-C ends the server, which ends it
+                )
+        except BaseException:
+            self._socket.close()
+            raise
 
     def decode(self, file: int, encoded_bytes: int, most_bytes: int, layout: Layout) -> int:
         """Decode the image in a shared file to the space behind it; return the status code."""
@@ -124,8 +141,9 @@ class _Process:
         socket.send_fds(self._socket, [job], [file])
         reply = self._socket.recv(REPLY.size)
         if not reply:
-            if self._process.wait(_TIMEOUT_SECONDS) == -signal.SIGXCPU:
-                raise TimeoutError
+            self._process.kill()  # unless it has ended, which closed its socket
+            if self._process.wait() == -signal.SIGXCPU:
+                raise _TimeLimitError
             raise ConnectionError
         (status,) = REPLY.unpack(reply)
         return int(status)
@@ -139,9 +157,10 @@ class _Process:
 
 def _shared(encoded: memoryview, space: int) -> tuple[int, mmap.mmap]:
     """Return a file in memory with an encoded image and space behind it."""
-    file = os.memfd_create("webp")
+    file = os.memfd_create("webp", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(file, encoded.nbytes + space)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _FIXED_SIZE)  # the process can't cut it off
         memory = mmap.mmap(file, encoded.nbytes + space)
         memory[: encoded.nbytes] = encoded
     except BaseException:
