@@ -27,7 +27,6 @@ from convscope.server.frontend.transport.http2.engine import (
 )
 from convscope.server.frontend.transport.http2.group_call import GroupCall, GroupMethod
 from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBucket
-from convscope.server.frontend.transport.http2.memory_reserve import MIN_CHECKED_BYTES
 from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES, Output
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
@@ -81,6 +80,7 @@ class Connection(Output, asyncio.BufferedProtocol):
         self._lost = lost
         self._last_stream_id = 0
         self._pings = PingLimit(shared.limits.min_ping_seconds)
+        self._has_memory = True
         self._cancels = TokenBucket(self.opened_at)
         self._settings = TokenBucket(self.opened_at)
 
@@ -137,11 +137,11 @@ class Connection(Output, asyncio.BufferedProtocol):
     def _receive(self, data: bytes | memoryview) -> None:
         engine = self._engine
         failure: EngineError | None = None
-        with self._shared.memory_reserve.released(len(data)):
-            try:
-                engine.receive_data(data)
-            except EngineError as error:
-                failure = error
+        self._has_memory = self._shared.memory_reserve.check(len(data))
+        try:
+            engine.receive_data(data)
+        except EngineError as error:
+            failure = error
         for event in engine.events():
             kind = type(event)
             if kind is DataReceived:
@@ -167,7 +167,7 @@ class Connection(Output, asyncio.BufferedProtocol):
         budget = self.uploads.budget
         budget.used += size
         stream.held += size
-        if size >= MIN_CHECKED_BYTES and not self._shared.memory_reserve.is_full:
+        if not self._has_memory:
             stream.unacknowledged += size
             stream.reject_without_memory()
             return
