@@ -16,7 +16,7 @@ from support.fuzz.server import Outcomes, Usage
 from support.images import encode, picture
 from support.server import ServerProcess
 
-from convscope.client import OverloadedError
+from convscope.client import OverloadedError, UnavailableError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -45,6 +45,7 @@ def memory_bytes(server: ServerProcess) -> int:
     return int(pages) * resource.getpagesize()
 
 
+@pytest.mark.one_transport("grpcio finds memory in what its threads have reserved")
 def test_without_memory_calls_are_rejected_and_later_ones_are_answered(
     tiny_repository: Path,
 ) -> None:
@@ -66,9 +67,10 @@ def test_without_memory_calls_are_rejected_and_later_ones_are_answered(
                 callers.wait_for(CALLS)
         Usage(server).check()
     print(f"without memory: photos {outcomes}; small images {callers}")
-    assert set(outcomes.codes) <= {"OK", "RESOURCE_EXHAUSTED"}
+    # UNAVAILABLE: the engine of a connection can't go on without memory, so the connection ends.
+    assert set(outcomes.codes) <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
     assert outcomes.codes["RESOURCE_EXHAUSTED"]
-    assert {type(error) for error in callers.errors} <= {OverloadedError}
+    assert {type(error) for error in callers.errors} <= {OverloadedError, UnavailableError}
 
 
 def test_without_descriptors_connected_callers_go_on(tiny_repository: Path) -> None:

@@ -80,7 +80,6 @@ class Connection(Output, asyncio.BufferedProtocol):
         self._lost = lost
         self._last_stream_id = 0
         self._pings = PingLimit(shared.limits.min_ping_seconds)
-        self._has_memory = True
         self._cancels = TokenBucket(self.opened_at)
         self._settings = TokenBucket(self.opened_at)
 
@@ -137,7 +136,6 @@ class Connection(Output, asyncio.BufferedProtocol):
     def _receive(self, data: bytes | memoryview) -> None:
         engine = self._engine
         failure: EngineError | None = None
-        self._has_memory = self._shared.memory_reserve.check(len(data))
         try:
             engine.receive_data(data)
         except EngineError as error:
@@ -167,10 +165,6 @@ class Connection(Output, asyncio.BufferedProtocol):
         budget = self.uploads.budget
         budget.used += size
         stream.held += size
-        if not self._has_memory:
-            stream.unacknowledged += size
-            stream.reject_without_memory()
-            return
         allowance = stream.allowance
         if allowance is not None:
             allowance.used += size

@@ -11,7 +11,6 @@ from convscope.server.frontend.transport.http2.engine import engine_factory
 from convscope.server.frontend.transport.http2.heads import HeadCache
 from convscope.server.frontend.transport.http2.inflating import Inflater
 from convscope.server.frontend.transport.http2.limits import Limits
-from convscope.server.frontend.transport.http2.memory_reserve import MemoryReserve
 from convscope.server.frontend.transport.http2.task_call import Tasks
 from convscope.server.frontend.transport.http2.turns import Turns
 from convscope.server.frontend.transport.http2.uploads import Uploads
@@ -61,7 +60,6 @@ class Shared:
         self.turns = Turns(loop, limits.calls_per_turn)
         self.uploads = Uploads(budget, loop.time)
         self.inflater = Inflater(loop, limits.max_message_bytes)
-        self.memory_reserve = MemoryReserve()
         self.calls = 0  # open streams of all connections
         self.connections = 0
         # Where a connection finds the bytes that have arrived. It has processed them when the

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import grpc
 
-from convscope.server.errors import OutOfMemoryError
 from convscope.server.frontend.access.control import Admission
 from convscope.server.frontend.transport.calls import Metadata, RejectionReason, pushback
 from convscope.server.frontend.transport.http2.deadlines import Bucket
@@ -284,13 +283,6 @@ class Stream(ABC):
             self._link.uploads.budget.on_rejected()
         later = (("grpc-retry-pushback-ms", str(PUSHBACK_MS)),)
         self.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL_MESSAGE, later)
-
-    def reject_without_memory(self) -> None:
-        """End the call because the process has no memory for its bytes."""
-        if not self.ended:
-            self._link.uploads.budget.on_rejected()
-        error = OutOfMemoryError("for the message")
-        self.abandon(error.code, error.message, pushback(error))
 
     def reject_over_allowance(self) -> None:
         """End the call because its caller has too many bytes in flight."""
