@@ -89,7 +89,7 @@ async def test_a_message_that_cannot_be_parsed_is_an_invalid_argument(transport:
         reporting(transport) as (_, _, port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        method = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        method: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await method(b"\xff\xff", timeout=SECONDS).read()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
