@@ -14,7 +14,11 @@ from support.tiny import write_tiny
 
 from convscope.client import Client
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.one_transport("the transports use the monotonic clock"),
+]
 
 RATE = 50.0
 CALLS = 50

@@ -18,7 +18,11 @@ from support.server import ServerProcess
 
 from convscope.client import DeadlineExceededError, OverloadedError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.one_transport("it lasts, and both transports drain in the same tests elsewhere"),
+]
 
 SHARE_OF_CAPACITY = 0.8
 # Meanwhile the SDK regains its budget of retries.
@@ -65,12 +69,12 @@ def test_no_call_is_lost_while_servers_are_restarted(
     with two_servers(tiny_repository, ports) as servers:
         rate = SHARE_OF_CAPACITY * capacity(target(ports))
         with load(target(ports), rate) as callers:
-            for turn in range(rounds(4)):
+            for turn in range(rounds(2)):
                 port = ports[turn % 2]
                 callers.wait_for(CALLS_BETWEEN)
                 assert servers[port].stop() == 0
                 servers[port] = start(tiny_repository, port)
-    print(f"{rounds(4)} restarts at {rate:.0f} calls per second: {callers}")
+    print(f"{rounds(2)} restarts at {rate:.0f} calls per second: {callers}")
     assert callers.errors == []
 
 
@@ -78,13 +82,13 @@ def test_no_call_is_lost_while_servers_are_killed(tiny_repository: Path, ports: 
     with two_servers(tiny_repository, ports) as servers:
         rate = SHARE_OF_CAPACITY * capacity(target(ports))
         with load(target(ports), rate) as callers:
-            for turn in range(rounds(4)):
+            for turn in range(rounds(2)):
                 port = ports[turn % 2]
                 callers.wait_for(CALLS_BETWEEN)
                 servers[port].process.kill()
                 servers[port].stop()
                 servers[port] = start(tiny_repository, port)
-    print(f"{rounds(4)} kills at {rate:.0f} calls per second: {callers}")
+    print(f"{rounds(2)} kills at {rate:.0f} calls per second: {callers}")
     assert callers.errors == []
 
 
@@ -95,13 +99,13 @@ def test_no_call_is_lost_while_workers_are_killed(tiny_repository: Path) -> None
         counted = partial(sample, server, "convscope_requests_total", code="OK")
         counts = [counted()]
         with load(server.target, rate) as callers:
-            for _ in range(rounds(4)):
+            for _ in range(rounds(2)):
                 callers.wait_for(CALLS_BETWEEN)
                 killed = moments.choice(workers(server))
                 os.kill(killed, signal.SIGKILL)
                 wait_until(partial(is_replaced, server, killed))
                 counts.append(counted())
-        print(f"{rounds(4)} workers killed at {rate:.0f} calls per second: {callers}")
+        print(f"{rounds(2)} workers killed at {rate:.0f} calls per second: {callers}")
         assert callers.errors == []
         assert counts == sorted(counts)
 

@@ -53,7 +53,7 @@ def test_publishers_that_are_killed_harm_no_caller(tmp_path: Path) -> None:
     write_tiny(repository)
     moments, number = random.Random(0), 2
     with ServerProcess(repository, *POLL) as server, load(server.target, RATE) as callers:
-        for _ in range(rounds(4)):
+        for _ in range(rounds(2)):
             command = [sys.executable, "-c", PUBLISHER, str(source), str(repository), str(number)]
             with subprocess.Popen(command, stdout=subprocess.PIPE) as publisher:
                 assert publisher.stdout is not None
@@ -65,7 +65,7 @@ def test_publishers_that_are_killed_harm_no_caller(tmp_path: Path) -> None:
             callers.wait_for(CALLS)
             wait_until(partial(serves, server, number - 1))
         assert sample(server, "convscope_model_refused") == 0
-    print(f"{rounds(4)} publishers killed, {number - 1} versions: {callers}")
+    print(f"{rounds(2)} publishers killed, {number - 1} versions: {callers}")
     assert callers.errors == []
 
 

@@ -19,7 +19,7 @@ from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.validation.client import BundleValidator
 from convscope.server.runtime.validation.limits import Limits
 
-COUNT = 300
+COUNT = 200
 LOADED = "loaded"
 LIMITS = Limits(seconds=5.0, memory_bytes=500_000_000)
 MAX_MESSAGE_CHARACTERS = 1000

@@ -8,7 +8,7 @@ from support.fuzz.runs import SECONDS, inputs, reported
 from support.fuzz.values import damage_bytes, damage_text
 from support.tiny import write_tiny
 
-COUNT = 5000
+COUNT = 2500
 
 
 @pytest.mark.timeout(300 + SECONDS)

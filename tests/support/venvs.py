@@ -1,5 +1,6 @@
 """Separate environments for clients that conflict with the tests' environment."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -24,12 +25,15 @@ def python_with(*requirements: str) -> Path:
     """
     directory = CACHE / hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
     python, ready = directory / "bin" / "python", directory / ".ready"
-    if not ready.exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        _run(sys.executable, "-m", "venv", directory)
-        # Compiling packages that are never imported would take most of the time.
-        _run(python, "-m", "pip", "install", "--quiet", "--no-compile", *requirements)
-        ready.touch()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with directory.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes of pytest-xdist may need it
+        if not ready.exists():
+            shutil.rmtree(directory, ignore_errors=True)
+            _run(sys.executable, "-m", "venv", directory)
+            # Compiling packages that are never imported would take most of the time.
+            _run(python, "-m", "pip", "install", "--quiet", "--no-compile", *requirements)
+            ready.touch()
     return python
 
 

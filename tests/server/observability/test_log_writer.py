@@ -283,7 +283,7 @@ def test_server_whose_disk_is_full_goes_on(tiny_repository: Path, workers: str) 
     try:
         with grpc.insecure_channel(server.target) as channel:
             grpc.channel_ready_future(channel).result(60)
-        assert health(server) == "SERVING"
+        wait_until(lambda: health(server) == "SERVING")
         assert call_again_and_again(server, 500) == {grpc.StatusCode.NOT_FOUND}
         wait_until(lambda: sample(server, DROPPED) >= 500)
         process.send_signal(signal.SIGTERM)

@@ -143,7 +143,7 @@ PANELS = {
         Flag("max_load_seconds", POSITIVE_SECONDS, "Seconds of CPU that validating one version may "
              "take before it is rejected; by the clock, it may take five times as long."),
         Flag("max_load_memory", BYTES, "Bytes of memory that validating one version may take "
-             "before it is rejected. By default 1 GiB, six times its graph and 32 MiB for each "
+             "before it is rejected; by default 1 GiB, six times its graph and 32 MiB for each "
              "input of a full batch, and at most half of the machine's memory."),
         Flag("decode_threads", NATURAL, "Images of one model decoded at once; 0 for one per core. "
              "Images that take more than 128 MiB wait until they fit into 128 MiB a thread."),
