@@ -17,7 +17,7 @@ from convscope.client import Client
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.one_transport("the transports use the monotonic clock"),
+    pytest.mark.one_transport("grpcio counts deadlines by the wall clock"),
 ]
 
 RATE = 50.0

@@ -21,7 +21,7 @@ from convscope.client import DeadlineExceededError, OverloadedError
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.one_transport("it lasts, and both transports drain in the same tests elsewhere"),
+    pytest.mark.one_transport("grpcio cancels calls that arrive while it drains"),
 ]
 
 SHARE_OF_CAPACITY = 0.8

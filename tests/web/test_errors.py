@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_headers_above_the_servers_limit_name_it(web: WebProcess, path: str) -> 
     error = reply.json["error"]
     message = error if path.startswith("/v2") else error["message"]
     assert reply.status == 431
-    assert "at most 16,384 are accepted; send fewer or shorter ones" in message
+    assert re.search(r"16,?384.*; send fewer or shorter ones", message)
     assert "retry-after" not in reply.headers
 
 
