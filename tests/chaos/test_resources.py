@@ -78,9 +78,9 @@ def test_without_descriptors_connected_callers_go_on(tiny_repository: Path) -> N
         for _ in range(rounds(1)):
             callers.wait_for(CALLS)
             open_now = len(list((Path("/proc") / str(server.process.pid) / "fd").iterdir()))
-            with limited(server, resource.RLIMIT_NOFILE, open_now + 20), ExitStack() as strangers:
+            with limited(server, resource.RLIMIT_NOFILE, open_now + 20), ExitStack() as others:
                 for _ in range(CONNECTIONS):
-                    strangers.enter_context(socket.create_connection(address(server)))
+                    others.enter_context(socket.create_connection(address(server)))
                 callers.wait_for(CALLS)
             wait_until(partial(is_answered, server))
     print(f"without descriptors: {callers}")

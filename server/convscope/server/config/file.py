@@ -16,15 +16,15 @@
 An unknown key is an error: a setting without effect is hard to find.
 """
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convscope.bundle.errors import reason_of
+from convscope.bundle.errors import InvalidValueError
 from convscope.bundle.layout import is_model_name
 from convscope.bundle.suggestions import shown, unknown
+from convscope.bundle.toml_files import read_toml
 from convscope.server.runtime.providers import OPTIONS, PROVIDERS, unknown_provider
 from convscope.server.runtime.settings import ModelProviders, Options
 
@@ -78,11 +78,9 @@ def read_settings_file(path: Path, flags: Mapping[str, Any]) -> SettingsFile:
         SettingsFileError: It can't be read, or has an unknown key or a wrong value.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsFileError(f"{path} can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # neither UTF-8 nor TOML, or nested too deeply
-        raise SettingsFileError(f"{path} is not TOML: {reason_of(error)}") from error
+        content = read_toml(path)
+    except InvalidValueError as error:
+        raise SettingsFileError(str(error)) from error
     try:
         _check_keys(content, ("server", "providers", "models"), "section", "")
         tables = {name: _table(content.get(name, {}), name) for name in content}

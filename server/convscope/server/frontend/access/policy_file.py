@@ -27,14 +27,14 @@ An unknown key is an error: a right that is misspelled must not be missing silen
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from convscope.bundle.errors import reason_of
+from convscope.bundle.errors import InvalidValueError
 from convscope.bundle.suggestions import unknown
+from convscope.bundle.toml_files import read_toml
 from convscope.server.frontend.access.credentials import HASH_PREFIX
 from convscope.server.frontend.access.methods import GROUPS, HEALTH, RPCS, paths
 from convscope.server.frontend.access.policy import CallerRules, JwtRules, Policy
@@ -76,13 +76,9 @@ def read_policy(path: Path) -> Policy:
         PolicyError: It can't be read, or has an unknown key or a wrong value.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PolicyError(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:  # neither UTF-8 nor TOML
-        raise PolicyError(f"{path} is not TOML: {reason_of(error)}") from error
-    except RecursionError:
-        raise PolicyError(f"{path} is not TOML: it is nested too deeply") from None
+        content = read_toml(path)
+    except InvalidValueError as error:
+        raise PolicyError(str(error)) from error
     try:
         return _policy(content, path.parent)
     except PolicyError as error:
