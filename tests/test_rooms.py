@@ -86,7 +86,7 @@ def test_room_imports_nothing_forbidden(room: str) -> None:
 
 def test_the_client_imports_the_web_app_in_one_command_when_it_runs() -> None:
     users = [path for path in sources("client") if _names(path, "convscope.web")]
-    assert [path.name for path in users] == ["_web_command.py"]
+    assert [path.name for path in users] == ["web.py"]
     top = ast.parse(users[0].read_text()).body
     names = [node.module for node in top if isinstance(node, ast.ImportFrom)]
     assert not any((name or "").startswith("convscope.web") for name in names)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from convscope.bundle.preprocessing import preprocessing_line
-from convscope.client._preprocessing import preprocessing_line as of_the_client
+from convscope.client._results.preprocessing import preprocessing_line as of_the_client
 from convscope.v1 import manifest_pb2 as pb
 
 SHORTEST = pb.Resize(rule=pb.RESIZE_RULE_SHORTEST_EDGE, shortest_edge=256)

@@ -9,7 +9,7 @@ import pytest
 
 import convscope.client
 from convscope.client import AsyncClient, Client
-from convscope.client._options import ClassifyManyOptions, ClassifyOptions, RequestOptions
+from convscope.client._calls.options import ClassifyManyOptions, ClassifyOptions, RequestOptions
 
 PUBLIC = [
     "AdminClient",

@@ -14,7 +14,7 @@ from support.images import encode, picture
 from support.server import ServerProcess
 from support.web_process import WebProcess, form
 
-from convscope.client._channel import MAX_REQUEST_BYTES
+from convscope.client._connection.channel import MAX_REQUEST_BYTES
 from convscope.web.settings import MAX_IMAGE_BYTES, MIB
 
 TINY = "/v1/models/tiny:classify"

@@ -7,9 +7,14 @@ with Client("localhost:8001") as client:
     print(result.top.label, result.top.probability)
 """
 
-from convscope.client._admin_client import AdminClient, ModelStatus, TrafficSplit, VersionStatus
-from convscope.client._async_client import AsyncClient
-from convscope.client._client import Client
+from convscope.client._calls.admin_client import (
+    AdminClient,
+    ModelStatus,
+    TrafficSplit,
+    VersionStatus,
+)
+from convscope.client._calls.async_client import AsyncClient
+from convscope.client._calls.client import Client
 from convscope.client.errors import (
     ConvscopeError,
     DeadlineExceededError,

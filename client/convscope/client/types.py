@@ -1,13 +1,13 @@
 """The arguments and the results of the clients."""
 
-from convscope.client._arguments import (
+from convscope.client._inputs.arguments import (
     FeatureMapDType,
     FeatureMapSelection,
     ImageLike,
     Priority,
     Tensor,
 )
-from convscope.client._explain import (
+from convscope.client._inputs.explain import (
     ClassLike,
     Explain,
     ExplainLike,
@@ -15,8 +15,8 @@ from convscope.client._explain import (
     ExplanationMethod,
     Rank,
 )
-from convscope.client._image_crop import ImageCrop
-from convscope.client._model_info import (
+from convscope.client._results.image_crop import ImageCrop
+from convscope.client._results.model_info import (
     Execution,
     ExplanationInfo,
     FeatureMapInfo,
@@ -27,7 +27,7 @@ from convscope.client._model_info import (
     Provenance,
     Resize,
 )
-from convscope.client._result_types import (
+from convscope.client._results.result_types import (
     Classification,
     ClassScore,
     Explanation,

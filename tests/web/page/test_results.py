@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from support.web_page import WebPage, photo
 from support.web_process import WebProcess
 
-from convscope.client._heat_colors import NEUTRAL, heat_colors
+from convscope.client._drawing.heat_colors import NEUTRAL, heat_colors
 
 pytestmark = [
     pytest.mark.slow(seconds=1),

@@ -17,7 +17,7 @@ from support.calls import image_request, refused, rejection, sample, signal_requ
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
-from convscope.client._channel import SERVICE_CONFIG
+from convscope.client._connection.channel import SERVICE_CONFIG
 from convscope.open_inference import open_inference_pb2 as oip
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc

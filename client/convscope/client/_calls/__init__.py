@@ -1,0 +1,1 @@
+"""The clients, and how images become requests and replies become results."""

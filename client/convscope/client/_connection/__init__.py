@@ -1,0 +1,1 @@
+"""The way to a server: target, TLS, tokens, retries and errors."""

@@ -1,0 +1,1 @@
+"""Feature maps and explanations as pictures."""

@@ -1,0 +1,1 @@
+"""What callers pass: images, tensors, feature maps and explanations, checked and encoded."""

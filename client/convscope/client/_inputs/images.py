@@ -1,0 +1,172 @@
+"""Images of every accepted kind as inputs of a request.
+
+An input is serialized here, and not as a tree of messages: that takes several times as long for
+a small image, and copies a large one more often.
+"""
+
+import math
+from functools import lru_cache
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from convscope.client._calls.wire import field_header
+from convscope.client._connection.channel import MAX_REQUEST_BYTES
+from convscope.client._inputs.pixel_modes import to_pixel_mode
+from convscope.client.errors import InvalidInputError
+from convscope.client.types import ImageLike, Tensor
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import manifest_pb2 as mpb
+
+__all__ = ["encode_input", "is_slow_to_encode"]
+
+_TENSOR_DTYPES = {
+    np.dtype(order + code): (number, np.dtype("<" + code))
+    for code, number in (
+        ("u1", mpb.DATA_TYPE_UINT8),
+        ("f2", mpb.DATA_TYPE_FLOAT16),
+        ("f4", mpb.DATA_TYPE_FLOAT32),
+    )
+    for order in "<>"
+}
+_PIXEL_CHANNELS = (1, 3, 4)
+_INPUTS = pb.ClassifyRequest.INPUTS_FIELD_NUMBER
+_ENCODED_IMAGE = pb.Input.ENCODED_IMAGE_FIELD_NUMBER
+_PIXELS = pb.Input.PIXELS_FIELD_NUMBER
+_TENSOR = pb.Input.TENSOR_FIELD_NUMBER
+_HEADERS_CACHED = 64
+_ACCEPTED = "a path, bytes, a PIL image, a uint8 array [H, W, C] or [H, W], or Tensor(array)"
+
+
+def encode_input(image: ImageLike) -> bytes:
+    """Return an image as an input of a request: the serialized field of a `ClassifyRequest`.
+
+    Raises:
+        InvalidInputError: It can't be read, is of no accepted kind, or is too large.
+    """
+    match image:
+        case Tensor():
+            return _encode_tensor(image.array)
+        case str() | PathLike():
+            return _encode_file(_read(Path(image)))
+        case bytes() | bytearray() | memoryview():
+            data = bytes(image)
+            _check_size(len(data), f"the image has {len(data):,} bytes")
+            return _encode_file(data)
+        case Image.Image():
+            return _encode_pil(image)
+        case np.ndarray():
+            return _encode_pixels(image)
+        case _:
+            raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
+
+
+def is_slow_to_encode(image: ImageLike) -> bool:
+    """Report whether encoding an image, by reading or converting it, would block an event loop."""
+    return isinstance(image, str | PathLike | Image.Image)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_REQUEST_BYTES + 1)
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"there is no image {str(path)!r}; check the path") from error
+    except IsADirectoryError as error:
+        raise InvalidInputError(
+            f"{str(path)!r} is a directory, not an image; give its files, such as "
+            f"{str(path / '*.png')!r}"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInputError(f"the image {str(path)!r} can't be read: {reason}") from error
+    _check_size(len(data), f"the image {str(path)!r} is too large")
+    return data
+
+
+def _check_size(size_bytes: int, what: str) -> None:
+    if size_bytes > MAX_REQUEST_BYTES:
+        raise InvalidInputError(
+            f"{what}; the limit of a request is {MAX_REQUEST_BYTES:,} bytes; scale the image down, "
+            "or save it as JPEG"
+        )
+
+
+def _encode_file(data: bytes) -> bytes:
+    content = field_header(_ENCODED_IMAGE, len(data))
+    return b"".join((field_header(_INPUTS, len(content) + len(data)), content, data))
+
+
+def _encode_tensor(array: NDArray[np.generic]) -> bytes:
+    if not isinstance(array, np.ndarray) or array.dtype not in _TENSOR_DTYPES:
+        given = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
+        raise InvalidInputError(
+            f"a Tensor can't hold {given}; give a numpy array of uint8, float16 or float32, "
+            "as the model's input states"
+        )
+    if array.nbytes > MAX_REQUEST_BYTES:
+        raise InvalidInputError(
+            f"the tensor {list(array.shape)} has {array.nbytes:,} bytes; the limit of a request is "
+            f"{MAX_REQUEST_BYTES:,}; check its shape against the model's input"
+        )
+    dtype, little_endian = _TENSOR_DTYPES[array.dtype]
+    return _encode_array(_TENSOR, dtype, array.astype(little_endian, copy=False))
+
+
+def _encode_array(kind: int, dtype: mpb.DataType.ValueType, array: NDArray[np.generic]) -> bytes:
+    header = _array_header(kind, dtype, array.shape, array.nbytes)
+    return b"".join((header, np.ascontiguousarray(array).data))
+
+
+@lru_cache(_HEADERS_CACHED)
+def _array_header(
+    kind: int, dtype: mpb.DataType.ValueType, shape: tuple[int, ...], size_bytes: int
+) -> bytes:
+    """Return what precedes the elements of an array: all of the input but these."""
+    tensor = pb.Tensor(dtype=dtype, shape=shape).SerializeToString()
+    tensor += field_header(pb.Tensor.DATA_FIELD_NUMBER, size_bytes)
+    content = field_header(kind, len(tensor) + size_bytes) + tensor
+    return field_header(_INPUTS, len(content) + size_bytes) + content
+
+
+def _encode_pixels(array: NDArray[np.generic]) -> bytes:
+    if array.dtype != np.uint8:
+        raise InvalidInputError(
+            f"the array is {array.dtype.name} {list(array.shape)}; give pixels as uint8 [H, W, C], "
+            "or the model's own input as Tensor(array)"
+        )
+    if array.ndim == 2:
+        array = array[:, :, np.newaxis]  # uint8 [H, W, 1]
+    if array.ndim != 3 or array.shape[2] not in _PIXEL_CHANNELS or 0 in array.shape:
+        raise InvalidInputError(
+            f"the array is uint8 {list(array.shape)}; pixels are [H, W] or [H, W, C] with 1, 3 or "
+            "4 channels; for the model's own input give Tensor(array)"
+        )
+    _check_pixels(array.shape)
+    return _encode_array(_PIXELS, mpb.DATA_TYPE_UINT8, array)
+
+
+def _check_pixels(shape: tuple[int, ...]) -> None:
+    size_bytes = math.prod(shape)
+    if size_bytes > MAX_REQUEST_BYTES:
+        raise InvalidInputError(
+            f"the image's {shape[1]:,} x {shape[0]:,} pixels have {size_bytes:,} bytes; the limit "
+            f"of a request is {MAX_REQUEST_BYTES:,}; give the encoded file instead, by its path or "
+            "bytes, or scale the image down"
+        )
+
+
+def _encode_pil(image: Image.Image) -> bytes:
+    try:
+        upright = ImageOps.exif_transpose(image)
+        plain = to_pixel_mode(upright)
+    except (InvalidInputError, MemoryError):
+        raise
+    except Exception as error:  # PIL decodes lazily, and its decoders raise anything
+        # PIL keeps the pixels before the damage, and would present them as the image next time.
+        image.close()
+        raise InvalidInputError(f"the PIL image can't be decoded: {error}") from error
+    return _encode_pixels(np.asarray(plain))

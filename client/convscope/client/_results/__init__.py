@@ -1,0 +1,1 @@
+"""What callers receive: classes, feature maps, explanations and descriptions of models."""

@@ -1,0 +1,245 @@
+"""`convscope admin`: the commands for operators of a running server."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from convscope.client._calls.admin_client import (
+    AdminClient,
+    ModelStatus,
+    TrafficSplit,
+    VersionStatus,
+)
+from convscope.client.cli.error_output import print_error
+from convscope.client.cli.json_output import to_json
+from convscope.client.cli.missing_options import ExplainingCommand
+from convscope.client.cli.options import TokenFile, token_options
+from convscope.client.errors import ConvscopeError, InvalidInputError
+
+__all__ = ["app"]
+
+# The states of the API, in the words of the tables.
+_SHOWN_STATES = {"dormant": "on demand", "refused": "rejected"}
+
+app = typer.Typer(
+    rich_markup_mode=None,  # its tables cut names off
+    no_args_is_help=True,
+    help="Load and unload versions, and set aliases, on a running server.",
+)
+
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="CONVSCOPE_ADMIN",
+        metavar="unix:PATH|HOST:PORT",
+        help="The server's --admin-address.",
+    ),
+]
+Model = Annotated[str, typer.Argument(help="The model's name.")]
+Version = Annotated[
+    int | None, typer.Argument(min=1, help="One version.", show_default="all versions")
+]
+To = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[VERSION]",
+        help="The version: a number or an alias.",
+        show_default="required, unless --stop is set",
+    ),
+]
+Share = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="The share of the requests, from 0 to 1.")
+]
+Of = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ALIAS",
+        help="Split the requests that name this alias.",
+        show_default="those that name neither a version nor an alias",
+    ),
+]
+Stop = Annotated[bool, typer.Option("--stop", help="End the traffic split.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per model.")]
+
+
+@app.command(cls=ExplainingCommand)
+def status(
+    address: Address,
+    model: Annotated[str, typer.Argument(help="One model.", show_default="all models")] = "",
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show the versions that are served, and why others are not."""
+    _run(address, token_file, as_json, lambda client: client.status(model))
+
+
+@app.command(cls=ExplainingCommand)
+def load(
+    model: Model,
+    address: Address,
+    version: Version = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Load new versions now, and retry rejected ones."""
+    _run(address, token_file, as_json, lambda client: [client.load(model, version)])
+
+
+@app.command(cls=ExplainingCommand)
+def unload(
+    model: Model,
+    address: Address,
+    version: Version = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Stop serving a model, or one version of it."""
+    _run(address, token_file, as_json, lambda client: [client.unload(model, version)])
+
+
+@app.command(cls=ExplainingCommand)
+def alias(
+    model: Model,
+    name: Annotated[str, typer.Argument(help='The alias, such as "champion".')],
+    address: Address,
+    version: Annotated[
+        int | None,
+        typer.Argument(
+            min=1,
+            help="The version of the alias.",
+            show_default="required, unless --remove is set",
+        ),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Set an alias to a version, which is loaded first."""
+    if remove == (version is not None):
+        raise typer.BadParameter("give either a version or --remove")
+    _run(address, token_file, as_json, lambda client: [client.set_alias(model, name, version)])
+
+
+@app.command(cls=ExplainingCommand)
+def canary(
+    model: Model,
+    address: Address,
+    to: To = None,
+    share: Share = 0.05,
+    of: Of = None,
+    stop: Stop = False,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Send a share of the requests to another version."""
+    split = _split(to, share, of, stop)
+    _run(
+        address,
+        token_file,
+        as_json,
+        lambda client: [client.set_traffic_split(model, "canary", split)],
+    )
+
+
+@app.command(cls=ExplainingCommand)
+def shadow(
+    model: Model,
+    address: Address,
+    to: To = None,
+    share: Share = 1.0,
+    of: Of = None,
+    stop: Stop = False,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a share of the requests to another version, to compare them."""
+    split = _split(to, share, of, stop)
+    _run(
+        address,
+        token_file,
+        as_json,
+        lambda client: [client.set_traffic_split(model, "shadow", split)],
+    )
+
+
+def _split(to: str | None, share: float, of: str | None, stop: bool) -> TrafficSplit | None:
+    if stop == (to is not None):
+        raise typer.BadParameter("give either a version, by number or alias, or --stop")
+    if to is None:
+        return None
+    return TrafficSplit(int(to) if to.isdecimal() else to, share, of)
+
+
+class _CommandClient(AdminClient):
+    """A client whose messages name the options of the commands."""
+
+    _timeout_name = ""  # they have none for it
+    _token_name = "--token-file or $CONVSCOPE_TOKEN"
+
+
+def _run(
+    address: str,
+    token_file: Path | None,
+    as_json: bool,
+    call: Callable[[AdminClient], Iterable[ModelStatus]],
+) -> None:
+    try:
+        client = _CommandClient(address, **token_options(token_file))
+    except InvalidInputError as error:
+        raise typer.BadParameter(error.message) from error
+    try:
+        with client:
+            models = list(call(client))
+    except ConvscopeError as error:
+        print_error(error.message)
+        raise typer.Exit(1) from error
+    if as_json:
+        for one in models:
+            typer.echo(to_json(asdict(one)))
+    else:
+        _print(models)
+
+
+def _print(models: Iterable[ModelStatus]) -> None:
+    models = list(models)
+    columns = ("model", "version", "state", "aliases", "traffic", "provider, or reason")
+    table = Table(*columns, box=None, header_style="dim")
+    for model in models:
+        for version in model.versions:
+            names = [name for name, number in model.aliases.items() if number == version.version]
+            note = f"{version.reason}: {version.message}" if version.reason else _runs_on(version)
+            default = " (default)" if version.is_default else ""
+            table.add_row(
+                model.model,
+                f"v{version.version}{default}",
+                _SHOWN_STATES.get(version.state, version.state),
+                ", ".join(sorted(names)),
+                ", ".join(_splits_to(model, version.version)),
+                note,
+            )
+        if not model.versions:
+            table.add_row(model.model, "", "unloaded", "", "", "")
+    Console(highlight=False).print(table)
+    for model in models:
+        for problem in model.problems:
+            typer.echo(f"{model.model}: {problem}", err=True)
+
+
+def _splits_to(model: ModelStatus, version: int) -> Iterator[str]:
+    """Yield the traffic splits of a version: "canary of champion: 5%"."""
+    for kind, split in (("canary", model.canary), ("shadow", model.shadow)):
+        if split and model.aliases.get(str(split.to), split.to) == version:
+            of = f" of {split.of}" if split.of else ""
+            yield f"{kind}{of}: {100 * split.share:.3g}%"
+
+
+def _runs_on(version: VersionStatus) -> str:
+    instead = f" instead of {version.fallback_from}" if version.fallback_from else ""
+    explained = ", explained" if version.explained else ""
+    return f"{version.provider}{instead}{explained}"

@@ -1,0 +1,141 @@
+"""The options that several commands share, and what they mean."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convscope.client._calls.client import Client
+from convscope.client.errors import InvalidInputError
+
+__all__ = [
+    "Alias",
+    "AllowInsecureToken",
+    "ClientCertificate",
+    "ClientKey",
+    "Images",
+    "Json",
+    "Model",
+    "RootCertificates",
+    "Server",
+    "Timeout",
+    "TokenFile",
+    "Version",
+    "check_selector",
+    "open_client",
+    "token_options",
+]
+
+TOKEN_VARIABLE = "CONVSCOPE_TOKEN"
+
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, BMP or GIF files."),
+]
+Model = Annotated[str, typer.Option(help="The model's name.")]
+Server = Annotated[
+    str,
+    typer.Option(envvar="CONVSCOPE_SERVER", metavar="HOST:PORT", help="The server's address."),
+]
+RootCertificates = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CONVSCOPE_ROOT_CERTIFICATES",
+        help="Use TLS, and trust the certificates of this PEM file.",
+        show_default="no TLS",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+ClientCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CONVSCOPE_CLIENT_CERTIFICATE",
+        help="PEM file of the own certificate, for a server that asks for one.",
+        show_default="none",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+ClientKey = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CONVSCOPE_CLIENT_KEY",
+        help="PEM file of the private key of --client-certificate.",
+        show_default="none",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CONVSCOPE_TOKEN_FILE",
+        help="File with the token to send.",
+        show_default="$CONVSCOPE_TOKEN, if it is set",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+AllowInsecureToken = Annotated[
+    bool,
+    typer.Option(
+        "--allow-insecure-token",
+        envvar="CONVSCOPE_ALLOW_INSECURE_TOKEN",
+        help="Send the token to another machine without TLS.",
+    ),
+]
+Timeout = Annotated[float, typer.Option(min=0.001, help="How long one call may take, in seconds.")]
+Version = Annotated[
+    int | None, typer.Option(min=1, help="The version.", show_default="the server's default")
+]
+Alias = Annotated[
+    str | None,
+    typer.Option(help="The version, by one of its aliases.", show_default="the server's default"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+
+
+class _CommandClient(Client):
+    """A client whose messages name the options of the commands."""
+
+    _timeout_name = "--timeout"
+    _token_name = "--token-file or $CONVSCOPE_TOKEN"
+
+
+def token_options(token_file: Path | None) -> dict[str, Any]:
+    """Return the token as an argument of a client: that of the file, or of the environment."""
+    if token_file is not None:
+        return {"token_file": token_file}
+    return {"token": token} if (token := os.environ.get(TOKEN_VARIABLE)) else {}
+
+
+def open_client(
+    server: str,
+    timeout: float,
+    root_certificates: Path | None,
+    client_certificate: Path | None,
+    client_key: Path | None,
+    token_file: Path | None,
+    allow_insecure_token: bool,
+) -> Client:
+    """Return a client, to be used in a with block."""
+    try:
+        return _CommandClient(
+            server,
+            timeout_seconds=timeout,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            allow_insecure_token=allow_insecure_token,
+            **token_options(token_file),
+        )
+    except InvalidInputError as error:
+        raise typer.BadParameter(error.message) from error
+
+
+def check_selector(version: int | None, alias: str | None) -> None:
+    """Reject a version together with an alias."""
+    if version is not None and alias is not None:
+        raise typer.BadParameter("--version and --alias both choose a version; give one")

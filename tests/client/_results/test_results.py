@@ -1,0 +1,77 @@
+"""Replies as results and errors."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convscope.client import (
+    ConvscopeError,
+    InternalError,
+    InvalidInputError,
+    OverloadedError,
+)
+from convscope.client._results.results import decode_results, result_or_raise
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import manifest_pb2 as mpb
+
+
+def decode(response: pb.ClassifyResponse) -> Any:
+    (outcome,) = decode_results(response, 1)
+    return result_or_raise(outcome)
+
+
+def reply(*results: pb.InputResult) -> pb.ClassifyResponse:
+    return pb.ClassifyResponse(model="m", version=1, results=results)
+
+
+def feature_map(**fields: Any) -> pb.ClassifyResponse:
+    prediction = pb.Prediction(feature_maps=[pb.FeatureMap(name="a", **fields)])
+    return reply(pb.InputResult(prediction=prediction))
+
+
+def test_uint8_feature_maps_get_their_scale() -> None:
+    tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[1, 1, 3], data=bytes([0, 1, 255]))
+    result = decode(feature_map(tensor=tensor, scale=0.5, offset=-1, channels=[7]))
+    a = result.feature_maps["a"]
+    assert a.array.dtype == np.float32
+    assert a.array.tolist() == [[[-1, -0.5, 126.5]]]
+    assert a.array.flags.writeable
+    assert (a.channels, a.model, a.version) == ((7,), "m", 1)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[1, 1, 2], data=bytes(4)),
+        pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[4], data=bytes(16)),
+        pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=[-1, -1, 1], data=bytes(4)),
+        pb.Tensor(shape=[1, 1, 1], data=bytes(4)),
+    ],
+)
+def test_a_reply_that_contradicts_itself_is_an_error(tensor: pb.Tensor) -> None:
+    with pytest.raises(InternalError, match="can't be read"):
+        decode(feature_map(tensor=tensor))
+
+
+def test_a_reply_without_its_result_is_an_error() -> None:
+    with pytest.raises(InternalError, match="0 results for 1 image"):
+        decode(reply())
+    with pytest.raises(OverloadedError, match="full"):
+        decode(reply(pb.InputResult(error=pb.ClassifyError(code=8, message="the queue is full"))))
+
+
+def test_errors_keep_message_and_code_through_pickle() -> None:
+    error = OverloadedError("full")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.message, again.code) == (OverloadedError, "full", error.code)
+    assert issubclass(InvalidInputError, ConvscopeError)
+    assert issubclass(InvalidInputError, ValueError)
+
+
+@pytest.mark.parametrize("probability", [float("nan"), float("inf")])
+def test_a_probability_that_is_not_finite_is_an_error(probability: float) -> None:
+    scores = [pb.ClassScore(index=0, label="a", probability=probability)]
+    with pytest.raises(InternalError, match="m v1 returned a probability that isn't finite"):
+        decode(reply(pb.InputResult(prediction=pb.Prediction(classes=scores))))
