@@ -13,7 +13,7 @@ __all__ = ["register"]
 _NEXT = (
     "python dataset.py",
     "convscope-exporter train network.py:network --name shapes --input 3x32x32 "
-    "--dataset npz:dataset.npz --epochs 8 --learning-rate 0.003",
+    "--dataset npz:dataset.npz --epochs 6 --learning-rate 0.01",
 )
 
 
