@@ -14,6 +14,7 @@ from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
 CLASSES = 1000
 # Random weights give nearly equal outputs. Larger weights in the head separate the classes.
@@ -40,7 +41,7 @@ def main(name: str, repository: Path) -> None:
                 mean=tuple(record.mean),
                 std=tuple(record.std),
                 interpolation="bilinear",
-                shortest_edge=256,
+                resize=ShortestEdge(256),
             ),
             labels=[f"class {index}" for index in range(CLASSES)],
             feature_maps=FEATURE_MAPS.get(name, ()),

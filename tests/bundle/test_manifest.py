@@ -51,6 +51,16 @@ def without_outputs(manifest: pb.ModelManifest) -> None:
     del manifest.feature_maps[:]
 
 
+def padded(
+    manifest: pb.ModelManifest,
+    placement: pb.Placement.ValueType = pb.PLACEMENT_CENTER,
+    color: tuple[int, ...] = (0, 0, 0),
+) -> None:
+    padding = pb.Padding(placement=placement, color=color)
+    resize = pb.Resize(rule=pb.RESIZE_RULE_FIT, padding=padding)
+    manifest.preprocessing.resize.CopyFrom(resize)
+
+
 def exact_below_the_input(manifest: pb.ModelManifest) -> None:
     manifest.preprocessing.resize.CopyFrom(
         pb.Resize(rule=pb.RESIZE_RULE_EXACT, height=16, width=15)
@@ -99,13 +109,24 @@ WRONG_MANIFESTS: dict[str, Alter] = {
         lambda m: setattr(m.preprocessing, "color_mode", pb.COLOR_MODE_GRAY)
     ),
     "the interpolation is INTERPOLATION_UNSPECIFIED; it must be INTERPOLATION_BILINEAR or "
-    "INTERPOLATION_BICUBIC": lambda m: m.preprocessing.ClearField("interpolation"),
+    "INTERPOLATION_BICUBIC or INTERPOLATION_LANCZOS": lambda m: m.preprocessing.ClearField(
+        "interpolation"
+    ),
     "the resize rule is RESIZE_RULE_UNSPECIFIED; it must be RESIZE_RULE_SHORTEST_EDGE or "
-    "RESIZE_RULE_EXACT": lambda m: m.preprocessing.resize.ClearField("rule"),
+    "RESIZE_RULE_EXACT or RESIZE_RULE_FIT": lambda m: m.preprocessing.resize.ClearField("rule"),
     "images are resized to 0, less than the graph's input of 16x16": (
         lambda m: m.preprocessing.resize.ClearField("shortest_edge")
     ),
     "images are resized to 16x15, less than the graph's input of 16x16": exact_below_the_input,
+    "the placement is PLACEMENT_UNSPECIFIED; it must be PLACEMENT_CENTER or PLACEMENT_TOP_LEFT": (
+        lambda m: padded(m, placement=pb.PLACEMENT_UNSPECIFIED)
+    ),
+    "the padding has the color [256, 0, 0]; it must have 3 values of 0 to 255": (
+        lambda m: padded(m, color=(256, 0, 0))
+    ),
+    "the padding has the color [114]; it must have 3 values of 0 to 255": (
+        lambda m: padded(m, color=(114,))
+    ),
     "images are resized to 65,537 pixels; at most 65,536 are allowed": (
         lambda m: setattr(m.preprocessing.resize, "shortest_edge", 65_537)
     ),

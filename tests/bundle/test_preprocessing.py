@@ -36,8 +36,28 @@ def manifest(
 
 
 EXACT = pb.Resize(rule=pb.RESIZE_RULE_EXACT, height=224, width=320)
+
+
+def fit(placement: pb.Placement.ValueType, *color: int) -> pb.Resize:
+    padding = pb.Padding(placement=placement, color=color)
+    return pb.Resize(rule=pb.RESIZE_RULE_FIT, padding=padding)
+
+
 CAFFE_MEAN = [value / 255 for value in (123.68, 116.779, 103.939)]
 CASES = [
+    (
+        manifest(resize=fit(pb.PLACEMENT_CENTER, 114, 114, 114), size=(640, 640)),
+        "pixels/255, fitted into 640x640, padding 114 around it, RGB",
+    ),
+    (
+        manifest(
+            resize=fit(pb.PLACEMENT_TOP_LEFT, 124, 116, 104),
+            size=(32, 128),
+            interpolation=pb.INTERPOLATION_LANCZOS,
+        ),
+        "pixels/255, fitted into 32x128 (Lanczos), padding 124 116 104 on the right or at the "
+        "bottom, RGB",
+    ),
     (
         manifest(IMAGENET_MEAN, IMAGENET_STD),
         "pixels/255, mean 0.485 0.456 0.406, std 0.229 0.224 0.225, shorter edge 256, "

@@ -71,18 +71,9 @@ def compare(bundle: Path) -> Iterator[Comparison]:
 
 def preprocessors(manifest: pb.ModelManifest) -> tuple[Preprocessor, ImagePreprocessing]:
     """Return the server's preprocessor and the reference, for the same manifest."""
-    rule = manifest.preprocessing
     height, width, _ = manifest.input.shape
-    names = {pb.INTERPOLATION_BILINEAR: "bilinear", pb.INTERPOLATION_BICUBIC: "bicubic"}
-    plain = ImagePreprocessing(
-        height=height,
-        width=width,
-        mean=tuple(rule.mean),
-        std=tuple(rule.std),
-        interpolation=names[rule.interpolation],
-        shortest_edge=rule.resize.shortest_edge or None,
-    )
-    return Preprocessor(rule, height, width, LIMITS), plain
+    plain = ImagePreprocessing.of_manifest(manifest)
+    return Preprocessor(manifest.preprocessing, height, width, LIMITS), plain
 
 
 def worst(comparisons: list[Comparison]) -> str:

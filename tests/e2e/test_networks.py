@@ -24,6 +24,7 @@ from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
 share_operators()
 
@@ -106,7 +107,7 @@ def source_of(name: str, folder: Path) -> Source:
     expects = row.preprocessing()
     if name in SMALLER and isinstance(expects, ImagePreprocessing):
         side = SMALLER_SIDE
-        expects = replace(expects, height=side, width=side, shortest_edge=side)
+        expects = replace(expects, height=side, width=side, resize=ShortestEdge(side))
     network = row.build(len(labels))
     if name in NARROWER_VGGS:
         narrow_dense_layers(network)

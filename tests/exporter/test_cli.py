@@ -43,7 +43,10 @@ ERRORS = [
         "signal_conv takes tensors, which aren't preprocessed; remove --mean",
     ),
     (("train", "lenet", "--input", "3x64x64"), "lenet has its own input"),
-    (("train", "lenet", "--shortest-edge", "8"), "--shortest-edge 8 is less than the input, 32x32"),
+    (
+        ("train", "lenet", "--shortest-edge", "8"),
+        "--resize 8 is less than the network's input, 32x32",
+    ),
     (
         ("export", "absent.py:net", "--input", "3x8x8", "--mean", "0.1,0.2"),
         "--mean has 2 numbers for 3 channels",

@@ -28,6 +28,7 @@ from convscope.exporter.conversion.source import Source
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.importing import ForeignSource, import_model
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
 Floats = NDArray[np.floating]
 Function = Callable[[Floats], Floats]
@@ -208,7 +209,7 @@ class Drawn:
         height, width = self.size
         side = max(self.size)
         prepare = ImagePreprocessing(
-            height, width, (0.0,) * self.channels, (1.0,) * self.channels, shortest_edge=side
+            height, width, (0.0,) * self.channels, (1.0,) * self.channels, resize=ShortestEdge(side)
         ).prepare
         rows = []
         for photo in photos:
@@ -286,7 +287,7 @@ def network_source(seed: int) -> Source:
     edge = max(height, width) + int(random.integers(0, 8))
     normalization = [(0.0, 1.0), (0.45, 0.22), (0.5, 0.5)][int(random.integers(3))]
     mean, std = per_channel(*normalization, channels)
-    expects = ImagePreprocessing(height, width, mean, std, shortest_edge=edge)
+    expects = ImagePreprocessing(height, width, mean, std, resize=ShortestEdge(edge))
     classes = 2 if network.outputs == 1 else network.outputs
     return Source(
         model="drawn",

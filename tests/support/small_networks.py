@@ -9,6 +9,7 @@ from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
 SIDE = 16
 
@@ -92,7 +93,7 @@ class TrainingBatchNorm(SmallNetwork):
 
 
 def network_source(network: nn.Module, classes: int = 3) -> Source:
-    expects = ImagePreprocessing(SIDE, SIDE, (0.5,) * 3, (0.25,) * 3, shortest_edge=SIDE)
+    expects = ImagePreprocessing(SIDE, SIDE, (0.5,) * 3, (0.25,) * 3, resize=ShortestEdge(SIDE))
     return Source(
         model="small",
         version=1,

@@ -33,8 +33,14 @@ _TASKS = (pb.TASK_CLASSIFICATION, pb.TASK_FEATURE_EXTRACTION)
 _ACTIVATIONS = (pb.ACTIVATION_SOFTMAX, pb.ACTIVATION_SIGMOID)
 _PRECISIONS = (pb.PRECISION_FP32, pb.PRECISION_FP16, pb.PRECISION_INT8)
 _KINDS = (pb.INPUT_KIND_IMAGE, pb.INPUT_KIND_TENSOR)
-_INTERPOLATIONS = (pb.INTERPOLATION_BILINEAR, pb.INTERPOLATION_BICUBIC)
-_RESIZE_RULES = (pb.RESIZE_RULE_SHORTEST_EDGE, pb.RESIZE_RULE_EXACT)
+_INTERPOLATIONS = (
+    pb.INTERPOLATION_BILINEAR,
+    pb.INTERPOLATION_BICUBIC,
+    pb.INTERPOLATION_LANCZOS,
+)
+_RESIZE_RULES = (pb.RESIZE_RULE_SHORTEST_EDGE, pb.RESIZE_RULE_EXACT, pb.RESIZE_RULE_FIT)
+_PLACEMENTS = (pb.PLACEMENT_CENTER, pb.PLACEMENT_TOP_LEFT)
+_WHITE = 255
 _CHANNELS = {pb.COLOR_MODE_RGB: 3, pb.COLOR_MODE_GRAY: 1}
 # Outputs of every classifier.
 _HEADS = ("logits", "probabilities")
@@ -204,8 +210,14 @@ def _preprocessing(
     yield _unknown(
         "interpolation", rule.interpolation, pb.Interpolation.DESCRIPTOR, _INTERPOLATIONS
     )
-    resize = rule.resize
+    yield from _resize(rule.resize, height, width, channels)
+
+
+def _resize(resize: pb.Resize, height: int, width: int, channels: int) -> Iterator[Check]:
     yield _unknown("resize rule", resize.rule, pb.ResizeRule.DESCRIPTOR, _RESIZE_RULES)
+    if resize.rule == pb.RESIZE_RULE_FIT:
+        yield from _padding(resize.padding, channels)
+        return
     largest = max(resize.shortest_edge, resize.height, resize.width)
     yield (
         f"images are resized to {largest:,} pixels; at most {MAX_SIDE:,} are allowed",
@@ -219,6 +231,16 @@ def _preprocessing(
     else:
         target, small = str(resize.shortest_edge), resize.shortest_edge < max(height, width)
     yield f"images are resized to {target}, less than the graph's input of {height}x{width}", small
+
+
+def _padding(padding: pb.Padding, channels: int) -> Iterator[Check]:
+    yield _unknown("placement", padding.placement, pb.Placement.DESCRIPTOR, _PLACEMENTS)
+    color = list(padding.color)
+    yield (
+        f"the padding has the color {color[: channels + 1]}; it must have {channels} values of 0 "
+        f"to {_WHITE}",
+        len(color) != channels or max(color) > _WHITE,
+    )
 
 
 def _explanation(manifest: pb.ModelManifest) -> Iterator[Check]:

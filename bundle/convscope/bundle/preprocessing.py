@@ -9,6 +9,7 @@ __all__ = ["preprocessing_line"]
 # On a scale of 0 to 1, no standard deviation of real images is that small: the network takes
 # pixels of 0 to 255.
 _SMALLEST_STD = 0.02
+_FILTERS = {pb.INTERPOLATION_BICUBIC: " (bicubic)", pb.INTERPOLATION_LANCZOS: " (Lanczos)"}
 _COLORS = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "gray"}
 
 
@@ -47,14 +48,24 @@ def _normalization(mean: Sequence[float], std: Sequence[float]) -> Iterator[str]
 def _size(rule: pb.Preprocessing, shape: Sequence[int]) -> Iterator[str]:
     height, width, _ = shape
     resize = rule.resize
-    bicubic = " (bicubic)" if rule.interpolation == pb.INTERPOLATION_BICUBIC else ""
+    how = _FILTERS.get(rule.interpolation, "")
+    if resize.rule == pb.RESIZE_RULE_FIT:
+        yield f"fitted into {_times((height, width))}{how}"
+        yield _padding(resize.padding)
+        return
     if resize.rule == pb.RESIZE_RULE_EXACT:
-        yield f"resized to {_times((resize.height, resize.width))}{bicubic}"
+        yield f"resized to {_times((resize.height, resize.width))}{how}"
         if (resize.height, resize.width) == (height, width):
             return
     else:
-        yield f"shorter edge {resize.shortest_edge}{bicubic}"
+        yield f"shorter edge {resize.shortest_edge}{how}"
     yield f"center crop {height if height == width else _times((height, width))}"
+
+
+def _padding(padding: pb.Padding) -> str:
+    color = " ".join(map(str, padding.color if len(set(padding.color)) > 1 else padding.color[:1]))
+    is_centered = padding.placement == pb.PLACEMENT_CENTER
+    return f"padding {color} " + ("around it" if is_centered else "on the right or at the bottom")
 
 
 def _times(sizes: Sequence[int]) -> str:

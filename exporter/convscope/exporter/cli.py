@@ -5,6 +5,7 @@ from convscope.exporter.commands import (
     evaluate,
     export,
     foreign,
+    init,
     networks,
     pyramid,
     repository,
@@ -23,6 +24,7 @@ app = DebuggableTyper(
     pretty_exceptions_enable=False,
     help="Train or load convolutional networks, and convert them to verified ONNX bundles.",
 )
+init.register(app)
 networks.register(app)
 pyramid.register(app)
 export.register(app)

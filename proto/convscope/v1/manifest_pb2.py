@@ -25,47 +25,51 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63onvscope/v1/manifest.proto\x12\x0c\x63onvscope.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x04\n\rModelManifest\x12\x16\n\x0eschema_version\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12 \n\x04task\x18\x04 \x01(\x0e\x32\x12.convscope.v1.Task\x12&\n\x05input\x18\x05 \x01(\x0b\x32\x17.convscope.v1.InputSpec\x12\x32\n\rpreprocessing\x18\x06 \x01(\x0b\x32\x1b.convscope.v1.Preprocessing\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12,\n\nactivation\x18\x08 \x01(\x0e\x32\x18.convscope.v1.Activation\x12\x32\n\x0c\x66\x65\x61ture_maps\x18\t \x03(\x0b\x32\x1c.convscope.v1.FeatureMapSpec\x12*\n\tprecision\x18\n \x01(\x0e\x32\x17.convscope.v1.Precision\x12(\n\x06golden\x18\x0b \x01(\x0b\x32\x18.convscope.v1.GoldenGate\x12,\n\nprovenance\x18\x0c \x01(\x0b\x32\x18.convscope.v1.Provenance\x12\'\n\x05\x66iles\x18\r \x03(\x0b\x32\x18.convscope.v1.BundleFile\x12\x19\n\x11nonfinite_results\x18\x0e \x01(\x08\x12\x18\n\x10nonfinite_inputs\x18\x0f \x03(\t\x12\x32\n\x0b\x65xplanation\x18\x10 \x01(\x0b\x32\x1d.convscope.v1.ExplanationSpec\"v\n\tInputSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.convscope.v1.InputKind\x12%\n\x05\x64type\x18\x03 \x01(\x0e\x32\x16.convscope.v1.DataType\x12\r\n\x05shape\x18\x04 \x03(\x03\"\xcc\x01\n\rPreprocessing\x12+\n\ncolor_mode\x18\x01 \x01(\x0e\x32\x17.convscope.v1.ColorMode\x12$\n\x06resize\x18\x02 \x01(\x0b\x32\x14.convscope.v1.Resize\x12\x32\n\rinterpolation\x18\x03 \x01(\x0e\x32\x1b.convscope.v1.Interpolation\x12\x0c\n\x04mean\x18\x04 \x03(\x02\x12\x0b\n\x03std\x18\x05 \x03(\x02\x12\x19\n\x11reverses_channels\x18\x06 \x01(\x08\"f\n\x06Resize\x12&\n\x04rule\x18\x01 \x01(\x0e\x32\x18.convscope.v1.ResizeRule\x12\x15\n\rshortest_edge\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\r\n\x05width\x18\x04 \x01(\x05\"o\n\x0e\x46\x65\x61tureMapSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0e\n\x06stride\x18\x06 \x01(\x02\"V\n\x0f\x45xplanationSpec\x12\x0e\n\x06tensor\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\x05\x12\x11\n\tpositions\x18\x03 \x03(\x05\x12\x0e\n\x06linear\x18\x04 \x01(\x08\";\n\nGoldenGate\x12\x0e\n\x06inputs\x18\x01 \x01(\x05\x12\x1d\n\x15probability_tolerance\x18\x02 \x01(\x02\"\xa0\x02\n\nProvenance\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\x0f\n\x07weights\x18\x02 \x01(\t\x12\x17\n\x0fweights_license\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x04 \x01(\t\x12%\n\x07metrics\x18\x05 \x03(\x0b\x32\x14.convscope.v1.Metric\x12\x12\n\nparameters\x18\x06 \x01(\x03\x12\x15\n\rtorch_version\x18\x07 \x01(\t\x12\x14\n\x0connx_version\x18\x08 \x01(\t\x12\x19\n\x11\x63onvscope_version\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06parent\x18\x0b \x01(\t\"4\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05split\x18\x03 \x01(\t\">\n\nBundleFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03*R\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_CLASSIFICATION\x10\x01\x12\x1b\n\x17TASK_FEATURE_EXTRACTION\x10\x02*T\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10INPUT_KIND_IMAGE\x10\x01\x12\x15\n\x11INPUT_KIND_TENSOR\x10\x02*h\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x02\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x03*P\n\tColorMode\x12\x1a\n\x16\x43OLOR_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43OLOR_MODE_RGB\x10\x01\x12\x13\n\x0f\x43OLOR_MODE_GRAY\x10\x02*_\n\nResizeRule\x12\x1b\n\x17RESIZE_RULE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESIZE_RULE_SHORTEST_EDGE\x10\x01\x12\x15\n\x11RESIZE_RULE_EXACT\x10\x02*e\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x01\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x02*m\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TIVATION_SOFTMAX\x10\x01\x12\x16\n\x12\x41\x43TIVATION_SIGMOID\x10\x02\x12\x13\n\x0f\x41\x43TIVATION_NONE\x10\x03*b\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP32\x10\x01\x12\x12\n\x0ePRECISION_FP16\x10\x02\x12\x12\n\x0ePRECISION_INT8\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63onvscope/v1/manifest.proto\x12\x0c\x63onvscope.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x04\n\rModelManifest\x12\x16\n\x0eschema_version\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12 \n\x04task\x18\x04 \x01(\x0e\x32\x12.convscope.v1.Task\x12&\n\x05input\x18\x05 \x01(\x0b\x32\x17.convscope.v1.InputSpec\x12\x32\n\rpreprocessing\x18\x06 \x01(\x0b\x32\x1b.convscope.v1.Preprocessing\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12,\n\nactivation\x18\x08 \x01(\x0e\x32\x18.convscope.v1.Activation\x12\x32\n\x0c\x66\x65\x61ture_maps\x18\t \x03(\x0b\x32\x1c.convscope.v1.FeatureMapSpec\x12*\n\tprecision\x18\n \x01(\x0e\x32\x17.convscope.v1.Precision\x12(\n\x06golden\x18\x0b \x01(\x0b\x32\x18.convscope.v1.GoldenGate\x12,\n\nprovenance\x18\x0c \x01(\x0b\x32\x18.convscope.v1.Provenance\x12\'\n\x05\x66iles\x18\r \x03(\x0b\x32\x18.convscope.v1.BundleFile\x12\x19\n\x11nonfinite_results\x18\x0e \x01(\x08\x12\x18\n\x10nonfinite_inputs\x18\x0f \x03(\t\x12\x32\n\x0b\x65xplanation\x18\x10 \x01(\x0b\x32\x1d.convscope.v1.ExplanationSpec\"v\n\tInputSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04kind\x18\x02 \x01(\x0e\x32\x17.convscope.v1.InputKind\x12%\n\x05\x64type\x18\x03 \x01(\x0e\x32\x16.convscope.v1.DataType\x12\r\n\x05shape\x18\x04 \x03(\x03\"\xcc\x01\n\rPreprocessing\x12+\n\ncolor_mode\x18\x01 \x01(\x0e\x32\x17.convscope.v1.ColorMode\x12$\n\x06resize\x18\x02 \x01(\x0b\x32\x14.convscope.v1.Resize\x12\x32\n\rinterpolation\x18\x03 \x01(\x0e\x32\x1b.convscope.v1.Interpolation\x12\x0c\n\x04mean\x18\x04 \x03(\x02\x12\x0b\n\x03std\x18\x05 \x03(\x02\x12\x19\n\x11reverses_channels\x18\x06 \x01(\x08\"\x8e\x01\n\x06Resize\x12&\n\x04rule\x18\x01 \x01(\x0e\x32\x18.convscope.v1.ResizeRule\x12\x15\n\rshortest_edge\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x12\r\n\x05width\x18\x04 \x01(\x05\x12&\n\x07padding\x18\x05 \x01(\x0b\x32\x15.convscope.v1.Padding\"D\n\x07Padding\x12*\n\tplacement\x18\x01 \x01(\x0e\x32\x17.convscope.v1.Placement\x12\r\n\x05\x63olor\x18\x02 \x03(\r\"o\n\x0e\x46\x65\x61tureMapSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06module\x18\x02 \x01(\t\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\x12\x0e\n\x06height\x18\x04 \x01(\x05\x12\r\n\x05width\x18\x05 \x01(\x05\x12\x0e\n\x06stride\x18\x06 \x01(\x02\"V\n\x0f\x45xplanationSpec\x12\x0e\n\x06tensor\x18\x01 \x01(\t\x12\x10\n\x08\x63hannels\x18\x02 \x01(\x05\x12\x11\n\tpositions\x18\x03 \x03(\x05\x12\x0e\n\x06linear\x18\x04 \x01(\x08\";\n\nGoldenGate\x12\x0e\n\x06inputs\x18\x01 \x01(\x05\x12\x1d\n\x15probability_tolerance\x18\x02 \x01(\x02\"\xa0\x02\n\nProvenance\x12\x14\n\x0c\x61rchitecture\x18\x01 \x01(\t\x12\x0f\n\x07weights\x18\x02 \x01(\t\x12\x17\n\x0fweights_license\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x04 \x01(\t\x12%\n\x07metrics\x18\x05 \x03(\x0b\x32\x14.convscope.v1.Metric\x12\x12\n\nparameters\x18\x06 \x01(\x03\x12\x15\n\rtorch_version\x18\x07 \x01(\t\x12\x14\n\x0connx_version\x18\x08 \x01(\t\x12\x19\n\x11\x63onvscope_version\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06parent\x18\x0b \x01(\t\"4\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05split\x18\x03 \x01(\t\">\n\nBundleFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03*R\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_CLASSIFICATION\x10\x01\x12\x1b\n\x17TASK_FEATURE_EXTRACTION\x10\x02*T\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10INPUT_KIND_IMAGE\x10\x01\x12\x15\n\x11INPUT_KIND_TENSOR\x10\x02*h\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x02\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x03*P\n\tColorMode\x12\x1a\n\x16\x43OLOR_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43OLOR_MODE_RGB\x10\x01\x12\x13\n\x0f\x43OLOR_MODE_GRAY\x10\x02*T\n\tPlacement\x12\x19\n\x15PLACEMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10PLACEMENT_CENTER\x10\x01\x12\x16\n\x12PLACEMENT_TOP_LEFT\x10\x02*t\n\nResizeRule\x12\x1b\n\x17RESIZE_RULE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESIZE_RULE_SHORTEST_EDGE\x10\x01\x12\x15\n\x11RESIZE_RULE_EXACT\x10\x02\x12\x13\n\x0fRESIZE_RULE_FIT\x10\x03*\x80\x01\n\rInterpolation\x12\x1d\n\x19INTERPOLATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16INTERPOLATION_BILINEAR\x10\x01\x12\x19\n\x15INTERPOLATION_BICUBIC\x10\x02\x12\x19\n\x15INTERPOLATION_LANCZOS\x10\x03*m\n\nActivation\x12\x1a\n\x16\x41\x43TIVATION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TIVATION_SOFTMAX\x10\x01\x12\x16\n\x12\x41\x43TIVATION_SIGMOID\x10\x02\x12\x13\n\x0f\x41\x43TIVATION_NONE\x10\x03*b\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_FP32\x10\x01\x12\x12\n\x0ePRECISION_FP16\x10\x02\x12\x12\n\x0ePRECISION_INT8\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'convscope.v1.manifest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASK']._serialized_start=1772
-  _globals['_TASK']._serialized_end=1854
-  _globals['_INPUTKIND']._serialized_start=1856
-  _globals['_INPUTKIND']._serialized_end=1940
-  _globals['_DATATYPE']._serialized_start=1942
-  _globals['_DATATYPE']._serialized_end=2046
-  _globals['_COLORMODE']._serialized_start=2048
-  _globals['_COLORMODE']._serialized_end=2128
-  _globals['_RESIZERULE']._serialized_start=2130
-  _globals['_RESIZERULE']._serialized_end=2225
-  _globals['_INTERPOLATION']._serialized_start=2227
-  _globals['_INTERPOLATION']._serialized_end=2328
-  _globals['_ACTIVATION']._serialized_start=2330
-  _globals['_ACTIVATION']._serialized_end=2439
-  _globals['_PRECISION']._serialized_start=2441
-  _globals['_PRECISION']._serialized_end=2539
+  _globals['_TASK']._serialized_start=1883
+  _globals['_TASK']._serialized_end=1965
+  _globals['_INPUTKIND']._serialized_start=1967
+  _globals['_INPUTKIND']._serialized_end=2051
+  _globals['_DATATYPE']._serialized_start=2053
+  _globals['_DATATYPE']._serialized_end=2157
+  _globals['_COLORMODE']._serialized_start=2159
+  _globals['_COLORMODE']._serialized_end=2239
+  _globals['_PLACEMENT']._serialized_start=2241
+  _globals['_PLACEMENT']._serialized_end=2325
+  _globals['_RESIZERULE']._serialized_start=2327
+  _globals['_RESIZERULE']._serialized_end=2443
+  _globals['_INTERPOLATION']._serialized_start=2446
+  _globals['_INTERPOLATION']._serialized_end=2574
+  _globals['_ACTIVATION']._serialized_start=2576
+  _globals['_ACTIVATION']._serialized_end=2685
+  _globals['_PRECISION']._serialized_start=2687
+  _globals['_PRECISION']._serialized_end=2785
   _globals['_MODELMANIFEST']._serialized_start=79
   _globals['_MODELMANIFEST']._serialized_end=668
   _globals['_INPUTSPEC']._serialized_start=670
   _globals['_INPUTSPEC']._serialized_end=788
   _globals['_PREPROCESSING']._serialized_start=791
   _globals['_PREPROCESSING']._serialized_end=995
-  _globals['_RESIZE']._serialized_start=997
-  _globals['_RESIZE']._serialized_end=1099
-  _globals['_FEATUREMAPSPEC']._serialized_start=1101
-  _globals['_FEATUREMAPSPEC']._serialized_end=1212
-  _globals['_EXPLANATIONSPEC']._serialized_start=1214
-  _globals['_EXPLANATIONSPEC']._serialized_end=1300
-  _globals['_GOLDENGATE']._serialized_start=1302
-  _globals['_GOLDENGATE']._serialized_end=1361
-  _globals['_PROVENANCE']._serialized_start=1364
-  _globals['_PROVENANCE']._serialized_end=1652
-  _globals['_METRIC']._serialized_start=1654
-  _globals['_METRIC']._serialized_end=1706
-  _globals['_BUNDLEFILE']._serialized_start=1708
-  _globals['_BUNDLEFILE']._serialized_end=1770
+  _globals['_RESIZE']._serialized_start=998
+  _globals['_RESIZE']._serialized_end=1140
+  _globals['_PADDING']._serialized_start=1142
+  _globals['_PADDING']._serialized_end=1210
+  _globals['_FEATUREMAPSPEC']._serialized_start=1212
+  _globals['_FEATUREMAPSPEC']._serialized_end=1323
+  _globals['_EXPLANATIONSPEC']._serialized_start=1325
+  _globals['_EXPLANATIONSPEC']._serialized_end=1411
+  _globals['_GOLDENGATE']._serialized_start=1413
+  _globals['_GOLDENGATE']._serialized_end=1472
+  _globals['_PROVENANCE']._serialized_start=1475
+  _globals['_PROVENANCE']._serialized_end=1763
+  _globals['_METRIC']._serialized_start=1765
+  _globals['_METRIC']._serialized_end=1817
+  _globals['_BUNDLEFILE']._serialized_start=1819
+  _globals['_BUNDLEFILE']._serialized_end=1881
 # @@protoc_insertion_point(module_scope)

@@ -124,6 +124,30 @@ COLOR_MODE_GRAY: ColorMode.ValueType  # 2
 """Luminance with the weights of ITU-R 601-2."""
 Global___ColorMode: _TypeAlias = ColorMode  # noqa: Y015
 
+class _Placement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlacementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Placement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLACEMENT_UNSPECIFIED: _Placement.ValueType  # 0
+    """The placement was not set; such a manifest is rejected."""
+    PLACEMENT_CENTER: _Placement.ValueType  # 1
+    """In the center. An odd row or column of padding is below or to the right."""
+    PLACEMENT_TOP_LEFT: _Placement.ValueType  # 2
+    """In the upper left corner: the padding is below or to the right."""
+
+class Placement(_Placement, metaclass=_PlacementEnumTypeWrapper):
+    """Placement states where an image is placed that is smaller than the graph's input."""
+
+PLACEMENT_UNSPECIFIED: Placement.ValueType  # 0
+"""The placement was not set; such a manifest is rejected."""
+PLACEMENT_CENTER: Placement.ValueType  # 1
+"""In the center. An odd row or column of padding is below or to the right."""
+PLACEMENT_TOP_LEFT: Placement.ValueType  # 2
+"""In the upper left corner: the padding is below or to the right."""
+Global___Placement: _TypeAlias = Placement  # noqa: Y015
+
 class _ResizeRule:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -138,6 +162,11 @@ class _ResizeRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResizeRule
     """
     RESIZE_RULE_EXACT: _ResizeRule.ValueType  # 2
     """Both edges get the stated lengths. The aspect ratio may change."""
+    RESIZE_RULE_FIT: _ResizeRule.ValueType  # 3
+    """The image is as large as possible within the graph's input and keeps its aspect
+    ratio. Its edges are rounded to whole pixels, halves to even ones, and are at
+    least one pixel. The rest is padding, as in a letterbox.
+    """
 
 class ResizeRule(_ResizeRule, metaclass=_ResizeRuleEnumTypeWrapper):
     """ResizeRule states how the new size follows from the old size."""
@@ -150,6 +179,11 @@ longer edge is rounded down, as in torchvision.
 """
 RESIZE_RULE_EXACT: ResizeRule.ValueType  # 2
 """Both edges get the stated lengths. The aspect ratio may change."""
+RESIZE_RULE_FIT: ResizeRule.ValueType  # 3
+"""The image is as large as possible within the graph's input and keeps its aspect
+ratio. Its edges are rounded to whole pixels, halves to even ones, and are at
+least one pixel. The rest is padding, as in a letterbox.
+"""
 Global___ResizeRule: _TypeAlias = ResizeRule  # noqa: Y015
 
 class _Interpolation:
@@ -164,6 +198,8 @@ class _InterpolationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Interpo
     """A triangle filter."""
     INTERPOLATION_BICUBIC: _Interpolation.ValueType  # 2
     """A cubic filter with a = -0.5."""
+    INTERPOLATION_LANCZOS: _Interpolation.ValueType  # 3
+    """A windowed sinc with three lobes."""
 
 class Interpolation(_Interpolation, metaclass=_InterpolationEnumTypeWrapper):
     """Interpolation is the filter of a resize, antialiased as in Pillow."""
@@ -174,6 +210,8 @@ INTERPOLATION_BILINEAR: Interpolation.ValueType  # 1
 """A triangle filter."""
 INTERPOLATION_BICUBIC: Interpolation.ValueType  # 2
 """A cubic filter with a = -0.5."""
+INTERPOLATION_LANCZOS: Interpolation.ValueType  # 3
+"""A windowed sinc with three lobes."""
 Global___Interpolation: _TypeAlias = Interpolation  # noqa: Y015
 
 class _Activation:
@@ -445,7 +483,7 @@ Global___Preprocessing: _TypeAlias = Preprocessing  # noqa: Y015
 @_typing.final
 class Resize(_message.Message):
     """Resize states the size that an image is resized to. The graph's height and
-    width are then cropped from its center.
+    width are then cropped from its center, or filled up with padding.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -454,6 +492,7 @@ class Resize(_message.Message):
     SHORTEST_EDGE_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
+    PADDING_FIELD_NUMBER: _builtins.int
     rule: Global___ResizeRule.ValueType
     """The rule that determines the new size."""
     shortest_edge: _builtins.int
@@ -462,6 +501,10 @@ class Resize(_message.Message):
     """For RESIZE_RULE_EXACT, the height in pixels."""
     width: _builtins.int
     """For RESIZE_RULE_EXACT, the width in pixels."""
+    @_builtins.property
+    def padding(self) -> Global___Padding:
+        """For RESIZE_RULE_FIT, what fills the rest of the graph's input."""
+
     def __init__(
         self,
         *,
@@ -469,14 +512,43 @@ class Resize(_message.Message):
         shortest_edge: _builtins.int = ...,
         height: _builtins.int = ...,
         width: _builtins.int = ...,
+        padding: Global___Padding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["padding", b"padding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "rule", b"rule", "shortest_edge", b"shortest_edge", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "padding", b"padding", "rule", b"rule", "shortest_edge", b"shortest_edge", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Resize: _TypeAlias = Resize  # noqa: Y015
+
+@_typing.final
+class Padding(_message.Message):
+    """Padding fills the part of the graph's input that a smaller image leaves free."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    COLOR_FIELD_NUMBER: _builtins.int
+    placement: Global___Placement.ValueType
+    """Where the image is placed."""
+    @_builtins.property
+    def color(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The value of the padding, 0 to 255, per channel in the order of color_mode."""
+
+    def __init__(
+        self,
+        *,
+        placement: Global___Placement.ValueType = ...,
+        color: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["color", b"color", "placement", b"placement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Padding: _TypeAlias = Padding  # noqa: Y015
 
 @_typing.final
 class FeatureMapSpec(_message.Message):

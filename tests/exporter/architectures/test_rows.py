@@ -8,6 +8,7 @@ from torchvision import models
 from convscope.exporter.architectures import ARCHITECTURES, find_architecture
 from convscope.exporter.errors import UnknownNameError
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
 REQUIRED = {
     *("perceptron", "edge_filters", "leung_malik", "one_conv", "multi_conv", "lenet"),
@@ -67,7 +68,7 @@ def test_a_timm_network_has_the_input_of_its_configuration() -> None:
     record = timm.get_pretrained_cfg("convnext_atto")
     assert isinstance(expects, ImagePreprocessing)
     assert (expects.channels, expects.height, expects.width) == record.input_size
-    assert expects.shortest_edge == math.floor(expects.height / record.crop_pct)
+    assert expects.resize == ShortestEdge(math.floor(expects.height / record.crop_pct))
     assert (expects.mean, expects.std) == (record.mean, record.std)
     assert expects.interpolation == record.interpolation
 
@@ -77,7 +78,8 @@ def test_a_torchvision_network_has_the_input_of_its_weights(name: str) -> None:
     expects = find_architecture(name).preprocessing()
     rule = models.get_model_weights(name).DEFAULT.transforms()
     assert isinstance(expects, ImagePreprocessing)
-    assert (expects.height, expects.shortest_edge) == (rule.crop_size[0], rule.resize_size[0])
+    assert expects.height == rule.crop_size[0]
+    assert expects.resize == ShortestEdge(rule.resize_size[0])
     assert (list(expects.mean), list(expects.std)) == (rule.mean, rule.std)
 
 

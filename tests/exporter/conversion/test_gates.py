@@ -19,6 +19,7 @@ from convscope.exporter.conversion.convert import convert
 from convscope.exporter.datasets import Split
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_a_network_that_returns_nan_is_published_on_request_and_says_so(
     tmp_path: Path, mean: float
 ) -> None:
     """With some means, the rounding of a division by almost zero differs from PyTorch's."""
-    expects = ImagePreprocessing(SIDE, SIDE, (mean,) * 3, (1.0,) * 3, shortest_edge=SIDE)
+    expects = ImagePreprocessing(SIDE, SIDE, (mean,) * 3, (1.0,) * 3, resize=ShortestEdge(SIDE))
     network = network_source(Standardizing())
     source = replace(network, preprocessing=expects, allow_nonfinite=True)
     manifest = manifest_of(convert(source, tmp_path).directory)
@@ -61,7 +62,7 @@ def test_a_network_that_returns_nan_is_published_on_request_and_says_so(
 def test_an_input_without_a_finite_result_has_no_part_in_the_accuracy(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
     images[:3] = 128  # these have no result, and aren't of the first class for that
-    expects = ImagePreprocessing(SIDE, SIDE, (0.5,) * 3, (1.0,) * 3, shortest_edge=SIDE)
+    expects = ImagePreprocessing(SIDE, SIDE, (0.5,) * 3, (1.0,) * 3, resize=ShortestEdge(SIDE))
     network = network_source(Standardizing())
     source = replace(network, preprocessing=expects, allow_nonfinite=True)
     measured = replace(source, test=("noise", Split(images, np.array([0, 0, 0, 1, 1]))))

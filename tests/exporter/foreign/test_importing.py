@@ -21,9 +21,11 @@ from convscope.exporter.conversion.photos import golden_photos
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.foreign.importing import import_model
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.declared import DeclaredResize
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
-SMALL = ImagePreprocessing(SIDE, SIDE, (0.0,) * 3, (1.0,) * 3, shortest_edge=SIDE)
-LARGE = ImagePreprocessing(224, 224, (0.0,) * 3, (1.0,) * 3, shortest_edge=256)
+SMALL = ImagePreprocessing(SIDE, SIDE, (0.0,) * 3, (1.0,) * 3, resize=ShortestEdge(SIDE))
+LARGE = ImagePreprocessing(224, 224, (0.0,) * 3, (1.0,) * 3, resize=ShortestEdge(256))
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 
 
@@ -168,7 +170,8 @@ def test_an_invalid_import_is_rejected_and_writes_nothing(
 def test_published_graphs_with_random_weights_are_imported(tmp_path: Path, name: str) -> None:
     path = tmp_path / "random.onnx"
     onnx.save(with_random_weights(onnx.load(LIGHT / f"light_{name}.onnx")), path)
-    imported = import_model(source(path, resize=256, scale=1 / 128, mean=(1.0,)), tmp_path)
+    resize = DeclaredResize("256")
+    imported = import_model(source(path, resize=resize, scale=1 / 128, mean=(1.0,)), tmp_path)
     assert all(one.difference <= 1e-3 for one in imported.parity)
     photo = LARGE.prepare(golden_photos()[1])
     probabilities = run_bundle(imported.directory, photo[np.newaxis])["probabilities"]

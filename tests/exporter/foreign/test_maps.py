@@ -43,8 +43,8 @@ def test_the_stages_of_the_pyramid_are_the_default_feature_maps(
     tmp_path: Path,
 ) -> None:
     directory = import_model(source(Foreign().write(tmp_path)), tmp_path).directory
-    names = [(spec.name, spec.stride) for spec in manifest_of(directory).feature_maps]
-    assert names == [("relu", 1), ("pool", 2)]
+    names = [(spec.name, spec.module, spec.stride) for spec in manifest_of(directory).feature_maps]
+    assert names == [("stage1", "relu", 1), ("stage2", "pool", 2)]
 
 
 def test_an_unknown_tensor_is_an_unknown_name(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 from support.foreign_models import Foreign, manifest_of, source
 
 from convscope.exporter.foreign.importing import import_model
+from convscope.exporter.preprocessing.declared import DeclaredResize
 from convscope.v1 import manifest_pb2 as pb
 
 
@@ -14,7 +15,7 @@ def test_the_manifests_normalization_is_red_first_and_in_units_of_one(tmp_path: 
         scale=1.0,
         mean=(25.5, 51.0, 76.5),
         std=(255.0,),
-        resize=20,
+        resize=DeclaredResize("20"),
         interpolation="bicubic",
     )
     rule = manifest_of(import_model(options, tmp_path).directory).preprocessing

@@ -7,8 +7,9 @@ from PIL import Image
 
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import ShortestEdge
 
-RGB = ImagePreprocessing(8, 8, (0.5,) * 3, (0.5,) * 3, "bilinear", shortest_edge=8)
+RGB = ImagePreprocessing(8, 8, (0.5,) * 3, (0.5,) * 3, "bilinear", resize=ShortestEdge(8))
 GRAY = ImagePreprocessing(8, 8, (0.5,), (0.5,))
 
 

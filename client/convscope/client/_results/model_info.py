@@ -35,18 +35,26 @@ class InputInfo:
 
 @dataclass(frozen=True)
 class Resize:
-    """The size of an image after resizing. The input is then cut from its center.
+    """How an image of any size is brought to the size of the input.
+
+    There are three ways. The shorter edge gets a length, or both edges get one, and the
+    input is then cut from the center. Or the whole image is made to fit into the input,
+    and padding fills the rest.
 
     Args:
-        shortest_edge: The length of the shorter edge in pixels, if the aspect
-            ratio is kept; otherwise 0.
-        height: The height in pixels, if the aspect ratio isn't kept; otherwise 0.
-        width: The width in pixels, if the aspect ratio isn't kept; otherwise 0.
+        shortest_edge: The length of the shorter edge in pixels; otherwise 0.
+        height: The height in pixels, if both edges get a length; otherwise 0.
+        width: The width in pixels, likewise.
+        padding: The color of the padding, 0 to 255 for each channel; empty without padding.
+        placement: Where the image is on the padding: "center" or "top-left"; empty
+            without padding.
     """
 
     shortest_edge: int = 0
     height: int = 0
     width: int = 0
+    padding: tuple[int, ...] = ()
+    placement: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,8 +201,8 @@ class ModelInfo:
         execution: How the server runs it; None if the server doesn't report it.
         fallback_from: The preferred provider, if another one runs the graph or a
             part of it; otherwise empty.
-        resize: How images are resized before the input is cut from their center;
-            None if the input isn't an image.
+        resize: How images are brought to the size of the input; None if the input
+            isn't an image.
         preprocessing: How the server and the graph prepare an image, in one line.
         activation: "softmax" if the probabilities of the classes add up to 1;
             "sigmoid" if each class has an independent probability; "none" if the

@@ -21,6 +21,9 @@ from convscope.v1 import manifest_pb2 as mpb
 __all__ = ["decode_model", "decode_models"]
 
 
+_PLACEMENTS = {mpb.PLACEMENT_CENTER: "center", mpb.PLACEMENT_TOP_LEFT: "top-left"}
+
+
 def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
     """Return the versions of a listing."""
     return [
@@ -75,7 +78,13 @@ def _decode_resize(message: mpb.Preprocessing) -> Resize | None:
     if not message.HasField("resize"):
         return None
     resize = message.resize
-    return Resize(resize.shortest_edge, resize.height, resize.width)
+    return Resize(
+        shortest_edge=resize.shortest_edge,
+        height=resize.height,
+        width=resize.width,
+        padding=tuple(resize.padding.color),
+        placement=_PLACEMENTS.get(resize.padding.placement, ""),
+    )
 
 
 def _decode_input(spec: mpb.InputSpec) -> InputInfo:

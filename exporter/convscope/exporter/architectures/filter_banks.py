@@ -1,7 +1,7 @@
 """The registry rows of the banks of fixed filters."""
 
 from convscope.exporter.architectures.registry import Architecture, deferred
-from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing, ShortestEdge
 
 __all__ = ["ROWS"]
 
@@ -14,7 +14,7 @@ def _row(name: str, summary: str) -> Architecture:
         summary=summary,
         make=deferred("filter_banks", name),
         expects=lambda channels: ImagePreprocessing(
-            height=SIDE, width=SIDE, mean=(0.0,), std=(1.0,), shortest_edge=SIDE
+            height=SIDE, width=SIDE, mean=(0.0,), std=(1.0,), resize=ShortestEdge(SIDE)
         ),
         channels=(1,),
         feature_maps=(f"filters={name}",),

@@ -1,7 +1,7 @@
 """Finds the network that a user names, and the input that a user declares for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from convscope.exporter.architectures.custom import (
     custom_architecture,
@@ -12,7 +12,13 @@ from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.architectures.rows import find_architecture
 from convscope.exporter.errors import NetworkError
 from convscope.exporter.preprocessing import ImagePreprocessing, InputRule, TensorInput
-from convscope.exporter.preprocessing.conventions import CONVENTIONS, Convention, ConventionName
+from convscope.exporter.preprocessing.conventions import (
+    CONVENTIONS,
+    Convention,
+    ConventionName,
+    Interpolation,
+)
+from convscope.exporter.preprocessing.declared import DeclaredResize, check_size
 from convscope.exporter.preprocessing.plausibility import WHITE, check_normalization
 
 __all__ = ["DeclaredInput", "check_published", "resolve"]
@@ -32,15 +38,16 @@ class DeclaredInput:
         mean: The value that is subtracted from each channel of an image, such
             as "0.485,0.456,0.406", in units of 0 to 1.
         std: The value by which each channel is then divided.
-        shortest_edge: The length in pixels to which an image's shorter edge is
-            resized before the center crop; the input's own by default.
+        resize: How an image is resized; as the convention does by default.
+        interpolation: The filter of the resize, likewise.
         preprocess: A convention that replaces the defaults of the others.
     """
 
     shape: str | None = None
     mean: str | None = None
     std: str | None = None
-    shortest_edge: int | None = None
+    resize: DeclaredResize = field(default_factory=DeclaredResize)
+    interpolation: Interpolation | None = None
     preprocess: ConventionName | None = None
 
     @property
@@ -50,7 +57,8 @@ class DeclaredInput:
             "--preprocess": self.preprocess,
             "--mean": self.mean,
             "--std": self.std,
-            "--shortest-edge": self.shortest_edge,
+            **self.resize.options,
+            "--interpolation": self.interpolation,
         }
         return [option for option, value in values.items() if value is not None]
 
@@ -73,7 +81,9 @@ class DeclaredInput:
             expects,
             mean=_numbers("--mean", self.mean, expects.channels, expects.mean),
             std=_numbers("--std", self.std, expects.channels, expects.std),
-            shortest_edge=self.shortest_edge or expects.shortest_edge,
+            interpolation=self.interpolation or expects.interpolation,
+            resize=self.resize.rule(expects.height, expects.width, expects.channels)
+            or expects.resize,
         )
         return _checked(rule)
 
@@ -117,20 +127,15 @@ class DeclaredInput:
             width=width,
             mean=_numbers("--mean", self.mean, channels, mean),
             std=_numbers("--std", self.std, channels, std),
-            interpolation=convention.interpolation,
-            shortest_edge=self.shortest_edge or convention.shortest_edge(max(height, width)),
+            interpolation=self.interpolation or convention.interpolation,
+            resize=self.resize.rule(height, width, channels) or convention.resize(height, width),
         )
         return _checked(rule)
 
 
 def _checked(rule: ImagePreprocessing) -> ImagePreprocessing:
     check_normalization(1 / WHITE, rule.mean, rule.std, has_scale=False)
-    edge = rule.shortest_edge
-    if edge is not None and edge < max(rule.height, rule.width):
-        raise NetworkError(
-            f"--shortest-edge {edge} is less than the input, {rule.height}x{rule.width}; use at "
-            f"least {max(rule.height, rule.width)}"
-        )
+    check_size(rule.resize_rule, rule.height, rule.width)
     return rule
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
 from convscope.exporter.errors import ExporterError
-from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing, ShortestEdge
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,7 +69,9 @@ def _preprocessing(name: str, channels: int) -> ImagePreprocessing:
         mean=tuple(record.mean),
         std=tuple(record.std),
         interpolation=record.interpolation,
-        shortest_edge=None if record.crop_mode == "squash" else int(height / record.crop_pct),
+        resize=None
+        if record.crop_mode == "squash"
+        else ShortestEdge(int(height / record.crop_pct)),
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from convscope.exporter.architectures.registry import Architecture, Published
-from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing import ImagePreprocessing, ShortestEdge
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +45,7 @@ def _preprocessing(name: str, channels: int) -> ImagePreprocessing:
         mean=tuple(rule.mean),
         std=tuple(rule.std),
         interpolation=rule.interpolation.value,
-        shortest_edge=rule.resize_size[0],
+        resize=ShortestEdge(rule.resize_size[0]),
     )
 
 

@@ -56,17 +56,4 @@ def open_unexplained(bundle: Bundle) -> ort.InferenceSession:
 
 def preprocess(manifest: pb.ModelManifest, encoded: bytes) -> NDArray[uint8]:
     """Prepare an encoded image the reference way; uint8 [height, width, channels]."""
-    height, width, channels = manifest.input.shape
-    rule, resize = manifest.preprocessing, manifest.preprocessing.resize
-    exact = resize.rule == pb.RESIZE_RULE_EXACT
-    reference = ImagePreprocessing(
-        height=resize.height if exact else height,
-        width=resize.width if exact else width,
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-        interpolation="bicubic" if rule.interpolation == pb.INTERPOLATION_BICUBIC else "bilinear",
-        shortest_edge=None if exact else resize.shortest_edge,
-    )
-    image = reference.prepare(encoded)
-    top, left = (round((a - b) / 2) for a, b in zip(image.shape, (height, width), strict=False))
-    return image[top : top + height, left : left + width]
+    return ImagePreprocessing.of_manifest(manifest).prepare(encoded)

@@ -134,7 +134,7 @@ def convert_and_report(
     from convscope.exporter.conversion.convert import convert
     from convscope.exporter.preprocessing import input_line
 
-    assumption = "; assumed, set --preprocess, --mean, --std or --shortest-edge to change it"
+    assumption = "; assumed, set --preprocess, --mean, --std or --resize to change it"
     line = input_line(source.preprocessing) + (assumption if assumed else "")
     console.print(f"images    {line}", markup=False)
     if source.labels:

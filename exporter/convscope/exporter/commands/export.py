@@ -4,7 +4,6 @@ PyTorch is imported inside the command, so that `--help` is fast.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +80,10 @@ def export(
     preprocess: options.Preprocess = None,
     mean: options.Mean = None,
     std: options.Std = None,
-    shortest_edge: options.ShortestEdge = None,
+    resize: options.Resize = None,
+    padding: options.Padding = None,
+    placement: options.PlacementOption = None,
+    interpolation: options.InterpolationOption = None,
     output: options.Output = None,
     activation: options.Activation = "auto",
     allow_nonfinite: options.AllowNonfinite = False,
@@ -99,8 +101,16 @@ def export(
             resolve,
         )
         from convscope.exporter.preprocessing import ImagePreprocessing
+        from convscope.exporter.preprocessing.declared import DeclaredResize
 
-        declared = DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
+        declared = DeclaredInput(
+            shape=input_shape,
+            mean=mean,
+            std=std,
+            resize=DeclaredResize(resize, padding, placement),
+            interpolation=interpolation,
+            preprocess=preprocess,
+        )
         with working(f"Loading {architecture}", console):
             row = resolve(architecture, declared, has_labels=labels is not None)
         if weights is None and not random_weights:
@@ -151,14 +161,13 @@ def export(
 
 def _input(row: "Architecture", declared: "DeclaredInput") -> "InputRule":
     """Return the network's input; only the shape of a tensor input can be declared."""
+    from convscope.exporter.architectures.resolve import DeclaredInput
     from convscope.exporter.preprocessing import TensorInput
 
     expects = row.preprocessing()
     if declared.shape is None or row.is_custom:
         return expects
-    rule = replace(declared, mean=None, std=None, shortest_edge=None, preprocess=None).rule(
-        row.name
-    )
+    rule = DeclaredInput(declared.shape).rule(row.name)
     if isinstance(rule, TensorInput) and isinstance(expects, TensorInput):
         if len(rule.shape) == len(expects.shape):
             return rule

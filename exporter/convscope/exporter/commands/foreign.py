@@ -26,8 +26,12 @@ from convscope.exporter.commands.options import (
     Activation,
     AllowNonfinite,
     Explanations,
+    InterpolationOption,
+    Padding,
+    PlacementOption,
     Quiet,
     Repository,
+    Resize,
     Version,
 )
 
@@ -54,9 +58,11 @@ def import_onnx(
     scale: opt.Scale = None,
     mean: opt.Mean = None,
     std: opt.Std = None,
-    resize: opt.Resize = None,
+    resize: Resize = None,
+    padding: Padding = None,
+    placement: PlacementOption = None,
     crop: opt.Crop = None,
-    interpolation: opt.Interpolation = None,
+    interpolation: InterpolationOption = None,
     activation: Activation = "auto",
     allow_nonfinite: AllowNonfinite = False,
     output: opt.Output = None,
@@ -75,6 +81,7 @@ def import_onnx(
         from convscope.exporter.architectures.labels import read_labels
         from convscope.exporter.foreign.importing import ForeignSource, import_model
         from convscope.exporter.preprocessing.conventions import CONVENTIONS
+        from convscope.exporter.preprocessing.declared import DeclaredResize
 
         convention = CONVENTIONS[preprocess or "unit"]
         # Without a convention, the type of the graph's input decides.
@@ -89,10 +96,10 @@ def import_onnx(
             scale=own_scale if scale is None else opt.number("--scale", scale),
             mean=convention.mean if mean is None else opt.numbers("--mean", mean),
             std=convention.std if std is None else opt.numbers("--std", std),
-            resize=opt.resize_rule(resize),
-            resize_ratio=convention.resize_ratio,
+            convention=convention,
+            resize=DeclaredResize(resize, padding, placement),
             size=None if crop is None else opt.size(crop),
-            interpolation=interpolation or convention.interpolation,
+            interpolation=interpolation,
             activation=activation,
             allow_nonfinite=allow_nonfinite,
             output=output,

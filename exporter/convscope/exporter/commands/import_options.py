@@ -13,7 +13,6 @@ __all__ = [
     "Crop",
     "Dataset",
     "File",
-    "Interpolation",
     "Labels",
     "Layout",
     "License",
@@ -22,12 +21,10 @@ __all__ = [
     "Model",
     "Output",
     "Preprocess",
-    "Resize",
     "Scale",
     "Std",
     "number",
     "numbers",
-    "resize_rule",
     "size",
 ]
 
@@ -90,24 +87,12 @@ Std = Annotated[
         show_default="1, or that of --preprocess",
     ),
 ]
-Resize = Annotated[
-    str | None,
-    Option(
-        help="The length in pixels to which an image's shorter edge is resized before the "
-        "center crop; or exact, to resize to the input without keeping the aspect ratio.",
-        show_default="the input's longer edge, or that of --preprocess",
-    ),
-]
 Crop = Annotated[
     str | None,
     Option(
         help="The input's size, such as 224 or 224x320, for a graph with a dynamic size.",
         show_default="the graph's own size",
     ),
-]
-Interpolation = Annotated[
-    Literal["bilinear", "bicubic"] | None,
-    Option(help="The filter of the resize.", show_default="bilinear, or that of --preprocess"),
 ]
 
 # The outputs.
@@ -123,7 +108,7 @@ Maps = Annotated[
     Option(
         metavar="TENSOR[=NAME]",
         help="A tensor inside the graph that becomes a feature map; may be repeated.",
-        show_default="one per stage of the pyramid",
+        show_default="one per stage of the pyramid, named stage1, stage2 and so on",
     ),
 ]
 
@@ -164,21 +149,6 @@ def numbers(option: str, text: str) -> list[float]:
         ExporterError: One of them isn't a number.
     """
     return [number(option, part) for part in text.split(",")]
-
-
-def resize_rule(text: str | None) -> int | Literal["exact"] | None:
-    """Parse the value of `--resize`: pixels, exact, or nothing.
-
-    Raises:
-        ExporterError: The value is none of them.
-    """
-    if text is None:
-        return None
-    if text == "exact":
-        return "exact"
-    if not text.isdecimal():
-        raise ExporterError(f"--resize {text!r} is neither a length in pixels nor exact")
-    return int(text)
 
 
 def size(text: str) -> tuple[int, int]:

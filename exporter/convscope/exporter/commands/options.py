@@ -6,7 +6,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from convscope.exporter.outputs.semantics import ActivationChoice
-from convscope.exporter.preprocessing.conventions import ConventionName
+from convscope.exporter.preprocessing.conventions import ConventionName, Interpolation
+from convscope.exporter.preprocessing.resizing import Placement
 
 __all__ = [
     "Activation",
@@ -14,14 +15,17 @@ __all__ = [
     "Explanations",
     "FeatureMaps",
     "InputShape",
+    "InterpolationOption",
     "Mean",
     "Model",
     "Name",
     "Output",
+    "Padding",
+    "PlacementOption",
     "Preprocess",
     "Quiet",
     "Repository",
-    "ShortestEdge",
+    "Resize",
     "SignatureAuthority",
     "SignatureIdentity",
     "SignatureIssuer",
@@ -135,13 +139,39 @@ Std = Annotated[
         show_default="that of --preprocess",
     ),
 ]
-ShortestEdge = Annotated[
-    int | None,
+Resize = Annotated[
+    str | None,
     Option(
-        min=1,
-        help="The shorter edge in pixels before the center crop.",
+        "--resize",
+        "--shortest-edge",
+        metavar="N|HxW|exact|fit",
+        help="How images are resized. N: the shorter edge in pixels, then a center crop. HxW: to "
+        "this height and width, then a center crop. exact: to the network's input, whatever the "
+        "aspect ratio. fit: as large as fits into the input, and padding for the rest "
+        "(letterbox).",
         show_default="that of --preprocess",
     ),
+]
+Padding = Annotated[
+    str | None,
+    Option(
+        metavar="VALUE[,...]",
+        help="With --resize fit, the color of the padding, 0 to 255: one number, or one per "
+        "channel with red first.",
+        show_default="0, black",
+    ),
+]
+PlacementOption = Annotated[
+    Placement | None,
+    Option(
+        help="With --resize fit, where the image is placed. top-left: the padding is on the right "
+        "or at the bottom.",
+        show_default="center",
+    ),
+]
+InterpolationOption = Annotated[
+    Interpolation | None,
+    Option(help="The filter of the resize.", show_default="that of --preprocess"),
 ]
 
 # Who may have signed a bundle. The server has flags of the same names.

@@ -61,7 +61,10 @@ def train(
     preprocess: options.Preprocess = None,
     mean: options.Mean = None,
     std: options.Std = None,
-    shortest_edge: options.ShortestEdge = None,
+    resize: options.Resize = None,
+    padding: options.Padding = None,
+    placement: options.PlacementOption = None,
+    interpolation: options.InterpolationOption = None,
     explanations: options.Explanations = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -76,9 +79,17 @@ def train(
             check_published,
             resolve,
         )
+        from convscope.exporter.preprocessing.declared import DeclaredResize
         from convscope.exporter.training.runs import latest_run
 
-        declared = DeclaredInput(input_shape, mean, std, shortest_edge, preprocess)
+        declared = DeclaredInput(
+            shape=input_shape,
+            mean=mean,
+            std=std,
+            resize=DeclaredResize(resize, padding, placement),
+            interpolation=interpolation,
+            preprocess=preprocess,
+        )
         with working(f"Loading {architecture}", console):
             row = resolve(architecture, declared)
         model = name or row.model_name

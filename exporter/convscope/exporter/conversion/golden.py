@@ -34,9 +34,10 @@ def golden_noise(expects: InputRule) -> list[GoldenInput]:
     """
     random = np.random.default_rng(0)
     if isinstance(expects, ImagePreprocessing):
-        side = expects.shortest_edge
-        size = (expects.height, expects.width) if side is None else (side, side)
-        shape = (NOISE_INPUTS, *size, expects.channels)
+        target = expects.width, expects.height
+        # The size that the rule leaves as it is; of a square for a rule that keeps the ratio.
+        width, height = expects.resize_rule.size(target if expects.pads else (1, 1), target)
+        shape = (NOISE_INPUTS, height, width, expects.channels)
         return [encode_png(pixels) for pixels in random.integers(0, 256, shape, np.uint8)]
     return list(random.normal(size=(NOISE_INPUTS, *expects.shape)).astype(np.float32))
 

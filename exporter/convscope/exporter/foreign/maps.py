@@ -53,7 +53,11 @@ def named_maps(graph: StaticGraph, chosen: Iterable[str]) -> list[ForeignMap]:
 
 
 def stage_maps(graph: StaticGraph) -> list[ForeignMap]:
-    """Return the tensor that each stage passes to the next, coarser one, and the last stage's."""
+    """Return the tensor that each stage passes to the next, coarser one, and the last stage's.
+
+    Their names are stage1, stage2 and so on. The tensors of exported graphs have names such
+    as "/features/features.3/block/block.2/Relu_output_0", which nobody types.
+    """
     seen = views(graph)
     positions = {name: position for position, name in enumerate(seen)}
     stages: dict[float, str] = {}
@@ -69,8 +73,8 @@ def stage_maps(graph: StaticGraph) -> list[ForeignMap]:
     if last and (stride := _stride(seen[last[-1]])) not in stages:
         stages[stride] = last[-1]
     return [
-        _feature_map(graph, seen[stages[stride]], stages[stride], stages[stride])
-        for stride in sorted(stages)
+        _feature_map(graph, seen[stages[stride]], stages[stride], f"stage{number}")
+        for number, stride in enumerate(sorted(stages), 1)
     ]
 
 

@@ -1,7 +1,7 @@
 """The import options: what a foreign graph doesn't record about itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,8 @@ from convscope.exporter.foreign.image_input import ImageInput, Layout
 from convscope.exporter.foreign.normalization import Normalization
 from convscope.exporter.outputs.semantics import BINARY_NOTE, ActivationChoice, Semantics
 from convscope.exporter.preprocessing import ImagePreprocessing
+from convscope.exporter.preprocessing.conventions import CONVENTIONS, Convention, Interpolation
+from convscope.exporter.preprocessing.declared import DeclaredResize, check_size
 from convscope.exporter.preprocessing.plausibility import check_normalization
 
 __all__ = [
@@ -43,13 +45,10 @@ class ForeignSource:
         mean: The value that is then subtracted, for each channel in the graph's
             order.
         std: The value by which each channel is then divided.
-        resize: The length in pixels to which the shorter edge is resized before
-            the crop, or "exact" to resize to the input without keeping the
-            aspect ratio; None for the input's longer edge.
-        resize_ratio: The default of `resize`, relative to the input's longer edge;
-            None for "exact".
+        convention: The source of the defaults.
+        resize: How an image is resized before the center crop or the padding.
         size: Height and width, for a graph with a dynamic size.
-        interpolation: The filter of the resize.
+        interpolation: The filter of the resize; None for that of the convention.
         activation: What the output contains; see `outputs.detection`.
         allow_nonfinite: Whether to publish a graph that returns NaN or infinity
             for some images.
@@ -69,10 +68,10 @@ class ForeignSource:
     scale: float | None = None
     mean: Sequence[float] = (0.0,)
     std: Sequence[float] = (1.0,)
-    resize: int | Literal["exact"] | None = None
-    resize_ratio: float | None = 1.0
+    convention: Convention = CONVENTIONS["unit"]
+    resize: DeclaredResize = field(default_factory=DeclaredResize)
     size: tuple[int, int] | None = None
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation | None = None
     activation: ActivationChoice = "auto"
     allow_nonfinite: bool = False
     output: str | None = None
@@ -140,18 +139,12 @@ def image_preprocessing(
     """Return the preprocessing in the manifest's form: red first, in units of 0 to 1.
 
     Raises:
-        ExporterError: The resized image is smaller than the graph's input.
+        ExporterError: An option is invalid, or the resized image is smaller than the graph's
+            input.
     """
-    needed = max(image.height, image.width)
-    edge = source.resize
-    if edge is None:
-        edge = "exact" if source.resize_ratio is None else round(needed * source.resize_ratio)
-    edge = None if edge == "exact" else edge
-    if edge is not None and edge < needed:
-        raise ExporterError(
-            f"--resize {edge} is less than the graph's input, {image.height}x{image.width}; "
-            f"use at least {needed}"
-        )
+    convention, size = source.convention, (image.height, image.width)
+    resize = source.resize.rule(*size, image.channels) or convention.resize(*size)
+    check_size(resize, *size)
     step = -1 if normalization.bgr else 1
     unit = 255 * normalization.scale
     return ImagePreprocessing(
@@ -159,7 +152,7 @@ def image_preprocessing(
         width=image.width,
         mean=tuple(value / unit for value in normalization.mean[::step]),
         std=tuple(value / unit for value in normalization.std[::step]),
-        interpolation=source.interpolation,
-        shortest_edge=edge,
+        interpolation=source.interpolation or convention.interpolation,
+        resize=resize,
         reverses_channels=normalization.bgr,
     )

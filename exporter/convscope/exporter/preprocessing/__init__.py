@@ -4,10 +4,20 @@ from typing import TypeAlias
 
 from convscope.bundle.preprocessing import preprocessing_line
 from convscope.exporter.preprocessing.images import ImagePreprocessing
+from convscope.exporter.preprocessing.resizing import Exact, Fit, ResizeRule, ShortestEdge
 from convscope.exporter.preprocessing.tensors import TensorInput
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["ImagePreprocessing", "InputRule", "TensorInput", "input_line"]
+__all__ = [
+    "Exact",
+    "Fit",
+    "ImagePreprocessing",
+    "InputRule",
+    "ResizeRule",
+    "ShortestEdge",
+    "TensorInput",
+    "input_line",
+]
 
 InputRule: TypeAlias = ImagePreprocessing | TensorInput
 

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["CONVENTIONS", "Convention", "ConventionName"]
+from convscope.exporter.preprocessing.resizing import Exact, ResizeRule, ShortestEdge
 
+__all__ = ["CONVENTIONS", "Convention", "ConventionName", "Interpolation"]
+
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 ConventionName = Literal["torchvision", "timm", "keras-tf", "caffe", "unit"]
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,12 +31,14 @@ class Convention:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     bgr: bool = False
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     resize_ratio: float | None = 1.0
 
-    def shortest_edge(self, size: int) -> int | None:
-        """Return the shorter edge before a crop of this size; None for an exact resize."""
-        return None if self.resize_ratio is None else round(size * self.resize_ratio)
+    def resize(self, height: int, width: int) -> ResizeRule:
+        """Return the resize before a center crop of this size."""
+        if self.resize_ratio is None:
+            return Exact(height, width)
+        return ShortestEdge(round(max(height, width) * self.resize_ratio))
 
 
 CONVENTIONS: dict[str, Convention] = {

@@ -1,7 +1,7 @@
 """The reference way from an encoded image to a network's input.
 
 It is the simplest one: decode the whole image, apply its orientation, convert,
-resize, crop. The server does the same work faster; the golden gate compares
+resize, crop or pad. The server does the same work faster; the golden gate compares
 the two.
 """
 
@@ -13,14 +13,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from convscope.exporter.errors import ExporterError, ImageError
+from convscope.exporter.preprocessing.resizing import Exact, Fit, ResizeRule, rule_of
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["ImagePreprocessing"]
 
 _MODES = {1: "L", 3: "RGB"}
 _COLORS = {1: pb.COLOR_MODE_GRAY, 3: pb.COLOR_MODE_RGB}
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_INTERPOLATIONS = {"bilinear": pb.INTERPOLATION_BILINEAR, "bicubic": pb.INTERPOLATION_BICUBIC}
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_INTERPOLATIONS = {
+    "bilinear": pb.INTERPOLATION_BILINEAR,
+    "bicubic": pb.INTERPOLATION_BICUBIC,
+    "lanczos": pb.INTERPOLATION_LANCZOS,
+}
+_INTERPOLATION_NAMES = {number: name for name, number in _INTERPOLATIONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +44,8 @@ class ImagePreprocessing:
             1; its length is the number of channels.
         std: The value by which each channel is then divided.
         interpolation: The filter of the resize.
-        shortest_edge: The length in pixels to which the shorter edge is resized
-            before the center crop; None resizes to height and width.
+        resize: How an image is resized before the center crop or the padding; None
+            resizes to height and width.
         reverses_channels: Whether the graph reverses the channels for a network
             that takes blue, green and red. The image, mean and std have red first
             in any case.
@@ -46,7 +56,7 @@ class ImagePreprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
-    shortest_edge: int | None = None
+    resize: ResizeRule | None = None
     reverses_channels: bool = False
 
     def __post_init__(self) -> None:
@@ -60,11 +70,40 @@ class ImagePreprocessing:
                 f"images have 1 or 3 channels; the mean has {self.channels} values and the "
                 f"standard deviation {len(self.std)}"
             )
+        if isinstance(self.resize, Fit) and len(self.resize.color) != self.channels:
+            raise ExporterError(
+                f"the padding has {len(self.resize.color)} values; the images have "
+                f"{self.channels} channels"
+            )
+
+    @classmethod
+    def of_manifest(cls, manifest: pb.ModelManifest) -> "ImagePreprocessing":
+        """Return the preprocessing of a valid manifest, without the graph's normalization."""
+        height, width, channels = manifest.input.shape
+        rule = manifest.preprocessing
+        return cls(
+            height=height,
+            width=width,
+            mean=(0.0,) * channels,
+            std=(1.0,) * channels,
+            interpolation=_INTERPOLATION_NAMES[rule.interpolation],
+            resize=rule_of(rule.resize),
+        )
+
+    @property
+    def resize_rule(self) -> ResizeRule:
+        """How an image is resized."""
+        return self.resize or Exact(self.height, self.width)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The graph's input without the batch: height, width, channels."""
         return self.height, self.width, self.channels
+
+    @property
+    def pads(self) -> bool:
+        """Whether the image may be smaller than the input, which is then padded."""
+        return isinstance(self.resize, Fit)
 
     @property
     def channels(self) -> int:
@@ -90,10 +129,9 @@ class ImagePreprocessing:
         """Prepare an opened image; return uint8 [height, width, channels]."""
         image = ImageOps.exif_transpose(image)
         image = _convert(image, _MODES[self.channels])
-        image = image.resize(self._resized(image.width, image.height), _FILTERS[self.interpolation])
-        left = round((image.width - self.width) / 2)
-        top = round((image.height - self.height) / 2)
-        image = image.crop((left, top, left + self.width, top + self.height))
+        rule, target = self.resize_rule, (self.width, self.height)
+        image = image.resize(rule.size(image.size, target), _FILTERS[self.interpolation])
+        image = rule.pad(image, target) if isinstance(rule, Fit) else _center(image, target)
         return np.array(image).reshape(self.height, self.width, self.channels)
 
     def input_spec(self) -> pb.InputSpec:
@@ -107,27 +145,19 @@ class ImagePreprocessing:
 
     def to_proto(self) -> pb.Preprocessing:
         """Return the manifest's description of the preprocessing."""
-        resize = (
-            pb.Resize(rule=pb.RESIZE_RULE_EXACT, height=self.height, width=self.width)
-            if self.shortest_edge is None
-            else pb.Resize(rule=pb.RESIZE_RULE_SHORTEST_EDGE, shortest_edge=self.shortest_edge)
-        )
         return pb.Preprocessing(
             color_mode=_COLORS[self.channels],
-            resize=resize,
+            resize=self.resize_rule.to_proto(),
             interpolation=_INTERPOLATIONS[self.interpolation],
             mean=self.mean,
             std=self.std,
             reverses_channels=self.reverses_channels,
         )
 
-    def _resized(self, width: int, height: int) -> tuple[int, int]:
-        edge = self.shortest_edge
-        if edge is None:
-            return self.width, self.height
-        if width <= height:
-            return edge, int(edge * height / width)
-        return int(edge * width / height), edge
+
+def _center(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    left, top = (round((has - keeps) / 2) for has, keeps in zip(image.size, size, strict=True))
+    return image.crop((left, top, left + size[0], top + size[1]))
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -30,6 +30,19 @@ LIMITS = ImageLimits(max_pixels=16_000_000, max_side=8192)
 ROUNDING = 2
 SHORTEST = pb.Resize(rule=pb.RESIZE_RULE_SHORTEST_EDGE, shortest_edge=EDGE)
 EXACT = pb.Resize(rule=pb.RESIZE_RULE_EXACT, height=20, width=30)
+COLOR = (114, 0, 255)
+CENTERED, CORNERED = (
+    pb.Resize(
+        rule=pb.RESIZE_RULE_FIT,
+        padding=pb.Padding(placement=pb.Placement.ValueType(placement), color=COLOR),
+    )
+    for placement in (pb.PLACEMENT_CENTER, pb.PLACEMENT_TOP_LEFT)
+)
+RULES = pytest.mark.parametrize(
+    "resize",
+    [SHORTEST, EXACT, CENTERED, CORNERED],
+    ids=["shortest-edge", "exact", "fit-center", "fit-top-left"],
+)
 
 
 def preprocessor(
@@ -55,6 +68,8 @@ def reference(
     """Turn, convert, resize the whole picture, crop the centre."""
     upright = ImageOps.exif_transpose(image).convert(mode)
     width, height = upright.size
+    if resize.rule == pb.RESIZE_RULE_FIT:
+        return letterbox(upright, resize, resampling)
     if resize.rule == pb.RESIZE_RULE_EXACT:
         size = resize.width, resize.height
     elif width <= height:
@@ -65,6 +80,22 @@ def reference(
     left, top = round((size[0] - WIDTH) / 2), round((size[1] - HEIGHT) / 2)
     array = np.asarray(resized.crop((left, top, left + WIDTH, top + HEIGHT)))
     return array.reshape(HEIGHT, WIDTH, -1)
+
+
+def letterbox(
+    image: Image.Image, resize: pb.Resize, resampling: Image.Resampling
+) -> NDArray[np.uint8]:
+    """Fit the whole picture into the input, and fill the rest."""
+    scale = min(WIDTH / image.width, HEIGHT / image.height)
+    width, height = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    small = np.asarray(image.resize((width, height), resampling))
+    free_x, free_y = WIDTH - width, HEIGHT - height
+    left, top = 0, 0
+    if resize.padding.placement == pb.PLACEMENT_CENTER:
+        left, top = free_x // 2, free_y // 2
+    page = np.full((HEIGHT, WIDTH, 3), COLOR, np.uint8)
+    page[top : HEIGHT - (free_y - top), left : WIDTH - (free_x - left)] = small
+    return page
 
 
 def opened(data: bytes) -> Image.Image:
@@ -93,14 +124,15 @@ def rejection(data: bytes, prepare: Preprocessor | None = None) -> str:
     ("width", "height"),
     [(120, 80), (80, 120), (24, 16), (16, 24), (28, 28), (7, 5), (1, 1), (400, 30), (333, 217)],
 )
-@pytest.mark.parametrize("resize", [SHORTEST, EXACT], ids=["shortest-edge", "exact"])
+@RULES
 @pytest.mark.parametrize(
     ("interpolation", "resampling"),
     [
         (pb.INTERPOLATION_BILINEAR, Image.Resampling.BILINEAR),
         (pb.INTERPOLATION_BICUBIC, Image.Resampling.BICUBIC),
+        (pb.INTERPOLATION_LANCZOS, Image.Resampling.LANCZOS),
     ],
-    ids=["bilinear", "bicubic"],
+    ids=["bilinear", "bicubic", "lanczos"],
 )
 def test_sizes_and_rules(
     width: int,
@@ -210,7 +242,7 @@ def test_grey_of_16_bits_keeps_its_range() -> None:
 @pytest.mark.parametrize("orientation", EXIF_ORIENTATIONS)
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("size", [(120, 80), (80, 120)], ids=["landscape", "portrait"])
-@pytest.mark.parametrize("resize", [SHORTEST, EXACT], ids=["shortest-edge", "exact"])
+@RULES
 def test_orientation(
     orientation: int, format: str, size: tuple[int, int], resize: pb.Resize
 ) -> None:
@@ -262,7 +294,7 @@ def in_every_orientation(image: Image.Image, format: str, **options: object) -> 
 
 @pytest.mark.parametrize("size", [(303, 201), (151, 402)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
-@pytest.mark.parametrize("resize", [SHORTEST, EXACT], ids=["shortest-edge", "exact"])
+@RULES
 def test_a_scene_gives_the_same_pixels_in_every_orientation(
     size: tuple[int, int], mode: str, resize: pb.Resize
 ) -> None:

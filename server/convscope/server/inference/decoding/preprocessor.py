@@ -26,6 +26,7 @@ from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.headers import read_header
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
 from convscope.server.inference.decoding.orientation import Box, Stored
+from convscope.server.inference.decoding.padding import Padding
 from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright
 from convscope.server.inference.decoding.structure import inspect
 from convscope.server.inference.decoding.structure.stream import Stream, damaged
@@ -47,6 +48,7 @@ Image.MAX_IMAGE_PIXELS = None
 _RESAMPLING = {
     pb.INTERPOLATION_BILINEAR: Image.Resampling.BILINEAR,
     pb.INTERPOLATION_BICUBIC: Image.Resampling.BICUBIC,
+    pb.INTERPOLATION_LANCZOS: Image.Resampling.LANCZOS,
 }
 _MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
 
@@ -80,6 +82,9 @@ class Preprocessor:
         self._resampling = _RESAMPLING[rule.interpolation]
         self._height = height
         self._width = width
+        self._padding: Padding | None = None
+        if rule.resize.rule == pb.RESIZE_RULE_FIT:
+            self._padding = Padding(rule.resize.padding, height, width)
         self._limits = limits
 
     def cost(self, data: bytes) -> DecodeCost:
@@ -206,18 +211,32 @@ class Preprocessor:
     def _prepare(self, image: Image.Image, stored: Stored) -> Prepared:
         upright = stored.upright
         crop = self._crop_box(*upright)
-        box = stored.decoded_box(crop, image.size)
         size = self._width, self._height
-        pixels = resize_upright(image, stored.orientation, box, size, self._resampling, self._mode)
-        return pixels, crop, upright
+        if self._padding is None:
+            return self._resized(image, stored, crop, size), crop, upright
+        whole = 0.0, 0.0, float(upright[0]), float(upright[1])
+        fitted = self._padding.fitted(*upright)
+        content = self._resized(image, stored, whole, fitted)
+        return self._padding.around(content), crop, upright
+
+    def _resized(
+        self, image: Image.Image, stored: Stored, part: Box, size: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        box = stored.decoded_box(part, image.size)
+        return resize_upright(image, stored.orientation, box, size, self._resampling, self._mode)
 
     def _finest(self, width: int, height: int) -> float:
-        """Return the size of the result, relative to the part that the center crop keeps."""
+        """Return the size of the result, relative to the part of the image that it shows."""
         left, top, right, bottom = self._crop_box(width, height)
         return max(self._width / (right - left), self._height / (bottom - top))
 
     def _crop_box(self, width: int, height: int) -> Box:
-        """Return the part of an upright image that the center crop keeps, in its pixels."""
+        """Return the part of an upright image that the input shows, in the image's pixels.
+
+        The center crop keeps a part. Padding shows more than the image: edges outside of it.
+        """
+        if self._padding is not None:
+            return self._padding.box(width, height)
         if self._resize.rule == pb.RESIZE_RULE_EXACT:
             resized_width, resized_height = self._resize.width, self._resize.height
         else:

@@ -27,7 +27,11 @@ STRIP_PIXELS = 2**21
 # A strip as it is stored, a white page, and both together: four bytes a pixel each.
 STRIP_BYTES = 3 * 4 * STRIP_PIXELS
 # The reach of the filter, in pixels of the result.
-_REACH = {Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
+_REACH = {
+    Image.Resampling.BILINEAR: 1,
+    Image.Resampling.BICUBIC: 2,
+    Image.Resampling.LANCZOS: 3,
+}
 
 
 def resize_upright(

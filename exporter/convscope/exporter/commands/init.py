@@ -1,0 +1,42 @@
+"""`init`: write a project to start from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convscope.exporter.commands.console import errors_as_sentences, make_console
+from convscope.exporter.commands.options import Quiet
+
+__all__ = ["register"]
+
+_NEXT = (
+    "python dataset.py",
+    "convscope-exporter train network.py:network --name shapes --input 3x32x32 "
+    "--dataset npz:dataset.npz --epochs 6 --learning-rate 0.01",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(init)
+
+
+def init(
+    directory: Annotated[
+        Path,
+        typer.Argument(help="Where to write the files; it is created.", show_default="this one"),
+    ] = Path(),
+    quiet: Quiet = False,
+) -> None:
+    """Write a small network and a dataset to start from, which train in a minute."""
+    with errors_as_sentences():
+        from convscope.exporter.starter import write_project
+
+        console = make_console(quiet)
+        for path in write_project(directory):
+            console.print(f"wrote     {path}", markup=False)
+        steps = _NEXT if directory == Path() else (f"cd {directory}", *_NEXT)
+        console.print("next:")
+        for step in steps:
+            console.print(f"  {step}", markup=False, soft_wrap=True)
