@@ -155,7 +155,9 @@ def classify(
     names = _split(feature_maps or [])
     if save is not None and not names:
         raise typer.BadParameter("--save saves feature maps; name some with --feature-maps")
-    found = ImageArguments(images or [], recursive=recursive, list_file=from_file, null=null)
+    found = ImageArguments(
+        images or [], recursive=recursive, list_file=from_file, null=null, save=save
+    )
     kind = choose_format(output_format, as_json, output)
     file_choice = choose_file(output, kind, resume=resume, overwrite=overwrite)
     client = open_client(

@@ -140,7 +140,9 @@ def explain(
     check_selector(version, alias)
     if method is not None and method not in METHODS:
         raise typer.BadParameter(f"--method is {method!r}; there are: {', '.join(METHODS)}")
-    found = ImageArguments(images or [], recursive=recursive, list_file=from_file, null=null)
+    found = ImageArguments(
+        images or [], recursive=recursive, list_file=from_file, null=null, save=save
+    )
     client = open_client(
         server,
         timeout,

@@ -74,9 +74,6 @@ FromFile = Annotated[
         metavar="LIST",
         help="Read more paths and URLs from this file, one per line; - is standard input.",
         show_default="no list",
-        exists=True,
-        dir_okay=False,
-        allow_dash=True,
     ),
 ]
 Null = Annotated[

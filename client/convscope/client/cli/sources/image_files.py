@@ -1,6 +1,6 @@
 """Which files of a folder are images."""
 
-from pathlib import PurePath
+import os
 
 __all__ = ["has_image_suffix", "is_image_file"]
 
@@ -19,7 +19,7 @@ def is_image_file(path: str) -> bool:
 
 def has_image_suffix(path: str) -> bool:
     """Report whether the name of a file ends like that of an image."""
-    return PurePath(path).suffix.lower() in SUFFIXES
+    return os.path.splitext(path)[1].lower() in SUFFIXES  # noqa: PTH122 - for a million files
 
 
 def _has_image_content(path: str) -> bool:

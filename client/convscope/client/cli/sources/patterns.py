@@ -19,11 +19,15 @@ def is_pattern(path: str) -> bool:
     return _MAGIC.search(path) is not None
 
 
-def find_pattern(pattern: str) -> Iterator[Found]:
+def find_pattern(pattern: str, left_out: str | None = None) -> Iterator[Found]:
     """Yield the files that a pattern matches, as a shell does.
 
     `**` matches any number of folders. A name that starts with a dot matches only a part
     that starts with one.
+
+    Args:
+        pattern: The pattern.
+        left_out: The real path of a folder that is not entered.
     """
     parts = pattern.split("/")
     fixed = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
@@ -39,6 +43,7 @@ def find_pattern(pattern: str) -> Iterator[Found]:
         is_hidden=lambda names: False,
         may_enter=lambda names: _matches(names, parts, is_start=True),
         each_folder_once=ANY_FOLDERS in parts,
+        left_out=left_out,
     )
     for file in found:
         if file.error is not None and not _is_match(file, parts):

@@ -38,6 +38,7 @@ def walk(
     is_hidden: Callable[[Names], bool],
     may_enter: Callable[[Names], bool] = lambda names: True,
     each_folder_once: bool = True,
+    left_out: str | None = None,
 ) -> Iterator[Found]:
     """Yield the files below a folder, in the order of their names.
 
@@ -49,8 +50,9 @@ def walk(
         is_hidden: Whether an entry is left out.
         may_enter: Whether a folder is entered.
         each_folder_once: Whether links to folders that are found anyway are left out.
+        left_out: The real path of a folder that is not entered.
     """
-    walked = _Walk(root or os.curdir, is_hidden, may_enter, each_folder_once)
+    walked = _Walk(root or os.curdir, is_hidden, may_enter, each_folder_once, left_out)
     open_folders = [(root, (), walked.entries(root, ()))]
     while open_folders:
         folder, names, entries = open_folders[-1]
@@ -71,11 +73,13 @@ class _Walk:
         is_hidden: Callable[[Names], bool],
         may_enter: Callable[[Names], bool],
         each_folder_once: bool,
+        left_out: str | None,
     ) -> None:
         self._real_root = os.path.realpath(root)
         self._is_hidden = is_hidden
         self._may_enter = may_enter
         self._each_folder_once = each_folder_once
+        self._left_out = left_out
         self._entered: set[tuple[int, int]] = set()
 
     def entries(self, folder: str, names: Names) -> Iterator["Found | os.DirEntry[str]"]:
@@ -94,6 +98,9 @@ class _Walk:
     def _entry(
         self, entry: os.DirEntry[str], path: str, names: Names
     ) -> Iterator["Found | os.DirEntry[str]"]:
+        if entry.is_file(follow_symlinks=False):
+            yield Found(path, names)
+            return
         try:
             mode = entry.stat().st_mode
         except OSError as error:
@@ -106,6 +113,8 @@ class _Walk:
 
     def _is_new(self, folder: str) -> bool:
         """Report whether a folder is entered for the first time, and remember it."""
+        if self._left_out is not None and os.path.realpath(folder) == self._left_out:
+            return False
         if not self._each_folder_once:
             return True
         status = os.stat(folder or os.curdir)  # noqa: PTH116
