@@ -3,11 +3,12 @@
 import csv
 import json
 import os
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import typer
 from support.commands import Command
@@ -20,6 +21,8 @@ from convscope.client.cli.outputs.done_images import DoneImages
 from convscope.client.cli.outputs.journal import Journal, journal_path, read_results
 
 Photos = dict[str, Path]
+NEEDS_ARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
+PARQUET = pytest.param(".parquet", marks=NEEDS_ARROW)
 WIDE = ["image", "model", "version", "provider", "label", "probability", "label_2", "probability_2"]
 LONG = ["image", "model", "version", "provider", "rank", "index", "label", "probability"]
 
@@ -32,14 +35,14 @@ def convscope(tiny_server: ServerProcess) -> Command:
 def read(path: Path) -> tuple[list[str], list[list[Any]]]:
     """Return the columns and the rows of an output."""
     if path.suffix == ".parquet":
-        table = pq.read_table(path)
+        table = import_module("pyarrow.parquet").read_table(path)
         return table.column_names, [list(row.values()) for row in table.to_pylist()]
     with path.open(newline="") as file:
         columns, *rows = csv.reader(file)
     return columns, rows
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", PARQUET])
 def test_a_row_for_each_image(
     convscope: Command, photos: Photos, tmp_path: Path, suffix: str
 ) -> None:
@@ -55,7 +58,7 @@ def test_a_row_for_each_image(
     assert list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", PARQUET])
 def test_a_row_for_each_class(
     convscope: Command, photos: Photos, tmp_path: Path, suffix: str
 ) -> None:
@@ -71,11 +74,12 @@ def test_a_row_for_each_class(
     assert len(rows) == 4
 
 
+@NEEDS_ARROW
 def test_types_of_parquet(convscope: Command, photos: Photos, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     options = ("--model", "tiny", "--min-probability", "0.9", "--top-k", "2", "-o", out)
     convscope("classify", photos["red"], *options)
-    (row,) = pq.read_table(out).to_pylist()
+    (row,) = import_module("pyarrow.parquet").read_table(out).to_pylist()
     assert row["version"] == 1
     assert isinstance(row["probability"], float)
     assert row["label_2"] is None
@@ -100,15 +104,15 @@ def test_formats_on_standard_output(convscope: Command, photos: Photos, tmp_path
     assert r'/a\|b\*,"\n.png | tiny | 1 | cpu | red | 0.' in line
 
 
+@pytest.mark.parametrize("suffix", [".csv", PARQUET])
 def test_names_that_are_not_utf_8_are_escaped(
-    convscope: Command, photos: Photos, tmp_path: Path
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
 ) -> None:
     odd = tmp_path / "\udcff.png"
     odd.write_bytes(photos["red"].read_bytes())
-    for suffix in (".csv", ".parquet"):
-        out = tmp_path / f"out{suffix}"
-        assert convscope("classify", odd, "--model", "tiny", "-o", out).returncode == 0
-        assert read(out)[1][0][0] == rf"{tmp_path}/\xff.png"
+    out = tmp_path / f"out{suffix}"
+    assert convscope("classify", odd, "--model", "tiny", "-o", out).returncode == 0
+    assert read(out)[1][0][0] == rf"{tmp_path}/\xff.png"
 
 
 def test_a_table_in_a_pipe_is_never_folded(
@@ -158,7 +162,7 @@ def test_nothing_is_written_if_no_image_succeeds(convscope: Command, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".csv", PARQUET, ".jsonl"])
 def test_resume_adds_the_images_that_an_output_lacks(
     convscope: Command, photos: Photos, tmp_path: Path, suffix: str
 ) -> None:
@@ -193,7 +197,7 @@ def test_an_interrupted_run_needs_a_decision(
     convscope(*command)
     record = {"image": str(photos["red"]), "model": "tiny", "rows": [read(out)[1][0]]}
     out.unlink()
-    options = {
+    options: dict[str, Any] = {
         "--model": "tiny",
         "--alias": None,
         "--version": 1,

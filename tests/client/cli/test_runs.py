@@ -5,11 +5,12 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from support.commands import Command
@@ -18,6 +19,9 @@ from support.server import ServerProcess
 
 from convscope.client.cli.outputs.journal import journal_path
 
+PARQUET = pytest.param(
+    ".parquet", marks=pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
+)
 COUNT, BAD = 1000, [7, 207, 407, 607, 807]
 COLORS = [(200, 30, 20), (20, 180, 40), (30, 20, 220)]
 
@@ -51,7 +55,8 @@ def images_run(server: ServerProcess) -> int:
 
 def read_images(path: Path) -> list[str]:
     if path.suffix == ".parquet":
-        found: list[str] = pq.read_table(path).column("image").to_pylist()
+        table = import_module("pyarrow.parquet").read_table(path)
+        found: list[str] = table.column("image").to_pylist()
         return found
     with path.open(newline="") as file:
         return [row["image"] for row in csv.DictReader(file)]
@@ -75,7 +80,7 @@ def interrupt(
 
 
 @pytest.mark.slow(seconds=10)
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", PARQUET])
 def test_a_killed_run_is_continued_and_completed(
     tiny_server: ServerProcess, folder: Path, tmp_path: Path, suffix: str
 ) -> None:

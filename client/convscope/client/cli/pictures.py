@@ -77,14 +77,10 @@ class PictureFolder:
 
 def _save_arrays(path: Path, result: Classification) -> Path:
     """Save the feature maps by their names, and the heat of each explanation."""
-    names: set[str] = set()
-    arrays = {
-        _free(name, names): each.array
-        for name, each in (
-            *result.feature_maps.items(),
-            *((_name(explanation), explanation) for explanation in result.explanations),
-        )
-    }
+    arrays = {name: each.array for name, each in result.feature_maps.items()}
+    names = set(arrays)
+    for explanation in result.explanations:
+        arrays[_free(_name(explanation), names)] = explanation.array
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return path

@@ -5,7 +5,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from importlib import metadata
@@ -42,7 +42,9 @@ def url_source(url: str) -> Source:
     return Source(printable(url), place=place or "image", url=url)
 
 
-def with_downloads(sources: Iterable[Source], timeout_seconds: float) -> Iterator[Source]:
+def with_downloads(
+    sources: Iterable[Source], timeout_seconds: float
+) -> Generator[Source, None, None]:
     """Yield the sources in order, with the content of each URL; some are downloaded ahead."""
     pool = ThreadPoolExecutor(_AT_ONCE, "download")
     waiting: deque[tuple[Source, Future[Source] | None]] = deque()

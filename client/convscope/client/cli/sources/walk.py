@@ -53,7 +53,8 @@ def walk(
         left_out: The real path of a folder that is not entered.
     """
     walked = _Walk(root or os.curdir, is_hidden, may_enter, each_folder_once, left_out)
-    open_folders = [(root, (), walked.entries(root, ()))]
+    start: Names = ()
+    open_folders = [(root, start, walked.entries(root, start))]
     while open_folders:
         folder, names, entries = open_folders[-1]
         entry = next(entries, None)
