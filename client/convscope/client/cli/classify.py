@@ -122,7 +122,7 @@ def classify(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Classify images: files, folders, patterns, lists, URLs, or standard input.
+    """Classify images from files, folders, lists or URLs.
 
     A bad image does not stop the others: it is reported, and left out of the output. An
     interrupted run is continued by the same command with --resume, without classifying an image

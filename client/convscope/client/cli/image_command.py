@@ -61,7 +61,7 @@ Images = Annotated[
             "'photos/**/*.jpg', http(s) URLs, which this command downloads and not the server, "
             "or - for an image on standard input."
         ),
-        show_default=False,
+        show_default="those of --from-file",
     ),
 ]
 Recursive = Annotated[
@@ -78,7 +78,7 @@ FromFile = Annotated[
 ]
 Null = Annotated[
     bool,
-    typer.Option("--null", "-0", help="The names in --from-file end with NUL: find ... -print0."),
+    typer.Option("--from0", "-0", help="The names in --from-file end with NUL: find ... -print0."),
 ]
 SaveFormat = Annotated[
     SaveKind, typer.Option(help="Save a picture of each, or their arrays for NumPy.")
