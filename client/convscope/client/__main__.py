@@ -1,12 +1,16 @@
 """The entry point of the `convscope` command."""
 
+import sys
+
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run a command; exit with 1 if an image or the call failed, 2 if a flag is wrong."""
-    from convscope.client.cli import app
-
+    """Run a command; its --help describes its exit codes."""
+    try:
+        from convscope.client.cli import app
+    except KeyboardInterrupt:  # the imports take a moment
+        sys.exit(130)
     app(prog_name="convscope")
 
 

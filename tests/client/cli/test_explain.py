@@ -101,7 +101,7 @@ def test_mistakes_are_explained(
 
 def test_an_unknown_method_is_wrong_usage(convscope: Command, photos: Photos) -> None:
     done = convscope("explain", photos["red"], "--model", "tiny", "--method", "gradcam")
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (64, "")
     assert "there are: grad-cam, cam" in " ".join(done.stderr.split())
 
 

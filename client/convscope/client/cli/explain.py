@@ -8,12 +8,20 @@ from typing import Annotated, cast
 import typer
 
 from convscope.client._inputs.methods import METHODS
+from convscope.client.cli.image_command import (
+    FromFile,
+    Images,
+    Null,
+    Quiet,
+    Recursive,
+    SaveFormat,
+    SaveKind,
+)
 from convscope.client.cli.options import (
     Alias,
     AllowInsecureToken,
     ClientCertificate,
     ClientKey,
-    Images,
     Json,
     Model,
     RootCertificates,
@@ -24,8 +32,12 @@ from convscope.client.cli.options import (
     check_selector,
     open_client,
 )
+from convscope.client.cli.outputs.columns import Columns
+from convscope.client.cli.outputs.formats import RecordFormat
+from convscope.client.cli.outputs.reporters import make_reporter
 from convscope.client.cli.pictures import PictureFolder
-from convscope.client.cli.reports import reporting
+from convscope.client.cli.runs import Run, reporting_failure
+from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.cli.suggestions import similar
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ClassLike, Explain, ExplanationMethod, ModelInfo, Rank
@@ -36,8 +48,11 @@ DEFAULT_TOP = 2
 
 
 def explain(
-    images: Images,
     model: Model,
+    images: Images = None,
+    recursive: Recursive = False,
+    from_file: FromFile = None,
+    null: Null = False,
     version: Version = None,
     alias: Alias = None,
     top: Annotated[
@@ -95,11 +110,12 @@ def explain(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Save a picture of each explanation here.",
+            help="Save the explanations here; subfolders of images are kept.",
             file_okay=False,
-            show_default="no pictures",
+            show_default="save nothing",
         ),
     ] = None,
+    save_format: SaveFormat = SaveKind.PNG,
     server: Server = "localhost:8001",
     root_certificates: RootCertificates = None,
     client_certificate: ClientCertificate = None,
@@ -107,12 +123,26 @@ def explain(
     token_file: TokenFile = None,
     allow_insecure_token: AllowInsecureToken = False,
     timeout: Timeout = 30.0,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Show which parts of images speak for a class."""
+    """Show which parts of images speak for a class.
+
+    The images are those of `convscope classify`: files, folders, patterns, lists, URLs, or
+    standard input. So are the exit codes.
+
+    \b
+    Examples:
+      convscope explain cat.jpg --model resnet50 --save heat
+      convscope explain cat.jpg --model resnet50 --class tabby --against lynx
+      convscope explain -r photos --model resnet50 --top 1 --save heat --save-format npz
+    """
     check_selector(version, alias)
     if method is not None and method not in METHODS:
         raise typer.BadParameter(f"--method is {method!r}; there are: {', '.join(METHODS)}")
+    found = ImageArguments(
+        images or [], recursive=recursive, list_file=from_file, null=null, save=save
+    )
     client = open_client(
         server,
         timeout,
@@ -122,18 +152,32 @@ def explain(
         token_file,
         allow_insecure_token,
     )
-    with reporting(images, as_json) as report, client:
+    kind: RecordFormat | None = "json" if as_json else None
+    with reporting_failure(found, prints_json=as_json), client:
         info = client.model(model, version=version, alias=alias)
         how = _how(info, method, cells, window)
-        outcomes = client.classify_many(
-            images,
-            model=model,
-            version=info.version,  # a canary must not replace the version that was asked for
-            explain=_select(info, how, classes or [], top, against, contrast),
-            priority="interactive" if len(images) == 1 else "bulk",
-            return_errors=True,
+        selected = _select(info, how, classes or [], top, against, contrast)
+        folder = None
+        if save is not None:
+            folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)
+        run = Run(
+            found,
+            make_reporter(kind, Columns("wide", len(info.labels))),
+            folder=folder,
+            timeout_seconds=timeout,
+            quiet=quiet,
+            streams=as_json,
         )
-        report.add_all(outcomes, PictureFolder(save, info) if save is not None else None)
+        run(
+            lambda images: client.classify_many(
+                images,
+                model=model,
+                version=info.version,  # a canary must not replace the version that was asked for
+                explain=selected,
+                priority="interactive" if found.is_one_image else "bulk",
+                return_errors=True,
+            )
+        )
 
 
 def _how(info: ModelInfo, method: str | None, cells: int | None, window: float | None) -> Explain:

@@ -1,23 +1,22 @@
 """The `convscope` command."""
 
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from convscope.client.cli import admin, json_output, model_tables
+from convscope.client.cli.classify import classify
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.explain import explain
+from convscope.client.cli.image_command import ImageCommand
 from convscope.client.cli.missing_options import ExplainingCommand
 from convscope.client.cli.options import (
     Alias,
     AllowInsecureToken,
     ClientCertificate,
     ClientKey,
-    Images,
     Json,
-    Model,
     RootCertificates,
     Server,
     Timeout,
@@ -26,11 +25,8 @@ from convscope.client.cli.options import (
     check_selector,
     open_client,
 )
-from convscope.client.cli.pictures import PictureFolder
-from convscope.client.cli.reports import reporting
 from convscope.client.cli.web import web
-from convscope.client.errors import ConvscopeError, InvalidInputError
-from convscope.client.types import ModelInfo
+from convscope.client.errors import ConvscopeError
 
 __all__ = ["app"]
 
@@ -64,84 +60,8 @@ def main(
     """Classify images with a Convscope server, and see what the network sees."""
 
 
-@app.command(cls=ExplainingCommand)
-def classify(
-    images: Images,
-    model: Model,
-    version: Version = None,
-    alias: Alias = None,
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
-    min_probability: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out classes below this.")
-    ] = 0.0,
-    feature_maps: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[,NAME]...",
-            help="Also show these feature maps; may be repeated.",
-            show_default="no feature map",
-        ),
-    ] = None,
-    routing_key: Annotated[
-        str,
-        typer.Option(
-            metavar="KEY",
-            help="During a canary, the same key always gets the same version.",
-            show_default="no key",
-        ),
-    ] = "",
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Save the feature maps as pictures here.",
-            file_okay=False,
-            show_default="no pictures",
-        ),
-    ] = None,
-    server: Server = "localhost:8001",
-    root_certificates: RootCertificates = None,
-    client_certificate: ClientCertificate = None,
-    client_key: ClientKey = None,
-    token_file: TokenFile = None,
-    allow_insecure_token: AllowInsecureToken = False,
-    timeout: Timeout = 30.0,
-    as_json: Json = False,
-) -> None:
-    """Classify images."""
-    check_selector(version, alias)
-    names = _split(feature_maps or [])
-    if save is not None and not names:
-        raise typer.BadParameter("--save saves feature maps; name some with --feature-maps")
-    client = open_client(
-        server,
-        timeout,
-        root_certificates,
-        client_certificate,
-        client_key,
-        token_file,
-        allow_insecure_token,
-    )
-    with reporting(images, as_json) as report, client:
-        info = client.model(model, version=version, alias=alias)
-        _check_feature_maps(info, names)
-        outcomes = client.classify_many(
-            images,
-            model=model,
-            # Pictures need the description of the version, so a canary must not replace it.
-            version=info.version if names else version,
-            alias=None if names else alias,
-            routing_key=routing_key,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=names,
-            priority="interactive" if len(images) == 1 else "bulk",
-            return_errors=True,
-        )
-        report.add_all(outcomes, PictureFolder(save, info) if save is not None else None)
-
-
-app.command(cls=ExplainingCommand)(explain)
+app.command(cls=ImageCommand)(classify)
+app.command(cls=ImageCommand)(explain)
 app.command(cls=ExplainingCommand)(web)
 
 
@@ -190,20 +110,3 @@ def models(
     except ConvscopeError as error:
         print_error(error.message)
         raise typer.Exit(1) from error
-
-
-def _split(feature_maps: list[str]) -> list[str]:
-    """Split names at commas, and remove duplicates."""
-    names = (name.strip() for item in feature_maps for name in item.split(","))
-    return list(dict.fromkeys(filter(None, names)))
-
-
-def _check_feature_maps(info: ModelInfo, names: list[str]) -> None:
-    """Raise the server's error for an unknown name once, not for each image."""
-    known = [spec.name for spec in info.feature_maps]
-    for name in names:
-        if name not in known:
-            raise InvalidInputError(
-                f"no feature map {name!r} in {info.model} v{info.version}; "
-                f"it has: {', '.join(known) or 'none'}"
-            )

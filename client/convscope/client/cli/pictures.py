@@ -1,12 +1,17 @@
-"""Feature maps and explanations as picture files."""
+"""Feature maps and explanations as files: pictures or arrays."""
 
+import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from convscope.client._inputs.upright import upright
+from convscope.client.cli.readable import readable
+from convscope.client.cli.sources.source import Source
 from convscope.client.types import Classification, Explanation, ModelInfo
 
 __all__ = ["PictureFolder"]
@@ -18,49 +23,77 @@ MAX_NAME = 60  # of a class in the name of a file
 class PictureFolder:
     """The folder for the pictures of one model: IMAGE.MODEL.FEATURE_MAP.png or .CLASS.png.
 
+    The images of a folder keep their places in its subfolders. Numbers are added to names that
+    would be equal otherwise.
+
     Args:
         directory: The folder; it is created on first use.
         info: The model.
+        as_arrays: Whether arrays are saved instead, all of an image as IMAGE.MODEL.npz.
     """
 
-    def __init__(self, directory: Path, info: ModelInfo) -> None:
+    def __init__(self, directory: Path, info: ModelInfo, *, as_arrays: bool = False) -> None:
         self._directory = directory
         self._strides = {spec.name: spec.stride for spec in info.feature_maps}
-        self._stems: set[str] = set()
+        self._as_arrays = as_arrays
+        self._places: set[str] = set()
 
-    def save(self, image: Path, result: Classification) -> list[Path]:
+    def reserve(self, source: Source) -> Source:
+        """Return a source whose place no image before it has.
+
+        An image that is done takes its place too, so that a run that is continued uses the
+        same names.
+        """
+        return replace(source, place=_free(source.place, self._places))
+
+    def save(self, source: Source, result: Classification) -> list[Path]:
         """Save every feature map and explanation of one image, and return the files.
 
         Raises:
             InvalidInputError: The image can't be drawn.
             OSError: The files can't be written.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
-        stem = _free(image.stem, self._stems)
+        base = self._directory / f"{source.place}.{result.model}"
+        base.parent.mkdir(parents=True, exist_ok=True)
+        if self._as_arrays:
+            return [_save_arrays(base.with_name(f"{base.name}.npz"), result)]
         names: set[str] = set()
         saved = []
-        for name, picture in self._draw(image, result):
-            path = self._directory / f"{stem}.{result.model}.{_free(name, names)}.png"
+        for name, picture in self._draw(source, result):
+            path = base.with_name(f"{base.name}.{_free(name, names)}.png")
             picture.save(path)
             saved.append(path)
         return saved
 
-    def _draw(self, image: Path, result: Classification) -> Iterator[tuple[str, Image.Image]]:
-        source = _open_small(image)
+    def _draw(self, source: Source, result: Classification) -> Iterator[tuple[str, Image.Image]]:
+        small, image_name = _open_small(source), readable(source.name.rpartition("/")[2])
         for feature_map in result.feature_maps.values():
             stride = self._strides[feature_map.name]
-            sheet = feature_map.to_image(source, image_name=image.name, stride=stride)
+            sheet = feature_map.to_image(small, image_name=image_name, stride=stride)
             yield feature_map.name.replace("/", "_"), sheet
         for explanation in result.explanations:
-            yield _name(explanation), explanation.to_image(source, image_name=image.name)
+            yield _name(explanation), explanation.to_image(small, image_name=image_name)
 
 
-def _open_small(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+def _save_arrays(path: Path, result: Classification) -> Path:
+    """Save the feature maps by their names, and the heat of each explanation."""
+    arrays = {name: each.array for name, each in result.feature_maps.items()}
+    names = set(arrays)
+    for explanation in result.explanations:
+        arrays[_free(_name(explanation), names)] = explanation.array
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return path
+
+
+def _open_small(source: Source) -> Image.Image:
+    content = source.image
+    file = io.BytesIO(content) if isinstance(content, bytes) else Path(content or "")
+    with Image.open(file) as image:
         image.draft(None, (SOURCE_SIDE, SOURCE_SIDE))
-        source = upright(image)
-    source.thumbnail((SOURCE_SIDE, SOURCE_SIDE))
-    return source
+        small = upright(image)
+    small.thumbnail((SOURCE_SIDE, SOURCE_SIDE))
+    return small
 
 
 def _name(explanation: Explanation) -> str:

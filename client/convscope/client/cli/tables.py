@@ -1,5 +1,7 @@
 """Results as tables, for a person."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from convscope.client.cli.readable import readable
 from convscope.client.cli.table_style import plain_table, shape_text
 from convscope.client.errors import ConvscopeError
 from convscope.client.types import (
@@ -24,6 +27,8 @@ __all__ = ["Reporter"]
 BAR_WIDTH = 20
 EIGHTHS = " ▏▎▍▌▋▊▉"
 STRONGEST_SHOWN = 5
+MAX_ROWS = 500  # images in one table, which are held in memory
+PIPE_WIDTH = 10_000
 HARDLY_EXPLAINED = (
     "Where the sum of the heat is far from the logit, the layers behind it hide where the evidence "
     "is. Try: --method occlusion"
@@ -45,10 +50,10 @@ class _Row:
 
 
 class Reporter:
-    """Collects results, and prints them as tables at the end."""
+    """Collects results, and prints them as tables: at the end, and while there are many."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._console = _console()
         self._heading = Text()
         self._rows: list[_Row] = []
         self._saved: list[Path] = []
@@ -69,12 +74,16 @@ class Reporter:
         row = _Row(image, result.classes, result.stage_seconds, feature_maps, explanations, hardly)
         self._rows.append(row)
         self._saved.extend(saved)
+        if len(self._rows) == MAX_ROWS:
+            self.finish()
+            self._rows.clear()
+            self._saved.clear()
 
     def add_error(self, image: str, error: ConvscopeError) -> None:
         """Do nothing: the error output has the error."""
 
     def finish(self) -> None:
-        """Print the results."""
+        """Print the results since the last time."""
         if not self._rows:
             return
         self._console.print(self._heading)
@@ -143,8 +152,15 @@ class Reporter:
     def _names(self) -> list[Text]:
         """Return the file names of the images, or their paths if two names are equal."""
         paths = [row.image for row in self._rows]
-        names = [Path(path).name for path in paths]
-        return list(map(Text, names if len({*names}) == len({*paths}) else paths))
+        names = [Path(path).name or path for path in paths]
+        shown = names if len({*names}) == len({*paths}) else paths
+        return [Text(readable(name)) for name in shown]
+
+
+def _console() -> Console:
+    """Return the console; in a pipe it is wide, because a broken line is of no use there."""
+    is_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, width=PIPE_WIDTH if is_pipe else None)
 
 
 def _mean_times(times: Sequence[StageSeconds]) -> Text:

@@ -1,0 +1,1 @@
+"""Where the results of a command go: records, rows, formats, and files that can be resumed."""

@@ -1,0 +1,1 @@
+"""Where the images of a command come from: files, folders, patterns, lists, URLs, input."""

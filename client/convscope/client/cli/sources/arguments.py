@@ -1,0 +1,185 @@
+"""The images that the arguments of a command name, found one after the other."""
+
+import os
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+
+import typer
+
+from convscope.client.cli.sources.downloads import MAX_BYTES, is_url, url_source
+from convscope.client.cli.sources.image_files import has_image_suffix, is_image_file
+from convscope.client.cli.sources.lists import STANDARD_INPUT, count_names, read_names
+from convscope.client.cli.sources.patterns import find_pattern, is_pattern
+from convscope.client.cli.sources.source import Source, file_source, printable
+from convscope.client.cli.sources.walk import Found, walk
+from convscope.client.errors import InvalidInputError
+
+__all__ = ["ImageArguments"]
+
+MAX_KINDS = 100  # of skipped files
+
+
+class ImageArguments:
+    """The images of a command. Iterating finds them lazily.
+
+    Args:
+        images: Files, folders, patterns, URLs, or "-" for the content on standard input.
+        recursive: Whether the images of folders are classified.
+        list_file: A file with further ones, "-" for standard input.
+        null: Whether the names in it end with NUL characters.
+        save: The folder for pictures, which are no images of the command.
+
+    Raises:
+        typer.BadParameter: The arguments name nothing, or read standard input twice.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[str],
+        *,
+        recursive: bool = False,
+        list_file: Path | None = None,
+        null: bool = False,
+        save: Path | None = None,
+    ) -> None:
+        if not images and list_file is None:
+            raise typer.BadParameter("name images, folders, patterns or URLs, or add --from-file")
+        if null and list_file is None:
+            raise typer.BadParameter("-0 describes the list of --from-file; add it")
+        if list_file is not None and str(list_file) != STANDARD_INPUT and not list_file.exists():
+            raise typer.BadParameter(f"--from-file: there is no file {str(list_file)!r}")
+        if [*images, str(list_file)].count(STANDARD_INPUT) > 1:
+            raise typer.BadParameter("only one image or list can be read from standard input, -")
+        self._images = images
+        self._recursive = recursive
+        self._list_file = list_file
+        self._null = null
+        self._save = None if save is None else os.path.realpath(save)
+        if self._save is not None and any(
+            os.path.realpath(image) == self._save for image in images
+        ):
+            raise typer.BadParameter(
+                f"--save {str(save)!r} is a folder of images; choose another, also inside of it"
+            )
+        self.skipped: Counter[str] = Counter()  # files that are no images, by suffix
+
+    @property
+    def is_one_image(self) -> bool:
+        """Whether a person may wait for a single image."""
+        return len(self._images) == 1 and self._list_file is None and not self._is_open_ended
+
+    def count(self) -> int | None:
+        """Return how many images there are; None if only finding all of them would show that."""
+        if self._is_open_ended or (self._recursive and self._list_file is not None):
+            return None
+        if self._list_file is None:
+            return len(self._images)
+        listed = count_names(self._list_file, null=self._null)
+        return None if listed is None else listed + len(self._images)
+
+    def __iter__(self) -> Iterator[Source]:
+        for image in self._images:
+            yield from self._from_argument(image)
+        if self._list_file is not None:
+            yield from self._from_list(self._list_file)
+
+    @property
+    def _is_open_ended(self) -> bool:
+        paths = [image for image in self._images if image != STANDARD_INPUT and not is_url(image)]
+        return any(os.path.isdir(path) or _is_a_pattern(path) for path in paths)  # noqa: PTH112
+
+    def _from_argument(self, image: str) -> Iterator[Source]:
+        if image == STANDARD_INPUT:
+            yield _standard_input()
+        elif is_url(image):
+            yield url_source(image)
+        elif _is_a_pattern(image):
+            yield from self._from_pattern(os.path.expanduser(image))  # noqa: PTH111
+        else:
+            yield from self._from_path(image)
+
+    def _from_list(self, list_file: Path) -> Iterator[Source]:
+        shown = "the list on standard input" if str(list_file) == "-" else f"{str(list_file)!r}"
+        is_empty = True
+        try:
+            for name in read_names(list_file, null=self._null):
+                is_empty = False
+                yield from [url_source(name)] if is_url(name) else self._from_path(name)
+        except InvalidInputError as error:
+            yield Source(printable(str(list_file)), error=error)
+            return
+        if is_empty:
+            reason = InvalidInputError(f"{shown} is empty")
+            yield Source(printable(str(list_file)), error=reason)
+
+    def _from_path(self, path: str) -> Iterator[Source]:
+        try:
+            is_folder = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - for a million files
+        except (OSError, ValueError):  # reading the file explains it
+            is_folder = False
+        if "://" in path and not os.path.lexists(path):
+            reason = f"{path!r} is no http or https URL"
+            yield Source(printable(path), error=InvalidInputError(reason))
+        elif not is_folder:
+            yield file_source(path, PurePath(path).stem or "image")
+        elif not self._recursive:
+            reason = f"{path!r} is a folder; add -r to classify the images in it"
+            yield Source(printable(path), error=InvalidInputError(reason))
+        else:
+            found = walk(
+                path,
+                is_hidden=lambda names: names[-1].startswith("."),
+                left_out=self._save,
+            )
+            yield from self._images_of(found, path, f"no image in the folder {path!r}")
+
+    def _from_pattern(self, pattern: str) -> Iterator[Source]:
+        found = find_pattern(pattern, self._save)
+        yield from self._images_of(found, pattern, f"no image matches {pattern!r}")
+
+    def _images_of(self, found: Iterable[Found], path: str, none: str) -> Iterator[Source]:
+        """Yield the images among files, and an error if there are none."""
+        is_empty = True
+        skipped_before = self.skipped.total()
+        for file in found:
+            if file.error is not None:
+                if has_image_suffix(file.path) or os.path.isdir(file.path):  # noqa: PTH112
+                    is_empty = False
+                    yield Source(printable(file.path), error=file.error)
+            elif is_image_file(file.path):
+                is_empty = False
+                yield file_source(file.path, _place(*file.names))
+            else:
+                self._skip(file.path)
+        if is_empty:
+            others = self.skipped.total() - skipped_before
+            files = "file" if others == 1 else "files"
+            reason = f"{none}, only {others:,} other {files}" if others else none
+            yield Source(printable(path), error=InvalidInputError(reason))
+
+    def _skip(self, path: str) -> None:
+        kind = PurePath(path).suffix.lower() or "without a suffix"
+        self.skipped[kind if len(self.skipped) < MAX_KINDS else "others"] += 1
+
+
+def _is_a_pattern(path: str) -> bool:
+    """Report whether an argument is a pattern, and not the name of a file."""
+    return is_pattern(path) and not os.path.lexists(path)
+
+
+def _place(*names: str) -> str:
+    return os.path.splitext("/".join(names))[0]  # noqa: PTH122 - for a million files
+
+
+def _standard_input() -> Source:
+    if sys.stdin.isatty():
+        reason = "standard input is the terminal; send an image into it: convscope ... - < IMAGE"
+        return Source(STANDARD_INPUT, error=InvalidInputError(reason))
+    content = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if not content or len(content) > MAX_BYTES:
+        reason = f"has more than {MAX_BYTES // 2**20} MiB" if content else "is empty"
+        return Source(STANDARD_INPUT, error=InvalidInputError(f"standard input {reason}"))
+    return Source(STANDARD_INPUT, content, "stdin")

@@ -1,0 +1,47 @@
+"""One image of a command."""
+
+import re
+from dataclasses import dataclass
+
+from convscope.client.errors import ConvscopeError
+
+__all__ = ["Source", "file_source", "printable"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# A spreadsheet takes a cell that starts so for a formula.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image of a command, or the reason why there is none.
+
+    Args:
+        name: The image's name in all outputs.
+        image: Its path or content; None if it is an error, or a URL before the download.
+        place: Its path below the folder for its pictures, without the suffix.
+        url: Its URL, if it is yet to be downloaded.
+        error: Why it can't be classified.
+    """
+
+    name: str
+    image: str | bytes | None = None
+    place: str = "image"
+    url: str = ""
+    error: ConvscopeError | None = None
+
+
+def file_source(path: str, place: str) -> Source:
+    """Return a file as a source; its name opens the same file, and is no formula."""
+    named = f"./{path}" if path.startswith(_FORMULA_STARTS) else path
+    return Source(printable(named), path, place)
+
+
+def printable(path: str) -> str:
+    r"""Return a path as valid text: a byte that isn't UTF-8 becomes an escape such as \xff."""
+    return _SURROGATE.sub(_escape, path)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

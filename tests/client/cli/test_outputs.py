@@ -1,0 +1,289 @@
+"""The outputs of `convscope classify`: formats, files, pictures and arrays."""
+
+import csv
+import json
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from support.commands import Command
+from support.forked import run
+from support.server import ServerProcess
+
+from convscope.client.cli.outputs import choice
+from convscope.client.cli.outputs.columns import Columns
+from convscope.client.cli.outputs.done_images import DoneImages
+from convscope.client.cli.outputs.journal import Journal, journal_path, read_results
+
+Photos = dict[str, Path]
+NEEDS_ARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
+PARQUET = pytest.param(".parquet", marks=NEEDS_ARROW)
+WIDE = ["image", "model", "version", "provider", "label", "probability", "label_2", "probability_2"]
+LONG = ["image", "model", "version", "provider", "rank", "index", "label", "probability"]
+
+
+@pytest.fixture
+def convscope(tiny_server: ServerProcess) -> Command:
+    return Command(tiny_server.target)
+
+
+def read(path: Path) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and the rows of an output."""
+    if path.suffix == ".parquet":
+        table = import_module("pyarrow.parquet").read_table(path)
+        return table.column_names, [list(row.values()) for row in table.to_pylist()]
+    with path.open(newline="") as file:
+        columns, *rows = csv.reader(file)
+    return columns, rows
+
+
+@pytest.mark.parametrize("suffix", [".csv", PARQUET])
+def test_a_row_for_each_image(
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    done = convscope("classify", *photos.values(), "--model", "tiny", "--top-k", "2", "-o", out)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"wrote {out}: 3 images" in done.stderr
+    columns, rows = read(out)
+    assert columns == WIDE
+    assert [row[0] for row in rows] == [str(photo) for photo in photos.values()]
+    assert [row[4] for row in rows] == list(photos)
+    assert all(float(row[5]) > 0.5 > float(row[7]) for row in rows)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("suffix", [".csv", PARQUET])
+def test_a_row_for_each_class(
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    options = ("--model", "tiny", "--top-k", "2", "--layout", "long", "-o", out)
+    assert convscope("classify", photos["red"], photos["blue"], *options).returncode == 0
+    columns, rows = read(out)
+    assert columns == LONG
+    assert [(str(row[4]), row[6]) for row in rows if str(row[4]) == "1"] == [
+        ("1", "red"),
+        ("1", "blue"),
+    ]
+    assert len(rows) == 4
+
+
+@NEEDS_ARROW
+def test_types_of_parquet(convscope: Command, photos: Photos, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    options = ("--model", "tiny", "--min-probability", "0.9", "--top-k", "2", "-o", out)
+    convscope("classify", photos["red"], *options)
+    (row,) = import_module("pyarrow.parquet").read_table(out).to_pylist()
+    assert row["version"] == 1
+    assert isinstance(row["probability"], float)
+    assert row["label_2"] is None
+
+
+def test_an_image_without_a_class_has_a_row() -> None:
+    record = {"image": "a", "model": "m", "version": 1, "provider": "cpu", "classes": []}
+    assert list(Columns("wide", 1).rows(record)) == [["a", "m", 1, "cpu", None, None]]
+    assert list(Columns("long", 1).rows(record)) == [["a", "m", 1, "cpu", None, None, None, None]]
+
+
+def test_formats_on_standard_output(convscope: Command, photos: Photos, tmp_path: Path) -> None:
+    odd = tmp_path / 'a|b*,"\n.png'
+    odd.write_bytes(photos["red"].read_bytes())
+    command = ("classify", odd, "--model", "tiny", "--top-k", "1", "--format")
+    (row,) = csv.DictReader(convscope(*command, "csv").stdout.splitlines(keepends=True))
+    assert (row["image"], row["label"]) == (str(odd), "red")
+    assert json.loads(convscope(*command, "json").stdout)["image"] == str(odd)
+    header, rule, line = convscope(*command, "markdown").stdout.splitlines()
+    assert header == "| image | model | version | provider | label | probability |"
+    assert rule == "| --- | --- | ---: | --- | --- | ---: |"
+    assert r'/a\|b\*,"\n.png | tiny | 1 | cpu | red | 0.' in line
+
+
+@pytest.mark.parametrize("suffix", [".csv", PARQUET])
+def test_names_that_are_not_utf_8_are_escaped(
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
+) -> None:
+    odd = tmp_path / "\udcff.png"
+    odd.write_bytes(photos["red"].read_bytes())
+    out = tmp_path / f"out{suffix}"
+    assert convscope("classify", odd, "--model", "tiny", "-o", out).returncode == 0
+    assert read(out)[1][0][0] == rf"{tmp_path}/\xff.png"
+
+
+def test_a_table_in_a_pipe_is_never_folded(
+    tiny_server: ServerProcess, photos: Photos, tmp_path: Path
+) -> None:
+    long_name = tmp_path / f"{'a long name ' * 15}.png"
+    long_name.write_bytes(photos["red"].read_bytes())
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    arguments = ["classify", str(long_name), "--model", "tiny", "--server", tiny_server.target]
+    done = run("client", arguments, environment)
+    assert long_name.name in done.stdout
+
+
+def test_many_images_are_shown_in_several_tables(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    listed = tmp_path / "list"
+    listed.write_text(f"{photos['red']}\n" * 501)
+    options = ("--model", "tiny", "--top-k", "1")
+    done = convscope("classify", "--from-file", listed, *options)
+    assert done.returncode == 0
+    assert done.stdout.count("probability") == 2
+    assert done.stdout.count("red.png") == 501
+
+
+def test_an_existing_output_is_kept(convscope: Command, photos: Photos, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("mine")
+    command = ("classify", photos["red"], "--model", "tiny", "-o", out)
+    done = convscope(*command)
+    assert done.returncode == 64
+    assert "--overwrite to replace it" in " ".join(done.stderr.split())
+    assert out.read_text() == "mine"
+    done = convscope(*command, "--resume")
+    assert done.returncode == 1
+    assert "its columns are mine and not image, model," in done.stderr
+    assert out.read_text() == "mine"
+    assert convscope(*command, "--overwrite").returncode == 0
+    assert len(read(out)[1]) == 1
+
+
+def test_nothing_is_written_if_no_image_succeeds(convscope: Command, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    done = convscope("classify", tmp_path, "-r", "--model", "tiny", "-o", tmp_path / "out.csv")
+    assert done.returncode == 1
+    assert "was not written" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", PARQUET, ".jsonl"])
+def test_resume_adds_the_images_that_an_output_lacks(
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    bad = folder / "1.png"
+    bad.write_bytes(b"bad")
+    (folder / "0.png").write_bytes(photos["red"].read_bytes())
+    command = ("classify", folder, "-r", "--model", "tiny", "-o", out, "--resume")
+    long = () if suffix == ".jsonl" else ("--layout", "long")
+    assert convscope(*command, *long).returncode == 2
+    bad.write_bytes(photos["green"].read_bytes())
+    (folder / "2.png").write_bytes(photos["blue"].read_bytes())
+    done = convscope(*command, *long)
+    assert done.returncode == 0
+    assert "2 images classified, 1 done before in " in done.stderr
+    if suffix == ".jsonl":
+        results = [json.loads(line) for line in out.read_text().splitlines()]
+        assert [result["classes"][0]["label"] for result in results] == ["red", "green", "blue"]
+    else:
+        rows = read(out)[1]
+        assert [row[6] for row in rows if str(row[4]) == "1"] == ["red", "green", "blue"]
+        assert len(rows) == 9
+
+
+def test_an_interrupted_run_needs_a_decision(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    command = ("classify", photos["red"], photos["blue"], "--model", "tiny", "-o", out)
+    convscope(*command)
+    record = {"image": str(photos["red"]), "model": "tiny", "rows": [read(out)[1][0]]}
+    out.unlink()
+    options: dict[str, Any] = {
+        "--model": "tiny",
+        "--alias": None,
+        "--version": 1,
+        "--top-k": 5,
+        "--min-probability": 0.0,
+        "--feature-maps": [],
+    }
+    part = journal_path(out)
+    journal = Journal(part, options, [record])
+    assert "another process is writing" in convscope(*command, "--resume").stderr
+    journal.close()
+    with part.open("a") as file:
+        file.write('{"image": "cut o')
+    assert convscope(*command).returncode == 64
+    done = convscope(*command, "--resume", "--top-k", "3")
+    assert done.returncode == 1
+    assert "was written with --top-k 5, and this run has --top-k 3" in done.stderr
+    done = convscope(*command, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "1 image classified, 1 done before" in done.stderr
+    assert [row[4] for row in read(out)[1]] == ["red", "blue"]
+    assert not part.exists()
+
+
+def test_a_journal_loses_only_the_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "out.part"
+    journal = Journal(path, {}, [])
+    for number in range(3):
+        journal.write({"image": f"{number}\n\u2028é"})
+    journal.write({"image": "bad", "error": {}})
+    journal.close()
+    content = path.read_bytes()
+    whole = [record["image"] for record in read_results(path)]
+    assert whole == ["0\n\u2028é", "1\n\u2028é", "2\n\u2028é"]
+    ends = [position for position, byte in enumerate(content, 1) if byte == ord("\n")]
+    for end in range(ends[0], len(content)):
+        path.write_bytes(content[:end])
+        found = [record["image"] for record in read_results(path)]
+        assert found == whole[: sum(end >= each for each in ends[1:4])]
+
+
+def test_an_image_given_twice_is_done_twice() -> None:
+    done = DoneImages(["a", "b", "a"])
+    assert [done.take(name) for name in ("a", "c", "a", "a", "b", "b")] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_parquet_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "is_parquet_available", lambda: False)
+    with pytest.raises(typer.BadParameter, match=r"pip install '\.\[tables\]'"):
+        choice.choose_format(None, as_json=False, output=tmp_path / "out.parquet")
+
+
+def test_all_feature_maps_as_arrays(convscope: Command, photos: Photos, tmp_path: Path) -> None:
+    for name in ("x/a.png", "x/a.jpg", "y/a.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photos["red"].read_bytes())
+    options = ("--feature-maps", "all", "--save", tmp_path / "maps")
+    command = ("classify", "-r", tmp_path / "photos", "--model", "tiny", *options)
+    done = convscope(*command, "--save-format", "npz")
+    assert done.returncode == 0
+    files = sorted((tmp_path / "maps").rglob("*.*"))
+    saved = [str(path.relative_to(tmp_path / "maps")) for path in files]
+    assert saved == ["x/a-2.tiny.npz", "x/a.tiny.npz", "y/a.tiny.npz"]
+    with np.load(files[0]) as arrays:
+        assert list(arrays) == ["conv"]
+        assert arrays["conv"].shape == (4, 16, 16)
+        assert arrays["conv"].dtype == np.float32
+    assert convscope(*command).returncode == 0
+    assert (tmp_path / "maps/y/a.tiny.conv.png").exists()
+
+
+def test_pictures_that_cannot_be_saved_fail_their_images(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/red.tiny.conv.png").mkdir()
+    options = ("--feature-maps", "conv", "--save", tmp_path / "maps", "-o", tmp_path / "out.csv")
+    done = convscope("classify", photos["red"], photos["blue"], "--model", "tiny", *options)
+    assert done.returncode == 2
+    assert f"error: {photos['red']}: the pictures can't be saved" in done.stderr
+    assert [row[4] for row in read(tmp_path / "out.csv")[1]] == ["blue"]
