@@ -299,7 +299,8 @@ def _transport(
         )
         for check_open in (always_open, gate.check)
     )
-    add_services(transport, guarded, counted, frontend, handler, metrics, health)
+    limits = settings.inference.image_limits
+    add_services(transport, guarded, counted, frontend, limits, handler, metrics, health)
     return transport, gate
 
 
