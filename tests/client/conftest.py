@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,15 @@ class Caller:
 
     def model(self, name: str, **options: Any) -> Any:
         return self._wait(lambda: self.client.model(name, **options))
+
+    def health(self, *arguments: Any, **options: Any) -> Any:
+        return self._wait(lambda: self.client.health(*arguments, **options))
+
+    def wait_ready(self, *arguments: Any, **options: Any) -> None:
+        self._wait(lambda: self.client.wait_ready(*arguments, **options))
+
+    def server_info(self, **options: Any) -> Any:
+        return self._wait(lambda: self.client.server_info(**options))
 
     def close(self) -> None:
         self._wait(self.client.close)
@@ -232,3 +242,10 @@ def png(color: tuple[int, ...], size: tuple[int, int] = (40, 30), mode: str = "R
     out = io.BytesIO()
     Image.new(mode, size, color).save(out, "PNG")
     return out.getvalue()
+
+
+@pytest.fixture
+def silent_target() -> Iterator[str]:
+    """An address that accepts connections, and never replies."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"

@@ -29,6 +29,7 @@ PUBLIC = [
     "FeatureMap",
     "FeatureMapInfo",
     "FeatureMapSelection",
+    "Health",
     "ImageCrop",
     "ImageLike",
     "InputInfo",
@@ -45,6 +46,8 @@ PUBLIC = [
     "Provenance",
     "Rank",
     "Resize",
+    "ServerInfo",
+    "ServerLimits",
     "StageSeconds",
     "Tensor",
     "TrafficSplit",
@@ -53,7 +56,10 @@ PUBLIC = [
     "VersionStatus",
 ]
 BULK = {"priority": "bulk"}
-METHODS = ["classify", "classify_many", "close", "model", "models"]
+METHODS = [
+    *("classify", "classify_many", "close", "health", "model", "models", "server_info"),
+    "wait_ready",
+]
 PROPERTIES = ["channel"]
 
 

@@ -6,31 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Literal, Unpack, overload
 
 import grpc
 
 from convscope.client._calls.async_driver import stream_outcomes_async
+from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
 from convscope.client._calls.image_stream import ImageStream
-from convscope.client._calls.options import (
-    ClassifyManyOptions,
-    Selector,
-)
+from convscope.client._calls.options import ClassifyManyOptions
 from convscope.client._calls.requests import (
-    encode_get_model,
     encode_image,
     encode_request,
     encode_template,
 )
-from convscope.client._connection.channel import async_channel
-from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions, Pem
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._inputs.images import is_slow_to_encode
-from convscope.client._results.models import decode_model, decode_models
 from convscope.client._results.results import Outcome, decode_results, result_or_raise
 from convscope.client.types import (
     Classification,
@@ -38,8 +31,6 @@ from convscope.client.types import (
     ExplainLike,
     FeatureMapSelection,
     ImageLike,
-    ModelInfo,
-    ModelSummary,
     Priority,
 )
 from convscope.v1 import inference_pb2 as pb
@@ -48,7 +39,7 @@ from convscope.v1 import inference_pb2_grpc
 __all__ = ["AsyncClient"]
 
 
-class AsyncClient(Connection):
+class AsyncClient(AsyncServerCalls):
     """Calls a Convscope server from asyncio; the methods are those of `Client`.
 
     It connects on first use, and belongs to the event loop of that first use.
@@ -100,21 +91,6 @@ class AsyncClient(Connection):
         )
         super().__init__(target, timeout_seconds, options)
         self._call_batcher = CallBatcher(self._classify) if coalesce else None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
 
     async def classify(
         self,
@@ -221,35 +197,6 @@ class AsyncClient(Connection):
 
         return with_progress_async(outcomes, images)
 
-    async def models(
-        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
-    ) -> list[ModelSummary]:
-        """List every version that is ready, as `Client.models` does."""
-        request = pb.ListModelsRequest()
-        return decode_models(
-            await self._call(self._stub.ListModels, request, timeout_seconds, metadata)
-        )
-
-    async def model(
-        self,
-        name: str,
-        *,
-        version: int | None = None,
-        alias: str | None = None,
-        timeout_seconds: float | None = None,
-        metadata: Metadata = (),
-    ) -> ModelInfo:
-        """Describe one version in full, as `Client.model` does."""
-        request = encode_get_model(Selector(name, version, alias))
-        return decode_model(
-            await self._call(self._stub.GetModel, request, timeout_seconds, metadata)
-        )
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """The connection, for other services of the server; it closes with the client."""
-        return self._channel
-
     async def _classify(
         self,
         request: pb.ClassifyRequest,
@@ -260,17 +207,6 @@ class AsyncClient(Connection):
         timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
         with self._translate_errors(timeout_seconds):
             return await self._stub.Classify(request, timeout=timeout, metadata=metadata)
-
-    async def _call(
-        self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
-    ) -> Any:
-        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
-        with self._translate_errors(timeout):
-            return await method(request, timeout=timeout, metadata=sent)
-
-    @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        return async_channel(self._target, self._credentials, self._tokens)
 
     @cached_property
     def _stub(self) -> inference_pb2_grpc.ClassifierServiceAsyncStub:

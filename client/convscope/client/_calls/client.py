@@ -8,23 +8,18 @@ from typing import Literal, Unpack, overload
 import grpc
 
 from convscope.client._calls.image_stream import ImageStream
-from convscope.client._calls.options import (
-    ClassifyManyOptions,
-    Selector,
-)
+from convscope.client._calls.options import ClassifyManyOptions
 from convscope.client._calls.requests import (
-    encode_get_model,
     encode_image,
     encode_request,
     encode_template,
 )
+from convscope.client._calls.server_calls import ServerCalls
 from convscope.client._calls.sync_driver import Sender, stream_outcomes
 from convscope.client._connection.channel import sync_channel
-from convscope.client._connection.connection import BlockingConnection
 from convscope.client._connection.options import ConnectionOptions, Pem
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.checks import Metadata, check_metadata
-from convscope.client._results.models import decode_model, decode_models
 from convscope.client._results.results import Outcome, decode_results, result_or_raise
 from convscope.client.types import (
     Classification,
@@ -32,17 +27,14 @@ from convscope.client.types import (
     ExplainLike,
     FeatureMapSelection,
     ImageLike,
-    ModelInfo,
-    ModelSummary,
     Priority,
 )
-from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["Client"]
 
 
-class Client(BlockingConnection):
+class Client(ServerCalls):
     """Calls a Convscope server and waits for each reply.
 
     It connects on first use, and may be shared between threads. Every call has a
@@ -254,48 +246,3 @@ class Client(BlockingConnection):
         from convscope.client._calls.progress import with_progress
 
         return with_progress(outcomes, images)
-
-    def models(
-        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
-    ) -> list[ModelSummary]:
-        """List every version that is ready, by name and then by version.
-
-        Args:
-            timeout_seconds: How long this call may take; by default the client's timeout.
-            metadata: As for `classify`.
-
-        Raises:
-            ConvscopeError: The call failed.
-        """
-        request = pb.ListModelsRequest()
-        return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
-
-    def model(
-        self,
-        name: str,
-        *,
-        version: int | None = None,
-        alias: str | None = None,
-        timeout_seconds: float | None = None,
-        metadata: Metadata = (),
-    ) -> ModelInfo:
-        """Describe one version in full: its input, labels, feature maps and provenance.
-
-        Args:
-            name: The model's name.
-            version: The version; by default the latest.
-            alias: The version, by one of its aliases.
-            timeout_seconds: How long this call may take; by default the client's timeout.
-            metadata: As for `classify`.
-
-        Raises:
-            NotFoundError: The server has no such model, version or alias.
-            ConvscopeError: The call failed.
-        """
-        request = encode_get_model(Selector(name, version, alias))
-        return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))
-
-    @property
-    def channel(self) -> grpc.Channel:
-        """The connection, for other services of the server; it closes with the client."""
-        return self._channel

@@ -1,17 +1,18 @@
 """What all clients share: target, timeout and errors, and opening and closing."""
 
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import grpc
 
-from convscope.client._connection.channel import check_target, check_timeout
+from convscope.client._connection.channel import async_channel, check_target, check_timeout
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.translate import translate_errors
 from convscope.client._inputs.checks import Metadata, check_metadata
 
-__all__ = ["BlockingConnection", "Connection"]
+__all__ = ["AsyncConnection", "BlockingConnection", "Connection"]
 
 
 class Connection:
@@ -75,3 +76,33 @@ class BlockingConnection(Connection):
         timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
         with self._translate_errors(timeout):
             return method(request, timeout=timeout, metadata=sent)
+
+
+class AsyncConnection(Connection):
+    """A connection for asyncio."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        await self._channel.close()
+
+    async def _call(
+        self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
+    ) -> Any:
+        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
+        with self._translate_errors(timeout):
+            return await method(request, timeout=timeout, metadata=sent)
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        return async_channel(self._target, self._credentials, self._tokens)

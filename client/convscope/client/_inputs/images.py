@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from convscope.client._calls.wire import field_header
 from convscope.client._connection.channel import MAX_REQUEST_BYTES
+from convscope.client._connection.wire import field_header
 from convscope.client._inputs.pixel_modes import to_pixel_mode
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ImageLike, Tensor

@@ -1,0 +1,167 @@
+"""The calls that ask a server about itself and its models, blocking."""
+
+import time
+
+import grpc
+
+from convscope.client._calls.options import Selector
+from convscope.client._calls.readiness import ReadyWait
+from convscope.client._calls.requests import encode_get_model
+from convscope.client._connection.connection import BlockingConnection
+from convscope.client._connection.health_check import health_check
+from convscope.client._inputs.checks import Metadata
+from convscope.client._results.models import decode_model, decode_models
+from convscope.client._results.server_info import (
+    Health,
+    ServerInfo,
+    decode_server_info,
+    info_of_older_server,
+)
+from convscope.client.errors import InternalError
+from convscope.client.types import ModelInfo, ModelSummary
+from convscope.v1 import inference_pb2 as pb
+from convscope.v1 import inference_pb2_grpc
+
+__all__ = ["ServerCalls"]
+
+
+class ServerCalls(BlockingConnection):
+    """The calls of `Client` that classify nothing."""
+
+    _stub: inference_pb2_grpc.ClassifierServiceStub
+
+    def health(
+        self,
+        model: str | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        metadata: Metadata = (),
+    ) -> Health:
+        """Return whether the server, or one of its models, accepts requests.
+
+        A server that loads its models, or that is stopping, is not serving.
+
+        Args:
+            model: A model's name; by default the whole server.
+            timeout_seconds: How long this call may take; by default the client's timeout.
+            metadata: As for `classify`.
+
+        Raises:
+            NotFoundError: The server has no such model.
+            UnavailableError: No server responds.
+            ConvscopeError: The call failed.
+
+        Examples:
+            >>> if client.health():
+            ...     print("ready")
+            ready
+            >>> client.health("tiny")
+            <Health.SERVING: 'serving'>
+        """
+        check = health_check(self._channel)
+        health: Health = self._call(check, model or "", timeout_seconds, metadata)
+        return health
+
+    def wait_ready(
+        self,
+        timeout_seconds: float = 60.0,
+        model: str | None = None,
+        *,
+        metadata: Metadata = (),
+    ) -> None:
+        """Wait until the server, or one of its models, accepts requests.
+
+        The server need not run yet.
+
+        Args:
+            timeout_seconds: How long to wait.
+            model: A model's name; by default the whole server.
+            metadata: As for `classify`.
+
+        Raises:
+            DeadlineExceededError: It wasn't ready in time. The message has the last reason.
+            UnauthenticatedError: The server rejects the credentials.
+            ConvscopeError: A health check failed for a reason that waiting can't change.
+
+        Examples:
+            >>> client.wait_ready(timeout_seconds=30)
+            >>> client.wait_ready(30, "tiny")
+        """
+        wait = ReadyWait(self._target, model, self._timeout(timeout_seconds))
+        while True:
+            with wait.attempt() as seconds:
+                wait.record(self.health(model, timeout_seconds=seconds, metadata=metadata))
+            if wait.is_ready:
+                return
+            time.sleep(wait.pause_seconds())
+
+    def server_info(
+        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
+    ) -> ServerInfo:
+        """Return the server's version, transport and limits.
+
+        A server that is too old to describe itself has the limits of a server without flags.
+
+        Args:
+            timeout_seconds: How long this call may take; by default the client's timeout.
+            metadata: As for `classify`.
+
+        Raises:
+            ConvscopeError: The call failed.
+
+        Examples:
+            >>> info = client.server_info()
+            >>> info.version, info.limits.max_request_bytes
+            ('0.1.0', 8388608)
+        """
+        request = pb.GetServerInfoRequest()
+        try:
+            response = self._call(self._stub.GetServerInfo, request, timeout_seconds, metadata)
+        except InternalError as error:
+            return info_of_older_server(error)
+        return decode_server_info(response)
+
+    def models(
+        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
+    ) -> list[ModelSummary]:
+        """List every version that is ready, by name and then by version.
+
+        Args:
+            timeout_seconds: How long this call may take; by default the client's timeout.
+            metadata: As for `classify`.
+
+        Raises:
+            ConvscopeError: The call failed.
+        """
+        request = pb.ListModelsRequest()
+        return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
+
+    def model(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        alias: str | None = None,
+        timeout_seconds: float | None = None,
+        metadata: Metadata = (),
+    ) -> ModelInfo:
+        """Describe one version in full: its input, labels, feature maps and provenance.
+
+        Args:
+            name: The model's name.
+            version: The version; by default the latest.
+            alias: The version, by one of its aliases.
+            timeout_seconds: How long this call may take; by default the client's timeout.
+            metadata: As for `classify`.
+
+        Raises:
+            NotFoundError: The server has no such model, version or alias.
+            ConvscopeError: The call failed.
+        """
+        request = encode_get_model(Selector(name, version, alias))
+        return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))
+
+    @property
+    def channel(self) -> grpc.Channel:
+        """The connection, for other services of the server; it closes with the client."""
+        return self._channel
