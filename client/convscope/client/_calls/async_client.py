@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from functools import cached_property
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from pathlib import Path
 from typing import Literal, Unpack, overload
 
 import grpc
 
-from convscope.client._calls.async_driver import stream_outcomes_async
+from convscope.client._calls.async_driver import start_with, stream_outcomes_async
 from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
 from convscope.client._calls.image_stream import ImageStream
@@ -21,6 +20,7 @@ from convscope.client._calls.requests import (
     encode_template,
 )
 from convscope.client._connection.options import ConnectionOptions, Pem
+from convscope.client._connection.retries import DEFAULT_RETRIES, Retries, to_retries
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._inputs.images import is_slow_to_encode
@@ -34,7 +34,6 @@ from convscope.client.types import (
     Priority,
 )
 from convscope.v1 import inference_pb2 as pb
-from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["AsyncClient"]
 
@@ -42,7 +41,9 @@ __all__ = ["AsyncClient"]
 class AsyncClient(AsyncServerCalls):
     """Calls a Convscope server from asyncio; the methods are those of `Client`.
 
-    It connects on first use, and belongs to the event loop of that first use.
+    It connects on first use, and belongs to the event loop of that first use. When that loop
+    is closed, the next one that uses the client connects again. A forked process can't use
+    asyncio's clients if its parent has used one.
     Reading files and converting PIL images never blocks the loop.
 
     Concurrent `classify` calls with equal options share requests, up to 64
@@ -51,8 +52,12 @@ class AsyncClient(AsyncServerCalls):
     most 5 ms.
 
     Args:
-        target: The server's HOST:PORT, or another target that gRPC accepts.
-        timeout_seconds: How long a call may take, retries included.
+        target: The server's HOST:PORT, or another target, as for `Client`.
+        timeout_seconds: How long a call may take, connecting and retries included.
+        connect_timeout_seconds: How long an attempt to connect may take, as for `Client`.
+        retries: How often a call is tried again, as for `Client`.
+        model: The model of calls that name none, as for `Client`.
+        metadata: Headers to send with each call, as for `Client`.
         tls: The credentials of a secure connection, as for `Client`.
         root_certificates: The certificates to trust, as for `Client`.
         client_certificate: The client's own certificates, as for `Client`.
@@ -64,6 +69,11 @@ class AsyncClient(AsyncServerCalls):
 
     Raises:
         InvalidInputError: An argument is invalid.
+
+    Examples:
+        >>> from convscope.client import AsyncClient
+        >>> async with AsyncClient("localhost:8001", model="tiny") as client:
+        ...     result = await client.classify("cat.jpg")
     """
 
     def __init__(
@@ -71,6 +81,10 @@ class AsyncClient(AsyncServerCalls):
         target: str = "localhost:8001",
         *,
         timeout_seconds: float = 30.0,
+        connect_timeout_seconds: float = 10.0,
+        retries: Retries | int = DEFAULT_RETRIES,
+        model: str | None = None,
+        metadata: Metadata = (),
         tls: grpc.ChannelCredentials | None = None,
         root_certificates: Pem | None = None,
         client_certificate: Pem | None = None,
@@ -81,6 +95,11 @@ class AsyncClient(AsyncServerCalls):
         coalesce: bool = True,
     ) -> None:
         options = ConnectionOptions(
+            timeout_seconds=timeout_seconds,
+            connect_timeout_seconds=connect_timeout_seconds,
+            retries=to_retries(retries),
+            model=model,
+            metadata=check_metadata(metadata),
             tls=tls,
             root_certificates=root_certificates,
             client_certificate=client_certificate,
@@ -88,15 +107,19 @@ class AsyncClient(AsyncServerCalls):
             token=token,
             token_file=token_file,
             allow_insecure_token=allow_insecure_token,
+            coalesce=coalesce,
         )
-        super().__init__(target, timeout_seconds, options)
-        self._call_batcher = CallBatcher(self._classify) if coalesce else None
+        self._open(target, options)
+
+    def _open(self, target: str, options: ConnectionOptions) -> None:
+        super()._open(target, options)
+        self._batched_channel: grpc.aio.Channel | None = None
 
     async def classify(
         self,
         image: ImageLike,
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -109,10 +132,16 @@ class AsyncClient(AsyncServerCalls):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> Classification:
-        """Classify one image, as `Client.classify` does."""
+        """Classify one image, as `Client.classify` does.
+
+        Examples:
+            >>> result = await client.classify("cat.jpg", model="tiny")
+            >>> result.top.label
+            'red'
+        """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
-            model,
+            await self._model_name(model, metadata),
             version=version,
             alias=alias,
             top_k=top_k,
@@ -127,12 +156,11 @@ class AsyncClient(AsyncServerCalls):
             encoded = await asyncio.to_thread(encode_image, template, image)
         else:
             encoded = encode_image(template, image)
-        if self._call_batcher is not None:
-            return await self._call_batcher.classify(
-                template, encoded, timeout, check_metadata(metadata)
-            )
+        sent = self._metadata(metadata)
+        if self._options.coalesce:
+            return await self._call_batcher.classify(template, encoded, timeout, sent)
         request = encode_request(template, [encoded])
-        response = await self._classify(request, timeout, metadata=check_metadata(metadata))
+        response = await self._classify(request, timeout, metadata=sent)
         (outcome,) = decode_results(response, 1)
         return result_or_raise(outcome)
 
@@ -156,7 +184,7 @@ class AsyncClient(AsyncServerCalls):
         self,
         images: Iterable[ImageLike],
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -172,30 +200,60 @@ class AsyncClient(AsyncServerCalls):
         return_errors: bool = False,
         progress: bool = False,
     ) -> AsyncIterator[Outcome]:
-        """Classify any number of images, as `Client.classify_many` does."""
-        timeout = self._timeout(timeout_seconds)
-        template = encode_template(
-            model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-            explain=explain,
-            against=against,
-            priority=priority,
-            routing_key=routing_key,
-        )
-        stream = ImageStream(template, images, window=window, return_errors=return_errors)
-        sent = check_metadata(metadata)
-        outcomes = stream_outcomes_async(
-            stream, lambda request: self._classify(request, timeout, metadata=sent)
-        )
+        """Classify any number of images, as `Client.classify_many` does.
+
+        Examples:
+            >>> images = ["cat.jpg", "dog.jpg"]
+            >>> async for result in client.classify_many(images, model="tiny"):
+            ...     print(result.top.label)
+            red
+            blue
+        """
+        timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
+
+        def start(model: str) -> AsyncGenerator[Outcome, None]:
+            template = encode_template(
+                model,
+                version=version,
+                alias=alias,
+                top_k=top_k,
+                min_probability=min_probability,
+                feature_maps=feature_maps,
+                explain=explain,
+                against=against,
+                priority=priority,
+                routing_key=routing_key,
+            )
+            stream = ImageStream(
+                template,
+                images,
+                window=window,
+                return_errors=return_errors,
+                retries=self._options.retries,
+            )
+            return stream_outcomes_async(
+                stream, lambda request: self._classify(request, timeout, metadata=sent)
+            )
+
+        known = self._default_model if model is None else model
+        if known is None:
+            outcomes = start_with(self._model_name(None, metadata), start)
+        else:
+            outcomes = start(known)
         if not progress:
             return outcomes
         from convscope.client._calls.progress import with_progress_async
 
         return with_progress_async(outcomes, images)
+
+    @property
+    def _call_batcher(self) -> CallBatcher:
+        """The batcher of the channel, and so of the event loop."""
+        channel = self._channel
+        if self._batched_channel is not channel:
+            self._batcher = CallBatcher(self._classify, self._options.retries)
+            self._batched_channel = channel
+        return self._batcher
 
     async def _classify(
         self,
@@ -207,7 +265,3 @@ class AsyncClient(AsyncServerCalls):
         timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
         with self._translate_errors(timeout_seconds):
             return await self._stub.Classify(request, timeout=timeout, metadata=metadata)
-
-    @cached_property
-    def _stub(self) -> inference_pb2_grpc.ClassifierServiceAsyncStub:
-        return inference_pb2_grpc.ClassifierServiceStub(self._channel)

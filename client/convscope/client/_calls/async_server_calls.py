@@ -12,7 +12,7 @@ from convscope.client._calls.requests import encode_get_model
 from convscope.client._connection.connection import AsyncConnection
 from convscope.client._connection.health_check import health_check
 from convscope.client._inputs.checks import Metadata
-from convscope.client._results.models import decode_model, decode_models
+from convscope.client._results.models import decode_model, decode_models, only_model
 from convscope.client._results.server_info import (
     Health,
     ServerInfo,
@@ -30,7 +30,11 @@ __all__ = ["AsyncServerCalls"]
 class AsyncServerCalls(AsyncConnection):
     """The calls of `AsyncClient` that classify nothing."""
 
-    _stub: inference_pb2_grpc.ClassifierServiceAsyncStub
+    @property
+    def _stub(self) -> inference_pb2_grpc.ClassifierServiceAsyncStub:
+        kind = inference_pb2_grpc.ClassifierServiceStub
+        stub: inference_pb2_grpc.ClassifierServiceAsyncStub = self._stub_of(self._channel, kind)
+        return stub
 
     async def health(
         self,
@@ -87,10 +91,23 @@ class AsyncServerCalls(AsyncConnection):
             return info_of_older_server(error)
         return decode_server_info(response)
 
+    async def _model_name(self, model: str | None, metadata: Metadata) -> str:
+        """Return the name of a call's model: its own, the client's, or the server's only one."""
+        if model is not None:
+            return model
+        if self._default_model is None:
+            self._default_model = only_model(await self.models(metadata=metadata))
+        return self._default_model
+
     async def models(
         self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
     ) -> list[ModelSummary]:
-        """List every version that is ready, as `Client.models` does."""
+        """List every version that is ready, as `Client.models` does.
+
+        Examples:
+            >>> [summary.model for summary in await client.models()]
+            ['signal', 'tiny']
+        """
         request = pb.ListModelsRequest()
         return decode_models(
             await self._call(self._stub.ListModels, request, timeout_seconds, metadata)
@@ -98,20 +115,30 @@ class AsyncServerCalls(AsyncConnection):
 
     async def model(
         self,
-        name: str,
+        name: str | None = None,
         *,
         version: int | None = None,
         alias: str | None = None,
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> ModelInfo:
-        """Describe one version in full, as `Client.model` does."""
-        request = encode_get_model(Selector(name, version, alias))
+        """Describe one version in full, as `Client.model` does.
+
+        Examples:
+            >>> (await client.model("tiny")).labels
+            ('red', 'green', 'blue')
+        """
+        request = encode_get_model(Selector(await self._model_name(name, metadata), version, alias))
         return decode_model(
             await self._call(self._stub.GetModel, request, timeout_seconds, metadata)
         )
 
     @property
     def channel(self) -> grpc.aio.Channel:
-        """The connection, for other services of the server; it closes with the client."""
+        """The connection, for other services of the server; it closes with the client.
+
+        Examples:
+            >>> from convscope.v1 import inference_pb2_grpc
+            >>> stub = inference_pb2_grpc.ClassifierServiceStub(client.channel)
+        """
         return self._channel

@@ -16,8 +16,8 @@ from convscope.client._calls.requests import (
 )
 from convscope.client._calls.server_calls import ServerCalls
 from convscope.client._calls.sync_driver import Sender, stream_outcomes
-from convscope.client._connection.channel import sync_channel
 from convscope.client._connection.options import ConnectionOptions, Pem
+from convscope.client._connection.retries import DEFAULT_RETRIES, Retries, to_retries
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.checks import Metadata, check_metadata
 from convscope.client._results.results import Outcome, decode_results, result_or_raise
@@ -29,7 +29,6 @@ from convscope.client.types import (
     ImageLike,
     Priority,
 )
-from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["Client"]
 
@@ -41,9 +40,20 @@ class Client(ServerCalls):
     deadline. If the server is busy or unavailable, a call is tried up to three
     times before its deadline.
 
+    A process that was forked connects again, and so does a client that was pickled. A
+    client with a token can only be pickled if it has a `token_file`.
+
     Args:
-        target: The server's HOST:PORT, or another target that gRPC accepts.
-        timeout_seconds: How long a call may take, retries included.
+        target: The server's HOST:PORT, or another target that gRPC accepts. Calls are
+            spread over all addresses of a name, such as `dns:///convscope:8001`, and of
+            a list, such as `ipv4:10.0.0.1:8001,10.0.0.2:8001`.
+        timeout_seconds: How long a call may take, connecting and retries included.
+        connect_timeout_seconds: How long an attempt to connect to an address may take.
+        retries: How often a call is tried again while the server is busy or
+            unavailable: a number, or `Retries`; 0 turns retries off.
+        model: The model of calls that name none. Without it, they use the server's only
+            model.
+        metadata: Headers to send with each call. Those of a call replace them.
         tls: The credentials of a secure connection, such as
             `grpc.ssl_channel_credentials()`. Without them and without
             `root_certificates`, the connection is not secured.
@@ -61,6 +71,11 @@ class Client(ServerCalls):
 
     Raises:
         InvalidInputError: An argument is invalid.
+
+    Examples:
+        >>> from convscope.client import Client
+        >>> with Client("localhost:8001", model="tiny") as client:
+        ...     result = client.classify("cat.jpg")
     """
 
     def __init__(
@@ -68,6 +83,10 @@ class Client(ServerCalls):
         target: str = "localhost:8001",
         *,
         timeout_seconds: float = 30.0,
+        connect_timeout_seconds: float = 10.0,
+        retries: Retries | int = DEFAULT_RETRIES,
+        model: str | None = None,
+        metadata: Metadata = (),
         tls: grpc.ChannelCredentials | None = None,
         root_certificates: Pem | None = None,
         client_certificate: Pem | None = None,
@@ -77,6 +96,11 @@ class Client(ServerCalls):
         allow_insecure_token: bool = False,
     ) -> None:
         options = ConnectionOptions(
+            timeout_seconds=timeout_seconds,
+            connect_timeout_seconds=connect_timeout_seconds,
+            retries=to_retries(retries),
+            model=model,
+            metadata=check_metadata(metadata),
             tls=tls,
             root_certificates=root_certificates,
             client_certificate=client_certificate,
@@ -85,15 +109,13 @@ class Client(ServerCalls):
             token_file=token_file,
             allow_insecure_token=allow_insecure_token,
         )
-        super().__init__(target, timeout_seconds, options)
-        self._channel = sync_channel(self._target, self._credentials, self._tokens)
-        self._stub = inference_pb2_grpc.ClassifierServiceStub(self._channel)
+        self._open(target, options)
 
     def classify(
         self,
         image: ImageLike,
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -112,7 +134,7 @@ class Client(ServerCalls):
             image: A path, an encoded image (JPEG, PNG, WebP, BMP or GIF), a PIL
                 image, uint8 pixels [H, W, C] or [H, W] of any size, or the
                 model's own input as `Tensor(array)`.
-            model: The model's name.
+            model: The model's name; by default the client's model, or the server's only one.
             timeout_seconds: How long this call may take; by default the client's
                 timeout.
             version: The version to use; by default the latest.
@@ -138,9 +160,16 @@ class Client(ServerCalls):
             InvalidInputError: The image or an argument is invalid.
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed; see `convscope.client.errors`.
+
+        Examples:
+            >>> result = client.classify("cat.jpg", model="tiny", feature_maps=["conv"])
+            >>> result.top.label
+            'red'
+            >>> result.feature_maps["conv"].shape
+            (4, 8, 8)
         """
         template = encode_template(
-            model,
+            self._model_name(model, metadata),
             version=version,
             alias=alias,
             top_k=top_k,
@@ -176,7 +205,7 @@ class Client(ServerCalls):
         self,
         images: Iterable[ImageLike],
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -200,7 +229,7 @@ class Client(ServerCalls):
 
         Args:
             images: Any number of images, each as for `classify`.
-            model: The model's name.
+            model: As for `classify`.
             timeout_seconds: How long one request may take.
             window: How many requests may be in flight.
             return_errors: Yield an image's error in the place of its result, and
@@ -220,10 +249,17 @@ class Client(ServerCalls):
 
         Raises:
             InvalidInputError: An argument is invalid.
+
+        Examples:
+            >>> images = ["cat.jpg", "dog.jpg"]
+            >>> for result in client.classify_many(images, model="tiny"):
+            ...     print(result.top.label)
+            red
+            blue
         """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
-            model,
+            self._model_name(model, metadata),
             version=version,
             alias=alias,
             top_k=top_k,
@@ -234,8 +270,14 @@ class Client(ServerCalls):
             priority=priority,
             routing_key=routing_key,
         )
-        stream = ImageStream(template, images, window=window, return_errors=return_errors)
-        sent = check_metadata(metadata)
+        stream = ImageStream(
+            template,
+            images,
+            window=window,
+            return_errors=return_errors,
+            retries=self._options.retries,
+        )
+        sent = self._metadata(metadata)
         sender = Sender(
             lambda request: self._stub.Classify.future(request, timeout=timeout, metadata=sent),
             partial(self._translate_errors, timeout),

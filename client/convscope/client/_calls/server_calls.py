@@ -10,7 +10,7 @@ from convscope.client._calls.requests import encode_get_model
 from convscope.client._connection.connection import BlockingConnection
 from convscope.client._connection.health_check import health_check
 from convscope.client._inputs.checks import Metadata
-from convscope.client._results.models import decode_model, decode_models
+from convscope.client._results.models import decode_model, decode_models, only_model
 from convscope.client._results.server_info import (
     Health,
     ServerInfo,
@@ -28,7 +28,11 @@ __all__ = ["ServerCalls"]
 class ServerCalls(BlockingConnection):
     """The calls of `Client` that classify nothing."""
 
-    _stub: inference_pb2_grpc.ClassifierServiceStub
+    @property
+    def _stub(self) -> inference_pb2_grpc.ClassifierServiceStub:
+        kind = inference_pb2_grpc.ClassifierServiceStub
+        stub: inference_pb2_grpc.ClassifierServiceStub = self._stub_of(self._channel, kind)
+        return stub
 
     def health(
         self,
@@ -121,6 +125,14 @@ class ServerCalls(BlockingConnection):
             return info_of_older_server(error)
         return decode_server_info(response)
 
+    def _model_name(self, model: str | None, metadata: Metadata) -> str:
+        """Return the name of a call's model: its own, the client's, or the server's only one."""
+        if model is not None:
+            return model
+        if self._default_model is None:
+            self._default_model = only_model(self.models(metadata=metadata))
+        return self._default_model
+
     def models(
         self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
     ) -> list[ModelSummary]:
@@ -132,13 +144,17 @@ class ServerCalls(BlockingConnection):
 
         Raises:
             ConvscopeError: The call failed.
+
+        Examples:
+            >>> [summary.model for summary in client.models()]
+            ['signal', 'tiny']
         """
         request = pb.ListModelsRequest()
         return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
 
     def model(
         self,
-        name: str,
+        name: str | None = None,
         *,
         version: int | None = None,
         alias: str | None = None,
@@ -148,7 +164,7 @@ class ServerCalls(BlockingConnection):
         """Describe one version in full: its input, labels, feature maps and provenance.
 
         Args:
-            name: The model's name.
+            name: The model's name; by default the client's model, or the server's only one.
             version: The version; by default the latest.
             alias: The version, by one of its aliases.
             timeout_seconds: How long this call may take; by default the client's timeout.
@@ -157,11 +173,20 @@ class ServerCalls(BlockingConnection):
         Raises:
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed.
+
+        Examples:
+            >>> client.model("tiny").labels
+            ('red', 'green', 'blue')
         """
-        request = encode_get_model(Selector(name, version, alias))
+        request = encode_get_model(Selector(self._model_name(name, metadata), version, alias))
         return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))
 
     @property
     def channel(self) -> grpc.Channel:
-        """The connection, for other services of the server; it closes with the client."""
+        """The connection, for other services of the server; it closes with the client.
+
+        Examples:
+            >>> from convscope.v1 import inference_pb2_grpc
+            >>> stub = inference_pb2_grpc.ClassifierServiceStub(client.channel)
+        """
         return self._channel

@@ -1,32 +1,61 @@
-"""What all clients share: target, timeout and errors, and opening and closing."""
+"""What all clients share: target, options and errors, and opening and closing."""
 
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cached_property
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import grpc
 
-from convscope.client._connection.channel import async_channel, check_target, check_timeout
+from convscope.client._connection.channel import async_channel, sync_channel
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client._connection.translate import translate_errors
-from convscope.client._inputs.checks import Metadata, check_metadata
+from convscope.client._connection.targets import check_target
+from convscope.client._connection.translate import closed_client, translate_errors
+from convscope.client._inputs.checks import (
+    CheckedMetadata,
+    Metadata,
+    check_timeout,
+    merge_metadata,
+)
+from convscope.client.errors import UnavailableError
 
 __all__ = ["AsyncConnection", "BlockingConnection", "Connection"]
 
+Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
+
 
 class Connection:
-    """The checked arguments of a client."""
+    """The checked arguments of a client. Pickles contain these, and connect again."""
 
     _is_admin: ClassVar[bool] = False
     _timeout_name: ClassVar[str] = "timeout_seconds"
     _token_name: ClassVar[str] = "token or token_file"
 
-    def __init__(self, target: str, timeout_seconds: float, options: ConnectionOptions) -> None:
+    def _open(self, target: str, options: ConnectionOptions) -> None:
+        """Set the arguments; the subclass calls it, and so do a pickle and a forked process."""
         self._target = check_target(target)
-        self._timeout_seconds = self._timeout(timeout_seconds)
+        self._options = options
+        self._timeout_seconds = check_timeout(options.timeout_seconds, self._timeout_name)
         self._credentials = options.channel_credentials()
         self._tokens = options.token_source(self._target)
+        self._default_model = options.model
+        self._process = os.getpid()
+        self._is_closed = False
+        self._stub_channel: Channel | None = None
+        self._made_stub: Any = None
+
+    def _stub_of(self, channel: Channel, kind: Callable[[Any], Any]) -> Any:
+        """Return the methods of a service, made once for each channel."""
+        if self._stub_channel is not channel:
+            self._stub_channel, self._made_stub = channel, kind(channel)
+        return self._made_stub
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), self._target, self._options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
@@ -35,6 +64,9 @@ class Connection:
         if timeout_seconds is None:
             return self._timeout_seconds
         return check_timeout(timeout_seconds, self._timeout_name)
+
+    def _metadata(self, metadata: Metadata) -> CheckedMetadata:
+        return merge_metadata(self._options.metadata, metadata)
 
     def _translate_errors(self, timeout_seconds: float) -> AbstractContextManager[None]:
         return translate_errors(
@@ -46,10 +78,18 @@ class Connection:
         )
 
 
-class BlockingConnection(Connection):
-    """A connection whose calls block. A subclass makes the channel."""
+def _reopen(kind: type[Connection], target: str, options: ConnectionOptions) -> Connection:
+    client = kind.__new__(kind)
+    client._open(target, options)
+    return client
 
-    _channel: grpc.Channel
+
+class BlockingConnection(Connection):
+    """A connection whose calls block. A forked process connects again."""
+
+    def _open(self, target: str, options: ConnectionOptions) -> None:
+        super()._open(target, options)
+        self._connected = sync_channel(target, options, self._credentials, self._tokens)
 
     def __enter__(self) -> Self:
         return self
@@ -63,8 +103,33 @@ class BlockingConnection(Connection):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._channel.close()
+        """Close the connection; calls in flight are cancelled.
+
+        Examples:
+            >>> from convscope.client import Client
+            >>> other = Client("localhost:8001")
+            >>> other.close()
+        """
+        self._is_closed = True
+        if self._process == os.getpid():
+            self._connected.close()
+
+    @property
+    def _channel(self) -> grpc.Channel:
+        if self._process != os.getpid():
+            self._reconnect()
+        return self._connected
+
+    def _reconnect(self) -> None:
+        """Connect in a forked process.
+
+        Both processes have the parent's connection. It must not be used here, and not be closed,
+        which the parent's server would notice.
+        """
+        if self._is_closed:
+            raise closed_client(self._target)
+        self._of_parent = self._connected
+        self._open(self._target, self._options)
 
     def _call(
         self,
@@ -73,13 +138,18 @@ class BlockingConnection(Connection):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> Any:
-        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
+        timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
         with self._translate_errors(timeout):
             return method(request, timeout=timeout, metadata=sent)
 
 
 class AsyncConnection(Connection):
-    """A connection for asyncio."""
+    """A connection for asyncio. It belongs to an event loop until that is closed."""
+
+    def _open(self, target: str, options: ConnectionOptions) -> None:
+        super()._open(target, options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connected: grpc.aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,16 +163,47 @@ class AsyncConnection(Connection):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
+        """Close the connection; calls in flight are cancelled.
+
+        Examples:
+            >>> from convscope.client import AsyncClient
+            >>> other = AsyncClient("localhost:8001")
+            >>> await other.close()
+        """
+        self._is_closed = True
+        if self._connected is not None and self._is_own_loop(asyncio.get_running_loop()):
+            await self._connected.close()
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        loop = asyncio.get_running_loop()
+        if self._connected is None or not self._is_own_loop(loop):
+            self._connect(loop)
+        return self._connected  # type: ignore[return-value] # it was just set
+
+    def _is_own_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return self._loop is loop and self._process == os.getpid()
+
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Connect in an event loop, on first use or after the earlier loop was closed."""
+        if self._is_closed:
+            raise closed_client(self._target)
+        if self._process != os.getpid():
+            self._of_parent = self._connected
+            self._open(self._target, self._options)
+        elif not (self._loop is None or self._loop.is_closed()):
+            raise UnavailableError(
+                f"the client of {self._target} belongs to another event loop, which isn't closed; "
+                "make one client for each event loop"
+            )
+        self._loop = loop
+        self._connected = async_channel(
+            self._target, self._options, self._credentials, self._tokens
+        )
 
     async def _call(
         self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
     ) -> Any:
-        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
+        timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
         with self._translate_errors(timeout):
             return await method(request, timeout=timeout, metadata=sent)
-
-    @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        return async_channel(self._target, self._credentials, self._tokens)
