@@ -43,7 +43,7 @@ class Caller:
     def models(self) -> Any:
         return self._wait(self.client.models)
 
-    def model(self, name: str, **options: Any) -> Any:
+    def model(self, name: str | None = None, **options: Any) -> Any:
         return self._wait(lambda: self.client.model(name, **options))
 
     def health(self, *arguments: Any, **options: Any) -> Any:

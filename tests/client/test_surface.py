@@ -46,6 +46,7 @@ PUBLIC = [
     "Provenance",
     "Rank",
     "Resize",
+    "Retries",
     "ServerInfo",
     "ServerLimits",
     "StageSeconds",

@@ -15,6 +15,7 @@ from convscope.client._calls.admin_client import (
 )
 from convscope.client._calls.async_client import AsyncClient
 from convscope.client._calls.client import Client
+from convscope.client._connection.retries import Retries
 from convscope.client.errors import (
     ConvscopeError,
     DeadlineExceededError,
@@ -91,6 +92,7 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "Retries",
     "ServerInfo",
     "ServerLimits",
     "StageSeconds",

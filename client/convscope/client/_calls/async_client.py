@@ -42,8 +42,8 @@ class AsyncClient(AsyncServerCalls):
     """Calls a Convscope server from asyncio; the methods are those of `Client`.
 
     It connects on first use, and belongs to the event loop of that first use. When that loop
-    is closed, the next one that uses the client connects again. A forked process can't use
-    asyncio's clients if its parent has used one.
+    is closed, the next one that uses the client connects again. In a process that was
+    forked after its parent had used an `AsyncClient`, only `Client` works.
     Reading files and converting PIL images never blocks the loop.
 
     Concurrent `classify` calls with equal options share requests, up to 64

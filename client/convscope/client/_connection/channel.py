@@ -22,8 +22,7 @@ MAX_REQUEST_BYTES = 8 * MIB
 # The server's limits apply, and not those of gRPC, which are fixed before a server is known.
 _NO_LIMIT = -1
 _RETRY_BUFFER_BYTES = 1024 * MIB
-# By default a second; a server that starts is noticed sooner.
-_FIRST_RECONNECT_MS = 200
+_FIRST_RECONNECT_MS = 1_000
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"].full_name
 # Retries have two limits: the attempts of each call, and a budget for all calls

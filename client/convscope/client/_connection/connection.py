@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -188,15 +189,17 @@ class AsyncConnection(Connection):
         """Connect in an event loop, on first use or after the earlier loop was closed."""
         if self._is_closed:
             raise closed_client(self._target)
-        if self._process != os.getpid():
-            self._of_parent = self._connected
-            self._open(self._target, self._options)
-        elif not (self._loop is None or self._loop.is_closed()):
+        if _process_of_asyncio() != os.getpid():
+            raise UnavailableError(
+                "gRPC for asyncio doesn't work in a process that was forked after its parent had "
+                "used it; use Client there, or start processes with spawn or forkserver"
+            )
+        if not (self._loop is None or self._loop.is_closed()):
             raise UnavailableError(
                 f"the client of {self._target} belongs to another event loop, which isn't closed; "
                 "make one client for each event loop"
             )
-        self._loop = loop
+        self._loop, self._process = loop, os.getpid()
         self._connected = async_channel(
             self._target, self._options, self._credentials, self._tokens
         )
@@ -207,3 +210,12 @@ class AsyncConnection(Connection):
         timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
         with self._translate_errors(timeout):
             return await method(request, timeout=timeout, metadata=sent)
+
+
+@cache
+def _process_of_asyncio() -> int:
+    """Return the process that was the first to use gRPC for asyncio; a forked one keeps it.
+
+    gRPC's thread for asyncio doesn't exist in a forked process, which hangs or crashes.
+    """
+    return os.getpid()
