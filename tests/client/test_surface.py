@@ -58,8 +58,8 @@ PUBLIC = [
 ]
 BULK = {"priority": "bulk"}
 METHODS = [
-    *("classify", "classify_many", "close", "health", "model", "models", "server_info"),
-    "wait_ready",
+    *("classify", "classify_many", "close", "health", "local", "model", "models"),
+    *("server_info", "wait_ready"),
 ]
 PROPERTIES = ["channel"]
 

@@ -13,6 +13,7 @@ from convscope.client._calls.async_driver import start_with, stream_outcomes_asy
 from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
 from convscope.client._calls.image_stream import ImageStream
+from convscope.client._calls.local import LocalClients
 from convscope.client._calls.options import ClassifyManyOptions
 from convscope.client._calls.requests import (
     encode_image,
@@ -38,7 +39,7 @@ from convscope.v1 import inference_pb2 as pb
 __all__ = ["AsyncClient"]
 
 
-class AsyncClient(AsyncServerCalls):
+class AsyncClient(AsyncServerCalls, LocalClients):
     """Calls a Convscope server from asyncio; the methods are those of `Client`.
 
     It connects on first use, and belongs to the event loop of that first use. When that loop

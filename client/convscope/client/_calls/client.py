@@ -8,6 +8,7 @@ from typing import Literal, Unpack, overload
 import grpc
 
 from convscope.client._calls.image_stream import ImageStream
+from convscope.client._calls.local import LocalClients
 from convscope.client._calls.options import ClassifyManyOptions
 from convscope.client._calls.requests import (
     encode_image,
@@ -33,7 +34,7 @@ from convscope.client.types import (
 __all__ = ["Client"]
 
 
-class Client(ServerCalls):
+class Client(ServerCalls, LocalClients):
     """Calls a Convscope server and waits for each reply.
 
     It connects on first use, and may be shared between threads. Every call has a

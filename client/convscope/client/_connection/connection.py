@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import grpc
 
@@ -25,6 +25,14 @@ from convscope.client._inputs.checks import (
 from convscope.client.errors import UnavailableError
 
 __all__ = ["AsyncConnection", "BlockingConnection", "Connection"]
+
+
+class ClosedAfterwards(Protocol):
+    """What is closed with a client: the server in its process."""
+
+    def close(self) -> None:
+        """Close it."""
+
 
 Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
 
@@ -46,6 +54,7 @@ class Connection:
         self._default_model = options.model
         self._process = os.getpid()
         self._is_closed = False
+        self._local_server: ClosedAfterwards | None = None
         self._stub_channel: Channel | None = None
         self._made_stub: Any = None
 
@@ -56,6 +65,8 @@ class Connection:
         return self._made_stub
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._local_server is not None:
+            raise TypeError("a local client can't be pickled: its models are in this process")
         return _reopen, (type(self), self._target, self._options)
 
     def __repr__(self) -> str:
@@ -114,6 +125,8 @@ class BlockingConnection(Connection):
         self._is_closed = True
         if self._process == os.getpid():
             self._connected.close()
+        if self._local_server is not None:
+            self._local_server.close()
 
     @property
     def _channel(self) -> grpc.Channel:
@@ -129,7 +142,7 @@ class BlockingConnection(Connection):
         """
         if self._is_closed:
             raise closed_client(self._target)
-        self._of_parent = self._connected
+        self._of_parent = self._connected, self._local_server
         self._open(self._target, self._options)
 
     def _call(
@@ -174,6 +187,8 @@ class AsyncConnection(Connection):
         self._is_closed = True
         if self._connected is not None and self._is_own_loop(asyncio.get_running_loop()):
             await self._connected.close()
+        if self._local_server is not None:
+            await asyncio.to_thread(self._local_server.close)
 
     @property
     def _channel(self) -> grpc.aio.Channel:
