@@ -55,6 +55,7 @@ PUBLIC = [
     "UnauthenticatedError",
     "UnavailableError",
     "VersionStatus",
+    "from_float",
 ]
 BULK = {"priority": "bulk"}
 METHODS = [

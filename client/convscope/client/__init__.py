@@ -16,6 +16,7 @@ from convscope.client._calls.admin_client import (
 from convscope.client._calls.async_client import AsyncClient
 from convscope.client._calls.client import Client
 from convscope.client._connection.retries import Retries
+from convscope.client._inputs.from_float import from_float
 from convscope.client.errors import (
     ConvscopeError,
     DeadlineExceededError,
@@ -101,4 +102,5 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "VersionStatus",
+    "from_float",
 ]

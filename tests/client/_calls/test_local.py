@@ -62,7 +62,7 @@ def test_the_results_are_those_of_a_server(repository: Path) -> None:
                 assert (maps[0] == maps[1]).all()
                 for a, b in zip(ours.explanations, theirs.explanations, strict=True):
                     assert (a.target, a.logit) == (b.target, b.logit)
-                    assert (a.heat == b.heat).all()
+                    assert (a.array == b.array).all()
 
 
 def test_nothing_is_left_and_nothing_is_printed(

@@ -70,11 +70,6 @@ class AsyncClient(AsyncServerCalls, LocalClients):
 
     Raises:
         InvalidInputError: An argument is invalid.
-
-    Examples:
-        >>> from convscope.client import AsyncClient
-        >>> async with AsyncClient("localhost:8001", model="tiny") as client:
-        ...     result = await client.classify("cat.jpg")
     """
 
     def __init__(
@@ -133,13 +128,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> Classification:
-        """Classify one image, as `Client.classify` does.
-
-        Examples:
-            >>> result = await client.classify("cat.jpg", model="tiny")
-            >>> result.top.label
-            'red'
-        """
+        """Classify one image, as `Client.classify` does."""
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
             await self._model_name(model, metadata),
@@ -201,15 +190,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         return_errors: bool = False,
         progress: bool = False,
     ) -> AsyncIterator[Outcome]:
-        """Classify any number of images, as `Client.classify_many` does.
-
-        Examples:
-            >>> images = ["cat.jpg", "dog.jpg"]
-            >>> async for result in client.classify_many(images, model="tiny"):
-            ...     print(result.top.label)
-            red
-            blue
-        """
+        """Classify any number of images, as `Client.classify_many` does."""
         timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
 
         def start(model: str) -> AsyncGenerator[Outcome, None]:

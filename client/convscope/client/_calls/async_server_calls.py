@@ -45,8 +45,8 @@ class AsyncServerCalls(AsyncConnection):
     ) -> Health:
         """Return whether the server or a model accepts requests, as `Client.health` does.
 
-        Examples:
-            >>> await client.health("tiny")
+        Example:
+            >>> await async_client.health("digits")
             <Health.SERVING: 'serving'>
         """
         check = health_check(self._channel)
@@ -62,8 +62,8 @@ class AsyncServerCalls(AsyncConnection):
     ) -> None:
         """Wait until the server or a model accepts requests, as `Client.wait_ready` does.
 
-        Examples:
-            >>> await client.wait_ready(timeout_seconds=30)
+        Example:
+            >>> await async_client.wait_ready(timeout_seconds=30)
         """
         wait = ReadyWait(self._target, model, self._timeout(timeout_seconds))
         while True:
@@ -78,8 +78,8 @@ class AsyncServerCalls(AsyncConnection):
     ) -> ServerInfo:
         """Return the server's version, transport and limits, as `Client.server_info` does.
 
-        Examples:
-            >>> (await client.server_info()).limits.max_inputs
+        Example:
+            >>> (await async_client.server_info()).limits.max_inputs
             64
         """
         request = pb.GetServerInfoRequest()
@@ -102,12 +102,7 @@ class AsyncServerCalls(AsyncConnection):
     async def models(
         self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
     ) -> list[ModelSummary]:
-        """List every version that is ready, as `Client.models` does.
-
-        Examples:
-            >>> [summary.model for summary in await client.models()]
-            ['signal', 'tiny']
-        """
+        """List every version that is ready, as `Client.models` does."""
         request = pb.ListModelsRequest()
         return decode_models(
             await self._call(self._stub.ListModels, request, timeout_seconds, metadata)
@@ -122,12 +117,7 @@ class AsyncServerCalls(AsyncConnection):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> ModelInfo:
-        """Describe one version in full, as `Client.model` does.
-
-        Examples:
-            >>> (await client.model("tiny")).labels
-            ('red', 'green', 'blue')
-        """
+        """Describe one version in full, as `Client.model` does."""
         request = encode_get_model(Selector(await self._model_name(name, metadata), version, alias))
         return decode_model(
             await self._call(self._stub.GetModel, request, timeout_seconds, metadata)
@@ -135,10 +125,5 @@ class AsyncServerCalls(AsyncConnection):
 
     @property
     def channel(self) -> grpc.aio.Channel:
-        """The connection, for other services of the server; it closes with the client.
-
-        Examples:
-            >>> from convscope.v1 import inference_pb2_grpc
-            >>> stub = inference_pb2_grpc.ClassifierServiceStub(client.channel)
-        """
+        """The connection, for other services of the server; it closes with the client."""
         return self._channel

@@ -72,11 +72,6 @@ class Client(ServerCalls, LocalClients):
 
     Raises:
         InvalidInputError: An argument is invalid.
-
-    Examples:
-        >>> from convscope.client import Client
-        >>> with Client("localhost:8001", model="tiny") as client:
-        ...     result = client.classify("cat.jpg")
     """
 
     def __init__(
@@ -132,9 +127,11 @@ class Client(ServerCalls, LocalClients):
         """Classify one image.
 
         Args:
-            image: A path, an encoded image (JPEG, PNG, WebP, BMP or GIF), a PIL
-                image, uint8 pixels [H, W, C] or [H, W] of any size, or the
-                model's own input as `Tensor(array)`.
+            image: A path, an encoded image (JPEG, PNG, WebP, BMP or GIF) as bytes or as a
+                file that is open for reading, a PIL image, uint8 pixels [H, W, C] or
+                [H, W] of any size, or the model's own input as `Tensor(array)`. A file is
+                read from its position, and stays open. `from_float` converts pixels with
+                values from 0 to 1.
             model: The model's name; by default the client's model, or the server's only one.
             timeout_seconds: How long this call may take; by default the client's
                 timeout.
@@ -161,13 +158,6 @@ class Client(ServerCalls, LocalClients):
             InvalidInputError: The image or an argument is invalid.
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed; see `convscope.client.errors`.
-
-        Examples:
-            >>> result = client.classify("cat.jpg", model="tiny", feature_maps=["conv"])
-            >>> result.top.label
-            'red'
-            >>> result.feature_maps["conv"].shape
-            (4, 8, 8)
         """
         template = encode_template(
             self._model_name(model, metadata),
@@ -250,13 +240,6 @@ class Client(ServerCalls, LocalClients):
 
         Raises:
             InvalidInputError: An argument is invalid.
-
-        Examples:
-            >>> images = ["cat.jpg", "dog.jpg"]
-            >>> for result in client.classify_many(images, model="tiny"):
-            ...     print(result.top.label)
-            red
-            blue
         """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(

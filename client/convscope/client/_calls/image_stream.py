@@ -1,6 +1,9 @@
 """Any number of images as request batches, and their outcomes in order."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+
+from PIL import Image
 
 from convscope.client._calls.batch_size import BatchSize
 from convscope.client._calls.batcher import Batcher
@@ -48,7 +51,7 @@ class ImageStream:
         return_errors: bool,
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
-        if isinstance(images, str | bytes):
+        if isinstance(images, str | bytes | bytearray | PathLike | Image.Image):
             raise InvalidInputError("images is a single image; put it in a list, or call classify")
         if window < 1:
             raise InvalidInputError(f"window is {window}; it must be at least 1")

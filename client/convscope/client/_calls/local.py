@@ -52,10 +52,9 @@ class LocalClients(Connection):
             FailedPreconditionError: No model can be loaded, or a setting is invalid.
             ModuleNotFoundError: The server's packages are not installed.
 
-        Examples:
-            >>> from convscope.client import Client
-            >>> with Client.local("models", model="tiny") as local:
-            ...     print(local.classify("cat.jpg").top.label)
+        Example:
+            >>> with Client.local("models", model="digits") as local:
+            ...     print(local.classify("digits/3.png").top.label)
             red
         """
         options = ConnectionOptions(timeout_seconds=timeout_seconds, model=model)

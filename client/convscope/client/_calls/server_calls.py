@@ -55,11 +55,11 @@ class ServerCalls(BlockingConnection):
             UnavailableError: No server responds.
             ConvscopeError: The call failed.
 
-        Examples:
+        Example:
             >>> if client.health():
             ...     print("ready")
             ready
-            >>> client.health("tiny")
+            >>> client.health("digits")
             <Health.SERVING: 'serving'>
         """
         check = health_check(self._channel)
@@ -87,9 +87,9 @@ class ServerCalls(BlockingConnection):
             UnauthenticatedError: The server rejects the credentials.
             ConvscopeError: A health check failed for a reason that waiting can't change.
 
-        Examples:
+        Example:
             >>> client.wait_ready(timeout_seconds=30)
-            >>> client.wait_ready(30, "tiny")
+            >>> client.wait_ready(30, "digits")
         """
         wait = ReadyWait(self._target, model, self._timeout(timeout_seconds))
         while True:
@@ -113,7 +113,7 @@ class ServerCalls(BlockingConnection):
         Raises:
             ConvscopeError: The call failed.
 
-        Examples:
+        Example:
             >>> info = client.server_info()
             >>> info.version, info.limits.max_request_bytes
             ('0.1.0', 8388608)
@@ -144,10 +144,6 @@ class ServerCalls(BlockingConnection):
 
         Raises:
             ConvscopeError: The call failed.
-
-        Examples:
-            >>> [summary.model for summary in client.models()]
-            ['signal', 'tiny']
         """
         request = pb.ListModelsRequest()
         return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
@@ -173,20 +169,11 @@ class ServerCalls(BlockingConnection):
         Raises:
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed.
-
-        Examples:
-            >>> client.model("tiny").labels
-            ('red', 'green', 'blue')
         """
         request = encode_get_model(Selector(self._model_name(name, metadata), version, alias))
         return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))
 
     @property
     def channel(self) -> grpc.Channel:
-        """The connection, for other services of the server; it closes with the client.
-
-        Examples:
-            >>> from convscope.v1 import inference_pb2_grpc
-            >>> stub = inference_pb2_grpc.ClassifierServiceStub(client.channel)
-        """
+        """The connection, for other services of the server; it closes with the client."""
         return self._channel

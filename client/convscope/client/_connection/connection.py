@@ -115,13 +115,7 @@ class BlockingConnection(Connection):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls in flight are cancelled.
-
-        Examples:
-            >>> from convscope.client import Client
-            >>> other = Client("localhost:8001")
-            >>> other.close()
-        """
+        """Close the connection; calls in flight are cancelled."""
         self._is_closed = True
         if self._process == os.getpid():
             self._connected.close()
@@ -177,13 +171,7 @@ class AsyncConnection(Connection):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled.
-
-        Examples:
-            >>> from convscope.client import AsyncClient
-            >>> other = AsyncClient("localhost:8001")
-            >>> await other.close()
-        """
+        """Close the connection; calls in flight are cancelled."""
         self._is_closed = True
         if self._connected is not None and self._is_own_loop(asyncio.get_running_loop()):
             await self._connected.close()

@@ -29,8 +29,7 @@ class Retries:
     Raises:
         InvalidInputError: A value is out of range.
 
-    Examples:
-        >>> from convscope.client import Client, Retries
+    Example:
         >>> client = Client("localhost:8001", retries=Retries(attempts=4, max_seconds=5))
         >>> client = Client("localhost:8001", retries=0)
     """

@@ -16,8 +16,7 @@ _MIB = 2**20
 class Health(StrEnum):
     """Whether a server, or one of its models, accepts requests. Only `SERVING` is true.
 
-    Examples:
-        >>> from convscope.client import Health
+    Example:
         >>> bool(Health.SERVING), bool(Health.NOT_SERVING)
         (True, False)
     """
@@ -47,8 +46,7 @@ class ServerLimits:
             colors may have more.
         max_lossless_webp_pixels: Pixels of a WebP that is lossless or has transparent pixels.
 
-    Examples:
-        >>> from convscope.client import ServerLimits
+    Example:
         >>> ServerLimits().max_inputs
         64
     """
@@ -74,7 +72,7 @@ class ServerInfo:
         transport: What serves gRPC: "http2" or "grpc-aio"; None if it isn't reported.
         limits: Its limits; the defaults if they aren't reported.
 
-    Examples:
+    Example:
         >>> client.server_info().limits.max_inputs
         64
     """
