@@ -55,6 +55,15 @@ class Caller:
     def server_info(self, **options: Any) -> Any:
         return self._wait(lambda: self.client.server_info(**options))
 
+    def use_channel(self) -> None:
+        async def use() -> None:
+            assert self.client.channel
+
+        if self._runner is None:
+            assert self.client.channel
+        else:
+            self._runner.run(use())
+
     def close(self) -> None:
         self._wait(self.client.close)
 

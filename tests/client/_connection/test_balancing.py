@@ -3,7 +3,8 @@
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from convscope.client._connection.targets import has_several_addresses
 
 RED = np.full((8, 8, 3), (200, 30, 20), np.uint8)
 CALLS = 40
+ADDRESSES = ("127.0.0.1", "127.0.0.2")
 HEADER_BYTES = 12
 A_RECORD = 1
 
 
 @contextmanager
-def name_server(*addresses: str) -> Iterator[str]:
+def name_server(addresses: Sequence[str]) -> Iterator[str]:
     """Answer every name of the test with the same addresses, and yield where."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
@@ -46,12 +48,12 @@ def name_server(*addresses: str) -> Iterator[str]:
             thread.join()
 
 
-def reply(query: bytes, addresses: tuple[str, ...]) -> bytes:
+def reply(query: bytes, addresses: Sequence[str]) -> bytes:
     """Return the reply to a query: a record for each address if it asks for such."""
     end = query.index(0, HEADER_BYTES) + 1
     question = query[HEADER_BYTES : end + 4]
     (kind,) = struct.unpack_from(">H", query, end)
-    found = addresses if kind == A_RECORD else ()
+    found = tuple(addresses) if kind == A_RECORD else ()
     header = query[:2] + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)
     records = [
         struct.pack(">HHHIH", 0xC00C, A_RECORD, 1, 60, 4) + socket.inet_aton(address)
@@ -83,7 +85,7 @@ def test_calls_are_spread_over_all_servers(
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
     port = pair[0].target.rpartition(":")[2]
-    with name_server("127.0.0.1", "127.0.0.2") as resolver:
+    with name_server(ADDRESSES) as resolver:
         target = f"dns://{resolver}/convscope.test:{port}"
         if kind == "addresses":
             target = f"ipv4:127.0.0.1:{port},127.0.0.2:{port}"
@@ -95,6 +97,31 @@ def test_calls_are_spread_over_all_servers(
     assert sum(shares) == CALLS
     # Calls before the second connection is ready go to the first.
     assert min(shares) >= CALLS // 4
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_server_that_is_added_gets_its_share(
+    make_caller: Any,
+    pair: tuple[ServerProcess, ServerProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    shared: bool,
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    port, known = pair[0].target.rpartition(":")[2], [ADDRESSES[0]]
+    with name_server(known) as resolver:
+        target = f"dns://{resolver}/convscope.test:{port}"
+        caller = make_caller(target, model="tiny", connection_age_seconds=0.1)
+        before = calls_of(pair[1])
+        assert caller.classify(RED).top.label == "red"
+        if shared:
+            caller.use_channel()
+        known.append(ADDRESSES[1])
+        for _ in range(CALLS):
+            assert caller.classify(RED).top.label == "red"
+            time.sleep(0.01)
+        assert (calls_of(pair[1]) > before) is not shared
 
 
 def test_a_server_that_ends_is_replaced_by_the_other(

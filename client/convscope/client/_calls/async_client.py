@@ -56,6 +56,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         target: The server's HOST:PORT, or another target, as for `Client`.
         timeout_seconds: How long a call may take, connecting and retries included.
         connect_timeout_seconds: How long an attempt to connect may take, as for `Client`.
+        connection_age_seconds: When addresses are looked up again, as for `Client`.
         retries: How often a call is tried again, as for `Client`.
         model: The model of calls that name none, as for `Client`.
         metadata: Headers to send with each call, as for `Client`.
@@ -78,6 +79,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         *,
         timeout_seconds: float = 30.0,
         connect_timeout_seconds: float = 10.0,
+        connection_age_seconds: float | None = 300.0,
         retries: Retries | int = DEFAULT_RETRIES,
         model: str | None = None,
         metadata: Metadata = (),
@@ -93,6 +95,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         options = ConnectionOptions(
             timeout_seconds=timeout_seconds,
             connect_timeout_seconds=connect_timeout_seconds,
+            connection_age_seconds=connection_age_seconds,
             retries=to_retries(retries),
             model=model,
             metadata=check_metadata(metadata),

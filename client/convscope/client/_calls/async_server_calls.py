@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import grpc
 
@@ -126,4 +127,6 @@ class AsyncServerCalls(AsyncConnection):
     @property
     def channel(self) -> grpc.aio.Channel:
         """The connection, for other services of the server; it closes with the client."""
-        return self._channel
+        channel = self._channel
+        self._age_seconds = math.inf  # whoever has it may use it until the client is closed
+        return channel

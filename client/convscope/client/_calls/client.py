@@ -50,6 +50,9 @@ class Client(ServerCalls, LocalClients):
             a list, such as `ipv4:10.0.0.1:8001,10.0.0.2:8001`.
         timeout_seconds: How long a call may take, connecting and retries included.
         connect_timeout_seconds: How long an attempt to connect to an address may take.
+        connection_age_seconds: After this time, the addresses of a name or list are looked
+            up again, so that servers that were added get their share; None for never. It
+            has no effect once `channel` was used.
         retries: How often a call is tried again while the server is busy or
             unavailable: a number, or `Retries`; 0 turns retries off.
         model: The model of calls that name none. Without it, they use the server's only
@@ -80,6 +83,7 @@ class Client(ServerCalls, LocalClients):
         *,
         timeout_seconds: float = 30.0,
         connect_timeout_seconds: float = 10.0,
+        connection_age_seconds: float | None = 300.0,
         retries: Retries | int = DEFAULT_RETRIES,
         model: str | None = None,
         metadata: Metadata = (),
@@ -94,6 +98,7 @@ class Client(ServerCalls, LocalClients):
         options = ConnectionOptions(
             timeout_seconds=timeout_seconds,
             connect_timeout_seconds=connect_timeout_seconds,
+            connection_age_seconds=connection_age_seconds,
             retries=to_retries(retries),
             model=model,
             metadata=check_metadata(metadata),

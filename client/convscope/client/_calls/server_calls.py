@@ -1,5 +1,6 @@
 """The calls that ask a server about itself and its models, blocking."""
 
+import math
 import time
 
 import grpc
@@ -176,4 +177,6 @@ class ServerCalls(BlockingConnection):
     @property
     def channel(self) -> grpc.Channel:
         """The connection, for other services of the server; it closes with the client."""
-        return self._channel
+        channel = self._channel
+        self._age_seconds = math.inf  # whoever has it may use it until the client is closed
+        return channel

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
@@ -14,7 +16,7 @@ import grpc
 
 from convscope.client._connection.channel import async_channel, sync_channel
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client._connection.targets import check_target
+from convscope.client._connection.targets import check_target, has_several_addresses
 from convscope.client._connection.translate import closed_client, translate_errors
 from convscope.client._inputs.checks import (
     CheckedMetadata,
@@ -54,9 +56,15 @@ class Connection:
         self._default_model = options.model
         self._process = os.getpid()
         self._is_closed = False
+        self._age_seconds = _age_seconds(self._target, options)
+        self._connected_at = 0.0
+        self._previous: Any = None
         self._local_server: ClosedAfterwards | None = None
         self._stub_channel: Channel | None = None
         self._made_stub: Any = None
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._connected_at > self._age_seconds
 
     def _stub_of(self, channel: Channel, kind: Callable[[Any], Any]) -> Any:
         """Return the methods of a service, made once for each channel."""
@@ -96,12 +104,23 @@ def _reopen(kind: type[Connection], target: str, options: ConnectionOptions) -> 
     return client
 
 
+def _age_seconds(target: str, options: ConnectionOptions) -> float:
+    """Return how long a channel is used; forever if its target has only one address."""
+    if options.connection_age_seconds is None or not has_several_addresses(target):
+        return math.inf
+    return options.connection_age_seconds
+
+
 class BlockingConnection(Connection):
     """A connection whose calls block. A forked process connects again."""
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
-        self._connected = sync_channel(target, options, self._credentials, self._tokens)
+        self._connected = self._new_channel()
+
+    def _new_channel(self) -> grpc.Channel:
+        self._connected_at = time.monotonic()
+        return sync_channel(self._target, self._options, self._credentials, self._tokens)
 
     def __enter__(self) -> Self:
         return self
@@ -118,7 +137,8 @@ class BlockingConnection(Connection):
         """Close the connection; calls in flight are cancelled."""
         self._is_closed = True
         if self._process == os.getpid():
-            self._connected.close()
+            for channel in filter(None, (self._previous, self._connected)):
+                channel.close()
         if self._local_server is not None:
             self._local_server.close()
 
@@ -126,6 +146,9 @@ class BlockingConnection(Connection):
     def _channel(self) -> grpc.Channel:
         if self._process != os.getpid():
             self._reconnect()
+        elif self._is_old() and not self._is_closed:
+            # The earlier one stays open for the calls in flight.
+            self._previous, self._connected = self._connected, self._new_channel()
         return self._connected
 
     def _reconnect(self) -> None:
@@ -174,7 +197,8 @@ class AsyncConnection(Connection):
         """Close the connection; calls in flight are cancelled."""
         self._is_closed = True
         if self._connected is not None and self._is_own_loop(asyncio.get_running_loop()):
-            await self._connected.close()
+            for channel in filter(None, (self._previous, self._connected)):
+                await channel.close()
         if self._local_server is not None:
             await asyncio.to_thread(self._local_server.close)
 
@@ -182,6 +206,9 @@ class AsyncConnection(Connection):
     def _channel(self) -> grpc.aio.Channel:
         loop = asyncio.get_running_loop()
         if self._connected is None or not self._is_own_loop(loop):
+            self._connect(loop)
+        elif self._is_old():
+            self._previous = self._connected  # it stays open for the calls in flight
             self._connect(loop)
         return self._connected  # type: ignore[return-value] # it was just set
 
@@ -197,12 +224,12 @@ class AsyncConnection(Connection):
                 "gRPC for asyncio doesn't work in a process that was forked after its parent had "
                 "used it; use Client there, or start processes with spawn or forkserver"
             )
-        if not (self._loop is None or self._loop.is_closed()):
+        if not (self._loop is None or self._loop is loop or self._loop.is_closed()):
             raise UnavailableError(
                 f"the client of {self._target} belongs to another event loop, which isn't closed; "
                 "make one client for each event loop"
             )
-        self._loop, self._process = loop, os.getpid()
+        self._loop, self._process, self._connected_at = loop, os.getpid(), time.monotonic()
         self._connected = async_channel(
             self._target, self._options, self._credentials, self._tokens
         )

@@ -40,6 +40,7 @@ class ConnectionOptions:
 
     timeout_seconds: float = 30.0
     connect_timeout_seconds: float = 10.0
+    connection_age_seconds: float | None = 300.0
     retries: Retries = DEFAULT_RETRIES
     model: str | None = None
     metadata: CheckedMetadata = field(default=(), repr=False)
@@ -67,6 +68,8 @@ class ConnectionOptions:
             raise InvalidInputError("token must be a str, or a function that returns one")
         if self.model is not None:
             check_name("model", self.model)
+        if self.connection_age_seconds is not None:
+            check_timeout(self.connection_age_seconds, "connection_age_seconds")
         checked = {
             "connect_timeout_seconds": check_timeout(
                 self.connect_timeout_seconds, "connect_timeout_seconds"
