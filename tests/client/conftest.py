@@ -165,6 +165,9 @@ class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
     def GetModel(self, request: Any, context: Any) -> pb.GetModelResponse:  # noqa: N802
         return pb.GetModelResponse(execution=self.execution)
 
+    def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "an older server has no such method")
+
 
 def _status(number: int) -> grpc.StatusCode:
     return next(code for code in grpc.StatusCode if code.value[0] == number)

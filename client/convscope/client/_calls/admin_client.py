@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from convscope.client._connection.connection import BlockingConnection
+from convscope.client._connection.blocking_connection import BlockingConnection
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.tokens import Token
 from convscope.v1 import admin_pb2 as pb

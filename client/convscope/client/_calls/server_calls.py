@@ -8,7 +8,7 @@ import grpc
 from convscope.client._calls.options import Selector
 from convscope.client._calls.readiness import ReadyWait
 from convscope.client._calls.requests import encode_get_model
-from convscope.client._connection.connection import BlockingConnection
+from convscope.client._connection.blocking_connection import BlockingConnection
 from convscope.client._connection.health_check import health_check
 from convscope.client._inputs.checks import Metadata
 from convscope.client._results.models import decode_model, decode_models, only_model

@@ -1,32 +1,27 @@
-"""What all clients share: target, options and errors, and opening and closing."""
+"""What all clients share: target, options, errors and pickles."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import cache
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import grpc
 
-from convscope.client._connection.channel import async_channel, sync_channel
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.targets import check_target, has_several_addresses
-from convscope.client._connection.translate import closed_client, translate_errors
+from convscope.client._connection.translate import translate_errors
 from convscope.client._inputs.checks import (
     CheckedMetadata,
     Metadata,
     check_timeout,
     merge_metadata,
 )
-from convscope.client.errors import UnavailableError
 
-__all__ = ["AsyncConnection", "BlockingConnection", "Connection"]
+__all__ = ["Connection"]
 
 
 class ClosedAfterwards(Protocol):
@@ -109,143 +104,3 @@ def _age_seconds(target: str, options: ConnectionOptions) -> float:
     if options.connection_age_seconds is None or not has_several_addresses(target):
         return math.inf
     return options.connection_age_seconds
-
-
-class BlockingConnection(Connection):
-    """A connection whose calls block. A forked process connects again."""
-
-    def _open(self, target: str, options: ConnectionOptions) -> None:
-        super()._open(target, options)
-        self._connected = self._new_channel()
-
-    def _new_channel(self) -> grpc.Channel:
-        self._connected_at = time.monotonic()
-        return sync_channel(self._target, self._options, self._credentials, self._tokens)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._is_closed = True
-        if self._process == os.getpid():
-            for channel in filter(None, (self._previous, self._connected)):
-                channel.close()
-        if self._local_server is not None:
-            self._local_server.close()
-
-    @property
-    def _channel(self) -> grpc.Channel:
-        if self._process != os.getpid():
-            self._reconnect()
-        elif self._is_old() and not self._is_closed:
-            # The earlier one stays open for the calls in flight.
-            self._previous, self._connected = self._connected, self._new_channel()
-        return self._connected
-
-    def _reconnect(self) -> None:
-        """Connect in a forked process.
-
-        Both processes have the parent's connection. It must not be used here, and not be closed,
-        which the parent's server would notice.
-        """
-        if self._is_closed:
-            raise closed_client(self._target)
-        self._of_parent = self._connected, self._local_server
-        self._open(self._target, self._options)
-
-    def _call(
-        self,
-        method: Any,
-        request: Any,
-        timeout_seconds: float | None = None,
-        metadata: Metadata = (),
-    ) -> Any:
-        timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
-        with self._translate_errors(timeout):
-            return method(request, timeout=timeout, metadata=sent)
-
-
-class AsyncConnection(Connection):
-    """A connection for asyncio. It belongs to an event loop until that is closed."""
-
-    def _open(self, target: str, options: ConnectionOptions) -> None:
-        super()._open(target, options)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connected: grpc.aio.Channel | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._is_closed = True
-        if self._connected is not None and self._is_own_loop(asyncio.get_running_loop()):
-            for channel in filter(None, (self._previous, self._connected)):
-                await channel.close()
-        if self._local_server is not None:
-            await asyncio.to_thread(self._local_server.close)
-
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        loop = asyncio.get_running_loop()
-        if self._connected is None or not self._is_own_loop(loop):
-            self._connect(loop)
-        elif self._is_old():
-            self._previous = self._connected  # it stays open for the calls in flight
-            self._connect(loop)
-        return self._connected  # type: ignore[return-value] # it was just set
-
-    def _is_own_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return self._loop is loop and self._process == os.getpid()
-
-    def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Connect in an event loop, on first use or after the earlier loop was closed."""
-        if self._is_closed:
-            raise closed_client(self._target)
-        if _process_of_asyncio() != os.getpid():
-            raise UnavailableError(
-                "gRPC for asyncio doesn't work in a process that was forked after its parent had "
-                "used it; use Client there, or start processes with spawn or forkserver"
-            )
-        if not (self._loop is None or self._loop is loop or self._loop.is_closed()):
-            raise UnavailableError(
-                f"the client of {self._target} belongs to another event loop, which isn't closed; "
-                "make one client for each event loop"
-            )
-        self._loop, self._process, self._connected_at = loop, os.getpid(), time.monotonic()
-        self._connected = async_channel(
-            self._target, self._options, self._credentials, self._tokens
-        )
-
-    async def _call(
-        self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
-    ) -> Any:
-        timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
-        with self._translate_errors(timeout):
-            return await method(request, timeout=timeout, metadata=sent)
-
-
-@cache
-def _process_of_asyncio() -> int:
-    """Return the process that was the first to use gRPC for asyncio; a forked one keeps it.
-
-    gRPC's thread for asyncio doesn't exist in a forked process, which hangs or crashes.
-    """
-    return os.getpid()
