@@ -13,7 +13,8 @@ ROOMS = ("bundle", "client", "server", "exporter", "web")
 # Every room may import convscope.v1 as well.
 MAY_IMPORT = {
     "bundle": set(),
-    "client": {"web"},
+    # The web app for one command, and the server for local clients.
+    "client": {"web", "server"},
     "server": {"bundle"},
     "exporter": {"bundle"},
     "web": {"client"},
@@ -90,6 +91,13 @@ def test_the_client_imports_the_web_app_in_one_command_when_it_runs() -> None:
     top = ast.parse(users[0].read_text()).body
     names = [node.module for node in top if isinstance(node, ast.ImportFrom)]
     assert not any((name or "").startswith("convscope.web") for name in names)
+
+
+def test_the_client_imports_the_server_for_local_clients_only() -> None:
+    users = [path for path in sources("client") if _names(path, "convscope.server")]
+    assert [path.name for path in users] == ["local.py"]
+    named = {name for name in imports(users[0]) if name.startswith("convscope.server")}
+    assert named == {"convscope.server.local"}
 
 
 def test_only_the_web_app_imports_a_web_framework() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -42,8 +43,26 @@ class Caller:
     def models(self) -> Any:
         return self._wait(self.client.models)
 
-    def model(self, name: str, **options: Any) -> Any:
+    def model(self, name: str | None = None, **options: Any) -> Any:
         return self._wait(lambda: self.client.model(name, **options))
+
+    def health(self, *arguments: Any, **options: Any) -> Any:
+        return self._wait(lambda: self.client.health(*arguments, **options))
+
+    def wait_ready(self, *arguments: Any, **options: Any) -> None:
+        self._wait(lambda: self.client.wait_ready(*arguments, **options))
+
+    def server_info(self, **options: Any) -> Any:
+        return self._wait(lambda: self.client.server_info(**options))
+
+    def use_channel(self) -> None:
+        async def use() -> None:
+            assert self.client.channel
+
+        if self._runner is None:
+            assert self.client.channel
+        else:
+            self._runner.run(use())
 
     def close(self) -> None:
         self._wait(self.client.close)
@@ -146,6 +165,9 @@ class ScriptedServicer(inference_pb2_grpc.ClassifierServiceServicer):
     def GetModel(self, request: Any, context: Any) -> pb.GetModelResponse:  # noqa: N802
         return pb.GetModelResponse(execution=self.execution)
 
+    def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "an older server has no such method")
+
 
 def _status(number: int) -> grpc.StatusCode:
     return next(code for code in grpc.StatusCode if code.value[0] == number)
@@ -232,3 +254,10 @@ def png(color: tuple[int, ...], size: tuple[int, int] = (40, 30), mode: str = "R
     out = io.BytesIO()
     Image.new(mode, size, color).save(out, "PNG")
     return out.getvalue()
+
+
+@pytest.fixture
+def silent_target() -> Iterator[str]:
+    """An address that accepts connections, and never replies."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"

@@ -29,6 +29,7 @@ PUBLIC = [
     "FeatureMap",
     "FeatureMapInfo",
     "FeatureMapSelection",
+    "Health",
     "ImageCrop",
     "ImageLike",
     "InputInfo",
@@ -45,15 +46,22 @@ PUBLIC = [
     "Provenance",
     "Rank",
     "Resize",
+    "Retries",
+    "ServerInfo",
+    "ServerLimits",
     "StageSeconds",
     "Tensor",
     "TrafficSplit",
     "UnauthenticatedError",
     "UnavailableError",
     "VersionStatus",
+    "from_float",
 ]
 BULK = {"priority": "bulk"}
-METHODS = ["classify", "classify_many", "close", "model", "models"]
+METHODS = [
+    *("classify", "classify_many", "close", "health", "local", "model", "models"),
+    *("server_info", "wait_ready"),
+]
 PROPERTIES = ["channel"]
 
 
@@ -76,7 +84,7 @@ def test_the_keyword_arguments_are_the_fields_of_the_options() -> None:
     hints = get_type_hints(RequestOptions)
     assert {"model": str} | get_type_hints(ClassifyOptions) == hints
     many = get_type_hints(ClassifyManyOptions)
-    assert {name: many[name] for name in hints} == hints
+    assert {name: many[name] for name in hints} == hints | {"model": str | None}
     parameters = inspect.signature(Client.classify_many, eval_str=True).parameters
     for name in many.keys() - hints.keys():
         assert parameters[name].annotation == many[name]

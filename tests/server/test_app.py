@@ -160,7 +160,7 @@ def test_reflection_describes_the_service(tiny_server: ServerProcess) -> None:
         assert {SERVICE, "grpc.health.v1.Health"} <= set(database.get_services())
         service = DescriptorPool(database).FindServiceByName(SERVICE)
         request = service.methods_by_name["Classify"].input_type
-    methods = ["Classify", "ClassifyStream", "ListModels", "GetModel"]
+    methods = ["Classify", "ClassifyStream", "ListModels", "GetModel", "GetServerInfo"]
     assert [method.name for method in service.methods] == methods
     assert "feature_maps" in request.fields_by_name
 

@@ -12,7 +12,10 @@ VIEWER = "viewer-token"
 LIMITED = "limited-token"
 
 _OPEN = ("/grpc.health.v1.Health/",)
-_VIEWERS = ("/ListModels", "/GetModel", "/RepositoryIndex", "/ServerReady", "/ServerMetadata")
+_VIEWERS = (
+    *("/ListModels", "/GetModel", "/GetServerInfo"),
+    *("/RepositoryIndex", "/ServerReady", "/ServerMetadata"),
+)
 
 
 class GuardedServer:

@@ -15,6 +15,8 @@ from convscope.client._calls.admin_client import (
 )
 from convscope.client._calls.async_client import AsyncClient
 from convscope.client._calls.client import Client
+from convscope.client._connection.retries import Retries
+from convscope.client._inputs.from_float import from_float
 from convscope.client.errors import (
     ConvscopeError,
     DeadlineExceededError,
@@ -39,6 +41,7 @@ from convscope.client.types import (
     FeatureMap,
     FeatureMapInfo,
     FeatureMapSelection,
+    Health,
     ImageCrop,
     ImageLike,
     InputInfo,
@@ -49,6 +52,8 @@ from convscope.client.types import (
     Provenance,
     Rank,
     Resize,
+    ServerInfo,
+    ServerLimits,
     StageSeconds,
     Tensor,
 )
@@ -71,6 +76,7 @@ __all__ = [
     "FeatureMap",
     "FeatureMapInfo",
     "FeatureMapSelection",
+    "Health",
     "ImageCrop",
     "ImageLike",
     "InputInfo",
@@ -87,10 +93,14 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "Retries",
+    "ServerInfo",
+    "ServerLimits",
     "StageSeconds",
     "Tensor",
     "TrafficSplit",
     "UnauthenticatedError",
     "UnavailableError",
     "VersionStatus",
+    "from_float",
 ]

@@ -34,6 +34,7 @@ from convscope.client._results.result_types import (
     FeatureMap,
     StageSeconds,
 )
+from convscope.client._results.server_info import Health, ServerInfo, ServerLimits
 
 __all__ = [
     "ClassLike",
@@ -50,6 +51,7 @@ __all__ = [
     "FeatureMapDType",
     "FeatureMapInfo",
     "FeatureMapSelection",
+    "Health",
     "ImageCrop",
     "ImageLike",
     "InputInfo",
@@ -60,6 +62,8 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "ServerInfo",
+    "ServerLimits",
     "StageSeconds",
     "Tensor",
 ]

@@ -1175,3 +1175,138 @@ class Execution(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Execution: _TypeAlias = Execution  # noqa: Y015
+
+@_typing.final
+class GetServerInfoRequest(_message.Message):
+    """GetServerInfoRequest asks for the server's version and limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerInfoRequest: _TypeAlias = GetServerInfoRequest  # noqa: Y015
+
+@_typing.final
+class GetServerInfoResponse(_message.Message):
+    """GetServerInfoResponse describes a server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    TRANSPORT_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The version of the server, such as "0.1.0"."""
+    transport: _builtins.str
+    """What serves gRPC: "http2" or "grpc-aio"."""
+    @_builtins.property
+    def limits(self) -> Global___ServerLimits:
+        """The limits of requests and replies."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        transport: _builtins.str = ...,
+        limits: Global___ServerLimits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "transport", b"transport", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
+
+@_typing.final
+class ServerLimits(_message.Message):
+    """ServerLimits states the limits of a server. A request beyond one of them is rejected with
+    INVALID_ARGUMENT.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_REPLY_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_INPUTS_FIELD_NUMBER: _builtins.int
+    MAX_FEATURE_MAP_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    MAX_OCCLUDED_IMAGES_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    max_request_bytes: _builtins.int
+    """The bytes of one serialized request."""
+    max_reply_bytes: _builtins.int
+    """The bytes of one serialized reply."""
+    max_inputs: _builtins.int
+    """The inputs of one request."""
+    max_feature_map_bytes: _builtins.int
+    """The bytes of the feature maps of one reply."""
+    max_explanations: _builtins.int
+    """The explanations of one request; each of its inputs gets as many."""
+    max_occluded_images: _builtins.int
+    """The occluded images of one request; 0 if the server explains nothing by occlusion."""
+    @_builtins.property
+    def image(self) -> Global___ImageLimits:
+        """The limits of one image."""
+
+    def __init__(
+        self,
+        *,
+        max_request_bytes: _builtins.int = ...,
+        max_reply_bytes: _builtins.int = ...,
+        max_inputs: _builtins.int = ...,
+        max_feature_map_bytes: _builtins.int = ...,
+        max_explanations: _builtins.int = ...,
+        max_occluded_images: _builtins.int = ...,
+        image: Global___ImageLimits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "max_explanations", b"max_explanations", "max_feature_map_bytes", b"max_feature_map_bytes", "max_inputs", b"max_inputs", "max_occluded_images", b"max_occluded_images", "max_reply_bytes", b"max_reply_bytes", "max_request_bytes", b"max_request_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerLimits: _TypeAlias = ServerLimits  # noqa: Y015
+
+@_typing.final
+class ImageLimits(_message.Message):
+    """ImageLimits states how large an image may be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_PIXELS_FIELD_NUMBER: _builtins.int
+    MAX_SIDE_FIELD_NUMBER: _builtins.int
+    MAX_PROGRESSIVE_JPEG_PIXELS_FIELD_NUMBER: _builtins.int
+    MAX_LOSSLESS_WEBP_PIXELS_FIELD_NUMBER: _builtins.int
+    max_pixels: _builtins.int
+    """The pixels of one image, encoded or not."""
+    max_side: _builtins.int
+    """The pixels of its longer edge."""
+    max_progressive_jpeg_pixels: _builtins.int
+    """The pixels of a JPEG in RGB with several scans, such as a progressive one, whose decoding
+    takes more memory. Those with subsampled colors may have more, up to max_pixels.
+    """
+    max_lossless_webp_pixels: _builtins.int
+    """The pixels of a WebP that is lossless or has transparent pixels."""
+    def __init__(
+        self,
+        *,
+        max_pixels: _builtins.int = ...,
+        max_side: _builtins.int = ...,
+        max_progressive_jpeg_pixels: _builtins.int = ...,
+        max_lossless_webp_pixels: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_lossless_webp_pixels", b"max_lossless_webp_pixels", "max_pixels", b"max_pixels", "max_progressive_jpeg_pixels", b"max_progressive_jpeg_pixels", "max_side", b"max_side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageLimits: _TypeAlias = ImageLimits  # noqa: Y015

@@ -55,6 +55,11 @@ class ClassifierServiceStub(object):
                 request_serializer=convscope_dot_v1_dot_inference__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=convscope_dot_v1_dot_inference__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.GetServerInfo = channel.unary_unary(
+                '/convscope.v1.ClassifierService/GetServerInfo',
+                request_serializer=convscope_dot_v1_dot_inference__pb2.GetServerInfoRequest.SerializeToString,
+                response_deserializer=convscope_dot_v1_dot_inference__pb2.GetServerInfoResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServiceServicer(object):
@@ -93,6 +98,13 @@ class ClassifierServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetServerInfo(self, request, context):
+        """GetServerInfo describes the server itself: its version and its limits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +127,11 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=convscope_dot_v1_dot_inference__pb2.GetModelRequest.FromString,
                     response_serializer=convscope_dot_v1_dot_inference__pb2.GetModelResponse.SerializeToString,
+            ),
+            'GetServerInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServerInfo,
+                    request_deserializer=convscope_dot_v1_dot_inference__pb2.GetServerInfoRequest.FromString,
+                    response_serializer=convscope_dot_v1_dot_inference__pb2.GetServerInfoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +243,33 @@ class ClassifierService(object):
             '/convscope.v1.ClassifierService/GetModel',
             convscope_dot_v1_dot_inference__pb2.GetModelRequest.SerializeToString,
             convscope_dot_v1_dot_inference__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServerInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/convscope.v1.ClassifierService/GetServerInfo',
+            convscope_dot_v1_dot_inference__pb2.GetServerInfoRequest.SerializeToString,
+            convscope_dot_v1_dot_inference__pb2.GetServerInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,

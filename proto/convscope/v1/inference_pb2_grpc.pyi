@@ -47,6 +47,8 @@ class ClassifierServiceStub:
     """ListModels lists the versions that are ready."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
     """GetModel describes one version in full."""
+    GetServerInfo: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetServerInfoRequest, _inference_pb2.GetServerInfoResponse]
+    """GetServerInfo describes the server itself: its version and its limits."""
 
 @_typing.type_check_only
 class ClassifierServiceAsyncStub(ClassifierServiceStub):
@@ -67,6 +69,8 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     """ListModels lists the versions that are ready."""
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
     """GetModel describes one version in full."""
+    GetServerInfo: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetServerInfoRequest, _inference_pb2.GetServerInfoResponse]  # type: ignore[assignment]
+    """GetServerInfo describes the server itself: its version and its limits."""
 
 class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
     """ClassifierService classifies inputs with the models of the server's repository."""
@@ -108,5 +112,13 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.GetModelResponse, _abc.Awaitable[_inference_pb2.GetModelResponse]]:
         """GetModel describes one version in full."""
+
+    @_abc_1.abstractmethod
+    def GetServerInfo(
+        self,
+        request: _inference_pb2.GetServerInfoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.GetServerInfoResponse, _abc.Awaitable[_inference_pb2.GetServerInfoResponse]]:
+        """GetServerInfo describes the server itself: its version and its limits."""
 
 def add_ClassifierServiceServicer_to_server(servicer: ClassifierServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

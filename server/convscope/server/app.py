@@ -1,6 +1,7 @@
 """Wires the server together: load, serve, drain."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -47,13 +48,14 @@ from convscope.server.runtime.providers import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
 from convscope.server.runtime.validation.cache import ValidationCache
 from convscope.server.runtime.validation.client import BundleValidator
+from convscope.server.runtime.validation.in_process import InProcessValidator
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import admin_pb2_grpc
 
 if TYPE_CHECKING:  # at run time, only when traces are on
     from convscope.server.observability.tracing import Tracing
 
-__all__ = ["serve", "serve_with_workers"]
+__all__ = ["serve", "serve_locally", "serve_with_workers"]
 
 log = structlog.get_logger(__name__)
 
@@ -96,12 +98,41 @@ async def serve(
         StartError: There is nothing to serve, or an address can't be bound.
     """
     stop = stop_on_signals(repeat_ends=supervisor is None)
-    metrics, health = Metrics(), StartupHealth()
     reloads = Reloads()
     reload_on_signal(reloads.run)
+    await _serve(settings, stop, reloads, supervisor, validator)
+
+
+async def serve_locally(
+    settings: Settings, stop: asyncio.Event, on_ready: Callable[[], None]
+) -> None:
+    """Serve to the process that this is a part of, without signals, metrics or other processes.
+
+    Args:
+        settings: All settings.
+        stop: Ends it.
+        on_ready: Called when the first load is complete.
+
+    Raises:
+        StartError: There is nothing to serve, or the address can't be bound.
+    """
+    await _serve(settings, stop, Reloads(), None, InProcessValidator(), on_ready)
+
+
+async def _serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    reloads: Reloads,
+    supervisor: SupervisorChannel | None = None,
+    validator: BundleValidator | None = None,
+    on_ready: Callable[[], None] | None = None,
+) -> None:
+    metrics, health = Metrics(), StartupHealth()
     async with AsyncExitStack() as stack:
         access = _access(settings.frontend, metrics, reloads, stack)
-        metrics_port = await _show_metrics(settings, metrics, supervisor, stop, stack)
+        metrics_port = None
+        if on_ready is None:
+            metrics_port = await _show_metrics(settings, metrics, supervisor, stop, stack)
         tracing = _tracing(settings, stack)
         engine = Engine(
             settings.inference.pipeline_limits(settings.runtime.core_count),
@@ -134,7 +165,8 @@ async def serve(
             return
         validator.close()  # its memory is not needed until another version is loaded
         _warn_of_unknown_models(settings, manager)
-        freeze_loaded_objects()
+        if on_ready is None:
+            freeze_loaded_objects()
         gate.open()
         await health.open()
         if supervisor is not None:
@@ -145,6 +177,8 @@ async def serve(
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
             await supervisor.report_ready()
+        if on_ready is not None:
+            on_ready()
         if settings.repository.poll_seconds:
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)
@@ -299,7 +333,8 @@ def _transport(
         )
         for check_open in (always_open, gate.check)
     )
-    add_services(transport, guarded, counted, frontend, handler, metrics, health)
+    limits = settings.inference.image_limits
+    add_services(transport, guarded, counted, frontend, limits, handler, metrics, health)
     return transport, gate
 
 

@@ -78,13 +78,6 @@ def test_nothing_else_is_retried(
     assert servicer.attempts == 1
 
 
-@pytest.fixture
-def silent_target() -> Iterator[str]:
-    """An address that accepts connections, and never replies."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-
-
 def test_a_call_without_a_reply_ends_at_the_deadline(make_caller: Any, silent_target: str) -> None:
     expected = r"within 0\.3 s; allow more with timeout_seconds$"
     with pytest.raises(DeadlineExceededError, match=expected) as caught:

@@ -25,7 +25,7 @@ from convscope.client import (
     UnauthenticatedError,
     UnavailableError,
 )
-from convscope.client._connection.options import is_local
+from convscope.client._connection.targets import is_local
 
 from ..conftest import png
 

@@ -52,7 +52,10 @@ def test_a_gray_array_gets_a_channel() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"float32 \[4, 4, 3\]; give pixels as uint8 \[H, W, C\]"),
+        (
+            np.zeros((4, 4, 3), np.float32),
+            r"float32 \[4, 4, 3\]; convert pixels .* with convscope\.client\.from_float",
+        ),
         (np.zeros((4, 4, 3), np.int64), r"or the model's own input as Tensor\(array\)"),
         (np.zeros((3, 5, 5), np.uint8), "with 1, 3 or 4 channels"),
         (np.zeros((1, 4, 4, 3), np.uint8), r"uint8 \[1, 4, 4, 3\]"),
@@ -164,5 +167,5 @@ def test_requests_over_the_limit_are_not_sent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("image", [None, 3, ["cat.jpg"], object()])
 def test_other_values_are_not_images(image: Any) -> None:
-    with pytest.raises(InvalidInputError, match="give a path, bytes, a PIL image"):
+    with pytest.raises(InvalidInputError, match="give a path, an open file, bytes, a PIL image"):
         encode(image)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from convscope.client._connection.channel import sync_channel
-from convscope.client._connection.connection import BlockingConnection
+from convscope.client._connection.blocking_connection import BlockingConnection
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.tokens import Token
 from convscope.v1 import admin_pb2 as pb
@@ -110,10 +109,16 @@ class AdminClient(BlockingConnection):
         token: Token | None = None,
         token_file: str | Path | None = None,
     ) -> None:
-        options = ConnectionOptions(token=token, token_file=token_file)
-        super().__init__(target, timeout_seconds, options)
-        self._channel = sync_channel(self._target, self._credentials, self._tokens)
-        self._stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+        options = ConnectionOptions(
+            timeout_seconds=timeout_seconds, token=token, token_file=token_file
+        )
+        self._open(target, options)
+
+    @property
+    def _stub(self) -> admin_pb2_grpc.AdminServiceStub:
+        kind = admin_pb2_grpc.AdminServiceStub
+        stub: admin_pb2_grpc.AdminServiceStub = self._stub_of(self._channel, kind)
+        return stub
 
     def status(self, model: str = "") -> list[ModelStatus]:
         """Return the status of one model, or of all.

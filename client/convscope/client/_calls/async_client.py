@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from functools import cached_property
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Literal, Unpack, overload
 
 import grpc
 
-from convscope.client._calls.async_driver import stream_outcomes_async
+from convscope.client._calls.async_driver import start_with, stream_outcomes_async
+from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
 from convscope.client._calls.image_stream import ImageStream
-from convscope.client._calls.options import (
-    ClassifyManyOptions,
-    Selector,
-)
+from convscope.client._calls.local import LocalClients
+from convscope.client._calls.options import ClassifyManyOptions
 from convscope.client._calls.requests import (
-    encode_get_model,
     encode_image,
     encode_request,
     encode_template,
 )
-from convscope.client._connection.channel import async_channel
-from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions, Pem
+from convscope.client._connection.retries import DEFAULT_RETRIES, Retries, to_retries
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._inputs.images import is_slow_to_encode
-from convscope.client._results.models import decode_model, decode_models
 from convscope.client._results.results import Outcome, decode_results, result_or_raise
 from convscope.client.types import (
     Classification,
@@ -38,20 +32,19 @@ from convscope.client.types import (
     ExplainLike,
     FeatureMapSelection,
     ImageLike,
-    ModelInfo,
-    ModelSummary,
     Priority,
 )
 from convscope.v1 import inference_pb2 as pb
-from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["AsyncClient"]
 
 
-class AsyncClient(Connection):
+class AsyncClient(AsyncServerCalls, LocalClients):
     """Calls a Convscope server from asyncio; the methods are those of `Client`.
 
-    It connects on first use, and belongs to the event loop of that first use.
+    It connects on first use, and belongs to the event loop of that first use. When that loop
+    is closed, the next one that uses the client connects again. In a process that was
+    forked after its parent had used an `AsyncClient`, only `Client` works.
     Reading files and converting PIL images never blocks the loop.
 
     Concurrent `classify` calls with equal options share requests, up to 64
@@ -60,8 +53,13 @@ class AsyncClient(Connection):
     most 5 ms.
 
     Args:
-        target: The server's HOST:PORT, or another target that gRPC accepts.
-        timeout_seconds: How long a call may take, retries included.
+        target: The server's HOST:PORT, or another target, as for `Client`.
+        timeout_seconds: How long a call may take, connecting and retries included.
+        connect_timeout_seconds: How long an attempt to connect may take, as for `Client`.
+        connection_age_seconds: When addresses are looked up again, as for `Client`.
+        retries: How often a call is tried again, as for `Client`.
+        model: The model of calls that name none, as for `Client`.
+        metadata: Headers to send with each call, as for `Client`.
         tls: The credentials of a secure connection, as for `Client`.
         root_certificates: The certificates to trust, as for `Client`.
         client_certificate: The client's own certificates, as for `Client`.
@@ -80,6 +78,11 @@ class AsyncClient(Connection):
         target: str = "localhost:8001",
         *,
         timeout_seconds: float = 30.0,
+        connect_timeout_seconds: float = 10.0,
+        connection_age_seconds: float | None = 300.0,
+        retries: Retries | int = DEFAULT_RETRIES,
+        model: str | None = None,
+        metadata: Metadata = (),
         tls: grpc.ChannelCredentials | None = None,
         root_certificates: Pem | None = None,
         client_certificate: Pem | None = None,
@@ -90,6 +93,12 @@ class AsyncClient(Connection):
         coalesce: bool = True,
     ) -> None:
         options = ConnectionOptions(
+            timeout_seconds=timeout_seconds,
+            connect_timeout_seconds=connect_timeout_seconds,
+            connection_age_seconds=connection_age_seconds,
+            retries=to_retries(retries),
+            model=model,
+            metadata=check_metadata(metadata),
             tls=tls,
             root_certificates=root_certificates,
             client_certificate=client_certificate,
@@ -97,30 +106,19 @@ class AsyncClient(Connection):
             token=token,
             token_file=token_file,
             allow_insecure_token=allow_insecure_token,
+            coalesce=coalesce,
         )
-        super().__init__(target, timeout_seconds, options)
-        self._call_batcher = CallBatcher(self._classify) if coalesce else None
+        self._open(target, options)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
+    def _open(self, target: str, options: ConnectionOptions) -> None:
+        super()._open(target, options)
+        self._batched_channel: grpc.aio.Channel | None = None
 
     async def classify(
         self,
         image: ImageLike,
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -136,7 +134,7 @@ class AsyncClient(Connection):
         """Classify one image, as `Client.classify` does."""
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
-            model,
+            await self._model_name(model, metadata),
             version=version,
             alias=alias,
             top_k=top_k,
@@ -151,12 +149,11 @@ class AsyncClient(Connection):
             encoded = await asyncio.to_thread(encode_image, template, image)
         else:
             encoded = encode_image(template, image)
-        if self._call_batcher is not None:
-            return await self._call_batcher.classify(
-                template, encoded, timeout, check_metadata(metadata)
-            )
+        sent = self._metadata(metadata)
+        if self._options.coalesce:
+            return await self._call_batcher.classify(template, encoded, timeout, sent)
         request = encode_request(template, [encoded])
-        response = await self._classify(request, timeout, metadata=check_metadata(metadata))
+        response = await self._classify(request, timeout, metadata=sent)
         (outcome,) = decode_results(response, 1)
         return result_or_raise(outcome)
 
@@ -180,7 +177,7 @@ class AsyncClient(Connection):
         self,
         images: Iterable[ImageLike],
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -197,58 +194,51 @@ class AsyncClient(Connection):
         progress: bool = False,
     ) -> AsyncIterator[Outcome]:
         """Classify any number of images, as `Client.classify_many` does."""
-        timeout = self._timeout(timeout_seconds)
-        template = encode_template(
-            model,
-            version=version,
-            alias=alias,
-            top_k=top_k,
-            min_probability=min_probability,
-            feature_maps=feature_maps,
-            explain=explain,
-            against=against,
-            priority=priority,
-            routing_key=routing_key,
-        )
-        stream = ImageStream(template, images, window=window, return_errors=return_errors)
-        sent = check_metadata(metadata)
-        outcomes = stream_outcomes_async(
-            stream, lambda request: self._classify(request, timeout, metadata=sent)
-        )
+        timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
+
+        def start(model: str) -> AsyncGenerator[Outcome, None]:
+            template = encode_template(
+                model,
+                version=version,
+                alias=alias,
+                top_k=top_k,
+                min_probability=min_probability,
+                feature_maps=feature_maps,
+                explain=explain,
+                against=against,
+                priority=priority,
+                routing_key=routing_key,
+            )
+            stream = ImageStream(
+                template,
+                images,
+                window=window,
+                return_errors=return_errors,
+                retries=self._options.retries,
+            )
+            return stream_outcomes_async(
+                stream, lambda request: self._classify(request, timeout, metadata=sent)
+            )
+
+        known = self._default_model if model is None else model
+        if known is None:
+            outcomes = start_with(self._model_name(None, metadata), start)
+        else:
+            outcomes = start(known)
         if not progress:
             return outcomes
         from convscope.client._calls.progress import with_progress_async
 
         return with_progress_async(outcomes, images)
 
-    async def models(
-        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
-    ) -> list[ModelSummary]:
-        """List every version that is ready, as `Client.models` does."""
-        request = pb.ListModelsRequest()
-        return decode_models(
-            await self._call(self._stub.ListModels, request, timeout_seconds, metadata)
-        )
-
-    async def model(
-        self,
-        name: str,
-        *,
-        version: int | None = None,
-        alias: str | None = None,
-        timeout_seconds: float | None = None,
-        metadata: Metadata = (),
-    ) -> ModelInfo:
-        """Describe one version in full, as `Client.model` does."""
-        request = encode_get_model(Selector(name, version, alias))
-        return decode_model(
-            await self._call(self._stub.GetModel, request, timeout_seconds, metadata)
-        )
-
     @property
-    def channel(self) -> grpc.aio.Channel:
-        """The connection, for other services of the server; it closes with the client."""
-        return self._channel
+    def _call_batcher(self) -> CallBatcher:
+        """The batcher of the channel, and so of the event loop."""
+        channel = self._channel
+        if self._batched_channel is not channel:
+            self._batcher = CallBatcher(self._classify, self._options.retries)
+            self._batched_channel = channel
+        return self._batcher
 
     async def _classify(
         self,
@@ -260,18 +250,3 @@ class AsyncClient(Connection):
         timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
         with self._translate_errors(timeout_seconds):
             return await self._stub.Classify(request, timeout=timeout, metadata=metadata)
-
-    async def _call(
-        self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
-    ) -> Any:
-        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
-        with self._translate_errors(timeout):
-            return await method(request, timeout=timeout, metadata=sent)
-
-    @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        return async_channel(self._target, self._credentials, self._tokens)
-
-    @cached_property
-    def _stub(self) -> inference_pb2_grpc.ClassifierServiceAsyncStub:
-        return inference_pb2_grpc.ClassifierServiceStub(self._channel)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from typing import TypeAlias
 
 from convscope.client._calls.image_stream import ImageStream
@@ -16,7 +17,7 @@ from convscope.client.errors import ConvscopeError
 from convscope.client.types import ImageLike
 from convscope.v1 import inference_pb2 as pb
 
-__all__ = ["Call", "send_batch", "stream_outcomes_async"]
+__all__ = ["Call", "send_batch", "start_with", "stream_outcomes_async"]
 
 Call: TypeAlias = Callable[[pb.ClassifyRequest], Awaitable[pb.ClassifyResponse]]
 """Makes a call that raises nothing but a `ConvscopeError`."""
@@ -68,6 +69,15 @@ async def stream_outcomes_async(stream: ImageStream, call: Call) -> AsyncGenerat
     finally:
         for _, task in in_flight:
             task.cancel()
+
+
+async def start_with(
+    model: Awaitable[str], start: Callable[[str], AsyncGenerator[Outcome, None]]
+) -> AsyncGenerator[Outcome, None]:
+    """Yield the outcomes of a stream that starts when its model is known."""
+    async with aclosing(start(await model)) as outcomes:
+        async for outcome in outcomes:
+            yield outcome
 
 
 async def _encode(stream: ImageStream, image: ImageLike) -> Item:

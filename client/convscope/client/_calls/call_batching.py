@@ -22,6 +22,7 @@ from convscope.client._calls.batch_size import BatchSize
 from convscope.client._calls.batcher import LINGER_SECONDS, Batcher
 from convscope.client._calls.request_batch import RequestBatch
 from convscope.client._calls.requests import EncodedImage, RequestTemplate
+from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
 from convscope.client._inputs.checks import CheckedMetadata
 from convscope.client.types import Classification
 from convscope.v1 import inference_pb2 as pb
@@ -65,10 +66,12 @@ class CallBatcher:
 
     Args:
         call: Sends a request.
+        retries: How often a request is tried again.
     """
 
-    def __init__(self, call: TimedCall) -> None:
+    def __init__(self, call: TimedCall, retries: Retries = DEFAULT_RETRIES) -> None:
         self._call = call
+        self._retries_shed = retries.attempts > 0
         self._groups: dict[tuple[bytes, int, CheckedMetadata], _CallGroup] = {}
 
     async def classify(
@@ -88,7 +91,13 @@ class CallBatcher:
         if group is None:
             if len(self._groups) >= _MAX_GROUPS:  # an idle group loses only its learned size
                 self._groups = {k: g for k, g in self._groups.items() if not g.is_idle}
-            group = _CallGroup(template, metadata, self._call, timeout_seconds * _TOLERANCE)
+            group = _CallGroup(
+                template,
+                metadata,
+                self._call,
+                timeout_seconds * _TOLERANCE,
+                retries_shed=self._retries_shed,
+            )
             self._groups[key] = group
         return await group.classify(image, timeout_seconds)
 
@@ -102,10 +111,13 @@ class _CallGroup:
         metadata: CheckedMetadata,
         call: TimedCall,
         slack_seconds: float,
+        *,
+        retries_shed: bool,
     ) -> None:
         self._template = template
         self._metadata = metadata
         self._call = call
+        self._retries_shed = retries_shed
         self._loop = asyncio.get_running_loop()
         # A reply may only have room for the feature maps of one image, and an explanation by
         # occlusion is many runs of the network.
@@ -155,9 +167,13 @@ class _CallGroup:
             self._timer = None
         for calls in self._batcher.ready(self._loop.time()):
             if pending := [call for call in calls if not call.result.done()]:
-                _InFlightBatch(
-                    pending, self._template, self._metadata, self._size, self._call, self._completed
+                batch = RequestBatch(
+                    self._template,
+                    [call.image for call in pending],
+                    self._size,
+                    retries_shed=self._retries_shed,
                 )
+                _InFlightBatch(pending, batch, self._metadata, self._call, self._completed)
             else:  # all of them were cancelled while they waited
                 self._batcher.completed()
         self._schedule()
@@ -173,9 +189,8 @@ class _InFlightBatch:
     def __init__(
         self,
         calls: Sequence[_Call],
-        template: RequestTemplate,
+        batch: RequestBatch,
         metadata: CheckedMetadata,
-        size: BatchSize,
         call: TimedCall,
         on_completed: Callable[[], None],
     ) -> None:
@@ -184,7 +199,7 @@ class _InFlightBatch:
         self._call = call
         self._on_completed = on_completed
         self._loop = asyncio.get_running_loop()
-        self._batch = RequestBatch(template, [member.image for member in calls], size)
+        self._batch = batch
         self._task = self._loop.create_task(send_batch(self._batch, self._send))
         self._task.add_done_callback(self._deliver)
         for member in calls:

@@ -8,23 +8,19 @@ from typing import Literal, Unpack, overload
 import grpc
 
 from convscope.client._calls.image_stream import ImageStream
-from convscope.client._calls.options import (
-    ClassifyManyOptions,
-    Selector,
-)
+from convscope.client._calls.local import LocalClients
+from convscope.client._calls.options import ClassifyManyOptions
 from convscope.client._calls.requests import (
-    encode_get_model,
     encode_image,
     encode_request,
     encode_template,
 )
+from convscope.client._calls.server_calls import ServerCalls
 from convscope.client._calls.sync_driver import Sender, stream_outcomes
-from convscope.client._connection.channel import sync_channel
-from convscope.client._connection.connection import BlockingConnection
 from convscope.client._connection.options import ConnectionOptions, Pem
+from convscope.client._connection.retries import DEFAULT_RETRIES, Retries, to_retries
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.checks import Metadata, check_metadata
-from convscope.client._results.models import decode_model, decode_models
 from convscope.client._results.results import Outcome, decode_results, result_or_raise
 from convscope.client.types import (
     Classification,
@@ -32,26 +28,36 @@ from convscope.client.types import (
     ExplainLike,
     FeatureMapSelection,
     ImageLike,
-    ModelInfo,
-    ModelSummary,
     Priority,
 )
-from convscope.v1 import inference_pb2 as pb
-from convscope.v1 import inference_pb2_grpc
 
 __all__ = ["Client"]
 
 
-class Client(BlockingConnection):
+class Client(ServerCalls, LocalClients):
     """Calls a Convscope server and waits for each reply.
 
     It connects on first use, and may be shared between threads. Every call has a
     deadline. If the server is busy or unavailable, a call is tried up to three
     times before its deadline.
 
+    A process that was forked connects again, and so does a client that was pickled. A
+    client with a token can only be pickled if it has a `token_file`.
+
     Args:
-        target: The server's HOST:PORT, or another target that gRPC accepts.
-        timeout_seconds: How long a call may take, retries included.
+        target: The server's HOST:PORT, or another target that gRPC accepts. Calls are
+            spread over all addresses of a name, such as `dns:///convscope:8001`, and of
+            a list, such as `ipv4:10.0.0.1:8001,10.0.0.2:8001`.
+        timeout_seconds: How long a call may take, connecting and retries included.
+        connect_timeout_seconds: How long an attempt to connect to an address may take.
+        connection_age_seconds: After this time, the addresses of a name or list are looked
+            up again, so that servers that were added get their share; None for never. It
+            has no effect once `channel` was used.
+        retries: How often a call is tried again while the server is busy or
+            unavailable: a number, or `Retries`; 0 turns retries off.
+        model: The model of calls that name none. Without it, they use the server's only
+            model.
+        metadata: Headers to send with each call. Those of a call replace them.
         tls: The credentials of a secure connection, such as
             `grpc.ssl_channel_credentials()`. Without them and without
             `root_certificates`, the connection is not secured.
@@ -76,6 +82,11 @@ class Client(BlockingConnection):
         target: str = "localhost:8001",
         *,
         timeout_seconds: float = 30.0,
+        connect_timeout_seconds: float = 10.0,
+        connection_age_seconds: float | None = 300.0,
+        retries: Retries | int = DEFAULT_RETRIES,
+        model: str | None = None,
+        metadata: Metadata = (),
         tls: grpc.ChannelCredentials | None = None,
         root_certificates: Pem | None = None,
         client_certificate: Pem | None = None,
@@ -85,6 +96,12 @@ class Client(BlockingConnection):
         allow_insecure_token: bool = False,
     ) -> None:
         options = ConnectionOptions(
+            timeout_seconds=timeout_seconds,
+            connect_timeout_seconds=connect_timeout_seconds,
+            connection_age_seconds=connection_age_seconds,
+            retries=to_retries(retries),
+            model=model,
+            metadata=check_metadata(metadata),
             tls=tls,
             root_certificates=root_certificates,
             client_certificate=client_certificate,
@@ -93,15 +110,13 @@ class Client(BlockingConnection):
             token_file=token_file,
             allow_insecure_token=allow_insecure_token,
         )
-        super().__init__(target, timeout_seconds, options)
-        self._channel = sync_channel(self._target, self._credentials, self._tokens)
-        self._stub = inference_pb2_grpc.ClassifierServiceStub(self._channel)
+        self._open(target, options)
 
     def classify(
         self,
         image: ImageLike,
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -117,10 +132,12 @@ class Client(BlockingConnection):
         """Classify one image.
 
         Args:
-            image: A path, an encoded image (JPEG, PNG, WebP, BMP or GIF), a PIL
-                image, uint8 pixels [H, W, C] or [H, W] of any size, or the
-                model's own input as `Tensor(array)`.
-            model: The model's name.
+            image: A path, an encoded image (JPEG, PNG, WebP, BMP or GIF) as bytes or as a
+                file that is open for reading, a PIL image, uint8 pixels [H, W, C] or
+                [H, W] of any size, or the model's own input as `Tensor(array)`. A file is
+                read from its position, and stays open. `from_float` converts pixels with
+                values from 0 to 1.
+            model: The model's name; by default the client's model, or the server's only one.
             timeout_seconds: How long this call may take; by default the client's
                 timeout.
             version: The version to use; by default the latest.
@@ -148,7 +165,7 @@ class Client(BlockingConnection):
             ConvscopeError: The call failed; see `convscope.client.errors`.
         """
         template = encode_template(
-            model,
+            self._model_name(model, metadata),
             version=version,
             alias=alias,
             top_k=top_k,
@@ -184,7 +201,7 @@ class Client(BlockingConnection):
         self,
         images: Iterable[ImageLike],
         *,
-        model: str,
+        model: str | None = None,
         version: int | None = None,
         alias: str | None = None,
         top_k: int = 5,
@@ -208,7 +225,7 @@ class Client(BlockingConnection):
 
         Args:
             images: Any number of images, each as for `classify`.
-            model: The model's name.
+            model: As for `classify`.
             timeout_seconds: How long one request may take.
             window: How many requests may be in flight.
             return_errors: Yield an image's error in the place of its result, and
@@ -231,7 +248,7 @@ class Client(BlockingConnection):
         """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
-            model,
+            self._model_name(model, metadata),
             version=version,
             alias=alias,
             top_k=top_k,
@@ -242,8 +259,14 @@ class Client(BlockingConnection):
             priority=priority,
             routing_key=routing_key,
         )
-        stream = ImageStream(template, images, window=window, return_errors=return_errors)
-        sent = check_metadata(metadata)
+        stream = ImageStream(
+            template,
+            images,
+            window=window,
+            return_errors=return_errors,
+            retries=self._options.retries,
+        )
+        sent = self._metadata(metadata)
         sender = Sender(
             lambda request: self._stub.Classify.future(request, timeout=timeout, metadata=sent),
             partial(self._translate_errors, timeout),
@@ -254,48 +277,3 @@ class Client(BlockingConnection):
         from convscope.client._calls.progress import with_progress
 
         return with_progress(outcomes, images)
-
-    def models(
-        self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
-    ) -> list[ModelSummary]:
-        """List every version that is ready, by name and then by version.
-
-        Args:
-            timeout_seconds: How long this call may take; by default the client's timeout.
-            metadata: As for `classify`.
-
-        Raises:
-            ConvscopeError: The call failed.
-        """
-        request = pb.ListModelsRequest()
-        return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
-
-    def model(
-        self,
-        name: str,
-        *,
-        version: int | None = None,
-        alias: str | None = None,
-        timeout_seconds: float | None = None,
-        metadata: Metadata = (),
-    ) -> ModelInfo:
-        """Describe one version in full: its input, labels, feature maps and provenance.
-
-        Args:
-            name: The model's name.
-            version: The version; by default the latest.
-            alias: The version, by one of its aliases.
-            timeout_seconds: How long this call may take; by default the client's timeout.
-            metadata: As for `classify`.
-
-        Raises:
-            NotFoundError: The server has no such model, version or alias.
-            ConvscopeError: The call failed.
-        """
-        request = encode_get_model(Selector(name, version, alias))
-        return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))
-
-    @property
-    def channel(self) -> grpc.Channel:
-        """The connection, for other services of the server; it closes with the client."""
-        return self._channel

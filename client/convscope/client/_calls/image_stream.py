@@ -1,11 +1,15 @@
 """Any number of images as request batches, and their outcomes in order."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike
+
+from PIL import Image
 
 from convscope.client._calls.batch_size import BatchSize
 from convscope.client._calls.batcher import Batcher
 from convscope.client._calls.request_batch import Item, RequestBatch
 from convscope.client._calls.requests import EncodedImage, RequestTemplate, encode_image
+from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
 from convscope.client._results.results import Outcome
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import ImageLike
@@ -32,6 +36,7 @@ class ImageStream:
         images: The images.
         window: How many requests may be in flight.
         return_errors: Whether errors are returned instead of raised.
+        retries: How often a request is tried again.
 
     Raises:
         InvalidInputError: `images` is a single image, or `window` is below 1.
@@ -44,8 +49,9 @@ class ImageStream:
         *,
         window: int,
         return_errors: bool,
+        retries: Retries = DEFAULT_RETRIES,
     ) -> None:
-        if isinstance(images, str | bytes):
+        if isinstance(images, str | bytes | bytearray | PathLike | Image.Image):
             raise InvalidInputError("images is a single image; put it in a list, or call classify")
         if window < 1:
             raise InvalidInputError(f"window is {window}; it must be at least 1")
@@ -53,6 +59,7 @@ class ImageStream:
         self._template = template
         self._window = window
         self._return_errors = return_errors
+        self._retries_shed = retries.attempts > 0
         # A reply may only have room for the feature maps of one image, and an explanation by
         # occlusion is many runs of the network.
         start = 1 if template.has_large_results else _FIRST_IMAGES
@@ -114,4 +121,7 @@ class ImageStream:
 
     def _batches(self, batches: Sequence[list[Item]]) -> list[RequestBatch]:
         self._images_in_flight += sum(map(len, batches))
-        return [RequestBatch(self._template, items, self._size) for items in batches]
+        return [
+            RequestBatch(self._template, items, self._size, retries_shed=self._retries_shed)
+            for items in batches
+        ]

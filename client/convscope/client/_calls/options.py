@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Required, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class ClassifyOptions(TypedDict, total=False):
 class ClassifyManyOptions(ClassifyOptions, total=False):
     """The keyword arguments of `classify_many` except `return_errors`, for type checkers."""
 
-    model: Required[str]
+    model: str | None
     timeout_seconds: float | None
     metadata: Metadata
     window: int

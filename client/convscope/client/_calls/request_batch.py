@@ -38,6 +38,7 @@ class RequestBatch:
         items: The images, and errors in the place of those that can't be sent.
         size: Is adjusted to the reply.
         is_retry: Whether the images are part of an earlier batch.
+        retries_shed: Whether images that a busy server didn't take are sent again.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class RequestBatch:
         size: BatchSize,
         *,
         is_retry: bool = False,
+        retries_shed: bool = True,
     ) -> None:
         self._template = template
         self._items = items
         self._size = size
-        self._is_retry = is_retry
+        self._retries_shed = retries_shed and not is_retry
         self._images = [item for item in items if isinstance(item, EncodedImage)]
         self._retry_positions: list[list[int]] = []
         self.outcomes: list[Outcome] = []
@@ -82,7 +84,7 @@ class RequestBatch:
         reply_bytes = response.results[0].ByteSize() if is_large else 0
         self._size.succeeded(count, _processing_seconds(response), reply_bytes)
         shed = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, _RETRYABLE)]
-        if shed and not self._is_retry and count > 1:
+        if shed and self._retries_shed and count > 1:
             self._retry([shed], _PAUSE_SECONDS)
 
     def fail(self, error: ConvscopeError) -> None:

@@ -1,31 +1,76 @@
-"""What all clients share: target, timeout and errors, and opening and closing."""
+"""What all clients share: target, options, errors and pickles."""
 
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import grpc
 
-from convscope.client._connection.channel import check_target, check_timeout
 from convscope.client._connection.options import ConnectionOptions
+from convscope.client._connection.targets import check_target, has_several_addresses
 from convscope.client._connection.translate import translate_errors
-from convscope.client._inputs.checks import Metadata, check_metadata
+from convscope.client._inputs.checks import (
+    CheckedMetadata,
+    Metadata,
+    check_timeout,
+    merge_metadata,
+)
 
-__all__ = ["BlockingConnection", "Connection"]
+__all__ = ["Connection"]
+
+
+class ClosedAfterwards(Protocol):
+    """What is closed with a client: the server in its process."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
 
 
 class Connection:
-    """The checked arguments of a client."""
+    """The checked arguments of a client. Pickles contain these, and connect again."""
 
     _is_admin: ClassVar[bool] = False
     _timeout_name: ClassVar[str] = "timeout_seconds"
     _token_name: ClassVar[str] = "token or token_file"
 
-    def __init__(self, target: str, timeout_seconds: float, options: ConnectionOptions) -> None:
+    def _open(self, target: str, options: ConnectionOptions) -> None:
+        """Set the arguments; the subclass calls it, and so do a pickle and a forked process."""
         self._target = check_target(target)
-        self._timeout_seconds = self._timeout(timeout_seconds)
+        self._options = options
+        self._timeout_seconds = check_timeout(options.timeout_seconds, self._timeout_name)
         self._credentials = options.channel_credentials()
         self._tokens = options.token_source(self._target)
+        self._default_model = options.model
+        self._process = os.getpid()
+        self._is_closed = False
+        self._age_seconds = _age_seconds(self._target, options)
+        self._connected_at = 0.0
+        self._previous: Any = None
+        self._local_server: ClosedAfterwards | None = None
+        self._stub_channel: Channel | None = None
+        self._made_stub: Any = None
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._connected_at > self._age_seconds
+
+    def _stub_of(self, channel: Channel, kind: Callable[[Any], Any]) -> Any:
+        """Return the methods of a service, made once for each channel."""
+        if self._stub_channel is not channel:
+            self._stub_channel, self._made_stub = channel, kind(channel)
+        return self._made_stub
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._local_server is not None:
+            raise TypeError("a local client can't be pickled: its models are in this process")
+        return _reopen, (type(self), self._target, self._options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
@@ -34,6 +79,9 @@ class Connection:
         if timeout_seconds is None:
             return self._timeout_seconds
         return check_timeout(timeout_seconds, self._timeout_name)
+
+    def _metadata(self, metadata: Metadata) -> CheckedMetadata:
+        return merge_metadata(self._options.metadata, metadata)
 
     def _translate_errors(self, timeout_seconds: float) -> AbstractContextManager[None]:
         return translate_errors(
@@ -45,33 +93,14 @@ class Connection:
         )
 
 
-class BlockingConnection(Connection):
-    """A connection whose calls block. A subclass makes the channel."""
+def _reopen(kind: type[Connection], target: str, options: ConnectionOptions) -> Connection:
+    client = kind.__new__(kind)
+    client._open(target, options)
+    return client
 
-    _channel: grpc.Channel
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
-        self._channel.close()
-
-    def _call(
-        self,
-        method: Any,
-        request: Any,
-        timeout_seconds: float | None = None,
-        metadata: Metadata = (),
-    ) -> Any:
-        timeout, sent = self._timeout(timeout_seconds), check_metadata(metadata)
-        with self._translate_errors(timeout):
-            return method(request, timeout=timeout, metadata=sent)
+def _age_seconds(target: str, options: ConnectionOptions) -> float:
+    """Return how long a channel is used; forever if its target has only one address."""
+    if options.connection_age_seconds is None or not has_several_addresses(target):
+        return math.inf
+    return options.connection_age_seconds

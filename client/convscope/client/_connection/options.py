@@ -1,10 +1,17 @@
-"""How a client proves who it is, and how it checks the server: checked, and in one place."""
+"""The options of a client: timeouts, retries, TLS and credentials, checked and in one place."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 
+from convscope.client._connection.authorization import KEY as AUTHORIZATION
+from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
+from convscope.client._connection.targets import is_local
 from convscope.client._connection.tokens import (
     CallableToken,
     FileToken,
@@ -12,9 +19,10 @@ from convscope.client._connection.tokens import (
     Token,
     TokenSource,
 )
+from convscope.client._inputs.checks import CheckedMetadata, check_name, check_timeout
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["ConnectionOptions", "Pem", "is_local"]
+__all__ = ["ConnectionOptions", "Pem"]
 
 Pem = str | Path | bytes
 """A PEM file, or its content."""
@@ -22,12 +30,20 @@ Pem = str | Path | bytes
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionOptions:
-    """TLS and credentials. `Client` describes each option. No secret is part of the repr.
+    """All arguments of a client but its target. `Client` describes each of them.
+
+    No secret is part of the repr, or of a pickle.
 
     Raises:
         InvalidInputError: The options don't agree.
     """
 
+    timeout_seconds: float = 30.0
+    connect_timeout_seconds: float = 10.0
+    connection_age_seconds: float | None = 300.0
+    retries: Retries = DEFAULT_RETRIES
+    model: str | None = None
+    metadata: CheckedMetadata = field(default=(), repr=False)
     tls: grpc.ChannelCredentials | None = field(default=None, repr=False)
     root_certificates: Pem | None = field(default=None, repr=False)
     client_certificate: Pem | None = field(default=None, repr=False)
@@ -35,6 +51,7 @@ class ConnectionOptions:
     token: Token | None = field(default=None, repr=False)
     token_file: str | Path | None = None
     allow_insecure_token: bool = False
+    coalesce: bool = True
 
     def __post_init__(self) -> None:
         files = (self.root_certificates, self.client_certificate, self.client_key)
@@ -49,6 +66,44 @@ class ConnectionOptions:
             raise InvalidInputError("token and token_file are both given; give one")
         if not (self.token is None or isinstance(self.token, str) or callable(self.token)):
             raise InvalidInputError("token must be a str, or a function that returns one")
+        if self.model is not None:
+            check_name("model", self.model)
+        if self.connection_age_seconds is not None:
+            check_timeout(self.connection_age_seconds, "connection_age_seconds")
+        checked = {
+            "connect_timeout_seconds": check_timeout(
+                self.connect_timeout_seconds, "connect_timeout_seconds"
+            ),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what a pickle contains.
+
+        Raises:
+            TypeError: It would contain a secret, or something that has no meaning elsewhere.
+        """
+        if problem := self._problem_of_pickle():
+            raise TypeError(f"the client can't be pickled: {problem}")
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return partial(type(self), **values), ()
+
+    def _problem_of_pickle(self) -> str:
+        """Return why the options can't be pickled; empty if they can."""
+        has_authorization = any(key == AUTHORIZATION for key, _ in self.metadata)
+        if callable(self.token):
+            return "its token is a function; use token_file"
+        if self.token is not None or has_authorization:
+            return "the pickle would contain its token; use token_file"
+        if isinstance(self.client_key, bytes):
+            return "the pickle would contain its client_key; give the path of the key"
+        if self.tls is not None:
+            return (
+                "tls is an object of this process; use root_certificates, client_certificate and "
+                "client_key"
+            )
+        return ""
 
     @property
     def is_secure(self) -> bool:
@@ -89,22 +144,6 @@ class ConnectionOptions:
         if isinstance(self.token, str):
             return FixedToken(self.token)
         return CallableToken(self.token) if self.token is not None else None
-
-
-def is_local(target: str) -> bool:
-    """Report whether the way to a target is within this machine."""
-    if target.startswith(("unix:", "unix-abstract:")):
-        return True
-    for scheme in ("dns:///", "dns:", "ipv4:", "ipv6:", "passthrough:///"):
-        target = target.removeprefix(scheme)
-    # Several addresses are separated by commas.
-    return all(_is_loopback(each.rpartition(":")[0]) for each in target.split(","))
-
-
-def _is_loopback(host: str) -> bool:
-    numbers = host.split(".")
-    is_ipv4 = len(numbers) == 4 and all(number.isdecimal() for number in numbers)
-    return host in ("localhost", "[::1]") or (is_ipv4 and numbers[0] == "127")
 
 
 def _read(name: str, source: Pem | None) -> bytes | None:

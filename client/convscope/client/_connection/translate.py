@@ -19,7 +19,7 @@ from convscope.client.errors import (
     UnavailableError,
 )
 
-__all__ = ["error_from_status", "translate_errors"]
+__all__ = ["closed_client", "error_from_status", "translate_errors"]
 
 _BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
     kind.default_code: kind
@@ -36,7 +36,10 @@ _BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
 }
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 # gRPC's own messages when it can't reach a server; all others come from a server.
-_NO_SERVER = re.compile(r"^(failed to connect|dns resolution|name resolution|empty address)", re.I)
+_NO_SERVER = re.compile(
+    r"^(failed to connect|connections to all backends|(dns|name) resolution|empty address)",
+    re.I,
+)
 # The server has ended the connection, or its TLS doesn't fit.
 _NO_TLS = re.compile(r"socket closed|handshake|ssl|tls", re.I)
 _TOO_LARGE = re.compile(r"message larger than max", re.I)
@@ -72,9 +75,14 @@ def translate_errors(
             raise rejection from error
         raise _translate(error, target, timeout_seconds, timeout_name, admin) from error
     except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
-        raise UnavailableError(
-            f"the client of {target} is closed; make a new one, and keep it open while it is in use"
-        ) from error
+        raise closed_client(target) from error
+
+
+def closed_client(target: str) -> UnavailableError:
+    """Return the error of a call after `close`."""
+    return UnavailableError(
+        f"the client of {target} is closed; make a new one, and keep it open while it is in use"
+    )
 
 
 def error_from_status(code: int, message: str) -> ConvscopeError:

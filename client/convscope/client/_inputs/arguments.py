@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from convscope.client._inputs.sources import BinaryFile
 from convscope.client.errors import InvalidInputError
 
 __all__ = ["FeatureMapDType", "FeatureMapSelection", "ImageLike", "Priority", "Tensor"]
@@ -32,8 +33,18 @@ class Tensor:
     array: NDArray[Any]
 
 
-ImageLike: TypeAlias = str | Path | bytes | Image.Image | NDArray[np.uint8] | Tensor
-"""A path, an encoded image, a PIL image, uint8 pixels [H, W, C] or [H, W], or a `Tensor`."""
+ImageLike: TypeAlias = (
+    str
+    | PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryFile
+    | Image.Image
+    | NDArray[np.uint8]
+    | Tensor
+)
+"""A path, an encoded image as an open file or bytes, a PIL image, uint8 pixels, or a `Tensor`."""
 
 
 @dataclass(frozen=True)

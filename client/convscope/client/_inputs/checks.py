@@ -1,5 +1,6 @@
 """Checks of single arguments."""
 
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ __all__ = [
     "check_integer",
     "check_metadata",
     "check_name",
+    "check_timeout",
+    "merge_metadata",
 ]
 
 Metadata: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -76,3 +79,31 @@ def _check_entry(key: str, value: str) -> tuple[str, str]:
     if not _METADATA_VALUE.fullmatch(value):
         raise InvalidInputError(f"the metadata value of {key!r} must be printable ASCII")
     return key, value
+
+
+def check_timeout(timeout_seconds: float, name: str) -> float:
+    """Return the timeout if it gives a call a deadline.
+
+    Args:
+        timeout_seconds: The timeout.
+        name: What the caller calls it.
+
+    Raises:
+        InvalidInputError: It isn't a positive, finite number.
+    """
+    if not (math.isfinite(timeout_seconds) and timeout_seconds > 0):
+        raise InvalidInputError(f"{name} is {timeout_seconds}; give a positive, finite number")
+    return timeout_seconds
+
+
+def merge_metadata(defaults: CheckedMetadata, metadata: Metadata) -> CheckedMetadata:
+    """Return the metadata of a call: its own, and the defaults whose keys it doesn't have.
+
+    Raises:
+        InvalidInputError: A key or a value has characters that gRPC doesn't send.
+    """
+    own = check_metadata(metadata)
+    if not defaults:
+        return own
+    keys = {key for key, _ in own}
+    return (*(pair for pair in defaults if pair[0] not in keys), *own)

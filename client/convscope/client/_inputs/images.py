@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from convscope.client._calls.wire import field_header
 from convscope.client._connection.channel import MAX_REQUEST_BYTES
+from convscope.client._connection.wire import field_header
 from convscope.client._inputs.pixel_modes import to_pixel_mode
+from convscope.client._inputs.sources import is_file, resolve_source
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ImageLike, Tensor
 from convscope.v1 import inference_pb2 as pb
@@ -38,7 +39,9 @@ _ENCODED_IMAGE = pb.Input.ENCODED_IMAGE_FIELD_NUMBER
 _PIXELS = pb.Input.PIXELS_FIELD_NUMBER
 _TENSOR = pb.Input.TENSOR_FIELD_NUMBER
 _HEADERS_CACHED = 64
-_ACCEPTED = "a path, bytes, a PIL image, a uint8 array [H, W, C] or [H, W], or Tensor(array)"
+_ACCEPTED = (
+    "a path, an open file, bytes, a PIL image, a uint8 array [H, W, C] or [H, W], or Tensor(array)"
+)
 
 
 def encode_input(image: ImageLike) -> bytes:
@@ -47,26 +50,25 @@ def encode_input(image: ImageLike) -> bytes:
     Raises:
         InvalidInputError: It can't be read, is of no accepted kind, or is too large.
     """
-    match image:
-        case Tensor():
-            return _encode_tensor(image.array)
-        case str() | PathLike():
-            return _encode_file(_read(Path(image)))
-        case bytes() | bytearray() | memoryview():
-            data = bytes(image)
+    match resolve_source(image):
+        case Tensor(array):
+            return _encode_tensor(array)
+        case Path() as path:
+            return _encode_file(_read(path))
+        case bytes() as data:
             _check_size(len(data), f"the image has {len(data):,} bytes")
             return _encode_file(data)
-        case Image.Image():
-            return _encode_pil(image)
-        case np.ndarray():
-            return _encode_pixels(image)
+        case Image.Image() as picture:
+            return _encode_pil(picture)
+        case np.ndarray() as array:
+            return _encode_pixels(array)
         case _:
             raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
 
 
 def is_slow_to_encode(image: ImageLike) -> bool:
     """Report whether encoding an image, by reading or converting it, would block an event loop."""
-    return isinstance(image, str | PathLike | Image.Image)
+    return isinstance(image, str | PathLike | Image.Image) or is_file(image)
 
 
 def _read(path: Path) -> bytes:
@@ -133,6 +135,12 @@ def _array_header(
 
 
 def _encode_pixels(array: NDArray[np.generic]) -> bytes:
+    if np.issubdtype(array.dtype, np.floating):
+        raise InvalidInputError(
+            f"the array is {array.dtype.name} {list(array.shape)}; convert pixels with values from "
+            "0 to 1 with convscope.client.from_float(array), or give the model's own input as "
+            "Tensor(array)"
+        )
     if array.dtype != np.uint8:
         raise InvalidInputError(
             f"the array is {array.dtype.name} {list(array.shape)}; give pixels as uint8 [H, W, C], "

@@ -1,7 +1,6 @@
 """Images of any kind as upright RGB images, to be drawn."""
 
 import io
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image, ImageOps
 
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.pixel_modes import to_pixel_mode
+from convscope.client._inputs.sources import resolve_source
 from convscope.client.errors import InvalidInputError
 
 __all__ = ["open_upright", "upright"]
@@ -21,16 +21,16 @@ def open_upright(image: ImageLike) -> Image.Image:
     Raises:
         InvalidInputError: It can't be read, or is of no accepted kind.
     """
-    match image:
-        case Image.Image():
-            return upright(image)
-        case np.ndarray() if _are_pixels(image):
-            shape = image.shape[:2] if image.shape[2:] == (1,) else image.shape
-            return upright(Image.fromarray(image.reshape(shape)))
-        case str() | PathLike():
-            return _open(Path(image), f"the image {str(image)!r}")
-        case bytes() | bytearray() | memoryview():
-            return _open(io.BytesIO(bytes(image)), "the image")
+    match resolve_source(image):
+        case Image.Image() as picture:
+            return upright(picture)
+        case np.ndarray() as array if _are_pixels(array):
+            shape = array.shape[:2] if array.shape[2:] == (1,) else array.shape
+            return upright(Image.fromarray(array.reshape(shape)))
+        case Path() as path:
+            return _open(path, f"the image {str(image)!r}")
+        case bytes() as data:
+            return _open(io.BytesIO(data), "the image")
         case _:
             raise InvalidInputError(
                 f"heat can't be drawn over a {type(image).__name__}; give a path, bytes, a PIL "

@@ -1,5 +1,6 @@
 """Descriptions of the server's models, from messages."""
 
+from collections.abc import Sequence
 from datetime import UTC
 
 from convscope.client._inputs.methods import method_name
@@ -15,10 +16,11 @@ from convscope.client._results.model_info import (
     Resize,
 )
 from convscope.client._results.preprocessing import preprocessing_line
+from convscope.client.errors import InvalidInputError
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["decode_model", "decode_models"]
+__all__ = ["decode_model", "decode_models", "only_model"]
 
 
 _PLACEMENTS = {mpb.PLACEMENT_CENTER: "center", mpb.PLACEMENT_TOP_LEFT: "top-left"}
@@ -43,6 +45,23 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
         )
         for summary in response.models
     ]
+
+
+def only_model(summaries: Sequence[ModelSummary]) -> str:
+    """Return the name of the only model of a listing.
+
+    Raises:
+        InvalidInputError: There are several models, or none.
+    """
+    names = sorted({summary.model for summary in summaries})
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise InvalidInputError("no model is named, and the server has none that is ready")
+    raise InvalidInputError(
+        f"no model is named, and the server has {len(names)}; give one with model: "
+        f"{', '.join(names)}"
+    )
 
 
 def decode_model(response: pb.GetModelResponse) -> ModelInfo:

@@ -17,5 +17,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 def is_loopback(address: str) -> bool:
     """Report whether only this machine can reach HOST:PORT."""
+    if address.startswith("unix:"):
+        return True
     host, _ = split_address(address)
     return host in ("localhost", "[::1]") or host.startswith("127.")

@@ -8,6 +8,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.classifier.endpoint import ClassifyEndpoint
+from convscope.server.frontend.classifier.server_info import describe_server
 from convscope.server.frontend.classifier.servicer import ClassifierServicer
 from convscope.server.frontend.explained_requests import ExplainedRequests
 from convscope.server.frontend.open_inference.registration import SERVICE as OPEN_INFERENCE
@@ -16,6 +17,7 @@ from convscope.server.frontend.open_inference.servicer import OpenInferenceServi
 from convscope.server.frontend.reflection import add_reflection
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.frontend.transport.calls import Transport
+from convscope.server.inference.decoding.preprocessor import ImageLimits
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.observability.metrics import Metrics
 from convscope.v1 import inference_pb2, inference_pb2_grpc
@@ -36,6 +38,7 @@ def add_services(
     guarded: Accounting,
     counted: Accounting,
     settings: FrontendSettings,
+    image_limits: ImageLimits,
     handler: InferenceHandler,
     metrics: Metrics,
     health_servicer: health.aio.HealthServicer,
@@ -47,6 +50,7 @@ def add_services(
         guarded: Counts and logs the calls to models, which it rejects while they load.
         counted: Counts and logs the other calls.
         settings: Which services are offered, and the limits of their replies.
+        image_limits: The limits of one image, to be described.
         handler: Handles the requests of all of them.
         metrics: Counts what they do.
         health_servicer: Reports what is ready.
@@ -61,7 +65,7 @@ def add_services(
         handler,
     )
     classifier = ClassifierServicer(  # type: ignore[abstract] # Classify comes in groups
-        handler, limits, explained
+        handler, limits, explained, describe_server(transport.name, settings, image_limits, handler)
     )
     inference_pb2_grpc.add_ClassifierServiceServicer_to_server(
         classifier, cast("grpc.aio.Server", guarded)

@@ -1,6 +1,5 @@
 """A server with a policy: models, rates, reloads, and secrets that appear nowhere."""
 
-import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,8 @@ from support.calls import image_request, refused, rejection, sample, signal_requ
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
-from convscope.client._connection.channel import SERVICE_CONFIG
+from convscope.client._connection.channel import service_config
+from convscope.client._connection.retries import Retries
 from convscope.open_inference import open_inference_pb2 as oip
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -288,7 +288,7 @@ def test_bytes_above_the_rate(served: Served) -> None:
 
 
 def test_a_client_with_retries_waits(served: Served) -> None:
-    options = [("grpc.service_config", json.dumps(SERVICE_CONFIG))]
+    options = [("grpc.service_config", service_config("localhost:1", Retries()))]
     with grpc.insecure_channel(served.server.target, options) as channel:
         stub = inference_pb2_grpc.ClassifierServiceStub(channel)
         for _ in range(4):

@@ -17,7 +17,7 @@ _TABLE: Mapping[str, Mapping[str, Sequence[str]]] = {
         _OPEN_INFERENCE: ("ModelInfer", "ModelStreamInfer"),
     },
     "metadata": {
-        _CLASSIFIER: ("ListModels", "GetModel"),
+        _CLASSIFIER: ("ListModels", "GetModel", "GetServerInfo"),
         _OPEN_INFERENCE: (
             *("ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig"),
             *("ModelStatistics", "RepositoryIndex"),

@@ -29,14 +29,20 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
         handler: Finds the version of a request, and runs the inputs.
         limits: The largest size of a reply, and the limits of explanations.
         explained: Counts the requests for explanations.
+        server_info: Describes the server.
     """
 
     def __init__(
-        self, handler: InferenceHandler, limits: ReplyLimits, explained: ExplainedRequests
+        self,
+        handler: InferenceHandler,
+        limits: ReplyLimits,
+        explained: ExplainedRequests,
+        server_info: pb.GetServerInfoResponse,
     ) -> None:
         self._handler = handler
         self._catalog = handler.catalog
         self._limits = limits.explanations
+        self._server_info = server_info
         self._streamed = StreamedClassifyEndpoint(handler.admit, limits, explained)
 
     def ClassifyStream(  # type: ignore[override] # noqa: N802
@@ -71,6 +77,14 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             execution=pb.Execution(**asdict(version.execution)),
             explanations=self._explanations(version),
         )
+
+    async def GetServerInfo(  # noqa: N802
+        self,
+        request: pb.GetServerInfoRequest,
+        context: "grpc.aio.ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse]",
+    ) -> pb.GetServerInfoResponse:
+        """Return the server's version and limits."""
+        return self._server_info
 
     def _explanations(self, version: LoadedVersion) -> pb.ExplanationSupport | None:
         found = offer(version, self._limits)

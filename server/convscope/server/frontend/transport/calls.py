@@ -73,7 +73,13 @@ GroupHandler = Callable[[Sequence[UnaryCall]], None]
 
 
 class Transport(Protocol):
-    """A listener for gRPC."""
+    """A listener for gRPC.
+
+    Args:
+        name: Its name among the values of --transport.
+    """
+
+    name: str
 
     def add_group_methods(self, service: str, methods: Mapping[str, GroupHandler]) -> None:
         """Add unary methods that take their calls in groups."""

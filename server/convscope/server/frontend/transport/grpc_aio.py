@@ -55,6 +55,8 @@ class GrpcAioTransport:
         access: Admits the calls; None admits all.
     """
 
+    name = "grpc-aio"
+
     def __init__(
         self,
         settings: FrontendSettings,

@@ -30,7 +30,11 @@ from convscope.server.inference.decoding.padding import Padding
 from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright
 from convscope.server.inference.decoding.structure import inspect
 from convscope.server.inference.decoding.structure.stream import Stream, damaged
-from convscope.server.inference.decoding.webp.decoder import decode_webp, working_bytes
+from convscope.server.inference.decoding.webp.decoder import (
+    decode_webp,
+    max_working_bytes,
+    working_bytes,
+)
 from convscope.server.observability.out_of_memory import has_memory, is_out_of_memory
 from convscope.server.runtime.versions import Crop, DecodeCost
 from convscope.v1 import manifest_pb2 as pb
@@ -42,6 +46,8 @@ __all__ = ["ImageLimits", "Preprocessor"]
 # copy of an encoded JPEG without metadata included. A WebP takes 4 bytes more for each of its
 # pixels, and up to 24 MiB for its codes.
 _MAX_JPEG_BYTES, _MAX_WEBP_BYTES = 5.0, 2.25
+# The coefficients of a pixel of a progressive JPEG: two bytes for each channel.
+_PROGRESSIVE_RGB_BYTES = 6
 # Pillow would warn, or raise at twice its own limit, before the check against our limit.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -62,6 +68,19 @@ class ImageLimits:
 
     max_pixels: int
     max_side: int
+
+    @property
+    def max_progressive_jpeg_pixels(self) -> int:
+        """The pixels of a JPEG in RGB with several scans and without subsampled colors."""
+        return self._at_most(_MAX_JPEG_BYTES, _PROGRESSIVE_RGB_BYTES)
+
+    @property
+    def max_lossless_webp_pixels(self) -> int:
+        """The pixels of a WebP that is lossless or has transparent pixels."""
+        return self._at_most(_MAX_WEBP_BYTES, max_working_bytes())
+
+    def _at_most(self, allowed: float, used: int) -> int:
+        return min(self.max_pixels, int(self.max_pixels * allowed) // used)
 
 
 class Preprocessor:

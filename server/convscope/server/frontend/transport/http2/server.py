@@ -70,6 +70,8 @@ class Http2Server:
         on_reload: Called when changed files of TLS were loaded, or could not be.
     """
 
+    name = "http2"
+
     def __init__(
         self,
         budget: MemoryBudget,

@@ -24,7 +24,7 @@ from convscope.server.inference.decoding.webp.libwebp import (
     open_library,
 )
 
-__all__ = ["decode_webp", "working_bytes"]
+__all__ = ["decode_webp", "max_working_bytes", "working_bytes"]
 
 # Memory of libwebp for one pixel, beyond the image: a lossless image is decoded to a copy,
 # and so is the alpha channel of a lossy one. The rest of a lossy image needs a few rows.
@@ -43,6 +43,11 @@ def working_bytes(stream: Stream) -> int:
     if stream.is_lossless:
         return _LOSSLESS_BYTES
     return _ALPHA_BYTES if stream.has_alpha else 0
+
+
+def max_working_bytes() -> int:
+    """Return the largest value of `working_bytes`."""
+    return _PILLOW_BYTES if _library() is None else max(_LOSSLESS_BYTES, _ALPHA_BYTES)
 
 
 def decode_webp(stream: Stream, size: tuple[int, int]) -> Image.Image:

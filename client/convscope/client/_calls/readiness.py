@@ -1,0 +1,68 @@
+"""When to ask a server for its health until it is ready."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from convscope.client._results.server_info import Health
+from convscope.client.errors import DeadlineExceededError, NotFoundError, UnavailableError
+
+__all__ = ["ReadyWait"]
+
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_MAX_PAUSE_SECONDS: Final = 1.0
+_MAX_CHECK_SECONDS: Final = 5.0
+_MIN_CHECK_SECONDS: Final = 0.05
+# A server that starts, that loads, or that doesn't have the model yet.
+_TRANSIENT = UnavailableError, DeadlineExceededError, NotFoundError
+
+
+class ReadyWait:
+    """Health checks until a server, or one of its models, is ready. It does no I/O.
+
+    A driver makes a health check inside `attempt()`, passes its result to `record`, and sleeps
+    for `pause_seconds()` as long as `is_ready` is false.
+
+    Args:
+        target: The server.
+        model: The model; None for the whole server.
+        timeout_seconds: How long the wait may take.
+    """
+
+    def __init__(self, target: str, model: str | None, timeout_seconds: float) -> None:
+        self._awaited = target if model is None else f"the model {model!r} at {target}"
+        self._timeout_seconds = timeout_seconds
+        self._deadline = time.monotonic() + timeout_seconds
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._reason = "no health check was made"
+        self.is_ready = False
+
+    @contextmanager
+    def attempt(self) -> Iterator[float]:
+        """Yield how long a health check may take, and keep the reason why it failed."""
+        remaining = self._deadline - time.monotonic()
+        try:
+            yield max(_MIN_CHECK_SECONDS, min(_MAX_CHECK_SECONDS, remaining))
+        except _TRANSIENT as error:
+            self._reason = error.message
+
+    def record(self, health: Health) -> None:
+        """Keep the result of a health check."""
+        self.is_ready = bool(health)
+        self._reason = f"it reports that it is {health}"
+
+    def pause_seconds(self) -> float:
+        """Return how long to sleep before the next health check.
+
+        Raises:
+            DeadlineExceededError: The time is over.
+        """
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise DeadlineExceededError(
+                f"{self._awaited} was not ready within {self._timeout_seconds:g} s; the last "
+                f"health check failed: {self._reason}"
+            )
+        pause, self._pause_seconds = self._pause_seconds, self._pause_seconds * 1.5
+        return min(pause, _MAX_PAUSE_SECONDS, remaining)
