@@ -13,7 +13,7 @@ __all__ = ["FIGURES", "Call", "Result", "Traffic", "phrase"]
 FIGURES = {
     "sent": "{:,.0f} sent",
     "cpu_seconds": "{:.2f} s of CPU",
-    "cpu_more_than": "more than {:.0f} s of CPU",
+    "cpu_more_than": "more than {:.1f} s of CPU",
     "cpu_per_second": "{:.2f} cores",
     "growth_mb": "{:,.0f} MB more",
     "kept_mb": "{:,.0f} MB kept",

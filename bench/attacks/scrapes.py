@@ -15,13 +15,15 @@ def metrics(port: int, timeout: float = 5.0) -> str:
     return text
 
 
-def status(port: int, path: str) -> int:
-    """Return the HTTP status of a path."""
+def status(port: int, path: str) -> int | None:
+    """Return the HTTP status of a path; None without a reply."""
     try:
         with _OPENER.open(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
             code: int = reply.status
     except urllib.error.HTTPError as error:
         return error.code
+    except OSError:
+        return None
     return code
 
 
