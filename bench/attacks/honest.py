@@ -114,4 +114,5 @@ def honest(server: Server, seconds: float, **options: Any) -> Iterator[Honest]:
 
 def polite() -> None:
     """Lower the priority of the calling thread, on Linux."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, POLITE + os.getpriority(os.PRIO_PROCESS, os.getpid()))
