@@ -27,21 +27,22 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> None:
     """Attack, print the table and keep the results."""
     options = _parse(arguments)
-    watch, results = Watch(), list[Result]()
+    watch = Watch()
     print("| row | attack | figures | honest p50, p99 | during the attack | ratio | errors |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(Checkout(options.checkout), Path(scratch), options.seconds, options.all)
         for name in options.only:
             began = time.monotonic()
+            results: list[Result] = []
             for result in ROWS[name].attacks(run):
                 results.append(result)
                 print(_line(result), flush=True)
+            others = watch.read().others
+            if options.output:
+                keep(options.output, commit_of(options.checkout), results, others)
             print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    others = watch.read().others
     print(f"others used {others:.0%} of the machine", file=sys.stderr)
-    if options.output:
-        keep(options.output, commit_of(options.checkout), results, others)
 
 
 def _line(result: Result) -> str:

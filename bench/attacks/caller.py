@@ -1,8 +1,8 @@
 """The process of the honest caller: `python -m bench.attacks.caller TASK`.
 
-The task is a JSON object: target, and optionally rate, token and roots (a PEM file). It writes
-"ready" after the first reply, calls until its standard input is closed, and then writes all calls
-as a list of [monotonic time at which it was due, seconds, code].
+The task is a JSON object: target, output (a file), and optionally rate, token and roots (a file).
+It prints "ready" after the first replies, calls until its standard input is closed, and then writes
+all calls to the file, as a list of [monotonic time at which it was due, seconds, code].
 """
 
 import asyncio
@@ -62,7 +62,8 @@ async def _run(task: dict[str, Any]) -> list[Any]:
 
 def main() -> None:
     """Call until the end of standard input."""
-    print(json.dumps(uvloop.run(_run(json.loads(sys.argv[1])))))
+    task = json.loads(sys.argv[1])
+    Path(task["output"]).write_text(json.dumps(uvloop.run(_run(task))))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.attacks.results import Call, Traffic
@@ -28,11 +29,13 @@ class Honest:
 
     Args:
         process: The process, which calls already.
+        output: The file of its calls.
         seconds: How long quiet windows are.
     """
 
-    def __init__(self, process: "subprocess.Popen[str]", seconds: float) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", output: Path, seconds: float) -> None:
         self._process = process
+        self._output = output
         self._seconds = seconds
         self._windows: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}
         self._calls: list[Call] = []
@@ -68,29 +71,30 @@ class Honest:
             BenchError: The caller failed.
         """
         try:
-            out, err = self._process.communicate(timeout=END_SECONDS)
+            _, err = self._process.communicate(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
             raise BenchError("the honest caller did not end") from None
         if self._process.returncode:
             raise BenchError(f"the honest caller failed: {err[-400:]}")
-        self._calls = [Call(*fields) for fields in json.loads(out)]
+        self._calls = [Call(*fields) for fields in json.loads(self._output.read_text())]
 
 
 @contextmanager
-def honest(server: Server, seconds: float, **options: Any) -> Iterator[Honest]:
+def honest(server: Server, output: Path, seconds: float, **options: Any) -> Iterator[Honest]:
     """Call a server for the duration of a with block.
 
     Args:
         server: The server.
+        output: The file of the calls.
         seconds: How long the quiet window before each attack is.
         options: Those of the caller; see `bench.attacks.caller`.
 
     Raises:
         BenchError: The server doesn't answer, or the caller failed.
     """
-    task: Mapping[str, Any] = {"target": server.target, **options}
+    task: Mapping[str, Any] = {"target": server.target, "output": str(output), **options}
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.attacks.caller", json.dumps(task)],
         stdin=subprocess.PIPE,
@@ -99,7 +103,7 @@ def honest(server: Server, seconds: float, **options: Any) -> Iterator[Honest]:
         text=True,
         cwd=ROOT,
     )
-    caller = Honest(process, seconds)
+    caller = Honest(process, output, seconds)
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":
             caller.end()

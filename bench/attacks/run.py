@@ -52,7 +52,7 @@ class Run:
 
     def honest(self, server: Server, **options: Any) -> AbstractContextManager[Honest]:
         """Call a server honestly for the duration of a with block."""
-        return honest(server, self.seconds, **options)
+        return honest(server, self.scratch / "calls.json", self.seconds, **options)
 
     def beside(
         self, server: Server, row: str, attack: str, act: Callable[[], dict[str, Any]]
