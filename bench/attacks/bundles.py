@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.attacks.server import Memory, Server
 
 __all__ = ["hostile_bundles"]
 
-WAIT_SECONDS = 25.0
+WAIT_SECONDS = 40.0
 # By default, validating may take 60 s, and a server waits for that long.
 LIMIT = ("--max-load-seconds", "4")
 POLL = ("--poll-seconds", "0.2")
@@ -42,9 +43,7 @@ def hostile_bundles(run: Run) -> Iterator[Result]:
         write_tiny(made, "next")
         with run.serving(*LIMIT, *POLL, models=models) as server:
             with run.honest(server) as caller:
-                figures = caller.during(
-                    attack, lambda s=server, a=made, b=models: _publish(s, a, b)
-                )
+                figures = caller.during(attack, partial(_publish, server, made, models))
             shutil.copytree(models / "hostile", made / "again", copy_function=_copy)
             shutil.move(made / "again", models / "again")
             time.sleep(1.0)

@@ -45,7 +45,7 @@ ATTACKS: dict[str, Sequence[Flood]] = {
     "empty DATA": (abuse.empty_data,),
     "HPACK references to a large header": (abuse.table_bomb,),
 }
-FEWER = {abuse.table_bomb: 20}
+FEWER: dict[Flood, int] = {abuse.table_bomb: 20}
 
 
 def floods(run: Run) -> Iterator[Result]:

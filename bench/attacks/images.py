@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import grpc
@@ -135,7 +136,7 @@ def _all(server: Server, messages: Any, seconds: float) -> dict[str, Any]:
             )
             for _ in range(SENDERS)
         ]
-        work = [pool.submit(repeat, lambda c=c: send(c), 2 * seconds) for c in channels]
+        work = [pool.submit(repeat, partial(send, channel), 2 * seconds) for channel in channels]
         sent = sum(each.result() for each in work)
     try:
         cpu = server.cpu_seconds() - before

@@ -47,10 +47,13 @@ def in_flight(run: Run) -> Iterator[Result]:
 
 
 def _upload(server: Server, upload: Callable[[int], Upload]) -> dict[str, Any]:
-    memory = Memory(server)
+    memory, cpu = Memory(server), server.cpu_seconds()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for _ in range(CONNECTIONS):
             pool.submit(upload(server.port).run, SEND_SECONDS)
     peak = memory.peak_mb()
     time.sleep(SETTLE_SECONDS)
-    return {"growth_mb": peak} if peak is None else {"growth_mb": peak, "kept_mb": memory.now_mb()}
+    if peak is None:
+        return {"growth_mb": None}
+    used = server.cpu_seconds() - cpu
+    return {"growth_mb": peak, "kept_mb": memory.now_mb(), "cpu_seconds": used}

@@ -34,7 +34,7 @@ def _ask(server: Server, seconds: float) -> dict[str, Any]:
                 list(method(iter([INVALID]), timeout=5))
                 found = "OK"
             except grpc.RpcError as error:
-                found = f"{error.code().name}: {error.details()}"  # type: ignore[attr-defined]
+                found = f"{error.code().name}: {error.details()}"
 
         count = repeat(ask, seconds, 0.05)
     return {"sent": count, "reply": found[:100]}
