@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,9 @@ class GatedPreprocessor:
 
     def prepare_with_crop(self, pixels: Array, /) -> tuple[Array, Crop]:
         raise NotImplementedError
+
+    def is_last(self, number: int) -> bool:
+        return self.started[-1] == number
 
     def open(self, images: int) -> None:
         self._gate.release(images)
@@ -184,7 +188,7 @@ async def test_images_that_take_long_delay_only_one_another(workers: int) -> Non
         await until(lambda: len(preprocessor.started) == workers)
         others = [decoding(pool, number) for number in (1, 2)]
         for number in (1, 2):  # one after the other, on one more thread
-            await until(lambda number=number: preprocessor.started[-1] == number)
+            await until(partial(preprocessor.is_last, number))
             assert len(preprocessor.started) == workers + number
             preprocessor.open(1)
         await asyncio.gather(*others)
