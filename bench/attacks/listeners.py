@@ -34,11 +34,8 @@ def metrics_listener(run: Run) -> Iterator[Result]:
         attack = f"{IDLE:,} connections with half a request"
         yield run.beside(server, "metrics", attack, lambda: _idle(server, run.seconds))
         code = status(server.metrics_port, OTHER_PATH)
-        yield Result(
-            "metrics",
-            "a path that does not exist",
-            {"reply": f"status {code}"},
-        )
+        reply = f"status {code}" if code else "no reply"
+        yield Result("metrics", "a path that does not exist", {"reply": reply})
 
 
 def _idle(server: Server, seconds: float) -> dict[str, Any]:
