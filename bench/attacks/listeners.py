@@ -23,7 +23,7 @@ IDLE = 1000
 KILLS = 2
 # A worker that ends earlier is replaced with a delay, because it may end again.
 SETTLE_SECONDS = 11.0
-REPLACE_SECONDS = 10.0
+REPLACE_SECONDS = 20.0
 OTHER_PATH = "/admin/anything"
 COUNTER = re.compile(r"^convscope_requests_total\{.*\} (\S+)", re.MULTILINE)
 
