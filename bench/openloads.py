@@ -38,6 +38,16 @@ class Outcome:
             raise BenchError(f"no call succeeded: {self.figures['codes']}")
         return self._sample(1000 * self.figures["p99_seconds"])
 
+    def rejection_p99_ms(self) -> Sample:
+        """Return the p99 of the rejected calls in milliseconds.
+
+        Raises:
+            BenchError: No call was rejected.
+        """
+        if self.figures["shed_p99_seconds"] is None:
+            raise BenchError(f"no call was rejected: {self.figures['codes']}")
+        return self._sample(1000 * self.figures["shed_p99_seconds"])
+
     def goodput(self) -> Sample:
         """Return the successful calls per second that met their deadline."""
         return self._sample(self.figures["goodput"])

@@ -117,8 +117,12 @@ class Generator:
             await self._calls[number % CHANNELS](self._body, timeout=left)
         except grpc.aio.AioRpcError as error:
             self.tally.codes[error.code().name] += 1
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                self.tally.shed_seconds.append(time.perf_counter() - sent_at)
+            now = time.perf_counter()
+            # The server also rejects calls whose deadline it can't meet, before the deadline.
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED or (
+                error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and now < due + self._deadline
+            ):
+                self.tally.shed_seconds.append(now - sent_at)
             return
         self.tally.codes["OK"] += 1
         self.tally.ok_seconds.append(time.perf_counter() - due)
@@ -132,6 +136,7 @@ class Generator:
             "goodput": in_time / seconds,
             "p50_seconds": quantile(ok, 0.5),
             "p99_seconds": quantile(ok, 0.99),
+            "shed": len(tally.shed_seconds),
             "shed_p50_seconds": quantile(tally.shed_seconds, 0.5),
             "shed_p99_seconds": quantile(tally.shed_seconds, 0.99),
             "largest_lag_seconds": tally.lag_seconds,

@@ -130,7 +130,10 @@ TARGETS: dict[str, Target] = {
         digits=0,
     ),
     "overload_goodput": Target(
-        "replies within the deadline at 3 times the capacity, relative to the peak", at_least=0.9
+        "replies within the deadline at 5 times the capacity, relative to the peak", at_least=0.9
+    ),
+    "rejection_ms_under_overload": Target(
+        "p99 in ms of a rejected call at 5 times the capacity", at_most=20, digits=1
     ),
     "health_ms_under_overload": Target(
         "p99 in ms of a health check at 5 times the capacity", at_most=50, desired=20, digits=1

@@ -10,13 +10,12 @@ from bench.context import Bench
 from bench.openloads import Outcome, closed, opened, recording
 from bench.photos import image_message, jpeg
 from bench.registry import Measured, measurement
-from bench.sampling import Sample
+from bench.sampling import Sample, figure
 from bench.servers import Server, serving
 
 DEADLINE_SECONDS = 0.5
 IN_FLIGHT = 32
-GOODPUT_OVERLOAD = 3.0
-HEALTH_OVERLOAD = 5.0
+OVERLOAD = 5.0
 CHECK = "grpc.health.v1.Health/Check"
 CHECKS_PER_SECOND = 50.0
 CHECK_DEADLINE_SECONDS = 5.0
@@ -26,9 +25,10 @@ LEAD_SECONDS = 2.0
 
 @measurement("overload_goodput")
 def overload_goodput(bench: Bench) -> Measured:
-    """Measure the replies within the deadline at three times the capacity, relative to the peak."""
+    """Measure the replies within the deadline at five times the capacity, relative to the peak."""
     seconds = bench.seconds(4.0)
     overloads: list[dict[str, Any]] = []
+    rejections: list[float] = []
     with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
         capacity = _capacity(bench, server, seconds)
 
@@ -36,16 +36,23 @@ def overload_goodput(bench: Bench) -> Measured:
             return _closed(bench, server, seconds).goodput()
 
         def overloaded() -> Outcome:
-            return _overload(bench, server, GOODPUT_OVERLOAD * capacity, seconds, len(overloads))
+            rate = OVERLOAD * capacity
+            outcome = _overload(bench, server, rate, seconds, len(overloads))
+            if outcome.figures["shed"]:
+                rejections.append(outcome.rejection_p99_ms().value)
+            return outcome
 
         samples = bench.interleave(
             peak=peak, overloaded=recording(overloads, overloaded, Outcome.goodput)
         )
+    figures = {"overload_goodput": samples.ratio("overloaded", "peak")}
+    if rejections:
+        figures["rejection_ms_under_overload"] = figure(rejections)
     return Measured(
-        {"overload_goodput": samples.ratio("overloaded", "peak")},
+        figures,
         {
             "replies_per_second": samples.details(),
-            "offered_per_second": GOODPUT_OVERLOAD * capacity,
+            "offered_per_second": OVERLOAD * capacity,
             "deadline_seconds": DEADLINE_SECONDS,
             "overloads": overloads,
         },
@@ -60,7 +67,7 @@ def health_under_overload(bench: Bench) -> Measured:
     overloads: list[dict[str, Any]] = []
     check = health_pb2.HealthCheckRequest().SerializeToString()
     with serving(repository(bench, LITE0), tuning_cache=bench.tuning_cache) as server:
-        rate = HEALTH_OVERLOAD * _capacity(bench, server, seconds)
+        rate = OVERLOAD * _capacity(bench, server, seconds)
 
         def overload() -> None:
             outcome = _overload(bench, server, rate, seconds + LEAD_SECONDS, len(overloads))

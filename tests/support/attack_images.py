@@ -1,6 +1,6 @@
 """Images that are cheap to send and were expensive to decode, or could be.
 
-Each is generated in a moment. `python -m bench.attack_images` decodes all of them.
+Each is generated in a moment. `python -m bench.attacks --only exif,images --all` sends all of them.
 """
 
 import io

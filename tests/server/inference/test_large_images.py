@@ -232,7 +232,8 @@ async def test_flood_of_large_images_is_rejected_and_small_ones_are_answered(roo
 
 async def test_image_without_a_header_is_invalid_also_when_the_queue_is_full(root: Path) -> None:
     async with started(root, workers=1, max_queue=2) as server:
-        held = [await server.hold_large(), server.submit(SMALL), server.submit(SMALL)]
+        photo = EncodedImage(encode(picture(1200, 900)))
+        held = [await server.hold_large(), server.submit(photo), server.submit(photo)]
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError):
             await server.run(SMALL)

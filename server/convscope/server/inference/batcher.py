@@ -58,8 +58,9 @@ class Batcher(Generic[E, R]):
             a thread and back.
         name: The prefix of the threads' names.
         max_work: How much work may wait; see `BatchQueue`.
-        may_start: Whether a large entry can run now, next to the batches that run. If it
+        may_start: Whether an entry can run now, next to the batches that run. If it
             can't, it waits until one of them has ended.
+        parallel: How many batches run at once if many wait; as many as `runners` by default.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Batcher(Generic[E, R]):
         name: str = "runner",
         max_work: float = math.inf,
         may_start: Callable[[E], bool] = lambda entry: True,
+        parallel: int | None = None,
     ) -> None:
         self._run = run
         self._deliver = deliver
@@ -86,6 +88,7 @@ class Batcher(Generic[E, R]):
         self._inline_seconds = inline_seconds if runners else math.inf
         self._name = name
         self._may_start = may_start
+        self._parallel = max(1, runners if parallel is None else parallel)
         self._entries = BatchQueue[E](max_queue, max_work)
         self._changed = Condition()  # guards the entries and the counts, and wakes a runner
         self.running = 0  # batches in threads
@@ -130,7 +133,7 @@ class Batcher(Generic[E, R]):
             bulk: Whether they are bulk entries.
         """
         batches = math.ceil((size + self._entries.size(bulk=bulk)) / self._max_batch)
-        parallel = min(max(1, self._runners), batches)
+        parallel = min(self._parallel, batches)
         units = (size if work is None else work) + self._entries.work(bulk=bulk)
         return units / parallel * self._seconds_per_unit.value
 

@@ -170,8 +170,9 @@ class BatchQueue(Generic[E]):
 
         Args:
             max_size: The largest batch.
-            may_start: Whether a large entry can run now. If not, it stays, together with
-                all large entries after it, and the others overtake them.
+            may_start: Whether an entry can run now. If a large one can't, it stays, together
+                with all large entries after it, and the others overtake them. If another one
+                can't, everything after it stays too.
 
         Returns:
             The batch, and the entries whose deadline has passed. Entries whose
@@ -194,6 +195,9 @@ class BatchQueue(Generic[E]):
                 elif entry.is_large and (is_holding or not may_start(entry)):
                     held.append(entry)
                     is_holding = True
+                elif not entry.is_large and not may_start(entry):
+                    queue.put_back([*held, entry])
+                    return batch, late
                 else:
                     batch.append(entry)
                     size += entry.size

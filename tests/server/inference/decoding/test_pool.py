@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from convscope.server.runtime.versions import Crop, DecodeCost, ImagePreprocesso
 from convscope.v1 import manifest_pb2 as pb
 
 TIMEOUT_SECONDS = 20.0
+PHOTO_PIXELS = 2_000_000
 Array = NDArray[np.uint8]
 
 
@@ -34,10 +36,12 @@ class GatedPreprocessor:
     def __init__(self, *, opened: bool = False) -> None:
         self.started: list[int] = []
         self._gate = threading.Semaphore(10**6 if opened else 0)
+        self._photo_gate = threading.Semaphore(10**6 if opened else 0)
 
     def prepare(self, pixels: Array, /) -> Array:
         self.started.append(int(pixels[0, 0, 0]))
-        assert self._gate.acquire(timeout=TIMEOUT_SECONDS)
+        gate = self._gate if pixels.size < PHOTO_PIXELS else self._photo_gate
+        assert gate.acquire(timeout=TIMEOUT_SECONDS)
         return pixels + np.uint8(1)
 
     def cost(self, data: bytes, /) -> DecodeCost:
@@ -54,8 +58,14 @@ class GatedPreprocessor:
     def prepare_with_crop(self, pixels: Array, /) -> tuple[Array, Crop]:
         raise NotImplementedError
 
+    def is_last(self, number: int) -> bool:
+        return self.started[-1] == number
+
     def open(self, images: int) -> None:
         self._gate.release(images)
+
+    def open_photos(self, photos: int) -> None:
+        self._photo_gate.release(photos)
 
 
 class Awaited:
@@ -115,12 +125,17 @@ async def started(
     finally:
         if isinstance(preprocessor, GatedPreprocessor):
             preprocessor.open(1000)
+            preprocessor.open_photos(1000)
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await awaited.pool.close()
 
 
 def image(number: int) -> Pixels:
     return Pixels(np.full((1, 1, 1), number, np.uint8))
+
+
+def photo(number: int) -> Pixels:
+    return Pixels(np.full((1000, PHOTO_PIXELS // 1000, 1), number, np.uint8))
 
 
 def decoding(
@@ -162,6 +177,24 @@ async def test_bulk_and_interactive_images_share_the_workers() -> None:
         assert preprocessor.started[-1] == 1
         preprocessor.open(3)
         await asyncio.gather(bulk, interactive)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_images_that_take_long_delay_only_one_another(workers: int) -> None:
+    """Otherwise one caller could occupy all threads with images that are cheap to send."""
+    preprocessor = GatedPreprocessor()
+    async with started(preprocessor, workers=workers) as pool:
+        slow = [asyncio.create_task(pool.decode([photo(number)])) for number in range(10, 14)]
+        await until(lambda: len(preprocessor.started) == workers)
+        others = [decoding(pool, number) for number in (1, 2)]
+        for number in (1, 2):  # one after the other, on one more thread
+            await until(partial(preprocessor.is_last, number))
+            assert len(preprocessor.started) == workers + number
+            preprocessor.open(1)
+        await asyncio.gather(*others)
+        assert len(preprocessor.started) == workers + 2
+        preprocessor.open_photos(4)
+        await asyncio.gather(*slow)
 
 
 async def test_full_bulk_queue_rejects_bulk_images_only() -> None:

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 
-__all__ = ["FULL_MESSAGE", "PUSHBACK_MS", "MemoryBudget"]
+__all__ = ["FULL_MESSAGE", "PUSHBACK_MS", "SMALL_BYTES", "MemoryBudget"]
 
 FULL_MESSAGE = "the server's memory for requests is in use; retry later, or send smaller requests"
 PUSHBACK_MS = 100
+# Requests up to this size may also use the reserve, which large requests never fill. Otherwise
+# a few callers with large requests would keep all others out.
+SMALL_BYTES = 256 * 1024
+RESERVED_SHARE = 8
 
 
 class MemoryBudget:
     """Counts the bytes of unfinished uploads and of messages that are not answered yet.
 
     Both transports share one budget per process. It counts only: what happens at
-    the limit is up to its users.
+    the limit is up to its users. Small requests have a reserve of an eighth above the limit.
 
     Args:
         limit: The number of bytes.
@@ -29,7 +33,11 @@ class MemoryBudget:
 
     def admits(self, size: int) -> bool:
         """Report whether a message of this size fits; a single one always does."""
-        return self.used + size <= self.limit or self.used == 0
+        return self.used + size <= self.limit_of(size) or self.used == 0
+
+    def limit_of(self, size: int) -> int:
+        """Return the limit for a request of this size."""
+        return self.limit + self.limit // RESERVED_SHARE if size <= SMALL_BYTES else self.limit
 
     def take(self, size: int) -> None:
         """Count bytes, even above the limit: they are in memory already."""

@@ -3,7 +3,8 @@
 The size in an image's header determines what its decoding may take, in memory and in time.
 Most images take less than `THREAD_BYTES`, so as many as there are threads can be decoded
 at once. Large images wait until those that are being decoded leave room for them, and
-small images overtake them.
+small images overtake them. When large images occupy all threads, small ones have another one:
+an image that is expensive to decode must not delay the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ __all__ = ["QUEUE_PIXELS", "THREAD_BYTES", "DecodePool", "Image"]
 # megapixels takes as much, a lossless WebP of 12, a progressive JPEG of 30, and no other JPEG
 # that is decoded to scale.
 THREAD_BYTES = 128 * 2**20
+# Decoding an image with more pixels or bytes may take longer than a tenth of a second.
+LARGE_PIXELS = 1_000_000
+LARGE_ENCODED_BYTES = 512 * 1024
 # The share of one image in the queue. The largest request that the default limits allow,
 # 64 images of 16 megapixels, fills the default queue of 256 images.
 QUEUE_PIXELS = 4_000_000
@@ -39,16 +43,20 @@ class Image(Entry[InferenceRequest]):
         request: The request.
         index: The position of the image in it.
         cost: What its decoding takes.
+        encoded_bytes: Its size, or 0 if it has been decoded.
     """
 
     __slots__ = ("cost", "index")
 
-    def __init__(self, request: InferenceRequest, index: int, cost: DecodeCost) -> None:
+    def __init__(
+        self, request: InferenceRequest, index: int, cost: DecodeCost, encoded_bytes: int = 0
+    ) -> None:
+        is_large = encoded_bytes > LARGE_ENCODED_BYTES or cost.pixels > LARGE_PIXELS
         super().__init__(
             request,
             1,
             cost.pixels + _FIXED_PIXELS,
-            is_large=cost.memory_bytes > THREAD_BYTES,
+            is_large=is_large,
         )
         self.index = index
         self.cost = cost
@@ -58,7 +66,8 @@ class DecodePool:
     """Threads that decode the images for one model, interactive images before bulk images.
 
     It is a batcher whose batches are single images. The thread that decodes the last
-    image of a request passes the request on.
+    image of a request passes the request on. One thread more than `workers` decodes only
+    while large images occupy all others.
 
     Args:
         preprocessor: Converts one image.
@@ -81,6 +90,9 @@ class DecodePool:
     ) -> None:
         self._preprocessor = preprocessor
         self._decoded = decoded
+        self._workers = workers
+        self._running = 0  # images that are being decoded
+        self._running_large = 0
         self._max_large_bytes = workers * THREAD_BYTES
         self._large_bytes = 0  # of the large images that are being decoded
         self._lock = Lock()
@@ -90,10 +102,11 @@ class DecodePool:
             fail,
             max_batch=1,
             max_queue=max_waiting,
-            runners=workers,
+            runners=workers + 1,
             name="decoder",
             max_work=max_waiting * QUEUE_PIXELS,
             may_start=self._may_start,
+            parallel=workers,
         )
 
     @property
@@ -143,7 +156,7 @@ class DecodePool:
         """
         item = request.inputs[index]
         if isinstance(item, EncodedImage):
-            return Image(request, index, self._preprocessor.cost(item.data))
+            return Image(request, index, self._preprocessor.cost(item.data), len(item.data))
         if isinstance(item, Pixels):
             height, width, _ = item.array.shape
             return Image(request, index, DecodeCost(height * width, 0))
@@ -171,13 +184,29 @@ class DecodePool:
         self._batcher.discard(request)
 
     def _may_start(self, image: Image) -> bool:
-        """Count a large image, unless those that are being decoded leave no room for it."""
+        """Count an image, unless those that are being decoded leave no room for it."""
         size = image.cost.memory_bytes
         with self._lock:
-            if self._large_bytes and self._large_bytes + size > self._max_large_bytes:
+            is_full = self._running >= self._workers
+            if image.is_large:
+                if is_full or (
+                    self._large_bytes and self._large_bytes + size > self._max_large_bytes
+                ):
+                    return False
+                self._running_large += 1
+                self._large_bytes += size
+            elif is_full and self._running > self._running_large:
                 return False
-            self._large_bytes += size
+            self._running += 1
         return True
+
+    def _ended(self, image: Image) -> None:
+        """Count an image no longer."""
+        with self._lock:
+            self._running -= 1
+            if image.is_large:
+                self._running_large -= 1
+                self._large_bytes -= image.cost.memory_bytes
 
     def _decode_batch(self, batch: Sequence[Image]) -> None:
         """Convert the one image of a batch, in a thread."""
@@ -186,9 +215,7 @@ class DecodePool:
         try:
             request.prepared[image.index] = self._convert(image)
         finally:
-            if image.is_large:
-                with self._lock:
-                    self._large_bytes -= image.cost.memory_bytes
+            self._ended(image)
         with self._lock:
             request.pending -= 1
             is_last = not request.pending

@@ -73,8 +73,7 @@ async def test_a_slow_upload_that_goes_on_does_not_end() -> None:
         assert (await client.status(stream))[b"grpc-status"] == b"0"
 
 
-@pytest.mark.parametrize("size", [100, 500_000])
-async def test_when_memory_is_short_uploads_that_pause_give_way(size: int) -> None:
+async def test_when_memory_is_short_uploads_that_pause_give_way() -> None:
     budget = 1_000_000
     async with (
         serving_http2(budget_bytes=budget) as serving,
@@ -83,9 +82,51 @@ async def test_when_memory_is_short_uploads_that_pause_give_way(size: int) -> No
         paused = await begin(client, 2 * budget, budget)
         await until(lambda: serving.server.open_state.request_bytes == budget)
         await asyncio.sleep(PAUSE_SECONDS + 0.1)
-        assert await serving.call("echo", bytes(size)) == bytes(size)
+        assert await serving.call("echo", bytes(500_000)) == bytes(500_000)
         assert (await client.status(paused))[b"grpc-status"] == RESOURCE_EXHAUSTED
         await serving.until_idle()
+
+
+async def test_small_requests_go_on_while_large_ones_fill_the_memory() -> None:
+    """Otherwise one caller with large requests would keep all others out."""
+    budget = 1_000_000
+    async with (
+        serving_http2(budget_bytes=budget) as serving,
+        raw_client(serving.port) as client,
+    ):
+        large = await begin(client, 2 * budget, budget + 10)
+        await until(lambda: serving.server.open_state.request_bytes > budget)
+        for size in (0, 100, 60_000):
+            assert await serving.call("echo", bytes(size)) == bytes(size)
+        parts = framed(bytes(60_000))
+        stream = client.call("echo", None)
+        for part in (parts[:30_000], parts[30_000:]):
+            client.engine.send_data(stream, part)
+            client.send()
+            await asyncio.sleep(0.05)
+        client.engine.end_stream(stream)
+        client.send()
+        assert (await client.status(stream))[b"grpc-status"] == b"0"
+        assert serving.server.open_state.request_bytes > budget
+        client.engine.reset_stream(large, 8)
+        client.send()
+        await serving.until_idle()
+
+
+async def test_small_requests_fill_no_more_than_their_reserve() -> None:
+    budget = 1_000_000
+    async with (
+        serving_http2(budget_bytes=budget) as serving,
+        raw_client(serving.port) as client,
+    ):
+        await begin(client, 2 * budget, budget + 10)
+        await until(lambda: serving.server.open_state.request_bytes > budget)
+        waiting = [client.call("never", framed(bytes(40_000))) for _ in range(8)]
+        client.send()
+        await until(lambda: len(serving.service.waiting) == 3)
+        for stream in waiting[3:]:
+            assert (await client.status(stream))[b"grpc-status"] == RESOURCE_EXHAUSTED
+        assert serving.server.open_state.request_bytes < budget * 9 // 8 + 40_000
 
 
 @pytest.mark.parametrize("method", ["echo", "unary"])

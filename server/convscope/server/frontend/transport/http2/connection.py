@@ -172,7 +172,7 @@ class Connection(Output, asyncio.BufferedProtocol):
                 stream.unacknowledged += size
                 stream.reject_over_allowance()
                 return
-        if budget.used > budget.limit:
+        if budget.used > budget.limit and budget.used > budget.limit_of(stream.expected(data)):
             self.uploads.starve(stream, size)
             if stream.ended:
                 return

@@ -158,7 +158,7 @@ class GroupCall(Stream):
 
     def _hand_over(self) -> None:
         budget = self._link.uploads.budget
-        if budget.used > budget.limit and budget.used != self.held:
+        if budget.used > budget.limit_of(self.held) and budget.used != self.held:
             self.reject_full()
         else:
             self._complete(self)

@@ -16,7 +16,12 @@ from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.messages import MessageReader, RawMessage
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.uploads import Uploads
-from convscope.server.frontend.transport.http2.wire import BadRequestError, Header, Metadatum
+from convscope.server.frontend.transport.http2.wire import (
+    PREFIX_BYTES,
+    BadRequestError,
+    Header,
+    Metadatum,
+)
 from convscope.server.frontend.transport.memory_budget import (
     FULL_MESSAGE,
     PUSHBACK_MS,
@@ -213,6 +218,18 @@ class Stream(ABC):
     @abstractmethod
     def cancelled(self) -> None:
         """Called once if the call ends without an answer of its handler."""
+
+    def expected(self, data: bytes | memoryview) -> int:
+        """Return the size of the request with its message in progress.
+
+        Args:
+            data: What has arrived last, and is counted already.
+        """
+        if self.is_upload:
+            return self.held + self.upload_remaining
+        if len(data) == self.held >= PREFIX_BYTES:  # the first chunk
+            return PREFIX_BYTES + int.from_bytes(data[1:PREFIX_BYTES], "big")
+        return self.held
 
     def grow(self, size: int) -> None:
         """Count the bytes by which a message became larger when it was inflated."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from convscope.server.frontend.transport.memory_budget import MemoryBudget
+from convscope.server.frontend.transport.memory_budget import SMALL_BYTES, MemoryBudget
 
 __all__ = ["PAUSE_SECONDS", "Upload", "Uploads"]
 
@@ -50,7 +50,8 @@ class Uploads:
     At the limit an upload is not acknowledged, so that its client stops sending,
     until bytes are released. Uploads that pause are rejected then. If nothing but
     uploads holds the bytes, none will be released: those of which most has arrived go on,
-    as many as fit completely, and the others are rejected.
+    as many as fit completely, and the others are rejected. Small requests go on meanwhile, in
+    the reserve of the budget.
 
     Args:
         budget: The bytes that the process may hold.
@@ -73,6 +74,8 @@ class Uploads:
     def admits(self, upload: Upload, announced: int) -> bool:
         """Return whether the rest of a message fits; a single large message always does."""
         budget = self.budget
+        if announced <= SMALL_BYTES and budget.admits(announced):
+            return True
         if budget.used == upload.held or budget.admits(self._needed(upload, announced)):
             return True
         self._end_paused(self._needed(upload, announced))
