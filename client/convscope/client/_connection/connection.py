@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import grpc
 
 from convscope.client._connection.channel import check_target, check_timeout
+from convscope.client._connection.diagnosis import Diagnosis
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.translate import translate_errors
 from convscope.client._inputs.checks import Metadata, check_metadata
@@ -25,6 +26,7 @@ class Connection:
         self._target = check_target(target)
         self._timeout_seconds = self._timeout(timeout_seconds)
         self._credentials = options.channel_credentials()
+        self._diagnosis = Diagnosis(self._target, options.tls_files())
         self._tokens = options.token_source(self._target)
 
     def __repr__(self) -> str:
@@ -41,6 +43,7 @@ class Connection:
             timeout_seconds,
             self._timeout_name,
             self._token_name,
+            self._diagnosis.problem,
             admin=self._is_admin,
         )
 
