@@ -19,6 +19,7 @@ EXCEPTION_VARIABLES = ("no_grpc_proxy", "no_proxy")
 _NO_HANDSHAKE = re.compile(
     r"connection refused|timed? ?out|unreachable|no route|resol|no such file|empty address", re.I
 )
+_WEB_SERVER = re.compile(r"http1\.x server", re.I)
 # Calls in flight fail together, and one handshake explains them all.
 FRESH_SECONDS = 5.0
 
@@ -47,6 +48,11 @@ class Diagnosis:
             return (
                 f"no server answers at {self._target} through the proxy of ${variable}; to reach "
                 f"it directly, add {_host(self._target)} to $no_proxy ({details})"
+            )
+        if _WEB_SERVER.search(details):
+            return (
+                f"{self._target} is a web server, not the gRPC port of a convscope server; give "
+                "the address of its --grpc-address, by default port 8001"
             )
         if _NO_HANDSHAKE.search(details):
             return ""

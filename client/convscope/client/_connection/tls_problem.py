@@ -58,24 +58,10 @@ def _without_tls(target: str, address: tuple[str, int]) -> str:
             pass
     except ssl.SSLError as error:
         if not _is_alert(error):
-            return _other_protocol(target, address)
+            return ""
     return (
         f"{target} uses TLS, and this client doesn't; give root_certificates "
         "(--root-certificates), the PEM file of the authority that issued the server's certificate"
-    )
-
-
-def _other_protocol(target: str, address: tuple[str, int]) -> str:
-    """Return that a server speaks HTTP/1, such as the one for metrics; empty if it doesn't."""
-    with socket.create_connection(address, TIMEOUT_SECONDS) as connection:
-        connection.settimeout(TIMEOUT_SECONDS)
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        reply = connection.recv(16)
-    if not reply.startswith(b"HTTP/1."):
-        return ""
-    return (
-        f"{target} is a web server, not the gRPC port of a convscope server; give the address of "
-        "its --grpc-address, by default port 8001"
     )
 
 
