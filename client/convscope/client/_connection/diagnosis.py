@@ -30,10 +30,12 @@ class Diagnosis:
     Args:
         target: The server.
         files: What the client uses in the handshake; None without TLS.
+        uses_proxy: Whether the client may connect through a proxy of the environment.
     """
 
-    def __init__(self, target: str, files: TlsFiles | None) -> None:
+    def __init__(self, target: str, files: TlsFiles | None, *, uses_proxy: bool = True) -> None:
         self._target = target
+        self._uses_proxy = uses_proxy
         self._files = files
         self._tls_problem = ""
         self._stale_at = 0.0
@@ -44,7 +46,7 @@ class Diagnosis:
         Args:
             details: gRPC's own message.
         """
-        if variable := proxy_variable(self._target):
+        if self._uses_proxy and (variable := proxy_variable(self._target)):
             return (
                 f"no server answers at {self._target} through the proxy of ${variable}; to reach "
                 f"it directly, add {_host(self._target)} to $no_proxy ({details})"

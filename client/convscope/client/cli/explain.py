@@ -109,7 +109,14 @@ def explain(
     timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
-    """Show which parts of images speak for a class."""
+    """Show which parts of images speak for a class.
+
+    Examples:
+      convscope explain photo.jpg --model efficientnet_lite0
+      convscope explain photo.jpg --model efficientnet_lite0 --class "tiger cat" --save pictures
+      convscope explain photo.jpg --model efficientnet_lite0 --class "tiger cat" --against lynx
+      convscope explain *.jpg --model efficientnet_lite0 --method occlusion --cells 14
+    """
     check_selector(version, alias)
     if method is not None and method not in METHODS:
         raise typer.BadParameter(f"--method is {method!r}; there are: {', '.join(METHODS)}")

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from convscope.client.cli import admin, json_output, model_tables
+from convscope.client.cli.completion import complete_models
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.explain import explain
-from convscope.client.cli.missing_options import ExplainingCommand
+from convscope.client.cli.health import health
+from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
 from convscope.client.cli.options import (
     Alias,
     AllowInsecureToken,
@@ -34,14 +36,22 @@ from convscope.client.types import ModelInfo
 
 __all__ = ["app"]
 
-_HELP = "Classify images with a Convscope server, and see what the network sees."
+_HELP = """Classify images with a Convscope server, and see what the network sees.
+
+Examples:
+  convscope models
+  convscope classify photo.jpg --model efficientnet_lite0
+  convscope explain photo.jpg --model efficientnet_lite0 --save pictures
+  convscope watch
+  convscope COMMAND --help
+"""
 
 app = typer.Typer(
     rich_markup_mode=None,  # its tables cut names off
-    add_completion=False,
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(admin.app, name="admin")
 
@@ -52,7 +62,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=_HELP)
 def main(
     version: Annotated[
         bool,
@@ -61,7 +71,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Classify images with a Convscope server, and see what the network sees."""
+    """Run a command."""
 
 
 @app.command(cls=ExplainingCommand)
@@ -108,7 +118,14 @@ def classify(
     timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
-    """Classify images."""
+    """Classify images.
+
+    Examples:
+      convscope classify photo.jpg --model efficientnet_lite0
+      convscope classify *.jpg --model efficientnet_lite0 --top-k 1 --json
+      convscope classify photo.jpg --model efficientnet_lite0 --feature-maps stem --save maps
+      convscope classify photo.jpg --model digits --alias champion --server vision:8001
+    """
     check_selector(version, alias)
     names = _split(feature_maps or [])
     if save is not None and not names:
@@ -143,6 +160,7 @@ def classify(
 
 app.command(cls=ExplainingCommand)(explain)
 app.command(cls=ExplainingCommand)(web)
+app.command(cls=ExplainingCommand)(health)
 
 
 @app.command(cls=ExplainingCommand)
@@ -150,7 +168,10 @@ def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="Describe this model in full.", show_default="list all models"
+            metavar="[NAME]",
+            help="Describe this model in full.",
+            show_default="list all models",
+            autocompletion=complete_models,
         ),
     ] = None,
     version: Version = None,
@@ -164,7 +185,15 @@ def models(
     timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
-    """List the models of the server, or describe one."""
+    """List the models of the server, or describe one.
+
+    The description has the preprocessing, the classes, the feature maps and the execution.
+
+    Examples:
+      convscope models
+      convscope models efficientnet_lite0
+      convscope models efficientnet_lite0 --alias champion --json
+    """
     check_selector(version, alias)
     if name is None and (version is not None or alias is not None):
         raise typer.BadParameter("--version and --alias need the NAME of a model")
