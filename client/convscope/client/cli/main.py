@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from convscope.client.cli import admin, json_output, model_tables
+from convscope.client.cli.bench import bench
 from convscope.client.cli.completion import complete_models
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.explain import explain
@@ -30,6 +31,7 @@ from convscope.client.cli.options import (
 )
 from convscope.client.cli.pictures import PictureFolder
 from convscope.client.cli.reports import reporting
+from convscope.client.cli.watch import watch
 from convscope.client.cli.web import web
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import ModelInfo
@@ -161,6 +163,8 @@ def classify(
 app.command(cls=ExplainingCommand)(explain)
 app.command(cls=ExplainingCommand)(web)
 app.command(cls=ExplainingCommand)(health)
+app.command(cls=ExplainingCommand)(watch)
+app.command(cls=ExplainingCommand)(bench)
 
 
 @app.command(cls=ExplainingCommand)
