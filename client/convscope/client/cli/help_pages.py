@@ -74,9 +74,9 @@ def _lists(
     command: Any, context: Any, sections: Mapping[str, list[str]] | None, width: int
 ) -> Iterator[str]:
     """Yield the arguments, the options of each section, and the commands."""
-    rows: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    titles = ("Arguments", *(sections or {}), "Options")
+    rows: dict[str, list[tuple[str, str]]] = {title: [] for title in titles}
     names = {name: title for title, members in (sections or {}).items() for name in members}
-    rows |= {title: [] for title in sections or ()}
     for parameter in command.get_params(context):
         if (record := parameter.get_help_record(context)) is None:
             continue
@@ -87,10 +87,6 @@ def _lists(
         panel = getattr(parameter, "rich_help_panel", None)
         title = names.get(parameter.name) or (panel if isinstance(panel, str) else "Options")
         rows.setdefault(title, []).append((_option(record[0]), text))
-    rows["Options"] = rows.pop("Options")  # the last section, with --help
-    if len(rows) > 2 and not sections:
-        order = ["Arguments", "Options", *(set(rows) - {"Arguments", "Options"})]
-        rows = {title: rows[title] for title in order}
     found = ((name, first_sentence(each)) for name, each in _commands(command).items())
     rows["Commands"] = list(found)
     for title, members in rows.items():

@@ -13,7 +13,7 @@ and rows. Decoding to scale adds a partial last column or row on the stored side
 box of the crop takes into account. Such differences are a few levels at sharp edges.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -24,6 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from convscope.server.errors import InvalidInputError, OutOfMemoryError, ServingError
 from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.headers import read_header
+from convscope.server.inference.decoding.image_limits import ImageLimits
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
 from convscope.server.inference.decoding.orientation import Box, Stored
 from convscope.server.inference.decoding.resizing import STRIP_BYTES, resize_upright
@@ -52,14 +53,6 @@ _MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
 
 # uint8 [height, width, channels]; the part of the upright image; its width and height.
 Prepared = tuple[NDArray[np.uint8], Box, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """The largest image size that is decoded, by the size in the image's header."""
-
-    max_pixels: int
-    max_side: int
 
 
 class Preprocessor:
