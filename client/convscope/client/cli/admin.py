@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from convscope.client._calls.admin_client import (
@@ -19,6 +18,7 @@ from convscope.client.cli.error_output import print_error
 from convscope.client.cli.json_output import to_json
 from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
 from convscope.client.cli.options import TokenFile, token_options
+from convscope.client.cli.table_style import print_table
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["app"]
@@ -249,7 +249,9 @@ def _run(
 def _print(models: Iterable[ModelStatus]) -> None:
     models = list(models)
     columns = ("model", "version", "state", "aliases", "traffic", "provider, or reason")
-    table = Table(*columns, box=None, header_style="dim")
+    table = Table(box=None, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for model in models:
         for version in model.versions:
             names = [name for name, number in model.aliases.items() if number == version.version]
@@ -265,7 +267,10 @@ def _print(models: Iterable[ModelStatus]) -> None:
             )
         if not model.versions:
             table.add_row(model.model, "", "unloaded", "", "", "")
-    Console(highlight=False).print(table)
+    if models:
+        print_table(table)
+    else:
+        typer.echo("the repository has no model", err=True)
     for model in models:
         for problem in model.problems:
             typer.echo(f"{model.model}: {problem}", err=True)

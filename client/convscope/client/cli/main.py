@@ -213,9 +213,9 @@ def models(
     try:
         with client:
             if name is None:
-                found = client.models()
-                (json_output if as_json else model_tables).print_models(found)
-                if not found:
+                if found := client.models():
+                    (json_output if as_json else model_tables).print_models(found)
+                else:
                     typer.echo("no version is loaded now; some may be loaded on demand", err=True)
             else:
                 info = client.model(name, version=version, alias=alias)
