@@ -84,7 +84,7 @@ def test_no_name_is_cut_off_at_any_width(name: str, width: int) -> None:
     program, *members = name.split()
     runner = CliRunner()
     done = runner.invoke(PROGRAMS[program], [*members, "--help"], terminal_width=width)
-    words = done.output.replace(";", " ").replace("]", " ").split()
+    words = re.split(r"[\s;\],]+", done.output)
     command = COMMANDS.get(name)
     for parameter in command.params if command is not None else ():
         for option in parameter.opts if parameter.param_type_name == "option" else ():
@@ -99,7 +99,9 @@ def test_no_name_is_cut_off_at_any_width(name: str, width: int) -> None:
 def test_every_page_has_examples_that_call_an_existing_command(name: str) -> None:
     program, *members = name.split()
     page = CliRunner().invoke(PROGRAMS[program], [*members, "--help"]).output
-    examples = [line for line in page.partition("\nExamples:\n")[2].splitlines() if program in line]
+    examples = [
+        line for line in page.partition("\nExamples:\n")[2].splitlines() if f"{program} " in line
+    ]
     assert examples
     for line in examples:
         after = line.partition(program)[2].split()[:1]
