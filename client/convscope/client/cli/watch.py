@@ -90,7 +90,7 @@ def _show(source: MetricsSource, first: Scrape, interval: float, once: bool) -> 
             elif isinstance(before, Scrape):
                 difference = Difference(before, after)
                 if console.is_terminal:
-                    console.print(view(difference, source.address, ""))
+                    console.print(view(difference, source.address, "", console.width))
                 else:
                     _print_lines(difference)
             if once:
@@ -98,12 +98,14 @@ def _show(source: MetricsSource, first: Scrape, interval: float, once: bool) -> 
         return
     with Live(console=console, auto_refresh=False, screen=True) as live:
         last = first
-        live.update(view(Difference(first, first), source.address, ""), refresh=True)
+        live.update(view(Difference(first, first), source.address, "", console.width), refresh=True)
         for after in _scrapes(source, None, interval):
             problem = str(after) if isinstance(after, MetricsError) else ""
             now = last if isinstance(after, MetricsError) else after
             updated = f"{datetime.now():%H:%M:%S}, every {interval:g} s, end with Ctrl-C"
-            live.update(view(Difference(last, now), source.address, problem or updated), True)
+            live.update(
+                view(Difference(last, now), source.address, problem or updated, console.width), True
+            )
             last = now
 
 

@@ -16,6 +16,8 @@ __all__ = ["duration", "lines", "view"]
 NOTHING = "–"
 STAGES = ("decode", "queue", "infer", "encode")
 MIB = 2**20
+# From this width on, a table has room for the names of models.
+TABLE_WIDTH = 84
 # Codes that say nothing against the server.
 _NO_ERRORS = ("OK", "CANCELLED")
 
@@ -36,18 +38,19 @@ class _Row:
     fill: float
 
 
-def view(difference: Difference, address: str, status: str) -> RenderableType:
+def view(difference: Difference, address: str, status: str, width: int) -> RenderableType:
     """Return an interval as a picture of the terminal.
 
     Args:
         difference: The interval.
         address: The server's.
         status: What is happening: the time, or why there is no reply.
+        width: The columns of the terminal.
     """
     rows = list(_rows(difference))
     parts: list[RenderableType] = [
         Text.assemble((address, "bold"), f"  {' · '.join(_process(difference))}"),
-        _table(rows) if rows else Text("\nno version is loaded\n"),
+        *_versions(rows, width),
         *(Text(line) for line in _details(difference)),
     ]
     return Group(*parts, Text(f"\n{status}", "dim")) if status else Group(*parts)
@@ -106,12 +109,33 @@ def _rows(difference: Difference) -> Iterator[_Row]:
         )
 
 
+def _versions(rows: list[_Row], width: int) -> Iterator[RenderableType]:
+    """Yield a table, or in a narrow terminal two lines for each version."""
+    rows = sorted(rows, key=lambda row: (-row.requests, row.model))
+    if not rows:
+        yield Text("\nno version is loaded\n")
+    elif width >= TABLE_WIDTH:
+        yield _table(rows)
+    else:
+        for row in rows:
+            errors = (f"errors {row.errors:,.1f}/s", "bold red" if row.errors else "")
+            batch = NOTHING if row.batch is None else f"{row.batch:.1f}"
+            yield Text.assemble("\n", (row.model, "bold"), f" v{row.version} {row.provider}")
+            yield Text.assemble(
+                f"  {row.requests:,.1f} requests/s · p50 {duration(row.p50)} · p99 "
+                f"{duration(row.p99)} · ",
+                errors,
+                f" · batch {batch} · queue {row.queue:.0f}",
+            )
+        yield Text()
+
+
 def _table(rows: list[_Row]) -> Table:
     table = plain_table()
     table.add_column("model", overflow="fold")
     for heading in ("requests/s", "p50", "p99", "errors/s", "batch", "queue"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in sorted(rows, key=lambda row: (-row.requests, row.model)):
+    for row in rows:
         queue = f"{row.queue:.0f}" + (f" ({row.fill:.0%})" if row.queue else "")
         table.add_row(
             Text.assemble((row.model, "bold"), f" v{row.version} {row.provider}"),
