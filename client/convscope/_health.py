@@ -90,13 +90,20 @@ def check(
     else:
         channel = grpc.secure_channel(server, credentials, OPTIONS)
     with channel:
-        call = channel.unary_unary(METHOD, bytes, bytes)  # the messages are short enough to read
+        # The messages are short enough to write and read here.
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            METHOD, _unchanged, _unchanged
+        )
         while True:
             remaining = timeout if wait == 0 else max(0.01, min(timeout, end - monotonic()))
             health = _check_once(call, server, model, remaining, metadata)
             if health.is_serving or monotonic() + PAUSE_SECONDS >= end:
                 return health
             sleep(PAUSE_SECONDS)
+
+
+def _unchanged(message: bytes) -> bytes:
+    return message
 
 
 def _check_once(
@@ -109,7 +116,7 @@ def _check_once(
     name = (model or "").encode()
     request = b"\n" + bytes([len(name)]) + name if name else b""  # HealthCheckRequest.service
     try:
-        reply = call(request, timeout=timeout, metadata=metadata)
+        reply = call(request, timeout=timeout, metadata=tuple(metadata))
     except grpc.RpcError as error:
         if not isinstance(error, grpc.Call):
             raise

@@ -50,6 +50,7 @@ def test_watch_prints_a_line_for_each_version(
     command = [*CONVSCOPE, "watch", address, "--interval", "0.2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
+        watching.stdout.readline()  # the first interval has ended
         bench = ("bench", photos["red"], "--model", "tiny", "--requests", "20")
         assert Command(tiny_server.target)(*bench).returncode == 0
         line = ""
