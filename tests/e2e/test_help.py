@@ -1,7 +1,13 @@
 """The help of every command states what happens without an option."""
 
+import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +15,9 @@ import pytest
 import typer
 from click.testing import CliRunner
 
+from convscope.bundle import help_pages as bundle_pages
 from convscope.client.cli import app as client_app
+from convscope.client.cli import help_pages as client_pages
 from convscope.exporter.cli import app as exporter_app
 from convscope.server.config.command_line import command_line
 
@@ -70,13 +78,69 @@ def test_no_default_is_a_word_of_a_programming_language(name: str) -> None:
     assert not re.findall(r"None|null|UNSET|<class|\bnan\b", done.output)
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
 @pytest.mark.parametrize("name", sorted({*COMMANDS, *PROGRAMS, "convscope admin"}))
-def test_no_name_is_cut_off(name: str) -> None:
+def test_no_name_is_cut_off_at_any_width(name: str, width: int) -> None:
     program, *members = name.split()
-    done = CliRunner().invoke(PROGRAMS[program], [*members, "--help"], terminal_width=80)
+    runner = CliRunner()
+    done = runner.invoke(PROGRAMS[program], [*members, "--help"], terminal_width=width)
+    words = re.split(r"[\s;\],]+", done.output)
     command = COMMANDS.get(name)
     for parameter in command.params if command is not None else ():
-        for option in parameter.opts if isinstance(parameter, click.Option) else ():
-            assert option in done.output
-    listed = done.output.partition("Commands:")[2]
-    assert "..." not in listed
+        for option in parameter.opts if parameter.param_type_name == "option" else ():
+            assert option in words
+        variables = getattr(parameter, "envvar", None) or ()
+        if getattr(parameter, "show_envvar", False):
+            assert {variables} if isinstance(variables, str) else set(variables) <= {*words}
+    assert "..." not in done.output.partition("Commands:")[2].partition("Examples:")[0]
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS, *PROGRAMS, "convscope admin"}))
+def test_every_page_has_examples_that_call_an_existing_command(name: str) -> None:
+    program, *members = name.split()
+    page = CliRunner().invoke(PROGRAMS[program], [*members, "--help"]).output
+    examples = [
+        line for line in page.partition("\nExamples:\n")[2].splitlines() if f"{program} " in line
+    ]
+    assert examples
+    for line in examples:
+        after = line.partition(program)[2].split()[:1]
+        assert not members or members[0] in line
+        if not members and after and after[0].isalpha() and after[0].islower():
+            assert after[0] in getattr(PROGRAMS[program], "commands", {}), line
+
+
+def test_help_pages_are_the_same_in_both_rooms() -> None:
+    client, bundle = (Path(inspect.getfile(module)) for module in (client_pages, bundle_pages))
+    assert client.read_bytes() == bundle.read_bytes()
+
+
+@pytest.mark.parametrize("module", ["convscope", "convscope.server", "convscope.exporter"])
+def test_every_command_prints_its_version(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True
+    )
+    program = {"convscope": "convscope"}.get(module, module.replace(".", "-"))
+    assert done.stdout == f"{program} {version('convscope')}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("module", ["convscope", "convscope.server", "convscope.exporter"])
+def test_every_command_has_a_completion(module: str, shell: str) -> None:
+    name = module.replace(".", "-")
+    ours = "_complete" if module == "convscope.server" else ""
+    variable = f"_{name.replace('-', '_').upper()}_COMPLETE"
+    words = f"{name} --vers"
+    environment = os.environ | {
+        variable: f"{shell}{ours}" if ours else f"complete_{shell}",
+        "COMP_WORDS": words,
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": words,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    if ours and shell == "fish":
+        environment["COMP_CWORD"] = "--vers"
+    done = subprocess.run(
+        [sys.executable, "-m", module], capture_output=True, text=True, env=environment, check=False
+    )
+    assert "--version" in done.stdout

@@ -1,18 +1,8 @@
-"""The entry point of the `convscope` command."""
+"""`python -m convscope.client`: the same as `python -m convscope`."""
 
-import sys
+from convscope.__main__ import main
 
 __all__ = ["main"]
-
-
-def main() -> None:
-    """Run a command; its --help describes its exit codes."""
-    try:
-        from convscope.client.cli import app
-    except KeyboardInterrupt:  # the imports take a moment
-        sys.exit(130)
-    app(prog_name="convscope")
-
 
 if __name__ == "__main__":
     main()

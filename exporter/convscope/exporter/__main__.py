@@ -16,7 +16,9 @@ def main() -> None:
     atexit.register(_end, status)  # the first that is registered runs last
     try:
         from convscope.exporter.cli import app
+        from convscope.exporter.home import replace_unusable_caches
 
+        replace_unusable_caches()
         app(prog_name="convscope-exporter")  # imports PyTorch in its commands
     except ModuleNotFoundError as error:
         sys.exit(f"{INSTALL} ({error.name} is missing)")

@@ -1,10 +1,21 @@
-"""The entry point `convscope-server`: reads the settings, then serves."""
+"""The entry point `convscope-server`: reads the settings, then serves.
+
+What is wrong with the flags, the ports, the providers and the repository's directory is reported
+before the imports that loading needs, which take most of the start.
+"""
 
 import gc
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convscope.server.config.settings import Settings
+    from convscope.server.runtime.validation.client import BundleValidator
 
 INSTALL = (
     "convscope-server needs more than the client; "
@@ -18,56 +29,98 @@ def main() -> None:
         make_token()
         return
     gc.disable()  # what an import creates stays, and each collection would walk all of it
+    with _explaining_missing():
+        from convscope.server.process.worker_flag import WORKER_FLAG
+
+        if sys.argv[1:2] == [WORKER_FLAG]:
+            serve_as_worker(int(sys.argv[2]))
+            return
+        import_structlog()
+        from convscope.server.config.command_line import command_line
+        from convscope.server.errors import StartError
     try:
-        import click  # noqa: F401
+        command_line(run)(prog_name="convscope-server")
+    except StartError as error:  # before there is a log
+        print(f"convscope-server: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def run(settings: "Settings") -> None:
+    """Check the settings, and serve.
+
+    Raises:
+        StartError: The server can't start.
+    """
+    from convscope.server.config.checks import check_flags, check_settings
+    from convscope.server.process.directory import check_directory
+    from convscope.server.process.ports import check_ports
+
+    check_flags(settings)
+    check_directory(settings.repository)
+    check_ports(settings.listeners)
+    with _explaining_missing():
+        from convscope.server.runtime.providers.available import check_available
+
+        check_available(settings.runtime.policies())
+    validator = prepare()
+
+    def start() -> Coroutine[Any, Any, None]:
+        from convscope.server.app import serve, serve_with_workers
+
+        check_settings(settings)
+        if settings.process.workers > 1:
+            validator.close()  # each worker has its own
+            return serve_with_workers(settings)
+        return serve(settings, None, validator)
+
+    serve_with_log(start)
+
+
+def serve_as_worker(descriptor: int) -> None:
+    """Serve as one of several workers, with the settings of their supervisor."""
+    validator = prepare()
+    # Ctrl-C reaches the whole group of processes; the supervisor ends those that wait.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def start() -> Coroutine[Any, Any, None]:
+        from convscope.server.app import serve
+        from convscope.server.config.serialization import from_json
+        from convscope.server.process.supervisor_channel import SupervisorChannel
+
+        supervisor = SupervisorChannel(descriptor)
+        return serve(from_json(supervisor.receive_settings()), supervisor, validator)
+
+    serve_with_log(start)
+
+
+def prepare() -> "BundleValidator":
+    """Import what loading needs, and fork the process that validates bundles."""
+    with _explaining_missing():
         import onnxruntime  # noqa: F401
-        import uvloop
 
         import_structlog()
-        from convscope.server.app import serve, serve_with_workers
-        from convscope.server.config.command_line import command_line
-    except ModuleNotFoundError as error:
-        sys.exit(f"{INSTALL} ({error.name} is missing)")
-
-    from convscope.server.config.checks import check_settings
-    from convscope.server.config.serialization import from_json
-    from convscope.server.config.settings import Settings
-    from convscope.server.errors import StartError
-    from convscope.server.observability.logs import configure_logs
-    from convscope.server.process.memory import keep_freed_memory
-    from convscope.server.process.ports import check_ports
-    from convscope.server.process.startup import check_directory
-    from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
-    from convscope.server.repository.executor import LOADING
-    from convscope.server.runtime.validation.client import BundleValidator
-
+        import convscope.server.app  # noqa: F401
+        from convscope.server.process.memory import keep_freed_memory
+        from convscope.server.runtime.validation.client import BundleValidator
     gc.freeze()
     keep_freed_memory()
     validator = BundleValidator.forked()  # before there are threads, connections or secrets
     gc.enable()
+    return validator
 
-    def run(settings: Settings) -> None:
-        check_settings(settings)
-        check_directory(settings.repository)
-        check_ports(settings.listeners)
-        many = settings.process.workers > 1
-        if many:
-            validator.close()  # each worker has its own
-        uvloop.run(serve_with_workers(settings) if many else serve(settings, None, validator))
 
-    def run_worker(descriptor: int) -> None:
-        # Ctrl-C reaches the whole group of processes; the supervisor ends those that wait.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        supervisor = SupervisorChannel(descriptor)
-        uvloop.run(serve(from_json(supervisor.receive_settings()), supervisor, validator))
+def serve_with_log(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Serve to the end, and write the log; exit with 1 if the server can't start."""
+    import uvloop
+
+    from convscope.server.errors import StartError
+    from convscope.server.observability.logs import configure_logs
+    from convscope.server.repository.executor import LOADING
 
     writer = configure_logs()
     code = 0
     try:
-        if sys.argv[1:2] == [WORKER_FLAG]:
-            run_worker(int(sys.argv[2]))
-        else:
-            command_line(run)(prog_name="convscope-server")
+        uvloop.run(start())
     except StartError as error:
         # Through the writer: after the lines before it, and without blocking.
         writer.write(f"convscope-server: {error}\n".encode())
@@ -77,6 +130,15 @@ def main() -> None:
         writer.close()
         if any(thread.name == LOADING for thread in threading.enumerate()):
             os._exit(code)  # a load that doesn't end would crash in the libraries' own cleanup
+
+
+@contextmanager
+def _explaining_missing() -> Iterator[None]:
+    """Exit with how to install what is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        sys.exit(f"{INSTALL} ({error.name} is missing)")
 
 
 def import_structlog() -> None:

@@ -44,7 +44,7 @@ from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.loading import Loader
-from convscope.server.runtime.providers import EngineCache
+from convscope.server.runtime.providers.engines import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
 from convscope.server.runtime.validation.cache import ValidationCache
 from convscope.server.runtime.validation.client import BundleValidator

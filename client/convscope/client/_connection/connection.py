@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 import grpc
 
+from convscope.client._connection.diagnosis import Diagnosis
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.targets import check_target, has_several_addresses
 from convscope.client._connection.translate import translate_errors
@@ -47,6 +48,7 @@ class Connection:
         self._options = options
         self._timeout_seconds = check_timeout(options.timeout_seconds, self._timeout_name)
         self._credentials = options.channel_credentials()
+        self._diagnosis = Diagnosis(self._target, options.tls_files())
         self._tokens = options.token_source(self._target)
         self._default_model = options.model
         self._process = os.getpid()
@@ -89,6 +91,7 @@ class Connection:
             timeout_seconds,
             self._timeout_name,
             self._token_name,
+            self._diagnosis.problem,
             admin=self._is_admin,
         )
 

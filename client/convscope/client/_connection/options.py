@@ -12,6 +12,7 @@ import grpc
 from convscope.client._connection.authorization import KEY as AUTHORIZATION
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
 from convscope.client._connection.targets import is_local
+from convscope.client._connection.tls_files import TlsFiles
 from convscope.client._connection.tokens import (
     CallableToken,
     FileToken,
@@ -119,10 +120,28 @@ class ConnectionOptions:
         """
         if self.tls is not None or not self.is_secure:
             return self.tls
-        return grpc.ssl_channel_credentials(
+        credentials = grpc.ssl_channel_credentials(
             _read("root_certificates", self.root_certificates),
             _read("client_key", self.client_key),
             _read("client_certificate", self.client_certificate),
+        )
+        if (files := self.tls_files()) is not None:
+            files.context()
+        return credentials
+
+    def tls_files(self) -> TlsFiles | None:
+        """Return what the handshake uses; None without TLS.
+
+        Raises:
+            InvalidInputError: A file can't be read.
+        """
+        if not self.is_secure:
+            return None
+        return TlsFiles(
+            _read("root_certificates", self.root_certificates),
+            self.client_certificate,
+            self.client_key,
+            are_known=self.tls is None,
         )
 
     def token_source(self, target: str) -> TokenSource | None:

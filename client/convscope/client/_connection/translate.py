@@ -1,7 +1,7 @@
 """gRPC's errors as errors of this package."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -40,8 +40,6 @@ _NO_SERVER = re.compile(
     r"^(failed to connect|connections to all backends|(dns|name) resolution|empty address)",
     re.I,
 )
-# The server has ended the connection, or its TLS doesn't fit.
-_NO_TLS = re.compile(r"socket closed|handshake|ssl|tls", re.I)
 _TOO_LARGE = re.compile(r"message larger than max", re.I)
 _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
@@ -52,6 +50,7 @@ def translate_errors(
     timeout_seconds: float,
     timeout_name: str,
     token_name: str,
+    diagnose: Callable[[str], str] = lambda details: "",
     *,
     admin: bool = False,
 ) -> Iterator[None]:
@@ -65,6 +64,8 @@ def translate_errors(
         timeout_seconds: How long the call may take.
         timeout_name: What the caller calls it; empty if it can't be changed.
         token_name: How the caller gives a token.
+        diagnose: Returns why there is no connection, after gRPC's own message; empty if
+            that is unknown.
         admin: Whether it is a call of AdminService.
     """
     try:
@@ -73,7 +74,7 @@ def translate_errors(
         rejection = _rejected_credentials(error, target, token_name)
         if rejection is not None:
             raise rejection from error
-        raise _translate(error, target, timeout_seconds, timeout_name, admin) from error
+        raise _translate(error, target, timeout_seconds, timeout_name, diagnose, admin) from error
     except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
         raise closed_client(target) from error
 
@@ -116,18 +117,19 @@ def _rejected_credentials(
 
 
 def _translate(
-    error: grpc.RpcError, target: str, timeout_seconds: float, timeout_name: str, admin: bool
+    error: grpc.RpcError,
+    target: str,
+    timeout_seconds: float,
+    timeout_name: str,
+    diagnose: Callable[[str], str],
+    admin: bool,
 ) -> ConvscopeError:
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return InternalError(f"the call to {target} failed: {error}")
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE and _NO_SERVER.search(details):
-        if _NO_TLS.search(details):
-            return UnavailableError(
-                f"no server answers at {target}; check the address, root_certificates "
-                "(--root-certificates) if the server uses TLS, and client_certificate with its "
-                f"client_key if it asks for one ({details})"
-            )
+        if problem := diagnose(details):
+            return UnavailableError(problem)  # its cause has gRPC's message
         listener = f" --admin-address {target}" if admin else ""
         return UnavailableError(
             f"no server answers at {target}; check the address, or start a server with: "

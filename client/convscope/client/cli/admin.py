@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from convscope.client._calls.admin_client import (
@@ -17,8 +16,9 @@ from convscope.client._calls.admin_client import (
 )
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.json_output import to_json
-from convscope.client.cli.missing_options import ExplainingCommand
+from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
 from convscope.client.cli.options import TokenFile, token_options
+from convscope.client.cli.table_style import print_table
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["app"]
@@ -28,8 +28,19 @@ _SHOWN_STATES = {"dormant": "on demand", "refused": "rejected"}
 
 app = typer.Typer(
     rich_markup_mode=None,  # its tables cut names off
+    cls=CommandGroup,
     no_args_is_help=True,
-    help="Load and unload versions, and set aliases, on a running server.",
+    help="""Load and unload versions, and set aliases, on a running server.
+
+The server needs --admin-address. To change what is in the repository instead, use
+convscope-exporter promote, canary and so on.
+
+Examples:
+  export CONVSCOPE_ADMIN=unix:/run/convscope.sock
+  convscope admin status
+  convscope admin canary digits 4 --share 0.1
+  convscope admin alias digits champion 4
+""",
 )
 
 Address = Annotated[
@@ -75,7 +86,12 @@ def status(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show the versions that are served, and why others are not."""
+    """Show the versions that are served, and why others are not.
+
+    Examples:
+      convscope admin status --address unix:/run/convscope.sock
+      convscope admin status digits --address 127.0.0.1:8003 --json
+    """
     _run(address, token_file, as_json, lambda client: client.status(model))
 
 
@@ -87,7 +103,12 @@ def load(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Load new versions now, and retry rejected ones."""
+    """Load new versions now, and retry rejected ones.
+
+    Examples:
+      convscope admin load digits --address unix:/run/convscope.sock
+      convscope admin load digits 4 --address unix:/run/convscope.sock
+    """
     _run(address, token_file, as_json, lambda client: [client.load(model, version)])
 
 
@@ -99,7 +120,11 @@ def unload(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Stop serving a model, or one version of it."""
+    """Stop serving a model, or one version of it.
+
+    Examples:
+      convscope admin unload digits 3 --address unix:/run/convscope.sock
+    """
     _run(address, token_file, as_json, lambda client: [client.unload(model, version)])
 
 
@@ -120,7 +145,12 @@ def alias(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Set an alias to a version, which is loaded first."""
+    """Set an alias to a version, which is loaded first.
+
+    Examples:
+      convscope admin alias digits champion 4 --address unix:/run/convscope.sock
+      convscope admin alias digits champion --remove --address unix:/run/convscope.sock
+    """
     if remove == (version is not None):
         raise typer.BadParameter("give either a version or --remove")
     _run(address, token_file, as_json, lambda client: [client.set_alias(model, name, version)])
@@ -137,7 +167,12 @@ def canary(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Send a share of the requests to another version."""
+    """Send a share of the requests to another version.
+
+    Examples:
+      convscope admin canary digits 4 --share 0.1 --address unix:/run/convscope.sock
+      convscope admin canary digits --stop --address unix:/run/convscope.sock
+    """
     split = _split(to, share, of, stop)
     _run(
         address,
@@ -158,7 +193,12 @@ def shadow(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Copy a share of the requests to another version, to compare them."""
+    """Copy a share of the requests to another version, to compare them.
+
+    Examples:
+      convscope admin shadow digits 4 --address unix:/run/convscope.sock
+      convscope admin shadow digits --stop --address unix:/run/convscope.sock
+    """
     split = _split(to, share, of, stop)
     _run(
         address,
@@ -209,7 +249,9 @@ def _run(
 def _print(models: Iterable[ModelStatus]) -> None:
     models = list(models)
     columns = ("model", "version", "state", "aliases", "traffic", "provider, or reason")
-    table = Table(*columns, box=None, header_style="dim")
+    table = Table(box=None, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for model in models:
         for version in model.versions:
             names = [name for name, number in model.aliases.items() if number == version.version]
@@ -225,7 +267,10 @@ def _print(models: Iterable[ModelStatus]) -> None:
             )
         if not model.versions:
             table.add_row(model.model, "", "unloaded", "", "", "")
-    Console(highlight=False).print(table)
+    if models:
+        print_table(table)
+    else:
+        typer.echo("the repository has no model", err=True)
     for model in models:
         for problem in model.problems:
             typer.echo(f"{model.model}: {problem}", err=True)

@@ -131,11 +131,11 @@ def explain(
     The images are those of `convscope classify`: files, folders, patterns, lists, URLs, or
     standard input. So are the exit codes.
 
-    \b
     Examples:
       convscope explain cat.jpg --model resnet50 --save heat
       convscope explain cat.jpg --model resnet50 --class tabby --against lynx
       convscope explain -r photos --model resnet50 --top 1 --save heat --save-format npz
+      convscope explain cat.jpg --model resnet50 --method occlusion --cells 14
     """
     check_selector(version, alias)
     if method is not None and method not in METHODS:

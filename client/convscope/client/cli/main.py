@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from convscope.client.cli import admin, json_output, model_tables
+from convscope.client.cli.bench import bench
 from convscope.client.cli.classify import classify
+from convscope.client.cli.completion import complete_models
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.explain import explain
+from convscope.client.cli.health import health
 from convscope.client.cli.image_command import ImageCommand
-from convscope.client.cli.missing_options import ExplainingCommand
+from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
 from convscope.client.cli.options import (
     Alias,
     AllowInsecureToken,
@@ -25,19 +28,28 @@ from convscope.client.cli.options import (
     check_selector,
     open_client,
 )
+from convscope.client.cli.watch import watch
 from convscope.client.cli.web import web
 from convscope.client.errors import ConvscopeError
 
 __all__ = ["app"]
 
-_HELP = "Classify images with a Convscope server, and see what the network sees."
+_HELP = """Classify images with a Convscope server, and see what the network sees.
+
+Examples:
+  convscope models
+  convscope classify photo.jpg --model efficientnet_lite0
+  convscope explain photo.jpg --model efficientnet_lite0 --save pictures
+  convscope watch
+  convscope COMMAND --help
+"""
 
 app = typer.Typer(
     rich_markup_mode=None,  # its tables cut names off
-    add_completion=False,
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(admin.app, name="admin")
 
@@ -48,7 +60,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=_HELP)
 def main(
     version: Annotated[
         bool,
@@ -57,12 +69,15 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Classify images with a Convscope server, and see what the network sees."""
+    """Run a command."""
 
 
 app.command(cls=ImageCommand)(classify)
 app.command(cls=ImageCommand)(explain)
 app.command(cls=ExplainingCommand)(web)
+app.command(cls=ExplainingCommand)(health)
+app.command(cls=ExplainingCommand)(watch)
+app.command(cls=ExplainingCommand)(bench)
 
 
 @app.command(cls=ExplainingCommand)
@@ -70,7 +85,10 @@ def models(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="Describe this model in full.", show_default="list all models"
+            metavar="[NAME]",
+            help="Describe this model in full.",
+            show_default="list all models",
+            autocompletion=complete_models,
         ),
     ] = None,
     version: Version = None,
@@ -84,7 +102,15 @@ def models(
     timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
-    """List the models of the server, or describe one."""
+    """List the models of the server, or describe one.
+
+    The description has the preprocessing, the classes, the feature maps and the execution.
+
+    Examples:
+      convscope models
+      convscope models efficientnet_lite0
+      convscope models efficientnet_lite0 --alias champion --json
+    """
     check_selector(version, alias)
     if name is None and (version is not None or alias is not None):
         raise typer.BadParameter("--version and --alias need the NAME of a model")
@@ -100,9 +126,9 @@ def models(
     try:
         with client:
             if name is None:
-                found = client.models()
-                (json_output if as_json else model_tables).print_models(found)
-                if not found:
+                if found := client.models():
+                    (json_output if as_json else model_tables).print_models(found)
+                else:
                     typer.echo("no version is loaded now; some may be loaded on demand", err=True)
             else:
                 info = client.model(name, version=version, alias=alias)

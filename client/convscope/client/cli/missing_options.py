@@ -1,11 +1,13 @@
-"""What to do about a required option that is missing, and about a token on the command line."""
+"""The commands: their help pages, and what to do about a missing option or a token as a flag."""
 
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["ExplainingCommand"]
+from convscope.client.cli.help_pages import help_page
+
+__all__ = ["CommandGroup", "ExplainingCommand"]
 
 _HINTS = {
     "address": "It is the --admin-address that the server was started with.",
@@ -22,6 +24,10 @@ TOKEN_MESSAGE = (
 class ExplainingCommand(TyperCommand):
     """A command whose error about a missing option says where its value comes from."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        formatter.write(help_page(self, ctx))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments."""
         if any(each == "--token" or each.startswith("--token=") for each in args):
@@ -32,3 +38,11 @@ class ExplainingCommand(TyperCommand):
             if not error.message and error.param is not None:  # only if it is missing
                 error.message = _HINTS.get(str(error.param.name), "")
             raise
+
+
+class CommandGroup(TyperGroup):
+    """A group of commands."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        formatter.write(help_page(self, ctx))

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convscope.client.cli.table_style import plain_table, shape_text
+from convscope.client.cli.table_style import plain_table, print_table, shape_text
 from convscope.client.types import Execution, ExplanationInfo, ModelInfo, ModelSummary
 
 __all__ = ["print_model", "print_models"]
@@ -37,7 +37,7 @@ def print_models(summaries: Sequence[ModelSummary]) -> None:
             _shows(summary),
             _runs_on(summary),
         )
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def print_model(info: ModelInfo) -> None:
@@ -49,9 +49,9 @@ def print_model(info: ModelInfo) -> None:
     for name, value in _facts(info):
         facts.add_row(name, Text(value))
     console.print(Text.assemble((info.model, "bold"), f" {_version(info)}"))
-    console.print(facts)
+    print_table(facts)
     if info.feature_maps:
-        console.print(_feature_map_specs(info))
+        print_table(_feature_map_specs(info))
 
 
 def _shows(summary: ModelSummary) -> str:

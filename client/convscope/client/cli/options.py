@@ -1,12 +1,13 @@
 """The options that several commands share, and what they mean."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from convscope.client._calls.client import Client
+from convscope.client.cli.completion import complete_models
+from convscope.client.cli.token_options import token_options
 from convscope.client.errors import InvalidInputError
 
 __all__ = [
@@ -27,55 +28,71 @@ __all__ = [
     "token_options",
 ]
 
-TOKEN_VARIABLE = "CONVSCOPE_TOKEN"
+CONNECTION = "Connection"
 
 Images = Annotated[
     list[str],
     typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, BMP or GIF files."),
 ]
-Model = Annotated[str, typer.Option(help="The model's name.")]
+Model = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="The model's name.", autocompletion=complete_models),
+]
 Server = Annotated[
     str,
-    typer.Option(envvar="CONVSCOPE_SERVER", metavar="HOST:PORT", help="The server's address."),
+    typer.Option(
+        envvar="CONVSCOPE_SERVER",
+        metavar="HOST:PORT",
+        help="The server's address.",
+        rich_help_panel=CONNECTION,
+    ),
 ]
 RootCertificates = Annotated[
     Path | None,
     typer.Option(
         envvar="CONVSCOPE_ROOT_CERTIFICATES",
+        metavar="FILE",
         help="Use TLS, and trust the certificates of this PEM file.",
         show_default="no TLS",
         exists=True,
         dir_okay=False,
+        rich_help_panel=CONNECTION,
     ),
 ]
 ClientCertificate = Annotated[
     Path | None,
     typer.Option(
         envvar="CONVSCOPE_CLIENT_CERTIFICATE",
+        metavar="FILE",
         help="PEM file of the own certificate, for a server that asks for one.",
         show_default="none",
         exists=True,
         dir_okay=False,
+        rich_help_panel=CONNECTION,
     ),
 ]
 ClientKey = Annotated[
     Path | None,
     typer.Option(
         envvar="CONVSCOPE_CLIENT_KEY",
+        metavar="FILE",
         help="PEM file of the private key of --client-certificate.",
         show_default="none",
         exists=True,
         dir_okay=False,
+        rich_help_panel=CONNECTION,
     ),
 ]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
         envvar="CONVSCOPE_TOKEN_FILE",
+        metavar="FILE",
         help="File with the token to send.",
         show_default="$CONVSCOPE_TOKEN, if it is set",
         exists=True,
         dir_okay=False,
+        rich_help_panel=CONNECTION,
     ),
 ]
 AllowInsecureToken = Annotated[
@@ -84,15 +101,28 @@ AllowInsecureToken = Annotated[
         "--allow-insecure-token",
         envvar="CONVSCOPE_ALLOW_INSECURE_TOKEN",
         help="Send the token to another machine without TLS.",
+        rich_help_panel=CONNECTION,
     ),
 ]
-Timeout = Annotated[float, typer.Option(min=0.001, help="How long one call may take, in seconds.")]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0.001,
+        help="How long one call may take.",
+        rich_help_panel=CONNECTION,
+    ),
+]
 Version = Annotated[
     int | None, typer.Option(min=1, help="The version.", show_default="the server's default")
 ]
 Alias = Annotated[
     str | None,
-    typer.Option(help="The version, by one of its aliases.", show_default="the server's default"),
+    typer.Option(
+        metavar="NAME",
+        help="The version, by one of its aliases.",
+        show_default="the server's default",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
@@ -102,13 +132,6 @@ class _CommandClient(Client):
 
     _timeout_name = "--timeout"
     _token_name = "--token-file or $CONVSCOPE_TOKEN"
-
-
-def token_options(token_file: Path | None) -> dict[str, Any]:
-    """Return the token as an argument of a client: that of the file, or of the environment."""
-    if token_file is not None:
-        return {"token_file": token_file}
-    return {"token": token} if (token := os.environ.get(TOKEN_VARIABLE)) else {}
 
 
 def open_client(

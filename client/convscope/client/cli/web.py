@@ -110,7 +110,13 @@ def web(
     ] = 10.0,
     access_log: Annotated[bool, typer.Option(help="Log each request.")] = True,
 ) -> None:
-    """Serve a web page and an HTTP API for a server."""
+    """Serve a web page and an HTTP API for a server.
+
+    Examples:
+      convscope web
+      convscope web --server vision:8001 --http-address 0.0.0.0:8080 --allowed-host vision.lan
+      convscope web --root-path /vision --access-log
+    """
     if timeout is not None and timeout > max_timeout:
         message = f"{timeout:g} is more than --max-timeout, {max_timeout:g}"
         raise typer.BadParameter(message, param_hint="--timeout")

@@ -62,6 +62,10 @@ def verify(
     """Repeat a bundle's checks: manifest, hashes, graph, golden inputs, batches.
 
     With a key, an authority or an identity, its signature is checked first.
+
+    Examples:
+      convscope-exporter verify models/digits/1
+      convscope-exporter verify models/digits/1 --signature-key signing.pub
     """
     if bool(signature_identity) != bool(signature_issuer):
         raise typer.BadParameter("--signature-identity and --signature-issuer go together")
@@ -88,7 +92,12 @@ def verify(
 def describe(
     bundle: Bundle, as_json: AsJson = False, plot: Plot = None, photo: Photo = None
 ) -> None:
-    """Print a bundle's pyramid: each feature map's shape, receptive field and cost."""
+    """Print a bundle's pyramid: each feature map's shape, receptive field and cost.
+
+    Examples:
+      convscope-exporter describe models/efficientnet_lite0/1
+      convscope-exporter describe models/efficientnet_lite0/1 --plot pyramid.png
+    """
     with errors_as_sentences():
         from convscope.exporter.bundles.describe import read_photo, read_pyramid
 
@@ -116,6 +125,9 @@ def explain(bundle: Bundle, version: Version = None, quiet: Quiet = False) -> No
     """Publish a new version of a bundle that can explain its classes by heat.
 
     It doesn't need PyTorch. The heat is compared with central differences.
+
+    Examples:
+      convscope-exporter explain models/digits/1
     """
     with errors_as_sentences():
         console = make_console(quiet)

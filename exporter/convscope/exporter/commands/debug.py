@@ -8,12 +8,14 @@ from functools import wraps
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from convscope.bundle.help_pages import help_page
 
 __all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
 
-Command = Callable[..., Any]
-C = TypeVar("C", bound=Command)
+Function = Callable[..., Any]
+C = TypeVar("C", bound=Function)
 Debug = Annotated[
     bool, typer.Option("--debug", help="After an error, print the traceback before the message.")
 ]
@@ -24,11 +26,23 @@ _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 class CommandGroup(TyperGroup):
     """Lists the commands after the name of an unknown one that resembles none of them."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        formatter.write(help_page(self, ctx))
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name."""
         if args and not get_close_matches(args[0], self.commands):
             ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(self.commands)}.")
         return super().resolve_command(ctx, args)
+
+
+class Command(TyperCommand):
+    """A command with a help page that no width cuts off."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page."""
+        formatter.write(help_page(self, ctx))
 
 
 class DebuggableTyper(typer.Typer):
@@ -38,9 +52,7 @@ class DebuggableTyper(typer.Typer):
         """Register a command with the option."""
 
         def decorate(function: C) -> C:
-            # Without one, the list of commands cuts the first sentence off.
-            summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
-            register = super(DebuggableTyper, self).command(name, short_help=summary, **options)
+            register = super(DebuggableTyper, self).command(name, cls=Command, **options)
             register(_with_debug(function))
             return function
 
@@ -52,7 +64,7 @@ def is_debugging() -> bool:
     return _debugging.get()
 
 
-def _with_debug(function: Command) -> Command:
+def _with_debug(function: Function) -> Function:
     @wraps(function)
     def run(*arguments: Any, debug: bool = False, **options: Any) -> Any:
         _debugging.set(debug)

@@ -122,7 +122,12 @@ def evaluate(
     as_json: Annotated[bool, Option("--json", help="Print JSON instead of a table.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a bundle or a served model on a labeled dataset, and write an HTML report."""
+    """Measure a bundle or a served model on a labeled dataset, and write an HTML report.
+
+    Examples:
+      convscope-exporter evaluate models/lenet/1 --dataset mnist
+      convscope-exporter evaluate --server localhost:8001 --model lenet --dataset mnist
+    """
     _check_usage(bundle, server, model)
     with errors_as_sentences(), ExitStack() as stack:
         console = make_console(quiet or as_json)

@@ -90,7 +90,13 @@ def export(
     explanations: options.Explanations = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Convert a network with its published weights, or with those of a file."""
+    """Convert a network with its published weights, or with those of a file.
+
+    Examples:
+      convscope-exporter export efficientnet_lite0
+      convscope-exporter export timm/resnet18.a1_in1k --name resnet18
+      convscope-exporter export net.py:make --weights net.safetensors --input 3x64x64
+    """
     with errors_as_sentences():
         console = make_console(quiet)
         check_labels(labels)

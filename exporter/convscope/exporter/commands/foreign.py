@@ -72,7 +72,12 @@ def import_onnx(
     explanations: Explanations = None,
     quiet: Quiet = False,
 ) -> None:
-    """Turn an ONNX classifier from elsewhere into a bundle."""
+    """Turn an ONNX classifier from elsewhere into a bundle.
+
+    Examples:
+      convscope-exporter import network.onnx --name network --labels labels.txt
+      convscope-exporter import network.onnx --name network --preprocess torchvision
+    """
     with errors_as_sentences():
         console = make_console(quiet)
         check_labels(labels)

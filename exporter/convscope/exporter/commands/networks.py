@@ -34,7 +34,13 @@ def list_architectures(
         ),
     ] = "",
 ) -> None:
-    """List the available networks."""
+    """List the available networks.
+
+    Examples:
+      convscope-exporter list
+      convscope-exporter list resnet
+      convscope-exporter list timm/convnext
+    """
     with errors_as_sentences():
         # This doesn't import PyTorch: a row imports it when it is used.
         from convscope.exporter.architectures import ARCHITECTURES, timm_rows

@@ -57,6 +57,10 @@ def pyramid(
     """Compare networks: resolution, channels, multiply-adds and weights, level by level.
 
     The networks need no weights.
+
+    Examples:
+      convscope-exporter pyramid resnet18 efficientnet_lite0
+      convscope-exporter pyramid resnet18 --plot pyramid.png
     """
     with errors_as_sentences():
         from convscope.exporter.pyramid.drawing import MAX_NETWORKS, check_picture, draw_pyramids

@@ -75,7 +75,13 @@ def promote(
     remove: Annotated[bool, Option("--remove", help="Remove the alias.")] = False,
     repository: RepositoryPlace = "models",
 ) -> None:
-    """Switch an alias to a version, back to the one before, or remove it."""
+    """Switch an alias to a version, back to the one before, or remove it.
+
+    Examples:
+      convscope-exporter promote digits 2 --alias champion
+      convscope-exporter promote digits --alias champion --back
+      convscope-exporter promote digits --alias champion --remove
+    """
     if [version is not None, back, remove].count(True) != 1:
         raise typer.BadParameter("use either a VERSION, or --back, or --remove")
     with errors_as_sentences():
@@ -100,7 +106,12 @@ def canary(
     stop: Stop = False,
     repository: RepositoryPlace = "models",
 ) -> None:
-    """Send a share of a model's requests to another version."""
+    """Send a share of a model's requests to another version.
+
+    Examples:
+      convscope-exporter canary digits 3 --share 0.05
+      convscope-exporter canary digits --stop
+    """
     _split_traffic("canary", model, to, share, of, stop, repository)
 
 
@@ -112,7 +123,12 @@ def shadow(
     stop: Stop = False,
     repository: RepositoryPlace = "models",
 ) -> None:
-    """Copy a share of a model's requests to another version, which is compared."""
+    """Copy a share of a model's requests to another version, which is compared.
+
+    Examples:
+      convscope-exporter shadow digits 3
+      convscope-exporter shadow digits --stop
+    """
     _split_traffic("shadow", model, to, share, of, stop, repository)
 
 
@@ -152,7 +168,12 @@ def publish(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Verify a bundle, and copy it into another repository."""
+    """Verify a bundle, and copy it into another repository.
+
+    Examples:
+      convscope-exporter publish models/digits/1 s3://BUCKET/models
+      convscope-exporter publish models/digits/1 ../other/models --version 7
+    """
     with errors_as_sentences():
         from convscope.bundle.opening import find_bundle, open_repository
         from convscope.bundle.publishing import prepare
@@ -193,7 +214,12 @@ def versions(
     repository: RepositoryPlace = "models",
     as_json: Json = False,
 ) -> None:
-    """List the versions in a repository."""
+    """List the versions in a repository.
+
+    Examples:
+      convscope-exporter versions
+      convscope-exporter versions digits --repository s3://BUCKET/models --json
+    """
     with errors_as_sentences():
         from convscope.bundle.opening import existing_repository
         from convscope.bundle.versions import list_versions
@@ -225,7 +251,12 @@ def diff(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two bundles: manifests, figures and, on images, their predictions."""
+    """Compare two bundles: manifests, figures and, on images, their predictions.
+
+    Examples:
+      convscope-exporter diff models/digits/1 models/digits/2
+      convscope-exporter diff models/digits/1 models/digits/2 --images photos
+    """
     with errors_as_sentences():
         from convscope.exporter.repositories.comparing import compare_bundles
 
@@ -249,7 +280,12 @@ def prune(
     repository: RepositoryPlace = "models",
     dry_run: Annotated[bool, Option("--dry-run", help="Only print what would be removed.")] = False,
 ) -> None:
-    """Remove a model's earlier versions, except those that an alias or traffic split names."""
+    """Remove a model's earlier versions, except those that an alias or traffic split names.
+
+    Examples:
+      convscope-exporter prune digits --keep 3 --dry-run
+      convscope-exporter prune digits --keep 3
+    """
     with errors_as_sentences():
         from convscope.bundle.opening import existing_repository
         from convscope.bundle.pruning import prune as run

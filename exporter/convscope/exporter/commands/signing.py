@@ -68,7 +68,12 @@ def sign(
     sigstore: Sigstore = False,
     quiet: Quiet = False,
 ) -> None:
-    """Verify a bundle, and sign it: model.sig is added to its files."""
+    """Verify a bundle, and sign it: model.sig is added to its files.
+
+    Examples:
+      convscope-exporter sign models/digits/1 --key signing-key.pem
+      convscope-exporter sign s3://BUCKET/models/digits/1 --sigstore
+    """
     if (key is None) != sigstore:
         raise typer.BadParameter("use either --key FILE or --sigstore")
     if (certificate is not None and key is None) or (chain is not None and certificate is None):

@@ -68,7 +68,13 @@ def train(
     explanations: options.Explanations = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a network, and convert it."""
+    """Train a network, and convert it.
+
+    Examples:
+      convscope-exporter train lenet --dataset mnist
+      convscope-exporter train resnet18 --dataset folder:photos --name photos
+      convscope-exporter train net.py:make --dataset npz:signals.npz --input 1x256
+    """
     with errors_as_sentences():
         from convscope.exporter.training.processes import is_first_process
 

@@ -12,20 +12,20 @@ from convscope.server.frontend.addresses import is_loopback
 from convscope.server.frontend.settings import FrontendSettings
 from convscope.server.repository.settings import RepositorySettings
 
-__all__ = ["check_settings"]
+__all__ = ["check_flags", "check_settings"]
 
 
 log = structlog.get_logger(__name__)
 
 
-def check_settings(settings: Settings) -> None:
-    """Check that the settings agree with each other.
+def check_flags(settings: Settings) -> None:
+    """Check that the settings agree with each other, without reading a file.
 
     Raises:
         StartError: They don't.
     """
     frontend, repository = settings.frontend, settings.repository
-    secure = bool(frontend.tls_certificate and frontend.tls_key)
+    secure = _is_secure(frontend)
     if bool(frontend.tls_certificate) != bool(frontend.tls_key):
         raise StartError("--tls-certificate and --tls-key go together")
     if frontend.tls_client_ca and not secure:
@@ -35,8 +35,6 @@ def check_settings(settings: Settings) -> None:
             f"{frontend.grpc_address} can be reached from other machines, and without TLS anyone "
             "on them can call it; add --tls-certificate and --tls-key, or --allow-insecure"
         )
-    _check_access(frontend, secure=secure)
-    _check_signers(repository)
     if settings.telemetry.metrics_tls and not secure:
         raise StartError("--metrics-tls needs --tls-certificate and --tls-key")
     if frontend.reflection and frontend.no_reflection:
@@ -48,6 +46,21 @@ def check_settings(settings: Settings) -> None:
             "--admin-address would reach only one of the workers; with --workers, publish and "
             "promote in the repository, which each worker follows"
         )
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what the settings and their files say, and warn of what others can reach.
+
+    Raises:
+        StartError: They don't agree with each other, or a file can't be used.
+    """
+    check_flags(settings)
+    _check_access(settings.frontend, secure=_is_secure(settings.frontend))
+    _check_signers(settings.repository)
+
+
+def _is_secure(frontend: FrontendSettings) -> bool:
+    return bool(frontend.tls_certificate and frontend.tls_key)
 
 
 def _check_access(frontend: FrontendSettings, *, secure: bool) -> None:

@@ -5,13 +5,14 @@ A flag overrides an environment variable, which overrides the settings file.
 
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
 from click.core import ParameterSource
 
+from convscope.bundle.help_pages import help_page
+from convscope.server.config.eager_options import completion_option, version_option
 from convscope.server.config.file import SettingsFile, SettingsFileError, read_settings_file
 from convscope.server.config.flag_types import SWITCH
 from convscope.server.config.flags import FLAGS, PANELS, Flag
@@ -26,6 +27,15 @@ Every flag --like-this can also be the environment variable
 CONVSCOPE_LIKE_THIS, or like_this in the table `server` of the file of --settings.
 
 `convscope-server token` makes the token of a caller, for the file of --policy.
+
+Examples:
+  convscope-server --models models
+  convscope-server --models s3://BUCKET/models --load efficientnet_lite0,digits
+  convscope-server --models models --grpc-address 0.0.0.0:8001 \\
+      --tls-certificate server.pem --tls-key server-key.pem --policy policy.toml
+  convscope-server --models models --workers 4 --provider cuda
+  CONVSCOPE_MODELS=models convscope-server --settings server.toml
+  eval "$(convscope-server --show-completion bash)"
 """
 
 
@@ -49,10 +59,10 @@ def command_line(run: Callable[[Settings], None]) -> click.Command:
     ]
     return _Command(
         "convscope-server",
-        params=[*options, _settings_option(types), _version_option()],
+        params=[*options, _settings_option(types), version_option(), completion_option()],
         callback=command,
         help=HELP,
-        context_settings={"auto_envvar_prefix": PREFIX, "max_content_width": 100},
+        context_settings={"auto_envvar_prefix": PREFIX, "help_option_names": ["-h", "--help"]},
     )
 
 
@@ -87,14 +97,10 @@ class _Option(click.Option):
 class _Command(click.Command):
     """A command whose help has a section for each panel of the table."""
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections."""
-        names = {name: [flag.name for flag in flags] for name, flags in PANELS.items()}
-        rest = [str(p.name) for p in self.get_params(ctx) if p.name not in FLAGS]
-        records = {p.name: p.get_help_record(ctx) for p in self.get_params(ctx)}
-        for panel, members in {**names, "Other": rest}.items():
-            with formatter.section(panel):
-                formatter.write_dl([record for name in members if (record := records[name])])
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help page."""
+        sections = {name: [flag.name for flag in flags] for name, flags in PANELS.items()}
+        formatter.write(help_page(self, ctx, sections))
 
 
 def _fields() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -129,21 +135,4 @@ def _settings_option(types: dict[str, Any]) -> click.Option:
         is_eager=True,
         help="TOML file with flags, and with the providers and their options of each model. "
         "No file by default.",
-    )
-
-
-def _version_option() -> click.Option:
-    def show(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-        if wanted:
-            click.echo(f"convscope-server {version('convscope')}")
-            ctx.exit()
-
-    return click.Option(
-        ["--version"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=show,
-        allow_from_autoenv=False,
-        help="Print the version.",
     )

@@ -3,7 +3,6 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from convscope.server.errors import (
@@ -26,6 +25,7 @@ from convscope.server.inference.lazy_sessions import (
 )
 from convscope.server.inference.model_runner import Completed, ModelRunner
 from convscope.server.inference.observer import Observer
+from convscope.server.inference.pipeline_limits import PipelineLimits
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
 from convscope.server.inference.requests import InferenceRequest, Outcome, ReadyTensor
 from convscope.server.observability.stages import StageSeconds
@@ -37,22 +37,6 @@ Stage = DecodePool | Batcher[Part, Completed]
 
 # Decoded images of each priority that may wait for a runner, if they have large inputs.
 MAX_DECODED_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineLimits:
-    """The sizes of one version's queues and pools.
-
-    Args:
-        max_queue: Images of each priority that may wait to be decoded, and as
-            many that may wait for a runner; fewer of large ones.
-        max_delay_seconds: How long a free runner waits for a fuller batch.
-        decode_workers: Images decoded at once.
-    """
-
-    max_queue: int
-    max_delay_seconds: float
-    decode_workers: int
 
 
 class Pipeline:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from convscope.server.inference.decoding.preprocessor import ImageLimits
-from convscope.server.inference.pipeline import PipelineLimits
+from convscope.server.inference.decoding.image_limits import ImageLimits
+from convscope.server.inference.pipeline_limits import PipelineLimits
 
 __all__ = ["InferenceSettings"]
 

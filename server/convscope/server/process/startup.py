@@ -17,6 +17,7 @@ from convscope.bundle.layout import enclosing_repository
 from convscope.bundle.suggestions import or_near
 from convscope.server.errors import StartError
 from convscope.server.observability.metrics import Metrics
+from convscope.server.process.directory import check_directory
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
@@ -24,7 +25,7 @@ from convscope.server.repository.remote.threads import in_daemon_thread
 from convscope.server.repository.settings import ON_DEMAND, RepositorySettings
 from convscope.server.runtime.versions import LoadedVersion
 
-__all__ = ["check_directory", "first_load", "open_repository", "unless_stopped"]
+__all__ = ["first_load", "open_repository", "unless_stopped"]
 
 log = structlog.get_logger(__name__)
 
@@ -45,17 +46,6 @@ async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T | None:
     finally:
         task.cancel()
         stopping.cancel()
-
-
-def check_directory(settings: RepositorySettings) -> None:
-    """Check that a repository on this machine is a directory.
-
-    Raises:
-        StartError: It isn't.
-    """
-    root = local_path(settings.models)
-    if root is not None and not root.is_dir():
-        raise StartError(f"--models {root} is not a directory")
 
 
 async def open_repository(

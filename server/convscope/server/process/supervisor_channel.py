@@ -17,12 +17,11 @@ import structlog
 
 from convscope.server.errors import StartError
 
-__all__ = ["WORKER_FLAG", "SupervisorChannel"]
+__all__ = ["SupervisorChannel"]
 
 log = structlog.get_logger(__name__)
 
 # Before the number of the socket's file descriptor, in place of all other flags.
-WORKER_FLAG = "--worker-socket"
 REPORT_SECONDS = 1.0
 LAST_REPORT_TIMEOUT_SECONDS = 2.0
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import structlog
 
 from convscope.server.observability.metrics.merging import MergedMetrics
-from convscope.server.process.supervisor_channel import WORKER_FLAG
+from convscope.server.process.worker_flag import WORKER_FLAG
 
 __all__ = ["Worker", "WorkerProcess", "read_messages"]
 

@@ -15,7 +15,8 @@ from convscope.server.runtime.graph import (
     PROBABILITIES,
     cut,
 )
-from convscope.server.runtime.providers import ProviderPolicy, Session, open_session
+from convscope.server.runtime.providers import ProviderPolicy
+from convscope.server.runtime.providers.session import Session, open_session
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["BEST", "ExplainedSession", "Heat", "open_explained"]

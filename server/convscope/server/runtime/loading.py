@@ -13,12 +13,9 @@ from convscope.server.errors import BundleRejectedError, ShuttingDownError
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.model import Model, memory_bytes
-from convscope.server.runtime.providers import (
-    CPU,
-    EngineCache,
-    ProviderPolicies,
-    open_session,
-)
+from convscope.server.runtime.providers import CPU, ProviderPolicies
+from convscope.server.runtime.providers.engines import EngineCache
+from convscope.server.runtime.providers.session import open_session
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validated import read_validated
 from convscope.server.runtime.validation.cache import ValidationCache

@@ -11,7 +11,9 @@ from convscope.server.errors import translate_bundle_errors
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.explained import ExplainedSession, Heat, open_explained
 from convscope.server.runtime.graph import LOGITS, PROBABILITIES, cut, without_heat
-from convscope.server.runtime.providers import Engine, ProviderPolicy, Session, open_session
+from convscope.server.runtime.providers import ProviderPolicy
+from convscope.server.runtime.providers.engines import Engine
+from convscope.server.runtime.providers.session import Session, open_session
 from convscope.server.runtime.validated import ValidatedBundle
 from convscope.v1 import manifest_pb2 as pb
 

@@ -26,9 +26,10 @@ from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.observability.metrics import Metrics
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.selection import Selection
-from convscope.server.runtime.providers import EngineCache, ProviderPolicies, ProviderPolicy
+from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.providers.build_engine import build_engine
 from convscope.server.runtime.providers.engines import (
+    EngineCache,
     Hardware,
     build_in_subprocess,
     engine_key,

@@ -24,8 +24,8 @@ from support.wheels import (
 
 from convscope.server.errors import BundleRejectedError
 from convscope.server.repository.catalog import Target
-from convscope.server.runtime.providers import ProviderPolicy, Session, open_session
-from convscope.server.runtime.providers.session import run_bound
+from convscope.server.runtime.providers import ProviderPolicy
+from convscope.server.runtime.providers.session import Session, open_session, run_bound
 from convscope.v1 import inference_pb2 as pb
 
 GPU = pytest.mark.skipif(

@@ -3,7 +3,11 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from convscope.server.frontend.settings import FrontendSettings
-from convscope.server.inference.decoding.preprocessor import ImageLimits
+from convscope.server.inference.decoding.image_limits import ImageLimits
+from convscope.server.inference.decoding.preprocessor import (
+    max_lossless_webp_pixels,
+    max_progressive_jpeg_pixels,
+)
 from convscope.server.inference.handler import InferenceHandler
 from convscope.v1 import inference_pb2 as pb
 
@@ -38,8 +42,8 @@ def describe_server(
             image=pb.ImageLimits(
                 max_pixels=image_limits.max_pixels,
                 max_side=image_limits.max_side,
-                max_progressive_jpeg_pixels=image_limits.max_progressive_jpeg_pixels,
-                max_lossless_webp_pixels=image_limits.max_lossless_webp_pixels,
+                max_progressive_jpeg_pixels=max_progressive_jpeg_pixels(image_limits),
+                max_lossless_webp_pixels=max_lossless_webp_pixels(image_limits),
             ),
         ),
     )

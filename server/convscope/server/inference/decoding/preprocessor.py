@@ -13,7 +13,7 @@ and rows. Decoding to scale adds a partial last column or row on the stored side
 box of the crop takes into account. Such differences are a few levels at sharp edges.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -24,6 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from convscope.server.errors import InvalidInputError, OutOfMemoryError, ServingError
 from convscope.server.inference.decoding.header import Header
 from convscope.server.inference.decoding.headers import read_header
+from convscope.server.inference.decoding.image_limits import ImageLimits
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
 from convscope.server.inference.decoding.orientation import Box, Stored
 from convscope.server.inference.decoding.padding import Padding
@@ -39,7 +40,12 @@ from convscope.server.observability.out_of_memory import has_memory, is_out_of_m
 from convscope.server.runtime.versions import Crop, DecodeCost
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["ImageLimits", "Preprocessor"]
+__all__ = [
+    "ImageLimits",
+    "Preprocessor",
+    "max_lossless_webp_pixels",
+    "max_progressive_jpeg_pixels",
+]
 
 # The limits of the working memory, in bytes for each pixel that is allowed. With the default
 # of 16 megapixels, decoding takes at most 96 MiB beyond the pixels of a JPEG at its scale, the
@@ -62,25 +68,18 @@ _MODES = {pb.COLOR_MODE_RGB: "RGB", pb.COLOR_MODE_GRAY: "L"}
 Prepared = tuple[NDArray[np.uint8], Box, tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """The largest image size that is decoded, by the size in the image's header."""
+def max_progressive_jpeg_pixels(limits: ImageLimits) -> int:
+    """Return the pixels of a JPEG in RGB with several scans and without subsampled colors."""
+    return _at_most(limits, _MAX_JPEG_BYTES, _PROGRESSIVE_RGB_BYTES)
 
-    max_pixels: int
-    max_side: int
 
-    @property
-    def max_progressive_jpeg_pixels(self) -> int:
-        """The pixels of a JPEG in RGB with several scans and without subsampled colors."""
-        return self._at_most(_MAX_JPEG_BYTES, _PROGRESSIVE_RGB_BYTES)
+def max_lossless_webp_pixels(limits: ImageLimits) -> int:
+    """Return the pixels of a WebP that is lossless or has transparent pixels."""
+    return _at_most(limits, _MAX_WEBP_BYTES, max_working_bytes())
 
-    @property
-    def max_lossless_webp_pixels(self) -> int:
-        """The pixels of a WebP that is lossless or has transparent pixels."""
-        return self._at_most(_MAX_WEBP_BYTES, max_working_bytes())
 
-    def _at_most(self, allowed: float, used: int) -> int:
-        return min(self.max_pixels, int(self.max_pixels * allowed) // used)
+def _at_most(limits: ImageLimits, allowed: float, used: int) -> int:
+    return min(limits.max_pixels, int(limits.max_pixels * allowed) // used)
 
 
 class Preprocessor:

@@ -13,6 +13,26 @@ log = structlog.get_logger(__name__)
 
 PATH = "/metrics"
 METHODS = ("GET", "HEAD")
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+# What a person sees who opens the address in a browser.
+LANDING_PAGE = b"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>convscope-server: metrics</title>
+<style>body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto;
+padding: 0 1rem; color-scheme: light dark }</style>
+<h1>convscope-server</h1>
+<p>This port has the server's metrics, for Prometheus.</p>
+<ul>
+<li><a href="/metrics">/metrics</a>: all metrics, in the format of Prometheus</li>
+</ul>
+<p>To watch them in a terminal: <code>convscope watch HOST:PORT</code></p>
+<p>Images are classified on the gRPC port, by default 8001, whose health is reported by
+grpc.health.v1: <code>convscope health</code>. For HTTP and a web page, see
+<code>convscope web</code>.</p>
+</html>
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,7 @@ def error_reply(status: HTTPStatus, message: str, **headers: str) -> HttpReply:
 
 
 class Scrapes:
-    """Replies to requests for the metrics, and to all others with an error.
+    """Replies to requests for the metrics and the landing page, and to others with an error.
 
     Args:
         registry: The metrics.
@@ -73,11 +93,13 @@ class Scrapes:
             return error_reply(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1")
         method, target, _ = words
         path, _, query = target.partition("?")
-        if path != PATH:
+        if path not in (PATH, "/"):
             return error_reply(HTTPStatus.NOT_FOUND, f"the metrics are at {PATH}")
         if method not in METHODS:
-            message = f"{PATH} doesn't accept this method; use GET"
+            message = f"{path} doesn't accept this method; use GET"
             return error_reply(HTTPStatus.METHOD_NOT_ALLOWED, message, Allow=", ".join(METHODS))
+        if path == "/":
+            return HttpReply(HTTPStatus.OK, LANDING_PAGE, HTML, has_body=method != "HEAD")
         headers = _headers(lines[1:])
         if self._authorized and not self._authorized(headers.get("authorization", "")):
             message = "the metrics need the token of --metrics-token-file: Authorization: Bearer …"

@@ -16,7 +16,8 @@ from convscope.server.runtime.figures import Figures
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.measurement import BATCHES, MAX_BATCH_SECONDS
 from convscope.server.runtime.model import Model
-from convscope.server.runtime.providers import CPU, ProviderPolicy, open_session
+from convscope.server.runtime.providers import CPU, ProviderPolicy
+from convscope.server.runtime.providers.session import open_session
 from convscope.server.runtime.tuning import Measurements
 from convscope.server.runtime.validated import ValidatedBundle, plain_graph
 from convscope.server.runtime.validation.limits import Limits
