@@ -26,7 +26,7 @@ def server(tiny_repository: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.timeout(300 + SECONDS)
-@pytest.mark.slow(15)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.one_transport("images are decoded behind the transports")
 def test_mutated_images(server: ServerProcess) -> None:
     outcomes, usage, mutants = Outcomes(), Usage(server), ImageMutants()

@@ -46,7 +46,7 @@ def server(tmp_path: Path, admin_address: str) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.timeout(300 + SECONDS)
-@pytest.mark.slow(15)
+@pytest.mark.slow(seconds=15)
 def test_mutated_messages(server: ServerProcess) -> None:
     outcomes, usage = Outcomes(), Usage(server)
     usage.check()
