@@ -11,7 +11,7 @@ from support.fuzz.runs import SECONDS, Input, groups, reported
 from support.fuzz.server import Outcomes, Usage
 from support.server import ServerProcess
 
-COUNT = 1500
+COUNT = 1000
 CALLS_AT_ONCE = 4
 CALL_SECONDS = 60.0
 IMAGE_SECONDS = 2.0
