@@ -41,7 +41,7 @@ def slow_down(turns: int, *, always: bool = False) -> Callable[[onnx.ModelProto]
             "sides": np.array([1, 2]),
             "noise": np.array(CONTRAST, np.int32),
         }
-        names = ["turns"] if always else constants
+        names = ["turns"] if always else [*constants]
         model.graph.initializer.extend(
             numpy_helper.from_array(constants[name], name) for name in names
         )

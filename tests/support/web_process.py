@@ -50,7 +50,7 @@ class WebProcess:
 
     def __init__(self, server: str, *flags: str, command: Sequence[str] = ()) -> None:
         flags = ("--drain-seconds", "0", *flags)
-        self.process = _start([*command, *flags]) if command else _fork(server, flags)
+        self.process = _start(command or None, server, flags)
         self.log: list[dict[str, Any]] = []
         self.port: int = self._wait_until_serving()["http_port"]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -144,12 +144,12 @@ def _web(server: str) -> tuple[str, ...]:
     return ("web", "--server", server, "--http-address", "127.0.0.1:0")
 
 
-def _start(command: Sequence[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-def _fork(server: str, flags: Sequence[str]) -> Forked:
-    return Forked("web", [*_web(server), *flags])
+def _start(
+    command: Sequence[str] | None, server: str, flags: Sequence[str]
+) -> "subprocess.Popen[str] | Forked":
+    if command is None:
+        return Forked("web", [*_web(server), *flags])
+    return subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
 
 
 def form(*images: bytes, field: str = "image") -> tuple[bytes, str]:
