@@ -14,7 +14,7 @@ from support.server import FRESH, ServerProcess
 from support.sharing import shared_folder
 from support.starting import starts_server
 from support.tiny import write_signal, write_tiny
-from support.web_process import WebProcess
+from support.web_process import WebProcess, fresh
 
 # The rooms set this too. Some tests import ONNX Runtime directly.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -88,7 +88,7 @@ def demo_server(demo_repository: Path) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def demo_web(demo_server: ServerProcess) -> Iterator[WebProcess]:
     """A web process in front of it."""
-    with WebProcess(demo_server.target) as web:
+    with WebProcess(demo_server.target, command=fresh(demo_server.target)) as web:
         yield web
 
 

@@ -163,8 +163,17 @@ class Builder:
         for venv in _VENVS:
             place = str(self._root / venv.lstrip("/"))
             words = [word.replace(venv, place) for word in words]
-        words[0] = sys.executable if words[0] == "python" else words[0]
-        subprocess.run(words, cwd=self._workdir, env=self._environment, check=True)
+        subprocess.run(
+            _with_pip_of_the_tests(words), cwd=self._workdir, env=self._environment, check=True
+        )
+
+
+def _with_pip_of_the_tests(words: list[str]) -> list[str]:
+    """Return a command that needs no pip in an environment, which takes five seconds of CPU."""
+    python, _, module, *arguments = words
+    if module == "venv":
+        return [sys.executable, "-m", "venv", "--without-pip", *arguments]
+    return [sys.executable, "-m", "pip", "--python", python, *arguments]
 
 
 @dataclass

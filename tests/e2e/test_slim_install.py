@@ -1,11 +1,11 @@
 """The base install contains only the client."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.server import ServerProcess
+from support.venvs import make_venv, pip_for
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
@@ -31,9 +31,9 @@ def run(*command: str | Path) -> str:
 def test_pip_install_gives_a_client_without_torch_or_a_runtime(
     tmp_path: Path, tiny_server: ServerProcess, coffee: Path
 ) -> None:
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    make_venv(tmp_path / "venv")
     scripts = tmp_path / "venv" / "bin"
-    run(scripts / "python", "-m", "pip", "install", "--quiet", "--no-compile", ROOT)
+    run(*pip_for(scripts / "python"), "install", "--quiet", "--no-compile", ROOT)
     run(scripts / "python", "-c", "from convscope.client import Client")
     for module in HEAVY:
         find = f"import importlib.util as u; print(u.find_spec({module!r}))"

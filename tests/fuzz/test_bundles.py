@@ -33,7 +33,7 @@ def loader() -> Iterator[Loader]:
     validator.close()
 
 
-@pytest.mark.slow(15)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.timeout(300 + SECONDS)
 def test_mutated_bundles(tmp_path: Path, loader: Loader) -> None:
     valid = [

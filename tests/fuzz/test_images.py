@@ -11,7 +11,7 @@ from support.fuzz.runs import SECONDS, Input, groups, reported
 from support.fuzz.server import Outcomes, Usage
 from support.server import ServerProcess
 
-COUNT = 1500
+COUNT = 1000
 CALLS_AT_ONCE = 4
 CALL_SECONDS = 60.0
 IMAGE_SECONDS = 2.0
@@ -26,7 +26,7 @@ def server(tiny_repository: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.timeout(300 + SECONDS)
-@pytest.mark.slow(15)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.one_transport("images are decoded behind the transports")
 def test_mutated_images(server: ServerProcess) -> None:
     outcomes, usage, mutants = Outcomes(), Usage(server), ImageMutants()

@@ -18,7 +18,7 @@ from support.tiny import write_signal
 from convscope.v1.admin_pb2 import LoadModelRequest
 from convscope.v1.admin_pb2_grpc import AdminServiceStub
 
-COUNT = 2000
+COUNT = 1200
 ADMIN_COUNT = 300
 CALLS_AT_ONCE = 8
 CALL_SECONDS = 30.0
@@ -46,7 +46,7 @@ def server(tmp_path: Path, admin_address: str) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.timeout(300 + SECONDS)
-@pytest.mark.slow(15)
+@pytest.mark.slow(seconds=15)
 def test_mutated_messages(server: ServerProcess) -> None:
     outcomes, usage = Outcomes(), Usage(server)
     usage.check()

@@ -318,9 +318,10 @@ def test_either_signal_ends_an_idle_server_with_0(tiny_repository: Path, number:
     assert "a second Ctrl-C" in draining["to_stop_at_once"]
 
 
-def test_signal_while_the_models_load_ends_the_server_with_0(slow_repository: Path) -> None:
-    write_signal(slow_repository, "first")
-    command = [sys.executable, "-m", "convscope.server", "--models", str(slow_repository)]
+def test_signal_while_the_models_load_ends_the_server_with_0(tmp_path: Path) -> None:
+    write_signal(tmp_path, "first")
+    write_tiny(tmp_path, "slow", alter_graph=slow_down(TURNS, always=True))
+    command = [sys.executable, "-m", "convscope.server", "--models", str(tmp_path)]
     command.append("--no-tuning")
     with subprocess.Popen([*command, *LOOPBACK], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -12,39 +12,74 @@ from support.tiny import seal
 
 Arrays = dict[str, NDArray[np.generic]]
 
+# The golden inputs of the tiny bundle have less in each channel, other pictures have more.
+CONTRAST = 100
 
-def slow_down(turns: int) -> Callable[[onnx.ModelProto], None]:
+
+def slow_down(turns: int, *, always: bool = False) -> Callable[[onnx.ModelProto], None]:
     """Make a graph flip the sign of its logits in a loop. An even number of turns restores them.
 
     A million turns take about a second.
+
+    Args:
+        turns: The turns for a batch with a picture of several colors.
+        always: Whether the golden inputs, which have one color each, take as many. Otherwise
+            they take none, and the version loads as fast as any other.
     """
 
     def alter(model: onnx.ModelProto) -> None:
-        body = helper.make_graph(
-            [
-                helper.make_node("Identity", ["go"], ["still_go"]),
-                helper.make_node("Neg", ["turning"], ["turned"]),
-            ],
-            "body",
-            [
-                helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-                helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("turning", TensorProto.FLOAT, None),
-            ],
-            [
-                helper.make_tensor_value_info("still_go", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("turned", TensorProto.FLOAT, None),
-            ],
-        )
-        loop = helper.make_node("Loop", ["turns", "", "slow_logits"], ["logits"], body=body)
         nodes = list(model.graph.node)
         at = next(i for i, node in enumerate(nodes) if "logits" in node.output)
         nodes[at].output[0] = "slow_logits"
         del model.graph.node[:]
-        model.graph.node.extend([*nodes[: at + 1], loop, *nodes[at + 1 :]])
-        model.graph.initializer.append(numpy_helper.from_array(np.array(turns), "turns"))
+        before = [] if always else _count_if_colorful()
+        added = [*before, _loop("turns" if always else "counted")]
+        model.graph.node.extend([*nodes[: at + 1], *added, *nodes[at + 1 :]])
+        constants = {
+            "turns": np.array(turns),
+            "no_turns": np.array(0),
+            "sides": np.array([1, 2]),
+            "noise": np.array(CONTRAST, np.int32),
+        }
+        names = ["turns"] if always else [*constants]
+        model.graph.initializer.extend(
+            numpy_helper.from_array(constants[name], name) for name in names
+        )
 
     return alter
+
+
+def _count_if_colorful() -> list[onnx.NodeProto]:
+    """Return nodes that count no turns for a batch of pictures of one color each."""
+    return [
+        helper.make_node("Cast", ["images"], ["levels"], to=TensorProto.INT32),  # [N, H, W, C]
+        helper.make_node("ReduceMax", ["levels", "sides"], ["brightest"]),
+        helper.make_node("ReduceMin", ["levels", "sides"], ["darkest"]),
+        helper.make_node("Sub", ["brightest", "darkest"], ["contrasts"]),
+        helper.make_node("ReduceMax", ["contrasts"], ["contrast"], keepdims=0),
+        helper.make_node("Greater", ["contrast", "noise"], ["colorful"]),
+        helper.make_node("Where", ["colorful", "turns", "no_turns"], ["counted"]),
+    ]
+
+
+def _loop(turns: str) -> onnx.NodeProto:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["still_go"]),
+            helper.make_node("Neg", ["turning"], ["turned"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("turning", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("still_go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("turned", TensorProto.FLOAT, None),
+        ],
+    )
+    return helper.make_node("Loop", [turns, "", "slow_logits"], ["logits"], body=body)
 
 
 def stumble_over_white(model: onnx.ModelProto) -> None:

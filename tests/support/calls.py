@@ -20,6 +20,7 @@ from support.tiny import SIGNAL_LENGTH
 
 TIMEOUT_SECONDS = 30.0
 WAIT_SECONDS = 30.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.002, 0.03
 LOOPBACK = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
 
 
@@ -73,9 +74,11 @@ def health(server: ServerProcess, service: str = "") -> str:
 
 def sample(server: ServerProcess, name: str, **labels: str) -> float:
     """Sum the samples of a metric with these labels."""
+    # Only these lines are parsed: tests ask again and again.
+    lines = [line for line in server.metrics().splitlines() if line.startswith(name)]
     return sum(
         sample.value
-        for family in text_string_to_metric_families(server.metrics())
+        for family in text_string_to_metric_families("\n".join(lines))
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )
@@ -87,11 +90,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
     Raises:
         TimeoutError: The condition doesn't hold within WAIT_SECONDS.
     """
-    end = time.monotonic() + WAIT_SECONDS
+    end, pause = time.monotonic() + WAIT_SECONDS, SHORTEST_PAUSE
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"the condition did not hold within {WAIT_SECONDS:g} s")
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def run_to_end(*arguments: str | Path) -> tuple[int, str, str]:

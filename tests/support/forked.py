@@ -1,4 +1,4 @@
-"""Servers and commands as processes that are forked from one with the imports done.
+"""Servers, web processes and commands as processes that are forked from one with the imports done.
 
 The imports of a fresh interpreter take most of a second of a core, and the tests start
 hundreds of them.
@@ -20,7 +20,7 @@ from typing import IO, Literal
 
 __all__ = ["Forked", "run"]
 
-Room = Literal["client", "server"]
+Room = Literal["client", "server", "web"]
 
 TEMPLATE = Path(__file__).with_name("template.py")
 STANDARD_INPUT, STANDARD_OUTPUT = 0, 1
@@ -28,7 +28,7 @@ RUN_SECONDS = 60
 
 
 class Forked:
-    """A process of convscope-server, or of convscope, like one of `subprocess.Popen`.
+    """A process of convscope-server or convscope, like one of `subprocess.Popen`.
 
     It has those members that tests use.
 

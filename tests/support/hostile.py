@@ -20,7 +20,7 @@ ENDLESS = 2**62
 
 def write_endless_loop(root: Path, model: str = "tiny", version: int = 1) -> Path:
     """Write a bundle whose graph runs for centuries."""
-    return write_tiny(root, model, version, alter_graph=slow_down(ENDLESS))
+    return write_tiny(root, model, version, alter_graph=slow_down(ENDLESS, always=True))
 
 
 def write_large_constant(

@@ -33,7 +33,8 @@ class ServerProcess:
         command: The command of the server. By default, its process is forked from one with
             the imports done. FRESH starts a new interpreter, as users do.
         tuning: Whether the server measures at load how to run the models. Without tuning the
-            start is fast, and every model has one runner and batches of up to 8.
+            start is fast, and every model has one runner and batches of up to 8. A fresh
+            server examines each version; a forked one remembers what another has examined.
     """
 
     started: ClassVar[int] = 0  # how many servers the process has started
@@ -48,7 +49,8 @@ class ServerProcess:
         ServerProcess.started += 1
         addresses = ("--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
         if not tuning:
-            flags = ("--no-tuning", "--runners", "1", "--max-batch", "8", *flags)
+            unmeasured = ("--threads", "1") if command is None else ("--no-tuning",)
+            flags = (*unmeasured, "--runners", "1", "--max-batch", "8", *flags)
         arguments = ["--models", str(models), *addresses, "--drain-seconds", "0.2", *flags]
         self.process = start_server(arguments, command)
         self.log: list[dict[str, Any]] = []

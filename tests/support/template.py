@@ -2,9 +2,9 @@
 
     python -P template.py ROOM DESCRIPTOR
 
-ROOM is `server` for convscope-server or `client` for convscope. The imports take most of their
-start. Nothing else happens before the fork: this process has one thread, and no session, event
-loop or channel.
+ROOM is `server` for convscope-server, `client` for convscope, or `web` for `convscope web`. The
+imports take most of their start. Nothing else happens before the fork: this process has one
+thread, and no session, event loop or channel.
 
 For each process, the socket DESCRIPTOR brings the files of its standard input, output and
 error, and another socket. This one brings a line of JSON with the arguments, the environment
@@ -41,6 +41,20 @@ PRELOADED = {
         "convscope.server.process.ports",
         "convscope.server.runtime.graph",
     ),
+    "web": (
+        "convscope.client.cli",
+        "convscope.web.serving",
+        "pydantic.fields",
+        "pydantic.type_adapter",
+        "uvicorn.lifespan.on",  # it imports these when it runs
+        "uvicorn.loops.uvloop",
+        "uvicorn.protocols.http.httptools_impl",
+    ),
+}
+PROGRAMS = {
+    "client": "convscope.client.__main__",
+    "server": "convscope.server.__main__",
+    "web": "convscope.client.__main__",
 }
 STANDARD_FILES = 3
 
@@ -134,7 +148,7 @@ if __name__ == "__main__":
     room, descriptor = sys.argv[1:]
     for module in PRELOADED[room]:
         import_module(module)
-    program = import_module(f"convscope.{room}.__main__")
+    program = import_module(PROGRAMS[room])
     gc.collect()
     gc.freeze()  # otherwise the collections of each process would copy all pages
     become(fork_processes(socket.socket(fileno=int(descriptor))))

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+from support.forked import Forked
+
 START_SECONDS = 60
 STOP_SECONDS = 30
 REQUEST_SECONDS = 30
@@ -42,17 +44,13 @@ class WebProcess:
     Args:
         server: The gRPC server's HOST:PORT.
         flags: Further flags.
-        command: The command with its addresses, if it isn't that of the tests' environment.
+        command: The command with its addresses. By default, its process is forked from one with
+            the imports done.
     """
 
     def __init__(self, server: str, *flags: str, command: Sequence[str] = ()) -> None:
-        addresses = ("--server", server, "--http-address", "127.0.0.1:0")
-        usual = [sys.executable, "-m", "convscope.client", "web", *addresses]
-        self.process = subprocess.Popen(
-            [*(command or usual), "--drain-seconds", "0", *flags],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        flags = ("--drain-seconds", "0", *flags)
+        self.process = _start(command or None, server, flags)
         self.log: list[dict[str, Any]] = []
         self.port: int = self._wait_until_serving()["http_port"]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -135,6 +133,23 @@ class WebProcess:
         code = self.process.wait(START_SECONDS)
         self._stderr().close()
         raise RuntimeError(f"the web process ended with {code}: {self.log}")
+
+
+def fresh(server: str) -> tuple[str, ...]:
+    """Return the command that starts a new interpreter, as users do."""
+    return (sys.executable, "-m", "convscope.client", *_web(server))
+
+
+def _web(server: str) -> tuple[str, ...]:
+    return ("web", "--server", server, "--http-address", "127.0.0.1:0")
+
+
+def _start(
+    command: Sequence[str] | None, server: str, flags: Sequence[str]
+) -> "subprocess.Popen[str] | Forked":
+    if command is None:
+        return Forked("web", [*_web(server), *flags])
+    return subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
 
 
 def form(*images: bytes, field: str = "image") -> tuple[bytes, str]:

@@ -7,7 +7,7 @@ import pytest
 from support.explained import write_explained
 from support.server import ServerProcess
 from support.tiny import write_extractor, write_signal, write_tiny
-from support.web_process import WebProcess
+from support.web_process import WebProcess, fresh
 
 
 @pytest.fixture(scope="session")
@@ -32,5 +32,5 @@ def grpc_server(web_repository: Path) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def web(grpc_server: ServerProcess) -> Iterator[WebProcess]:
     """A web process that no test changes."""
-    with WebProcess(grpc_server.target) as process:
+    with WebProcess(grpc_server.target, command=fresh(grpc_server.target)) as process:
         yield process

@@ -11,7 +11,7 @@ import pytest
 from support.calls import sample, wait_until
 from support.images import encode, picture
 from support.server import ServerProcess
-from support.web_process import WebProcess
+from support.web_process import WebProcess, fresh
 
 from convscope.web.replies import HealthReply, ReadyReply
 from convscope.web.serving import StartError, serve
@@ -106,7 +106,7 @@ def test_a_server_that_goes_away_and_comes_back_is_used_again(web_repository: Pa
 def test_a_signal_ends_the_process_after_the_requests_in_flight(
     grpc_server: ServerProcess,
 ) -> None:
-    with WebProcess(grpc_server.target) as web:
+    with WebProcess(grpc_server.target, command=fresh(grpc_server.target)) as web:
         with socket.create_connection(("127.0.0.1", web.port)) as connection:
             head = f"POST {TINY} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(PHOTO)}"
             connection.sendall(head.encode() + b"\r\n\r\n" + PHOTO[:-1])

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from support.alterations import burden
 from support.calls import connected, image_request
-from support.server import FRESH, ServerProcess
+from support.server import ServerProcess
 from support.tiny import write_tiny
 
 from convscope.v1 import admin_pb2 as pb
@@ -14,7 +14,7 @@ from convscope.v1 import admin_pb2_grpc
 
 COLUMNS = 4096
 MODEL_BYTES = 1024 * COLUMNS * 4
-ROUNDS, SETTLING_ROUNDS = 100, 10
+ROUNDS, SETTLING_ROUNDS = 40, 10
 
 
 def resident_bytes(pid: int) -> int:
@@ -22,7 +22,7 @@ def resident_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.slow(seconds=10)
 @pytest.mark.one_transport("measures the memory of models")
 @pytest.mark.timeout(900)
 def test_memory_returns_after_every_load_and_unload(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_memory_returns_after_every_load_and_unload(tmp_path: Path) -> None:
     address = f"unix:{tmp_path / '.admin.sock'}"
     flags = ("--poll-seconds", "0", "--admin-address", address)
     with (
-        ServerProcess(tmp_path, *flags, command=FRESH) as server,
+        ServerProcess(tmp_path, *flags) as server,
         grpc.insecure_channel(address) as channel,
         connected(server) as classifier,
     ):

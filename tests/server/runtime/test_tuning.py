@@ -103,7 +103,7 @@ def test_all_set_or_switched_off_measures_nothing(tiny_repository: Path) -> None
         assert not [line for line in server.log if line["event"] == "tuned"]
     assert (found.runners, found.threads, found.lone_threads, found.max_batch) == (2, 1, 1, 3)
     assert found.reason == "set by flags"
-    with ServerProcess(tiny_repository) as server:
+    with ServerProcess(tiny_repository, "--no-tuning", tuning=True) as server:
         assert "measuring is off" in execution(server).reason
 
 

@@ -91,7 +91,7 @@ def test_second_start_remembers_the_first(tmp_path: Path) -> None:
         with ServerProcess(tmp_path / "models", *flags, tuning=True) as server:
             found += ready(server)
     assert found == ["examined", "remembered"]
-    with ServerProcess(tmp_path / "models", *flags) as server:  # with --no-tuning
+    with ServerProcess(tmp_path / "models", "--no-tuning", *flags) as server:
         assert ready(server) == ["examined"]
 
 

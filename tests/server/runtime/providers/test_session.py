@@ -238,7 +238,7 @@ def test_run_of_a_graph_whose_loop_does_not_end_is_terminated(
 ) -> None:
     monkeypatch.setattr("convscope.server.runtime.providers.session.MAX_LOOP_SECONDS", 0.2)
     graph = tiny_graph()
-    slow_down(2**62)(graph)
+    slow_down(2**62, always=True)(graph)
     session = open_session(
         graph.SerializeToString(), ProviderPolicy(("cpu",), allow_fallback=False), 1
     )
