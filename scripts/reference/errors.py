@@ -22,7 +22,8 @@ allowed and the repair. The HTTP API has [its own table](../http.md#errors) of s
 _CODES = (
     (
         "`INVALID_ARGUMENT`",
-        "undecodable image, wrong type or shape, unknown feature map, over a limit, unreadable message",
+        "undecodable image, wrong type or shape, unknown feature map, over a limit, "
+        "unreadable message",
         "never",
         "`InvalidInputError`",
     ),
