@@ -17,8 +17,13 @@ def prose(text: str) -> str:
     joined = re.sub(r"\s*\n\s*", " ", text.strip())
     parts = re.split(r"(`[^`]*`)", joined)
     return "".join(
-        part if part.startswith("`") else re.sub(r"([<>*_\[\]|])", r"\\\1", part) for part in parts
+        part if part.startswith("`") else re.sub(r"([*_\[\]|])", r"\\\1", _without_tags(part))
+        for part in parts
     )
+
+
+def _without_tags(text: str) -> str:
+    return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def sentence(text: str) -> str:
