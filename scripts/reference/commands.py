@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.reference.markdown import code, definition, prose, sentence
 
-__all__ = ["command_page"]
+__all__ = ["command_page", "readable"]
 
 _BRACKETS = re.compile(r"\s*\[([^\[\]]*(?:\[[^\]]*\][^\[\]]*)*)\]$")
 _SEPARATOR = re.compile(r"; (?![^(]*\))")  # not within parentheses
@@ -63,13 +63,13 @@ def _help(text: str | None) -> str:
         lines = paragraph.strip("\n").splitlines()
         words = list(takewhile(lambda line: not line.startswith("  "), lines))
         if words:
-            shown.append(_readable("\n".join(words)))
+            shown.append(readable("\n".join(words)))
         if indented := lines[len(words) :]:
             shown.append("```text\n" + "\n".join(line[2:] for line in indented) + "\n```")
     return "\n\n".join(shown) + "\n"
 
 
-def _readable(paragraph: str) -> str:
+def readable(paragraph: str) -> str:
     """Return a paragraph in which flags and variables are code."""
     return re.sub(
         r"(?<![\w`-])(--[a-z][a-z-]+|CONVSCOPE_[A-Z_]+)", r"`\1`", prose_with_names(paragraph)
@@ -107,7 +107,7 @@ def _parameter(names: str, text: str) -> str:
     kind = kind.strip().removeprefix("<").removesuffix(">")
     kind = "" if kind.startswith("list[") else _KINDS.get(kind, kind)
     return definition(
-        f"{term} *{prose(kind)}*" if kind else term, sentence(_readable(text)), " · ".join(facts)
+        f"{term} *{prose(kind)}*" if kind else term, sentence(readable(text)), " · ".join(facts)
     )
 
 

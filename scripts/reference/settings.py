@@ -6,7 +6,7 @@ from convscope.server.config.command_line import command_line
 from convscope.server.config.flags import PANELS
 from convscope.server.frontend.access import policy_file
 from convscope.server.runtime.providers import OPTIONS, PROVIDERS
-from scripts.reference.commands import prose_with_names
+from scripts.reference.commands import readable
 from scripts.reference.markdown import code, definition, sentence
 
 __all__ = ["settings_page"]
@@ -59,7 +59,7 @@ def _entry(option: Any, *, is_key: bool = True) -> str:
     metavar = "" if option.is_flag else f" *{option.metavar or option.type.name}*"
     return definition(
         f"`{option.opts[0]}`{metavar} {{ #{option.opts[0].lstrip('-')} }}",
-        sentence(prose_with_names(option.help or "")),
+        sentence(readable(option.help or "")),
         " · ".join(filter(None, facts)),
     )
 
