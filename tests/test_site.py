@@ -81,6 +81,7 @@ def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
     for page in site.rglob("*.html"):
         other = [one for one in References(page).loaded if urlsplit(one).netloc]
         assert other == [], page
+        assert "unpkg.com" not in page.read_text(), page  # where the theme has scripts of others
     for style in site.rglob("*.css"):
         assert re.findall(r"url\([\"']?(?:https?:)?//[^)]*\)", style.read_text()) == []
 
