@@ -4,12 +4,17 @@
 #   docker build --target exporter --tag convscope-exporter .
 #   docker build --target web      --tag convscope-web .
 #
+# On x86-64, pip installs PyTorch with CUDA packages of several gigabytes. With
+# --build-arg TORCH=cpu, the exporter gets PyTorch's wheels for the CPU instead.
+#
 # Each image copies only a virtual environment from its builder. It contains
 # neither pip's caches nor the sources. Only the exporter contains PyTorch.
 #
 # The server and the web app consist of the exact versions in deploy/requirements/,
 # which `make requirements` writes, and pip checks the hash of each file. The files name
 # every package, so pip need not look for dependencies. The versions of the exporter come from the ranges in pyproject.toml.
+
+ARG TORCH=default
 
 FROM python:3.11-slim AS sources
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -35,7 +40,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN /opt/venv/bin/python -m pip install --no-index --no-deps --find-links dist convscope
 RUN /opt/venv/bin/python -m pip check
 
-FROM sources AS exporter-builder
+FROM sources AS torch-default
+
+FROM sources AS torch-cpu
+# The versions of this index end with +cpu, which pip takes for newer than those without.
+ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+FROM torch-${TORCH} AS exporter-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/venv/bin/python -m pip install '.[exporter]'
 

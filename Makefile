@@ -17,7 +17,7 @@ BUF := 1.75.0
 # Each start of the server and of a command would otherwise compile all our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench dashboards lint format types proto stubs requirements sbom audit check clean
+.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench dashboards docs docs-serve lint format types proto stubs requirements sbom audit check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -68,6 +68,13 @@ bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manife
 dashboards: $(READY) ## Write the Prometheus rules and Grafana dashboards from deploy/objectives.toml
 	$(BIN)/python -m deploy.monitoring
 
+# The variable hides a notice of the theme about its successor.
+docs: $(READY) ## Build the site of docs/ into dist/site, and fail on warnings
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(READY) ## Show the site of docs/ on localhost:8000 while you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
 lint: $(READY) ## Check the style of the code and, if npm is installed, of the .proto files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -97,7 +104,7 @@ sbom: $(READY) ## Write an SBOM of each image's environment into dist/sbom/
 audit: $(READY) ## Look up known vulnerabilities, if an index of advisories is reachable
 	$(BIN)/python -m deploy.supply_chain.audit
 
-check: lint types stubs audit test test-grpc-aio ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports
+check: lint types stubs audit docs test test-grpc-aio ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports
 
 clean: ## Remove what the other targets created
 	rm -rf $(VENV) .venv-proto .cache models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache

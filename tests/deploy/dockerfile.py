@@ -54,13 +54,22 @@ class Stage:
 
 
 class Dockerfile:
-    """The stages of a Dockerfile."""
+    """The stages of a Dockerfile.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        arguments: The values of build arguments, instead of their defaults.
+    """
+
+    def __init__(self, path: Path, **arguments: str) -> None:
         self.stages: dict[str, Stage] = {}
         for step in _steps(path.read_text()):
-            if step.instruction == "FROM":
-                match = re.fullmatch(r"(\S+) AS (\S+)", step.text)
+            if step.instruction == "ARG" and not self.stages:
+                name, _, default = step.text.partition("=")
+                arguments.setdefault(name, default)
+            elif step.instruction == "FROM":
+                text = re.sub(r"\$\{(\w+)\}", lambda found: arguments[found[1]], step.text)
+                match = re.fullmatch(r"(\S+) AS (\S+)", text)
                 if not match:
                     raise step.unknown
                 stage = self.stages[match[2]] = Stage(match[1])

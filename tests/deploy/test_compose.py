@@ -1,6 +1,7 @@
 """docker-compose.yml is valid, closed to other machines, and consistent with its images."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_the_server_can_write_only_to_tmp(compose: dict[str, Any]) -> None:
     server = compose["services"]["server"]
     assert server["read_only"] is True
     assert server["tmpfs"] == ["/tmp"]
-    assert server["volumes"] == ["models:/models:ro"]
+    assert server["volumes"] == ["${CONVSCOPE_MODELS_DIR:-models}:/models:ro"]
 
 
 def test_the_server_starts_after_the_models_are_made(compose: dict[str, Any]) -> None:
@@ -88,7 +89,11 @@ def test_built_services_name_a_stage_and_the_others_a_version(
 
 
 def test_mounted_files_exist(compose: dict[str, Any], root: Path) -> None:
-    mounts = [m for service in compose["services"].values() for m in service.get("volumes", [])]
+    mounts = [
+        with_values(mount)
+        for service in compose["services"].values()
+        for mount in service.get("volumes", [])
+    ]
     folders = [mount.split(":") for mount in mounts if mount.startswith("./")]
     assert folders
     for source, _, mode in folders:
@@ -96,6 +101,30 @@ def test_mounted_files_exist(compose: dict[str, Any], root: Path) -> None:
         assert mode == "ro", source
     named = {mount.split(":")[0] for mount in mounts if not mount.startswith("./")}
     assert named == set(compose["volumes"])
+
+
+def test_a_folder_of_ones_own_is_mounted_for_reading(compose: dict[str, Any]) -> None:
+    (mount,) = compose["services"]["server"]["volumes"]
+    assert with_values(mount) == "models:/models:ro"
+    assert with_values(mount, CONVSCOPE_MODELS_DIR="/srv/models") == "/srv/models:/models:ro"
+
+
+@pytest.mark.parametrize("choice", ["default", "cpu"])
+def test_pytorch_comes_from_the_chosen_index(
+    compose: dict[str, Any], root: Path, choice: str
+) -> None:
+    (argument,) = compose["services"]["exporter"]["build"]["args"].items()
+    name, value = argument
+    assert with_values(value) == "default"
+    steps = Dockerfile(root / "Dockerfile", **{name: choice}).steps("exporter-builder")
+    indexes = [step.text for step in steps if "whl/cpu" in step.text]
+    assert len(indexes) == (choice == "cpu")
+    assert any("[exporter]" in step.text for step in steps)
+
+
+def with_values(text: str, **values: str) -> str:
+    """Return a text of the file with the values of its variables, or their defaults."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: values.get(found[1], found[2]), text)
 
 
 def test_configured_names_are_those_of_the_services(compose: dict[str, Any], root: Path) -> None:

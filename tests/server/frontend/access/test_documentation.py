@@ -16,7 +16,7 @@ from convscope.server.frontend.access.credentials import hash_token, make_token
 from convscope.server.frontend.access.policy_file import read_policy
 from convscope.v1 import inference_pb2 as pb
 
-DOCUMENT = Path(__file__).parents[4] / "docs" / "serving.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "operations" / "access.md"
 
 
 def examples() -> list[str]:

@@ -1,0 +1,32 @@
+"""The quick start and the tutorial are run, block after block, with a real server."""
+
+from pathlib import Path
+
+import pytest
+from support.pages import NOT_RUN, PageRun, page_blocks
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "docs" / name for name in ("quick-start.md", "tutorial.md")]
+RUN = {"console", "python", "text"}
+
+
+@pytest.mark.slow(seconds=120)
+@pytest.mark.timeout(1800)
+@pytest.mark.one_transport("trains networks; other tests make the same calls")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_page_runs(page: Path, tmp_path: Path) -> None:
+    for name in ("tests", "exporter"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    with PageRun(tmp_path) as run:
+        for block in page_blocks(page):
+            run.run(block)
+    if page.stem == "quick-start":
+        assert len(list((tmp_path / "pictures").iterdir())) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_block_that_is_not_run_says_so(page: Path) -> None:
+    blocks = page_blocks(page)
+    assert len(blocks) == page.read_text().count("\n```") // 2
+    for language, title, _ in blocks:
+        assert language in RUN or title.startswith(NOT_RUN), (language, title)
