@@ -12,7 +12,7 @@ ConvscopeError
 └── InternalError            INTERNAL             any other status; see `code`
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 
@@ -36,6 +36,11 @@ class ConvscopeError(Exception):
     Args:
         message: What is wrong, what is allowed, and how to fix it.
         code: The gRPC status code; by default the one of the class.
+
+    Attributes:
+        image: The name of the image that failed; empty if the error isn't about one image,
+            or the image has no name.
+        request_id: The id of the call in the server's log; empty if nothing was sent.
     """
 
     default_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
@@ -44,6 +49,22 @@ class ConvscopeError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
+        self.image = ""
+        self.request_id = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values that JSON has, in the place of a result."""
+        error = {"code": self.code.name, "message": self.message}
+        return {"image": self.image, "error": error, "request_id": self.request_id}
+
+    def to_row(self) -> dict[str, str | int | float | None]:
+        """Return it as one row of a table, in the place of a result."""
+        return {
+            "image": self.image,
+            "request_id": self.request_id,
+            "error_code": self.code.name,
+            "error": self.message,
+        }
 
 
 class InvalidInputError(ConvscopeError, ValueError):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack, overload
@@ -13,6 +12,7 @@ import grpc
 
 from convscope.client._calls.async_driver import stream_outcomes_async
 from convscope.client._calls.call_batching import CallBatcher
+from convscope.client._calls.image_encoder import ImageEncoder, Oversize
 from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.options import (
     ClassifyManyOptions,
@@ -20,18 +20,17 @@ from convscope.client._calls.options import (
 )
 from convscope.client._calls.requests import (
     encode_get_model,
-    encode_image,
-    encode_request,
     encode_template,
 )
+from convscope.client._calls.single_request import SingleRequest
+from convscope.client._calls.threads import in_thread, wait_for
 from convscope.client._connection.channel import async_channel
 from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions, Pem
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
-from convscope.client._inputs.images import is_slow_to_encode
 from convscope.client._results.models import decode_model, decode_models
-from convscope.client._results.results import Outcome, decode_results, result_or_raise
+from convscope.client._results.results import Outcome
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -52,7 +51,7 @@ class AsyncClient(Connection):
     """Calls a Convscope server from asyncio; the methods are those of `Client`.
 
     It connects on first use, and belongs to the event loop of that first use.
-    Reading files and converting PIL images never blocks the loop.
+    Reading files, and converting and shrinking images, never blocks the loop.
 
     Concurrent `classify` calls with equal options share requests, up to 64
     images and 4 MiB each, and each call gets its own result or error. A call
@@ -69,6 +68,7 @@ class AsyncClient(Connection):
         token: The token to send, as for `Client`; a function runs in a thread.
         token_file: A file with the token, as for `Client`.
         allow_insecure_token: Whether it may be sent without TLS, as for `Client`.
+        oversize: What happens to an image beyond the server's limits, as for `Client`.
         coalesce: Whether concurrent calls may share a request.
 
     Raises:
@@ -87,6 +87,7 @@ class AsyncClient(Connection):
         token: Token | None = None,
         token_file: str | Path | None = None,
         allow_insecure_token: bool = False,
+        oversize: Oversize = "shrink",
         coalesce: bool = True,
     ) -> None:
         options = ConnectionOptions(
@@ -99,6 +100,7 @@ class AsyncClient(Connection):
             allow_insecure_token=allow_insecure_token,
         )
         super().__init__(target, timeout_seconds, options)
+        self._encoder = ImageEncoder(oversize, self._describe)
         self._call_batcher = CallBatcher(self._classify) if coalesce else None
 
     async def __aenter__(self) -> Self:
@@ -147,18 +149,16 @@ class AsyncClient(Connection):
             priority=priority,
             routing_key=routing_key,
         )
-        if is_slow_to_encode(image):
-            encoded = await asyncio.to_thread(encode_image, template, image)
+        sent = check_metadata(metadata)
+        encode = partial(self._encoder.encode, template, image, sent, keeps_image=True)
+        if self._encoder.is_slow(image):
+            encoded = await in_thread(encode)
         else:
-            encoded = encode_image(template, image)
+            encoded = encode()
         if self._call_batcher is not None:
-            return await self._call_batcher.classify(
-                template, encoded, timeout, check_metadata(metadata)
-            )
-        request = encode_request(template, [encoded])
-        response = await self._classify(request, timeout, metadata=check_metadata(metadata))
-        (outcome,) = decode_results(response, 1)
-        return result_or_raise(outcome)
+            return await self._call_batcher.classify(template, encoded, timeout, sent)
+        with SingleRequest(template, encoded, sent) as call:
+            return call.result(await self._classify(call.message, timeout, metadata=call.metadata))
 
     @overload
     def classify_many(
@@ -210,10 +210,17 @@ class AsyncClient(Connection):
             priority=priority,
             routing_key=routing_key,
         )
-        stream = ImageStream(template, images, window=window, return_errors=return_errors)
-        sent = check_metadata(metadata)
+        stream = ImageStream(
+            template,
+            images,
+            window=window,
+            return_errors=return_errors,
+            encoder=self._encoder,
+            metadata=check_metadata(metadata),
+        )
         outcomes = stream_outcomes_async(
-            stream, lambda request: self._classify(request, timeout, metadata=sent)
+            stream,
+            lambda batch: self._classify(batch.request(), timeout, metadata=batch.metadata),
         )
         if not progress:
             return outcomes
@@ -249,6 +256,11 @@ class AsyncClient(Connection):
     def channel(self) -> grpc.aio.Channel:
         """The connection, for other services of the server; it closes with the client."""
         return self._channel
+
+    def _describe(self, selector: Selector, metadata: CheckedMetadata) -> ModelInfo:
+        """Describe a model for a thread that encodes an image."""
+        name, version, alias = selector.model, selector.version, selector.alias
+        return wait_for(self.model(name, version=version, alias=alias, metadata=metadata))
 
     async def _classify(
         self,

@@ -180,11 +180,11 @@ class _InFlightBatch:
         on_completed: Callable[[], None],
     ) -> None:
         self._calls = calls
-        self._metadata = metadata
         self._call = call
         self._on_completed = on_completed
         self._loop = asyncio.get_running_loop()
-        self._batch = RequestBatch(template, [member.image for member in calls], size)
+        images = [member.image for member in calls]
+        self._batch = RequestBatch(template, images, size, metadata=metadata)
         self._task = self._loop.create_task(send_batch(self._batch, self._send))
         self._task.add_done_callback(self._deliver)
         for member in calls:
@@ -195,10 +195,12 @@ class _InFlightBatch:
         if all(call.result.done() for call in self._calls):
             self._task.cancel()
 
-    async def _send(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+    async def _send(self, batch: RequestBatch) -> pb.ClassifyResponse:
         first = min(self._calls, key=lambda call: call.deadline)
         remaining_seconds = first.deadline - self._loop.time()
-        return await self._call(request, first.timeout_seconds, remaining_seconds, self._metadata)
+        return await self._call(
+            batch.request(), first.timeout_seconds, remaining_seconds, batch.metadata
+        )
 
     def _deliver(self, task: asyncio.Task[None]) -> None:
         self._on_completed()

@@ -21,7 +21,7 @@ from convscope.client.types import ImageLike, Tensor
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["encode_input", "is_slow_to_encode"]
+__all__ = ["encode_input", "read_image"]
 
 _TENSOR_DTYPES = {
     np.dtype(order + code): (number, np.dtype("<" + code))
@@ -51,7 +51,7 @@ def encode_input(image: ImageLike) -> bytes:
         case Tensor():
             return _encode_tensor(image.array)
         case str() | PathLike():
-            return _encode_file(_read(Path(image)))
+            return _encode_file(read_image(Path(image)))
         case bytes() | bytearray() | memoryview():
             data = bytes(image)
             _check_size(len(data), f"the image has {len(data):,} bytes")
@@ -64,12 +64,12 @@ def encode_input(image: ImageLike) -> bytes:
             raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
 
 
-def is_slow_to_encode(image: ImageLike) -> bool:
-    """Report whether encoding an image, by reading or converting it, would block an event loop."""
-    return isinstance(image, str | PathLike | Image.Image)
+def read_image(path: Path) -> bytes:
+    """Return the content of an image's file.
 
-
-def _read(path: Path) -> bytes:
+    Raises:
+        InvalidInputError: It can't be read, or is too large.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_REQUEST_BYTES + 1)

@@ -1,7 +1,7 @@
 """A class of an image, and the explanation of it."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from convscope.client._drawing.explanation_sheet import OPACITY, draw_explanatio
 from convscope.client._drawing.overlay import paint_heat
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import open_upright
+from convscope.client._results.content import same_array, to_plain
 from convscope.client._results.image_crop import ImageCrop
+from convscope.client._results.source import Source
 from convscope.client.errors import InvalidInputError
 
 __all__ = ["ClassScore", "Explanation"]
@@ -30,9 +32,12 @@ class ClassScore:
     probability: float
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Explanation:
     """Which parts of one image speak for a class.
+
+    Two explanations are equal if they explain the same classes in the same way with the
+    same heat.
 
     Args:
         target: The explained class and its probability.
@@ -51,6 +56,7 @@ class Explanation:
             images.
         model: The model that was explained.
         version: The model's version.
+        source: The image, for the picture of a notebook, if the result keeps it.
     """
 
     target: ClassScore
@@ -63,6 +69,24 @@ class Explanation:
     crop: ImageCrop | None = None
     model: str = ""
     version: int = 0
+    source: Source | None = field(default=None)
+
+    def __repr__(self) -> str:
+        against = f" rather than {self.against.label}" if self.against else ""
+        origin = f" of {self.model} v{self.version}" if self.model else ""
+        return (
+            f"<Explanation {self.label} {self.probability:.1%}{against} by {self.method}, heat "
+            f"{list(self.array.shape)}{origin}>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        same = self._key() == other._key() and self.crop == other.crop
+        return same and same_array(self.array, other.array)
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     @property
     def label(self) -> str:
@@ -158,6 +182,31 @@ class Explanation:
         if source is None:
             return draw_explanation(self, None, None, image_name)
         return draw_explanation(self, open_upright(source), self._crop(), image_name)
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Return it as values that JSON has.
+
+        Args:
+            arrays: Whether to include the heat.
+        """
+        fields: dict[str, Any] = {
+            "target": asdict(self.target),
+            "against": None if self.against is None else asdict(self.against),
+            "method": self.method,
+            "tensor": self.tensor,
+            "logit": to_plain(self.logit),
+            "remainder": to_plain(self.remainder),
+            "share": self.share,
+            "shape": list(self.array.shape),
+            "crop": None if self.crop is None else asdict(self.crop),
+        }
+        return fields | {"heat": to_plain(self.array)} if arrays else fields
+
+    def _key(self) -> tuple[object, ...]:
+        return (
+            *(self.model, self.version, self.method, self.tensor),
+            *(self.target, self.against, self.logit, self.remainder),
+        )
 
     def _planar(self) -> NDArray[np.float32]:
         if self.array.ndim != 2:

@@ -32,6 +32,13 @@ class ImageCrop:
     image_width: int
     image_height: int
 
+    def at(self, width: int, height: int) -> "ImageCrop":
+        """Return it in pixels of the image at another size, unrounded."""
+        x, y = width / self.image_width, height / self.image_height
+        return ImageCrop(
+            self.left * x, self.top * y, self.right * x, self.bottom * y, width, height
+        )
+
     def box(self, width: int, height: int) -> Box:
         """Return it in pixels of the image at another size, such as a thumbnail.
 

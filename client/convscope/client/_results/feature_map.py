@@ -1,7 +1,7 @@
-"""The result of an image."""
+"""A feature map of an image."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,25 +10,18 @@ from PIL import Image
 from convscope.client._drawing.contact_sheet import draw_contact_sheet
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import open_upright
-from convscope.client._results.explanation import ClassScore, Explanation
+from convscope.client._results.content import same_array, to_plain
 from convscope.client._results.image_crop import ImageCrop
+from convscope.client._results.source import Source
 
-__all__ = ["ClassScore", "Classification", "Explanation", "FeatureMap", "StageSeconds"]
-
-
-@dataclass(frozen=True, slots=True)
-class StageSeconds:
-    """How long one image spent in each stage of the server, in seconds."""
-
-    decode: float
-    queue: float
-    infer: float
-    encode: float
+__all__ = ["FeatureMap"]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class FeatureMap:
     """The output of one layer for one image.
+
+    Two feature maps are equal if they have the same name, model, channels and elements.
 
     Args:
         name: The feature map's name.
@@ -39,6 +32,7 @@ class FeatureMap:
         version: The model's version.
         crop: The part of the image that it shows; None if the model doesn't take images,
             or the server doesn't report it.
+        source: The image, for the picture of a notebook, if the result keeps it.
     """
 
     name: str
@@ -47,12 +41,43 @@ class FeatureMap:
     model: str = ""
     version: int = 0
     crop: ImageCrop | None = None
+    source: Source | None = field(default=None)
+
+    def __repr__(self) -> str:
+        shape = list(self.array.shape)
+        origin = f" of {self.model} v{self.version}" if self.model else ""
+        return f"<FeatureMap {self.name} {shape}{origin}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FeatureMap):
+            return NotImplemented
+        same = self._key() == other._key() and self.crop == other.crop
+        return same and same_array(self.array, other.array)
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     def strongest(self, count: int) -> list[int]:
         """Return the positions in `array` of the channels with the largest mean, largest first."""
         means = self.array.mean(axis=(1, 2))
         order: list[int] = np.argsort(-means, kind="stable")[:count].tolist()
         return order
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Return it as values that JSON has.
+
+        Args:
+            arrays: Whether to include the elements, which may be many.
+        """
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "shape": list(self.array.shape),
+            "channels": list(self.channels),
+            "model": self.model,
+            "version": self.version,
+            "crop": None if self.crop is None else asdict(self.crop),
+        }
+        return fields | {"array": to_plain(self.array)} if arrays else fields
 
     def to_image(
         self,
@@ -84,42 +109,5 @@ class FeatureMap:
             seen = seen.crop(self.crop.box(*seen.size))
         return draw_contact_sheet(self, seen, image_name=image_name, stride=stride)
 
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Classification:
-    """The result of one image.
-
-    Args:
-        model: The model that classified it.
-        version: The model's version.
-        provider: The execution provider that ran the model, such as "cpu".
-        classes: The most probable classes, the most probable first.
-        feature_maps: The requested feature maps, by name.
-        stage_seconds: How long each stage of the server took.
-        explanations: The requested explanations, in the order of the request.
-        crop: The part of the image that the network saw, if the request asks for
-            feature maps or explanations.
-    """
-
-    model: str
-    version: int
-    provider: str
-    classes: tuple[ClassScore, ...]
-    feature_maps: Mapping[str, FeatureMap]
-    stage_seconds: StageSeconds
-    explanations: tuple[Explanation, ...] = ()
-    crop: ImageCrop | None = None
-
-    @property
-    def top(self) -> ClassScore:
-        """The most probable class.
-
-        Raises:
-            LookupError: The result has no class.
-        """
-        if not self.classes:
-            raise LookupError(
-                f"{self.model} v{self.version} returned no class: none reached "
-                "min_probability, or the model has feature maps only"
-            )
-        return self.classes[0]
+    def _key(self) -> tuple[object, ...]:
+        return self.name, self.model, self.version, self.channels, self.array.shape
