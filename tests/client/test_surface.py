@@ -45,6 +45,7 @@ PUBLIC = [
     "Provenance",
     "Rank",
     "Resize",
+    "Results",
     "StageSeconds",
     "Tensor",
     "TrafficSplit",

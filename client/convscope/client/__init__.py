@@ -49,6 +49,7 @@ from convscope.client.types import (
     Provenance,
     Rank,
     Resize,
+    Results,
     StageSeconds,
     Tensor,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "Results",
     "StageSeconds",
     "Tensor",
     "TrafficSplit",

@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 
 import grpc
 
+from convscope.client._results.row import Row, empty_row
+
 __all__ = [
     "ConvscopeError",
     "DeadlineExceededError",
@@ -57,9 +59,9 @@ class ConvscopeError(Exception):
         error = {"code": self.code.name, "message": self.message}
         return {"image": self.image, "error": error, "request_id": self.request_id}
 
-    def to_row(self) -> dict[str, str | int | float | None]:
+    def to_row(self) -> Row:
         """Return it as one row of a table, in the place of a result."""
-        return {
+        return empty_row() | {
             "image": self.image,
             "request_id": self.request_id,
             "error_code": self.code.name,

@@ -16,6 +16,7 @@ from convscope.client._inputs.explain import (
     Rank,
 )
 from convscope.client._results.classification import Classification, StageSeconds
+from convscope.client._results.collection import Results
 from convscope.client._results.explanation import ClassScore, Explanation
 from convscope.client._results.feature_map import FeatureMap
 from convscope.client._results.image_crop import ImageCrop
@@ -56,6 +57,7 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "Results",
     "StageSeconds",
     "Tensor",
 ]

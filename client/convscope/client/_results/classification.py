@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from convscope.client._drawing.html.classification import classification_html
 from convscope.client._results.explanation import ClassScore, Explanation
 from convscope.client._results.feature_map import FeatureMap
 from convscope.client._results.image_crop import ImageCrop
+from convscope.client._results.row import Row, column_order
 from convscope.client._results.source import Source
 
 __all__ = ["Classification", "StageSeconds"]
@@ -115,26 +117,28 @@ class Classification:
             "request_id": self.request_id,
         }
 
-    def to_row(self) -> dict[str, str | int | float | None]:
+    def to_row(self) -> Row:
         """Return it as one row of a table.
 
         The most probable class is in `label`, `index` and `probability`, the next ones in
         `label_2`, `index_2` and `probability_2`, and so on. Feature maps and explanations are
-        left out.
+        left out. The columns are in the same order for every result.
         """
-        top = self.classes[0] if self.classes else None
-        row: dict[str, str | int | float | None] = {
-            "image": self.image,
-            "label": top.label if top else None,
-            "index": top.index if top else None,
-            "probability": top.probability if top else None,
-        }
-        for rank, score in enumerate(self.classes[1:], 2):
-            row |= {
-                f"label_{rank}": score.label,
-                f"index_{rank}": score.index,
-                f"probability_{rank}": score.probability,
-            }
-        row |= {"model": self.model, "version": self.version, "provider": self.provider}
+        row: Row = dict.fromkeys(column_order(len(self.classes)))
+        for rank, score in enumerate(self.classes, 1):
+            suffix = f"_{rank}" if rank > 1 else ""
+            row[f"label{suffix}"] = score.label
+            row[f"index{suffix}"] = score.index
+            row[f"probability{suffix}"] = score.probability
         row |= {f"{stage}_seconds": time for stage, time in asdict(self.stage_seconds).items()}
-        return row | {"call_seconds": self.call_seconds, "request_id": self.request_id}
+        return row | {
+            "image": self.image,
+            "model": self.model,
+            "version": self.version,
+            "provider": self.provider,
+            "call_seconds": self.call_seconds,
+            "request_id": self.request_id,
+        }
+
+    def _repr_html_(self) -> str:
+        return classification_html(self)

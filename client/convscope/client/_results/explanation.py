@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.client._drawing.explanation_sheet import OPACITY, draw_explanation
+from convscope.client._drawing.html.explanation import explanation_html
 from convscope.client._drawing.overlay import paint_heat
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import open_upright
@@ -201,6 +202,9 @@ class Explanation:
             "crop": None if self.crop is None else asdict(self.crop),
         }
         return fields | {"heat": to_plain(self.array)} if arrays else fields
+
+    def _repr_html_(self) -> str:
+        return explanation_html(self)
 
     def _key(self) -> tuple[object, ...]:
         return (

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.client._drawing.contact_sheet import draw_contact_sheet
+from convscope.client._drawing.html.pictures import small_png
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import open_upright
 from convscope.client._results.content import same_array, to_plain
@@ -108,6 +109,10 @@ class FeatureMap:
         if seen is not None and self.crop is not None:
             seen = seen.crop(self.crop.box(*seen.size))
         return draw_contact_sheet(self, seen, image_name=image_name, stride=stride)
+
+    def _repr_png_(self) -> bytes:
+        seen = self.source and self.source.open()
+        return small_png(self.to_image(seen))
 
     def _key(self) -> tuple[object, ...]:
         return self.name, self.model, self.version, self.channels, self.array.shape

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from convscope.client._drawing.html.models import model_html, models_html, sizes
+
 __all__ = [
     "Execution",
     "ExplanationInfo",
@@ -10,6 +12,7 @@ __all__ = [
     "InputInfo",
     "Metric",
     "ModelInfo",
+    "ModelList",
     "ModelSummary",
     "Provenance",
     "Resize",
@@ -140,7 +143,7 @@ class Execution:
     inline: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelSummary:
     """A version in a listing.
 
@@ -173,8 +176,33 @@ class ModelSummary:
     fallback_from: str = ""
     explanation_methods: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"<ModelSummary {self.model} v{self.version}: {self.input.kind} "
+            f"{sizes(self.input.shape)}, {self.num_classes:,} classes, {self.provider}>"
+        )
 
-@dataclass(frozen=True)
+
+class ModelList(list[ModelSummary]):
+    """A listing of versions, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        return models_html(
+            [
+                (
+                    one.model,
+                    ", ".join([f"v{one.version}{' (default)' * one.is_default}", *one.aliases]),
+                    sizes(one.input.shape),
+                    f"{one.num_classes:,}",
+                    f"{len(one.feature_maps)}",
+                    f"{one.provider}, {one.precision}",
+                )
+                for one in self
+            ]
+        )
+
+
+@dataclass(frozen=True, repr=False)
 class ModelInfo:
     """A version in full.
 
@@ -225,3 +253,32 @@ class ModelInfo:
     nonfinite_results: bool = False
     nonfinite_inputs: tuple[str, ...] = ()
     explanations: ExplanationInfo | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<ModelInfo {self.model} v{self.version}: {self.input.kind} "
+            f"{sizes(self.input.shape)}, {len(self.labels):,} classes, "
+            f"{len(self.feature_maps)} feature maps, {self.provider}>"
+        )
+
+    def _repr_html_(self) -> str:
+        origin = self.provenance
+        facts = [
+            ("aliases", ", ".join(self.aliases)),
+            ("input", f"{self.input.kind}, {self.input.dtype} {sizes(self.input.shape)}"),
+            ("preprocessing", self.preprocessing),
+            ("probabilities", self.activation if self.labels else ""),
+            ("explanations", ", ".join(self.explanations.methods) if self.explanations else ""),
+            ("runs on", f"{self.provider}, {self.precision}"),
+            ("architecture", origin.architecture),
+            ("parameters", f"{origin.parameters:,}" if origin.parameters else ""),
+            ("weights", origin.weights),
+            ("license", origin.weights_license),
+            ("dataset", origin.dataset),
+            *((metric.name, f"{metric.value:.4f} on {metric.split}") for metric in origin.metrics),
+        ]
+        maps = [
+            (one.name, sizes((one.channels, one.height, one.width)), f"{one.stride:g}")
+            for one in self.feature_maps
+        ]
+        return model_html(f"{self.model} v{self.version}", facts, self.labels, maps)

@@ -10,6 +10,7 @@ from convscope.client._results.model_info import (
     InputInfo,
     Metric,
     ModelInfo,
+    ModelList,
     ModelSummary,
     Provenance,
     Resize,
@@ -23,7 +24,7 @@ __all__ = ["decode_model", "decode_models"]
 
 def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
     """Return the versions of a listing."""
-    return [
+    return ModelList(
         ModelSummary(
             model=summary.model,
             version=summary.version,
@@ -39,7 +40,7 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
             explanation_methods=tuple(map(method_name, summary.explanation_methods)),
         )
         for summary in response.models
-    ]
+    )
 
 
 def decode_model(response: pb.GetModelResponse) -> ModelInfo:
