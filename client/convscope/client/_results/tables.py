@@ -81,6 +81,5 @@ def _import(package: str) -> Any:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"a table needs {package}, which isn't installed; install it, or the extra 'tables' of "
-            "convscope"
+            f"a table needs {package}, which isn't installed; run: pip install {package}"
         ) from error

@@ -40,8 +40,19 @@ def classification_html(result: ShownResult) -> str:
 
 def _facts(result: ShownResult) -> list[str]:
     size = "sent as {} x {} pixels".format(*result.sent_size) if result.sent_size else ""
-    seconds = f"{1000 * result.call_seconds:.3g} ms" if result.call_seconds else ""
-    return [f"{result.model} v{result.version}", result.provider, seconds, size]
+    return [
+        f"{result.model} v{result.version}",
+        result.provider,
+        _duration(result.call_seconds),
+        size,
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    milliseconds = 1000 * seconds
+    return f"{milliseconds:.{0 if milliseconds >= 10 else 1}f} ms" if seconds else ""
 
 
 def _heat(explanation: ShownExplanation, photo: Image.Image | None) -> str:

@@ -37,7 +37,7 @@ def heading(text: str) -> str:
 def line(parts: Iterable[str]) -> str:
     """Return short texts as one dim line."""
     joined = " · ".join(filter(None, parts))
-    return f'<div style="{_DIM};font-size:12px">{escape(joined)}</div>' if joined else ""
+    return f'<div style="{_FONT};{_DIM};font-size:12px">{escape(joined)}</div>' if joined else ""
 
 
 def caption(picture: str, text: str) -> str:
@@ -56,7 +56,7 @@ def block(*columns: str) -> str:
 def bars(scores: Iterable[tuple[str, float]], *, width: int = 140) -> str:
     """Return names with their probabilities, as a bar chart."""
     rows = "".join(
-        f'<tr style="background:none"><td style="{_CELL}">{escape(label)}</td>'
+        f'<tr style="background:none"><td style="{_CELL};min-width:8em">{escape(label)}</td>'
         f'<td style="{_CELL};vertical-align:middle">{_bar(probability, width)}</td>'
         f'<td style="{_CELL};text-align:right;font-variant-numeric:tabular-nums">'
         f"{probability:.1%}</td></tr>"

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,9 @@ __all__ = ["channels_tag", "photo_tag", "small_png", "thumbnail"]
 # Twice the size at which photos are shown, for dense screens, would be four times the bytes.
 _WEBP_QUALITY = 80
 _TINY = 64
+_GAP = 3
+# The level of the gaps between channels.
+_TRANSPARENT = 255
 
 
 def thumbnail(photo: Image.Image, side: int) -> Image.Image:
@@ -49,28 +53,28 @@ def channels_tag(
 
     The picture has one pixel for each cell, and the browser enlarges it.
     """
-    height, width = channels[0].shape
-    step = max(1, -(-max(height, width) // side))
-    tiles = [channel_levels(channel)[::step, ::step] for channel in channels]
-    tile_height, tile_width = tiles[0].shape
-    factor = max(1, side // max(tile_height, tile_width))
-    gap = max(1, round(3 / factor))
-    rows = -(-len(tiles) // columns)
-    # A level above 255 is the gap, which is transparent.
-    sheet = np.zeros((rows * (tile_height + gap) - gap, columns * (tile_width + gap) - gap), int)
-    opaque = np.zeros(sheet.shape, bool)
+    step = max(1, math.ceil(max(channels[0].shape) / side))
+    tiles = [np.asarray(_levels(channel).reduce(step)) for channel in channels]
+    height, width = tiles[0].shape
+    factor = max(1, side // max(height, width))
+    gap = max(1, round(_GAP / factor))
+    rows = math.ceil(len(tiles) / columns)
+    shape = rows * (height + gap) - gap, columns * (width + gap) - gap
+    sheet = np.full(shape, _TRANSPARENT, np.uint8)
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
-        place = (
-            slice(row * (tile_height + gap), row * (tile_height + gap) + tile_height),
-            slice(column * (tile_width + gap), column * (tile_width + gap) + tile_width),
-        )
-        sheet[place], opaque[place] = tile, True
-    colors = np.dstack([viridis()[sheet], np.where(opaque, 255, 0).astype(np.uint8)])
+        top, left = row * (height + gap), column * (width + gap)
+        sheet[top : top + height, left : left + width] = np.minimum(tile, _TRANSPARENT - 1)
+    picture = Image.fromarray(sheet)
+    picture.putpalette(viridis().tobytes())
     out = io.BytesIO()
-    Image.fromarray(colors).save(out, "PNG", optimize=True)
-    size = sheet.shape[1] * factor, sheet.shape[0] * factor
+    picture.save(out, "PNG", optimize=True, transparency=_TRANSPARENT)
+    size = shape[1] * factor, shape[0] * factor
     return _tag("png", out.getvalue(), size, alternative, pixelated=True)
+
+
+def _levels(channel: NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray(channel_levels(channel))
 
 
 def small_png(picture: Image.Image) -> bytes:
