@@ -22,7 +22,7 @@ from convscope.client._inputs.upright import upright
 from convscope.client._results.model_info import Resize
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["Shrunk", "shrink"]
+__all__ = ["Shrunk", "sent_size_of", "shrink"]
 
 Size: TypeAlias = tuple[int, int]
 
@@ -82,7 +82,7 @@ def _shrink(image: ImageLike, resize: Resize | None, limits: ImageLimits) -> Shr
     opened, is_own = _open(image)
     try:
         size = _upright_size(opened)
-        sent_size = _sent_size(size, resize, limits, _named(image))
+        sent_size = sent_size_of(size, resize, limits, _named(image))
         if is_own and isinstance(opened, JpegImageFile):
             # It is decoded at a scale, still twice as fine, which saves most of the time.
             opened.draft(None, _along(opened, 2 * max(sent_size)))
@@ -129,8 +129,18 @@ def _along(image: Image.Image, edge: int) -> Size:
     return math.ceil(image.width * factor), math.ceil(image.height * factor)
 
 
-def _sent_size(size: Size, resize: Resize | None, limits: ImageLimits, name: str) -> Size:
-    """Return the size at which an image is sent."""
+def sent_size_of(size: Size, resize: Resize | None, limits: ImageLimits, name: str) -> Size:
+    """Return the size at which an image is sent.
+
+    Args:
+        size: The width and height of the upright image.
+        resize: How the server resizes images for the model; None if it isn't known.
+        limits: The limits.
+        name: The image, for the error.
+
+    Raises:
+        InvalidInputError: It would be smaller than twice the model's input.
+    """
     width, height = size
     finest = _finest(size, resize)
     pixels = min(
