@@ -73,6 +73,12 @@ class AsyncClient(Connection):
 
     Raises:
         InvalidInputError: An argument is invalid.
+
+    Example:
+        >>> async with AsyncClient("localhost:8001") as client:
+        ...     calls = [client.classify(f"digits/{i}.png", model="digits") for i in range(3)]
+        ...     [result.top.label for result in await asyncio.gather(*calls)]
+        ['0', '1', '2']
     """
 
     def __init__(
@@ -115,7 +121,12 @@ class AsyncClient(Connection):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection; calls in flight are cancelled.
+
+        Example:
+            >>> client = AsyncClient("localhost:8001")
+            >>> await client.close()
+        """
         await self._channel.close()
 
     async def classify(
@@ -135,7 +146,13 @@ class AsyncClient(Connection):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> Classification:
-        """Classify one image, as `Client.classify` does."""
+        """Classify one image, as `Client.classify` does.
+
+        Example:
+            >>> result = await async_client.classify("coffee.png", model="efficientnet_lite0")
+            >>> result.top.label
+            'espresso'
+        """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
             model,
@@ -196,7 +213,14 @@ class AsyncClient(Connection):
         return_errors: bool = False,
         progress: bool = False,
     ) -> AsyncIterator[Outcome]:
-        """Classify any number of images, as `Client.classify_many` does."""
+        """Classify any number of images, as `Client.classify_many` does.
+
+        Example:
+            >>> photos = ["digits/4.png", "digits/2.png"]
+            >>> results = async_client.classify_many(photos, model="digits")
+            >>> [result.top.label async for result in results]
+            ['4', '2']
+        """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
             model,
@@ -231,7 +255,12 @@ class AsyncClient(Connection):
     async def models(
         self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
     ) -> list[ModelSummary]:
-        """List every version that is ready, as `Client.models` does."""
+        """List every version that is ready, as `Client.models` does.
+
+        Example:
+            >>> [one.model for one in await async_client.models()]
+            ['digits', 'efficientnet_lite0']
+        """
         request = pb.ListModelsRequest()
         return decode_models(
             await self._call(self._stub.ListModels, request, timeout_seconds, metadata)
@@ -246,7 +275,12 @@ class AsyncClient(Connection):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> ModelInfo:
-        """Describe one version in full, as `Client.model` does."""
+        """Describe one version in full, as `Client.model` does.
+
+        Example:
+            >>> (await async_client.model("digits")).labels[:3]
+            ('0', '1', '2')
+        """
         request = encode_get_model(Selector(name, version, alias))
         return decode_model(
             await self._call(self._stub.GetModel, request, timeout_seconds, metadata)

@@ -73,6 +73,11 @@ class Client(BlockingConnection):
 
     Raises:
         InvalidInputError: An argument is invalid.
+
+    Example:
+        >>> with Client("localhost:8001") as client:
+        ...     client.classify("coffee.png", model="efficientnet_lite0").top.label
+        'espresso'
     """
 
     def __init__(
@@ -152,6 +157,11 @@ class Client(BlockingConnection):
             InvalidInputError: The image or an argument is invalid.
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed; see `convscope.client.errors`.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", top_k=2)
+            >>> [(score.label, round(score.probability, 1)) for score in result.classes]
+            [('espresso', 1.0), ('cup', 0.0)]
         """
         template = encode_template(
             model,
@@ -236,6 +246,12 @@ class Client(BlockingConnection):
 
         Raises:
             InvalidInputError: An argument is invalid.
+
+        Example:
+            >>> photos = sorted(Path("digits").glob("*.png"))
+            >>> results = client.classify_many(photos, model="digits")
+            >>> " ".join(result.top.label for result in results)
+            '0 1 2 3 4 5 6 7 8 9'
         """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
@@ -282,6 +298,10 @@ class Client(BlockingConnection):
 
         Raises:
             ConvscopeError: The call failed.
+
+        Example:
+            >>> [(one.model, one.version) for one in client.models()]
+            [('digits', 1), ('efficientnet_lite0', 1)]
         """
         request = pb.ListModelsRequest()
         return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
@@ -307,6 +327,11 @@ class Client(BlockingConnection):
         Raises:
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed.
+
+        Example:
+            >>> info = client.model("digits")
+            >>> info.input.shape, [one.name for one in info.feature_maps]
+            ((28, 28, 1), ['conv1', 'pool1', 'conv2', 'pool2'])
         """
         request = encode_get_model(Selector(name, version, alias))
         return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))

@@ -62,7 +62,12 @@ class BlockingConnection(Connection):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection; calls in flight are cancelled.
+
+        Example:
+            >>> client = Client("localhost:8001")
+            >>> client.close()
+        """
         self._channel.close()
 
     def _call(

@@ -27,6 +27,11 @@ class Tensor:
     Args:
         array: An array of exactly the type and shape of `ModelInfo.input`, without
             a batch dimension.
+
+    Example:
+        >>> pixels = np.zeros((28, 28, 1), np.uint8)
+        >>> client.classify(Tensor(pixels), model="digits").model
+        'digits'
     """
 
     array: NDArray[Any]
@@ -51,6 +56,12 @@ class FeatureMapSelection:
 
     Raises:
         InvalidInputError: More than one option is given, or the type is unknown.
+
+    Example:
+        >>> selection = FeatureMapSelection("conv1", strongest=3, dtype="float16")
+        >>> result = client.classify("digits/3.png", model="digits", feature_maps=[selection])
+        >>> result.feature_maps["conv1"].array.shape
+        (3, 24, 24)
     """
 
     name: str

@@ -18,7 +18,13 @@ _CLASSES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class StageSeconds:
-    """How long one image spent in each stage of the server, in seconds."""
+    """How long one image spent in each stage of the server, in seconds.
+
+    Example:
+        >>> seconds = client.classify("coffee.png", model="efficientnet_lite0").stage_seconds
+        >>> seconds.infer > 0
+        True
+    """
 
     decode: float
     queue: float
@@ -52,6 +58,10 @@ class Classification:
             server's limits; None if the image was sent unchanged.
         source: The image, for the pictures of notebooks. A result of `classify` refers to
             the image, one of `classify_many` only to the file of a path.
+
+    Example:
+        >>> client.classify("coffee.png", model="efficientnet_lite0", top_k=2)
+        <Classification coffee.png: espresso 9...%, cup ...% (efficientnet_lite0 v1)>
     """
 
     model: str
@@ -99,6 +109,11 @@ class Classification:
         Args:
             arrays: Whether to include the elements of feature maps and heat, which may be
                 many.
+
+        Example:
+            >>> result = client.classify("digits/3.png", model="digits", top_k=1)
+            >>> result.to_dict()["classes"]
+            [{'index': 3, 'label': '3', 'probability': ...}]
         """
         return {
             "image": self.image,
@@ -123,6 +138,11 @@ class Classification:
         The most probable class is in `label`, `index` and `probability`, the next ones in
         `label_2`, `index_2` and `probability_2`, and so on. Feature maps and explanations are
         left out. The columns are in the same order for every result.
+
+        Example:
+            >>> row = client.classify("digits/3.png", model="digits", top_k=1).to_row()
+            >>> row["image"], row["label"], row["version"]
+            ('digits/3.png', '3', 1)
         """
         row: Row = dict.fromkeys(column_order(len(self.classes)))
         for rank, score in enumerate(self.classes, 1):

@@ -23,6 +23,14 @@ class Results(list[T]):
     """The results of many images, and the errors of those that failed.
 
     It is a list that notebooks show as a table with small pictures.
+
+    Example:
+        >>> photos = ["digits/0.png", "digits/1.png", "missing.png"]
+        >>> results = Results(client.classify_many(photos, model="digits", return_errors=True))
+        >>> results
+        <Results of 3 images, 1 failed>
+        >>> [error.image for error in results.errors]
+        ['missing.png']
     """
 
     def __repr__(self) -> str:
@@ -45,7 +53,14 @@ class Results(list[T]):
         return [one for one in self if isinstance(one, ConvscopeError)]
 
     def to_dicts(self, *, arrays: bool = False) -> list[dict[str, Any]]:
-        """Return each result as values that JSON has; see `Classification.to_dict`."""
+        """Return each result as values that JSON has; see `Classification.to_dict`.
+
+        Example:
+            >>> photos = ["digits/0.png", "digits/1.png"]
+            >>> results = Results(client.classify_many(photos, model="digits"))
+            >>> [one["classes"][0]["label"] for one in results.to_dicts()]
+            ['0', '1']
+        """
         return [
             one.to_dict(arrays=arrays) if isinstance(one, Classification) else one.to_dict()
             for one in self
@@ -57,6 +72,12 @@ class Results(list[T]):
         The most probable class is in `label`, `index` and `probability`, the next ones in
         `label_2`, `index_2` and `probability_2`, and so on. An image that failed has `error_code`
         and `error`. Feature maps and explanations are left out.
+
+        Example:
+            >>> photos = ["digits/0.png", "digits/1.png"]
+            >>> results = Results(client.classify_many(photos, model="digits"))
+            >>> [row["label"] for row in results.to_rows()]
+            ['0', '1']
         """
         return to_rows(self)
 
@@ -65,6 +86,12 @@ class Results(list[T]):
 
         Raises:
             ImportError: pandas isn't installed. The extra "tables" contains it.
+
+        Example:
+            >>> photos = ["digits/0.png", "digits/1.png"]
+            >>> results = Results(client.classify_many(photos, model="digits"))
+            >>> results.to_pandas()["label"].tolist()
+            ['0', '1']
         """
         return to_pandas(self)
 
@@ -73,6 +100,12 @@ class Results(list[T]):
 
         Raises:
             ImportError: pyarrow isn't installed. The extra "tables" contains it.
+
+        Example:
+            >>> photos = ["digits/0.png", "digits/1.png"]
+            >>> results = Results(client.classify_many(photos, model="digits"))
+            >>> results.to_arrow()["label"].to_pylist()
+            ['0', '1']
         """
         return to_arrow(self)
 

@@ -26,7 +26,12 @@ _MIN_LOGIT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """One class and its probability, from 0 to 1."""
+    """One class and its probability, from 0 to 1.
+
+    Example:
+        >>> client.classify("digits/3.png", model="digits").top
+        ClassScore(index=3, label='3', probability=...)
+    """
 
     index: int
     label: str
@@ -58,6 +63,11 @@ class Explanation:
         model: The model that was explained.
         version: The model's version.
         source: The image, for the picture of a notebook, if the result keeps it.
+
+    Example:
+        >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+        >>> result.explanations[0]
+        <Explanation espresso ...% by grad-cam, heat [7, 7] of efficientnet_lite0 v1>
     """
 
     target: ClassScore
@@ -154,6 +164,11 @@ class Explanation:
         Raises:
             InvalidInputError: The image can't be read, or has other proportions than the one
                 that was classified, or the model doesn't take images.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+            >>> (explanation,) = result.explanations
+            >>> explanation.overlay("coffee.png").save("overlay.jpg")
         """
         photo = open_upright(image)
         return paint_heat(
@@ -178,6 +193,11 @@ class Explanation:
 
         Raises:
             InvalidInputError: As for `overlay`.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+            >>> (explanation,) = result.explanations
+            >>> explanation.to_image("coffee.png").save("explanation.jpg")
         """
         self._planar()
         if source is None:
@@ -189,6 +209,12 @@ class Explanation:
 
         Args:
             arrays: Whether to include the heat.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+            >>> (explanation,) = result.explanations
+            >>> explanation.to_dict()["target"]["label"]
+            'espresso'
         """
         fields: dict[str, Any] = {
             "target": asdict(self.target),

@@ -34,6 +34,11 @@ class FeatureMap:
         crop: The part of the image that it shows; None if the model doesn't take images,
             or the server doesn't report it.
         source: The image, for the picture of a notebook, if the result keeps it.
+
+    Example:
+        >>> result = client.classify("digits/3.png", model="digits", feature_maps=["conv1"])
+        >>> result.feature_maps["conv1"]
+        <FeatureMap conv1 [10, 24, 24] of digits v1>
     """
 
     name: str
@@ -59,7 +64,14 @@ class FeatureMap:
         return hash(self._key())
 
     def strongest(self, count: int) -> list[int]:
-        """Return the positions in `array` of the channels with the largest mean, largest first."""
+        """Return the positions in `array` of the channels with the largest mean, largest first.
+
+        Example:
+            >>> result = client.classify("digits/3.png", model="digits", feature_maps=["conv1"])
+            >>> conv1 = result.feature_maps["conv1"]
+            >>> conv1.array[conv1.strongest(2)].shape
+            (2, 24, 24)
+        """
         means = self.array.mean(axis=(1, 2))
         order: list[int] = np.argsort(-means, kind="stable")[:count].tolist()
         return order
@@ -69,6 +81,12 @@ class FeatureMap:
 
         Args:
             arrays: Whether to include the elements, which may be many.
+
+        Example:
+            >>> result = client.classify("digits/3.png", model="digits", feature_maps=["conv1"])
+            >>> conv1 = result.feature_maps["conv1"]
+            >>> conv1.to_dict()["shape"]
+            [10, 24, 24]
         """
         fields: dict[str, Any] = {
             "name": self.name,
@@ -104,6 +122,11 @@ class FeatureMap:
         Raises:
             InvalidInputError: The image can't be read, or has other proportions than the one
                 that was classified.
+
+        Example:
+            >>> result = client.classify("digits/3.png", model="digits", feature_maps=["conv1"])
+            >>> conv1 = result.feature_maps["conv1"]
+            >>> conv1.to_image("digits/3.png").save("conv1.png")
         """
         seen = None if source is None else open_upright(source)
         if seen is not None and self.crop is not None:

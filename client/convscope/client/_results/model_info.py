@@ -28,6 +28,11 @@ class InputInfo:
         kind: "image" or "tensor".
         dtype: The element type of a `Tensor`, such as "uint8".
         shape: The shape of a `Tensor`; [height, width, channels] for an image.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.input
+        InputInfo(name='images', kind='image', dtype='uint8', shape=(224, 224, 3))
     """
 
     name: str
@@ -45,6 +50,11 @@ class Resize:
             ratio is kept; otherwise 0.
         height: The height in pixels, if the aspect ratio isn't kept; otherwise 0.
         width: The width in pixels, if the aspect ratio isn't kept; otherwise 0.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.resize
+        Resize(shortest_edge=256, height=0, width=0)
     """
 
     shortest_edge: int = 0
@@ -62,6 +72,11 @@ class FeatureMapInfo:
         height: The height in cells.
         width: The width in cells.
         stride: The distance in input pixels between two neighboring cells.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.feature_maps[0]
+        FeatureMapInfo(name='blocks.0', channels=16, height=112, width=112, stride=2.0)
     """
 
     name: str
@@ -85,6 +100,11 @@ class ExplanationInfo:
         max_rank: The largest position of a `Rank`.
         max_occluded_images: The largest number of squares of one request: cells * cells
             of each grid, for each image.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.explanations.methods
+        ('grad-cam', 'cam', 'eigen-cam', 'occlusion')
     """
 
     methods: tuple[str, ...]
@@ -97,7 +117,12 @@ class ExplanationInfo:
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured figure, and the data that it was measured on."""
+    """A measured figure, and the data that it was measured on.
+
+    Example:
+        >>> client.model("digits").provenance.metrics[0].value > 0.9
+        True
+    """
 
     name: str
     value: float
@@ -106,7 +131,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The origin of a model; unknown fields are empty."""
+    """The origin of a model; unknown fields are empty.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.provenance.weights_license
+        'Apache-2.0'
+    """
 
     architecture: str
     weights: str
@@ -133,6 +164,11 @@ class Execution:
         max_batch: The largest batch, in images.
         reason: The measurement behind these values, or that they were set.
         inline: Whether the shortest batches run on the server's event loop.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.execution.runners >= 0
+        True
     """
 
     runners: int
@@ -161,6 +197,10 @@ class ModelSummary:
         fallback_from: The preferred provider, if another one runs the graph or a
             part of it; otherwise empty.
         explanation_methods: The methods of the explanations that it offers.
+
+    Example:
+        >>> client.models()[0]
+        <ModelSummary digits v1: image 28 x 28 x 1, 10 classes, cpu>
     """
 
     model: str
@@ -232,6 +272,10 @@ class ModelInfo:
         nonfinite_inputs: Those of the exporter's checks, such as "a black image";
             empty if the bundle doesn't record them.
         explanations: The explanations that it offers; None if it offers none.
+
+    Example:
+        >>> client.model("digits")
+        <ModelInfo digits v1: image 28 x 28 x 1, 10 classes, 4 feature maps, cpu>
     """
 
     model: str
