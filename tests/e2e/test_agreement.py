@@ -138,8 +138,9 @@ def compare_shrunk(bundle: Path) -> Iterator[Comparison]:
             continue
         shrunk = shrink(photo.data, resize, default_limits())
         assert max(shrunk.sent_size) < max(size)
-        assert isinstance(shrunk.image, np.ndarray)
-        images = np.stack([fast.prepare(shrunk.image), fast.decode(photo.data)])
+        sent = shrunk.image
+        found = fast.decode(sent) if isinstance(sent, bytes) else fast.prepare(sent)
+        images = np.stack([found, fast.decode(photo.data)])
         (probabilities,) = session.run(["probabilities"], {manifest.input.name: images})
         yield Comparison(photo.name, *probabilities)
 
