@@ -127,9 +127,9 @@ def test_the_mean_difference_is_smaller(comparisons: list[Comparison]) -> None:
 
 
 def compare_shrunk(bundle: Path) -> Iterator[Comparison]:
-    """Classify every photo of megapixels as the client shrinks it, and as it is."""
+    """Classify every photo of megapixels as the client shrinks it, and with the reference."""
     manifest = json_format.Parse((bundle / "manifest.json").read_text(), pb.ModelManifest())
-    fast, _ = preprocessors(manifest)
+    fast, plain = preprocessors(manifest)
     session = open_unexplained(open_bundle(bundle))
     resize = Resize(shortest_edge=manifest.preprocessing.resize.shortest_edge)
     for photo in photos():
@@ -140,7 +140,7 @@ def compare_shrunk(bundle: Path) -> Iterator[Comparison]:
         assert max(shrunk.sent_size) < max(size)
         sent = shrunk.image
         found = fast.decode(sent) if isinstance(sent, bytes) else fast.prepare(sent)
-        images = np.stack([found, fast.decode(photo.data)])
+        images = np.stack([found, plain.prepare(photo.data)])
         (probabilities,) = session.run(["probabilities"], {manifest.input.name: images})
         yield Comparison(photo.name, *probabilities)
 

@@ -68,8 +68,8 @@ class Client(BlockingConnection):
             machine, where others may read it on the way.
         oversize: What happens to an image beyond the server's limits, such as a photo of 20
             megapixels. With "shrink", the default, the client scales it down to several times
-            the model's input, which changes probabilities by less than 0.03, and the result
-            has a `sent_size`. With "error" it is an error.
+            the model's input, which changes probabilities by at most a few hundredths, and the
+            result has a `sent_size`. With "error" it is an error.
 
     Raises:
         InvalidInputError: An argument is invalid.

@@ -36,5 +36,7 @@ def channel_levels(channel: NDArray[np.float32]) -> NDArray[np.uint8]:
     if not high > low:  # almost flat: keep a single peak visible
         low, high = float(channel.min()), float(channel.max())
     spread = high - low if high > low else 1.0
-    levels = np.clip((channel - low) / spread, 0, 1) * 255
-    return np.rint(levels).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.rint(np.clip((channel - low) / spread, 0, 1) * 255).astype(
+        np.uint8
+    )
+    return levels
