@@ -134,7 +134,7 @@ class FeatureMap:
         return draw_contact_sheet(self, seen, image_name=image_name, stride=stride)
 
     def _repr_png_(self) -> bytes:
-        seen = self.source and self.source.open()
+        seen = None if self.source is None else self.source.open()
         return small_png(self.to_image(seen))
 
     def _key(self) -> tuple[object, ...]:
