@@ -6,6 +6,7 @@ localhost:8001.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -14,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "notebooks"
 TIMEOUT_SECONDS = 300
 
 
-def execute(path: Path) -> nbformat.NotebookNode:
+def execute(path: Path) -> Any:
     """Return a notebook with new outputs. The first cell that fails is an error."""
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}

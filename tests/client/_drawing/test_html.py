@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.client import ClassScore, InvalidInputError, Results
+from convscope.client import ClassScore, ConvscopeError, InvalidInputError, Results
 from convscope.client.types import Classification, FeatureMap, StageSeconds
 
 
@@ -69,7 +69,8 @@ def test_names_are_escaped() -> None:
     )
     error = InvalidInputError(attack)
     error.image = attack
-    for html in (result._repr_html_(), Results([result, error])._repr_html_()):
+    both: Results[Classification | ConvscopeError] = Results([result, error])
+    for html in (result._repr_html_(), both._repr_html_()):
         assert "<script" not in html
         assert "&lt;script&gt;" in html
 

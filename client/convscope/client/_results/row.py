@@ -1,11 +1,11 @@
 """The columns that the rows of results and of errors share."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-__all__ = ["Cell", "Row", "column_order", "empty_row"]
+__all__ = ["Row", "column_order", "empty_row"]
 
-Cell: TypeAlias = str | int | float | None
-Row: TypeAlias = dict[str, Cell]
+Row: TypeAlias = dict[str, Any]
+"""The text, number or None of each column."""
 
 _FIRST = ("image", "label", "index", "probability")
 _LAST = (
