@@ -46,6 +46,7 @@ PUBLIC = [
     "Provenance",
     "Rank",
     "Resize",
+    "Results",
     "Retries",
     "ServerInfo",
     "ServerLimits",

@@ -1,16 +1,24 @@
-"""The server's preprocessor agrees with the simple one of the exporter."""
+"""The server's preprocessor agrees with the simple one of the exporter.
+
+The client's shrinking of large photos changes results by no more than that.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf import json_format
 from numpy.typing import NDArray
+from PIL import Image
 from support.damage import cuts, idat_of, kinds_of_images
 from support.photos import photos
 
+from convscope.client._inputs.limits import default_limits
+from convscope.client._inputs.shrinking import shrink
+from convscope.client.types import Resize
 from convscope.exporter.bundles.reader import open_bundle, open_unexplained
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing import ImagePreprocessing
@@ -27,6 +35,9 @@ CLEAR_MARGIN = 0.05
 LARGEST_DIFFERENCE = 0.03
 MEAN_DIFFERENCE = 0.01
 FEWEST_PHOTOS = 150
+# Photos with a longer shorter edge are shrunk if they exceed a limit.
+SHRUNK_SIDE = 1024
+FEWEST_LARGE_PHOTOS = 60
 
 Floats = NDArray[np.float32]
 
@@ -101,6 +112,37 @@ def test_every_probability_is_close(comparisons: list[Comparison]) -> None:
 def test_the_mean_difference_is_smaller(comparisons: list[Comparison]) -> None:
     mean = np.mean([one.difference for one in comparisons])
     assert mean <= MEAN_DIFFERENCE, worst(comparisons)
+
+
+# Shrinking in the client
+
+
+def compare_shrunk(bundle: Path) -> Iterator[Comparison]:
+    """Classify every photo of megapixels as the client shrinks it, and with the reference."""
+    manifest = json_format.Parse((bundle / "manifest.json").read_text(), pb.ModelManifest())
+    fast, plain = preprocessors(manifest)
+    session = open_unexplained(open_bundle(bundle))
+    resize = Resize(shortest_edge=manifest.preprocessing.resize.shortest_edge)
+    for photo in photos():
+        size = Image.open(BytesIO(photo.data)).size
+        if min(size) <= SHRUNK_SIDE:
+            continue
+        shrunk = shrink(photo.data, resize, default_limits())
+        assert max(shrunk.sent_size) < max(size)
+        sent = shrunk.image
+        found = fast.decode(sent) if isinstance(sent, bytes) else fast.prepare(sent)
+        images = np.stack([found, plain.prepare(photo.data)])
+        (probabilities,) = session.run(["probabilities"], {manifest.input.name: images})
+        yield Comparison(photo.name, *probabilities)
+
+
+def test_shrinking_large_photos_changes_as_little(demo_repository: Path) -> None:
+    shrunk = list(compare_shrunk(demo_repository / "efficientnet_lite0" / "1"))
+    assert len(shrunk) >= FEWEST_LARGE_PHOTOS
+    clear = [one for one in shrunk if one.margin > CLEAR_MARGIN]
+    assert [one.name for one in clear if not one.same_class] == []
+    assert max(one.difference for one in shrunk) <= LARGEST_DIFFERENCE, worst(shrunk)
+    assert np.mean([one.difference for one in shrunk]) <= MEAN_DIFFERENCE, worst(shrunk)
 
 
 # Damage

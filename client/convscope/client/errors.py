@@ -12,9 +12,11 @@ ConvscopeError
 └── InternalError            INTERNAL             any other status; see `code`
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
+
+from convscope.client._results.row import Row, empty_row
 
 __all__ = [
     "ConvscopeError",
@@ -36,6 +38,18 @@ class ConvscopeError(Exception):
     Args:
         message: What is wrong, what is allowed, and how to fix it.
         code: The gRPC status code; by default the one of the class.
+
+    Attributes:
+        image: The name of the image that failed; empty if the error isn't about one image,
+            or the image has no name.
+        request_id: The id of the call in the server's log; empty if nothing was sent.
+
+    Example:
+        >>> try:
+        ...     client.classify("coffee.png", model="resnet")
+        ... except ConvscopeError as error:
+        ...     print(error.code.name, error.image)
+        NOT_FOUND coffee.png
     """
 
     default_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
@@ -44,57 +58,140 @@ class ConvscopeError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
+        self.image = ""
+        self.request_id = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values that JSON has, in the place of a result.
+
+        Example:
+            >>> NotFoundError("no model 'cat'").to_dict()["error"]
+            {'code': 'NOT_FOUND', 'message': "no model 'cat'"}
+        """
+        error = {"code": self.code.name, "message": self.message}
+        return {"image": self.image, "error": error, "request_id": self.request_id}
+
+    def to_row(self) -> Row:
+        """Return it as one row of a table, in the place of a result.
+
+        Example:
+            >>> NotFoundError("no model 'cat'").to_row()["error_code"]
+            'NOT_FOUND'
+        """
+        return empty_row() | {
+            "image": self.image,
+            "request_id": self.request_id,
+            "error_code": self.code.name,
+            "error": self.message,
+        }
 
 
 class InvalidInputError(ConvscopeError, ValueError):
-    """The image or an argument is invalid."""
+    """The image or an argument is invalid.
+
+    Example:
+        >>> try:
+        ...     client.classify("missing.png", model="digits")
+        ... except InvalidInputError as error:
+        ...     print(error)
+        there is no image 'missing.png'; check the path
+    """
 
     default_code = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class NotFoundError(ConvscopeError):
-    """The server has no such model, version or alias."""
+    """The server has no such model, version or alias.
+
+    Example:
+        >>> try:
+        ...     client.model("resnet")
+        ... except NotFoundError as error:
+        ...     print(error)
+        no model 'resnet'; ...
+    """
 
     default_code = grpc.StatusCode.NOT_FOUND
 
 
 class OverloadedError(ConvscopeError):
-    """The server's queue or memory was full, and still was after the retries."""
+    """The server's queue or memory was full, and still was after the retries.
+
+    Example:
+        >>> OverloadedError.default_code.name
+        'RESOURCE_EXHAUSTED'
+    """
 
     default_code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class DeadlineExceededError(ConvscopeError):
-    """The reply didn't arrive, or could not have arrived, in time."""
+    """The reply didn't arrive, or could not have arrived, in time.
+
+    Example:
+        >>> try:
+        ...     client.classify("coffee.png", model="efficientnet_lite0", timeout_seconds=0.0001)
+        ... except DeadlineExceededError as error:
+        ...     print(error)
+        no reply from ... within 0.0001 s; allow more with timeout_seconds
+    """
 
     default_code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class UnavailableError(ConvscopeError):
-    """No server responds at the target, or the server can't serve the request now."""
+    """No server responds at the target, or the server can't serve the request now.
+
+    Example:
+        >>> try:
+        ...     Client("localhost:1").models()
+        ... except UnavailableError as error:
+        ...     print(error)
+        no server answers at localhost:1; ...
+    """
 
     default_code = grpc.StatusCode.UNAVAILABLE
 
 
 class UnauthenticatedError(ConvscopeError):
-    """The credentials are missing, invalid or expired."""
+    """The credentials are missing, invalid or expired.
+
+    Example:
+        >>> UnauthenticatedError.default_code.name
+        'UNAUTHENTICATED'
+    """
 
     default_code = grpc.StatusCode.UNAUTHENTICATED
 
 
 class PermissionDeniedError(ConvscopeError):
-    """The credentials are valid, but don't allow the call."""
+    """The credentials are valid, but don't allow the call.
+
+    Example:
+        >>> PermissionDeniedError.default_code.name
+        'PERMISSION_DENIED'
+    """
 
     default_code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class FailedPreconditionError(ConvscopeError):
-    """The server rejected a bundle by its hash, a gate or a policy."""
+    """The server rejected a bundle by its hash, a gate or a policy.
+
+    Example:
+        >>> FailedPreconditionError.default_code.name
+        'FAILED_PRECONDITION'
+    """
 
     default_code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class InternalError(ConvscopeError):
-    """The server failed, or its reply can't be read."""
+    """The server failed, or its reply can't be read.
+
+    Example:
+        >>> InternalError.default_code.name
+        'INTERNAL'
+    """
 
     default_code = grpc.StatusCode.INTERNAL

@@ -15,6 +15,10 @@ from convscope.client._inputs.explain import (
     ExplanationMethod,
     Rank,
 )
+from convscope.client._results.classification import Classification, StageSeconds
+from convscope.client._results.collection import Results
+from convscope.client._results.explanation import ClassScore, Explanation
+from convscope.client._results.feature_map import FeatureMap
 from convscope.client._results.image_crop import ImageCrop
 from convscope.client._results.model_info import (
     Execution,
@@ -26,13 +30,6 @@ from convscope.client._results.model_info import (
     ModelSummary,
     Provenance,
     Resize,
-)
-from convscope.client._results.result_types import (
-    Classification,
-    ClassScore,
-    Explanation,
-    FeatureMap,
-    StageSeconds,
 )
 from convscope.client._results.server_info import Health, ServerInfo, ServerLimits
 
@@ -62,6 +59,7 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "Results",
     "ServerInfo",
     "ServerLimits",
     "StageSeconds",

@@ -6,6 +6,7 @@ import pytest
 
 from convscope.client import ConvscopeError, InvalidInputError, OverloadedError, UnavailableError
 from convscope.client._calls.batch_size import BatchSize
+from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.request_batch import RequestBatch
 from convscope.client._calls.requests import encode_image, encode_template
@@ -89,7 +90,8 @@ def test_images_that_are_invalid_together_are_sent_one_by_one() -> None:
 
 
 def stream(*, window: int = 2, return_errors: bool = False) -> ImageStream:
-    return ImageStream(TEMPLATE, [], window=window, return_errors=return_errors)
+    encoder = ImageEncoder("error", lambda selector, metadata: pytest.fail("it asks the server"))
+    return ImageStream(TEMPLATE, [], window=window, return_errors=return_errors, encoder=encoder)
 
 
 def test_a_stream_sends_full_batches_and_then_the_rest() -> None:

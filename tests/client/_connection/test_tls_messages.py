@@ -108,16 +108,25 @@ def test_missing_and_foreign_client_certificates(
     own = {"client_certificate": certificate, "client_key": key}
     assert "doesn't accept the client certificate" in failure(target, **roots, **own)
     certificate, key = authority.issue("client")
-    with Client(target, **roots, client_certificate=certificate, client_key=key) as client:
+    with Client(
+        target,
+        root_certificates=authority.certificate,
+        client_certificate=certificate,
+        client_key=key,
+    ) as client:
         assert client.models()
 
 
 def test_files_are_checked_before_the_first_call(authority: Authority, tmp_path: Path) -> None:
     certificate, key = authority.issue("client")
     other = authority.issue("other")[1]
-    roots = {"root_certificates": authority.certificate}
     with pytest.raises(InvalidInputError, match=r"other-key\.pem is not that of the certificate"):
-        Client("localhost:1", **roots, client_certificate=certificate, client_key=other)
+        Client(
+            "localhost:1",
+            root_certificates=authority.certificate,
+            client_certificate=certificate,
+            client_key=other,
+        )
     with pytest.raises(InvalidInputError, match="contains no certificate in PEM"):
         Client("localhost:1", root_certificates=key)
     described = tmp_path / "described.pem"

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from convscope.client import InvalidInputError, from_float
-from convscope.client._inputs.images import encode_input, is_slow_to_encode
+from convscope.client._calls.image_encoder import ImageEncoder
+from convscope.client._inputs.images import encode_input
 from convscope.client._inputs.sources import resolve_source
 from convscope.client._inputs.upright import open_upright
 
@@ -67,10 +68,11 @@ def test_an_open_file_is_read_from_its_position_and_stays_open(file: Path) -> No
 
 
 def test_reading_an_open_file_may_block(file: Path) -> None:
+    encoder = ImageEncoder("error", lambda selector, metadata: pytest.fail("no need to ask"))
     with file.open("rb") as opened:
-        assert is_slow_to_encode(opened)
-    assert not is_slow_to_encode(np.zeros((4, 4), np.uint8))
-    assert not is_slow_to_encode(png())
+        assert encoder.is_slow(opened)
+    assert not encoder.is_slow(np.zeros((4, 4), np.uint8))
+    assert not encoder.is_slow(png())
 
 
 def test_the_home_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from convscope.client import (
     Tensor,
 )
 from convscope.client._results.results import decode_results, result_or_raise
+from convscope.client._results.sent_image import CallFacts, SentImage
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
@@ -136,7 +137,8 @@ def test_wrong_arguments_are_rejected_without_a_call(make_caller: Any) -> None:
 def decoded(**fields: Any) -> Explanation:
     message = pb.Explanation(target=pb.ClassScore(label="cup", probability=0.5), **fields)
     result = pb.InputResult(prediction=pb.Prediction(explanations=[message]))
-    (outcome,) = decode_results(pb.ClassifyResponse(model="m", version=1, results=[result]), 1)
+    response = pb.ClassifyResponse(model="m", version=1, results=[result])
+    (outcome,) = decode_results(response, [SentImage()], CallFacts())
     return result_or_raise(outcome).explanations[0]
 
 

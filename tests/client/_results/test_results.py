@@ -13,12 +13,13 @@ from convscope.client import (
     OverloadedError,
 )
 from convscope.client._results.results import decode_results, result_or_raise
+from convscope.client._results.sent_image import CallFacts, SentImage
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 
 def decode(response: pb.ClassifyResponse) -> Any:
-    (outcome,) = decode_results(response, 1)
+    (outcome,) = decode_results(response, [SentImage()], CallFacts())
     return result_or_raise(outcome)
 
 

@@ -20,7 +20,14 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_bench_reports_what_it_sent(tiny_server: ServerProcess, photos: dict[str, Path]) -> None:
-    command = ("bench", *photos.values(), "--model", "tiny", "--requests", "30")
+    command: tuple[str | Path, ...] = (
+        "bench",
+        *photos.values(),
+        "--model",
+        "tiny",
+        "--requests",
+        "30",
+    )
     done = Command(tiny_server.target)(*command)
     assert done.returncode == 0, done.stderr
     assert "tiny v1 on cpu at" in done.stdout

@@ -54,6 +54,7 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
         client_key=settings.client_key,
         token_file=settings.server_token_file,
         allow_insecure_token=settings.allow_insecure_token,
+        oversize="error",  # untrusted uploads are decoded by the server only
     )
 
     budget = MemoryBudget(settings.max_memory_in_flight)

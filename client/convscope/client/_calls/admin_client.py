@@ -35,6 +35,11 @@ class VersionStatus:
         fallback_from: If it is ready, the preferred provider, if another one
             runs the graph or a part of it; otherwise empty.
         explained: If it is ready, whether its graph computes explanations.
+
+    Example:
+        >>> (status,) = admin.status("digits")
+        >>> [(one.version, one.state) for one in status.versions]
+        [(1, 'ready')]
     """
 
     version: int
@@ -58,6 +63,10 @@ class TrafficSplit:
         share: The share, from 0 to 1.
         of: The alias whose requests are split; None for the requests that name
             neither an alias nor a version.
+
+    Example:
+        >>> TrafficSplit(to=2, share=0.1)
+        TrafficSplit(to=2, share=0.1, of=None)
     """
 
     to: int | str
@@ -76,6 +85,10 @@ class ModelStatus:
         canary: The traffic split whose version serves its share, if any.
         shadow: The traffic split whose version gets copies of requests, if any.
         problems: Aliases and traffic splits without effect, and what an operator unloaded.
+
+    Example:
+        >>> [status.model for status in admin.status()]
+        ['digits', 'efficientnet_lite0']
     """
 
     model: str
@@ -97,6 +110,11 @@ class AdminClient(BlockingConnection):
 
     Raises:
         InvalidInputError: An argument is invalid.
+
+    Example:
+        >>> with AdminClient("unix:admin.sock") as admin:
+        ...     [status.model for status in admin.status()]
+        ['digits', 'efficientnet_lite0']
     """
 
     _is_admin = True
@@ -125,6 +143,10 @@ class AdminClient(BlockingConnection):
 
         Raises:
             ConvscopeError: The server has no such model, or the call failed.
+
+        Example:
+            >>> admin.status("digits")[0].versions[0].provider
+            'cpu'
         """
         reply = self._call(self._stub.GetStatus, pb.GetStatusRequest(model=model))
         return [_decode(status) for status in reply.models]
@@ -140,6 +162,10 @@ class AdminClient(BlockingConnection):
             FailedPreconditionError: The version, or the latest one, was rejected.
                 The message says why. The versions loaded before keep serving.
             ConvscopeError: The server has no such model, or the call failed.
+
+        Example:
+            >>> admin.load("digits").versions[0].state
+            'ready'
         """
         request = pb.LoadModelRequest(model=model, version=version)
         return _decode(self._call(self._stub.LoadModel, request).status)
@@ -149,6 +175,12 @@ class AdminClient(BlockingConnection):
 
         Raises:
             ConvscopeError: The server has no such model or version, or the call failed.
+
+        Example:
+            >>> admin.unload("digits").problems
+            ('digits is unloaded; ...',)
+            >>> admin.load("digits").versions[0].state
+            'ready'
         """
         request = pb.UnloadModelRequest(model=model, version=version)
         return _decode(self._call(self._stub.UnloadModel, request).status)
@@ -159,6 +191,12 @@ class AdminClient(BlockingConnection):
         Raises:
             FailedPreconditionError: The version was rejected; nothing has changed.
             ConvscopeError: The server has no such model or version, or the call failed.
+
+        Example:
+            >>> admin.set_alias("digits", "champion", 1).aliases
+            {'champion': 1}
+            >>> admin.set_alias("digits", "champion", None).aliases
+            {}
         """
         request = pb.SetAliasRequest(model=model, alias=alias, version=version)
         return _decode(self._call(self._stub.SetAlias, request).status)
@@ -176,6 +214,12 @@ class AdminClient(BlockingConnection):
         Raises:
             FailedPreconditionError: The version was rejected; nothing has changed.
             ConvscopeError: The server has no such model or version, or the call failed.
+
+        Example:
+            >>> admin.set_traffic_split("digits", "canary", TrafficSplit(to=1, share=0.1)).canary
+            TrafficSplit(to=1, share=0.1, of=None)
+            >>> admin.set_traffic_split("digits", "canary", None).canary is None
+            True
         """
         request = pb.SetTrialRequest(model=model, kind=_KINDS[kind], trial=_encode(split))
         return _decode(self._call(self._stub.SetTrial, request).status)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal, Unpack, overload
 
@@ -12,26 +12,28 @@ import grpc
 from convscope.client._calls.async_driver import start_with, stream_outcomes_async
 from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
+from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.local import LocalClients
-from convscope.client._calls.options import ClassifyManyOptions
+from convscope.client._calls.options import ClassifyManyOptions, Selector
 from convscope.client._calls.requests import (
-    encode_image,
-    encode_request,
     encode_template,
 )
+from convscope.client._calls.single_request import SingleRequest
+from convscope.client._calls.threads import in_thread, wait_for
 from convscope.client._connection.options import ConnectionOptions, Pem
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries, to_retries
 from convscope.client._connection.tokens import Token
+from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
-from convscope.client._inputs.images import is_slow_to_encode
-from convscope.client._results.results import Outcome, decode_results, result_or_raise
+from convscope.client._results.results import Outcome
 from convscope.client.types import (
     Classification,
     ClassLike,
     ExplainLike,
     FeatureMapSelection,
     ImageLike,
+    ModelInfo,
     Priority,
 )
 from convscope.v1 import inference_pb2 as pb
@@ -45,7 +47,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
     It connects on first use, and belongs to the event loop of that first use. When that loop
     is closed, the next one that uses the client connects again. In a process that was
     forked after its parent had used an `AsyncClient`, only `Client` works.
-    Reading files and converting PIL images never blocks the loop.
+    Reading files, and converting and shrinking images, never blocks the loop.
 
     Concurrent `classify` calls with equal options share requests, up to 64
     images and 4 MiB each, and each call gets its own result or error. A call
@@ -67,10 +69,17 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         token: The token to send, as for `Client`; a function runs in a thread.
         token_file: A file with the token, as for `Client`.
         allow_insecure_token: Whether it may be sent without TLS, as for `Client`.
+        oversize: What happens to an image beyond the server's limits, as for `Client`.
         coalesce: Whether concurrent calls may share a request.
 
     Raises:
         InvalidInputError: An argument is invalid.
+
+    Example:
+        >>> async with AsyncClient("localhost:8001") as client:
+        ...     calls = [client.classify(f"digits/{i}.png", model="digits") for i in range(3)]
+        ...     [result.top.label for result in await asyncio.gather(*calls)]
+        ['0', '1', '2']
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         token: Token | None = None,
         token_file: str | Path | None = None,
         allow_insecure_token: bool = False,
+        oversize: Oversize = "shrink",
         coalesce: bool = True,
     ) -> None:
         options = ConnectionOptions(
@@ -106,12 +116,14 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             token=token,
             token_file=token_file,
             allow_insecure_token=allow_insecure_token,
+            oversize=oversize,
             coalesce=coalesce,
         )
         self._open(target, options)
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
+        self._encoder = ImageEncoder(options.oversize, self._describe)
         self._batched_channel: grpc.aio.Channel | None = None
 
     async def classify(
@@ -131,7 +143,13 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> Classification:
-        """Classify one image, as `Client.classify` does."""
+        """Classify one image, as `Client.classify` does.
+
+        Example:
+            >>> result = await async_client.classify("coffee.png", model="efficientnet_lite0")
+            >>> result.top.label
+            'espresso'
+        """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
             await self._model_name(model, metadata),
@@ -145,17 +163,18 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             priority=priority,
             routing_key=routing_key,
         )
-        if is_slow_to_encode(image):
-            encoded = await asyncio.to_thread(encode_image, template, image)
+        encode = partial(
+            self._encoder.encode, template, image, check_metadata(metadata), keeps_image=True
+        )
+        if self._encoder.is_slow(image):
+            encoded = await in_thread(encode)
         else:
-            encoded = encode_image(template, image)
+            encoded = encode()
         sent = self._metadata(metadata)
         if self._options.coalesce:
             return await self._call_batcher.classify(template, encoded, timeout, sent)
-        request = encode_request(template, [encoded])
-        response = await self._classify(request, timeout, metadata=sent)
-        (outcome,) = decode_results(response, 1)
-        return result_or_raise(outcome)
+        with SingleRequest(template, encoded, sent) as call:
+            return call.result(await self._classify(call.message, timeout, metadata=call.metadata))
 
     @overload
     def classify_many(
@@ -193,8 +212,15 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         return_errors: bool = False,
         progress: bool = False,
     ) -> AsyncIterator[Outcome]:
-        """Classify any number of images, as `Client.classify_many` does."""
-        timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
+        """Classify any number of images, as `Client.classify_many` does.
+
+        Example:
+            >>> photos = ["digits/4.png", "digits/2.png"]
+            >>> results = async_client.classify_many(photos, model="digits")
+            >>> [result.top.label async for result in results]
+            ['4', '2']
+        """
+        timeout = self._timeout(timeout_seconds)
 
         def start(model: str) -> AsyncGenerator[Outcome, None]:
             template = encode_template(
@@ -214,10 +240,13 @@ class AsyncClient(AsyncServerCalls, LocalClients):
                 images,
                 window=window,
                 return_errors=return_errors,
+                encoder=self._encoder,
+                metadata=self._metadata(metadata),
                 retries=self._options.retries,
             )
             return stream_outcomes_async(
-                stream, lambda request: self._classify(request, timeout, metadata=sent)
+                stream,
+                lambda batch: self._classify(batch.request(), timeout, metadata=batch.metadata),
             )
 
         known = self._default_model if model is None else model
@@ -239,6 +268,11 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             self._batcher = CallBatcher(self._classify, self._options.retries)
             self._batched_channel = channel
         return self._batcher
+
+    def _describe(self, selector: Selector, metadata: CheckedMetadata) -> ModelInfo:
+        """Describe a model for a thread that encodes an image."""
+        name, version, alias = selector.model, selector.version, selector.alias
+        return wait_for(self.model(name, version=version, alias=alias, metadata=metadata))
 
     async def _classify(
         self,

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.request_batch import Item, RequestBatch
-from convscope.client._inputs.images import is_slow_to_encode
+from convscope.client._calls.threads import in_thread
 from convscope.client._results.results import Outcome
 from convscope.client.errors import ConvscopeError
 from convscope.client.types import ImageLike
@@ -19,8 +19,8 @@ from convscope.v1 import inference_pb2 as pb
 
 __all__ = ["Call", "send_batch", "start_with", "stream_outcomes_async"]
 
-Call: TypeAlias = Callable[[pb.ClassifyRequest], Awaitable[pb.ClassifyResponse]]
-"""Makes a call that raises nothing but a `ConvscopeError`."""
+Call: TypeAlias = Callable[[RequestBatch], Awaitable[pb.ClassifyResponse]]
+"""Makes the call of a batch that raises nothing but a `ConvscopeError`."""
 
 
 async def send_batch(batch: RequestBatch, call: Call) -> None:
@@ -28,7 +28,7 @@ async def send_batch(batch: RequestBatch, call: Call) -> None:
     if batch.is_empty:
         return
     try:
-        batch.succeed(await call(batch.request()))
+        batch.succeed(await call(batch))
     except ConvscopeError as error:
         batch.fail(error)
     if batch.retries:
@@ -81,6 +81,6 @@ async def start_with(
 
 
 async def _encode(stream: ImageStream, image: ImageLike) -> Item:
-    if is_slow_to_encode(image):
-        return await asyncio.to_thread(stream.encode, image)
+    if stream.is_slow(image):
+        return await in_thread(stream.encode, image)
     return stream.encode(image)

@@ -171,9 +171,10 @@ class _CallGroup:
                     self._template,
                     [call.image for call in pending],
                     self._size,
+                    metadata=self._metadata,
                     retries_shed=self._retries_shed,
                 )
-                _InFlightBatch(pending, batch, self._metadata, self._call, self._completed)
+                _InFlightBatch(pending, batch, self._call, self._completed)
             else:  # all of them were cancelled while they waited
                 self._batcher.completed()
         self._schedule()
@@ -190,12 +191,10 @@ class _InFlightBatch:
         self,
         calls: Sequence[_Call],
         batch: RequestBatch,
-        metadata: CheckedMetadata,
         call: TimedCall,
         on_completed: Callable[[], None],
     ) -> None:
         self._calls = calls
-        self._metadata = metadata
         self._call = call
         self._on_completed = on_completed
         self._loop = asyncio.get_running_loop()
@@ -210,10 +209,12 @@ class _InFlightBatch:
         if all(call.result.done() for call in self._calls):
             self._task.cancel()
 
-    async def _send(self, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+    async def _send(self, batch: RequestBatch) -> pb.ClassifyResponse:
         first = min(self._calls, key=lambda call: call.deadline)
         remaining_seconds = first.deadline - self._loop.time()
-        return await self._call(request, first.timeout_seconds, remaining_seconds, self._metadata)
+        return await self._call(
+            batch.request(), first.timeout_seconds, remaining_seconds, batch.metadata
+        )
 
     def _deliver(self, task: asyncio.Task[None]) -> None:
         self._on_completed()

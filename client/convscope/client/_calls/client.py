@@ -7,27 +7,29 @@ from typing import Literal, Unpack, overload
 
 import grpc
 
+from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.local import LocalClients
-from convscope.client._calls.options import ClassifyManyOptions
+from convscope.client._calls.options import ClassifyManyOptions, Selector
 from convscope.client._calls.requests import (
-    encode_image,
-    encode_request,
     encode_template,
 )
 from convscope.client._calls.server_calls import ServerCalls
+from convscope.client._calls.single_request import SingleRequest
 from convscope.client._calls.sync_driver import Sender, stream_outcomes
 from convscope.client._connection.options import ConnectionOptions, Pem
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries, to_retries
 from convscope.client._connection.tokens import Token
-from convscope.client._inputs.checks import Metadata, check_metadata
-from convscope.client._results.results import Outcome, decode_results, result_or_raise
+from convscope.client._inputs.arguments import Oversize
+from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
+from convscope.client._results.results import Outcome
 from convscope.client.types import (
     Classification,
     ClassLike,
     ExplainLike,
     FeatureMapSelection,
     ImageLike,
+    ModelInfo,
     Priority,
 )
 
@@ -72,9 +74,18 @@ class Client(ServerCalls, LocalClients):
         token_file: A file with the token, which is read again when it changes.
         allow_insecure_token: Whether the token may be sent without TLS to another
             machine, where others may read it on the way.
+        oversize: What happens to an image beyond the server's limits, such as a photo of 20
+            megapixels. With "shrink", the default, the client scales it down to several times
+            the model's input, which changes probabilities by at most a few hundredths, and the
+            result has a `sent_size`. With "error" it is an error.
 
     Raises:
         InvalidInputError: An argument is invalid.
+
+    Example:
+        >>> with Client("localhost:8001") as client:
+        ...     client.classify("coffee.png", model="efficientnet_lite0").top.label
+        'espresso'
     """
 
     def __init__(
@@ -94,6 +105,7 @@ class Client(ServerCalls, LocalClients):
         token: Token | None = None,
         token_file: str | Path | None = None,
         allow_insecure_token: bool = False,
+        oversize: Oversize = "shrink",
     ) -> None:
         options = ConnectionOptions(
             timeout_seconds=timeout_seconds,
@@ -109,8 +121,13 @@ class Client(ServerCalls, LocalClients):
             token=token,
             token_file=token_file,
             allow_insecure_token=allow_insecure_token,
+            oversize=oversize,
         )
         self._open(target, options)
+
+    def _open(self, target: str, options: ConnectionOptions) -> None:
+        super()._open(target, options)
+        self._encoder = ImageEncoder(options.oversize, self._describe)
 
     def classify(
         self,
@@ -163,6 +180,11 @@ class Client(ServerCalls, LocalClients):
             InvalidInputError: The image or an argument is invalid.
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed; see `convscope.client.errors`.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", top_k=2)
+            >>> [(score.label, round(score.probability, 1)) for score in result.classes]
+            [('espresso', 1.0), ('cup', 0.0)]
         """
         template = encode_template(
             self._model_name(model, metadata),
@@ -176,10 +198,12 @@ class Client(ServerCalls, LocalClients):
             priority=priority,
             routing_key=routing_key,
         )
-        request = encode_request(template, [encode_image(template, image)])
-        response = self._call(self._stub.Classify, request, timeout_seconds, metadata)
-        (outcome,) = decode_results(response, 1)
-        return result_or_raise(outcome)
+        sent = check_metadata(metadata)
+        encoded = self._encoder.encode(template, image, sent, keeps_image=True)
+        with SingleRequest(template, encoded, sent) as call:
+            return call.result(
+                self._call(self._stub.Classify, call.message, timeout_seconds, call.metadata)
+            )
 
     @overload
     def classify_many(
@@ -245,6 +269,12 @@ class Client(ServerCalls, LocalClients):
 
         Raises:
             InvalidInputError: An argument is invalid.
+
+        Example:
+            >>> photos = sorted(Path("digits").glob("*.png"))
+            >>> results = client.classify_many(photos, model="digits")
+            >>> " ".join(result.top.label for result in results)
+            '0 1 2 3 4 5 6 7 8 9'
         """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
@@ -264,11 +294,14 @@ class Client(ServerCalls, LocalClients):
             images,
             window=window,
             return_errors=return_errors,
+            encoder=self._encoder,
+            metadata=self._metadata(metadata),
             retries=self._options.retries,
         )
-        sent = self._metadata(metadata)
         sender = Sender(
-            lambda request: self._stub.Classify.future(request, timeout=timeout, metadata=sent),
+            lambda batch: self._stub.Classify.future(
+                batch.request(), timeout=timeout, metadata=batch.metadata
+            ),
             partial(self._translate_errors, timeout),
         )
         outcomes = stream_outcomes(stream, sender)
@@ -277,3 +310,7 @@ class Client(ServerCalls, LocalClients):
         from convscope.client._calls.progress import with_progress
 
         return with_progress(outcomes, images)
+
+    def _describe(self, selector: Selector, metadata: CheckedMetadata) -> ModelInfo:
+        name, version, alias = selector.model, selector.version, selector.alias
+        return self.model(name, version=version, alias=alias, metadata=metadata)

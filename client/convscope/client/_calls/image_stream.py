@@ -7,9 +7,11 @@ from PIL import Image
 
 from convscope.client._calls.batch_size import BatchSize
 from convscope.client._calls.batcher import Batcher
+from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.request_batch import Item, RequestBatch
-from convscope.client._calls.requests import EncodedImage, RequestTemplate, encode_image
+from convscope.client._calls.requests import EncodedImage, RequestTemplate
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
+from convscope.client._inputs.checks import CheckedMetadata
 from convscope.client._results.results import Outcome
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import ImageLike
@@ -36,6 +38,8 @@ class ImageStream:
         images: The images.
         window: How many requests may be in flight.
         return_errors: Whether errors are returned instead of raised.
+        encoder: Encodes the images.
+        metadata: The metadata of each call.
         retries: How often a request is tried again.
 
     Raises:
@@ -49,6 +53,8 @@ class ImageStream:
         *,
         window: int,
         return_errors: bool,
+        encoder: ImageEncoder,
+        metadata: CheckedMetadata = (),
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
         if isinstance(images, str | bytes | bytearray | PathLike | Image.Image):
@@ -57,6 +63,8 @@ class ImageStream:
             raise InvalidInputError(f"window is {window}; it must be at least 1")
         self.images = images
         self._template = template
+        self._encoder = encoder
+        self._metadata = metadata
         self._window = window
         self._return_errors = return_errors
         self._retries_shed = retries.attempts > 0
@@ -77,10 +85,14 @@ class ImageStream:
         expected = self._images_in_flight + self._size.images
         return self._batcher.in_flight >= self._window or expected > self._max_in_flight
 
+    def is_slow(self, image: ImageLike) -> bool:
+        """Report whether encoding an image may block for long."""
+        return self._encoder.is_slow(image)
+
     def encode(self, image: ImageLike) -> Item:
         """Encode an image, or return the reason why it can't be sent."""
         try:
-            return encode_image(self._template, image)
+            return self._encoder.encode(self._template, image, self._metadata, keeps_image=False)
         except ConvscopeError as error:
             return error
 
@@ -122,6 +134,12 @@ class ImageStream:
     def _batches(self, batches: Sequence[list[Item]]) -> list[RequestBatch]:
         self._images_in_flight += sum(map(len, batches))
         return [
-            RequestBatch(self._template, items, self._size, retries_shed=self._retries_shed)
+            RequestBatch(
+                self._template,
+                items,
+                self._size,
+                metadata=self._metadata,
+                retries_shed=self._retries_shed,
+            )
             for items in batches
         ]

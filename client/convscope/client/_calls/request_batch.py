@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Final, TypeAlias
 
 from convscope.client._calls.batch_size import BatchSize
+from convscope.client._calls.request_ids import with_request_id
 from convscope.client._calls.requests import EncodedImage, RequestTemplate, encode_request
+from convscope.client._inputs.checks import CheckedMetadata
 from convscope.client._results.results import Outcome, decode_results
+from convscope.client._results.sent_image import CallFacts
 from convscope.client.errors import (
     ConvscopeError,
     InvalidInputError,
@@ -37,6 +41,7 @@ class RequestBatch:
         template: The request without its images.
         items: The images, and errors in the place of those that can't be sent.
         size: Is adjusted to the reply.
+        metadata: The metadata of the call.
         is_retry: Whether the images are part of an earlier batch.
         retries_shed: Whether images that a busy server didn't take are sent again.
     """
@@ -47,9 +52,13 @@ class RequestBatch:
         items: Sequence[Item],
         size: BatchSize,
         *,
+        metadata: CheckedMetadata = (),
         is_retry: bool = False,
         retries_shed: bool = True,
     ) -> None:
+        self.metadata, self.request_id = with_request_id(metadata)
+        self._own_metadata = metadata
+        self._sent_at = self._replied_at = 0.0
         self._template = template
         self._items = items
         self._size = size
@@ -68,8 +77,13 @@ class RequestBatch:
         return not self._images
 
     def request(self) -> pb.ClassifyRequest:
-        """Return the request."""
+        """Return the request, which is sent now, with `metadata`."""
+        self._sent_at = perf_counter()
         return encode_request(self._template, self._images)
+
+    def replied(self) -> None:
+        """Called when the reply arrives, if `succeed` is called later."""
+        self._replied_at = perf_counter()
 
     def succeed(self, response: pb.ClassifyResponse) -> None:
         """Store the results of a reply.
@@ -78,7 +92,9 @@ class RequestBatch:
             InternalError: The reply can't be read.
         """
         count = len(self._images)
-        outcomes = decode_results(response, count)
+        seconds = (self._replied_at or perf_counter()) - self._sent_at
+        facts = CallFacts(self.request_id, seconds)
+        outcomes = decode_results(response, [image.sent for image in self._images], facts)
         self._store(outcomes)
         is_large = self._template.has_large_results
         reply_bytes = response.results[0].ByteSize() if is_large else 0
@@ -104,6 +120,9 @@ class RequestBatch:
 
     def _store(self, outcomes: Sequence[Outcome]) -> None:
         """Store the outcomes of the images, and the errors between them."""
+        for image, outcome in zip(self._images, outcomes, strict=True):
+            if isinstance(outcome, ConvscopeError):
+                outcome.image, outcome.request_id = image.sent.name, self.request_id
         if len(self._images) == len(self._items):
             self.outcomes = list(outcomes)
             return
@@ -118,7 +137,11 @@ class RequestBatch:
         positions = [i for i, item in enumerate(self._items) if isinstance(item, EncodedImage)]
         for group in groups:
             images = [self._images[index] for index in group]
-            self.retries.append(RequestBatch(self._template, images, self._size, is_retry=True))
+            self.retries.append(
+                RequestBatch(
+                    self._template, images, self._size, metadata=self._own_metadata, is_retry=True
+                )
+            )
             self._retry_positions.append([positions[index] for index in group])
 
 

@@ -1,5 +1,6 @@
 """Options and images as the messages of a request."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ from convscope.client._inputs.checks import INT32_MAX, check_integer
 from convscope.client._inputs.explain import ClassLike, Explain, Rank, to_explain
 from convscope.client._inputs.images import encode_input
 from convscope.client._inputs.methods import METHODS
+from convscope.client._results.sent_image import SentImage
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import FeatureMapSelection, ImageLike
 from convscope.v1 import inference_pb2 as pb
@@ -45,11 +47,13 @@ class RequestTemplate:
         has_large_results: Whether the results may be large, or slow to compute.
         runs_per_image: How many images the network runs for each: itself, and for occlusion
             one for each cell.
+        selector: The model that it names.
     """
 
     key: bytes
     has_large_results: bool
     runs_per_image: int
+    selector: Selector
 
 
 @dataclass(slots=True)
@@ -58,9 +62,11 @@ class EncodedImage:
 
     Args:
         field: The serialized field that it adds to the request.
+        sent: What its result states about it.
     """
 
     field: bytes
+    sent: SentImage = dataclasses.field(default_factory=SentImage)
 
 
 def encode_template(model: str, **options: Unpack[ClassifyOptions]) -> RequestTemplate:
@@ -99,7 +105,8 @@ def _encode_template(model: str, **keywords: Unpack[ClassifyOptions]) -> Request
     _select(message, options)
     key = message.SerializeToString(deterministic=True)
     is_large = bool(message.feature_maps or message.explanations)
-    return RequestTemplate(key, is_large, _runs_per_image(message.explanations))
+    selector = Selector(options.model, options.version, options.alias)
+    return RequestTemplate(key, is_large, _runs_per_image(message.explanations), selector)
 
 
 _encode_cached: Callable[..., RequestTemplate] = lru_cache(_TEMPLATES_CACHED, typed=True)(

@@ -27,11 +27,11 @@ class Sender:
     """Sends request batches.
 
     Args:
-        call: Starts a call.
+        call: Starts the call of a batch.
         translate_errors: Raises gRPC's errors as a `ConvscopeError`.
     """
 
-    call: Callable[[pb.ClassifyRequest], Future]
+    call: Callable[[RequestBatch], Future]
     translate_errors: Callable[[], AbstractContextManager[None]]
 
     def start(self, batch: RequestBatch) -> Future | None:
@@ -39,7 +39,9 @@ class Sender:
         if batch.is_empty:
             return None
         with self.translate_errors():
-            return self.call(batch.request())
+            future = self.call(batch)
+        future.add_done_callback(lambda _: batch.replied())
+        return future
 
     def finish(self, batch: RequestBatch, future: Future | None) -> None:
         """Wait until each image of a batch has its outcome."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from time import monotonic
 from urllib.parse import urlsplit
 
-from convscope.client._connection.options import is_local
+from convscope.client._connection.targets import is_local
 from convscope.client._connection.tls_files import TlsFiles
 from convscope.client._connection.tls_problem import split_target, tls_problem
 

@@ -20,6 +20,7 @@ from convscope.client._connection.tokens import (
     Token,
     TokenSource,
 )
+from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, check_name, check_timeout
 from convscope.client.errors import InvalidInputError
 
@@ -52,6 +53,7 @@ class ConnectionOptions:
     token: Token | None = field(default=None, repr=False)
     token_file: str | Path | None = None
     allow_insecure_token: bool = False
+    oversize: Oversize = "shrink"
     coalesce: bool = True
 
     def __post_init__(self) -> None:

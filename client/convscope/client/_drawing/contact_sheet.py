@@ -18,29 +18,16 @@ from convscope.client._drawing.style import (
     fit,
     font_for,
 )
+from convscope.client._drawing.viridis import channel_levels, viridis
 from convscope.client._results.image_crop import ImageCrop
 
 __all__ = ["draw_contact_sheet"]
 
 MAX_TILES = 64
-PERCENTILES = (1, 99)
 LANDSCAPE = 4 / 3  # the sheet is wider than high, as screens are
 GAP, LABEL_HEIGHT, FOOTER_HEIGHT = 8, 18, 44
 LEGEND_WIDTH, LEGEND_HEIGHT = 96, 10
 MIN_INNER_WIDTH = 580  # the footer's
-
-# Viridis, dark to bright in even perceptual steps, at nine points.
-ANCHORS = (
-    (68, 1, 84),
-    (71, 44, 122),
-    (59, 81, 139),
-    (44, 113, 142),
-    (33, 144, 141),
-    (39, 173, 129),
-    (92, 200, 99),
-    (170, 220, 50),
-    (253, 231, 37),
-)
 
 
 class Drawable(Protocol):
@@ -169,25 +156,12 @@ def _awkwardness(layout: _Layout, tiles: int) -> float:
 
 def _paint(channel: NDArray[np.float32], layout: _Layout) -> Image.Image:
     """Color one channel, [height, width], and resize it to the tile."""
-    low, high = np.percentile(channel, PERCENTILES)
-    if not high > low:  # almost flat: keep a single peak visible
-        low, high = float(channel.min()), float(channel.max())
-    spread = high - low if high > low else 1.0
-    levels = np.clip((channel - low) / spread, 0, 1) * 255
     grown = layout.tile_width >= channel.shape[1]
-    gray = Image.fromarray(np.rint(levels).astype(np.uint8)).resize(
+    gray = Image.fromarray(channel_levels(channel)).resize(
         (layout.tile_width, layout.tile_height),
         Image.Resampling.NEAREST if grown else Image.Resampling.LANCZOS,
     )
-    return Image.fromarray(_colors()[np.asarray(gray)])
-
-
-def _colors() -> NDArray[np.uint8]:
-    """Return the color of each of 256 levels, uint8 [256, 3]."""
-    anchors = np.array(ANCHORS, np.float64)
-    points = np.linspace(0, len(anchors) - 1, 256)
-    channels = [np.interp(points, range(len(anchors)), anchors[:, c]) for c in range(3)]
-    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return Image.fromarray(viridis()[np.asarray(gray)])
 
 
 def _label(draw: ImageDraw.ImageDraw, origin: tuple[int, int], height: int, text: str) -> None:
@@ -237,7 +211,7 @@ def _draw_footer(
     draw.text((MARGIN, top), text, fill=DIM, font=font)
     draw.text((right, top), "high", fill=DIM, font=font, anchor="ra")
     right -= 30
-    legend = Image.fromarray(_colors()[np.newaxis]).resize((LEGEND_WIDTH, LEGEND_HEIGHT))
+    legend = Image.fromarray(viridis()[np.newaxis]).resize((LEGEND_WIDTH, LEGEND_HEIGHT))
     sheet.paste(legend, (right - LEGEND_WIDTH, top + 3))
     draw.text((right - LEGEND_WIDTH - 6, top), "low", fill=DIM, font=font, anchor="ra")
 

@@ -12,11 +12,21 @@ from PIL import Image
 from convscope.client._inputs.sources import BinaryFile
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["FeatureMapDType", "FeatureMapSelection", "ImageLike", "Priority", "Tensor"]
+__all__ = [
+    "FeatureMapDType",
+    "FeatureMapSelection",
+    "ImageLike",
+    "Oversize",
+    "Priority",
+    "Tensor",
+]
 
 FeatureMapDType: TypeAlias = Literal["float32", "float16", "uint8"]
 Priority: TypeAlias = Literal["interactive", "bulk"]
 """Whether a request is served at once, or may wait for interactive ones."""
+
+Oversize: TypeAlias = Literal["shrink", "error"]
+"""What happens to images beyond the server's limits."""
 
 _FEATURE_MAP_DTYPES = ("float32", "float16", "uint8")
 
@@ -28,6 +38,11 @@ class Tensor:
     Args:
         array: An array of exactly the type and shape of `ModelInfo.input`, without
             a batch dimension.
+
+    Example:
+        >>> pixels = np.zeros((28, 28, 1), np.uint8)
+        >>> client.classify(Tensor(pixels), model="digits").model
+        'digits'
     """
 
     array: NDArray[Any]
@@ -62,6 +77,12 @@ class FeatureMapSelection:
 
     Raises:
         InvalidInputError: More than one option is given, or the type is unknown.
+
+    Example:
+        >>> selection = FeatureMapSelection("conv1", strongest=3, dtype="float16")
+        >>> result = client.classify("digits/3.png", model="digits", feature_maps=[selection])
+        >>> result.feature_maps["conv1"].array.shape
+        (3, 24, 24)
     """
 
     name: str

@@ -40,6 +40,13 @@ class Rank:
 
     Raises:
         InvalidInputError: The position isn't a positive integer.
+
+    Example:
+        >>> result = client.classify(
+        ...     "coffee.png", model="efficientnet_lite0", explain=Rank(1), against=Rank(2)
+        ... )
+        >>> result.explanations[0].label, result.explanations[0].against.label
+        ('espresso', 'cup')
     """
 
     position: int
@@ -74,6 +81,12 @@ class Explain:
     Raises:
         InvalidInputError: An argument has a wrong type or range, or the method has no such
             option.
+
+    Example:
+        >>> occlusion = Explain("cup", method="occlusion", cells=3)
+        >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=occlusion)
+        >>> result.explanations[0].array.shape
+        (3, 3)
     """
 
     target: ClassLike = Rank(1)

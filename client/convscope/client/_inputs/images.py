@@ -6,7 +6,6 @@ a small image, and copies a large one more often.
 
 import math
 from functools import lru_cache
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from PIL import Image, ImageOps
 from convscope.client._connection.channel import MAX_REQUEST_BYTES
 from convscope.client._connection.wire import field_header
 from convscope.client._inputs.pixel_modes import to_pixel_mode
-from convscope.client._inputs.sources import is_file, resolve_source
+from convscope.client._inputs.sources import resolve_source
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ImageLike, Tensor
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
-__all__ = ["encode_input", "is_slow_to_encode"]
+__all__ = ["encode_input", "read_image"]
 
 _TENSOR_DTYPES = {
     np.dtype(order + code): (number, np.dtype("<" + code))
@@ -51,10 +50,10 @@ def encode_input(image: ImageLike) -> bytes:
         InvalidInputError: It can't be read, is of no accepted kind, or is too large.
     """
     match resolve_source(image):
-        case Tensor(array):
-            return _encode_tensor(array)
+        case Tensor() as tensor:
+            return _encode_tensor(tensor.array)
         case Path() as path:
-            return _encode_file(_read(path))
+            return _encode_file(read_image(path))
         case bytes() as data:
             _check_size(len(data), f"the image has {len(data):,} bytes")
             return _encode_file(data)
@@ -66,12 +65,12 @@ def encode_input(image: ImageLike) -> bytes:
             raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
 
 
-def is_slow_to_encode(image: ImageLike) -> bool:
-    """Report whether encoding an image, by reading or converting it, would block an event loop."""
-    return isinstance(image, str | PathLike | Image.Image) or is_file(image)
+def read_image(path: Path) -> bytes:
+    """Return the content of an image's file.
 
-
-def _read(path: Path) -> bytes:
+    Raises:
+        InvalidInputError: It can't be read, or is too large.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_REQUEST_BYTES + 1)

@@ -1,17 +1,20 @@
 """A class of an image, and the explanation of it."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.client._drawing.explanation_sheet import OPACITY, draw_explanation
+from convscope.client._drawing.html.explanation import explanation_html
 from convscope.client._drawing.overlay import paint_heat
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import open_upright
+from convscope.client._results.content import same_array, to_plain
 from convscope.client._results.image_crop import ImageCrop
+from convscope.client._results.source import Source
 from convscope.client.errors import InvalidInputError
 
 __all__ = ["ClassScore", "Explanation"]
@@ -23,16 +26,24 @@ _MIN_LOGIT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """One class and its probability, from 0 to 1."""
+    """One class and its probability, from 0 to 1.
+
+    Example:
+        >>> client.classify("digits/3.png", model="digits").top
+        ClassScore(index=3, label='3', probability=...)
+    """
 
     index: int
     label: str
     probability: float
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Explanation:
     """Which parts of one image speak for a class.
+
+    Two explanations are equal if they explain the same classes in the same way with the
+    same heat.
 
     Args:
         target: The explained class and its probability.
@@ -51,6 +62,12 @@ class Explanation:
             images.
         model: The model that was explained.
         version: The model's version.
+        source: The image, for the picture of a notebook, if the result keeps it.
+
+    Example:
+        >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+        >>> result.explanations[0]
+        <Explanation espresso ...% by grad-cam, heat [7, 7] of efficientnet_lite0 v1>
     """
 
     target: ClassScore
@@ -63,6 +80,24 @@ class Explanation:
     crop: ImageCrop | None = None
     model: str = ""
     version: int = 0
+    source: Source | None = field(default=None)
+
+    def __repr__(self) -> str:
+        against = f" rather than {self.against.label}" if self.against else ""
+        origin = f" of {self.model} v{self.version}" if self.model else ""
+        return (
+            f"<Explanation {self.label} {self.probability:.1%}{against} by {self.method}, heat "
+            f"{list(self.array.shape)}{origin}>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        same = self._key() == other._key() and self.crop == other.crop
+        return same and same_array(self.array, other.array)
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
     @property
     def label(self) -> str:
@@ -129,6 +164,11 @@ class Explanation:
         Raises:
             InvalidInputError: The image can't be read, or has other proportions than the one
                 that was classified, or the model doesn't take images.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+            >>> (explanation,) = result.explanations
+            >>> explanation.overlay("coffee.png").save("overlay.jpg")
         """
         photo = open_upright(image)
         return paint_heat(
@@ -153,11 +193,50 @@ class Explanation:
 
         Raises:
             InvalidInputError: As for `overlay`.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+            >>> (explanation,) = result.explanations
+            >>> explanation.to_image("coffee.png").save("explanation.jpg")
         """
         self._planar()
         if source is None:
             return draw_explanation(self, None, None, image_name)
         return draw_explanation(self, open_upright(source), self._crop(), image_name)
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Return it as values that JSON has.
+
+        Args:
+            arrays: Whether to include the heat.
+
+        Example:
+            >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+            >>> (explanation,) = result.explanations
+            >>> explanation.to_dict()["target"]["label"]
+            'espresso'
+        """
+        fields: dict[str, Any] = {
+            "target": asdict(self.target),
+            "against": None if self.against is None else asdict(self.against),
+            "method": self.method,
+            "tensor": self.tensor,
+            "logit": to_plain(self.logit),
+            "remainder": to_plain(self.remainder),
+            "share": self.share,
+            "shape": list(self.array.shape),
+            "crop": None if self.crop is None else asdict(self.crop),
+        }
+        return fields | {"heat": to_plain(self.array)} if arrays else fields
+
+    def _repr_html_(self) -> str:
+        return explanation_html(self)
+
+    def _key(self) -> tuple[object, ...]:
+        return (
+            *(self.model, self.version, self.method, self.tensor),
+            *(self.target, self.against, self.logit, self.remainder),
+        )
 
     def _planar(self) -> NDArray[np.float32]:
         if self.array.ndim != 2:

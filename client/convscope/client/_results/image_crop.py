@@ -23,6 +23,11 @@ class ImageCrop:
         bottom: The lower edge, which is not part of it.
         image_width: The width of the image.
         image_height: The height of the image.
+
+    Example:
+        >>> result = client.classify("coffee.png", model="efficientnet_lite0", explain=1)
+        >>> result.crop
+        ImageCrop(left=..., image_width=600, image_height=400)
     """
 
     left: float
@@ -32,11 +37,29 @@ class ImageCrop:
     image_width: int
     image_height: int
 
+    def at(self, width: int, height: int) -> "ImageCrop":
+        """Return it in pixels of the image at another size, unrounded.
+
+        Example:
+            >>> crop = ImageCrop(100, 0, 500, 400, image_width=600, image_height=400)
+            >>> crop.at(300, 200)
+            ImageCrop(left=50.0, top=0.0, right=250.0, bottom=200.0, image_width=300, ...)
+        """
+        x, y = width / self.image_width, height / self.image_height
+        return ImageCrop(
+            self.left * x, self.top * y, self.right * x, self.bottom * y, width, height
+        )
+
     def box(self, width: int, height: int) -> Box:
         """Return it in pixels of the image at another size, such as a thumbnail.
 
         Raises:
             InvalidInputError: The size has other proportions, so it is another image.
+
+        Example:
+            >>> crop = ImageCrop(100, 0, 500, 400, image_width=600, image_height=400)
+            >>> crop.box(300, 200)
+            (50, 0, 250, 200)
         """
         # Each side of a thumbnail is rounded, twice if it was decoded at a smaller scale.
         difference = abs(width * self.image_height - height * self.image_width)

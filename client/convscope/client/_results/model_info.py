@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from convscope.client._drawing.html.models import model_html, models_html, sizes
+
 __all__ = [
     "Execution",
     "ExplanationInfo",
@@ -10,6 +12,7 @@ __all__ = [
     "InputInfo",
     "Metric",
     "ModelInfo",
+    "ModelList",
     "ModelSummary",
     "Provenance",
     "Resize",
@@ -25,6 +28,11 @@ class InputInfo:
         kind: "image" or "tensor".
         dtype: The element type of a `Tensor`, such as "uint8".
         shape: The shape of a `Tensor`; [height, width, channels] for an image.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.input
+        InputInfo(name='images', kind='image', dtype='uint8', shape=(224, 224, 3))
     """
 
     name: str
@@ -48,6 +56,11 @@ class Resize:
         padding: The color of the padding, 0 to 255 for each channel; empty without padding.
         placement: Where the image is on the padding: "center" or "top-left"; empty
             without padding.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.resize.shortest_edge
+        256
     """
 
     shortest_edge: int = 0
@@ -67,6 +80,11 @@ class FeatureMapInfo:
         height: The height in cells.
         width: The width in cells.
         stride: The distance in input pixels between two neighboring cells.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.feature_maps[0]
+        FeatureMapInfo(name='blocks.0', channels=16, height=112, width=112, stride=2.0)
     """
 
     name: str
@@ -90,6 +108,11 @@ class ExplanationInfo:
         max_rank: The largest position of a `Rank`.
         max_occluded_images: The largest number of squares of one request: cells * cells
             of each grid, for each image.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.explanations.methods
+        ('grad-cam', 'cam', 'eigen-cam', 'occlusion')
     """
 
     methods: tuple[str, ...]
@@ -102,7 +125,12 @@ class ExplanationInfo:
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured figure, and the data that it was measured on."""
+    """A measured figure, and the data that it was measured on.
+
+    Example:
+        >>> client.model("digits").provenance.metrics[0].value > 0.9
+        True
+    """
 
     name: str
     value: float
@@ -111,7 +139,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The origin of a model; unknown fields are empty."""
+    """The origin of a model; unknown fields are empty.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.provenance.weights_license
+        'Apache-2.0'
+    """
 
     architecture: str
     weights: str
@@ -138,6 +172,11 @@ class Execution:
         max_batch: The largest batch, in images.
         reason: The measurement behind these values, or that they were set.
         inline: Whether the shortest batches run on the server's event loop.
+
+    Example:
+        >>> info = client.model("efficientnet_lite0")
+        >>> info.execution.runners >= 0
+        True
     """
 
     runners: int
@@ -148,7 +187,7 @@ class Execution:
     inline: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelSummary:
     """A version in a listing.
 
@@ -166,6 +205,10 @@ class ModelSummary:
         fallback_from: The preferred provider, if another one runs the graph or a
             part of it; otherwise empty.
         explanation_methods: The methods of the explanations that it offers.
+
+    Example:
+        >>> client.models()[0]
+        <ModelSummary digits v1: image 28 x 28 x 1, 10 classes, cpu>
     """
 
     model: str
@@ -181,8 +224,33 @@ class ModelSummary:
     fallback_from: str = ""
     explanation_methods: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"<ModelSummary {self.model} v{self.version}: {self.input.kind} "
+            f"{sizes(self.input.shape)}, {self.num_classes:,} classes, {self.provider}>"
+        )
 
-@dataclass(frozen=True)
+
+class ModelList(list[ModelSummary]):
+    """A listing of versions, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        return models_html(
+            [
+                (
+                    one.model,
+                    ", ".join([f"v{one.version}{' (default)' * one.is_default}", *one.aliases]),
+                    sizes(one.input.shape),
+                    f"{one.num_classes:,}",
+                    f"{len(one.feature_maps)}",
+                    f"{one.provider}, {one.precision}",
+                )
+                for one in self
+            ]
+        )
+
+
+@dataclass(frozen=True, repr=False)
 class ModelInfo:
     """A version in full.
 
@@ -212,6 +280,10 @@ class ModelInfo:
         nonfinite_inputs: Those of the exporter's checks, such as "a black image";
             empty if the bundle doesn't record them.
         explanations: The explanations that it offers; None if it offers none.
+
+    Example:
+        >>> client.model("digits")
+        <ModelInfo digits v1: image 28 x 28 x 1, 10 classes, 4 feature maps, cpu>
     """
 
     model: str
@@ -233,3 +305,32 @@ class ModelInfo:
     nonfinite_results: bool = False
     nonfinite_inputs: tuple[str, ...] = ()
     explanations: ExplanationInfo | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<ModelInfo {self.model} v{self.version}: {self.input.kind} "
+            f"{sizes(self.input.shape)}, {len(self.labels):,} classes, "
+            f"{len(self.feature_maps)} feature maps, {self.provider}>"
+        )
+
+    def _repr_html_(self) -> str:
+        origin = self.provenance
+        facts = [
+            ("aliases", ", ".join(self.aliases)),
+            ("input", f"{self.input.kind}, {self.input.dtype} {sizes(self.input.shape)}"),
+            ("preprocessing", self.preprocessing),
+            ("probabilities", self.activation if self.labels else ""),
+            ("explanations", ", ".join(self.explanations.methods) if self.explanations else ""),
+            ("runs on", f"{self.provider}, {self.precision}"),
+            ("architecture", origin.architecture),
+            ("parameters", f"{origin.parameters:,}" if origin.parameters else ""),
+            ("weights", origin.weights),
+            ("license", origin.weights_license),
+            ("dataset", origin.dataset),
+            *((metric.name, f"{metric.value:.4f} on {metric.split}") for metric in origin.metrics),
+        ]
+        maps = [
+            (one.name, sizes((one.channels, one.height, one.width)), f"{one.stride:g}")
+            for one in self.feature_maps
+        ]
+        return model_html(f"{self.model} v{self.version}", facts, self.labels, maps)

@@ -11,6 +11,7 @@ from convscope.client._results.model_info import (
     InputInfo,
     Metric,
     ModelInfo,
+    ModelList,
     ModelSummary,
     Provenance,
     Resize,
@@ -28,7 +29,7 @@ _PLACEMENTS = {mpb.PLACEMENT_CENTER: "center", mpb.PLACEMENT_TOP_LEFT: "top-left
 
 def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
     """Return the versions of a listing."""
-    return [
+    return ModelList(
         ModelSummary(
             model=summary.model,
             version=summary.version,
@@ -44,7 +45,7 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
             explanation_methods=tuple(map(method_name, summary.explanation_methods)),
         )
         for summary in response.models
-    ]
+    )
 
 
 def only_model(summaries: Sequence[ModelSummary]) -> str:

@@ -1,6 +1,7 @@
 """Replies as the result of each image."""
 
 import math
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from convscope.client._connection.translate import error_from_status
 from convscope.client._inputs.methods import method_name
+from convscope.client._results.sent_image import CallFacts, SentImage
+from convscope.client._results.source import Source
 from convscope.client.errors import ConvscopeError, InternalError
 from convscope.client.types import (
     Classification,
@@ -33,20 +36,25 @@ _WIRE_DTYPES: dict[int, np.dtype[Any]] = {
 }
 
 
-def decode_results(response: pb.ClassifyResponse, count: int) -> list[Outcome]:
-    """Return the outcomes of a request with `count` images.
+def decode_results(
+    response: pb.ClassifyResponse, images: Sequence[SentImage], facts: CallFacts
+) -> list[Outcome]:
+    """Return the outcomes of a request with these images.
 
     Raises:
         InternalError: Their number is another, or one can't be read.
     """
-    results = response.results
+    results, count = response.results, len(images)
     if len(results) != count:
         raise InternalError(
             f"the server's reply has {len(results)} results for {count} "
             f"{'image' if count == 1 else 'images'}; client and server may be of different versions"
         )
     served_by = response.model, response.version, response.provider
-    return [_decode_result(result, *served_by) for result in results]
+    return [
+        _decode_result(result, image, facts, *served_by)
+        for result, image in zip(results, images, strict=True)
+    ]
 
 
 def result_or_raise(outcome: Outcome) -> Classification:
@@ -56,7 +64,14 @@ def result_or_raise(outcome: Outcome) -> Classification:
     return outcome
 
 
-def _decode_result(result: pb.InputResult, model: str, version: int, provider: str) -> Outcome:
+def _decode_result(
+    result: pb.InputResult,
+    image: SentImage,
+    facts: CallFacts,
+    model: str,
+    version: int,
+    provider: str,
+) -> Outcome:
     if result.HasField("error"):
         return error_from_status(result.error.code, result.error.message)
     prediction, times = result.prediction, result.stage_times
@@ -65,20 +80,25 @@ def _decode_result(result: pb.InputResult, model: str, version: int, provider: s
         return InternalError(
             f"{model} v{version} returned a probability that isn't finite, which is no result"
         )
-    crop = _decode_crop(prediction.crop) if prediction.HasField("crop") else None
-    source = crop, model, version
+    crop = _decode_crop(prediction.crop, image) if prediction.HasField("crop") else None
+    origin = crop, model, version, image.source
     maps, explanations = prediction.feature_maps, prediction.explanations
     return Classification(
         model,
         version,
         provider,
         classes,
-        {m.name: _decode_feature_map(m, *source) for m in maps} if maps else {},
+        {m.name: _decode_feature_map(m, *origin) for m in maps} if maps else {},
         StageSeconds(
             times.decode_seconds, times.queue_seconds, times.infer_seconds, times.encode_seconds
         ),
-        tuple([_decode_explanation(e, *source) for e in explanations]) if explanations else (),
+        tuple([_decode_explanation(e, *origin) for e in explanations]) if explanations else (),
         crop,
+        image.name,
+        facts.request_id,
+        facts.seconds,
+        image.sent_size,
+        image.source,
     )
 
 
@@ -86,8 +106,8 @@ def _decode_score(message: pb.ClassScore) -> ClassScore:
     return ClassScore(message.index, message.label, message.probability)
 
 
-def _decode_crop(message: pb.ImageCrop) -> ImageCrop:
-    return ImageCrop(
+def _decode_crop(message: pb.ImageCrop, image: SentImage) -> ImageCrop:
+    crop = ImageCrop(
         message.left,
         message.top,
         message.right,
@@ -95,19 +115,28 @@ def _decode_crop(message: pb.ImageCrop) -> ImageCrop:
         message.image_width,
         message.image_height,
     )
+    return crop if image.size is None else crop.at(*image.size)
 
 
 def _decode_feature_map(
-    message: pb.FeatureMap, crop: ImageCrop | None, model: str, version: int
+    message: pb.FeatureMap,
+    crop: ImageCrop | None,
+    model: str,
+    version: int,
+    source: Source | None,
 ) -> FeatureMap:
     array = _decode_array(message.tensor, message, f"feature map {message.name!r}")
     if array.ndim != 3:
         raise _unreadable(message.tensor, f"feature map {message.name!r}")
-    return FeatureMap(message.name, array, tuple(message.channels), model, version, crop)
+    return FeatureMap(message.name, array, tuple(message.channels), model, version, crop, source)
 
 
 def _decode_explanation(
-    message: pb.Explanation, crop: ImageCrop | None, model: str, version: int
+    message: pb.Explanation,
+    crop: ImageCrop | None,
+    model: str,
+    version: int,
+    source: Source | None,
 ) -> Explanation:
     return Explanation(
         target=_decode_score(message.target),
@@ -120,6 +149,7 @@ def _decode_explanation(
         crop=crop,
         model=model,
         version=version,
+        source=source,
     )
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from convscope import _health
-from convscope.client._connection.channel import check_target
 from convscope.client._connection.diagnosis import Diagnosis
 from convscope.client._connection.options import ConnectionOptions
+from convscope.client._connection.targets import check_target
 from convscope.client.cli.completion import complete_models
 from convscope.client.cli.options import (
     AllowInsecureToken,

@@ -104,7 +104,8 @@ def _show(source: MetricsSource, first: Scrape, interval: float, once: bool) -> 
             now = last if isinstance(after, MetricsError) else after
             updated = f"{datetime.now():%H:%M:%S}, every {interval:g} s, end with Ctrl-C"
             live.update(
-                view(Difference(last, now), source.address, problem or updated, console.width), True
+                view(Difference(last, now), source.address, problem or updated, console.width),
+                refresh=True,
             )
             last = now
 

@@ -1,0 +1,59 @@
+"""Errors and `AdminClient`."""
+
+from grpc import StatusCode
+
+from convscope.client import (
+    AdminClient,
+    Client,
+    ConvscopeError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidInputError,
+    ModelStatus,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    TrafficSplit,
+    UnauthenticatedError,
+    UnavailableError,
+    VersionStatus,
+)
+
+
+def advice(client: Client) -> str:
+    try:
+        client.models()
+    except (UnavailableError, OverloadedError, DeadlineExceededError) as error:
+        code: StatusCode = error.code
+        return f"later: {code.name}"
+    except (UnauthenticatedError, PermissionDeniedError):
+        return "another token"
+    except (InvalidInputError, NotFoundError) as error:
+        return error.message
+    except InternalError as error:
+        whole: dict[str, object] = error.to_dict()
+        return str(whole)
+    except ConvscopeError as error:
+        return error.request_id
+    return ""
+
+
+def operate(admin: AdminClient) -> ModelStatus:
+    try:
+        loaded = admin.load("m", version=2)
+    except FailedPreconditionError as error:
+        print(error.message)
+        loaded = admin.unload("m", 2)
+    version: VersionStatus = loaded.versions[0]
+    admin.set_traffic_split("m", "canary", TrafficSplit(to=version.version, share=0.1))
+    aliases: dict[str, int] = dict(admin.set_alias("m", "champion", version.version).aliases)
+    print(aliases)
+    (status,) = admin.status("m")
+    return status
+
+
+def main() -> None:
+    with AdminClient("unix:admin.sock", token_file="token") as admin:
+        print(operate(admin))
+    admin.close()
