@@ -1,0 +1,127 @@
+"""Call a server for half an hour while versions are swapped, and print what its processes take.
+
+`python -m bench.soak [--minutes 30] [--reloads 200] [-- FLAG...]`
+
+The server has its default settings, besides the flags. Calls of all kinds take about 30 % of one
+core: images, tensors, feature maps, explanations, streams, the Open Inference Protocol, invalid
+inputs, and calls that are cancelled. A version is published every few seconds. Then one model is
+unloaded and loaded 200 times. The exit status is 1 if a process grew by more than its limit, or
+if a call ended with a code that is not expected.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.context import BASE, ROOT
+from bench.errors import BenchError
+from bench.servers import Server, serving
+
+sys.path.insert(0, str(ROOT / "tests"))  # it makes bundles and requests as the tests do
+
+from bench.soak.publishing import LARGE, Publisher, write_first
+from bench.soak.traffic import Traffic
+from bench.soak.usage import Usage, processes
+from convscope.client import AdminClient
+
+MAX_GROWTH_MIB = 8.0
+SAMPLE_SECONDS = 5.0
+# The first minutes fill pools, caches and the arenas of the C library.
+WARM_UP_SHARE, MAX_WARM_UP_MINUTES = 0.2, 5.0
+SETTLING_RELOADS = 10
+LONG_LIVED = ("server", "worker")
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--reloads", type=int, default=200)
+    parser.add_argument("flags", nargs="*", help="further flags of the server")
+    arguments = parser.parse_args()
+    source = BASE / LARGE / "1"
+    if not source.exists():
+        raise BenchError(f"{source} is missing; make it with: make models/{LARGE}/1/manifest.json")
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        write_first(scratch / "models", source)
+        admin = f"unix:{scratch / 'admin.sock'}"
+        flags = ("--admin-address", admin, *arguments.flags)
+        cache = scratch / "caches" / "tuning.json"
+        with serving(scratch / "models", *flags, tuning_cache=cache) as server:
+            passed = asyncio.run(_soak(server, scratch, arguments.minutes))
+            size = (source / "model.onnx").stat().st_size / 2**20
+            passed &= _reload(server, admin, arguments.reloads, size / 2)
+            server.process.check_alive()
+    sys.exit(not passed)
+
+
+async def _soak(server: Server, scratch: Path, minutes: float) -> bool:
+    """Call and publish for so long; return whether nothing grew and nothing failed."""
+    traffic = Traffic(server)
+    publisher = Publisher(scratch / "models", scratch / "made", server.target)
+    tasks = [asyncio.create_task(traffic.run()), asyncio.create_task(publisher.run())]
+    warm_up = min(MAX_WARM_UP_MINUTES, WARM_UP_SHARE * minutes)
+    first: Usage | None = None
+    print("| minutes | process | MiB | descriptors | threads | calls | swaps | errors |")
+    print("|---|---|---|---|---|---|---|---|")
+    started_at = time.monotonic()
+    while (passed := (time.monotonic() - started_at) / 60) < minutes:
+        usage = await _minute(server.process.pid, tasks, min(1.0, minutes / 10))
+        if passed >= warm_up and first is None:
+            first = usage
+        elapsed = (time.monotonic() - started_at) / 60
+        errors = traffic.errors + publisher.errors
+        for row in usage.rows():
+            print(f"| {elapsed:.0f} | {row} | {traffic.calls} | {publisher.swaps} | {errors} |")
+        sys.stdout.flush()
+    traffic.stop()
+    publisher.stop()
+    await asyncio.gather(*tasks)
+    print(f"\ncalls: {traffic}\nswaps: {publisher}")
+    if first is None:
+        raise BenchError("the run was too short")
+    growth = usage.growth_since(first)
+    for name, mib in growth.items():
+        print(f"growth of {name} after warm-up: {mib:+.1f} MiB (limit {MAX_GROWTH_MIB:g})")
+    grown = max(mib for name, mib in growth.items() if name.startswith(LONG_LIVED))
+    return grown <= MAX_GROWTH_MIB and not traffic.errors and not publisher.errors
+
+
+async def _minute(pid: int, tasks: list[asyncio.Task[None]], minutes: float) -> Usage:
+    """Return the median of the samples of a minute."""
+    samples, end = [], time.monotonic() + 60 * minutes
+    while time.monotonic() < end:
+        await asyncio.sleep(SAMPLE_SECONDS)
+        for task in tasks:
+            if task.done():
+                task.result()
+        samples.append(processes(pid))
+    return Usage.median(samples)
+
+
+def _reload(server: Server, address: str, count: int, limit_mib: float) -> bool:
+    """Unload and load a model so often; return whether nothing grew."""
+    if not count:
+        return True
+    pid = server.process.pid
+    memory: list[Usage] = []
+    with AdminClient(address) as admin:
+        for _ in range(count + SETTLING_RELOADS):
+            admin.unload(LARGE)
+            admin.load(LARGE)
+            memory.append(processes(pid))
+    half = max(1, SETTLING_RELOADS // 2)
+    growth = Usage.median(memory[-half:]).growth_since(
+        Usage.median(memory[SETTLING_RELOADS - half : SETTLING_RELOADS])
+    )
+    for name, mib in growth.items():
+        print(f"growth of {name} after {count} reloads: {mib:+.1f} MiB (limit {limit_mib:.1f})")
+    return max(mib for name, mib in growth.items() if name.startswith(LONG_LIVED)) <= limit_mib
+
+
+if __name__ == "__main__":
+    main()
