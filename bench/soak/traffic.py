@@ -171,7 +171,7 @@ def _kinds() -> dict[str, Kind]:
         "compressed": Kind(3, _classify(image_request(), compression=grpc.Compression.Gzip)),
         "stream": Kind(3, _stream([image_request(photo), signal_request(2), image_request(b"x")])),
         "OIP": Kind(
-            10, _oip("ModelInfer", raw_request(model="tiny.features", outputs=["logits", "conv"]))
+            10, _oip("ModelInfer", raw_request(model="tiny.features", outputs=["conv"]))
         ),
         "OIP images": Kind(5, _oip("ModelInfer", image_bytes_request(photo))),
         "OIP signal": Kind(5, _oip("ModelInfer", signal_tensor_request())),
