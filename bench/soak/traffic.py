@@ -170,9 +170,7 @@ def _kinds() -> dict[str, Kind]:
         "occlusion": Kind(1, _classify(image_request(photo, explanations=occluded))),
         "compressed": Kind(3, _classify(image_request(), compression=grpc.Compression.Gzip)),
         "stream": Kind(3, _stream([image_request(photo), signal_request(2), image_request(b"x")])),
-        "OIP": Kind(
-            10, _oip("ModelInfer", raw_request(model="tiny.features", outputs=["conv"]))
-        ),
+        "OIP": Kind(10, _oip("ModelInfer", raw_request(model="tiny.features", outputs=["conv"]))),
         "OIP images": Kind(5, _oip("ModelInfer", image_bytes_request(photo))),
         "OIP signal": Kind(5, _oip("ModelInfer", signal_tensor_request())),
         "OIP stream": Kind(3, _oip_stream([raw_request(), signal_tensor_request()])),

@@ -105,7 +105,7 @@ class AccessControl:
         self._access_log = access_log
         self._client_certificates = client_certificates
         self._failures = FailureLimit()
-        self._file_state = file_state(path)
+        self._file_state = self._seen_state = file_state(path)
         self._is_following = False
         try:
             policy = self._read()
@@ -113,6 +113,7 @@ class AccessControl:
         except PolicyError as error:
             raise StartError(f"--policy {error}") from error
         self._authenticator = self._make(policy)
+        self._log_policy(policy)
 
     @property
     def policy(self) -> Policy:
@@ -182,11 +183,15 @@ class AccessControl:
     def reload(self, *, force: bool = True) -> None:
         """Read the policy and its keys again; what is invalid is not used.
 
+        A policy that has changed is read when it has stayed the same since the call before: the
+        first half of a file can be a valid policy with fewer callers.
+
         Args:
-            force: Whether to read files that seem to be unchanged as well.
+            force: Whether to read files that seem to be unchanged as well, and at once.
         """
         state = file_state(self._path)
-        if force or state != self._file_state:
+        is_complete, self._seen_state = state == self._seen_state, state
+        if force or (is_complete and state != self._file_state):
             self._file_state = state
             self._reload_policy()
         if self._keys is not None:
@@ -212,7 +217,26 @@ class AccessControl:
             if (same := before_callers.get(name)) is not None:
                 caller.continue_from(same)
         self._on_reload("policy", True)
-        log.info("policy loaded", policy=str(self._path), callers=len(policy.callers))
+        self._log_policy(policy)
+
+    def _log_policy(self, policy: Policy) -> None:
+        callers = policy.callers
+        log.info(
+            "policy loaded",
+            policy=str(self._path),
+            callers=len(callers),
+            tokens=sum(len(caller.tokens) for caller in callers),
+            subjects=sum(len(caller.subjects) for caller in callers),
+            certificates=sum(len(caller.certificates) for caller in callers),
+            with_limits=sum(caller.has_limits for caller in callers),
+            health="open" if policy.health_is_open else "callers",
+        )
+        if not callers:
+            log.warning(
+                "the policy has no callers, so every call is denied",
+                policy=str(self._path),
+                repair="add a table [callers.NAME] with a token from: convscope-server token",
+            )
 
     def _read(self) -> Policy:
         policy = read_policy(self._path)
