@@ -29,6 +29,7 @@ from convscope.client import AdminClient
 
 MAX_GROWTH_MIB = 8.0
 SAMPLE_SECONDS = 5.0
+REST_SECONDS = 20.0
 # The first minutes fill pools, caches and the arenas of the C library.
 WARM_UP_SHARE, MAX_WARM_UP_MINUTES = 0.2, 5.0
 SETTLING_RELOADS = 10
@@ -63,36 +64,49 @@ async def _soak(server: Server, scratch: Path, minutes: float) -> bool:
     """Call and publish for so long; return whether nothing grew and nothing failed."""
     traffic = Traffic(server)
     publisher = Publisher(scratch / "models", scratch / "made", server.target)
-    tasks = [asyncio.create_task(traffic.run()), asyncio.create_task(publisher.run())]
     warm_up = min(MAX_WARM_UP_MINUTES, WARM_UP_SHARE * minutes)
-    first: Usage | None = None
     print("| minutes | process | MiB | descriptors | threads | calls | swaps | errors |")
     print("|---|---|---|---|---|---|---|---|")
-    started_at = time.monotonic()
-    while (passed := (time.monotonic() - started_at) / 60) < minutes:
-        usage = await _minute(server.process.pid, tasks, min(1.0, minutes / 10))
-        if passed >= warm_up and first is None:
-            first = usage
-        elapsed = (time.monotonic() - started_at) / 60
-        errors = traffic.errors + publisher.errors
-        for row in usage.rows():
-            print(f"| {elapsed:.0f} | {row} | {traffic.calls} | {publisher.swaps} | {errors} |")
-        sys.stdout.flush()
-    traffic.stop()
-    publisher.stop()
-    await asyncio.gather(*tasks)
+    first = await _run(server, traffic, publisher, 0.0, warm_up)
+    last = await _run(server, traffic, publisher, warm_up, minutes)
     print(f"\ncalls: {traffic}\nswaps: {publisher}")
-    if first is None:
-        raise BenchError("the run was too short")
-    growth = usage.growth_since(first)
+    growth = last.growth_since(first)
     for name, mib in growth.items():
-        print(f"growth of {name} after warm-up: {mib:+.1f} MiB (limit {MAX_GROWTH_MIB:g})")
+        print(f"growth of {name} at rest: {mib:+.1f} MiB (limit {MAX_GROWTH_MIB:g})")
     grown = max(mib for name, mib in growth.items() if name.startswith(LONG_LIVED))
     return grown <= MAX_GROWTH_MIB and not traffic.errors and not publisher.errors
 
 
-async def _minute(pid: int, tasks: list[asyncio.Task[None]], minutes: float) -> Usage:
-    """Return the median of the samples of a minute."""
+async def _run(
+    server: Server, traffic: Traffic, publisher: Publisher, since: float, until: float
+) -> Usage:
+    """Call and publish between two minutes of the run; return what is in use at rest after it."""
+    tasks = [asyncio.create_task(traffic.run()), asyncio.create_task(publisher.run())]
+    began = time.monotonic() - 60 * since
+
+    async def watch(minutes: float, what: str = "") -> Usage:
+        usage = await _sampled(server.process.pid, tasks, minutes)
+        passed = (time.monotonic() - began) / 60
+        errors = traffic.errors + publisher.errors
+        for row in usage.rows():
+            counts = f"{traffic.calls} | {publisher.swaps} | {errors}"
+            print(f"| {passed:.0f}{what} | {row} | {counts} |")
+        sys.stdout.flush()
+        return usage
+
+    while (left := until - (time.monotonic() - began) / 60) > 0:
+        await watch(min(1.0, left))
+    traffic.stop()
+    publisher.stop()
+    await asyncio.gather(*tasks)
+    tasks.clear()
+    # What is being loaded, unloaded or sent makes the figures of single minutes differ.
+    await asyncio.sleep(REST_SECONDS)
+    return await watch(REST_SECONDS / 60, ", at rest")
+
+
+async def _sampled(pid: int, tasks: list[asyncio.Task[None]], minutes: float) -> Usage:
+    """Return the median of the samples of some time, in which the tasks must not fail."""
     samples, end = [], time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         await asyncio.sleep(SAMPLE_SECONDS)

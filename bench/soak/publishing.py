@@ -74,6 +74,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until stopped."""
+        self._stopped.clear()
         async with grpc.aio.insecure_channel(self._target) as channel:
             stub = inference_pb2_grpc.ClassifierServiceStub(channel)
             while not self._stopped.is_set():

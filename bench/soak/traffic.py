@@ -79,6 +79,7 @@ class Traffic:
 
     async def run(self) -> None:
         """Call until stopped, and wait until all calls have ended."""
+        self._stopped.clear()
         tasks = [asyncio.create_task(self._adjust()), asyncio.create_task(self._scrape())]
         while not self._stopped.is_set():
             async with grpc.aio.insecure_channel(self._server.target) as channel:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 __all__ = ["SECONDS", "Input", "groups", "inputs", "reported", "seed"]
 
 SECONDS = float(os.environ.get("CONVSCOPE_FUZZ_SECONDS", "0"))
+# A long run prints how far it is.
+_PROGRESS = 5000
 _MAX_INPUTS = float(os.environ.get("CONVSCOPE_FUZZ_INPUTS", "inf"))
 
 
@@ -52,6 +54,8 @@ def inputs(count: int) -> Iterator[Input]:
         # A string: the generators of neighboring numbers resemble each other at their start.
         yield Input(start, index, Random(f"{start}/{index}"))
         index += 1
+        if index % _PROGRESS == 0:
+            print(f"{index:,} inputs", flush=True)
 
 
 def groups(count: int, size: int) -> Iterator[list[Input]]:

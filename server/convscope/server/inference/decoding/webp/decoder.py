@@ -24,7 +24,7 @@ from convscope.server.inference.decoding.webp.libwebp import (
     open_library,
 )
 
-__all__ = ["decode_webp", "working_bytes"]
+__all__ = ["decode_webp", "is_bounded", "working_bytes"]
 
 # Memory of libwebp for one pixel, beyond the image: a lossless image is decoded to a copy,
 # and so is the alpha channel of a lossy one. The rest of a lossy image needs a few rows.
@@ -36,9 +36,14 @@ _GROUP_BYTES, _GROUP_BITS, _TILE_PIXELS = 6144, 20, 16
 _MAX_CODE_BYTES = 24 * 2**20
 
 
+def is_bounded() -> bool:
+    """Return whether libwebp is called here; otherwise Pillow decodes, in three times the memory."""
+    return _library() is not None
+
+
 def working_bytes(stream: Stream) -> int:
     """Return the memory for one pixel that decoding takes beyond the image."""
-    if _library() is None:
+    if not is_bounded():
         return _PILLOW_BYTES
     if stream.is_lossless:
         return _LOSSLESS_BYTES
