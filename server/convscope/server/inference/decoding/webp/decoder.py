@@ -37,7 +37,7 @@ _MAX_CODE_BYTES = 24 * 2**20
 
 
 def is_bounded() -> bool:
-    """Return whether libwebp is called here; otherwise Pillow decodes, in three times the memory."""
+    """Return whether libwebp is called here; otherwise Pillow decodes, in more memory."""
     return _library() is not None
 
 
