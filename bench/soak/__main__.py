@@ -53,7 +53,7 @@ def main() -> None:
         flags = ("--admin-address", admin, *arguments.flags)
         cache = scratch / "caches" / "tuning.json"
         with serving(scratch / "models", *flags, tuning_cache=cache) as server:
-            passed = asyncio.run(_soak(server, scratch, arguments.minutes))
+            passed = not arguments.minutes or asyncio.run(_soak(server, scratch, arguments.minutes))
             size = (source / "model.onnx").stat().st_size / 2**20
             passed &= _reload(server, admin, arguments.reloads, size / 2)
             server.process.check_alive()

@@ -51,3 +51,40 @@ def test_freed_memory_is_used_again() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="it is a setting of glibc")
 def test_the_operators_own_settings_of_the_c_library_are_kept() -> None:
     assert faults("keep", {"MALLOC_TRIM_THRESHOLD_": "131072"}) > 10 * PAGES_OF_ONE_REQUEST
+
+
+# Each thread allocates and frees less than what the end of its heap may keep.
+HEAPS = """
+import threading
+from pathlib import Path
+import numpy as np
+from convscope.server.process.memory import keep_freed_memory, trim_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+def work():
+    together.wait()
+    buffers = [np.ones(2**20, np.uint8) for _ in range(24)]
+    together.wait()
+    del buffers
+
+keep_freed_memory()
+together = threading.Barrier(12)
+before = resident()
+threads = [threading.Thread(target=work) for _ in range(12)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+trim_memory()
+print((resident() - before) // 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is a setting of glibc")
+def test_memory_that_many_threads_have_freed_is_returned_when_it_is_trimmed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HEAPS], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) < 2 * 32 + 16
