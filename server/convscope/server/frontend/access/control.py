@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 OnReload = Callable[[str, bool], None]
 
 POLL_SECONDS = 1.0
+# A caller with a rate may have this part of the memory for requests.
+RATED_DIVISOR = 4
 
 
 class Admission:
@@ -83,6 +85,7 @@ class AccessControl:
         on_reload: Called when the policy or the keys of tokens were loaded, or could not be.
         access_log: Whether to log a line for each call that is denied at its head.
         client_certificates: Whether connections have client certificates that are verified.
+        max_memory_in_flight: The bytes of all requests in this process; None for no limit.
 
     Raises:
         StartError: The policy, or its file of keys, can't be used.
@@ -97,6 +100,7 @@ class AccessControl:
         on_reload: OnReload = lambda _, __: None,
         access_log: bool = True,
         client_certificates: bool = True,
+        max_memory_in_flight: int | None = None,
     ) -> None:
         self._path = path
         self._share = share
@@ -104,6 +108,9 @@ class AccessControl:
         self._on_reload = on_reload
         self._access_log = access_log
         self._client_certificates = client_certificates
+        self._rated_bytes = (
+            None if max_memory_in_flight is None else max_memory_in_flight // RATED_DIVISOR
+        )
         self._failures = FailureLimit()
         self._file_state = self._seen_state = file_state(path)
         self._is_following = False
@@ -251,7 +258,9 @@ class AccessControl:
         verifier = None
         if policy.jwt is not None and self._keys is not None:
             verifier = TokenVerifier(policy.jwt, self._keys.keys, self._keys.ask)
-        return Authenticator(policy, verifier, self._failures, self._share, self._on_denied)
+        return Authenticator(
+            policy, verifier, self._failures, self._share, self._on_denied, self._rated_bytes
+        )
 
     def _open_keys(self, rules: JwtRules | None) -> KeySource | None:
         """Return where the keys of tokens come from; a file is read.
