@@ -33,6 +33,8 @@ REST_SECONDS = 20.0
 # The first minutes fill pools, caches and the arenas of the C library.
 WARM_UP_SHARE, MAX_WARM_UP_MINUTES = 0.2, 5.0
 SETTLING_RELOADS = 10
+REPORTED_RELOADS = 20
+UNLOADED_SECONDS = 0.5
 LONG_LIVED = ("server", "worker")
 
 
@@ -118,16 +120,22 @@ async def _sampled(pid: int, tasks: list[asyncio.Task[None]], minutes: float) ->
 
 
 def _reload(server: Server, address: str, count: int, limit_mib: float) -> bool:
-    """Unload and load a model so often; return whether nothing grew."""
+    """Unload and load a model so often; return whether nothing grew.
+
+    The memory is that between two loads. After a load, the C library keeps what it took.
+    """
     if not count:
         return True
-    pid = server.process.pid
     memory: list[Usage] = []
     with AdminClient(address) as admin:
-        for _ in range(count + SETTLING_RELOADS):
+        for number in range(count + SETTLING_RELOADS):
             admin.unload(LARGE)
+            time.sleep(UNLOADED_SECONDS)
+            memory.append(processes(server.process.pid))
             admin.load(LARGE)
-            memory.append(processes(pid))
+            if number % REPORTED_RELOADS == 0:
+                cells = "; ".join(memory[-1].rows())
+                print(f"after {number} reloads, unloaded: {cells}", flush=True)
     half = max(1, SETTLING_RELOADS // 2)
     growth = Usage.median(memory[-half:]).growth_since(
         Usage.median(memory[SETTLING_RELOADS - half : SETTLING_RELOADS])
