@@ -228,14 +228,14 @@ def _stream(
 
 
 def _oip(method: str, request: Any) -> Callable[[grpc.aio.Channel], Awaitable[Any]]:
-    async def call(channel: grpc.aio.Channel) -> None:
+    async def call(channel: Any) -> None:
         await getattr(Stub(channel), method)(request, timeout=CALL_SECONDS)
 
     return call
 
 
 def _oip_stream(requests: Sequence[Any]) -> Callable[[grpc.aio.Channel], Awaitable[Any]]:
-    async def call(channel: grpc.aio.Channel) -> None:
+    async def call(channel: Any) -> None:
         method = Stub(channel).ModelStreamInfer
         async for _ in method(iter(list(requests) * 3), timeout=CALL_SECONDS):
             pass
@@ -265,7 +265,7 @@ async def _cancelled_stream(channel: grpc.aio.Channel) -> None:
     running.cancel()
 
 
-async def _unparsable(channel: grpc.aio.Channel) -> None:
+async def _unparsable(channel: Any) -> None:
     await channel.unary_unary(CLASSIFY)(b"\xff" * 100, timeout=CALL_SECONDS)
 
 

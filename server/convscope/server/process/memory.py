@@ -13,8 +13,8 @@ KEPT_BYTES = 32 * 2**20
 # Smaller blocks come from the heap. A larger one is mapped, and unmapped when it is freed.
 MAX_HEAP_BLOCK_BYTES = 2 * 2**20
 # Heaps of threads. `malloc_trim` doesn't reach the free end of any but the first, so that each of
-# them can keep KEPT_BYTES for ever. The default is eight for each core.
-MAX_HEAPS = 2
+# the others can keep KEPT_BYTES for ever. The default is eight for each core.
+MAX_HEAPS = 1
 # The numbers of these parameters in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _ENVIRONMENT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")

@@ -347,10 +347,10 @@ def test_streams_that_wait_for_their_rate_leave_memory_to_other_callers(
         grpc.insecure_channel(server.target, [("grpc.enable_retries", 0)]) as channel,
     ):
         stub = inference_pb2_grpc.ClassifierServiceStub(channel)
-        by_waiting = {"metadata": policy.metadata("waiting"), "timeout": 30}
+        by_waiting: Any = {"metadata": policy.metadata("waiting"), "timeout": 30}
         streams = [stub.ClassifyStream(messages(), **by_waiting) for _ in range(12)]
         wait_until(is_held)
-        by_other = {"metadata": policy.metadata("other"), "timeout": 30}
+        by_other: Any = {"metadata": policy.metadata("other"), "timeout": 30}
         for _ in range(20):
             large = image_request(encode(picture()) + padding)
             assert stub.Classify(large, **by_other).model == "tiny"
