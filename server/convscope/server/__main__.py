@@ -17,6 +17,10 @@ def main() -> None:
     if sys.argv[1:2] == ["token"]:
         make_token()
         return
+    # Before a library has threads: the C library then has as many heaps as it wants.
+    from convscope.server.process.memory import keep_freed_memory
+
+    keep_freed_memory()
     gc.disable()  # what an import creates stays, and each collection would walk all of it
     try:
         import click  # noqa: F401
@@ -34,7 +38,6 @@ def main() -> None:
     from convscope.server.config.settings import Settings
     from convscope.server.errors import StartError
     from convscope.server.observability.logs import configure_logs
-    from convscope.server.process.memory import keep_freed_memory
     from convscope.server.process.ports import check_ports
     from convscope.server.process.startup import check_directory
     from convscope.server.process.supervisor_channel import WORKER_FLAG, SupervisorChannel
@@ -42,7 +45,6 @@ def main() -> None:
     from convscope.server.runtime.validation.client import BundleValidator
 
     gc.freeze()
-    keep_freed_memory()
     validator = BundleValidator.forked()  # before there are threads, connections or secrets
     gc.enable()
 
