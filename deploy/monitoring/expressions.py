@@ -7,6 +7,7 @@ __all__ = [
     "INFERENCE",
     "INTERACTIVE",
     "JOB",
+    "LIMITED",
     "SLOW",
     "each_worker",
     "mean",
@@ -24,6 +25,7 @@ INFERENCE = 'grpc_method=~"Classify|ModelInfer"'
 INTERACTIVE = 'priority="interactive"'
 
 # Each is recorded for every window of the burn rates. The window is appended to the name.
+LIMITED = "job:inference_calls_over_own_limit:rate"
 CALLS = "job:inference_calls:rate"
 FAILURES = "job:inference_failures_per_call:ratio_rate"
 ANSWERS = "job:interactive_answers:rate"

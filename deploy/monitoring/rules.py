@@ -10,6 +10,7 @@ from deploy.monitoring.expressions import (
     INFERENCE,
     INTERACTIVE,
     JOB,
+    LIMITED,
     SLOW,
     number,
     rate,
@@ -44,11 +45,17 @@ def _recordings(window: str, objectives: Objectives) -> list[dict[str, str]]:
     in_time = f'{answers}, le="{number(objectives.latency.threshold_seconds)}"'
     handled, seconds = "grpc_server_handled_total", "convscope_request_seconds"
     answered = rate(f"{seconds}_count", answers, window, by="job")
+    ended, limited = (
+        rate(name, calls, window, by="job")
+        for name in (handled, "convscope_caller_limited_calls_total")
+    )
+    # A caller over its own limit is no failure of the server, and must not hide one either.
+    counted = f"({ended} - {LIMITED}{window})"
+    failures = f"({rate(handled, failed, window, by='job')} - {LIMITED}{window})"
     recordings = {
-        CALLS: rate(handled, calls, window, by="job"),
-        FAILURES: ratio(
-            rate(handled, failed, window, by="job"), rate(handled, calls, window, by="job")
-        ),
+        LIMITED: f"{limited} or 0 * {ended}",
+        CALLS: counted,
+        FAILURES: ratio(failures, counted),
         ANSWERS: answered,
         SLOW: f"1 - {ratio(rate(f'{seconds}_bucket', in_time, window, by='job'), answered)}",
     }

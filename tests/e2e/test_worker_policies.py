@@ -32,11 +32,12 @@ def test_all_workers_follow_the_policy(tiny_repository: Path, tmp_path: Path) ->
         def loaded() -> int:
             return sum(line["event"] == "policy loaded" for line in server.log)
 
-        server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: loaded() == WORKERS)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: loaded() == 2 * WORKERS)
         assert not any(line["event"] == "worker ended" for line in server.log)
         policy.write({"web": 'models = ["signal"]'})
-        wait_until(lambda: loaded() == 2 * WORKERS)
+        wait_until(lambda: loaded() == 3 * WORKERS)
         for _ in range(8):  # separate connections, so that both workers get some
             with connected(server) as stub:
                 code, _ = rejection(stub.Classify, image_request(), metadata=web)

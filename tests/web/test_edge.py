@@ -1,6 +1,7 @@
 """Security headers, host names, origins, request ids, and the access log."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from support.images import encode, picture
 from support.server import ServerProcess
 from support.web_process import WebProcess
 
+from convscope.web.errors import HttpError
 from convscope.web.log import Log
+from convscope.web.security import Hosts
 
 TINY = "/v1/models/tiny:classify"
 PHOTO = encode(picture())
@@ -61,6 +64,18 @@ def test_a_name_that_was_not_allowed_is_rejected_on_loopback(published: WebProce
     assert "--allowed-host evil.example" in message
     reply = published.get("/v2/models/tiny", Host="evil.example")
     assert (reply.status, reply.json) == (421, {"error": message})
+
+
+@pytest.mark.parametrize("has_credentials", [False, True])
+def test_a_process_with_credentials_is_called_by_addresses_and_stated_names_only(
+    has_credentials: bool,
+) -> None:
+    hosts = Hosts("0.0.0.0:8080", (), has_credentials=has_credentials)
+    for host in ("localhost:8080", "127.0.0.1", "192.0.2.1:8080", "[2001:db8::1]:8080"):
+        hosts.check(host)
+    for host in ("rebound.example", "192.0.2.1.rebound.example:8080"):
+        with pytest.raises(HttpError) if has_credentials else nullcontext():
+            hosts.check(host)
 
 
 def test_only_named_origins_may_call_from_a_browser(published: WebProcess) -> None:

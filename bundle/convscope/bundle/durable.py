@@ -58,15 +58,20 @@ def remove_directory(directory: Path) -> None:
     shutil.rmtree(hidden)
 
 
-def replace_file(target: Path, data: bytes) -> None:
+def replace_file(target: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a file beside the target, and rename it over the target.
+
+    Args:
+        target: The target.
+        data: Its new content.
+        mode: Who may read and write it, unless the umask is stricter.
 
     Raises:
         OSError: The directory can't be written to; the old file is unchanged.
     """
     temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
-        write_file(temporary, data)
+        write_file(temporary, data, mode=mode)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -74,9 +79,10 @@ def replace_file(target: Path, data: bytes) -> None:
     sync(target.parent)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a new file, and wait until it is on disk."""
-    with path.open("xb") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - of an open file
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -1,6 +1,8 @@
 """Signs a bundle in the OpenSSF format for model signatures; see `signatures`."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from convscope.bundle.signatures import has_library
 if TYPE_CHECKING:
     from model_signing import signing
 
-__all__ = ["Signer", "make_signature"]
+__all__ = ["Signer", "check_signer", "make_signature"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,22 @@ class Signer:
     chain: Path | None = None
 
 
+def check_signer(signer: Signer) -> None:
+    """Read the key and certificate, so that nothing long is done for one that can't be used.
+
+    Raises:
+        SigningError: The key or certificate can't be used, or the library isn't installed.
+    """
+    if not has_library():
+        raise SigningError(
+            "signing needs the extra `signing`; in a clone of the repository, run: "
+            "pip install '.[exporter,signing]'"
+        )
+    if signer.key is not None:
+        with _signing_errors(signer):
+            _configured(signer)
+
+
 def make_signature(bundle: Bundle, signer: Signer) -> bytes:
     """Return the content of model.sig for a bundle.
 
@@ -42,23 +60,25 @@ def make_signature(bundle: Bundle, signer: Signer) -> bytes:
     """
     for name in LISTED_FILES:
         bundle.read_file(name)
-    if not has_library():
-        raise SigningError(
-            "signing needs the extra `signing`; in a clone of the repository, run: "
-            "pip install '.[exporter,signing]'"
-        )
+    check_signer(signer)
     from convscope.bundle.signed_files import SignedFiles
 
     manifest = bundle.manifest
     files = SignedFiles(bundle.digests, f"{manifest.model}/{manifest.version}")
     with tempfile.TemporaryDirectory(prefix="convscope-") as scratch:
         path = Path(scratch) / "model.sig"
-        try:
+        with _signing_errors(signer):
             _configured(signer).set_hashing_config(files).sign(scratch, path)
             return path.read_bytes()
-        except Exception as error:  # the library's and cryptography's have no common base
-            by = "" if signer.key is None else f" with {signer.key}"
-            raise SigningError(f"the bundle can't be signed{by}: {reason_of(error)}") from error
+
+
+@contextmanager
+def _signing_errors(signer: Signer) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the library's and cryptography's have no common base
+        by = "" if signer.key is None else f" with {signer.key}"
+        raise SigningError(f"the bundle can't be signed{by}: {reason_of(error)}") from error
 
 
 def _configured(signer: Signer) -> "signing.Config":

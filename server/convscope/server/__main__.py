@@ -28,6 +28,10 @@ def main() -> None:
     if sys.argv[1:2] == ["token"]:
         make_token()
         return
+    # Before a library has threads: the C library then has as many heaps as it wants.
+    from convscope.server.process.memory import keep_freed_memory
+
+    keep_freed_memory()
     gc.disable()  # what an import creates stays, and each collection would walk all of it
     with _explaining_missing():
         from convscope.server.process.worker_flag import WORKER_FLAG
@@ -100,10 +104,8 @@ def prepare() -> "BundleValidator":
 
         import_structlog()
         import convscope.server.app  # noqa: F401
-        from convscope.server.process.memory import keep_freed_memory
         from convscope.server.runtime.validation.client import BundleValidator
     gc.freeze()
-    keep_freed_memory()
     validator = BundleValidator.forked()  # before there are threads, connections or secrets
     gc.enable()
     return validator

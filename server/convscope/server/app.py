@@ -199,6 +199,7 @@ def _access(
         on_reload=metrics.reloaded,
         access_log=not settings.no_access_log,
         client_certificates=settings.tls_client_ca is not None,
+        max_memory_in_flight=settings.max_memory_in_flight,
     )
     reloads.add(access.reload)
     stack.callback(asyncio.create_task(access.follow()).cancel)

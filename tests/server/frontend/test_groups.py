@@ -19,7 +19,9 @@ from support.loading import load
 from support.tiny import SIDE, write_tiny
 
 from convscope.server.errors import UnavailableError
+from convscope.server.frontend.access.caller import AccessCaller
 from convscope.server.frontend.access.control import Admission
+from convscope.server.frontend.access.policy import CallerRules
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.classifier.endpoint import ClassifyEndpoint
 from convscope.server.frontend.reply_limits import ReplyLimits
@@ -163,6 +165,24 @@ def message(inputs: int = 1, value: int = 0, kind: str = "tensor", **options: An
     one = pb.Input(tensor=tensor) if kind == "tensor" else pb.Input(pixels=tensor)
     request = pb.ClassifyRequest(model="tiny", inputs=[one] * inputs, **options)
     return request.SerializeToString()
+
+
+async def test_calls_over_the_limit_of_their_caller_are_counted_apart_from_an_overload(
+    catalog: Catalog[LoadedVersion],
+) -> None:
+    rules = CallerRules(name="web", images_per_second=0.001, burst_seconds=1000.0)
+    caller = AccessCaller(rules, 1.0, lambda _: None)
+    async with serving(catalog) as parts:
+        calls = [Call(message()) for _ in range(3)]
+        for call in calls:
+            call.admission = cast(Admission, SimpleNamespace(caller=caller))
+        await parts.answered(*calls)
+        codes = [answer for call in calls for answer in call.answers]
+        assert codes[1:] == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 2
+        labels = {"grpc_service": SERVICE, "grpc_method": METHOD}
+        handled = "grpc_server_handled_total"
+        assert parts.value(handled, grpc_code="ResourceExhausted", **labels) == 2
+        assert parts.value("convscope_caller_limited_calls_total", **labels) == 2
 
 
 async def test_calls_of_a_group_are_answered_and_counted(

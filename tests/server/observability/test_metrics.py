@@ -37,6 +37,7 @@ VERSION = {"model", "version"}
 DOCUMENTED = {
     "grpc_server_started_total": RPC,
     "grpc_server_handled_total": RPC | {"grpc_code"},
+    "convscope_caller_limited_calls_total": RPC,
     "grpc_server_handling_seconds_bucket": RPC | {"le"},
     "grpc_server_handling_seconds_count": RPC,
     "grpc_server_handling_seconds_sum": RPC,

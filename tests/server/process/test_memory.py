@@ -1,10 +1,14 @@
 """Freed memory is used again, and not returned to the system after each request."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from support.calls import connected, image_request
+from support.server import FRESH, ServerProcess
 
 # Counts the page faults of a few requests whose buffers together exceed the C library's default.
 FAULTS = """
@@ -51,3 +55,52 @@ def test_freed_memory_is_used_again() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="it is a setting of glibc")
 def test_the_operators_own_settings_of_the_c_library_are_kept() -> None:
     assert faults("keep", {"MALLOC_TRIM_THRESHOLD_": "131072"}) > 10 * PAGES_OF_ONE_REQUEST
+
+
+# Each thread allocates and frees less than what the end of its heap may keep.
+HEAPS = """
+import threading
+from pathlib import Path
+import numpy as np
+from convscope.server.process.memory import keep_freed_memory, trim_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+def work():
+    together.wait()
+    buffers = [np.ones(2**20, np.uint8) for _ in range(24)]
+    together.wait()
+    del buffers
+
+keep_freed_memory()
+together = threading.Barrier(12)
+before = resident()
+threads = [threading.Thread(target=work) for _ in range(12)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+trim_memory()
+print((resident() - before) // 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is a setting of glibc")
+def test_memory_that_many_threads_have_freed_is_returned_when_it_is_trimmed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HEAPS], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) < 24
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is a setting of glibc")
+def test_the_server_has_one_heap(tiny_repository: Path) -> None:
+    with ServerProcess(tiny_repository, command=FRESH) as server:
+        with connected(server) as stub:
+            for _ in range(20):
+                stub.Classify(image_request(), timeout=30)
+        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+    # Each further heap reserves 64 MiB at a multiple of that.
+    starts = re.findall(r"^([0-9a-f]+)-[0-9a-f]+ rw-p 00000000 00:00 0 *$", maps, re.MULTILINE)
+    assert not [start for start in starts if int(start, 16) % 2**26 == 0]

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +94,8 @@ def test_rejected_version_leaves_the_fork_server_running(
     with pytest.raises(BundleRejectedError, match="was not finished") as rejected:
         validator.validate(examine(write_endless_loop(tmp_path, version=3), seconds=0.2))
     assert rejected.value.reason == "time"
+    with pytest.raises(BundleRejectedError, match=r"after 0(\.0[0-9]+)? s of CPU and 0\.0[0-9]+ s"):
+        validator.validate(examine(write_tiny(tmp_path, version=5), seconds=0.001))
     validator.validate(examine(write_tiny(tmp_path, version=4)))
     assert _process_id(validator) == first
     assert descendants(first) == set()
@@ -168,6 +171,35 @@ def test_validation_is_cancelled_when_the_server_stops(tmp_path: Path) -> None:
         validator.validate(examine(write_endless_loop(tmp_path, version=2)), is_stopping)
     assert time.monotonic() - began < 20
     wait_until(lambda: not any(map(is_running, {fork_server, *examiners})))
+
+
+def test_signals_of_a_service_manager_end_no_validation(tmp_path: Path) -> None:
+    """The server gets them too, and decides."""
+    validator = BundleValidator()
+    examination = examine(write_tiny(tmp_path))
+    validator.validate(examination)
+    fork_server = _process_id(validator)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(fork_server, number)
+        validator.validate(examination)
+    assert _process_id(validator) == fork_server
+    validator.close()
+
+
+def test_many_versions_in_a_row_take_one_thread(tmp_path: Path, validator: BundleValidator) -> None:
+    examination = examine(write_tiny(tmp_path))
+    validator.validate(examination)
+    before = threading.active_count()
+    for _ in range(5):
+        validator.validate(examination)
+    wait_until(lambda: threading.active_count() <= before)
+
+
+def test_version_that_waits_when_the_server_stops_starts_no_process(tmp_path: Path) -> None:
+    validator = BundleValidator()
+    with pytest.raises(ShuttingDownError):
+        validator.validate(examine(write_tiny(tmp_path)), lambda: True)
+    assert validator._uses == 0
 
 
 def test_server_with_many_connections_can_validate(

@@ -202,10 +202,35 @@ def test_damaged_file_is_ignored_and_replaced(
     assert [validation(loader, directory) for _ in range(2)] == ["examined", "remembered"]
 
 
-def test_file_that_other_users_can_write_is_ignored(tmp_path: Path, loader: Loader) -> None:
+@pytest.mark.parametrize("mode", [0o666, 0o664])
+def test_file_that_other_users_can_write_is_ignored(
+    tmp_path: Path, loader: Loader, mode: int
+) -> None:
     directory = write_tiny(tmp_path)
     validation(loader, directory)
-    cache_file(loader).chmod(0o666)
+    cache_file(loader).chmod(mode)
+    assert [validation(loader, directory) for _ in range(2)] == ["examined", "remembered"]
+
+
+def test_file_is_trusted_whatever_the_umask_is(tmp_path: Path, loader: Loader) -> None:
+    directory = write_tiny(tmp_path)
+    before = os.umask(0)
+    try:
+        validation(loader, directory)
+    finally:
+        os.umask(before)
+    assert validation(loader, directory) == "remembered"
+
+
+def test_link_and_pipe_in_its_place_are_ignored(tmp_path: Path, loader: Loader) -> None:
+    directory = write_tiny(tmp_path)
+    validation(loader, directory)
+    file, elsewhere = cache_file(loader), tmp_path / "elsewhere"
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
+    assert [validation(loader, directory) for _ in range(2)] == ["examined", "remembered"]
+    file.unlink()
+    os.mkfifo(file)
     assert [validation(loader, directory) for _ in range(2)] == ["examined", "remembered"]
 
 

@@ -1,7 +1,8 @@
 """How long a fuzzer runs, and which inputs it makes.
 
 By default it makes a fixed number of inputs, the same in each run. With CONVSCOPE_FUZZ_SECONDS
-in the environment it runs for so long, from another seed. CONVSCOPE_FUZZ_SEED repeats such a run.
+in the environment it runs for so long, from another seed. CONVSCOPE_FUZZ_INPUTS ends such a run
+after so many inputs, and CONVSCOPE_FUZZ_SEED repeats it.
 """
 
 import os
@@ -15,6 +16,9 @@ from typing import NamedTuple
 __all__ = ["SECONDS", "Input", "groups", "inputs", "reported", "seed"]
 
 SECONDS = float(os.environ.get("CONVSCOPE_FUZZ_SECONDS", "0"))
+# A long run prints how far it is.
+_PROGRESS = 5000
+_MAX_INPUTS = float(os.environ.get("CONVSCOPE_FUZZ_INPUTS", "inf"))
 
 
 class Input(NamedTuple):
@@ -46,10 +50,12 @@ def inputs(count: int) -> Iterator[Input]:
         count: How many inputs a run without CONVSCOPE_FUZZ_SECONDS has.
     """
     start, end, index = seed(), time.monotonic() + SECONDS, 0
-    while time.monotonic() < end if SECONDS else index < count:
+    while (time.monotonic() < end and index < _MAX_INPUTS) if SECONDS else index < count:
         # A string: the generators of neighboring numbers resemble each other at their start.
         yield Input(start, index, Random(f"{start}/{index}"))
         index += 1
+        if index % _PROGRESS == 0:
+            print(f"{index:,} inputs", flush=True)
 
 
 def groups(count: int, size: int) -> Iterator[list[Input]]:

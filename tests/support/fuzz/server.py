@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 
 from convscope.open_inference.open_inference_pb2 import ModelStreamInferResponse
-from convscope.v1.inference_pb2 import ClassifyError
+from convscope.v1.inference_pb2 import ClassifyError, InputResult
 from support.calls import connected, image_request
 from support.fuzz.protobuf import within
 from support.server import ServerProcess
@@ -41,6 +41,18 @@ class Outcomes:
         else:
             self.codes[error.code().name] += 1
             _check(error.code(), error.details() or "")
+
+    def add_result(self, result: InputResult) -> None:
+        """Count one of several inputs of a call.
+
+        Raises:
+            AssertionError: Its error shows a fault of the server.
+        """
+        if result.HasField("prediction"):
+            self.codes["OK"] += 1
+        else:
+            self.codes[_CODES[result.error.code].name] += 1
+            _check(_CODES[result.error.code], result.error.message)
 
     def add_reply(self, reply: Message) -> None:
         """Check the errors within a reply: of one of several inputs, or of a stream's request.

@@ -89,7 +89,11 @@ def create_app(settings: WebSettings, log: Log, lifecycle: Lifecycle) -> ASGIApp
                 "inference-header-content-length",
             ],
         )
-    hosts = Hosts(settings.http_address, settings.allowed_hosts)
+    hosts = Hosts(
+        settings.http_address,
+        settings.allowed_hosts,
+        has_credentials=settings.has_own_credentials,
+    )
     return Edge(
         app,
         settings.root_path,

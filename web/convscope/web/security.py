@@ -1,6 +1,8 @@
 """What browsers may do with the replies, and whose requests are accepted."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from grpc import StatusCode
@@ -57,13 +59,19 @@ class Hosts:
     Args:
         http_address: Where the app listens.
         allowed: Further names, such as that of a reverse proxy. Without them, all names are
-            accepted unless the address is loopback.
+            accepted unless the address is loopback or the process has credentials.
+        has_credentials: Whether callers without a token act with those of the web process. Then
+            addresses are accepted without being stated, because no site has one as its name.
     """
 
-    def __init__(self, http_address: str, allowed: Collection[str]) -> None:
+    def __init__(
+        self, http_address: str, allowed: Collection[str], *, has_credentials: bool = False
+    ) -> None:
         host, _, _ = http_address.rpartition(":")
         self._names = frozenset((*_LOOPBACK, host.lower(), *map(str.lower, allowed)))
-        self._accepts_all = not allowed and not is_loopback(http_address)
+        is_open = not allowed and not is_loopback(http_address)
+        self._accepts_all = is_open and not has_credentials
+        self._accepts_addresses = is_open
 
     def check(self, host: str) -> None:
         """Check the Host header of a request.
@@ -71,8 +79,11 @@ class Hosts:
         Raises:
             HttpError: The name isn't accepted.
         """
-        if not self._accepts_all and _name(host) not in self._names:
-            raise self._rejection(_name(host))
+        name = _name(host)
+        if self._accepts_all or name in self._names:
+            return
+        if not (self._accepts_addresses and _is_address(name)):
+            raise self._rejection(name)
 
     def _rejection(self, name: str) -> HttpError:
         if not name:
@@ -115,6 +126,12 @@ def is_loopback(address: str) -> bool:
     """Report whether only this machine can reach HOST:PORT."""
     host, _, _ = address.rpartition(":")
     return host in _LOOPBACK or host.startswith("127.")
+
+
+def _is_address(name: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(name.strip("[]")))
+    return False
 
 
 def _name(host: str) -> str:

@@ -60,7 +60,8 @@ def web(
         typer.Option(
             metavar="NAME",
             help="Accept only requests for this host name and localhost; may be repeated.",
-            show_default="localhost, or all if other machines can reach --http-address",
+            show_default="localhost; all if other machines can reach --http-address, and only "
+            "addresses if it has credentials of its own",
         ),
     ] = None,
     cors_origin: Annotated[

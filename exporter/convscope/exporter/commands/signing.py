@@ -81,19 +81,21 @@ def sign(
     with errors_as_sentences():
         from convscope.bundle.layout import SIGNATURE
         from convscope.bundle.opening import find_bundle
-        from convscope.bundle.signing import Signer, make_signature
+        from convscope.bundle.signing import Signer, check_signer, make_signature
         from convscope.exporter.bundles.reader import open_bundle
         from convscope.exporter.bundles.verify import verify
 
         console = make_console(quiet)
+        password = os.environ.get(PASSWORD_VARIABLE)  # a flag would be visible to all users
+        signer = Signer(key, password, certificate, chain)
+        check_signer(signer)
         found = find_bundle(bundle)
         with found.on_disk() as directory:
             opened = open_bundle(directory)
             with console.status("Verifying"):
                 checks = [check.name for check in verify(directory)]
             console.print(f"verified  {', '.join(checks)}")
-            password = os.environ.get(PASSWORD_VARIABLE)  # a flag would be visible to all users
-            data = make_signature(opened, Signer(key, password, certificate, chain))
+            data = make_signature(opened, signer)
         found.repository.add_signature(found.model, found.version, data)
         place = found.repository.place(found.model, found.version)
         console.print(f"[green]signed[/]    {place}/{SIGNATURE}")

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from convscope.server.errors import DeadlineError, ServingError
+from convscope.server.errors import CallerLimitError, DeadlineError, ServingError
 from convscope.server.frontend.access.calls import admitted_messages, caller_of, take_bytes
 from convscope.server.frontend.groups import ErrorMessages, GroupMethod, RequestMaker, trailing
 from convscope.server.frontend.parsing import Parse, parse_or_abort, parser
@@ -221,4 +221,5 @@ async def _abort(context: Context, method: Method, record: CallRecord, error: Ex
     shown = callers_error(error)
     message = ErrorMessages(method.name).of(shown, record) or ""
     metadata = tuple(trailing(record, shown))
+    record.is_over_own_limit = isinstance(shown, CallerLimitError)
     await context.abort(code_of(shown, None), message, trailing_metadata=metadata)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from convscope.server.errors import DeadlineError, ServingError
+from convscope.server.errors import CallerLimitError, DeadlineError, ServingError
 from convscope.server.frontend.recording import Method
 from convscope.server.frontend.request_ids import REQUEST_ID, RequestIds
 from convscope.server.frontend.transport.calls import Metadata, UnaryCall
@@ -129,6 +129,7 @@ class GroupMethod:
             if not isinstance(outcome, bytes):
                 record.code = call.ended_with or code_of(outcome, call.deadline)
                 record.error = messages.of(outcome, record)
+                record.is_over_own_limit = isinstance(outcome, CallerLimitError)
         self._method.try_to_end([record for _, record, _ in calls])
         for call, record, outcome in calls:
             call.on_cancel = None  # it refers to the request, which refers to the call

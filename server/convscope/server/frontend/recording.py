@@ -67,6 +67,7 @@ class Method:
             [record.code for record in records],
             seconds,
             [None if record.trace is None else record.trace.exemplar for record in records],
+            sum(record.is_over_own_limit for record in records),
         )
         if self.access_log:
             log_calls(map(_line, [self.name] * len(records), records, seconds))

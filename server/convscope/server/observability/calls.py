@@ -92,6 +92,8 @@ class CallRecord:
         code: How it ended.
         error: The message that its caller got, if it failed.
         caller: Who calls; None for a server without a policy.
+        is_over_own_limit: Whether it failed because of a limit that the policy sets for its
+            caller, which doesn't mean that the server is overloaded.
     """
 
     request_id: str
@@ -106,6 +108,7 @@ class CallRecord:
     code: grpc.StatusCode = grpc.StatusCode.OK
     error: str | None = None
     caller: Caller | None = None
+    is_over_own_limit: bool = False
 
     def answered(self, seconds: StageSeconds) -> None:
         """Record the stages of an answered input."""

@@ -12,8 +12,11 @@ __all__ = ["freeze_loaded_objects", "keep_freed_memory", "trim_memory"]
 KEPT_BYTES = 32 * 2**20
 # Smaller blocks come from the heap. A larger one is mapped, and unmapped when it is freed.
 MAX_HEAP_BLOCK_BYTES = 2 * 2**20
+# Heaps of threads. `malloc_trim` doesn't reach the free end of any but the first, so that each of
+# the others can keep KEPT_BYTES for ever. The default is eight for each core.
+MAX_HEAPS = 1
 # The numbers of these parameters in glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _ENVIRONMENT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
@@ -25,6 +28,8 @@ def keep_freed_memory() -> None:
     set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries don't have it
     if set_parameter is None or any(name in os.environ for name in _ENVIRONMENT):
         return
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        set_parameter(_ARENA_MAX, MAX_HEAPS)
     set_parameter(_TRIM_THRESHOLD, KEPT_BYTES)
     set_parameter(_MMAP_THRESHOLD, MAX_HEAP_BLOCK_BYTES)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from support.access import Metadata, PolicyFile
 
 from convscope.server.errors import PermissionDeniedError, UnauthenticatedError
@@ -10,6 +11,7 @@ from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.access.credentials import Credential, hash_token, identities
 from convscope.server.frontend.access.methods import GROUPS
 
+NEW = [f"sha256:{'0a' * 32}"]
 CLASSIFY = "/convscope.v1.ClassifierService/Classify"
 
 
@@ -66,6 +68,37 @@ def test_a_reloaded_policy_needs_client_certificates(tmp_path: Path) -> None:
     access.reload()
     assert loaded == [("policy", False)]
     assert access.admit(CLASSIFY, credential(policy.metadata("web")), None).caller.name == "web"
+
+
+def test_a_policy_that_is_being_written_is_not_read(tmp_path: Path) -> None:
+    """The first half of a policy is valid, too, and has fewer callers."""
+    policy = PolicyFile(tmp_path, {"web": "", "ops": ""})
+    loaded: list[tuple[str, bool]] = []
+    access = AccessControl(policy.path, on_reload=lambda *one: loaded.append(one))
+    first, second = policy.path.read_text().split("[callers.ops]")
+    policy.path.write_text(first)
+    access.reload(force=False)
+    policy.path.write_text(f'{first}[callers.ops]{second}[callers.new]\nsubjects = ["cut')
+    access.reload(force=False)
+    policy.path.write_text(f"{first}[callers.ops]{second}[callers.new]\ntokens = {NEW}\n")
+    access.reload(force=False)
+    assert loaded == []
+    access.reload(force=False)
+    access.reload(force=False)
+    assert loaded == [("policy", True)]
+    assert len(access.policy.callers) == 3
+
+
+@pytest.mark.parametrize(("callers", "warnings"), [({"web": ""}, 0), ({}, 1)])
+def test_the_log_states_what_the_policy_has(
+    tmp_path: Path, callers: dict[str, str], warnings: int
+) -> None:
+    policy = PolicyFile(tmp_path, callers)
+    with capture_logs() as log:
+        AccessControl(policy.path)
+    (line,) = [line for line in log if line["event"] == "policy loaded"]
+    assert (line["callers"], line["tokens"], line["health"]) == (len(callers), len(callers), "open")
+    assert len([line for line in log if line["log_level"] == "warning"]) == warnings
 
 
 def test_schemes_and_spaces() -> None:

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.access import PolicyFile, bearer
 from support.alterations import slow_down
 from support.calls import image_request, refused, rejection, sample, signal_request, wait_until
+from support.images import encode, picture
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
@@ -316,6 +317,46 @@ def test_concurrent_bytes(served: Served) -> None:
         assert pushback(error) == 100
     assert rejected
     served.stub.Classify(request, **options)  # all are released
+
+
+def test_streams_that_wait_for_their_rate_leave_memory_to_other_callers(
+    transport: str, tmp_path: Path
+) -> None:
+    write_tiny(tmp_path / "models")
+    waiting = "bytes_per_second = 10\nburst_seconds = 1"
+    policy = PolicyFile(tmp_path, {"waiting": waiting, "other": ""})
+    flags = ("--policy", str(policy.path), "--transport", transport)
+    limit = ("--max-memory-in-flight", str(8 * 2**20))
+    padding = bytes(2**20)
+    message = pb.ClassifyStreamRequest(request=image_request(padding))
+    last = threading.Event()
+
+    def messages() -> Iterator[pb.ClassifyStreamRequest]:
+        yield message  # the first of all streams overdraws the rate, and the others wait
+        yield message
+        last.wait(30)
+
+    def is_held() -> bool:
+        held = sample(server, "convscope_request_memory_bytes")
+        reason = "concurrent_bytes"
+        denied = sample(server, "convscope_denied_calls_total", reason=reason)
+        return held > 6 * 2**20 or denied > 0
+
+    with (
+        ServerProcess(tmp_path / "models", *flags, *limit) as server,
+        grpc.insecure_channel(server.target, [("grpc.enable_retries", 0)]) as channel,
+    ):
+        stub = inference_pb2_grpc.ClassifierServiceStub(channel)
+        by_waiting: Any = {"metadata": policy.metadata("waiting"), "timeout": 30}
+        streams = [stub.ClassifyStream(messages(), **by_waiting) for _ in range(12)]
+        wait_until(is_held)
+        by_other: Any = {"metadata": policy.metadata("other"), "timeout": 30}
+        for _ in range(20):
+            large = image_request(encode(picture()) + padding)
+            assert stub.Classify(large, **by_other).model == "tiny"
+        last.set()
+        for stream in streams:
+            stream.cancel()
 
 
 # Reload

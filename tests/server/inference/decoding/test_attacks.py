@@ -115,6 +115,72 @@ def test_image_that_the_memory_is_too_small_for_is_no_invalid_one(tmp_path: Path
         assert decoded == "(224, 224, 3)", name
 
 
+RACE = (
+    PREPARE
+    + """
+import convscope.server.inference.decoding.preprocessor as module
+
+_, hard = resource.getrlimit(resource.RLIMIT_AS)
+has_memory = module.has_memory
+
+def release_then_look(size):
+    resource.setrlimit(resource.RLIMIT_AS, (hard - 1 if hard > 0 else 2**40, hard))
+    return has_memory(size)
+
+module.has_memory = release_then_look
+data = Path(sys.argv[1]).read_bytes()
+resource.setrlimit(resource.RLIMIT_AS, (int(status("VmSize") + 8) * 2**20, hard))
+print(reply(data))
+print(reply(data[:-1000] + bytes(1000)))
+"""
+)
+
+
+def test_memory_that_others_release_meanwhile_makes_no_image_invalid(tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(encode(picture(2500, 2000), "JPEG", progressive=True))
+    ((decoded,), _) = run(RACE, str(path))
+    assert decoded == "(224, 224, 3)"
+
+
+WITHOUT_SYMBOLS = (
+    PREPARE
+    + """
+import convscope.server.inference.decoding.webp.decoder as module
+
+def open_library(extension):
+    raise AttributeError("undefined symbol: WebPDecode")
+
+module._library.cache_clear()
+module.open_library = open_library
+for name in sys.argv[1:]:
+    print(reply(Path(name).read_bytes()))
+"""
+)
+
+
+def test_webp_without_the_symbols_of_libwebp_is_decoded_by_pillow(tmp_path: Path) -> None:
+    clear = picture(300, 200).convert("RGBA")
+    files = {
+        "lossy": encode(picture(300, 200), "WEBP"),
+        "lossless": encode(picture(300, 200), "WEBP", lossless=True),
+        "transparent": encode(clear, "WEBP"),
+        "cut": encode(picture(300, 200), "WEBP")[:-500],
+        "large": encode(Image.new("RGB", (3000, 2000)), "WEBP", method=0),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    *decoded, cut, large = (
+        line for (line,) in run(WITHOUT_SYMBOLS, *(str(tmp_path / name) for name in files))
+    )
+    assert decoded == ["(224, 224, 3)"] * 3
+    assert cut.startswith("INVALID_ARGUMENT: the WEBP image of ")
+    assert large == (
+        "INVALID_ARGUMENT: the WEBP image has 3,000 x 2,000 pixels in a format of which this "
+        "server decodes at most 3,000,000; save it as JPEG, or scale it down"
+    )
+
+
 ISOLATED = (
     PREPARE
     + """

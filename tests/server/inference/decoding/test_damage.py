@@ -191,6 +191,17 @@ def test_run_length_encoded_bmp() -> None:
     assert "BMP image" in rejection(data[: len(data) // 2 // 2 * 2] + b"\0\1")
 
 
+def test_damaged_alpha_of_a_webp_is_no_lack_of_memory() -> None:
+    """For some of these, libwebp reports that it has no memory."""
+    data = KINDS["WebP RGBA"]
+    start = data.index(b"ALPH") + 8
+    decoded = [
+        decode(data[:position] + b"\xff\xff" + data[position + 2 :])
+        for position in range(start, start + 40)
+    ]
+    assert any(image is None for image in decoded)
+
+
 def test_webp_shorter_than_it_declares_is_truncated() -> None:
     data = KINDS["WebP"]
     assert rejection(data[:-10]) == (

@@ -45,6 +45,7 @@ class Authenticator:
         failures: Limits the checks of invalid ones.
         share: The part of each caller's limits that applies in this process.
         on_denied: Called with the reason of each call or request that is denied.
+        rated_bytes: As of `AccessCaller`.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Authenticator:
         failures: FailureLimit,
         share: float,
         on_denied: OnDenied,
+        rated_bytes: int | None = None,
     ) -> None:
         self.policy = policy
         self._verifier = verifier
         self._failures = failures
-        every = [AccessCaller(rules, share, on_denied) for rules in policy.callers]
+        every = [AccessCaller(rules, share, on_denied, rated_bytes) for rules in policy.callers]
         self.callers = {caller.name: caller for caller in every}
         nothing = CallerRules(name=ANONYMOUS, models=(), paths=HEALTH)
         self.anonymous = AccessCaller(nothing, share, on_denied)

@@ -23,9 +23,17 @@ class AccessCaller:
         rules: Its table in the policy.
         share: The part of its limits that applies in this process.
         on_denied: Called with the reason of each call or request that is denied.
+        rated_bytes: The bytes that it may have in flight in this process if it has a rate and its
+            table states no limit: streams that wait for their rate must not hold all memory.
     """
 
-    def __init__(self, rules: CallerRules, share: float, on_denied: OnDenied) -> None:
+    def __init__(
+        self,
+        rules: CallerRules,
+        share: float,
+        on_denied: OnDenied,
+        rated_bytes: int | None = None,
+    ) -> None:
         self.name = rules.name
         self.rules = rules
         self.on_denied = on_denied
@@ -37,8 +45,10 @@ class AccessCaller:
             for per_second in (rules.images_per_second, rules.bytes_per_second)
         )
         self._rates = [rate for rate in (self._images, self._bytes) if rate is not None]
-        limit = rules.concurrent_bytes
-        self.in_flight = None if limit is None else MemoryBudget(max(1, int(limit * share)))
+        limit = None if rules.concurrent_bytes is None else int(rules.concurrent_bytes * share)
+        if limit is None and self._rates:
+            limit = rated_bytes
+        self.in_flight = None if limit is None else MemoryBudget(max(1, limit))
         """Counts the bytes of its requests that are not answered; None without a limit."""
 
     def continue_from(self, before: "AccessCaller") -> None:

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 OnReload = Callable[[str, bool], None]
 
 POLL_SECONDS = 1.0
+# A caller with a rate may have this part of the memory for requests.
+RATED_DIVISOR = 4
 
 
 class Admission:
@@ -83,6 +85,7 @@ class AccessControl:
         on_reload: Called when the policy or the keys of tokens were loaded, or could not be.
         access_log: Whether to log a line for each call that is denied at its head.
         client_certificates: Whether connections have client certificates that are verified.
+        max_memory_in_flight: The bytes of all requests in this process; None for no limit.
 
     Raises:
         StartError: The policy, or its file of keys, can't be used.
@@ -97,6 +100,7 @@ class AccessControl:
         on_reload: OnReload = lambda _, __: None,
         access_log: bool = True,
         client_certificates: bool = True,
+        max_memory_in_flight: int | None = None,
     ) -> None:
         self._path = path
         self._share = share
@@ -104,8 +108,11 @@ class AccessControl:
         self._on_reload = on_reload
         self._access_log = access_log
         self._client_certificates = client_certificates
+        self._rated_bytes = (
+            None if max_memory_in_flight is None else max_memory_in_flight // RATED_DIVISOR
+        )
         self._failures = FailureLimit()
-        self._file_state = file_state(path)
+        self._file_state = self._seen_state = file_state(path)
         self._is_following = False
         try:
             policy = self._read()
@@ -113,6 +120,7 @@ class AccessControl:
         except PolicyError as error:
             raise StartError(f"--policy {error}") from error
         self._authenticator = self._make(policy)
+        self._log_policy(policy)
 
     @property
     def policy(self) -> Policy:
@@ -182,11 +190,15 @@ class AccessControl:
     def reload(self, *, force: bool = True) -> None:
         """Read the policy and its keys again; what is invalid is not used.
 
+        A policy that has changed is read when it has stayed the same since the call before: the
+        first half of a file can be a valid policy with fewer callers.
+
         Args:
-            force: Whether to read files that seem to be unchanged as well.
+            force: Whether to read files that seem to be unchanged as well, and at once.
         """
         state = file_state(self._path)
-        if force or state != self._file_state:
+        is_complete, self._seen_state = state == self._seen_state, state
+        if force or (is_complete and state != self._file_state):
             self._file_state = state
             self._reload_policy()
         if self._keys is not None:
@@ -212,7 +224,26 @@ class AccessControl:
             if (same := before_callers.get(name)) is not None:
                 caller.continue_from(same)
         self._on_reload("policy", True)
-        log.info("policy loaded", policy=str(self._path), callers=len(policy.callers))
+        self._log_policy(policy)
+
+    def _log_policy(self, policy: Policy) -> None:
+        callers = policy.callers
+        log.info(
+            "policy loaded",
+            policy=str(self._path),
+            callers=len(callers),
+            tokens=sum(len(caller.tokens) for caller in callers),
+            subjects=sum(len(caller.subjects) for caller in callers),
+            certificates=sum(len(caller.certificates) for caller in callers),
+            with_limits=sum(caller.has_limits for caller in callers),
+            health="open" if policy.health_is_open else "callers",
+        )
+        if not callers:
+            log.warning(
+                "the policy has no callers, so every call is denied",
+                policy=str(self._path),
+                repair="add a table [callers.NAME] with a token from: convscope-server token",
+            )
 
     def _read(self) -> Policy:
         policy = read_policy(self._path)
@@ -227,7 +258,9 @@ class AccessControl:
         verifier = None
         if policy.jwt is not None and self._keys is not None:
             verifier = TokenVerifier(policy.jwt, self._keys.keys, self._keys.ask)
-        return Authenticator(policy, verifier, self._failures, self._share, self._on_denied)
+        return Authenticator(
+            policy, verifier, self._failures, self._share, self._on_denied, self._rated_bytes
+        )
 
     def _open_keys(self, rules: JwtRules | None) -> KeySource | None:
         """Return where the keys of tokens come from; a file is read.

@@ -117,8 +117,9 @@ class KeySource:
         log.info("token keys loaded", jwks=self._rules.jwks, keys=len(self._keys.keys))
 
     def _failed(self, reason: str) -> None:
+        effect = "the ones before stay in use" if self._keys else "no token can be verified yet"
         log.error(
-            "token keys can't be loaded; the ones before stay in use",
+            f"token keys can't be loaded; {effect}",
             jwks=self._rules.jwks,
             reason=reason,
         )

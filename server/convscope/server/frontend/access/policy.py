@@ -60,6 +60,12 @@ class CallerRules:
     burst_seconds: float = 1.0
     concurrent_bytes: int | None = None
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether it has a rate or a limit of concurrent bytes."""
+        limits = (self.images_per_second, self.bytes_per_second, self.concurrent_bytes)
+        return any(limit is not None for limit in limits)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:

@@ -33,10 +33,15 @@ from convscope.server.inference.decoding.structure import inspect
 from convscope.server.inference.decoding.structure.stream import Stream, damaged
 from convscope.server.inference.decoding.webp.decoder import (
     decode_webp,
+    is_bounded,
     max_working_bytes,
     working_bytes,
 )
-from convscope.server.observability.out_of_memory import has_memory, is_out_of_memory
+from convscope.server.observability.out_of_memory import (
+    allocations_can_fail,
+    has_memory,
+    is_out_of_memory,
+)
 from convscope.server.runtime.versions import Crop, DecodeCost
 from convscope.v1 import manifest_pb2 as pb
 
@@ -154,7 +159,7 @@ class Preprocessor:
         prepared, box, size = self._prepare_pixels(pixels)
         return prepared, Crop(*box, *size)
 
-    def _decode(self, data: bytes, cost: DecodeCost | None) -> Prepared:
+    def _decode(self, data: bytes, cost: DecodeCost | None, *, again: bool = False) -> Prepared:
         cost = self.cost(data) if cost is None else cost
         header: Header = cost.header
         try:
@@ -167,6 +172,9 @@ class Preprocessor:
         except Exception as error:  # Pillow's decoders raise anything on crafted bytes
             if is_out_of_memory(error) or not has_memory(cost.memory_bytes):
                 raise _no_memory() from error
+            if not again and allocations_can_fail():
+                # Other threads may have had the memory, and have released it since.
+                return self._decode(data, cost, again=True)
             damage = "truncated" if "truncated" in str(error) else "damaged"
             raise damaged(header.format, data, damage) from error
 
@@ -209,11 +217,15 @@ class Preprocessor:
         """Check the memory that decoding takes for each pixel, beyond the pixels."""
         most = int(self._limits.max_pixels * allowed)
         if header.pixels * used > most:
-            kind = "several scans" if header.format == "JPEG" else "alpha or lossless compression"
-            fix = "save it as baseline JPEG" if header.format == "JPEG" else "save it as JPEG"
+            limit = f"at most {most // used:,} of these are allowed"
+            has, fix = f"with alpha or lossless compression; {limit}", "save it as JPEG"
+            if header.format == "JPEG":
+                has, fix = f"with several scans; {limit}", "save it as baseline JPEG"
+            elif not is_bounded():
+                has = f"in a format of which this server decodes at most {most // used:,}"
             raise InvalidInputError(
-                f"the {header.format} image has {header.width:,} x {header.height:,} pixels with "
-                f"{kind}; at most {most // used:,} of these are allowed; {fix}, or scale it down"
+                f"the {header.format} image has {header.width:,} x {header.height:,} pixels {has}; "
+                f"{fix}, or scale it down"
             )
 
     def _check_size(self, width: int, height: int) -> None:

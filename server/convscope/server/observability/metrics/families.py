@@ -114,6 +114,12 @@ TABLE = (
         [go_name(code) for code in CODES],
     ),
     Family(
+        "convscope_caller_limited_calls",
+        "counter",
+        "Calls that ended because of a limit that --policy sets for their caller.",
+        Scope.METHOD,
+    ),
+    Family(
         "grpc_server_handling_seconds",
         "histogram",
         "Seconds from a call's arrival to its reply.",

@@ -17,6 +17,7 @@ class MethodMetrics:
     def __init__(self, families: Families, kind: str, service: str, method: str) -> None:
         series = Series(families, Scope.METHOD, kind, service, method)
         self._started = series.counter("grpc_server_started")
+        self._over_own_limit = series.counter("convscope_caller_limited_calls")
         self._seconds = series.histogram("grpc_server_handling_seconds")
         self._handled = CodeCounter(
             lambda code: series.counter("grpc_server_handled", go_name(code))
@@ -31,6 +32,7 @@ class MethodMetrics:
         codes: Sequence[grpc.StatusCode],
         seconds: Sequence[float],
         exemplars: Sequence[Mapping[str, str] | None] = (),
+        over_own_limit: int = 0,
     ) -> None:
         """Count calls that ended, and observe how long they took.
 
@@ -38,7 +40,10 @@ class MethodMetrics:
             codes: How they ended.
             seconds: How long they took.
             exemplars: The labels of their traces; None for a call that has none.
+            over_own_limit: How many of them failed because of a limit of their caller.
         """
+        if over_own_limit:
+            self._over_own_limit.inc(over_own_limit)
         for code, amount in tally(codes).items():
             self._handled.count(code, amount)
         if not any(exemplars):

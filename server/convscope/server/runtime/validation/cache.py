@@ -99,7 +99,7 @@ class ValidationCache:
         newest = dict(list(entries.items())[-MAX_ENTRIES:])
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.file, json.dumps(newest).encode())
+            replace_file(self.file, json.dumps(newest).encode(), mode=0o644)
         except OSError as error:
             log.warning("the validation can't be stored", reason=error.strerror)
 
@@ -108,8 +108,10 @@ class ValidationCache:
         if self.file is None:
             return {}
         try:
-            with self.file.open("rb") as file:
-                if not _is_trusted(os.fstat(file.fileno())):
+            # Nobody may put a link to another file, or a pipe, in its place.
+            descriptor = os.open(self.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - of an open file
+                if not _is_trusted(os.fstat(descriptor)):
                     return {}
                 found = json.load(file)
             return {key: entry for key, entry in found.items() if _is_entry(entry)}
@@ -119,7 +121,9 @@ class ValidationCache:
 
 def _is_trusted(status: os.stat_result) -> bool:
     """Report whether no other user could have written a file, such as one in /tmp."""
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
+    is_own = status.st_uid in (0, os.geteuid())
+    others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISREG(status.st_mode) and is_own and not others_write
 
 
 def _is_entry(entry: Any) -> bool:

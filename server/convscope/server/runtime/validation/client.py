@@ -83,12 +83,14 @@ class _ForkServer:
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
+            code = 1
             try:
                 _close_others(theirs.fileno())
                 os.setsid()
                 run_fork_server(theirs.fileno())
+                code = 0
             finally:
-                os._exit(0)
+                os._exit(code)
         theirs.close()
         return cls(_Forked(pid), ours)
 
@@ -176,6 +178,7 @@ class BundleValidator:
         self._running: _ForkServer | None = None
         self._finalizer: weakref.finalize[..., BundleValidator] | None = None
         self._uses = 0
+        self._idle: threading.Timer | None = None  # one, however many versions follow each other
 
     @classmethod
     def forked(cls) -> Self:
@@ -202,13 +205,11 @@ class BundleValidator:
             MemoryError: The system ended the process, because memory was short.
         """
         with self._lock:
+            if stopping():  # while another version was validated
+                raise ShuttingDownError
             self._uses += 1
             reply = self._exchange(examination, stopping)
-            timer = threading.Timer(
-                self._idle_seconds, _end_if_idle, (weakref.ref(self), self._uses)
-            )
-            timer.daemon = True
-            timer.start()
+            self._end_later()
         return _findings(reply)
 
     def close(self) -> None:
@@ -221,6 +222,14 @@ class BundleValidator:
         with self._lock:
             if self._uses == uses:
                 self._end()
+
+    def _end_later(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        arguments = weakref.ref(self), self._uses
+        self._idle = threading.Timer(self._idle_seconds, _end_if_idle, arguments)
+        self._idle.daemon = True
+        self._idle.start()
 
     def _exchange(
         self, examination: Examination, stopping: Callable[[], bool]

@@ -24,7 +24,7 @@ from convscope.bundle.layout import GRAPH
 from convscope.server.errors import BundleRejectedError
 from convscope.server.observability.out_of_memory import is_out_of_memory
 from convscope.server.runtime.validation.examination import Examination
-from convscope.server.runtime.validation.limits import megabytes
+from convscope.server.runtime.validation.limits import megabytes, shown_seconds
 from convscope.server.runtime.validation.memory import (
     anonymous_bytes,
     limit_memory,
@@ -47,7 +47,9 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 def run_fork_server(descriptor: int) -> None:
     """Validate versions for the process at the other end of a socket, until it closes it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles it
+    # The server handles them, and ends this process. A service manager sends them to both.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     # Before the first fork, so that not every process imports it.
     import convscope.bundle.graph_contract
 
@@ -186,12 +188,13 @@ def _watch(child: _Child, examination: Examination, limit: int, server: int) -> 
             return _too_much_memory(child.doing, limit, grown)
         seconds, cpu_seconds = monotonic() - started_at, child.cpu_seconds()
         if cpu_seconds > limits.seconds or seconds > limits.clock_seconds:
+            taken = f"{shown_seconds(cpu_seconds)} of CPU and {shown_seconds(seconds)} in all"
             return {
                 "reason": "time",
-                "message": f"{child.doing} was not finished after {cpu_seconds:.1f} s of CPU and "
-                f"{seconds:.1f} s in all; validating a version may take {limits.seconds:g} s of "
-                f"CPU and {limits.clock_seconds:g} s in all: raise --max-load-seconds if the "
-                f"network needs more ({_memory_so_far(child)})",
+                "message": f"{child.doing} was not finished after {taken}; validating a version "
+                f"may take {limits.seconds:g} s of CPU and {limits.clock_seconds:g} s in all: "
+                "raise --max-load-seconds if the network needs more "
+                f"({_memory_so_far(child)})",
             }
 
 

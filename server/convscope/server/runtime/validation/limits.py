@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Limits", "machine_bytes", "megabytes"]
+__all__ = ["Limits", "machine_bytes", "megabytes", "shown_seconds"]
 
 CGROUP = Path("/sys/fs/cgroup")
 # By default, a version may take this much, and a multiple of its graph's size: the graph is
@@ -51,6 +51,11 @@ class Limits:
 def megabytes(size: float) -> str:
     """Return a size for a message."""
     return f"{size / 1e6:,.{0 if size >= 1e7 else 1}f} MB"
+
+
+def shown_seconds(seconds: float) -> str:
+    """Return a time for a message."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"
 
 
 def machine_bytes(cgroup: Path = CGROUP) -> int:

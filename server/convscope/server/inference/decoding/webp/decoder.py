@@ -2,7 +2,7 @@
 
 Pillow decodes every WebP as an animation: libwebp keeps two canvases, and Pillow copies one
 of them twice, 16 bytes for each pixel. Here, libwebp decodes the first frame to the memory
-of the image. It also states why it fails, so that too little memory isn't taken for damage.
+of the image.
 """
 
 import ctypes
@@ -18,13 +18,12 @@ from convscope.server.inference.decoding.structure.stream import Stream
 from convscope.server.inference.decoding.webp.isolated import IsolatedDecoder
 from convscope.server.inference.decoding.webp.libwebp import (
     OK,
-    OUT_OF_MEMORY,
     Layout,
     decode_into,
     open_library,
 )
 
-__all__ = ["decode_webp", "max_working_bytes", "working_bytes"]
+__all__ = ["decode_webp", "is_bounded", "max_working_bytes", "working_bytes"]
 
 # Memory of libwebp for one pixel, beyond the image: a lossless image is decoded to a copy,
 # and so is the alpha channel of a lossy one. The rest of a lossy image needs a few rows.
@@ -36,9 +35,14 @@ _GROUP_BYTES, _GROUP_BITS, _TILE_PIXELS = 6144, 20, 16
 _MAX_CODE_BYTES = 24 * 2**20
 
 
+def is_bounded() -> bool:
+    """Return whether libwebp is called here; otherwise Pillow decodes, in more memory."""
+    return _library() is not None
+
+
 def working_bytes(stream: Stream) -> int:
     """Return the memory for one pixel that decoding takes beyond the image."""
-    if _library() is None:
+    if not is_bounded():
         return _PILLOW_BYTES
     if stream.is_lossless:
         return _LOSSLESS_BYTES
@@ -61,8 +65,8 @@ def decode_webp(stream: Stream, size: tuple[int, int]) -> Image.Image:
         An image in mode RGBA if it has transparent pixels, and RGBX otherwise.
 
     Raises:
-        MemoryError: There is no memory.
-        ValueError: It is damaged.
+        MemoryError: There is no memory for the canvas.
+        ValueError: It is damaged, or libwebp had no memory.
         ServingError: It exceeds a limit, or can't be decoded now.
     """
     library = _library()
@@ -76,8 +80,8 @@ def decode_webp(stream: Stream, size: tuple[int, int]) -> Image.Image:
         status, pixels = _decode_isolated(stream, layout)
     else:
         status, pixels = _decode_here(library, stream, layout)
-    if status == OUT_OF_MEMORY:
-        raise MemoryError
+    # It also reports too little memory for a damaged alpha channel, so that the caller looks
+    # whether there is memory.
     if status != OK:
         raise ValueError("libwebp rejects the image")
     mode = "RGBA" if stream.has_alpha else "RGBX"
