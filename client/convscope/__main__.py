@@ -4,9 +4,13 @@
 """
 
 import os
+import signal
 import sys
+from typing import Any
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -18,11 +22,17 @@ def main() -> None:
 
         if (code := _health.main(sys.argv[2:])) is not None:
             sys.exit(code)
-    try:
-        from convscope.client.cli import app
-    except KeyboardInterrupt:  # the imports take a moment
-        sys.exit(130)
+    # A KeyboardInterrupt in the middle of an import could be lost.
+    signal.signal(signal.SIGINT, _end)
+    from convscope.client.cli import app
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     app(prog_name="convscope")
+
+
+def _end(*signal_and_frame: Any) -> None:
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

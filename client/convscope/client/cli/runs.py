@@ -14,6 +14,7 @@ import typer
 
 from convscope.client._results.results import Outcome
 from convscope.client.cli.error_output import print_error
+from convscope.client.cli.interruption import INTERRUPTED, end_soon, let_the_next_one_kill
 from convscope.client.cli.json_output import to_json
 from convscope.client.cli.outputs.output_file import OutputFile
 from convscope.client.cli.outputs.records import error_record
@@ -41,7 +42,6 @@ _CALL_ERRORS = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.UNAVAILABLE,
 )
-INTERRUPTED: Final = 130
 
 
 class Run:
@@ -89,6 +89,7 @@ class Run:
             with run_progress(self._images, streams=self._streams, quiet=self._quiet) as progress:
                 self._report_all(classify, progress)
         except KeyboardInterrupt:
+            let_the_next_one_kill()
             self._summary.stopped = "interrupted"
         except OSError as error:
             if error.errno == EPIPE:
@@ -98,6 +99,8 @@ class Run:
         if not self._quiet:
             self._summary.print()
         if code := self._exit_code():
+            if code == INTERRUPTED:
+                end_soon()
             raise typer.Exit(code)
 
     def _report_all(self, classify: Classify, progress: RunProgress) -> None:
