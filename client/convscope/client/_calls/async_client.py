@@ -163,14 +163,12 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             priority=priority,
             routing_key=routing_key,
         )
-        encode = partial(
-            self._encoder.encode, template, image, check_metadata(metadata), keeps_image=True
-        )
+        sent = self._metadata(metadata)
+        encode = partial(self._encoder.encode, template, image, sent, keeps_image=True)
         if self._encoder.is_slow(image):
             encoded = await in_thread(encode)
         else:
             encoded = encode()
-        sent = self._metadata(metadata)
         if self._options.coalesce:
             return await self._call_batcher.classify(template, encoded, timeout, sent)
         with SingleRequest(template, encoded, sent) as call:

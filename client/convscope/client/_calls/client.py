@@ -198,7 +198,7 @@ class Client(ServerCalls, LocalClients):
             priority=priority,
             routing_key=routing_key,
         )
-        sent = check_metadata(metadata)
+        sent = self._metadata(metadata)
         encoded = self._encoder.encode(template, image, sent, keeps_image=True)
         with SingleRequest(template, encoded, sent) as call:
             return call.result(
