@@ -14,6 +14,7 @@ from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
 from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.image_stream import ImageStream
+from convscope.client._calls.learned_limits import ASK_SECONDS
 from convscope.client._calls.local import LocalClients
 from convscope.client._calls.options import ClassifyManyOptions, Selector
 from convscope.client._calls.requests import (
@@ -27,6 +28,7 @@ from convscope.client._connection.tokens import Token
 from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._results.results import Outcome
+from convscope.client._results.server_info import ServerLimits
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -123,7 +125,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
-        self._encoder = ImageEncoder(options.oversize, self._describe)
+        self._encoder = ImageEncoder(options.oversize, self._describe, self._ask_limits)
         self._batched_channel: grpc.aio.Channel | None = None
 
     async def classify(
@@ -271,6 +273,11 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         """Describe a model for a thread that encodes an image."""
         name, version, alias = selector.model, selector.version, selector.alias
         return wait_for(self.model(name, version=version, alias=alias, metadata=metadata))
+
+    def _ask_limits(self, metadata: CheckedMetadata) -> ServerLimits:
+        """Ask for the server's limits, for a thread that encodes an image."""
+        timeout = min(self._timeout_seconds, ASK_SECONDS)
+        return wait_for(self.server_info(timeout_seconds=timeout, metadata=metadata)).limits
 
     async def _classify(
         self,
