@@ -1,5 +1,6 @@
 """Images are checked and shrunk by the limits of the server, which is asked only if it matters."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from support.server import ServerProcess
 
-from convscope.client import InvalidInputError, Tensor
+from convscope.client import AsyncClient, InvalidInputError, Tensor
 
 MIB = 2**20
 RED = np.full((8, 8, 3), (200, 30, 20), np.uint8)
@@ -85,3 +86,16 @@ def test_a_server_that_does_not_describe_itself_has_the_default_limits(
     assert len(list(caller.classify_many([large, large], model="m"))) == 2
     with pytest.raises(InvalidInputError, match="8,388,608"):
         caller.classify(bytes(9 * MIB), model="m")
+
+
+@pytest.mark.timeout(60)
+def test_many_large_images_at_once_leave_a_thread_for_the_token(scripted_server: Any) -> None:
+    """All of them wait for the limits, whose call needs a token first."""
+    target, _ = scripted_server()
+
+    async def classify() -> int:
+        async with AsyncClient(target, token=lambda: "a") as client:
+            large = [b"large".ljust(2 * MIB)] * 40
+            return len(await asyncio.gather(*(client.classify(one, model="m") for one in large)))
+
+    assert asyncio.run(classify()) == 40

@@ -68,9 +68,9 @@ class ImageEncoder:
         """Report whether encoding an image, by reading or converting it, may block for long."""
         if isinstance(image, str | PathLike | Image.Image) or is_file(image):
             return True
-        limits = self._limits.known
-        if limits is None:
+        if not self._limits.are_final:  # the server may be asked
             return is_large(image)
+        limits = self._limits.known or _DEFAULT_LIMITS
         return self._shrinks and excess_of(image, limits) is not None
 
     def encode(

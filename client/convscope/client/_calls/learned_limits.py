@@ -43,6 +43,11 @@ class LearnedLimits:
         """The limits; None if the server must be asked."""
         return self._limits if time.monotonic() < self._expires_at else None
 
+    @property
+    def are_final(self) -> bool:
+        """Whether the server is never asked again."""
+        return self._expires_at == math.inf
+
     def learn(self, metadata: CheckedMetadata) -> ServerLimits:
         """Return the limits; the server is asked if they aren't known.
 
