@@ -37,7 +37,7 @@ def test_mypy_accepts_the_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(seconds=30)
-def test_pyright_accepts_the_sample(tmp_path: Path) -> None:
+def test_basedpyright_accepts_the_sample(tmp_path: Path) -> None:
     """With the types of this package checked from its sources, and those of gRPC incomplete."""
     config = {
         "include": [str(SAMPLE)],
@@ -46,7 +46,7 @@ def test_pyright_accepts_the_sample(tmp_path: Path) -> None:
         "pythonVersion": "3.11",
     }
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable]
+    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable]
     done = check([*command, "--project", str(tmp_path)])
     assert done.returncode == 0, done.stdout
 

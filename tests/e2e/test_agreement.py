@@ -16,7 +16,7 @@ from PIL import Image
 from support.damage import cuts, idat_of, kinds_of_images
 from support.photos import photos
 
-from convscope.client._inputs.limits import default_limits
+from convscope.client import ServerLimits
 from convscope.client._inputs.shrinking import shrink
 from convscope.client.types import Resize
 from convscope.exporter.bundles.reader import open_bundle, open_unexplained
@@ -127,7 +127,7 @@ def compare_shrunk(bundle: Path) -> Iterator[Comparison]:
         size = Image.open(BytesIO(photo.data)).size
         if min(size) <= SHRUNK_SIDE:
             continue
-        shrunk = shrink(photo.data, resize, default_limits())
+        shrunk = shrink(photo.data, resize, ServerLimits())
         assert max(shrunk.sent_size) < max(size)
         sent = shrunk.image
         found = fast.decode(sent) if isinstance(sent, bytes) else fast.prepare(sent)

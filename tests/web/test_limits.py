@@ -14,7 +14,7 @@ from support.images import encode, picture
 from support.server import ServerProcess
 from support.web_process import WebProcess, form
 
-from convscope.client._connection.channel import MAX_REQUEST_BYTES
+from convscope.client import ServerLimits
 from convscope.web.settings import MAX_IMAGE_BYTES, MIB
 
 TINY = "/v1/models/tiny:classify"
@@ -41,7 +41,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def test_the_limit_of_an_image_is_the_clients() -> None:
-    assert MAX_IMAGE_BYTES == MAX_REQUEST_BYTES
+    assert ServerLimits().max_request_bytes == MAX_IMAGE_BYTES
 
 
 def test_a_body_over_the_limit_is_rejected_before_it_is_sent(web: WebProcess) -> None:

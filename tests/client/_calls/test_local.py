@@ -81,7 +81,7 @@ def test_nothing_is_left_and_nothing_is_printed(
             assert directory.stat().st_mode & 0o077 == 0
         with pytest.raises(UnavailableError, match="is closed"):
             client.models()
-    assert traces(tmp_path) == before
+    assert traces(tmp_path) <= before
     assert capfd.readouterr() == ("", "")
 
 

@@ -90,7 +90,10 @@ def test_images_that_are_invalid_together_are_sent_one_by_one() -> None:
 
 
 def stream(*, window: int = 2, return_errors: bool = False) -> ImageStream:
-    encoder = ImageEncoder("error", lambda selector, metadata: pytest.fail("it asks the server"))
+    def ask(*_: object) -> Any:
+        pytest.fail("it asks the server")
+
+    encoder = ImageEncoder("error", ask, ask)
     return ImageStream(TEMPLATE, [], window=window, return_errors=return_errors, encoder=encoder)
 
 

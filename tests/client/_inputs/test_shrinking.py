@@ -2,6 +2,7 @@
 
 import io
 import logging
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import pytest
 from PIL import Image
 from support.server import ServerProcess
 
-from convscope.client import InvalidInputError, Results
-from convscope.client._inputs.limits import default_limits, excess_of_file
-from convscope.client._inputs.shrinking import sent_size_of, shrink
+from convscope.client import InvalidInputError, Results, ServerLimits
+from convscope.client._inputs.limits import excess_of
+from convscope.client._inputs.shrinking import resize_of, sent_size_of, shrink
 from convscope.client.types import Resize
 
-LIMITS = default_limits()
+LIMITS = ServerLimits()
 PHONE = 5160, 3872  # 20 megapixels
 
 
@@ -141,6 +142,29 @@ def test_the_server_crops_the_same_part(size: tuple[int, int]) -> None:
         assert min(width, height) >= 4 * edge
 
 
+@pytest.mark.parametrize("size", [(4000, 3000), (3000, 4000), (6000, 1001), (2999, 7001)])
+def test_a_photo_that_is_padded_keeps_its_detail(size: tuple[int, int]) -> None:
+    """It fits into the input as the original does, from at least four times as many pixels."""
+    resize = Resize(padding=(114,) * 3, placement="center", height=224, width=320)
+    sent = sent_size_of(size, resize, LIMITS, "the image")
+    scale, sent_scale = (min(320 / width, 224 / height) for width, height in (size, sent))
+    assert 1 / sent_scale >= 3.99
+    assert [round(edge * scale) for edge in size] == [round(edge * sent_scale) for edge in sent]
+    assert sent < size
+
+
+def test_an_image_that_is_padded_fits_into_the_whole_input(caller: Any) -> None:
+    """The description of the resize has no size then, but that of the input does."""
+    plain = caller.model("tiny")
+    info = replace(plain, resize=Resize(padding=(0, 0, 0), placement="center"))
+    resize = resize_of(info)
+    assert resize is not None
+    assert (resize.height, resize.width, 3) == info.input.shape
+    assert resize_of(plain) == plain.resize
+    with pytest.raises(InvalidInputError, match="too many along one edge"):
+        shrink(Image.new("L", (60_000, 400)), replace(resize, height=5000, width=5000), LIMITS)
+
+
 def test_a_large_input_is_sent_as_jpeg() -> None:
     shrunk = shrink(scene((5000, 4000)), Resize(height=600, width=600), LIMITS)
     assert isinstance(shrunk.image, bytes)
@@ -164,8 +188,8 @@ def test_the_limits_depend_on_the_format() -> None:
     size = 3900, 3600  # 14 megapixels
     out = io.BytesIO()
     scene(size).save(out, "JPEG", quality=60, progressive=True)
-    assert excess_of_file(out.getvalue(), LIMITS) is not None
+    assert excess_of(out.getvalue(), LIMITS) is not None
     out = io.BytesIO()
     scene(size).save(out, "JPEG", quality=60)
-    assert excess_of_file(out.getvalue(), LIMITS) is None
-    assert excess_of_file(b"no image" * 100_000, LIMITS) is None
+    assert excess_of(out.getvalue(), LIMITS) is None
+    assert excess_of(b"no image" * 100_000, LIMITS) is None

@@ -68,7 +68,10 @@ def test_an_open_file_is_read_from_its_position_and_stays_open(file: Path) -> No
 
 
 def test_reading_an_open_file_may_block(file: Path) -> None:
-    encoder = ImageEncoder("error", lambda selector, metadata: pytest.fail("no need to ask"))
+    def ask(*_: object) -> Any:
+        pytest.fail("no need to ask")
+
+    encoder = ImageEncoder("error", ask, ask)
     with file.open("rb") as opened:
         assert encoder.is_slow(opened)
     assert not encoder.is_slow(np.zeros((4, 4), np.uint8))

@@ -3,7 +3,15 @@
 import asyncio
 from pathlib import Path
 
-from convscope.client import AsyncClient, Classification, ConvscopeError, ModelInfo, Results
+from convscope.client import (
+    AsyncClient,
+    Classification,
+    ConvscopeError,
+    Health,
+    ModelInfo,
+    Results,
+    ServerLimits,
+)
 
 
 async def classify(client: AsyncClient, photos: list[Path]) -> list[str]:
@@ -22,10 +30,18 @@ async def classify_many(client: AsyncClient, photos: list[Path]) -> Results[Clas
     return kept
 
 
+async def limits(client: AsyncClient) -> ServerLimits | None:
+    await client.wait_ready(timeout_seconds=30)
+    health: Health = await client.health("m")
+    return (await client.server_info()).limits if health else None
+
+
 async def main() -> None:
     async with AsyncClient("localhost:8001", coalesce=False, oversize="shrink") as client:
         photos = [Path("a.png")]
         info: ModelInfo = await client.model((await client.models())[0].model)
         print(await classify(client, photos), await classify_many(client, photos), info)
-        print(client.channel)
+        print(client.channel, await limits(client))
     await client.close()
+    async with AsyncClient.local("models") as local:
+        print((await local.classify("a.png", model="m")).top.label)

@@ -34,6 +34,7 @@ from convscope.client import (
     Results,
     StageSeconds,
     Tensor,
+    from_float,
 )
 
 
@@ -123,9 +124,13 @@ def main() -> None:
     with Client("localhost:8001", timeout_seconds=5, token=lambda: "t", oversize="error") as client:
         pixels = np.zeros((4, 4, 3), np.uint8)
         images: list[ImageLike] = ["a.png", Path("b.png"), b"", pixels, Tensor(pixels)]
+        floats: npt.NDArray[np.float32] = np.zeros((4, 4, 3), np.float32)
+        images.append(from_float(floats))
         print(classify(client, images, "bulk"), models(client), client.channel)
         photos = [Path("a.png")]
         print(classify_many(client, photos), tables(client, photos))
         result = client.classify("a.png", model="m")
         print(save(result), show(result, photos[0]))
     client.close()
+    with Client.local("models", model="m", settings={"provider": "cpu"}) as local:
+        print(local.classify("a.png").top.label)

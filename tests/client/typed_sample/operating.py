@@ -8,12 +8,16 @@ from convscope.client import (
     ConvscopeError,
     DeadlineExceededError,
     FailedPreconditionError,
+    Health,
     InternalError,
     InvalidInputError,
     ModelStatus,
     NotFoundError,
     OverloadedError,
     PermissionDeniedError,
+    Retries,
+    ServerInfo,
+    ServerLimits,
     TrafficSplit,
     UnauthenticatedError,
     UnavailableError,
@@ -39,6 +43,18 @@ def advice(client: Client) -> str:
     return ""
 
 
+def server(target: str) -> tuple[Health, str | None, int]:
+    retries = Retries(attempts=3, max_seconds=2)
+    policy: dict[str, object] = retries.policy()
+    print(policy)
+    with Client(target, retries=retries, connect_timeout_seconds=2) as client:
+        client.wait_ready(30, "m")
+        health: Health = client.health()
+        info: ServerInfo = client.server_info(timeout_seconds=1)
+        limits: ServerLimits = info.limits
+        return health, info.version, limits.max_request_bytes
+
+
 def operate(admin: AdminClient) -> ModelStatus:
     try:
         loaded = admin.load("m", version=2)
@@ -57,3 +73,4 @@ def main() -> None:
     with AdminClient("unix:admin.sock", token_file="token") as admin:
         print(operate(admin))
     admin.close()
+    print(server("localhost:8001"))

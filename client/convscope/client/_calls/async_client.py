@@ -14,6 +14,7 @@ from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
 from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.image_stream import ImageStream
+from convscope.client._calls.learned_limits import ASK_SECONDS
 from convscope.client._calls.local import LocalClients
 from convscope.client._calls.options import ClassifyManyOptions, Selector
 from convscope.client._calls.requests import (
@@ -27,6 +28,7 @@ from convscope.client._connection.tokens import Token
 from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._results.results import Outcome
+from convscope.client._results.server_info import ServerLimits
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -123,7 +125,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
-        self._encoder = ImageEncoder(options.oversize, self._describe)
+        self._encoder = ImageEncoder(options.oversize, self._describe, self._ask_limits)
         self._batched_channel: grpc.aio.Channel | None = None
 
     async def classify(
@@ -163,14 +165,12 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             priority=priority,
             routing_key=routing_key,
         )
-        encode = partial(
-            self._encoder.encode, template, image, check_metadata(metadata), keeps_image=True
-        )
+        sent = self._metadata(metadata)
+        encode = partial(self._encoder.encode, template, image, sent, keeps_image=True)
         if self._encoder.is_slow(image):
             encoded = await in_thread(encode)
         else:
             encoded = encode()
-        sent = self._metadata(metadata)
         if self._options.coalesce:
             return await self._call_batcher.classify(template, encoded, timeout, sent)
         with SingleRequest(template, encoded, sent) as call:
@@ -273,6 +273,11 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         """Describe a model for a thread that encodes an image."""
         name, version, alias = selector.model, selector.version, selector.alias
         return wait_for(self.model(name, version=version, alias=alias, metadata=metadata))
+
+    def _ask_limits(self, metadata: CheckedMetadata) -> ServerLimits:
+        """Ask for the server's limits, for a thread that encodes an image."""
+        timeout = min(self._timeout_seconds, ASK_SECONDS)
+        return wait_for(self.server_info(timeout_seconds=timeout, metadata=metadata)).limits
 
     async def _classify(
         self,

@@ -103,7 +103,12 @@ class AsyncServerCalls(AsyncConnection):
     async def models(
         self, *, timeout_seconds: float | None = None, metadata: Metadata = ()
     ) -> list[ModelSummary]:
-        """List every version that is ready, as `Client.models` does."""
+        """List every version that is ready, as `Client.models` does.
+
+        Example:
+            >>> [one.model for one in await async_client.models()]
+            ['digits', 'efficientnet_lite0']
+        """
         request = pb.ListModelsRequest()
         return decode_models(
             await self._call(self._stub.ListModels, request, timeout_seconds, metadata)
@@ -118,7 +123,12 @@ class AsyncServerCalls(AsyncConnection):
         timeout_seconds: float | None = None,
         metadata: Metadata = (),
     ) -> ModelInfo:
-        """Describe one version in full, as `Client.model` does."""
+        """Describe one version in full, as `Client.model` does.
+
+        Example:
+            >>> (await async_client.model("digits")).labels[:3]
+            ('0', '1', '2')
+        """
         request = encode_get_model(Selector(await self._model_name(name, metadata), version, alias))
         return decode_model(
             await self._call(self._stub.GetModel, request, timeout_seconds, metadata)

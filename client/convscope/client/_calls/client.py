@@ -9,6 +9,7 @@ import grpc
 
 from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.image_stream import ImageStream
+from convscope.client._calls.learned_limits import ASK_SECONDS
 from convscope.client._calls.local import LocalClients
 from convscope.client._calls.options import ClassifyManyOptions, Selector
 from convscope.client._calls.requests import (
@@ -23,6 +24,7 @@ from convscope.client._connection.tokens import Token
 from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._results.results import Outcome
+from convscope.client._results.server_info import ServerLimits
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -127,7 +129,7 @@ class Client(ServerCalls, LocalClients):
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
-        self._encoder = ImageEncoder(options.oversize, self._describe)
+        self._encoder = ImageEncoder(options.oversize, self._describe, self._ask_limits)
 
     def classify(
         self,
@@ -198,7 +200,7 @@ class Client(ServerCalls, LocalClients):
             priority=priority,
             routing_key=routing_key,
         )
-        sent = check_metadata(metadata)
+        sent = self._metadata(metadata)
         encoded = self._encoder.encode(template, image, sent, keeps_image=True)
         with SingleRequest(template, encoded, sent) as call:
             return call.result(
@@ -314,3 +316,7 @@ class Client(ServerCalls, LocalClients):
     def _describe(self, selector: Selector, metadata: CheckedMetadata) -> ModelInfo:
         name, version, alias = selector.model, selector.version, selector.alias
         return self.model(name, version=version, alias=alias, metadata=metadata)
+
+    def _ask_limits(self, metadata: CheckedMetadata) -> ServerLimits:
+        timeout = min(self._timeout_seconds, ASK_SECONDS)
+        return self.server_info(timeout_seconds=timeout, metadata=metadata).limits

@@ -8,26 +8,28 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeAlias, get_args
 
-import numpy as np
 from PIL import Image
 
+from convscope.client._calls.learned_limits import AskLimits, LearnedLimits
 from convscope.client._calls.options import Selector
 from convscope.client._calls.requests import EncodedImage, RequestTemplate, encode_image
 from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata
 from convscope.client._inputs.images import read_image
 from convscope.client._inputs.limits import (
+    LARGE_BYTES,
     Excess,
-    default_limits,
-    excess_of_file,
-    excess_of_pixels,
+    excess_of,
+    is_large,
+    too_many_bytes,
 )
-from convscope.client._inputs.shrinking import shrink
+from convscope.client._inputs.shrinking import resize_of, shrink
 from convscope.client._inputs.sources import is_file, resolve_source
 from convscope.client._results.sent_image import SentImage
+from convscope.client._results.server_info import ServerLimits
 from convscope.client._results.source import Source, image_name
 from convscope.client.errors import ConvscopeError, InvalidInputError, PermissionDeniedError
-from convscope.client.types import ImageLike, ModelInfo, Resize, Tensor
+from convscope.client.types import ImageLike, ModelInfo, Resize
 
 __all__ = ["Describe", "ImageEncoder"]
 
@@ -38,6 +40,7 @@ log = logging.getLogger("convscope.client")
 
 # An alias may point to another version by then.
 _DESCRIPTION_SECONDS = 60.0
+_DEFAULT_LIMITS = ServerLimits()
 
 
 class ImageEncoder:
@@ -46,17 +49,18 @@ class ImageEncoder:
     Args:
         oversize: Whether images beyond the limits are shrunk.
         describe: Asks about the model, but only for an image that must be shrunk.
+        ask_limits: Asks for the server's limits, but only for a large image.
 
     Raises:
         InvalidInputError: `oversize` is neither "shrink" nor "error".
     """
 
-    def __init__(self, oversize: Oversize, describe: Describe) -> None:
+    def __init__(self, oversize: Oversize, describe: Describe, ask_limits: AskLimits) -> None:
         if oversize not in get_args(Oversize):
             raise InvalidInputError(f"oversize is {oversize!r}; there are: 'shrink', 'error'")
         self._shrinks = oversize == "shrink"
         self._describe = describe
-        self._limits = default_limits()
+        self._limits = LearnedLimits(ask_limits)
         self._resizes: dict[Selector, tuple[float, Resize | None]] = {}
         self._lock = Lock()
 
@@ -64,7 +68,10 @@ class ImageEncoder:
         """Report whether encoding an image, by reading or converting it, may block for long."""
         if isinstance(image, str | PathLike | Image.Image) or is_file(image):
             return True
-        return self._shrinks and self._excess(image) is not None
+        if not self._limits.are_final:  # the server may be asked
+            return is_large(image)
+        limits = self._limits.known or _DEFAULT_LIMITS
+        return self._shrinks and excess_of(image, limits) is not None
 
     def encode(
         self,
@@ -100,50 +107,36 @@ class ImageEncoder:
     def _encode(
         self, template: RequestTemplate, image: ImageLike, metadata: CheckedMetadata
     ) -> EncodedImage:
-        if not self._shrinks or isinstance(image, Tensor):
-            return encode_image(template, image)
         content = resolve_source(image)
         if isinstance(content, Path):
-            path = content
-            if (size_bytes := _file_bytes(path)) > self._limits.max_request_bytes:
-                return self._shrink(template, path, metadata, self._too_many(size_bytes))
-            content = read_image(path)
-        excess = self._excess(content)
-        if excess is not None:
-            return self._shrink(template, content, metadata, excess)
-        return encode_image(template, content)
+            path, size_bytes = content, _file_bytes(content)
+            limits = self._limits_for(size_bytes > LARGE_BYTES, metadata)
+            if self._shrinks and size_bytes > limits.max_request_bytes:
+                excess = too_many_bytes(size_bytes, limits)
+                return self._shrink(template, path, metadata, limits, excess)
+            content = read_image(path, limits.max_request_bytes)
+        if self._limits.known is None and not is_large(content):
+            return encode_image(template, content)
+        limits = self._limits.learn(metadata)
+        if self._shrinks and (excess_of_content := excess_of(content, limits)):
+            return self._shrink(template, content, metadata, limits, excess_of_content)
+        return encode_image(template, content, limits.max_request_bytes)
 
-    def _excess(self, image: ImageLike) -> Excess | None:
-        limits = self._limits
-        match image:
-            case bytes() | bytearray() | memoryview():
-                if len(image) > limits.max_request_bytes:
-                    return self._too_many(len(image))
-                return excess_of_file(bytes(image), limits)
-            case Image.Image():
-                width, height = image.size
-                channels = 1 if image.mode in ("1", "L") else len(image.getbands())
-                return excess_of_pixels(width, height, width * height * channels, limits)
-            case np.ndarray() if image.dtype == np.uint8 and image.ndim in (2, 3):
-                return excess_of_pixels(image.shape[1], image.shape[0], image.nbytes, limits)
-            case _:
-                return None
-
-    def _too_many(self, size_bytes: int) -> Excess:
-        return Excess(
-            f"the image has {size_bytes:,} bytes; the limit of a request is "
-            f"{self._limits.max_request_bytes:,}"
-        )
+    def _limits_for(self, is_large: bool, metadata: CheckedMetadata) -> ServerLimits:
+        if is_large:
+            return self._limits.learn(metadata)
+        return self._limits.known or _DEFAULT_LIMITS
 
     def _shrink(
         self,
         template: RequestTemplate,
         image: ImageLike,
         metadata: CheckedMetadata,
+        limits: ServerLimits,
         excess: Excess,
     ) -> EncodedImage:
         resize = self._resize(template.selector, metadata)
-        shrunk = shrink(image, resize, self._limits)
+        shrunk = shrink(image, resize, limits)
         log.debug(
             "shrank %s from %d x %d to %d x %d pixels: %s",
             image_name(image) or "an image",
@@ -151,7 +144,7 @@ class ImageEncoder:
             *shrunk.sent_size,
             excess.message,
         )
-        encoded = encode_image(template, shrunk.image)
+        encoded = encode_image(template, shrunk.image, limits.max_request_bytes)
         return EncodedImage(encoded.field, SentImage(size=shrunk.size, sent_size=shrunk.sent_size))
 
     def _resize(self, selector: Selector, metadata: CheckedMetadata) -> Resize | None:
@@ -161,7 +154,7 @@ class ImageEncoder:
         if known is not None and time.monotonic() - known[0] < _DESCRIPTION_SECONDS:
             return known[1]
         try:
-            resize = self._describe(selector, metadata).resize
+            resize = resize_of(self._describe(selector, metadata))
         except PermissionDeniedError:  # a caller may be allowed to classify only
             resize = None
         with self._lock:

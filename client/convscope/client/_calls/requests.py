@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import Unpack
 
 from convscope.client._calls.options import ClassifyOptions, RequestOptions, Selector
-from convscope.client._connection.channel import MAX_REQUEST_BYTES
 from convscope.client._inputs.checks import INT32_MAX, check_integer
 from convscope.client._inputs.explain import ClassLike, Explain, Rank, to_explain
 from convscope.client._inputs.images import encode_input
 from convscope.client._inputs.methods import METHODS
 from convscope.client._results.sent_image import SentImage
+from convscope.client._results.server_info import ServerLimits
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import FeatureMapSelection, ImageLike
 from convscope.v1 import inference_pb2 as pb
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _TEMPLATES_CACHED = 64
+_MAX_BYTES = ServerLimits().max_request_bytes
 _DTYPES = {
     "float32": mpb.DATA_TYPE_FLOAT32,
     "float16": mpb.DATA_TYPE_FLOAT16,
@@ -121,16 +122,23 @@ def encode_get_model(selector: Selector) -> pb.GetModelRequest:
     return request
 
 
-def encode_image(template: RequestTemplate, image: ImageLike) -> EncodedImage:
+def encode_image(
+    template: RequestTemplate, image: ImageLike, max_bytes: int = _MAX_BYTES
+) -> EncodedImage:
     """Encode an image for a request.
+
+    Args:
+        template: The request.
+        image: The image.
+        max_bytes: The server's limit of a request.
 
     Raises:
         InvalidInputError: The image can't be sent.
     """
-    field = encode_input(image)
-    if (request_bytes := len(field) + len(template.key)) > MAX_REQUEST_BYTES:
+    field = encode_input(image, max_bytes)
+    if (request_bytes := len(field) + len(template.key)) > max_bytes:
         raise InvalidInputError(
-            f"the request has {request_bytes:,} bytes; the limit is {MAX_REQUEST_BYTES:,}; "
+            f"the request has {request_bytes:,} bytes; the limit is {max_bytes:,}; "
             "scale the image down"
         )
     return EncodedImage(field)

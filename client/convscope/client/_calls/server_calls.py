@@ -145,6 +145,10 @@ class ServerCalls(BlockingConnection):
 
         Raises:
             ConvscopeError: The call failed.
+
+        Example:
+            >>> [(one.model, one.version) for one in client.models()]
+            [('digits', 1), ('efficientnet_lite0', 1)]
         """
         request = pb.ListModelsRequest()
         return decode_models(self._call(self._stub.ListModels, request, timeout_seconds, metadata))
@@ -170,6 +174,11 @@ class ServerCalls(BlockingConnection):
         Raises:
             NotFoundError: The server has no such model, version or alias.
             ConvscopeError: The call failed.
+
+        Example:
+            >>> info = client.model("digits")
+            >>> info.input.shape, [one.name for one in info.feature_maps]
+            ((28, 28, 1), ['conv1', 'pool1', 'conv2', 'pool2'])
         """
         request = encode_get_model(Selector(self._model_name(name, metadata), version, alias))
         return decode_model(self._call(self._stub.GetModel, request, timeout_seconds, metadata))

@@ -39,7 +39,12 @@ class AsyncConnection(Connection):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection; calls in flight are cancelled.
+
+        Example:
+            >>> client = AsyncClient("localhost:8001")
+            >>> await client.close()
+        """
         self._is_closed = True
         if self._connected is not None and self._is_own_loop(asyncio.get_running_loop()):
             for channel in filter(None, (self._previous, self._connected)):

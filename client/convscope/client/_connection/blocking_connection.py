@@ -39,7 +39,12 @@ class BlockingConnection(Connection):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection; calls in flight are cancelled.
+
+        Example:
+            >>> client = Client("localhost:8001")
+            >>> client.close()
+        """
         self._is_closed = True
         if self._process == os.getpid():
             for channel in filter(None, (self._previous, self._connected)):

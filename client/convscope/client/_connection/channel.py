@@ -15,10 +15,9 @@ from convscope.client._connection.targets import has_several_addresses, is_local
 from convscope.client._connection.tokens import TokenSource
 from convscope.v1 import inference_pb2 as pb
 
-__all__ = ["MAX_REQUEST_BYTES", "async_channel", "service_config", "sync_channel"]
+__all__ = ["async_channel", "service_config", "sync_channel"]
 
 MIB = 2**20
-MAX_REQUEST_BYTES = 8 * MIB
 # The server's limits apply, and not those of gRPC, which are fixed before a server is known.
 _NO_LIMIT = -1
 _RETRY_BUFFER_BYTES = 1024 * MIB

@@ -48,7 +48,12 @@ class Retries:
                 raise InvalidInputError(f"{name} is {value!r}; give a positive, finite number")
 
     def policy(self) -> dict[str, Any]:
-        """Return the method's part of a service config; empty without retries."""
+        """Return the method's part of a service config; empty without retries.
+
+        Example:
+            >>> Retries(attempts=3).policy()["retryPolicy"]["maxAttempts"]
+            4
+        """
         if not self.attempts:
             return {}
         return {

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from convscope.client._connection.channel import MAX_REQUEST_BYTES
 from convscope.client._connection.wire import field_header
 from convscope.client._inputs.pixel_modes import to_pixel_mode
 from convscope.client._inputs.sources import resolve_source
+from convscope.client._results.server_info import ServerLimits
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ImageLike, Tensor
 from convscope.v1 import inference_pb2 as pb
@@ -33,6 +33,7 @@ _TENSOR_DTYPES = {
     for order in "<>"
 }
 _PIXEL_CHANNELS = (1, 3, 4)
+_MAX_BYTES = ServerLimits().max_request_bytes
 _INPUTS = pb.ClassifyRequest.INPUTS_FIELD_NUMBER
 _ENCODED_IMAGE = pb.Input.ENCODED_IMAGE_FIELD_NUMBER
 _PIXELS = pb.Input.PIXELS_FIELD_NUMBER
@@ -43,29 +44,33 @@ _ACCEPTED = (
 )
 
 
-def encode_input(image: ImageLike) -> bytes:
+def encode_input(image: ImageLike, max_bytes: int = _MAX_BYTES) -> bytes:
     """Return an image as an input of a request: the serialized field of a `ClassifyRequest`.
+
+    Args:
+        image: The image.
+        max_bytes: The server's limit of a request.
 
     Raises:
         InvalidInputError: It can't be read, is of no accepted kind, or is too large.
     """
     match resolve_source(image):
         case Tensor() as tensor:
-            return _encode_tensor(tensor.array)
+            return _encode_tensor(tensor.array, max_bytes)
         case Path() as path:
-            return _encode_file(read_image(path))
+            return _encode_file(read_image(path, max_bytes))
         case bytes() as data:
-            _check_size(len(data), f"the image has {len(data):,} bytes")
+            _check_size(len(data), f"the image has {len(data):,} bytes", max_bytes)
             return _encode_file(data)
         case Image.Image() as picture:
-            return _encode_pil(picture)
+            return _encode_pil(picture, max_bytes)
         case np.ndarray() as array:
-            return _encode_pixels(array)
+            return _encode_pixels(array, max_bytes)
         case _:
             raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
 
 
-def read_image(path: Path) -> bytes:
+def read_image(path: Path, max_bytes: int) -> bytes:
     """Return the content of an image's file.
 
     Raises:
@@ -73,7 +78,7 @@ def read_image(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_REQUEST_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise InvalidInputError(f"there is no image {str(path)!r}; check the path") from error
     except IsADirectoryError as error:
@@ -84,14 +89,14 @@ def read_image(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidInputError(f"the image {str(path)!r} can't be read: {reason}") from error
-    _check_size(len(data), f"the image {str(path)!r} is too large")
+    _check_size(len(data), f"the image {str(path)!r} is too large", max_bytes)
     return data
 
 
-def _check_size(size_bytes: int, what: str) -> None:
-    if size_bytes > MAX_REQUEST_BYTES:
+def _check_size(size_bytes: int, what: str, max_bytes: int) -> None:
+    if size_bytes > max_bytes:
         raise InvalidInputError(
-            f"{what}; the limit of a request is {MAX_REQUEST_BYTES:,} bytes; scale the image down, "
+            f"{what}; the limit of a request is {max_bytes:,} bytes; scale the image down, "
             "or save it as JPEG"
         )
 
@@ -101,17 +106,17 @@ def _encode_file(data: bytes) -> bytes:
     return b"".join((field_header(_INPUTS, len(content) + len(data)), content, data))
 
 
-def _encode_tensor(array: NDArray[np.generic]) -> bytes:
+def _encode_tensor(array: NDArray[np.generic], max_bytes: int) -> bytes:
     if not isinstance(array, np.ndarray) or array.dtype not in _TENSOR_DTYPES:
         given = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
         raise InvalidInputError(
             f"a Tensor can't hold {given}; give a numpy array of uint8, float16 or float32, "
             "as the model's input states"
         )
-    if array.nbytes > MAX_REQUEST_BYTES:
+    if array.nbytes > max_bytes:
         raise InvalidInputError(
             f"the tensor {list(array.shape)} has {array.nbytes:,} bytes; the limit of a request is "
-            f"{MAX_REQUEST_BYTES:,}; check its shape against the model's input"
+            f"{max_bytes:,}; check its shape against the model's input"
         )
     dtype, little_endian = _TENSOR_DTYPES[array.dtype]
     return _encode_array(_TENSOR, dtype, array.astype(little_endian, copy=False))
@@ -133,7 +138,7 @@ def _array_header(
     return field_header(_INPUTS, len(content) + size_bytes) + content
 
 
-def _encode_pixels(array: NDArray[np.generic]) -> bytes:
+def _encode_pixels(array: NDArray[np.generic], max_bytes: int) -> bytes:
     if np.issubdtype(array.dtype, np.floating):
         raise InvalidInputError(
             f"the array is {array.dtype.name} {list(array.shape)}; convert pixels with values from "
@@ -152,21 +157,21 @@ def _encode_pixels(array: NDArray[np.generic]) -> bytes:
             f"the array is uint8 {list(array.shape)}; pixels are [H, W] or [H, W, C] with 1, 3 or "
             "4 channels; for the model's own input give Tensor(array)"
         )
-    _check_pixels(array.shape)
+    _check_pixels(array.shape, max_bytes)
     return _encode_array(_PIXELS, mpb.DATA_TYPE_UINT8, array)
 
 
-def _check_pixels(shape: tuple[int, ...]) -> None:
+def _check_pixels(shape: tuple[int, ...], max_bytes: int) -> None:
     size_bytes = math.prod(shape)
-    if size_bytes > MAX_REQUEST_BYTES:
+    if size_bytes > max_bytes:
         raise InvalidInputError(
             f"the image's {shape[1]:,} x {shape[0]:,} pixels have {size_bytes:,} bytes; the limit "
-            f"of a request is {MAX_REQUEST_BYTES:,}; give the encoded file instead, by its path or "
+            f"of a request is {max_bytes:,}; give the encoded file instead, by its path or "
             "bytes, or scale the image down"
         )
 
 
-def _encode_pil(image: Image.Image) -> bytes:
+def _encode_pil(image: Image.Image, max_bytes: int) -> bytes:
     try:
         upright = ImageOps.exif_transpose(image)
         plain = to_pixel_mode(upright)
@@ -176,4 +181,4 @@ def _encode_pil(image: Image.Image) -> bytes:
         # PIL keeps the pixels before the damage, and would present them as the image next time.
         image.close()
         raise InvalidInputError(f"the PIL image can't be decoded: {error}") from error
-    return _encode_pixels(np.asarray(plain))
+    return _encode_pixels(np.asarray(plain), max_bytes)

@@ -7,7 +7,7 @@ than the pixels of the input.
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TypeAlias
 
@@ -17,12 +17,12 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.client._inputs.arguments import ImageLike
-from convscope.client._inputs.limits import ImageLimits
 from convscope.client._inputs.upright import upright
-from convscope.client._results.model_info import Resize
+from convscope.client._results.model_info import ModelInfo, Resize
+from convscope.client._results.server_info import ServerLimits
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["Shrunk", "sent_size_of", "shrink"]
+__all__ = ["Shrunk", "resize_of", "sent_size_of", "shrink"]
 
 Size: TypeAlias = tuple[int, int]
 
@@ -33,8 +33,8 @@ _OVERSAMPLING, _MIN_OVERSAMPLING = 4.0, 2.0
 _DEFAULT_SIDE = 2048
 _MIN_SIDE = 256
 _JPEG_QUALITIES = (95, 85, 75)
-# What a request has besides the pixels.
-_SLACK_BYTES = 65536
+# What a request has besides the pixels: so much, or this share of a small limit.
+_SLACK_BYTES, _SLACK_SHARE = 65536, 8
 _EXIF_ORIENTATION, _FIRST_TURNED = 0x0112, 5
 
 
@@ -53,12 +53,25 @@ class Shrunk:
     sent_size: Size
 
 
-def shrink(image: ImageLike, resize: Resize | None, limits: ImageLimits) -> Shrunk:
+def resize_of(model: ModelInfo) -> Resize | None:
+    """Return how the server resizes images for a model; with padding, the size of the input, too.
+
+    The description of a model with padding has no size: an image fits into the whole input.
+    """
+    resize = model.resize
+    if resize is None or not resize.padding:
+        return resize
+    height, width, _ = model.input.shape
+    return replace(resize, height=height, width=width)
+
+
+def shrink(image: ImageLike, resize: Resize | None, limits: ServerLimits) -> Shrunk:
     """Shrink an image to the limits, and turn it upright.
 
     Args:
         image: The image.
-        resize: How the server resizes images for the model; None if it isn't known.
+        resize: How the server resizes images for the model, from `resize_of`; None if it isn't
+            known.
         limits: The limits.
 
     Raises:
@@ -78,7 +91,7 @@ def shrink(image: ImageLike, resize: Resize | None, limits: ImageLimits) -> Shru
         raise InvalidInputError(f"{_named(image)} can't be read: {reason}") from error
 
 
-def _shrink(image: ImageLike, resize: Resize | None, limits: ImageLimits) -> Shrunk:
+def _shrink(image: ImageLike, resize: Resize | None, limits: ServerLimits) -> Shrunk:
     opened, is_own = _open(image)
     try:
         size = _upright_size(opened)
@@ -93,7 +106,8 @@ def _shrink(image: ImageLike, resize: Resize | None, limits: ImageLimits) -> Shr
     if pixels.size != sent_size:
         pixels = pixels.resize(sent_size, Image.Resampling.LANCZOS)
     array = np.asarray(pixels)  # uint8 [H, W, 3]
-    allowed = limits.max_request_bytes - _SLACK_BYTES
+    limit = limits.max_request_bytes
+    allowed = limit - min(_SLACK_BYTES, limit // _SLACK_SHARE)
     return Shrunk(array if array.nbytes <= allowed else _jpeg(pixels, allowed), size, sent_size)
 
 
@@ -129,7 +143,7 @@ def _along(image: Image.Image, edge: int) -> Size:
     return math.ceil(image.width * factor), math.ceil(image.height * factor)
 
 
-def sent_size_of(size: Size, resize: Resize | None, limits: ImageLimits, name: str) -> Size:
+def sent_size_of(size: Size, resize: Resize | None, limits: ServerLimits, name: str) -> Size:
     """Return the size at which an image is sent.
 
     Args:
@@ -144,9 +158,11 @@ def sent_size_of(size: Size, resize: Resize | None, limits: ImageLimits, name: s
     width, height = size
     finest = _finest(size, resize)
     pixels = min(
-        limits.max_pixels, limits.max_progressive_jpeg_pixels, limits.max_lossless_webp_pixels
+        limits.max_image_pixels,
+        limits.max_progressive_jpeg_pixels,
+        limits.max_lossless_webp_pixels,
     )
-    within = min(math.sqrt(pixels / (width * height)), limits.max_side / max(size), 1.0)
+    within = min(math.sqrt(pixels / (width * height)), limits.max_image_side / max(size), 1.0)
     if within < min(_MIN_OVERSAMPLING * finest, 1.0):
         raise InvalidInputError(
             f"{name} has {width:,} x {height:,} pixels, too many along one edge to be shrunk "
@@ -158,19 +174,20 @@ def sent_size_of(size: Size, resize: Resize | None, limits: ImageLimits, name: s
 
 
 def _finest(size: Size, resize: Resize | None) -> float:
-    """Return the size of the model's input, relative to the image."""
+    """Return the size of the resized image, relative to the image."""
     if resize is None:
         return _DEFAULT_SIDE / min(size) / _OVERSAMPLING
     if resize.shortest_edge:
         return resize.shortest_edge / min(size)
-    return max(resize.width / size[0], resize.height / size[1])
+    factors = resize.width / size[0], resize.height / size[1]
+    return min(factors) if resize.padding else max(factors)
 
 
 def _rounded(size: Size, factor: float, resize: Resize | None) -> Size:
     """Return a scaled size, rounded so that the server crops the same part.
 
-    The server rounds the longer edge down after it has scaled the shorter one. The same number
-    must result from the rounded size.
+    The server rounds the longer edge down after it has scaled the shorter one; with padding, it
+    rounds both. The same numbers must result from the rounded size.
     """
     short, long = sorted(size)
     new_short = max(round(short * factor), 1)
@@ -178,7 +195,21 @@ def _rounded(size: Size, factor: float, resize: Resize | None) -> Size:
     if resize is not None and (edge := resize.shortest_edge):
         while edge * new_long // new_short < edge * long // short:
             new_long += 1
-    return (new_short, new_long) if size[0] <= size[1] else (new_long, new_short)
+    if resize is not None and resize.padding:
+        expected = _fitted((short, long), size, resize)
+        new_long += _fitted((new_short, new_long), size, resize) != expected
+    return _turned(new_short, new_long, size)
+
+
+def _turned(short: int, long: int, size: Size) -> Size:
+    return (short, long) if size[0] <= size[1] else (long, short)
+
+
+def _fitted(edges: Size, size: Size, resize: Resize) -> Size:
+    """Return the size at which the server fits an image into the input."""
+    width, height = _turned(*edges, size)
+    scale = min(resize.width / width, resize.height / height)
+    return round(width * scale), round(height * scale)
 
 
 def _jpeg(pixels: Image.Image, allowed: int) -> bytes:
