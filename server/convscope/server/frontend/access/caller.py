@@ -37,9 +37,12 @@ class AccessCaller:
             for per_second in (rules.images_per_second, rules.bytes_per_second)
         )
         self._rates = [rate for rate in (self._images, self._bytes) if rate is not None]
-        limit = rules.concurrent_bytes
-        self.in_flight = None if limit is None else MemoryBudget(max(1, int(limit * share)))
+        self.in_flight: MemoryBudget | None = None
         """Counts the bytes of its requests that are not answered; None without a limit."""
+        if rules.concurrent_bytes is not None:
+            # A reserve protects callers from each other; the limit of one caller is exact.
+            limit = max(1, int(rules.concurrent_bytes * share))
+            self.in_flight = MemoryBudget(limit, has_reserve=False)
 
     def continue_from(self, before: "AccessCaller") -> None:
         """Keep what the same caller of the policy before has used."""
