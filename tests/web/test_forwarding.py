@@ -83,6 +83,7 @@ def test_tokens_and_traces_are_passed_on(scripted: Scripted, forwarding: WebProc
         "Authorization": "Bearer secret",
         "Traceparent": parent,
         "X_Tenant": "blue",
+        "X_Request_Id": "stated",
         "Cookie": "a=b",
         "X_Other": "no",
     }
@@ -91,7 +92,8 @@ def test_tokens_and_traces_are_passed_on(scripted: Scripted, forwarding: WebProc
     assert metadata["authorization"] == "Bearer secret"
     assert metadata["traceparent"] == parent
     assert metadata["x-tenant"] == "blue"
-    assert not {"cookie", "x-other", "x-request-id"} & metadata.keys()
+    assert metadata["x-request-id"] == "stated"
+    assert not {"cookie", "x-other"} & metadata.keys()
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v2"])

@@ -88,7 +88,8 @@ def test_formats_compression_and_selection(port: int) -> None:
 @pytest.mark.parametrize(
     ("path", "method", "expected"),
     [
-        ("/", "GET", 404),
+        ("//", "GET", 404),
+        ("/", "POST", 405),
         ("/metrics/", "GET", 404),
         ("/favicon.ico", "GET", 404),
         ("/metrics", "POST", 405),
@@ -101,6 +102,14 @@ def test_only_the_metrics_are_served(port: int, path: str, method: str, expected
     assert status == expected
     assert b"test_calls" not in body
     assert headers.get("allow") == ("GET, HEAD" if expected == 405 else None)
+
+
+def test_the_landing_page_links_to_the_metrics(port: int) -> None:
+    status, headers, body = scrape(port, "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b'<a href="/metrics">' in body
+    status, headers, body = scrape(port, "/", "HEAD")
+    assert (status, body) == (200, b"")
 
 
 @pytest.mark.parametrize("garbage", [b"\r\n\r\n", b"\x16\x03\x01\r\n\r\n", b"GET /metrics\r\n\r\n"])

@@ -9,7 +9,11 @@ from support.calls import connected, image_request, rejection
 from support.images import encode
 from support.server import ServerProcess
 
-from convscope.server.inference.decoding.preprocessor import ImageLimits
+from convscope.server.inference.decoding.image_limits import ImageLimits
+from convscope.server.inference.decoding.preprocessor import (
+    max_lossless_webp_pixels,
+    max_progressive_jpeg_pixels,
+)
 from convscope.v1 import inference_pb2 as pb
 
 REQUEST = pb.GetServerInfoRequest()
@@ -81,5 +85,5 @@ def test_every_worker_describes_the_whole_server(tiny_repository: Path) -> None:
 
 def test_the_limits_of_formats_never_exceed_that_of_all_images() -> None:
     limits = ImageLimits(max_pixels=1000, max_side=100)
-    assert limits.max_progressive_jpeg_pixels == 833
-    assert limits.max_lossless_webp_pixels <= 1000
+    assert max_progressive_jpeg_pixels(limits) == 833
+    assert max_lossless_webp_pixels(limits) <= 1000

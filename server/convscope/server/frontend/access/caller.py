@@ -48,7 +48,8 @@ class AccessCaller:
         limit = None if rules.concurrent_bytes is None else int(rules.concurrent_bytes * share)
         if limit is None and self._rates:
             limit = rated_bytes
-        self.in_flight = None if limit is None else MemoryBudget(max(1, limit))
+        # A reserve protects callers from each other; the limit of one caller is exact.
+        self.in_flight = None if limit is None else MemoryBudget(max(1, limit), has_reserve=False)
         """Counts the bytes of its requests that are not answered; None without a limit."""
 
     def continue_from(self, before: "AccessCaller") -> None:

@@ -16,16 +16,18 @@ class MemoryBudget:
     """Counts the bytes of unfinished uploads and of messages that are not answered yet.
 
     Both transports share one budget per process. It counts only: what happens at
-    the limit is up to its users. Small requests have a reserve of an eighth above the limit.
+    the limit is up to its users.
 
     Args:
         limit: The number of bytes.
+        has_reserve: Whether small requests may use another eighth of the limit above it.
     """
 
-    __slots__ = ("_waiting", "limit", "on_rejected", "used")
+    __slots__ = ("_has_reserve", "_waiting", "limit", "on_rejected", "used")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, has_reserve: bool = True) -> None:
         self.limit = limit
+        self._has_reserve = has_reserve
         self.used = 0
         self.on_rejected: Callable[[], None] = lambda: None
         """Called with each call that a transport rejects because its bytes don't fit."""
@@ -37,7 +39,9 @@ class MemoryBudget:
 
     def limit_of(self, size: int) -> int:
         """Return the limit for a request of this size."""
-        return self.limit + self.limit // RESERVED_SHARE if size <= SMALL_BYTES else self.limit
+        if self._has_reserve and size <= SMALL_BYTES:
+            return self.limit + self.limit // RESERVED_SHARE
+        return self.limit
 
     def take(self, size: int) -> None:
         """Count bytes, even above the limit: they are in memory already."""
