@@ -126,7 +126,7 @@ def errors_page() -> str:
     return "\n".join(lines)
 
 
-def _classes(module: ModuleType, base: type) -> list[type]:
+def _classes(module: ModuleType, base: type[ServingError]) -> list[type[ServingError]]:
     return [
         kind
         for _, kind in inspect.getmembers(module, inspect.isclass)

@@ -74,7 +74,11 @@ def classify(image: object = GRAY, **options: object) -> Callable[[Client], obje
 TABLE: dict[str, tuple[Callable[[Client], object], type[ConvscopeError], str]] = {
     "text": (classify(b"hello, world"), InvalidInputError, r"JPEG, PNG, WebP, BMP or GIF"),
     "truncated JPEG": (classify(truncated_jpeg()), InvalidInputError, r"truncated"),
-    "too many pixels": (classify(huge_png()), InvalidInputError, r"20,?000.*20,?000.*8,?192"),
+    "too many pixels to shrink": (
+        classify(huge_png()),
+        InvalidInputError,
+        r"image can't be read: it has more than 178,956,970 pixels",
+    ),
     "no bytes": (classify(b""), InvalidInputError, r"empty"),
     "unknown model": (classify(model="tinny"), NotFoundError, r"'tinny'.*\btiny\b"),
     "unknown version": (classify(version=9), NotFoundError, r"\b9\b.*\b1\b"),
@@ -107,12 +111,12 @@ TABLE: dict[str, tuple[Callable[[Client], object], type[ConvscopeError], str]] =
         r"31.*32",
     ),
     "image for a signal model": (classify(model="signal"), InvalidInputError, r"tensor"),
-    "float pixels": (classify(np.zeros((9, 9, 3))), InvalidInputError, r"float64.*uint8"),
+    "float pixels": (classify(np.zeros((9, 9, 3))), InvalidInputError, r"float64.*from_float"),
     "missing file": (classify("no/such/file.jpg"), InvalidInputError, r"no/such/file\.jpg"),
-    "over the size cap": (
+    "too many bytes without an image": (
         classify(bytes(9 << 20)),
         InvalidInputError,
-        r"9,437,184 .*8,388,608 .*JPEG",
+        r"image can't be read: it is damaged, or of an unknown format$",
     ),
 }
 
@@ -124,6 +128,22 @@ def test_each_mistake_has_its_error(
     with pytest.raises(kind, match=rf"(?s){said}") as raised:
         call(client)
     assert raised.value.code is kind.default_code
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (huge_png(), r"20,?000.*20,?000.*8,?192"),
+        (bytes(9 << 20), r"9,437,184 .*8,388,608 .*JPEG"),
+    ],
+    ids=["pixels", "bytes"],
+)
+def test_a_limit_is_an_error_for_a_client_that_does_not_shrink(
+    tiny_server: ServerProcess, image: bytes, said: str
+) -> None:
+    client = Client(tiny_server.target, oversize="error")
+    with client, pytest.raises(InvalidInputError, match=said):
+        client.classify(image, model="tiny")
 
 
 def test_top_k_of_ten_thousand_gives_every_class(client: Client) -> None:

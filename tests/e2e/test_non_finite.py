@@ -109,7 +109,7 @@ def test_the_command_prints_valid_json(server: ServerProcess, tmp_path: Path) ->
     command = [sys.executable, "-m", "convscope.client", "classify", *map(str, paths)]
     options = ["--model", "tiny", "--server", server.target, "--json"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
+    assert done.returncode == 2  # some images failed
     assert "Traceback" not in done.stderr
     first, second = (
         json.loads(line, parse_constant=pytest.fail) for line in done.stdout.split("\n") if line

@@ -27,6 +27,8 @@ ORDER = (
     "architectures",
     "datasets",
     "preprocessing",
+    "starter",
+    "home",
     "errors",
 )
 

@@ -38,7 +38,6 @@ def _works(path: str) -> bool:
         place = Path(path).expanduser()
     except RuntimeError:  # neither HOME nor an entry of the user in the password database
         return False
-    if place.is_dir():
-        return os.access(place, os.R_OK)
-    existing = next(parent for parent in place.parents if parent.exists())
-    return os.access(existing, os.W_OK)
+    # Path.exists fails in a home that the user may not enter. A home may be a file: /dev/null.
+    existing = next(one for one in (place, *place.parents) if os.access(one, os.F_OK))
+    return existing.is_dir() and os.access(existing, os.R_OK if existing == place else os.W_OK)

@@ -36,7 +36,7 @@ def test_the_command_publishes_and_reports_the_input(tmp_path: Path) -> None:
     [
         (("--mean", "a"), "--mean 'a' is no number"),
         (("--scale", "1/0"), "--scale '1/0' is no number"),
-        (("--resize", "big"), "--resize 'big' is neither a length in pixels nor exact"),
+        (("--resize", "big"), "--resize 'big' is none of: the length of the shorter edge"),
         (("--crop", "x224"), "--crop 'x224' is no size in pixels"),
         (("--mean", "127.5", "--std", "127.5"), "use --mean 0.5 --std 0.5 for the same"),
         (("--scale", "1", "--mean", "0.485", "--std", "0.229"), "or --scale 1/255"),

@@ -136,7 +136,11 @@ REJECTED = [
     (Foreign(channels=3, size=3), {}, "it isn't clear which axis has the 3 channels"),
     (Foreign(), {"mean": (0.1, 0.2)}, "--mean has 2 numbers; pass one, or one for each of 3"),
     (Foreign(), {"std": (0.0,)}, "must be numbers above 0"),
-    (Foreign(), {"resize": 8}, "--resize 8 is less than the graph's input, 16x16; use at least 16"),
+    (
+        Foreign(),
+        {"resize": "8"},
+        "--resize 8 is less than the network's input, 16x16; use at least 16",
+    ),
     (Foreign(), {"size": (8, 8)}, "can't be cropped to 8x8"),
     (Foreign(), {"output": "scores"}, "no output 'scores'; available: answer"),
     (Foreign(), {"feature_maps": ("rely",)}, "no tensor 'rely'; did you mean relu"),

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.client._inputs.arguments import ImageLike
@@ -86,9 +86,20 @@ def shrink(image: ImageLike, resize: Resize | None, limits: ServerLimits) -> Shr
         if isinstance(image, Image.Image):
             # It keeps the pixels before the damage, and would present them as the image next time.
             image.close()
-        known = error.strerror if isinstance(error, OSError) else None
-        reason = known or f"it is damaged, or of an unknown format ({error})"
-        raise InvalidInputError(f"{_named(image)} can't be read: {reason}") from error
+        raise InvalidInputError(f"{_named(image)} can't be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case Image.DecompressionBombError():
+            limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+            return f"it has more than {limit:,} pixels, the limit of Pillow"
+        case UnidentifiedImageError():
+            return "it is damaged, or of an unknown format"
+        case OSError(strerror=str(known)):
+            return known
+        case _:
+            return f"it is damaged, or of an unknown format ({error})"
 
 
 def _shrink(image: ImageLike, resize: Resize | None, limits: ServerLimits) -> Shrunk:

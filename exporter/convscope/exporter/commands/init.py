@@ -25,11 +25,17 @@ def register(app: typer.Typer) -> None:
 def init(
     directory: Annotated[
         Path,
-        typer.Argument(help="Where to write the files; it is created.", show_default="this one"),
+        typer.Argument(
+            help="Where to write the files; it is created.", show_default="the current directory"
+        ),
     ] = Path(),
     quiet: Quiet = False,
 ) -> None:
-    """Write a small network and a dataset to start from, which train in a minute."""
+    """Write a small network and a dataset to start from, which train in a minute.
+
+    Examples:
+      convscope-exporter init shapes
+    """
     with errors_as_sentences():
         from convscope.exporter.starter import write_project
 
