@@ -1,6 +1,6 @@
 """Runs the blocks of a page of docs/ in order, as its reader would in two terminals.
 
-The processes of commands are forked from ones with the imports done, which saves most of their time.
+Commands are forked from processes with the imports done, which saves most of their time.
 """
 
 import os
