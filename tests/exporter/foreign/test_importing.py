@@ -138,7 +138,7 @@ REJECTED = [
     (Foreign(), {"std": (0.0,)}, "must be numbers above 0"),
     (
         Foreign(),
-        {"resize": "8"},
+        {"resize": DeclaredResize("8")},
         "--resize 8 is less than the network's input, 16x16; use at least 16",
     ),
     (Foreign(), {"size": (8, 8)}, "can't be cropped to 8x8"),
