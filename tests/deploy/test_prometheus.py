@@ -128,7 +128,7 @@ def test_the_model_variable_lists_models(watched: Watched, dashboards: dict[str,
 def test_every_recording_rule_records(watched: Watched, objectives: Objectives) -> None:
     rules = [rule for group in rule_groups(objectives)["groups"] for rule in group["rules"]]
     recorded = {rule["record"]: rule["record"] for rule in rules if "record" in rule}
-    assert len(recorded) == 4 * len(objectives.windows)
+    assert len(recorded) == 5 * len(objectives.windows)
     assert watched.without_data(recorded) == {}
 
 

@@ -132,8 +132,8 @@ class DeadlineExceededError(ConvscopeError):
         >>> try:
         ...     client.classify("coffee.png", model="efficientnet_lite0", timeout_seconds=0.0001)
         ... except DeadlineExceededError as error:
-        ...     print(error)
-        no reply from ... within 0.0001 s; allow more with timeout_seconds
+        ...     print(error.code.name)
+        DEADLINE_EXCEEDED
     """
 
     default_code = grpc.StatusCode.DEADLINE_EXCEEDED

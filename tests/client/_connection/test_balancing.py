@@ -117,6 +117,7 @@ def test_a_server_that_is_added_gets_its_share(
         assert caller.classify(RED).top.label == "red"
         if shared:
             caller.use_channel()
+            assert caller.classify(RED).top.label == "red"  # connects before the name changes
         known.append(ADDRESSES[1])
         for _ in range(CALLS):
             assert caller.classify(RED).top.label == "red"

@@ -29,6 +29,8 @@ Size: TypeAlias = tuple[int, int]
 # How many times finer than the model's input an image is sent, and at least must be. At 4 times,
 # the pixels of the input differ by a fraction of a level.
 _OVERSAMPLING, _MIN_OVERSAMPLING = 4.0, 2.0
+# Pillow's limit, which a program may have turned off, as a server in this process does.
+_MAX_PIXELS = 178_956_970
 # Without a known input.
 _DEFAULT_SIDE = 2048
 _MIN_SIDE = 256
@@ -92,8 +94,7 @@ def shrink(image: ImageLike, resize: Resize | None, limits: ServerLimits) -> Shr
 def _reason(error: Exception) -> str:
     match error:
         case Image.DecompressionBombError():
-            limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-            return f"it has more than {limit:,} pixels, the limit of Pillow"
+            return f"it has more than {_MAX_PIXELS:,} pixels, the limit of Pillow"
         case UnidentifiedImageError():
             return "it is damaged, or of an unknown format"
         case OSError(strerror=str(known)):
@@ -106,6 +107,8 @@ def _shrink(image: ImageLike, resize: Resize | None, limits: ServerLimits) -> Sh
     opened, is_own = _open(image)
     try:
         size = _upright_size(opened)
+        if is_own and size[0] * size[1] > _MAX_PIXELS:
+            raise Image.DecompressionBombError()
         sent_size = sent_size_of(size, resize, limits, _named(image))
         if is_own and isinstance(opened, JpegImageFile):
             # It is decoded at a scale, still twice as fine, which saves most of the time.

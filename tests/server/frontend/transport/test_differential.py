@@ -102,6 +102,8 @@ def differences() -> dict[str, set[str]]:
 
 
 DIFFERENCES = differences()
+# grpc.aio notices some cancellations before the stream ends.
+VARYING = {"cancelled in a counted stream"}
 
 # The comparison
 
@@ -117,7 +119,8 @@ async def test_both_transports_agree(name: str) -> None:
     ours, reference = await outcome("http2", name), await outcome("grpc-aio", name)
     assert ours.keys() == reference.keys()
     found = {key for key in ours if ours[key] != reference[key]}
-    assert found == DIFFERENCES.get(name, set()), (ours, reference)
+    expected = DIFFERENCES.get(name, set())
+    assert found == expected or (name in VARYING and not found), (ours, reference)
 
 
 def test_every_listed_difference_is_one_of_a_case() -> None:
