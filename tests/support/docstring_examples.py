@@ -18,17 +18,19 @@ _PARSER = doctest.DocTestParser()
 
 
 def documented(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """Yield each public class of a module and each of its public methods, with its docstring.
+    """Yield each public function, class and method of a module, with its docstring.
 
     A method of a base class counts once, for the class that is public.
     """
     for name in module.__all__:
         value = getattr(module, name)
+        if inspect.isfunction(value):
+            yield name, inspect.getdoc(value) or ""
         if not inspect.isclass(value):  # an alias of a type has no docstring
             continue
         yield name, value.__doc__ or ""
-        for method, function in inspect.getmembers(value, inspect.isfunction):
-            is_ours = function.__module__.startswith("convscope.")
+        for method, function in inspect.getmembers(value, inspect.isroutine):
+            is_ours = (getattr(function, "__module__", None) or "").startswith("convscope.")
             inherited = any(
                 method in vars(getattr(module, other))
                 for other in module.__all__

@@ -55,7 +55,7 @@ class LocalClients(Connection):
         Example:
             >>> with Client.local("models", model="digits") as local:
             ...     print(local.classify("digits/3.png").top.label)
-            red
+            3
         """
         options = ConnectionOptions(timeout_seconds=timeout_seconds, model=model)
         server = _start(models, settings or {})
