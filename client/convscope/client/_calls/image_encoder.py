@@ -38,6 +38,10 @@ Describe: TypeAlias = Callable[[Selector, CheckedMetadata], ModelInfo]
 
 log = logging.getLogger("convscope.client")
 
+# Tuples: an isinstance with a union makes the union each time.
+_PATHS = (str, PathLike)
+_READ_OR_CONVERTED = (*_PATHS, Image.Image)
+
 # An alias may point to another version by then.
 _DESCRIPTION_SECONDS = 60.0
 _DEFAULT_LIMITS = ServerLimits()
@@ -66,7 +70,7 @@ class ImageEncoder:
 
     def is_slow(self, image: ImageLike) -> bool:
         """Report whether encoding an image, by reading or converting it, may block for long."""
-        if isinstance(image, str | PathLike | Image.Image) or is_file(image):
+        if isinstance(image, _READ_OR_CONVERTED) or is_file(image):
             return True
         if not self._limits.are_final:  # the server may be asked
             return is_large(image)
@@ -100,7 +104,7 @@ class ImageEncoder:
             error.image = name
             raise
         encoded.sent.name = name
-        if keeps_image or isinstance(image, str | PathLike):
+        if keeps_image or isinstance(image, _PATHS):
             encoded.sent.source = Source(image)
         return encoded
 

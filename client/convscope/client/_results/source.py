@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from convscope.client._inputs.arguments import ImageLike, Tensor
@@ -13,6 +14,8 @@ from convscope.client._inputs.upright import open_upright
 from convscope.client.errors import ConvscopeError
 
 __all__ = ["Source", "image_name"]
+
+_NAMELESS = (np.ndarray, bytes)
 
 
 class Source:
@@ -45,6 +48,8 @@ def _restore(path: str | Path | None) -> Source | None:
 
 def image_name(image: object) -> str:
     """Return the name of an image: its path, the file that it was opened from, or nothing."""
+    if isinstance(image, _NAMELESS):
+        return ""
     if isinstance(image, str | PathLike):
         return str(image)
     # A PIL image has `filename`, and an open file `name`, which may be a number.
