@@ -17,7 +17,6 @@ from scripts.reference.settings import settings_page
 __all__ = ["GENERATED", "ROOT", "SHOWN", "with_links_of_the_site"]
 
 ROOT = Path(__file__).resolve().parents[2]
-_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\]\([^)]*\))*)\]\(([^)#\s]*)(#[^)]*)?\)")
 _PROTO = ROOT / "proto"
 _V1 = _PROTO / "convscope" / "v1"
 

@@ -8,7 +8,7 @@ from threading import Thread
 from time import sleep
 from typing import Final, NoReturn
 
-__all__ = ["INTERRUPTED", "end_now", "end_soon", "let_the_next_one_kill"]
+__all__ = ["INTERRUPTED", "end_soon", "let_the_next_one_kill"]
 
 INTERRUPTED: Final = 130
 # What closing the connection may take.

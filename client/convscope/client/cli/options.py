@@ -15,7 +15,6 @@ __all__ = [
     "AllowInsecureToken",
     "ClientCertificate",
     "ClientKey",
-    "Images",
     "Json",
     "Model",
     "RootCertificates",
@@ -30,10 +29,6 @@ __all__ = [
 
 CONNECTION = "Connection"
 
-Images = Annotated[
-    list[str],
-    typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, BMP or GIF files."),
-]
 Model = Annotated[
     str,
     typer.Option(metavar="NAME", help="The model's name.", autocompletion=complete_models),
