@@ -46,7 +46,8 @@ class Client(ServerCalls, LocalClients):
     times before its deadline.
 
     A process that was forked connects again, and so does a client that was pickled. A
-    client with a token can only be pickled if it has a `token_file`.
+    fork waits for the calls of other threads, but at most five seconds. A client with a
+    token can only be pickled if it has a `token_file`.
 
     Args:
         target: The server's HOST:PORT, or another target that gRPC accepts. Calls are

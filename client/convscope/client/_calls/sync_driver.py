@@ -13,6 +13,7 @@ import grpc
 
 from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.request_batch import RequestBatch
+from convscope.client._connection.forks import CALLS
 from convscope.client._results.results import Outcome
 from convscope.client.errors import ConvscopeError
 from convscope.v1 import inference_pb2 as pb
@@ -39,8 +40,14 @@ class Sender:
         if batch.is_empty:
             return None
         with self.translate_errors():
-            future = self.call(batch)
+            CALLS.begin()
+            try:
+                future = self.call(batch)
+            except BaseException:
+                CALLS.end()
+                raise
         future.add_done_callback(lambda _: batch.replied())
+        future.add_done_callback(lambda _: CALLS.end())
         return future
 
     def finish(self, batch: RequestBatch, future: Future | None) -> None:

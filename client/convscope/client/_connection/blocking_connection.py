@@ -9,6 +9,7 @@ import grpc
 
 from convscope.client._connection.channel import sync_channel
 from convscope.client._connection.connection import Connection
+from convscope.client._connection.forks import CALLS
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.translate import closed_client
 from convscope.client._inputs.checks import Metadata
@@ -80,5 +81,5 @@ class BlockingConnection(Connection):
         metadata: Metadata = (),
     ) -> Any:
         timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
-        with self._translate_errors(timeout):
+        with self._translate_errors(timeout), CALLS:
             return method(request, timeout=timeout, metadata=sent)
