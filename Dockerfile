@@ -1,8 +1,12 @@
-# Three images from one source tree:
+# Four images from one source tree:
 #
-#   docker build --target server   --tag convscope-server .
-#   docker build --target exporter --tag convscope-exporter .
-#   docker build --target web      --tag convscope-web .
+#   docker build --target server     --tag convscope-server .
+#   docker build --target server-gpu --tag convscope-server-gpu .
+#   docker build --target exporter   --tag convscope-exporter .
+#   docker build --target web        --tag convscope-web .
+#
+# The GPU's image has CUDA's libraries and cuDNN from pip. The host needs NVIDIA's driver and
+# its container toolkit: docker run --gpus all convscope-server-gpu --provider cuda
 #
 # On x86-64, pip installs PyTorch with CUDA packages of several gigabytes. With
 # --build-arg TORCH=cpu, the exporter gets PyTorch's wheels for the CPU instead.
@@ -10,7 +14,7 @@
 # Each image copies only a virtual environment from its builder. It contains
 # neither pip's caches nor the sources. Only the exporter contains PyTorch.
 #
-# The server and the web app consist of the exact versions in deploy/requirements/,
+# The servers and the web app consist of the exact versions in deploy/requirements/,
 # which `make requirements` writes, and pip checks the hash of each file. The files name
 # every package, so pip need not look for dependencies. The versions of the exporter come from the ranges in pyproject.toml.
 
@@ -37,6 +41,13 @@ RUN /opt/build/bin/python -m pip wheel --no-index --no-build-isolation --no-deps
 FROM sources AS server-builder
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/venv/bin/python -m pip install --require-hashes --no-deps --requirement deploy/requirements/server.txt
+RUN /opt/venv/bin/python -m pip install --no-index --no-deps --find-links dist convscope
+RUN /opt/venv/bin/python -m pip check
+
+# onnxruntime-gpu has wheels for x86-64 only.
+FROM sources AS server-gpu-builder
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/python -m pip install --require-hashes --no-deps --requirement deploy/requirements/server-gpu.txt
 RUN /opt/venv/bin/python -m pip install --no-index --no-deps --find-links dist convscope
 RUN /opt/venv/bin/python -m pip check
 
@@ -85,8 +96,7 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --retries=3 \
 ENTRYPOINT ["convscope", "web", "--http-address", "0.0.0.0:8080"]
 CMD ["--server", "server:8001"]
 
-FROM runtime AS server
-COPY --from=server-builder /opt/venv /opt/venv
+FROM runtime AS any-server
 # The server writes only to these paths, so the file system may be read-only elsewhere.
 ENV CONVSCOPE_TUNING_CACHE=/tmp/tuning.json \
     CONVSCOPE_REPOSITORY_CACHE=/tmp/repositories
@@ -98,3 +108,13 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=2m --retries=3 \
 # server listens on all interfaces. Publishing the ports controls the access.
 ENTRYPOINT ["convscope-server", "--models", "/models", \
     "--grpc-address", "0.0.0.0:8001", "--metrics-address", "0.0.0.0:8002", "--allow-insecure"]
+
+FROM any-server AS server-gpu
+COPY --from=server-gpu-builder /opt/venv /opt/venv
+# Which of the driver's libraries the container toolkit mounts.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# The last stage is the one that a build without --target makes.
+FROM any-server AS server
+COPY --from=server-builder /opt/venv /opt/venv

@@ -11,17 +11,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ENVIRONMENTS", "ROOT", "pin_file", "requirements"]
+__all__ = ["ENVIRONMENTS", "ROOT", "machines", "pin_file", "requirements"]
 
 ROOT = Path(__file__).resolve().parents[2]
 # The extras of each environment. The last one builds the package for the others.
-ENVIRONMENTS = {"server": ("server", "signing"), "web": ("web",), "build": None}
+ENVIRONMENTS = {
+    "server": ("server", "signing"),
+    "server-gpu": ("server-gpu", "signing"),
+    "web": ("web",),
+    "build": None,
+}
+# The machines of each environment; onnxruntime-gpu has wheels for x86_64 only.
+_MACHINES = {"server-gpu": ("x86_64",)}
+_ALL_MACHINES = ("x86_64", "aarch64")
 _OWN = re.compile(r"convscope\[([a-z,-]+)\]")
 
 
 def pin_file(environment: str) -> Path:
     """Return the path of an environment's pinned requirements."""
     return ROOT / "deploy" / "requirements" / f"{environment}.txt"
+
+
+def machines(environment: str) -> tuple[str, ...]:
+    """Return the machines that an environment is made for, such as "x86_64"."""
+    return _MACHINES.get(environment, _ALL_MACHINES)
 
 
 def requirements(environment: str) -> list[str]:

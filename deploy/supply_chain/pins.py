@@ -4,7 +4,7 @@ python -m deploy.supply_chain.pins [ENVIRONMENT ...]
 
 pip chooses the versions, from the index that it is configured for. The files have
 names, versions and hashes, and no address. The hashes are those of the wheels that
-pip installs on Linux with Python 3.11, on x86_64 and on aarch64.
+pip installs on Linux with Python 3.11, on each machine of the environment.
 """
 
 import argparse
@@ -18,18 +18,17 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from deploy.supply_chain.environments import ENVIRONMENTS, pin_file, requirements
+from deploy.supply_chain.environments import ENVIRONMENTS, machines, pin_file, requirements
 
 __all__ = ["main"]
 
 PYTHON = (3, 11)
-MACHINES = ("x86_64", "aarch64")
 # A newer C library may lead pip to another wheel of the same release.
 GLIBC_MINORS = (41, 36, 28)
 _OLDEST_MINOR = 5
 _HEADER = """\
 # Written by: make requirements
-# For the image `{environment}`: Python 3.11 on Linux, x86_64 and aarch64.
+# For the image `{environment}`: Python 3.11 on Linux, {machines}.
 """
 
 Hashes = dict[str, tuple[str, set[str]]]
@@ -45,17 +44,17 @@ def main() -> int:
         print("make requirements needs Python 3.11 on Linux, as in the images", file=sys.stderr)
         return 1
     for environment in arguments.environments:
-        pins = resolve(requirements(environment))
+        pins = resolve(requirements(environment), machines(environment))
         pin_file(environment).write_text(render(environment, pins))
         print(f"{pin_file(environment).name}: {len(pins)} packages")
     return 0
 
 
-def resolve(required: Iterable[str]) -> Hashes:
+def resolve(required: Iterable[str], machines: Iterable[str]) -> Hashes:
     """Choose a version of each package, and return the hashes of its wheels."""
     chosen = _report(required, [])
     exact = [f"{name}=={version}" for name, (version, _) in chosen.items()]
-    for machine in MACHINES:
+    for machine in machines:
         for minor in GLIBC_MINORS:
             for name, (_, hashes) in _report(exact, _platform(machine, minor)).items():
                 chosen[name][1].update(hashes)
@@ -64,7 +63,7 @@ def resolve(required: Iterable[str]) -> Hashes:
 
 def render(environment: str, pins: Hashes) -> str:
     """Return the content of a requirements file."""
-    lines = [_HEADER.format(environment=environment)]
+    lines = [_HEADER.format(environment=environment, machines=" and ".join(machines(environment)))]
     for name, (version, hashes) in sorted(pins.items()):
         listed = "".join(f" \\\n    --hash=sha256:{one}" for one in sorted(hashes))
         lines.append(f"{name}=={version}{listed}\n")

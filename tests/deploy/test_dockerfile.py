@@ -133,6 +133,20 @@ def test_the_server_runs_as_a_numbered_user_on_the_stated_ports(
     assert dockerfile.image("server") == dockerfile.image(image.builder) == "python:3.11-slim"
 
 
+def test_the_gpu_image_differs_in_its_environment_only(
+    dockerfile: Dockerfile, image: Image
+) -> None:
+    on_gpu = read_image(dockerfile.steps("server-gpu"))
+    assert (on_gpu.entrypoint, on_gpu.user) == (image.entrypoint, image.user)
+    assert (on_gpu.ports, on_gpu.health_command) == (image.ports, image.health_command)
+    assert on_gpu.environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    installed = dockerfile.steps(on_gpu.builder)[-3].text
+    assert installed.endswith("--requirement deploy/requirements/server-gpu.txt")
+    pinned = pin_file("server-gpu").read_text()
+    assert "\nonnxruntime-gpu==" in pinned
+    assert "\nnvidia-cudnn-cu13==" in pinned
+
+
 def test_the_exporter_takes_its_own_environment(dockerfile: Dockerfile) -> None:
     exporter = read_image(dockerfile.steps("exporter"))
     assert exporter.user == "10001"

@@ -31,19 +31,16 @@ ON_GPU = frozenset({"cuda", "tensorrt"})
 
 # How to install a provider that the present ONNX Runtime was built without ...
 INSTALL: Mapping[str, str] = {
-    "cuda": "in a clone of the repository, run: pip install '.[server-gpu]', and install the CUDA "
-    "libraries",
-    "tensorrt": "in a clone of the repository, run: pip install '.[server-gpu]', and install "
-    "TensorRT",
+    "cuda": "in a clone of the repository, run: pip install '.[server-gpu]', in an environment "
+    "without onnxruntime",
+    "tensorrt": "in a clone of the repository, run: pip install '.[server-gpu]', in an environment "
+    "without onnxruntime, and install TensorRT",
     "openvino": "in a clone of the repository, run: pip install '.[server-openvino]', in an "
     "environment without onnxruntime",
 }
-# ... and what to check if it was built with the provider, but the provider doesn't start.
+# ... and what to check if it was built with the provider, but the provider doesn't start. For
+# those of a GPU, `cuda.py` finds the cause.
 START: Mapping[str, str] = {
-    "cuda": "check the driver, that CUDA and cuDNN have the versions that this onnxruntime-gpu "
-    "needs, and the options of [providers.cuda]",
-    "tensorrt": "check the driver, that TensorRT, CUDA and cuDNN have the versions that this "
-    "onnxruntime-gpu needs, and the options of [providers.tensorrt]",
     "openvino": "check device_type and the other options of [providers.openvino]",
 }
 

@@ -12,6 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from convscope.server.errors import BundleRejectedError
+from convscope.server.runtime.providers.cuda import load_libraries, why_not_started
 from convscope.server.runtime.providers.names import CPU, ON_GPU, PROVIDERS, START, short_name
 from convscope.server.runtime.providers.policy import ProviderPolicy
 
@@ -30,6 +31,8 @@ SPIN_MICROSECONDS = 20
 _LOOPS = frozenset({"Loop", "Scan"})
 # Of one run. A graph without loops ends by itself.
 MAX_LOOP_SECONDS = 60.0
+# What ONNX Runtime reports if TensorRT's libraries are missing, or something that they need.
+_NO_TENSORRT = "Please install TensorRT libraries"
 # The largest number that OpenVINO accepts.
 MAX_STREAMS = 8
 
@@ -196,14 +199,17 @@ def _not_started(session: ort.InferenceSession, names: Sequence[str]) -> str | N
     started = [short_name(name) for name in session.get_providers()]
     for name in names:
         if name not in started:
+            why = why_not_started(name) if name in ON_GPU else START[name]
             return (
                 f"this ONNX Runtime has the execution provider {name!r}, but it doesn't start; "
-                f"{START[name]}, or allow the fallback"
+                f"{why}, or allow the fallback"
             )
     return None
 
 
 def _cannot_run(name: str, error: Exception) -> str:
+    if _NO_TENSORRT in str(error):
+        return f"tensorrt doesn't start; {why_not_started(name)}"
     return f"{name} can't run the graph: {_first_line(error)}"
 
 
@@ -215,6 +221,8 @@ def _create(
     *,
     strict: bool = False,
 ) -> ort.InferenceSession:
+    if not ON_GPU.isdisjoint(names):
+        load_libraries()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
