@@ -113,7 +113,7 @@ def test_token_is_sent_where_health_is_for_callers_only(
 )
 def test_mistakes_are_usage_errors(arguments: Any, message: str) -> None:
     done = run(*arguments)
-    assert done.returncode == 2
+    assert done.returncode == 64
     assert message in " ".join(done.stderr.split())
 
 

@@ -31,6 +31,7 @@ from convscope.client.cli.options import (
     check_selector,
     token_options,
 )
+from convscope.client.cli.usage_errors import INTERRUPTED
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["bench"]
@@ -145,7 +146,7 @@ def bench(
         print_error(error.message)
         raise typer.Exit(1) from error
     except asyncio.CancelledError:  # before the load began
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(to_object(server, load, result)))
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from convscope.client.cli.image_command import (
+from convscope.client.cli.image_options import (
     FromFile,
     Images,
     Null,

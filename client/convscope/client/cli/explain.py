@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from convscope.client._inputs.methods import METHODS
-from convscope.client.cli.image_command import (
+from convscope.client.cli.image_options import (
     FromFile,
     Images,
     Null,

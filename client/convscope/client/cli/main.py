@@ -12,7 +12,6 @@ from convscope.client.cli.completion import complete_models
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.explain import explain
 from convscope.client.cli.health import health
-from convscope.client.cli.image_command import ImageCommand
 from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
 from convscope.client.cli.options import (
     Alias,
@@ -72,8 +71,8 @@ def main(
     """Run a command."""
 
 
-app.command(cls=ImageCommand)(classify)
-app.command(cls=ImageCommand)(explain)
+app.command(cls=ExplainingCommand)(classify)
+app.command(cls=ExplainingCommand)(explain)
 app.command(cls=ExplainingCommand)(web)
 app.command(cls=ExplainingCommand)(health)
 app.command(cls=ExplainingCommand)(watch)

@@ -6,6 +6,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from convscope.client.cli.help_pages import help_page
+from convscope.client.cli.suggestions import similar
+from convscope.client.cli.usage_errors import usage_errors
 
 __all__ = ["CommandGroup", "ExplainingCommand"]
 
@@ -43,6 +45,24 @@ class ExplainingCommand(TyperCommand):
 class CommandGroup(TyperGroup):
     """A group of commands."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the arguments of the group itself."""
+        with usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with usage_errors():
+            return super().invoke(ctx)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
         formatter.write(help_page(self, ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command by its name."""
+        if args and self.get_command(ctx, args[0]) is None:
+            near = similar(args[0], self.commands)
+            repair = f"did you mean {near}?" if near else f"choose {', '.join(self.commands)}"
+            ctx.fail(f"there is no command {args[0]!r}; {repair}")
+        return super().resolve_command(ctx, args)

@@ -14,7 +14,7 @@ import typer
 
 from convscope.client._results.results import Outcome
 from convscope.client.cli.error_output import print_error
-from convscope.client.cli.interruption import INTERRUPTED, end_soon, let_the_next_one_kill
+from convscope.client.cli.interruption import end_soon, let_the_next_one_kill
 from convscope.client.cli.json_output import to_json
 from convscope.client.cli.outputs.output_file import OutputFile
 from convscope.client.cli.outputs.records import error_record
@@ -26,6 +26,7 @@ from convscope.client.cli.run_summary import RunSummary
 from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.cli.sources.downloads import with_downloads
 from convscope.client.cli.sources.source import Source
+from convscope.client.cli.usage_errors import INTERRUPTED
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import Classification, ImageLike
 

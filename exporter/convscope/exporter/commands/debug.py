@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from convscope.bundle.help_pages import help_page
+from convscope.bundle.usage_errors import usage_errors
 
 __all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
 
@@ -25,6 +26,16 @@ _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 class CommandGroup(TyperGroup):
     """Lists the commands after the name of an unknown one that resembles none of them."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the arguments of the group itself."""
+        with usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with usage_errors():
+            return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""

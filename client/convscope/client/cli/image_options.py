@@ -1,16 +1,13 @@
-"""What `classify` and `explain` share: the options for images, and the exit codes."""
+"""The options for images that `classify` and `explain` share."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
-from convscope.client.cli.missing_options import ExplainingCommand
-
 __all__ = [
     "FromFile",
-    "ImageCommand",
     "Images",
     "Null",
     "Quiet",
@@ -18,31 +15,6 @@ __all__ = [
     "SaveFormat",
     "SaveKind",
 ]
-
-# 2 is the code of a partial failure, so it can't be that of a wrong flag.
-USAGE_ERROR: Final = 64
-# The base of all errors about the command line: typer may bring its own copy of click.
-_UsageError: Any = typer.BadParameter.__bases__[0]
-
-
-class ImageCommand(ExplainingCommand):
-    """A command whose exit code 2 means that some images failed."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments."""
-        try:
-            return super().parse_args(ctx, args)
-        except _UsageError as error:
-            error.exit_code = USAGE_ERROR
-            raise
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except _UsageError as error:
-            error.exit_code = USAGE_ERROR
-            raise
 
 
 class SaveKind(StrEnum):
