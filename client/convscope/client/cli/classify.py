@@ -140,8 +140,10 @@ def classify(
 
     \b
     Columns of CSV, Parquet and Markdown:
-      wide  image, model, version, provider, label, probability, label_2, probability_2, ...
-      long  image, model, version, provider, rank, index, label, probability
+      wide  image, label, index, probability, label_2, index_2, probability_2, ...
+      long  image, rank, label, index, probability
+      both  model, version, provider, decode_seconds, queue_seconds, infer_seconds,
+            encode_seconds, call_seconds, request_id
 
     \b
     Exit codes:
@@ -188,7 +190,7 @@ def classify(
             folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)
         run = Run(
             found,
-            make_reporter(kind, columns, file),
+            make_reporter(kind, columns, file, shows_table=not (quiet and save)),
             file=file,
             folder=folder,
             timeout_seconds=timeout,

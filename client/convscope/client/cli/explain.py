@@ -162,7 +162,9 @@ def explain(
             folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)
         run = Run(
             found,
-            make_reporter(kind, Columns("wide", len(info.labels))),
+            make_reporter(
+                kind, Columns("wide", len(info.labels)), shows_table=not (quiet and save)
+            ),
             folder=folder,
             timeout_seconds=timeout,
             quiet=quiet,

@@ -56,5 +56,10 @@ SaveFormat = Annotated[
     SaveKind, typer.Option(help="Save a picture of each, or their arrays for NumPy.")
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show errors only: no progress and no summary.")
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print only results and errors. With --save, print only errors.",
+    ),
 ]

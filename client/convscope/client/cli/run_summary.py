@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from pathlib import Path
 
 from rich.console import Console
 
@@ -19,15 +20,18 @@ class RunSummary:
 
     Args:
         skipped: Files that are no images, by their suffix.
+        folder: The folder for pictures, if there is one.
     """
 
-    def __init__(self, skipped: Counter[str]) -> None:
+    def __init__(self, skipped: Counter[str], folder: Path | None) -> None:
         self._skipped = skipped
+        self._folder = folder
         self._failed_names: list[str] = []
         self._start = time.perf_counter()
         self.succeeded = 0
         self.failed = 0
         self.done_before = 0
+        self.pictures = 0
         self.stopped = ""
         self.written = ""
 
@@ -50,8 +54,10 @@ class RunSummary:
             console.print(f"failed: {self._names()}", markup=False)
         if self._skipped:
             console.print(self._skipped_files(), markup=False)
+        if self.pictures:
+            console.print(self._saved(), markup=False)
         if self.written:
-            console.print(self.written, markup=False)
+            console.print(readable(self.written), markup=False)
 
     def _counts(self) -> str:
         seconds = time.perf_counter() - self._start
@@ -68,6 +74,10 @@ class RunSummary:
         others = self.failed - len(self._failed_names)
         names = ", ".join(map(readable, self._failed_names))
         return f"{names} and {others:,} more" if others else names
+
+    def _saved(self) -> str:
+        files = "file" if self.pictures == 1 else "files"
+        return f"saved {self.pictures:,} {files} in {readable(str(self._folder))}"
 
     def _skipped_files(self) -> str:
         kinds = [f"{count:,} {kind}" for kind, count in self._skipped.most_common(MAX_KINDS)]

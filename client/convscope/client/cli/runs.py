@@ -76,7 +76,7 @@ class Run:
         self._timeout_seconds = timeout_seconds
         self._quiet = quiet
         self._streams = streams
-        self._summary = RunSummary(images.skipped)
+        self._summary = RunSummary(images.skipped, folder.directory if folder else None)
         self._call_errors = 0
         self._last_call_error = ""
 
@@ -144,12 +144,13 @@ class Run:
                 saved = self._folder.save(source, result)
         except (OSError, InvalidInputError) as error:
             return InvalidInputError(f"the pictures can't be saved: {error}")
-        self._reporter.add(source.name, result, saved)
+        self._reporter.add(source, result, saved)
+        self._summary.pictures += len(saved)
         return result
 
     def _fail(self, source: Source, error: ConvscopeError) -> None:
         self._summary.fail(source.name)
-        self._reporter.add_error(source.name, error)
+        self._reporter.add_error(source, error)
         is_call_error = error.code in _CALL_ERRORS and not source.url
         self._call_errors = self._call_errors + 1 if is_call_error else 0
         if is_call_error and error.message == self._last_call_error:

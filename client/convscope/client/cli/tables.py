@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convscope.client.cli.readable import readable
+from convscope.client.cli.sources.source import Source
 from convscope.client.cli.table_style import plain_table, shape_text
 from convscope.client.errors import ConvscopeError
 from convscope.client.types import (
@@ -42,6 +43,7 @@ class _Row:
     """The shown part of a result; the feature maps themselves may be too large to keep."""
 
     image: str
+    shown: str
     classes: tuple[ClassScore, ...]
     stage_seconds: StageSeconds
     feature_maps: list[tuple[str, str, str]]
@@ -56,9 +58,10 @@ class Reporter:
         self._console = _console()
         self._heading = Text()
         self._rows: list[_Row] = []
-        self._saved: list[Path] = []
+        self._images = 0
+        self._saved: list[Path] = []  # of a single image; the summary counts those of several
 
-    def add(self, image: str, result: Classification, saved: Sequence[Path]) -> None:
+    def add(self, source: Source, result: Classification, saved: Sequence[Path]) -> None:
         """Add a result and the paths of its pictures."""
         self._heading = Text.assemble(
             (f"{result.model} v{result.version}", "bold"), f" on {result.provider}"
@@ -71,15 +74,23 @@ class Reporter:
             self._heading.append(f", explained by {result.explanations[0].method}")
         explanations = list(map(_explanation_cells, result.explanations))
         hardly = any(map(_is_hardly_explained, result.explanations))
-        row = _Row(image, result.classes, result.stage_seconds, feature_maps, explanations, hardly)
+        row = _Row(
+            source.name,
+            source.shown or source.name,
+            result.classes,
+            result.stage_seconds,
+            feature_maps,
+            explanations,
+            hardly,
+        )
         self._rows.append(row)
-        self._saved.extend(saved)
+        self._images += 1
+        self._saved = [] if self._images > 1 else list(saved)
         if len(self._rows) == MAX_ROWS:
             self.finish()
             self._rows.clear()
-            self._saved.clear()
 
-    def add_error(self, image: str, error: ConvscopeError) -> None:
+    def add_error(self, source: Source, error: ConvscopeError) -> None:
         """Do nothing: the error output has the error."""
 
     def finish(self) -> None:
@@ -91,7 +102,7 @@ class Reporter:
         for table in self._tables():
             self._console.print(table)
         for path in self._saved:
-            self._console.print(Text(f"saved {path}"), soft_wrap=True)
+            self._console.print(Text(f"saved {readable(str(path))}"), soft_wrap=True)
         if any(row.is_hardly_explained for row in self._rows):
             self._console.print(Text(HARDLY_EXPLAINED, "dim"), soft_wrap=True)
 
@@ -150,11 +161,11 @@ class Reporter:
         return table
 
     def _names(self) -> list[Text]:
-        """Return the file names of the images, or their paths if two names are equal."""
+        """Return the short names of the images, or their paths if two short names are equal."""
         paths = [row.image for row in self._rows]
-        names = [Path(path).name or path for path in paths]
-        shown = names if len({*names}) == len({*paths}) else paths
-        return [Text(readable(name)) for name in shown]
+        short = [row.shown for row in self._rows]
+        names = short if len({*short}) == len({*paths}) else paths
+        return [Text(readable(name)) for name in names]
 
 
 def _console() -> Console:
