@@ -42,6 +42,8 @@ class ConvscopeError(Exception):
     Attributes:
         image: The name of the image that failed; empty if the error isn't about one image,
             or the image has no name.
+        index: The position of the image among those of a `classify_many`, from 0; None for
+            other calls.
         request_id: The id of the call in the server's log; empty if nothing was sent.
 
     Example:
@@ -59,6 +61,7 @@ class ConvscopeError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.image = ""
+        self.index: int | None = None
         self.request_id = ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,9 +1,6 @@
 """Any number of images as request batches, and their outcomes in order."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from os import PathLike
-
-from PIL import Image
 
 from convscope.client._calls.batch_size import BatchSize
 from convscope.client._calls.batcher import Batcher
@@ -12,6 +9,7 @@ from convscope.client._calls.request_batch import Item, RequestBatch
 from convscope.client._calls.requests import EncodedImage, RequestTemplate
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
 from convscope.client._inputs.checks import CheckedMetadata
+from convscope.client._inputs.many import check_images
 from convscope.client._results.results import Outcome
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import ImageLike
@@ -57,8 +55,7 @@ class ImageStream:
         metadata: CheckedMetadata = (),
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
-        if isinstance(images, str | bytes | bytearray | PathLike | Image.Image):
-            raise InvalidInputError("images is a single image; put it in a list, or call classify")
+        check_images(images)
         if window < 1:
             raise InvalidInputError(f"window is {window}; it must be at least 1")
         self.images = images
@@ -75,7 +72,7 @@ class ImageStream:
         if template.runs_per_image > 1:
             self._max_in_flight = _MAX_RUNS_IN_FLIGHT // template.runs_per_image
         self._size = BatchSize(start, max(1, min(_MAX_IMAGES, self._max_in_flight)))
-        self._images_in_flight = 0
+        self._images_in_flight = self._completed = 0
         self._batcher: Batcher[Item] = Batcher(self._size)
         self.has_ended = False
 
@@ -126,10 +123,20 @@ class ImageStream:
         """
         self._batcher.completed()
         self._images_in_flight -= len(batch.outcomes)
-        for outcome in batch.outcomes:
-            if isinstance(outcome, ConvscopeError) and not self._return_errors:
-                raise outcome
+        for index, outcome in enumerate(batch.outcomes, self._completed):
+            if isinstance(outcome, ConvscopeError):
+                self._fail(outcome, index)
             yield outcome
+        self._completed += len(batch.outcomes)
+
+    def _fail(self, error: ConvscopeError, index: int) -> None:
+        """Add to an error which image it is of, and raise it unless errors are returned."""
+        error.index = index
+        if not self._return_errors:
+            # Part of a traceback, and not of the message.
+            name = f": {error.image}" if error.image else ""
+            error.add_note(f"The image at index {index}{name}")
+            raise error
 
     def _batches(self, batches: Sequence[list[Item]]) -> list[RequestBatch]:
         self._images_in_flight += sum(map(len, batches))
