@@ -45,6 +45,8 @@ class ConvscopeError(Exception):
         index: The position of the image among those of a `classify_many`, from 0; None for
             other calls.
         request_id: The id of the call in the server's log; empty if nothing was sent.
+        grpc_error: The error of gRPC, with its own message; None if the client found the error,
+            or the reply contained it.
 
     Example:
         >>> try:
@@ -63,6 +65,7 @@ class ConvscopeError(Exception):
         self.image = ""
         self.index: int | None = None
         self.request_id = ""
+        self.grpc_error: grpc.RpcError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that JSON has, in the place of a result.

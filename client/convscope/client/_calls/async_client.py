@@ -266,7 +266,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         """The batcher of the channel, and so of the event loop."""
         channel = self._channel
         if self._batched_channel is not channel:
-            self._batcher = CallBatcher(self._classify, self._options.retries)
+            self._batcher = CallBatcher(self._classify, self._encoder, self._options.retries)
             self._batched_channel = channel
         return self._batcher
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from convscope.client._calls.batch_size import BatchSize
+from convscope.client._calls.batch_size import MANY_IMAGES, MAX_IMAGES, BatchSize
 from convscope.client._calls.batcher import Batcher
 from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.request_batch import Item, RequestBatch
@@ -16,8 +16,6 @@ from convscope.client.types import ImageLike
 
 __all__ = ["ImageStream"]
 
-# As many as a server accepts by default.
-_MAX_IMAGES = 64
 _FIRST_IMAGES = 4
 # When several clients send bulk requests, each fills only a part of the server's queue.
 _MAX_IMAGES_IN_FLIGHT = 192
@@ -71,8 +69,8 @@ class ImageStream:
         self._max_in_flight = _MAX_IMAGES_IN_FLIGHT
         if template.runs_per_image > 1:
             self._max_in_flight = _MAX_RUNS_IN_FLIGHT // template.runs_per_image
-        self._size = BatchSize(start, max(1, min(_MAX_IMAGES, self._max_in_flight)))
-        self._images_in_flight = self._completed = 0
+        self._size = BatchSize(start, max(1, min(MAX_IMAGES, self._max_in_flight)))
+        self._images_in_flight = self._completed = self._encoded = 0
         self._batcher: Batcher[Item] = Batcher(self._size)
         self.has_ended = False
 
@@ -84,10 +82,15 @@ class ImageStream:
 
     def is_slow(self, image: ImageLike) -> bool:
         """Report whether encoding an image may block for long."""
-        return self._encoder.is_slow(image)
+        return self._encoder.is_slow(image) or (
+            self._encoded == MANY_IMAGES and self._encoder.known_max_inputs is None
+        )
 
     def encode(self, image: ImageLike) -> Item:
         """Encode an image, or return the reason why it can't be sent."""
+        if self._encoded == MANY_IMAGES:
+            self._size.set_limit(self._encoder.learn_max_inputs(self._metadata))
+        self._encoded += 1
         try:
             return self._encoder.encode(self._template, image, self._metadata, keeps_image=False)
         except ConvscopeError as error:
