@@ -16,6 +16,8 @@ from time import monotonic, sleep
 
 import grpc
 
+from convscope._grpc_messages import connection_problem, lost_call
+
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TIMEOUT", "Health", "check", "main", "report"]
 
 DEFAULT_SERVER = "localhost:8001"
@@ -156,8 +158,9 @@ def _sentence(health: Health) -> str:
     if health.status == "DEADLINE_EXCEEDED":
         return f"no reply from {health.server} in time; allow more with --timeout or --wait"
     if health.status == "UNAVAILABLE":
-        return f"no server answers at {health.server} ({health.message})"
-    return f"{health.server} reports {health.status}: {health.message}"
+        return f"no server answers at {health.server} ({connection_problem(health.message)})"
+    reason = lost_call(health.message) or health.message or "it gives no reason"
+    return f"{health.server} reports {health.status}: {reason}"
 
 
 def main(arguments: Sequence[str]) -> int | None:
