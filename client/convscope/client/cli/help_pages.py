@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from textwrap import dedent, indent, wrap
 from typing import Any
 
-__all__ = ["first_sentence", "help_page", "ranges_in_words"]
+__all__ = ["first_sentence", "help_page", "ranges_in_words", "usage_line"]
 
 MAX_WIDTH = 100
 # Below this width, an option is on a line of its own.
@@ -55,17 +55,23 @@ def help_page(command: Any, context: Any, sections: Mapping[str, list[str]] | No
     """
     width = context.terminal_width or min(shutil.get_terminal_size().columns, MAX_WIDTH)
     described, _, examples = (command.help or "").partition(f"\n{EXAMPLES}\n")
-    parts = [_usage(command, context)]
+    parts = [usage_line(command, context)]
     parts += [_paragraph(text, width) for text in dedent(described).strip().split("\n\n") if text]
     parts += _lists(command, context, sections, width)
     if examples:
-        parts.append(f"{EXAMPLES}\n" + indent(dedent(examples.rstrip()), "  "))
+        parts.append(f"{EXAMPLES}\n{_examples(examples)}")
     return "\n\n".join(parts) + "\n"
 
 
 def first_sentence(command: Any) -> str:
     """Return the summary of a command, which Click would cut off at 45 characters."""
     return " ".join((command.help or "").strip().partition("\n\n")[0].split())
+
+
+def _examples(text: str) -> str:
+    """Return the examples, and the sections after them, with the same indentation."""
+    start, *sections = re.split(r"\n\n(?=\S)", text.rstrip())
+    return "\n\n".join([indent(dedent(start), "  "), *sections])
 
 
 def ranges_in_words(text: str) -> str:
@@ -82,7 +88,8 @@ def _range(found: re.Match[str]) -> str:
     return words.get(sign, found[0])
 
 
-def _usage(command: Any, context: Any) -> str:
+def usage_line(command: Any, context: Any) -> str:
+    """Return the first line of the help page, which errors repeat."""
     words = ["Usage:", context.command_path, "[OPTIONS]"]
     words += [_argument(each, in_usage=True) for each in command.params if _is_argument(each)]
     return " ".join([*words, "COMMAND [ARGS]..."] if _commands(command) else words)

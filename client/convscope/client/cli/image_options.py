@@ -29,31 +29,35 @@ Images = Annotated[
     typer.Argument(
         metavar="IMAGE",
         help=(
-            "JPEG, PNG, WebP, BMP or GIF files, folders with -r, quoted patterns such as "
-            "'photos/**/*.jpg', http(s) URLs, which this command downloads and not the server, "
-            "or - for an image on standard input."
+            "JPEG, PNG, WebP, BMP or GIF files; folders, with -r; quoted patterns, such as "
+            "'photos/**/*.jpg'; http(s) URLs, which this command downloads; or - for an image on "
+            "standard input."
         ),
         show_default="those of --from-file",
     ),
 ]
 Recursive = Annotated[
     bool,
-    typer.Option("--recursive", "-r", help="Find the images in folders and their subfolders."),
+    typer.Option(
+        "--recursive",
+        "-r",
+        help="Accept folders, and find all images in them.",
+    ),
 ]
 FromFile = Annotated[
     Path | None,
     typer.Option(
         metavar="LIST",
-        help="Read more paths and URLs from this file, one per line; - is standard input.",
+        help="Read paths and URLs from this file, one per line; - is standard input.",
         show_default="no list",
     ),
 ]
 Null = Annotated[
     bool,
-    typer.Option("--from0", "-0", help="The names in --from-file end with NUL: find ... -print0."),
+    typer.Option("--from0", "-0", help="Names in --from-file end with NUL, as with find -print0."),
 ]
 SaveFormat = Annotated[
-    SaveKind, typer.Option(help="Save a picture of each, or their arrays for NumPy.")
+    SaveKind, typer.Option(help="Save pictures (png), or arrays for NumPy (npz).")
 ]
 Quiet = Annotated[
     bool,

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from convscope.client.cli.help_pages import help_page
+from convscope.client.cli.help_pages import help_page, usage_line
 from convscope.client.cli.suggestions import similar
 from convscope.client.cli.usage_errors import usage_errors
 
@@ -25,6 +25,10 @@ TOKEN_MESSAGE = (
 
 class ExplainingCommand(TyperCommand):
     """A command whose error about a missing option says where its value comes from."""
+
+    def get_usage(self, ctx: Any) -> str:
+        """Return the line about usage that precedes an error."""
+        return usage_line(self, ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
@@ -54,6 +58,10 @@ class CommandGroup(TyperGroup):
         """Run a command."""
         with usage_errors():
             return super().invoke(ctx)
+
+    def get_usage(self, ctx: Any) -> str:
+        """Return the line about usage that precedes an error."""
+        return usage_line(self, ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""

@@ -20,12 +20,11 @@ from convscope.client.cli.outputs.output_file import OutputFile
 from convscope.client.cli.outputs.records import error_record
 from convscope.client.cli.outputs.reporters import Reporter
 from convscope.client.cli.pictures import PictureFolder
-from convscope.client.cli.readable import readable
 from convscope.client.cli.run_progress import RunProgress, run_progress
 from convscope.client.cli.run_summary import RunSummary
 from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.cli.sources.downloads import with_downloads
-from convscope.client.cli.sources.source import Source
+from convscope.client.cli.sources.source import Source, message_about
 from convscope.client.cli.usage_errors import INTERRUPTED
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import Classification, ImageLike
@@ -156,11 +155,7 @@ class Run:
         if is_call_error and error.message == self._last_call_error:
             return  # the same for many images
         self._last_call_error = error.message if is_call_error else ""
-        names_image = source.error is None and isinstance(source.image, str)
-        if (names_image or source.error) and repr(source.image or source.name) in error.message:
-            print_error(readable(error.message))
-        else:
-            print_error(readable(f"{source.name}: {error.message}"))
+        print_error(message_about(source, error))
 
     def _finish(self) -> None:
         """Complete the outputs."""

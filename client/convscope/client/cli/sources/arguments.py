@@ -126,7 +126,7 @@ class ImageArguments:
         elif not is_folder:
             yield file_source(path, PurePath(path).name)
         elif not self._recursive:
-            reason = f"{path!r} is a folder; add -r to classify the images in it"
+            reason = f"{path!r} is a folder; add -r to use the images in it"
             yield Source(printable(path), error=InvalidInputError(reason))
         else:
             found = walk(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from convscope.client.errors import ConvscopeError
 
-__all__ = ["Source", "file_source", "printable"]
+__all__ = ["Source", "file_source", "message_about", "printable"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A spreadsheet takes a cell that starts so for a formula.
@@ -46,6 +46,14 @@ def file_source(path: str, *names: str) -> Source:
     shown = "/".join(names)
     place = os.path.splitext(shown)[0]  # noqa: PTH122 - for a million files
     return Source(printable(named), path, printable(shown), place or "image")
+
+
+def message_about(source: Source, error: ConvscopeError) -> str:
+    """Return the message of an error with the image's name, which it may have already."""
+    is_file = source.error is not None or isinstance(source.image, str)
+    if is_file and repr(source.image or source.name) in error.message:
+        return error.message
+    return f"{source.name}: {error.message}"
 
 
 def printable(path: str) -> str:
