@@ -307,3 +307,13 @@ def test_urls_are_downloaded(
     assert errors[2].startswith(f"error: {urls[4]}: ")
     assert "not an image" in errors[3]
     assert (tmp_path / "red.tiny.conv.png").exists()
+
+
+def test_a_file_whose_name_starts_like_an_option_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: dict[str, Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-dash.png").write_bytes(photos["red"].read_bytes())
+    done = Command("localhost:1")("classify", "-dash.png", "--model", "tiny")
+    assert done.returncode == 64
+    assert "if you mean the file, write './-dash.png'" in " ".join(done.stderr.split())

@@ -1,5 +1,6 @@
 """The commands: their help pages, and what to do about a missing option or a token as a flag."""
 
+import os
 from typing import Any
 
 import typer
@@ -16,6 +17,8 @@ _HINTS = {
     "model": "`convscope models` lists the models of the server.",
 }
 
+# The base of all errors about the command line: Typer may bring its own copy of Click.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 TOKEN_MESSAGE = (
     "--token would show the token in the list of processes and in the shell's history; put it "
@@ -38,12 +41,21 @@ class ExplainingCommand(TyperCommand):
         """Parse the arguments."""
         if any(each == "--token" or each.startswith("--token=") for each in args):
             raise typer.BadParameter(TOKEN_MESSAGE)
+        given = list(args)  # parsing empties the list
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             if not error.message and error.param is not None:  # only if it is missing
                 error.message = _HINTS.get(str(error.param.name), "")
             raise
+        except _UsageError as error:  # an unknown option, which may be the name of a file
+            if file := next((each for each in given if _is_dashed_file(each)), None):
+                error.message += f"; if you mean the file, write {f'./{file}'!r}"
+            raise
+
+
+def _is_dashed_file(argument: str) -> bool:
+    return argument.startswith("-") and os.path.lexists(argument)
 
 
 class CommandGroup(TyperGroup):

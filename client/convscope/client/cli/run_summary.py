@@ -13,6 +13,7 @@ __all__ = ["RunSummary"]
 SCREENFUL = 20  # images, after which the first error has scrolled away
 MAX_NAMES = 10
 MAX_KINDS = 5
+MIN_WHOLE_RATE = 9.5
 
 
 class RunSummary:
@@ -68,7 +69,8 @@ class RunSummary:
             text += f", {self.failed:,} failed"
         if self.done_before:
             text += f", {self.done_before:,} done before"
-        return f"{text} in {_duration(seconds)} ({rate:,.0f} images/s)"
+        digits = 0 if rate >= MIN_WHOLE_RATE else 1
+        return f"{text} in {_duration(seconds)} ({rate:,.{digits}f} images/s)"
 
     def _names(self) -> str:
         others = self.failed - len(self._failed_names)

@@ -1,7 +1,5 @@
 """Results as tables, for a person."""
 
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from rich.text import Text
 
 from convscope.client.cli.readable import readable
 from convscope.client.cli.sources.source import Source
-from convscope.client.cli.table_style import plain_table, shape_text
+from convscope.client.cli.table_style import plain_table, print_table, shape_text, table_console
 from convscope.client.errors import ConvscopeError
 from convscope.client.types import (
     Classification,
@@ -26,10 +24,10 @@ from convscope.client.types import (
 __all__ = ["Reporter"]
 
 BAR_WIDTH = 20
+NARROW = 60  # on a terminal with fewer columns, bars would take the place of names
 EIGHTHS = " ▏▎▍▌▋▊▉"
 STRONGEST_SHOWN = 5
 MAX_ROWS = 500  # images in one table, which are held in memory
-PIPE_WIDTH = 10_000
 HARDLY_EXPLAINED = (
     "Where the sum of the heat is far from the logit, the layers behind it hide where the evidence "
     "is. Try: --method occlusion"
@@ -55,7 +53,8 @@ class Reporter:
     """Collects results, and prints them as tables: at the end, and while there are many."""
 
     def __init__(self) -> None:
-        self._console = _console()
+        self._console = table_console()
+        self._bar_width = BAR_WIDTH if self._console.width >= NARROW else 0
         self._heading = Text()
         self._rows: list[_Row] = []
         self._images = 0
@@ -100,7 +99,7 @@ class Reporter:
         self._console.print(self._heading)
         self._console.print(_mean_times([row.stage_seconds for row in self._rows]))
         for table in self._tables():
-            self._console.print(table)
+            print_table(table, self._console)
         for path in self._saved:
             self._console.print(Text(f"saved {readable(str(path))}"), soft_wrap=True)
         if any(row.is_hardly_explained for row in self._rows):
@@ -120,7 +119,7 @@ class Reporter:
         table = plain_table()
         table.add_column("image", overflow="fold", ratio=2)
         table.add_column("class", overflow="fold", ratio=2)
-        table.add_column("probability", no_wrap=True, width=BAR_WIDTH + 8)
+        table.add_column("probability", no_wrap=True, min_width=self._bar_width + 8)
         for name, row in zip(self._names(), self._rows, strict=True):
             for rank, score in enumerate(row.classes):
                 table.add_row(name if rank == 0 else "", *self._class_cells(score, rank))
@@ -132,7 +131,7 @@ class Reporter:
 
     def _class_cells(self, score: ClassScore, rank: int) -> tuple[Text, Text]:
         style, bar_style = ("bold", "green") if rank == 0 else ("", "dim")
-        bar = _bar(score.probability, self._console)
+        bar = _bar(score.probability, self._bar_width, self._console)
         probability = Text.assemble((f"{score.probability:.4f}  ", style), (bar, bar_style))
         return Text(score.label, style), probability
 
@@ -168,12 +167,6 @@ class Reporter:
         return [Text(readable(name)) for name in names]
 
 
-def _console() -> Console:
-    """Return the console; in a pipe it is wide, because a broken line is of no use there."""
-    is_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, width=PIPE_WIDTH if is_pipe else None)
-
-
 def _mean_times(times: Sequence[StageSeconds]) -> Text:
     means = ((stage, fmean(getattr(t, stage) for t in times)) for stage in STAGES)
     text = " · ".join(f"{stage} {1000 * seconds:.1f} ms" for stage, seconds in means)
@@ -187,10 +180,10 @@ def _strongest(feature_map: FeatureMap) -> str:
     return ", ".join(str(feature_map.channels[position]) for position in positions)
 
 
-def _bar(probability: float, console: Console) -> str:
+def _bar(probability: float, width: int, console: Console) -> str:
     if not console.encoding.startswith("utf"):
-        return "#" * round(probability * BAR_WIDTH)
-    full, rest = divmod(round(probability * BAR_WIDTH * 8), 8)
+        return "#" * round(probability * width)
+    full, rest = divmod(round(probability * width * 8), 8)
     return "█" * full + EIGHTHS[rest].strip()
 
 
