@@ -45,4 +45,5 @@ def channel_levels(channels: NDArray[np.float32]) -> NDArray[np.uint8]:
         high = np.where(is_flat, channels.max((-2, -1), keepdims=True), high)
     scaled = channels - low
     scaled *= 255 / np.where(high > low, high - low, 1.0)
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    return levels

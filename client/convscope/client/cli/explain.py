@@ -121,7 +121,7 @@ def explain(
       convscope explain photo.jpg --model efficientnet_lite0 --save heat
       convscope explain photo.jpg --model efficientnet_lite0 --class tabby --against lynx
       convscope explain -r photos --model digits --top 1 --save heat --save-format npz
-      convscope explain photo.jpg --model efficientnet_lite0 --method occlusion --cells 14
+      convscope explain photo.jpg --model digits --method occlusion --cells 14
     """
     check_selector(version, alias)
     if method is not None and method not in METHODS:
