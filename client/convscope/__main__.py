@@ -15,6 +15,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run a command; its --help describes its exit codes."""
+    # A KeyboardInterrupt in the middle of an import could be lost, or print a traceback.
+    signal.signal(signal.SIGINT, _end)
     # Otherwise gRPC writes lines of its own about a failed handshake. A message explains it.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if sys.argv[1:2] == ["health"]:
@@ -22,8 +24,6 @@ def main() -> None:
 
         if (code := _health.main(sys.argv[2:])) is not None:
             sys.exit(code)
-    # A KeyboardInterrupt in the middle of an import could be lost.
-    signal.signal(signal.SIGINT, _end)
     from convscope.client.cli import app
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

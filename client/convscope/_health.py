@@ -8,6 +8,7 @@ token, and to report a mistake.
 import getopt
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,10 +17,14 @@ from time import monotonic, sleep
 
 import grpc
 
+from convscope._grpc_messages import connection_problem, lost_call
+
 __all__ = ["DEFAULT_SERVER", "DEFAULT_TIMEOUT", "Health", "check", "main", "report"]
 
 DEFAULT_SERVER = "localhost:8001"
 DEFAULT_TIMEOUT = 5.0
+MIN_TIMEOUT = 0.001
+ADDRESS = re.compile(r"(\[[\da-fA-F:]+\]|[\w.-]+):([1-9]\d{0,3}|[1-5]\d{4})")
 SERVING = "SERVING"
 METHOD = "/grpc.health.v1.Health/Check"
 STATES = ("UNKNOWN", SERVING, "NOT_SERVING", "SERVICE_UNKNOWN")
@@ -146,18 +151,30 @@ def report(health: Health, problem: str, as_json: bool) -> int:
 def _sentence(health: Health) -> str:
     what = f" {health.model}" if health.model else ""
     if health.status == "NOT_SERVING":
-        return f"{health.server} is not serving{what}: it is loading or shutting down, or " + (
-            "the model has no ready version" if what else "a model has no ready version"
+        reason = "the model has no ready version" if what else "a model has no ready version"
+        return (
+            f"{health.server} is not serving{what}: it is loading or shutting down, or {reason}; "
+            f"`{_models(health)}` lists the ready ones"
         )
     if health.status == "NOT_FOUND" and health.model:
-        return f"{health.server} has no model {health.model!r} that is loaded"
+        return (
+            f"{health.server} has no model {health.model!r} that is loaded; `{_models(health)}` "
+            "lists the loaded ones"
+        )
     if health.status == "UNIMPLEMENTED":
         return f"{health.server} is a gRPC server without grpc.health.v1"
     if health.status == "DEADLINE_EXCEEDED":
         return f"no reply from {health.server} in time; allow more with --timeout or --wait"
     if health.status == "UNAVAILABLE":
-        return f"no server answers at {health.server} ({health.message})"
-    return f"{health.server} reports {health.status}: {health.message}"
+        return f"no server answers at {health.server} ({connection_problem(health.message)})"
+    reason = lost_call(health.message) or health.message or "it gives no reason"
+    return f"{health.server} reports {health.status}: {reason}"
+
+
+def _models(health: Health) -> str:
+    """Return the command that lists the models of the server."""
+    server = "" if health.server == DEFAULT_SERVER else f" --server {health.server}"
+    return f"convscope models{server}"
 
 
 def main(arguments: Sequence[str]) -> int | None:
@@ -171,8 +188,8 @@ def main(arguments: Sequence[str]) -> int | None:
     except (ValueError, OSError):
         return None
     server, model = values.get("server", DEFAULT_SERVER), values.get("model")
-    if "://" in server or ":" not in server or not (wait >= 0 and timeout > 0):
-        return None
+    if not (ADDRESS.fullmatch(server) and wait >= 0 and timeout >= MIN_TIMEOUT):
+        return None  # the command line explains it
     credentials = grpc.ssl_channel_credentials(*pems) if any(pems) else None
     health = check(server, model, wait=wait, timeout=timeout, credentials=credentials)
     if health.status == "UNAVAILABLE" and "refused" not in health.message:

@@ -8,6 +8,7 @@ import re
 from itertools import takewhile
 from typing import Any
 
+from convscope.bundle.help_pages import ranges_in_words
 from scripts.reference.markdown import code, definition, prose, sentence
 
 __all__ = ["command_page", "readable"]
@@ -94,6 +95,7 @@ def _parameters(command: Any, context: Any) -> list[str]:
 def _parameter(names: str, text: str) -> str:
     """Return the entry of a parameter, whose help ends with its default in brackets."""
     facts: list[str] = []
+    text = ranges_in_words(text)
     found = _BRACKETS.search(text)
     if found:
         text = text[: found.start()]
@@ -119,4 +121,4 @@ def _fact(text: str) -> str:
         return f"Default: {prose(bare[1:-1]) if is_words else code(bare)}"
     if name == "env var":
         return "Environment: " + ", ".join(code(part) for part in value.split(", "))
-    return "**Required**" if text == "required" else code(text)
+    return "**Required**" if text == "required" else prose(text)

@@ -14,6 +14,7 @@ from convscope.client._calls.options import ClassifyManyOptions, ClassifyOptions
 PUBLIC = [
     "AdminClient",
     "AsyncClient",
+    "AsyncResultStream",
     "ClassLike",
     "ClassScore",
     "Classification",
@@ -46,6 +47,7 @@ PUBLIC = [
     "Provenance",
     "Rank",
     "Resize",
+    "ResultStream",
     "Results",
     "Retries",
     "ServerInfo",

@@ -94,7 +94,10 @@ def test_rejected_version_is_reported_with_its_reason(address: str, tmp_path: Pa
         ]
         with pytest.raises(FailedPreconditionError, match="SHA-256"):
             client.set_alias("tiny", "champion", 3)
-        assert client.status("tiny")[0].aliases == {}
+        aliases = client.status("tiny")[0].aliases
+        assert aliases == {}
+        with pytest.raises(KeyError, match="the model has no alias 'champion'; it has none"):
+            aliases["champion"]
 
 
 @pytest.mark.parametrize(

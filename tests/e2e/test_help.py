@@ -1,8 +1,10 @@
 """The help of every command states what happens without an option."""
 
 import inspect
+import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +110,43 @@ def test_every_page_has_examples_that_call_an_existing_command(name: str) -> Non
         assert not members or members[0] in line
         if not members and after and after[0].isalpha() and after[0].islower():
             assert after[0] in getattr(PROGRAMS[program], "commands", {}), line
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS, *PROGRAMS, "convscope admin"}))
+def test_the_command_line_of_every_example_is_valid(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONVSCOPE_ADMIN", "unix:admin.sock")
+    program, *members = name.split()
+    page = CliRunner().invoke(PROGRAMS[program], [*members, "--help"]).output
+    text = page.partition("\nExamples:\n")[2].replace("\\\n", " ")
+    for line in text.splitlines():
+        before, found, after = line.partition(f"{program} ")
+        if not line.startswith("  ") or not found or before.strip().startswith(("[", "eval")):
+            continue  # a container's command, or one that a shell evaluates
+        for name_and_value in before.split():
+            if "=" in name_and_value:
+                monkeypatch.setenv(*name_and_value.split("=", 1))
+        words = shlex.split(after, comments=True)
+        words = list(itertools.takewhile(lambda word: word not in ("|", "&&", ">>"), words))
+        for word in words:
+            if re.search(r"\.(pem|toml|pub|key)$", word):
+                Path(word).parent.mkdir(parents=True, exist_ok=True)
+                Path(word).touch()
+        check_command_line(PROGRAMS[program], words)
+
+
+def check_command_line(command: Any, words: list[str]) -> None:
+    """Parse a command line, without running the command."""
+    context = None
+    while "COMMAND" not in words and "--help" not in words:
+        context = command.make_context(command.name, list(words), parent=context)
+        if not getattr(command, "commands", {}):
+            return
+        _, command, words = command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
 
 
 def test_help_pages_are_the_same_in_both_rooms() -> None:

@@ -108,12 +108,12 @@ def test_help_lists_the_commands() -> None:
 )
 def test_an_unknown_command_is_answered_with_the_known_ones(typed: str, message: str) -> None:
     done = CliRunner().invoke(app, [typed])
-    assert done.exit_code == 2
+    assert done.exit_code == 64
     assert message in " ".join(done.stderr.split())
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:
-    assert run_fresh_exporter("export", "digits", "--verison", "1").returncode == 2
+    assert run_fresh_exporter("export", "digits", "--verison", "1").returncode == 64
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from convscope.client.errors import (
     UnavailableError,
 )
 from convscope.client.types import (
+    AsyncResultStream,
     Classification,
     ClassLike,
     ClassScore,
@@ -53,6 +54,7 @@ from convscope.client.types import (
     Rank,
     Resize,
     Results,
+    ResultStream,
     ServerInfo,
     ServerLimits,
     StageSeconds,
@@ -62,6 +64,7 @@ from convscope.client.types import (
 __all__ = [
     "AdminClient",
     "AsyncClient",
+    "AsyncResultStream",
     "ClassLike",
     "ClassScore",
     "Classification",
@@ -94,6 +97,7 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "ResultStream",
     "Results",
     "Retries",
     "ServerInfo",

@@ -42,7 +42,11 @@ class ConvscopeError(Exception):
     Attributes:
         image: The name of the image that failed; empty if the error isn't about one image,
             or the image has no name.
+        index: The position of the image among those of a `classify_many`, from 0; None for
+            other calls.
         request_id: The id of the call in the server's log; empty if nothing was sent.
+        grpc_error: The error of gRPC, with its own message; None if the client found the error,
+            or the reply contained it.
 
     Example:
         >>> try:
@@ -59,7 +63,9 @@ class ConvscopeError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.image = ""
+        self.index: int | None = None
         self.request_id = ""
+        self.grpc_error: grpc.RpcError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that JSON has, in the place of a result.

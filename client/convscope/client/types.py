@@ -32,8 +32,10 @@ from convscope.client._results.model_info import (
     Resize,
 )
 from convscope.client._results.server_info import Health, ServerInfo, ServerLimits
+from convscope.client._results.stream import AsyncResultStream, ResultStream
 
 __all__ = [
+    "AsyncResultStream",
     "ClassLike",
     "ClassScore",
     "Classification",
@@ -59,6 +61,7 @@ __all__ = [
     "Provenance",
     "Rank",
     "Resize",
+    "ResultStream",
     "Results",
     "ServerInfo",
     "ServerLimits",

@@ -21,13 +21,15 @@ INSTALL = (
     "convscope-server needs more than the client; "
     "in a clone of the repository, run: pip install '.[server]'"
 )
+INTERRUPTED = 130
 
 
 def main() -> None:
-    """Serve until stopped; exit with 1 if the server can't start, and with 2 for a wrong flag."""
+    """Serve until stopped; exit with 1 if the server can't start, and with 64 for a wrong flag."""
     if sys.argv[1:2] == ["token"]:
         make_token()
         return
+    signal.signal(signal.SIGINT, _interrupt)  # until the server has handlers of its own
     # Before a library has threads: the C library then has as many heaps as it wants.
     from convscope.server.process.memory import keep_freed_memory
 
@@ -132,6 +134,11 @@ def serve_with_log(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
         writer.close()
         if any(thread.name == LOADING for thread in threading.enumerate()):
             os._exit(code)  # a load that doesn't end would crash in the libraries' own cleanup
+
+
+def _interrupt(*signal_and_frame: Any) -> None:
+    print("convscope-server: interrupted", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
 
 
 @contextmanager

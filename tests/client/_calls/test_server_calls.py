@@ -38,7 +38,7 @@ def test_the_health_of_a_server_and_of_a_model(
     caller = make_caller(tiny_server.target)
     assert caller.health() is caller.health("tiny") is Health.SERVING
     assert caller.health()
-    with pytest.raises(NotFoundError, match="no service or model 'cat'"):
+    with pytest.raises(NotFoundError, match="no model 'cat' is loaded"):
         caller.health("cat")
 
 

@@ -270,6 +270,6 @@ def test_the_commands_send_a_token_from_a_file_or_the_environment(
 def test_a_token_on_the_command_line_is_rejected() -> None:
     for arguments in (("--token", "s3cret"), ("--token=s3cret",)):
         done = run("models", *arguments)
-        assert done.returncode == 2
+        assert done.returncode == 64
         assert "give --token-file FILE" in done.stderr
         assert "s3cret" not in done.stdout + done.stderr

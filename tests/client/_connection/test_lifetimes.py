@@ -162,7 +162,7 @@ def test_a_pickle_connects_again_with_the_same_options(
     )
     caller.client = pickle.loads(pickle.dumps(caller.client))
     assert caller.classify(RED).top.label == "red"
-    assert repr(caller.client).endswith(f"Client('{tiny_server.target}')")
+    assert repr(caller.client).endswith(f"Client('{tiny_server.target}', model='tiny')")
     caller.client = copy.copy(caller.client)
     assert caller.classify(RED).top.label == "red"
 

@@ -52,20 +52,49 @@ def test_a_gray_array_gets_a_channel() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (
-            np.zeros((4, 4, 3), np.float32),
-            r"float32 \[4, 4, 3\]; convert pixels .* with convscope\.client\.from_float",
-        ),
-        (np.zeros((4, 4, 3), np.int64), r"or the model's own input as Tensor\(array\)"),
-        (np.zeros((3, 5, 5), np.uint8), "with 1, 3 or 4 channels"),
-        (np.zeros((1, 4, 4, 3), np.uint8), r"uint8 \[1, 4, 4, 3\]"),
-        (np.zeros((0, 4, 3), np.uint8), r"uint8 \[0, 4, 3\]"),
+        (np.zeros((4, 4, 3), np.float32), r"float32 \[4, 4, 3\]: .* 0 to 0; give .*from_float\("),
+        (np.full((4, 4, 3), 200.0), r"from 200 to 200; give array\.astype\(np\.uint8\)"),
+        (np.full((4, 4, 3), -1.5), "from -1.5 to -1.5.*undo its normalization"),
+        (np.full((4, 4), np.nan), "NaN or infinity"),
+        (np.zeros((4, 4, 3), np.int64), r"int64.*astype\(np\.uint8\).*give Tensor\(array\)"),
+        (np.zeros((4, 4), np.uint16), "16 bits as 8"),
+        (np.zeros((4, 4), bool), r"\* 255"),
+        (np.zeros((4, 4), "U1"), "pixels are uint8"),
+        (np.zeros((3, 5, 5), np.uint8), r"channels come first; give array\.transpose\(1, 2, 0\)"),
+        (np.zeros((3, 5, 5), np.float32), r"transpose\(1, 2, 0\)"),
+        (np.zeros((5, 5, 2), np.uint8), "it has 2 channels; pixels are"),
+        (np.zeros((7, 4, 4, 3), np.uint8), r"batch of 7 images; call classify_many\(array\)"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"uint8 \[1, 4, 4, 3\].*give array\[0\]"),
+        (np.zeros((0, 4, 3), np.uint8), r"uint8 \[0, 4, 3\].*no pixels"),
+        (np.zeros(5, np.uint8), "not that of an image"),
         (np.zeros((2000, 2000, 3), np.uint8), "give the encoded file instead"),
     ],
 )
 def test_other_arrays_are_rejected_with_a_hint(array: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         encode(array)
+
+
+class Foreign:
+    """Has what the tensors of other frameworks have."""
+
+    def numpy(self) -> Any:
+        return np.zeros((2, 2), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "can't be None.*returns nothing"),
+        ([[0, 1]], "of type list.*call classify_many.*np.array"),
+        ({"image": b"x"}, "of type dict"),
+        (Foreign(), r"Foreign; .*convert it to a numpy array"),
+        (3, "of type int"),
+    ],
+)
+def test_other_values_are_rejected_with_a_hint(value: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        encode(value)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", ">f4"])

@@ -67,6 +67,34 @@ def test_a_server_may_accept_only_smaller_images(make_caller: Any, tiny_reposito
             strict.classify(Tensor(np.zeros(2 * MIB, np.uint8)), model="tiny")
 
 
+def test_a_server_may_accept_only_few_images_of_a_request(
+    make_caller: Any, tiny_repository: Path
+) -> None:
+    with ServerProcess(tiny_repository, "--max-inputs", "11") as server:
+        caller = make_caller(server.target)
+        for _ in range(2):
+            assert len(list(caller.classify_many([RED] * 200, model="tiny"))) == 200
+        server.stop()
+        assert calls_of(server, "GetServerInfo") == 1
+        assert {line["code"] for line in server.log if line.get("method") == "Classify"} == {"OK"}
+
+
+def test_concurrent_calls_share_only_as_large_requests(tiny_repository: Path) -> None:
+    async def main(target: str) -> None:
+        async with AsyncClient(target, model="tiny") as client:
+            for _ in range(2):
+                results = await asyncio.gather(*(client.classify(RED) for _ in range(100)))
+                assert [result.top.label for result in results] == ["red"] * 100
+
+    with ServerProcess(tiny_repository, "--max-inputs", "11") as server:
+        asyncio.run(main(server.target))
+        server.stop()
+        assert calls_of(server, "GetServerInfo") == 1
+        codes = [line["code"] for line in server.log if line.get("method") == "Classify"]
+        assert set(codes) == {"OK"}
+        assert len(codes) <= 50
+
+
 def test_small_images_need_no_further_call(make_caller: Any, tiny_repository: Path) -> None:
     with ServerProcess(tiny_repository) as server:
         caller = make_caller(server.target)

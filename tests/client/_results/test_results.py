@@ -76,3 +76,22 @@ def test_a_probability_that_is_not_finite_is_an_error(probability: float) -> Non
     scores = [pb.ClassScore(index=0, label="a", probability=probability)]
     with pytest.raises(InternalError, match="m v1 returned a probability that isn't finite"):
         decode(reply(pb.InputResult(prediction=pb.Prediction(classes=scores))))
+
+
+def test_an_unknown_name_is_explained() -> None:
+    tensor = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[1, 1, 1], data=bytes(1))
+    names = ("conv1", "pool1", "stage2")
+    maps = [pb.FeatureMap(name=name, tensor=tensor) for name in names]
+    result = decode(reply(pb.InputResult(prediction=pb.Prediction(feature_maps=maps))))
+    with pytest.raises(KeyError) as info:
+        result.feature_maps["stage1"]
+    assert str(info.value).startswith(
+        "the result has no feature map 'stage1'; it has: stage2, conv1, pool1; request others "
+        "with classify(..., feature_maps=['stage1'])"
+    )
+    copied = pickle.loads(pickle.dumps(result)).feature_maps
+    assert (copied, copied.get("stage1")) == (result.feature_maps, None)
+    with pytest.raises(KeyError, match=r"has no feature map 'stage1'; it has: stage2"):
+        copied["stage1"]
+    with pytest.raises(KeyError, match="it has none; request"):
+        decode(reply(pb.InputResult(prediction=pb.Prediction()))).feature_maps["conv1"]

@@ -44,7 +44,10 @@ def test_serving_server(tiny_server: ServerProcess) -> None:
 def test_unknown_model_is_not_serving(tiny_server: ServerProcess) -> None:
     done = run("--server", tiny_server.target, "--model", "missing")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {tiny_server.target} has no model 'missing' that is loaded\n"
+    assert done.stderr == (
+        f"error: {tiny_server.target} has no model 'missing' that is loaded; "
+        f"`convscope models --server {tiny_server.target}` lists the loaded ones\n"
+    )
 
 
 def test_server_that_is_not_there() -> None:
@@ -105,7 +108,13 @@ def test_token_is_sent_where_health_is_for_callers_only(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--server", "here"), "the target is 'here'; give HOST:PORT"),
+        (("--server", "here"), "'here' is not an address; give HOST:PORT"),
+        (
+            ("--server", "localhost:"),
+            "'localhost:' is not an address; give HOST:PORT",
+        ),
+        (("--server", "localhost:99999"), "'99999' is not a number from 1 to 65535"),
+        (("--server", "[::1]"), "such as [::1]:8001 (the port is missing)"),
         (("--wait", "soon"), "'--wait'"),
         (("--colour",), "No such option"),
         (("--root-certificates", "/nonexistent"), "does not exist"),
@@ -113,7 +122,7 @@ def test_token_is_sent_where_health_is_for_callers_only(
 )
 def test_mistakes_are_usage_errors(arguments: Any, message: str) -> None:
     done = run(*arguments)
-    assert done.returncode == 2
+    assert done.returncode == 64
     assert message in " ".join(done.stderr.split())
 
 

@@ -15,16 +15,21 @@ from support.commands import Command
 from support.forked import run
 from support.server import ServerProcess
 
+from convscope.client import Client
 from convscope.client.cli.outputs import choice
 from convscope.client.cli.outputs.columns import Columns
 from convscope.client.cli.outputs.done_images import DoneImages
 from convscope.client.cli.outputs.journal import Journal, journal_path, read_results
+from convscope.client.cli.outputs.records import result_record
 
 Photos = dict[str, Path]
 NEEDS_ARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
 PARQUET = pytest.param(".parquet", marks=NEEDS_ARROW)
-WIDE = ["image", "model", "version", "provider", "label", "probability", "label_2", "probability_2"]
-LONG = ["image", "model", "version", "provider", "rank", "index", "label", "probability"]
+ALL = ["model", "version", "provider"]
+ALL += [f"{stage}_seconds" for stage in ("decode", "queue", "infer", "encode", "call")]
+ALL += ["request_id"]
+WIDE = ["image", "label", "index", "probability", "label_2", "index_2", "probability_2", *ALL]
+LONG = ["image", "rank", "label", "index", "probability", *ALL]
 
 
 @pytest.fixture
@@ -53,8 +58,8 @@ def test_a_row_for_each_image(
     columns, rows = read(out)
     assert columns == WIDE
     assert [row[0] for row in rows] == [str(photo) for photo in photos.values()]
-    assert [row[4] for row in rows] == list(photos)
-    assert all(float(row[5]) > 0.5 > float(row[7]) for row in rows)
+    assert [row[1] for row in rows] == list(photos)
+    assert all(float(row[3]) > 0.5 > float(row[6]) for row in rows)
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -67,7 +72,7 @@ def test_a_row_for_each_class(
     assert convscope("classify", photos["red"], photos["blue"], *options).returncode == 0
     columns, rows = read(out)
     assert columns == LONG
-    assert [(str(row[4]), row[6]) for row in rows if str(row[4]) == "1"] == [
+    assert [(str(row[1]), row[2]) for row in rows if str(row[1]) == "1"] == [
         ("1", "red"),
         ("1", "blue"),
     ]
@@ -86,9 +91,25 @@ def test_types_of_parquet(convscope: Command, photos: Photos, tmp_path: Path) ->
 
 
 def test_an_image_without_a_class_has_a_row() -> None:
-    record = {"image": "a", "model": "m", "version": 1, "provider": "cpu", "classes": []}
-    assert list(Columns("wide", 1).rows(record)) == [["a", "m", 1, "cpu", None, None]]
-    assert list(Columns("long", 1).rows(record)) == [["a", "m", 1, "cpu", None, None, None, None]]
+    times = dict.fromkeys(("decode", "queue", "infer", "encode"), 0.5)
+    record = {"image": "a", "model": "m", "classes": [], "stage_seconds": times}
+    rest = [None, None, *[0.5] * 4, None, None]
+    assert list(Columns("wide", 1).rows(record)) == [["a", None, None, None, "m", *rest]]
+    assert list(Columns("long", 1).rows(record)) == [["a", None, None, None, None, "m", *rest]]
+
+
+def test_the_columns_are_those_of_the_rows_of_the_sdk(
+    tiny_server: ServerProcess, photos: Photos
+) -> None:
+    with Client(tiny_server.target) as client:
+        result = client.classify(photos["red"], model="tiny", top_k=3)
+    expected = result.to_row()
+    del expected["error_code"], expected["error"]  # an image that failed has no row
+    columns = Columns("wide", 3)
+    (row,) = columns.rows(result_record(result.image, result))
+    assert dict(zip(columns.names, row, strict=True)) == expected
+    assert columns.names == list(expected)
+    assert all(isinstance(expected[name], kind) for name, kind in columns.types.items())
 
 
 def test_formats_on_standard_output(convscope: Command, photos: Photos, tmp_path: Path) -> None:
@@ -99,9 +120,9 @@ def test_formats_on_standard_output(convscope: Command, photos: Photos, tmp_path
     assert (row["image"], row["label"]) == (str(odd), "red")
     assert json.loads(convscope(*command, "json").stdout)["image"] == str(odd)
     header, rule, line = convscope(*command, "markdown").stdout.splitlines()
-    assert header == "| image | model | version | provider | label | probability |"
-    assert rule == "| --- | --- | ---: | --- | --- | ---: |"
-    assert r'/a\|b\*,"\n.png | tiny | 1 | cpu | red | 0.' in line
+    assert header.startswith("| image | label | index | probability | model | version |")
+    assert rule.startswith("| --- | --- | ---: | ---: | --- | ---: |")
+    assert r'/a\|b\*,"\n.png | red | 0 | 0.' in line
 
 
 @pytest.mark.parametrize("suffix", [".csv", PARQUET])
@@ -148,7 +169,7 @@ def test_an_existing_output_is_kept(convscope: Command, photos: Photos, tmp_path
     assert out.read_text() == "mine"
     done = convscope(*command, "--resume")
     assert done.returncode == 1
-    assert "its columns are mine and not image, model," in done.stderr
+    assert "its columns are mine and not image, label," in done.stderr
     assert out.read_text() == "mine"
     assert convscope(*command, "--overwrite").returncode == 0
     assert len(read(out)[1]) == 1
@@ -185,7 +206,7 @@ def test_resume_adds_the_images_that_an_output_lacks(
         assert [result["classes"][0]["label"] for result in results] == ["red", "green", "blue"]
     else:
         rows = read(out)[1]
-        assert [row[6] for row in rows if str(row[4]) == "1"] == ["red", "green", "blue"]
+        assert [row[2] for row in rows if str(row[1]) == "1"] == ["red", "green", "blue"]
         assert len(rows) == 9
 
 
@@ -218,7 +239,7 @@ def test_an_interrupted_run_needs_a_decision(
     done = convscope(*command, "--resume")
     assert done.returncode == 0, done.stderr
     assert "1 image classified, 1 done before" in done.stderr
-    assert [row[4] for row in read(out)[1]] == ["red", "blue"]
+    assert [row[1] for row in read(out)[1]] == ["red", "blue"]
     assert not part.exists()
 
 
@@ -286,4 +307,76 @@ def test_pictures_that_cannot_be_saved_fail_their_images(
     done = convscope("classify", photos["red"], photos["blue"], "--model", "tiny", *options)
     assert done.returncode == 2
     assert f"error: {photos['red']}: the pictures can't be saved" in done.stderr
-    assert [row[4] for row in read(tmp_path / "out.csv")[1]] == ["blue"]
+    assert [row[1] for row in read(tmp_path / "out.csv")[1]] == ["blue"]
+
+
+def test_pictures_of_several_images_are_counted(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    folder = tmp_path / "maps\x1b[31m\n"
+    options = ("--model", "tiny", "--feature-maps", "all", "--save", folder)
+    one = convscope("classify", photos["red"], *options)
+    shown = rf"{tmp_path}/maps\x1b[31m\n"
+    assert f"saved {shown}/red.tiny.conv.png" in one.stdout.splitlines()
+    assert "saved" not in one.stderr
+    several = convscope("classify", *photos.values(), *options)
+    assert "saved" not in several.stdout
+    assert f"saved 3 files in {shown}" in several.stderr.splitlines()
+    assert "\x1b" not in one.stdout + several.stderr
+
+
+def test_quiet_prints_no_table_if_pictures_are_saved(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    both, model = (photos["red"], photos["blue"]), ("--model", "tiny", "--quiet")
+    maps = convscope("classify", *both, *model, "--feature-maps", "all", "--save", tmp_path / "a")
+    heat = convscope("explain", *both, *model, "--save", tmp_path / "b")
+    file = convscope("classify", *both, *model, "-o", tmp_path / "out.csv")
+    for done in (maps, heat, file):
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    table = convscope("classify", *both, *model)
+    assert (table.returncode, table.stderr) == (0, "")
+    assert "red" in table.stdout
+
+
+def test_a_complete_markdown_file_is_not_continued(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.md"
+    command = ("classify", photos["red"], "--model", "tiny", "-o", out)
+    assert convscope(*command).returncode == 0
+    content = out.read_text()
+    done = convscope(*command, "--resume")
+    assert done.returncode == 64
+    expected = "is complete, and a complete Markdown file can't be continued; add --overwrite"
+    assert expected in " ".join(done.stderr.split())
+    assert out.read_text() == content
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", PARQUET])
+def test_a_rejected_resume_leaves_no_file(
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    out.write_text("something else")
+    command = ("classify", photos["red"], "--model", "tiny", "-o", out)
+    assert convscope(*command, "--resume").returncode == 1
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_tables_have_the_paths_below_the_folder(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    for name in ("a/1.png", "a/b/2.png", "c/3.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photos["red"].read_bytes())
+    options = ("--model", "tiny", "--top-k", "1")
+    done = convscope("classify", "-r", tmp_path / "photos", *options)
+    names = [line.split()[0] for line in done.stdout.splitlines() if ".png" in line]
+    assert names == ["a/1.png", "a/b/2.png", "c/3.png"]
+    folders = (tmp_path / "photos/a", tmp_path / "photos/c")
+    done = convscope("classify", "-r", *folders, photos["blue"], *options)
+    names = [line.split()[0] for line in done.stdout.splitlines() if ".png" in line]
+    assert names == ["1.png", "b/2.png", "3.png", "blue.png"]

@@ -135,7 +135,7 @@ def test_arguments_without_images_are_errors() -> None:
     assert error("empty/*.jpg") == "no image matches 'empty/*.jpg'"
     assert error("nowhere/**/*.jpg") == "no image matches 'nowhere/**/*.jpg'"
     assert error("texts", recursive=False) == (
-        "'texts' is a folder; add -r to classify the images in it"
+        "'texts' is a folder; add -r to use the images in it"
     )
     assert "no http or https URL" in error("ftp://host/a.jpg")
 
@@ -234,7 +234,7 @@ def piped(
 def test_an_image_on_standard_input(tiny_server: ServerProcess, photos: dict[str, Path]) -> None:
     done = piped(tiny_server, photos["blue"].read_bytes(), "-")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1].startswith(b"-,tiny,1,cpu,blue,")
+    assert done.stdout.splitlines()[1].startswith(b"-,blue,2,0.")
     empty = piped(tiny_server, b"", "-")
     assert (empty.returncode, empty.stderr) == (1, b"error: -: standard input is empty\n")
 
@@ -242,7 +242,7 @@ def test_an_image_on_standard_input(tiny_server: ServerProcess, photos: dict[str
 def test_a_list_on_standard_input(tiny_server: ServerProcess, photos: dict[str, Path]) -> None:
     listed = b"".join(os.fsencode(path) + b"\0" for path in photos.values())
     done = piped(tiny_server, listed, "--from-file", "-", "-0")
-    labels = [row.split(b",")[4].decode() for row in done.stdout.splitlines()[1:]]
+    labels = [row.split(b",")[1].decode() for row in done.stdout.splitlines()[1:]]
     assert labels == list(photos)
 
 
@@ -296,7 +296,7 @@ def test_urls_are_downloaded(
     )
     assert done.returncode == 2
     rows = [row.split(",") for row in done.stdout.splitlines()[1:]]
-    assert [(row[0], row[4]) for row in rows] == [
+    assert [(row[0], row[1]) for row in rows] == [
         (urls[0], "red"),
         (urls[1], "red"),
         (str(photos["blue"]), "blue"),
@@ -307,3 +307,13 @@ def test_urls_are_downloaded(
     assert errors[2].startswith(f"error: {urls[4]}: ")
     assert "not an image" in errors[3]
     assert (tmp_path / "red.tiny.conv.png").exists()
+
+
+def test_a_file_whose_name_starts_like_an_option_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: dict[str, Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-dash.png").write_bytes(photos["red"].read_bytes())
+    done = Command("localhost:1")("classify", "-dash.png", "--model", "tiny")
+    assert done.returncode == 64
+    assert "if you mean the file, write './-dash.png'" in " ".join(done.stderr.split())

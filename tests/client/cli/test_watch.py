@@ -50,6 +50,45 @@ def test_bench_of_an_unknown_model_is_one_error(
     assert done.stderr.startswith("error: ")
 
 
+def test_bench_takes_the_sources_of_classify(
+    tiny_server: ServerProcess, photos: dict[str, Path], tmp_path: Path
+) -> None:
+    for name, photo in photos.items():
+        path = tmp_path / "photos" / name / "1.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(photo.read_bytes())
+    listed = tmp_path / "list"
+    listed.write_text(f"{photos['red']}\n")
+    command = Command(tiny_server.target)
+    options = ("--model", "tiny", "--requests", "9")
+    for images in (
+        ("-r", tmp_path / "photos"),
+        (f"{tmp_path}/photos/*/*.png",),
+        ("--from-file", listed),
+    ):
+        (report,) = command.json("bench", *images, *options)
+        assert (report["answered"], report["errors"]) == (9, {})
+
+
+def test_bench_names_the_image_that_fails(
+    tiny_server: ServerProcess, photos: dict[str, Path], tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes\n.png"
+    notes.write_text("not a photo")
+    command = Command(tiny_server.target)
+    options = ("--model", "tiny", "--requests", "8")
+    first = command("bench", notes, photos["red"], *options)
+    assert (first.returncode, first.stdout) == (1, "")
+    assert first.stderr.startswith(rf"error: {tmp_path}/notes\n.png: ")
+    later = command("bench", photos["red"], notes, *options)
+    assert later.returncode == 2  # some failed
+    assert rf"first: {tmp_path}/notes\n.png: " in later.stdout
+    for missing in (tmp_path / "missing.png", tmp_path):
+        done = command("bench", missing, *options)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert str(missing) in done.stderr
+
+
 def test_watch_prints_a_line_for_each_version(
     tiny_server: ServerProcess, photos: dict[str, Path]
 ) -> None:

@@ -37,6 +37,12 @@ def test_the_command_publishes_and_reports_the_input(tmp_path: Path) -> None:
         (("--mean", "a"), "--mean 'a' is no number"),
         (("--scale", "1/0"), "--scale '1/0' is no number"),
         (("--resize", "big"), "--resize 'big' is none of: the length of the shorter edge"),
+        (("--resize", "letterbox"), "pads (letterbox), such as --resize fit --padding 114"),
+        (("--padding", "114"), "--padding needs --resize fit"),
+        (("--output", "none"), "none"),
+        (("--feature-map", "none"), "the graph has no tensor 'none'"),
+        (("--version", "0"), "0"),
+        (("--name", "No Name"), "No Name"),
         (("--crop", "x224"), "--crop 'x224' is no size in pixels"),
         (("--mean", "127.5", "--std", "127.5"), "use --mean 0.5 --std 0.5 for the same"),
         (("--scale", "1", "--mean", "0.485", "--std", "0.229"), "or --scale 1/255"),
@@ -50,8 +56,41 @@ def test_an_invalid_option_is_explained(
     done = CliRunner().invoke(
         app, ["import", str(path), "--repository", str(tmp_path / "models"), *arguments]
     )
-    assert done.exit_code == 1
+    assert done.exit_code in (1, 2)
     assert reason in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no graph", b"\x08\x07\x12", None], ids=["empty", "text", "cut", "folder"]
+)
+def test_a_file_that_is_no_graph_prints_nothing_but_the_error(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "graph.onnx"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    done = CliRunner().invoke(app, ["import", str(path), "--repository", str(tmp_path / "models")])
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert str(path) in done.stderr
+    assert "unexpectedly" not in done.stderr
+
+
+def test_describe_shows_the_tensors_that_became_feature_maps(tmp_path: Path) -> None:
+    path = Foreign().write(tmp_path)
+    models = tmp_path / "models"
+    CliRunner().invoke(app, ["import", str(path), "--name", "mine", "--repository", str(models)])
+    maps = manifest_of(models / "mine/1").feature_maps
+    assert maps
+    done = CliRunner().invoke(app, ["describe", str(models / "mine/1")])
+    assert "tensor or module" in done.stdout
+    for one in maps:
+        (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [one.name]]
+        assert line.rstrip().endswith(one.module)
 
 
 def test_an_assumed_preprocessing_and_missing_labels_are_pointed_out(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """`init`: the project that it writes works as it is."""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.server import ServerProcess
 from typer.testing import CliRunner
 
 from convscope.exporter.cli import app
@@ -17,33 +20,56 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-@pytest.mark.slow(seconds=25)
-def test_the_commands_that_it_prints_train_a_network(tmp_path: Path) -> None:
-    written = CliRunner().invoke(app, ["init", str(tmp_path / "project")])
+def commands(printed: str) -> list[list[str]]:
+    """Return the commands that `init` prints, as they would be run."""
+    lines = [line for line in printed.splitlines() if line.startswith("  ")]
+    return [shlex.split(line) for line in lines]
+
+
+def run(words: list[str], project: Path, variables: dict[str, str]) -> str:
+    program, *arguments = words
+    modules = {"convscope": "convscope", "convscope-exporter": "convscope.exporter"}
+    command = ["-m", modules[program]] if program in modules else []
+    done = subprocess.run(
+        [sys.executable, *command, *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow(seconds=30)
+@pytest.mark.one_transport("it is about the commands")
+def test_the_commands_that_it_prints_train_serve_and_classify(tmp_path: Path) -> None:
+    project = tmp_path / "my project"
+    written = CliRunner().invoke(app, ["init", str(project)])
     assert written.exit_code == 0, written.stderr
-    project = tmp_path / "project"
     assert names(project) == FILES
-    lines = [line.strip() for line in written.stdout.split("next:")[1].splitlines() if line.strip()]
-    assert lines[0] == f"cd {project}"
-    text = ""
-    for program, *arguments in (line.split() for line in lines[1:]):
-        command = [] if program == "python" else ["-m", "convscope.exporter"]
-        done = subprocess.run(
-            [sys.executable, *command, *arguments], cwd=project, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        text += done.stdout
+    enter, prepare, train, serve, enter_again, classify = commands(written.stdout)
+    assert enter == enter_again == ["cd", str(project)]
+    text = run(prepare, project, {})
     assert text.startswith("dataset.npz has 2400 images of circle, square, triangle\n")
+    text = run(train, project, {})
     assert (project / "models/shapes/1/model.onnx").is_file()
     (accuracy,) = re.findall(r"^accuracy  (\S+) on npz:dataset.npz test", text, re.MULTILINE)
     assert float(accuracy) > 0.8
+    program, flag, models = serve
+    assert (program, flag) == ("convscope-server", "--models")
+    with ServerProcess(project / models) as server:
+        text = run(classify, project, {"CONVSCOPE_SERVER": server.target})
+    assert "circle" in text
 
 
 def test_the_readme_has_the_commands_that_it_prints(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["init", str(tmp_path)])
     readme = (tmp_path / "README.md").read_text().replace("\\\n      ", "")
-    *_, prepare, train = (line.strip() for line in done.stdout.strip().splitlines())
-    assert f"$ {prepare}\n$ {train}\n" in readme
+    _, *lines = (line.strip() for line in done.stdout.split("next:")[1].splitlines())
+    shown = [line for line in lines if not line.startswith(("cd ", "then"))]
+    assert len(shown) == 4
+    assert all(f"$ {line}\n" in readme for line in shown)
 
 
 def test_it_writes_into_this_directory_by_default(

@@ -95,7 +95,7 @@ def test_the_password_comes_from_the_environment(
     "options", [(), ("--key", __file__, "--sigstore"), ("--sigstore", "--certificate", __file__)]
 )
 def test_contradictory_options_are_an_error(bundle: Path, options: tuple[str, ...]) -> None:
-    assert run("sign", bundle, *options).exit_code == 2
+    assert run("sign", bundle, *options).exit_code == 64
 
 
 def test_what_is_no_private_key_is_named_in_a_sentence(bundle: Path, keys: KeyPair) -> None:

@@ -508,7 +508,7 @@ def test_an_unknown_model_of_a_server_is_an_error(tiny_server: ServerProcess, co
 )
 def test_wrong_usage(arguments: tuple[str, ...], message: str) -> None:
     code, output = evaluate(*arguments, "--dataset", "mnist_sample")
-    assert code == 2
+    assert code == 64
     assert message in " ".join(output.replace("│", " ").split())
 
 

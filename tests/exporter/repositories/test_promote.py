@@ -111,7 +111,7 @@ def test_an_unknown_alias_suggests_the_similar_one(root: Path, option: str) -> N
 
 @pytest.mark.parametrize("arguments", [(), ("1", "--back"), ("--back", "--remove")])
 def test_contradictory_options_are_a_usage_error(root: Path, arguments: tuple[str, ...]) -> None:
-    assert promote(root, *arguments).exit_code == 2
+    assert promote(root, *arguments).exit_code == 64
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[1]", '{"champion": "3"}', '{"champion": 0}'])

@@ -11,6 +11,7 @@ from support.signing import make_keys
 from convscope.server.config.checks import check_settings
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
+from convscope.server.process.ports import check_ports
 from convscope.server.repository.settings import RepositorySettings
 
 
@@ -130,6 +131,30 @@ def test_all_ports_in_use_are_reported_at_once(
     assert f"ports {first} and {second} are in use" in message
     assert "other addresses: --grpc-address 127.0.0.1:" in message
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("grpc", "metrics"),
+    [
+        ("127.0.0.1:18999", "127.0.0.1:18999"),
+        ("localhost:18999", "127.0.0.1:18999"),
+        ("127.0.0.1:18999", "0.0.0.0:18999"),
+    ],
+)
+def test_two_listeners_on_one_port_are_reported_before_anything_loads(
+    tiny_repository: Path, grpc: str, metrics: str
+) -> None:
+    flags = ("--grpc-address", grpc, "--metrics-address", metrics)
+    host = metrics.partition(":")[0]
+    assert failed_start("--models", tiny_repository, *flags) == (
+        f"convscope-server: --grpc-address {grpc} and --metrics-address {metrics} have the same "
+        f"port; choose another: --metrics-address {host}:19099\n"
+    )
+
+
+def test_one_port_of_two_addresses_is_no_mistake() -> None:
+    check_ports({"--grpc-address": "127.0.0.1:18999", "--metrics-address": "127.0.0.2:18999"})
+    check_ports({"--grpc-address": "127.0.0.1:0", "--metrics-address": "127.0.0.1:0"})
 
 
 def test_admin_port_in_use_is_reported(tiny_repository: Path, tiny_server: ServerProcess) -> None:

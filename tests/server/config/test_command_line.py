@@ -172,8 +172,11 @@ WRONG_FLAGS = {
         ("--models", "x", "--admin-address", "0.0.0.0:1"),
         "0.0.0.0:1 can be reached from other machines; use unix:PATH or 127.0.0.1:PORT",
     ),
-    "range": (("--models", "x", "--max-batch", "0"), "'--max-batch': 0 is not in the range x>=1"),
-    "type": (("--models", "x", "--max-batch", "many"), "'many' is not a valid integer"),
+    "range": (
+        ("--models", "x", "--max-batch", "0"),
+        "'--max-batch': 0 is out of range; it must be 1 or more",
+    ),
+    "type": (("--models", "x", "--max-batch", "many"), "'many' is not a whole number"),
     "no-file": (("--models", "x", "--tls-key", "/nonexistent"), "'/nonexistent' does not exist"),
     "versions": (("--models", "x", "--versions", "last"), "'last' names no versions"),
     "url": (("--models", "x", "--otlp-endpoint", "there"), "'there' is not a URL such as http:"),
@@ -184,7 +187,7 @@ WRONG_FLAGS = {
 def test_wrong_flag_is_a_usage_error(wrong: str) -> None:
     flags, message = WRONG_FLAGS[wrong]
     code, _, err = run_to_end(*flags)
-    assert code == 2
+    assert code == 64
     assert message in err
     assert "Traceback" not in err
 
@@ -192,7 +195,7 @@ def test_wrong_flag_is_a_usage_error(wrong: str) -> None:
 @pytest.mark.parametrize("names", ["gpu", "cpu, gpu"])
 def test_unknown_provider_is_a_wrong_flag(names: str) -> None:
     code, _, err = run_to_end("--models", "m", "--provider", names)
-    assert code == 2
+    assert code == 64
     assert (
         "no execution provider 'gpu'; did you mean cuda? available names: cpu, cuda, tensorrt, "
         "openvino"

@@ -188,8 +188,11 @@ def test_a_value_out_of_range_is_named_by_its_key(tmp_path: Path) -> None:
     path = tmp_path / "convscope.toml"
     path.write_text("[server]\nmax_queue = 0")
     code, _, error = run_to_end("--models", "m", "--settings", path)
-    assert code == 2
-    assert f"Invalid value for {path}: server.max_queue: 0 is not in the range x>=1" in error
+    assert code == 64
+    assert (
+        f"Invalid value for {path}: server.max_queue: 0 is out of range; it must be 1 or more"
+        in error
+    )
     assert "Traceback" not in error
 
 
@@ -225,5 +228,5 @@ def test_a_wrong_file_ends_the_start(tmp_path: Path) -> None:
     path = tmp_path / "convscope.toml"
     path.write_text("[server]\nmax_que = 1")
     code, out, error = run_to_end("--settings", path, *LOOPBACK)
-    assert (code, out) == (2, "")
+    assert (code, out) == (64, "")
     assert "max_queue" in error

@@ -453,5 +453,5 @@ def test_endpoint_without_opentelemetry_is_a_failed_start(tiny_repository: Path)
 @pytest.mark.parametrize("endpoint", ["localhost:4317", "ftp://localhost", "http://", "collector"])
 def test_endpoint_must_be_a_url(tiny_repository: Path, endpoint: str) -> None:
     code, _, err = run_to_end("--models", tiny_repository, *LOOPBACK, "--otlp-endpoint", endpoint)
-    assert code == 2
+    assert code == 64
     assert "http://localhost:4317" in err

@@ -8,6 +8,7 @@ from typing import Literal
 from convscope.client._connection.blocking_connection import BlockingConnection
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.tokens import Token
+from convscope.client._results.names import Aliases
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
@@ -261,7 +262,7 @@ def _decode(status: pb.ModelStatus) -> ModelStatus:
     return ModelStatus(
         status.model,
         versions,
-        dict(status.aliases),
+        Aliases(status.aliases),
         _decode_split(status, "canary"),
         _decode_split(status, "shadow"),
         tuple(status.problems),

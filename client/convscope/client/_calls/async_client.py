@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Literal, Unpack, overload
@@ -29,6 +29,7 @@ from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._results.results import Outcome
 from convscope.client._results.server_info import ServerLimits
+from convscope.client._results.stream import AsyncResultStream
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -183,7 +184,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         *,
         return_errors: Literal[False] = False,
         **options: Unpack[ClassifyManyOptions],
-    ) -> AsyncIterator[Classification]: ...
+    ) -> AsyncResultStream[Classification]: ...
     @overload
     def classify_many(
         self,
@@ -191,7 +192,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         *,
         return_errors: bool,
         **options: Unpack[ClassifyManyOptions],
-    ) -> AsyncIterator[Outcome]: ...
+    ) -> AsyncResultStream[Outcome]: ...
     def classify_many(
         self,
         images: Iterable[ImageLike],
@@ -211,7 +212,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncResultStream[Outcome]:
         """Classify any number of images, as `Client.classify_many` does.
 
         Example:
@@ -254,18 +255,18 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             outcomes = start_with(self._model_name(None, metadata), start)
         else:
             outcomes = start(known)
-        if not progress:
-            return outcomes
-        from convscope.client._calls.progress import with_progress_async
+        if progress:
+            from convscope.client._calls.progress import with_progress_async
 
-        return with_progress_async(outcomes, images)
+            outcomes = with_progress_async(outcomes, images)
+        return AsyncResultStream(outcomes, known or "the only model")
 
     @property
     def _call_batcher(self) -> CallBatcher:
         """The batcher of the channel, and so of the event loop."""
         channel = self._channel
         if self._batched_channel is not channel:
-            self._batcher = CallBatcher(self._classify, self._options.retries)
+            self._batcher = CallBatcher(self._classify, self._encoder, self._options.retries)
             self._batched_channel = channel
         return self._batcher
 

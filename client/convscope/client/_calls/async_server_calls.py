@@ -8,7 +8,7 @@ import math
 import grpc
 
 from convscope.client._calls.options import Selector
-from convscope.client._calls.readiness import ReadyWait
+from convscope.client._calls.readiness import ReadyWait, checked_model
 from convscope.client._calls.requests import encode_get_model
 from convscope.client._connection.async_connection import AsyncConnection
 from convscope.client._connection.health_check import health_check
@@ -51,7 +51,8 @@ class AsyncServerCalls(AsyncConnection):
             <Health.SERVING: 'serving'>
         """
         check = health_check(self._channel)
-        health: Health = await self._call(check, model or "", timeout_seconds, metadata)
+        with checked_model(model) as service:
+            health: Health = await self._call(check, service, timeout_seconds, metadata)
         return health
 
     async def wait_ready(
@@ -66,7 +67,7 @@ class AsyncServerCalls(AsyncConnection):
         Example:
             >>> await async_client.wait_ready(timeout_seconds=30)
         """
-        wait = ReadyWait(self._target, model, self._timeout(timeout_seconds))
+        wait = ReadyWait(self._server_name, model, timeout_seconds)
         while True:
             with wait.attempt() as seconds:
                 wait.record(await self.health(model, timeout_seconds=seconds, metadata=metadata))

@@ -10,7 +10,12 @@ from convscope.client.errors import (
     OverloadedError,
 )
 
-__all__ = ["BatchSize"]
+__all__ = ["MANY_IMAGES", "MAX_IMAGES", "BatchSize"]
+
+# More would not be faster, and fewer requests would be in flight. A server may allow fewer.
+MAX_IMAGES: Final = 64
+# Every server in use allows so many. For more, it is asked.
+MANY_IMAGES: Final = 8
 
 _MAX_REPLY_BYTES: Final = 8 * MIB
 # Sharing a request saves each image a call, about half a millisecond of client and
@@ -33,6 +38,11 @@ class BatchSize:
         self.images = min(start, limit)
         self._limit = limit
         self._overloaded_at = limit + 1
+
+    def set_limit(self, limit: int) -> None:
+        """Set how many images any request may hold, once the server's limit is known."""
+        self._limit = max(1, min(self._limit, limit))
+        self.images = min(self.images, self._limit)
 
     def succeeded(self, images: int, seconds: float, reply_bytes: int) -> None:
         """Adjust the size to a reply.

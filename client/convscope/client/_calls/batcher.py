@@ -53,6 +53,11 @@ class Batcher(Generic[T]):
         return bool(self._waiting)
 
     @property
+    def waiting(self) -> int:
+        """How many images wait for their batch."""
+        return len(self._waiting)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no image waits and no batch is in flight."""
         return not self._waiting and not self.in_flight

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from convscope.client._calls.async_driver import send_batch
-from convscope.client._calls.batch_size import BatchSize
+from convscope.client._calls.batch_size import MANY_IMAGES, MAX_IMAGES, BatchSize
 from convscope.client._calls.batcher import LINGER_SECONDS, Batcher
+from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.request_batch import RequestBatch
 from convscope.client._calls.requests import EncodedImage, RequestTemplate
+from convscope.client._calls.threads import in_thread
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
 from convscope.client._inputs.checks import CheckedMetadata
 from convscope.client.types import Classification
@@ -29,7 +31,6 @@ from convscope.v1 import inference_pb2 as pb
 
 __all__ = ["CallBatcher"]
 
-_MAX_IMAGES = 64
 _FREE_BATCHES = 2
 # The share of its timeout that a call may lose to another of its request, once
 # for a shorter timeout and once for an earlier start.
@@ -66,11 +67,15 @@ class CallBatcher:
 
     Args:
         call: Sends a request.
+        encoder: Learns how many images a request may have.
         retries: How often a request is tried again.
     """
 
-    def __init__(self, call: TimedCall, retries: Retries = DEFAULT_RETRIES) -> None:
+    def __init__(
+        self, call: TimedCall, encoder: ImageEncoder, retries: Retries = DEFAULT_RETRIES
+    ) -> None:
         self._call = call
+        self._encoder = encoder
         self._retries_shed = retries.attempts > 0
         self._groups: dict[tuple[bytes, int, CheckedMetadata], _CallGroup] = {}
 
@@ -95,6 +100,7 @@ class CallBatcher:
                 template,
                 metadata,
                 self._call,
+                self._encoder,
                 timeout_seconds * _TOLERANCE,
                 retries_shed=self._retries_shed,
             )
@@ -110,6 +116,7 @@ class _CallGroup:
         template: RequestTemplate,
         metadata: CheckedMetadata,
         call: TimedCall,
+        encoder: ImageEncoder,
         slack_seconds: float,
         *,
         retries_shed: bool,
@@ -117,11 +124,12 @@ class _CallGroup:
         self._template = template
         self._metadata = metadata
         self._call = call
+        self._encoder = encoder
         self._retries_shed = retries_shed
         self._loop = asyncio.get_running_loop()
         # A reply may only have room for the feature maps of one image, and an explanation by
         # occlusion is many runs of the network.
-        limit = max(1, _MAX_IMAGES // template.runs_per_image)
+        limit = max(1, MAX_IMAGES // template.runs_per_image)
         self._size = BatchSize(1 if template.has_large_results else limit, limit)
         self._batcher: Batcher[_Call] = Batcher(
             self._size,
@@ -129,6 +137,8 @@ class _CallGroup:
             linger_seconds=min(LINGER_SECONDS, slack_seconds),
             deadline_slack_seconds=slack_seconds,
         )
+        self._knows_limit = False
+        self._learning: asyncio.Task[None] | None = None
         self._is_send_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -142,6 +152,9 @@ class _CallGroup:
         if not self._batcher.has_waiting:
             self._batcher.restart_linger(now)
         self._batcher.add(call, len(image.field), call.deadline)
+        if not self._knows_limit and self._batcher.waiting > MANY_IMAGES:
+            self._knows_limit = True
+            self._learning = self._loop.create_task(self._learn_limit(timeout_seconds))
         self._schedule()
         try:
             return await call.result
@@ -149,8 +162,24 @@ class _CallGroup:
             if call.result.cancelled() and call.in_flight is not None:
                 call.in_flight.cancel_if_abandoned()
 
+    async def _learn_limit(self, timeout_seconds: float) -> None:
+        """Learn how many images a request may have. Until then, nothing is sent."""
+        try:
+            limit = self._encoder.known_max_inputs
+            if limit is None:
+                async with asyncio.timeout(timeout_seconds):
+                    limit = await in_thread(self._encoder.learn_max_inputs, self._metadata)
+            self._size.set_limit(limit // self._template.runs_per_image)
+        except TimeoutError:
+            pass  # the calls fail for the same reason
+        finally:
+            self._learning = None
+            self._schedule()
+
     def _schedule(self) -> None:
         """Schedule the sending of the calls that wait."""
+        if self._learning is not None:
+            return
         wait_seconds = self._batcher.wait_seconds(self._loop.time())
         if wait_seconds is None or self._is_send_scheduled:
             return
@@ -165,6 +194,8 @@ class _CallGroup:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._learning is not None:
+            return
         for calls in self._batcher.ready(self._loop.time()):
             if pending := [call for call in calls if not call.result.done()]:
                 batch = RequestBatch(

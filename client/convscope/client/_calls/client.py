@@ -1,6 +1,6 @@
 """The client whose calls block: each method encodes, calls and decodes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Literal, Unpack, overload
@@ -25,6 +25,7 @@ from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
 from convscope.client._results.results import Outcome
 from convscope.client._results.server_info import ServerLimits
+from convscope.client._results.stream import ResultStream
 from convscope.client.types import (
     Classification,
     ClassLike,
@@ -215,7 +216,7 @@ class Client(ServerCalls, LocalClients):
         *,
         return_errors: Literal[False] = False,
         **options: Unpack[ClassifyManyOptions],
-    ) -> Iterator[Classification]: ...
+    ) -> ResultStream[Classification]: ...
     @overload
     def classify_many(
         self,
@@ -223,7 +224,7 @@ class Client(ServerCalls, LocalClients):
         *,
         return_errors: bool,
         **options: Unpack[ClassifyManyOptions],
-    ) -> Iterator[Outcome]: ...
+    ) -> ResultStream[Outcome]: ...
     def classify_many(
         self,
         images: Iterable[ImageLike],
@@ -243,8 +244,11 @@ class Client(ServerCalls, LocalClients):
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
-    ) -> Iterator[Outcome]:
-        """Classify any number of images, several at a time, and yield the results in order.
+    ) -> ResultStream[Outcome]:
+        """Classify any number of images, several at a time, and return the results in order.
+
+        The results arrive while you iterate over them. To get them all as a list or a table, call
+        `collect()` or `to_pandas()` of what this method returns.
 
         Small images with quick results share requests, up to 64 each. Images are
         taken from the iterable only as fast as results arrive: at most `window`
@@ -272,12 +276,17 @@ class Client(ServerCalls, LocalClients):
 
         Raises:
             InvalidInputError: An argument is invalid.
+            ConvscopeError: An image failed; raised by iterating. Its `image` and `index` state
+                which one.
 
         Example:
             >>> photos = sorted(Path("digits").glob("*.png"))
             >>> results = client.classify_many(photos, model="digits")
             >>> " ".join(result.top.label for result in results)
             '0 1 2 3 4 5 6 7 8 9'
+            >>> table = client.classify_many(photos, model="digits").to_pandas()
+            >>> table["label"].tolist()[:3]
+            ['0', '1', '2']
         """
         timeout = self._timeout(timeout_seconds)
         template = encode_template(
@@ -308,11 +317,11 @@ class Client(ServerCalls, LocalClients):
             partial(self._translate_errors, timeout),
         )
         outcomes = stream_outcomes(stream, sender)
-        if not progress:
-            return outcomes
-        from convscope.client._calls.progress import with_progress
+        if progress:
+            from convscope.client._calls.progress import with_progress
 
-        return with_progress(outcomes, images)
+            outcomes = with_progress(outcomes, images)
+        return ResultStream(outcomes, template.selector.model)
 
     def _describe(self, selector: Selector, metadata: CheckedMetadata) -> ModelInfo:
         name, version, alias = selector.model, selector.version, selector.alias

@@ -77,6 +77,16 @@ class ImageEncoder:
         limits = self._limits.known or _DEFAULT_LIMITS
         return self._shrinks and excess_of(image, limits) is not None
 
+    @property
+    def known_max_inputs(self) -> int | None:
+        """How many images the server allows in a request; None if it must be asked."""
+        known = self._limits.known
+        return None if known is None else known.max_inputs
+
+    def learn_max_inputs(self, metadata: CheckedMetadata) -> int:
+        """Return how many images the server allows in a request; it is asked once, which blocks."""
+        return self._limits.learn(metadata).max_inputs
+
     def encode(
         self,
         template: RequestTemplate,

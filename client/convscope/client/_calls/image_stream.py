@@ -1,25 +1,21 @@
 """Any number of images as request batches, and their outcomes in order."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from os import PathLike
 
-from PIL import Image
-
-from convscope.client._calls.batch_size import BatchSize
+from convscope.client._calls.batch_size import MANY_IMAGES, MAX_IMAGES, BatchSize
 from convscope.client._calls.batcher import Batcher
 from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.request_batch import Item, RequestBatch
 from convscope.client._calls.requests import EncodedImage, RequestTemplate
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
 from convscope.client._inputs.checks import CheckedMetadata
+from convscope.client._inputs.many import check_images
 from convscope.client._results.results import Outcome
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import ImageLike
 
 __all__ = ["ImageStream"]
 
-# As many as a server accepts by default.
-_MAX_IMAGES = 64
 _FIRST_IMAGES = 4
 # When several clients send bulk requests, each fills only a part of the server's queue.
 _MAX_IMAGES_IN_FLIGHT = 192
@@ -57,8 +53,7 @@ class ImageStream:
         metadata: CheckedMetadata = (),
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
-        if isinstance(images, str | bytes | bytearray | PathLike | Image.Image):
-            raise InvalidInputError("images is a single image; put it in a list, or call classify")
+        check_images(images)
         if window < 1:
             raise InvalidInputError(f"window is {window}; it must be at least 1")
         self.images = images
@@ -74,8 +69,8 @@ class ImageStream:
         self._max_in_flight = _MAX_IMAGES_IN_FLIGHT
         if template.runs_per_image > 1:
             self._max_in_flight = _MAX_RUNS_IN_FLIGHT // template.runs_per_image
-        self._size = BatchSize(start, max(1, min(_MAX_IMAGES, self._max_in_flight)))
-        self._images_in_flight = 0
+        self._size = BatchSize(start, max(1, min(MAX_IMAGES, self._max_in_flight)))
+        self._images_in_flight = self._completed = self._encoded = 0
         self._batcher: Batcher[Item] = Batcher(self._size)
         self.has_ended = False
 
@@ -87,10 +82,15 @@ class ImageStream:
 
     def is_slow(self, image: ImageLike) -> bool:
         """Report whether encoding an image may block for long."""
-        return self._encoder.is_slow(image)
+        return self._encoder.is_slow(image) or (
+            self._encoded == MANY_IMAGES and self._encoder.known_max_inputs is None
+        )
 
     def encode(self, image: ImageLike) -> Item:
         """Encode an image, or return the reason why it can't be sent."""
+        if self._encoded == MANY_IMAGES:
+            self._size.set_limit(self._encoder.learn_max_inputs(self._metadata))
+        self._encoded += 1
         try:
             return self._encoder.encode(self._template, image, self._metadata, keeps_image=False)
         except ConvscopeError as error:
@@ -126,10 +126,20 @@ class ImageStream:
         """
         self._batcher.completed()
         self._images_in_flight -= len(batch.outcomes)
-        for outcome in batch.outcomes:
-            if isinstance(outcome, ConvscopeError) and not self._return_errors:
-                raise outcome
+        for index, outcome in enumerate(batch.outcomes, self._completed):
+            if isinstance(outcome, ConvscopeError):
+                self._fail(outcome, index)
             yield outcome
+        self._completed += len(batch.outcomes)
+
+    def _fail(self, error: ConvscopeError, index: int) -> None:
+        """Add to an error which image it is of, and raise it unless errors are returned."""
+        error.index = index
+        if not self._return_errors:
+            # Part of a traceback, and not of the message.
+            name = f": {error.image}" if error.image else ""
+            error.add_note(f"The image at index {index}{name}")
+            raise error
 
     def _batches(self, batches: Sequence[list[Item]]) -> list[RequestBatch]:
         self._images_in_flight += sum(map(len, batches))

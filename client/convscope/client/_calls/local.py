@@ -56,6 +56,8 @@ class LocalClients(Connection):
             >>> with Client.local("models", model="digits") as local:
             ...     print(local.classify("digits/3.png").top.label)
             3
+            >>> local
+            Client.local('models', model='digits')
         """
         options = ConnectionOptions(timeout_seconds=timeout_seconds, model=model)
         server = _start(models, settings or {})
@@ -65,7 +67,7 @@ class LocalClients(Connection):
         except BaseException:
             server.close()
             raise
-        client._local_server = server
+        client._local_server, client._local_models = server, os.fspath(models)
         return client
 
 

@@ -1,6 +1,6 @@
 """A progress bar on the error output."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from operator import length_hint
 from typing import TypeVar
@@ -30,7 +30,7 @@ def progress_bar(
         yield lambda: progress.advance(task)
 
 
-def with_progress(items: Generator[T, None, None], source: object) -> Iterator[T]:
+def with_progress(items: Generator[T, None, None], source: object) -> Generator[T, None, None]:
     """Yield the items, and show how many of the source's items were yielded."""
     with closing(items), progress_bar(_length(source)) as advance:
         for item in items:
@@ -38,7 +38,9 @@ def with_progress(items: Generator[T, None, None], source: object) -> Iterator[T
             yield item
 
 
-async def with_progress_async(items: AsyncGenerator[T, None], source: object) -> AsyncIterator[T]:
+async def with_progress_async(
+    items: AsyncGenerator[T, None], source: object
+) -> AsyncGenerator[T, None]:
     """Do the same for an asynchronous generator."""
     async with aclosing(items):
         with progress_bar(_length(source)) as advance:

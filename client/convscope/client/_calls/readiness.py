@@ -3,12 +3,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
+from convscope.client._inputs.checks import check_name, check_timeout
 from convscope.client._results.server_info import Health
-from convscope.client.errors import DeadlineExceededError, NotFoundError, UnavailableError
+from convscope.client.errors import (
+    DeadlineExceededError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+)
 
-__all__ = ["ReadyWait"]
+__all__ = ["ReadyWait", "checked_model"]
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _MAX_PAUSE_SECONDS: Final = 1.0
@@ -16,6 +22,26 @@ _MAX_CHECK_SECONDS: Final = 5.0
 _MIN_CHECK_SECONDS: Final = 0.05
 # A server that starts, that loads, or that doesn't have the model yet.
 _TRANSIENT = UnavailableError, DeadlineExceededError, NotFoundError
+
+
+@contextmanager
+def checked_model(model: Any) -> Iterator[str]:
+    """Yield the name of the service whose health is asked for, and explain an unknown one.
+
+    Raises:
+        InvalidInputError: The model isn't a `str`.
+        NotFoundError: The server has no such model.
+    """
+    if model is not None:
+        check_name("model", model)
+    try:
+        yield model or ""
+    except NotFoundError as error:
+        explained = NotFoundError(
+            f"no model {model!r} is loaded; models() lists those that are ready"
+        )
+        explained.grpc_error = error.grpc_error
+        raise explained from None
 
 
 class ReadyWait:
@@ -28,9 +54,18 @@ class ReadyWait:
         target: The server.
         model: The model; None for the whole server.
         timeout_seconds: How long the wait may take.
+
+    Raises:
+        InvalidInputError: The timeout isn't a positive number of seconds.
     """
 
-    def __init__(self, target: str, model: str | None, timeout_seconds: float) -> None:
+    def __init__(self, target: str, model: str | None, timeout_seconds: Any) -> None:
+        if isinstance(timeout_seconds, str):
+            raise InvalidInputError(
+                f"timeout_seconds is {timeout_seconds!r}; give a number of seconds, or name a "
+                f"model with wait_ready(model={timeout_seconds!r})"
+            )
+        check_timeout(timeout_seconds, "timeout_seconds")
         self._awaited = target if model is None else f"the model {model!r} at {target}"
         self._timeout_seconds = timeout_seconds
         self._deadline = time.monotonic() + timeout_seconds

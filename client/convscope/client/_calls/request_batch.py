@@ -156,5 +156,5 @@ def _processing_seconds(response: pb.ClassifyResponse) -> float:
 def _copy(error: ConvscopeError) -> ConvscopeError:
     """Copy an error for another caller, because each raises its own."""
     copy = type(error)(error.message, error.code)
-    copy.__cause__ = error.__cause__
+    copy.__cause__, copy.grpc_error = error.__cause__, error.grpc_error
     return copy

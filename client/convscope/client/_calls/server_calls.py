@@ -6,7 +6,7 @@ import time
 import grpc
 
 from convscope.client._calls.options import Selector
-from convscope.client._calls.readiness import ReadyWait
+from convscope.client._calls.readiness import ReadyWait, checked_model
 from convscope.client._calls.requests import encode_get_model
 from convscope.client._connection.blocking_connection import BlockingConnection
 from convscope.client._connection.health_check import health_check
@@ -64,7 +64,8 @@ class ServerCalls(BlockingConnection):
             <Health.SERVING: 'serving'>
         """
         check = health_check(self._channel)
-        health: Health = self._call(check, model or "", timeout_seconds, metadata)
+        with checked_model(model) as service:
+            health: Health = self._call(check, service, timeout_seconds, metadata)
         return health
 
     def wait_ready(
@@ -76,10 +77,10 @@ class ServerCalls(BlockingConnection):
     ) -> None:
         """Wait until the server, or one of its models, accepts requests.
 
-        The server need not run yet.
+        The server need not run yet: it is asked for its health until it is ready.
 
         Args:
-            timeout_seconds: How long to wait.
+            timeout_seconds: How long to wait; by default a minute.
             model: A model's name; by default the whole server.
             metadata: As for `classify`.
 
@@ -92,7 +93,7 @@ class ServerCalls(BlockingConnection):
             >>> client.wait_ready(timeout_seconds=30)
             >>> client.wait_ready(30, "digits")
         """
-        wait = ReadyWait(self._target, model, self._timeout(timeout_seconds))
+        wait = ReadyWait(self._server_name, model, timeout_seconds)
         while True:
             with wait.attempt() as seconds:
                 wait.record(self.health(model, timeout_seconds=seconds, metadata=metadata))

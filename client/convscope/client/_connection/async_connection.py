@@ -54,6 +54,8 @@ class AsyncConnection(Connection):
 
     @property
     def _channel(self) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise closed_client(self._server_name)
         loop = asyncio.get_running_loop()
         if self._connected is None or not self._is_own_loop(loop):
             self._connect(loop)
@@ -67,8 +69,6 @@ class AsyncConnection(Connection):
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         """Connect in an event loop, on first use or after the earlier loop was closed."""
-        if self._is_closed:
-            raise closed_client(self._target)
         if _process_of_asyncio() != os.getpid():
             raise UnavailableError(
                 "gRPC for asyncio doesn't work in a process that was forked after its parent had "
@@ -76,8 +76,8 @@ class AsyncConnection(Connection):
             )
         if not (self._loop is None or self._loop is loop or self._loop.is_closed()):
             raise UnavailableError(
-                f"the client of {self._target} belongs to another event loop, which isn't closed; "
-                "make one client for each event loop"
+                f"the client of {self._server_name} belongs to another event loop, which isn't "
+                "closed; make one client for each event loop"
             )
         self._loop, self._process, self._connected_at = loop, os.getpid(), time.monotonic()
         self._connected = async_channel(

@@ -55,9 +55,11 @@ class BlockingConnection(Connection):
 
     @property
     def _channel(self) -> grpc.Channel:
+        if self._is_closed:  # gRPC crashes the process if methods are made of a closed channel
+            raise closed_client(self._server_name)
         if self._process != os.getpid():
             self._reconnect()
-        elif self._is_old() and not self._is_closed:
+        elif self._is_old():
             # The earlier one stays open for the calls in flight.
             self._previous, self._connected = self._connected, self._new_channel()
         return self._connected
@@ -68,8 +70,6 @@ class BlockingConnection(Connection):
         Both processes have the parent's connection. It must not be used here, and not be closed,
         which the parent's server would notice.
         """
-        if self._is_closed:
-            raise closed_client(self._target)
         self._of_parent = self._connected, self._local_server
         self._open(self._target, self._options)
 

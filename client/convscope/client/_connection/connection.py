@@ -41,6 +41,7 @@ class Connection:
     _is_admin: ClassVar[bool] = False
     _timeout_name: ClassVar[str] = "timeout_seconds"
     _token_name: ClassVar[str] = "token or token_file"
+    _local_models = ""
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         """Set the arguments; the subclass calls it, and so do a pickle and a forked process."""
@@ -75,7 +76,18 @@ class Connection:
         return _reopen, (type(self), self._target, self._options)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._target!r})"
+        name, shown = type(self).__name__, self._target
+        if self._local_models:
+            name, shown = f"{name}.local", self._local_models
+        model = f", model={self._default_model!r}" if self._default_model else ""
+        return f"{name}({shown!r}{model})"
+
+    @property
+    def _server_name(self) -> str:
+        """What messages call the server: its address, or what is served in this process."""
+        if self._local_models:
+            return f"the local server of {self._local_models!r}"
+        return self._target
 
     def _timeout(self, timeout_seconds: float | None) -> float:
         if timeout_seconds is None:
@@ -87,7 +99,7 @@ class Connection:
 
     def _translate_errors(self, timeout_seconds: float) -> AbstractContextManager[None]:
         return translate_errors(
-            self._target,
+            self._server_name,
             timeout_seconds,
             self._timeout_name,
             self._token_name,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from time import monotonic
 from urllib.parse import urlsplit
 
+from convscope._grpc_messages import connection_problem
 from convscope.client._connection.targets import is_local
 from convscope.client._connection.tls_files import TlsFiles
 from convscope.client._connection.tls_problem import split_target, tls_problem
@@ -17,7 +18,9 @@ PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 EXCEPTION_VARIABLES = ("no_grpc_proxy", "no_proxy")
 # These have nothing to do with TLS, and a handshake would take long or fail in the same way.
 _NO_HANDSHAKE = re.compile(
-    r"connection refused|timed? ?out|unreachable|no route|resol|no such file|empty address", re.I
+    r"connection refused|timed? ?out|unreachable|no route|resol|lookup|domain name"
+    r"|no such file|empty address",
+    re.I,
 )
 _WEB_SERVER = re.compile(r"http1\.x server", re.I)
 # Calls in flight fail together, and one handshake explains them all.
@@ -49,7 +52,8 @@ class Diagnosis:
         if self._uses_proxy and (variable := proxy_variable(self._target)):
             return (
                 f"no server answers at {self._target} through the proxy of ${variable}; to reach "
-                f"it directly, add {_host(self._target)} to $no_proxy ({details})"
+                f"it directly, add {_host(self._target)} to $no_proxy "
+                f"({connection_problem(details)})"
             )
         if _WEB_SERVER.search(details):
             return (

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import grpc
 
+from convscope._grpc_messages import connection_problem, is_no_server, lost_call
 from convscope.client.errors import (
     ConvscopeError,
     DeadlineExceededError,
@@ -35,11 +36,6 @@ _BY_CODE: dict[grpc.StatusCode, type[ConvscopeError]] = {
     )
 }
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
-# gRPC's own messages when it can't reach a server; all others come from a server.
-_NO_SERVER = re.compile(
-    r"^(failed to connect|connections to all backends|(dns|name) resolution|empty address)",
-    re.I,
-)
 _TOO_LARGE = re.compile(r"message larger than max", re.I)
 _LOCAL_DEADLINE = re.compile(r"deadline exceeded", re.I)
 
@@ -64,17 +60,19 @@ def translate_errors(
         timeout_seconds: How long the call may take.
         timeout_name: What the caller calls it; empty if it can't be changed.
         token_name: How the caller gives a token.
-        diagnose: Returns why there is no connection, after gRPC's own message; empty if
+        diagnose: Returns why there is no connection, from gRPC's own message; empty if
             that is unknown.
         admin: Whether it is a call of AdminService.
     """
     try:
         yield
     except grpc.RpcError as error:
-        rejection = _rejected_credentials(error, target, token_name)
-        if rejection is not None:
-            raise rejection from error
-        raise _translate(error, target, timeout_seconds, timeout_name, diagnose, admin) from error
+        translated = _rejected_credentials(error, target, token_name) or _translate(
+            error, target, timeout_seconds, timeout_name, diagnose, admin
+        )
+        translated.grpc_error = error
+        # gRPC's message has dozens of lines, which a traceback would show first.
+        raise translated from None
     except (ValueError, grpc.aio.UsageError) as error:  # nothing else in a call raises these
         raise closed_client(target) from error
 
@@ -125,22 +123,23 @@ def _translate(
     admin: bool,
 ) -> ConvscopeError:
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
-        return InternalError(f"the call to {target} failed: {error}")
+        return InternalError(f"the call to {target} failed before it was sent")
     code, details = error.code(), error.details() or ""
-    if code is grpc.StatusCode.UNAVAILABLE and _NO_SERVER.search(details):
+    if code is grpc.StatusCode.UNAVAILABLE and is_no_server(details):
         if problem := diagnose(details):
-            return UnavailableError(problem)  # its cause has gRPC's message
+            return UnavailableError(problem)
         listener = f" --admin-address {target}" if admin else ""
         return UnavailableError(
             f"no server answers at {target}; check the address, or start a server with: "
-            f"convscope-server --models DIR{listener} ({details})"
+            f"convscope-server --models DIR{listener} ({connection_problem(details)})"
         )
     if code is grpc.StatusCode.UNAVAILABLE:
-        return UnavailableError(f"{target} can't serve the request now: {details}")
+        reason = lost_call(details) or details or "it gives no reason"
+        return UnavailableError(f"{target} can't serve the request now: {reason}")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
         return InvalidInputError(
             f"the request to {target}, or its reply, is too large; scale the image down, or "
-            f"request fewer feature maps ({details})",
+            "request fewer feature maps",
             code,
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and _LOCAL_DEADLINE.search(details):
@@ -151,5 +150,10 @@ def _translate(
             f"{target} has no AdminService; use the address of the server's --admin-address", code
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return InternalError(f"the server at {target} is not a convscope server: {details}", code)
+        reason = lost_call(details) or "it doesn't know the called method"
+        return InternalError(
+            f"{target} is not a convscope server, or one of another version: {reason}", code
+        )
+    if reason := lost_call(details):
+        return _error(code, f"the call to {target} failed: {reason}")
     return _error(code, details)

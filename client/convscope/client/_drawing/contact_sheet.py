@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from convscope.client._drawing.style import (
     fit,
     font_for,
 )
-from convscope.client._drawing.viridis import channel_levels, viridis
+from convscope.client._drawing.viridis import channel_levels, viridis, viridis_palette
 from convscope.client._results.image_crop import ImageCrop
 
 __all__ = ["draw_contact_sheet"]
@@ -26,6 +27,7 @@ __all__ = ["draw_contact_sheet"]
 MAX_TILES = 64
 LANDSCAPE = 4 / 3  # the sheet is wider than high, as screens are
 GAP, LABEL_HEIGHT, FOOTER_HEIGHT = 8, 18, 44
+LABEL_TOP = 3
 LEGEND_WIDTH, LEGEND_HEIGHT = 96, 10
 MIN_INNER_WIDTH = 580  # the footer's
 
@@ -102,11 +104,12 @@ def draw_contact_sheet(
     if source is not None:
         caption = "input image" if feature_map.crop is None else "what the network saw"
         _draw_source(sheet, draw, source, caption, layout)
-    for position, cell in zip(positions, layout.free_cells(), strict=False):
-        tile = _paint(feature_map.array[position], layout)
+    levels = channel_levels(feature_map.array[positions])
+    for position, channel, cell in zip(positions, levels, layout.free_cells(), strict=False):
         origin = layout.origin(*cell)
-        sheet.paste(tile, origin)
-        _label(draw, origin, layout.tile_height, _channel_name(feature_map, position))
+        sheet.paste(_paint(channel, layout), origin)
+        label = _channel_label(_channel_name(feature_map, position))
+        sheet.paste(label, (origin[0], origin[1] + layout.tile_height + LABEL_TOP))
     _draw_footer(sheet, draw, feature_map, len(positions))
     return sheet
 
@@ -154,18 +157,24 @@ def _awkwardness(layout: _Layout, tiles: int) -> float:
     return abs(math.log(aspect / LANDSCAPE)) + holes / tiles
 
 
-def _paint(channel: NDArray[np.float32], layout: _Layout) -> Image.Image:
-    """Color one channel, [height, width], and resize it to the tile."""
-    grown = layout.tile_width >= channel.shape[1]
-    gray = Image.fromarray(channel_levels(channel)).resize(
+def _paint(levels: NDArray[np.uint8], layout: _Layout) -> Image.Image:
+    """Resize one channel, uint8 [height, width], to the tile, and color it."""
+    grown = layout.tile_width >= levels.shape[1]
+    tile = Image.fromarray(levels).resize(
         (layout.tile_width, layout.tile_height),
         Image.Resampling.NEAREST if grown else Image.Resampling.LANCZOS,
     )
-    return Image.fromarray(viridis()[np.asarray(gray)])
+    tile.putpalette(viridis_palette())
+    return tile
 
 
-def _label(draw: ImageDraw.ImageDraw, origin: tuple[int, int], height: int, text: str) -> None:
-    draw.text((origin[0], origin[1] + height + 3), text, fill=DIM, font=font_for(text, 12)[1])
+@lru_cache(1024)
+def _channel_label(text: str) -> Image.Image:
+    """Return a channel's name, which many sheets show."""
+    text, font = font_for(text, 12)
+    label = Image.new("RGB", (math.ceil(font.getlength(text)) + 1, LABEL_HEIGHT), BACKGROUND)
+    ImageDraw.Draw(label).text((0, 0), text, fill=DIM, font=font)
+    return label
 
 
 def _draw_source(
@@ -181,7 +190,7 @@ def _draw_source(
     left, top = layout.origin(0, 0)
     draw.rectangle((left, top, left + box[0] - 1, top + box[1] - 1), fill=PANEL)
     sheet.paste(fitted, (left + (box[0] - fitted.width) // 2, top + (box[1] - fitted.height) // 2))
-    _label(draw, (left, top), box[1], caption)
+    draw.text((left, top + box[1] + LABEL_TOP), caption, fill=DIM, font=font_for(caption, 12)[1])
 
 
 def _draw_header(

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["channel_levels", "viridis"]
+__all__ = ["channel_levels", "viridis", "viridis_palette"]
 
 PERCENTILES = (1, 99)
 ANCHORS = (
@@ -30,13 +30,20 @@ def viridis() -> NDArray[np.uint8]:
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 
-def channel_levels(channel: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return a channel, [height, width], scaled from its 1st to its 99th percentile."""
-    low, high = np.percentile(channel, PERCENTILES)
-    if not high > low:  # almost flat: keep a single peak visible
-        low, high = float(channel.min()), float(channel.max())
-    spread = high - low if high > low else 1.0
-    levels: NDArray[np.uint8] = np.rint(np.clip((channel - low) / spread, 0, 1) * 255).astype(
-        np.uint8
-    )
+@cache
+def viridis_palette() -> bytes:
+    """Return the same colors as the palette of an image."""
+    return viridis().tobytes()
+
+
+def channel_levels(channels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return channels, [..., height, width], each scaled from its 1st to its 99th percentile."""
+    low, high = np.percentile(channels, PERCENTILES, axis=(-2, -1), keepdims=True)
+    is_flat = ~(high > low)  # almost: keep a single peak visible
+    if is_flat.any():
+        low = np.where(is_flat, channels.min((-2, -1), keepdims=True), low)
+        high = np.where(is_flat, channels.max((-2, -1), keepdims=True), high)
+    scaled = channels - low
+    scaled *= 255 / np.where(high > low, high - low, 1.0)
+    levels: NDArray[np.uint8] = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
     return levels

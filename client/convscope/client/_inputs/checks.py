@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from convscope.client.errors import InvalidInputError
 
 __all__ = [
@@ -91,9 +93,12 @@ def check_timeout(timeout_seconds: float, name: str) -> float:
     Raises:
         InvalidInputError: It isn't a positive, finite number.
     """
-    if not (math.isfinite(timeout_seconds) and timeout_seconds > 0):
-        raise InvalidInputError(f"{name} is {timeout_seconds}; give a positive, finite number")
-    return timeout_seconds
+    is_number = isinstance(timeout_seconds, int | float | np.number)
+    if not (is_number and math.isfinite(timeout_seconds) and timeout_seconds > 0):
+        raise InvalidInputError(
+            f"{name} is {timeout_seconds!r}; give a positive, finite number of seconds"
+        )
+    return float(timeout_seconds)
 
 
 def merge_metadata(defaults: CheckedMetadata, metadata: Metadata) -> CheckedMetadata:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from convscope.client._connection.wire import field_header
+from convscope.client._inputs.array_problems import PIXEL_CHANNELS, array_problem, other_problem
 from convscope.client._inputs.pixel_modes import to_pixel_mode
 from convscope.client._inputs.sources import resolve_source
 from convscope.client._results.server_info import ServerLimits
@@ -32,7 +33,6 @@ _TENSOR_DTYPES = {
     )
     for order in "<>"
 }
-_PIXEL_CHANNELS = (1, 3, 4)
 _MAX_BYTES = ServerLimits().max_request_bytes
 _INPUTS = pb.ClassifyRequest.INPUTS_FIELD_NUMBER
 _ENCODED_IMAGE = pb.Input.ENCODED_IMAGE_FIELD_NUMBER
@@ -67,7 +67,18 @@ def encode_input(image: ImageLike, max_bytes: int = _MAX_BYTES) -> bytes:
         case np.ndarray() as array:
             return _encode_pixels(array, max_bytes)
         case _:
-            raise InvalidInputError(f"an image can't be a {type(image).__name__}; give {_ACCEPTED}")
+            hint = other_problem(image)
+            raise InvalidInputError(
+                f"an image can't be {_kind(image)}; give {_ACCEPTED}{f' ({hint})' if hint else ''}"
+            )
+
+
+def _kind(value: object) -> str:
+    """Return what a value is, for a message: its type with the module of its library."""
+    kind = type(value)
+    if value is None or kind.__module__ == "builtins":
+        return "None" if value is None else f"a value of type {kind.__name__}"
+    return f"a {kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def read_image(path: Path, max_bytes: int) -> bytes:
@@ -139,24 +150,11 @@ def _array_header(
 
 
 def _encode_pixels(array: NDArray[np.generic], max_bytes: int) -> bytes:
-    if np.issubdtype(array.dtype, np.floating):
-        raise InvalidInputError(
-            f"the array is {array.dtype.name} {list(array.shape)}; convert pixels with values from "
-            "0 to 1 with convscope.client.from_float(array), or give the model's own input as "
-            "Tensor(array)"
-        )
-    if array.dtype != np.uint8:
-        raise InvalidInputError(
-            f"the array is {array.dtype.name} {list(array.shape)}; give pixels as uint8 [H, W, C], "
-            "or the model's own input as Tensor(array)"
-        )
+    is_color = array.ndim == 3 and array.shape[2] in PIXEL_CHANNELS
+    if array.dtype != np.uint8 or not (is_color or array.ndim == 2) or 0 in array.shape:
+        raise InvalidInputError(array_problem(array))
     if array.ndim == 2:
         array = array[:, :, np.newaxis]  # uint8 [H, W, 1]
-    if array.ndim != 3 or array.shape[2] not in _PIXEL_CHANNELS or 0 in array.shape:
-        raise InvalidInputError(
-            f"the array is uint8 {list(array.shape)}; pixels are [H, W] or [H, W, C] with 1, 3 or "
-            "4 channels; for the model's own input give Tensor(array)"
-        )
     _check_pixels(array.shape, max_bytes)
     return _encode_array(_PIXELS, mpb.DATA_TYPE_UINT8, array)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from convscope.client._connection.translate import error_from_status
 from convscope.client._inputs.methods import method_name
+from convscope.client._results.names import FeatureMaps
 from convscope.client._results.sent_image import CallFacts, SentImage
 from convscope.client._results.source import Source
 from convscope.client.errors import ConvscopeError, InternalError
@@ -88,7 +89,9 @@ def _decode_result(
         version,
         provider,
         classes,
-        {m.name: _decode_feature_map(m, *origin) for m in maps} if maps else {},
+        FeatureMaps((m.name, _decode_feature_map(m, *origin)) for m in maps)
+        if maps
+        else FeatureMaps(),
         StageSeconds(
             times.decode_seconds, times.queue_seconds, times.infer_seconds, times.encode_seconds
         ),

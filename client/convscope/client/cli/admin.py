@@ -14,12 +14,13 @@ from convscope.client._calls.admin_client import (
     TrafficSplit,
     VersionStatus,
 )
+from convscope.client.cli.connection import TokenFile, check_address, options_that_agree
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.json_output import to_json
 from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
-from convscope.client.cli.options import TokenFile, token_options
 from convscope.client.cli.table_style import print_table
-from convscope.client.errors import ConvscopeError, InvalidInputError
+from convscope.client.cli.token_options import token_options
+from convscope.client.errors import ConvscopeError
 
 __all__ = ["app"]
 
@@ -32,8 +33,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="""Load and unload versions, and set aliases, on a running server.
 
-The server needs --admin-address. To change what is in the repository instead, use
-convscope-exporter promote, canary and so on.
+The server must be started with --admin-address.
+
+To change the repository instead, use convscope-exporter promote, canary and similar commands.
 
 Examples:
   export CONVSCOPE_ADMIN=unix:/run/convscope.sock
@@ -50,16 +52,17 @@ Address = Annotated[
         envvar="CONVSCOPE_ADMIN",
         metavar="unix:PATH|HOST:PORT",
         help="The server's --admin-address.",
+        callback=check_address,
     ),
 ]
-Model = Annotated[str, typer.Argument(help="The model's name.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 Version = Annotated[
     int | None, typer.Argument(min=1, help="One version.", show_default="all versions")
 ]
 To = Annotated[
     str | None,
     typer.Argument(
-        metavar="[VERSION]",
+        metavar="VERSION",
         help="The version: a number or an alias.",
         show_default="required, unless --stop is set",
     ),
@@ -71,7 +74,7 @@ Of = Annotated[
     str | None,
     typer.Option(
         metavar="ALIAS",
-        help="Split the requests that name this alias.",
+        help="Split only the requests that name this alias.",
         show_default="those that name neither a version nor an alias",
     ),
 ]
@@ -229,10 +232,8 @@ def _run(
     as_json: bool,
     call: Callable[[AdminClient], Iterable[ModelStatus]],
 ) -> None:
-    try:
+    with options_that_agree():
         client = _CommandClient(address, **token_options(token_file))
-    except InvalidInputError as error:
-        raise typer.BadParameter(error.message) from error
     try:
         with client:
             models = list(call(client))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from convscope.client.cli.image_command import (
+from convscope.client.cli.connection import Connection, with_connection
+from convscope.client.cli.image_options import (
     FromFile,
     Images,
     Null,
@@ -14,21 +15,7 @@ from convscope.client.cli.image_command import (
     SaveFormat,
     SaveKind,
 )
-from convscope.client.cli.options import (
-    Alias,
-    AllowInsecureToken,
-    ClientCertificate,
-    ClientKey,
-    Json,
-    Model,
-    RootCertificates,
-    Server,
-    Timeout,
-    TokenFile,
-    Version,
-    check_selector,
-    open_client,
-)
+from convscope.client.cli.options import Alias, Json, Model, Version, check_selector
 from convscope.client.cli.outputs.choice import Format, LayoutChoice, choose_file, choose_format
 from convscope.client.cli.outputs.columns import Columns
 from convscope.client.cli.outputs.output_file import OutputFile
@@ -44,7 +31,9 @@ __all__ = ["classify"]
 ALL = "all"
 
 
+@with_connection
 def classify(
+    connection: Connection,
     model: Model,
     images: Images = None,
     recursive: Recursive = False,
@@ -54,13 +43,13 @@ def classify(
     alias: Alias = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     min_probability: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out classes below this.")
+        float, typer.Option(min=0, max=1, help="Leave out classes with a lower probability.")
     ] = 0.0,
     output_format: Annotated[
         Format | None,
         typer.Option(
             "--format",
-            help="How to print or write the results; json has one object per line.",
+            help="Format of the results. In json, each image is one line.",
             show_default="by the suffix of --output, or else table",
         ),
     ] = None,
@@ -70,7 +59,7 @@ def classify(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write the results to this file, which appears when it is complete.",
+            help="Write the results to this file. It appears when all images are done.",
             show_default="print them",
         ),
     ] = None,
@@ -78,19 +67,21 @@ def classify(
         bool,
         typer.Option(
             "--resume",
-            help="Continue --output after an interruption, and add the images that it lacks.",
+            help="Add to --output the images that it lacks, such as after an interruption.",
         ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --output.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     layout: Annotated[
         LayoutChoice,
-        typer.Option(help="Rows of CSV, Parquet, Markdown: one per image, or one per class."),
+        typer.Option(
+            help="Rows of CSV, Parquet, Markdown: one per image (wide) or per class (long)."
+        ),
     ] = LayoutChoice.WIDE,
     feature_maps: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME[,NAME]...",
-            help="Also show these feature maps, or all; may be repeated.",
+            help="Feature maps to compute, or all; may be repeated.",
             show_default="no feature map",
         ),
     ] = None,
@@ -98,7 +89,7 @@ def classify(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Save the feature maps here; subfolders of images are kept.",
+            help="Folder for the feature maps. It gets the subfolders of the images.",
             file_okay=False,
             show_default="save nothing",
         ),
@@ -108,48 +99,42 @@ def classify(
         str,
         typer.Option(
             metavar="KEY",
-            help="During a canary, the same key always gets the same version.",
+            help="During a canary, calls with the same key get the same version.",
             show_default="no key",
         ),
     ] = "",
-    server: Server = "localhost:8001",
-    root_certificates: RootCertificates = None,
-    client_certificate: ClientCertificate = None,
-    client_key: ClientKey = None,
-    token_file: TokenFile = None,
-    allow_insecure_token: AllowInsecureToken = False,
-    timeout: Timeout = 30.0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Classify images from files, folders, lists or URLs.
 
-    A bad image does not stop the others: it is reported, and left out of the output. An
-    interrupted run is continued by the same command with --resume, without classifying an image
-    of the output again. In a folder, files that are no images are left out, and so are names
-    that start with a dot.
+    A bad image does not stop the others. It is reported, and the output leaves it out.
 
-    \b
+    To continue an interrupted run, repeat the command with --resume. It classifies only the
+    images that the output lacks.
+
+    In a folder, files that are not images are skipped. So are names that start with a dot.
+
     Examples:
-      convscope classify cat.jpg --model resnet50
-      convscope classify -r photos --model resnet50 -o classes.csv
-      convscope classify 'photos/**/*.jpg' --model resnet50 -o classes.parquet --resume
-      find photos -name '*.jpg' -print0 | convscope classify --from-file - -0 --model resnet50
-      curl https://example.com/cat.jpg | convscope classify - --model resnet50 --json
-      convscope classify -r photos --model resnet50 --feature-maps all --save maps
+      convscope classify photo.jpg --model efficientnet_lite0
+      convscope classify -r photos --model efficientnet_lite0 -o classes.csv
+      convscope classify 'photos/**/*.jpg' --model digits -o classes.csv --resume
+      find photos -name '*.jpg' -print0 | convscope classify --model digits --from-file - -0
+      curl https://example.com/photo.jpg | convscope classify - --model digits --json
+      convscope classify -r photos --model digits --feature-maps all --save maps
 
-    \b
     Columns of CSV, Parquet and Markdown:
-      wide  image, model, version, provider, label, probability, label_2, probability_2, ...
-      long  image, model, version, provider, rank, index, label, probability
+      wide  image, label, index, probability, label_2, index_2, probability_2, ...
+      long  image, rank, label, index, probability
+      both  model, version, provider, decode_seconds, queue_seconds, infer_seconds,
+            encode_seconds, call_seconds, request_id
 
-    \b
     Exit codes:
-      0    all images were classified
-      1    no image was classified, or the call failed
+      0    all images are classified
+      1    no image is classified, or the call failed
       2    some images failed, or the run stopped early
-      64   a flag is wrong
-      130  interrupted
+      64   the command line is wrong
+      130  Ctrl-C
     """
     check_selector(version, alias)
     names = _split(feature_maps or [])
@@ -160,15 +145,7 @@ def classify(
     )
     kind = choose_format(output_format, as_json, output)
     file_choice = choose_file(output, kind, resume=resume, overwrite=overwrite)
-    client = open_client(
-        server,
-        timeout,
-        root_certificates,
-        client_certificate,
-        client_key,
-        token_file,
-        allow_insecure_token,
-    )
+    client = connection.client()
     prints_json = kind == "json" and file_choice is None
     with reporting_failure(found, prints_json=prints_json), client:
         info = client.model(model, version=version, alias=alias)
@@ -188,10 +165,10 @@ def classify(
             folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)
         run = Run(
             found,
-            make_reporter(kind, columns, file),
+            make_reporter(kind, columns, file, shows_table=not (quiet and save)),
             file=file,
             folder=folder,
-            timeout_seconds=timeout,
+            timeout_seconds=connection.timeout,
             quiet=quiet,
             streams=kind is not None and file is None,
         )

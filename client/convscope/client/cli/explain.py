@@ -8,7 +8,8 @@ from typing import Annotated, cast
 import typer
 
 from convscope.client._inputs.methods import METHODS
-from convscope.client.cli.image_command import (
+from convscope.client.cli.connection import Connection, with_connection
+from convscope.client.cli.image_options import (
     FromFile,
     Images,
     Null,
@@ -17,21 +18,7 @@ from convscope.client.cli.image_command import (
     SaveFormat,
     SaveKind,
 )
-from convscope.client.cli.options import (
-    Alias,
-    AllowInsecureToken,
-    ClientCertificate,
-    ClientKey,
-    Json,
-    Model,
-    RootCertificates,
-    Server,
-    Timeout,
-    TokenFile,
-    Version,
-    check_selector,
-    open_client,
-)
+from convscope.client.cli.options import Alias, Json, Model, Version, check_selector
 from convscope.client.cli.outputs.columns import Columns
 from convscope.client.cli.outputs.formats import RecordFormat
 from convscope.client.cli.outputs.reporters import make_reporter
@@ -47,7 +34,9 @@ __all__ = ["explain"]
 DEFAULT_TOP = 2
 
 
+@with_connection
 def explain(
+    connection: Connection,
     model: Model,
     images: Images = None,
     recursive: Recursive = False,
@@ -76,7 +65,7 @@ def explain(
         str | None,
         typer.Option(
             metavar="CLASS",
-            help="Contrast each class with this one.",
+            help="Explain what speaks for each class rather than for this one.",
             show_default="no contrast",
         ),
     ] = None,
@@ -84,58 +73,55 @@ def explain(
         bool | None,
         typer.Option(
             "--contrast/--no-contrast",
-            help="Also contrast the two most probable classes.",
-            show_default="unless --class or --against is set",
+            help="Also explain the most probable class rather than the second.",
+            show_default="yes, unless --class or --against is set",
         ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             metavar="|".join(METHODS),
-            help="How to explain.",
+            help="The method of explanation.",
             show_default="the first that the model offers",
         ),
     ] = None,
     cells: Annotated[
         int | None,
-        typer.Option(min=2, help="Occlusion: the cells along each side.", show_default="7"),
+        typer.Option(min=2, help="For occlusion: cells along each side.", show_default="7"),
     ] = None,
     window: Annotated[
         float | None,
         typer.Option(
-            min=1, help="Occlusion: the side of the covered square, in cells.", show_default="1.5"
+            min=1,
+            help="For occlusion: side of the covered square, in cells.",
+            show_default="1.5",
         ),
     ] = None,
     save: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Save the explanations here; subfolders of images are kept.",
+            help="Folder for the explanations. It gets the subfolders of the images.",
             file_okay=False,
             show_default="save nothing",
         ),
     ] = None,
     save_format: SaveFormat = SaveKind.PNG,
-    server: Server = "localhost:8001",
-    root_certificates: RootCertificates = None,
-    client_certificate: ClientCertificate = None,
-    client_key: ClientKey = None,
-    token_file: TokenFile = None,
-    allow_insecure_token: AllowInsecureToken = False,
-    timeout: Timeout = 30.0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Show which parts of images speak for a class.
 
-    The images are those of `convscope classify`: files, folders, patterns, lists, URLs, or
-    standard input. So are the exit codes.
+    A saved picture shows the heat over the image. Orange parts speak for the class, and blue
+    parts against it.
+
+    The images and the exit codes are those of `convscope classify`.
 
     Examples:
-      convscope explain cat.jpg --model resnet50 --save heat
-      convscope explain cat.jpg --model resnet50 --class tabby --against lynx
-      convscope explain -r photos --model resnet50 --top 1 --save heat --save-format npz
-      convscope explain cat.jpg --model resnet50 --method occlusion --cells 14
+      convscope explain photo.jpg --model efficientnet_lite0 --save heat
+      convscope explain photo.jpg --model efficientnet_lite0 --class tabby --against lynx
+      convscope explain -r photos --model digits --top 1 --save heat --save-format npz
+      convscope explain photo.jpg --model digits --method occlusion --cells 14
     """
     check_selector(version, alias)
     if method is not None and method not in METHODS:
@@ -143,15 +129,7 @@ def explain(
     found = ImageArguments(
         images or [], recursive=recursive, list_file=from_file, null=null, save=save
     )
-    client = open_client(
-        server,
-        timeout,
-        root_certificates,
-        client_certificate,
-        client_key,
-        token_file,
-        allow_insecure_token,
-    )
+    client = connection.client()
     kind: RecordFormat | None = "json" if as_json else None
     with reporting_failure(found, prints_json=as_json), client:
         info = client.model(model, version=version, alias=alias)
@@ -162,9 +140,11 @@ def explain(
             folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)
         run = Run(
             found,
-            make_reporter(kind, Columns("wide", len(info.labels))),
+            make_reporter(
+                kind, Columns("wide", len(info.labels)), shows_table=not (quiet and save)
+            ),
             folder=folder,
-            timeout_seconds=timeout,
+            timeout_seconds=connection.timeout,
             quiet=quiet,
             streams=as_json,
         )

@@ -7,23 +7,15 @@ import typer
 from convscope import _health
 from convscope.client._connection.diagnosis import Diagnosis
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client._connection.targets import check_target
 from convscope.client.cli.completion import complete_models
-from convscope.client.cli.options import (
-    AllowInsecureToken,
-    ClientCertificate,
-    ClientKey,
-    RootCertificates,
-    Server,
-    TokenFile,
-    token_options,
-)
-from convscope.client.errors import InvalidInputError
+from convscope.client.cli.connection import CheckConnection, options_that_agree, with_connection
 
 __all__ = ["health"]
 
 
+@with_connection
 def health(
+    connection: CheckConnection,
     model: Annotated[
         str | None,
         typer.Option(
@@ -35,29 +27,18 @@ def health(
     ] = None,
     wait: Annotated[
         float,
-        typer.Option(metavar="SECONDS", min=0, help="Wait so long until it is serving."),
+        typer.Option(metavar="SECONDS", min=0, help="Wait up to this long until it is serving."),
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    server: Server = _health.DEFAULT_SERVER,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.001,
-            help="How long one check may take.",
-            rich_help_panel="Connection",
-        ),
-    ] = _health.DEFAULT_TIMEOUT,
-    root_certificates: RootCertificates = None,
-    client_certificate: ClientCertificate = None,
-    client_key: ClientKey = None,
-    token_file: TokenFile = None,
-    allow_insecure_token: AllowInsecureToken = False,
 ) -> None:
-    """Check whether a server is serving: exit with 0 if it is, with 1 if not.
+    """Check whether a server is serving.
 
-    It calls grpc.health.v1, and never through a proxy. A server that loads its models, that shuts
-    down, or that has a model without a ready version is not serving.
+    The exit code is 0 if it is serving, and 1 if it is not.
+
+    A server is not serving while it loads its models, and while it shuts down. It is not serving
+    either if one of its models has no ready version.
+
+    The check calls grpc.health.v1. It never goes through a proxy.
 
     Examples:
       convscope health && echo ready
@@ -67,26 +48,17 @@ def health(
       # A container's health check, or exec probe of Kubernetes
       ["convscope", "health", "--server", "127.0.0.1:8001", "--timeout", "2"]
     """
-    options = ConnectionOptions(
-        root_certificates=root_certificates,
-        client_certificate=client_certificate,
-        client_key=client_key,
-        allow_insecure_token=allow_insecure_token,
-        **token_options(token_file),
-    )
-    try:
-        tokens = options.token_source(check_target(server))
-        credentials, diagnosis = (
-            options.channel_credentials(),
-            Diagnosis(server, options.tls_files(), uses_proxy=False),
-        )
-    except InvalidInputError as error:
-        raise typer.BadParameter(error.message) from error
+    server = connection.server
+    with options_that_agree():
+        options = ConnectionOptions(**connection.credentials)
+        tokens = options.token_source(server)
+        credentials = options.channel_credentials()
+        diagnosis = Diagnosis(server, options.tls_files(), uses_proxy=False)
     found = _health.check(
         server,
         model,
         wait=wait,
-        timeout=timeout,
+        timeout=connection.timeout,
         credentials=credentials,
         metadata=[("authorization", f"Bearer {tokens.get()}")] if tokens is not None else [],
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from textwrap import dedent, indent, wrap
 from typing import Any
 
-__all__ = ["first_sentence", "help_page"]
+__all__ = ["first_sentence", "help_page", "ranges_in_words", "usage_line"]
 
 MAX_WIDTH = 100
 # Below this width, an option is on a line of its own.
@@ -38,6 +38,10 @@ _TYPES: Mapping[str, str] = {
 }
 _TYPE = re.compile(r"(?<= )<?(?:list\[)?([\w ]+?(?:\|[\w .-]+)*)\]?>?(?=$|,| /)")
 _DEFAULT_IN_WORDS = re.compile(r"default: \((.*?)\)(?=[;\]])")
+_NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
+_RANGE = re.compile(
+    rf"(?<=[\[ ])(?:(?P<low>{_NUMBER})<=?)?x(?:(?P<sign>[<>]=?)(?P<end>{_NUMBER}))(?=[];])"
+)
 
 
 def help_page(command: Any, context: Any, sections: Mapping[str, list[str]] | None = None) -> str:
@@ -51,11 +55,11 @@ def help_page(command: Any, context: Any, sections: Mapping[str, list[str]] | No
     """
     width = context.terminal_width or min(shutil.get_terminal_size().columns, MAX_WIDTH)
     described, _, examples = (command.help or "").partition(f"\n{EXAMPLES}\n")
-    parts = [_usage(command, context)]
+    parts = [usage_line(command, context)]
     parts += [_paragraph(text, width) for text in dedent(described).strip().split("\n\n") if text]
     parts += _lists(command, context, sections, width)
     if examples:
-        parts.append(f"{EXAMPLES}\n" + indent(dedent(examples.rstrip()), "  "))
+        parts.append(f"{EXAMPLES}\n{_examples(examples)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -64,7 +68,28 @@ def first_sentence(command: Any) -> str:
     return " ".join((command.help or "").strip().partition("\n\n")[0].split())
 
 
-def _usage(command: Any, context: Any) -> str:
+def _examples(text: str) -> str:
+    """Return the examples, and the sections after them, with the same indentation."""
+    start, *sections = re.split(r"\n\n(?=\S)", text.rstrip())
+    return "\n\n".join([indent(dedent(start), "  "), *sections])
+
+
+def ranges_in_words(text: str) -> str:
+    """Return a help text with Click's ranges, such as x>=1, in words: 1 or more."""
+    return _RANGE.sub(_range, text)
+
+
+def _range(found: re.Match[str]) -> str:
+    low, sign, end = found["low"], found["sign"], found["end"]
+    if low:
+        return f"from {float(low):g} to {float(end):g}"
+    limit = end if end.isdecimal() else f"{float(end):g}"
+    words = {">=": f"{limit} or more", ">": f"more than {limit}", "<=": f"{limit} or less"}
+    return words.get(sign, found[0])
+
+
+def usage_line(command: Any, context: Any) -> str:
+    """Return the first line of the help page, which errors repeat."""
     words = ["Usage:", context.command_path, "[OPTIONS]"]
     words += [_argument(each, in_usage=True) for each in command.params if _is_argument(each)]
     return " ".join([*words, "COMMAND [ARGS]..."] if _commands(command) else words)
@@ -80,7 +105,7 @@ def _lists(
     for parameter in command.get_params(context):
         if (record := parameter.get_help_record(context)) is None:
             continue
-        text = _DEFAULT_IN_WORDS.sub(r"default: \1", record[1])
+        text = _DEFAULT_IN_WORDS.sub(r"default: \1", ranges_in_words(record[1]))
         if _is_argument(parameter):
             rows["Arguments"].append((_argument(parameter), text))
             continue

@@ -6,11 +6,12 @@ import sys
 from contextlib import suppress
 from threading import Thread
 from time import sleep
-from typing import Final, NoReturn
+from typing import NoReturn
 
-__all__ = ["INTERRUPTED", "end_soon", "let_the_next_one_kill"]
+from convscope.client.cli.usage_errors import INTERRUPTED
 
-INTERRUPTED: Final = 130
+__all__ = ["end_soon", "let_the_next_one_kill"]
+
 # What closing the connection may take.
 GRACE_SECONDS = 2.0
 

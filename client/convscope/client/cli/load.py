@@ -6,15 +6,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import NamedTuple
 
 from convscope.client._calls.async_client import AsyncClient
-from convscope.client.errors import ConvscopeError
+from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import Classification, StageSeconds
 
-__all__ = ["Load", "LoadResult", "run_load"]
+__all__ = ["Load", "LoadImage", "LoadResult", "run_load"]
 
 # At a rate, how many requests may be unanswered; those beyond are counted, and not sent.
 MAX_UNANSWERED = 10_000
+
+
+class LoadImage(NamedTuple):
+    """An encoded image, and its name in messages."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +30,7 @@ class Load:
     """What is sent.
 
     Args:
-        images: The encoded images, which are sent in turn.
+        images: The images, which are sent in turn.
         model: The model's name.
         version: The version; None for the server's default.
         alias: The version, by one of its aliases.
@@ -33,7 +41,7 @@ class Load:
         requests: How many requests to send; None for no limit.
     """
 
-    images: Sequence[bytes]
+    images: Sequence[LoadImage]
     model: str
     version: int | None = None
     alias: str | None = None
@@ -154,7 +162,10 @@ class _Sender:
         result.stages.append(classified.stage_seconds)
 
 
-async def _classify(client: AsyncClient, load: Load, image: bytes) -> Classification:
-    return await client.classify(
-        image, model=load.model, version=load.version, alias=load.alias, top_k=1
-    )
+async def _classify(client: AsyncClient, load: Load, image: LoadImage) -> Classification:
+    try:
+        return await client.classify(
+            image.content, model=load.model, version=load.version, alias=load.alias, top_k=1
+        )
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{image.name}: {error.message}") from error

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from convscope.client.cli.load import Load, LoadResult
+from convscope.client.cli.readable import readable
 from convscope.client.cli.watch_view import duration
 
 __all__ = ["as_json", "report"]
@@ -32,7 +33,7 @@ def report(server: str, load: Load, result: LoadResult) -> Iterator[str]:
     yield f"answered  {len(result.latencies):,}, {rate:,.1f}/s"
     yield f"failed    {result.errors.total():,}{_codes(result)}"
     if result.message:
-        yield f"          first: {result.message}"
+        yield f"          first: {readable(result.message)}"
     if result.unsent:
         yield f"not sent  {result.unsent:,}: too many requests were unanswered"
     if result.latencies:

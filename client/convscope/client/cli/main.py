@@ -9,25 +9,12 @@ from convscope.client.cli import admin, json_output, model_tables
 from convscope.client.cli.bench import bench
 from convscope.client.cli.classify import classify
 from convscope.client.cli.completion import complete_models
+from convscope.client.cli.connection import Connection, with_connection
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.explain import explain
 from convscope.client.cli.health import health
-from convscope.client.cli.image_command import ImageCommand
 from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
-from convscope.client.cli.options import (
-    Alias,
-    AllowInsecureToken,
-    ClientCertificate,
-    ClientKey,
-    Json,
-    RootCertificates,
-    Server,
-    Timeout,
-    TokenFile,
-    Version,
-    check_selector,
-    open_client,
-)
+from convscope.client.cli.options import Alias, Json, Version, check_selector
 from convscope.client.cli.watch import watch
 from convscope.client.cli.web import web
 from convscope.client.errors import ConvscopeError
@@ -72,20 +59,14 @@ def main(
     """Run a command."""
 
 
-app.command(cls=ImageCommand)(classify)
-app.command(cls=ImageCommand)(explain)
-app.command(cls=ExplainingCommand)(web)
-app.command(cls=ExplainingCommand)(health)
-app.command(cls=ExplainingCommand)(watch)
-app.command(cls=ExplainingCommand)(bench)
-
-
 @app.command(cls=ExplainingCommand)
+@with_connection
 def models(
+    connection: Connection,
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="Describe this model in full.",
             show_default="list all models",
             autocompletion=complete_models,
@@ -93,18 +74,11 @@ def models(
     ] = None,
     version: Version = None,
     alias: Alias = None,
-    server: Server = "localhost:8001",
-    root_certificates: RootCertificates = None,
-    client_certificate: ClientCertificate = None,
-    client_key: ClientKey = None,
-    token_file: TokenFile = None,
-    allow_insecure_token: AllowInsecureToken = False,
-    timeout: Timeout = 30.0,
     as_json: Json = False,
 ) -> None:
     """List the models of the server, or describe one.
 
-    The description has the preprocessing, the classes, the feature maps and the execution.
+    The description of a model includes its preprocessing, classes and feature maps.
 
     Examples:
       convscope models
@@ -114,15 +88,7 @@ def models(
     check_selector(version, alias)
     if name is None and (version is not None or alias is not None):
         raise typer.BadParameter("--version and --alias need the NAME of a model")
-    client = open_client(
-        server,
-        timeout,
-        root_certificates,
-        client_certificate,
-        client_key,
-        token_file,
-        allow_insecure_token,
-    )
+    client = connection.client()
     try:
         with client:
             if name is None:
@@ -136,3 +102,7 @@ def models(
     except ConvscopeError as error:
         print_error(error.message)
         raise typer.Exit(1) from error
+
+
+for command in (classify, explain, health, watch, bench, web):
+    app.command(cls=ExplainingCommand)(command)

@@ -1,11 +1,14 @@
 """The commands: their help pages, and what to do about a missing option or a token as a flag."""
 
+import os
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from convscope.client.cli.help_pages import help_page
+from convscope.client.cli.help_pages import help_page, usage_line
+from convscope.client.cli.suggestions import similar
+from convscope.client.cli.usage_errors import usage_errors
 
 __all__ = ["CommandGroup", "ExplainingCommand"]
 
@@ -14,6 +17,8 @@ _HINTS = {
     "model": "`convscope models` lists the models of the server.",
 }
 
+# The base of all errors about the command line: Typer may bring its own copy of Click.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 TOKEN_MESSAGE = (
     "--token would show the token in the list of processes and in the shell's history; put it "
@@ -24,6 +29,10 @@ TOKEN_MESSAGE = (
 class ExplainingCommand(TyperCommand):
     """A command whose error about a missing option says where its value comes from."""
 
+    def get_usage(self, ctx: Any) -> str:
+        """Return the line about usage that precedes an error."""
+        return usage_line(self, ctx)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
         formatter.write(help_page(self, ctx))
@@ -32,17 +41,48 @@ class ExplainingCommand(TyperCommand):
         """Parse the arguments."""
         if any(each == "--token" or each.startswith("--token=") for each in args):
             raise typer.BadParameter(TOKEN_MESSAGE)
+        given = list(args)  # parsing empties the list
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             if not error.message and error.param is not None:  # only if it is missing
                 error.message = _HINTS.get(str(error.param.name), "")
             raise
+        except _UsageError as error:  # an unknown option, which may be the name of a file
+            if file := next((each for each in given if _is_dashed_file(each)), None):
+                error.message += f"; if you mean the file, write {f'./{file}'!r}"
+            raise
+
+
+def _is_dashed_file(argument: str) -> bool:
+    return argument.startswith("-") and os.path.lexists(argument)
 
 
 class CommandGroup(TyperGroup):
     """A group of commands."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the arguments of the group itself."""
+        with usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with usage_errors():
+            return super().invoke(ctx)
+
+    def get_usage(self, ctx: Any) -> str:
+        """Return the line about usage that precedes an error."""
+        return usage_line(self, ctx)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
         formatter.write(help_page(self, ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command by its name."""
+        if args and self.get_command(ctx, args[0]) is None:
+            near = similar(args[0], self.commands)
+            repair = f"did you mean {near}?" if near else f"choose {', '.join(self.commands)}"
+            ctx.fail(f"there is no command {args[0]!r}; {repair}")
+        return super().resolve_command(ctx, args)

@@ -1,14 +1,19 @@
 """Feature maps and explanations as files: pictures or arrays."""
 
 import io
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from convscope.client._drawing.png import save_png
 from convscope.client._inputs.upright import upright
 from convscope.client.cli.readable import readable
 from convscope.client.cli.sources.source import Source
@@ -16,8 +21,13 @@ from convscope.client.types import Classification, Explanation, ModelInfo
 
 __all__ = ["PictureFolder"]
 
-SOURCE_SIDE = 1024  # more than the pictures show; a JPEG is decoded to about this size
+# More than the pictures show; a JPEG is decoded to about this size.
+PHOTO_SIDE = 1024  # behind heat
+PANEL_SIDE = 640  # beside the channels of a feature map
+MAX_THREADS = 8
 MAX_NAME = 60  # of a class in the name of a file
+
+Draw: TypeAlias = Callable[[], Image.Image]
 
 
 class PictureFolder:
@@ -33,10 +43,11 @@ class PictureFolder:
     """
 
     def __init__(self, directory: Path, info: ModelInfo, *, as_arrays: bool = False) -> None:
-        self._directory = directory
+        self.directory = directory
         self._strides = {spec.name: spec.stride for spec in info.feature_maps}
         self._as_arrays = as_arrays
         self._places: set[str] = set()
+        self._threads = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1), "pictures")
 
     def reserve(self, source: Source) -> Source:
         """Return a source whose place no image before it has.
@@ -53,26 +64,33 @@ class PictureFolder:
             InvalidInputError: The image can't be drawn.
             OSError: The files can't be written.
         """
-        base = self._directory / f"{source.place}.{result.model}"
+        base = self.directory / f"{source.place}.{result.model}"
         base.parent.mkdir(parents=True, exist_ok=True)
         if self._as_arrays:
             return [_save_arrays(base.with_name(f"{base.name}.npz"), result)]
         names: set[str] = set()
-        saved = []
-        for name, picture in self._draw(source, result):
-            path = base.with_name(f"{base.name}.{_free(name, names)}.png")
-            picture.save(path)
-            saved.append(path)
-        return saved
+        pictures = [
+            (base.with_name(f"{base.name}.{_free(name, names)}.png"), draw)
+            for name, draw in self._pictures(source, result)
+        ]
 
-    def _draw(self, source: Source, result: Classification) -> Iterator[tuple[str, Image.Image]]:
-        small, image_name = _open_small(source), readable(source.name.rpartition("/")[2])
+        def save(path_and_draw: tuple[Path, Draw]) -> Path:
+            path, draw = path_and_draw
+            save_png(draw(), path)
+            return path
+
+        return list(self._threads.map(save, pictures))
+
+    def _pictures(self, source: Source, result: Classification) -> Iterator[tuple[str, Draw]]:
+        """Yield the name of each picture, and what draws it."""
+        small = _open_small(source, PHOTO_SIDE if result.explanations else PANEL_SIDE)
+        image_name = readable(source.name.rpartition("/")[2])
         for feature_map in result.feature_maps.values():
             stride = self._strides[feature_map.name]
-            sheet = feature_map.to_image(small, image_name=image_name, stride=stride)
-            yield feature_map.name.replace("/", "_"), sheet
+            draw = partial(feature_map.to_image, small, image_name=image_name, stride=stride)
+            yield feature_map.name.replace("/", "_"), draw
         for explanation in result.explanations:
-            yield _name(explanation), explanation.to_image(small, image_name=image_name)
+            yield _name(explanation), partial(explanation.to_image, small, image_name=image_name)
 
 
 def _save_arrays(path: Path, result: Classification) -> Path:
@@ -86,13 +104,13 @@ def _save_arrays(path: Path, result: Classification) -> Path:
     return path
 
 
-def _open_small(source: Source) -> Image.Image:
+def _open_small(source: Source, side: int) -> Image.Image:
     content = source.image
     file = io.BytesIO(content) if isinstance(content, bytes) else Path(content or "")
     with Image.open(file) as image:
-        image.draft(None, (SOURCE_SIDE, SOURCE_SIDE))
+        image.draft(None, (side, side))
         small = upright(image)
-    small.thumbnail((SOURCE_SIDE, SOURCE_SIDE))
+    small.thumbnail((side, side))
     return small
 
 

@@ -21,6 +21,8 @@ from convscope.client.cli.sources.arguments import ImageArguments
 
 __all__ = ["RunProgress", "run_progress"]
 
+NARROW = 60  # columns of a terminal, below which only the count has room
+
 
 class RunProgress:
     """Shows how many images are done.
@@ -67,7 +69,9 @@ def run_progress(images: ImageArguments, *, streams: bool, quiet: bool) -> Itera
         TimeElapsedColumn(),
         TextColumn("[red]{task.fields[failed]}"),
     ]
-    if total is None:
+    if console.width < NARROW:
+        columns = [SpinnerColumn(), _Count(), TextColumn("[red]{task.fields[failed]}")]
+    elif total is None:
         columns.insert(0, SpinnerColumn())
     else:
         columns.insert(1, BarColumn())
@@ -87,7 +91,9 @@ class _Count(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return how many images are done, and of how many."""
         of = "" if task.total is None else f"/{task.total:,.0f}"
-        return Text(f"{task.completed:,.0f}{of} images", "progress.download")
+        last = task.completed if task.total is None else task.total
+        images = "image" if last == 1 else "images"
+        return Text(f"{task.completed:,.0f}{of} {images}", "progress.download")
 
 
 class _Rate(ProgressColumn):

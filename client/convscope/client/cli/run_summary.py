@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from pathlib import Path
 
 from rich.console import Console
 
@@ -12,6 +13,7 @@ __all__ = ["RunSummary"]
 SCREENFUL = 20  # images, after which the first error has scrolled away
 MAX_NAMES = 10
 MAX_KINDS = 5
+MIN_WHOLE_RATE = 9.5
 
 
 class RunSummary:
@@ -19,15 +21,18 @@ class RunSummary:
 
     Args:
         skipped: Files that are no images, by their suffix.
+        folder: The folder for pictures, if there is one.
     """
 
-    def __init__(self, skipped: Counter[str]) -> None:
+    def __init__(self, skipped: Counter[str], folder: Path | None) -> None:
         self._skipped = skipped
+        self._folder = folder
         self._failed_names: list[str] = []
         self._start = time.perf_counter()
         self.succeeded = 0
         self.failed = 0
         self.done_before = 0
+        self.pictures = 0
         self.stopped = ""
         self.written = ""
 
@@ -50,8 +55,10 @@ class RunSummary:
             console.print(f"failed: {self._names()}", markup=False)
         if self._skipped:
             console.print(self._skipped_files(), markup=False)
+        if self.pictures:
+            console.print(self._saved(), markup=False)
         if self.written:
-            console.print(self.written, markup=False)
+            console.print(readable(self.written), markup=False)
 
     def _counts(self) -> str:
         seconds = time.perf_counter() - self._start
@@ -62,12 +69,17 @@ class RunSummary:
             text += f", {self.failed:,} failed"
         if self.done_before:
             text += f", {self.done_before:,} done before"
-        return f"{text} in {_duration(seconds)} ({rate:,.0f} images/s)"
+        digits = 0 if rate >= MIN_WHOLE_RATE else 1
+        return f"{text} in {_duration(seconds)} ({rate:,.{digits}f} images/s)"
 
     def _names(self) -> str:
         others = self.failed - len(self._failed_names)
         names = ", ".join(map(readable, self._failed_names))
         return f"{names} and {others:,} more" if others else names
+
+    def _saved(self) -> str:
+        files = "file" if self.pictures == 1 else "files"
+        return f"saved {self.pictures:,} {files} in {readable(str(self._folder))}"
 
     def _skipped_files(self) -> str:
         kinds = [f"{count:,} {kind}" for kind, count in self._skipped.most_common(MAX_KINDS)]

@@ -14,18 +14,18 @@ import typer
 
 from convscope.client._results.results import Outcome
 from convscope.client.cli.error_output import print_error
-from convscope.client.cli.interruption import INTERRUPTED, end_soon, let_the_next_one_kill
+from convscope.client.cli.interruption import end_soon, let_the_next_one_kill
 from convscope.client.cli.json_output import to_json
 from convscope.client.cli.outputs.output_file import OutputFile
 from convscope.client.cli.outputs.records import error_record
 from convscope.client.cli.outputs.reporters import Reporter
 from convscope.client.cli.pictures import PictureFolder
-from convscope.client.cli.readable import readable
 from convscope.client.cli.run_progress import RunProgress, run_progress
 from convscope.client.cli.run_summary import RunSummary
 from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.cli.sources.downloads import with_downloads
-from convscope.client.cli.sources.source import Source
+from convscope.client.cli.sources.source import Source, message_about
+from convscope.client.cli.usage_errors import INTERRUPTED
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import Classification, ImageLike
 
@@ -75,7 +75,7 @@ class Run:
         self._timeout_seconds = timeout_seconds
         self._quiet = quiet
         self._streams = streams
-        self._summary = RunSummary(images.skipped)
+        self._summary = RunSummary(images.skipped, folder.directory if folder else None)
         self._call_errors = 0
         self._last_call_error = ""
 
@@ -143,22 +143,19 @@ class Run:
                 saved = self._folder.save(source, result)
         except (OSError, InvalidInputError) as error:
             return InvalidInputError(f"the pictures can't be saved: {error}")
-        self._reporter.add(source.name, result, saved)
+        self._reporter.add(source, result, saved)
+        self._summary.pictures += len(saved)
         return result
 
     def _fail(self, source: Source, error: ConvscopeError) -> None:
         self._summary.fail(source.name)
-        self._reporter.add_error(source.name, error)
+        self._reporter.add_error(source, error)
         is_call_error = error.code in _CALL_ERRORS and not source.url
         self._call_errors = self._call_errors + 1 if is_call_error else 0
         if is_call_error and error.message == self._last_call_error:
             return  # the same for many images
         self._last_call_error = error.message if is_call_error else ""
-        names_image = source.error is None and isinstance(source.image, str)
-        if (names_image or source.error) and repr(source.image or source.name) in error.message:
-            print_error(readable(error.message))
-        else:
-            print_error(readable(f"{source.name}: {error.message}"))
+        print_error(message_about(source, error))
 
     def _finish(self) -> None:
         """Complete the outputs."""

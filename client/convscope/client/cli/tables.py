@@ -1,7 +1,5 @@
 """Results as tables, for a person."""
 
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from convscope.client.cli.readable import readable
-from convscope.client.cli.table_style import plain_table, shape_text
+from convscope.client.cli.sources.source import Source
+from convscope.client.cli.table_style import plain_table, print_table, shape_text, table_console
 from convscope.client.errors import ConvscopeError
 from convscope.client.types import (
     Classification,
@@ -25,10 +24,10 @@ from convscope.client.types import (
 __all__ = ["Reporter"]
 
 BAR_WIDTH = 20
+NARROW = 60  # on a terminal with fewer columns, bars would take the place of names
 EIGHTHS = " ▏▎▍▌▋▊▉"
 STRONGEST_SHOWN = 5
 MAX_ROWS = 500  # images in one table, which are held in memory
-PIPE_WIDTH = 10_000
 HARDLY_EXPLAINED = (
     "Where the sum of the heat is far from the logit, the layers behind it hide where the evidence "
     "is. Try: --method occlusion"
@@ -42,6 +41,7 @@ class _Row:
     """The shown part of a result; the feature maps themselves may be too large to keep."""
 
     image: str
+    shown: str
     classes: tuple[ClassScore, ...]
     stage_seconds: StageSeconds
     feature_maps: list[tuple[str, str, str]]
@@ -53,12 +53,14 @@ class Reporter:
     """Collects results, and prints them as tables: at the end, and while there are many."""
 
     def __init__(self) -> None:
-        self._console = _console()
+        self._console = table_console()
+        self._bar_width = BAR_WIDTH if self._console.width >= NARROW else 0
         self._heading = Text()
         self._rows: list[_Row] = []
-        self._saved: list[Path] = []
+        self._images = 0
+        self._saved: list[Path] = []  # of a single image; the summary counts those of several
 
-    def add(self, image: str, result: Classification, saved: Sequence[Path]) -> None:
+    def add(self, source: Source, result: Classification, saved: Sequence[Path]) -> None:
         """Add a result and the paths of its pictures."""
         self._heading = Text.assemble(
             (f"{result.model} v{result.version}", "bold"), f" on {result.provider}"
@@ -71,15 +73,23 @@ class Reporter:
             self._heading.append(f", explained by {result.explanations[0].method}")
         explanations = list(map(_explanation_cells, result.explanations))
         hardly = any(map(_is_hardly_explained, result.explanations))
-        row = _Row(image, result.classes, result.stage_seconds, feature_maps, explanations, hardly)
+        row = _Row(
+            source.name,
+            source.shown or source.name,
+            result.classes,
+            result.stage_seconds,
+            feature_maps,
+            explanations,
+            hardly,
+        )
         self._rows.append(row)
-        self._saved.extend(saved)
+        self._images += 1
+        self._saved = [] if self._images > 1 else list(saved)
         if len(self._rows) == MAX_ROWS:
             self.finish()
             self._rows.clear()
-            self._saved.clear()
 
-    def add_error(self, image: str, error: ConvscopeError) -> None:
+    def add_error(self, source: Source, error: ConvscopeError) -> None:
         """Do nothing: the error output has the error."""
 
     def finish(self) -> None:
@@ -89,9 +99,9 @@ class Reporter:
         self._console.print(self._heading)
         self._console.print(_mean_times([row.stage_seconds for row in self._rows]))
         for table in self._tables():
-            self._console.print(table)
+            print_table(table, self._console)
         for path in self._saved:
-            self._console.print(Text(f"saved {path}"), soft_wrap=True)
+            self._console.print(Text(f"saved {readable(str(path))}"), soft_wrap=True)
         if any(row.is_hardly_explained for row in self._rows):
             self._console.print(Text(HARDLY_EXPLAINED, "dim"), soft_wrap=True)
 
@@ -109,7 +119,7 @@ class Reporter:
         table = plain_table()
         table.add_column("image", overflow="fold", ratio=2)
         table.add_column("class", overflow="fold", ratio=2)
-        table.add_column("probability", no_wrap=True, width=BAR_WIDTH + 8)
+        table.add_column("probability", no_wrap=True, min_width=self._bar_width + 8)
         for name, row in zip(self._names(), self._rows, strict=True):
             for rank, score in enumerate(row.classes):
                 table.add_row(name if rank == 0 else "", *self._class_cells(score, rank))
@@ -121,7 +131,7 @@ class Reporter:
 
     def _class_cells(self, score: ClassScore, rank: int) -> tuple[Text, Text]:
         style, bar_style = ("bold", "green") if rank == 0 else ("", "dim")
-        bar = _bar(score.probability, self._console)
+        bar = _bar(score.probability, self._bar_width, self._console)
         probability = Text.assemble((f"{score.probability:.4f}  ", style), (bar, bar_style))
         return Text(score.label, style), probability
 
@@ -150,17 +160,11 @@ class Reporter:
         return table
 
     def _names(self) -> list[Text]:
-        """Return the file names of the images, or their paths if two names are equal."""
+        """Return the short names of the images, or their paths if two short names are equal."""
         paths = [row.image for row in self._rows]
-        names = [Path(path).name or path for path in paths]
-        shown = names if len({*names}) == len({*paths}) else paths
-        return [Text(readable(name)) for name in shown]
-
-
-def _console() -> Console:
-    """Return the console; in a pipe it is wide, because a broken line is of no use there."""
-    is_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, width=PIPE_WIDTH if is_pipe else None)
+        short = [row.shown for row in self._rows]
+        names = short if len({*short}) == len({*paths}) else paths
+        return [Text(readable(name)) for name in names]
 
 
 def _mean_times(times: Sequence[StageSeconds]) -> Text:
@@ -176,10 +180,10 @@ def _strongest(feature_map: FeatureMap) -> str:
     return ", ".join(str(feature_map.channels[position]) for position in positions)
 
 
-def _bar(probability: float, console: Console) -> str:
+def _bar(probability: float, width: int, console: Console) -> str:
     if not console.encoding.startswith("utf"):
-        return "#" * round(probability * BAR_WIDTH)
-    full, rest = divmod(round(probability * BAR_WIDTH * 8), 8)
+        return "#" * round(probability * width)
+    full, rest = divmod(round(probability * width * 8), 8)
     return "█" * full + EIGHTHS[rest].strip()
 
 

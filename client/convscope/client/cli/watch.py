@@ -23,13 +23,13 @@ def watch(
     address: Annotated[
         str,
         typer.Argument(
-            metavar="[HOST:PORT]",
+            metavar="HOST:PORT",
             envvar="CONVSCOPE_METRICS",
             help="The address of the server's metrics, or a URL.",
         ),
     ] = "localhost:8002",
     interval: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="The seconds between two updates.")
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Time between two updates.")
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one interval, and exit.")] = False,
     token_file: Annotated[
@@ -37,7 +37,7 @@ def watch(
         typer.Option(
             metavar="FILE",
             envvar="CONVSCOPE_METRICS_TOKEN_FILE",
-            help="File with the token of the server's --metrics-token-file.",
+            help="File with the token to send: that of the server's --metrics-token-file.",
             show_default="no token",
             exists=True,
             dir_okay=False,
@@ -48,7 +48,7 @@ def watch(
         typer.Option(
             metavar="FILE",
             envvar="CONVSCOPE_ROOT_CERTIFICATES",
-            help="Use TLS, and trust the certificates of this PEM file, for a server with "
+            help="Use TLS, and trust the certificates in this PEM file. The server needs "
             "--metrics-tls.",
             show_default="no TLS",
             exists=True,
@@ -58,8 +58,10 @@ def watch(
 ) -> None:
     """Watch a server: requests, latencies, errors, batches, queues and memory, live.
 
-    The figures are those of the last interval, from the server's metrics. With several workers,
-    they are those of all together. Without a terminal, each interval is one line per version.
+    The figures come from the server's metrics, and are those of the last interval. Several
+    workers are shown as one server. Ctrl-C ends the command.
+
+    Without a terminal, it prints one line per version and interval.
 
     Examples:
       convscope watch

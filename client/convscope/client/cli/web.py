@@ -5,14 +5,8 @@ from typing import Annotated
 
 import typer
 
+from convscope.client.cli.connection import ServerConnection, with_connection
 from convscope.client.cli.error_output import print_error
-from convscope.client.cli.options import (
-    AllowInsecureToken,
-    ClientCertificate,
-    ClientKey,
-    RootCertificates,
-    Server,
-)
 
 __all__ = ["web"]
 
@@ -22,36 +16,33 @@ _INSTALL = (
 )
 
 
+@with_connection
 def web(
-    server: Server = "localhost:8001",
-    root_certificates: RootCertificates = None,
-    client_certificate: ClientCertificate = None,
-    client_key: ClientKey = None,
+    connection: ServerConnection,
     server_token_file: Annotated[
         Path | None,
         typer.Option(
             envvar="CONVSCOPE_SERVER_TOKEN_FILE",
-            help="File with the token for requests that bring none. Everyone who reaches "
+            help="File with the token for requests without one. Everyone who reaches "
             "--http-address can then use it.",
             show_default="none",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
-    allow_insecure_token: AllowInsecureToken = False,
     http_address: Annotated[
         str,
         typer.Option(
             envvar="CONVSCOPE_HTTP_ADDRESS",
             metavar="HOST:PORT",
-            help="Where to listen. It checks no callers: the server does, by their tokens.",
+            help="Address to listen on. The server checks the tokens of callers, not this command.",
         ),
     ] = "127.0.0.1:8080",
     root_path: Annotated[
         str,
         typer.Option(
             metavar="PATH",
-            help="The path below which a reverse proxy publishes it, such as /vision.",
+            help="Path at which a reverse proxy publishes it, such as /vision.",
             show_default="none",
         ),
     ] = "",
@@ -60,8 +51,8 @@ def web(
         typer.Option(
             metavar="NAME",
             help="Accept only requests for this host name and localhost; may be repeated.",
-            show_default="localhost; all if other machines can reach --http-address, and only "
-            "addresses if it has credentials of its own",
+            show_default="only localhost; if other machines can reach --http-address, all, or only "
+            "IP addresses with --server-token-file or --client-certificate",
         ),
     ] = None,
     cors_origin: Annotated[
@@ -86,28 +77,32 @@ def web(
         float | None,
         typer.Option(
             min=0.001,
-            help="The seconds of a request that states no timeout.",
+            help="Timeout of a request that states none, in seconds.",
             show_default="30, at most --max-timeout",
         ),
     ] = None,
     max_timeout: Annotated[
-        float, typer.Option(min=0.001, help="The longest timeout that a request may state.")
+        float, typer.Option(min=0.001, help="Longest timeout that a request may state, in seconds.")
     ] = 300.0,
     upload_timeout: Annotated[
-        float, typer.Option(min=0.001, help="The longest pause of an upload, in seconds.")
+        float, typer.Option(min=0.001, help="Longest pause of an upload, in seconds.")
     ] = 10.0,
     max_body_bytes: Annotated[
-        int, typer.Option(min=1024, help="The largest body of a request.")
+        int, typer.Option(min=1024, help="Largest body of a request, in bytes.")
     ] = 16 * 2**20,
     max_memory_in_flight: Annotated[
-        int, typer.Option(min=2**20, help="The bytes of all unfinished requests together.")
+        int,
+        typer.Option(min=2**20, help="Largest size of all unfinished requests, in bytes."),
     ] = 256 * 2**20,
     drain_seconds: Annotated[
         float,
-        typer.Option(min=0, help="How long to accept requests after SIGTERM, as /readyz fails."),
+        typer.Option(
+            min=0,
+            help="After SIGTERM, seconds of accepting requests while /readyz fails.",
+        ),
     ] = 1.0,
     grace_seconds: Annotated[
-        float, typer.Option(min=1, help="How long requests may take after that.")
+        float, typer.Option(min=1, help="After that, seconds that unfinished requests may take.")
     ] = 10.0,
     access_log: Annotated[bool, typer.Option(help="Log each request.")] = True,
 ) -> None:
@@ -116,7 +111,7 @@ def web(
     Examples:
       convscope web
       convscope web --server vision:8001 --http-address 0.0.0.0:8080 --allowed-host vision.lan
-      convscope web --root-path /vision --access-log
+      convscope web --root-path /vision --no-access-log
     """
     if timeout is not None and timeout > max_timeout:
         message = f"{timeout:g} is more than --max-timeout, {max_timeout:g}"
@@ -128,12 +123,9 @@ def web(
         print_error(_INSTALL.format(missing=error.name or error))
         raise typer.Exit(1) from error
     settings = WebSettings(
-        server=server,
-        root_certificates=root_certificates,
-        client_certificate=client_certificate,
-        client_key=client_key,
+        server=connection.server,
         server_token_file=server_token_file,
-        allow_insecure_token=allow_insecure_token,
+        **connection.tls,
         http_address=http_address,
         root_path=f"/{path}" if (path := root_path.strip("/")) else "",
         allowed_hosts=tuple(allowed_host or ()),

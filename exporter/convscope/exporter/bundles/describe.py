@@ -32,6 +32,8 @@ class Level:
             an axis; None for the whole input.
         parameters: Up to here.
         multiply_adds: For one input, up to here.
+        source: The tensor of the imported graph, or the module of the network, whose output it
+            is; empty for the classes.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Level:
     receptive_field: int | None
     parameters: int
     multiply_adds: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def read_pyramid(directory: Path) -> Pyramid:
     if manifest.task == pb.TASK_CLASSIFICATION:
         shapes["logits"] = (len(manifest.labels),)
     facts = feature_map_facts(model, shapes)
+    sources = {spec.name: spec.module for spec in manifest.feature_maps}
     return Pyramid(
         model=manifest.model,
         version=manifest.version,
@@ -124,6 +128,7 @@ def read_pyramid(directory: Path) -> Pyramid:
                 receptive_field=facts[name].receptive_field,
                 parameters=facts[name].parameters,
                 multiply_adds=facts[name].multiply_adds,
+                source=sources.get(name, ""),
             )
             for name, shape in shapes.items()
         ),

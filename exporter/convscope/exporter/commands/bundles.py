@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from convscope.bundle.errors import BundleError
@@ -131,6 +132,10 @@ def explain(bundle: Bundle, version: Version = None, quiet: Quiet = False) -> No
     """
     with errors_as_sentences():
         console = make_console(quiet)
+        with console.status("Reading the bundle"):
+            from convscope.exporter.bundles.reader import open_bundle
+
+            open_bundle(bundle)  # before the first line of the report
         with working("Differentiating the graph and comparing with central differences", console):
             from convscope.exporter.bundles.explain import explain_bundle
 
@@ -151,9 +156,15 @@ def _table(pyramid: "Pyramid") -> Table:
     )
     for column in ("shape", "stride", "receptive field", "parameters", "multiply-adds"):
         table.add_column(column, justify="right")
+    # Most feature maps of a PyTorch network are named after their module.
+    has_sources = any(level.source not in ("", level.name) for level in pyramid.levels)
+    if has_sources:
+        table.add_column("tensor or module")
     table.add_row("[dim]input[/]", shape_text(_channels_first(pyramid)))
     for level in pyramid.levels:
-        table.add_row(level.name, *_cells(level))
+        # A name may contain what looks like markup.
+        cells = (level.name, *_cells(level), *([level.source] if has_sources else []))
+        table.add_row(*map(escape, cells))
     return table
 
 

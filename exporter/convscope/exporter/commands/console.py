@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_labels",
+    "choose_version",
     "convert_and_report",
     "errors_as_sentences",
     "make_console",
     "print_explanation",
     "print_labels",
+    "print_target",
     "report_bundle",
     "report_parity",
-    "reserve_version",
     "shape_text",
     "working",
 ]
@@ -80,8 +81,8 @@ def make_console(quiet: bool) -> Console:
     return console
 
 
-def reserve_version(repository: Path, model: str, version: int | None, console: Console) -> int:
-    """Choose a bundle's version, print its path, and check early that it can be published.
+def choose_version(repository: Path, model: str, version: int | None) -> int:
+    """Choose a bundle's version, and check early that it can be published.
 
     Raises:
         InvalidValueError: The name or number isn't allowed.
@@ -91,8 +92,12 @@ def reserve_version(repository: Path, model: str, version: int | None, console: 
 
     number = version if version is not None else next_version(repository, model)
     check_free(repository, model, number)
-    console.print(f"target    {repository / model / str(number)}", markup=False)
     return number
+
+
+def print_target(repository: Path, model: str, version: int, console: Console) -> None:
+    """Print the path of a bundle: the first line of a report, after all that can be checked."""
+    console.print(f"target    {repository / model / str(version)}", markup=False)
 
 
 def check_labels(labels: str | None) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from convscope.bundle.help_pages import help_page
+from convscope.bundle.help_pages import help_page, usage_line
+from convscope.bundle.usage_errors import usage_errors
 
 __all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
 
@@ -26,6 +27,20 @@ _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 class CommandGroup(TyperGroup):
     """Lists the commands after the name of an unknown one that resembles none of them."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the arguments of the group itself."""
+        with usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        with usage_errors():
+            return super().invoke(ctx)
+
+    def get_usage(self, ctx: Any) -> str:
+        """Return the line about usage that precedes an error."""
+        return usage_line(self, ctx)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""
         formatter.write(help_page(self, ctx))
@@ -39,6 +54,10 @@ class CommandGroup(TyperGroup):
 
 class Command(TyperCommand):
     """A command with a help page that no width cuts off."""
+
+    def get_usage(self, ctx: Any) -> str:
+        """Return the line about usage that precedes an error."""
+        return usage_line(self, ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page."""

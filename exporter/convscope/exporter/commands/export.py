@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from convscope.exporter.commands import options
 from convscope.exporter.commands.console import (
     check_labels,
+    choose_version,
     convert_and_report,
     errors_as_sentences,
     make_console,
-    reserve_version,
-    working,
+    print_target,
 )
 from convscope.exporter.errors import ExporterError
 
@@ -117,12 +118,12 @@ def export(
             interpolation=interpolation,
             preprocess=preprocess,
         )
-        with working(f"Loading {architecture}", console):
+        with console.status(escape(f"Loading {architecture}")):
             row = resolve(architecture, declared, has_labels=labels is not None)
         if weights is None and not random_weights:
             check_published(row, declared, "pass the weights that were trained with it: --weights")
         model = name or row.model_name
-        number = reserve_version(repository, model, version, console)
+        number = choose_version(repository, model, version)
         expects = _input(row, declared)
         with console.status("Loading PyTorch and the weights"):
             from convscope.exporter.conversion.default_classes import check_default_classes
@@ -134,6 +135,7 @@ def export(
             network, names, chosen = _build(row, expects, own_labels, output)
             origin = _load(row, network, len(names), weights, random_weights)
             untrained = _untrained(row, network, len(names), expects, origin)
+        print_target(repository, model, number, console)
         license_text = f" ({origin.license})" if origin.license else ""
         console.print(f"weights   {origin.source}{license_text}")
         if row.has_default_classes and own_labels:

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from convscope.exporter.commands import import_options as opt
 from convscope.exporter.commands.console import (
     check_labels,
+    choose_version,
     errors_as_sentences,
     make_console,
     print_explanation,
     print_labels,
+    print_target,
     report_bundle,
     report_parity,
-    reserve_version,
     working,
 )
 from convscope.exporter.commands.options import (
@@ -82,9 +84,13 @@ def import_onnx(
         console = make_console(quiet)
         check_labels(labels)
         model = name or _model_name(file)
-        number = reserve_version(repository, model, version, console)
+        number = choose_version(repository, model, version)
         from convscope.exporter.architectures.labels import read_labels
-        from convscope.exporter.foreign.importing import ForeignSource, import_model
+        from convscope.exporter.foreign.importing import (
+            ForeignSource,
+            check_import,
+            import_checked,
+        )
         from convscope.exporter.preprocessing.conventions import CONVENTIONS
         from convscope.exporter.preprocessing.declared import DeclaredResize
 
@@ -113,8 +119,11 @@ def import_onnx(
             license=weights_license,
             explanations=explanations,
         )
+        with console.status(escape(f"Reading {file}")):
+            checked = check_import(source)
+        print_target(repository, model, number, console)
         with working("Adding the preprocessing and comparing with the original", console):
-            imported = import_model(source, repository)
+            imported = import_checked(checked, repository)
         options = (preprocess, scale, mean, std, resize)
         assumed = options.count(None) == len(options)
         _report(imported, console, assumed=assumed, has_labels=labels is not None)

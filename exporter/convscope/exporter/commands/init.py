@@ -1,5 +1,6 @@
 """`init`: write a project to start from."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,13 @@ from convscope.exporter.commands.options import Quiet
 
 __all__ = ["register"]
 
-_NEXT = (
+_TRAIN_AND_SERVE = (
     "python dataset.py",
     "convscope-exporter train network.py:network --name shapes --input 3x32x32 "
     "--dataset npz:dataset.npz --epochs 6 --learning-rate 0.01",
+    "convscope-server --models models",
 )
+_CLASSIFY = ("convscope classify circle.png --model shapes",)
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +45,11 @@ def init(
         console = make_console(quiet)
         for path in write_project(directory):
             console.print(f"wrote     {path}", markup=False)
-        steps = _NEXT if directory == Path() else (f"cd {directory}", *_NEXT)
-        console.print("next:")
-        for step in steps:
-            console.print(f"  {step}", markup=False, soft_wrap=True)
+        enter = () if directory == Path() else (f"cd {shlex.quote(str(directory))}",)
+        for heading, steps in (
+            ("next:", _TRAIN_AND_SERVE),
+            ("then, in another terminal:", _CLASSIFY),
+        ):
+            console.print(heading)
+            for step in (*enter, *steps):
+                console.print(f"  {step}", markup=False, soft_wrap=True)

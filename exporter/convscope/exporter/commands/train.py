@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from convscope.exporter.commands import options
 from convscope.exporter.commands import training_options as opt
 from convscope.exporter.commands.console import (
+    choose_version,
     convert_and_report,
     errors_as_sentences,
     make_console,
-    reserve_version,
-    working,
+    print_target,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def train(
             interpolation=interpolation,
             preprocess=preprocess,
         )
-        with working(f"Loading {architecture}", console):
+        with console.status(escape(f"Loading {architecture}")):
             row = resolve(architecture, declared)
         model = name or row.model_name
         _check_shape(row, declared)
@@ -104,7 +105,7 @@ def train(
             check_published(row, declared, "train without --pretrained")
         if resume:
             latest_run(runs / model).check({"architecture": row.name, "seed": seed})
-        with working("Loading PyTorch and the dataset", console):
+        with console.status("Loading PyTorch and the dataset"):
             import matplotlib  # noqa: F401 - a missing package must not end a run after hours
 
             from convscope.exporter.training.fit import Hardware
@@ -152,7 +153,9 @@ def _run(job: "TrainingJob", version: int | None, console: Console) -> None:
     from convscope.exporter.training.pipeline import PublishedRun, run_training
 
     def reserve() -> int:
-        return reserve_version(job.repository, job.model, version, console)
+        number = choose_version(job.repository, job.model, version)
+        print_target(job.repository, job.model, number, console)
+        return number
 
     trained = run_training(job, console, reserve)
     if trained is None:  # not the first process

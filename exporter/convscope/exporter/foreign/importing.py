@@ -15,11 +15,12 @@ from convscope.exporter.errors import ExporterError
 from convscope.exporter.explanations.explaining import explain, unless_left_out
 from convscope.exporter.foreign.analysis import find_facts, find_maps, parameter_count
 from convscope.exporter.foreign.batch import with_dynamic_batch
-from convscope.exporter.foreign.head import find_head
+from convscope.exporter.foreign.head import Head, find_head
 from convscope.exporter.foreign.image_input import ImageInput, find_input
 from convscope.exporter.foreign.join import join
 from convscope.exporter.foreign.manifest import add_maps, add_provenance, describe
 from convscope.exporter.foreign.maps import ForeignMap
+from convscope.exporter.foreign.normalization import Normalization
 from convscope.exporter.foreign.original import Original
 from convscope.exporter.foreign.parity import check_parity
 from convscope.exporter.foreign.reading import ForeignFile, read
@@ -40,7 +41,14 @@ from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["ForeignSource", "Imported", "import_model"]
+__all__ = [
+    "CheckedGraph",
+    "ForeignSource",
+    "Imported",
+    "check_import",
+    "import_checked",
+    "import_model",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,36 @@ class _Reference:
     finiteness: Finiteness
 
 
-def import_model(source: ForeignSource, repository: Path) -> Imported:
-    """Add preprocessing to a foreign graph, compare it with the original, and publish it.
+@dataclass(frozen=True, slots=True)
+class CheckedGraph:
+    """A foreign graph whose options fit, before the slow steps.
+
+    Args:
+        source: The options.
+        file: The graph.
+        dynamic: The graph for any number of images.
+        image: Its input.
+        normalization: What the graph gets after the preprocessing.
+        preprocessing: How images are prepared.
+        head: Its end.
+        maps: Its feature maps.
+    """
+
+    source: ForeignSource
+    file: ForeignFile
+    dynamic: onnx.ModelProto
+    image: ImageInput
+    normalization: Normalization
+    preprocessing: ImagePreprocessing
+    head: Head
+    maps: Sequence[ForeignMap]
+
+
+def check_import(source: ForeignSource) -> CheckedGraph:
+    """Read a foreign graph, and check that the options fit it.
 
     Raises:
-        ExporterError: A step failed; nothing was published.
+        ExporterError: They don't, or the file can't be used.
     """
     file = read(source.path, source.output, source.feature_maps or ())
     channels = 1 if source.color == "gray" else 3
@@ -96,6 +129,27 @@ def import_model(source: ForeignSource, repository: Path) -> Imported:
     head = find_head(file.model, file.output.tensor)
     dynamic = with_dynamic_batch(file.model, image)
     maps = find_maps(dynamic, source.feature_maps)
+    return CheckedGraph(source, file, dynamic, image, normalization, preprocessing, head, maps)
+
+
+def import_model(source: ForeignSource, repository: Path) -> Imported:
+    """Check a foreign graph, and turn it into a published bundle.
+
+    Raises:
+        ExporterError: A step failed; nothing was published.
+    """
+    return import_checked(check_import(source), repository)
+
+
+def import_checked(checked: CheckedGraph, repository: Path) -> Imported:
+    """Add preprocessing to a foreign graph, compare it with the original, and publish it.
+
+    Raises:
+        ExporterError: A step failed; nothing was published.
+    """
+    source, file, dynamic, image = checked.source, checked.file, checked.dynamic, checked.image
+    normalization, preprocessing = checked.normalization, checked.preprocessing
+    head, maps = checked.head, checked.maps
     original = Original(file.original, image, normalization, head, maps)
     reference = _run_original(original, source, preprocessing)
     head = head if reference.has_argument else replace(head, logits=None)

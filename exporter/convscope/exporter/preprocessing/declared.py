@@ -31,6 +31,19 @@ class DeclaredResize:
     padding: str | None = None
     placement: Placement | None = None
 
+    def __post_init__(self) -> None:
+        """Check the values that no input is needed for, before anything is loaded.
+
+        Raises:
+            ExporterError: A value is invalid.
+        """
+        if self.resize not in (None, "exact", "fit"):
+            _sized(self.resize or "")
+        if self.resize != "fit":
+            for option in ("--padding", "--placement"):
+                if self.options[option] is not None:
+                    raise ExporterError(f"{option} needs --resize fit; the other rules don't pad")
+
     @property
     def options(self) -> dict[str, str | None]:
         """The options and their values."""
@@ -49,9 +62,6 @@ class DeclaredResize:
         if self.resize == "fit":
             color = _color(self.padding or "0", channels)
             return Fit(color, self.placement or "center")
-        for option in ("--padding", "--placement"):
-            if self.options[option] is not None:
-                raise ExporterError(f"{option} needs --resize fit; the other rules don't pad")
         if self.resize is None:
             return None
         return Exact(height, width) if self.resize == "exact" else _sized(self.resize)
@@ -84,7 +94,8 @@ def _sized(text: str) -> ResizeRule:
     if not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise ExporterError(
             f"--resize {text!r} is none of: the length of the shorter edge, such as 256; height "
-            "and width, such as 256x320; exact; fit"
+            "and width, such as 256x320; exact, which stretches to the input; fit, which keeps the "
+            "aspect ratio and pads (letterbox), such as --resize fit --padding 114"
         )
     return Exact(int(height), int(width)) if separator else ShortestEdge(int(height))
 

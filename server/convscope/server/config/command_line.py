@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from convscope.bundle.help_pages import help_page
+from convscope.bundle.usage_errors import usage_errors
 from convscope.server.config.eager_options import completion_option, version_option
 from convscope.server.config.file import SettingsFile, SettingsFileError, read_settings_file
 from convscope.server.config.flag_types import SWITCH
@@ -96,6 +97,16 @@ class _Option(click.Option):
 
 class _Command(click.Command):
     """A command whose help has a section for each panel of the table."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the command line."""
+        with usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Pass the settings on."""
+        with usage_errors():
+            return super().invoke(ctx)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help page."""

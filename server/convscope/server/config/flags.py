@@ -134,6 +134,11 @@ PANELS = {
         Flag("max_reply_bytes", BYTES, "Bytes of one reply."),
         Flag("max_memory_in_flight", BYTES, "Bytes of requests that have arrived, wholly or in "
              "part, and are not answered yet; each of several workers has an equal share."),
+        Flag("max_connection_age_seconds", SECONDS, "After how long a connection gets no more "
+             "calls, give or take a tenth, so that its client connects again and finds new "
+             "servers; 0 for no limit."),
+        Flag("max_connection_age_grace_seconds", SECONDS, "How long the calls of such a connection "
+             "may go on; 0 for no limit."),
         Flag("max_feature_map_bytes", NATURAL, "Bytes of one reply's feature maps."),
         Flag("max_explanations", NUMBER, "Explanations of one request."),
         Flag("max_occluded_images", NATURAL, "Images with a square that one request's explanations "

@@ -38,6 +38,10 @@ class FrontendSettings:
         max_feature_map_bytes: Bytes of one reply's feature maps.
         max_explanations: Explanations of one request.
         max_occluded_images: Occluded images of one request; 0 for no occlusion.
+        max_connection_age_seconds: After how long a connection gets no more calls, and its client
+            connects again; 0 for no limit.
+        max_connection_age_grace_seconds: How long the calls of such a connection may go on; 0 for
+            no limit.
         no_strict_readiness: Whether overall health ignores models without a ready version.
         reflection: Whether gRPC reflection is on beyond loopback too.
         no_reflection: Whether gRPC reflection is off.
@@ -60,6 +64,8 @@ class FrontendSettings:
     max_feature_map_bytes: int = 16 * MIB
     max_explanations: int = 8
     max_occluded_images: int = 256
+    max_connection_age_seconds: float = 7200.0
+    max_connection_age_grace_seconds: float = 0.0
     no_strict_readiness: bool = False
     reflection: bool = False
     no_reflection: bool = False

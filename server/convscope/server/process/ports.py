@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Mapping
+from itertools import combinations
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.addresses import split_address
@@ -11,6 +12,7 @@ __all__ = ["check_ports"]
 
 # How far from a port in use the suggested one is.
 SUGGESTED_DISTANCE = 100
+ANY_HOST = {"0.0.0.0", "::"}
 
 
 def check_ports(addresses: Mapping[str, str]) -> None:
@@ -22,8 +24,9 @@ def check_ports(addresses: Mapping[str, str]) -> None:
         addresses: HOST:PORT by the flag that sets it.
 
     Raises:
-        StartError: A port is in use.
+        StartError: A port is in use, or two flags have the same.
     """
+    _check_distinct(addresses)
     used = {flag: address for flag, address in addresses.items() if _is_in_use(address)}
     if not used:
         return
@@ -38,6 +41,37 @@ def check_ports(addresses: Mapping[str, str]) -> None:
         f"{what} in use, perhaps by another convscope-server; stop it, or choose {another}: "
         f"{others}"
     )
+
+
+def _check_distinct(addresses: Mapping[str, str]) -> None:
+    """Check that no two listeners have one port of one address.
+
+    Raises:
+        StartError: Two of them have.
+    """
+    for (flag, address), (other_flag, other) in combinations(addresses.items(), 2):
+        port = split_address(address)[1]
+        if port and port == split_address(other)[1] and _overlap(address, other):
+            raise StartError(
+                f"{flag} {address} and {other_flag} {other} have the same port; choose another: "
+                f"{other_flag} {_another(other)}"
+            )
+
+
+def _overlap(address: str, other: str) -> bool:
+    """Report whether listeners on one port of two hosts get in each other's way."""
+    hosts, others = _numbers(address), _numbers(other)
+    return bool(hosts & others) or bool((hosts | others) & ANY_HOST)
+
+
+def _numbers(address: str) -> set[str]:
+    """Return the IP addresses of a host; its name if it has none."""
+    host, port = split_address(address)
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except OSError:
+        return {host}
+    return {str(place[0]) for *_, place in found}
 
 
 def _is_in_use(address: str) -> bool:

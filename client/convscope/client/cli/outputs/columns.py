@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
+from convscope.client._results.row import column_order
 from convscope.client.cli.outputs.records import Record
 
 __all__ = ["Columns", "Layout"]
@@ -10,16 +11,18 @@ __all__ = ["Columns", "Layout"]
 Layout: TypeAlias = Literal["wide", "long"]
 Row: TypeAlias = list[Any]
 
-_SHARED = {"image": str, "model": str, "version": int, "provider": str}
-_LONG = {"rank": int, "index": int, "label": str, "probability": float}
+# An image that failed has no row.
+_ERRORS = ("error_code", "error")
+_OF_CLASSES = ("label", "index", "probability")
+_INTEGERS = ("index", "rank", "version")
+_TIMES = ("decode", "queue", "infer", "encode")
 
 
 class Columns:
     """The columns of a table of results, and its rows.
 
-    Wide: one row for each image: image, model, version, provider, label, probability, label_2,
-    probability_2 and so on. Long: one row for each class of an image: image, model, version,
-    provider, rank, index, label, probability.
+    Wide: one row for each image, with the columns of `Classification.to_row()`. Long: one row for
+    each class of an image, which has the column rank, and the other columns for one class.
 
     Args:
         layout: "wide" or "long".
@@ -27,15 +30,12 @@ class Columns:
     """
 
     def __init__(self, layout: Layout, classes: int) -> None:
-        self._layout = layout
-        self._classes = classes
-        self.types: dict[str, type] = dict(_SHARED)
+        self._classes = classes if layout == "wide" else 1
+        names = [name for name in column_order(self._classes) if name not in _ERRORS]
         if layout == "long":
-            self.types |= _LONG
-        else:
-            for rank in range(1, classes + 1):
-                end = "" if rank == 1 else f"_{rank}"
-                self.types |= {f"label{end}": str, f"probability{end}": float}
+            names.insert(1, "rank")
+        self._is_long = layout == "long"
+        self.types: dict[str, type] = {name: _type(name) for name in names}
 
     @property
     def names(self) -> list[str]:
@@ -47,14 +47,30 @@ class Columns:
         if "rows" in record:  # of an earlier output
             yield from record["rows"]
             return
-        shared = [record[name] for name in _SHARED]
-        classes = record["classes"]
-        if self._layout == "long":
-            for rank, one in enumerate(classes, 1):
-                yield [*shared, rank, one["index"], one["label"], one["probability"]]
-            if not classes:
-                yield [*shared, *[None] * len(_LONG)]
+        times = {f"{stage}_seconds": record["stage_seconds"][stage] for stage in _TIMES}
+        shared, classes = record | times, record["classes"]
+        if not self._is_long:
+            yield self._row(shared | _cells(classes[: self._classes]))
             return
-        cells = [one[key] for one in classes for key in ("label", "probability")]
-        empty = 2 * self._classes - len(cells)
-        yield [*shared, *cells[: 2 * self._classes], *[None] * empty]
+        for rank, one in enumerate(classes, 1):
+            yield self._row(shared | {"rank": rank} | _cells([one]))
+        if not classes:
+            yield self._row(shared)
+
+    def _row(self, cells: dict[str, Any]) -> Row:
+        return [cells.get(name) for name in self.types]
+
+
+def _cells(classes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the cells of classes, by their columns."""
+    return {
+        name if rank == 1 else f"{name}_{rank}": one[name]
+        for rank, one in enumerate(classes, 1)
+        for name in _OF_CLASSES
+    }
+
+
+def _type(column: str) -> type:
+    if column.partition("_")[0] in _INTEGERS:
+        return int
+    return float if column.startswith("probability") or column.endswith("_seconds") else str

@@ -29,8 +29,8 @@ def read_finished(path: Path, kind: RecordFormat, columns: Columns) -> Iterator[
                 yield from _group(_read_csv(path, columns), columns)
             case "parquet":
                 yield from _group(_read_parquet(path, columns), columns)
-            case "markdown":
-                raise InvalidInputError("a Markdown table can't be continued; add --overwrite")
+            case "markdown":  # the command line is rejected
+                return
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInputError):
             raise
@@ -73,6 +73,7 @@ def _check_columns(path: Path, found: list[str], columns: Columns) -> None:
 
 def _group(rows: Iterable[list[Any]], columns: Columns) -> Iterator[Record]:
     """Yield a record for each image, from its rows."""
+    model = columns.names.index("model")
     rank = columns.names.index("rank") if "rank" in columns.types else None
     record: Record | None = None
     for row in rows:
@@ -83,6 +84,6 @@ def _group(rows: Iterable[list[Any]], columns: Columns) -> Iterator[Record]:
             continue
         if record is not None:
             yield record
-        record = {"image": row[0], "model": row[1], "rows": [row]}
+        record = {"image": row[0], "model": row[model], "rows": [row]}
     if record is not None:
         yield record

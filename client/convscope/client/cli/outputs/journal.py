@@ -65,10 +65,14 @@ class Journal:
             with path.open("rb") as file:
                 _lock(file, path)  # another process may still write
         new = path.with_name(f"{path.name}.tmp")
-        with new.open("w", encoding="utf-8") as file:
-            file.write(to_json({"journal": _KIND, "options": options}) + "\n")
-            self.done = DoneImages(_copy(earlier, file))
-        new.replace(path)
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                file.write(to_json({"journal": _KIND, "options": options}) + "\n")
+                self.done = DoneImages(_copy(earlier, file))
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)  # the earlier run can't be continued, or the disk is full
+            raise
         self._file = path.open("a", encoding="utf-8")
         _lock(self._file, path)
 

@@ -51,6 +51,11 @@ class FileChoice:
             raise typer.BadParameter(f"--output: the folder {str(path.parent)!r} does not exist")
         if not os.access(path.parent, os.W_OK):
             raise typer.BadParameter(f"--output: {str(path.parent)!r} can't be written to")
+        if self.resume and self.kind == "markdown" and path.exists() and not part.exists():
+            raise typer.BadParameter(
+                f"{str(path)!r} is complete, and a complete Markdown file can't be continued; add "
+                "--overwrite to classify all images again, or use CSV, JSON or Parquet"
+            )
         if self.resume or self.overwrite:
             return
         if part.exists():
@@ -97,14 +102,12 @@ class OutputFile:
     def publish(self) -> None:
         """Write the file with all results, and remove the journal."""
         new = self._path.with_name(f"{self._path.name}.tmp")
-        with _open(new, self._kind) as file:
-            writer = record_writer(self._kind, file, self._columns)
-            for record in self._journal.records():
-                writer.write(record)
-            writer.finish()
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        try:
+            self._write(new)
+            new.replace(self._path)
+        except BaseException:
+            new.unlink(missing_ok=True)  # such as a full disk
+            raise
         self._journal.remove()
 
     def keep(self) -> None:
@@ -114,6 +117,15 @@ class OutputFile:
     def discard(self) -> None:
         """Write no file: it would have no result."""
         self._journal.remove()
+
+    def _write(self, path: Path) -> None:
+        with _open(path, self._kind) as file:
+            writer = record_writer(self._kind, file, self._columns)
+            for record in self._journal.records():
+                writer.write(record)
+            writer.finish()
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _open(path: Path, kind: RecordFormat) -> IO[Any]:

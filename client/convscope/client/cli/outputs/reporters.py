@@ -11,6 +11,7 @@ from convscope.client.cli.outputs.columns import Columns
 from convscope.client.cli.outputs.formats import RecordFormat, RecordWriter, record_writer
 from convscope.client.cli.outputs.output_file import OutputFile
 from convscope.client.cli.outputs.records import Record, error_record, result_record
+from convscope.client.cli.sources.source import Source
 from convscope.client.errors import ConvscopeError
 from convscope.client.types import Classification
 
@@ -20,10 +21,10 @@ __all__ = ["FileReporter", "Reporter", "StreamReporter", "make_reporter"]
 class Reporter(Protocol):
     """Gets the outcome of each image."""
 
-    def add(self, image: str, result: Classification, saved: Sequence[Path]) -> None:
+    def add(self, source: Source, result: Classification, saved: Sequence[Path]) -> None:
         """Add a result and the paths of its pictures."""
 
-    def add_error(self, image: str, error: ConvscopeError) -> None:
+    def add_error(self, source: Source, error: ConvscopeError) -> None:
         """Add the error of an image."""
 
     def finish(self) -> None:
@@ -34,13 +35,26 @@ class _RecordReporter:
     def __init__(self, write: Callable[[Record], None]) -> None:
         self._write = write
 
-    def add(self, image: str, result: Classification, saved: Sequence[Path]) -> None:
+    def add(self, source: Source, result: Classification, saved: Sequence[Path]) -> None:
         """Write a result and the paths of its pictures."""
-        self._write(result_record(image, result, saved))
+        self._write(result_record(source.name, result, saved))
 
-    def add_error(self, image: str, error: ConvscopeError) -> None:
+    def add_error(self, source: Source, error: ConvscopeError) -> None:
         """Write the error of an image, if the format has errors."""
-        self._write(error_record(image, error))
+        self._write(error_record(source.name, error))
+
+
+class SilentReporter:
+    """Reports nothing: only pictures are wanted."""
+
+    def add(self, source: Source, result: Classification, saved: Sequence[Path]) -> None:
+        """Do nothing."""
+
+    def add_error(self, source: Source, error: ConvscopeError) -> None:
+        """Do nothing: the error output has the error."""
+
+    def finish(self) -> None:
+        """Do nothing."""
 
 
 class StreamReporter(_RecordReporter):
@@ -62,13 +76,17 @@ class FileReporter(_RecordReporter):
 
 
 def make_reporter(
-    kind: RecordFormat | None, columns: Columns, file: OutputFile | None = None
+    kind: RecordFormat | None,
+    columns: Columns,
+    file: OutputFile | None = None,
+    *,
+    shows_table: bool = True,
 ) -> Reporter:
     """Return what reports to a file, or else on standard output; without a format, a table."""
     if file is not None:
         return FileReporter(file)
     if kind is None:
-        return tables.Reporter()
+        return tables.Reporter() if shows_table else SilentReporter()
     if kind == "parquet":
         return StreamReporter(record_writer(kind, sys.stdout.buffer, columns))
     if not sys.stdout.isatty() and isinstance(sys.stdout, TextIOWrapper):

@@ -124,9 +124,9 @@ class ImageArguments:
             reason = f"{path!r} is no http or https URL"
             yield Source(printable(path), error=InvalidInputError(reason))
         elif not is_folder:
-            yield file_source(path, PurePath(path).stem or "image")
+            yield file_source(path, PurePath(path).name)
         elif not self._recursive:
-            reason = f"{path!r} is a folder; add -r to classify the images in it"
+            reason = f"{path!r} is a folder; add -r to use the images in it"
             yield Source(printable(path), error=InvalidInputError(reason))
         else:
             found = walk(
@@ -151,7 +151,7 @@ class ImageArguments:
                     yield Source(printable(file.path), error=file.error)
             elif is_image_file(file.path):
                 is_empty = False
-                yield file_source(file.path, _place(*file.names))
+                yield file_source(file.path, *file.names)
             else:
                 self._skip(file.path)
         if is_empty:
@@ -170,10 +170,6 @@ def _is_a_pattern(path: str) -> bool:
     return is_pattern(path) and not os.path.lexists(path)
 
 
-def _place(*names: str) -> str:
-    return os.path.splitext("/".join(names))[0]  # noqa: PTH122 - for a million files
-
-
 def _standard_input() -> Source:
     if sys.stdin.isatty():
         reason = "standard input is the terminal; send an image into it: convscope ... - < IMAGE"
@@ -182,4 +178,4 @@ def _standard_input() -> Source:
     if not content or len(content) > MAX_BYTES:
         reason = f"has more than {MAX_BYTES // 2**20} MiB" if content else "is empty"
         return Source(STANDARD_INPUT, error=InvalidInputError(f"standard input {reason}"))
-    return Source(STANDARD_INPUT, content, "stdin")
+    return Source(STANDARD_INPUT, content, place="stdin")

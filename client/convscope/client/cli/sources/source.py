@@ -1,11 +1,12 @@
 """One image of a command."""
 
+import os
 import re
 from dataclasses import dataclass
 
 from convscope.client.errors import ConvscopeError
 
-__all__ = ["Source", "file_source", "printable"]
+__all__ = ["Source", "file_source", "message_about", "printable"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A spreadsheet takes a cell that starts so for a formula.
@@ -19,6 +20,8 @@ class Source:
     Args:
         name: The image's name in all outputs.
         image: Its path or content; None if it is an error, or a URL before the download.
+        shown: Its short name in tables: its path below the folder that was given, or the name of
+            its file; empty if it has only the name above.
         place: Its path below the folder for its pictures, without the suffix.
         url: Its URL, if it is yet to be downloaded.
         error: Why it can't be classified.
@@ -26,15 +29,31 @@ class Source:
 
     name: str
     image: str | bytes | None = None
+    shown: str = ""
     place: str = "image"
     url: str = ""
     error: ConvscopeError | None = None
 
 
-def file_source(path: str, place: str) -> Source:
-    """Return a file as a source; its name opens the same file, and is no formula."""
+def file_source(path: str, *names: str) -> Source:
+    """Return a file as a source; its name opens the same file, and is no formula.
+
+    Args:
+        path: Its path.
+        names: The parts of its path below the folder that was given.
+    """
     named = f"./{path}" if path.startswith(_FORMULA_STARTS) else path
-    return Source(printable(named), path, place)
+    shown = "/".join(names)
+    place = os.path.splitext(shown)[0]  # noqa: PTH122 - for a million files
+    return Source(printable(named), path, printable(shown), place or "image")
+
+
+def message_about(source: Source, error: ConvscopeError) -> str:
+    """Return the message of an error with the image's name, which it may have already."""
+    is_file = source.error is not None or isinstance(source.image, str)
+    if is_file and repr(source.image or source.name) in error.message:
+        return error.message
+    return f"{source.name}: {error.message}"
 
 
 def printable(path: str) -> str:

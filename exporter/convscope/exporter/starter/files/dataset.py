@@ -1,4 +1,4 @@
-"""Writes dataset.npz, which `convscope-exporter train` reads.
+"""Writes dataset.npz, which `convscope-exporter train` reads, and an image to classify.
 
 Replace `images` by your own images. If they are files, you need no script: put them into one
 folder per class, and train with --dataset folder:PATH.
@@ -40,3 +40,5 @@ if __name__ == "__main__":
     x, y = images()
     np.savez_compressed("dataset.npz", x_train=x, y_train=y, classes=np.array(CLASSES))
     print(f"dataset.npz has {len(x)} images of {', '.join(CLASSES)}")
+    # An image to classify, which the training doesn't see.
+    Image.fromarray(draw(CLASSES[0], np.random.default_rng(1))).save(f"{CLASSES[0]}.png")

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from convscope.bundle.usage_errors import USAGE_ERROR
 from convscope.server.frontend.access.credentials import hash_token, make_token
 
 __all__ = ["COMMAND", "print_token"]
@@ -19,7 +20,7 @@ def print_token(arguments: Sequence[str]) -> None:
     if arguments:
         wanted_help = arguments[0] in ("-h", "--help")
         print(USAGE, file=sys.stdout if wanted_help else sys.stderr)
-        sys.exit(0 if wanted_help else 2)
+        sys.exit(0 if wanted_help else USAGE_ERROR)
     token = make_token()
     print(f"The token, shown only once:\n{token}")
     print(f'The line for its caller in the policy:\ntokens = ["{hash_token(token)}"]')

@@ -35,6 +35,8 @@ _QUIET_ITERATIONS = 12
 _MAX_GROUP = 64
 # How long TLS and the client's preface may take, as with http2.
 HANDSHAKE_MS = 20_000
+# gRPC's value for no limit, INT_MAX.
+NO_LIMIT_MS = 2**31 - 1
 # How long the calls may take to end when the grace is over.
 END_SECONDS = 1.0
 
@@ -83,6 +85,11 @@ class GrpcAioTransport:
                 ("grpc.http2.min_ping_interval_without_data_ms", int(1000 * min_ping_seconds)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+                ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age_seconds)),
+                (
+                    "grpc.max_connection_age_grace_ms",
+                    _milliseconds(settings.max_connection_age_grace_seconds),
+                ),
             ],
         )
 
@@ -146,6 +153,11 @@ class GrpcAioTransport:
             await stopping
         else:
             await self._server.stop(None)
+
+
+def _milliseconds(seconds: float) -> int:
+    """Return a limit as gRPC has it; 0 is no limit."""
+    return max(1, min(round(1000 * seconds), NO_LIMIT_MS)) if seconds else NO_LIMIT_MS
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:

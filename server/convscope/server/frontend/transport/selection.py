@@ -1,5 +1,6 @@
 """Chooses the transport of the listeners."""
 
+import math
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -108,7 +109,12 @@ def make_transport(
     return Http2Server(
         budget,
         # Twice the limit, so that a request just over it gets our message.
-        Limits(max_message_bytes=2 * settings.max_request_bytes, min_ping_seconds=MIN_PING_SECONDS),
+        Limits(
+            max_message_bytes=2 * settings.max_request_bytes,
+            min_ping_seconds=MIN_PING_SECONDS,
+            age_seconds=settings.max_connection_age_seconds or math.inf,
+            age_grace_seconds=settings.max_connection_age_grace_seconds or math.inf,
+        ),
         flag=flag,
         tls=TlsFiles.of(settings) if tls else None,
         share_port=share_port,

@@ -73,6 +73,7 @@ class Connection(Output, asyncio.BufferedProtocol):
         self.is_established = False  # whether the client has sent its preface
         self.is_draining = False
         self.closing_at: float | None = None
+        self.end_at: float | None = None  # of its calls, after it has reached its age
         self.ping_sent_at: float | None = None
         self.taken_before = 0
         self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)

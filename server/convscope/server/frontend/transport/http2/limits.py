@@ -1,5 +1,6 @@
 """The limits of connections, and the counters that enforce those over time."""
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["Limits", "PingLimit", "TokenBucket"]
@@ -22,6 +23,7 @@ class Limits:
         handshake_seconds: How long TLS and the client's preface may take.
         idle_seconds: After how long without a call a connection is closed.
         age_seconds: After how long a connection gets no more calls.
+        age_grace_seconds: How long the calls of such a connection may go on.
         ping_seconds: After how long without a byte from the client the server pings it.
         ping_timeout_seconds: How long the client may take to answer.
         min_ping_seconds: The shortest time between two pings of a client.
@@ -43,6 +45,7 @@ class Limits:
     handshake_seconds: float = 20.0
     idle_seconds: float = 1800.0
     age_seconds: float = 7200.0
+    age_grace_seconds: float = math.inf
     ping_seconds: float = 7200.0
     ping_timeout_seconds: float = 20.0
     min_ping_seconds: float = 30.0

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable
 
+import grpc
 import structlog
 
 from convscope.server.frontend.transport.http2.connection import Connection
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 SHORTAGE = 0.75
 # Connections that were opened together are not closed together.
 JITTER = 0.1
+OLD_MESSAGE = "the connection has reached its age, and the call its grace; call again"
 
 
 def sweep_seconds(limits: Limits) -> float:
@@ -27,6 +29,7 @@ def sweep_seconds(limits: Limits) -> float:
         limits.handshake_seconds,
         limits.idle_seconds,
         limits.age_seconds,
+        limits.age_grace_seconds,
         limits.ping_seconds,
         limits.ping_timeout_seconds,
         limits.stalled_seconds,
@@ -58,6 +61,8 @@ def _check(connection: Connection, limits: Limits, now: float) -> None:
         connection.abort()
     elif not connection.is_draining:
         _check_age(connection, limits, now)
+    elif connection.end_at is not None and now > connection.end_at:
+        connection.end_calls(grpc.StatusCode.UNAVAILABLE, OLD_MESSAGE)
 
 
 def _is_stalled(connection: Connection, limits: Limits, now: float) -> bool:
@@ -92,3 +97,4 @@ def _check_age(connection: Connection, limits: Limits, now: float) -> None:
     idle = not connection.streams and now - connection.active_at > limits.idle_seconds * jitter
     if idle or now - connection.opened_at > limits.age_seconds * jitter:
         connection.drain()
+        connection.end_at = now + limits.age_grace_seconds

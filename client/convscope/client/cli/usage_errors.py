@@ -1,0 +1,73 @@
+"""Errors about the command line: their exit code, and their messages about numbers.
+
+All commands of all programs have the same exit codes: 0 for success, 1 for a failure, 2 if some
+images failed, 64 for a wrong command line, and 130 for Ctrl-C. Click and Typer would use 2 for a
+wrong command line, which a script couldn't tell from a partial failure.
+
+The client and the other rooms can't import each other, so that this module exists twice.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+__all__ = ["INTERRUPTED", "USAGE_ERROR", "usage_errors"]
+
+USAGE_ERROR: Final = 64  # EX_USAGE of sysexits.h
+INTERRUPTED: Final = 130
+
+# The messages of Click, and of those releases of Typer that have Pydantic check the values.
+_OUT_OF_RANGE = re.compile(
+    r"(?P<value>\S+) is not in the range .*|Input should be (greater|less) than .*"
+)
+_NO_NUMBER = re.compile(
+    r"'(?P<value>.*)' is not a valid (int|float).*|Input should be a valid (integer|number).*",
+    re.S,
+)
+_PREFIX = "Value error, "  # of Pydantic
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Set the exit code and the message of an error of Click or Typer about the command line."""
+    try:
+        yield
+    except Exception as error:
+        # The two libraries have classes of their own, and a bundle needs neither of them.
+        if hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2:
+            error.exit_code = USAGE_ERROR  # type: ignore[attr-defined]
+            error.message = _in_words(error)  # type: ignore[attr-defined]
+        raise
+
+
+def _in_words(error: Any) -> Any:
+    """Return the message of an error; one about a number has the value and what is allowed."""
+    message: Any = error.message
+    if not isinstance(message, str):
+        return message
+    parameter = getattr(error, "param", None)
+    if found := _OUT_OF_RANGE.fullmatch(message):
+        return f"{_value(error, found)} is out of range; it must be {_range(parameter)}"
+    if found := _NO_NUMBER.fullmatch(message):
+        number = "a whole number" if " int" in message else "a number"
+        allowed = f"; it must be {limits}" if (limits := _range(parameter)) else ""
+        return f"{_value(error, found)!r} is not {number}{allowed}"
+    return message.removeprefix(_PREFIX)
+
+
+def _value(error: Any, found: re.Match[str]) -> str:
+    if found["value"] is not None:
+        return found["value"]
+    return str(error.__cause__.errors()[0]["input"])  # Pydantic's
+
+
+def _range(parameter: Any) -> str:
+    """Return which numbers an option accepts; empty without limits."""
+    kind = getattr(parameter, "type", parameter)
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    if low is not None and high is not None:
+        return f"from {low:g} to {high:g}"
+    if low is not None:
+        return f"more than {low:g}" if getattr(kind, "min_open", False) else f"{low:g} or more"
+    return "" if high is None else f"{high:g} or less"
