@@ -103,9 +103,8 @@ def from_client(error: ConvscopeError) -> HttpError:
     The client's own messages name its arguments and the server's address. Those of the
     server are passed on.
     """
-    cause = error.__cause__
-    if isinstance(cause, grpc.aio.AioRpcError):
-        return from_rpc(cause, error.message)
+    if isinstance(error.grpc_error, grpc.aio.AioRpcError):
+        return from_rpc(error.grpc_error, error.message)
     return HttpError(error.code, _in_http(error.message))
 
 
