@@ -31,6 +31,7 @@ async def classify_many(client: AsyncClient, photos: list[Path]) -> Results[Clas
     stream: AsyncResultStream[Classification] = client.classify_many(photos, model="m")
     kept.extend(await stream.collect())
     print(await stream.to_rows(), await stream.to_pandas())
+    await stream.aclose()
     return kept
 
 
