@@ -108,8 +108,8 @@ def _check_repository(repository: Path) -> None:
     """
     if _URL.match(str(repository)):
         raise ExporterError(
-            f"--repository {repository} is a URL; publish into a folder, and copy its "
-            "MODEL/VERSION to the bucket afterwards"
+            f"--repository {str(repository).replace(':/', '://', 1)} is a URL; publish into a "
+            "folder, and copy the bundle from there with convscope-exporter publish"
         )
     existing = next(path for path in (repository, *repository.absolute().parents) if path.exists())
     if not existing.is_dir():

@@ -63,7 +63,8 @@ def read(path: Path, output: str | None = None, feature_maps: Sequence[str] = ()
         load_external_data_for_model(model, str(path.parent.resolve()))
     except OSError as error:
         if re.match(r"https?:/", str(path)):
-            raise ExporterError(f"{path} is a URL; download the file first") from error
+            url = str(path).replace(":/", "://", 1)
+            raise ExporterError(f"{url} is a URL; download the file first") from error
         raise ExporterError(f"{path} can't be read: {error.strerror or error}") from error
     except ValueError as error:  # a file of external data is shorter than its tensors
         raise ExporterError(
