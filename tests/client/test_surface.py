@@ -1,6 +1,7 @@
 """The public names, and the packages that the client may import."""
 
 import inspect
+import pydoc
 import subprocess
 import sys
 from typing import get_type_hints
@@ -109,6 +110,18 @@ def test_only_the_asynchronous_client_coalesces() -> None:
     )
     assert list(asynchronous) == [*blocking, "coalesce"]
     assert all(asynchronous[name] == parameter for name, parameter in blocking.items())
+
+
+def test_help_and_tracebacks_name_no_private_module() -> None:
+    for name in PUBLIC:
+        value = getattr(convscope.client, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert value.__module__ == "convscope.client"
+    for method in METHODS:
+        for client in (Client, AsyncClient):
+            shown = pydoc.plain(pydoc.render_doc(getattr(client, method)))
+            signature = shown.splitlines()[2]
+            assert "._" not in signature, signature
 
 
 def test_both_clients_have_the_same_public_methods() -> None:

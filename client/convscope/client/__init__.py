@@ -7,6 +7,8 @@ with Client("localhost:8001") as client:
     print(result.top.label, result.top.probability)
 """
 
+from inspect import isclass, isfunction
+
 from convscope.client._calls.admin_client import (
     AdminClient,
     ModelStatus,
@@ -110,3 +112,9 @@ __all__ = [
     "VersionStatus",
     "from_float",
 ]
+
+# The names that users see in help, errors and tracebacks: not those of private modules.
+for _name in __all__:
+    _value = globals()[_name]
+    if isclass(_value) or isfunction(_value):
+        _value.__module__ = __name__

@@ -67,6 +67,10 @@ class ConvscopeError(Exception):
         self.request_id = ""
         self.grpc_error: grpc.RpcError | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # gRPC's error belongs to a connection, which can't be pickled.
+        return type(self), (self.message, self.code), self.__dict__ | {"grpc_error": None}
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as values that JSON has, in the place of a result.
 

@@ -1,5 +1,6 @@
 """No message of a client contains what gRPC says about its own parts."""
 
+import pickle
 import socket
 import struct
 import threading
@@ -96,6 +97,9 @@ def test_no_connection_has_a_reason_in_plain_english(
     assert isinstance(error, UnavailableError)
     assert error.message.startswith(f"no server answers at {target}; check the address")
     assert reason in error.message
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied), copied.code) == (type(error), str(error), error.code)
+    assert copied.to_dict() == error.to_dict()
 
 
 @pytest.mark.parametrize(

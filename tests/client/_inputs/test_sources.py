@@ -117,5 +117,5 @@ def test_an_array_of_integers_needs_no_conversion() -> None:
 
 
 def test_the_error_of_an_array_of_floating_point_names_the_conversion() -> None:
-    with pytest.raises(InvalidInputError, match=r"with convscope\.client\.from_float\(array\)"):
+    with pytest.raises(InvalidInputError, match=r"give convscope\.client\.from_float\(array\)"):
         encode_input(np.zeros((4, 4, 3), np.float32))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,15 @@ def test_results_and_errors_become_rows_with_the_same_columns(mixed: Results[Any
     assert red["call_seconds"] > red["infer_seconds"] > 0
     assert repr(mixed) == "<Results of 3 images, 1 failed>"
     assert [type(mixed[1:]), len(mixed[1:])] == [Results, 2]
+
+
+def test_the_columns_are_those_of_the_guide(mixed: Results[Any]) -> None:
+    guide = (Path(__file__).parents[3] / "docs/guides/python.md").read_text()
+    table = guide.split("| columns | content |")[1].split("\n\n")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    listed = [name for cell in first_cells for name in re.findall("`(.+?)`", cell)]
+    listed.remove("label_3")  # the first of those that are not listed
+    assert listed == list(mixed.to_rows()[0])
 
 
 def test_rows_become_tables(mixed: Results[Any], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from convscope.client import (
     AsyncClient,
+    AsyncResultStream,
     Classification,
     ConvscopeError,
     Health,
@@ -27,6 +28,10 @@ async def classify_many(client: AsyncClient, photos: list[Path]) -> Results[Clas
     async for outcome in client.classify_many(photos, model="m", return_errors=True):
         if not isinstance(outcome, ConvscopeError):
             kept.append(outcome)
+    stream: AsyncResultStream[Classification] = client.classify_many(photos, model="m")
+    kept.extend(await stream.collect())
+    print(await stream.to_rows(), await stream.to_pandas())
+    await stream.aclose()
     return kept
 
 

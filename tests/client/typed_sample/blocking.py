@@ -32,6 +32,7 @@ from convscope.client import (
     Rank,
     Resize,
     Results,
+    ResultStream,
     StageSeconds,
     Tensor,
     from_float,
@@ -89,7 +90,14 @@ def classify_many(client: Client, photos: list[Path]) -> float:
     best = max(result.top.probability for result in results)
     for outcome in client.classify_many(photos, model="m", return_errors=True, progress=True):
         if isinstance(outcome, ConvscopeError):
-            print(outcome.image, outcome.message, outcome.request_id, outcome.to_row())
+            print(
+                outcome.image,
+                outcome.index,
+                outcome.grpc_error,
+                outcome.message,
+                outcome.request_id,
+                outcome.to_row(),
+            )
         else:
             best = max(best, outcome.top.probability)
     return best
@@ -98,6 +106,9 @@ def classify_many(client: Client, photos: list[Path]) -> float:
 def tables(client: Client, photos: list[Path]) -> int:
     certain: Results[Classification] = Results(client.classify_many(photos, model="m"))
     label: str = certain[0].top.label
+    stream: ResultStream[Classification] = client.classify_many(photos, model="m")
+    collected: Results[Classification] = stream.collect()
+    print(collected, stream.to_pandas(), stream.to_rows(), certain[0].feature_maps["conv1"])
     first: Results[Classification] = certain[:10]
     mixed = Results(client.classify_many(photos, model="m", return_errors=True))
     errors: list[ConvscopeError] = mixed.errors

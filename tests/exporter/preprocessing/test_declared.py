@@ -1,5 +1,7 @@
 """The resize as users declare it, and what it makes of images."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,21 +34,52 @@ def test_values(declared: DeclaredResize, rule: ResizeRule | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("declared", "message"),
+    ("values", "message"),
     [
-        (DeclaredResize("big"), "--resize 'big' is none of: the length of the shorter edge"),
-        (DeclaredResize("0x4"), "--resize '0x4' is none of"),
-        (DeclaredResize("10x12x3"), "--resize '10x12x3' is none of"),
-        (DeclaredResize("10", "114"), "--padding needs --resize fit"),
-        (DeclaredResize(None, None, "center"), "--placement needs --resize fit"),
-        (DeclaredResize("fit", "256"), "--padding '256' is no color"),
-        (DeclaredResize("fit", "white"), "--padding 'white' is no color"),
-        (DeclaredResize("fit", "1,2"), "--padding has 2 numbers for 3 channels"),
+        (("big",), "--resize 'big' is none of: the length of the shorter edge"),
+        (("0x4",), "--resize '0x4' is none of"),
+        (("10x12x3",), "--resize '10x12x3' is none of"),
+        (
+            (
+                "10",
+                "114",
+            ),
+            "--padding needs --resize fit",
+        ),
+        (
+            (
+                None,
+                None,
+                "center",
+            ),
+            "--placement needs --resize fit",
+        ),
+        (
+            (
+                "fit",
+                "256",
+            ),
+            "--padding '256' is no color",
+        ),
+        (
+            (
+                "fit",
+                "white",
+            ),
+            "--padding 'white' is no color",
+        ),
+        (
+            (
+                "fit",
+                "1,2",
+            ),
+            "--padding has 2 numbers for 3 channels",
+        ),
     ],
 )
-def test_invalid_values(declared: DeclaredResize, message: str) -> None:
+def test_invalid_values(values: Any, message: str) -> None:
     with pytest.raises(ExporterError, match=message):
-        declared.rule(HEIGHT, WIDTH, 3)
+        DeclaredResize(*values).rule(HEIGHT, WIDTH, 3)
 
 
 @pytest.mark.parametrize(

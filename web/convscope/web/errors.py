@@ -53,7 +53,13 @@ _TOO_LARGE = "message larger than max"
 _TOO_MUCH_METADATA = re.compile(r"metadata (has [\d,]+ bytes|size exceeds)")
 # A method of gRPC that a message names, and what callers of HTTP have instead.
 _IN_HTTP = {"GetModel lists its labels": "GET /v1/models/MODEL/labels lists its labels"}
-_UNREACHABLE = ("failed to connect", "dns resolution", "name resolution", "empty address")
+_UNREACHABLE = (
+    "failed to connect",
+    "errors resolving",
+    "dns resolution",
+    "name resolution",
+    "empty address",
+)
 _LOCAL_DEADLINE = "deadline exceeded"
 
 
@@ -103,9 +109,8 @@ def from_client(error: ConvscopeError) -> HttpError:
     The client's own messages name its arguments and the server's address. Those of the
     server are passed on.
     """
-    cause = error.__cause__
-    if isinstance(cause, grpc.aio.AioRpcError):
-        return from_rpc(cause, error.message)
+    if isinstance(error.grpc_error, grpc.aio.AioRpcError):
+        return from_rpc(error.grpc_error, error.message)
     return HttpError(error.code, _in_http(error.message))
 
 

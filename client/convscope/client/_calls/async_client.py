@@ -252,7 +252,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
 
         known = self._default_model if model is None else model
         if known is None:
-            outcomes = start_with(self._model_name(None, metadata), start)
+            outcomes = start_with(partial(self._model_name, None, metadata), start)
         else:
             outcomes = start(known)
         if progress:

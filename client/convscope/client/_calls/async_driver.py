@@ -72,10 +72,10 @@ async def stream_outcomes_async(stream: ImageStream, call: Call) -> AsyncGenerat
 
 
 async def start_with(
-    model: Awaitable[str], start: Callable[[str], AsyncGenerator[Outcome, None]]
+    find_model: Callable[[], Awaitable[str]], start: Callable[[str], AsyncGenerator[Outcome, None]]
 ) -> AsyncGenerator[Outcome, None]:
     """Yield the outcomes of a stream that starts when its model is known."""
-    async with aclosing(start(await model)) as outcomes:
+    async with aclosing(start(await find_model())) as outcomes:
         async for outcome in outcomes:
             yield outcome
 

@@ -1,5 +1,7 @@
 """The client whose calls block: each method encodes, calls and decodes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path

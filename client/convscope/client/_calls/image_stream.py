@@ -8,10 +8,10 @@ from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.request_batch import Item, RequestBatch
 from convscope.client._calls.requests import EncodedImage, RequestTemplate
 from convscope.client._connection.retries import DEFAULT_RETRIES, Retries
-from convscope.client._inputs.checks import CheckedMetadata
+from convscope.client._inputs.checks import INT32_MAX, CheckedMetadata, check_integer
 from convscope.client._inputs.many import check_images
 from convscope.client._results.results import Outcome
-from convscope.client.errors import ConvscopeError, InvalidInputError
+from convscope.client.errors import ConvscopeError
 from convscope.client.types import ImageLike
 
 __all__ = ["ImageStream"]
@@ -54,8 +54,7 @@ class ImageStream:
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
         check_images(images)
-        if window < 1:
-            raise InvalidInputError(f"window is {window}; it must be at least 1")
+        check_integer("window", window, 1, INT32_MAX)
         self.images = images
         self._template = template
         self._encoder = encoder

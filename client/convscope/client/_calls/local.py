@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client.errors import FailedPreconditionError
+from convscope.client.errors import FailedPreconditionError, InvalidInputError
 
 if TYPE_CHECKING:  # at run time, only by a client that needs it
     from convscope.server.local import LocalServer
@@ -50,6 +50,7 @@ class LocalClients(Connection):
 
         Raises:
             FailedPreconditionError: No model can be loaded, or a setting is invalid.
+            InvalidInputError: An argument has a wrong type.
             ModuleNotFoundError: The server's packages are not installed.
 
         Example:
@@ -59,6 +60,10 @@ class LocalClients(Connection):
             >>> local
             Client.local('models', model='digits')
         """
+        if not isinstance(settings, Mapping | None):
+            raise InvalidInputError(
+                f'settings is {settings!r}; give a dict, such as {{"provider": "cuda"}}'
+            )
         options = ConnectionOptions(timeout_seconds=timeout_seconds, model=model)
         server = _start(models, settings or {})
         client = cls.__new__(cls)

@@ -119,6 +119,10 @@ def _check_feature_maps(
     # A bare string would be read as one name for each of its letters.
     if isinstance(feature_maps, str | FeatureMapSelection):
         feature_maps = (feature_maps,)
+    if not isinstance(feature_maps, Iterable):
+        raise InvalidInputError(
+            f"feature_maps is {feature_maps!r}; give a list of names, such as ['conv1']"
+        )
     for item in feature_maps:
         if not isinstance(item, str | FeatureMapSelection):
             raise InvalidInputError(

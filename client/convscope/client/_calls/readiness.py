@@ -65,10 +65,9 @@ class ReadyWait:
                 f"timeout_seconds is {timeout_seconds!r}; give a number of seconds, or name a "
                 f"model with wait_ready(model={timeout_seconds!r})"
             )
-        check_timeout(timeout_seconds, "timeout_seconds")
+        self._timeout_seconds = check_timeout(timeout_seconds, "timeout_seconds")
         self._awaited = target if model is None else f"the model {model!r} at {target}"
-        self._timeout_seconds = timeout_seconds
-        self._deadline = time.monotonic() + timeout_seconds
+        self._deadline = time.monotonic() + self._timeout_seconds
         self._pause_seconds = _FIRST_PAUSE_SECONDS
         self._reason = "no health check was made"
         self.is_ready = False

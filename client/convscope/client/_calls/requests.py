@@ -80,7 +80,7 @@ def encode_template(model: str, **options: Unpack[ClassifyOptions]) -> RequestTe
         InvalidInputError: An option has a wrong type or range.
     """
     feature_maps = options.get("feature_maps", ())
-    if not isinstance(feature_maps, str | FeatureMapSelection):
+    if isinstance(feature_maps, Iterable) and not isinstance(feature_maps, str):
         options["feature_maps"] = tuple(feature_maps)
     explain, against = options.get("explain"), options.get("against")
     if explain is not None or against is not None:

@@ -1,5 +1,7 @@
 """The calls that ask a server about itself and its models, blocking."""
 
+from __future__ import annotations
+
 import math
 import time
 

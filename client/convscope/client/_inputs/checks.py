@@ -3,7 +3,7 @@
 import math
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,7 @@ CheckedMetadata: TypeAlias = tuple[tuple[str, str], ...]
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+_METADATA_FORM = 'give keys and values of str, such as {"x-tenant": "blue"}'
 _METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
 _METADATA_VALUE = re.compile(r"[ -~]*")
 
@@ -67,12 +68,21 @@ def check_metadata(metadata: Metadata) -> CheckedMetadata:
     """
     if not metadata:
         return ()
-    entries = metadata.items() if isinstance(metadata, Mapping) else metadata
-    return tuple([_check_entry(*entry) for entry in entries])
+    entries: Any = metadata.items() if isinstance(metadata, Mapping) else metadata
+    if isinstance(entries, str) or not isinstance(entries, Iterable):
+        raise InvalidInputError(f"metadata is {metadata!r}; {_METADATA_FORM}")
+    return tuple([_check_entry(entry) for entry in entries])
 
 
-def _check_entry(key: str, value: str) -> tuple[str, str]:
-    key = key.lower()
+def _check_entry(entry: Any) -> tuple[str, str]:
+    is_pair = isinstance(entry, tuple | list) and len(entry) == 2
+    if not is_pair or not all(isinstance(part, str) for part in entry):
+        # Without the value, which may be a secret.
+        shown = repr(entry[0]) if is_pair else "one of its entries"
+        raise InvalidInputError(
+            f"metadata: {shown} is not a key and a value of str; {_METADATA_FORM}"
+        )
+    key, value = entry[0].lower(), entry[1]
     if not _METADATA_KEY.fullmatch(key) or key.startswith("grpc-") or key.endswith("-bin"):
         raise InvalidInputError(
             f"the metadata key {key!r} can't be sent; give letters, digits, '-', '_' and '.', "

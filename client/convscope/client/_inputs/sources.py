@@ -50,10 +50,18 @@ def resolve_source(image: Any) -> Any:
 def _path(path: str | bytes) -> Path:
     if isinstance(path, bytes):
         raise InvalidInputError(f"the path {path!r} is bytes; give it as str")
+    if not path:
+        raise InvalidInputError("the path of the image is empty")
+    if path.startswith(("http://", "https://")):
+        raise InvalidInputError(f"the image {path!r} is a URL; download it, and give its bytes")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:  # there is no such user, or no home directory
         raise InvalidInputError(f"the path {path!r} can't be read: {error}") from error
+
+
+def _open_for_text(shown: str) -> InvalidInputError:
+    return InvalidInputError(f'{shown} is open for text; open it with mode "rb"')
 
 
 def _content(file: BinaryFile) -> bytes:
@@ -61,11 +69,13 @@ def _content(file: BinaryFile) -> bytes:
     shown = f"the file {name!r}" if isinstance(name, str) else "the file"
     try:
         content = file.read()
+    except UnicodeDecodeError as error:
+        raise _open_for_text(shown) from error
     except (OSError, ValueError) as error:  # ValueError: it is closed
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(f"{shown} can't be read: {reason}") from error
     if isinstance(content, str):
-        raise InvalidInputError(f'{shown} is open for text; open it with mode "rb"')
+        raise _open_for_text(shown)
     if not content:
         raise InvalidInputError(f"{shown} has no bytes after its position; rewind it with seek(0)")
     return bytes(content)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from convscope.client._inputs.arguments import ImageLike
+from convscope.client._inputs.array_problems import array_problem
 from convscope.client._inputs.pixel_modes import to_pixel_mode
 from convscope.client._inputs.sources import resolve_source
 from convscope.client.errors import InvalidInputError
@@ -31,10 +32,12 @@ def open_upright(image: ImageLike) -> Image.Image:
             return _open(path, f"the image {str(image)!r}")
         case bytes() as data:
             return _open(io.BytesIO(data), "the image")
+        case np.ndarray() as array:
+            raise InvalidInputError(f"it can't be drawn over this image: {array_problem(array)}")
         case _:
             raise InvalidInputError(
-                f"heat can't be drawn over a {type(image).__name__}; give a path, bytes, a PIL "
-                "image, or uint8 pixels [H, W, C] or [H, W]"
+                f"it can't be drawn over a value of type {type(image).__name__}; give a path, "
+                "bytes, a PIL image, or uint8 pixels [H, W, C] or [H, W]"
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from convscope.client._results.classification import Classification
 from convscope.client._results.collection import Results
@@ -81,6 +81,9 @@ class ResultStream(Iterator[T]):
             raise
         self._taken.count += 1
         return outcome
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise TypeError("a stream of results has no positions; call collect() for a list")
 
     def __repr__(self) -> str:
         return self._taken.describe("ResultStream", "collect()")
@@ -191,6 +194,9 @@ class AsyncResultStream(AsyncIterator[T]):
             raise
         self._taken.count += 1
         return outcome
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise TypeError("a stream of results has no positions; await collect() for a list")
 
     def __repr__(self) -> str:
         return self._taken.describe("AsyncResultStream", "await collect()")

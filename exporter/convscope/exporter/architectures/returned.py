@@ -23,7 +23,7 @@ def checked_network(returned: object, name: str) -> nn.Module:
     while isinstance(network, nn.DataParallel) or hasattr(network, "_orig_mod"):
         network = network.module if isinstance(network, nn.DataParallel) else network._orig_mod
     if not isinstance(network, nn.Module):
-        raise NetworkError(f"{name} returned a {type(network).__name__}, not an nn.Module")
+        raise NetworkError(f"{name} returned {_shown(network)} instead of an nn.Module")
     if isinstance(network, torch.jit.ScriptModule):
         raise NetworkError(
             f"{name} returned TorchScript, which can't be converted; return the network that it "
@@ -35,3 +35,7 @@ def checked_network(returned: object, name: str) -> nn.Module:
             "the factory"
         )
     return network
+
+
+def _shown(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"

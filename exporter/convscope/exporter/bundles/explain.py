@@ -20,7 +20,7 @@ from convscope.exporter.errors import ExplanationError
 from convscope.exporter.explanations.explaining import Explained, explain
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["ExplainedBundle", "explain_bundle"]
+__all__ = ["ExplainedBundle", "check_explainable", "explain_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,8 @@ def explain_bundle(directory: Path, version: int | None = None) -> ExplainedBund
         ExporterError: The bundle has explanations already, or its graph can't be
             explained; nothing was published.
     """
-    bundle = open_bundle(directory)
+    bundle, manifest = check_explainable(directory, version)
     repository = directory.resolve().parent.parent
-    manifest = _new_manifest(bundle, version or next_version(repository, bundle.manifest.model))
-    check_free(repository, manifest.model, manifest.version)
     golden = bundle.read_golden()
     model = parse_graph(bundle.read_file(GRAPH))
     check_graph(model, bundle.manifest)
@@ -66,6 +64,22 @@ def explain_bundle(directory: Path, version: int | None = None) -> ExplainedBund
         _golden_arrays(bundle, explained, logits),
     )
     return ExplainedBundle(target, explained.summary)
+
+
+def check_explainable(
+    directory: Path, version: int | None = None
+) -> tuple[Bundle, pb.ModelManifest]:
+    """Return a bundle, and the manifest of the new version before its explanation is described.
+
+    Raises:
+        BundleError: The bundle is damaged, or the new version can't be published.
+        ExporterError: The bundle has explanations already, or no classes.
+    """
+    bundle = open_bundle(directory)
+    repository = directory.resolve().parent.parent
+    manifest = _new_manifest(bundle, version or next_version(repository, bundle.manifest.model))
+    check_free(repository, manifest.model, manifest.version)
+    return bundle, manifest
 
 
 def _new_manifest(bundle: Bundle, version: int) -> pb.ModelManifest:

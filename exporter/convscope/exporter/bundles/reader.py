@@ -7,6 +7,7 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from convscope.bundle.graph_contract import parse_graph
+from convscope.bundle.layout import MANIFEST
 from convscope.bundle.reader import Bundle, read_bundle
 from convscope.bundle.signatures import TrustedSigners
 from convscope.exporter.errors import ExporterError, reason
@@ -30,6 +31,10 @@ def open_bundle(directory: Path, trusted: TrustedSigners | None = None) -> Bundl
         SigningError: A key or certificate can't be read.
         ExporterError: The directory can't be read.
     """
+    if inside := next(directory.glob(f"*/*/{MANIFEST}"), None):
+        raise ExporterError(
+            f"{directory} is a repository; name one of its bundles, such as {inside.parent}"
+        )
     try:
         return read_bundle(directory.resolve(), trusted)
     except OSError as error:

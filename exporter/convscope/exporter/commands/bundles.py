@@ -76,6 +76,13 @@ def verify(
         from convscope.exporter.bundles.verify import CHECKS
         from convscope.exporter.bundles.verify import verify as run
 
+        if not bundle.is_dir():
+            raise ExporterError(
+                f"there is no folder {str(bundle)!r}; name a bundle like models/MODEL/VERSION"
+            )
+        for file in (signature_key, signature_authority):
+            if file is not None and not file.exists():
+                raise ExporterError(f"there is no file {str(file)!r}")
         signers = (signature_key, signature_authority, signature_identity, signature_issuer)
         trusted = TrustedSigners(*signers) if any(signers) else None
         done = 0
@@ -133,12 +140,10 @@ def explain(bundle: Bundle, version: Version = None, quiet: Quiet = False) -> No
     with errors_as_sentences():
         console = make_console(quiet)
         with console.status("Reading the bundle"):
-            from convscope.exporter.bundles.reader import open_bundle
+            from convscope.exporter.bundles.explain import check_explainable, explain_bundle
 
-            open_bundle(bundle)  # before the first line of the report
+            check_explainable(bundle, version)
         with working("Differentiating the graph and comparing with central differences", console):
-            from convscope.exporter.bundles.explain import explain_bundle
-
             explained = explain_bundle(bundle, version)
         console.print(f"heat      {explained.summary}", markup=False)
         report_bundle(explained.directory, console)

@@ -1,5 +1,7 @@
 """The console output of the commands: errors, the report, tables."""
 
+import os
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,8 @@ __all__ = [
 # The width without a terminal: no table is folded, so that each row is one line.
 PIPED_WIDTH = 1000
 MAX_LABELS = 5
+# A `Path` has one of the two slashes of a URL.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
 
 
 @contextmanager
@@ -90,9 +94,28 @@ def choose_version(repository: Path, model: str, version: int | None) -> int:
     """
     from convscope.bundle.writer import check_free, next_version
 
+    _check_repository(repository)
     number = version if version is not None else next_version(repository, model)
     check_free(repository, model, number)
     return number
+
+
+def _check_repository(repository: Path) -> None:
+    """Check that a folder can be written, or made.
+
+    Raises:
+        ExporterError: It can't.
+    """
+    if _URL.match(str(repository)):
+        raise ExporterError(
+            f"--repository {str(repository).replace(':/', '://', 1)} is a URL; publish into a "
+            "folder, and copy the bundle from there with convscope-exporter publish"
+        )
+    existing = next(path for path in (repository, *repository.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ExporterError(f"--repository {repository}: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ExporterError(f"--repository {repository}: this user may not write into {existing}")
 
 
 def print_target(repository: Path, model: str, version: int, console: Console) -> None:

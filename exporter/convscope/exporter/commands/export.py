@@ -127,6 +127,7 @@ def export(
         expects = _input(row, declared)
         with console.status("Loading PyTorch and the weights"):
             from convscope.exporter.conversion.default_classes import check_default_classes
+            from convscope.exporter.conversion.servable import check_declared
             from convscope.exporter.conversion.source import Source
 
             own_labels = _labels(row, labels, random_weights)
@@ -135,13 +136,6 @@ def export(
             network, names, chosen = _build(row, expects, own_labels, output)
             origin = _load(row, network, len(names), weights, random_weights)
             untrained = _untrained(row, network, len(names), expects, origin)
-        print_target(repository, model, number, console)
-        license_text = f" ({origin.license})" if origin.license else ""
-        console.print(f"weights   {origin.source}{license_text}")
-        if row.has_default_classes and own_labels:
-            console.print(f"network   {row.summary} with num_classes={len(names)}", markup=False)
-        if chosen is not None:
-            console.print(f"output    {chosen}", markup=False)
         source = Source(
             model=model,
             version=number,
@@ -157,6 +151,15 @@ def export(
             allow_nonfinite=allow_nonfinite,
             explanations=explanations,
         )
+        with console.status("Checking the labels and the feature maps"):
+            check_declared(source)
+        print_target(repository, model, number, console)
+        license_text = f" ({origin.license})" if origin.license else ""
+        console.print(f"weights   {origin.source}{license_text}")
+        if row.has_default_classes and own_labels:
+            console.print(f"network   {row.summary} with num_classes={len(names)}", markup=False)
+        if chosen is not None:
+            console.print(f"output    {chosen}", markup=False)
         assumed = row.is_custom and not declared.preprocessing_options
         convert_and_report(
             source,

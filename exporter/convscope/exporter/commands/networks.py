@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convscope.exporter.commands.console import errors_as_sentences, make_console
+from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
     from convscope.exporter.architectures import Architecture
@@ -50,7 +51,13 @@ def list_architectures(
             _list_timm(pattern, console)
             return
         rows = [_cells(row) for row in ARCHITECTURES.values()]
-        console.print(_table([cells for cells in (*rows, *_OTHERS) if pattern in cells[0]]))
+        found = [cells for cells in (*rows, *_OTHERS) if pattern in cells[0]]
+        if not found:
+            raise ExporterError(
+                f"no name contains {pattern!r}; list all with convscope-exporter list, or search "
+                f"timm's networks with timm/{pattern}"
+            )
+        console.print(_table(found))
 
 
 def _list_timm(pattern: str, console: Console) -> None:

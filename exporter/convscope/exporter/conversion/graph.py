@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convscope.bundle.light_graph import without_large_weights
+from convscope.bundle.suggestions import or_near
 from convscope.exporter.conversion.final_argument import FinalArgument
 from convscope.exporter.conversion.heads import add_heads
 from convscope.exporter.conversion.torch_errors import conversion_errors
@@ -110,7 +111,7 @@ class ServableNetwork(nn.Module):
             if isinstance(module, nn.AdaptiveAvgPool2d):
                 module.register_forward_pre_hook(_make_contiguous)
         for name, path in feature_maps.items():
-            self._module(path).register_forward_hook(self._recorder(name))
+            find_module(self.network, path).register_forward_hook(self._recorder(name))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Normalize and classify; return the heads and the recorded feature maps."""
@@ -138,15 +139,6 @@ class ServableNetwork(nn.Module):
             return inputs
         planes = inputs.permute(0, 3, 1, 2).contiguous().to(torch.float32)  # [N, C, H, W]
         return (planes - self.mean) / self.std
-
-    def _module(self, path: str) -> nn.Module:
-        try:
-            return self.network.get_submodule(path)
-        except AttributeError as error:
-            known = ", ".join(name for name, _ in self.network.named_children())
-            raise UnknownNameError(
-                f"the network has no module {path!r}; its top-level modules are: {known}"
-            ) from error
 
     def _recorder(self, name: str) -> Any:
         def record(module: nn.Module, inputs: object, output: object) -> None:
@@ -258,3 +250,18 @@ def _strip_node_metadata(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
     del model.graph.metadata_props[:]
+
+
+def find_module(network: nn.Module, path: str) -> nn.Module:
+    """Return a module of a network by its path.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    try:
+        return network.get_submodule(path)
+    except AttributeError as error:
+        modules = dict(network.named_modules())
+        known = ", ".join(name for name, _ in network.named_children())
+        hint = or_near(path, modules) or f"; its top-level modules are: {known}"
+        raise UnknownNameError(f"the network has no module {path!r}{hint}") from error

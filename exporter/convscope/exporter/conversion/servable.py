@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convscope.exporter.architectures.registry import STAGES
 from convscope.exporter.conversion.classifier_check import class_count
-from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.graph import ServableNetwork, find_module
 from convscope.exporter.conversion.reference import Reference, find_semantics
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.stages import find_stages
@@ -50,6 +50,20 @@ def servable(source: Source, reference: Reference | None = None) -> ServableNetw
     ).eval()
     network.uses_argument = _has_argument(network, reference)
     return network
+
+
+def check_declared(source: Source) -> None:
+    """Check what the user declares about a network, before the slow steps.
+
+    Raises:
+        ExporterError: The labels don't match the network's classes, or a module of a feature map
+            doesn't exist.
+    """
+    expects = source.preprocessing
+    if source.labels:
+        _check_labels(class_count(source.network, expects), source)
+    for path in _named_feature_maps(source, zeros(expects)).values():
+        find_module(source.network, path)
 
 
 @torch.inference_mode()

@@ -47,6 +47,7 @@ class ServerPredictor:
         version: int | None = None,
         root_certificates: Path | None = None,
     ) -> None:
+        _check_target(target)
         self._target = target
         self._channel = _channel(target, root_certificates)
         self._stub = ClassifierServiceStub(self._channel)
@@ -104,13 +105,26 @@ class ServerPredictor:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 raise ExporterError(
-                    f"no server answers at {self._target} (UNAVAILABLE: {error.details()}); start "
+                    f"no server answers at {self._target}; start "
                     "one with convscope-server --models FOLDER, or correct the address"
                 ) from error
             kind = (
                 _InputError if error.code() == grpc.StatusCode.INVALID_ARGUMENT else ExporterError
             )
             raise kind(f"{self._target}: {error.details()} ({error.code().name})") from error
+
+
+def _check_target(target: str) -> None:
+    """Check that a target has a port, for which gRPC would take 443.
+
+    Raises:
+        ExporterError: It has none.
+    """
+    if target.startswith("unix:"):
+        return
+    host, _, port = target.rpartition(":")
+    if not host or "://" in target.removeprefix("dns:///") or not port.isdecimal():
+        raise ExporterError(f"--server is {target!r}; give HOST:PORT, such as localhost:8001")
 
 
 class _InputError(ExporterError):

@@ -1,6 +1,7 @@
 """Reads a foreign ONNX model, and brings it into a current, self-contained form."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +62,19 @@ def read(path: Path, output: str | None = None, feature_maps: Sequence[str] = ()
         check_model(model, path)
         load_external_data_for_model(model, str(path.parent.resolve()))
     except OSError as error:
+        if re.match(r"https?:/", str(path)):
+            url = str(path).replace(":/", "://", 1)
+            raise ExporterError(f"{url} is a URL; download the file first") from error
         raise ExporterError(f"{path} can't be read: {error.strerror or error}") from error
     except ValueError as error:  # a file of external data is shorter than its tensors
         raise ExporterError(
             f"the external data of {path} can't be read: {reason(error)}; copy or export it again"
         ) from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except DecodeError as error:
+        raise ExporterError(
+            f"{path} is not an ONNX model, or a part of it is missing; download or export it again"
+        ) from error
+    except onnx.checker.ValidationError as error:
         raise ExporterError(
             f"{path} is not an ONNX model: {reason(error)}; download or export it again"
         ) from error

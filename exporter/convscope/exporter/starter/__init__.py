@@ -22,6 +22,8 @@ def write_project(directory: Path) -> list[Path]:
             raise ExporterError(
                 f"{path} exists; nothing was written. Remove it, or name another directory"
             )
+    if directory.exists() and not directory.is_dir():
+        raise ExporterError(f"{directory} is a file; name another directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for path, text in paths.items():
