@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import grpc
 
@@ -212,7 +212,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
-    ) -> AsyncResultStream[Outcome]:
+    ) -> AsyncResultStream[Any]:
         """Classify any number of images, as `Client.classify_many` does.
 
         Example:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import grpc
 
@@ -246,7 +246,7 @@ class Client(ServerCalls, LocalClients):
         window: int = 8,
         return_errors: bool = False,
         progress: bool = False,
-    ) -> ResultStream[Outcome]:
+    ) -> ResultStream[Any]:
         """Classify any number of images, several at a time, and return the results in order.
 
         The results arrive while you iterate over them. To get them all as a list or a table, call
