@@ -14,6 +14,7 @@ T = TypeVar("T", bound=np.generic)
 SMALL = 64
 # Up to this number of values, the overhead of numpy's calls exceeds the work.
 TINY = 64
+_SMALLEST = np.finfo(np.float32).tiny
 
 
 def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
@@ -49,8 +50,8 @@ def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
         uniform = math.log(classes)
         return [_entropy(row) / uniform for row in probabilities.tolist()]
     # A probability of 0 adds nothing, and its logarithm is not defined.
-    logarithms = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    entropies = np.einsum("ij,ij->i", probabilities, logarithms) / -np.log(classes)
+    logarithms = np.log(np.maximum(probabilities, _SMALLEST))
+    entropies = (probabilities * logarithms).sum(axis=1) / -math.log(classes)
     ratios: list[float] = entropies.tolist()
     return ratios
 
