@@ -124,7 +124,7 @@ def _encode_tensor(array: NDArray[np.generic], max_bytes: int) -> bytes:
 
 def _encode_array(kind: int, dtype: mpb.DataType.ValueType, array: NDArray[np.generic]) -> bytes:
     header = _array_header(kind, dtype, array.shape, array.nbytes)
-    return b"".join((header, array))
+    return b"".join((header, array.data))
 
 
 @lru_cache(_HEADERS_CACHED)

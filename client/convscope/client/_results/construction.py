@@ -20,7 +20,9 @@ def constructor(kind: type[T]) -> Callable[..., T]:
     slots, and then makes that object an instance of the class.
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    thawed: Callable[..., Any] = make_dataclass(kind.__name__, names, slots=True)
+    thawed: Callable[..., Any] = make_dataclass(
+        kind.__name__, names, eq=False, repr=False, slots=True
+    )
 
     def construct(*values: Any) -> T:
         one = thawed(*values)
