@@ -11,6 +11,7 @@ from support.requests import make_request
 from support.tiny import CHANNELS, SIDE, write_extractor
 
 from convscope.server.errors import BundleRejectedError
+from convscope.server.inference import batch as batches
 from convscope.server.inference.batch import Part, Results, run_batch
 from convscope.server.inference.requests import InferenceResult, ReadyTensor
 from convscope.server.observability.stages import StageSeconds
@@ -56,6 +57,18 @@ def test_each_part_of_a_mixed_batch_gets_the_results_of_its_own_inputs(model: Mo
             for name in names:
                 expected = alone.feature_maps[name][row]
                 np.testing.assert_allclose(result.feature_map(name), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("locked_bytes", [0, 2**20])
+def test_inputs_keep_their_order_in_batches_of_every_size(
+    model: Model, monkeypatch: pytest.MonkeyPatch, locked_bytes: int
+) -> None:
+    monkeypatch.setattr(batches, "MAX_LOCKED_BYTES", locked_bytes)
+    inputs = images(5)
+    first, second = results_of(model, part(inputs[:2]), part(inputs[2:]))
+    expected = model.run(inputs).probabilities
+    for row, result in enumerate([*first, *second]):
+        np.testing.assert_allclose(result.probabilities, expected[row], atol=1e-5)
 
 
 def test_each_kind_of_session_runs_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from os import PathLike
 from pathlib import Path
 from threading import Lock
 from typing import TypeAlias, get_args
@@ -24,7 +23,7 @@ from convscope.client._inputs.limits import (
     too_many_bytes,
 )
 from convscope.client._inputs.shrinking import resize_of, shrink
-from convscope.client._inputs.sources import is_file, resolve_source
+from convscope.client._inputs.sources import is_file, is_path, resolve_source
 from convscope.client._results.sent_image import SentImage
 from convscope.client._results.server_info import ServerLimits
 from convscope.client._results.source import Source, image_name
@@ -37,10 +36,6 @@ Describe: TypeAlias = Callable[[Selector, CheckedMetadata], ModelInfo]
 """Asks the server about a model, and blocks."""
 
 log = logging.getLogger("convscope.client")
-
-# Tuples: an isinstance with a union makes the union each time.
-_PATHS = (str, PathLike)
-_READ_OR_CONVERTED = (*_PATHS, Image.Image)
 
 # An alias may point to another version by then.
 _DESCRIPTION_SECONDS = 60.0
@@ -70,7 +65,7 @@ class ImageEncoder:
 
     def is_slow(self, image: ImageLike) -> bool:
         """Report whether encoding an image, by reading or converting it, may block for long."""
-        if isinstance(image, _READ_OR_CONVERTED) or is_file(image):
+        if is_path(image) or is_file(image) or isinstance(image, Image.Image):
             return True
         if not self._limits.are_final:  # the server may be asked
             return is_large(image)
@@ -114,7 +109,7 @@ class ImageEncoder:
             error.image = name
             raise
         encoded.sent.name = name
-        if keeps_image or isinstance(image, _PATHS):
+        if keeps_image or is_path(image):
             encoded.sent.source = Source(image)
         return encoded
 

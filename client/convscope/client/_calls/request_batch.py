@@ -93,10 +93,10 @@ class RequestBatch:
         """
         count = len(self._images)
         seconds = (self._replied_at or perf_counter()) - self._sent_at
-        facts = CallFacts(self.request_id, seconds)
+        is_large = self._template.has_large_results
+        facts = CallFacts(self.request_id, seconds, has_arrays=is_large)
         outcomes = decode_results(response, [image.sent for image in self._images], facts)
         self._store(outcomes)
-        is_large = self._template.has_large_results
         reply_bytes = response.results[0].ByteSize() if is_large else 0
         self._size.succeeded(count, _processing_seconds(response), reply_bytes)
         shed = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, _RETRYABLE)]

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.client._inputs.sources import BinaryFile
 from convscope.client.errors import InvalidInputError
 
 __all__ = [
+    "BinaryFile",
     "FeatureMapDType",
     "FeatureMapSelection",
     "ImageLike",
@@ -29,6 +29,13 @@ Oversize: TypeAlias = Literal["shrink", "error"]
 """What happens to images beyond the server's limits."""
 
 _FEATURE_MAP_DTYPES = ("float32", "float16", "uint8")
+
+
+class BinaryFile(Protocol):
+    """A file that is open for reading bytes, such as `open(path, "rb")` or `io.BytesIO`."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes; by default all that remain."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -130,12 +130,12 @@ def _encode_tensor(array: NDArray[np.generic], max_bytes: int) -> bytes:
             f"{max_bytes:,}; check its shape against the model's input"
         )
     dtype, little_endian = _TENSOR_DTYPES[array.dtype]
-    return _encode_array(_TENSOR, dtype, array.astype(little_endian, copy=False))
+    return _encode_array(_TENSOR, dtype, np.asarray(array, little_endian, order="C"))
 
 
 def _encode_array(kind: int, dtype: mpb.DataType.ValueType, array: NDArray[np.generic]) -> bytes:
     header = _array_header(kind, dtype, array.shape, array.nbytes)
-    return b"".join((header, np.ascontiguousarray(array).data))
+    return b"".join((header, array.data))
 
 
 @lru_cache(_HEADERS_CACHED)
@@ -156,7 +156,7 @@ def _encode_pixels(array: NDArray[np.generic], max_bytes: int) -> bytes:
     if array.ndim == 2:
         array = array[:, :, np.newaxis]  # uint8 [H, W, 1]
     _check_pixels(array.shape, max_bytes)
-    return _encode_array(_PIXELS, mpb.DATA_TYPE_UINT8, array)
+    return _encode_array(_PIXELS, mpb.DATA_TYPE_UINT8, np.ascontiguousarray(array))
 
 
 def _check_pixels(shape: tuple[int, ...], max_bytes: int) -> None:

@@ -2,31 +2,32 @@
 
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from convscope.client._inputs.arguments import BinaryFile, Tensor
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["BinaryFile", "is_file", "resolve_source"]
+__all__ = ["IN_MEMORY", "is_file", "is_path", "resolve_source"]
 
-# A PIL image has no read, but those of other libraries may have one.
-_UNCHANGED = (np.ndarray, bytes)
-_NO_FILES = (Image.Image, np.ndarray)
+# They are sorted out first: to check that an object isn't a path or a file takes longer than to
+# encode a small image.
+IN_MEMORY = (Tensor, np.ndarray, bytes)
+# Tuples: an isinstance with a union makes the union each time.
+_PATHS = (str, PathLike)
 
 
-class BinaryFile(Protocol):
-    """A file that is open for reading bytes, such as `open(path, "rb")` or `io.BytesIO`."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes; by default all that remain."""
+def is_path(image: object) -> bool:
+    """Report whether an image is a path."""
+    return not isinstance(image, IN_MEMORY) and isinstance(image, _PATHS)
 
 
 def is_file(image: object) -> bool:
     """Report whether an image is an open file, whose reading may block."""
-    # A check against the protocol itself takes ten times as long as encoding a small image.
-    return hasattr(image, "read") and not isinstance(image, _NO_FILES)
+    # A PIL image has no read, but those of other libraries may have one.
+    return not isinstance(image, (*IN_MEMORY, Image.Image)) and hasattr(image, "read")
 
 
 def resolve_source(image: Any) -> Any:
@@ -37,7 +38,7 @@ def resolve_source(image: Any) -> Any:
     Raises:
         InvalidInputError: A file can't be read, or is open for text.
     """
-    if isinstance(image, _UNCHANGED):
+    if isinstance(image, IN_MEMORY):
         return image
     match image:
         case bytearray() | memoryview():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from convscope.client._connection.translate import error_from_status
 from convscope.client._inputs.methods import method_name
+from convscope.client._results.construction import constructor
 from convscope.client._results.names import FeatureMaps
 from convscope.client._results.sent_image import CallFacts, SentImage
 from convscope.client._results.source import Source
@@ -30,6 +31,10 @@ __all__ = ["Outcome", "decode_results", "result_or_raise"]
 Outcome: TypeAlias = Classification | ConvscopeError
 """The result of one image, or the error that takes its place."""
 
+_new_result = constructor(Classification)
+_new_score = constructor(ClassScore)
+_new_seconds = constructor(StageSeconds)
+
 _WIRE_DTYPES: dict[int, np.dtype[Any]] = {
     mpb.DATA_TYPE_FLOAT32: np.dtype("<f4"),
     mpb.DATA_TYPE_FLOAT16: np.dtype("<f2"),
@@ -45,7 +50,8 @@ def decode_results(
     Raises:
         InternalError: Their number is another, or one can't be read.
     """
-    results, count = response.results, len(images)
+    # Slices are lists; a loop over a repeated field ends with an error that is raised and caught.
+    results, count = response.results[:], len(images)
     if len(results) != count:
         raise InternalError(
             f"the server's reply has {len(results)} results for {count} "
@@ -76,26 +82,29 @@ def _decode_result(
     if result.HasField("error"):
         return error_from_status(result.error.code, result.error.message)
     prediction, times = result.prediction, result.stage_times
-    classes = tuple([ClassScore(s.index, s.label, s.probability) for s in prediction.classes])
+    classes = tuple([_decode_score(score) for score in prediction.classes[:]])
     if not isfinite(sum([score.probability for score in classes])):
         return InternalError(
             f"{model} v{version} returned a probability that isn't finite, which is no result"
         )
-    crop = _decode_crop(prediction.crop, image) if prediction.HasField("crop") else None
-    origin = crop, model, version, image.source
-    maps, explanations = prediction.feature_maps, prediction.explanations
-    return Classification(
+    crop: ImageCrop | None = None
+    maps = FeatureMaps()
+    explanations: tuple[Explanation, ...] = ()
+    if facts.has_arrays:
+        crop = _decode_crop(prediction.crop, image) if prediction.HasField("crop") else None
+        origin = crop, model, version, image.source
+        maps.update((m.name, _decode_feature_map(m, *origin)) for m in prediction.feature_maps)
+        explanations = tuple(_decode_explanation(e, *origin) for e in prediction.explanations)
+    return _new_result(
         model,
         version,
         provider,
         classes,
-        FeatureMaps((m.name, _decode_feature_map(m, *origin)) for m in maps)
-        if maps
-        else FeatureMaps(),
-        StageSeconds(
+        maps,
+        _new_seconds(
             times.decode_seconds, times.queue_seconds, times.infer_seconds, times.encode_seconds
         ),
-        tuple([_decode_explanation(e, *origin) for e in explanations]) if explanations else (),
+        explanations,
         crop,
         image.name,
         facts.request_id,
@@ -106,7 +115,7 @@ def _decode_result(
 
 
 def _decode_score(message: pb.ClassScore) -> ClassScore:
-    return ClassScore(message.index, message.label, message.probability)
+    return _new_score(message.index, message.label, message.probability)
 
 
 def _decode_crop(message: pb.ImageCrop, image: SentImage) -> ImageCrop:

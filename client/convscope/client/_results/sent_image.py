@@ -34,7 +34,9 @@ class CallFacts:
     Args:
         request_id: Its id in the server's log.
         seconds: The time from sending it to its reply.
+        has_arrays: Whether its reply may have feature maps, explanations and crops.
     """
 
     request_id: str = ""
     seconds: float = 0.0
+    has_arrays: bool = True

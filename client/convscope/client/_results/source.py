@@ -6,16 +6,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from convscope.client._inputs.arguments import ImageLike, Tensor
+from convscope.client._inputs.sources import IN_MEMORY, is_path
 from convscope.client._inputs.upright import open_upright
 from convscope.client.errors import ConvscopeError
 
 __all__ = ["Source", "image_name"]
-
-_NAMELESS = (np.ndarray, bytes)
 
 
 class Source:
@@ -48,9 +46,9 @@ def _restore(path: str | Path | None) -> Source | None:
 
 def image_name(image: object) -> str:
     """Return the name of an image: its path, the file that it was opened from, or nothing."""
-    if isinstance(image, _NAMELESS):
+    if isinstance(image, IN_MEMORY):
         return ""
-    if isinstance(image, str | PathLike):
+    if is_path(image):
         return str(image)
     # A PIL image has `filename`, and an open file `name`, which may be a number.
     name = getattr(image, "filename", None) or getattr(image, "name", None)

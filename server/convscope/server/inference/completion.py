@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from time import perf_counter
 
 import grpc
@@ -12,8 +13,11 @@ from convscope.server.inference.observer import Observer
 from convscope.server.inference.requests import Finish, InferenceRequest, InferenceResult
 from convscope.server.observability.calls import code_of_cancelled
 from convscope.server.observability.out_of_memory import callers_error
+from convscope.server.observability.stages import StageSeconds
 
 __all__ = ["code_of", "count", "groups", "settle"]
+
+_total = attrgetter("total")
 
 
 def settle(completed: Completed) -> list[InferenceRequest]:
@@ -73,19 +77,23 @@ def count(
         if request.version is not None and not request.untracked:
             by_version.setdefault(request.version.key, []).append(request)
     for key, group in by_version.items():
-        for request in group:
-            _record(request)
-        _count_version(group, observe(key))
+        answered = [_answered(request) for request in group]
+        for request, results in zip(group, answered, strict=True):
+            _record(request, results)
+        _count_version(group, answered, observe(key))
 
 
-def _record(request: InferenceRequest) -> None:
+def _answered(request: InferenceRequest) -> list[InferenceResult]:
+    """Return the results of the inputs that have one."""
+    return [result for result in request.results if isinstance(result, InferenceResult)]
+
+
+def _record(request: InferenceRequest, answered: Sequence[InferenceResult]) -> None:
     """Record a request in its call and its trace."""
     record, encoded = request.record, sum(request.encode_seconds)
-    for result in request.results:
-        if isinstance(result, InferenceResult):
-            record.answered(result.seconds)
-        else:
-            record.failed_inputs += 1
+    if answered:
+        record.answered(max([result.seconds for result in answered], key=_total))
+    record.failed_inputs += len(request.results) - len(answered)
     if encoded > record.encode_seconds:
         record.encode_seconds = encoded
     if request.trace is not None:
@@ -95,7 +103,11 @@ def _record(request: InferenceRequest) -> None:
         )
 
 
-def _count_version(requests: Sequence[InferenceRequest], observer: Observer) -> None:
+def _count_version(
+    requests: Sequence[InferenceRequest],
+    answered: Sequence[Sequence[InferenceResult]],
+    observer: Observer,
+) -> None:
     """Count requests of one version by their ends, and observe their inputs."""
     now = perf_counter()
     observer.requests(
@@ -103,15 +115,7 @@ def _count_version(requests: Sequence[InferenceRequest], observer: Observer) -> 
         [now - request.started_at for request in requests],
         [request.bulk for request in requests],
     )
-    results = [
-        result
-        for request in requests
-        for result in request.results
-        if isinstance(result, InferenceResult)
-    ]
-    if not results:
-        return
-    ranked = [result for result in results if result.classes]
+    ranked = [result for results in answered for result in results if result.classes]
     version = requests[0].version
     if ranked and version is not None:
         labels = version.labels
@@ -120,14 +124,10 @@ def _count_version(requests: Sequence[InferenceRequest], observer: Observer) -> 
             [result.scores[0] for result in ranked],
             [result.entropy_ratio for result in ranked if result.entropy_ratio is not None],
         )
-    pairs = [
-        (result.seconds, seconds)
-        for request in requests
-        if request.error is None
-        for result, seconds in zip(_answered(request), request.encode_seconds, strict=True)
-    ]
-    observer.stages([times for times, _ in pairs], [seconds for _, seconds in pairs])
-
-
-def _answered(request: InferenceRequest) -> list[InferenceResult]:
-    return [result for result in request.results if isinstance(result, InferenceResult)]
+    seconds: list[StageSeconds] = []
+    encode_seconds: list[float] = []
+    for request, results in zip(requests, answered, strict=True):
+        if request.error is None:
+            seconds += [result.seconds for result in results]
+            encode_seconds += request.encode_seconds
+    observer.stages(seconds, encode_seconds)

@@ -1,26 +1,26 @@
 """Finds the best classes of many inputs at once, and how undecided each input is."""
 
 import math
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["entropy_ratios", "rank"]
 
-T = TypeVar("T", bound=np.generic)
-
-# Up to this number of classes, sorting all of them is faster than selecting first.
+# Up to this number of classes, sorting all of them is fastest.
 SMALL = 64
+# Beyond that, up to this number of results, finding one after the other is faster.
+FEW = 32
 # Up to this number of values, the overhead of numpy's calls exceeds the work.
 TINY = 64
+_SMALLEST = np.finfo(np.float32).tiny
 
 
 def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
     """Find the largest values of each row, the largest first; of equal values, the first.
 
     Args:
-        values: float32 [n, classes].
+        values: float32 [n, classes]. If a value isn't finite, the result of its row has no meaning.
         count: How many of each row, at most all.
 
     Returns:
@@ -32,8 +32,9 @@ def rank(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list
         return [[]] * rows, [[]] * rows
     if rows * classes <= TINY:
         return _rank_in_python(values.tolist(), count)
-    order = _largest(values, count) if classes > SMALL else _sorted(values)[:, :count]
-    return order.tolist(), _gather(values, order).tolist()
+    is_selected = classes > SMALL and count <= FEW
+    order = _largest(values, count) if is_selected else _sorted(values)[:, :count]
+    return order.tolist(), values[np.arange(rows)[:, np.newaxis], order].tolist()
 
 
 def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
@@ -49,8 +50,8 @@ def entropy_ratios(probabilities: NDArray[np.float32]) -> list[float]:
         uniform = math.log(classes)
         return [_entropy(row) / uniform for row in probabilities.tolist()]
     # A probability of 0 adds nothing, and its logarithm is not defined.
-    logarithms = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    entropies = np.einsum("ij,ij->i", probabilities, logarithms) / -np.log(classes)
+    logarithms = np.log(np.maximum(probabilities, _SMALLEST))
+    entropies = (probabilities * logarithms).sum(axis=1) / -math.log(classes)
     ratios: list[float] = entropies.tolist()
     return ratios
 
@@ -71,21 +72,10 @@ def _sorted(values: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    if count == values.shape[1]:
-        return _sorted(values)
-    chosen = np.argpartition(-values, count - 1, axis=1)[:, :count]
-    chosen.sort(axis=1)
-    order = _gather(chosen, _sorted(_gather(values, chosen)))
-    candidates = values >= _gather(values, order[:, -1:])  # bool [n, classes]
-    if np.count_nonzero(candidates) != order.size:
-        # Others equal the smallest that was chosen. Without a rule, the classes of an input
-        # would depend on the count, which is that of the whole batch.
-        for row in np.flatnonzero(candidates.sum(axis=1) > count):
-            equal = np.flatnonzero(candidates[row])
-            order[row] = equal[np.argsort(-values[row, equal], kind="stable")[:count]]
+    """Find the largest values one after the other; of equal values, the first."""
+    remaining, rows = values.copy(), np.arange(len(values))
+    order = np.empty((len(values), count), np.intp)
+    for position in range(count):
+        columns = order[:, position] = remaining.argmax(axis=1)
+        remaining[rows, columns] = -np.inf
     return order
-
-
-def _gather(values: NDArray[T], columns: NDArray[np.intp]) -> NDArray[T]:
-    """Return the values of some columns of each row; numpy's function for it takes much longer."""
-    return values[np.arange(len(values))[:, np.newaxis], columns]

@@ -171,7 +171,7 @@ class InferenceRequest:
     admitted_at: float = field(default=0.0, init=False)
     # Of its seconds; None without a deadline.
     estimate: float | None = field(default=None, init=False)
-    # For each input the graph's input without its batch dimension, or its error.
+    # For each input the graph's input without its batch dimension, contiguous, or its error.
     prepared: list[NDArray[np.generic] | Occluded | ServingError | None] = field(
         default_factory=list, init=False
     )
