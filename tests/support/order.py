@@ -8,6 +8,8 @@ import pytest
 
 __all__ = ["fast_first", "process_count", "slow_first_in_each_part"]
 
+# Where the processes come from in which PyTorch and the exporter are loaded, which takes 10 s.
+EXPORTER = ("support.exporter", "support.training")
 # The estimate for a slow test that states none, in seconds.
 SLOW_SECONDS = 10.0
 
@@ -49,15 +51,29 @@ def _distribute(groups: list[Items], parts: int) -> list[Items]:
 
 
 def _groups(items: Sequence[pytest.Item]) -> Iterator[Items]:
-    """Yield the tests of each module. Those that need the demo's bundles are one group."""
+    """Yield the tests of each module.
+
+    Those that need the demo's bundles are one group, and the others that run the exporter too:
+    so not every process of pytest-xdist loads the exporter for its own.
+    """
     by_module = [list(module) for _, module in groupby(items, key=lambda item: item.path)]
     demo: Items = []
+    exporter: Items = []
     for module in by_module:
         if any("demo_repository" in getattr(item, "fixturenames", ()) for item in module):
             demo += module
+        elif _runs_exporter(module[0]):
+            exporter += module
         else:
             yield module
     yield demo
+    yield exporter
+
+
+def _runs_exporter(item: pytest.Item) -> bool:
+    """Report whether the module of a test has imported a command of the exporter."""
+    values = vars(getattr(item, "module", None) or object)
+    return any(getattr(value, "__module__", None) in EXPORTER for value in values.values())
 
 
 def _total(items: Items) -> float:
