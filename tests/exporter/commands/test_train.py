@@ -22,7 +22,7 @@ from convscope.client import Client
 from convscope.exporter.architectures import find_architecture
 from convscope.v1 import manifest_pb2 as pb
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=4)
 
 FASHION = Path(__file__).parents[1] / "data" / "fashion_photos.npz"
 NOISE = 0.01
@@ -78,6 +78,7 @@ def test_a_run_is_not_resumed_with_fewer_epochs(uninterrupted: Path) -> None:
 
 
 @pytest.mark.slow(seconds=35)
+@pytest.mark.timeout(900)  # on a busy machine
 def test_two_processes_reach_the_accuracy_of_one(tmp_path: Path, uninterrupted: Path) -> None:
     done = run_fresh_exporter(*train(tmp_path, "digits", "--epochs", "2", "--devices", "2"))
     assert done.returncode == 0, done.stderr
