@@ -11,7 +11,7 @@ SUITE = Path(__file__).parent / "clients" / "kserve_suite.py"
 TESTS = 12
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=4)
 @pytest.mark.timeout(600)  # the first run installs
 def test_kserve_client_is_served(tiny_server: ServerProcess) -> None:
     # It requires an older protobuf than the server, so it has a separate environment.

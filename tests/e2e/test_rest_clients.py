@@ -24,7 +24,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
         yield process
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=4)
 @pytest.mark.timeout(600)  # the first run installs
 def test_tritonclient_is_served(web: WebProcess) -> None:
     # It requires an older protobuf than the server, so it has a separate environment.
@@ -34,7 +34,7 @@ def test_tritonclient_is_served(web: WebProcess) -> None:
     assert re.match(r"25 passed in ", closing), closing
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=4)
 @pytest.mark.timeout(600)  # the first run installs
 def test_kserve_client_is_served(web: WebProcess) -> None:
     python = python_with(*OTHER_CLIENTS)

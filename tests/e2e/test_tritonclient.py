@@ -13,7 +13,7 @@ SUITE = Path(__file__).parent / "clients" / "triton_suite.py"
 TESTS = 21
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=4)
 @pytest.mark.timeout(600)  # the first run installs
 def test_tritonclient_is_served(tmp_path: Path) -> None:
     # It requires an older protobuf than the server, so it has a separate environment.
