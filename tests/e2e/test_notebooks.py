@@ -31,7 +31,7 @@ def shown(notebook: Any) -> list[str]:
     ]
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.timeout(900)  # the fixture exports the models of the demo
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter packages
 @pytest.mark.one_transport("a notebook is about the client")
