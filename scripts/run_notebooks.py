@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbclient import NotebookClient
-
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "notebooks"
 TIMEOUT_SECONDS = 300
 
 
 def execute(path: Path) -> Any:
     """Return a notebook with new outputs. The first cell that fails is an error."""
+    import nbformat  # takes three seconds, which pytest would spend in each of its processes
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=TIMEOUT_SECONDS, resources=resources).execute()
@@ -28,6 +28,8 @@ def execute(path: Path) -> Any:
 
 def main() -> None:
     """Execute all notebooks."""
+    import nbformat
+
     for path in sorted(FOLDER.glob("*.ipynb")):
         nbformat.write(execute(path), path)
         print(f"{path.name}: {path.stat().st_size:,} bytes", file=sys.stderr)

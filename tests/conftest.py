@@ -22,6 +22,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if process_count() > 1:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 keep_freed_memory()
+# The imports of all tests make millions of objects that stay.
+gc.disable()
 # The servers of the tests must not write to the user's own tuning cache.
 os.environ["CONVSCOPE_TUNING_CACHE"] = str(Path(tempfile.mkdtemp()) / "tuning.json")
 
@@ -52,8 +54,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 def pytest_collection_finish() -> None:
     """Exempt the hundreds of thousands of objects of PyTorch and pytest from garbage collection."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

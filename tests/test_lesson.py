@@ -23,7 +23,7 @@ TRAINED = ("learned-filters.png", "mistakes.png", "occlusion.png")
 UPDATE = "CONVSCOPE_UPDATE_LESSON"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 @pytest.mark.one_transport("exports networks; other tests make the same calls")
 @pytest.mark.parametrize("page", CHAPTERS, ids=LABELS)
 def test_a_chapter_runs_and_makes_its_pictures(

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from support.exporter import run_exporter
 from support.order import fast_first, slow_first_in_each_part
 
 
@@ -16,6 +18,7 @@ class Item:
     path: Path
     seconds: float = 0
     fixturenames: tuple[str, ...] = field(default=())
+    module: object = None
 
     def get_closest_marker(self, name: str) -> pytest.Mark | None:
         if not self.seconds:
@@ -51,6 +54,17 @@ def test_each_process_begins_with_its_share_of_the_slow_tests() -> None:
     assert [{item.path.name for item in first} for first in slow] == [
         {"networks"},
         {"train", "demo", "readme"},
+    ]
+
+
+def test_modules_that_run_the_exporter_are_in_one_process() -> None:
+    slow = [*module("first", 2, 9), *module("second", 2, 8), *module("third", 2, 7)]
+    for item in (*slow[:2], *slow[4:]):
+        item.module = SimpleNamespace(run_exporter=run_exporter)
+    ordered = cast(list[Any], slow_first_in_each_part([*slow, *module("fast", 6)], 2))
+    assert [item.path.name for item in ordered if item.seconds] == [
+        *("first", "first", "third", "third"),
+        *("second", "second"),
     ]
 
 

@@ -51,7 +51,7 @@ COMMANDS = re.findall(r"^\$ (.+?(?:\\\n.+?)*)$", CONSOLE, re.MULTILINE)
 OURS = [command for command in COMMANDS if re.match(r"(\.venv/bin/)?convscope", command)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=1)
 @pytest.mark.one_transport("exports networks for a minute; other tests make the same calls")
 @pytest.mark.parametrize("block", PYTHON)
 def test_python_block_runs(
@@ -98,7 +98,7 @@ REPLIES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=1)
 @pytest.mark.one_transport("exports networks for a minute; other tests make the same calls")
 @pytest.mark.parametrize("command", CURL)
 def test_curl_is_answered(command: str, demo_web: WebProcess) -> None:

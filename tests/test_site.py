@@ -60,7 +60,7 @@ class References(HTMLParser):
             self.loaded.append(source)
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=4)
 @pytest.mark.timeout(BUILD_SECONDS)
 def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     pages = {page: References(page) for page in site.rglob("*.html")}
@@ -75,7 +75,7 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=4)
 @pytest.mark.timeout(BUILD_SECONDS)
 def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
     for page in site.rglob("*.html"):
@@ -86,7 +86,7 @@ def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
         assert re.findall(r"url\([\"']?(?:https?:)?//[^)]*\)", style.read_text()) == []
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=4)
 @pytest.mark.timeout(BUILD_SECONDS)
 def test_the_references_are_complete(site: Path) -> None:
     for name in GENERATED:

@@ -102,7 +102,7 @@ def kill_at_random(bundle: Path, repository: Path, work: str) -> Iterator[None]:
         process.stdin.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 def test_a_killed_publisher_leaves_no_version_that_is_not_whole(tmp_path: Path) -> None:
     bundle, repository = write_tiny(tmp_path / "source"), tmp_path / "target"
     (repository / "tiny").mkdir(parents=True)
@@ -117,7 +117,7 @@ def test_a_killed_publisher_leaves_no_version_that_is_not_whole(tmp_path: Path) 
     assert left, "no kill came while a version was being written"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 def test_a_killed_pruner_leaves_no_version_that_is_not_whole(tmp_path: Path) -> None:
     bundle, repository = write_tiny(tmp_path / "source"), tmp_path / "target"
     (repository / "tiny").mkdir(parents=True)
@@ -132,7 +132,7 @@ def test_a_killed_pruner_leaves_no_version_that_is_not_whole(tmp_path: Path) -> 
     assert latest
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 def test_a_killed_promotion_leaves_aliases_that_can_be_read(tmp_path: Path) -> None:
     bundle = write_tiny(tmp_path)
     write_tiny(tmp_path, version=2)

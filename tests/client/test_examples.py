@@ -60,7 +60,7 @@ def test_it_has_an_example(name: str) -> None:
     assert ">>> " in DOCSTRINGS[name]
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=1)
 @pytest.mark.timeout(900)  # the first test exports the models of the demo
 @pytest.mark.one_transport("the examples are about the client")
 @pytest.mark.parametrize("name", DOCSTRINGS)

@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 60
 PAUSE_SECONDS = 0.2
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=3),
     pytest.mark.one_transport("runs queries; the differential tests compare the metrics of calls"),
 ]
 

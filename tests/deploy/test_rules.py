@@ -45,7 +45,7 @@ def test_these_are_all_unit_tests() -> None:
     assert sorted(path.stem for path in UNIT_TESTS.iterdir()) == sorted(FILES)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=3)
 @pytest.mark.parametrize("name", FILES)
 def test_each_alert_is_raised_by_its_cause_alone(prometheus_tools: Path, name: str) -> None:
     result = promtool(prometheus_tools, "test", "rules", UNIT_TESTS / f"{name}.yml")

@@ -152,27 +152,34 @@ async def nothing(client: Offender) -> None:
 
 
 @pytest.mark.slow(seconds=30)
-async def test_clients_that_wait_are_given_up(server: ServerProcess) -> None:
-    """The server closes their connections, although they never do."""
+async def test_clients_and_uploads_that_wait_are_given_up(server: ServerProcess) -> None:
+    """The server closes the connections of clients that never do.
+
+    Uploads that wait end with a status, and their client may make other calls.
+    """
     waiting = {zero_windows: None, unread_replies: None, nothing: b""}
     pid = server.process.pid
-    async with unharmed(server, LONG_PAUSE), AsyncExitStack() as stack:
+    async with (
+        unharmed(server, LONG_PAUSE),
+        offender(port(server)) as uploading,
+        AsyncExitStack() as stack,
+    ):
+        await half_open_uploads(uploading)
         files, memory = abuse.descriptors(pid), rss_mb(pid)
         for wait, preface in waiting.items():
             await wait(await stack.enter_async_context(offender(port(server), preface)))
         assert abuse.descriptors(pid) > files
         assert rss_mb(pid) < memory + PEAK_MB
         async with asyncio.timeout(STALL_SECONDS):
-            while abuse.descriptors(pid) > files:
-                await asyncio.sleep(0.5)
+            await asyncio.gather(
+                until_given_up(pid, files), uploading.until_resets(UPLOADS, STALL_SECONDS)
+            )
 
 
-@pytest.mark.slow(seconds=30)
-async def test_uploads_that_wait_are_given_up(server: ServerProcess) -> None:
-    """Their calls end with a status; the client may make others."""
-    async with unharmed(server, LONG_PAUSE), offender(port(server)) as client:
-        await half_open_uploads(client)
-        await client.until_resets(UPLOADS, STALL_SECONDS)
+async def until_given_up(pid: int, files: int) -> None:
+    """Wait until a process has as few descriptors as before."""
+    while abuse.descriptors(pid) > files:
+        await asyncio.sleep(0.5)
 
 
 @pytest.mark.slow(seconds=25)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.guarded import TOKEN, guarded
 from support.server import ServerProcess
-from support.venvs import KSERVE_CLIENT, TRITON_CLIENT, python_with, run_suite
+from support.venvs import OTHER_CLIENTS, python_with, run_suite
 from support.web_process import WebProcess
 
 SUITES = Path(__file__).parent / "clients"
@@ -34,7 +34,7 @@ def addresses(tiny_server: ServerProcess) -> Iterator[Addresses]:
 
 def test_tritonclient_sends_a_token(addresses: Addresses) -> None:
     closing = run_suite(
-        python_with(*TRITON_CLIENT),
+        python_with(*OTHER_CLIENTS),
         SUITES / "triton_token_suite.py",
         CONVSCOPE_TARGET=addresses.target,
         CONVSCOPE_HTTP_TARGET=addresses.url.removeprefix("http://"),
@@ -45,7 +45,7 @@ def test_tritonclient_sends_a_token(addresses: Addresses) -> None:
 
 def test_kserve_clients_send_a_token(addresses: Addresses) -> None:
     closing = run_suite(
-        python_with(*KSERVE_CLIENT),
+        python_with(*OTHER_CLIENTS),
         SUITES / "kserve_token_suite.py",
         CONVSCOPE_TARGET=addresses.target,
         CONVSCOPE_HTTP_TARGET=addresses.url,

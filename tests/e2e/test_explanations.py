@@ -26,7 +26,7 @@ EIGEN_CAM, OCCLUSION = pb.EXPLANATION_METHOD_EIGEN_CAM, pb.EXPLANATION_METHOD_OC
 Selection = pb.ExplanationSelection
 Stub = inference_pb2_grpc.ClassifierServiceStub
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=1)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,10 @@ NETWORKS = {
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_transport("compares the results of networks")]
+pytestmark = [
+    pytest.mark.slow(seconds=4),
+    pytest.mark.one_transport("compares the results of networks"),
+]
 
 
 @pytest.fixture(scope="module")

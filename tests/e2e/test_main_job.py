@@ -17,7 +17,7 @@ from convscope.exporter.conversion.parity import run_torch
 PARITY = 1e-3
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=1),
     pytest.mark.one_transport("exports networks for a minute; other tests make the same calls"),
 ]
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from support.server import ServerProcess
 
@@ -12,6 +11,13 @@ from scripts.run_notebooks import FOLDER, execute
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 # GitHub shows a notebook of this size at once.
 MAX_BYTES = 400_000
+
+
+def read(path: Path) -> Any:
+    """Return a notebook. The import takes three seconds, and most processes of pytest skip it."""
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
 
 
 def shown(notebook: Any) -> list[str]:
@@ -25,7 +31,7 @@ def shown(notebook: Any) -> list[str]:
     ]
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.timeout(900)  # the fixture exports the models of the demo
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter packages
 @pytest.mark.one_transport("a notebook is about the client")
@@ -35,14 +41,14 @@ def test_a_notebook_runs(
 ) -> None:
     monkeypatch.setenv("CONVSCOPE_SERVER", demo_server.target)
     outputs = shown(execute(path))
-    assert len(outputs) == len(shown(nbformat.read(path, as_version=4)))
+    assert len(outputs) == len(shown(read(path)))
     assert sum("data:image/" in output for output in outputs) >= 4
     assert any("espresso" in output for output in outputs)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_the_committed_outputs_are_small_and_complete(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     assert path.stat().st_size < MAX_BYTES
     assert shown(notebook)
     assert all(

@@ -13,7 +13,7 @@ from support.tiny import write_tiny
 
 from convscope.client import AdminClient, FailedPreconditionError
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_transport("follows a remote repository")]
+pytestmark = [pytest.mark.slow(seconds=4), pytest.mark.one_transport("follows a remote repository")]
 
 LAST_SYNC = "convscope_repository_last_sync_timestamp_seconds"
 FAILURES = "convscope_repository_sync_failures_total"

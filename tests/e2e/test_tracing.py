@@ -15,7 +15,7 @@ from support.tiny import write_tiny
 
 from convscope.client import Client
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=2)
 
 CALL = "/convscope.v1.ClassifierService/Classify"
 STAGES = {"decode", "queue", "infer", "encode"}

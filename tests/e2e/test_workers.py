@@ -17,7 +17,7 @@ from support.tiny import reference_preprocess, write_tiny
 
 from convscope.client import Client, ConvscopeError, Tensor
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=5)
 
 WORKERS = 2
 

@@ -234,7 +234,7 @@ def slow_repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=3)
 def test_calls_in_flight_are_answered_and_later_ones_are_not(slow_repository: Path) -> None:
     request = image_request(model="slow")
     with ServerProcess(slow_repository, "--max-batch", "1") as server, connected(server) as stub:
@@ -250,7 +250,7 @@ def test_calls_in_flight_are_answered_and_later_ones_are_not(slow_repository: Pa
     assert events.index("draining") < events.index("stopped")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=3)
 def test_new_call_after_the_drain_began_is_unavailable_while_old_ones_finish(
     slow_repository: Path,
 ) -> None:
@@ -276,7 +276,7 @@ def is_unavailable(stub: inference_pb2_grpc.ClassifierServiceStub) -> bool:
     return False
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=3)
 def test_health_says_not_serving_while_calls_are_still_accepted(tiny_repository: Path) -> None:
     with (
         ServerProcess(tiny_repository, "--drain-seconds", "3") as server,

@@ -50,15 +50,18 @@ def exporter(*arguments: str) -> str:
     return done.stdout
 
 
-def run_exporter(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the exporter, which may fail.
+def run_exporter(
+    *arguments: str, directory: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the exporter, which may fail, in this or another directory.
 
     Its process is forked from one in which PyTorch is loaded, which saves the seconds that
     the imports of a fresh interpreter take.
     """
     with TemporaryDirectory() as scratch:
         out, err = Path(scratch) / "out", Path(scratch) / "err"
-        process = processes().Process(target=_run, args=(arguments, out, err))
+        there = directory or Path.cwd()
+        process = processes().Process(target=_run, args=(arguments, there, out, err))
         process.start()
         process.join()
         code = process.exitcode
@@ -83,11 +86,12 @@ def renew_threads() -> None:
     torch.set_num_threads(torch.get_num_threads())
 
 
-def _run(arguments: tuple[str, ...], out: Path, err: Path) -> None:
+def _run(arguments: tuple[str, ...], directory: Path, out: Path, err: Path) -> None:
     """Do what `python -m convscope.exporter` does, with the output in two files."""
     for path, descriptor in ((out, 1), (err, 2)):
         with path.open("w") as file:
             os.dup2(file.fileno(), descriptor)
+    os.chdir(directory)
     renew_threads()
     sys.argv = ["convscope-exporter", *arguments]
     from convscope.exporter.__main__ import main

@@ -1,13 +1,20 @@
 """The order of the tests: fast ones first, or such that several processes end together."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 
 import pytest
 
 __all__ = ["fast_first", "process_count", "slow_first_in_each_part"]
 
+# Modules of the tests, and what their users share: a process in which PyTorch is loaded, which
+# takes ten seconds in each process of pytest-xdist, or an environment, for which others would wait.
+SHARED = {
+    "support.exporter": "exporter",
+    "support.training": "exporter",
+    "support.venvs": "environments",
+}
 # The estimate for a slow test that states none, in seconds.
 SLOW_SECONDS = 10.0
 
@@ -32,7 +39,7 @@ def slow_first_in_each_part(items: Sequence[pytest.Item], parts: int) -> Items:
     no process waits for another's slow test. The slow tests of a module share its fixtures, so
     they stay in one part.
     """
-    slow = _distribute(list(_groups([item for item in items if _seconds(item)])), parts)
+    slow = _distribute(_groups([item for item in items if _seconds(item)]), parts)
     fast = iter([item for item in items if not _seconds(item)])
     ordered: Items = []
     for size, first in zip(_sizes(len(items), parts), slow, strict=True):
@@ -40,7 +47,7 @@ def slow_first_in_each_part(items: Sequence[pytest.Item], parts: int) -> Items:
     return [*ordered, *fast]
 
 
-def _distribute(groups: list[Items], parts: int) -> list[Items]:
+def _distribute(groups: Iterable[Items], parts: int) -> list[Items]:
     """Distribute groups of tests, the longest first, each to the part with the least to do."""
     lists: list[Items] = [[] for _ in range(parts)]
     for group in sorted(groups, key=_total, reverse=True):
@@ -48,16 +55,22 @@ def _distribute(groups: list[Items], parts: int) -> list[Items]:
     return lists
 
 
-def _groups(items: Sequence[pytest.Item]) -> Iterator[Items]:
-    """Yield the tests of each module. Those that need the demo's bundles are one group."""
-    by_module = [list(module) for _, module in groupby(items, key=lambda item: item.path)]
-    demo: Items = []
-    for module in by_module:
-        if any("demo_repository" in getattr(item, "fixturenames", ()) for item in module):
-            demo += module
-        else:
-            yield module
-    yield demo
+def _groups(items: Sequence[pytest.Item]) -> Iterable[Items]:
+    """Return the tests of each module, together with those of modules that share the same."""
+    groups: dict[str, Items] = {}
+    for path, module in groupby(items, key=lambda item: item.path):
+        tests = list(module)
+        groups.setdefault(_shared(tests) or str(path), []).extend(tests)
+    return groups.values()
+
+
+def _shared(module: Items) -> str:
+    """Return what the slow tests of a module share with those of others, or nothing."""
+    if any("demo_repository" in getattr(item, "fixturenames", ()) for item in module):
+        return "the demo's bundles"
+    values = vars(getattr(module[0], "module", None) or object).values()
+    sources = {getattr(value, "__module__", None) for value in values}
+    return next((shared for source, shared in SHARED.items() if source in sources), "")
 
 
 def _total(items: Items) -> float:

@@ -12,9 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "venvs"
 # Shorter than pytest's timeout for these tests.
 INSTALL_SECONDS = 480
-# The gRPC and HTTP clients of others.
-TRITON_CLIENT = ("tritonclient[grpc,http]>=2.70,<3", "Pillow>=11", "pytest>=8.4")
-KSERVE_CLIENT = ("kserve>=0.20,<1", "Pillow>=11", "pytest>=8.4")
+# The gRPC and HTTP clients of others. All require an older protobuf than the server. The limit of
+# grpcio-tools follows from that, and spares pip the download of ten newer versions.
+OTHER_CLIENTS = (
+    "tritonclient[grpc,http]>=2.70,<3",
+    "kserve>=0.20,<1",
+    "grpcio-tools<1.82",
+    "Pillow>=11",
+    "pytest>=8.4",
+)
 
 
 def python_with(*requirements: str) -> Path:

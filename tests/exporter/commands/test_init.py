@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.exporter import run_exporter
 from support.server import ServerProcess
 from typer.testing import CliRunner
 
@@ -28,20 +29,22 @@ def commands(printed: str) -> list[list[str]]:
 
 def run(words: list[str], project: Path, variables: dict[str, str]) -> str:
     program, *arguments = words
-    modules = {"convscope": "convscope", "convscope-exporter": "convscope.exporter"}
-    command = ["-m", modules[program]] if program in modules else []
-    done = subprocess.run(
-        [sys.executable, *command, *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **variables},
-    )
+    if program == "convscope-exporter":
+        done = run_exporter(*arguments, directory=project)
+    else:
+        module = ["-m", "convscope"] if program == "convscope" else []
+        done = subprocess.run(
+            [sys.executable, *module, *arguments],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **variables},
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.one_transport("it is about the commands")
 def test_the_commands_that_it_prints_train_serve_and_classify(tmp_path: Path) -> None:
     project = tmp_path / "my project"

@@ -15,7 +15,7 @@ from support.exporter import exporter
 from convscope.exporter.evaluation.run_files import read_run
 from convscope.v1 import manifest_pb2 as pb
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=1)
 
 NETWORK = """
 from torch import nn

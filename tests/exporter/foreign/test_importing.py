@@ -169,7 +169,7 @@ def test_an_invalid_import_is_rejected_and_writes_nothing(
 
 # The weights of these files are all equal, so all classes are equal too. Random
 # weights show that each value has its effect.
-@pytest.mark.slow
+@pytest.mark.slow(seconds=5)
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "densenet121", "inception_v1"])
 def test_published_graphs_with_random_weights_are_imported(tmp_path: Path, name: str) -> None:
     path = tmp_path / "random.onnx"

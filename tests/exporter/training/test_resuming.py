@@ -25,7 +25,7 @@ from convscope.exporter.training.checkpoints import read_history
 from convscope.exporter.training.history import metrics_csv
 from convscope.exporter.training.runs import Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(seconds=5), pytest.mark.timeout(600)]
 
 EPOCHS = 80  # far more than pass between the kills
 KILLS = 10
