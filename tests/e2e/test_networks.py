@@ -59,6 +59,14 @@ SMALLER = tuple(name for name in (*LARGE, "leung_malik") if name not in FULL_SIZ
 # have narrower ones.
 NARROWER_VGGS = tuple(name for name in LARGE if name.startswith("vgg") and name != "vgg11")
 NARROWER_WIDTH = 128
+# The export takes as long as the network is deep. Deeper ones of a family repeat their blocks; the
+# smallest of each family, and resnet50, keep all of them.
+SHORTER = (
+    "resnet34",
+    "resnet101",
+    "resnet152",
+    *(f"efficientnet_lite{index}" for index in range(1, 5)),
+)
 
 OWN = """
 from torch import nn
@@ -111,6 +119,8 @@ def source_of(name: str, folder: Path) -> Source:
     network = row.build(len(labels))
     if name in NARROWER_VGGS:
         narrow_dense_layers(network)
+    if name in SHORTER:
+        drop_repetitions(network)
     return Source(
         model=name.replace("/", "_"),
         version=1,
@@ -133,6 +143,15 @@ def narrow_dense_layers(network: nn.Module) -> None:
     widths = [first.in_features, *[NARROWER_WIDTH] * (len(dense) - 1), last.out_features]
     for index, (given, returned) in zip(dense, pairwise(widths), strict=True):
         layers[index] = nn.Linear(given, returned)
+
+
+def drop_repetitions(network: nn.Module) -> None:
+    """Replace each block that is built as the one before it by the identity."""
+    for stage in [one for one in network.modules() if isinstance(one, nn.Sequential)]:
+        built = [repr(block) for block in stage]
+        for index, (before, block) in enumerate(pairwise(built), start=1):
+            if before == block:
+                stage[index] = nn.Identity()
 
 
 @pytest.fixture(scope="module", autouse=True)
