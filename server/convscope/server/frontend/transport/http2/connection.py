@@ -30,6 +30,7 @@ from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBuc
 from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES, Output
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
+from convscope.server.frontend.transport.http2.rounds import FIRST_INPUT_BYTES
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.stream import Stream
 from convscope.server.frontend.transport.http2.task_call import TaskCall
@@ -75,6 +76,8 @@ class Connection(Output, asyncio.BufferedProtocol):
         self.closing_at: float | None = None
         self.ping_sent_at: float | None = None
         self.taken_before = 0
+        self.input_bytes = FIRST_INPUT_BYTES
+        self.round, self.round_seconds = -1, 0.0
         self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
@@ -100,11 +103,23 @@ class Connection(Output, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes are written."""
-        return self._shared.input
+        return self._shared.input[: self.input_bytes]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Process what was written there."""
+        rounds = self._shared.rounds
+        began = rounds.clock()
         self.receive(self._shared.input[:nbytes])
+        rounds.received(self, nbytes, rounds.clock() - began)
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the socket; see `Rounds`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def receive(self, data: bytes | memoryview) -> None:
         """Process what the client sent."""
