@@ -14,9 +14,9 @@ from typing import Protocol
 __all__ = ["FIRST_INPUT_BYTES", "MAX_INPUT_BYTES", "MAX_READERS", "Reader", "Rounds"]
 
 # What all connections that have more to read may take of one round.
-ROUND_SECONDS = 1e-3
+ROUND_SECONDS = 0.5e-3
 # Connections that continue in one round; the others have their turn in the next ones.
-MAX_READERS = 4
+MAX_READERS = 2
 # What is read at once. The same number of bytes may be one chunk of an image or hundreds of
 # requests, so the size follows the time that the bytes before took.
 FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 16 * 1024, 2 * 1024, 256 * 1024

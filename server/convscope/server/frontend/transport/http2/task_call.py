@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 # Above so many bytes of a stream that the client has not read, `write` waits.
 MAX_QUEUED_BYTES = 64 * 1024
+# Messages that the handlers take in one iteration of the event loop.
+MESSAGES_PER_TURN = 4
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -37,6 +39,9 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
 class Tasks:
     """The tasks of the calls that run.
 
+    In one iteration of the event loop they take a limited number of messages, and the
+    connections take turns: thousands of calls may have arrived together, on a few connections.
+
     Args:
         loop: The event loop.
     """
@@ -44,6 +49,9 @@ class Tasks:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._running: set[asyncio.Task[None]] = set()
+        self._taken = 0  # messages in this iteration
+        self._waiting: dict[object, deque[asyncio.Future[None]]] = {}  # by connection
+        self._scheduled = False
 
     def __len__(self) -> int:
         return len(self._running)
@@ -54,6 +62,36 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
+
+    async def turn(self, connection: object) -> None:
+        """Wait until a call of a connection may take its next message."""
+        self._schedule()
+        if self._taken < MESSAGES_PER_TURN and not self._waiting:
+            self._taken += 1
+            return
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self._waiting.setdefault(connection, deque()).append(waiter)
+        await waiter
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._begin_iteration)
+
+    def _begin_iteration(self) -> None:
+        self._scheduled = False
+        self._taken = 0
+        while self._waiting and self._taken < MESSAGES_PER_TURN:
+            connection = next(iter(self._waiting))
+            waiters = self._waiting.pop(connection)
+            waiter = waiters.popleft()
+            if waiters:
+                self._waiting[connection] = waiters  # behind the others
+            if not waiter.done():  # its call has ended
+                waiter.set_result(None)
+                self._taken += 1
+        if self._taken:
+            self._schedule()
 
     async def wait(self, seconds: float) -> None:
         """Wait until all have ended, but not longer than this."""
@@ -237,8 +275,7 @@ class TaskCall(Stream):
         handler = self._method.handler
         if not handler.response_streaming:
             self._release_oldest()
-        limit = self._link.limits.max_unread_bytes
-        while not self._messages or self._link.unread_bytes() > limit:
+        while not await self._may_take():
             if self._messages:
                 await self._flushed()  # nothing more begins until the client reads its replies
             elif self.received_all or self.ended:
@@ -257,6 +294,16 @@ class TaskCall(Stream):
         data = await self._inflated(data) if compressed else bytes(data)
         deserialize = handler.request_deserializer
         return data if deserialize is None else deserialize(data)
+
+    async def _may_take(self) -> bool:
+        """Wait for the call's turn if there is a message; return whether it can be taken."""
+        if self._has_next():
+            await self._method.tasks.turn(self._link)
+        return self._has_next()  # the call may have ended meanwhile
+
+    def _has_next(self) -> bool:
+        limit = self._link.limits.max_unread_bytes
+        return bool(self._messages) and self._link.unread_bytes() <= limit
 
     async def _inflated(self, data: bytes | memoryview) -> bytes:
         """Return the newest message inflated."""
