@@ -19,7 +19,7 @@ ROUND_SECONDS = 0.5e-3
 MAX_READERS = 2
 # What is read at once. The same number of bytes may be one chunk of an image or hundreds of
 # requests, so the size follows the time that the bytes before took.
-FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 16 * 1024, 2 * 1024, 256 * 1024
+FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 4 * 1024, 2 * 1024, 256 * 1024
 # By how much the size changes at most.
 GROWTH, SHRINKAGE = 2.0, 0.125
 

@@ -320,7 +320,7 @@ class TaskCall(Stream):
         self.grow(grown)
         if self._unanswered:
             self._unanswered[-1] += grown
-        return message
+        return bytes(message)
 
     def _release_oldest(self) -> None:
         """Release the oldest message that the handler has."""
