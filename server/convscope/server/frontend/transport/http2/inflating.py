@@ -28,7 +28,9 @@ class Inflater:
         # Compressed messages must not take all cores, so they have one thread.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inflater")
 
-    def try_short(self, data: bytes | memoryview, encoding: str | None) -> bytes | memoryview | None:
+    def try_short(
+        self, data: bytes | memoryview, encoding: str | None
+    ) -> bytes | memoryview | None:
         """Return a message inflated if it is short; None if it is long, or damaged."""
         limit = min(MAX_SHORT_BYTES, self._max_bytes)
         if len(data) > limit:
