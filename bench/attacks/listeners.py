@@ -32,7 +32,7 @@ def metrics_listener(run: Run) -> Iterator[Result]:
     """Attack one server."""
     with run.serving() as server:
         attack = f"{IDLE:,} connections with half a request"
-        yield run.beside(server, "metrics", attack, lambda: _idle(server, run.seconds))
+        yield run.beside(server, "metrics", attack, lambda: _idle(server, run.seconds), run.rounds)
         code = status(server.metrics_port, OTHER_PATH)
         reply = f"status {code}" if code else "no reply"
         yield Result("metrics", "a path that does not exist", {"reply": reply})
