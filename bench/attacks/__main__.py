@@ -57,12 +57,8 @@ def _line(result: Result) -> str:
     cells = [result.row, result.attack, phrase(result.figures)]
     if result.quiet and result.attacked:
         quiet, attacked = result.quiet, result.attacked
-        cells += [
-            quiet.shown(),
-            attacked.shown(),
-            spread(attacked.ratio(quiet), result.ratios),
-            attacked.failures(),
-        ]
+        ratio = spread(attacked.ratio(quiet), result.ratios)
+        cells += [quiet.shown(), attacked.shown(), ratio, attacked.failures()]
     return f"| {' | '.join(cells)} |"
 
 

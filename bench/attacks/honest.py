@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +54,8 @@ class Honest:
             run: Attacks; it runs in a thread of low priority.
             rounds: How often; quiet windows and attacks alternate.
         """
-        return [self._round(attack, run) for _ in range(rounds)][0]
+        first, *_ = [self._round(attack, run) for _ in range(rounds)]
+        return first
 
     def _round(self, attack: str, run: Callable[[], T]) -> T:
         began = time.monotonic()
@@ -75,7 +75,8 @@ class Honest:
         """
         rounds = [(self._within(a), self._within(b)) for a, b in self._windows[attack]]
         ratios = [Traffic.of(b).ratio(Traffic.of(a)) for a, b in rounds]
-        quiet, attacked = (Traffic.of([*chain.from_iterable(calls)]) for calls in zip(*rounds))
+        quiet = Traffic.of([call for calls, _ in rounds for call in calls])
+        attacked = Traffic.of([call for _, calls in rounds for call in calls])
         return quiet, attacked, [ratio for ratio in ratios if ratio is not None]
 
     def _within(self, window: _Window) -> list[Call]:

@@ -15,7 +15,7 @@ __all__ = ["read_header"]
 
 # Only crafted files have more before the pixels: so many, and one more for so many bytes of the
 # file. A GIF's block has up to 255 bytes, and about 90 in XMP.
-_MAX_GIF_BLOCKS, _GIF_BLOCK_BYTES, _MOST_GIF_BLOCKS = 128, 64, 16_384
+_MAX_GIF_BLOCKS, _GIF_BLOCK_BYTES, _MOST_GIF_BLOCKS = 128, 64, 4096
 _GIF_CONTROL = b"!\xf9\4"  # the extension with the transparent color; four bytes and an end
 # The working memory for a pixel of a WebP that may be lossless, or have an alpha channel.
 _WEBP_BYTES = 5
