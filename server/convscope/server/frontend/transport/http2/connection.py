@@ -78,6 +78,7 @@ class Connection(Output, asyncio.BufferedProtocol):
         self.taken_before = 0
         self.input_bytes = FIRST_INPUT_BYTES
         self.round, self.round_seconds = -1, 0.0
+        self._has_more = False  # whether bytes have arrived that are not read
         self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
@@ -109,6 +110,7 @@ class Connection(Output, asyncio.BufferedProtocol):
         """Process what was written there."""
         rounds = self._shared.rounds
         began = rounds.clock()
+        self._has_more = nbytes == self.input_bytes
         self.receive(self._shared.input[:nbytes])
         rounds.received(self, nbytes, rounds.clock() - began)
 
@@ -137,6 +139,11 @@ class Connection(Output, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the calls."""
+        self._end_streams()
+        self._lost(self)
+
+    def _end_streams(self) -> None:
+        """Cancel the calls, and send nothing more."""
         self._is_closed = True
         streams, self.streams = self.streams, {}
         self._shared.calls -= len(streams)
@@ -144,7 +151,6 @@ class Connection(Output, asyncio.BufferedProtocol):
         for stream in streams.values():
             stream.closed()
         self._wake_writers()
-        self._lost(self)
 
     # Receiving
 
@@ -404,4 +410,9 @@ class Connection(Output, asyncio.BufferedProtocol):
     def _close_after_output(self) -> None:
         if self.closing_at is None:
             self.closing_at = self._shared.loop.time() + LINGER_SECONDS
-        self._transport.close()
+        if self._has_more and self._transport.can_write_eof():
+            # The system would drop what was sent if it had to drop what has arrived.
+            self._end_streams()
+            self._transport.write_eof()
+        else:
+            self._transport.close()

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ log = structlog.get_logger(__name__)
 
 # Above so many bytes of a stream that the client has not read, `write` waits.
 MAX_QUEUED_BYTES = 64 * 1024
-# Messages that the handlers take in one iteration of the event loop.
-MESSAGES_PER_TURN = 4
+# Calls that begin, or take their next message, in one iteration of the event loop.
+STEPS_PER_ITERATION = 2
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -39,7 +40,7 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
 class Tasks:
     """The tasks of the calls that run.
 
-    In one iteration of the event loop they take a limited number of messages, and the
+    In one iteration of the event loop a few calls begin or take their next message, and the
     connections take turns: thousands of calls may have arrived together, on a few connections.
 
     Args:
@@ -49,29 +50,42 @@ class Tasks:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._running: set[asyncio.Task[None]] = set()
-        self._taken = 0  # messages in this iteration
-        self._waiting: dict[object, deque[asyncio.Future[None]]] = {}  # by connection
+        self._steps = 0  # in this iteration
+        # By connection. Each of them returns whether it did something.
+        self._waiting: dict[object, deque[Callable[[], bool]]] = {}
         self._scheduled = False
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, call: "TaskCall") -> asyncio.Task[None]:
-        """Run a call."""
-        task = self.loop.create_task(call.run())
+    def start(self, call: "TaskCall", connection: object) -> None:
+        """Run a call of a connection, in its turn."""
+        if self._may_step():
+            self._run(call)
+        else:
+            self._waiting.setdefault(connection, deque()).append(partial(self._run, call))
+
+    def _run(self, call: "TaskCall") -> bool:
+        if call.ended:
+            return False
+        call.task = task = self.loop.create_task(call.run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return task
+        return True
 
     async def turn(self, connection: object) -> None:
         """Wait until a call of a connection may take its next message."""
+        if not self._may_step():
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._waiting.setdefault(connection, deque()).append(partial(_wake, waiter))
+            await waiter
+
+    def _may_step(self) -> bool:
         self._schedule()
-        if self._taken < MESSAGES_PER_TURN and not self._waiting:
-            self._taken += 1
-            return
-        waiter: asyncio.Future[None] = self.loop.create_future()
-        self._waiting.setdefault(connection, deque()).append(waiter)
-        await waiter
+        if self._steps >= STEPS_PER_ITERATION or self._waiting:
+            return False
+        self._steps += 1
+        return True
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -80,23 +94,27 @@ class Tasks:
 
     def _begin_iteration(self) -> None:
         self._scheduled = False
-        self._taken = 0
-        while self._waiting and self._taken < MESSAGES_PER_TURN:
+        self._steps = 0
+        while self._waiting and self._steps < STEPS_PER_ITERATION:
             connection = next(iter(self._waiting))
-            waiters = self._waiting.pop(connection)
-            waiter = waiters.popleft()
-            if waiters:
-                self._waiting[connection] = waiters  # behind the others
-            if not waiter.done():  # its call has ended
-                waiter.set_result(None)
-                self._taken += 1
-        if self._taken:
+            steps = self._waiting.pop(connection)
+            self._steps += steps.popleft()()
+            if steps:
+                self._waiting[connection] = steps  # behind the others
+        if self._steps:
             self._schedule()
 
     async def wait(self, seconds: float) -> None:
         """Wait until all have ended, but not longer than this."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> bool:
+    if waiter.done():  # its call has ended
+        return False
+    waiter.set_result(None)
+    return True
 
 
 class TaskMethod:
@@ -147,8 +165,8 @@ class TaskCall(Stream):
         "_messages",
         "_queued_bytes",
         "_reading",
-        "_task",
         "_unanswered",
+        "task",
         "written",
     )
 
@@ -169,7 +187,7 @@ class TaskCall(Stream):
         self._unanswered: deque[int] = deque()  # the bytes of the messages that the handler has
         self._queued_bytes = queued_bytes
         self._flushed = flushed
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  # when it has begun
         self.written = 0
         if self._method.handler.request_streaming:
             self._start()
@@ -199,7 +217,7 @@ class TaskCall(Stream):
     @property
     def is_begun(self) -> bool:
         """Whether its handler runs."""
-        return self._task is not None
+        return self.task is not None
 
     @property
     def _method(self) -> TaskMethod:
@@ -207,7 +225,7 @@ class TaskCall(Stream):
         return method
 
     def _start(self) -> None:
-        self._task = self._method.tasks.start(self)
+        self._method.tasks.start(self, self._link)
 
     # What the connection calls
 
@@ -234,8 +252,8 @@ class TaskCall(Stream):
     def cancelled(self) -> None:
         """Cancel the task; the status was sent, or can't be."""
         self._context.is_cancelled = True
-        if self._task is not None and self._task is not asyncio.current_task(self._loop):
-            self._task.cancel()
+        if self.task is not None and self.task is not asyncio.current_task(self._loop):
+            self.task.cancel()
 
     def abandon(
         self,
@@ -297,7 +315,7 @@ class TaskCall(Stream):
 
     async def _may_take(self) -> bool:
         """Wait for the call's turn if there is a message; return whether it can be taken."""
-        if self._has_next():
+        if self._has_next() and self.may_wait:  # the turn of other calls was their beginning
             await self._method.tasks.turn(self._link)
         return self._has_next()  # the call may have ended meanwhile
 
