@@ -62,7 +62,7 @@ def parse_request(data: bytes | memoryview) -> pb.ClassifyRequest | LargeRequest
             found = None  # protobuf reports what is wrong
         if found is not None:
             return found
-    return pb.ClassifyRequest.FromString(data)
+    return pb.ClassifyRequest.FromString(data)  # type: ignore[arg-type] # it takes any buffer
 
 
 def _split(data: memoryview) -> LargeRequest | None:

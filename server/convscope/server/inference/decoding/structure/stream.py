@@ -115,7 +115,7 @@ def joined(data: Encoded, ranges: Iterable[Range]) -> Encoded:
     for start, end in merged:
         copy[position : position + end - start] = np.frombuffer(view[start:end], np.uint8)
         position += end - start
-    return memoryview(copy)
+    return copy.data
 
 
 def damaged(format: str, data: Encoded, damage: str = "damaged") -> InvalidInputError:
