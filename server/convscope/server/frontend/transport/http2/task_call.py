@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from inspect import isawaitable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -30,8 +31,10 @@ log = structlog.get_logger(__name__)
 
 # Above so many bytes of a stream that the client has not read, `write` waits.
 MAX_QUEUED_BYTES = 64 * 1024
-# Calls that begin, or take their next message, in one iteration of the event loop.
-STEPS_PER_ITERATION = 2
+# How long the calls may take that begin, or take their next message, in one iteration of the event
+# loop. Their number follows the time that those before took.
+STEPS_SECONDS = 0.5e-3
+FIRST_STEPS, MAX_STEPS = 4, 32
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -51,6 +54,8 @@ class Tasks:
         self.loop = loop
         self._running: set[asyncio.Task[None]] = set()
         self._steps = 0  # in this iteration
+        self._max_steps = FIRST_STEPS
+        self._began = 0.0
         # By connection. Each of them returns whether it did something.
         self._waiting: dict[object, deque[Callable[[], bool]]] = {}
         self._scheduled = False
@@ -82,7 +87,7 @@ class Tasks:
 
     def _may_step(self) -> bool:
         self._schedule()
-        if self._steps >= STEPS_PER_ITERATION or self._waiting:
+        if self._steps >= self._max_steps or self._waiting:
             return False
         self._steps += 1
         return True
@@ -95,14 +100,24 @@ class Tasks:
     def _begin_iteration(self) -> None:
         self._scheduled = False
         self._steps = 0
-        while self._waiting and self._steps < STEPS_PER_ITERATION:
+        if self._waiting:
+            self.loop.call_soon(self._begin_steps)  # before those of the tasks
+        while self._waiting and self._steps < self._max_steps:
             connection = next(iter(self._waiting))
             steps = self._waiting.pop(connection)
             self._steps += steps.popleft()()
             if steps:
                 self._waiting[connection] = steps  # behind the others
         if self._steps:
+            self.loop.call_soon(self._end_steps, self._steps)  # after those of the tasks
             self._schedule()
+
+    def _begin_steps(self) -> None:
+        self._began = perf_counter()
+
+    def _end_steps(self, steps: int) -> None:
+        seconds = max(perf_counter() - self._began, 1e-6)
+        self._max_steps = max(1, min(MAX_STEPS, 2 * steps, int(steps * STEPS_SECONDS / seconds)))
 
     async def wait(self, seconds: float) -> None:
         """Wait until all have ended, but not longer than this."""
