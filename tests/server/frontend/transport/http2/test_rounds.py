@@ -40,9 +40,10 @@ class Sender:
         for _ in range(32):
             if self.is_paused:
                 break
-            seconds = self.input_bytes * self._seconds_per_byte
+            size = self._rounds.size_for(self)
+            seconds = size * self._seconds_per_byte
             self._read.append(self._name)
-            self._rounds.received(self, self.input_bytes, seconds)
+            self._rounds.received(self, size, size, seconds)
             spent += seconds
         return spent
 
@@ -91,7 +92,7 @@ async def test_a_connection_without_more_to_read_never_waits() -> None:
     quiet = Sender(rounds, "quiet", read, 1.0)
     for _ in range(50):
         await _poll(senders, 1)
-        rounds.received(quiet, quiet.input_bytes - 1, 1.0)
+        rounds.received(quiet, quiet.input_bytes - 1, quiet.input_bytes, 1.0)
         assert not quiet.is_paused
 
 

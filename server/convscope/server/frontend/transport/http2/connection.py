@@ -78,6 +78,7 @@ class Connection(Output, asyncio.BufferedProtocol):
         self.taken_before = 0
         self.input_bytes = FIRST_INPUT_BYTES
         self.round, self.round_seconds = -1, 0.0
+        self._allowed = FIRST_INPUT_BYTES  # what was to be read at most
         self._has_more = False  # whether bytes have arrived that are not read
         self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
@@ -104,15 +105,16 @@ class Connection(Output, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes are written."""
-        return self._shared.input[: self.input_bytes]
+        self._allowed = self._shared.rounds.size_for(self)
+        return self._shared.input[: self._allowed]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Process what was written there."""
         rounds = self._shared.rounds
         began = rounds.clock()
-        self._has_more = nbytes == self.input_bytes
+        self._has_more = nbytes == self._allowed
         self.receive(self._shared.input[:nbytes])
-        rounds.received(self, nbytes, rounds.clock() - began)
+        rounds.received(self, nbytes, self._allowed, rounds.clock() - began)
 
     def pause_reading(self) -> None:
         """Leave what arrives in the socket; see `Rounds`."""

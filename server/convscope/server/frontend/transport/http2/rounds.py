@@ -19,7 +19,7 @@ ROUND_SECONDS = 0.5e-3
 MAX_READERS = 2
 # What is read at once. The same number of bytes may be one chunk of an image or hundreds of
 # requests, so the size follows the time that the bytes before took.
-FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 4 * 1024, 2 * 1024, 256 * 1024
+FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 4 * 1024, 2 * 1024, 64 * 1024
 # By how much the size changes at most.
 GROWTH, SHRINKAGE = 2.0, 0.125
 
@@ -55,26 +55,36 @@ class Rounds:
         self._waiting: deque[Reader] = deque()
         self._scheduled = False
 
-    def received(self, reader: Reader, size: int, seconds: float) -> None:
+    def size_for(self, reader: Reader) -> int:
+        """Return how much a connection may read at once; little when the round is over.
+
+        Many connections may have waited for nothing, and receive at the same time.
+        """
+        is_over = self._seconds >= ROUND_SECONDS
+        return min(reader.input_bytes, FIRST_INPUT_BYTES) if is_over else reader.input_bytes
+
+    def received(self, reader: Reader, size: int, allowed: int, seconds: float) -> None:
         """Count what a connection has read; it pauses if it has more and its share is used.
 
         Args:
             reader: The connection.
             size: The bytes that it has read.
+            allowed: The bytes that it could have read.
             seconds: How long they took.
         """
-        if size < reader.input_bytes:
+        self._seconds += seconds
+        self._schedule()
+        if size < allowed:
             return  # nothing is left
         if reader.round != self._round:
             reader.round, reader.round_seconds = self._round, 0.0
         reader.round_seconds += seconds
-        self._seconds += seconds
         factor = min(GROWTH, max(SHRINKAGE, self._share / max(seconds, 1e-9)))
-        reader.input_bytes = min(MAX_INPUT_BYTES, max(MIN_INPUT_BYTES, int(size * factor)))
+        if size == reader.input_bytes:
+            reader.input_bytes = min(MAX_INPUT_BYTES, max(MIN_INPUT_BYTES, int(size * factor)))
         if reader.round_seconds >= self._share or self._seconds >= ROUND_SECONDS:
             reader.pause_reading()
             self._waiting.append(reader)
-        self._schedule()
 
     def _schedule(self) -> None:
         if not self._scheduled:
