@@ -13,8 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.attacks.honest import NICENESS
 from bench.attacks.record import commit_of, keep
-from bench.attacks.results import Result, phrase
+from bench.attacks.results import Result, phrase, spread
 from bench.attacks.rows import ROWS
 from bench.attacks.run import Run
 from bench.attacks.server import Checkout
@@ -31,7 +32,14 @@ def main(arguments: list[str] | None = None) -> None:
     print("| row | attack | figures | honest p50, p99 | during the attack | ratio | errors |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
-        run = Run(Checkout(options.checkout), Path(scratch), options.seconds, options.all)
+        run = Run(
+            Checkout(options.checkout),
+            Path(scratch),
+            options.seconds,
+            options.all,
+            options.rounds,
+            options.niceness,
+        )
         for name in options.only:
             began = time.monotonic()
             results: list[Result] = []
@@ -49,7 +57,8 @@ def _line(result: Result) -> str:
     cells = [result.row, result.attack, phrase(result.figures)]
     if result.quiet and result.attacked:
         quiet, attacked = result.quiet, result.attacked
-        cells += [quiet.shown(), attacked.shown(), attacked.ratio(quiet), attacked.failures()]
+        ratio = spread(attacked.ratio(quiet), result.ratios)
+        cells += [quiet.shown(), attacked.shown(), ratio, attacked.failures()]
     return f"| {' | '.join(cells)} |"
 
 
@@ -65,6 +74,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--all", action="store_true", help="also run images like others")
     parser.add_argument("--seconds", type=float, default=3.0, help="of a window; default 3")
+    parser.add_argument("--rounds", type=int, default=3, help="of each attack; default 3")
+    parser.add_argument(
+        "--niceness",
+        type=int,
+        default=NICENESS,
+        help=f"of attackers; default {NICENESS}, as they stand for other machines",
+    )
     parser.add_argument(
         "--output", type=Path, default=ROOT / "bench/results/attacks.json", metavar="FILE"
     )

@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +17,11 @@ from bench.attacks.server import Server
 from bench.context import ROOT
 from bench.errors import BenchError
 
-__all__ = ["Honest", "honest", "polite"]
+__all__ = ["NICENESS", "Honest", "honest"]
 
 T = TypeVar("T")
-POLITE = 10  # the niceness of attackers, so that they leave the cores to the server
+_Window = tuple[float, float]
+NICENESS = 19
 END_SECONDS = 40.0
 
 
@@ -31,38 +32,56 @@ class Honest:
         process: The process, which calls already.
         output: The file of its calls.
         seconds: How long quiet windows are.
+        niceness: The niceness of attackers. They stand for other machines, which have cores of
+            their own; the kernel's work for their packets has the priority of the server.
     """
 
-    def __init__(self, process: "subprocess.Popen[str]", output: Path, seconds: float) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[str]", output: Path, seconds: float, niceness: int
+    ) -> None:
         self._process = process
         self._output = output
         self._seconds = seconds
-        self._windows: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}
+        self._niceness = niceness
+        self._windows: dict[str, list[tuple[_Window, _Window]]] = {}
         self._calls: list[Call] = []
 
-    def during(self, attack: str, run: Callable[[], T]) -> T:
-        """Let the server be for a while, then attack it.
+    def during(self, attack: str, run: Callable[[], T], rounds: int = 1) -> T:
+        """Let the server be for a while, then attack it; return the result of the first round.
 
         Args:
             attack: The attack in words.
             run: Attacks; it runs in a thread of low priority.
+            rounds: How often; quiet windows and attacks alternate.
         """
+        first, *_ = [self._round(attack, run) for _ in range(rounds)]
+        return first
+
+    def _round(self, attack: str, run: Callable[[], T]) -> T:
         began = time.monotonic()
         time.sleep(self._seconds)
         quiet = began, time.monotonic()
         try:
-            with ThreadPoolExecutor(1, initializer=polite) as pool:
+            with ThreadPoolExecutor(1, initializer=partial(_nice, self._niceness)) as pool:
                 return pool.submit(run).result()
         finally:
-            self._windows[attack] = quiet, (quiet[1], time.monotonic())
+            windows = self._windows.setdefault(attack, [])
+            windows.append((quiet, (quiet[1], time.monotonic())))
 
-    def traffic(self, attack: str) -> tuple[Traffic, Traffic]:
-        """Return the calls before and during an attack; the caller has to have ended."""
-        quiet, attacked = self._windows[attack]
-        return self._within(*quiet), self._within(*attacked)
+    def traffic(self, attack: str) -> tuple[Traffic, Traffic, Sequence[float]]:
+        """Return the calls before and during an attack; the caller has to have ended.
 
-    def _within(self, began: float, ended: float) -> Traffic:
-        return Traffic.of([call for call in self._calls if began <= call.due < ended])
+        The third is the ratio of their p99 in each round.
+        """
+        rounds = [(self._within(a), self._within(b)) for a, b in self._windows[attack]]
+        ratios = [Traffic.of(b).ratio(Traffic.of(a)) for a, b in rounds]
+        quiet = Traffic.of([call for calls, _ in rounds for call in calls])
+        attacked = Traffic.of([call for _, calls in rounds for call in calls])
+        return quiet, attacked, [ratio for ratio in ratios if ratio is not None]
+
+    def _within(self, window: _Window) -> list[Call]:
+        began, ended = window
+        return [call for call in self._calls if began <= call.due < ended]
 
     def end(self) -> None:
         """Call no more, and collect the calls.
@@ -82,13 +101,16 @@ class Honest:
 
 
 @contextmanager
-def honest(server: Server, output: Path, seconds: float, **options: Any) -> Iterator[Honest]:
+def honest(
+    server: Server, output: Path, seconds: float, niceness: int, **options: Any
+) -> Iterator[Honest]:
     """Call a server for the duration of a with block.
 
     Args:
         server: The server.
         output: The file of the calls.
         seconds: How long the quiet window before each attack is.
+        niceness: The niceness of attackers.
         options: Those of the caller; see `bench.attacks.caller`.
 
     Raises:
@@ -103,7 +125,7 @@ def honest(server: Server, output: Path, seconds: float, **options: Any) -> Iter
         text=True,
         cwd=ROOT,
     )
-    caller = Honest(process, output, seconds)
+    caller = Honest(process, output, seconds, niceness)
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":
             caller.end()
@@ -116,7 +138,12 @@ def honest(server: Server, output: Path, seconds: float, **options: Any) -> Iter
             process.wait()
 
 
-def polite() -> None:
-    """Lower the priority of the calling thread, on Linux."""
-    thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, POLITE + os.getpriority(os.PRIO_PROCESS, os.getpid()))
+def _nice(niceness: int) -> None:
+    """Lower the priority of this process's threads, on Linux; new ones inherit it.
+
+    The main thread keeps its own, which servers and callers inherit that it starts.
+    """
+    for thread in Path("/proc/self/task").iterdir():
+        if int(thread.name) != os.getpid():
+            with suppress(OSError):  # it has ended
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)

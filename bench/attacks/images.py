@@ -13,7 +13,6 @@ import grpc
 from support.attack_images import ATTACKS
 from support.calls import image_request
 
-from bench.attacks.honest import polite
 from bench.attacks.results import Result
 from bench.attacks.run import Run, repeat, reply
 from bench.attacks.server import Memory, Server
@@ -83,7 +82,9 @@ def _attack(run: Run, row: str, names: Sequence[str]) -> Iterator[Result]:
     attack = f"all of these, by {SENDERS} senders at once"
     with run.serving() as server:
         _warm_up(server)
-        yield run.beside(server, row, attack, lambda: _all(server, requests.values(), run.seconds))
+        yield run.beside(
+            server, row, attack, lambda: _all(server, requests.values(), run.seconds), run.rounds
+        )
 
 
 def _warm_up(server: Server) -> None:
@@ -129,7 +130,7 @@ def _all(server: Server, messages: Any, seconds: float) -> dict[str, Any]:
             message = next(order)
         reply(channel, message, timeout=5.0)
 
-    with ThreadPoolExecutor(SENDERS, initializer=polite) as pool, ExitStack() as stack:
+    with ThreadPoolExecutor(SENDERS) as pool, ExitStack() as stack:
         channels = [
             stack.enter_context(
                 grpc.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)])

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
 
@@ -32,7 +33,7 @@ def metrics_listener(run: Run) -> Iterator[Result]:
     """Attack one server."""
     with run.serving() as server:
         attack = f"{IDLE:,} connections with half a request"
-        yield run.beside(server, "metrics", attack, lambda: _idle(server, run.seconds))
+        yield run.beside(server, "metrics", attack, lambda: _idle(server, run.seconds), run.rounds)
         code = status(server.metrics_port, OTHER_PATH)
         reply = f"status {code}" if code else "no reply"
         yield Result("metrics", "a path that does not exist", {"reply": reply})
@@ -62,10 +63,10 @@ def _idle(server: Server, seconds: float) -> dict[str, Any]:
 
 def workers(run: Run) -> Iterator[Result]:
     """Attack one server with two workers."""
+    run = replace(run, seconds=max(run.seconds, SETTLE_SECONDS))
     with run.serving("--workers", "2") as server:
-        time.sleep(max(0.0, SETTLE_SECONDS - run.seconds))
         attack = f"{KILLS} workers killed, one after the other"
-        yield run.beside(server, "workers", attack, lambda: _kill(server))
+        yield run.beside(server, "workers", attack, lambda: _kill(server), run.rounds)
 
 
 def _kill(server: Server) -> dict[str, Any]:

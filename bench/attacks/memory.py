@@ -43,7 +43,7 @@ def in_flight(run: Run) -> Iterator[Result]:
     }
     for attack, upload in attacks.items():
         with run.serving() as server:
-            yield run.beside(server, "memory", attack, partial(_upload, server, upload))
+            yield run.beside(server, "memory", attack, partial(_upload, server, upload), run.rounds)
 
 
 def _upload(server: Server, upload: Callable[[int], Upload]) -> dict[str, Any]:

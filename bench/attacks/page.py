@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.attacks.record import load
-from bench.attacks.results import Traffic, phrase
+from bench.attacks.results import Traffic, phrase, spread
 from bench.attacks.rows import ROWS
 from bench.context import ROOT
 from bench.performance_page import between
@@ -69,7 +69,8 @@ def _cells(result: Any) -> tuple[str, str]:
         return phrase(result["figures"]), ""
     quiet, attacked = Traffic(**result["quiet"]), Traffic(**result["attacked"])
     times = f"p99 {quiet.p99_ms or 0:.0f} → {attacked.p99_ms or 0:.0f} ms"
-    ratio, failed = attacked.ratio(quiet), attacked.failures()
+    ratio = spread(attacked.ratio(quiet), result.get("ratios", ()))
+    failed = attacked.failures()
     errors = "no errors" if failed == "0" else failed
     return phrase(result["figures"]), f"{times} ({ratio} times), {errors}"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.openloop import quantile
 
-__all__ = ["FIGURES", "Call", "Result", "Traffic", "phrase"]
+__all__ = ["FIGURES", "Call", "Result", "Traffic", "phrase", "spread"]
 
 # How each figure is written.
 FIGURES = {
@@ -38,6 +38,15 @@ ABSENT = {
     "scrape_ms": "scrapes failed",
     "growth_mb": "server ended",
 }
+
+
+def spread(ratio: float | None, ratios: Sequence[float]) -> str:
+    """Return the ratio of all rounds, and the range of that of each round if there are several."""
+    if ratio is None:
+        return ""
+    if len(ratios) < 2:
+        return f"{ratio:.1f}"
+    return f"{ratio:.1f}, {min(ratios):.1f} to {max(ratios):.1f}"
 
 
 def phrase(figures: dict[str, Any]) -> str:
@@ -92,11 +101,11 @@ class Traffic:
             return "no calls"
         return f"{self.p50_ms:.1f}, {self.p99_ms:.1f} ms"
 
-    def ratio(self, quiet: "Traffic") -> str:
+    def ratio(self, quiet: "Traffic") -> float | None:
         """Return how much longer than quiet calls these take, by their p99."""
         if self.p99_ms is None or not quiet.p99_ms:
-            return ""
-        return f"{self.p99_ms / quiet.p99_ms:.1f}"
+            return None
+        return self.p99_ms / quiet.p99_ms
 
     def failures(self) -> str:
         """Return the failed calls."""
@@ -114,6 +123,7 @@ class Result:
         figures: What it did to the server; see `FIGURES`.
         quiet: The honest calls before the attack, if there were any.
         attacked: The honest calls during the attack.
+        ratios: The ratio of their p99 in each round.
     """
 
     row: str
@@ -121,3 +131,4 @@ class Result:
     figures: dict[str, Any]
     quiet: Traffic | None = field(default=None)
     attacked: Traffic | None = field(default=None)
+    ratios: Sequence[float] = ()

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from support.tiny import write_tiny
 
-from bench.attacks.honest import Honest, honest
+from bench.attacks.honest import NICENESS, Honest, honest
 from bench.attacks.results import Result
 from bench.attacks.server import Checkout, Server, serving
 
@@ -28,12 +28,16 @@ class Run:
         scratch: A folder that is removed afterwards.
         seconds: The duration of quiet windows and of attacks that can go on for any time.
         every: Whether attacks that are similar to others are run too.
+        rounds: How often an attack that can be repeated is run beside an honest caller.
+        niceness: The niceness of attackers beside an honest caller.
     """
 
     checkout: Checkout
     scratch: Path
     seconds: float = 3.0
     every: bool = False
+    rounds: int = 3
+    niceness: int = NICENESS
 
     @property
     def models(self) -> Path:
@@ -52,41 +56,47 @@ class Run:
 
     def honest(self, server: Server, **options: Any) -> AbstractContextManager[Honest]:
         """Call a server honestly for the duration of a with block."""
-        return honest(server, self.scratch / "calls.json", self.seconds, **options)
+        output = self.scratch / "calls.json"
+        return honest(server, output, self.seconds, self.niceness, **options)
 
     def beside(
-        self, server: Server, row: str, attack: str, act: Callable[[], dict[str, Any]]
+        self,
+        server: Server,
+        row: str,
+        attack: str,
+        act: Callable[[], dict[str, Any]],
+        rounds: int = 1,
     ) -> Result:
         """Attack a server beside an honest caller."""
         with self.honest(server) as caller:
-            figures = caller.during(attack, act)
+            figures = caller.during(attack, act, rounds)
         return Result(row, attack, figures, *caller.traffic(attack))
 
 
 class Report:
     """Results of attacks beside one honest caller, complete when the caller has ended."""
 
-    def __init__(self, row: str, caller: Honest) -> None:
+    def __init__(self, row: str, caller: Honest, rounds: int) -> None:
         self._row = row
+        self._rounds = rounds
         self._caller = caller
         self._figures: dict[str, dict[str, Any]] = {}
 
     def attack(self, attack: str, act: Callable[[], dict[str, Any]]) -> None:
         """Attack."""
-        self._figures[attack] = self._caller.during(attack, act)
+        self._figures[attack] = self._caller.during(attack, act, self._rounds)
 
     def results(self) -> Iterator[Result]:
         """Return the results."""
         for attack, figures in self._figures.items():
-            quiet, attacked = self._caller.traffic(attack)
-            yield Result(self._row, attack, figures, quiet, attacked)
+            yield Result(self._row, attack, figures, *self._caller.traffic(attack))
 
 
 @contextmanager
 def reporting(run: Run, server: Server, row: str, **options: Any) -> Iterator[Report]:
     """Attack a server several times beside one honest caller."""
     with run.honest(server, **options) as caller:
-        yield Report(row, caller)
+        yield Report(row, caller, run.rounds)
 
 
 def repeat(act: Callable[[], object], seconds: float, pause: float = 0.0) -> int:

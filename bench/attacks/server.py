@@ -202,7 +202,9 @@ def serving(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=file if stderr is None else stderr,
-            start_new_session=True,
+            # A group of its own, to end it. In a session of its own it would have a share of the
+            # cores of its own too, next to which the attackers' low priority has no effect.
+            process_group=0,
         )
     server = Server(process, target, metrics_port, log)
     try:

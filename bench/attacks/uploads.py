@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from support import abuse, frames
 from support.frames import END_HEADERS, END_STREAM, frame, word
 
-from bench.attacks.honest import polite
 from bench.attacks.run import CLASSIFY
 
 __all__ = ["Upload", "body_frames"]
@@ -63,7 +62,6 @@ class Upload:
 
     def run(self, seconds: float) -> None:
         """Upload until all calls are answered, the server closes, or the time is over."""
-        polite()
         end = time.monotonic() + seconds
         with socket.create_connection(("127.0.0.1", self._port), TIMEOUT_SECONDS) as connection:
             heads = [abuse.head(CLASSIFY, s, END_HEADERS, *self._headers) for s in self._sent]

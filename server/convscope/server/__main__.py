@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from convscope.server.config.settings import Settings
     from convscope.server.runtime.validation.client import BundleValidator
 
+# How long a thread waits for another that runs Python. The event loop may wait several times for
+# each call, next to threads that decode images or serve the metrics; the default is 5 ms.
+SWITCH_SECONDS = 0.5e-3
 INSTALL = (
     "convscope-server needs more than the client; "
     "in a clone of the repository, run: pip install '.[server]'"
@@ -34,6 +37,7 @@ def main() -> None:
     from convscope.server.process.memory import keep_freed_memory
 
     keep_freed_memory()
+    sys.setswitchinterval(SWITCH_SECONDS)
     gc.disable()  # what an import creates stays, and each collection would walk all of it
     with _explaining_missing():
         from convscope.server.process.worker_flag import WORKER_FLAG

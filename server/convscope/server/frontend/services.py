@@ -8,6 +8,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from convscope.server.frontend.accounting import Accounting
 from convscope.server.frontend.classifier.endpoint import ClassifyEndpoint
+from convscope.server.frontend.classifier.large_inputs import parse_request
 from convscope.server.frontend.classifier.server_info import describe_server
 from convscope.server.frontend.classifier.servicer import ClassifierServicer
 from convscope.server.frontend.explained_requests import ExplainedRequests
@@ -60,7 +61,7 @@ def add_services(
     guarded.add_group_method(
         CLASSIFIER.full_name,
         "Classify",
-        inference_pb2.ClassifyRequest.FromString,
+        parse_request,
         ClassifyEndpoint(handler.admit, limits, explained),
         handler,
     )

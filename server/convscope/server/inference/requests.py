@@ -39,7 +39,7 @@ Floats = NDArray[np.float32]
 class EncodedImage(NamedTuple):
     """The bytes of an image file."""
 
-    data: bytes
+    data: bytes | memoryview
 
 
 class Pixels(NamedTuple):

@@ -62,14 +62,16 @@ class Crop(NamedTuple):
 class ImagePreprocessor(Protocol):
     """Converts images to a graph's input, uint8 [height, width, channels]."""
 
-    def cost(self, data: bytes, /) -> DecodeCost:
+    def cost(self, data: bytes | memoryview, /) -> DecodeCost:
         """Return what decoding an encoded image takes; fast enough for the event loop.
 
         Raises:
             InvalidInputError: It can't be decoded, or exceeds a limit.
         """
 
-    def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> NDArray[np.uint8]:
+    def decode(
+        self, data: bytes | memoryview, cost: DecodeCost | None = None, /
+    ) -> NDArray[np.uint8]:
         """Convert an encoded image.
 
         Args:
@@ -88,7 +90,7 @@ class ImagePreprocessor(Protocol):
         """
 
     def decode_with_crop(
-        self, data: bytes, cost: DecodeCost | None = None, /
+        self, data: bytes | memoryview, cost: DecodeCost | None = None, /
     ) -> tuple[NDArray[np.uint8], Crop]:
         """Convert an encoded image like `decode`, and return which part of it was converted."""
 

@@ -7,6 +7,7 @@ __all__ = ["Field", "encode_field", "fields", "text", "texts"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
+_MAX_SHIFT = 63
 
 
 class Field(NamedTuple):
@@ -29,10 +30,11 @@ class Field(NamedTuple):
 
 
 def fields(message: memoryview) -> Iterator[Field]:
-    """Yield the fields of a valid message in their order.
+    """Yield the fields of a message in their order.
 
     Raises:
-        ValueError: The message has a field of a kind that protobuf no longer has.
+        ValueError: The message has a field of a kind that protobuf no longer has, or it ends
+            within a field.
     """
     position, end = 0, len(message)
     while position < end:
@@ -50,6 +52,8 @@ def fields(message: memoryview) -> Iterator[Field]:
             position += _FIXED_SIZES[kind]
         else:
             raise ValueError("the message has a group")
+        if position > end:
+            raise ValueError("the message is truncated")
         yield Field(tag >> 3, value, message[start:position])
 
 
@@ -91,3 +95,5 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
         shift += 7
+        if shift > _MAX_SHIFT:
+            raise ValueError("the message has an integer with more than 64 bits")

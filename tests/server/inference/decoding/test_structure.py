@@ -262,7 +262,7 @@ def test_first_frame_that_covers_a_part_of_its_canvas() -> None:
     [
         (
             after_start(segments(0xE1, EXIF_6, MIB)),
-            "more than 320 segments before its pixels; save it again, without metadata",
+            "more than 128 segments before its pixels; save it again, without metadata",
         ),
         (
             after_start(b"\xff" * 5000),

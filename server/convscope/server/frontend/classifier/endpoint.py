@@ -5,6 +5,7 @@ from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.classifier.explanation_plans import plan_explanations
+from convscope.server.frontend.classifier.large_inputs import contents_of
 from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply, whole_crops
 from convscope.server.frontend.classifier.templates import ReplyTemplate
 from convscope.server.frontend.explained_requests import ExplainedRequests
@@ -92,10 +93,12 @@ class ClassifyEndpoint:
             if request.record.caller is not None:
                 occluded = explanations.computed.occluded_per_input
                 request.record.caller.add_images(len(inputs) * occluded)
-        request.inputs = decode_inputs(inputs, version.input_dtype, version.input_shape)
+        request.inputs = decode_inputs(
+            inputs, version.input_dtype, version.input_shape, contents_of(message)
+        )
         if plan.selections or explanations is not None:
             request.crops = whole_crops(request.inputs, version)
-        request.message = None  # the inputs have copies of its bytes
+        request.message = None  # the inputs have its bytes, or copies of them
 
     def encode(self, request: InferenceRequest) -> bytes:
         """Serialize the reply.

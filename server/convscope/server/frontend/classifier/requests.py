@@ -1,7 +1,7 @@
 """Converts the messages of ClassifierService to inputs, and checks what a request selects."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from convscope.v1 import manifest_pb2 as mpb
 __all__ = ["ReplyPlan", "decode_input", "decode_inputs", "plan_reply", "whole_crops"]
 
 DEFAULT_TOP_K = 5
+_NO_CONTENTS: Mapping[int, memoryview] = {}
 
 _PIXEL_CHANNELS = (1, 3, 4)
 # The largest sizes of one class without its name, and of one result without classes and
@@ -103,7 +104,10 @@ def _copies(selections: Sequence[pb.FeatureMapSelection]) -> Sequence[pb.Feature
 
 
 def decode_inputs(
-    messages: Sequence[pb.Input], dtype: int, shape: tuple[int, ...]
+    messages: Sequence[pb.Input],
+    dtype: int,
+    shape: tuple[int, ...],
+    contents: Mapping[int, memoryview] = _NO_CONTENTS,
 ) -> list[Input | ServingError]:
     """Convert the inputs of a request; in the place of an invalid one is its error.
 
@@ -111,24 +115,31 @@ def decode_inputs(
         messages: The inputs.
         dtype: The type of the graph's input.
         shape: Its shape, without the batch dimension.
+        contents: The bytes of inputs that are empty in their messages, by their index.
     """
     expected = DTYPES[dtype]
     inputs: list[Input | ServingError] = []
-    for message in messages:
+    for index, message in enumerate(messages):
         try:
-            inputs.append(decode_input(message, expected, shape))
+            inputs.append(decode_input(message, expected, shape, contents.get(index)))
         except InvalidInputError as error:
             inputs.append(error)
     return inputs
 
 
-def decode_input(message: pb.Input, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Input:
+def decode_input(
+    message: pb.Input,
+    dtype: np.dtype[np.generic],
+    shape: tuple[int, ...],
+    content: memoryview | None = None,
+) -> Input:
     """Convert one input of a request.
 
     Args:
         message: The input.
         dtype: The type of the graph's input.
         shape: Its shape, without the batch dimension.
+        content: Its bytes, if they are not in the message.
 
     Raises:
         InvalidInputError: It is empty, or its type, shape and data disagree
@@ -136,16 +147,16 @@ def decode_input(message: pb.Input, dtype: np.dtype[np.generic], shape: tuple[in
     """
     kind = message.WhichOneof("content")
     if kind == "tensor":
-        return ReadyTensor(_decode_tensor(message.tensor, dtype, shape))
+        return ReadyTensor(_decode_tensor(message.tensor, dtype, shape, content))
     if kind == "encoded_image":
-        return EncodedImage(message.encoded_image)
+        return EncodedImage(message.encoded_image if content is None else content)
     if kind == "pixels":
-        return Pixels(_decode_pixels(message.pixels))
+        return Pixels(_decode_pixels(message.pixels, content))
     raise InvalidInputError("the input has no content; set one of encoded_image, pixels and tensor")
 
 
-def _decode_pixels(tensor: pb.Tensor) -> NDArray[np.uint8]:
-    array = _array(tensor)
+def _decode_pixels(tensor: pb.Tensor, content: memoryview | None) -> NDArray[np.uint8]:
+    array = _array(tensor, content)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in _PIXEL_CHANNELS:
         raise InvalidInputError(
             f"the pixels are {array.dtype.name} {list(array.shape)}; send uint8 "
@@ -155,9 +166,12 @@ def _decode_pixels(tensor: pb.Tensor) -> NDArray[np.uint8]:
 
 
 def _decode_tensor(
-    tensor: pb.Tensor, expected: np.dtype[np.generic], shape: tuple[int, ...]
+    tensor: pb.Tensor,
+    expected: np.dtype[np.generic],
+    shape: tuple[int, ...],
+    content: memoryview | None,
 ) -> NDArray[np.generic]:
-    array = _array(tensor)
+    array = _array(tensor, content)
     if array.dtype != expected or array.shape != shape:
         raise InvalidInputError(
             f"the tensor is {array.dtype.name} {list(array.shape)}; this model takes "
@@ -168,10 +182,11 @@ def _decode_tensor(
     return array
 
 
-def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
-    """View a tensor's bytes as an array, without a copy."""
+def _array(tensor: pb.Tensor, content: memoryview | None) -> NDArray[np.generic]:
+    """View a tensor's bytes as an array, without a copy if they are aligned."""
     # A slice is a list, which takes a fraction of the time of a tuple of the field.
-    shape, data = tensor.shape[: MAX_DIMENSIONS + 1], tensor.data
+    shape = tensor.shape[: MAX_DIMENSIONS + 1]
+    data = tensor.data if content is None else content
     if len(shape) > MAX_DIMENSIONS:
         raise InvalidInputError(
             f"the tensor has {len(tensor.shape):,} dimensions; "
@@ -186,4 +201,5 @@ def _array(tensor: pb.Tensor) -> NDArray[np.generic]:
             f"a {dtype.name} tensor {shape} has {max(needed, 0):,} bytes, and "
             f"{len(data):,} were sent; shape and data must agree"
         )
-    return np.ndarray(shape, dtype, data)
+    array = np.ndarray(shape, dtype, data)
+    return array if array.flags.aligned else array.copy()

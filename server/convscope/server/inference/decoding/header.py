@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-__all__ = ["SAVE_AGAIN", "Header"]
+__all__ = ["SAVE_AGAIN", "Encoded", "Header"]
+
+# The bytes of an image file. Those of a large one are a part of the request's message.
+Encoded = bytes | memoryview
 
 SAVE_AGAIN = "save it again, without metadata"
 

@@ -8,14 +8,14 @@ import struct
 from collections.abc import Callable
 
 from convscope.server.errors import InvalidInputError
-from convscope.server.inference.decoding.header import SAVE_AGAIN, Header
+from convscope.server.inference.decoding.header import SAVE_AGAIN, Encoded, Header
 from convscope.server.inference.decoding.jpeg_header import read_jpeg
 
 __all__ = ["read_header"]
 
 # Only crafted files have more before the pixels: so many, and one more for so many bytes of the
 # file. A GIF's block has up to 255 bytes, and about 90 in XMP.
-_MAX_GIF_BLOCKS, _GIF_BLOCK_BYTES, _MOST_GIF_BLOCKS = 128, 64, 16_384
+_MAX_GIF_BLOCKS, _GIF_BLOCK_BYTES, _MOST_GIF_BLOCKS = 128, 64, 4096
 _GIF_CONTROL = b"!\xf9\4"  # the extension with the transparent color; four bytes and an end
 # The working memory for a pixel of a WebP that may be lossless, or have an alpha channel.
 _WEBP_BYTES = 5
@@ -23,7 +23,7 @@ _WEBP_BYTES = 5
 _PNG_BYTES = {(False, 0): 1, (False, 3): 1, (True, 0): 2}
 
 
-def read_header(data: bytes) -> Header | None:
+def read_header(data: Encoded) -> Header | None:
     """Return the header of an encoded image; None if its format isn't supported.
 
     Raises:
@@ -31,7 +31,7 @@ def read_header(data: bytes) -> Header | None:
             before its pixels.
     """
     for magic, read in _READERS.items():
-        if data.startswith(magic):
+        if data[: len(magic)] == magic:
             try:
                 return read(data)
             except (struct.error, IndexError, ValueError):  # it ends early, or declares nonsense
@@ -39,14 +39,14 @@ def read_header(data: bytes) -> Header | None:
     return None
 
 
-def _read_png(data: bytes) -> Header | None:
+def _read_png(data: Encoded) -> Header | None:
     if data[12:16] != b"IHDR":
         return None
     width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
     return Header("PNG", width, height, _PNG_BYTES.get((depth > 8, color), 4))
 
 
-def _read_gif(data: bytes) -> Header | None:
+def _read_gif(data: Encoded) -> Header | None:
     """Read the canvas, and the first frame, which enlarges the canvas if it exceeds it."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)  # after the palette
@@ -70,7 +70,7 @@ def _read_gif(data: bytes) -> Header | None:
     )
 
 
-def _read_bmp(data: bytes) -> Header | None:
+def _read_bmp(data: Encoded) -> Header | None:
     (header_bytes,) = struct.unpack_from("<I", data, 14)
     if header_bytes == 12:
         width, height, _, depth = struct.unpack_from("<4H", data, 18)
@@ -79,7 +79,7 @@ def _read_bmp(data: bytes) -> Header | None:
     return Header("BMP", width, abs(height), 4 if depth > 8 else 1)
 
 
-def _read_webp(data: bytes) -> Header | None:
+def _read_webp(data: Encoded) -> Header | None:
     kind = data[12:16]
     if data[8:12] != b"WEBP":
         return None
@@ -96,7 +96,7 @@ def _read_webp(data: bytes) -> Header | None:
     return Header("WEBP", width, height, 4, 0 if kind == b"VP8 " else _WEBP_BYTES)
 
 
-_READERS: dict[bytes, Callable[[bytes], Header | None]] = {
+_READERS: dict[bytes, Callable[[Encoded], Header | None]] = {
     b"\xff\xd8\xff": read_jpeg,
     b"\x89PNG\r\n\x1a\n": _read_png,
     b"RIFF": _read_webp,

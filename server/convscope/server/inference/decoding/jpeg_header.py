@@ -4,13 +4,13 @@ import re
 import struct
 
 from convscope.server.errors import InvalidInputError
-from convscope.server.inference.decoding.header import SAVE_AGAIN, Header
+from convscope.server.inference.decoding.header import SAVE_AGAIN, Encoded, Header
 
 __all__ = ["read_jpeg"]
 
 # Only crafted files have more before the pixels: so many, and one more for so many bytes of the
 # file. A segment has up to 64 KiB.
-_MAX_SEGMENTS, _SEGMENT_BYTES = 64, 4096
+_MAX_SEGMENTS, _SEGMENT_BYTES = 64, 16_384
 _MAX_FILLER = 4096  # bytes that belong to no segment
 _MAX_TABLE_BYTES = 131_072  # of the segments that the decoder reads; usually 700
 # A marker that starts a segment: not a stuffed byte, a fill byte or a marker without content.
@@ -27,7 +27,7 @@ _EXIF = b"Exif\0\0"
 _APP1, _XMP = 0xE1, b"http://ns.adobe.com/xap/1.0/\0"
 
 
-def read_jpeg(data: bytes) -> Header | None:
+def read_jpeg(data: Encoded) -> Header | None:
     """Read the segments of a JPEG up to its first scan; return None if it is truncated.
 
     Raises:
@@ -68,7 +68,7 @@ class _Segments:
         kept: Where those are that the decoder reads.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Encoded) -> None:
         self._data = data
         self._frame: tuple[int, int] | None = None
         self._interval = 0
@@ -79,7 +79,7 @@ class _Segments:
     def add(self, kind: int, body: int, end: int) -> None:
         """Note a segment of a kind, which is located from its length to its end."""
         data = self._data
-        if kind in _TABLES or data.startswith(_COLORS.get(kind, b"-"), body + 2):
+        if kind in _TABLES or _begins(data, _COLORS.get(kind, b"-"), body + 2):
             self.kept.append((body - 2, end))
         if kind in _FRAMES:
             if kind not in _SUPPORTED_FRAMES or data[body + 2] != 8:
@@ -90,9 +90,9 @@ class _Segments:
         elif kind == _RESTART_INTERVAL:
             (self._interval,) = struct.unpack_from(">H", data, body + 2)
         elif kind == _APP1:
-            if data.startswith(_EXIF, body + 2):
+            if _begins(data, _EXIF, body + 2):
                 self._exif = self._exif or (body + 2, end)
-            elif data.startswith(_XMP, body + 2):
+            elif _begins(data, _XMP, body + 2):
                 self._xmp = body + 2, end
 
     def header(self, scan_start: int) -> Header | None:
@@ -126,6 +126,10 @@ class _Segments:
             exif=self._exif,
             xmp=self._xmp,
         )
+
+
+def _begins(data: Encoded, prefix: bytes, position: int) -> bool:
+    return data[position : position + len(prefix)] == prefix
 
 
 def _unsupported_frame(kind: int, bits: int) -> str:

@@ -14,7 +14,6 @@ box of the crop takes into account. Such differences are a few levels at sharp e
 """
 
 from dataclasses import replace
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.server.errors import InvalidInputError, OutOfMemoryError, ServingError
-from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.header import Encoded, Header
 from convscope.server.inference.decoding.headers import read_header
 from convscope.server.inference.decoding.image_limits import ImageLimits
 from convscope.server.inference.decoding.jpeg import decode_scale, set_decode_scale
@@ -110,7 +109,7 @@ class Preprocessor:
             self._padding = Padding(rule.resize.padding, height, width)
         self._limits = limits
 
-    def cost(self, data: bytes) -> DecodeCost:
+    def cost(self, data: Encoded) -> DecodeCost:
         """Return what decoding an image takes, from its header.
 
         It takes 4 to 20 microseconds, and a few times as much for crafted headers.
@@ -129,7 +128,7 @@ class Preprocessor:
         memory = decoded + fixed + min(decoded * 3, STRIP_BYTES)
         return DecodeCost(header.pixels, memory, header)
 
-    def decode(self, data: bytes, cost: DecodeCost | None = None) -> NDArray[np.uint8]:
+    def decode(self, data: Encoded, cost: DecodeCost | None = None) -> NDArray[np.uint8]:
         """Prepare an encoded image; uint8 [height, width, channels].
 
         Args:
@@ -144,7 +143,7 @@ class Preprocessor:
         return self._decode(data, cost)[0]
 
     def decode_with_crop(
-        self, data: bytes, cost: DecodeCost | None = None
+        self, data: Encoded, cost: DecodeCost | None = None
     ) -> tuple[NDArray[np.uint8], Crop]:
         """Prepare an encoded image like `decode`; return also the part that was kept."""
         prepared, box, size = self._decode(data, cost)
@@ -159,7 +158,7 @@ class Preprocessor:
         prepared, box, size = self._prepare_pixels(pixels)
         return prepared, Crop(*box, *size)
 
-    def _decode(self, data: bytes, cost: DecodeCost | None, *, again: bool = False) -> Prepared:
+    def _decode(self, data: Encoded, cost: DecodeCost | None, *, again: bool = False) -> Prepared:
         cost = self.cost(data) if cost is None else cost
         header: Header = cost.header
         try:
@@ -184,7 +183,7 @@ class Preprocessor:
         image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
         return self._prepare(image, Stored(image.size))
 
-    def _read_header(self, data: bytes) -> Header:
+    def _read_header(self, data: Encoded) -> Header:
         header = read_header(data)
         if header is None:
             raise InvalidInputError(_not_an_image(data))
@@ -200,10 +199,10 @@ class Preprocessor:
             used = working_bytes(stream)
             self._check_working_memory(header, used, _MAX_WEBP_BYTES)
             return decode_webp(stream, stored.size), stored
-        image = Image.open(BytesIO(stream.data), formats=(header.format,))
+        image = Image.open(stream.open(), formats=(header.format,))
         if image.size != stored.size:
             raise ValueError("the headers contradict each other")
-        image.decodermaxblock = len(stream.data)  # all at once, not 64 KiB after 64 KiB
+        image.decodermaxblock = stream.read_bytes  # the default is 64 KiB
         if not isinstance(image, JpegImageFile):
             image.load()
             return image, stored
@@ -279,7 +278,7 @@ class Preprocessor:
         return left * x, top * y, (left + self._width) * x, (top + self._height) * y
 
 
-def _not_an_image(data: bytes) -> str:
+def _not_an_image(data: Encoded) -> str:
     if not data:
         return "the image is empty (0 bytes); send the bytes of a whole file"
     # No byte of it is quoted: messages appear in the log, which must contain no part of an image.

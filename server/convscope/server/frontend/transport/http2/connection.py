@@ -30,6 +30,7 @@ from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBuc
 from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES, Output
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
+from convscope.server.frontend.transport.http2.rounds import FIRST_INPUT_BYTES
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.stream import Stream
 from convscope.server.frontend.transport.http2.task_call import TaskCall
@@ -76,6 +77,10 @@ class Connection(Output, asyncio.BufferedProtocol):
         self.end_at: float | None = None  # of its calls, after it has reached its age
         self.ping_sent_at: float | None = None
         self.taken_before = 0
+        self.input_bytes = FIRST_INPUT_BYTES
+        self.round, self.round_seconds = -1, 0.0
+        self._allowed = FIRST_INPUT_BYTES  # what was to be read at most
+        self._has_more = False  # whether bytes have arrived that are not read
         self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
@@ -101,11 +106,25 @@ class Connection(Output, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes are written."""
-        return self._shared.input
+        self._allowed = self._shared.rounds.size_for(self)
+        return self._shared.input[: self._allowed]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Process what was written there."""
+        rounds = self._shared.rounds
+        began = rounds.clock()
+        self._has_more = nbytes == self._allowed
         self.receive(self._shared.input[:nbytes])
+        rounds.received(self, nbytes, self._allowed, rounds.clock() - began)
+
+    def pause_reading(self) -> None:
+        """Leave what arrives in the socket; see `Rounds`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def receive(self, data: bytes | memoryview) -> None:
         """Process what the client sent."""
@@ -123,6 +142,11 @@ class Connection(Output, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the calls."""
+        self._end_streams()
+        self._lost(self)
+
+    def _end_streams(self) -> None:
+        """Cancel the calls, and send nothing more."""
         self._is_closed = True
         streams, self.streams = self.streams, {}
         self._shared.calls -= len(streams)
@@ -130,7 +154,6 @@ class Connection(Output, asyncio.BufferedProtocol):
         for stream in streams.values():
             stream.closed()
         self._wake_writers()
-        self._lost(self)
 
     # Receiving
 
@@ -390,4 +413,9 @@ class Connection(Output, asyncio.BufferedProtocol):
     def _close_after_output(self) -> None:
         if self.closing_at is None:
             self.closing_at = self._shared.loop.time() + LINGER_SECONDS
-        self._transport.close()
+        if self._has_more and self._transport.can_write_eof():
+            # The system would drop what was sent if it had to drop what has arrived.
+            self._end_streams()
+            self._transport.write_eof()
+        else:
+            self._transport.close()

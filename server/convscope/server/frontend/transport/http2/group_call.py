@@ -139,7 +139,7 @@ class GroupCall(Stream):
         else:
             self._take_inflated(message)
 
-    def _inflated(self, inflating: "asyncio.Future[bytes]") -> None:
+    def _inflated(self, inflating: "asyncio.Future[bytes | memoryview]") -> None:
         if inflating.cancelled():
             return  # the server has stopped, and the call has ended
         try:
@@ -149,7 +149,7 @@ class GroupCall(Stream):
         except Exception as error:  # noqa: BLE001 - the last resort; it is logged in full
             self.abandon(*status_of(error, log, method=self.head.method.path))
 
-    def _take_inflated(self, message: bytes) -> None:
+    def _take_inflated(self, message: bytes | memoryview) -> None:
         data, self._deflated = self._deflated, None
         if data is not None and not self.ended:
             self.grow(len(message) - len(data))

@@ -28,7 +28,9 @@ class Inflater:
         # Compressed messages must not take all cores, so they have one thread.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inflater")
 
-    def try_short(self, data: bytes | memoryview, encoding: str | None) -> bytes | None:
+    def try_short(
+        self, data: bytes | memoryview, encoding: str | None
+    ) -> bytes | memoryview | None:
         """Return a message inflated if it is short; None if it is long, or damaged."""
         limit = min(MAX_SHORT_BYTES, self._max_bytes)
         if len(data) > limit:
@@ -40,7 +42,7 @@ class Inflater:
 
     def inflate(
         self, data: bytes | memoryview, encoding: str | None, is_ended: Callable[[], bool]
-    ) -> "asyncio.Future[bytes]":
+    ) -> "asyncio.Future[bytes | memoryview]":
         """Inflate a message in the thread.
 
         Args:
@@ -59,7 +61,7 @@ class Inflater:
 
     def _inflate(
         self, data: bytes | memoryview, encoding: str | None, is_ended: Callable[[], bool]
-    ) -> bytes:
+    ) -> bytes | memoryview:
         if is_ended():
             return b""
         try:

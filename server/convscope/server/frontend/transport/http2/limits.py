@@ -41,7 +41,7 @@ class Limits:
     max_streams: int = 256
     max_calls: int = 4096
     max_connections: int = 1024
-    calls_per_turn: int = 256
+    calls_per_turn: int = 64
     handshake_seconds: float = 20.0
     idle_seconds: float = 1800.0
     age_seconds: float = 7200.0

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 ACCEPT_PAUSE_SECONDS = 0.5
 # Connections that are accepted in one iteration of the event loop.
-ACCEPTED_AT_ONCE = 64
+ACCEPTED_AT_ONCE = 4
 
 
 class Listener:
@@ -78,6 +78,7 @@ class Listener:
                 continue
             for one in (accepted, *_waiting(listening)):
                 self.handshakes.begin(one, self._context)
+            await asyncio.sleep(0)  # the other connections have their turn
 
     def close(self) -> None:
         """Accept no more connections."""

@@ -16,6 +16,9 @@ RawMessage = tuple[bool, bytes | memoryview]
 # to the system at once. In the heap, chunks and whole messages side by side leave gaps.
 MIN_MAPPED_BYTES = 1 << 20
 
+# What is inflated without a chance for other threads.
+INFLATED_AT_ONCE = 64 * 1024
+
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
@@ -107,24 +110,45 @@ class MessageReader:
         return message
 
 
-def inflate(data: bytes | memoryview, encoding: str | None, max_bytes: int) -> bytes:
+def inflate(data: bytes | memoryview, encoding: str | None, max_bytes: int) -> bytes | memoryview:
     """Inflate a message, and at most one byte more than is allowed.
+
+    It is inflated in parts, into memory of its own. One call for all of it would join the parts
+    in the end, and no other thread could run meanwhile.
 
     Raises:
         BadRequestError: It is larger, or not compressed like that.
     """
     inflater = zlib.decompressobj(_WINDOW_BITS[encoding or "gzip"])
+    waiting, rest = memoryview(b""), memoryview(data)
+    buffer: memoryview | None = None  # unless the first part is all of it
+    size = 0
     try:
-        message = inflater.decompress(data, max_bytes + 1)
+        while True:
+            if not waiting:
+                waiting, rest = rest[:INFLATED_AT_ONCE], rest[INFLATED_AT_ONCE:]
+            part = inflater.decompress(waiting, min(INFLATED_AT_ONCE, max_bytes + 1 - size))
+            size += len(part)
+            if size > max_bytes:
+                raise BadRequestError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, "Decompressed message larger than max"
+                )
+            if buffer is None and not inflater.eof:
+                buffer = memoryview(mmap.mmap(-1, max_bytes))
+            if buffer is not None:
+                buffer[size - len(part) : size] = part
+            if inflater.eof:
+                break
+            if not (part or waiting):
+                raise _damaged()  # it ends early
+            waiting = memoryview(inflater.unconsumed_tail)
     except zlib.error as error:
         raise _damaged() from error
-    if len(message) > max_bytes:
-        raise BadRequestError(
-            grpc.StatusCode.RESOURCE_EXHAUSTED, "Decompressed message larger than max"
-        )
-    if not inflater.eof or inflater.unused_data:
+    except OSError as error:
+        raise no_memory() from error
+    if inflater.unused_data or rest:
         raise _damaged()
-    return message
+    return part if buffer is None else buffer[:size]
 
 
 def no_memory() -> BadRequestError:

@@ -11,15 +11,13 @@ from convscope.server.frontend.transport.http2.engine import engine_factory
 from convscope.server.frontend.transport.http2.heads import HeadCache
 from convscope.server.frontend.transport.http2.inflating import Inflater
 from convscope.server.frontend.transport.http2.limits import Limits
+from convscope.server.frontend.transport.http2.rounds import MAX_INPUT_BYTES, Rounds
 from convscope.server.frontend.transport.http2.task_call import Tasks
 from convscope.server.frontend.transport.http2.turns import Turns
 from convscope.server.frontend.transport.http2.uploads import Uploads
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 
 __all__ = ["Shared"]
-
-# The most that is read from a socket at once.
-INPUT_BYTES = 256 * 1024
 
 
 class Shared:
@@ -57,6 +55,7 @@ class Shared:
         self.new_engine = engine_factory(limits)
         self.heads = HeadCache(find_method, limits.max_metadata_bytes)
         self.deadlines = Deadlines(loop)
+        self.rounds = Rounds(loop)
         self.turns = Turns(loop, limits.calls_per_turn)
         self.uploads = Uploads(budget, loop.time)
         self.inflater = Inflater(loop, limits.max_message_bytes)
@@ -64,7 +63,7 @@ class Shared:
         self.connections = 0
         # Where a connection finds the bytes that have arrived. It has processed them when the
         # next one receives, so that one place is enough, and it stays in the caches.
-        self.input = memoryview(bytearray(INPUT_BYTES))
+        self.input = memoryview(bytearray(MAX_INPUT_BYTES))
 
     def admits_call(self, streams: int) -> bool:
         """Return whether a connection with as many streams may open another one.

@@ -3,7 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from inspect import isawaitable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -29,6 +31,10 @@ log = structlog.get_logger(__name__)
 
 # Above so many bytes of a stream that the client has not read, `write` waits.
 MAX_QUEUED_BYTES = 64 * 1024
+# How long the calls may take that begin, or take their next message, in one iteration of the event
+# loop. Their number follows the time that those before took.
+STEPS_SECONDS = 0.5e-3
+FIRST_STEPS, MAX_STEPS = 4, 32
 
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -37,6 +43,9 @@ if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
 class Tasks:
     """The tasks of the calls that run.
 
+    In one iteration of the event loop a few calls begin or take their next message, and the
+    connections take turns: thousands of calls may have arrived together, on a few connections.
+
     Args:
         loop: The event loop.
     """
@@ -44,21 +53,83 @@ class Tasks:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._running: set[asyncio.Task[None]] = set()
+        self._steps = 0  # in this iteration
+        self._max_steps = FIRST_STEPS
+        self._began = 0.0
+        # By connection. Each of them returns whether it did something.
+        self._waiting: dict[object, deque[Callable[[], bool]]] = {}
+        self._scheduled = False
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, call: "TaskCall") -> asyncio.Task[None]:
-        """Run a call."""
-        task = self.loop.create_task(call.run())
+    def start(self, call: "TaskCall", connection: object) -> None:
+        """Run a call of a connection, in its turn."""
+        if self._may_step():
+            self._run(call)
+        else:
+            self._waiting.setdefault(connection, deque()).append(partial(self._run, call))
+
+    def _run(self, call: "TaskCall") -> bool:
+        if call.ended:
+            return False
+        call.task = task = self.loop.create_task(call.run())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return task
+        return True
+
+    async def turn(self, connection: object) -> None:
+        """Wait until a call of a connection may take its next message."""
+        if not self._may_step():
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._waiting.setdefault(connection, deque()).append(partial(_wake, waiter))
+            await waiter
+
+    def _may_step(self) -> bool:
+        self._schedule()
+        if self._steps >= self._max_steps or self._waiting:
+            return False
+        self._steps += 1
+        return True
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._begin_iteration)
+
+    def _begin_iteration(self) -> None:
+        self._scheduled = False
+        self._steps = 0
+        if self._waiting:
+            self.loop.call_soon(self._begin_steps)  # before those of the tasks
+        while self._waiting and self._steps < self._max_steps:
+            connection = next(iter(self._waiting))
+            steps = self._waiting.pop(connection)
+            self._steps += steps.popleft()()
+            if steps:
+                self._waiting[connection] = steps  # behind the others
+        if self._steps:
+            self.loop.call_soon(self._end_steps, self._steps)  # after those of the tasks
+            self._schedule()
+
+    def _begin_steps(self) -> None:
+        self._began = perf_counter()
+
+    def _end_steps(self, steps: int) -> None:
+        seconds = max(perf_counter() - self._began, 1e-6)
+        self._max_steps = max(1, min(MAX_STEPS, 2 * steps, int(steps * STEPS_SECONDS / seconds)))
 
     async def wait(self, seconds: float) -> None:
         """Wait until all have ended, but not longer than this."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> bool:
+    if waiter.done():  # its call has ended
+        return False
+    waiter.set_result(None)
+    return True
 
 
 class TaskMethod:
@@ -109,8 +180,8 @@ class TaskCall(Stream):
         "_messages",
         "_queued_bytes",
         "_reading",
-        "_task",
         "_unanswered",
+        "task",
         "written",
     )
 
@@ -131,7 +202,7 @@ class TaskCall(Stream):
         self._unanswered: deque[int] = deque()  # the bytes of the messages that the handler has
         self._queued_bytes = queued_bytes
         self._flushed = flushed
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None  # when it has begun
         self.written = 0
         if self._method.handler.request_streaming:
             self._start()
@@ -161,7 +232,7 @@ class TaskCall(Stream):
     @property
     def is_begun(self) -> bool:
         """Whether its handler runs."""
-        return self._task is not None
+        return self.task is not None
 
     @property
     def _method(self) -> TaskMethod:
@@ -169,7 +240,7 @@ class TaskCall(Stream):
         return method
 
     def _start(self) -> None:
-        self._task = self._method.tasks.start(self)
+        self._method.tasks.start(self, self._link)
 
     # What the connection calls
 
@@ -196,8 +267,8 @@ class TaskCall(Stream):
     def cancelled(self) -> None:
         """Cancel the task; the status was sent, or can't be."""
         self._context.is_cancelled = True
-        if self._task is not None and self._task is not asyncio.current_task(self._loop):
-            self._task.cancel()
+        if self.task is not None and self.task is not asyncio.current_task(self._loop):
+            self.task.cancel()
 
     def abandon(
         self,
@@ -237,8 +308,7 @@ class TaskCall(Stream):
         handler = self._method.handler
         if not handler.response_streaming:
             self._release_oldest()
-        limit = self._link.limits.max_unread_bytes
-        while not self._messages or self._link.unread_bytes() > limit:
+        while not await self._may_take():
             if self._messages:
                 await self._flushed()  # nothing more begins until the client reads its replies
             elif self.received_all or self.ended:
@@ -258,6 +328,16 @@ class TaskCall(Stream):
         deserialize = handler.request_deserializer
         return data if deserialize is None else deserialize(data)
 
+    async def _may_take(self) -> bool:
+        """Wait for the call's turn if there is a message; return whether it can be taken."""
+        if self._has_next() and self.may_wait:  # the turn of other calls was their beginning
+            await self._method.tasks.turn(self._link)
+        return self._has_next()  # the call may have ended meanwhile
+
+    def _has_next(self) -> bool:
+        limit = self._link.limits.max_unread_bytes
+        return bool(self._messages) and self._link.unread_bytes() <= limit
+
     async def _inflated(self, data: bytes | memoryview) -> bytes:
         """Return the newest message inflated."""
         inflater, encoding = self._link.inflater, self.head.encoding
@@ -273,7 +353,7 @@ class TaskCall(Stream):
         self.grow(grown)
         if self._unanswered:
             self._unanswered[-1] += grown
-        return message
+        return bytes(message)
 
     def _release_oldest(self) -> None:
         """Release the oldest message that the handler has."""

@@ -28,13 +28,13 @@ Damage that Pillow doesn't report is found on the way. What can be found depends
 
 from collections.abc import Callable
 
-from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.header import Encoded, Header
 from convscope.server.inference.decoding.structure import bmp, gif, jpeg, png, webp
 from convscope.server.inference.decoding.structure.stream import Stream
 
 __all__ = ["inspect"]
 
-_INSPECTORS: dict[str, Callable[[bytes, Header], Stream]] = {
+_INSPECTORS: dict[str, Callable[[Encoded, Header], Stream]] = {
     "JPEG": jpeg.inspect,
     "PNG": png.inspect,
     "WEBP": webp.inspect,
@@ -43,7 +43,7 @@ _INSPECTORS: dict[str, Callable[[bytes, Header], Stream]] = {
 }
 
 
-def inspect(data: bytes, header: Header) -> Stream:
+def inspect(data: Encoded, header: Header) -> Stream:
     """Check the structure of an encoded image; return what its decoder reads.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import struct
 
-from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.header import Encoded, Header
 from convscope.server.inference.decoding.structure.stream import Stream, damaged, over_limit
 
 __all__ = ["inspect"]
@@ -13,7 +13,7 @@ _HEADER_BYTES = (12, 40, 52, 56, 64, 108, 124)
 _RUN_LENGTH = (1, 2)  # 8 and 4 bits
 
 
-def inspect(data: bytes, header: Header) -> Stream:
+def inspect(data: Encoded, header: Header) -> Stream:
     """Check a BMP.
 
     Raises:

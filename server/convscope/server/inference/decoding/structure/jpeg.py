@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.header import Encoded, Header
 from convscope.server.inference.decoding.structure.metadata import (
     exif_orientation,
     xmp_orientation,
@@ -32,7 +32,7 @@ _BETWEEN_SCANS = frozenset({0xC4, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 _BLOCK = 2**20  # bytes of the coded data that are searched at once
 
 
-def inspect(data: bytes, header: Header) -> Stream:
+def inspect(data: Encoded, header: Header) -> Stream:
     """Check a JPEG; return it without metadata.
 
     Raises:
@@ -43,7 +43,7 @@ def inspect(data: bytes, header: Header) -> Stream:
     return Stream(joined(data, ranges), _orientation(data, header))
 
 
-def _orientation(data: bytes, header: Header) -> int:
+def _orientation(data: Encoded, header: Header) -> int:
     found = None
     if header.exif is not None:
         found = exif_orientation(data[slice(*header.exif)])
@@ -52,7 +52,7 @@ def _orientation(data: bytes, header: Header) -> int:
     return found or 1
 
 
-def _check_scans(data: bytes, header: Header) -> int:
+def _check_scans(data: Encoded, header: Header) -> int:
     """Follow the scans, from the first one to the end marker; return where the file ends."""
     position, scans, kind = header.scan_start, 0, 0
     for _ in range(MAX_SEGMENTS):
@@ -62,7 +62,7 @@ def _check_scans(data: bytes, header: Header) -> int:
         is_only_scan = scans == 1 and header.has_one_scan
         if kind == _SCAN and is_only_scan and header.restart_interval:
             _check_restarts(data, header, position, match.start())
-        if kind in _BETWEEN_SCANS and data[position : match.start()].strip(b"\xff\0"):
+        if kind in _BETWEEN_SCANS and bytes(data[position : match.start()]).strip(b"\xff\0"):
             raise damaged("JPEG", data)  # coded data goes on behind a table or comment
         kind, body = data[match.end() - 1], match.end()
         if kind == _END:
@@ -91,13 +91,13 @@ def _check_count(scans: int, header: Header) -> None:
         )
 
 
-def _reaches_the_end(data: bytes, start: int) -> bool:
+def _reaches_the_end(data: Encoded, start: int) -> bool:
     """Return whether a scan without restart markers ends where the file ends.
 
     It takes a third of the time of the search for a marker, which every stuffed byte interrupts.
     """
     size = len(data) - len(_END_MARKER) - start
-    if size <= 0 or not data.endswith(_END_MARKER):
+    if size <= 0 or data[-len(_END_MARKER) :] != _END_MARKER:
         return False
     coded = np.frombuffer(data, np.uint8, size, start)
     return not any(
@@ -106,7 +106,7 @@ def _reaches_the_end(data: bytes, start: int) -> bool:
     )
 
 
-def _check_restarts(data: bytes, header: Header, start: int, end: int) -> None:
+def _check_restarts(data: Encoded, header: Header, start: int, end: int) -> None:
     """Check the restart markers of an only scan."""
     width, height = header.block
     blocks = -(-header.width // width) * -(-header.height // height)
@@ -123,12 +123,12 @@ def _check_restarts(data: bytes, header: Header, start: int, end: int) -> None:
         raise damaged("JPEG", data)
 
 
-def _check_rest(data: bytes, position: int) -> None:
+def _check_rest(data: Encoded, position: int) -> None:
     """Check that what follows the end marker isn't the rest of the image.
 
     Cameras append further images and videos. The rest of an image is recognized by an
     end marker of its own, without a start marker.
     """
-    rest = data[position:].rstrip(b"\0")
+    rest = bytes(data[position:]).rstrip(b"\0")
     if len(rest) > 2 and rest.endswith(_END_MARKER) and b"\xff\xd8" not in rest:
         raise damaged("JPEG", data)

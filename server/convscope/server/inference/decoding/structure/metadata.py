@@ -4,6 +4,8 @@ import re
 import struct
 import zlib
 
+from convscope.server.inference.decoding.header import Encoded
+
 __all__ = ["EXIF_MARK", "MAX_METADATA_BYTES", "exif_orientation", "inflate", "xmp_orientation"]
 
 EXIF_MARK = b"Exif\0\0"
@@ -17,7 +19,7 @@ _TYPES = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
-def exif_orientation(data: bytes) -> int | None:
+def exif_orientation(data: Encoded) -> int | None:
     """Return the orientation in an EXIF profile; None if it has none.
 
     Damaged metadata doesn't invalidate the image.
@@ -25,7 +27,7 @@ def exif_orientation(data: bytes) -> int | None:
     Args:
         data: The profile, with or without its mark.
     """
-    profile = data[:MAX_METADATA_BYTES].removeprefix(EXIF_MARK).removeprefix(EXIF_MARK)
+    profile = bytes(data[:MAX_METADATA_BYTES]).removeprefix(EXIF_MARK).removeprefix(EXIF_MARK)
     order = _ORDERS.get(profile[:4])
     if order is None or len(profile) < 8:
         return None
@@ -43,7 +45,7 @@ def exif_orientation(data: bytes) -> int | None:
     return found
 
 
-def xmp_orientation(data: bytes) -> int | None:
+def xmp_orientation(data: Encoded) -> int | None:
     """Return the orientation in XMP metadata; None if it has none."""
     match = _XMP_ORIENTATION.search(data, 0, MAX_METADATA_BYTES)
     return int(match[1]) if match else None

@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.header import Encoded, Header
 from convscope.server.inference.decoding.structure.metadata import (
     exif_orientation,
     inflate,
@@ -61,7 +61,7 @@ class _Metadata:
         return found or 1
 
 
-def inspect(data: bytes, header: Header) -> Stream:
+def inspect(data: Encoded, header: Header) -> Stream:
     """Check a PNG; return it without metadata and further frames.
 
     Raises:
@@ -107,7 +107,7 @@ def inspect(data: bytes, header: Header) -> Stream:
     return Stream(joined(data, kept), metadata.orientation())
 
 
-def _max_pixel_bytes(data: bytes, header: Header) -> int:
+def _max_pixel_bytes(data: Encoded, header: Header) -> int:
     """Return how many bytes the compressed pixels can have."""
     depth, color, _, _, interlaced = data[24:29]
     row = -(-header.width * depth * _CHANNELS.get(color, 4) // 8) + 1

@@ -2,10 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import SEEK_CUR, SEEK_END, SEEK_SET, BytesIO
+from typing import Any
+
+import numpy as np
 
 from convscope.server.errors import InvalidInputError
+from convscope.server.inference.decoding.header import Encoded
 
 __all__ = ["Frame", "Range", "Stream", "damaged", "joined", "over_limit"]
+
+# Larger files are copied and read in parts, so that other threads run meanwhile.
+LARGE_BYTES = 256 * 1024
 
 Range = tuple[int, int]  # the positions of the first byte, and of the one after the last
 
@@ -40,15 +48,50 @@ class Stream:
         is_lossless: Whether the pixels of a WebP are in its lossless format.
     """
 
-    data: bytes
+    data: Encoded
     orientation: int = 1
     part: Range = (0, 0)
     frame: Frame | None = None
     has_alpha: bool = False
     is_lossless: bool = False
 
+    @property
+    def read_bytes(self) -> int:
+        """How much of the file is read at once."""
+        return len(self.data) if isinstance(self.data, bytes) else LARGE_BYTES
 
-def joined(data: bytes, ranges: Iterable[Range]) -> bytes:
+    def open(self) -> Any:
+        """Return a file object, which copies nothing but what is read."""
+        return BytesIO(self.data) if isinstance(self.data, bytes) else _File(self.data)
+
+
+class _File:
+    """A file object for a memoryview, with what Pillow uses of one."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._position = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read bytes, all by default."""
+        start, end = self._position, len(self._data)
+        if size is not None and size >= 0:
+            end = min(end, start + size)
+        self._position = max(start, end)
+        return bytes(self._data[start:end])
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        """Move to a position."""
+        origin = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: len(self._data)}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+
+def joined(data: Encoded, ranges: Iterable[Range]) -> Encoded:
     """Return the parts of a file as one; the file itself, without a copy, if they are all of it.
 
     Args:
@@ -64,10 +107,18 @@ def joined(data: bytes, ranges: Iterable[Range]) -> bytes:
     if merged == [(0, len(data))]:
         return data
     view = memoryview(data)
-    return b"".join(view[start:end] for start, end in merged)
+    size = sum(end - start for start, end in merged)
+    if size < LARGE_BYTES:
+        return b"".join(view[start:end] for start, end in merged)
+    copy = np.empty(size, np.uint8)  # other threads run while NumPy copies
+    position = 0
+    for start, end in merged:
+        copy[position : position + end - start] = np.frombuffer(view[start:end], np.uint8)
+        position += end - start
+    return copy.data
 
 
-def damaged(format: str, data: bytes, damage: str = "damaged") -> InvalidInputError:
+def damaged(format: str, data: Encoded, damage: str = "damaged") -> InvalidInputError:
     """Return the error for an image that is damaged or truncated."""
     return InvalidInputError(
         f"the {format} image of {len(data):,} bytes is {damage}; send a whole file"

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from convscope.server.inference.decoding.header import Header
+from convscope.server.inference.decoding.header import Encoded, Header
 from convscope.server.inference.decoding.structure.metadata import (
     MAX_METADATA_BYTES,
     exif_orientation,
@@ -48,7 +48,7 @@ _NAMES = {
 }
 
 
-def inspect(data: bytes, header: Header) -> Stream:
+def inspect(data: Encoded, header: Header) -> Stream:
     """Check a WebP; return the part that has its first frame.
 
     Raises:
@@ -81,7 +81,7 @@ def inspect(data: bytes, header: Header) -> Stream:
     return Stream(data, orientation, (start, end), frame, has_alpha, is_lossless)
 
 
-def _find(data: bytes, within: Range) -> _Parts:
+def _find(data: Encoded, within: Range) -> _Parts:
     """Find the parts of a file or a frame."""
     parts, (position, end) = _Parts(), within
     max_chunks = MAX_CHUNKS + len(data) // CHUNK_BYTES
@@ -99,7 +99,7 @@ def _find(data: bytes, within: Range) -> _Parts:
     raise over_limit("WEBP", f"more than {max_chunks:,} chunks", "save it again")
 
 
-def _orientation(data: bytes, parts: _Parts) -> int:
+def _orientation(data: Encoded, parts: _Parts) -> int:
     found = None
     if parts.exif is not None:
         found = exif_orientation(_content(data, parts.exif))
@@ -108,12 +108,12 @@ def _orientation(data: bytes, parts: _Parts) -> int:
     return found or 1
 
 
-def _content(data: bytes, part: Range) -> bytes:
+def _content(data: Encoded, part: Range) -> Encoded:
     start = part[0] + _CHUNK_HEADER_BYTES
     return data[start : min(part[1], start + MAX_METADATA_BYTES)]
 
 
-def _frame(data: bytes, part: Range, header: Header) -> Frame:
+def _frame(data: Encoded, part: Range, header: Header) -> Frame:
     """Read the part of the canvas that the first frame covers."""
     start = part[0] + _CHUNK_HEADER_BYTES
     if part[1] - start < _FRAME_HEADER_BYTES:
@@ -128,7 +128,7 @@ def _frame(data: bytes, part: Range, header: Header) -> Frame:
     return frame
 
 
-def _size(data: bytes, part: Range) -> tuple[int, int]:
+def _size(data: Encoded, part: Range) -> tuple[int, int]:
     """Return the width and height in the header of the pixels."""
     start, end = part
     content = start + _CHUNK_HEADER_BYTES
