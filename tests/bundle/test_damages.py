@@ -167,7 +167,7 @@ DAMAGES: dict[str, Damage] = {
     "no JSON": lambda bundle: (bundle / "manifest.json").write_text("{"),
     "a manifest of megabytes": pad_the_manifest,
     "a file listed twice": manifest(lambda m: m.files.append(m.files[0])),
-    "a later schema": manifest(lambda m: setattr(m, "schema_version", 3)),
+    "a later schema": manifest(lambda m: setattr(m, "schema_version", 4)),
     "another version": manifest(lambda m: setattr(m, "version", 7)),
     "a later precision": later_enum("precision"),
     "a later colour mode": later_enum("color_mode"),
