@@ -84,6 +84,7 @@ def quantize_graph(
         extra_options={"TensorQuantOverrides": weights},
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     found: onnx.ModelProto = quantizer.model.model
     del found.graph.value_info[:]
     return found

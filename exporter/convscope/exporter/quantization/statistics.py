@@ -88,7 +88,7 @@ def gather(
             ranges[name].add(one)
         for layer in layers:
             source = layer.node.input[0]
-            tensor = values[source] if source in values else batch  # a network without a transpose
+            tensor = values.get(source, batch)  # the batch in a network that transposes nothing
             seen[layer.name].add(sample_patches(layer, np.asarray(tensor, np.float32), random))
     found = {name: one.range for name, one in ranges.items()}
     return Statistics(found | {name: found[source] for name, source in same.items()}, seen)
