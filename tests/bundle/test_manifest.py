@@ -39,7 +39,9 @@ def test_unknown_schema_version_is_rejected(tmp_path: Path, version: int) -> Non
 
     error = rejection(write_tiny(tmp_path, alter_manifest=alter))
     assert error.reason == "manifest"
-    assert f"the manifest has schema version {version}; this release reads 1, 2 and 3" in error.message
+    assert (
+        f"the manifest has schema version {version}; this release reads 1, 2 and 3" in error.message
+    )
 
 
 def alter_labels(manifest: pb.ModelManifest) -> None:

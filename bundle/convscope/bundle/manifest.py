@@ -171,6 +171,11 @@ def _classes(manifest: pb.ModelManifest) -> Iterator[Check]:
         f"the golden tolerance is {tolerance:g}; it must be between 0 and 1",
         not 0 < tolerance < 1,  # not `<=`: NaN must not pass
     )
+    maps = manifest.golden.feature_map_tolerance
+    yield (
+        f"the golden tolerance of feature maps is {maps:g}; it must be between 0 and 1",
+        not 0 <= maps < 1,
+    )
 
 
 def _feature_maps(manifest: pb.ModelManifest) -> Iterator[Check]:

@@ -719,19 +719,25 @@ class GoldenGate(_message.Message):
 
     INPUTS_FIELD_NUMBER: _builtins.int
     PROBABILITY_TOLERANCE_FIELD_NUMBER: _builtins.int
+    FEATURE_MAP_TOLERANCE_FIELD_NUMBER: _builtins.int
     inputs: _builtins.int
     """The number of golden inputs."""
     probability_tolerance: _builtins.float
     """The largest allowed difference of a probability."""
+    feature_map_tolerance: _builtins.float
+    """The largest allowed difference of a feature map's channel mean, relative to the
+    largest mean of the map; 0 stands for 0.05.
+    """
     def __init__(
         self,
         *,
         inputs: _builtins.int = ...,
         probability_tolerance: _builtins.float = ...,
+        feature_map_tolerance: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "probability_tolerance", b"probability_tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_map_tolerance", b"feature_map_tolerance", "inputs", b"inputs", "probability_tolerance", b"probability_tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,7 +75,7 @@ def quantize(
     """Publish an INT8 version of a bundle, if it keeps the results of the original.
 
     The guard compares the two on held-out inputs. As long as it rejects the INT8 version, more
-    of the first layers stay in FP32. It doesn't need PyTorch.
+    of the first layers stay in FP32.
 
     Examples:
       convscope-exporter quantize models/efficientnet_lite0/1 --calibration folder:photos
@@ -83,7 +83,7 @@ def quantize(
     """
     with errors_as_sentences():
         console = make_console(quiet)
-        with working("Loading ONNX Runtime's quantizer", console):
+        with working("Loading PyTorch", console):
             from convscope.exporter.quantization.quantize import (
                 Progress,
                 Quantization,

@@ -1,7 +1,7 @@
 """Finds the inputs that a user names: labeled or not, in a folder, a file or a known dataset."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,20 @@ def read_source(location: str) -> Source:
         arrays = load_arrays(Path(path))
         if _UNLABELED in arrays:
             return _unlabeled(location, arrays[_UNLABELED])
+        has_test = "x_test" in arrays
+    else:
+        has_test = True
     data = load_dataset(location)
-    test = _labeled(data.name, data.labels, data.test)
     train = _labeled(data.name, data.labels, data.train)
-    return Source(data.name, train.items, train.classes, train.labels, test)
+    test = _labeled(data.name, data.labels, data.test)
+    return replace(train, test=test) if has_test else _together(train, test)
+
+
+def _together(first: Source, second: Source) -> Source:
+    """Return the inputs of two parts of the same dataset."""
+    labels = [one.labels for one in (first, second) if one.labels is not None]
+    items = [*first.items, *second.items]
+    return Source(first.name, items, first.classes, np.concatenate(labels))
 
 
 def _folder(folder: Path) -> Source:
@@ -84,7 +94,7 @@ def _folder(folder: Path) -> Source:
         return _images(name, folder)
     train = _images(name, folder / "train")
     test = _images(name, folder / "test") if (folder / "test").is_dir() else None
-    return Source(name, train.items, train.classes, train.labels, test)
+    return replace(train, test=test)
 
 
 def _images(name: str, folder: Path) -> Source:
