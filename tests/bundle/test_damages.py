@@ -38,7 +38,8 @@ def check(directory: Path) -> None:
     outputs = dict(zip(names, found, strict=True))
     if bundle.manifest.task == pb.TASK_CLASSIFICATION:
         compare_probabilities(outputs["probabilities"], golden, bundle.manifest)
-    compare_feature_maps({name: outputs[name] for name in golden.feature_map_means}, golden)
+    maps = {name: outputs[name] for name in golden.feature_map_means}
+    compare_feature_maps(maps, golden, bundle.manifest)
 
 
 def decode(encoded: NDArray[np.generic]) -> NDArray[np.uint8]:
