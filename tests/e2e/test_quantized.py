@@ -61,9 +61,9 @@ def test_int8_returns_the_same_classes_with_maps_and_heat(server: ServerProcess)
             assert found.version == 3
             assert found.top.label == expected.top.label
             assert found.top.probability == pytest.approx(expected.top.probability, abs=0.1)
-            ours, theirs = found.feature_maps["map"].data, expected.feature_maps["map"].data
+            ours, theirs = found.feature_maps["map"].array, expected.feature_maps["map"].array
             assert np.abs(ours - theirs).max() < 0.1 * np.abs(theirs).max()
-            heat, reference = found.explanation.heat, expected.explanation.heat
+            heat, reference = found.explanations[0].array, expected.explanations[0].array
             assert np.corrcoef(heat.ravel(), reference.ravel())[0, 1] > 0.95
 
 
