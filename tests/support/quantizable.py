@@ -44,7 +44,7 @@ def labels_of(directory: Path, values: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the best class of each image, computed without ONNX Runtime."""
     model = onnx.load(directory / "model.onnx")
     (found,) = ReferenceEvaluator(model).run(["probabilities"], {"images": values})
-    return np.asarray(found.argmax(axis=1), np.int64)
+    return np.asarray(np.asarray(found, np.float32).argmax(axis=1), np.int64)
 
 
 def write_quantizable(
@@ -160,12 +160,13 @@ def _head(
     """Return a head that tells the patterns apart, by least squares."""
     body = nodes[: [node.output[0] for node in nodes].index("flat") + 1]
     model = _model(body, weights, {"flat": ["batch", CHANNELS]})
-    (features,) = ReferenceEvaluator(model).run(None, {"images": images(200, seed=7)})
+    (found,) = ReferenceEvaluator(model).run(None, {"images": images(200, seed=7)})
+    features = np.asarray(found, np.float32)
     usable = features.std(axis=0) > 0  # an outlier is the same for all images
     wanted = LOGIT * np.eye(CLASSES)[np.arange(200) % CLASSES]
     columns = np.column_stack([features * usable, np.ones(200)])
-    found = np.linalg.lstsq(columns, wanted, rcond=1e-9)[0]
-    return found[:-1].T.astype(np.float32), found[-1].astype(np.float32)
+    solved = np.linalg.lstsq(columns, wanted, rcond=1e-9)[0]
+    return solved[:-1].T.astype(np.float32), solved[-1].astype(np.float32)
 
 
 def _model(

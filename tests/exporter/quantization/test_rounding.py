@@ -1,5 +1,7 @@
 """Weights are rounded so that a layer's outputs change little, and their mean not at all."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -19,7 +21,7 @@ CHANNELS = 4
 
 
 def graph(
-    kind: str, weight: NDArray[np.float32], shape: list[int], **attributes: object
+    kind: str, weight: NDArray[np.float32], shape: list[int], **attributes: Any
 ) -> onnx.ModelProto:
     rank = len(shape)
     return helper.make_model(
@@ -35,7 +37,7 @@ def graph(
     )
 
 
-LAYERS: dict[str, tuple[str, tuple[int, ...], list[int], dict[str, object]]] = {
+LAYERS: dict[str, tuple[str, tuple[int, ...], list[int], dict[str, Any]]] = {
     "convolution": ("Conv", (OUTPUTS, CHANNELS, 3, 3), [CHANNELS, 9, 8], {"pads": [1, 1, 1, 1]}),
     "strided, dilated": (
         *("Conv", (OUTPUTS, CHANNELS, 3, 3), [CHANNELS, 12, 11]),
@@ -78,14 +80,15 @@ def outputs(
     layer: Layer,
     rows: NDArray[np.float64],
     bias: NDArray[np.float32],
-    x: object,
+    x: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for tensor in copy.graph.initializer:
         value = layer.stored(rows) if tensor.name == layer.node.input[1] else bias
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
-    return np.asarray(ReferenceEvaluator(copy).run(None, {"x": x})[0])
+    (found,) = ReferenceEvaluator(copy).run(None, {"x": x})
+    return np.asarray(found, np.float32)
 
 
 def test_patches_times_weights_are_the_outputs(

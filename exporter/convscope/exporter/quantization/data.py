@@ -41,7 +41,7 @@ class Inputs:
     @property
     def digest(self) -> str:
         """A digest of the values, SHA-256 in hexadecimal."""
-        return sha256(np.ascontiguousarray(self.values)).hexdigest()
+        return sha256(self.values.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

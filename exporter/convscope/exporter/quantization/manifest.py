@@ -41,12 +41,12 @@ def derived_manifest(parent: pb.ModelManifest, version: int) -> pb.ModelManifest
     manifest.precision = pb.PRECISION_INT8
     manifest.ClearField("explanation")
     del manifest.files[:]
-    origin = manifest.provenance
-    del origin.metrics[:]  # they were measured in FP32
-    origin.parent = name
-    origin.onnx_version = metadata.version("onnx")
-    origin.convscope_version = metadata.version("convscope")
-    origin.created_at.GetCurrentTime()
+    provenance = manifest.provenance
+    del provenance.metrics[:]  # they were measured in FP32
+    provenance.parent = name
+    provenance.onnx_version = metadata.version("onnx")
+    provenance.convscope_version = metadata.version("convscope")
+    provenance.created_at.GetCurrentTime()
     return manifest
 
 

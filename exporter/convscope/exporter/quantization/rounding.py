@@ -23,7 +23,7 @@ Matrix = NDArray[np.float64]
 
 def weight_scales(layer: Layer) -> Matrix:
     """Return the scale of each output's weights, float64 [outputs]."""
-    return np.maximum(np.abs(layer.rows).max(axis=1) / LEVELS, _SMALLEST)
+    return np.asarray(np.maximum(np.abs(layer.rows).max(axis=1) / LEVELS, _SMALLEST))
 
 
 def round_weights(layer: Layer, moments: Matrix | None) -> Matrix:
