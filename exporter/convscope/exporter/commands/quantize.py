@@ -166,7 +166,7 @@ def _report(found: "QuantizedBundle", parent: Path, console: Console) -> None:
         console.print(f"speed     {measured}", markup=False)
     else:
         console.print(
-            f"[yellow]slower[/]    {measured}; serve {parent} here, unless its size matters"
+            f"[yellow]not faster[/] {measured}; serve {parent} here, unless the size matters"
         )
     console.print(f"size      {decimal(after)} instead of {decimal(before)}", markup=False)
     if found.explanation:
