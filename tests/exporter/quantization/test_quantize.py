@@ -93,6 +93,19 @@ def test_the_quantized_bundle_passes_every_check(quantized: tuple[Path, str]) ->
     assert "✓ batches" in succeeded("verify", quantized[0])
 
 
+def test_without_explanations_the_dense_layer_is_quantized_too(
+    quantized: tuple[Path, str], data: str
+) -> None:
+    parent = quantized[0].parent / "2"
+    options = ("--calibration", data, "--no-explanations", "--version", 9)
+    assert "heat" not in succeeded("quantize", parent, *options)
+    bundle, model, golden = check_bundle(parent.parent / "9")
+    assert (bundle.manifest.quantization.layers, golden.heat) == (LAYERS + 1, None)
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    assert made_by["logits"].op_type == "Gemm"  # its output isn't rounded
+    assert made_by[made_by["logits"].input[1]].op_type == "DequantizeLinear"
+
+
 def test_describe_shows_the_precision(quantized: tuple[Path, str]) -> None:
     printed = succeeded("describe", quantized[0])
     assert (

@@ -50,23 +50,8 @@ def quantize_graph(
         excluded: The names of the nodes that stay in FP32.
         overrides: The scale and the zero point of tensors whose range isn't measured.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    weights: dict[str, Any] = dict(overrides or {})
-    for layer in layers:
-        rows, bias = rounded[layer.name]
-        set_initializer(copy, layer.node.input[1], layer.stored(rows))
-        set_initializer(copy, layer.node.input[2], bias)
-        axis = 1 if layer.transposed else 0
-        weights[layer.node.input[1]] = [
-            {
-                "axis": axis,
-                "quant_type": QuantType.QInt8,
-                "scale": np.array(scale, np.float32),
-                "zero_point": np.array(0, np.int8),
-            }
-            for scale in weight_scales(layer)
-        ]
+    copy = _with_rounded(model, rounded, layers)
+    scales = {layer.node.input[1]: _channel_scales(layer) for layer in layers}
     quantizer = QDQQuantizer(
         onnx.shape_inference.infer_shapes(copy),
         per_channel=True,
@@ -81,10 +66,40 @@ def quantize_graph(
         nodes_to_quantize=[],
         nodes_to_exclude=list(excluded),
         op_types_to_quantize=list(OPERATORS),
-        extra_options={"TensorQuantOverrides": weights},
+        extra_options={
+            "TensorQuantOverrides": {**scales, **(overrides or {})},
+            # Logits of 8 bits would often be equal.
+            "OpTypesToExcludeOutputQuantization": ["Gemm"],
+        },
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     found: onnx.ModelProto = quantizer.model.model
     del found.graph.value_info[:]
     return found
+
+
+def _with_rounded(
+    model: onnx.ModelProto, rounded: Mapping[str, Rounded], layers: Sequence[Layer]
+) -> onnx.ModelProto:
+    """Copy a graph with the rounded weights and the corrected biases of its layers."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for layer in layers:
+        rows, bias = rounded[layer.name]
+        set_initializer(copy, layer.node.input[1], layer.stored(rows))
+        set_initializer(copy, layer.node.input[2], bias)
+    return copy
+
+
+def _channel_scales(layer: Layer) -> list[dict[str, Any]]:
+    """Return the scales by which the weights were rounded, for ONNX Runtime's quantizer."""
+    return [
+        {
+            "axis": 1 if layer.transposed else 0,
+            "quant_type": QuantType.QInt8,
+            "scale": np.array(scale, np.float32),
+            "zero_point": np.array(0, np.int8),
+        }
+        for scale in weight_scales(layer)
+    ]
