@@ -19,7 +19,7 @@ __all__ = ["LITE0", "alone", "bundle", "plain_graph", "repository", "with_plain_
 
 LITE0 = "efficientnet_lite0"
 # Networks with random weights, which are made for the bench.
-MADE = ("resnet50", "vgg11")
+MADE = ("mobilenet_v2", "resnet50", "vgg11")
 MAKE_SECONDS = 600
 
 

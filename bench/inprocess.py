@@ -26,7 +26,14 @@ def main() -> None:
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "1" if task["spinning"] else "0"
     )
-    session = ort.InferenceSession(task["graph"], options, providers=["CPUExecutionProvider"])
+    # As the server does: otherwise INT8 sums saturate on CPUs without VNNI.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    providers = task.get("providers", ["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        task["graph"], options, providers=providers, provider_options=task.get("provider_options")
+    )
+    if session.get_providers()[0] != providers[0]:
+        sys.exit(f"{providers[0]} does not start")
     shape = (task["batch"], *task["shape"])
     with open(task["pixels"], "rb") as file:  # noqa: PTH123
         pixels = np.frombuffer(file.read(), np.uint8).reshape(task["shape"])

@@ -19,16 +19,18 @@ from convscope.exporter.preprocessing.resizing import ShortestEdge
 CLASSES = 1000
 # Random weights give nearly equal outputs. Larger weights in the head separate the classes.
 HEAD_GAIN = 100.0
+TIMM_NAMES = {"mobilenet_v2": "mobilenetv2_100"}
 FEATURE_MAPS = {"resnet50": ("layer1", "layer2", "layer3", "layer4")}
 
 
 def main(name: str, repository: Path) -> None:
     """Publish version 1 of a network."""
     torch.manual_seed(0)
-    network = timm.create_model(name, pretrained=False, num_classes=CLASSES)
+    timm_name = TIMM_NAMES.get(name, name)
+    network = timm.create_model(timm_name, pretrained=False, num_classes=CLASSES)
     with torch.no_grad():
         network.get_classifier().weight *= HEAD_GAIN
-    record = timm.get_pretrained_cfg(name)
+    record = timm.get_pretrained_cfg(timm_name)
     convert(
         Source(
             model=name,

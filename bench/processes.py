@@ -135,15 +135,23 @@ def free_port() -> int:
         return port
 
 
-def run_worker(module: str, task: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+def run_worker(
+    module: str, task: Mapping[str, Any], *, seconds: float, python: Path | None = None
+) -> dict[str, Any]:
     """Run a task with a module of the bench in a separate process, and return its JSON result.
+
+    Args:
+        module: The module.
+        task: What it reads from stdin.
+        seconds: How long it may take.
+        python: The Python of another environment.
 
     Raises:
         BenchError: The module failed, or took longer than `seconds`.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module],
+            [str(python or sys.executable), "-m", module],
             input=json.dumps(task),
             capture_output=True,
             text=True,

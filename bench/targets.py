@@ -59,6 +59,9 @@ _OIP = "digits calls/s with the Open Inference Protocol, relative to Classify, r
 _LITE0 = "efficientnet_lite0"
 _EXPLAINED = "server CPU per call with Grad-CAM of the best class, relative to calls without"
 _FIVE = "server CPU per call with Grad-CAM of five classes, relative to one"
+_INT8 = "images/s in INT8 on the best provider, relative to FP32 on the CPU provider"
+_INT8_CPU = "the same on the CPU provider alone"
+_KEPT = "share of best classes that INT8 keeps where FP32's lead by 0.1"
 _JPEG = "images/s from JPEG, relative to the same server with Pillow's full decode"
 # The default of --max-memory-in-flight and 64 MB, in units of 10^6 bytes.
 _LARGE_CALLS_MB = 2**28 / 1e6 + 64
@@ -116,6 +119,21 @@ TARGETS: dict[str, Target] = {
         "largest difference of a probability between the two providers for three photos",
         at_most=0.03,
         digits=8,
+    ),
+    "int8_speed.resnet50": Target(_INT8, at_least=4.0, desired=5.0),
+    "int8_speed.mobilenet_v2": Target(_INT8, at_least=2.2, desired=2.7),
+    "int8_speed.efficientnet_lite0": Target(_INT8, at_least=1.9, desired=2.3),
+    "int8_speed_on_cpu.resnet50": Target(_INT8_CPU, at_least=2.5, desired=3.0),
+    "int8_speed_on_cpu.mobilenet_v2": Target(_INT8_CPU, at_least=1.6, desired=2.0),
+    "int8_speed_on_cpu.efficientnet_lite0": Target(_INT8_CPU, at_least=1.6, desired=1.9),
+    "int8_top1_kept.efficientnet_lite0": Target(
+        f"{_KEPT}, photos of which none calibrates", at_least=0.99, desired=0.999, digits=4
+    ),
+    "int8_top1_kept.mnist_lenet": Target(
+        f"{_KEPT}, all test images of MNIST", at_least=0.99, desired=0.999, digits=4
+    ),
+    "int8_top1_kept.fashion_mnist_lenet": Target(
+        f"{_KEPT}, all test images of Fashion-MNIST", at_least=0.99, desired=0.999, digits=4
     ),
     "ready_seconds": Target(
         "seconds from start to readiness with EfficientNet-Lite0, tuned",

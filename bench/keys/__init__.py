@@ -6,6 +6,7 @@ from bench.keys import (  # noqa: F401
     explanations,
     fairness,
     feature_maps,
+    int8,
     jpeg,
     memory,
     oip,

@@ -38,7 +38,8 @@ def check(directory: Path) -> None:
     outputs = dict(zip(names, found, strict=True))
     if bundle.manifest.task == pb.TASK_CLASSIFICATION:
         compare_probabilities(outputs["probabilities"], golden, bundle.manifest)
-    compare_feature_maps({name: outputs[name] for name in golden.feature_map_means}, golden)
+    maps = {name: outputs[name] for name in golden.feature_map_means}
+    compare_feature_maps(maps, golden, bundle.manifest)
 
 
 def decode(encoded: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -167,7 +168,7 @@ DAMAGES: dict[str, Damage] = {
     "no JSON": lambda bundle: (bundle / "manifest.json").write_text("{"),
     "a manifest of megabytes": pad_the_manifest,
     "a file listed twice": manifest(lambda m: m.files.append(m.files[0])),
-    "a later schema": manifest(lambda m: setattr(m, "schema_version", 3)),
+    "a later schema": manifest(lambda m: setattr(m, "schema_version", 4)),
     "another version": manifest(lambda m: setattr(m, "version", 7)),
     "a later precision": later_enum("precision"),
     "a later colour mode": later_enum("color_mode"),

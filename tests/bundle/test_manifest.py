@@ -32,14 +32,16 @@ def test_anything_else_is_rejected(tmp_path: Path, text: str) -> None:
     assert "\n" not in error.message
 
 
-@pytest.mark.parametrize("version", [0, 3, 99])
+@pytest.mark.parametrize("version", [0, 4, 99])
 def test_unknown_schema_version_is_rejected(tmp_path: Path, version: int) -> None:
     def alter(manifest: pb.ModelManifest) -> None:
         manifest.schema_version = version
 
     error = rejection(write_tiny(tmp_path, alter_manifest=alter))
     assert error.reason == "manifest"
-    assert f"the manifest has schema version {version}; this release reads 1" in error.message
+    assert (
+        f"the manifest has schema version {version}; this release reads 1, 2 and 3" in error.message
+    )
 
 
 def alter_labels(manifest: pb.ModelManifest) -> None:

@@ -17,6 +17,7 @@ ORDER = (
     "training",
     "foreign",
     "conversion",
+    "quantization",
     "evaluation",
     "repositories",
     "bundles",

@@ -9,7 +9,7 @@ from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden import Golden
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["compare_feature_maps", "compare_heat", "compare_probabilities"]
+__all__ = ["FEATURE_MAP_TOLERANCE", "compare_feature_maps", "compare_heat", "compare_probabilities"]
 
 # Another decoder, or another order of additions, changes a channel's mean a little.
 FEATURE_MAP_TOLERANCE = 0.05
@@ -55,12 +55,15 @@ def compare_probabilities(
     return difference
 
 
-def compare_feature_maps(found: Mapping[str, NDArray[np.float32]], golden: Golden) -> float:
+def compare_feature_maps(
+    found: Mapping[str, NDArray[np.float32]], golden: Golden, manifest: pb.ModelManifest
+) -> float:
     """Compare the channel means of feature maps with the reference.
 
     Args:
         found: Feature maps of the golden inputs by name, float32 [n, C, H, W].
         golden: The reference.
+        manifest: The manifest with the tolerance, if it isn't the usual one.
 
     Returns:
         The largest difference, relative to the largest mean of its feature map.
@@ -68,8 +71,9 @@ def compare_feature_maps(found: Mapping[str, NDArray[np.float32]], golden: Golde
     Raises:
         BundleRejectedError: They aren't finite, or differ too much.
     """
+    tolerance = manifest.golden.feature_map_tolerance or FEATURE_MAP_TOLERANCE
     return max(
-        (_compare_means(name, maps, golden) for name, maps in found.items()),
+        (_compare_means(name, maps, golden, tolerance) for name, maps in found.items()),
         default=0.0,
     )
 
@@ -101,18 +105,18 @@ def compare_heat(found: NDArray[np.float32], golden: Golden) -> float:
     return difference / (largest or 1.0)
 
 
-def _compare_means(name: str, maps: NDArray[np.float32], golden: Golden) -> float:
+def _compare_means(name: str, maps: NDArray[np.float32], golden: Golden, tolerance: float) -> float:
     means = maps.mean(axis=(2, 3))  # [n, channels]
     expected = golden.feature_map_means[name]
     _check_comparable(name, means, expected)
     difference = float(np.abs(means - expected).max())
     largest = float(np.abs(expected).max())
     # Not `>`: NaN must not pass.
-    if not difference <= FEATURE_MAP_TOLERANCE * largest:
+    if not difference <= tolerance * largest:
         raise BundleRejectedError(
             "golden",
             f"a channel mean of {name!r} differs by {difference:.4g}; the largest is "
-            f"{largest:.4g}, and at most {FEATURE_MAP_TOLERANCE:.0%} of it is allowed",
+            f"{largest:.4g}, and at most {tolerance:.0%} of it is allowed",
         )
     return difference / (largest or 1.0)
 

@@ -1,5 +1,6 @@
 """The manifest: parse it, and check that it is complete and consistent."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from convscope.v1 import manifest_pb2 as pb
 
 __all__ = [
     "EXPLAINED_SCHEMA_VERSION",
+    "QUANTIZED_SCHEMA_VERSION",
     "SCHEMA_VERSION",
     "check_files",
     "check_manifest",
@@ -22,6 +24,9 @@ __all__ = [
 SCHEMA_VERSION = 1
 # Earlier releases run a graph without its input "classes" and can't use it.
 EXPLAINED_SCHEMA_VERSION = 2
+# Earlier releases don't know what was quantized, or by which data.
+QUANTIZED_SCHEMA_VERSION = 3
+_SCHEMA_VERSIONS = (SCHEMA_VERSION, EXPLAINED_SCHEMA_VERSION, QUANTIZED_SCHEMA_VERSION)
 MAX_SIDE = 2**16
 MAX_GOLDEN_INPUTS = 256
 MAX_FEATURE_MAPS = 10_000
@@ -56,11 +61,12 @@ def parse_manifest(data: bytes) -> pb.ModelManifest:
     """Parse a manifest's JSON without checking its content.
 
     Raises:
-        BundleRejectedError: It isn't a manifest.
+        BundleRejectedError: It isn't a manifest, or one of a later schema.
     """
     try:
         return json_format.Parse(data, pb.ModelManifest())
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        _check_schema(_stated_schema(data))
         raise BundleRejectedError(
             "manifest", f"{MANIFEST} is not a manifest: {reason_of(error)[:200]}; {_FIX}"
         ) from error
@@ -83,13 +89,7 @@ def check_manifest(manifest: pb.ModelManifest, model: str, version: str) -> None
     Raises:
         BundleRejectedError: It isn't.
     """
-    if manifest.schema_version not in (SCHEMA_VERSION, EXPLAINED_SCHEMA_VERSION):
-        raise BundleRejectedError(
-            "manifest",
-            f"the manifest has schema version {manifest.schema_version}; this release reads "
-            f"{SCHEMA_VERSION} and {EXPLAINED_SCHEMA_VERSION}, so export the bundle again or "
-            "install the release that made it",
-        )
+    _check_schema(manifest.schema_version)
     if not is_model_name(manifest.model) or (manifest.model, str(manifest.version)) != (
         model,
         version,
@@ -106,6 +106,7 @@ def check_manifest(manifest: pb.ModelManifest, model: str, version: str) -> None
         *_feature_maps(manifest),
         *_input(manifest),
         *_explanation(manifest),
+        *_quantization(manifest),
     ):
         if found:
             raise BundleRejectedError("manifest", f"{problem}; {_FIX}")
@@ -124,6 +125,28 @@ def check_files(manifest: pb.ModelManifest) -> None:
         raise BundleRejectedError(
             "manifest", f"the manifest lists {found}; it must list {expected}; {_FIX}"
         )
+
+
+def _check_schema(version: int) -> None:
+    """Check that this release reads a schema version."""
+    if version not in _SCHEMA_VERSIONS:
+        *others, last = map(str, _SCHEMA_VERSIONS)
+        raise BundleRejectedError(
+            "manifest",
+            f"the manifest has schema version {version}; this release reads "
+            f"{', '.join(others)} and {last}, so export the bundle again or install the release "
+            "that made it",
+        )
+
+
+def _stated_schema(data: bytes) -> int:
+    """Return the schema version of a manifest that doesn't parse: a later one has more fields."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return SCHEMA_VERSION
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    return version if isinstance(version, int) else SCHEMA_VERSION
 
 
 def _classes(manifest: pb.ModelManifest) -> Iterator[Check]:
@@ -147,6 +170,11 @@ def _classes(manifest: pb.ModelManifest) -> Iterator[Check]:
     yield (
         f"the golden tolerance is {tolerance:g}; it must be between 0 and 1",
         not 0 < tolerance < 1,  # not `<=`: NaN must not pass
+    )
+    maps = manifest.golden.feature_map_tolerance
+    yield (
+        f"the golden tolerance of feature maps is {maps:g}; it must be between 0 and 1",
+        not 0 <= maps < 1,
     )
 
 
@@ -269,6 +297,37 @@ def _explanation(manifest: pb.ModelManifest) -> Iterator[Check]:
             f"an input or a feature map is named {name!r}, which is a name of the explanation",
             name in names,
         )
+
+
+def _quantization(manifest: pb.ModelManifest) -> Iterator[Check]:
+    if not manifest.HasField("quantization"):
+        return
+    spec = manifest.quantization
+    yield (
+        f"the manifest has a quantization and schema version {manifest.schema_version}; "
+        f"quantizations need {QUANTIZED_SCHEMA_VERSION}",
+        manifest.schema_version < QUANTIZED_SCHEMA_VERSION,
+    )
+    precision = _name(pb.Precision.DESCRIPTOR, manifest.precision)
+    yield (
+        f"the manifest has a quantization and {precision}; it must be PRECISION_INT8",
+        manifest.precision != pb.PRECISION_INT8,
+    )
+    yield (
+        "the quantization names no parent; it must be MODEL/VERSION",
+        not manifest.provenance.parent,
+    )
+    yield (
+        f"the quantization has {spec.layers} layers and {spec.fp32_layers} of them in FP32; at "
+        "least one must be quantized",
+        not 0 <= spec.fp32_layers < spec.layers,
+    )
+    counts = (spec.calibration_inputs, spec.held_out_inputs)
+    yield (
+        f"the quantization states {counts[0]} calibration inputs and {counts[1]} held-out inputs; "
+        "it needs at least 1 of each",
+        min(counts) < 1,
+    )
 
 
 def _unknown(field: str, value: int, enum: EnumDescriptor, allowed: tuple[int, ...]) -> Check:

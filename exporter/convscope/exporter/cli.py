@@ -13,6 +13,7 @@ from convscope.exporter.commands import (
     init,
     networks,
     pyramid,
+    quantize,
     repository,
     signing,
     train,
@@ -65,5 +66,6 @@ train.register(app)
 foreign.register(app)
 evaluate.register(app)
 bundles.register(app)
+quantize.register(app)
 repository.register(app)
 signing.register(app)

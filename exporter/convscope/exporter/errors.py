@@ -9,6 +9,7 @@ __all__ = [
     "HubError",
     "NetworkError",
     "ParityError",
+    "QuantizationError",
     "RunError",
     "UnclearOutputError",
     "UnknownNameError",
@@ -59,3 +60,7 @@ class UnclearOutputError(ExporterError):
 
 class ExplanationError(ExporterError):
     """A graph can't explain its classes; the message says why."""
+
+
+class QuantizationError(ExporterError):
+    """A quantized graph doesn't keep enough of the results in FP32."""

@@ -262,7 +262,9 @@ class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.V
     """8-bit integers."""
 
 class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
-    """Precision is the number format of the graph's arithmetic."""
+    """Precision is the number format of the graph's arithmetic, as it is written in the
+    graph. An execution provider may compute in another one.
+    """
 
 PRECISION_UNSPECIFIED: Precision.ValueType  # 0
 """The precision was not set; such a manifest is rejected."""
@@ -298,9 +300,11 @@ class ModelManifest(_message.Message):
     NONFINITE_RESULTS_FIELD_NUMBER: _builtins.int
     NONFINITE_INPUTS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    QUANTIZATION_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
-    """The version of this schema: 2 with an explanation, 1 otherwise. Readers reject
-    versions that they don't know, so earlier releases reject explained graphs only.
+    """The version of this schema: 3 for a quantized graph, otherwise 2 with an
+    explanation, otherwise 1. Readers reject versions that they don't know, so earlier
+    releases reject only the graphs that need a later one.
     """
     model: _builtins.str
     """The model's name, of the form [a-z0-9][a-z0-9_-]{0,62}."""
@@ -355,6 +359,10 @@ class ModelManifest(_message.Message):
     def explanation(self) -> Global___ExplanationSpec:
         """How the graph explains a class. It is absent if the graph explains none."""
 
+    @_builtins.property
+    def quantization(self) -> Global___Quantization:
+        """How the graph was quantized, with PRECISION_INT8. It is absent if it wasn't."""
+
     def __init__(
         self,
         *,
@@ -374,10 +382,11 @@ class ModelManifest(_message.Message):
         nonfinite_results: _builtins.bool = ...,
         nonfinite_inputs: _abc.Iterable[_builtins.str] | None = ...,
         explanation: Global___ExplanationSpec | None = ...,
+        quantization: Global___Quantization | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "golden", b"golden", "input", b"input", "preprocessing", b"preprocessing", "provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "golden", b"golden", "input", b"input", "preprocessing", b"preprocessing", "provenance", b"provenance", "quantization", b"quantization"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "explanation", b"explanation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "nonfinite_inputs", b"nonfinite_inputs", "nonfinite_results", b"nonfinite_results", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "explanation", b"explanation", "feature_maps", b"feature_maps", "files", b"files", "golden", b"golden", "input", b"input", "labels", b"labels", "model", b"model", "nonfinite_inputs", b"nonfinite_inputs", "nonfinite_results", b"nonfinite_results", "precision", b"precision", "preprocessing", b"preprocessing", "provenance", b"provenance", "quantization", b"quantization", "schema_version", b"schema_version", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -642,6 +651,65 @@ class ExplanationSpec(_message.Message):
 Global___ExplanationSpec: _TypeAlias = ExplanationSpec  # noqa: Y015
 
 @_typing.final
+class Quantization(_message.Message):
+    """Quantization records how a graph with integer arithmetic was made from one in FP32,
+    the bundle that provenance.parent names, and what it keeps of its results.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CALIBRATION_INPUTS_FIELD_NUMBER: _builtins.int
+    HELD_OUT_INPUTS_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    FP32_LAYERS_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """The method: the rounding, the correction, the calibration, and the program."""
+    dataset: _builtins.str
+    """The dataset by which the ranges and the weights were chosen, as users write it,
+    without the path.
+    """
+    digest: _builtins.str
+    """A digest of the calibration inputs, SHA-256 in lower-case hexadecimal."""
+    calibration_inputs: _builtins.int
+    """The number of calibration inputs."""
+    held_out_inputs: _builtins.int
+    """The inputs on which the figures were measured. None of them is a calibration input."""
+    layers: _builtins.int
+    """The convolutions and dense layers of the graph."""
+    fp32_layers: _builtins.int
+    """How many of them, from the input on, stay in FP32."""
+    @_builtins.property
+    def figures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metric]:
+        """What was measured on the held-out inputs, relative to the parent: "top1_kept",
+        "top1_kept_where_clear", "probability_change", with labels "accuracy" and
+        "accuracy_change"; and "speed", on the machine of the quantization.
+        """
+
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        calibration_inputs: _builtins.int = ...,
+        held_out_inputs: _builtins.int = ...,
+        layers: _builtins.int = ...,
+        fp32_layers: _builtins.int = ...,
+        figures: _abc.Iterable[Global___Metric] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration_inputs", b"calibration_inputs", "dataset", b"dataset", "digest", b"digest", "figures", b"figures", "fp32_layers", b"fp32_layers", "held_out_inputs", b"held_out_inputs", "layers", b"layers", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quantization: _TypeAlias = Quantization  # noqa: Y015
+
+@_typing.final
 class GoldenGate(_message.Message):
     """GoldenGate states how far the server's results for the golden inputs may
     differ from the reference outputs.
@@ -651,19 +719,25 @@ class GoldenGate(_message.Message):
 
     INPUTS_FIELD_NUMBER: _builtins.int
     PROBABILITY_TOLERANCE_FIELD_NUMBER: _builtins.int
+    FEATURE_MAP_TOLERANCE_FIELD_NUMBER: _builtins.int
     inputs: _builtins.int
     """The number of golden inputs."""
     probability_tolerance: _builtins.float
     """The largest allowed difference of a probability."""
+    feature_map_tolerance: _builtins.float
+    """The largest allowed difference of a feature map's channel mean, relative to the
+    largest mean of the map; 0 stands for 0.05.
+    """
     def __init__(
         self,
         *,
         inputs: _builtins.int = ...,
         probability_tolerance: _builtins.float = ...,
+        feature_map_tolerance: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "probability_tolerance", b"probability_tolerance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_map_tolerance", b"feature_map_tolerance", "inputs", b"inputs", "probability_tolerance", b"probability_tolerance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

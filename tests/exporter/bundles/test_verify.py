@@ -143,7 +143,7 @@ def another_version(manifest: pb.ModelManifest) -> None:
 
 
 def later_schema(manifest: pb.ModelManifest) -> None:
-    manifest.schema_version = 3
+    manifest.schema_version = 4
 
 
 def too_few_labels(manifest: pb.ModelManifest) -> None:
@@ -179,7 +179,7 @@ def unknown_filter(manifest: pb.ModelManifest) -> None:
             "the activation is ACTIVATION_NONE; it must be ACTIVATION_SOFTMAX or",
         ),
         (another_version, "manifest", "the manifest is of tiny v7, the directory of tiny v1"),
-        (later_schema, "manifest", "the manifest has schema version 3; this release reads 1"),
+        (later_schema, "manifest", "the manifest has schema version 4; this release reads 1"),
         (small_resize, "manifest", "images are resized to 3, less than the graph's input of 16x16"),
         (huge_resize, "manifest", "resized to 2,147,483,647 pixels; at most 65,536"),
         (unknown_filter, "manifest", "the interpolation is 9; it must be"),

@@ -48,7 +48,7 @@ _MANIFEST_WORDS: Mapping[str, Sequence[Any]] = {
     "name": (*_NAMES, GRAPH, GOLDEN, "../../etc/passwd"),
     "model": ("tiny", "other"),
     "version": (1, 2),
-    "schema_version": (1, 2, 3),
+    "schema_version": (1, 2, 3, 4),
     "shape": (16, 3, 1, 0, 10**6),
     "size_bytes": (0, 1, 2**40),
     "shortest_edge": (20, 16, 1, 10**6),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.nonfinite import nonfinite_line
+from convscope.bundle.precision import precision_line
 from convscope.bundle.preprocessing import preprocessing_line
 from convscope.bundle.reader import Bundle
 from convscope.exporter.bundles.reader import open_bundle, preprocess
@@ -76,6 +77,7 @@ class Pyramid:
             result is finite.
         levels: The feature maps, and the classes if there are any.
         explanation: How the graph explains a class; None if it doesn't.
+        precision: The precision of the graph, and how it was quantized, in one line.
     """
 
     model: str
@@ -87,6 +89,7 @@ class Pyramid:
     nonfinite: str
     levels: tuple[Level, ...]
     explanation: Heat | None
+    precision: str
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -133,6 +136,7 @@ def read_pyramid(directory: Path) -> Pyramid:
             for name, shape in shapes.items()
         ),
         explanation=_heat(manifest) if manifest.HasField("explanation") else None,
+        precision=precision_line(manifest),
     )
 
 

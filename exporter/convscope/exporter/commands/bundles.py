@@ -119,6 +119,7 @@ def describe(
         else:
             console = make_console(False)
             console.print(f"preprocessing  {pyramid.preprocessing}", markup=False)
+            console.print(f"precision      {pyramid.precision}", markup=False)
             if pyramid.nonfinite:
                 console.print(f"not finite     {pyramid.nonfinite}", markup=False)
             if pyramid.explanation is not None:

@@ -12,7 +12,7 @@ from convscope.exporter.datasets.augmentation import PHOTOS
 from convscope.exporter.datasets.samples import Dataset, ImageFiles, Split, split_by_seed
 from convscope.exporter.errors import DatasetError
 
-__all__ = ["image_folder", "npz_file"]
+__all__ = ["SUFFIXES", "image_folder", "load_arrays", "npz_file"]
 
 # The formats that the server decodes.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -60,7 +60,7 @@ def npz_file(path: Path, seed: int) -> Dataset:
     Raises:
         DatasetError: The file can't be read, or its arrays are invalid.
     """
-    arrays = _load(path)
+    arrays = load_arrays(path)
     if "x_train" not in arrays or "y_train" not in arrays:
         raise DatasetError(
             f"{path.name} has {', '.join(arrays) or 'no arrays'}; it needs x_train and y_train"
@@ -123,7 +123,12 @@ def _subset(files: ImageFiles, indices: NDArray[np.int64]) -> ImageFiles:
     return ImageFiles([files.paths[index] for index in indices], files.labels[indices])
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a file.
+
+    Raises:
+        DatasetError: There is no such file, or it has no plain arrays.
+    """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)

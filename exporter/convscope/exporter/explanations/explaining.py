@@ -50,7 +50,7 @@ class Explained:
 
     def describe_in(self, manifest: pb.ModelManifest) -> None:
         """Add the explanation to a manifest."""
-        manifest.schema_version = EXPLAINED_SCHEMA_VERSION
+        manifest.schema_version = max(manifest.schema_version, EXPLAINED_SCHEMA_VERSION)
         manifest.explanation.CopyFrom(self.spec)
 
 

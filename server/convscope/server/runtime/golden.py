@@ -71,7 +71,8 @@ class GoldenGate:
             if manifest.task == pb.TASK_CLASSIFICATION:
                 found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
                 compare_probabilities(found, self._golden, manifest)
-            compare_feature_maps({name: _maps(outputs, name) for name in names}, self._golden)
+            maps = {name: _maps(outputs, name) for name in names}
+            compare_feature_maps(maps, self._golden, manifest)
 
     @property
     def size(self) -> int:

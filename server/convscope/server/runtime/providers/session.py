@@ -233,6 +233,9 @@ def _create(
     # Releases that don't know the limit stop at least at the end of a run.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # On CPUs with AVX2 and without VNNI, the fast kernels for unsigned activations and signed
+    # weights add in 16 bits, which saturate. With this, such a CPU uses exact, slower ones.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if strict and names[0] != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     providers = [(PROVIDERS[name], _options(name, policy, threads)) for name in names]

@@ -1,0 +1,1 @@
+"""INT8 versions of bundles: calibration, rounding, bias correction, and the accuracy guard."""
