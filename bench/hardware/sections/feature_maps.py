@@ -1,0 +1,63 @@
+"""Feature maps of a served model: values against the CPU, and the time of a call."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.hardware.bundles import Tested, image_classifiers, only
+from bench.hardware.check import Check, Results
+from bench.servers import serving
+from convscope.client import Client
+
+__all__ = ["run"]
+
+Maps = dict[str, NDArray[np.float32]]
+LIMIT = 1e-2
+SECONDS = 10.0
+MODELS = 2
+
+
+def run(check: Check, results: Results) -> None:
+    """Compare the first, the middle and the last feature map of some models."""
+    results["models"] = compared = {}
+    usable = [tested for tested in image_classifiers(check) if tested.feature_maps]
+    for tested in check.while_time(usable[:MODELS], SECONDS, results):
+        compared[tested.name] = report = {}
+        maps = {name: _fetch(check, tested, name, report) for name in check.providers}
+        expected, found = maps[check.providers[-1]], maps[check.provider]
+        differences = {name: _difference(found[name], expected[name]) for name in expected}
+        report["largest_relative_difference"] = differences
+        if not all(value <= LIMIT for value in differences.values()):
+            problem = f"the feature maps of {tested.name} differ from the CPU's"
+            results.setdefault("problems", []).append(problem)
+
+
+def _fetch(check: Check, tested: Tested, provider: str, report: dict[str, Any]) -> Maps:
+    """Return the feature maps of a photo on a provider, and report the seconds of two calls."""
+    available = tested.feature_maps
+    names = list(dict.fromkeys((available[0], available[len(available) // 2], available[-1])))
+    photo = tested.inputs(1)[0]
+    flags = ("--provider", provider, "--no-tuning", "--no-access-log")
+    with (
+        serving(
+            only(check, tested, "feature_maps"),
+            *flags,
+            tuning_cache=check.tuning_cache,
+            seconds=check.left(),
+        ) as server,
+        Client(server.target, timeout=60) as client,
+    ):
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            result = client.classify(photo, model=tested.name, feature_maps=names)
+            seconds.append(time.perf_counter() - began)
+    report[provider] = {"first_ms": 1000 * seconds[0], "later_ms": 1000 * seconds[-1]}
+    report["shapes"] = {name: result.feature_maps[name].array.shape for name in names}
+    return {name: result.feature_maps[name].array for name in names}
+
+
+def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1.0))
