@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def measure(
-    session: ort.InferenceSession, inputs: NDArray[np.uint8], callers: int, seconds: float
+    session: ort.InferenceSession, inputs: NDArray[np.generic], callers: int, seconds: float
 ) -> dict[str, float]:
     """Run from several threads at once; return the speed, the median of a run and the CPU time."""
     name = session.get_inputs()[0].name

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, TooFewCallsError
 from bench.hardware.bundles import Tested, image_classifiers, only
 from bench.hardware.check import Check, Results
 from bench.hardware.gpu import gpu_memory_mb
@@ -26,10 +26,12 @@ FLAGS = ("--max-request-bytes", str(64 * 2**20), "--max-queue", "1024", "--no-ac
 def run(check: Check, results: Results) -> None:
     """Measure the classifiers of images one after the other."""
     results["photo"] = f"{PHOTO} JPEG, {len(jpeg(PHOTO))} bytes"
-    results["models"] = rows = {}
+    reports: dict[str, Any] = {}
+    results["models"] = reports
     needed = 4 * (WARM_UP_SECONDS + check.window) * len(BATCHES)
     for tested in check.while_time(image_classifiers(check)[:MODELS], needed, results):
-        rows[tested.name] = report = {"rows": []}
+        report: dict[str, Any] = {"rows": []}
+        reports[tested.name] = report
         _measure(check, tested, report)
         failed = [row for row in report["rows"] if "failed" in row]
         if failed:
@@ -78,6 +80,8 @@ def _row(
             seconds=check.window,
             warm_up=WARM_UP_SECONDS,
         )
+    except TooFewCallsError as error:
+        return row | {"too_slow": str(error)}
     except BenchError as error:
         return row | {"failed": str(error)}
     rate = loop.rate()
@@ -86,4 +90,5 @@ def _row(
         "median_call_ms": loop.latency_ms().value,
         "server_cpu_us_per_image": rate.cpu_us and rate.cpu_us / images,
         "generator_cores": rate.generator_cores,
+        "others_share_of_cpu": rate.others,
     }

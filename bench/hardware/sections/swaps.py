@@ -96,7 +96,7 @@ def _swap(check: Check, tested: Tested, server: Server, results: Results) -> Non
     results["memory_during"], results["swap_seconds"] = [], []
     first = int(tested.directory.name)
     photo = tested.inputs(1)[0]
-    with Client(server.target, timeout=SWAP_SECONDS) as client:
+    with Client(server.target, timeout_seconds=SWAP_SECONDS) as client:
         for number in range(first + 1, first + 1 + SWAPS):
             began = time.monotonic()
             _publish(check, tested, number)

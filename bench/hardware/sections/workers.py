@@ -53,4 +53,5 @@ def _measure(check: Check, tested: Tested, workers: int) -> dict[str, Any]:
         "median_call_ms": loop.latency_ms().value,
         "server_cpu_us_per_call": rate.cpu_us,
         "generator_cores": rate.generator_cores,
+        "others_share_of_cpu": rate.others,
     }
