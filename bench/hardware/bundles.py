@@ -1,5 +1,6 @@
 """The bundles that a section uses."""
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from bench.context import ROOT
 from bench.hardware.check import Check, SkippedError
+from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.reader import Bundle, read_bundle
 from convscope.server.runtime.graph import without_heat
 from convscope.v1 import inference_pb2, manifest_pb2
@@ -94,15 +96,15 @@ class Tested:
 
 
 def find(check: Check) -> list[Tested]:
-    """Return all bundles, the smallest first.
+    """Return the bundles, the smallest first; without damaged ones, which fail in the gates.
 
     Raises:
         SkippedError: There are none.
     """
-    found = [
-        Tested(manifest.parent, read_bundle(manifest.parent))
-        for manifest in check.repository.glob("*/*/manifest.json")
-    ]
+    found = []
+    for manifest in check.repository.glob("*/*/manifest.json"):
+        with contextlib.suppress(BundleRejectedError):
+            found.append(Tested(manifest.parent, read_bundle(manifest.parent)))
     if not found:
         raise SkippedError("there is no bundle; the section bundles has the reason")
     return sorted(found, key=lambda each: (each.directory / "model.onnx").stat().st_size)

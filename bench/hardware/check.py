@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from convscope.server.runtime.providers import CPU, ON_GPU
 
-__all__ = ["Check", "Results", "SkippedError"]
+__all__ = ["Check", "Results", "SkippedError", "attempt"]
 
 Item = TypeVar("Item")
 Results = dict[str, Any]
@@ -73,3 +74,14 @@ class Check:
                 yield item
             else:
                 results.setdefault("not_reached", []).append(str(item))
+
+
+@contextmanager
+def attempt(name: str, results: Results) -> Iterator[None]:
+    """Make an error a problem of one model, so that the section goes on with the others."""
+    try:
+        yield
+    except SkippedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever fails is a result
+        results.setdefault("problems", []).append(f"{name}: {type(error).__name__}: {error}")

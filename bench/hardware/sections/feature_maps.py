@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import BenchError
 from bench.hardware.bundles import Tested, image_classifiers, only
-from bench.hardware.check import Check, Results
+from bench.hardware.check import Check, Results, attempt
 from bench.servers import serving
 from convscope.client import Client
 
@@ -28,13 +29,17 @@ def run(check: Check, results: Results) -> None:
     for tested in check.while_time(usable[:MODELS], SECONDS, results):
         report: dict[str, Any] = {}
         compared[tested.name] = report
-        maps = {name: _fetch(check, tested, name, report) for name in check.providers}
-        expected, found = maps[check.providers[-1]], maps[check.provider]
-        differences = {name: _difference(found[name], expected[name]) for name in expected}
-        report["largest_relative_difference"] = differences
-        if not all(value <= LIMIT for value in differences.values()):
-            problem = f"the feature maps of {tested.name} differ from the CPU's"
-            results.setdefault("problems", []).append(problem)
+        with attempt(tested.name, results):
+            _compare(check, tested, report)
+
+
+def _compare(check: Check, tested: Tested, report: dict[str, Any]) -> None:
+    maps = {name: _fetch(check, tested, name, report) for name in check.providers}
+    expected, found = maps[check.providers[-1]], maps[check.provider]
+    differences = {name: _difference(found[name], expected[name]) for name in expected}
+    report["largest_relative_difference"] = differences
+    if not all(value <= LIMIT for value in differences.values()):
+        raise BenchError("the feature maps differ from the CPU's")
 
 
 def _fetch(check: Check, tested: Tested, provider: str, report: dict[str, Any]) -> Maps:

@@ -4,12 +4,11 @@ import json
 from typing import Any
 
 from bench.hardware.bundles import find
-from bench.hardware.check import Check, Results
+from bench.hardware.check import Check, Results, attempt
 from bench.hardware.gpu import gpu_memory_mb
 from bench.hardware.sessions import graph_with_maps, open_as_server
 from bench.memory import resident_mb
 from bench.servers import serving
-from convscope.server.errors import BundleRejectedError
 
 __all__ = ["run"]
 
@@ -25,7 +24,7 @@ _LEFT_OUT = frozenset({"event", "level", "timestamp", "model", "version", "logge
 
 def run(check: Check, results: Results) -> None:
     """Start the server, and report what its log says about each bundle."""
-    names = [tested.name for tested in find(check)]
+    names = sorted(path.name for path in check.repository.iterdir())
     results["gpu_memory_mb_before"] = gpu_memory_mb()
     flags = ("--provider", check.provider, "--no-strict-readiness", "--preload-feature-maps")
     with serving(
@@ -45,7 +44,7 @@ def run(check: Check, results: Results) -> None:
     results["passed"] = [name for name in names if name not in failed]
     if failed:
         results["problems"] = [f"{name} is not served by {check.provider}" for name in failed]
-    results["nodes_with_fallback"] = _nodes(check)
+    _count_nodes(check, results)
 
 
 def _read_events(lines: list[str]) -> dict[str, dict[str, Any]]:
@@ -62,13 +61,11 @@ def _read_events(lines: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _nodes(check: Check) -> dict[str, Any]:
-    """Return by bundle how many nodes run on which provider if the CPU may run the rest."""
+def _count_nodes(check: Check, results: Results) -> None:
+    """Report by bundle how many nodes run on which provider if the CPU may run the rest."""
     nodes: dict[str, Any] = {}
+    results["nodes_with_fallback"] = nodes
     for tested in find(check):
-        try:
+        with attempt(tested.name, results):
             session = open_as_server(graph_with_maps(tested), check.provider, allow_fallback=True)
             nodes[tested.name] = session.nodes
-        except BundleRejectedError as error:
-            nodes[tested.name] = str(error)
-    return nodes

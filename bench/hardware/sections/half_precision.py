@@ -5,7 +5,7 @@ from typing import Any
 import onnx
 
 from bench.hardware.bundles import Tested, image_classifiers
-from bench.hardware.check import Check, Results, SkippedError
+from bench.hardware.check import Check, Results, SkippedError, attempt
 from bench.hardware.sessions import differences, open_raw
 from bench.inprocess import measure
 from convscope.server.runtime.providers import CPU
@@ -22,10 +22,12 @@ PARITY_BATCH = 8
 def run(check: Check, results: Results) -> None:
     """Convert, compare and measure some classifiers."""
     results["exporter"] = "the exporter makes no FP16 graphs; these are converted here"
-    results["models"] = models = {}
+    models: dict[str, Any] = {}
+    results["models"] = models
     needed = 8 * check.window * len(BATCHES)
     for tested in check.while_time(image_classifiers(check)[:MODELS], needed, results):
-        models[tested.name] = _compare(check, tested)
+        with attempt(tested.name, results):
+            models[tested.name] = _compare(check, tested)
 
 
 def _compare(check: Check, tested: Tested) -> dict[str, Any]:

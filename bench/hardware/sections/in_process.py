@@ -1,9 +1,10 @@
 """Images per second of ONNX Runtime in this process, for batches of 1 to 64."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from bench.hardware.bundles import Tested, image_classifiers
-from bench.hardware.check import Check, Results
+from bench.hardware.check import Check, Results, attempt
 from bench.hardware.sessions import open_raw
 from bench.inprocess import measure
 
@@ -17,10 +18,12 @@ MODELS = 3
 
 def run(check: Check, results: Results) -> None:
     """Measure the classifiers of images one after the other."""
-    results["models"] = rows = {}
+    rows: dict[str, Any] = {}
+    results["models"] = rows
     needed = 4 * check.window * len(BATCHES)
     for tested in check.while_time(image_classifiers(check)[:MODELS], needed, results):
-        rows[tested.name] = list(_rows(check, tested))
+        with attempt(tested.name, results):
+            rows[tested.name] = list(_rows(check, tested))
 
 
 def _rows(check: Check, tested: Tested) -> Iterator[dict[str, float]]:

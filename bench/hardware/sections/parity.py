@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.hardware.bundles import Tested, find
-from bench.hardware.check import Check, Results
+from bench.hardware.check import Check, Results, attempt
 from bench.hardware.sessions import differences, graph_with_maps, open_as_server
 from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.providers import CPU
@@ -25,10 +25,12 @@ _TF32: Mapping[str, Mapping[str, str]] = {
 def run(check: Check, results: Results) -> None:
     """Compare all outputs of each bundle."""
     variants = _TF32 if check.provider == "cuda" else {"default": {}}
-    results["bundles"] = compared = {}
+    compared: dict[str, Any] = {}
+    results["bundles"] = compared
     for tested in check.while_time(find(check), SECONDS if check.on_gpu else 1.0, results):
-        compared[tested.name] = _compare(tested, check.provider, variants)
-        for variant, report in compared[tested.name].items():
+        with attempt(tested.name, results):
+            compared[tested.name] = _compare(tested, check.provider, variants)
+        for variant, report in compared.get(tested.name, {}).items():
             if not _is_close(report, TF32_LIMIT if variant == "tf32" else LIMIT):
                 problem = f"{tested.name} differs from the CPU ({variant})"
                 results.setdefault("problems", []).append(problem)

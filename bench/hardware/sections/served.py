@@ -5,7 +5,7 @@ from typing import Any
 
 from bench.errors import BenchError, TooFewCallsError
 from bench.hardware.bundles import Tested, image_classifiers, only
-from bench.hardware.check import Check, Results
+from bench.hardware.check import Check, Results, attempt
 from bench.hardware.gpu import gpu_memory_mb
 from bench.hardware.sections.in_process import BATCHES
 from bench.memory import resident_mb
@@ -32,7 +32,8 @@ def run(check: Check, results: Results) -> None:
     for tested in check.while_time(image_classifiers(check)[:MODELS], needed, results):
         report: dict[str, Any] = {"rows": []}
         reports[tested.name] = report
-        _measure(check, tested, report)
+        with attempt(tested.name, results):
+            _measure(check, tested, report)
         failed = [row for row in report["rows"] if "failed" in row]
         if failed:
             results.setdefault("problems", []).append(f"{tested.name}: {failed[0]['failed']}")

@@ -6,7 +6,7 @@ from typing import Any
 import onnxruntime as ort
 
 from bench.hardware.bundles import Tested, image_classifiers
-from bench.hardware.check import Check, Results, SkippedError
+from bench.hardware.check import Check, Results, SkippedError, attempt
 from bench.hardware.sessions import differences, open_raw
 from bench.inprocess import measure
 from convscope.server.runtime.providers import CPU, PROVIDERS
@@ -33,9 +33,11 @@ def run(check: Check, results: Results) -> None:
     if PROVIDERS[NAME] not in ort.get_available_providers():
         raise SkippedError("this ONNX Runtime was built without TensorRT")
     smallest_first = image_classifiers(check)[:MODELS][::-1]
-    results["models"] = models = {}
+    models: dict[str, Any] = {}
+    results["models"] = models
     for tested in check.while_time(smallest_first, SECONDS, results):
-        models[tested.name] = _measure(check, tested)
+        with attempt(tested.name, results):
+            models[tested.name] = _measure(check, tested)
 
 
 def _measure(check: Check, tested: Tested) -> dict[str, Any]:

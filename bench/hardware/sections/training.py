@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.context import ROOT
 from bench.errors import BenchError
-from bench.hardware.check import Check, Results, SkippedError
+from bench.hardware.check import Check, Results, SkippedError, attempt
 
 __all__ = ["run"]
 
@@ -29,11 +29,13 @@ def run(check: Check, results: Results) -> None:
     missing = [name for name in ("torch", "lightning", "torchmetrics") if find_spec(name) is None]
     if missing:
         raise SkippedError(f"not installed: {', '.join(missing)}")
-    results["precisions"] = trained = {}
+    trained: dict[str, Any] = {}
+    results["precisions"] = trained
     for precision in check.while_time(ON_GPU if check.on_gpu else ON_CPU, SECONDS, results):
-        trained[precision] = report = _train(check, precision)
-        if report["top1_accuracy"] < LOWEST_ACCURACY:
-            results.setdefault("problems", []).append(f"{precision} did not learn")
+        with attempt(precision, results):
+            trained[precision] = _train(check, precision)
+            if trained[precision]["top1_accuracy"] < LOWEST_ACCURACY:
+                raise BenchError("the network did not learn")
 
 
 def _train(check: Check, precision: str) -> dict[str, Any]:

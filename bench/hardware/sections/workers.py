@@ -3,7 +3,7 @@
 from typing import Any
 
 from bench.hardware.bundles import Tested, find, only
-from bench.hardware.check import Check, Results, SkippedError
+from bench.hardware.check import Check, Results, SkippedError, attempt
 from bench.servers import serving
 from convscope.server.runtime.cores import available_cores
 
@@ -28,10 +28,13 @@ def run(check: Check, results: Results) -> None:
     found = [tested for tested in find(check) if tested.name in MODELS]
     if not found:
         raise SkippedError(f"there is no bundle of {' or '.join(MODELS)}")
-    results["rows"] = rows = []
+    rows: list[dict[str, Any]] = []
+    results["rows"] = rows
     pairs = [(tested, workers) for tested in found for workers in WORKERS]
     for tested, workers in check.while_time(pairs, SECONDS, results):
-        rows.append({"model": tested.name, "workers": workers, **_measure(check, tested, workers)})
+        with attempt(f"{tested.name} with {workers} workers", results):
+            row = {"model": tested.name, "workers": workers}
+            rows.append(row | _measure(check, tested, workers))
 
 
 def _measure(check: Check, tested: Tested, workers: int) -> dict[str, Any]:
