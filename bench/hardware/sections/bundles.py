@@ -4,18 +4,20 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
 from bench.context import BASE, ROOT
 from bench.hardware.check import Check, Results
+from convscope.server.runtime.cores import available_cores
 
 __all__ = ["run"]
 
-# By model, what `convscope-exporter export` gets besides the name.
+# PyTorch uses several cores for a part of an export.
+CORES_PER_EXPORT = 2
+NO_TIME = "the time was too short"
+# By model, the fastest export first, what `convscope-exporter export` gets besides the name.
 EXPORTS: Mapping[str, tuple[str, ...]] = {
     "digits": ("--random-weights",),
     "efficientnet_lite0": (),
@@ -27,18 +29,11 @@ EXPORTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Export:
-    process: "subprocess.Popen[bytes]"
-    log: IO[bytes]
-    began: float
-    weights: str
-
-
 def run(check: Check, results: Results) -> None:
     """Copy what exists, export the rest, and report where each bundle is from."""
     check.repository.mkdir(exist_ok=True)
-    results["bundles"] = origins = {}
+    origins: dict[str, str] = {}
+    results["bundles"] = origins
     if check.models is not None:
         for manifest in sorted(check.models.glob("*/*/manifest.json")):
             _copy(manifest.parent, check)
@@ -60,42 +55,37 @@ def _copy(directory: Path, check: Check) -> None:
 
 
 def _export(names: list[str], check: Check, results: Results) -> None:
-    """Export networks in processes side by side, and keep those that are ready in time."""
+    """Export networks, several at once, and keep those that are ready in time."""
     if importlib.util.find_spec("torch") is None:
         results["not_exported"] = dict.fromkeys(names, "PyTorch is not installed")
         return
-    exports = {name: _start(name, check) for name in names}
-    try:
-        for name, export in exports.items():
-            _finish(name, export, check, results)
-    finally:
-        for export in exports.values():
-            if export.process.poll() is None:
-                export.process.kill()
-                export.process.wait()
-            export.log.close()
+    with ThreadPoolExecutor(max(1, available_cores() // CORES_PER_EXPORT)) as pool:
+        problems = dict(
+            zip(names, pool.map(lambda name: _export_one(name, check), names), strict=True)
+        )
+    results["not_exported"] = {name: problem for name, problem in problems.items() if problem}
+    for name, problem in problems.items():
+        if not problem:
+            weights = "random" if "--random-weights" in EXPORTS[name] else "its own"
+            results["bundles"][name] = f"exported with {weights} weights"
+        elif problem != NO_TIME:
+            results.setdefault("problems", []).append(f"{name} was not exported")
 
 
-def _start(name: str, check: Check) -> _Export:
-    log = (check.scratch / f"export-{name}.log").open("w+b")
+def _export_one(name: str, check: Check) -> str:
+    """Export a network, and return the problem; empty if there is none."""
+    made = check.scratch / "exports"  # an export that is ended must leave nothing among the bundles
     command = [sys.executable, "-m", "convscope.exporter", "export", name, *EXPORTS[name]]
-    command += ["--repository", str(check.repository), "--version", "1", "--quiet"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    random = "--random-weights" in EXPORTS[name]
-    return _Export(process, log, time.monotonic(), "random" if random else "its own")
-
-
-def _finish(name: str, export: _Export, check: Check, results: Results) -> None:
+    command += ["--repository", str(made), "--version", "1", "--quiet"]
+    if check.left() <= 0:
+        return NO_TIME
     try:
-        code = export.process.wait(check.left())
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=check.left(), check=False
+        )
     except subprocess.TimeoutExpired:
-        results.setdefault("not_exported", {})[name] = "the time was too short"
-        return
-    if code == 0:
-        seconds = round(time.monotonic() - export.began, 1)
-        results["bundles"][name] = f"exported with {export.weights} weights in at most {seconds} s"
-        return
-    export.log.seek(0)
-    reason = export.log.read().decode(errors="replace").strip()[-600:]
-    results.setdefault("not_exported", {})[name] = reason
-    results.setdefault("problems", []).append(f"{name} was not exported")
+        return NO_TIME
+    if done.returncode != 0:
+        return (done.stderr or done.stdout).strip()[-600:]
+    (made / name).rename(check.repository / name)
+    return ""

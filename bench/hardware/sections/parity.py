@@ -32,7 +32,8 @@ def run(check: Check, results: Results) -> None:
             compared[tested.name] = _compare(tested, check.provider, variants)
         for variant, report in compared.get(tested.name, {}).items():
             if not _is_close(report, TF32_LIMIT if variant == "tf32" else LIMIT):
-                problem = f"{tested.name} differs from the CPU ({variant})"
+                why = report.get("rejected", "its results differ from the CPU's")
+                problem = f"{tested.name} ({variant}): {why}"
                 results.setdefault("problems", []).append(problem)
 
 
