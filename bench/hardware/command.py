@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 SECONDS = 480.0
 # The seconds of one measurement of speed in a check of the full length.
-WINDOW = 1.5
+WINDOW = 1.0
 LEAST_WINDOW = 0.2
 # So much is kept for the end of the last section.
 END_SECONDS = 10.0
@@ -88,7 +88,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--seconds", type=float, default=SECONDS, help="the longest that it takes; default 480"
     )
     parser.add_argument(
-        "--window", type=float, help="the seconds of one measurement of speed; at most 1.5"
+        "--window",
+        type=float,
+        help="the seconds of one measurement of speed; default 1, less for a short check",
     )
     parser.add_argument(
         "--only",

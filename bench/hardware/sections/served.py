@@ -18,7 +18,7 @@ PHOTO = "500x375"
 # So many images are in flight, in at least two calls.
 IMAGES = 128
 WARM_UP_SECONDS = 0.3
-MODELS = 3
+MODELS = 2
 # 64 tensors of 224 x 224 pixels have more than the default of 8 MiB.
 FLAGS = ("--max-request-bytes", str(64 * 2**20), "--max-queue", "1024", "--no-access-log")
 
