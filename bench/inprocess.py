@@ -45,8 +45,8 @@ def measure(
     until = started_at + seconds
 
     def call() -> list[float]:
-        times = []
-        while (before := time.perf_counter()) < until:
+        times: list[float] = []
+        while (before := time.perf_counter()) < until or not times:
             session.run(["probabilities"], {name: inputs})
             times.append(time.perf_counter() - before)
         return times

@@ -30,7 +30,7 @@ def models(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.slow(seconds=80)
+@pytest.mark.slow(seconds=70)
 @pytest.mark.timeout(SECONDS)
 def test_the_cpu_passes_every_section(models: Path, tmp_path: Path) -> None:
     output = tmp_path / "gpu.json"

@@ -1,6 +1,7 @@
 """Prepares the bundles: those of a folder, or those of the checkout and exports."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ __all__ = ["run"]
 
 # PyTorch uses several cores for a part of an export.
 CORES_PER_EXPORT = 2
+# Threads that spin while they wait would take the cores from the other exports.
+THREADS = {"OMP_NUM_THREADS": str(CORES_PER_EXPORT), "OMP_WAIT_POLICY": "PASSIVE"}
 NO_TIME = "the time was too short"
 # By model, the fastest export first, what `convscope-exporter export` gets besides the name.
 EXPORTS: Mapping[str, tuple[str, ...]] = {
@@ -81,7 +84,13 @@ def _export_one(name: str, check: Check) -> str:
         return NO_TIME
     try:
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=check.left(), check=False
+            command,
+            cwd=ROOT,
+            env={**os.environ, **THREADS},
+            capture_output=True,
+            text=True,
+            timeout=check.left(),
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return NO_TIME
