@@ -86,6 +86,8 @@ def _row(
     except BenchError as error:
         return row | {"failed": str(error)}
     rate = loop.rate()
+    if not rate.value:
+        return row | {"too_slow": "all calls ended within one burst, too short a time for a rate"}
     return row | {
         "images_per_second": images * rate.value,
         "median_call_ms": loop.latency_ms().value,
