@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def measure(
-    session: ort.InferenceSession, inputs: NDArray[np.uint8], callers: int, seconds: float
+    session: ort.InferenceSession, inputs: NDArray[np.generic], callers: int, seconds: float
 ) -> dict[str, float]:
     """Run from several threads at once; return the speed, the median of a run and the CPU time."""
     name = session.get_inputs()[0].name
@@ -52,8 +52,8 @@ def measure(
     until = started_at + seconds
 
     def call() -> list[float]:
-        times = []
-        while (before := time.perf_counter()) < until:
+        times: list[float] = []
+        while (before := time.perf_counter()) < until or not times:
             session.run(["probabilities"], {name: inputs})
             times.append(time.perf_counter() - before)
         return times

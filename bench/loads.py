@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.cpu import Usage, Watch
-from bench.errors import BenchError
+from bench.errors import BenchError, TooFewCallsError
 from bench.parsing import Answered, Call, parse_h2load, parse_log, steady_rate
 from bench.sampling import Sample
 
@@ -112,7 +112,8 @@ def closed_loop(
         warm_up: The seconds before that, in which nothing is measured.
 
     Raises:
-        BenchError: h2load is missing or failed, or too few calls completed to compute a rate.
+        BenchError: h2load is missing or failed.
+        TooFewCallsError: Too few calls completed to compute a rate.
     """
     command = _command(request, scratch, in_flight)
     command += ["--warm-up-time", f"{round(1000 * warm_up)}ms"]
@@ -121,7 +122,7 @@ def closed_loop(
         loop = _loop(timed, scratch, server, warm_up, duration)
         if loop.answered.succeeded >= MIN_REPLIES:
             return loop
-    raise BenchError(
+    raise TooFewCallsError(
         f"only {loop.answered.succeeded} calls completed in {duration:g} s, too few for a rate; "
         f"{loop.answered.failed} failed"
     )

@@ -32,10 +32,17 @@ def describe() -> dict[str, Any]:
         },
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in PACKAGES},
+            **{name: version for name in PACKAGES if (version := _version(name))},
             "h2load": _first_line(["h2load", "--version"]).rpartition("/")[2],
         },
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # onnxruntime-gpu, for example, replaces onnxruntime
+        return None
 
 
 def _cpu() -> str:

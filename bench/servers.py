@@ -122,6 +122,7 @@ def serving(
     tuning_cache: Path,
     command: Sequence[str] = SERVER,
     seconds: float = START_SECONDS,
+    accept_rejections: bool = False,
 ) -> Iterator[Server]:
     """Serve a repository for the duration of a with block.
 
@@ -132,9 +133,10 @@ def serving(
             because a choice that was made on a busy machine would spoil later runs.
         command: How to start the server.
         seconds: How long to wait for readiness.
+        accept_rejections: Whether the server may have rejected bundles.
 
     Raises:
-        BenchError: The server did not become ready.
+        BenchError: The server did not become ready, or has rejected a bundle.
     """
     grpc_port, metrics_port = free_port(), free_port()
     target, url = f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{metrics_port}/metrics"
@@ -153,7 +155,8 @@ def serving(
         )
         ready_seconds = time.perf_counter() - started_at
         server = Server(process, target, url, ready_seconds)
-        if rejected := server.rejected():  # errors are fast, and would look like good figures
+        # Errors are fast, and would look like good figures.
+        if not accept_rejections and (rejected := server.rejected()):
             raise BenchError(f"the server rejected bundles of {models.name}: {rejected}")
         yield server
 
