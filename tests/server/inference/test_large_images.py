@@ -21,6 +21,7 @@ from support.tiny import SIDE
 
 from convscope.server.errors import InvalidInputError, OverloadedError, ServingError
 from convscope.server.inference import pipeline
+from convscope.server.inference.decoding.header import Encoded
 from convscope.server.inference.decoding.pool import THREAD_BYTES
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.inference.engine import Engine
@@ -53,10 +54,10 @@ class WatchedPreprocessor(Preprocessor):
         self.most_bytes = self.most_images = 0
         self._lock = threading.Lock()
 
-    def decode(self, data: bytes, cost: DecodeCost | None = None) -> NDArray[np.uint8]:
+    def decode(self, data: Encoded, cost: DecodeCost | None = None) -> NDArray[np.uint8]:
         size = self.cost(data).memory_bytes
         with self._lock:
-            self.started.append(data)
+            self.started.append(bytes(data))
             self.running.append(size)
             self.most_bytes = max(self.most_bytes, sum(self.running))
             self.most_images = max(self.most_images, len(self.running))

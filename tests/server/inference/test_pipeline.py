@@ -24,6 +24,7 @@ from convscope.server.errors import (
     ServingError,
     UnavailableError,
 )
+from convscope.server.inference.decoding.header import Encoded
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.pipeline import PipelineLimits
 from convscope.server.inference.requests import InferenceResult, Pixels, ReadyTensor
@@ -56,14 +57,14 @@ class SlowPreprocessor:
             self.running -= 1
         return pixels
 
-    def cost(self, data: bytes, /) -> DecodeCost:
+    def cost(self, data: Encoded, /) -> DecodeCost:
         raise NotImplementedError
 
-    def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> Array:
+    def decode(self, data: Encoded, cost: DecodeCost | None = None, /) -> Array:
         raise NotImplementedError
 
     def decode_with_crop(
-        self, data: bytes, cost: DecodeCost | None = None, /
+        self, data: Encoded, cost: DecodeCost | None = None, /
     ) -> tuple[Array, Crop]:
         raise NotImplementedError
 

@@ -17,6 +17,7 @@ from support.images import encode, picture
 from support.requests import make_request
 
 from convscope.server.errors import InvalidInputError, OverloadedError
+from convscope.server.inference.decoding.header import Encoded
 from convscope.server.inference.decoding.pool import DecodePool
 from convscope.server.inference.decoding.preprocessor import ImageLimits, Preprocessor
 from convscope.server.inference.queue import ClosedError, Entry, ExpiredError
@@ -44,14 +45,14 @@ class GatedPreprocessor:
         assert gate.acquire(timeout=TIMEOUT_SECONDS)
         return pixels + np.uint8(1)
 
-    def cost(self, data: bytes, /) -> DecodeCost:
+    def cost(self, data: Encoded, /) -> DecodeCost:
         return DecodeCost(1, 1)
 
-    def decode(self, data: bytes, cost: DecodeCost | None = None, /) -> Array:
+    def decode(self, data: Encoded, cost: DecodeCost | None = None, /) -> Array:
         raise InvalidInputError(f"{len(data)} bytes are not an image")
 
     def decode_with_crop(
-        self, data: bytes, cost: DecodeCost | None = None, /
+        self, data: Encoded, cost: DecodeCost | None = None, /
     ) -> tuple[Array, Crop]:
         raise NotImplementedError
 

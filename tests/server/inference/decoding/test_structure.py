@@ -56,7 +56,7 @@ def assert_same_pixels_as_pillow(data: bytes) -> None:
 def stream_of(data: bytes) -> bytes:
     header = read_header(data)
     assert header is not None
-    return inspect(data, header).data
+    return bytes(inspect(data, header).data)
 
 
 def rejection(data: bytes) -> str:
