@@ -12,7 +12,6 @@ import grpc
 from convscope.client._connection.channel import async_channel
 from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client._connection.translate import closed_client
 from convscope.client._inputs.checks import Metadata
 from convscope.client.errors import UnavailableError
 
@@ -24,6 +23,7 @@ class AsyncConnection(Connection):
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
+        self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connected: grpc.aio.Channel | None = None
 
@@ -54,14 +54,14 @@ class AsyncConnection(Connection):
 
     @property
     def _channel(self) -> grpc.aio.Channel:
-        if self._is_closed:
-            raise closed_client(self._server_name)
+        self._check_open()
         loop = asyncio.get_running_loop()
         if self._connected is None or not self._is_own_loop(loop):
             self._connect(loop)
         elif self._is_old():
-            self._previous = self._connected  # it stays open for the calls in flight
+            earlier = self._connected
             self._connect(loop)
+            self._previous = earlier  # it stays open for the calls in flight
         return self._connected  # type: ignore[return-value] # it was just set
 
     def _is_own_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -80,6 +80,7 @@ class AsyncConnection(Connection):
                 "closed; make one client for each event loop"
             )
         self._loop, self._process, self._connected_at = loop, os.getpid(), time.monotonic()
+        self._previous = None  # it belongs to a loop that was closed
         self._connected = async_channel(
             self._target, self._options, self._credentials, self._tokens
         )
