@@ -13,7 +13,6 @@ from support.server import ServerProcess
 
 from convscope.client import (
     AsyncClient,
-    ConvscopeError,
     DeadlineExceededError,
     InvalidInputError,
     NotFoundError,

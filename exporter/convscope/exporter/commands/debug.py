@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from convscope.bundle.help_pages import help_page, usage_line
-from convscope.bundle.usage_errors import usage_errors
+from convscope._help_pages import help_page, usage_line
+from convscope._usage_errors import usage_errors
 
 __all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
 
