@@ -69,9 +69,11 @@ def test_a_table_never_lacks_results_that_were_returned_before(
 ) -> None:
     results = client.classify_many(images)
     next(results)
-    with pytest.raises(InvalidInputError, match=r"1 results? .* already returned.*collect\(\)"):
+    with pytest.raises(InvalidInputError, match=r"has already returned 1 result, and.*collect\(\)"):
         results.to_rows()
     assert len(list(results)) == 2
+    with pytest.raises(InvalidInputError, match="has ended after 3 results, and it keeps none"):
+        results.to_rows()
 
 
 def test_the_asynchronous_one_does_the_same(tiny_server: ServerProcess, images: list[Path]) -> None:
@@ -89,7 +91,7 @@ def test_the_asynchronous_one_does_the_same(tiny_server: ServerProcess, images: 
             await anext(other)
             await other.aclose()
             assert [result async for result in other] == []
-            with pytest.raises(InvalidInputError, match="already returned"):
+            with pytest.raises(InvalidInputError, match="has ended after 1 result,"):
                 await other.collect()
 
     asyncio.run(main())

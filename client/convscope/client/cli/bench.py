@@ -115,7 +115,8 @@ async def _run(client: AsyncClient, load: Load) -> LoadResult:
     async with client:
         with _progress(load) as on_start:
             work = asyncio.ensure_future(run_load(client, load, on_start))
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.cancel)
+            with suppress(NotImplementedError):  # on Windows, Ctrl-C ends the command
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.cancel)
             return await work
 
 
