@@ -48,7 +48,7 @@ class CommandGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name."""
         if args and not get_close_matches(args[0], self.commands):
-            ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(self.commands)}.")
+            ctx.fail(f"there is no command {args[0]!r}; choose {', '.join(self.commands)}")
         return super().resolve_command(ctx, args)
 
 
