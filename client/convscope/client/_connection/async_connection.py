@@ -9,10 +9,11 @@ from typing import Any, Self
 
 import grpc
 
+from convscope._grpc_messages import is_no_server
 from convscope.client._connection.channel import async_channel
 from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client._inputs.checks import Metadata
+from convscope.client._inputs.checks import CheckedMetadata, Metadata
 from convscope.client.errors import UnavailableError
 
 __all__ = ["AsyncConnection"]
@@ -89,8 +90,30 @@ class AsyncConnection(Connection):
         self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
     ) -> Any:
         timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
-        with self._translate_errors(timeout):
-            return await method(request, timeout=timeout, metadata=sent)
+        return await self._send(method, request, timeout, sent)
+
+    async def _send(
+        self,
+        method: Any,
+        request: Any,
+        timeout_seconds: float,
+        metadata: CheckedMetadata,
+        remaining_seconds: float | None = None,
+    ) -> Any:
+        """Make a call within its timeout, or within what remains of it."""
+        timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
+        with self._translate_errors(timeout_seconds):
+            try:
+                return await method(request, timeout=timeout, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                await self._diagnose(error)
+                raise
+
+    async def _diagnose(self, error: grpc.aio.AioRpcError) -> None:
+        """Find out in a thread why there is no connection, so that the message has it at once."""
+        details = error.details() or ""
+        if error.code() is grpc.StatusCode.UNAVAILABLE and is_no_server(details):
+            await asyncio.to_thread(self._diagnosis.problem, details)
 
 
 @cache
