@@ -174,6 +174,12 @@ def test_batcher_needs_only_the_standard_library(module: str) -> None:
     assert {name.partition(".")[0] for name in found} <= sys.stdlib_module_names
 
 
+@pytest.mark.parametrize("module", ["_grpc_messages", "_help_pages", "_usage_errors"])
+def test_what_all_rooms_share_needs_only_the_standard_library(module: str) -> None:
+    found = imports(ROOT / "client" / "convscope" / f"{module}.py")
+    assert {name.partition(".")[0] for name in found} <= sys.stdlib_module_names
+
+
 def test_namespace_has_no_init() -> None:
     folders = [ROOT / room / "convscope" for room in ("proto", *ROOMS)]
     assert [folder for folder in folders if not folder.is_dir()] == []

@@ -37,6 +37,13 @@ _LOST = (
     (r"cancelled by application|channel closed|^cancelled$", "the call was cancelled here"),
     (r"exception (de)?serializing|failed to deserialize", "the message can't be read"),
 )
+# gRPC itself never ends a call with these, so that the message is the server's.
+_CODES_OF_SERVERS = frozenset(
+    (
+        *("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION"),
+        *("ABORTED", "OUT_OF_RANGE", "DATA_LOSS"),
+    )
+)
 _HTTP_STATUS = re.compile(r"received http2 header with status: (\d+)", re.I)
 
 
@@ -53,8 +60,15 @@ def connection_problem(details: str) -> str:
     return "the connection failed"
 
 
-def lost_call(details: str) -> str:
-    """Return why a call ended without a message of the server; empty if it has one."""
+def lost_call(code: str, details: str) -> str:
+    """Return why a call ended without a message of the server; empty if it has one.
+
+    Args:
+        code: The name of the status code.
+        details: gRPC's own message, or the server's.
+    """
+    if code in _CODES_OF_SERVERS:
+        return ""
     if status := _HTTP_STATUS.search(details):
         return f"a proxy or a web server replied with the HTTP status {status[1]}"
     for pattern, problem in _LOST:

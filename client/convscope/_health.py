@@ -167,7 +167,7 @@ def _sentence(health: Health) -> str:
         return f"no reply from {health.server} in time; allow more with --timeout or --wait"
     if health.status == "UNAVAILABLE":
         return f"no server answers at {health.server} ({connection_problem(health.message)})"
-    reason = lost_call(health.message) or health.message or "it gives no reason"
+    reason = lost_call(health.status, health.message) or health.message or "it gives no reason"
     return f"{health.server} reports {health.status}: {reason}"
 
 

@@ -8,7 +8,7 @@ import re
 from itertools import takewhile
 from typing import Any
 
-from convscope.bundle.help_pages import ranges_in_words
+from convscope._help_pages import ranges_in_words
 from scripts.reference.markdown import code, definition, prose, sentence
 
 __all__ = ["command_page", "readable"]

@@ -1,6 +1,5 @@
 """All commands of all programs have the same exit codes."""
 
-import inspect
 import re
 import subprocess
 import sys
@@ -11,9 +10,7 @@ import pytest
 import typer
 from click.testing import CliRunner
 
-from convscope.bundle import usage_errors as bundle_errors
 from convscope.client.cli import app as client_app
-from convscope.client.cli import usage_errors as client_errors
 from convscope.exporter.cli import app as exporter_app
 from convscope.server.config.command_line import command_line
 
@@ -142,10 +139,6 @@ def test_ctrl_c_during_the_start_has_the_code_130_and_no_traceback(module: str) 
     )
     assert done.returncode == 130
     assert done.stderr.endswith("interrupted\n")
-
-
-def test_the_errors_are_the_same_in_both_rooms() -> None:
-    assert inspect.getsource(client_errors) == inspect.getsource(bundle_errors)
 
 
 def test_click_and_typer_have_the_code_that_is_replaced() -> None:

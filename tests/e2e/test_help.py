@@ -1,6 +1,5 @@
 """The help of every command states what happens without an option."""
 
-import inspect
 import itertools
 import os
 import re
@@ -17,9 +16,7 @@ import pytest
 import typer
 from click.testing import CliRunner
 
-from convscope.bundle import help_pages as bundle_pages
 from convscope.client.cli import app as client_app
-from convscope.client.cli import help_pages as client_pages
 from convscope.exporter.cli import app as exporter_app
 from convscope.server.config.command_line import command_line
 
@@ -147,11 +144,6 @@ def check_command_line(command: Any, words: list[str]) -> None:
         _, command, words = command.resolve_command(
             context, [*context._protected_args, *context.args]
         )
-
-
-def test_help_pages_are_the_same_in_both_rooms() -> None:
-    client, bundle = (Path(inspect.getfile(module)) for module in (client_pages, bundle_pages))
-    assert client.read_bytes() == bundle.read_bytes()
 
 
 @pytest.mark.parametrize("module", ["convscope", "convscope.server", "convscope.exporter"])

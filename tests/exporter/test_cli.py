@@ -53,7 +53,7 @@ ERRORS = [
     ),
     (
         ("export", "digits", "--random-weights", "--feature-map", "conv9"),
-        "no module 'conv9'; its top-level modules are: conv1",
+        "no module 'conv9'; did you mean conv2 or conv1?",
     ),
     (
         ("export", "digits", "--random-weights", "--feature-map", "conv1=logits"),
@@ -104,7 +104,7 @@ def test_help_lists_the_commands() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "message"),
-    [("expor", "Did you mean 'export'"), ("networks", "Commands: init, list, pyramid, export")],
+    [("expor", "Did you mean 'export'"), ("networks", "choose init, list, pyramid, export")],
 )
 def test_an_unknown_command_is_answered_with_the_known_ones(typed: str, message: str) -> None:
     done = CliRunner().invoke(app, [typed])

@@ -20,14 +20,13 @@ from convscope.client._results.collection import Results
 from convscope.client._results.explanation import ClassScore, Explanation
 from convscope.client._results.feature_map import FeatureMap
 from convscope.client._results.image_crop import ImageCrop
-from convscope.client._results.model_info import (
+from convscope.client._results.model_info import ModelInfo, ModelSummary
+from convscope.client._results.model_parts import (
     Execution,
     ExplanationInfo,
     FeatureMapInfo,
     InputInfo,
     Metric,
-    ModelInfo,
-    ModelSummary,
     Provenance,
     Resize,
 )

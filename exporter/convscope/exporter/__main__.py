@@ -10,7 +10,6 @@ INSTALL = (
     "convscope-exporter needs the exporter's dependencies; in a clone of the repository run: "
     "pip install '.[exporter]'"
 )
-
 INTERRUPTED = 130
 
 

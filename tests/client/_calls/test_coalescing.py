@@ -13,7 +13,6 @@ from support.server import ServerProcess
 
 from convscope.client import (
     AsyncClient,
-    ConvscopeError,
     DeadlineExceededError,
     InvalidInputError,
     NotFoundError,
@@ -280,14 +279,22 @@ async def test_many_different_options(scripted_server: Any) -> None:
     assert servicer.sizes() == [2] * 199
 
 
-async def test_closing_ends_every_call(scripted_server: Any) -> None:
+@pytest.mark.parametrize("coalesce", [True, False])
+async def test_closing_ends_every_call_with_an_error(
+    scripted_server: Any, *, coalesce: bool
+) -> None:
     target, servicer = scripted_server()
     servicer.gate.clear()
-    client = AsyncClient(target)
+    client = AsyncClient(target, coalesce=coalesce)
     calls = classify_all(client, texts(3))
-    await until(lambda: servicer.sizes() == [3])
+    stream = client.classify_many([b"x"], model="m", return_errors=True)
+    calls.append(asyncio.ensure_future(stream.collect()))
+    await until(lambda: sum(servicer.sizes()) == 4)
     await client.close()
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(isinstance(o, asyncio.CancelledError | ConvscopeError) for o in outcomes)
+    # A CancelledError would end the tasks that wait for the calls, although nobody cancelled them.
+    *outcomes, many = await asyncio.gather(*calls, return_exceptions=True)
+    for outcome in (*outcomes, *many):
+        assert isinstance(outcome, UnavailableError)
+        assert "is closed" in outcome.message
     with pytest.raises(UnavailableError, match="is closed"):
         await client.classify(b"x", model="m")

@@ -117,6 +117,15 @@ def test_a_call_that_ends_early_has_one_too(
     assert any(each in error.message for each in reason.split("|")), error.message
 
 
+def test_a_message_of_the_server_is_not_taken_for_one_of_grpc(
+    make_caller: Any, scripted_server: Any
+) -> None:
+    target, _ = scripted_server()
+    with pytest.raises(ConvscopeError) as info:
+        make_caller(target, model="m").classify(b"bad: socket closed, keepalive, goaway")
+    assert info.value.message == "no image: bad: socket closed, keepalive, goaway"
+
+
 def test_what_listens_may_be_no_grpc_server(make_caller: Any, listen: Any) -> None:
     def greet(connection: socket.socket) -> None:
         connection.recv(1000)

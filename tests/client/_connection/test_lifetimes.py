@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,42 @@ def test_a_client_of_another_running_loop_is_an_error(tiny_server: ServerProcess
         other.call_soon_threadsafe(other.stop)
         thread.join()
         other.close()
+
+
+# Closing
+
+
+def test_closing_ends_the_calls_of_other_threads(scripted_server: Any) -> None:
+    target, servicer = scripted_server()
+    servicer.gate.clear()
+    client, errors = Client(target, model="m"), []
+
+    def one() -> None:
+        with pytest.raises(UnavailableError) as info:
+            client.classify(b"x")
+        errors.append(info.value.message)
+
+    def many() -> None:
+        with pytest.raises(UnavailableError) as info:
+            client.classify_many([b"x"]).collect()
+        errors.append(info.value.message)
+
+    threads = [threading.Thread(target=call) for call in (one, many)]
+    for thread in threads:
+        thread.start()
+    while len(servicer.requests) < len(threads):
+        time.sleep(0.01)
+    client.close()
+    for thread in threads:
+        thread.join()
+    assert [f"the client of {target} is closed" in error for error in errors] == [True, True]
+
+
+def test_a_closed_client_does_not_wait_until_it_is_ready(make_caller: Any) -> None:
+    caller = make_caller("localhost:1")
+    caller.close()
+    with pytest.raises(UnavailableError, match="is closed; make a new one"):
+        caller.wait_ready(60)
 
 
 # Pickles

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -63,6 +64,17 @@ def test_client_without_tls_learns_that_the_server_uses_it(
 ) -> None:
     target = f"localhost:{start(authority.issue('server'))}"
     assert f"{target} uses TLS, and this client doesn't; give root_certificates" in failure(target)
+
+
+async def test_the_event_loop_runs_while_the_cause_is_found(authority: Authority) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("server"))
+    # A server of the same event loop answers the handshake only if the loop isn't blocked.
+    server = await asyncio.start_server(lambda *_: None, "localhost", 0, ssl=context)
+    target = f"localhost:{server.sockets[0].getsockname()[1]}"
+    async with server, AsyncClient(target, retries=0, timeout_seconds=20) as client:
+        with pytest.raises(ConvscopeError, match=f"{target} uses TLS, and this client doesn't"):
+            await client.models()
 
 
 def test_client_with_tls_learns_that_the_server_does_not_use_it(

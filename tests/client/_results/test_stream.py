@@ -69,9 +69,11 @@ def test_a_table_never_lacks_results_that_were_returned_before(
 ) -> None:
     results = client.classify_many(images)
     next(results)
-    with pytest.raises(InvalidInputError, match=r"1 results? .* already returned.*collect\(\)"):
+    with pytest.raises(InvalidInputError, match=r"has already returned 1 result, and.*collect\(\)"):
         results.to_rows()
     assert len(list(results)) == 2
+    with pytest.raises(InvalidInputError, match="has ended after 3 results, and it keeps none"):
+        results.to_rows()
 
 
 def test_the_asynchronous_one_does_the_same(tiny_server: ServerProcess, images: list[Path]) -> None:
@@ -89,7 +91,7 @@ def test_the_asynchronous_one_does_the_same(tiny_server: ServerProcess, images: 
             await anext(other)
             await other.aclose()
             assert [result async for result in other] == []
-            with pytest.raises(InvalidInputError, match="already returned"):
+            with pytest.raises(InvalidInputError, match="has ended after 1 result,"):
                 await other.collect()
 
     asyncio.run(main())
@@ -112,11 +114,17 @@ def test_a_single_image_is_never_taken_for_many(
     color = np.zeros((30, 40, 3), np.uint8)
     for image in ("a.png", b"x", memoryview(b"x"), color, color[:, :, 0]):
         with pytest.raises(InvalidInputError, match=r"single image.*put it in a list"):
-            list(caller.classify_many(image, model="tiny"))
+            caller.classify_many(image, model="tiny")
     with photos["red"].open("rb") as file, pytest.raises(InvalidInputError, match="single image"):
-        list(caller.classify_many(file, model="tiny"))
+        caller.classify_many(file, model="tiny")
     with pytest.raises(InvalidInputError, match=r"the folder .*glob\('\*.jpg'\)"):
-        list(caller.classify_many(tmp_path, model="tiny"))
+        caller.classify_many(tmp_path, model="tiny")
     with pytest.raises(InvalidInputError, match="images is 7; give a list"):
-        list(caller.classify_many(7, model="tiny"))
+        caller.classify_many(7, model="tiny")
     assert len(list(caller.classify_many(np.stack([color] * 3), model="tiny"))) == 3
+
+
+async def test_a_single_image_is_an_error_before_the_model_is_known() -> None:
+    async with AsyncClient("localhost:1") as client:
+        with pytest.raises(InvalidInputError, match=r"single image.*put it in a list"):
+            client.classify_many("photo.jpg")

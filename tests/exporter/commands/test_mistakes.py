@@ -78,3 +78,12 @@ def test_a_mistake_is_explained_and_nothing_else_is_printed(
     raw = ("unexpectedly", "Traceback", "onnx.ModelProto", "UNKNOWN", "all addresses")
     assert not any(word in done.stderr for word in raw)
     assert sorted(path.name for path in (folder / "models").iterdir()) == ["tiny"]
+
+
+def test_a_path_is_printed_as_it_is(folder: Path) -> None:
+    command = "publish models/tiny/1 'other[old]'"
+    done = CliRunner().invoke(app, shlex.split(command))
+    assert "published other[old]/tiny/1 " in done.stdout
+    assert CliRunner().invoke(app, shlex.split(command)).stdout.splitlines()[-1] == (
+        "other[old]/tiny/1 exists already and is the same; nothing to do"
+    )

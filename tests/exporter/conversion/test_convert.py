@@ -100,7 +100,7 @@ def test_a_network_that_returns_nan_is_rejected(source: Source, tmp_path: Path) 
 
 
 def test_an_unknown_module_is_named(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"no module 'conv9'; .*conv1, pool1, conv2"):
+    with pytest.raises(UnknownNameError, match=r"no module 'conv9'; did you mean conv2 or conv1"):
         convert(replace(source, feature_maps=("conv9",)), tmp_path)
 
 

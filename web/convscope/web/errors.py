@@ -8,6 +8,7 @@ import grpc
 import orjson
 from starlette.responses import Response
 
+from convscope._grpc_messages import is_no_server, lost_call
 from convscope.client import ConvscopeError
 from convscope.web.lingering import CLOSE, LingeringResponse
 
@@ -53,13 +54,6 @@ _TOO_LARGE = "message larger than max"
 _TOO_MUCH_METADATA = re.compile(r"metadata (has [\d,]+ bytes|size exceeds)")
 # A method of gRPC that a message names, and what callers of HTTP have instead.
 _IN_HTTP = {"GetModel lists its labels": "GET /v1/models/MODEL/labels lists its labels"}
-_UNREACHABLE = (
-    "failed to connect",
-    "errors resolving",
-    "dns resolution",
-    "name resolution",
-    "empty address",
-)
 _LOCAL_DEADLINE = "deadline exceeded"
 
 
@@ -118,7 +112,7 @@ def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpErr
     """Return the reply to a failed gRPC call."""
     code, details = error.code(), error.details() or ""
     lower = details.lower()
-    if code is CODES.UNAVAILABLE and lower.startswith(_UNREACHABLE):
+    if code is CODES.UNAVAILABLE and is_no_server(details):
         return HttpError(code, "the gRPC server doesn't respond; /readyz has the reason")
     if code is CODES.RESOURCE_EXHAUSTED and _TOO_LARGE in lower:
         return HttpError(CODES.INVALID_ARGUMENT, message or details, status=413)
@@ -133,6 +127,8 @@ def from_rpc(error: grpc.aio.AioRpcError, message: str | None = None) -> HttpErr
         return HttpError(
             code, "no reply from the gRPC server in time; allow more with the parameter timeout"
         )
+    if reason := lost_call(code.name, details):
+        return HttpError(code, f"the call to the gRPC server failed: {reason}")
     text = _in_http(details) or f"the server reports only {code.name}"
     return HttpError(code, text, headers=_retry(error))
 

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from convscope._grpc_messages import connection_problem
 from convscope.open_inference import open_inference_pb2 as oip
 from convscope.web.errors import JSON, from_rpc
 from convscope.web.open_inference.stub import Stub
@@ -88,7 +89,7 @@ class Health:
         return "" if reply.ready else "the gRPC server loads models, or is stopping"
 
     def _describe(self, error: grpc.aio.AioRpcError) -> str:
-        code, details = error.code(), error.details()
+        code, details = error.code(), error.details() or ""
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return ""  # a server with --no-open-inference, which responds at least
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
@@ -99,7 +100,7 @@ class Health:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return f"no reply from {self._server} within {TIMEOUT_SECONDS:g} s"
         if code is grpc.StatusCode.UNAVAILABLE:
-            return f"no gRPC server responds at {self._server}: {details}"
+            return f"no gRPC server responds at {self._server}: {connection_problem(details)}"
         return from_rpc(error).message
 
 

@@ -17,9 +17,7 @@ from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.learned_limits import ASK_SECONDS
 from convscope.client._calls.local import LocalClients
 from convscope.client._calls.options import ClassifyManyOptions, Selector
-from convscope.client._calls.requests import (
-    encode_template,
-)
+from convscope.client._calls.requests import encode_template
 from convscope.client._calls.single_request import SingleRequest
 from convscope.client._calls.threads import in_thread, wait_for
 from convscope.client._connection.options import ConnectionOptions, Pem
@@ -27,6 +25,7 @@ from convscope.client._connection.retries import DEFAULT_RETRIES, Retries, to_re
 from convscope.client._connection.tokens import Token
 from convscope.client._inputs.arguments import Oversize
 from convscope.client._inputs.checks import CheckedMetadata, Metadata, check_metadata
+from convscope.client._inputs.many import check_images
 from convscope.client._results.results import Outcome
 from convscope.client._results.server_info import ServerLimits
 from convscope.client._results.stream import AsyncResultStream
@@ -250,6 +249,7 @@ class AsyncClient(AsyncServerCalls, LocalClients):
                 lambda batch: self._classify(batch.request(), timeout, metadata=batch.metadata),
             )
 
+        check_images(images)  # at once, also if the model is yet to be asked for
         known = self._default_model if model is None else model
         if known is None:
             outcomes = start_with(partial(self._model_name, None, metadata), start)
@@ -287,6 +287,8 @@ class AsyncClient(AsyncServerCalls, LocalClients):
         remaining_seconds: float | None = None,
         metadata: CheckedMetadata = (),
     ) -> pb.ClassifyResponse:
-        timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
-        with self._translate_errors(timeout_seconds):
-            return await self._stub.Classify(request, timeout=timeout, metadata=metadata)
+        method = self._stub.Classify
+        response: pb.ClassifyResponse = await self._send(
+            method, request, timeout_seconds, metadata, remaining_seconds
+        )
+        return response

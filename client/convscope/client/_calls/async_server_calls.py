@@ -69,6 +69,7 @@ class AsyncServerCalls(AsyncConnection):
         """
         wait = ReadyWait(self._server_name, model, timeout_seconds)
         while True:
+            self._check_open()
             with wait.attempt() as seconds:
                 wait.record(await self.health(model, timeout_seconds=seconds, metadata=metadata))
             if wait.is_ready:

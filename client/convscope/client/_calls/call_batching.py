@@ -251,7 +251,7 @@ class _InFlightBatch:
         self._on_completed()
         for call in self._calls:  # a cycle would keep the images until garbage is collected
             call.in_flight = None
-        if task.cancelled():  # the client was closed, or all calls were cancelled
+        if task.cancelled():  # as all calls were, or at the end of the event loop
             for call in self._calls:
                 call.result.cancel()
             return

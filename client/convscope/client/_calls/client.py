@@ -132,8 +132,14 @@ class Client(ServerCalls, LocalClients):
         self._open(target, options)
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
+        self._process_encoder = ImageEncoder(options.oversize, self._describe, self._ask_limits)
         super()._open(target, options)
-        self._encoder = ImageEncoder(options.oversize, self._describe, self._ask_limits)
+
+    @property
+    def _encoder(self) -> ImageEncoder:
+        """The encoder of this process: a lock of the parent's may never be released here."""
+        self._follow_fork()
+        return self._process_encoder
 
     def classify(
         self,

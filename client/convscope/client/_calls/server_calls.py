@@ -97,6 +97,7 @@ class ServerCalls(BlockingConnection):
         """
         wait = ReadyWait(self._server_name, model, timeout_seconds)
         while True:
+            self._check_open()
             with wait.attempt() as seconds:
                 wait.record(self.health(model, timeout_seconds=seconds, metadata=metadata))
             if wait.is_ready:

@@ -60,6 +60,9 @@ class Sender:
             batch.succeed(response)
         except ConvscopeError as error:
             batch.fail(error)
+        except BaseException:  # such as Ctrl-C
+            future.cancel()
+            raise
         if batch.retries:
             time.sleep(batch.pause_seconds)
             for retry in batch.retries:

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import grpc
 
+from convscope._grpc_messages import is_no_server
 from convscope.client._connection.channel import async_channel
 from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client._connection.translate import closed_client
-from convscope.client._inputs.checks import Metadata
+from convscope.client._inputs.checks import CheckedMetadata, Metadata
 from convscope.client.errors import UnavailableError
 
 __all__ = ["AsyncConnection"]
@@ -24,6 +24,7 @@ class AsyncConnection(Connection):
 
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
+        self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connected: grpc.aio.Channel | None = None
 
@@ -54,14 +55,14 @@ class AsyncConnection(Connection):
 
     @property
     def _channel(self) -> grpc.aio.Channel:
-        if self._is_closed:
-            raise closed_client(self._server_name)
+        self._check_open()
         loop = asyncio.get_running_loop()
         if self._connected is None or not self._is_own_loop(loop):
             self._connect(loop)
         elif self._is_old():
-            self._previous = self._connected  # it stays open for the calls in flight
+            earlier = self._connected
             self._connect(loop)
+            self._previous = earlier  # it stays open for the calls in flight
         return self._connected  # type: ignore[return-value] # it was just set
 
     def _is_own_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -80,6 +81,7 @@ class AsyncConnection(Connection):
                 "closed; make one client for each event loop"
             )
         self._loop, self._process, self._connected_at = loop, os.getpid(), time.monotonic()
+        self._previous = None  # it belongs to a loop that was closed
         self._connected = async_channel(
             self._target, self._options, self._credentials, self._tokens
         )
@@ -88,8 +90,30 @@ class AsyncConnection(Connection):
         self, method: Any, request: Any, timeout_seconds: float | None, metadata: Metadata
     ) -> Any:
         timeout, sent = self._timeout(timeout_seconds), self._metadata(metadata)
-        with self._translate_errors(timeout):
-            return await method(request, timeout=timeout, metadata=sent)
+        return await self._send(method, request, timeout, sent)
+
+    async def _send(
+        self,
+        method: Any,
+        request: Any,
+        timeout_seconds: float,
+        metadata: CheckedMetadata,
+        remaining_seconds: float | None = None,
+    ) -> Any:
+        """Make a call within its timeout, or within what remains of it."""
+        timeout = timeout_seconds if remaining_seconds is None else remaining_seconds
+        with self._translate_errors(timeout_seconds):
+            try:
+                return await method(request, timeout=timeout, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                await self._diagnose(error)
+                raise
+
+    async def _diagnose(self, error: grpc.aio.AioRpcError) -> None:
+        """Find out in a thread why there is no connection, so that the message has it at once."""
+        details = error.details() or ""
+        if error.code() is grpc.StatusCode.UNAVAILABLE and is_no_server(details):
+            await asyncio.to_thread(self._diagnosis.problem, details)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from convscope.client._connection.forks import CALLS
 from convscope.client._connection.tokens import TokenSource
 
 __all__ = ["async_interceptors", "sync_interceptor"]
@@ -95,11 +96,12 @@ class _RepeatedFuture:
             again, self._again = self._again, None
             if again is None or not _is_rejected(self._call.code()):
                 raise
-            repeated = again()
-            if repeated is None:
-                raise
-        self._call = repeated
-        return self._call.result(timeout)
+            with CALLS:
+                repeated = again()
+                if repeated is None:
+                    raise
+                self._call = repeated
+                return repeated.result(timeout)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)

@@ -9,9 +9,8 @@ import grpc
 
 from convscope.client._connection.channel import sync_channel
 from convscope.client._connection.connection import Connection
-from convscope.client._connection.forks import CALLS
+from convscope.client._connection.forks import CALLS, CONNECTING
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client._connection.translate import closed_client
 from convscope.client._inputs.checks import Metadata
 
 __all__ = ["BlockingConnection"]
@@ -23,6 +22,7 @@ class BlockingConnection(Connection):
     def _open(self, target: str, options: ConnectionOptions) -> None:
         super()._open(target, options)
         self._connected = self._new_channel()
+        self._process = os.getpid()  # the last one: from then on, other threads use the client
 
     def _new_channel(self) -> grpc.Channel:
         self._connected_at = time.monotonic()
@@ -46,32 +46,37 @@ class BlockingConnection(Connection):
             >>> client = Client("localhost:8001")
             >>> client.close()
         """
-        self._is_closed = True
-        if self._process == os.getpid():
-            for channel in filter(None, (self._previous, self._connected)):
-                channel.close()
+        with CONNECTING:
+            self._is_closed = True
+            if self._process == os.getpid():
+                for channel in filter(None, (self._previous, self._connected)):
+                    channel.close()
         if self._local_server is not None:
             self._local_server.close()
 
     @property
     def _channel(self) -> grpc.Channel:
-        if self._is_closed:  # gRPC crashes the process if methods are made of a closed channel
-            raise closed_client(self._server_name)
-        if self._process != os.getpid():
-            self._reconnect()
-        elif self._is_old():
-            # The earlier one stays open for the calls in flight.
-            self._previous, self._connected = self._connected, self._new_channel()
+        self._check_open()
+        self._follow_fork()
+        if self._is_old():
+            with CONNECTING:
+                if self._is_old() and not self._is_closed:
+                    # The earlier one stays open for the calls in flight.
+                    self._previous, self._connected = self._connected, self._new_channel()
         return self._connected
 
-    def _reconnect(self) -> None:
-        """Connect in a forked process.
+    def _follow_fork(self) -> None:
+        """Connect again in a forked process.
 
         Both processes have the parent's connection. It must not be used here, and not be closed,
         which the parent's server would notice.
         """
-        self._of_parent = self._connected, self._local_server
-        self._open(self._target, self._options)
+        if self._process == os.getpid():
+            return
+        with CONNECTING:
+            if self._process != os.getpid() and not self._is_closed:
+                self._of_parent = self._connected, self._local_server
+                self._open(self._target, self._options)
 
     def _call(
         self,

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import grpc
 
 from convscope.client._connection.diagnosis import Diagnosis
+from convscope.client._connection.forks import CONNECTING
 from convscope.client._connection.options import ConnectionOptions
 from convscope.client._connection.targets import check_target, has_several_addresses
-from convscope.client._connection.translate import translate_errors
+from convscope.client._connection.translate import closed_client, translate_errors
 from convscope.client._inputs.checks import (
     CheckedMetadata,
     Metadata,
     check_timeout,
     merge_metadata,
 )
+from convscope.client.errors import InternalError
 
 __all__ = ["Connection"]
 
@@ -52,23 +54,34 @@ class Connection:
         self._diagnosis = Diagnosis(self._target, options.tls_files())
         self._tokens = options.token_source(self._target)
         self._default_model = options.model
-        self._process = os.getpid()
         self._is_closed = False
         self._age_seconds = _age_seconds(self._target, options)
         self._connected_at = 0.0
         self._previous: Any = None
         self._local_server: ClosedAfterwards | None = None
-        self._stub_channel: Channel | None = None
-        self._made_stub: Any = None
+        self._made: tuple[Channel | None, Any] = None, None
 
     def _is_old(self) -> bool:
         return time.monotonic() - self._connected_at > self._age_seconds
 
+    def _check_open(self) -> None:
+        """Check that the client can still be used.
+
+        Raises:
+            UnavailableError: It was closed.
+        """
+        if self._is_closed:
+            raise closed_client(self._server_name)
+
     def _stub_of(self, channel: Channel, kind: Callable[[Any], Any]) -> Any:
         """Return the methods of a service, made once for each channel."""
-        if self._stub_channel is not channel:
-            self._stub_channel, self._made_stub = channel, kind(channel)
-        return self._made_stub
+        made_of, stub = self._made  # one attribute, which another thread replaces as a whole
+        if made_of is not channel:
+            with CONNECTING:
+                self._check_open()  # gRPC crashes if methods are made of a closed channel
+                stub = kind(channel)
+                self._made = channel, stub
+        return stub
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._local_server is not None:
@@ -97,15 +110,30 @@ class Connection:
     def _metadata(self, metadata: Metadata) -> CheckedMetadata:
         return merge_metadata(self._options.metadata, metadata)
 
-    def _translate_errors(self, timeout_seconds: float) -> AbstractContextManager[None]:
-        return translate_errors(
-            self._server_name,
-            timeout_seconds,
-            self._timeout_name,
-            self._token_name,
-            self._diagnosis.problem,
-            admin=self._is_admin,
-        )
+    @contextmanager
+    def _translate_errors(self, timeout_seconds: float) -> Iterator[None]:
+        try:
+            with translate_errors(
+                self._server_name,
+                timeout_seconds,
+                self._timeout_name,
+                self._token_name,
+                self._diagnosis.problem,
+                admin=self._is_admin,
+            ):
+                yield
+        except (InternalError, asyncio.CancelledError) as error:
+            if self._is_closed and _is_cancelled_by_grpc(error):
+                raise closed_client(self._server_name) from None
+            raise
+
+
+def _is_cancelled_by_grpc(error: InternalError | asyncio.CancelledError) -> bool:
+    """Report whether gRPC cancelled a call, and not a caller the task that waits for it."""
+    if isinstance(error, InternalError):
+        return error.code is grpc.StatusCode.CANCELLED
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
 
 
 def _reopen(kind: type[Connection], target: str, options: ConnectionOptions) -> Connection:

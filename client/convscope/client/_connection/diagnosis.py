@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from threading import Lock
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -28,7 +29,7 @@ FRESH_SECONDS = 5.0
 
 
 class Diagnosis:
-    """Explains why the calls to one server fail.
+    """Explains why the calls to one server fail. Safe to use from several threads.
 
     Args:
         target: The server.
@@ -42,6 +43,7 @@ class Diagnosis:
         self._files = files
         self._tls_problem = ""
         self._stale_at = 0.0
+        self._lock = Lock()
 
     def problem(self, details: str) -> str:
         """Return why there is no connection; empty if that is unknown. It takes a second at most.
@@ -62,10 +64,11 @@ class Diagnosis:
             )
         if _NO_HANDSHAKE.search(details):
             return ""
-        if self._stale_at < monotonic():
-            self._tls_problem = tls_problem(self._target, self._files)
-            self._stale_at = monotonic() + FRESH_SECONDS
-        return self._tls_problem
+        with self._lock:
+            if self._stale_at < monotonic():
+                self._tls_problem = tls_problem(self._target, self._files)
+                self._stale_at = monotonic() + FRESH_SECONDS
+            return self._tls_problem
 
 
 def proxy_variable(target: str, environment: Mapping[str, str] = os.environ) -> str:

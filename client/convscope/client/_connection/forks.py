@@ -6,9 +6,11 @@ the forked process forever, and calls there hang or crash.
 
 import os
 import threading
+from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
 
-__all__ = ["CALLS"]
+__all__ = ["CALLS", "CONNECTING"]
 
 # gRPC waits as long for its own threads.
 _WAIT_SECONDS = 5.0
@@ -28,7 +30,8 @@ class CallsInProgress:
         )
 
     def _reset(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        # Its lock is reentrant: a signal handler may fork in the middle of `begin`.
+        self._changed = threading.Condition()
         self._calls = 0
         self._forks = 0
 
@@ -67,4 +70,16 @@ class CallsInProgress:
             self._changed.notify_all()
 
 
-CALLS = CallsInProgress()
+def _lock_held_by_forks() -> AbstractContextManager[Any]:
+    """Return a lock that forks take, so that it is free in the forked process."""
+    lock = threading.RLock()
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )
+    return lock
+
+
+CONNECTING = _lock_held_by_forks()
+"""Held while a client that blocks connects or closes, which one thread does at a time."""
+
+CALLS = CallsInProgress()  # after the lock: forks wait for the calls first, and then lock

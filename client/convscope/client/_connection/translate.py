@@ -134,7 +134,7 @@ def _translate(
             f"convscope-server --models DIR{listener} ({connection_problem(details)})"
         )
     if code is grpc.StatusCode.UNAVAILABLE:
-        reason = lost_call(details) or details or "it gives no reason"
+        reason = lost_call(code.name, details) or details or "it gives no reason"
         return UnavailableError(f"{target} can't serve the request now: {reason}")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
         return InvalidInputError(
@@ -150,10 +150,10 @@ def _translate(
             f"{target} has no AdminService; use the address of the server's --admin-address", code
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        reason = lost_call(details) or "it doesn't know the called method"
+        reason = lost_call(code.name, details) or "it doesn't know the called method"
         return InternalError(
             f"{target} is not a convscope server, or one of another version: {reason}", code
         )
-    if reason := lost_call(details):
+    if reason := lost_call(code.name, details):
         return _error(code, f"the call to {target} failed: {reason}")
     return _error(code, details)

@@ -18,7 +18,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import upright
-from convscope.client._results.model_info import ModelInfo, Resize
+from convscope.client._results.model_info import ModelInfo
+from convscope.client._results.model_parts import Resize
 from convscope.client._results.server_info import ServerLimits
 from convscope.client.errors import InvalidInputError
 

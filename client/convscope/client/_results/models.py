@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC
 
 from convscope.client._inputs.methods import method_name
-from convscope.client._results.model_info import (
+from convscope.client._results.model_info import ModelInfo, ModelList, ModelSummary
+from convscope.client._results.model_parts import (
     Execution,
     ExplanationInfo,
     FeatureMapInfo,
     InputInfo,
     Metric,
-    ModelInfo,
-    ModelList,
-    ModelSummary,
     Provenance,
     Resize,
 )

@@ -2,7 +2,7 @@
 
 from typing import Any, TypeAlias
 
-__all__ = ["Row", "column_order", "empty_row"]
+__all__ = ["Row", "column_order", "column_type", "empty_row"]
 
 Row: TypeAlias = dict[str, Any]
 """The text, number or None of each column."""
@@ -13,6 +13,7 @@ _LAST = (
     *("decode_seconds", "queue_seconds", "infer_seconds", "encode_seconds", "call_seconds"),
     *("request_id", "error_code", "error"),
 )
+_INTEGERS = ("index", "rank", "version")
 
 
 def empty_row() -> Row:
@@ -25,3 +26,10 @@ def column_order(classes: int) -> list[str]:
     ranks = range(2, classes + 1)
     further = [f"{name}_{rank}" for rank in ranks for name in ("label", "index", "probability")]
     return [*_FIRST, *further, *_LAST]
+
+
+def column_type(column: str) -> type[int] | type[float] | type[str]:
+    """Return the type of a column's values."""
+    if column.partition("_")[0] in _INTEGERS:
+        return int
+    return float if column.startswith("probability") or column.endswith("_seconds") else str

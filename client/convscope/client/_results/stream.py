@@ -31,23 +31,32 @@ class _Taken(Generic[T]):
 
     def describe(self, kind: str, collect: str) -> str:
         if self.results is not None:
-            return f"<{kind} of {self.model}: {len(self.results):,} results>"
-        returned = f"{self.count:,} {'result' if self.count == 1 else 'results'} so far"
+            return f"<{kind} of {self.model}: {_counted(len(self.results))}>"
+        returned = _counted(self.count)
         if self.has_ended:
-            return f"<{kind} of {self.model}: {self.count:,} results, all returned>"
-        return f"<{kind} of {self.model}: {returned}; iterate over it, or call {collect}>"
+            return f"<{kind} of {self.model}: {returned}, all returned>"
+        return f"<{kind} of {self.model}: {returned} so far; iterate over it, or call {collect}>"
 
     def check_complete(self) -> None:
         """Check that a collection has the result of every image.
 
         Raises:
-            InvalidInputError: Some were returned before.
+            InvalidInputError: Some were returned before, or the stream has ended.
         """
-        if self.count or self.has_ended:
-            raise InvalidInputError(
-                f"{self.count:,} results of this stream were already returned, and it keeps none; "
-                "collect them at the start: results = client.classify_many(...).collect()"
-            )
+        if self.has_ended:
+            problem = f"this stream has ended after {_counted(self.count)}"
+        elif self.count:
+            problem = f"this stream has already returned {_counted(self.count)}"
+        else:
+            return
+        raise InvalidInputError(
+            f"{problem}, and it keeps none; collect them all at the start: "
+            "results = client.classify_many(...).collect()"
+        )
+
+
+def _counted(results: int) -> str:
+    return f"{results:,} {'result' if results == 1 else 'results'}"
 
 
 class ResultStream(Iterator[T]):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convscope.client._results.classification import Classification
-from convscope.client._results.row import Row, column_order
+from convscope.client._results.row import Row, column_order, column_type
 from convscope.client.errors import ConvscopeError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_arrow", "to_pandas", "to_rows"]
 
-_INTEGERS = ("index", "version")
+_PANDAS_TYPES = {int: "Int64", float: "float64", str: "string"}
 
 
 def to_rows(outcomes: Iterable[Classification | ConvscopeError]) -> list[Row]:
@@ -36,10 +36,8 @@ def to_pandas(outcomes: Iterable[Classification | ConvscopeError]) -> pandas.Dat
     pd = _import("pandas")
     kept = list(outcomes)
     frame = pd.DataFrame(to_rows(kept), columns=columns_of(kept))
-    whole = {name: "Int64" for name in frame.columns if _is_integer(name)}
-    real = {name: "float64" for name in frame.columns if _is_real(name)}
-    text = [name for name in frame.columns if name not in whole and name not in real]
-    typed: pandas.DataFrame = frame.astype({**whole, **real, **dict.fromkeys(text, "string")})
+    types = {name: _PANDAS_TYPES[column_type(name)] for name in frame.columns}
+    typed: pandas.DataFrame = frame.astype(types)
     return typed
 
 
@@ -51,7 +49,8 @@ def to_arrow(outcomes: Iterable[Classification | ConvscopeError]) -> pyarrow.Tab
     """
     pa = _import("pyarrow")
     kept = list(outcomes)
-    fields = [(name, _arrow_type(pa, name)) for name in columns_of(kept)]
+    types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    fields = [(name, types[column_type(name)]) for name in columns_of(kept)]
     table: pyarrow.Table = pa.Table.from_pylist(to_rows(kept), schema=pa.schema(fields))
     return table
 
@@ -60,20 +59,6 @@ def columns_of(outcomes: Sequence[Classification | ConvscopeError]) -> list[str]
     """Return the columns of the outcomes' rows."""
     classes = [len(one.classes) for one in outcomes if isinstance(one, Classification)]
     return column_order(max(classes, default=1))
-
-
-def _is_integer(column: str) -> bool:
-    return column.partition("_")[0] in _INTEGERS
-
-
-def _is_real(column: str) -> bool:
-    return column.startswith("probability") or column.endswith("_seconds")
-
-
-def _arrow_type(pa: Any, column: str) -> Any:
-    if _is_integer(column):
-        return pa.int64()
-    return pa.float64() if _is_real(column) else pa.string()
 
 
 def _import(package: str) -> Any:

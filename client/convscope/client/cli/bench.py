@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from convscope._usage_errors import INTERRUPTED
 from convscope.client._calls.async_client import AsyncClient
 from convscope.client.cli.connection import Connection, with_connection
 from convscope.client.cli.error_output import print_error
@@ -21,7 +22,6 @@ from convscope.client.cli.load_report import as_json as to_object
 from convscope.client.cli.load_report import report
 from convscope.client.cli.options import Alias, Model, Version, check_selector
 from convscope.client.cli.sources.arguments import ImageArguments
-from convscope.client.cli.usage_errors import INTERRUPTED
 from convscope.client.errors import ConvscopeError
 
 __all__ = ["bench"]
@@ -115,7 +115,8 @@ async def _run(client: AsyncClient, load: Load) -> LoadResult:
     async with client:
         with _progress(load) as on_start:
             work = asyncio.ensure_future(run_load(client, load, on_start))
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.cancel)
+            with suppress(NotImplementedError):  # on Windows, Ctrl-C ends the command
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, work.cancel)
             return await work
 
 

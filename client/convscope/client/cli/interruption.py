@@ -8,7 +8,7 @@ from threading import Thread
 from time import sleep
 from typing import NoReturn
 
-from convscope.client.cli.usage_errors import INTERRUPTED
+from convscope._usage_errors import INTERRUPTED
 
 __all__ = ["end_soon", "let_the_next_one_kill"]
 

@@ -6,9 +6,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from convscope.client.cli.help_pages import help_page, usage_line
+from convscope._help_pages import help_page, usage_line
+from convscope._usage_errors import usage_errors
 from convscope.client.cli.suggestions import similar
-from convscope.client.cli.usage_errors import usage_errors
 
 __all__ = ["CommandGroup", "ExplainingCommand"]
 

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, cast
 import grpc
 import typer
 
+from convscope._usage_errors import INTERRUPTED
 from convscope.client._results.results import Outcome
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.interruption import end_soon, let_the_next_one_kill
@@ -25,7 +26,6 @@ from convscope.client.cli.run_summary import RunSummary
 from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.cli.sources.downloads import with_downloads
 from convscope.client.cli.sources.source import Source, message_about
-from convscope.client.cli.usage_errors import INTERRUPTED
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import Classification, ImageLike
 

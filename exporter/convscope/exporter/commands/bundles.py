@@ -88,7 +88,7 @@ def verify(
         done = 0
         try:
             for check in run(bundle, trusted):
-                console.print(f"[green]✓[/] {check.name:<9} {check.detail}")
+                console.print(f"[green]✓[/] {check.name:<9} {escape(check.detail)}")
                 done += 1
         except (BundleError, ExporterError):
             console.print(f"[red]✗[/] {CHECKS[done]}")

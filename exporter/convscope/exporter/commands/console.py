@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from convscope.bundle.errors import BundleError
@@ -211,7 +212,7 @@ def report_parity(parity: Sequence["OutputDifference"], reference: str, console:
     """Print the difference of each output from the reference."""
     table = Table("output", "shape", f"difference from {reference}", box=None, header_style="dim")
     for one in parity:
-        table.add_row(one.name, shape_text(one.shape), f"{one.difference:.1e}")
+        table.add_row(escape(one.name), shape_text(one.shape), f"{one.difference:.1e}")
     console.print(table)
 
 
@@ -229,10 +230,10 @@ def report_bundle(directory: Path, console: Console) -> None:
 
     if line := nonfinite_line(parse_manifest((directory / MANIFEST).read_bytes())):
         console.print(
-            f"[yellow]not finite[/] {line}; the server reports an error for such an input"
+            f"[yellow]not finite[/] {escape(line)}; the server reports an error for such an input"
         )
     size = sum(path.stat().st_size for path in directory.iterdir())
-    console.print(f"[green]published[/] {directory} ({decimal(size)})")
+    console.print(f"[green]published[/] {escape(str(directory))} ({decimal(size)})")
 
 
 def shape_text(sizes: tuple[int, ...]) -> str:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from convscope.bundle.help_pages import help_page, usage_line
-from convscope.bundle.usage_errors import usage_errors
+from convscope._help_pages import help_page, usage_line
+from convscope._usage_errors import usage_errors
 
 __all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
 
@@ -48,7 +48,7 @@ class CommandGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name."""
         if args and not get_close_matches(args[0], self.commands):
-            ctx.fail(f"No such command {args[0]!r}. Commands: {', '.join(self.commands)}.")
+            ctx.fail(f"there is no command {args[0]!r}; choose {', '.join(self.commands)}")
         return super().resolve_command(ctx, args)
 
 

@@ -155,7 +155,7 @@ def export(
             check_declared(source)
         print_target(repository, model, number, console)
         license_text = f" ({origin.license})" if origin.license else ""
-        console.print(f"weights   {origin.source}{license_text}")
+        console.print(f"weights   {origin.source}{license_text}", markup=False)
         if row.has_default_classes and own_labels:
             console.print(f"network   {row.summary} with num_classes={len(names)}", markup=False)
         if chosen is not None:

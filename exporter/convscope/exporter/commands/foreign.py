@@ -141,7 +141,8 @@ def _report(imported: "Imported", console: Console, *, assumed: bool, has_labels
     image = imported.input
     console.print(
         f"input     {image.name!r}, {image.layout.upper()}, "
-        f"{image.height} × {image.width} × {image.channels}"
+        f"{image.height} × {image.width} × {image.channels}",
+        markup=False,
     )
     console.print(f"activation {imported.semantics.describe()}", markup=False)
     manifest = parse_manifest((imported.directory / MANIFEST).read_bytes())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -194,14 +195,14 @@ def publish(
                 copied = run(repository, new, on_bytes)
         place = repository.place(new.manifest.model, new.manifest.version)
         if copied:
-            console.print(f"[green]published[/] {place} ({decimal(new.size_bytes)})")
+            console.print(f"[green]published[/] {escape(place)} ({decimal(new.size_bytes)})")
             if is_signed and new.signature is None:
                 console.print(
-                    f"[yellow]not signed[/] {place}; the signature covers the old number, so "
-                    "sign this version with convscope-exporter sign"
+                    f"[yellow]not signed[/] {escape(place)}; the signature covers the old number, "
+                    "so sign this version with convscope-exporter sign"
                 )
         else:
-            console.print(f"{place} exists already and is the same; nothing to do")
+            console.print(f"{place} exists already and is the same; nothing to do", markup=False)
 
 
 def versions(

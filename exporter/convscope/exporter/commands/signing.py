@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from typer import Option
 
 from convscope.exporter.commands.console import errors_as_sentences, make_console
@@ -98,4 +99,4 @@ def sign(
             data = make_signature(opened, signer)
         found.repository.add_signature(found.model, found.version, data)
         place = found.repository.place(found.model, found.version)
-        console.print(f"[green]signed[/]    {place}/{SIGNATURE}")
+        console.print(f"[green]signed[/]    {escape(place)}/{SIGNATURE}")

@@ -11,7 +11,7 @@ __all__ = ["report_finished", "report_start"]
 
 def report_start(run: Run, epochs: int, patience: int | None, console: Console) -> None:
     """Print the directory of a run and the epoch with which it starts or continues."""
-    console.print(f"run       {run.directory}")
+    console.print(f"run       {run.directory}", markup=False)
     if not run.resumes:
         return
     history = read_history(run.last_checkpoint)

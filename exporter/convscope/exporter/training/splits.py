@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from convscope.exporter.datasets import Dataset, Split
@@ -137,7 +138,7 @@ def report_splits(splits: Splits, name: str, labels: Sequence[str], console: Con
     counts = splits.counts(labels)
     sums = {split: sum(own.values()) for split, own in counts.items()}
     text = ", ".join(f"{total:,} {split}" for split, total in sums.items())
-    console.print(f"dataset   {name}: {text} inputs in {len(labels)} classes")
+    console.print(f"dataset   {name}: {text} inputs in {len(labels)} classes", markup=False)
     console.print(_table(counts, labels))
     for warning in split_warnings(splits, labels):
         console.print("[yellow]warning:[/] ", end="")
@@ -153,7 +154,7 @@ def _table(counts: dict[str, dict[str, int]], labels: Sequence[str]) -> Table:
         table.columns[0].header = "smallest classes"
         listed = sorted(labels, key=counts["train"].__getitem__)[:MAX_LISTED_CLASSES]
     for label in listed:
-        table.add_row(label, *(f"{own[label]:,}" for own in counts.values()))
+        table.add_row(escape(label), *(f"{own[label]:,}" for own in counts.values()))
     return table
 
 

@@ -11,8 +11,8 @@ from typing import Any, get_type_hints
 import click
 from click.core import ParameterSource
 
-from convscope.bundle.help_pages import help_page
-from convscope.bundle.usage_errors import usage_errors
+from convscope._help_pages import help_page
+from convscope._usage_errors import usage_errors
 from convscope.server.config.eager_options import completion_option, version_option
 from convscope.server.config.file import SettingsFile, SettingsFileError, read_settings_file
 from convscope.server.config.flag_types import SWITCH

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
-from convscope.client._results.row import column_order
+from convscope.client._results.row import column_order, column_type
 from convscope.client.cli.outputs.records import Record
 
 __all__ = ["Columns", "Layout"]
@@ -14,7 +14,6 @@ Row: TypeAlias = list[Any]
 # An image that failed has no row.
 _ERRORS = ("error_code", "error")
 _OF_CLASSES = ("label", "index", "probability")
-_INTEGERS = ("index", "rank", "version")
 _TIMES = ("decode", "queue", "infer", "encode")
 
 
@@ -35,7 +34,7 @@ class Columns:
         if layout == "long":
             names.insert(1, "rank")
         self._is_long = layout == "long"
-        self.types: dict[str, type] = {name: _type(name) for name in names}
+        self.types: dict[str, type] = {name: column_type(name) for name in names}
 
     @property
     def names(self) -> list[str]:
@@ -68,9 +67,3 @@ def _cells(classes: list[dict[str, Any]]) -> dict[str, Any]:
         for rank, one in enumerate(classes, 1)
         for name in _OF_CLASSES
     }
-
-
-def _type(column: str) -> type:
-    if column.partition("_")[0] in _INTEGERS:
-        return int
-    return float if column.startswith("probability") or column.endswith("_seconds") else str

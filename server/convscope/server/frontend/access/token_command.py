@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from convscope.bundle.usage_errors import USAGE_ERROR
+from convscope._usage_errors import USAGE_ERROR
 from convscope.server.frontend.access.credentials import hash_token, make_token
 
 __all__ = ["COMMAND", "print_token"]

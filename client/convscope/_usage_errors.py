@@ -4,7 +4,7 @@ All commands of all programs have the same exit codes: 0 for success, 1 for a fa
 images failed, 64 for a wrong command line, and 130 for Ctrl-C. Click and Typer would use 2 for a
 wrong command line, which a script couldn't tell from a partial failure.
 
-The client and the other rooms can't import each other, so that this module exists twice.
+All commands of all rooms use it. It needs only the standard library, and imports no room.
 """
 
 import re
@@ -34,7 +34,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # The two libraries have classes of their own, and a bundle needs neither of them.
+        # The two libraries have classes of their own, and the server has only one of them.
         if hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2:
             error.exit_code = USAGE_ERROR  # type: ignore[attr-defined]
             error.message = _in_words(error)  # type: ignore[attr-defined]

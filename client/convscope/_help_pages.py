@@ -4,7 +4,7 @@ Click breaks long names of environment variables in two, and Typer's tables cut 
 here has the usage, the description, the arguments, the options in groups, and the examples of
 the docstring: what follows its line "Examples:".
 
-The client and the other rooms can't import each other, so that this module exists twice.
+All commands of all rooms use it. It needs only the standard library, and imports no room.
 """
 
 import re
