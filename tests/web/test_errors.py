@@ -16,6 +16,7 @@ from support.web_process import WebProcess
 
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
+from convscope.web.errors import from_rpc
 from convscope.web.replies import ErrorReply
 
 TINY, SEEN = "/v1/models/tiny:classify", "/v1/models/seen:classify"
@@ -257,3 +258,27 @@ def test_paths_and_methods_that_do_not_exist(
 ) -> None:
     found, _, message = web.request(method, path, None, {}).error
     assert (found, part in message) == (status, True), message
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "message"),
+    [
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "connections to all backends failing; last error: UNKNOWN: ipv4:127.0.0.1:1",
+            "the gRPC server doesn't respond; /readyz has the reason",
+        ),
+        (
+            grpc.StatusCode.UNAVAILABLE,
+            "recvmsg:Connection reset by peer",
+            "the call to the gRPC server failed: the connection was lost during the call",
+        ),
+        (grpc.StatusCode.NOT_FOUND, "no model 'goaway'", "no model 'goaway'"),
+    ],
+)
+def test_grpc_s_own_messages_are_in_plain_english(
+    code: grpc.StatusCode, details: str, message: str
+) -> None:
+    nothing = grpc.aio.Metadata()
+    error = from_rpc(grpc.aio.AioRpcError(code, nothing, nothing, details))
+    assert (error.code, error.message) == (code, message)

@@ -293,6 +293,7 @@ async def test_closing_ends_every_call_with_an_error(
     await client.close()
     # A CancelledError would end the tasks that wait for the calls, although nobody cancelled them.
     *outcomes, many = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(many, list)
     for outcome in (*outcomes, *many):
         assert isinstance(outcome, UnavailableError)
         assert "is closed" in outcome.message
