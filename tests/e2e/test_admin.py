@@ -106,8 +106,8 @@ def test_rejected_version_is_reported_with_its_reason(address: str, tmp_path: Pa
         (("load", "cat"), 1, "no model 'cat'; the repository has: tiny"),
         (("unload", "tiny", "7"), 1, "tiny has no version 7; the repository has: 1, 2"),
         (("alias", "tiny", "x/y", "1"), 1, "'x/y' can't be an alias"),
-        (("alias", "tiny", "champion"), 2, "give either a version or --remove"),
-        (("alias", "tiny", "champion", "1", "--remove"), 2, "give either a version or --remove"),
+        (("alias", "tiny", "champion"), 64, "give either a version or --remove"),
+        (("alias", "tiny", "champion", "1", "--remove"), 64, "give either a version or --remove"),
     ],
 )
 def test_mistakes_are_reported(
