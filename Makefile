@@ -26,7 +26,7 @@ help: ## Show this list
 
 $(READY): pyproject.toml
 	@echo "Setting up $(VENV): the server, the exporter and the tools of developers. The first time, pip"
-	@echo "downloads 3 to 4 GB on x86-64, mostly PyTorch with CUDA, which takes 3 to 15 minutes."
+	@echo "installs about 6 GB on x86-64, mostly PyTorch with CUDA, which takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install $(PIP_OUTPUT) --editable '.[server,exporter,dev]'
