@@ -3,6 +3,7 @@
 import glob
 from collections import Counter
 from itertools import islice
+from os import PathLike, fspath
 from pathlib import Path
 
 __all__ = ["files_of", "files_of_pattern"]
@@ -11,9 +12,9 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 _FILES_READ = 1000
 
 
-def files_of(folder: str | Path) -> str:
+def files_of(folder: str | PathLike[str]) -> str:
     """Return the Python expression for the images of a folder."""
-    return _files(str(folder), f"*{_suffix(Path(folder).expanduser())}")
+    return _files(fspath(folder), f"*{_suffix(Path(folder).expanduser())}")
 
 
 def files_of_pattern(path: str | Path) -> str | None:
