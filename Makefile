@@ -13,6 +13,8 @@ DATA_DIR ?= data
 SECONDS ?= 600
 ROUNDS ?= 50
 BUF := 1.75.0
+# In a terminal, pip shows each package and the progress of its download; a log stays short.
+PIP_OUTPUT := $(if $(CI),--quiet,$(shell test -t 2 || echo --quiet))
 
 # Each start of the server and of a command would otherwise compile all our modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,10 +25,12 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 $(READY): pyproject.toml
-	@echo "Setting up $(VENV). The first time this takes some minutes, mostly for PyTorch."
+	@echo "Setting up $(VENV): the server, the exporter and the tools of developers. The first time, pip"
+	@echo "installs about 6 GB on x86-64, mostly PyTorch with CUDA, which takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[server,exporter,dev]'
+	$(BIN)/python -m pip install $(PIP_OUTPUT) --editable '.[server,exporter,dev]'
+	@echo "$(VENV) is ready: $$(du -sh $(VENV) | cut -f1)"
 	touch $@
 
 models/efficientnet_lite0/1/manifest.json: | $(READY)

@@ -62,7 +62,13 @@ def main() -> None:
         step("7. How long did it take?")
         show_metrics(metrics_url)
 
-    console.print(f"\nDone. Look at the pictures in [bold]{OUTPUT}/[/]. Next: [bold]make serve[/]")
+    console.print(f"\nDone. Look at the pictures in [bold]{OUTPUT}/[/].")
+    console.print(
+        f"The addresses above are gone with the server. [bold]make serve[/] starts one that stays, "
+        f"on the default address; then leave out --server:\n"
+        f"  .venv/bin/convscope classify {COFFEE} --model efficientnet_lite0\n"
+        f"  curl -s http://127.0.0.1:8002/metrics | grep convscope_stage_seconds"
+    )
 
 
 def make_bundle(model: str, *command: str) -> None:
@@ -183,8 +189,8 @@ def explain_coffee(target: str) -> None:
 
 
 def show_metrics(url: str) -> None:
-    """Print a few of the metrics that Prometheus would scrape."""
-    announce(["curl", url])
+    """Print a few of the metrics that Prometheus would scrape, as a table."""
+    console.print(f"Requests, and the mean time of each stage, from the metrics at {url}:")
     with urllib.request.urlopen(url, timeout=5) as reply:
         scraped = reply.read().decode()
     figures: dict[tuple[str, ...], float] = {}

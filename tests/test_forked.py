@@ -47,7 +47,7 @@ def test_environment_is_that_of_the_test(
 ) -> None:
     monkeypatch.setenv("CONVSCOPE_MAX_INPUTS", "none")
     code, out, err = run_to_end("--models", tiny_repository, *LOOPBACK)
-    assert (code, out) == (2, "")
+    assert (code, out) == (64, "")
     assert "Invalid value for '--max-inputs': 'none'" in err
 
 

@@ -163,6 +163,33 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in _anchors(path), link
 
 
+# Blocks whose title is a file of the repository. The pages are read without a build as well, so
+# they contain the file instead of including it.
+COPIES = [
+    (title, text)
+    for page in (*PAGES, *LESSON)
+    for title, text in re.findall(
+        r"^```\w+ title=\"([\w./-]+)\"\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE
+    )
+    if (ROOT / title).is_file()
+]
+
+
+@pytest.mark.parametrize(("path", "text"), COPIES, ids=[path for path, _ in COPIES])
+def test_a_file_in_a_page_is_that_of_the_repository(path: str, text: str) -> None:
+    assert text == (ROOT / path).read_text()
+
+
+def test_the_proxies_are_in_their_page() -> None:
+    files = (ROOT / "deploy" / "proxies").iterdir()
+    assert {f"deploy/proxies/{file.name}" for file in files} <= {path for path, _ in COPIES}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *LESSON], ids=LABELS)
+def test_a_page_needs_no_build_to_be_read(page: Path) -> None:
+    assert re.findall(r"^ *(?:\?\?\?|!!! |=== |--8<--).*", page.read_text(), re.MULTILINE) == []
+
+
 def test_what_the_threat_model_names_exists() -> None:
     text = (ROOT / "SECURITY.md").read_text()
     folders = [ROOT, ROOT / "server/convscope/server", *ROOT.glob("*/convscope")]

@@ -39,6 +39,11 @@ def test_the_quick_start_runs(demo_repository: Path, tmp_path: Path) -> None:
 @ONE_TRANSPORT
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     run_page(PAGES[1], tmp_path, REPLACED)
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    made = [path for path in tmp_path.iterdir() if not path.is_symlink() and path.suffix != ".log"]
+    assert [
+        path.name for path in made if not {f"/{path.name}", f"/{path.name}/"} & {*ignored}
+    ] == []
 
 
 def run_page(page: Path, folder: Path, replaced: Mapping[str, str]) -> None:

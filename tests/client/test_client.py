@@ -76,6 +76,24 @@ def test_a_bare_name_is_one_feature_map(caller: Any, photos: dict[str, Path]) ->
     assert list(result.feature_maps) == ["conv"]
 
 
+@pytest.mark.parametrize("all_of_them", ["all", ["all"], {"all"}])
+def test_all_feature_maps(caller: Any, photos: dict[str, Path], all_of_them: Any) -> None:
+    result = caller.classify(photos["red"], model="tiny", feature_maps=all_of_them)
+    names = [spec.name for spec in caller.model("tiny").feature_maps]
+    assert list(result.feature_maps) == names
+
+
+def test_all_feature_maps_of_many_images(caller: Any, photos: dict[str, Path]) -> None:
+    selection = FeatureMapSelection("conv", channels=[1])
+    names = {spec.name for spec in caller.model("tiny").feature_maps}
+    results = caller.classify_many(
+        [photos["red"]] * 3, model="tiny", feature_maps=["all", selection]
+    )
+    for result in results:
+        assert {*result.feature_maps} == names
+        assert result.feature_maps["conv"].channels == (1,)
+
+
 def test_selections_narrow_a_feature_map(caller: Any, photos: dict[str, Path]) -> None:
     def conv(**options: Any) -> Any:
         selection = FeatureMapSelection("conv", **options)

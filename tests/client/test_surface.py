@@ -58,6 +58,7 @@ PUBLIC = [
     "TrafficSplit",
     "UnauthenticatedError",
     "UnavailableError",
+    "UnknownNameError",
     "VersionStatus",
     "from_float",
 ]
@@ -73,6 +74,8 @@ def test_the_public_names_are_pinned() -> None:
     assert convscope.client.__all__ == PUBLIC
     assert sorted(PUBLIC) == PUBLIC
     assert all(hasattr(convscope.client, name) for name in PUBLIC)
+    others = {name for name in vars(convscope.client) if not name.startswith("_")} - {*PUBLIC}
+    assert all(inspect.ismodule(getattr(convscope.client, name)) for name in others), others
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -85,8 +85,9 @@ class PageRun:
             self._python(code)
         else:
             assert language == "text", language
-            for line in code.splitlines():
-                assert _squeeze(line) in _squeeze(self.shown), self.shown
+            shown = _squeeze(self.shown)
+            for part in (part for line in code.splitlines() for part in line.split("…")):
+                assert _squeeze(part) in shown, self.shown
 
     def _command(self, command: str) -> str:
         command = " ".join(command.replace("\\\n", " ").split("  #")[0].split())
@@ -202,5 +203,11 @@ def _free_port() -> int:
 
 
 def _squeeze(text: str) -> str:
-    """Return a text in which each run of spaces is one space."""
-    return " ".join(text.split())
+    """Return a text without what differs between runs and machines.
+
+    A run of spaces or of lines is one of them, times are left out, and probabilities have two
+    digits.
+    """
+    text = re.sub(r"[─█▏▎▍▌▋▊▉]+", "─", text)
+    text = re.sub(r"\d+\.\d+ ms", "… ms", text)
+    return " ".join(re.sub(r"\b(0\.\d\d)\d+", r"\1", text).split())

@@ -7,7 +7,8 @@ with Client("localhost:8001") as client:
     print(result.top.label, result.top.probability)
 """
 
-from inspect import isclass, isfunction
+from inspect import isclass as _isclass
+from inspect import isfunction as _isfunction
 
 from convscope.client._calls.admin_client import (
     AdminClient,
@@ -30,6 +31,7 @@ from convscope.client.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
     UnavailableError,
+    UnknownNameError,
 )
 from convscope.client.types import (
     AsyncResultStream,
@@ -109,6 +111,7 @@ __all__ = [
     "TrafficSplit",
     "UnauthenticatedError",
     "UnavailableError",
+    "UnknownNameError",
     "VersionStatus",
     "from_float",
 ]
@@ -116,5 +119,5 @@ __all__ = [
 # The names that users see in help, errors and tracebacks: not those of private modules.
 for _name in __all__:
     _value = globals()[_name]
-    if isclass(_value) or isfunction(_value):
+    if _isclass(_value) or _isfunction(_value):
         _value.__module__ = __name__

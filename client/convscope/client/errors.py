@@ -10,6 +10,8 @@ ConvscopeError
 ├── PermissionDeniedError    PERMISSION_DENIED    the caller may not do this
 ├── FailedPreconditionError  FAILED_PRECONDITION  the server rejected a bundle
 └── InternalError            INTERNAL             any other status; see `code`
+
+`UnknownNameError` is a KeyError of a result's mappings, and not of a call.
 """
 
 from typing import Any, ClassVar
@@ -29,6 +31,7 @@ __all__ = [
     "PermissionDeniedError",
     "UnauthenticatedError",
     "UnavailableError",
+    "UnknownNameError",
 ]
 
 
@@ -205,3 +208,18 @@ class InternalError(ConvscopeError):
     """
 
     default_code = grpc.StatusCode.INTERNAL
+
+
+class UnknownNameError(KeyError):
+    """A result has no such feature map, or a model no such alias; the message lists those it has.
+
+    Example:
+        >>> try:
+        ...     client.classify("digits/3.png", model="digits").feature_maps["conv1"]
+        ... except UnknownNameError as error:
+        ...     print(error)
+        the result has no feature map 'conv1'; ...
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])

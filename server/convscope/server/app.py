@@ -1,7 +1,7 @@
 """Wires the server together: load, serve, drain."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -104,14 +104,14 @@ async def serve(
 
 
 async def serve_locally(
-    settings: Settings, stop: asyncio.Event, on_ready: Callable[[], None]
+    settings: Settings, stop: asyncio.Event, on_ready: Callable[[Sequence[str]], None]
 ) -> None:
     """Serve to the process that this is a part of, without signals, metrics or other processes.
 
     Args:
         settings: All settings.
         stop: Ends it.
-        on_ready: Called when the first load is complete.
+        on_ready: Called with the names of the models when the first load is complete.
 
     Raises:
         StartError: There is nothing to serve, or the address can't be bound.
@@ -125,7 +125,7 @@ async def _serve(
     reloads: Reloads,
     supervisor: SupervisorChannel | None = None,
     validator: BundleValidator | None = None,
-    on_ready: Callable[[], None] | None = None,
+    on_ready: Callable[[Sequence[str]], None] | None = None,
 ) -> None:
     metrics, health = Metrics(), StartupHealth()
     async with AsyncExitStack() as stack:
@@ -178,7 +178,7 @@ async def _serve(
         if supervisor is not None:
             await supervisor.report_ready()
         if on_ready is not None:
-            on_ready()
+            on_ready(manager.catalog.models)
         if settings.repository.poll_seconds:
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)

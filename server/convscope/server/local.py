@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ __all__ = ["LocalServer", "StartError"]
 # A path of a Unix socket has at most 108 bytes, with the zero at its end.
 _MAX_PATH_BYTES = 100
 # Messages name flags, which are the keys of `settings` here.
-_FLAG = re.compile(r"--(models|load|versions|provider|max-memory-mb)\b")
+_FLAG = re.compile(r"--(load|versions|provider|max-memory-mb)\b")
+# The first argument of `Client.local`: its value speaks for itself.
+_MODELS = re.compile(r"--models (?=\S)")
 _PANELS = ("Repository", "ONNX Runtime", "Limits")
 _SETTINGS = {flag.name for panel in _PANELS for flag in PANELS[panel]} - {"models"}
 _GRACE_SECONDS = 5.0
@@ -56,6 +58,7 @@ class LocalServer:
 
     Attributes:
         target: Its address.
+        models: The names of its models.
 
     Raises:
         StartError: There is no model that can be loaded, or a setting is invalid.
@@ -75,6 +78,7 @@ class LocalServer:
         except BaseException:
             self._close()
             raise
+        self.models = running.models
 
     def close(self) -> None:
         """Finish the calls in flight, and end the thread."""
@@ -90,13 +94,15 @@ class _Running:
         self._begun, self._ready = threading.Event(), threading.Event()
         self._stop: Callable[[], object] = lambda: None
         self._error: BaseException | None = None
+        self.models: Sequence[str] = ()
 
     def start(self) -> None:
         """Start the thread, and wait until the models are loaded."""
         self._thread.start()
         self._ready.wait()
         if isinstance(self._error, StartError):
-            raise StartError(_FLAG.sub(_setting, str(self._error))) from self._error
+            message = _FLAG.sub(_setting, _MODELS.sub("", str(self._error)))
+            raise StartError(message) from self._error
         if self._error is not None:
             raise self._error
 
@@ -121,7 +127,11 @@ class _Running:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         self._begun.set()
-        await serve_locally(self._settings, stop, self._ready.set)
+        await serve_locally(self._settings, stop, self._loaded)
+
+    def _loaded(self, models: Sequence[str]) -> None:
+        self.models = models
+        self._ready.set()
 
 
 def _close(running: _Running, directory: Path, process: int) -> None:

@@ -18,7 +18,14 @@ from support.processes import descendants
 from support.server import ServerProcess
 from support.tiny import write_tiny
 
-from convscope.client import AsyncClient, Client, Explain, FailedPreconditionError, UnavailableError
+from convscope.client import (
+    AsyncClient,
+    Client,
+    Explain,
+    FailedPreconditionError,
+    NotFoundError,
+    UnavailableError,
+)
 
 RED = np.full((8, 8, 3), (200, 30, 20), np.uint8)
 PROGRAM = """
@@ -133,7 +140,7 @@ def test_settings_are_those_of_the_server(repository: Path) -> None:
         ({"provder": "cpu"}, "there is no setting 'provder' of a local server; did you mean"),
         ({"grpc_address": "0.0.0.0:1"}, "there is no setting 'grpc_address' of a local server"),
         ({"max_inputs": 0}, "the setting max_inputs is 0: "),
-        ({"load": "cat"}, "load names cat, and models "),
+        ({"load": "cat"}, "load names cat, and /.* has: seen, tiny"),
     ],
 )
 def test_invalid_settings(repository: Path, settings: dict[str, Any], message: str) -> None:
@@ -142,10 +149,32 @@ def test_invalid_settings(repository: Path, settings: dict[str, Any], message: s
 
 
 def test_a_folder_without_models(tmp_path: Path) -> None:
-    with pytest.raises(FailedPreconditionError, match=r"^models .*missing is not a directory"):
+    with pytest.raises(FailedPreconditionError, match=r"^/.*missing is not a directory$"):
         Client.local(tmp_path / "missing")
-    with pytest.raises(FailedPreconditionError, match=r"^models .* holds no model"):
+    with pytest.raises(FailedPreconditionError, match=r"^/.* holds no model"):
         Client.local(tmp_path)
+
+
+def test_a_model_in_the_place_of_the_repository(repository: Path) -> None:
+    message = f"^{repository}/tiny is .*; the repository is: {repository}$"
+    with pytest.raises(FailedPreconditionError, match=message):
+        Client.local(repository / "tiny")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("load", ["all", "on-demand"])
+def test_a_misspelled_model_is_an_error_at_once(
+    repository: Path, kind: type[Client] | type[AsyncClient], load: str
+) -> None:
+    before = threading.active_count()
+    settings = {"load": load}
+    with pytest.raises(NotFoundError, match=r"has no model 'tny' .*; did you mean 'tiny'\?$"):
+        kind.local(repository, model="tny", settings=settings)
+    with pytest.raises(NotFoundError, match=r"; it has: seen, tiny$"):
+        kind.local(repository, model="cat", settings=settings)
+    assert threading.active_count() <= before
+    with Client.local(repository, model="tiny", settings=settings) as client:
+        assert client.classify(RED).model == "tiny"
 
 
 def test_a_damaged_bundle_is_rejected(tmp_path: Path) -> None:

@@ -9,6 +9,11 @@ from typing import Any, Literal, Unpack, overload
 
 import grpc
 
+from convscope.client._calls.all_feature_maps import (
+    as_sequence,
+    selects_all,
+    with_all_names,
+)
 from convscope.client._calls.async_driver import start_with, stream_outcomes_async
 from convscope.client._calls.async_server_calls import AsyncServerCalls
 from convscope.client._calls.call_batching import CallBatcher
@@ -153,8 +158,19 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             'espresso'
         """
         timeout = self._timeout(timeout_seconds)
+        name = await self._model_name(model, metadata)
+        feature_maps = as_sequence(feature_maps)
+        if selects_all(feature_maps):
+            info = await self.model(
+                name,
+                version=version,
+                alias=alias,
+                timeout_seconds=timeout_seconds,
+                metadata=metadata,
+            )
+            feature_maps = with_all_names(feature_maps, info)
         template = encode_template(
-            await self._model_name(model, metadata),
+            name,
             version=version,
             alias=alias,
             top_k=top_k,
@@ -221,6 +237,22 @@ class AsyncClient(AsyncServerCalls, LocalClients):
             ['4', '2']
         """
         timeout = self._timeout(timeout_seconds)
+        feature_maps = as_sequence(feature_maps)
+        asks_for_names = selects_all(feature_maps)
+
+        async def find_model() -> str:
+            nonlocal feature_maps
+            name = await self._model_name(model, metadata)
+            if asks_for_names:
+                info = await self.model(
+                    name,
+                    version=version,
+                    alias=alias,
+                    timeout_seconds=timeout_seconds,
+                    metadata=metadata,
+                )
+                feature_maps = with_all_names(feature_maps, info)
+            return name
 
         def start(model: str) -> AsyncGenerator[Outcome, None]:
             template = encode_template(
@@ -251,8 +283,8 @@ class AsyncClient(AsyncServerCalls, LocalClients):
 
         check_images(images)  # at once, also if the model is yet to be asked for
         known = self._default_model if model is None else model
-        if known is None:
-            outcomes = start_with(partial(self._model_name, None, metadata), start)
+        if known is None or asks_for_names:
+            outcomes = start_with(find_model, start)
         else:
             outcomes = start(known)
         if progress:

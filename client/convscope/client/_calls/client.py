@@ -9,6 +9,11 @@ from typing import Any, Literal, Unpack, overload
 
 import grpc
 
+from convscope.client._calls.all_feature_maps import (
+    as_sequence,
+    selects_all,
+    with_all_names,
+)
 from convscope.client._calls.image_encoder import ImageEncoder
 from convscope.client._calls.image_stream import ImageStream
 from convscope.client._calls.learned_limits import ASK_SECONDS
@@ -174,7 +179,8 @@ class Client(ServerCalls, LocalClients):
             top_k: How many classes to return, the most probable first; by default 5.
             min_probability: Classes below this are left out; by default 0.
             feature_maps: The feature maps to return, by name or by
-                `FeatureMapSelection`; by default none.
+                `FeatureMapSelection`; by default none. "all" means all of the model's,
+                whose names the client asks the server for.
             explain: The classes to explain, by default none: how many of the most
                 probable ones, or a list of labels and indices, such as
                 `["tiger cat", 281]`. `Rank` and `Explain` have more options.
@@ -198,8 +204,19 @@ class Client(ServerCalls, LocalClients):
             >>> [(score.label, round(score.probability, 1)) for score in result.classes]
             [('espresso', 1.0), ('cup', 0.0)]
         """
+        name = self._model_name(model, metadata)
+        feature_maps = as_sequence(feature_maps)
+        if selects_all(feature_maps):
+            info = self.model(
+                name,
+                version=version,
+                alias=alias,
+                timeout_seconds=timeout_seconds,
+                metadata=metadata,
+            )
+            feature_maps = with_all_names(feature_maps, info)
         template = encode_template(
-            self._model_name(model, metadata),
+            name,
             version=version,
             alias=alias,
             top_k=top_k,
@@ -297,8 +314,19 @@ class Client(ServerCalls, LocalClients):
             ['0', '1', '2']
         """
         timeout = self._timeout(timeout_seconds)
+        name = self._model_name(model, metadata)
+        feature_maps = as_sequence(feature_maps)
+        if selects_all(feature_maps):
+            info = self.model(
+                name,
+                version=version,
+                alias=alias,
+                timeout_seconds=timeout_seconds,
+                metadata=metadata,
+            )
+            feature_maps = with_all_names(feature_maps, info)
         template = encode_template(
-            self._model_name(model, metadata),
+            name,
             version=version,
             alias=alias,
             top_k=top_k,

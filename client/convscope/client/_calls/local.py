@@ -1,12 +1,14 @@
 """Clients of models in this process."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Self
 
 from convscope.client._connection.connection import Connection
 from convscope.client._connection.options import ConnectionOptions
-from convscope.client.errors import FailedPreconditionError, InvalidInputError
+from convscope.client._inputs.checks import check_name
+from convscope.client.errors import FailedPreconditionError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:  # at run time, only by a client that needs it
     from convscope.server.local import LocalServer
@@ -51,6 +53,7 @@ class LocalClients(Connection):
         Raises:
             FailedPreconditionError: No model can be loaded, or a setting is invalid.
             InvalidInputError: An argument has a wrong type.
+            NotFoundError: There is no such `model`.
             ModuleNotFoundError: The server's packages are not installed.
 
         Example:
@@ -64,16 +67,27 @@ class LocalClients(Connection):
             raise InvalidInputError(
                 f'settings is {settings!r}; give a dict, such as {{"provider": "cuda"}}'
             )
+        if model is not None:
+            check_name("model", model)
         options = ConnectionOptions(timeout_seconds=timeout_seconds, model=model)
         server = _start(models, settings or {})
         client = cls.__new__(cls)
         try:
+            _check_model(model, server.models, os.fspath(models))
             client._open(server.target, options)
         except BaseException:
             server.close()
             raise
         client._local_server, client._local_models = server, os.fspath(models)
         return client
+
+
+def _check_model(model: str | None, known: Sequence[str], repository: str) -> None:
+    if model is None or model in known:
+        return
+    near = " or ".join(map(repr, get_close_matches(model, known)))
+    hint = f"did you mean {near}?" if near else f"it has: {', '.join(known)}"
+    raise NotFoundError(f"{repository!r} has no model {model!r} that is loaded; {hint}")
 
 
 def _start(models: str | os.PathLike[str], settings: Mapping[str, Any]) -> "LocalServer":

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from convscope.client._connection.wire import field_header
 from convscope.client._inputs.array_problems import PIXEL_CHANNELS, array_problem, other_problem
+from convscope.client._inputs.folders import files_of, files_of_pattern
 from convscope.client._inputs.pixel_modes import to_pixel_mode
 from convscope.client._inputs.sources import resolve_source
 from convscope.client._results.server_info import ServerLimits
@@ -90,18 +91,28 @@ def read_image(path: Path, max_bytes: int) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
-    except FileNotFoundError as error:
-        raise InvalidInputError(f"there is no image {str(path)!r}; check the path") from error
-    except IsADirectoryError as error:
+    except FileNotFoundError:
+        # Without the error of the system, which would double the traceback and adds nothing.
+        raise InvalidInputError(_missing(path)) from None
+    except IsADirectoryError:
         raise InvalidInputError(
-            f"{str(path)!r} is a directory, not an image; give its files, such as "
-            f"{str(path / '*.png')!r}"
-        ) from error
+            f"{str(path)!r} is a directory, not an image; to classify its files, call "
+            f"classify_many({files_of(path)})"
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidInputError(f"the image {str(path)!r} can't be read: {reason}") from error
     _check_size(len(data), f"the image {str(path)!r} is too large", max_bytes)
     return data
+
+
+def _missing(path: Path) -> str:
+    if (files := files_of_pattern(path)) is None:
+        return f"there is no image {str(path)!r}; check the path"
+    return (
+        f"there is no image {str(path)!r}; patterns are for the command line; in Python call "
+        f"classify_many({files})"
+    )
 
 
 def _check_size(size_bytes: int, what: str, max_bytes: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from convscope.client._inputs.arguments import Tensor
+from convscope.client._inputs.folders import files_of, files_of_pattern
 from convscope.client._inputs.sources import is_file
 from convscope.client.errors import InvalidInputError
 
@@ -23,12 +24,17 @@ def check_images(images: Any) -> None:
     """Check that a value is an iterable of images.
 
     Raises:
-        InvalidInputError: It is a single image, a folder or nothing that can be iterated over.
+        InvalidInputError: It is a single image, a folder, a pattern, or can't be iterated over.
     """
     if isinstance(images, _PATHS) and _is_folder(images):
         raise InvalidInputError(
-            f"images is the folder {str(images)!r}; give its files, such as "
-            f"sorted(Path({str(images)!r}).glob('*.jpg'))"
+            f"images is the folder {str(images)!r}; to classify its files, call "
+            f"classify_many({files_of(images)})"
+        )
+    if isinstance(images, str) and not _exists(images) and (files := files_of_pattern(images)):
+        raise InvalidInputError(
+            f"images is the pattern {images!r}; patterns are for the command line; in Python call "
+            f"classify_many({files})"
         )
     if isinstance(images, (*_PATHS, *_SINGLE)) or is_file(images) or _is_one_array(images):
         shown = f", an array {list(images.shape)}" if isinstance(images, np.ndarray) else ""
@@ -43,6 +49,13 @@ def _is_folder(path: Any) -> bool:
     try:
         return Path(path).expanduser().is_dir()
     except (OSError, RuntimeError, TypeError):  # no home directory, or a path of bytes
+        return False
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
         return False
 
 

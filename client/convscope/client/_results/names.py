@@ -4,17 +4,11 @@ from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
 from convscope.client._results.feature_map import FeatureMap
+from convscope.client.errors import UnknownNameError
 
-__all__ = ["Aliases", "FeatureMaps", "UnknownNameError"]
+__all__ = ["Aliases", "FeatureMaps"]
 
 T = TypeVar("T")
-
-
-class UnknownNameError(KeyError):
-    """A mapping has no such name. Its message is a sentence, unlike that of a KeyError."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class FeatureMaps(dict[str, FeatureMap]):

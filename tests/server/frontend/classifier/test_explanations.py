@@ -484,7 +484,10 @@ ERRORS: dict[str, tuple[pb.ClassifyRequest, list[str]]] = {
     "no window": (occluding(window=float("nan")), ["the window is nan cells"]),
     "too many squares": (
         selecting(Selection(method=OCCLUSION), inputs=6),
-        ["294 occluded images; at most 256 are allowed; send fewer inputs, or use fewer cells"],
+        [
+            "294 occluded images; at most 256 are allowed; use at most 6 cells a side, "
+            "or send fewer inputs"
+        ],
     ),
     "filter bank": (
         selecting(Selection(), model="edges"),

@@ -242,8 +242,19 @@ def _check_occlusion(
     if images > limits.max_occluded_images:
         raise InvalidInputError(
             f"the explanations would run {images:,} occluded images; at most "
-            f"{limits.max_occluded_images:,} are allowed; send fewer inputs, or use fewer cells"
+            f"{limits.max_occluded_images:,} are allowed; "
+            + _advice(len(grids), inputs, limits.max_occluded_images)
         )
+
+
+def _advice(grids: int, inputs: int, max_images: int) -> str:
+    """Return how to stay within the limit: the largest grid that a request may have."""
+    cells = math.isqrt(max_images // (grids * inputs))
+    fewer = "send fewer inputs" if inputs > 1 else "use fewer different grids"
+    if cells < MIN_CELLS:
+        return fewer
+    largest = f"use at most {cells} cells a side"
+    return f"{largest}, or {fewer}" if inputs > 1 or grids > 1 else largest
 
 
 def _neutral_color(manifest: mpb.ModelManifest) -> NDArray[np.uint8]:
