@@ -86,7 +86,7 @@ def test_feature_maps_are_saved_as_pictures(
     (result,) = convscope.json(
         "classify", photos["red"], "--model", "tiny", "--feature-maps", "conv", "--save", folder
     )
-    picture = folder / "red.tiny.conv.png"
+    picture = folder / "red.png.tiny.conv.png"
     assert result["saved"] == [str(picture)]
     assert list(folder.iterdir()) == [picture]
     with Image.open(picture) as image:
@@ -109,15 +109,34 @@ def test_a_picture_shows_the_part_that_the_model_sees(convscope: Command, tmp_pa
 def test_images_of_the_same_name_keep_their_pictures(
     convscope: Command, photos: Photos, tmp_path: Path
 ) -> None:
-    twin = tmp_path / "red.png"
-    twin.write_bytes(photos["blue"].read_bytes())
+    for name in ("a/red.png", "b/red.png", "b/red.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photos["red"].read_bytes())
     options = ("--model", "tiny", "--feature-maps", "conv,conv", "--save", tmp_path / "out")
-    done = convscope("classify", photos["red"], twin, *options)
-    assert done.returncode == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "red-2.tiny.conv.png",
-        "red.tiny.conv.png",
-    ]
+
+    def saved(*images: str) -> dict[str, str]:
+        results = convscope.json(
+            "classify", "-r", *(tmp_path / image for image in images), *options
+        )
+        return {
+            str(Path(result["image"]).relative_to(tmp_path)): str(
+                Path(result["saved"][0]).relative_to(tmp_path / "out")
+            )
+            for result in results
+        }
+
+    expected = {
+        "a/red.png": "a/red.png.tiny.conv.png",
+        "b/red.png": "b/red.png.tiny.conv.png",
+    }
+    assert saved("a/red.png", "b/red.png") == saved("b/red.png", "a/red.png") == expected
+    both = expected | {"b/red.jpg": "b/red.jpg.tiny.conv.png"}
+    assert saved("a", "b") == saved("b", "a") == both
+    assert saved("b") == {
+        "b/red.jpg": "red.jpg.tiny.conv.png",
+        "b/red.png": "red.png.tiny.conv.png",
+    }
+    assert saved("b/red.jpg") == {"b/red.jpg": "red.jpg.tiny.conv.png"}
 
 
 def test_a_bad_image_does_not_stop_the_others(

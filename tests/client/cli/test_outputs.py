@@ -260,6 +260,12 @@ def test_a_journal_loses_only_the_line_that_was_cut_off(tmp_path: Path) -> None:
         assert found == whole[: sum(end >= each for each in ends[1:4])]
 
 
+def test_all_spellings_of_a_path_are_one_image() -> None:
+    done = DoneImages(["p/a.jpg", "./b.jpg", "https://host//a"])
+    asked = ("./p/a.jpg", "p/../b.jpg", "p//a.jpg", "https://host/a", "https://host//a")
+    assert [done.take(name) for name in asked] == [True, True, False, False, True]
+
+
 def test_an_image_given_twice_is_done_twice() -> None:
     done = DoneImages(["a", "b", "a"])
     assert [done.take(name) for name in ("a", "c", "a", "a", "b", "b")] == [
@@ -289,20 +295,20 @@ def test_all_feature_maps_as_arrays(convscope: Command, photos: Photos, tmp_path
     assert done.returncode == 0
     files = sorted((tmp_path / "maps").rglob("*.*"))
     saved = [str(path.relative_to(tmp_path / "maps")) for path in files]
-    assert saved == ["x/a-2.tiny.npz", "x/a.tiny.npz", "y/a.tiny.npz"]
+    assert saved == ["x/a.jpg.tiny.npz", "x/a.png.tiny.npz", "y/a.png.tiny.npz"]
     with np.load(files[0]) as arrays:
         assert list(arrays) == ["conv"]
         assert arrays["conv"].shape == (4, 16, 16)
         assert arrays["conv"].dtype == np.float32
     assert convscope(*command).returncode == 0
-    assert (tmp_path / "maps/y/a.tiny.conv.png").exists()
+    assert (tmp_path / "maps/y/a.png.tiny.conv.png").exists()
 
 
 def test_pictures_that_cannot_be_saved_fail_their_images(
     convscope: Command, photos: Photos, tmp_path: Path
 ) -> None:
     (tmp_path / "maps").mkdir()
-    (tmp_path / "maps/red.tiny.conv.png").mkdir()
+    (tmp_path / "maps/red.png.tiny.conv.png").mkdir()
     options = ("--feature-maps", "conv", "--save", tmp_path / "maps", "-o", tmp_path / "out.csv")
     done = convscope("classify", photos["red"], photos["blue"], "--model", "tiny", *options)
     assert done.returncode == 2
@@ -317,7 +323,7 @@ def test_pictures_of_several_images_are_counted(
     options = ("--model", "tiny", "--feature-maps", "all", "--save", folder)
     one = convscope("classify", photos["red"], *options)
     shown = rf"{tmp_path}/maps\x1b[31m\n"
-    assert f"saved {shown}/red.tiny.conv.png" in one.stdout.splitlines()
+    assert f"saved {shown}/red.png.tiny.conv.png" in one.stdout.splitlines()
     assert "saved" not in one.stderr
     several = convscope("classify", *photos.values(), *options)
     assert "saved" not in several.stdout
