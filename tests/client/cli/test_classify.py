@@ -255,6 +255,45 @@ def test_wrong_options_of_classify(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "-o", "zz.csv"], "--json and --output 'zz.csv' contradict each other"),
+        (["--format", "csv", "-o", "a.json"], "--format csv and --output 'a.json' contradict"),
+        (["--layout", "long"], "--layout long is for CSV, Parquet and Markdown; a table has no"),
+        (["--json", "--layout", "long"], "json has no layout"),
+        (["blocks.1", "--feature-maps", "blocks.0"], "--feature-maps blocks.0,blocks.1"),
+        (["--resume"], "error: --resume needs --output FILE"),
+    ],
+)
+def test_options_without_effect_or_companion_are_named(arguments: list[str], message: str) -> None:
+    done = Command("localhost:1")("classify", __file__, "--model", "tiny", *arguments)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["classify", "explain"])
+def test_arguments_without_images_are_reported_without_a_server(
+    tmp_path: Path, command: str
+) -> None:
+    convscope = Command("localhost:1")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list").write_text("nowhere.jpg\n")
+    for arguments, message in {
+        (tmp_path / "a.png",): f"error: there is no image '{tmp_path}/a.png'; check the path",
+        (tmp_path,): f"error: '{tmp_path}' is a folder; add -r to use the images in it",
+        (tmp_path / "*.jpg",): f"error: no image matches '{tmp_path}/*.jpg'",
+        ("-r", tmp_path / "empty"): f"error: no image in the folder '{tmp_path}/empty'",
+        ("--from-file", tmp_path / "list"): "error: there is no image 'nowhere.jpg'",
+    }.items():
+        done = convscope(command, *arguments, "--model", "tiny")
+        assert (done.returncode, done.stdout) == (64, "")
+        assert done.stderr.startswith(message)
+    some = convscope(command, tmp_path / "a.png", __file__, "--model", "tiny")
+    assert some.returncode == 1
+    assert "no server answers" in some.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "hint"),
     [
         (["classify", "a.png"], "`convscope models` lists the models"),

@@ -169,7 +169,7 @@ def test_an_existing_output_is_kept(convscope: Command, photos: Photos, tmp_path
     assert out.read_text() == "mine"
     done = convscope(*command, "--resume")
     assert done.returncode == 1
-    assert "its columns are mine and not image, label," in done.stderr
+    assert "out.csv' can't be continued: it is not an output of this command" in done.stderr
     assert out.read_text() == "mine"
     assert convscope(*command, "--overwrite").returncode == 0
     assert len(read(out)[1]) == 1
@@ -208,6 +208,61 @@ def test_resume_adds_the_images_that_an_output_lacks(
         rows = read(out)[1]
         assert [row[2] for row in rows if str(row[1]) == "1"] == ["red", "green", "blue"]
         assert len(rows) == 9
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", PARQUET])
+def test_a_complete_output_is_not_continued_with_other_options(
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    command = ("classify", *photos.values(), "--model", "tiny", "-o", out)
+    assert convscope(*command, "--top-k", "2").returncode == 0
+    content = out.read_bytes()
+    for options, words in {
+        ("--top-k", "3"): "the file has 2 classes per image, and this run 3",
+        ("--top-k", "1"): "the file has 2 classes per image, and this run 1",
+        ("--top-k", "2", "--min-probability", "0.6"): "and this run 0.6 or more",
+    }.items():
+        done = convscope(*command, "--resume", *options)
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert len(done.stderr) < 350
+        assert out.read_bytes() == content
+    assert convscope(*command, "--resume", "--top-k", "2").returncode == 0
+    assert convscope(*command, "--overwrite", "--min-probability", "0.6").returncode == 0
+    done = convscope(*command, "--resume")
+    assert "the file has 1 class per image, and this run 3" in done.stderr
+    assert convscope(*command, "--resume", "--min-probability", "0.6").returncode == 0
+
+
+def test_json_is_not_continued_with_other_feature_maps(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    command = ("classify", photos["red"], "--model", "tiny", "-o", tmp_path / "out.json")
+    assert convscope(*command).returncode == 0
+    done = convscope(*command, "--resume", "--feature-maps", "conv")
+    assert done.returncode == 1
+    assert "the file has no feature maps, and this run the feature maps conv" in done.stderr
+
+
+def test_csv_of_another_layout_is_not_continued(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    command = ("classify", photos["red"], "--model", "tiny", "-o", tmp_path / "out.csv")
+    assert convscope(*command).returncode == 0
+    done = convscope(*command, "--resume", "--layout", "long")
+    assert "the file has the layout wide, and this run long" in done.stderr
+
+
+def test_resume_knows_an_image_by_all_spellings_of_its_path(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    out, red = tmp_path / "out.csv", photos["red"]
+    options = ("--model", "tiny", "-o", out)
+    assert convscope("classify", red, *options).returncode == 0
+    again = f"{red.parent}/./../{red.parent.name}/{red.name}"
+    assert convscope("classify", again, *options, "--resume").returncode == 0
+    assert [row[0] for row in read(out)[1]] == [str(red)]
 
 
 def test_an_interrupted_run_needs_a_decision(

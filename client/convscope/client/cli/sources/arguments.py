@@ -5,6 +5,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -17,7 +18,7 @@ from convscope.client.cli.sources.patterns import find_pattern, fixed_folder, is
 from convscope.client.cli.sources.places import path_place, short_places, url_place
 from convscope.client.cli.sources.source import Source, file_source, printable
 from convscope.client.cli.sources.walk import Found, walk
-from convscope.client.errors import InvalidInputError
+from convscope.client.errors import ConvscopeError, InvalidInputError
 
 __all__ = ["ImageArguments"]
 
@@ -68,6 +69,12 @@ class ImageArguments:
             )
         self.skipped: Counter[str] = Counter()  # files that are no images, by suffix
 
+    def __copy__(self) -> "ImageArguments":
+        """Return the same images, with a count of skipped files of its own."""
+        other = object.__new__(ImageArguments)
+        other.__dict__.update(self.__dict__, skipped=Counter())
+        return other
+
     @property
     def is_one_image(self) -> bool:
         """Whether a person may wait for a single image."""
@@ -81,6 +88,22 @@ class ImageArguments:
             return len(self._images)
         listed = count_names(self._list_file, null=self._null)
         return None if listed is None else listed + len(self._images)
+
+    def problems(self) -> list[tuple[Source, ConvscopeError]]:
+        """Return the errors of all images if each has one, and otherwise nothing.
+
+        It downloads nothing, and leaves standard input unread.
+        """
+        is_stream = self._list_file is not None and not self._list_file.is_file()
+        if is_stream or any(image == STANDARD_INPUT for image in self._images):
+            return []
+        found = []
+        for source in copy(self):
+            error = source.error or _missing(source)
+            if error is None:
+                return []
+            found.append((source, error))
+        return found
 
     def __iter__(self) -> Iterator[Source]:
         for image in self._images:
@@ -191,6 +214,13 @@ class ImageArguments:
 def _is_a_pattern(path: str) -> bool:
     """Report whether an argument is a pattern, and not the name of a file."""
     return is_pattern(path) and not os.path.lexists(path)
+
+
+def _missing(source: Source) -> ConvscopeError | None:
+    """Return the error of a file that doesn't exist."""
+    if source.url or not isinstance(source.image, str) or os.path.lexists(source.image):
+        return None
+    return InvalidInputError(f"there is no image {source.image!r}; check the path")
 
 
 def _place(argument: str) -> str:
