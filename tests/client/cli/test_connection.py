@@ -55,6 +55,7 @@ def test_a_wrong_address_of_metrics_is_named(address: str) -> None:
     message = " ".join(done.stderr.split())
     assert f"{address!r} is not an address; give HOST:PORT, such as " in message
     assert ":8002 (" in message
+    assert "8002:8002" not in message
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,9 @@ def test_resume_knows_an_image_by_all_spellings_of_its_path(
     options = ("--model", "tiny", "-o", out)
     assert convscope("classify", red, *options).returncode == 0
     again = f"{red.parent}/./../{red.parent.name}/{red.name}"
-    assert convscope("classify", again, *options, "--resume").returncode == 0
+    done = convscope("classify", again, *options, "--resume")
+    assert done.returncode == 0
+    assert "nothing to do: 1 image was done before\n" in done.stderr
     assert [row[0] for row in read(out)[1]] == [str(red)]
 
 
@@ -398,6 +400,8 @@ def test_quiet_prints_no_table_if_pictures_are_saved(
     table = convscope("classify", *both, *model)
     assert (table.returncode, table.stderr) == (0, "")
     assert "red" in table.stdout
+    assert " ms" not in table.stdout
+    assert all(line == line.rstrip() for line in table.stdout.splitlines())
 
 
 def test_a_complete_markdown_file_is_not_continued(

@@ -179,7 +179,7 @@ def classify(
             folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)
         run = Run(
             found,
-            make_reporter(kind, columns, file, shows_table=not (quiet and save)),
+            make_reporter(kind, columns, file, shows_table=not (quiet and save), quiet=quiet),
             file=file,
             folder=folder,
             timeout_seconds=connection.timeout,

@@ -65,6 +65,8 @@ def check_address_with(address: str, default_port: str) -> str:
     except InvalidInputError as error:
         repair = error.message.removeprefix(f"the target is {address!r}; ")
         repair = repair.replace(":8001", f":{default_port}")
+        if address.isdecimal():
+            repair = f"give HOST:PORT, such as localhost:{address} (the host is missing)"
         raise typer.BadParameter(f"{address!r} is not an address; {repair}") from error
 
 

@@ -142,7 +142,10 @@ def explain(
         run = Run(
             found,
             make_reporter(
-                kind, Columns("wide", len(info.labels)), shows_table=not (quiet and save)
+                kind,
+                Columns("wide", len(info.labels)),
+                shows_table=not (quiet and save),
+                quiet=quiet,
             ),
             folder=folder,
             timeout_seconds=connection.timeout,

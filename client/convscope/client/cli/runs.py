@@ -162,6 +162,8 @@ class Run:
         summary, file = self._summary, self._file
         self._reporter.finish()
         if file is None:
+            if summary.stopped == "interrupted":
+                summary.written = "with --output FILE, --resume would continue such a run"
             return
         try:
             if summary.stopped:
