@@ -200,6 +200,17 @@ def test_an_image_of_a_list_has_the_place_of_its_whole_path(folder: Path) -> Non
     assert others == ["p/a.jpg", f"_/{folder.name}/q/a.jpg", "host_80/x/a.jpg"]
 
 
+@pytest.mark.usefixtures("folder")
+def test_the_images_of_a_folder_are_counted_for_the_progress() -> None:
+    write("p/a.jpg", "p/x/b.jpg")
+    write("p/notes.txt", content=b"text")
+    images = ImageArguments(["p"], recursive=True)
+    assert images.count() is None
+    assert images.count_by_search() == 2
+    assert images.skipped.total() == 0
+    assert ImageArguments(["-"]).count_by_search() is None
+
+
 def test_a_large_folder_is_not_held_in_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

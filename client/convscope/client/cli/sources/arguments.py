@@ -89,13 +89,23 @@ class ImageArguments:
         listed = count_names(self._list_file, null=self._null)
         return None if listed is None else listed + len(self._images)
 
+    def count_by_search(self) -> int | None:
+        """Return how many images there are after finding all of them; None for a stream."""
+        return None if self._is_stream else sum(1 for _ in copy(self))
+
+    @property
+    def _is_stream(self) -> bool:
+        """Whether images or names can be read only once."""
+        if self._list_file is not None and not self._list_file.is_file():
+            return True
+        return STANDARD_INPUT in self._images
+
     def problems(self) -> list[tuple[Source, ConvscopeError]]:
         """Return the errors of all images if each has one, and otherwise nothing.
 
         It downloads nothing, and leaves standard input unread.
         """
-        is_stream = self._list_file is not None and not self._list_file.is_file()
-        if is_stream or any(image == STANDARD_INPUT for image in self._images):
+        if self._is_stream:
             return []
         found = []
         for source in copy(self):
