@@ -48,8 +48,8 @@ def print_table(table: Table, console: Console | None = None) -> None:
         width = console.measure(table).maximum if console.width >= PIPE_WIDTH else None
         with console.capture() as captured:
             console.print(table, width=width)
-        for line in captured.get().removesuffix("\n").split("\n"):
-            console.file.write(f"{line.rstrip(' ')}\n")
+        for row in captured.get().removesuffix("\n").split("\n"):
+            console.file.write(f"{row.rstrip(' ')}\n")
     else:
         console.print(table)
 
