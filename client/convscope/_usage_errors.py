@@ -8,8 +8,10 @@ All commands of all rooms use it. It needs only the standard library, and import
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 __all__ = ["INTERRUPTED", "USAGE_ERROR", "usage_errors"]
@@ -38,7 +40,22 @@ def usage_errors() -> Iterator[None]:
         if hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2:
             error.exit_code = USAGE_ERROR  # type: ignore[attr-defined]
             error.message = _in_words(error)  # type: ignore[attr-defined]
+            if type(error).__name__ != "NoArgsIsHelpError":  # it shows the help page
+                error.show = partial(_show, error)  # type: ignore[attr-defined]
         raise
+
+
+def _show(error: Any, file: Any = None) -> None:
+    """Print an error as Click does, but starting with "error:" like all others."""
+    context = getattr(error, "ctx", None)
+    lines = []
+    if context is not None:
+        names = context.help_option_names
+        help_line = f"Try '{context.command_path} {names[0]}' for help.\n" if names else ""
+        lines = [context.get_usage(), help_line]
+    # Options may contradict each other: then no single value is invalid.
+    message = error.format_message().removeprefix("Invalid value: ")
+    print(*lines, f"error: {message}", sep="\n", file=file or sys.stderr)
 
 
 def _in_words(error: Any) -> Any:

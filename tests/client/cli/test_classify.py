@@ -86,7 +86,7 @@ def test_feature_maps_are_saved_as_pictures(
     (result,) = convscope.json(
         "classify", photos["red"], "--model", "tiny", "--feature-maps", "conv", "--save", folder
     )
-    picture = folder / "red.tiny.conv.png"
+    picture = folder / "red.png.tiny.conv.png"
     assert result["saved"] == [str(picture)]
     assert list(folder.iterdir()) == [picture]
     with Image.open(picture) as image:
@@ -109,15 +109,34 @@ def test_a_picture_shows_the_part_that_the_model_sees(convscope: Command, tmp_pa
 def test_images_of_the_same_name_keep_their_pictures(
     convscope: Command, photos: Photos, tmp_path: Path
 ) -> None:
-    twin = tmp_path / "red.png"
-    twin.write_bytes(photos["blue"].read_bytes())
+    for name in ("a/red.png", "b/red.png", "b/red.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photos["red"].read_bytes())
     options = ("--model", "tiny", "--feature-maps", "conv,conv", "--save", tmp_path / "out")
-    done = convscope("classify", photos["red"], twin, *options)
-    assert done.returncode == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "red-2.tiny.conv.png",
-        "red.tiny.conv.png",
-    ]
+
+    def saved(*images: str) -> dict[str, str]:
+        results = convscope.json(
+            "classify", "-r", *(tmp_path / image for image in images), *options
+        )
+        return {
+            str(Path(result["image"]).relative_to(tmp_path)): str(
+                Path(result["saved"][0]).relative_to(tmp_path / "out")
+            )
+            for result in results
+        }
+
+    expected = {
+        "a/red.png": "a/red.png.tiny.conv.png",
+        "b/red.png": "b/red.png.tiny.conv.png",
+    }
+    assert saved("a/red.png", "b/red.png") == saved("b/red.png", "a/red.png") == expected
+    both = expected | {"b/red.jpg": "b/red.jpg.tiny.conv.png"}
+    assert saved("a", "b") == saved("b", "a") == both
+    assert saved("b") == {
+        "b/red.jpg": "red.jpg.tiny.conv.png",
+        "b/red.png": "red.png.tiny.conv.png",
+    }
+    assert saved("b/red.jpg") == {"b/red.jpg": "red.jpg.tiny.conv.png"}
 
 
 def test_a_bad_image_does_not_stop_the_others(
@@ -233,6 +252,45 @@ def test_wrong_usage_differs_from_a_partial_failure(
 def test_wrong_options_of_classify(arguments: list[str]) -> None:
     done = Command("localhost:1")("classify", "a.png", "--model", "tiny", *arguments)
     assert (done.returncode, done.stdout) == (64, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "-o", "zz.csv"], "--json and --output 'zz.csv' contradict each other"),
+        (["--format", "csv", "-o", "a.json"], "--format csv and --output 'a.json' contradict"),
+        (["--layout", "long"], "--layout long is for CSV, Parquet and Markdown; a table has no"),
+        (["--json", "--layout", "long"], "json has no layout"),
+        (["blocks.1", "--feature-maps", "blocks.0"], "--feature-maps blocks.0,blocks.1"),
+        (["--resume"], "error: --resume needs --output FILE"),
+    ],
+)
+def test_options_without_effect_or_companion_are_named(arguments: list[str], message: str) -> None:
+    done = Command("localhost:1")("classify", __file__, "--model", "tiny", *arguments)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["classify", "explain"])
+def test_arguments_without_images_are_reported_without_a_server(
+    tmp_path: Path, command: str
+) -> None:
+    convscope = Command("localhost:1")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list").write_text("nowhere.jpg\n")
+    for arguments, message in {
+        (tmp_path / "a.png",): f"error: there is no image '{tmp_path}/a.png'; check the path",
+        (tmp_path,): f"error: '{tmp_path}' is a folder; add -r to use the images in it",
+        (tmp_path / "*.jpg",): f"error: no image matches '{tmp_path}/*.jpg'",
+        ("-r", tmp_path / "empty"): f"error: no image in the folder '{tmp_path}/empty'",
+        ("--from-file", tmp_path / "list"): "error: there is no image 'nowhere.jpg'",
+    }.items():
+        done = convscope(command, *arguments, "--model", "tiny")
+        assert (done.returncode, done.stdout) == (64, "")
+        assert done.stderr.startswith(message)
+    some = convscope(command, tmp_path / "a.png", __file__, "--model", "tiny")
+    assert some.returncode == 1
+    assert "no server answers" in some.stderr
 
 
 @pytest.mark.parametrize(

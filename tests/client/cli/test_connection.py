@@ -48,6 +48,30 @@ def test_a_wrong_address_of_an_administrator_is_named() -> None:
     assert "'here' is not an address; give HOST:PORT" in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize("address", ["8002", "localhost", "localhost:abc", ":8002", ""])
+def test_a_wrong_address_of_metrics_is_named(address: str) -> None:
+    done = run("client", ["watch", address])
+    assert done.returncode == 64
+    message = " ".join(done.stderr.split())
+    assert f"{address!r} is not an address; give HOST:PORT, such as " in message
+    assert ":8002 (" in message
+    assert "8002:8002" not in message
+
+
+@pytest.mark.parametrize(
+    ("command", "other"),
+    [
+        ("train", "convscope-exporter train"),
+        ("serve", "convscope-server"),
+        ("canary", "convscope admin canary"),
+    ],
+)
+def test_a_command_of_another_program_is_named(command: str, other: str) -> None:
+    done = run("client", [command])
+    assert done.returncode == 64
+    assert f"error: there is no command '{command}'; you may mean `{other}`" in done.stderr
+
+
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each != "web"])
 def test_no_message_has_the_text_of_grpc(command: str, tmp_path: Path) -> None:
     image = tmp_path / "x.png"

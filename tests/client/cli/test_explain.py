@@ -29,7 +29,9 @@ def test_the_two_best_classes_are_explained_and_contrasted(
     assert "--method occlusion" not in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if "saved" not in line)
     second = rows[6][0]
-    pictures = [folder / f"red.tiny.{name}.png" for name in ("red", second, f"red-not-{second}")]
+    pictures = [
+        folder / f"red.png.tiny.{name}.png" for name in ("red", second, f"red-not-{second}")
+    ]
     assert [row[-1] for row in rows[-3:]] == [str(path) for path in pictures]
     assert sorted(folder.iterdir()) == sorted(pictures)
     for path in pictures:
@@ -60,7 +62,7 @@ def test_a_model_without_heat_is_explained_by_occlusion(
     (result,) = convscope.json("explain", photos["red"], "--model", "plain", *options)
     (one,) = result["explanations"]
     assert (one["method"], len(one["heat"])) == ("occlusion", 3)
-    assert result["saved"] == [str(tmp_path / "red.plain.red.occlusion.png")]
+    assert result["saved"] == [str(tmp_path / "red.png.plain.red.occlusion.png")]
 
 
 def test_the_best_class_is_contrasted_with_a_class(convscope: Command, photos: Photos) -> None:
@@ -74,7 +76,7 @@ def test_eigen_cam_is_drawn_once(convscope: Command, photos: Photos, tmp_path: P
     done = convscope("explain", photos["red"], "--model", "tiny", *options)
     assert done.returncode == 0
     assert "any class" in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["red.tiny.eigen-cam.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["red.png.tiny.eigen-cam.png"]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_an_existing_output_is_kept(convscope: Command, photos: Photos, tmp_path
     assert out.read_text() == "mine"
     done = convscope(*command, "--resume")
     assert done.returncode == 1
-    assert "its columns are mine and not image, label," in done.stderr
+    assert "out.csv' can't be continued: it is not an output of this command" in done.stderr
     assert out.read_text() == "mine"
     assert convscope(*command, "--overwrite").returncode == 0
     assert len(read(out)[1]) == 1
@@ -208,6 +208,63 @@ def test_resume_adds_the_images_that_an_output_lacks(
         rows = read(out)[1]
         assert [row[2] for row in rows if str(row[1]) == "1"] == ["red", "green", "blue"]
         assert len(rows) == 9
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", PARQUET])
+def test_a_complete_output_is_not_continued_with_other_options(
+    convscope: Command, photos: Photos, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    command = ("classify", *photos.values(), "--model", "tiny", "-o", out)
+    assert convscope(*command, "--top-k", "2").returncode == 0
+    content = out.read_bytes()
+    for options, words in {
+        ("--top-k", "3"): "the file has 2 classes per image, and this run 3",
+        ("--top-k", "1"): "the file has 2 classes per image, and this run 1",
+        ("--top-k", "2", "--min-probability", "0.6"): "and this run 0.6 or more",
+    }.items():
+        done = convscope(*command, "--resume", *options)
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert len(done.stderr) < 350
+        assert out.read_bytes() == content
+    assert convscope(*command, "--resume", "--top-k", "2").returncode == 0
+    assert convscope(*command, "--overwrite", "--min-probability", "0.6").returncode == 0
+    done = convscope(*command, "--resume")
+    assert "the file has 1 class per image, and this run 3" in done.stderr
+    assert convscope(*command, "--resume", "--min-probability", "0.6").returncode == 0
+
+
+def test_json_is_not_continued_with_other_feature_maps(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    command = ("classify", photos["red"], "--model", "tiny", "-o", tmp_path / "out.json")
+    assert convscope(*command).returncode == 0
+    done = convscope(*command, "--resume", "--feature-maps", "conv")
+    assert done.returncode == 1
+    assert "the file has no feature maps, and this run the feature maps conv" in done.stderr
+
+
+def test_csv_of_another_layout_is_not_continued(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    command = ("classify", photos["red"], "--model", "tiny", "-o", tmp_path / "out.csv")
+    assert convscope(*command).returncode == 0
+    done = convscope(*command, "--resume", "--layout", "long")
+    assert "the file has the layout wide, and this run long" in done.stderr
+
+
+def test_resume_knows_an_image_by_all_spellings_of_its_path(
+    convscope: Command, photos: Photos, tmp_path: Path
+) -> None:
+    out, red = tmp_path / "out.csv", photos["red"]
+    options = ("--model", "tiny", "-o", out)
+    assert convscope("classify", red, *options).returncode == 0
+    again = f"{red.parent}/./../{red.parent.name}/{red.name}"
+    done = convscope("classify", again, *options, "--resume")
+    assert done.returncode == 0
+    assert "nothing to do: 1 image was done before\n" in done.stderr
+    assert [row[0] for row in read(out)[1]] == [str(red)]
 
 
 def test_an_interrupted_run_needs_a_decision(
@@ -260,6 +317,12 @@ def test_a_journal_loses_only_the_line_that_was_cut_off(tmp_path: Path) -> None:
         assert found == whole[: sum(end >= each for each in ends[1:4])]
 
 
+def test_all_spellings_of_a_path_are_one_image() -> None:
+    done = DoneImages(["p/a.jpg", "./b.jpg", "https://host//a"])
+    asked = ("./p/a.jpg", "p/../b.jpg", "p//a.jpg", "https://host/a", "https://host//a")
+    assert [done.take(name) for name in asked] == [True, True, False, False, True]
+
+
 def test_an_image_given_twice_is_done_twice() -> None:
     done = DoneImages(["a", "b", "a"])
     assert [done.take(name) for name in ("a", "c", "a", "a", "b", "b")] == [
@@ -289,20 +352,20 @@ def test_all_feature_maps_as_arrays(convscope: Command, photos: Photos, tmp_path
     assert done.returncode == 0
     files = sorted((tmp_path / "maps").rglob("*.*"))
     saved = [str(path.relative_to(tmp_path / "maps")) for path in files]
-    assert saved == ["x/a-2.tiny.npz", "x/a.tiny.npz", "y/a.tiny.npz"]
+    assert saved == ["x/a.jpg.tiny.npz", "x/a.png.tiny.npz", "y/a.png.tiny.npz"]
     with np.load(files[0]) as arrays:
         assert list(arrays) == ["conv"]
         assert arrays["conv"].shape == (4, 16, 16)
         assert arrays["conv"].dtype == np.float32
     assert convscope(*command).returncode == 0
-    assert (tmp_path / "maps/y/a.tiny.conv.png").exists()
+    assert (tmp_path / "maps/y/a.png.tiny.conv.png").exists()
 
 
 def test_pictures_that_cannot_be_saved_fail_their_images(
     convscope: Command, photos: Photos, tmp_path: Path
 ) -> None:
     (tmp_path / "maps").mkdir()
-    (tmp_path / "maps/red.tiny.conv.png").mkdir()
+    (tmp_path / "maps/red.png.tiny.conv.png").mkdir()
     options = ("--feature-maps", "conv", "--save", tmp_path / "maps", "-o", tmp_path / "out.csv")
     done = convscope("classify", photos["red"], photos["blue"], "--model", "tiny", *options)
     assert done.returncode == 2
@@ -317,7 +380,7 @@ def test_pictures_of_several_images_are_counted(
     options = ("--model", "tiny", "--feature-maps", "all", "--save", folder)
     one = convscope("classify", photos["red"], *options)
     shown = rf"{tmp_path}/maps\x1b[31m\n"
-    assert f"saved {shown}/red.tiny.conv.png" in one.stdout.splitlines()
+    assert f"saved {shown}/red.png.tiny.conv.png" in one.stdout.splitlines()
     assert "saved" not in one.stderr
     several = convscope("classify", *photos.values(), *options)
     assert "saved" not in several.stdout
@@ -337,6 +400,8 @@ def test_quiet_prints_no_table_if_pictures_are_saved(
     table = convscope("classify", *both, *model)
     assert (table.returncode, table.stderr) == (0, "")
     assert "red" in table.stdout
+    assert " ms" not in table.stdout
+    assert all(line == line.rstrip() for line in table.stdout.splitlines())
 
 
 def test_a_complete_markdown_file_is_not_continued(

@@ -190,6 +190,27 @@ def test_the_folder_for_pictures_is_not_searched(folder: Path) -> None:
         assert [source.name for source in images] == ["photos/a.jpg"]
 
 
+def test_an_image_of_a_list_has_the_place_of_its_whole_path(folder: Path) -> None:
+    write("p/a.jpg", "q/a.jpg")
+    content = f"p/a.jpg\n../{folder.name}/q/a.jpg\nhttps://host:80/x/a.jpg\n"
+    Path("list").write_text(content)
+    images = ImageArguments(["p"], recursive=True, list_file=Path("list"))
+    first, *others = (source.place for source in images)
+    assert first.endswith(f"{folder.name}/p/a.jpg")
+    assert others == ["p/a.jpg", f"_/{folder.name}/q/a.jpg", "host_80/x/a.jpg"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_images_of_a_folder_are_counted_for_the_progress() -> None:
+    write("p/a.jpg", "p/x/b.jpg")
+    write("p/notes.txt", content=b"text")
+    images = ImageArguments(["p"], recursive=True)
+    assert images.count() is None
+    assert images.count_by_search() == 2
+    assert images.skipped.total() == 0
+    assert ImageArguments(["-"]).count_by_search() is None
+
+
 def test_a_large_folder_is_not_held_in_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +327,12 @@ def test_urls_are_downloaded(
     assert errors[1] == f"error: {urls[3]}: it has more than 32 MiB"
     assert errors[2].startswith(f"error: {urls[4]}: ")
     assert "not an image" in errors[3]
-    assert (tmp_path / "red.tiny.conv.png").exists()
+    saved = [path.name for path in tmp_path.rglob("*.conv.png")]
+    assert sorted(saved) == [
+        "blue.png.tiny.conv.png",
+        "moved.tiny.conv.png",
+        "red-9175b824.png.tiny.conv.png",
+    ]
 
 
 def test_a_file_whose_name_starts_like_an_option_is_explained(

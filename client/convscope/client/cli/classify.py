@@ -1,5 +1,6 @@
 """`convscope classify`: the classes of any number of images."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,13 +17,23 @@ from convscope.client.cli.image_options import (
     SaveKind,
 )
 from convscope.client.cli.options import Alias, Json, Model, Version, check_selector
-from convscope.client.cli.outputs.choice import Format, LayoutChoice, choose_file, choose_format
+from convscope.client.cli.outputs.choice import (
+    Format,
+    LayoutChoice,
+    check_layout,
+    choose_file,
+    choose_format,
+)
 from convscope.client.cli.outputs.columns import Columns
 from convscope.client.cli.outputs.output_file import OutputFile
 from convscope.client.cli.outputs.reporters import make_reporter
 from convscope.client.cli.pictures import PictureFolder
-from convscope.client.cli.runs import Run, reporting_failure
+from convscope.client.cli.runs import Run, check_images, reporting_failure
 from convscope.client.cli.sources.arguments import ImageArguments
+from convscope.client.cli.sources.downloads import is_url
+from convscope.client.cli.sources.image_files import has_image_suffix
+from convscope.client.cli.sources.lists import STANDARD_INPUT
+from convscope.client.cli.sources.patterns import is_pattern
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ModelInfo
 
@@ -133,20 +144,23 @@ def classify(
       0    all images are classified
       1    no image is classified, or the call failed
       2    some images failed, or the run stopped early
-      64   the command line is wrong
+      64   the command line is wrong, or it names no image
       130  Ctrl-C
     """
     check_selector(version, alias)
     names = _split(feature_maps or [])
     if save is not None and not names:
-        raise typer.BadParameter("--save saves feature maps; name some with --feature-maps")
+        raise typer.BadParameter("--save needs --feature-maps NAME[,NAME]...")
+    _check_commas(names, images or [])
     found = ImageArguments(
         images or [], recursive=recursive, list_file=from_file, null=null, save=save
     )
     kind = choose_format(output_format, as_json, output)
+    check_layout(layout, kind)
     file_choice = choose_file(output, kind, resume=resume, overwrite=overwrite)
     client = connection.client()
     prints_json = kind == "json" and file_choice is None
+    check_images(found, prints_json=prints_json)
     with reporting_failure(found, prints_json=prints_json), client:
         info = client.model(model, version=version, alias=alias)
         names = _known_feature_maps(info, names)
@@ -165,7 +179,7 @@ def classify(
             folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)
         run = Run(
             found,
-            make_reporter(kind, columns, file, shows_table=not (quiet and save)),
+            make_reporter(kind, columns, file, shows_table=not (quiet and save), quiet=quiet),
             file=file,
             folder=folder,
             timeout_seconds=connection.timeout,
@@ -195,6 +209,24 @@ def _split(feature_maps: list[str]) -> list[str]:
     return list(dict.fromkeys(filter(None, names)))
 
 
+def _check_commas(names: list[str], images: list[str]) -> None:
+    """Reject feature maps that are separated by spaces, which makes images of them.
+
+    Raises:
+        typer.BadParameter: A file does not exist, and its name isn't one of an image.
+    """
+    if not names:
+        return
+    for image in images:
+        is_name = not (has_image_suffix(image) or is_url(image) or is_pattern(image))
+        if is_name and image != STANDARD_INPUT and not os.path.lexists(image):
+            joined = ",".join([*names, image])
+            raise typer.BadParameter(
+                f"there is no image {image!r}; if it is a feature map, separate the names by "
+                f"commas: --feature-maps {joined}"
+            )
+
+
 def _known_feature_maps(info: ModelInfo, names: list[str]) -> list[str]:
     """Return the names of the feature maps that are asked for.
 
@@ -210,6 +242,6 @@ def _known_feature_maps(info: ModelInfo, names: list[str]) -> list[str]:
         if name not in known:
             raise InvalidInputError(
                 f"no feature map {name!r} in {info.model} v{info.version}; "
-                f"it has: {', '.join(known) or 'none'}"
+                + (f"it has: {', '.join(known)}" if known else "it has no feature maps")
             )
     return names

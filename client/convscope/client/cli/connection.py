@@ -31,6 +31,7 @@ __all__ = [
     "ServerConnection",
     "TokenFile",
     "check_address",
+    "check_address_with",
     "options_that_agree",
     "with_connection",
 ]
@@ -50,10 +51,22 @@ def check_address(address: str) -> str:
     Raises:
         typer.BadParameter: It has another form than HOST:PORT and the like.
     """
+    return check_address_with(address, "8001")
+
+
+def check_address_with(address: str, default_port: str) -> str:
+    """Return an address; the example of an error has a port.
+
+    Raises:
+        typer.BadParameter: It has another form than HOST:PORT and the like.
+    """
     try:
         return check_target(address)
     except InvalidInputError as error:
         repair = error.message.removeprefix(f"the target is {address!r}; ")
+        repair = repair.replace(":8001", f":{default_port}")
+        if address.isdecimal():
+            repair = f"give HOST:PORT, such as localhost:{address} (the host is missing)"
         raise typer.BadParameter(f"{address!r} is not an address; {repair}") from error
 
 

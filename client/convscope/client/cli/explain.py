@@ -23,7 +23,7 @@ from convscope.client.cli.outputs.columns import Columns
 from convscope.client.cli.outputs.formats import RecordFormat
 from convscope.client.cli.outputs.reporters import make_reporter
 from convscope.client.cli.pictures import PictureFolder
-from convscope.client.cli.runs import Run, reporting_failure
+from convscope.client.cli.runs import Run, check_images, reporting_failure
 from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.cli.suggestions import similar
 from convscope.client.errors import InvalidInputError
@@ -131,6 +131,7 @@ def explain(
     )
     client = connection.client()
     kind: RecordFormat | None = "json" if as_json else None
+    check_images(found, prints_json=as_json)
     with reporting_failure(found, prints_json=as_json), client:
         info = client.model(model, version=version, alias=alias)
         how = _how(info, method, cells, window)
@@ -141,7 +142,10 @@ def explain(
         run = Run(
             found,
             make_reporter(
-                kind, Columns("wide", len(info.labels)), shows_table=not (quiet and save)
+                kind,
+                Columns("wide", len(info.labels)),
+                shows_table=not (quiet and save),
+                quiet=quiet,
             ),
             folder=folder,
             timeout_seconds=connection.timeout,

@@ -64,6 +64,6 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Print only results and errors. With --save, print only errors.",
+        help="Print only results and errors, without times. With --save, print only errors.",
     ),
 ]

@@ -17,6 +17,14 @@ _HINTS = {
     "model": "`convscope models` lists the models of the server.",
 }
 
+# What belongs to the programs of the extras exporter and server, and to another group.
+_EXPORTER = "describe diff evaluate export import init promote prune publish pyramid quantize sign"
+_OTHER_COMMANDS = (
+    {name: f"convscope-exporter {name}" for name in f"{_EXPORTER} train verify versions".split()}
+    | dict.fromkeys(("run", "serve", "server", "start"), "convscope-server")
+    | {name: f"convscope admin {name}" for name in ("alias", "canary", "load", "shadow", "unload")}
+)
+
 # The base of all errors about the command line: Typer may bring its own copy of Click.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -82,6 +90,8 @@ class CommandGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name."""
         if args and self.get_command(ctx, args[0]) is None:
+            if ctx.parent is None and (other := _OTHER_COMMANDS.get(args[0])):
+                ctx.fail(f"there is no command {args[0]!r}; you may mean `{other}`")
             near = similar(args[0], self.commands)
             repair = f"did you mean {near}?" if near else f"choose {', '.join(self.commands)}"
             ctx.fail(f"there is no command {args[0]!r}; {repair}")

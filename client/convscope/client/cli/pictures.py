@@ -16,6 +16,7 @@ from PIL import Image
 from convscope.client._drawing.png import save_png
 from convscope.client._inputs.upright import upright
 from convscope.client.cli.readable import readable
+from convscope.client.cli.sources.places import normal_name
 from convscope.client.cli.sources.source import Source
 from convscope.client.types import Classification, Explanation, ModelInfo
 
@@ -33,8 +34,8 @@ Draw: TypeAlias = Callable[[], Image.Image]
 class PictureFolder:
     """The folder for the pictures of one model: IMAGE.MODEL.FEATURE_MAP.png or .CLASS.png.
 
-    The images of a folder keep their places in its subfolders. Numbers are added to names that
-    would be equal otherwise.
+    IMAGE is the file's name with its suffix. The images of a folder keep their places in its
+    subfolders. Numbers are added to the names of classes that would be equal otherwise.
 
     Args:
         directory: The folder; it is created on first use.
@@ -46,16 +47,21 @@ class PictureFolder:
         self.directory = directory
         self._strides = {spec.name: spec.stride for spec in info.feature_maps}
         self._as_arrays = as_arrays
-        self._places: set[str] = set()
+        self._places: dict[str, int] = {}  # and the hash of each image, for a million of them
         self._threads = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1), "pictures")
 
     def reserve(self, source: Source) -> Source:
-        """Return a source whose place no image before it has.
+        """Return a source whose place no other image before it has.
+
+        The same image has the same place again.
 
         An image that is done takes its place too, so that a run that is continued uses the
         same names.
         """
-        return replace(source, place=_free(source.place, self._places))
+        image, place, number = hash(normal_name(source.name)), source.place, 2
+        while self._places.setdefault(place, image) != image:
+            place, number = f"{source.place}-{number}", number + 1
+        return replace(source, place=place)
 
     def save(self, source: Source, result: Classification) -> list[Path]:
         """Save every feature map and explanation of one image, and return the files.
@@ -130,7 +136,7 @@ def _slug(label: str) -> str:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """Return a unique name: images from several folders, or classes, may have the same name."""
+    """Return a unique name: several classes may have the same name."""
     free, number = name, 2
     while free in taken:
         free, number = f"{name}-{number}", number + 1

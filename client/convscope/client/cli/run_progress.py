@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 
 from rich.console import Console
 from rich.progress import (
@@ -35,6 +36,7 @@ class RunProgress:
     def __init__(self, progress: Progress, total: int | None) -> None:
         self._progress = progress
         self._total = total
+        self._skipped = 0
         self._task = progress.add_task("Classifying", total=total, failed="")
 
     def advance(self, failed: int) -> None:
@@ -43,9 +45,17 @@ class RunProgress:
 
     def skip(self) -> None:
         """Leave out an image that is done."""
+        self._skipped += 1
+        self._show_total()
+
+    def count(self, images: ImageArguments) -> None:
+        """Find the total, which may take long for a folder."""
+        self._total = images.count_by_search()
+        self._show_total()
+
+    def _show_total(self) -> None:
         if self._total is not None:
-            self._total -= 1
-            self._progress.update(self._task, total=self._total)
+            self._progress.update(self._task, total=self._total - self._skipped)
 
 
 @contextmanager
@@ -71,10 +81,8 @@ def run_progress(images: ImageArguments, *, streams: bool, quiet: bool) -> Itera
     ]
     if console.width < NARROW:
         columns = [SpinnerColumn(), _Count(), TextColumn("[red]{task.fields[failed]}")]
-    elif total is None:
-        columns.insert(0, SpinnerColumn())
     else:
-        columns.insert(1, BarColumn())
+        columns.insert(1, BarColumn())  # it moves to and fro without a total
         columns.insert(-1, TimeRemainingColumn(compact=True))
     with Progress(
         *columns,
@@ -84,7 +92,10 @@ def run_progress(images: ImageArguments, *, streams: bool, quiet: bool) -> Itera
         # Tables of a long run go to the same terminal; otherwise rich would redirect them.
         redirect_stdout=sys.stdout.isatty(),
     ) as progress:
-        yield RunProgress(progress, total)
+        shown = RunProgress(progress, total)
+        if visible and total is None:
+            Thread(target=shown.count, args=(images,), daemon=True).start()
+        yield shown
 
 
 class _Count(ProgressColumn):

@@ -61,6 +61,9 @@ class RunSummary:
             console.print(readable(self.written), markup=False)
 
     def _counts(self) -> str:
+        if self.done_before and not (self.succeeded or self.failed or self.stopped):
+            images = "image was" if self.done_before == 1 else "images were"
+            return f"nothing to do: {self.done_before:,} {images} done before"
         seconds = time.perf_counter() - self._start
         rate = (self.succeeded + self.failed) / max(seconds, 1e-9)
         images = "image" if self.succeeded == 1 else "images"

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, cast
 import grpc
 import typer
 
-from convscope._usage_errors import INTERRUPTED
+from convscope._usage_errors import INTERRUPTED, USAGE_ERROR
 from convscope.client._results.results import Outcome
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.interruption import end_soon, let_the_next_one_kill
@@ -29,7 +29,7 @@ from convscope.client.cli.sources.source import Source, message_about
 from convscope.client.errors import ConvscopeError, InvalidInputError
 from convscope.client.types import Classification, ImageLike
 
-__all__ = ["Classify", "Run", "reporting_failure"]
+__all__ = ["Classify", "Run", "check_images", "reporting_failure"]
 
 Classify: TypeAlias = Callable[[Iterator[ImageLike]], Iterator[Outcome]]
 """Yields the outcome of each image, in order."""
@@ -162,6 +162,8 @@ class Run:
         summary, file = self._summary, self._file
         self._reporter.finish()
         if file is None:
+            if summary.stopped == "interrupted":
+                summary.written = "with --output FILE, --resume would continue such a run"
             return
         try:
             if summary.stopped:
@@ -184,6 +186,24 @@ class Run:
         if not (self._summary.failed or self._summary.stopped):
             return 0
         return 2 if self._summary.succeeded or self._summary.done_before else 1
+
+
+def check_images(images: ImageArguments, *, prints_json: bool) -> None:
+    """Report the errors of all images if each has one, before a server is asked.
+
+    Args:
+        images: The images.
+        prints_json: Whether each image has a line of JSON.
+
+    Raises:
+        typer.Exit: None can be classified (64).
+    """
+    for source, error in (problems := images.problems()):
+        if prints_json:
+            print(to_json(error_record(source.name, error)))
+        print_error(message_about(source, error))
+    if problems:
+        raise typer.Exit(USAGE_ERROR)
 
 
 @contextmanager

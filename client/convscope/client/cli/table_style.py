@@ -44,8 +44,12 @@ def print_table(table: Table, console: Console | None = None) -> None:
     if table.show_header and needed > console.width:
         for line in _list_lines(table):
             console.print(line)
-    elif console.width >= PIPE_WIDTH:
-        console.print(table, width=console.measure(table).maximum)
+    elif not console.is_terminal:
+        width = console.measure(table).maximum if console.width >= PIPE_WIDTH else None
+        with console.capture() as captured:
+            console.print(table, width=width)
+        for row in captured.get().removesuffix("\n").split("\n"):
+            console.file.write(f"{row.rstrip(' ')}\n")
     else:
         console.print(table)
 

@@ -50,9 +50,14 @@ class _Row:
 
 
 class Reporter:
-    """Collects results, and prints them as tables: at the end, and while there are many."""
+    """Collects results, and prints them as tables: at the end, and while there are many.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: Whether the times of the server are left out.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._console = table_console()
         self._bar_width = BAR_WIDTH if self._console.width >= NARROW else 0
         self._heading = Text()
@@ -97,7 +102,8 @@ class Reporter:
         if not self._rows:
             return
         self._console.print(self._heading)
-        self._console.print(_mean_times([row.stage_seconds for row in self._rows]))
+        if not self._quiet:
+            self._console.print(_mean_times([row.stage_seconds for row in self._rows]))
         for table in self._tables():
             print_table(table, self._console)
         for path in self._saved:
@@ -194,8 +200,7 @@ def _explanation_cells(explanation: Explanation) -> tuple[str, str, str, str]:
         return "any class", "", "", ""
     label, probability = target.label, f"{target.probability:.4f}"
     if against is not None:
-        label = f"{label}\nrather than {against.label}"
-        probability = f"{probability}\n{against.probability:.4f}"
+        label = f"{label}\nrather than {against.label} ({against.probability:.4f})"
     return label, probability, f"{explanation.logit:+.2f}", _sum_of_heat(explanation)
 
 

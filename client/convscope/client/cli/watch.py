@@ -12,11 +12,25 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from convscope.client.cli.connection import check_address_with
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.scrape import Difference, MetricsError, MetricsSource, Scrape
 from convscope.client.cli.watch_view import lines, view
 
 __all__ = ["watch"]
+
+METRICS_PORT = "8002"
+
+
+def _check_address(address: str) -> str:
+    """Return the address or the URL of the metrics.
+
+    Raises:
+        typer.BadParameter: It has another form.
+    """
+    return (
+        address if "://" in address or "/" in address else check_address_with(address, METRICS_PORT)
+    )
 
 
 def watch(
@@ -26,6 +40,7 @@ def watch(
             metavar="HOST:PORT",
             envvar="CONVSCOPE_METRICS",
             help="The address of the server's metrics, or a URL.",
+            callback=_check_address,
         ),
     ] = "localhost:8002",
     interval: Annotated[

@@ -9,7 +9,7 @@ import typer
 from convscope.client.cli.outputs.formats import RecordFormat, is_parquet_available
 from convscope.client.cli.outputs.output_file import FileChoice
 
-__all__ = ["Format", "LayoutChoice", "choose_file", "choose_format"]
+__all__ = ["Format", "LayoutChoice", "check_layout", "choose_file", "choose_format"]
 
 SUFFIXES = {
     ".csv": "csv",
@@ -51,13 +51,32 @@ def choose_format(chosen: Format | None, as_json: bool, output: Path | None) -> 
         raise typer.BadParameter(f"--json and --format {chosen} are two formats; choose one")
     if as_json:
         chosen = Format.JSON
-    if chosen is None and output is not None and output not in STANDARD_OUTPUT:
-        chosen = _from_suffix(output)
+    if output is not None and output not in STANDARD_OUTPUT:
+        if chosen is None:
+            chosen = _from_suffix(output)
+        elif (implied := SUFFIXES.get(output.suffix.lower(), chosen)) != chosen:
+            flag = "--json" if as_json else f"--format {chosen}"
+            raise typer.BadParameter(
+                f"{flag} and --output {str(output)!r} contradict each other: the suffix is that of "
+                f"{implied}"
+            )
     if chosen is Format.TABLE and output is not None:
         raise typer.BadParameter("a table is for the terminal; --output needs another --format")
     if chosen is Format.PARQUET:
         _check_parquet(output)
     return None if chosen in (None, Format.TABLE) else _record_format(chosen)
+
+
+def check_layout(layout: LayoutChoice, kind: RecordFormat | None) -> None:
+    """Reject a layout for a format without rows.
+
+    Raises:
+        typer.BadParameter: It would have no effect.
+    """
+    if layout is LayoutChoice.LONG and kind in (None, "json"):
+        raise typer.BadParameter(
+            f"--layout {layout} is for CSV, Parquet and Markdown; {kind or 'a table'} has no layout"
+        )
 
 
 def choose_file(
@@ -73,7 +92,7 @@ def choose_file(
     if output is None or output in STANDARD_OUTPUT:
         if resume or overwrite:
             flag = "--resume" if resume else "--overwrite"
-            raise typer.BadParameter(f"{flag} is about a file; add --output FILE")
+            raise typer.BadParameter(f"{flag} needs --output FILE")
         return None
     if kind is None:
         raise typer.BadParameter("--output needs a --format")

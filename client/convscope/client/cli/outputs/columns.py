@@ -25,10 +25,11 @@ class Columns:
 
     Args:
         layout: "wide" or "long".
-        classes: How many classes a wide row has room for.
+        classes: How many classes an image has at most; a wide row has room for them.
     """
 
     def __init__(self, layout: Layout, classes: int) -> None:
+        self.classes = classes
         self._classes = classes if layout == "wide" else 1
         names = [name for name in column_order(self._classes) if name not in _ERRORS]
         if layout == "long":

@@ -6,6 +6,8 @@ from hashlib import blake2b
 
 import numpy as np
 
+from convscope.client.cli.sources.places import normal_name
+
 __all__ = ["DoneImages"]
 
 
@@ -13,7 +15,8 @@ class DoneImages:
     """The images that have results already: 16 bytes each, for a million of them.
 
     Args:
-        names: Their names; an image that was given twice is in it twice.
+        names: Their names; an image that was given twice is in it twice. All spellings of a path
+            are one name.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -38,4 +41,5 @@ class DoneImages:
 
 
 def _hash(name: str) -> int:
-    return int.from_bytes(blake2b(name.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+    content = normal_name(name).encode("utf-8", "replace")
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big")

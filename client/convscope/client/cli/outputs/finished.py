@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,9 @@ from convscope.client.cli.outputs.formats import RecordFormat
 from convscope.client.cli.outputs.records import Record
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["read_finished"]
+__all__ = ["classes_differ", "read_finished"]
+
+_LABEL = re.compile(r"label(_\d+)?")
 
 
 def read_finished(path: Path, kind: RecordFormat, columns: Columns) -> Iterator[Record]:
@@ -64,11 +67,31 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[list[Any]]:
 
 
 def _check_columns(path: Path, found: list[str], columns: Columns) -> None:
-    if found != columns.names:
-        raise InvalidInputError(
-            f"{str(path)!r} can't be continued: its columns are {', '.join(found)} and not "
-            f"{', '.join(columns.names)}; use the same options, or add --overwrite to replace it"
-        )
+    if found == columns.names:
+        return
+    layouts = ["long" if "rank" in names else "wide" for names in (found, columns.names)]
+    counts = [sum(_LABEL.fullmatch(name) is not None for name in found), columns.classes]
+    if "label" not in found:
+        reason = "it is not an output of this command"
+    elif layouts[0] != layouts[1]:
+        reason = f"the file has the layout {layouts[0]}, and this run {layouts[1]}"
+    elif counts[0] != counts[1] and layouts[0] == "wide":
+        raise InvalidInputError(classes_differ(path, *counts))
+    else:
+        reason = "it has the columns of another version of this command"
+    raise InvalidInputError(
+        f"{str(path)!r} can't be continued: {reason}; use the same options, or add --overwrite to "
+        "replace it"
+    )
+
+
+def classes_differ(path: Path, found: int, wanted: int) -> str:
+    """Return the message about an output with another number of classes per image."""
+    classes = "class" if found == 1 else "classes"
+    return (
+        f"{str(path)!r} can't be continued: the file has {found} {classes} per image, and this run "
+        f"{wanted}; use the same --top-k and --min-probability, or add --overwrite to replace it"
+    )
 
 
 def _group(rows: Iterable[list[Any]], columns: Columns) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """An output file: it appears when all results are in it, and can be continued until then."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -9,6 +9,7 @@ from typing import IO, Any
 import typer
 
 from convscope.client.cli.outputs.columns import Columns
+from convscope.client.cli.outputs.comparison import compared
 from convscope.client.cli.outputs.finished import read_finished
 from convscope.client.cli.outputs.formats import RecordFormat, record_writer
 from convscope.client.cli.outputs.journal import (
@@ -94,7 +95,8 @@ class OutputFile:
             _check_options(part, read_options(part), options)
             earlier = read_results(part)
         elif choice.resume and self._path.exists():
-            earlier = _of_model(read_finished(self._path, choice.kind, columns), options)
+            found = read_finished(self._path, choice.kind, columns)
+            earlier = compared(found, choice.path, columns, options)
         self._journal = Journal(part, options, earlier)
         self.done = self._journal.done
         self.write = self._journal.write
@@ -141,13 +143,3 @@ def _check_options(part: Path, earlier: Mapping[str, Any], options: Mapping[str,
                 f"{str(part)!r} was written with {flag} {before}, and this run has {flag} {value}; "
                 "use the same options, or add --overwrite to start again"
             )
-
-
-def _of_model(records: Iterable[Record], options: Mapping[str, Any]) -> Iterator[Record]:
-    for record in records:
-        if record["model"] != options["--model"]:
-            raise InvalidInputError(
-                f"the output has results of the model {record['model']!r}, and this run has "
-                f"--model {options['--model']}; choose another --output, or add --overwrite"
-            )
-        yield record

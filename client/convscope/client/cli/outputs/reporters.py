@@ -81,12 +81,13 @@ def make_reporter(
     file: OutputFile | None = None,
     *,
     shows_table: bool = True,
+    quiet: bool = False,
 ) -> Reporter:
     """Return what reports to a file, or else on standard output; without a format, a table."""
     if file is not None:
         return FileReporter(file)
     if kind is None:
-        return tables.Reporter() if shows_table else SilentReporter()
+        return tables.Reporter(quiet=quiet) if shows_table else SilentReporter()
     if kind == "parquet":
         return StreamReporter(record_writer(kind, sys.stdout.buffer, columns))
     if not sys.stdout.isatty() and isinstance(sys.stdout, TextIOWrapper):

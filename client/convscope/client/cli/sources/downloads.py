@@ -1,6 +1,5 @@
 """Images by http and https, downloaded by the client."""
 
-import re
 import time
 import urllib.error
 import urllib.request
@@ -9,9 +8,8 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from importlib import metadata
-from pathlib import PurePath
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from convscope.client.cli.sources.source import Source, printable
 from convscope.client.errors import (
@@ -26,7 +24,6 @@ __all__ = ["MAX_BYTES", "is_url", "url_source", "with_downloads"]
 MAX_BYTES: Final = 32 * 2**20
 _AT_ONCE: Final = 8
 _CHUNK_BYTES: Final = 2**16
-_MAX_PLACE: Final = 100
 _NEVER_QUOTED: Final = "%/:=&?~#+!$,;'@()*[]"
 
 
@@ -35,11 +32,9 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def url_source(url: str) -> Source:
+def url_source(url: str, place: str) -> Source:
     """Return an image that is yet to be downloaded."""
-    name = unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2]
-    place = re.sub(r"[^\w.-]+", "_", PurePath(name).stem)[:_MAX_PLACE]
-    return Source(printable(url), place=place or "image", url=url)
+    return Source(printable(url), place=place, url=url)
 
 
 def with_downloads(

@@ -8,7 +8,7 @@ from functools import cache
 
 from convscope.client.cli.sources.walk import Found, Names, walk
 
-__all__ = ["find_pattern", "is_pattern"]
+__all__ = ["find_pattern", "fixed_folder", "is_pattern"]
 
 _MAGIC = re.compile(r"[*?[]")
 ANY_FOLDERS = "**"
@@ -17,6 +17,13 @@ ANY_FOLDERS = "**"
 def is_pattern(path: str) -> bool:
     """Report whether a path contains *, ? or [."""
     return _MAGIC.search(path) is not None
+
+
+def fixed_folder(pattern: str) -> str:
+    """Return the folder before the first part with *, ? or [; empty for the current one."""
+    parts = pattern.split("/")
+    fixed = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
+    return "/".join(parts[:fixed]) or ("/" if fixed else "")
 
 
 def find_pattern(pattern: str, left_out: str | None = None) -> Iterator[Found]:
@@ -29,11 +36,9 @@ def find_pattern(pattern: str, left_out: str | None = None) -> Iterator[Found]:
         pattern: The pattern.
         left_out: The real path of a folder that is not entered.
     """
-    parts = pattern.split("/")
+    base, parts = fixed_folder(pattern), pattern.split("/")
     fixed = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
-    base, parts = "/".join(parts[:fixed]), [part for part in parts[fixed:] if part]
-    if fixed and not base:
-        base = "/"
+    parts = [part for part in parts[fixed:] if part]
     if parts[-1] == ANY_FOLDERS:
         parts.append("*")
     if not os.path.isdir(base or os.curdir):  # noqa: PTH112

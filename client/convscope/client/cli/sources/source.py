@@ -1,6 +1,5 @@
 """One image of a command."""
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ class Source:
         image: Its path or content; None if it is an error, or a URL before the download.
         shown: Its short name in tables: its path below the folder that was given, or the name of
             its file; empty if it has only the name above.
-        place: Its path below the folder for its pictures, without the suffix.
+        place: Its path below the folder for its pictures.
         url: Its URL, if it is yet to be downloaded.
         error: Why it can't be classified.
     """
@@ -35,16 +34,18 @@ class Source:
     error: ConvscopeError | None = None
 
 
-def file_source(path: str, *names: str) -> Source:
+def file_source(path: str, *names: str, folder: str = "", place: str = "") -> Source:
     """Return a file as a source; its name opens the same file, and is no formula.
 
     Args:
         path: Its path.
         names: The parts of its path below the folder that was given.
+        folder: The place of that folder.
+        place: Its own place, if it is not its path below the folder.
     """
     named = f"./{path}" if path.startswith(_FORMULA_STARTS) else path
     shown = "/".join(names)
-    place = os.path.splitext(shown)[0]  # noqa: PTH122 - for a million files
+    place = place or (f"{folder}/{shown}" if folder else shown)
     return Source(printable(named), path, printable(shown), place or "image")
 
 
