@@ -291,6 +291,7 @@ def test_describe_prints_the_pyramid(bundle: Path) -> None:
         "receptive_field": 3,
         "parameters": 4 * 27,
         "multiply_adds": 4 * 27 * 256,
+        "source": "conv",
     }
     assert (logits["receptive_field"], logits["parameters"]) == (None, 4 * 27 + 4 * 3)
     table = CliRunner().invoke(app, ["describe", str(bundle)]).stdout

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from convscope.bundle.errors import BundleError
 from convscope.exporter.commands.debug import is_debugging
@@ -32,6 +34,7 @@ __all__ = [
     "make_console",
     "print_explanation",
     "print_labels",
+    "print_table",
     "print_target",
     "report_bundle",
     "report_parity",
@@ -42,6 +45,8 @@ __all__ = [
 # The width without a terminal: no table is folded, so that each row is one line.
 PIPED_WIDTH = 1000
 MAX_LABELS = 5
+# A column of text is folded to no fewer characters than this.
+_FOLDED = 12
 # A `Path` has one of the two slashes of a URL.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
 
@@ -145,7 +150,6 @@ def convert_and_report(
     repository: Path,
     console: Console,
     *,
-    assumed: bool = False,
     has_label_names: bool = True,
 ) -> None:
     """Convert and publish a network; print its path and its difference from PyTorch.
@@ -154,7 +158,6 @@ def convert_and_report(
         source: The network.
         repository: The repository of the bundle.
         console: Receives the report.
-        assumed: Whether the user didn't set the preprocessing.
         has_label_names: Whether the labels are names that someone chose.
 
     Raises:
@@ -164,13 +167,17 @@ def convert_and_report(
     from convscope.exporter.preprocessing import input_line
 
     assumption = "; assumed, set --preprocess, --mean, --std or --resize to change it"
-    line = input_line(source.preprocessing) + (assumption if assumed else "")
+    line = input_line(source.preprocessing) + (assumption if _is_assumed(source) else "")
     console.print(f"images    {line}", markup=False)
     if source.labels:
         print_labels(source.labels, console, are_chosen=has_label_names)
     with working("Converting to ONNX and comparing with PyTorch", console):
         conversion = convert(source, repository)
     _report(source, conversion, console)
+
+
+def _is_assumed(source: "Source") -> bool:
+    return bool(getattr(source.preprocessing, "assumed", False))
 
 
 def print_labels(labels: Sequence[str], console: Console, *, are_chosen: bool) -> None:
@@ -234,6 +241,38 @@ def report_bundle(directory: Path, console: Console) -> None:
         )
     size = sum(path.stat().st_size for path in directory.iterdir())
     console.print(f"[green]published[/] {escape(str(directory))} ({decimal(size)})")
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table: in full width without a terminal, as a list on one that is too narrow."""
+    options = console.options.update(width=sys.maxsize)
+    widest = console.measure(table, options=options).maximum
+    if not console.is_terminal:
+        console.width = max(console.width, widest)
+        with console.capture() as printed:
+            console.print(table)
+        lines = (line.rstrip() for line in printed.get().splitlines())
+        console.print("\n".join(lines), markup=False)
+    elif sum(_narrowest(column) + 2 for column in table.columns) - 2 <= console.width:
+        console.print(table)
+    else:
+        _print_list(table, console)
+
+
+def _narrowest(column: Column) -> int:
+    cells = [Text.from_markup(str(cell)).plain for cell in (column.header, *column.cells)]
+    longest = max((len(line) for cell in cells for line in cell.splitlines()), default=0)
+    return longest if column.no_wrap or column.justify == "right" else min(longest, _FOLDED)
+
+
+def _print_list(table: Table, console: Console) -> None:
+    """Print each row as its first cell, and below it the others with the names of the columns."""
+    names = [str(column.header).replace("\n", " ") for column in table.columns]
+    for first, *cells in zip(*(column.cells for column in table.columns), strict=True):
+        console.print(f"[bold]{first}[/]")
+        for name, cell in zip(names[1:], cells, strict=True):
+            if cell:
+                console.print(f"  [dim]{name}[/]  {', '.join(str(cell).splitlines())}")
 
 
 def shape_text(sizes: tuple[int, ...]) -> str:

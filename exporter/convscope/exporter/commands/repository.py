@@ -4,7 +4,6 @@ What they need is imported inside them, so that `--help` answers at once.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from convscope.exporter.commands.console import errors_as_sentences, make_console
+from convscope.exporter.commands.console import errors_as_sentences, make_console, print_table
 from convscope.exporter.commands.options import Quiet
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ def versions(
 
         console = make_console(False)
         for table in version_tables(rows):
-            _print_table(table, console)
+            print_table(table, console)
         for row in rows:
             if row.problem:
                 console.print(row.problem, markup=False)
@@ -268,7 +267,7 @@ def diff(
         console = make_console(False)
         for part in found.report():
             if isinstance(part, Table):
-                _print_table(part, console)
+                print_table(part, console)
             else:
                 console.print(part, markup=False)
 
@@ -314,11 +313,3 @@ def _copying(total_bytes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
     ) as progress:
         task = progress.add_task("", total=total_bytes)
         yield lambda count: progress.advance(task, count)
-
-
-def _print_table(table: Table, console: Console) -> None:
-    """Print a table; in full width if the output is not a terminal."""
-    if not console.is_terminal:
-        widest = console.measure(table, options=console.options.update(width=sys.maxsize))
-        console.width = max(console.width, widest.maximum)
-    console.print(table)
