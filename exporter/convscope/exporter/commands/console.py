@@ -235,28 +235,28 @@ def report_bundle(directory: Path, console: Console) -> None:
     from convscope.bundle.manifest import parse_manifest
     from convscope.bundle.nonfinite import nonfinite_line
 
-    if line := nonfinite_line(parse_manifest((directory / MANIFEST).read_bytes())):
+    manifest = parse_manifest((directory / MANIFEST).read_bytes())
+    if line := nonfinite_line(manifest):
         console.print(
             f"[yellow]not finite[/] {escape(line)}; the server reports an error for such an input"
         )
-    size = sum(path.stat().st_size for path in directory.iterdir())
+    size = sum(file.size_bytes for file in manifest.files)  # as `versions` and `diff` show it
     console.print(f"[green]published[/] {escape(str(directory))} ({decimal(size)})")
 
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table: in full width without a terminal, as a list on one that is too narrow."""
-    options = console.options.update(width=sys.maxsize)
-    widest = console.measure(table, options=options).maximum
     if not console.is_terminal:
-        console.width = max(console.width, widest)
-        with console.capture() as printed:
-            console.print(table)
-        lines = (line.rstrip() for line in printed.get().splitlines())
-        console.print("\n".join(lines), markup=False)
-    elif sum(_narrowest(column) + 2 for column in table.columns) - 2 <= console.width:
-        console.print(table)
-    else:
+        options = console.options.update(width=sys.maxsize)
+        console.width = max(console.width, console.measure(table, options=options).maximum)
+    elif sum(_narrowest(column) + 2 for column in table.columns) - 2 > console.width:
         _print_list(table, console)
+        return
+    with console.capture() as printed:
+        console.print(table, soft_wrap=False)
+    lines = (line.rstrip() for line in printed.get().splitlines())
+    if not console.quiet:
+        console.print(Text.from_ansi("\n".join(lines)))
 
 
 def _narrowest(column: Column) -> int:

@@ -194,7 +194,8 @@ def publish(
                 copied = run(repository, new, on_bytes)
         place = repository.place(new.manifest.model, new.manifest.version)
         if copied:
-            console.print(f"[green]published[/] {escape(place)} ({decimal(new.size_bytes)})")
+            size = sum(file.size_bytes for file in new.manifest.files)
+            console.print(f"[green]published[/] {escape(place)} ({decimal(size)})")
             if is_signed and new.signature is None:
                 console.print(
                     f"[yellow]not signed[/] {escape(place)}; the signature covers the old number, "
