@@ -57,8 +57,10 @@ def test_the_commands_that_it_prints_train_serve_and_classify(tmp_path: Path) ->
     assert text.startswith("dataset.npz has 2400 images of circle, square, triangle\n")
     text = run(train, project, {})
     assert (project / "models/shapes/1/model.onnx").is_file()
-    (accuracy,) = re.findall(r"^accuracy  (\S+) on npz:dataset.npz test", text, re.MULTILINE)
+    (accuracy,) = re.findall(r"^accuracy +(\S+) on npz:dataset.npz test", text, re.MULTILINE)
     assert float(accuracy) > 0.8
+    assert re.search(r"^balanced accuracy  0\.\d+ on npz:dataset.npz test", text, re.MULTILINE)
+    assert "stage1" in text
     program, flag, models = serve
     assert (program, flag) == ("convscope-server", "--models")
     with ServerProcess(project / models) as server:

@@ -17,12 +17,12 @@ from convscope.exporter.commands import options
 from convscope.exporter.commands.console import (
     errors_as_sentences,
     make_console,
-    print_table,
     report_bundle,
     shape_text,
     working,
 )
 from convscope.exporter.commands.options import Quiet, Version
+from convscope.exporter.commands.tables import print_table
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.table import Column, Table
-from rich.text import Text
+from rich.table import Table
 
 from convscope.bundle.errors import BundleError
 from convscope.exporter.commands.debug import is_debugging
+from convscope.exporter.commands.tables import metric_words
 from convscope.exporter.errors import ExporterError, reason
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ __all__ = [
     "make_console",
     "print_explanation",
     "print_labels",
-    "print_table",
     "print_target",
     "report_bundle",
     "report_parity",
@@ -45,8 +43,6 @@ __all__ = [
 # The width without a terminal: no table is folded, so that each row is one line.
 PIPED_WIDTH = 1000
 MAX_LABELS = 5
-# A column of text is folded to no fewer characters than this.
-_FOLDED = 12
 # A `Path` has one of the two slashes of a URL.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.I)
 
@@ -207,9 +203,10 @@ def _report(source: "Source", conversion: "Conversion", console: Console) -> Non
         console.print(f"activation {semantics.describe()}", markup=False)
     report_parity(conversion.parity, "PyTorch", console)
     print_explanation(conversion.explanation, console)
-    for metric in conversion.metrics:
+    names = [metric_words(metric.name) for metric in conversion.metrics]
+    for name, metric in zip(names, conversion.metrics, strict=True):
         console.print(
-            f"{metric.name.removeprefix('top1_')}  [bold]{metric.value:.4f}[/] on "
+            f"{name:<{max(map(len, names))}}  [bold]{metric.value:.4f}[/] on "
             f"{metric.split}, with the ONNX graph"
         )
     report_bundle(conversion.directory, console)
@@ -242,37 +239,6 @@ def report_bundle(directory: Path, console: Console) -> None:
         )
     size = sum(file.size_bytes for file in manifest.files)  # as `versions` and `diff` show it
     console.print(f"[green]published[/] {escape(str(directory))} ({decimal(size)})")
-
-
-def print_table(table: Table, console: Console) -> None:
-    """Print a table: in full width without a terminal, as a list on one that is too narrow."""
-    if not console.is_terminal:
-        options = console.options.update(width=sys.maxsize)
-        console.width = max(console.width, console.measure(table, options=options).maximum)
-    elif sum(_narrowest(column) + 2 for column in table.columns) - 2 > console.width:
-        _print_list(table, console)
-        return
-    with console.capture() as printed:
-        console.print(table, soft_wrap=False)
-    lines = (line.rstrip() for line in printed.get().splitlines())
-    if not console.quiet:
-        console.print(Text.from_ansi("\n".join(lines)))
-
-
-def _narrowest(column: Column) -> int:
-    cells = [Text.from_markup(str(cell)).plain for cell in (column.header, *column.cells)]
-    longest = max((len(line) for cell in cells for line in cell.splitlines()), default=0)
-    return longest if column.no_wrap or column.justify == "right" else min(longest, _FOLDED)
-
-
-def _print_list(table: Table, console: Console) -> None:
-    """Print each row as its first cell, and below it the others with the names of the columns."""
-    names = [str(column.header).replace("\n", " ") for column in table.columns]
-    for first, *cells in zip(*(column.cells for column in table.columns), strict=True):
-        console.print(f"[bold]{first}[/]")
-        for name, cell in zip(names[1:], cells, strict=True):
-            if cell:
-                console.print(f"  [dim]{name}[/]  {', '.join(str(cell).splitlines())}")
 
 
 def shape_text(sizes: tuple[int, ...]) -> str:

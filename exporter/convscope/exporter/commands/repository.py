@@ -16,8 +16,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from convscope.exporter.commands.console import errors_as_sentences, make_console, print_table
+from convscope.exporter.commands.console import errors_as_sentences, make_console
 from convscope.exporter.commands.options import Quiet
+from convscope.exporter.commands.tables import print_table
 
 if TYPE_CHECKING:
     from convscope.bundle.pruning import Pruned
@@ -276,7 +277,7 @@ def diff(
 def prune(
     model: Model,
     keep: Annotated[
-        int, Option(min=0, help="How many of the latest versions to keep; one always is.")
+        int, Option(min=1, help="How many of the latest versions to keep, at least one.")
     ],
     repository: RepositoryPlace = "models",
     dry_run: Annotated[bool, Option("--dry-run", help="Only print what would be removed.")] = False,
@@ -292,15 +293,17 @@ def prune(
         from convscope.bundle.pruning import prune as run
 
         pruned = run(existing_repository(repository), model, keep, dry_run=dry_run)
-        _report_pruned(model, pruned, dry_run)
+        _report_pruned(model, pruned, keep, dry_run)
 
 
-def _report_pruned(model: str, pruned: "Pruned", dry_run: bool) -> None:
+def _report_pruned(model: str, pruned: "Pruned", keep: int, dry_run: bool) -> None:
     done, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
     for version, size in pruned.removed.items():
         typer.echo(f"{done} {model} v{version} ({decimal(size)})")
-    for version, aliases in pruned.kept.items():
-        typer.echo(f"kept {model} v{version}{': ' if aliases else ''}{', '.join(aliases)}")
+    for version, names in pruned.kept.items():
+        latest = "the latest" if keep == 1 else f"one of the latest {keep}"
+        why = f"named by {', '.join(names)}" if names else latest
+        typer.echo(f"kept {model} v{version}: {why}")
     typer.echo(f"{freed} {decimal(pruned.freed_bytes)}")
 
 

@@ -9,6 +9,8 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from convscope.exporter.commands.tables import metric_words
+
 if TYPE_CHECKING:  # a list of versions needs no ONNX Runtime
     from convscope.bundle.versions import VersionSummary
     from convscope.exporter.repositories.agreement import Agreement
@@ -19,7 +21,6 @@ __all__ = [
     "difference_table",
     "disagreements",
     "label_sentences",
-    "metric_words",
     "version_tables",
 ]
 
@@ -115,11 +116,6 @@ def _table(*columns: str) -> Table:
     for name in columns:
         table.add_column(name, overflow="fold")
     return table
-
-
-def metric_words(name: str) -> str:
-    """Return a metric's name in words: "accuracy" for top1_accuracy."""
-    return name.removeprefix("top1_").replace("top5", "top-5").replace("_", " ")
 
 
 def _words(path: str) -> str:
