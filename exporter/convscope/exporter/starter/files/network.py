@@ -5,19 +5,22 @@ channels of the input. The module takes float32 images [N, channels, height, wid
 normalized, and returns logits [N, num_classes]. It must not end in a softmax.
 """
 
+from collections import OrderedDict
+
 from torch import nn
 
 
 def network(num_classes: int, in_channels: int) -> nn.Module:
     """Three stages of convolutions, each at half the resolution, and a linear layer."""
-    return nn.Sequential(
-        stage(in_channels, 16),
-        stage(16, 32),
-        stage(32, 64),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(64, num_classes),
-    )
+    layers = {  # the names of the stages become those of the feature maps
+        "stage1": stage(in_channels, 16),
+        "stage2": stage(16, 32),
+        "stage3": stage(32, 64),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "flatten": nn.Flatten(),
+        "head": nn.Linear(64, num_classes),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 def stage(channels: int, filters: int) -> nn.Module:
