@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from convscope.bundle.errors import BundleError
+from convscope.bundle.metric_names import metric_words
 from convscope.exporter.commands.debug import is_debugging
-from convscope.exporter.commands.tables import metric_words
 from convscope.exporter.errors import ExporterError, reason
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from convscope.exporter.commands.tables import metric_words
+from convscope.bundle.metric_names import metric_words
 
 if TYPE_CHECKING:  # at run time, they import PyTorch
     from convscope.exporter.evaluation.comparison import Comparison

@@ -1,4 +1,4 @@
-"""Prints tables that fit the terminal, and names the figures in them."""
+"""Prints tables that fit the terminal."""
 
 import sys
 
@@ -6,15 +6,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["metric_words", "print_table"]
+__all__ = ["print_table"]
 
 # A column of text is folded to no fewer characters than this.
 _FOLDED = 12
-
-
-def metric_words(name: str) -> str:
-    """Return the name of a metric in words: "accuracy" for top1_accuracy."""
-    return name.removeprefix("top1_").replace("top5", "top-5").replace("_", " ")
 
 
 def print_table(table: Table, console: Console) -> None:

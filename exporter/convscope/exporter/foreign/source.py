@@ -99,7 +99,7 @@ def class_labels(labels: Sequence[str] | None, semantics: Semantics) -> list[str
         return [str(number) for number in range(classes)]
     if len(labels) != classes:
         raise ExporterError(
-            f"the graph has {classes} classes, but there are {len(labels)} labels; "
+            f"the graph has {classes:,} classes, but there are {len(labels):,} labels; "
             "pass one for each class, in the graph's order, with --labels FILE"
             + (BINARY_NOTE if semantics.is_binary else "")
         )

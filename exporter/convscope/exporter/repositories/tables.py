@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from convscope.exporter.commands.tables import metric_words
+from convscope.bundle.metric_names import metric_words
 
 if TYPE_CHECKING:  # a list of versions needs no ONNX Runtime
     from convscope.bundle.versions import VersionSummary
