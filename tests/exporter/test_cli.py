@@ -122,3 +122,9 @@ def test_the_digits_reach_98_percent_of_their_test_images(demo_repository: Path)
     metric = json_format.Parse(text, pb.ModelManifest()).provenance.metrics[0]
     assert (metric.name, metric.split) == ("top1_accuracy", "mnist_sample test")
     assert metric.value >= 0.98
+
+
+def test_a_list_of_numbers_with_spaces_is_explained() -> None:
+    done = CliRunner().invoke(app, ["import", "x.onnx", "--mean", "0.5,", "0.4,", "0.3"])
+    assert done.exit_code == 64
+    assert "; write a list of numbers without spaces, such as 0.5,0.5" in done.stderr

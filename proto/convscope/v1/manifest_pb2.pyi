@@ -446,6 +446,7 @@ class Preprocessing(_message.Message):
     MEAN_FIELD_NUMBER: _builtins.int
     STD_FIELD_NUMBER: _builtins.int
     REVERSES_CHANNELS_FIELD_NUMBER: _builtins.int
+    ASSUMED_FIELD_NUMBER: _builtins.int
     color_mode: Global___ColorMode.ValueType
     """The color mode that the graph expects."""
     interpolation: Global___Interpolation.ValueType
@@ -454,6 +455,11 @@ class Preprocessing(_message.Message):
     """Whether the graph reverses the channels, because the network takes blue, green
     and red. It is recorded for information: the graph's input has the order of
     color_mode in any case.
+    """
+    assumed: _builtins.bool
+    """Whether the exporter assumed the resize, mean and std, because neither its user
+    nor the network stated them. It is recorded for information, and is false in
+    bundles of earlier releases.
     """
     @_builtins.property
     def resize(self) -> Global___Resize:
@@ -480,10 +486,11 @@ class Preprocessing(_message.Message):
         mean: _abc.Iterable[_builtins.float] | None = ...,
         std: _abc.Iterable[_builtins.float] | None = ...,
         reverses_channels: _builtins.bool = ...,
+        assumed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resize", b"resize"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["color_mode", b"color_mode", "interpolation", b"interpolation", "mean", b"mean", "resize", b"resize", "reverses_channels", b"reverses_channels", "std", b"std"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumed", b"assumed", "color_mode", b"color_mode", "interpolation", b"interpolation", "mean", b"mean", "resize", b"resize", "reverses_channels", b"reverses_channels", "std", b"std"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

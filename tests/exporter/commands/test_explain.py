@@ -72,7 +72,10 @@ def test_verify_and_describe_show_the_explanations(explained: Path) -> None:
     assert "3 classes, 1 feature map, explanations" in printed
     assert "heat within" in printed
     described = succeeded("describe", explained)
-    assert "explanations   heat of 16 × 16 from the tensor 'conv', which adds up to" in described
+    assert (
+        "explanations   heat of 16 × 16 for each class, by the gradient at the graph's "
+        "tensor 'conv', and adds up to" in described
+    )
     values = json.loads(succeeded("describe", explained, "--json"))
     assert values["explanation"] == {"tensor": "conv", "shape": [4, SIDE, SIDE], "linear": True}
     assert (

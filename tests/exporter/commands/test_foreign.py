@@ -141,7 +141,8 @@ def test_the_preprocessing_is_printed_and_described(
     assumed = "" if options else "; assumed, set --preprocess, or --mean, --std and "
     assert f"images    {line}{assumed}" in done.stdout
     shown = CliRunner().invoke(app, ["describe", str(models / "mine/1")]).stdout
-    assert f"preprocessing  {line}\n" in shown
+    printed = "\n" if options else "; assumed, publish it again with --preprocess"
+    assert f"preprocessing  {line}{printed}" in shown
 
 
 def test_labels_come_from_the_metadata_of_the_model(tmp_path: Path) -> None:

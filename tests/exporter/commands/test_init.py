@@ -24,7 +24,8 @@ def names(directory: Path) -> list[str]:
 def commands(printed: str) -> list[list[str]]:
     """Return the commands that `init` prints, as they would be run."""
     lines = [line for line in printed.splitlines() if line.startswith("  ")]
-    return [shlex.split(line) for line in lines]
+    found = [shlex.split(line) for line in lines]
+    return [[Path(words[0]).name, *words[1:]] for words in found]
 
 
 def run(words: list[str], project: Path, variables: dict[str, str]) -> str:
@@ -57,8 +58,10 @@ def test_the_commands_that_it_prints_train_serve_and_classify(tmp_path: Path) ->
     assert text.startswith("dataset.npz has 2400 images of circle, square, triangle\n")
     text = run(train, project, {})
     assert (project / "models/shapes/1/model.onnx").is_file()
-    (accuracy,) = re.findall(r"^accuracy  (\S+) on npz:dataset.npz test", text, re.MULTILINE)
+    (accuracy,) = re.findall(r"^accuracy +(\S+) on npz:dataset.npz test", text, re.MULTILINE)
     assert float(accuracy) > 0.8
+    assert re.search(r"^balanced accuracy  0\.\d+ on npz:dataset.npz test", text, re.MULTILINE)
+    assert "stage1" in text
     program, flag, models = serve
     assert (program, flag) == ("convscope-server", "--models")
     with ServerProcess(project / models) as server:
@@ -66,11 +69,27 @@ def test_the_commands_that_it_prints_train_serve_and_classify(tmp_path: Path) ->
     assert "circle" in text
 
 
-def test_the_readme_has_the_commands_that_it_prints(tmp_path: Path) -> None:
+def test_without_an_active_environment_the_commands_have_the_paths_of_its_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    printed = CliRunner().invoke(app, ["init", str(tmp_path / "a")]).stdout
+    lines = [shlex.split(line) for line in printed.splitlines() if line.startswith("  ")]
+    programs = [Path(words[0]) for words in lines if words[0] != "cd"]
+    names = ["python", "convscope-exporter", "convscope-server", "convscope"]
+    assert programs == [Path(sys.executable).parent / name for name in names]
+    assert "if another server uses the ports, add --grpc-address localhost:8011" in printed
+
+
+def test_the_readme_has_the_commands_that_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{own}{os.pathsep}{os.environ['PATH']}")
     done = CliRunner().invoke(app, ["init", str(tmp_path)])
     readme = (tmp_path / "README.md").read_text().replace("\\\n      ", "")
     _, *lines = (line.strip() for line in done.stdout.split("next:")[1].splitlines())
-    shown = [line for line in lines if not line.startswith(("cd ", "then"))]
+    shown = [line for line in lines if not line.startswith(("cd ", "then", "if "))]
     assert len(shown) == 4
     assert all(f"$ {line}\n" in readme for line in shown)
 

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from convscope.exporter.cli import app
 from convscope.v1 import manifest_pb2 as pb
 
 COLORS = {"red": (200, 30, 20), "green": (20, 180, 40), "blue": (30, 20, 220)}
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ORDER = [2, 0, 1]  # of the second bundle's classes
 
 
@@ -38,6 +40,10 @@ def images(tmp_path: Path) -> Path:
         Image.new("RGB", (40, 30), color).save(folder / name / "one.png")
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+def plain(text: str) -> str:
+    return ANSI.sub("", text)
 
 
 def diff(a: Path, b: Path, *options: str | Path) -> Result:
@@ -175,3 +181,44 @@ def test_a_folder_without_images_is_rejected(bundle: Path, tmp_path: Path) -> No
     done = diff(bundle, bundle, "--images", tmp_path / "empty")
     assert done.exit_code == 1
     assert "no images in" in done.stderr
+
+
+def test_the_table_has_plain_words_and_no_fields_at_their_defaults(
+    bundle: Path, tmp_path: Path
+) -> None:
+    def alter(manifest: pb.ModelManifest) -> None:
+        resize = manifest.preprocessing.resize
+        resize.Clear()
+        resize.rule, resize.height, resize.width = pb.RESIZE_RULE_EXACT, 16, 16
+        manifest.preprocessing.interpolation = pb.INTERPOLATION_BICUBIC
+        manifest.preprocessing.assumed = True
+        manifest.provenance.metrics.add(name="top1_accuracy", value=0.875, split="test")
+
+    other = write_tiny(tmp_path / "b", version=2, alter_manifest=alter)
+    lines = [line.split("  ") for line in diff(bundle, other).stdout.splitlines()]
+    rows = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
+    assert rows["preprocessing: resize rule"] == ["shortest edge", "exact"]
+    assert rows["preprocessing: resize shortest edge"] == ["20", "none"]
+    assert rows["preprocessing: resize height"] == ["none", "16"]
+    assert rows["preprocessing: interpolation"] == ["bilinear", "bicubic"]
+    assert rows["preprocessing: assumed"] == ["no", "yes"]
+    assert rows["accuracy on test"] == ["none", "0.8750"]
+
+
+def test_lines_have_no_trailing_spaces_and_fit_a_narrow_terminal(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(manifest: pb.ModelManifest) -> None:
+        manifest.provenance.dataset = "images that were found in a long list of other places"
+
+    other = write_tiny(tmp_path / "b", version=2, alter_manifest=named)
+    piped = diff(bundle, other).stdout.splitlines()
+    assert piped == [line.rstrip() for line in piped]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "50")
+    table = [line for line in plain(diff(bundle, other).stdout).splitlines() if line]
+    assert max(map(len, table)) <= 50
+    monkeypatch.setenv("COLUMNS", "24")
+    as_list = plain(diff(bundle, other).stdout).splitlines()
+    assert "dataset" in as_list
+    assert any(line.startswith("  tiny v2  images that were") for line in as_list)

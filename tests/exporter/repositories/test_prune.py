@@ -34,7 +34,7 @@ def test_a_version_that_an_alias_names_stays(root: Path) -> None:
     (root / "tiny/aliases.json").write_text('{"champion": 2, "gone": 5}')
     done = prune(root, "--keep", "1")
     assert left(root) == [2, 10]
-    assert "kept tiny v2: champion" in done.stdout
+    assert "kept tiny v2: named by champion" in done.stdout
 
 
 def test_prune_reports_what_was_removed_and_freed(root: Path) -> None:
@@ -53,11 +53,19 @@ def test_a_dry_run_removes_nothing(root: Path) -> None:
     assert left(root) == [1, 2, 3, 9, 10]
 
 
-def test_one_version_is_always_kept(root: Path) -> None:
-    prune(root, "--keep", "0")
-    assert left(root) == [10]
-    prune(root, "--keep", "0")
-    assert left(root) == [10]
+def test_keeping_no_version_is_an_error(root: Path) -> None:
+    done = prune(root, "--keep", "0")
+    assert done.exit_code == 64
+    assert "0 is out of range; it must be 1 or more" in done.stderr
+    assert left(root) == [1, 2, 3, 9, 10]
+
+
+def test_the_report_states_why_a_version_is_kept(root: Path) -> None:
+    (root / "tiny/aliases.json").write_text('{"champion": 2, "newest": 10}')
+    printed = prune(root, "--keep", "2").stdout
+    assert "kept tiny v2: named by champion\n" in printed
+    assert "kept tiny v9: one of the latest 2\n" in printed
+    assert "kept tiny v10: named by newest\n" in printed
 
 
 def test_keeping_more_than_exist_keeps_all(root: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_version_is_described(root: Path) -> None:
 def test_versions_with_explanations_are_listed_with_the_shape_of_their_heat(root: Path) -> None:
     write_explained(root, version=11)
     assert [row["heat"] for row in as_json(root, "tiny")] == [[], [], [], [16, 16]]
-    assert "16×16" in versions(root, "tiny").stdout
+    assert "16 × 16" in versions(root, "tiny").stdout
 
 
 def test_the_table_loses_nothing_when_it_is_piped(root: Path) -> None:

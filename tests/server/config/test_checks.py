@@ -84,6 +84,13 @@ def test_empty_repository_says_how_to_make_a_model(tmp_path: Path) -> None:
     assert "convscope-exporter export" in message
 
 
+def test_versions_that_no_model_has_are_named_with_those_that_exist(tiny_repository: Path) -> None:
+    message = failed_start("--models", tiny_repository, *LOOPBACK, "--versions", "=9")
+    assert f"--versions =9 names no version of --models {tiny_repository}, which has: " in message
+    assert "tiny v1" in message
+    assert "holds no model" not in message
+
+
 @pytest.mark.parametrize(
     ("inside", "what"), [("tiny/1", "one version of a model"), ("tiny", "a model")]
 )

@@ -10,6 +10,7 @@ import pytest
 from support.calls import connected, rejection, run_to_end, signal_request
 from support.server import ServerProcess
 
+from convscope.server.config.environment import unknown_variables
 from convscope.server.config.flags import FLAGS
 from convscope.server.config.settings import Settings
 from convscope.server.repository.settings import RepositorySettings
@@ -200,3 +201,29 @@ def test_unknown_provider_is_a_wrong_flag(names: str) -> None:
         "no execution provider 'gpu'; did you mean cuda? available names: cpu, cuda, tensorrt, "
         "openvino"
     ) in " ".join(err.split())
+
+
+def test_an_unknown_word_is_named_before_a_missing_flag(tmp_path: Path) -> None:
+    code, _, err = run_to_end("tokn")
+    assert code == 64
+    assert "no command 'tokn'; did you mean token?" in err
+    code, _, err = run_to_end(str(tmp_path))
+    assert code == 64
+    assert f"; did you mean --models {tmp_path}?" in err
+    assert "the only command is token" in run_to_end("serve")[2]
+
+
+def test_variables_that_resemble_a_flags_are_warned_about() -> None:
+    names = ["CONVSCOPE_MAX_QUEU", "CONVSCOPE_MAX_QUEUE", "CONVSCOPE_TOKEN", "PATH"]
+    names += ["CONVSCOPE_PORT_8001_TCP", "CONVSCOPE_SERVICE_HOST", "CONVSCOPE_MINE"]
+    (warning,) = unknown_variables(names)
+    assert warning.startswith("CONVSCOPE_MAX_QUEU sets no flag; did you mean CONVSCOPE_MAX_QUEUE")
+
+
+def test_the_start_warns_about_a_misspelled_variable(
+    tiny_repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVSCOPE_MAX_QUEU", "9")
+    with ServerProcess(tiny_repository) as server:
+        (line,) = [one for one in server.log if one["event"] == "unknown environment variable"]
+    assert "CONVSCOPE_MAX_QUEUE" in line["message"]

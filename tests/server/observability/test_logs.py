@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from support.server import ServerProcess
 from support.tiny import write_tiny
 
 from convscope.server.observability.library_logs import relay_library_logs
+from convscope.server.observability.logs import _for_people
 from convscope.v1 import inference_pb2 as pb
 
 STAGES = ("decode_ms", "queue_ms", "infer_ms", "encode_ms")
@@ -222,3 +224,11 @@ def test_repeated_library_warning_is_logged_once_a_minute() -> None:
     assert [line["reason"] for line in lines] == ["Dropped 0 things", "Something else"]
     assert [line["log_level"] for line in lines] == ["warning", "error"]
     assert {line["library"] for line in lines} == {"chatterbox"}
+
+
+def test_lines_for_people_begin_with_the_model_and_keep_the_order_of_the_keys() -> None:
+    rendered: Any = {"event": "tuned", "seconds": 1.5, "model": "tiny", "version": 2, "batch": 4}
+    for processor in _for_people():
+        rendered = processor(None, "info", rendered)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", rendered)
+    assert plain.split()[-4:] == ["model=tiny", "version=2", "seconds=1.5", "batch=4"]

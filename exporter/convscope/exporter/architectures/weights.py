@@ -113,7 +113,7 @@ def fill(
     if heads and not new_head:
         found = len(given[min(heads)])
         raise WeightsError(
-            f"{source} has {found} classes, but there are {classes} labels; "
+            f"{source} has {found:,} classes, but there are {classes:,} labels; "
             f"pass {found} labels with --labels FILE"
         )
     given |= {name: own[name] for name in heads}

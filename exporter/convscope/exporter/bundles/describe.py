@@ -73,11 +73,13 @@ class Pyramid:
             for an image.
         is_image: Whether it is one.
         preprocessing: How the input is prepared, in one line.
+        assumed: Whether the exporter assumed the preprocessing.
         nonfinite: The inputs with NaN or infinity, in one line; empty if every
             result is finite.
         levels: The feature maps, and the classes if there are any.
         explanation: How the graph explains a class; None if it doesn't.
         precision: The precision of the graph, and how it was quantized, in one line.
+        parameters: The parameters of the network, as the manifest records them.
     """
 
     model: str
@@ -86,10 +88,12 @@ class Pyramid:
     input: tuple[int, ...]
     is_image: bool
     preprocessing: str
+    assumed: bool
     nonfinite: str
     levels: tuple[Level, ...]
     explanation: Heat | None
     precision: str
+    parameters: int
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -122,6 +126,7 @@ def read_pyramid(directory: Path) -> Pyramid:
         input=tuple(manifest.input.shape),
         is_image=manifest.input.kind == pb.INPUT_KIND_IMAGE,
         preprocessing=preprocessing_line(manifest),
+        assumed=manifest.preprocessing.assumed,
         nonfinite=nonfinite_line(manifest),
         levels=tuple(
             Level(
@@ -137,6 +142,7 @@ def read_pyramid(directory: Path) -> Pyramid:
         ),
         explanation=_heat(manifest) if manifest.HasField("explanation") else None,
         precision=precision_line(manifest),
+        parameters=manifest.provenance.parameters,
     )
 
 

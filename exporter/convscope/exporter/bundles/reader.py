@@ -6,8 +6,9 @@ import onnxruntime as ort
 from numpy import uint8
 from numpy.typing import NDArray
 
+from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.graph_contract import parse_graph
-from convscope.bundle.layout import MANIFEST
+from convscope.bundle.layout import MANIFEST, is_version
 from convscope.bundle.reader import Bundle, read_bundle
 from convscope.bundle.signatures import TrustedSigners
 from convscope.exporter.errors import ExporterError, reason
@@ -35,6 +36,10 @@ def open_bundle(directory: Path, trusted: TrustedSigners | None = None) -> Bundl
         raise ExporterError(
             f"{directory} is a repository; name one of its bundles, such as {inside.parent}"
         )
+    versions = [path.parent for path in directory.glob(f"*/{MANIFEST}")]
+    if versions := [path for path in versions if is_version(path.name)]:
+        latest = max(versions, key=lambda path: int(path.name))
+        raise BundleRejectedError("files", f"{MANIFEST} is missing; did you mean {latest}?")
     try:
         return read_bundle(directory.resolve(), trusted)
     except OSError as error:

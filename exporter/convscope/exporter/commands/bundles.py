@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,6 +22,7 @@ from convscope.exporter.commands.console import (
     working,
 )
 from convscope.exporter.commands.options import Quiet, Version
+from convscope.exporter.commands.tables import print_table
 from convscope.exporter.errors import ExporterError
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ Photo = Annotated[
         show_default="the first golden input",
     ),
 ]
+
+
+_ASSUMED = "assumed, publish it again with --preprocess, or --mean, --std and --resize to change it"
+# Both include everything from the input to the feature map.
+_SUMS = ("parameters\nso far", "multiply-adds\nso far")
 
 
 def register(app: typer.Typer) -> None:
@@ -118,13 +125,8 @@ def describe(
             typer.echo(json.dumps(pyramid.as_json(), indent=2))
         else:
             console = make_console(False)
-            console.print(f"preprocessing  {pyramid.preprocessing}", markup=False)
-            console.print(f"precision      {pyramid.precision}", markup=False)
-            if pyramid.nonfinite:
-                console.print(f"not finite     {pyramid.nonfinite}", markup=False)
-            if pyramid.explanation is not None:
-                console.print(f"explanations   {_heat_line(pyramid.explanation)}", markup=False)
-            console.print(_table(pyramid))
+            _print_facts(pyramid, console)
+            print_table(_table(pyramid), console)
         if plot is not None:
             # Beside what is printed, which may be JSON for another program.
             typer.echo(f"saved     {plot}", err=True)
@@ -150,17 +152,47 @@ def explain(bundle: Bundle, version: Version = None, quiet: Quiet = False) -> No
         report_bundle(explained.directory, console)
 
 
+def _print_facts(pyramid: "Pyramid", console: Console) -> None:
+    """Print the name of a bundle, and what concerns all of it."""
+    console.print(f"[bold]{escape(pyramid.model)} v{pyramid.version}[/]")
+    assumed = f"; {_ASSUMED}" if pyramid.assumed else ""
+    facts = {
+        "preprocessing": f"{pyramid.preprocessing}{assumed}",
+        "precision": pyramid.precision,
+        "parameters": _parameters_line(pyramid),
+        "not finite": pyramid.nonfinite,
+        "explanations": "" if pyramid.explanation is None else _heat_line(pyramid.explanation),
+    }
+    for name, line in facts.items():
+        if line:
+            console.print(f"{name:<13}  {line}", markup=False)
+
+
+def _parameters_line(pyramid: "Pyramid") -> str:
+    """Return the network's parameters; a graph may have fewer, and banks of filters none."""
+    in_graph = max((level.parameters for level in pyramid.levels), default=0)
+    if not pyramid.parameters or pyramid.parameters == in_graph:
+        return f"{in_graph:,}"
+    return (
+        f"{pyramid.parameters:,} in the network, {in_graph:,} in the graph, where batch "
+        "normalization is part of the convolutions"
+        if in_graph < pyramid.parameters
+        else f"{pyramid.parameters:,} in the network, {in_graph:,} in the graph"
+    )
+
+
 def _heat_line(heat: "Heat") -> str:
     _, *positions = heat.shape
-    rest = ", which adds up to the logit but for a constant" if heat.linear else ""
-    return f"heat of {shape_text(tuple(positions))} from the tensor {heat.tensor!r}{rest}"
+    rest = ", and adds up to the logit but for a constant" if heat.linear else ""
+    return (
+        f"heat of {shape_text(tuple(positions))} for each class, by the gradient at the graph's "
+        f"tensor {heat.tensor!r}{rest}"
+    )
 
 
 def _table(pyramid: "Pyramid") -> Table:
-    table = Table(
-        "feature map", title=f"{pyramid.model} v{pyramid.version}", box=None, header_style="dim"
-    )
-    for column in ("shape", "stride", "receptive field", "parameters", "multiply-adds"):
+    table = Table("feature map", box=None, header_style="dim", pad_edge=False)
+    for column in ("shape", "stride", "receptive field", *_SUMS):
         table.add_column(column, justify="right")
     # Most feature maps of a PyTorch network are named after their module.
     has_sources = any(level.source not in ("", level.name) for level in pyramid.levels)

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from convscope.bundle.errors import BundleError
+from convscope.bundle.metric_names import metric_words
 from convscope.exporter.commands.debug import is_debugging
 from convscope.exporter.errors import ExporterError, reason
 
@@ -145,7 +146,6 @@ def convert_and_report(
     repository: Path,
     console: Console,
     *,
-    assumed: bool = False,
     has_label_names: bool = True,
 ) -> None:
     """Convert and publish a network; print its path and its difference from PyTorch.
@@ -154,7 +154,6 @@ def convert_and_report(
         source: The network.
         repository: The repository of the bundle.
         console: Receives the report.
-        assumed: Whether the user didn't set the preprocessing.
         has_label_names: Whether the labels are names that someone chose.
 
     Raises:
@@ -164,13 +163,17 @@ def convert_and_report(
     from convscope.exporter.preprocessing import input_line
 
     assumption = "; assumed, set --preprocess, --mean, --std or --resize to change it"
-    line = input_line(source.preprocessing) + (assumption if assumed else "")
+    line = input_line(source.preprocessing) + (assumption if _is_assumed(source) else "")
     console.print(f"images    {line}", markup=False)
     if source.labels:
         print_labels(source.labels, console, are_chosen=has_label_names)
     with working("Converting to ONNX and comparing with PyTorch", console):
         conversion = convert(source, repository)
     _report(source, conversion, console)
+
+
+def _is_assumed(source: "Source") -> bool:
+    return bool(getattr(source.preprocessing, "assumed", False))
 
 
 def print_labels(labels: Sequence[str], console: Console, *, are_chosen: bool) -> None:
@@ -200,9 +203,10 @@ def _report(source: "Source", conversion: "Conversion", console: Console) -> Non
         console.print(f"activation {semantics.describe()}", markup=False)
     report_parity(conversion.parity, "PyTorch", console)
     print_explanation(conversion.explanation, console)
-    for metric in conversion.metrics:
+    names = [metric_words(metric.name) for metric in conversion.metrics]
+    for name, metric in zip(names, conversion.metrics, strict=True):
         console.print(
-            f"{metric.name.removeprefix('top1_')}  [bold]{metric.value:.4f}[/] on "
+            f"{name:<{max(map(len, names))}}  [bold]{metric.value:.4f}[/] on "
             f"{metric.split}, with the ONNX graph"
         )
     report_bundle(conversion.directory, console)
@@ -228,11 +232,12 @@ def report_bundle(directory: Path, console: Console) -> None:
     from convscope.bundle.manifest import parse_manifest
     from convscope.bundle.nonfinite import nonfinite_line
 
-    if line := nonfinite_line(parse_manifest((directory / MANIFEST).read_bytes())):
+    manifest = parse_manifest((directory / MANIFEST).read_bytes())
+    if line := nonfinite_line(manifest):
         console.print(
             f"[yellow]not finite[/] {escape(line)}; the server reports an error for such an input"
         )
-    size = sum(path.stat().st_size for path in directory.iterdir())
+    size = sum(file.size_bytes for file in manifest.files)  # as `versions` and `diff` show it
     console.print(f"[green]published[/] {escape(str(directory))} ({decimal(size)})")
 
 

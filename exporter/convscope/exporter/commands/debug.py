@@ -1,6 +1,7 @@
 """`--debug` of every command: shows the traceback behind an error."""
 
 import inspect
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from difflib import get_close_matches
@@ -20,6 +21,9 @@ C = TypeVar("C", bound=Function)
 Debug = Annotated[
     bool, typer.Option("--debug", help="After an error, print the traceback before the message.")
 ]
+
+# The base of all errors about the command line: Typer may bring its own copy of Click.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
@@ -55,6 +59,18 @@ class CommandGroup(TyperGroup):
 class Command(TyperCommand):
     """A command with a help page that no width cuts off."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; an error about the rest of a list with spaces explains these."""
+        given = list(args)  # parsing empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except _UsageError as error:
+            if lists := [each for each in given if _is_cut_list(each)]:
+                error.message += (
+                    f"; write a list of numbers without spaces, such as {lists[0]}{lists[0][:-1]}"
+                )
+            raise
+
     def get_usage(self, ctx: Any) -> str:
         """Return the line about usage that precedes an error."""
         return usage_line(self, ctx)
@@ -81,6 +97,11 @@ class DebuggableTyper(typer.Typer):
 def is_debugging() -> bool:
     """Return whether the running command has the option."""
     return _debugging.get()
+
+
+def _is_cut_list(argument: str) -> bool:
+    """Report whether an argument is the start of a list of numbers, which a space ended."""
+    return re.fullmatch(r"[-\d./]+,", argument) is not None
 
 
 def _with_debug(function: Function) -> Function:

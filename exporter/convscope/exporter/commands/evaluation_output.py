@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from convscope.bundle.metric_names import metric_words
+
 if TYPE_CHECKING:  # at run time, they import PyTorch
     from convscope.exporter.evaluation.comparison import Comparison
     from convscope.exporter.evaluation.inputs import LabeledInputs
@@ -125,7 +127,7 @@ def _table(evaluation: "Evaluation") -> Table:
     )
     for name in ("top5_accuracy", "balanced_accuracy", "calibration_error", "log_loss"):
         if (value := getattr(figures, name)) is not None:
-            table.add_row(_words(name), f"{value:.4f}")
+            table.add_row(metric_words(name), f"{value:.4f}")
     table.add_row("errors", f"{figures.inputs - figures.correct:,}", f"of {figures.inputs:,}")
     for row, one in enumerate(evaluation.predictions.skipped[:MAX_SKIPPED]):
         number = f"{len(evaluation.predictions.skipped):,}"
@@ -141,10 +143,8 @@ def _comparison_table(comparison: "Comparison") -> Table:
 
     table = Table("", *titles(comparison), "difference", box=None, header_style="dim")
     for one in comparison.figures:
-        table.add_row(_words(one.name), f"{one.a:.4f}", f"{one.b:.4f}", f"{one.b - one.a:+.4f}")
+        table.add_row(
+            metric_words(one.name), f"{one.a:.4f}", f"{one.b:.4f}", f"{one.b - one.a:+.4f}"
+        )
     table.add_row("only right", f"{comparison.only_a_right:,}", f"{comparison.only_b_right:,}")
     return table
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").replace("top5", "top-5")

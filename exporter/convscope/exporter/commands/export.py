@@ -4,6 +4,7 @@ PyTorch is imported inside the command, so that `--help` is fast.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,6 +126,9 @@ def export(
         model = name or row.model_name
         number = choose_version(repository, model, version)
         expects = _input(row, declared)
+        if isinstance(expects, ImagePreprocessing):
+            assumed = row.is_custom and not declared.preprocessing_options
+            expects = replace(expects, assumed=assumed)
         with console.status("Loading PyTorch and the weights"):
             from convscope.exporter.conversion.default_classes import check_default_classes
             from convscope.exporter.conversion.servable import check_declared
@@ -160,12 +164,10 @@ def export(
             console.print(f"network   {row.summary} with num_classes={len(names)}", markup=False)
         if chosen is not None:
             console.print(f"output    {chosen}", markup=False)
-        assumed = row.is_custom and not declared.preprocessing_options
         convert_and_report(
             source,
             repository,
             console,
-            assumed=assumed and isinstance(expects, ImagePreprocessing),
             has_label_names=labels is not None or not row.is_custom,
         )
 

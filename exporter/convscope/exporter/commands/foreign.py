@@ -118,22 +118,21 @@ def import_onnx(
             dataset=dataset,
             license=weights_license,
             explanations=explanations,
+            assumed=all(one is None for one in (preprocess, scale, mean, std, resize)),
         )
         with console.status(escape(f"Reading {file}")):
             checked = check_import(source)
         print_target(repository, model, number, console)
         with working("Adding the preprocessing and comparing with the original", console):
             imported = import_checked(checked, repository)
-        options = (preprocess, scale, mean, std, resize)
-        assumed = options.count(None) == len(options)
-        _report(imported, console, assumed=assumed, has_labels=labels is not None)
+        _report(imported, console, has_labels=labels is not None)
 
 
 def _model_name(file: Path) -> str:
     return re.sub(r"[^a-z0-9_-]+", "_", file.stem.lower()).strip("_-")[:63] or "model"
 
 
-def _report(imported: "Imported", console: Console, *, assumed: bool, has_labels: bool) -> None:
+def _report(imported: "Imported", console: Console, *, has_labels: bool) -> None:
     from convscope.bundle.layout import MANIFEST
     from convscope.bundle.manifest import parse_manifest
     from convscope.bundle.preprocessing import preprocessing_line
@@ -147,7 +146,7 @@ def _report(imported: "Imported", console: Console, *, assumed: bool, has_labels
     console.print(f"activation {imported.semantics.describe()}", markup=False)
     manifest = parse_manifest((imported.directory / MANIFEST).read_bytes())
     assumption = "; assumed, set --preprocess, or --mean, --std and --resize to change it"
-    line = preprocessing_line(manifest) + (assumption if assumed else "")
+    line = preprocessing_line(manifest) + (assumption if manifest.preprocessing.assumed else "")
     console.print(f"images    {line}", markup=False)
     print_labels(manifest.labels, console, are_chosen=has_labels)
     report_parity(imported.parity, "the original", console)

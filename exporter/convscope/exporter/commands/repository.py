@@ -4,7 +4,6 @@ What they need is imported inside them, so that `--help` answers at once.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from convscope.exporter.commands.console import errors_as_sentences, make_console
 from convscope.exporter.commands.options import Quiet
+from convscope.exporter.commands.tables import print_table
 
 if TYPE_CHECKING:
     from convscope.bundle.pruning import Pruned
@@ -195,7 +195,8 @@ def publish(
                 copied = run(repository, new, on_bytes)
         place = repository.place(new.manifest.model, new.manifest.version)
         if copied:
-            console.print(f"[green]published[/] {escape(place)} ({decimal(new.size_bytes)})")
+            size = sum(file.size_bytes for file in new.manifest.files)
+            console.print(f"[green]published[/] {escape(place)} ({decimal(size)})")
             if is_signed and new.signature is None:
                 console.print(
                     f"[yellow]not signed[/] {escape(place)}; the signature covers the old number, "
@@ -233,7 +234,7 @@ def versions(
 
         console = make_console(False)
         for table in version_tables(rows):
-            _print_table(table, console)
+            print_table(table, console)
         for row in rows:
             if row.problem:
                 console.print(row.problem, markup=False)
@@ -268,7 +269,7 @@ def diff(
         console = make_console(False)
         for part in found.report():
             if isinstance(part, Table):
-                _print_table(part, console)
+                print_table(part, console)
             else:
                 console.print(part, markup=False)
 
@@ -276,7 +277,7 @@ def diff(
 def prune(
     model: Model,
     keep: Annotated[
-        int, Option(min=0, help="How many of the latest versions to keep; one always is.")
+        int, Option(min=1, help="How many of the latest versions to keep, at least one.")
     ],
     repository: RepositoryPlace = "models",
     dry_run: Annotated[bool, Option("--dry-run", help="Only print what would be removed.")] = False,
@@ -292,15 +293,17 @@ def prune(
         from convscope.bundle.pruning import prune as run
 
         pruned = run(existing_repository(repository), model, keep, dry_run=dry_run)
-        _report_pruned(model, pruned, dry_run)
+        _report_pruned(model, pruned, keep, dry_run)
 
 
-def _report_pruned(model: str, pruned: "Pruned", dry_run: bool) -> None:
+def _report_pruned(model: str, pruned: "Pruned", keep: int, dry_run: bool) -> None:
     done, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
     for version, size in pruned.removed.items():
         typer.echo(f"{done} {model} v{version} ({decimal(size)})")
-    for version, aliases in pruned.kept.items():
-        typer.echo(f"kept {model} v{version}{': ' if aliases else ''}{', '.join(aliases)}")
+    for version, names in pruned.kept.items():
+        latest = "the latest" if keep == 1 else f"one of the latest {keep}"
+        why = f"named by {', '.join(names)}" if names else latest
+        typer.echo(f"kept {model} v{version}: {why}")
     typer.echo(f"{freed} {decimal(pruned.freed_bytes)}")
 
 
@@ -314,11 +317,3 @@ def _copying(total_bytes: int, quiet: bool) -> Iterator[Callable[[int], None]]:
     ) as progress:
         task = progress.add_task("", total=total_bytes)
         yield lambda count: progress.advance(task, count)
-
-
-def _print_table(table: Table, console: Console) -> None:
-    """Print a table; in full width if the output is not a terminal."""
-    if not console.is_terminal:
-        widest = console.measure(table, options=console.options.update(width=sys.maxsize))
-        console.width = max(console.width, widest.maximum)
-    console.print(table)

@@ -30,7 +30,7 @@ def check_default_classes(row: Architecture, expects: InputRule, labels: int) ->
     own = class_count(output.numel() // TRIAL_BATCH)
     if own != labels:
         raise NetworkError(
-            f"{row.name} has {own} classes by default, but there are {labels} labels; called "
+            f"{row.name} has {own:,} classes by default, but there are {labels:,} labels; called "
             f"with num_classes={labels}, its last layer may have random weights: pass {own} "
             "labels, the weights with --weights FILE, or --random-weights to try out serving"
         )

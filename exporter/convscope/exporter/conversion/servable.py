@@ -90,7 +90,7 @@ def _check_labels(found: int, source: Source) -> None:
     labels = len(source.labels)
     if found != labels:
         raise NetworkError(
-            f"the network has {found} classes, but there are {labels} labels; "
+            f"the network has {found:,} classes, but there are {labels:,} labels; "
             f"pass {found} labels with --labels FILE{_binary_note(source)}"
         )
 

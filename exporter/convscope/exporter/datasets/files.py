@@ -185,7 +185,7 @@ def _label_names(
     )
     if int(seen.min()) < 0 or count > len(names):
         raise DatasetError(
-            f"{path.name} names {len(names)} classes, but its labels range from {seen.min()} to "
+            f"{path.name} names {len(names):,} classes, but its labels range from {seen.min()} to "
             f"{seen.max()}"
         )
     if len(names) < MIN_CLASSES:

@@ -57,6 +57,7 @@ class ForeignSource:
         dataset: The dataset that the weights were trained on.
         license: The SPDX identifier of the weights' license.
         explanations: Whether the graph explains its classes; None if it can.
+        assumed: Whether the user stated none of the preprocessing.
     """
 
     path: Path
@@ -79,6 +80,7 @@ class ForeignSource:
     dataset: str = ""
     license: str = ""
     explanations: bool | None = None
+    assumed: bool = False
 
 
 def metadata_labels(model: onnx.ModelProto) -> tuple[str, ...] | None:
@@ -97,7 +99,7 @@ def class_labels(labels: Sequence[str] | None, semantics: Semantics) -> list[str
         return [str(number) for number in range(classes)]
     if len(labels) != classes:
         raise ExporterError(
-            f"the graph has {classes} classes, but there are {len(labels)} labels; "
+            f"the graph has {classes:,} classes, but there are {len(labels):,} labels; "
             "pass one for each class, in the graph's order, with --labels FILE"
             + (BINARY_NOTE if semantics.is_binary else "")
         )
@@ -155,4 +157,5 @@ def image_preprocessing(
         interpolation=source.interpolation or convention.interpolation,
         resize=resize,
         reverses_channels=normalization.bgr,
+        assumed=source.assumed,
     )

@@ -49,6 +49,7 @@ class ImagePreprocessing:
         reverses_channels: Whether the graph reverses the channels for a network
             that takes blue, green and red. The image, mean and std have red first
             in any case.
+        assumed: Whether neither the user nor the network stated it.
     """
 
     height: int
@@ -58,6 +59,7 @@ class ImagePreprocessing:
     interpolation: str = "bilinear"
     resize: ResizeRule | None = None
     reverses_channels: bool = False
+    assumed: bool = False
 
     def __post_init__(self) -> None:
         if self.interpolation not in _FILTERS:
@@ -152,6 +154,7 @@ class ImagePreprocessing:
             mean=self.mean,
             std=self.std,
             reverses_channels=self.reverses_channels,
+            assumed=self.assumed,
         )
 
 

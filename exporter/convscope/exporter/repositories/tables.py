@@ -1,12 +1,15 @@
 """Tables of a repository's versions, and of two bundles side by side."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
+
+from convscope.bundle.metric_names import metric_words
 
 if TYPE_CHECKING:  # a list of versions needs no ONNX Runtime
     from convscope.bundle.versions import VersionSummary
@@ -49,7 +52,7 @@ def _version_cells(row: "VersionSummary") -> tuple[str, ...]:
         "\n".join(one.split for one in row.top1),
         decimal(row.size_bytes),
         str(len(row.feature_maps)),
-        "×".join(map(str, row.heat)),
+        " × ".join(map(str, row.heat)),
         f"{row.created_at:%Y-%m-%d}" if row.created_at else "",
     )
 
@@ -58,9 +61,12 @@ def difference_table(found: "Differences", a: str, b: str) -> Table:
     """Return a table of the differences, with metrics and sizes side by side."""
     table = _table("", a, b)
     for one in found.fields:
-        table.add_row(*map(escape, (one.name, _shown(one.a), _shown(one.b))))
+        a_text, b_text = _shown(one.a), _shown(one.b)
+        if a_text != b_text and (one.a or one.b):
+            table.add_row(*map(escape, (_words(one.name), a_text, b_text)))
     for one in found.metrics:
-        table.add_row(*map(escape, (one.name, _metric(one.a), _metric(one.b))))
+        name = metric_words(one.name)
+        table.add_row(*map(escape, (name, _metric(one.a), _metric(one.b))))
     size, parameters = found.size_bytes, found.parameters
     table.add_row("size", decimal(size.a), decimal(size.b))
     table.add_row("parameters", f"{parameters.a:,}", f"{parameters.b:,}")
@@ -112,9 +118,38 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def _words(path: str) -> str:
+    """Return a field's path in words: "preprocessing: resize height"."""
+    start, *rest = path.split(".")
+    if start == "feature_maps":  # the name may have dots and underscores
+        return f"feature map {path.partition('.')[2]}"
+    if start == "provenance":
+        start, rest = rest[0], rest[1:]
+    words = f"{start}: {' '.join(rest)}" if rest else start
+    return words.replace("_", " ")
+
+
+@cache
+def _enum_words() -> dict[str, str]:
+    """Return the values of the manifest's enums in words: "gray" for COLOR_MODE_GRAY."""
+    from convscope.v1 import manifest_pb2 as pb
+
+    found = {}
+    for enum in pb.DESCRIPTOR.enum_types_by_name.values():
+        prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+        for value in enum.values:
+            words = value.name.removeprefix(prefix).lower().replace("_", " ")
+            found[value.name] = "none" if words == "unspecified" else words
+    return found
+
+
 def _shown(value: Any) -> str:
-    if value is None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not value:  # absent, or the default of the field
         return "none"
+    if isinstance(value, str):
+        return _enum_words().get(value, value)
     if isinstance(value, dict):  # a feature map
         sizes = " × ".join(str(value[name]) for name in ("channels", "height", "width"))
         return f"{sizes}, stride {value['stride']:g}, {value['module']}"

@@ -50,4 +50,4 @@ def check_outputs(row: Architecture, network: nn.Module, expects: InputRule, dat
         fix = (
             "let the factory take num_classes, and return logits [N, num_classes] from the network"
         )
-    raise NetworkError(f"{row.name} {found}, but {data.name} has {classes} classes; {fix}")
+    raise NetworkError(f"{row.name} {found}, but {data.name} has {classes:,} classes; {fix}")

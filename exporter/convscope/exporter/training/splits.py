@@ -138,7 +138,7 @@ def report_splits(splits: Splits, name: str, labels: Sequence[str], console: Con
     counts = splits.counts(labels)
     sums = {split: sum(own.values()) for split, own in counts.items()}
     text = ", ".join(f"{total:,} {split}" for split, total in sums.items())
-    console.print(f"dataset   {name}: {text} inputs in {len(labels)} classes", markup=False)
+    console.print(f"dataset   {name}: {text} inputs in {len(labels):,} classes", markup=False)
     console.print(_table(counts, labels))
     for warning in split_warnings(splits, labels):
         console.print("[yellow]warning:[/] ", end="")

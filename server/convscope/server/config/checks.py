@@ -1,9 +1,12 @@
 """Rules about settings that belong together; flags alone are checked where they are read."""
 
+import os
+
 import structlog
 
 from convscope.bundle.errors import SigningError
 from convscope.bundle.signatures import has_library, public_keys
+from convscope.server.config.environment import unknown_variables
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.frontend.access.policy_file import read_policy
@@ -55,6 +58,8 @@ def check_settings(settings: Settings) -> None:
         StartError: They don't agree with each other, or a file can't be used.
     """
     check_flags(settings)
+    for message in unknown_variables(os.environ):
+        log.warning("unknown environment variable", message=message)
     _check_access(settings.frontend, secure=_is_secure(settings.frontend))
     _check_signers(settings.repository)
 

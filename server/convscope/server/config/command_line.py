@@ -13,7 +13,9 @@ from click.core import ParameterSource
 
 from convscope._help_pages import help_page
 from convscope._usage_errors import usage_errors
+from convscope.bundle.suggestions import or_near, shown
 from convscope.server.config.eager_options import completion_option, version_option
+from convscope.server.config.environment import PREFIX
 from convscope.server.config.file import SettingsFile, SettingsFileError, read_settings_file
 from convscope.server.config.flag_types import SWITCH
 from convscope.server.config.flags import FLAGS, PANELS, Flag
@@ -21,7 +23,6 @@ from convscope.server.config.settings import Settings
 
 __all__ = ["command_line"]
 
-PREFIX = "CONVSCOPE"
 HELP = """Serve every model of a repository over gRPC.
 
 Every flag --like-this can also be the environment variable
@@ -103,6 +104,12 @@ class _Command(click.Command):
         with usage_errors():
             return super().make_context(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the flags; a word without a flag is named before a missing flag is."""
+        if args and not args[0].startswith("-"):
+            ctx.fail(_unknown_word(args[0]))
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Pass the settings on."""
         with usage_errors():
@@ -112,6 +119,15 @@ class _Command(click.Command):
         """Write the help page."""
         sections = {name: [flag.name for flag in flags] for name, flags in PANELS.items()}
         formatter.write(help_page(self, ctx, sections))
+
+
+def _unknown_word(word: str) -> str:
+    """Return the message about a word where a flag is expected."""
+    if Path(word).is_dir():
+        repair = f"; did you mean --models {word}?"
+    else:
+        repair = or_near(word, ["token"]) or "; the only command is token, and flags start with --"
+    return f"no command {shown(word)}{repair}"
 
 
 def _fields() -> tuple[dict[str, Any], dict[str, Any]]:

@@ -106,8 +106,18 @@ def _for_people() -> list[structlog.typing.Processor]:
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        _model_first,
+        structlog.dev.ConsoleRenderer(
+            sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        ),
     ]
+
+
+def _model_first(
+    logger: Any, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Put the model and its version before the other keys, which keep their order."""
+    return {key: event[key] for key in ("model", "version") if key in event} | dict(event)
 
 
 def _for_machines() -> list[structlog.typing.Processor]:

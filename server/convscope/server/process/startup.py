@@ -161,6 +161,11 @@ def _check_loaded(
             f"--load names {', '.join(missing)}, and --models {root} has: {', '.join(on_disk)}"
             + or_near(missing[0], [*on_disk, "all", ON_DEMAND])
         )
+    if not catalog.models and on_disk and settings.selection.versions:
+        raise StartError(
+            f"--versions {settings.versions} names no version of --models {root}, which has: "
+            + "; ".join(manager.versions_on_disk)
+        )
     if not catalog.models:
         raise StartError(_nothing_to_load(root, sync))
     if not any(map(catalog.is_ready, catalog.models)):

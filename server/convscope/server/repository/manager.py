@@ -95,6 +95,15 @@ class ModelManager(Generic[V]):
         """The models of the repository that have a version, selected or not."""
         return sorted(name for name, found in self._on_disk.items() if found.versions)
 
+    @property
+    def versions_on_disk(self) -> list[str]:
+        """The models of the repository with their versions, such as "digits v1, v2"."""
+        return [
+            f"{name} "
+            + ", ".join(f"v{version}" for version in sorted(self._on_disk[name].versions))
+            for name in self.models_on_disk
+        ]
+
     async def watch(self, seconds: float) -> None:
         """Reconcile again and again, until cancelled."""
         while True:

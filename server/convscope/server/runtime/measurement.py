@@ -93,7 +93,7 @@ def measure(open_trial: OpenTrial, rehearse: Rehearsal, cores: int) -> Execution
         return Execution(
             1, cores, cores, wide_batch, f"{reason}, which is also best for concurrent calls"
         )
-    reason += f"; concurrent calls take {_ms(concurrent_per_call)} each on {cores} runners"
+    reason += f"; with {cores} concurrent calls, one ends every {_ms(concurrent_per_call)}"
     return Execution(cores, 1, lone_threads, batch, reason)
 
 
