@@ -215,6 +215,7 @@ def test_a_complete_output_is_not_continued_with_other_options(
     convscope: Command, photos: Photos, tmp_path: Path, suffix: str
 ) -> None:
     out = tmp_path / f"out{suffix}"
+    command: tuple[str | Path, ...]
     command = ("classify", *photos.values(), "--model", "tiny", "-o", out)
     assert convscope(*command, "--top-k", "2").returncode == 0
     content = out.read_bytes()

@@ -287,7 +287,6 @@ def test_describe_prints_the_pyramid(bundle: Path) -> None:
     assert (reported["model"], reported["version"], reported["input"]) == ("tiny", 1, [16, 16, 3])
     assert conv == {
         "name": "conv",
-        "source": "conv",
         "shape": [4, 16, 16],
         "stride": 1.0,
         "receptive_field": 3,
