@@ -485,7 +485,8 @@ def test_the_report_names_its_inputs_and_its_command(
 
 def test_an_unreachable_server_is_an_error(colors: Path) -> None:
     message = failure("--server", "127.0.0.1:1", "--model", "tiny", "--dataset", f"folder:{colors}")
-    assert "no server answers at 127.0.0.1:1" in message
+    assert "127.0.0.1:1" in message
+    assert "no server answers" in message
     assert "start one with convscope-server --models" in message
 
 
