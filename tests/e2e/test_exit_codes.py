@@ -40,7 +40,7 @@ NUMBERS = {
     "convscope web --drain-seconds": ("-1", "0 or more"),
     "convscope admin canary m 2 --address x:1 --share": ("1.5", "from 0 to 1"),
     "convscope-server --models x --max-batch": ("0", "1 or more"),
-    "convscope-exporter prune --keep": ("-1", "0 or more"),
+    "convscope-exporter prune --keep": ("0", "1 or more"),
 }
 
 

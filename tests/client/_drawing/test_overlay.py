@@ -101,9 +101,9 @@ def test_pixels_are_accepted(shape: tuple[int, ...]) -> None:
         (Image.new("RGB", (80, 120)), "80 x 120 pixels; the one that was classified is 120 x 80"),
         (b"no image", "can't be read"),
         ("missing.png", "'missing.png' can't be read: No such file"),
-        (Tensor(np.zeros((80, 120, 3))), "drawn over a Tensor"),
-        (np.zeros((80, 120)), "drawn over a ndarray"),
-        (np.zeros((80, 120, 2), np.uint8), "drawn over a ndarray"),
+        (Tensor(np.zeros((80, 120, 3))), "drawn over a value of type Tensor"),
+        (np.zeros((80, 120)), "the array is float64"),
+        (np.zeros((80, 120, 2), np.uint8), "it has 2 channels"),
     ],
 )
 def test_other_images_are_rejected(image: Any, message: str) -> None:

@@ -21,6 +21,7 @@ from convscope.client import (
     TrafficSplit,
     UnauthenticatedError,
     UnavailableError,
+    UnknownNameError,
     VersionStatus,
 )
 
@@ -41,6 +42,14 @@ def advice(client: Client) -> str:
     except ConvscopeError as error:
         return error.request_id
     return ""
+
+
+def version_of(admin: AdminClient, alias: str) -> int | str:
+    (status,) = admin.status("m")
+    try:
+        return status.aliases[alias]
+    except UnknownNameError as error:
+        return str(error)
 
 
 def server(target: str) -> tuple[Health, str | None, int]:

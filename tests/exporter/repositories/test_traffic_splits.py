@@ -52,7 +52,7 @@ def test_target_of_a_traffic_split_is_not_pruned(root: Path) -> None:
     run(root, "shadow", "tiny", "1")
     (root / "tiny/aliases.json").unlink()
     done = CliRunner().invoke(app, ["prune", "tiny", "--keep", "1", "--repository", str(root)])
-    assert "kept tiny v1: shadow" in done.stdout
+    assert "kept tiny v1: named by shadow" in done.stdout
     assert "removed tiny v2" in done.stdout
 
 
