@@ -86,39 +86,6 @@ def fields(message: memoryview) -> Iterator[Field]:
         yield Field(tag >> 3, value, message[start:end])
 
 
-def text(self) -> str:
-    """Its content as text."""
-    return str(self.value, "utf-8")
-
-
-def fields(message: memoryview) -> Iterator[Field]:
-    """Yield the fields of a message in their order.
-
-    Raises:
-        ValueError: The message has a field of a kind that protobuf no longer has, or it ends
-            within a field.
-    """
-    position, end = 0, len(message)
-    while position < end:
-        start = position
-        tag, position = _varint(message, position)
-        kind = tag & 7
-        value = message[position:position]
-        if kind == _VARINT:
-            _, position = _varint(message, position)
-        elif kind == BYTES:
-            size, position = _varint(message, position)
-            value = message[position : position + size]
-            position += size
-        elif kind in _FIXED_SIZES:
-            position += _FIXED_SIZES[kind]
-        else:
-            raise ValueError("the message has a group")
-        if position > end:
-            raise ValueError("the message is truncated")
-        yield Field(tag >> 3, value, message[start:position])
-
-
 def text(message: memoryview, number: int) -> str:
     """Return the last text of a field, which is the one that counts; empty without any."""
     found = texts(message, number)

@@ -8,7 +8,7 @@ of a round continues in a later one. A connection whose bytes were all read neve
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import thread_time
 from typing import Protocol
 
 __all__ = ["FIRST_INPUT_BYTES", "MAX_INPUT_BYTES", "MAX_READERS", "Reader", "Rounds"]
@@ -19,7 +19,7 @@ ROUND_SECONDS = 0.5e-3
 MAX_READERS = 2
 # What is read at once. The same number of bytes may be one chunk of an image or hundreds of
 # requests, so the size follows the time that the bytes before took.
-FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 4 * 1024, 2 * 1024, 64 * 1024
+FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 4 * 1024, 2 * 1024, 256 * 1024
 # By how much the size changes at most.
 GROWTH, SHRINKAGE = 2.0, 0.125
 
@@ -46,7 +46,7 @@ class Rounds:
         clock: Returns the time in seconds.
     """
 
-    def __init__(self, loop: AbstractEventLoop, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, loop: AbstractEventLoop, clock: Callable[[], float] = thread_time) -> None:
         self.clock = clock
         self._loop = loop
         self._round = 0
