@@ -164,20 +164,56 @@ class Connection(Output, asyncio.BufferedProtocol):
             engine.receive_data(data)
         except EngineError as error:
             failure = error
+        # By stream. Clients mix the frames of several uploads.
+        chunks: dict[int, list[Any]] = {}
         for event in engine.events():
             kind = type(event)
             if kind is DataReceived:
-                self._receive_data(event)
+                if not event.end_stream:
+                    chunks.setdefault(event.stream_id, []).append(event)
+                elif event.stream_id in chunks:
+                    self._receive_chunks([*chunks.pop(event.stream_id), event])
+                else:
+                    self._receive_data(event)
             elif kind is RequestReceived:
                 self._begin(event)
-            elif kind is StreamClosed:
-                self._close_stream(event)
             else:
-                self._receive_control(event)
+                self._receive_all_chunks(chunks)
+                if kind is StreamClosed:
+                    self._close_stream(event)
+                else:
+                    self._receive_control(event)
+        self._receive_all_chunks(chunks)
         if failure is not None:
             self._fail(failure)
         elif not self._is_dirty and engine.want_write:
             self.mark_dirty()
+
+    def _receive_all_chunks(self, chunks: dict[int, list[Any]]) -> None:
+        while chunks:
+            self._receive_chunks(chunks.pop(next(iter(chunks))))
+
+    def _receive_chunks(self, events: list[Any]) -> None:
+        """Process a part of an upload at once, unless a limit is near."""
+        stream = self.streams.get(events[0].stream_id)
+        chunks = [event.data for event in events]
+        size = sum(map(len, chunks))
+        budget = self.uploads.budget
+        if (
+            len(events) == 1
+            or stream is None
+            or stream.ended
+            or stream.allowance is not None
+            or budget.used + size > budget.limit
+        ):
+            for event in events:
+                self._receive_data(event)
+            return
+        budget.used += size
+        stream.held += size
+        is_last = events[-1].end_stream
+        self._count_unacknowledged(stream, size, is_last=is_last)
+        stream.receive_all(chunks, size, is_last)
 
     def _receive_data(self, event: Any) -> None:
         data, stream_id = event.data, event.stream_id
@@ -201,14 +237,16 @@ class Connection(Output, asyncio.BufferedProtocol):
             if stream.ended:
                 return
         else:
-            unacknowledged = stream.unacknowledged + size
-            if event.end_stream or (
-                unacknowledged >= MIN_ACKNOWLEDGED_BYTES and not stream.is_backlogged
-            ):
-                self._engine.acknowledge_received_data(unacknowledged, stream_id)
-                unacknowledged = 0
-            stream.unacknowledged = unacknowledged
+            self._count_unacknowledged(stream, size, is_last=event.end_stream)
         stream.receive(data, event.end_stream)
+
+    def _count_unacknowledged(self, stream: Stream, size: int, *, is_last: bool) -> None:
+        """Acknowledge what has arrived of a stream if it is enough for a frame."""
+        size += stream.unacknowledged
+        if is_last or (size >= MIN_ACKNOWLEDGED_BYTES and not stream.is_backlogged):
+            self._engine.acknowledge_received_data(size, stream.id)
+            size = 0
+        stream.unacknowledged = size
 
     def _begin(self, event: Any) -> None:
         shared = self._shared

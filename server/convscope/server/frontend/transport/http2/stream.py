@@ -185,6 +185,27 @@ class Stream(ABC):
         except BadRequestError as error:
             self.reject(error)
 
+    def receive_all(self, chunks: Sequence[bytes], size: int, is_last: bool) -> None:
+        """Called with chunks of the request that arrived together; their bytes are in `held`.
+
+        Args:
+            chunks: Two or more chunks.
+            size: The sum of their sizes.
+            is_last: Whether the request ends with them.
+        """
+        first, *middle, last = chunks
+        self.receive(first, False)
+        size -= len(first) + len(last)
+        reader = self._reader
+        if reader is not None and middle and reader.append_all(middle, size):
+            self._link.uploads.arrived(self, size, reader.announced)
+        else:
+            for chunk in middle:
+                if not self.ended:
+                    self.receive(chunk, False)
+        if not self.ended:
+            self.receive(last, is_last)
+
     def _admit(self, reader: MessageReader) -> None:
         """Reject a message that doesn't fit as soon as its size is known."""
         if not self._admitted and (announced := reader.announced):
