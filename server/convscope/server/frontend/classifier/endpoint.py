@@ -5,7 +5,7 @@ from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.classifier.explanation_plans import plan_explanations
-from convscope.server.frontend.classifier.large_inputs import unpacked
+from convscope.server.frontend.classifier.large_inputs import LargeRequest, unpacked
 from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply, whole_crops
 from convscope.server.frontend.classifier.templates import ReplyTemplate
 from convscope.server.frontend.explained_requests import ExplainedRequests
@@ -48,7 +48,7 @@ class ClassifyEndpoint:
         place: Any,
     ) -> InferenceRequest:
         """Return the request of a ClassifyRequest, or of a LargeRequest."""
-        fields, _ = unpacked(message)
+        fields = message.message if type(message) is LargeRequest else message
         return InferenceRequest(
             self,
             record,

@@ -193,18 +193,22 @@ class Stream(ABC):
             size: The sum of their sizes.
             is_last: Whether the request ends with them.
         """
-        first, *middle, last = chunks
-        self.receive(first, False)
-        size -= len(first) + len(last)
+        rest = list(chunks)
+        if self._reader is None:
+            first = rest.pop(0)
+            size -= len(first)
+            self.receive(first, False)
+        last = rest.pop() if is_last else b""
+        size -= len(last)
         reader = self._reader
-        if reader is not None and middle and reader.append_all(middle, size):
+        if reader is not None and reader.append_all(rest, size):
             self._link.uploads.arrived(self, size, reader.announced)
         else:
-            for chunk in middle:
+            for chunk in rest:
                 if not self.ended:
                     self.receive(chunk, False)
-        if not self.ended:
-            self.receive(last, is_last)
+        if is_last and not self.ended:
+            self.receive(last, True)
 
     def _admit(self, reader: MessageReader) -> None:
         """Reject a message that doesn't fit as soon as its size is known."""
