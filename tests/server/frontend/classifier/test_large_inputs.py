@@ -18,7 +18,7 @@ from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 SHAPE = (3, 200, 200)
-IMAGE = bytes(range(256)) * 1000
+IMAGE = bytes(range(256)) * 1100
 PIXELS = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[300, 301, 3], data=bytes(300 * 301 * 3))
 FLOATS = np.arange(np.prod(SHAPE), dtype="<f4")
 TENSOR = pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=SHAPE, data=FLOATS.tobytes())

@@ -13,10 +13,12 @@ from typing import Protocol
 
 __all__ = ["FIRST_INPUT_BYTES", "MAX_INPUT_BYTES", "MAX_READERS", "Reader", "Rounds"]
 
-# What all connections that have more to read may take of one round.
-ROUND_SECONDS = 0.5e-3
+# What one connection that has more to read may take of one round.
+SHARE_SECONDS = 0.5e-3
 # Connections that continue in one round; the others have their turn in the next ones.
 MAX_READERS = 2
+# What all connections may take of it: as much as 64 small calls, which then are one batch.
+ROUND_SECONDS = MAX_READERS * SHARE_SECONDS
 # What is read at once. The same number of bytes may be one chunk of an image or hundreds of
 # requests, so the size follows the time that the bytes before took. Images take 0.1 to 0.2 ms for
 # the largest size, and much more if they are read in smaller parts.
@@ -54,7 +56,6 @@ class Rounds:
         self.clock = clock
         self._loop = loop
         self._round = 0
-        self._share = ROUND_SECONDS
         self._seconds = 0.0  # of this round
         self._waiting: deque[Reader] = deque()
         self._scheduled = False
@@ -86,10 +87,10 @@ class Rounds:
         if reader.round != self._round:
             reader.round, reader.round_seconds = self._round, 0.0
         reader.round_seconds += seconds
-        factor = min(GROWTH, max(SHRINKAGE, self._share / max(seconds, 1e-9)))
+        factor = min(GROWTH, max(SHRINKAGE, SHARE_SECONDS / max(seconds, 1e-9)))
         if size == reader.input_bytes:
             reader.input_bytes = min(MAX_INPUT_BYTES, max(MIN_INPUT_BYTES, int(size * factor)))
-        if reader.round_seconds >= self._share or self._seconds >= ROUND_SECONDS:
+        if reader.round_seconds >= SHARE_SECONDS or self._seconds >= ROUND_SECONDS:
             reader.pause_reading()
             self._waiting.append(reader)
 
@@ -104,7 +105,6 @@ class Rounds:
         self._round += 1
         self._seconds = 0.0
         readers = min(len(self._waiting), MAX_READERS)
-        self._share = ROUND_SECONDS / max(readers, 1)
         for _ in range(readers):
             self._waiting.popleft().resume_reading()
         if self._waiting:
