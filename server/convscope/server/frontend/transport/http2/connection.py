@@ -144,6 +144,7 @@ class Connection(Ending, asyncio.BufferedProtocol):
             failure = error
         # By stream. Clients mix the frames of several uploads.
         chunks: dict[int, list[Any]] = {}
+        event: Any
         for event in engine.events():
             kind = type(event)
             if kind is DataReceived:
