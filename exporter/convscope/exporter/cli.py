@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from convscope._commands import PlainGroup
 from convscope.exporter.commands import (
     bundles,
     evaluate,
@@ -18,13 +19,13 @@ from convscope.exporter.commands import (
     signing,
     train,
 )
-from convscope.exporter.commands.debug import CommandGroup, DebuggableTyper
+from convscope.exporter.commands.debug import DebuggableTyper
 
 __all__ = ["app"]
 
 app = DebuggableTyper(
     rich_markup_mode=None,  # its tables cut names off
-    cls=CommandGroup,
+    cls=PlainGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
