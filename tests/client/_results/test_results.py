@@ -123,6 +123,6 @@ def test_a_guessed_attribute_is_an_error_that_names_the_right_one() -> None:
     ):
         with pytest.raises(AttributeError, match=f"no attribute '{guess}'; you may mean {meant}$"):
             getattr(one, guess)
-    with pytest.raises(AttributeError, match="no attribute 'other'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'other'$"):
         _ = result.other
     assert not hasattr(result, "_repr_png_")
