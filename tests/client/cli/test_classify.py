@@ -303,7 +303,7 @@ def test_arguments_without_images_are_reported_without_a_server(
     ("arguments", "hint"),
     [
         (["classify", "a.png"], "`convscope models` lists the models"),
-        (["admin", "status"], "It is the --admin-address that the server was started with"),
+        (["admin", "status"], "it is the --admin-address that the server was started with"),
     ],
 )
 def test_missing_option_is_explained(convscope: Command, arguments: list[str], hint: str) -> None:
