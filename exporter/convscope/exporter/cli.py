@@ -16,6 +16,7 @@ from convscope.exporter.commands import (
     pyramid,
     quantize,
     repository,
+    routing,
     signing,
     train,
 )
@@ -68,5 +69,6 @@ foreign.register(app)
 evaluate.register(app)
 bundles.register(app)
 quantize.register(app)
+routing.register(app)
 repository.register(app)
 signing.register(app)
