@@ -106,7 +106,7 @@ def test_values_for_tables_have_the_digits_of_a_32_bit_number() -> None:
     found = result.to_dict()
     shown = [score["probability"] for score in found["classes"]]
     assert all(len(f"{one:e}".partition("e")[0].replace(".", "")) <= 9 for one in shown)
-    assert np.array_equal(np.float32(shown), np.float32(numbers))
+    assert np.array_equal(np.array(shown, np.float32), np.array(numbers, np.float32))
     assert found["stage_seconds"]["infer"] == 0.012346
     row = result.to_row()
     assert [row["probability"], row["probability_2"]] == shown[:2]

@@ -116,8 +116,12 @@ def test_images_of_the_same_name_keep_their_pictures(
 
     def saved(*images: str, kind: str = "png") -> dict[str, str]:
         results = convscope.json(
-            *("classify", "-r", *(tmp_path / image for image in images), *options),
-            *("--save-format", kind),
+            "classify",
+            "-r",
+            *(tmp_path / image for image in images),
+            *options,
+            "--save-format",
+            kind,
         )
         return {
             str(Path(result["image"]).relative_to(tmp_path)): str(
