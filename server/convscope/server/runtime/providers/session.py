@@ -253,7 +253,10 @@ def _adds_exactly() -> bool:
 def _run_plainly(graph: bytes, feed: Mapping[str, Array]) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(graph, options, providers=[PROVIDERS[CPU]]).run(None, feed)[0]
+    session = ort.InferenceSession(
+        graph, options, providers=[(PROVIDERS[CPU], {})], enable_fallback=0
+    )
+    return session.run(None, dict(feed))[0]
 
 
 def _options(name: str, policy: ProviderPolicy, threads: int) -> Mapping[str, str]:
