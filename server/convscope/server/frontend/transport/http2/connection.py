@@ -28,8 +28,9 @@ from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBuc
 from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
-from convscope.server.frontend.transport.http2.rounds import FIRST_INPUT_BYTES
+from convscope.server.frontend.transport.http2.rounds import FIRST_INPUT_BYTES, INPUT_BYTES, SHARE_SECONDS
 from convscope.server.frontend.transport.http2.shared import Shared
+from convscope.server.frontend.transport.http2.slices import Slicer
 from convscope.server.frontend.transport.http2.stream import Stream
 from convscope.server.frontend.transport.http2.task_call import TaskCall
 from convscope.server.frontend.transport.http2.unread import UnreadReplies
@@ -44,6 +45,7 @@ MIN_ACKNOWLEDGED_BYTES = 128 * 1024
 # A client that resets a stream this long before its deadline only knows it better than we do.
 DEADLINE_MARGIN_SECONDS = 0.05
 TOKENS_PER_ANSWER = 0.5
+NOTHING = memoryview(b"")
 UNREAD_MESSAGE = "the client did not read the reply in time"
 
 
@@ -67,9 +69,10 @@ class Connection(Ending, asyncio.BufferedProtocol):
         self.is_established = False  # whether the client has sent its preface
         self.end_at: float | None = None  # of its calls, after it has reached its age
         self.taken_before = 0
-        self.input_bytes = FIRST_INPUT_BYTES
-        self.round, self.round_seconds = -1, 0.0
-        self._allowed = FIRST_INPUT_BYTES  # what was to be read at most
+        self._slicer = Slicer()
+        self._allowed = INPUT_BYTES  # what was to be read at most
+        self._began = 0.0
+        self._rest = NOTHING  # what was read and not processed
         self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
@@ -94,58 +97,92 @@ class Connection(Ending, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes are written."""
-        self._allowed = self._shared.rounds.size_for(self)
-        return self._shared.input[: self._allowed]
+        shared = self._shared
+        rounds = shared.rounds
+        self._began = rounds.clock()
+        if rounds.may_read_all():
+            self._allowed = INPUT_BYTES
+            return shared.input
+        self._allowed = FIRST_INPUT_BYTES
+        return shared.input[:FIRST_INPUT_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Process what was written there."""
-        rounds = self._shared.rounds
-        began = rounds.clock()
         self._has_more = nbytes == self._allowed
-        self.receive(self._shared.input[:nbytes])
-        rounds.received(self, nbytes, self._allowed, rounds.clock() - began)
+        self._process(self._shared.input[:nbytes])
 
     def pause_reading(self) -> None:
         """Leave what arrives in the socket; see `Rounds`."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
-        if not self._transport.is_closing():
+        """Process what was read before, then read again."""
+        if self._rest:
+            rest = self._rest
+            self._keep(NOTHING)
+            self._began = self._shared.rounds.clock()
+            self._process(rest)
+        if not (self._rest or self._transport.is_closing()):
             self._transport.resume_reading()
 
-    def receive(self, data: bytes | memoryview) -> None:
-        """Process what the client sent."""
-        if self._is_closed:
-            return
-        self.received_at = self._shared.loop.time()
-        try:
-            self._receive(data)
-        except Exception:  # noqa: BLE001 - an error ends this connection, not the others
-            unexpected_error(log, peer=self.peer.peer)
-            self.shut(ErrorCode.INTERNAL_ERROR)
+    def _process(self, data: memoryview) -> None:
+        """Process what the client sent, as far as this connection's share of the round suffices."""
+        if not self._is_closed:
+            self.received_at = self._shared.loop.time()
+            try:
+                self._receive(data)
+            except Exception:  # noqa: BLE001 - an error ends this connection, not the others
+                unexpected_error(log, peer=self.peer.peer)
+                self.shut(ErrorCode.INTERNAL_ERROR)
+        rounds = self._shared.rounds
+        rounds.received(self, rounds.clock() - self._began, self._has_more, self._rest)
+
+    def _keep(self, rest: memoryview) -> None:
+        """Keep what was read and is to be processed in a later round."""
+        self._shared.rounds.kept_bytes += len(rest) - len(self._rest)
+        self._rest = rest
 
     def eof_received(self) -> None:
         """Close: a client that sends nothing more can't end its calls."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the calls."""
+        self._keep(NOTHING)
         self._end_streams()
         self._lost(self)
 
     # Receiving
 
-    def _receive(self, data: bytes | memoryview) -> None:
-        engine = self._engine
+    def _receive(self, data: memoryview) -> None:
+        engine, rounds = self._engine, self._shared.rounds
         failure: EngineError | None = None
-        try:
-            engine.receive_data(data)
-        except EngineError as error:
-            failure = error
         # By stream. Clients mix the frames of several uploads.
         chunks: dict[int, list[Any]] = {}
+        while True:
+            size = self._slicer.cut(data)
+            is_last = size == len(data)
+            try:
+                engine.receive_data(data if is_last else data[:size])
+            except EngineError as error:
+                failure = error
+            self._receive_events(engine.events(), chunks)
+            if is_last or failure is not None or self._is_closed:
+                break
+            data = data[size:]
+            if rounds.clock() - self._began >= SHARE_SECONDS:
+                self._has_more = True  # there may be, as this connection doesn't read meanwhile
+                self._keep(memoryview(bytes(data)))
+                break
+        if chunks:
+            self._receive_all_chunks(chunks)
+        if failure is not None:
+            self._fail(failure)
+        elif not self._is_dirty and engine.want_write:
+            self.mark_dirty()
+
+    def _receive_events(self, events: list[Any], chunks: dict[int, list[Any]]) -> None:
         event: Any
-        for event in engine.events():
+        for event in events:
             kind = type(event)
             if kind is DataReceived:
                 if not event.end_stream:
@@ -157,16 +194,12 @@ class Connection(Ending, asyncio.BufferedProtocol):
             elif kind is RequestReceived:
                 self._begin(event)
             else:
-                self._receive_all_chunks(chunks)
+                if chunks:
+                    self._receive_all_chunks(chunks)
                 if kind is StreamClosed:
                     self._close_stream(event)
                 else:
                     self._receive_control(event)
-        self._receive_all_chunks(chunks)
-        if failure is not None:
-            self._fail(failure)
-        elif not self._is_dirty and engine.want_write:
-            self.mark_dirty()
 
     def _receive_all_chunks(self, chunks: dict[int, list[Any]]) -> None:
         while chunks:

@@ -11,7 +11,7 @@ from convscope.server.frontend.transport.http2.engine import engine_factory
 from convscope.server.frontend.transport.http2.heads import HeadCache
 from convscope.server.frontend.transport.http2.inflating import Inflater
 from convscope.server.frontend.transport.http2.limits import Limits
-from convscope.server.frontend.transport.http2.rounds import MAX_INPUT_BYTES, Rounds
+from convscope.server.frontend.transport.http2.rounds import INPUT_BYTES, Rounds
 from convscope.server.frontend.transport.http2.tasks import Tasks
 from convscope.server.frontend.transport.http2.turns import Turns
 from convscope.server.frontend.transport.http2.uploads import Uploads
@@ -63,7 +63,7 @@ class Shared:
         self.connections = 0
         # Where a connection finds the bytes that have arrived. It has processed them when the
         # next one receives, so that one place is enough, and it stays in the caches.
-        self.input = memoryview(bytearray(MAX_INPUT_BYTES))
+        self.input = memoryview(bytearray(INPUT_BYTES))
 
     def admits_call(self, streams: int) -> bool:
         """Return whether a connection with as many streams may open another one.
