@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import grpc
@@ -28,7 +29,11 @@ from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBuc
 from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
-from convscope.server.frontend.transport.http2.rounds import FIRST_INPUT_BYTES, INPUT_BYTES, SHARE_SECONDS
+from convscope.server.frontend.transport.http2.rounds import (
+    FIRST_INPUT_BYTES,
+    INPUT_BYTES,
+    SHARE_SECONDS,
+)
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.slices import Slicer
 from convscope.server.frontend.transport.http2.stream import Stream
@@ -46,6 +51,9 @@ MIN_ACKNOWLEDGED_BYTES = 128 * 1024
 DEADLINE_MARGIN_SECONDS = 0.05
 TOKENS_PER_ANSWER = 0.5
 NOTHING = memoryview(b"")
+# The time of less than this is estimated: a look at the processor's clock takes 0.5 µs.
+UNTIMED_BYTES = 512
+SECONDS_PER_BYTE = 0.1e-6
 UNREAD_MESSAGE = "the client did not read the reply in time"
 
 
@@ -98,9 +106,7 @@ class Connection(Ending, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes are written."""
         shared = self._shared
-        rounds = shared.rounds
-        self._began = rounds.clock()
-        if rounds.may_read_all():
+        if shared.rounds.may_read_all():
             self._allowed = INPUT_BYTES
             return shared.input
         self._allowed = FIRST_INPUT_BYTES
@@ -117,16 +123,19 @@ class Connection(Ending, asyncio.BufferedProtocol):
 
     def resume_reading(self) -> None:
         """Process what was read before, then read again."""
-        if self._rest:
-            rest = self._rest
+        if self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        rest = self._rest
+        if rest:
             self._keep(NOTHING)
-            self._began = self._shared.rounds.clock()
             self._process(rest)
-        if not (self._rest or self._transport.is_closing()):
-            self._transport.resume_reading()
 
     def _process(self, data: memoryview) -> None:
         """Process what the client sent, as far as this connection's share of the round suffices."""
+        rounds = self._shared.rounds
+        is_timed = len(data) > UNTIMED_BYTES
+        self._began = rounds.clock() if is_timed else inf
         if not self._is_closed:
             self.received_at = self._shared.loop.time()
             try:
@@ -134,8 +143,8 @@ class Connection(Ending, asyncio.BufferedProtocol):
             except Exception:  # noqa: BLE001 - an error ends this connection, not the others
                 unexpected_error(log, peer=self.peer.peer)
                 self.shut(ErrorCode.INTERNAL_ERROR)
-        rounds = self._shared.rounds
-        rounds.received(self, rounds.clock() - self._began, self._has_more, self._rest)
+        seconds = rounds.clock() - self._began if is_timed else len(data) * SECONDS_PER_BYTE
+        rounds.received(self, seconds, self._has_more, self._rest)
 
     def _keep(self, rest: memoryview) -> None:
         """Keep what was read and is to be processed in a later round."""

@@ -43,7 +43,7 @@ class Slicer:
         size, place, work = len(data), self._next, SLICE_WORK
         if self._started:
             place, work = -len(self._started), 0
-            start = self._started + data[:_START_BYTES + place]
+            start = self._started + data[: _START_BYTES + place]
             if len(start) < _START_BYTES:
                 self._started = start
                 return size
