@@ -11,7 +11,8 @@ import grpc
 import pytest
 import uvloop
 from ngh2 import events
-from support.http2 import SECONDS, RawClient, serving_http2, until
+from support.frames import DATA, END_STREAM, PING, frame
+from support.http2 import SECONDS, RawClient, framed, serving_http2, until
 
 from convscope.server.errors import StartError
 from convscope.server.frontend.settings import FrontendSettings
@@ -68,6 +69,24 @@ async def test_tls(own: Pair) -> None:
         known = serving.service.contexts[0].auth_context()
         assert known == {"transport_security_type": [b"ssl"]}
         assert serving.service.contexts[0].peer_identities() is None
+
+
+async def test_many_small_frames(own: Pair) -> None:
+    """They are read at once, and processed in several rounds."""
+    context = ssl.create_default_context(cafile=str(own[0]))
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2"])
+    async with serving_http2(tls=TlsFiles(certificate=own[0], key=own[1])) as serving:
+        client = RawClient()
+        await client.connect(serving.port, context)
+        message = framed(bytes(30_000))
+        stream = client.call("size", None)
+        client.send(b"".join(frame(DATA, 0, stream, bytes([byte])) for byte in message))
+        client.send(frame(DATA, END_STREAM, stream) + frame(PING, payload=b"the last"))
+        await until(lambda: client.of(events.TrailersReceived))
+        assert client.fields(stream)[b"grpc-status"] == b"0"
+        assert [event.data for event in client.of(events.DataReceived)] == [framed(b"30000")]
+        await client.close()
 
 
 async def test_a_client_without_tls(own: Pair) -> None:

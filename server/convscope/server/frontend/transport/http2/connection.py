@@ -119,7 +119,8 @@ class Connection(Ending, asyncio.BufferedProtocol):
 
     def pause_reading(self) -> None:
         """Leave what arrives in the socket; see `Rounds`."""
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Process what was read before, then read again."""

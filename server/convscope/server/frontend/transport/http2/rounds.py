@@ -54,6 +54,8 @@ class Rounds:
         """What connections have read and not processed."""
         self._loop = loop
         self._seconds = 0.0  # of this round
+        self._last: Reader | None = None  # that had more, in this round
+        self._last_seconds = 0.0  # its part of the round
         self._waiting: deque[Reader] = deque()
         self._scheduled = False
 
@@ -73,7 +75,10 @@ class Rounds:
         self._seconds += seconds
         if has_more:
             self._schedule()
-            if rest or seconds >= SHARE_SECONDS or self._seconds >= ROUND_SECONDS:
+            if reader is not self._last:  # an event loop may read several times of one
+                self._last, self._last_seconds = reader, 0.0
+            self._last_seconds += seconds
+            if rest or self._last_seconds >= SHARE_SECONDS or self._seconds >= ROUND_SECONDS:
                 reader.pause_reading()
                 self._waiting.append(reader)
         elif self._seconds > NEGLIGIBLE_SECONDS:
@@ -88,6 +93,7 @@ class Rounds:
         """Begin the next round, with the connections that waited longest."""
         self._scheduled = False
         self._seconds = 0.0
+        self._last = None
         for _ in range(min(len(self._waiting), MAX_READERS)):
             self._waiting.popleft().resume_reading()
         if self._waiting:
