@@ -1,5 +1,6 @@
 """Every network of the registry: exported, served, and compared with PyTorch."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,8 +21,10 @@ from convscope.exporter.architectures.custom import custom_architecture
 from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.golden import golden_noise
-from convscope.exporter.conversion.graph import ServableNetwork
+from convscope.exporter.conversion.graph import ServableNetwork, feature_map_shapes
 from convscope.exporter.conversion.parity import run_torch
+from convscope.exporter.conversion.reference import Reference
+from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.preprocessing.resizing import ShortestEdge
@@ -53,20 +56,21 @@ TIMM = ("timm/convnext_atto", "timm/regnetx_002", "timm/test_resnet")
 # smaller input, which saves time and runs the same operators.
 FULL_SIZE = ("resnet18", "mobilenet_v2", "efficientnet_lite0", "timm/convnext_atto")
 SMALLER_SIDE = 96
-LARGE = (*(name for name in ARCHITECTURES if name not in SMALL), *TIMM)
-SMALLER = tuple(name for name in (*LARGE, "leung_malik") if name not in FULL_SIZE)
-# The dense layers of every VGG are the same half a gigabyte. Only vgg11 keeps them; the others
-# have narrower ones.
-NARROWER_VGGS = tuple(name for name in LARGE if name.startswith("vgg") and name != "vgg11")
+# The export takes as long as the network is deep. The deeper and wider ones of a family repeat the
+# modules of a smaller one, which is served for all of them.
+SERVED_FOR = {
+    **dict.fromkeys(("vgg13", "vgg16", "vgg19"), "vgg11"),
+    **dict.fromkeys(("vgg13_bn", "vgg16_bn", "vgg19_bn"), "vgg11_bn"),
+    "resnet34": "resnet18",
+    **dict.fromkeys(("resnet101", "resnet152"), "resnet50"),
+    **{f"efficientnet_lite{index}": "efficientnet_lite0" for index in range(1, 5)},
+}
+LARGE = (*(name for name in ARCHITECTURES if name not in {*SMALL, *SERVED_FOR}), *TIMM)
+SMALLER = tuple(name for name in (*LARGE, *SERVED_FOR, "leung_malik") if name not in FULL_SIZE)
+# The dense layers of every VGG are the same half a gigabyte. Only vgg11 keeps them when it is
+# served; the others have narrower ones.
+NARROWER_VGGS = ("vgg11_bn", *(name for name in SERVED_FOR if name.startswith("vgg")))
 NARROWER_WIDTH = 128
-# The export takes as long as the network is deep. Deeper ones of a family repeat their blocks; the
-# smallest of each family, and resnet50, keep all of them.
-SHORTER = (
-    "resnet34",
-    "resnet101",
-    "resnet152",
-    *(f"efficientnet_lite{index}" for index in range(1, 5)),
-)
 
 OWN = """
 from torch import nn
@@ -119,8 +123,6 @@ def source_of(name: str, folder: Path) -> Source:
     network = row.build(len(labels))
     if name in NARROWER_VGGS:
         narrow_dense_layers(network)
-    if name in SHORTER:
-        drop_repetitions(network)
     return Source(
         model=name.replace("/", "_"),
         version=1,
@@ -145,13 +147,10 @@ def narrow_dense_layers(network: nn.Module) -> None:
         layers[index] = nn.Linear(given, returned)
 
 
-def drop_repetitions(network: nn.Module) -> None:
-    """Replace each block that is built as the one before it by the identity."""
-    for stage in [one for one in network.modules() if isinstance(one, nn.Sequential)]:
-        built = [repr(block) for block in stage]
-        for index, (before, block) in enumerate(pairwise(built), start=1):
-            if before == block:
-                stage[index] = nn.Identity()
+def kinds(network: nn.Module) -> set[str]:
+    """Return the modules of a network, except sequences of them, without their widths."""
+    own = [one for one in network.modules() if not isinstance(one, (nn.Sequential, type(network)))]
+    return {re.sub(r"\d{2,}", "n", repr(module)) for module in own}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -249,8 +248,19 @@ def test_a_large_network_returns_the_results_of_pytorch(served: Served) -> None:
     assert len(served.network.feature_map_names) >= 4
 
 
+@pytest.mark.parametrize("name", SERVED_FOR)
+def test_a_larger_network_repeats_the_modules_of_a_served_one(name: str, tmp_path: Path) -> None:
+    source, smaller = source_of(name, tmp_path), SERVED_FOR[name]
+    with torch.device("meta"):
+        assert kinds(row_of(name, tmp_path).build(12)) == kinds(row_of(smaller, tmp_path).build(12))
+    assert smaller in (*SMALL, *LARGE)
+    network = servable(source, Reference(source))
+    shapes = feature_map_shapes(network, torch.from_numpy(inputs_of(source)[np.newaxis]))
+    assert len(shapes) >= 4
+
+
 def test_every_network_of_the_registry_is_tested() -> None:
-    assert {*SMALL, *LARGE} >= set(ARCHITECTURES)
+    assert {*SMALL, *LARGE, *SERVED_FOR} >= set(ARCHITECTURES)
 
 
 def test_a_filter_bank_accepts_an_encoded_photo(tmp_path: Path, coffee: Path) -> None:
