@@ -31,6 +31,7 @@ PRELOADED = {
         "convscope.client.cli",
         "pydantic.fields",  # Typer imports both when a command runs
         "pydantic.type_adapter",
+        "grpc.experimental",
         "rich.progress",
         "rich.table",
     ),
