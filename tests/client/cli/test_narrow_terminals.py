@@ -8,6 +8,8 @@ import pytest
 from support.forked import run
 from support.server import ServerProcess
 
+pytestmark = pytest.mark.one_transport("shows results in a terminal")
+
 
 def lines(server: ServerProcess, width: int, *arguments: str | Path) -> list[str]:
     environment = {**os.environ, "CONVSCOPE_SERVER": server.target, "COLUMNS": str(width)}
