@@ -9,13 +9,16 @@ import sys
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from support.forked import run as run_forked
 from support.server import ServerProcess
 from support.web_process import WebProcess
+from typer.testing import CliRunner
 
 from bench.performance_page import PAGE, TABLE, with_table
+from convscope.exporter.cli import app as exporter_app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -117,16 +120,11 @@ def test_curl_is_answered(command: str, demo_web: WebProcess) -> None:
 
 @cache
 def help_of(program: str, *subcommand: str) -> str:
-    environment = os.environ | {"COLUMNS": "200"}
-    if program == "convscope":
-        return run_forked("client", [*subcommand, "--help"], environment).stdout
-    return subprocess.run(
-        [Path(sys.executable).parent / program, *subcommand, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    ).stdout
+    wide = {"COLUMNS": "200"}
+    if program == "convscope-exporter":
+        return CliRunner().invoke(exporter_app, [*subcommand, "--help"], env=wide).output
+    room: Literal["client", "server"] = "client" if program == "convscope" else "server"
+    return run_forked(room, [*subcommand, "--help"], os.environ | wide).stdout
 
 
 @pytest.mark.parametrize("command", OURS)

@@ -14,6 +14,8 @@ from convscope.server.errors import StartError
 from convscope.server.process.ports import check_ports
 from convscope.server.repository.settings import RepositorySettings
 
+pytestmark = pytest.mark.one_transport("checks settings")
+
 
 def failed_start(*arguments: str | Path) -> str:
     """The message of a server that doesn't start."""
