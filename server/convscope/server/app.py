@@ -42,6 +42,7 @@ from convscope.server.process.supervisor_channel import SupervisorChannel
 from convscope.server.repository.home import expand_home
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
+from convscope.server.repository.part import whole_repository
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers.engines import EngineCache
@@ -146,6 +147,8 @@ async def _serve(
         if repository is None:
             return
         root, sync = repository
+        if sync is None:
+            root = stack.enter_context(whole_repository(root))
         manager = _manager(settings, root, sync, lifecycle, validator, stop)
         stack.push_async_callback(manager.close)
         handler = _handler(settings, manager, engine, metrics)

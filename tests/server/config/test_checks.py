@@ -91,17 +91,6 @@ def test_versions_that_no_model_has_are_named_with_those_that_exist(tiny_reposit
     assert "holds no model" not in message
 
 
-@pytest.mark.parametrize(
-    ("inside", "what"), [("tiny/1", "one version of a model"), ("tiny", "a model")]
-)
-def test_part_of_a_repository_names_the_repository(
-    tiny_repository: Path, inside: str, what: str
-) -> None:
-    path = tiny_repository / inside
-    message = failed_start("--models", path, *LOOPBACK)
-    assert f"--models {path} is {what}; the repository is: --models {tiny_repository}\n" in message
-
-
 def test_port_in_use_is_reported_before_anything_loads(
     tiny_repository: Path, tiny_server: ServerProcess
 ) -> None:
