@@ -1,6 +1,6 @@
 """One model or one version is served as a repository of its own, by the name in its manifest.
 
-The layouts are those of /mnt/models, where KServe's storage initializer puts what `storageUri` names.
+The layouts are those of /mnt/models, where KServe's storage initializer puts a `storageUri`.
 """
 
 import shutil
