@@ -2,19 +2,33 @@
 
 import copy
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.calls import connected, image_request
 from support.kubernetes import Resource, custom_resource_errors, render, schema_errors
+from support.server import ServerProcess
 
 from convscope.server.config.flags import FLAGS
 from convscope.server.observability.metrics.families import STAGES, TABLE
 from deploy.dockerfile import Dockerfile, read_image
 
+# What a pod has: the quota of its limit, a read-only root, one directory to write to, no home, and
+# no rights. Only this process sees the mounts.
+CONFINED = """
+set -e
+mount --bind "$1" /sys/fs/cgroup
+mount -t tmpfs tmpfs "$2"
+mount -o remount,bind,ro /
+shift 2
+exec setpriv --bounding-set=-all --inh-caps=-all env -i HOME=/nonexistent "$@"
+"""
 # The oldest one has the preStop hook `sleep`; the newest three are maintained.
 VERSIONS = ("1.30", "1.35", "1.36", "1.37")
 OVERLAYS = ("volume", "object-store")
@@ -126,6 +140,43 @@ def test_the_limit_is_whole_cores_and_reserved(container: dict[str, Any]) -> Non
     limit, request = (container["resources"][name]["cpu"] for name in ("limits", "requests"))
     assert limit == request
     assert int(limit) >= 1  # a fraction would raise ValueError
+
+
+@pytest.mark.slow(seconds=5)
+def test_a_confined_server_uses_its_limit_and_writes_to_tmp_only(
+    tiny_repository: Path,
+    overlays: dict[str, list[Resource]],
+    dockerfile: Dockerfile,
+    tmp_path: Path,
+) -> None:
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("it needs the rights to mount")
+    cgroup, tmp = tmp_path / "cgroup", tmp_path / "tmp"
+    cgroup.mkdir()
+    tmp.mkdir()
+    (cgroup / "cpu.max").write_text("100000 100000")
+    environment = {"TMPDIR": str(tmp)} | {
+        name: value.replace("/tmp/", f"{tmp}/")
+        for name, value in read_image(dockerfile.steps("server")).environment.items()
+        if name.startswith("CONVSCOPE_")
+    }
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    confined = ("unshare", "--mount", "sh", "-c", CONFINED, "sh", str(cgroup), str(tmp))
+    command = (*confined, *variables, sys.executable, "-m", "convscope.server")
+    flags = [text for text in container["args"] if not text.startswith("--models")]
+    with (
+        ServerProcess(
+            tiny_repository, *flags, "--drain-seconds", "0.1", command=command, tuning=True
+        ) as server,
+        connected(server) as stub,
+    ):
+        stub.Classify(image_request())
+        written = Path(f"/proc/{server.process.pid}/root{tmp}")
+        assert {path.name for path in written.iterdir()} == {"tuning.json", "validated.json"}
+    tuned = [event for event in server.log if event["event"] == "tuned"]
+    # With a second core, one batch would run next to the event loop.
+    assert [event["runners"] for event in tuned] == [0, 0]
+    assert [event for event in server.log if event.get("level") in ("warning", "error")] == []
 
 
 def test_everything_selects_the_pods(resources: dict[str, Resource]) -> None:
