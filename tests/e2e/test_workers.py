@@ -15,7 +15,7 @@ from support.calls import connected, image_request, run_to_end, sample, wait_unt
 from support.server import FRESH, ServerProcess
 from support.tiny import reference_preprocess, write_tiny
 
-from convscope.client import Client, ConvscopeError, Tensor
+from convscope.client import AdminClient, Client, ConvscopeError, NotFoundError, Tensor
 
 pytestmark = pytest.mark.slow(seconds=5)
 
@@ -134,6 +134,38 @@ def test_workers_that_cannot_serve_are_a_failed_start(tmp_path: Path) -> None:
     assert code == 1
     assert "holds no model" in err
     assert "the first worker ended before it served" in err
+
+
+def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_tiny(tmp_path, version=version)
+    address = f"unix:{tmp_path / '.admin'}"
+    flags = ("--workers", str(WORKERS), "--poll-seconds", "0", "--admin-address", address)
+
+    def versions(calls: int = 12) -> set[int]:
+        """Return which versions answer on separate connections, which both workers get."""
+        answered = set()
+        for _ in range(calls):
+            with connected(server) as stub:
+                answered.add(stub.Classify(image_request(), timeout=30).version)
+        return answered
+
+    with ServerProcess(tmp_path, *flags) as server, AdminClient(address) as admin:
+        assert versions() == {2}
+        admin.unload("tiny", 2)
+        assert versions() == {1}
+        admin.set_alias("tiny", "champion", 2)
+        (status,) = admin.status("tiny")
+        assert status.aliases == {"champion": 2}
+        # Both loaded what the alias names, and the first one wrote it.
+        assert not [problem for problem in status.problems if "worker" in problem]
+        with pytest.raises(NotFoundError, match="tiny has no version 9"):
+            admin.load("tiny", 9)
+        admin.set_alias("tiny", "champion", 1)
+        admin.unload("tiny", 2)
+        os.kill(pids(server)[0], signal.SIGKILL)
+        wait_until(lambda: any(line["event"] == "worker replaced" for line in server.log))
+        assert versions() == {1}
 
 
 SECRET = "s3cr3t"

@@ -1,10 +1,11 @@
 """Wires the server together: load, serve, drain."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -18,6 +19,7 @@ from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.accounting import Accounting, always_open
 from convscope.server.frontend.admin.private_socket import owner_only
 from convscope.server.frontend.admin.servicer import AdminServicer
+from convscope.server.frontend.admin.workers import WorkersAdminServicer
 from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
@@ -37,7 +39,7 @@ from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
 from convscope.server.process.startup import first_load, open_repository
-from convscope.server.process.supervisor import supervise
+from convscope.server.process.supervisor import Replay, supervise
 from convscope.server.process.supervisor_channel import SupervisorChannel
 from convscope.server.repository.home import expand_home
 from convscope.server.repository.manager import ModelManager
@@ -71,12 +73,38 @@ async def serve_with_workers(settings: Settings) -> None:
     Raises:
         StartError: The server can't start.
     """
-    await supervise(
-        settings.process.workers,
-        settings.frontend.grpc_address,
-        lambda metrics: _listen_for_prometheus(metrics, settings),
-        lambda grpc_address: to_json(settings.for_worker(grpc_address)),
-    )
+    addresses: list[str] = []
+    with ExitStack() as stack:
+        if settings.frontend.admin_address is not None:  # only this user can enter the directory
+            sockets = stack.enter_context(TemporaryDirectory(prefix="convscope-workers-"))
+            addresses = [f"unix:{sockets}/{i}" for i in range(settings.process.workers)]
+        await supervise(
+            settings.process.workers,
+            settings.frontend.grpc_address,
+            lambda metrics: _listen_for_prometheus(metrics, settings),
+            lambda grpc_address, index: to_json(
+                settings.for_worker(grpc_address, addresses[index] if addresses else None)
+            ),
+            partial(_listen_for_admins_of_workers, settings, addresses),
+        )
+
+
+@asynccontextmanager
+async def _listen_for_admins_of_workers(
+    settings: Settings, addresses: Sequence[str]
+) -> AsyncIterator[Replay]:
+    """Open the listener for operators of several workers, if there is one.
+
+    The supervisor checks who calls. The sockets of the workers belong to this user, and the
+    workers count the calls.
+    """
+    metrics, servicer = Metrics(), WorkersAdminServicer(addresses)
+    async with AsyncExitStack() as stack:
+        if addresses:
+            access = _access(settings.frontend, metrics, Reloads(), stack)
+            budget = MemoryBudget(settings.frontend.max_memory_in_flight)
+            await _listen_for_admins(settings, budget, servicer, metrics, access, stack)
+        yield servicer.replay
 
 
 async def serve(
@@ -175,7 +203,10 @@ async def _serve(
         if supervisor is not None:
             grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
         if settings.frontend.admin_address is not None:
-            await _listen_for_admins(settings, budget, manager, metrics, access, stack)
+            # The supervisor checks who calls a worker.
+            checked = access if supervisor is None else None
+            servicer = AdminServicer(Operator(manager))
+            await _listen_for_admins(settings, budget, servicer, metrics, checked, stack)
         event = "serving" if supervisor is None else "worker serving"
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
@@ -352,7 +383,7 @@ async def _listen(transport: Transport, address: str, stack: AsyncExitStack) -> 
 async def _listen_for_admins(
     settings: Settings,
     budget: MemoryBudget,
-    manager: ModelManager[LoadedVersion],
+    servicer: admin_pb2_grpc.AdminServiceServicer,
     metrics: Metrics,
     access: AccessControl | None,
     stack: AsyncExitStack,
@@ -372,9 +403,7 @@ async def _listen_for_admins(
         max_request_bytes=frontend.max_request_bytes,
         access_log=not frontend.no_access_log,
     )
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(Operator(manager)), cast("grpc.aio.Server", accounting)
-    )
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, cast("grpc.aio.Server", accounting))
     with owner_only():
         port = transport.bind(address)
     await transport.start()

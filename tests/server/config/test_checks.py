@@ -67,12 +67,6 @@ def test_memory_limit_needs_loading_on_demand(tiny_repository: Path) -> None:
     assert "add --load on-demand" in message
 
 
-def test_workers_have_no_admin_service(tiny_repository: Path) -> None:
-    flags = ("--workers", "2", "--admin-address", "127.0.0.1:0")
-    message = failed_start("--models", tiny_repository, *LOOPBACK, *flags)
-    assert "--admin-address would reach only one of the workers" in message
-
-
 def test_missing_repository_is_named(tmp_path: Path) -> None:
     message = failed_start("--models", tmp_path / "nowhere", *LOOPBACK)
     assert f"--models {tmp_path / 'nowhere'} is not a directory" in message
