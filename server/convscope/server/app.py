@@ -34,6 +34,8 @@ from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.observability.metrics import Metrics, MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics, snapshot
+from convscope.server.observability.metrics.totals import from_json as totals_from_json
+from convscope.server.observability.metrics.totals import to_json as totals_to_json
 from convscope.server.process.drain import drain
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
@@ -253,7 +255,12 @@ async def _show_metrics(
         stack.callback(listener.close)
         return listener.port
     stack.push_async_callback(supervisor.close)
-    await supervisor.connect(partial(snapshot, metrics.registry), stop.set)
+    await supervisor.connect(
+        partial(snapshot, metrics.registry),
+        lambda: totals_to_json(metrics.own_totals()),
+        lambda siblings: metrics.set_siblings(totals_from_json(siblings)),
+        stop.set,
+    )
     return None
 
 

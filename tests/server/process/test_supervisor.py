@@ -81,7 +81,7 @@ async def test_worker_that_sends_garbage_and_ends_is_replaced(
         await until(lambda: events(logs).count("worker replaced") == 2)
         stop.set()
         await running
-    assert "unexpected error in a message of a worker" in events(logs)
+    assert "unexpected error in a message between supervisor and worker" in events(logs)
 
 
 @pytest.mark.usefixtures("worker_program")

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 
 from convscope.server.observability.metrics.families import TABLE
+from convscope.server.observability.metrics.totals import MergedTotals
 
 __all__ = ["GAUGES", "MergedMetrics", "snapshot"]
 
@@ -82,12 +83,17 @@ class MergedMetrics(Collector):
 
     A scrape runs in a thread of its own. It reads mappings that are replaced
     and never changed, so that it sees one moment.
+
+    Attributes:
+        registry: What Prometheus scrapes.
+        totals: What ModelStatistics reports; the event loop alone uses it.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._workers: Mapping[int, _Families] = {}
         self._retired: _Families = {}
+        self.totals = MergedTotals()
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -108,6 +114,7 @@ class MergedMetrics(Collector):
 
     def retire(self, worker_index: int) -> None:
         """Keep the counters of a worker that has ended, and forget its gauges."""
+        self.totals.retire(worker_index)
         with self._lock:
             workers = dict(self._workers)
             counted = _cumulative(workers.pop(worker_index, {}))
