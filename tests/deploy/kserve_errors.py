@@ -9,8 +9,8 @@ import re
 import sys
 from typing import Any
 
-import kubernetes.client.models as kubernetes_models
-from kserve import models as kserve_models
+import kubernetes.client.models as kubernetes_models  # type: ignore[import-not-found]
+from kserve import models as kserve_models  # type: ignore[import-not-found]
 
 PRIMITIVES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),

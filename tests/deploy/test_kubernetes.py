@@ -163,7 +163,8 @@ def test_a_confined_server_uses_its_limit_and_writes_to_tmp_only(
     variables = [f"{name}={value}" for name, value in environment.items()]
     confined = ("unshare", "--mount", "sh", "-c", CONFINED, "sh", str(cgroup), str(tmp))
     command = (*confined, *variables, sys.executable, "-m", "convscope.server")
-    flags = [text for text in container["args"] if not text.startswith("--models")]
+    deployment = next(one for one in overlays["volume"] if one["kind"] == "Deployment")
+    flags = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     with (
         ServerProcess(
             tiny_repository, *flags, "--drain-seconds", "0.1", command=command, tuning=True

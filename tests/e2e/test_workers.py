@@ -163,15 +163,16 @@ def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) 
     address = f"unix:{tmp_path / '.admin'}"
     flags = ("--workers", str(WORKERS), "--poll-seconds", "0", "--admin-address", address)
 
-    def versions(calls: int = 12) -> set[int]:
-        """Return which versions answer on separate connections, which both workers get."""
-        answered = set()
-        for _ in range(calls):
-            with connected(server) as stub:
-                answered.add(stub.Classify(image_request(), timeout=30).version)
-        return answered
+    with ServerProcess(tmp_path, *flags) as running, AdminClient(address) as admin:
 
-    with ServerProcess(tmp_path, *flags) as server, AdminClient(address) as admin:
+        def versions() -> set[int]:
+            """Return which versions answer on separate connections, which both workers get."""
+            answered = set()
+            for _ in range(12):
+                with connected(running) as stub:
+                    answered.add(stub.Classify(image_request(), timeout=30).version)
+            return answered
+
         assert versions() == {2}
         admin.unload("tiny", 2)
         assert versions() == {1}
@@ -184,8 +185,8 @@ def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) 
             admin.load("tiny", 9)
         admin.set_alias("tiny", "champion", 1)
         admin.unload("tiny", 2)
-        os.kill(pids(server)[0], signal.SIGKILL)
-        wait_until(lambda: any(line["event"] == "worker replaced" for line in server.log))
+        os.kill(pids(running)[0], signal.SIGKILL)
+        wait_until(lambda: any(line["event"] == "worker replaced" for line in running.log))
         assert versions() == {1}
 
 

@@ -155,4 +155,6 @@ async def test_an_error_in_one_message_does_not_end_the_reading() -> None:
     with capture_logs() as logs:
         await read_messages(reader, handle)
     assert handled == [1, 2]
-    assert [line["event"] for line in logs] == ["unexpected error in a message between supervisor and worker"] * 2
+    assert [line["event"] for line in logs] == [
+        "unexpected error in a message between supervisor and worker"
+    ] * 2

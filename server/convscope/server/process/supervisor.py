@@ -76,13 +76,13 @@ async def supervise(
             await asyncio.gather(starting, *(_end(w) for w in workers), return_exceptions=True)
             return
         await starting
-        log.info(
-            "serving",
-            grpc_port=split_address(grpc_address)[1],
-            metrics_port=metrics_server.port,
-            workers=[worker.pid for worker in workers],
-        )
         async with listen_for_admins() as replay:
+            log.info(
+                "serving",
+                grpc_port=split_address(grpc_address)[1],
+                metrics_port=metrics_server.port,
+                workers=[worker.pid for worker in workers],
+            )
             spare = Spare()
             spare.prepare()
             replacing = [

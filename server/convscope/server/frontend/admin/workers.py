@@ -1,7 +1,7 @@
 """AdminService of several workers: each call reaches all of them, and their replies become one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -33,6 +33,14 @@ class _WorkerError(ServingError):
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
         self.code = code  # type: ignore[misc]
+
+    def message_for(self, may_use: Callable[[str], bool]) -> str:
+        """Return the message for a caller that may not use every model.
+
+        After a semicolon, a worker lists what exists, without knowing who calls.
+        """
+        is_unknown = self.code is grpc.StatusCode.NOT_FOUND
+        return self.message.partition(";")[0] if is_unknown else self.message
 
 
 class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
@@ -131,7 +139,8 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         Raises:
             ServingError: One of them rejects the call, or none is running.
         """
-        replies, indexes = {}, list(range(len(self._addresses)))
+        replies: dict[int, Any] = {}
+        indexes = list(range(len(self._addresses)))
         while indexes and not replies:  # before the others: it may reject a change
             if (reply := await self._try(indexes[0], method, request, timeout)) is not None:
                 replies[indexes[0]] = reply
@@ -180,7 +189,7 @@ def _differences(known: pb.ModelStatus, other: pb.ModelStatus, index: int) -> li
     ]
 
 
-def _shown(state: "pb.VersionState | None") -> str:
+def _shown(state: "pb.VersionState.ValueType | None") -> str:
     if state is None:
         return "not there"
     return pb.VersionState.Name(state).removeprefix("VERSION_STATE_").lower()
