@@ -44,11 +44,6 @@ def check_flags(settings: Settings) -> None:
         raise StartError("--reflection and --no-reflection exclude each other")
     if repository.max_memory_mb is not None and not repository.selection.on_demand:
         raise StartError("--max-memory-mb limits what is loaded on demand; add --load on-demand")
-    if settings.process.workers > 1 and frontend.admin_address is not None:
-        raise StartError(
-            "--admin-address would reach only one of the workers; with --workers, publish and "
-            "promote in the repository, which each worker follows"
-        )
 
 
 def check_settings(settings: Settings) -> None:

@@ -58,7 +58,8 @@ class Flag:
 PANELS = {
     "Repository": (
         Flag("models", TEXT, "The repository, with MODEL/VERSION/manifest.json and so on: a "
-             "directory, or a URL such as s3://BUCKET/models, gs://… or hf://….", "DIR|URL"),
+             "directory, or a URL such as s3://BUCKET/models, gs://… or hf://…. A directory may "
+             "also be one model or one version.", "DIR|URL"),
         Flag("load", TEXT, "Models to load: all, on-demand, or names separated by commas."),
         Flag("versions", VERSIONS, "Number of latest versions of each model, or a list: =3,5. "
              "Versions with an alias are loaded too."),

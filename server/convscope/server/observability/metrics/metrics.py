@@ -12,6 +12,7 @@ from convscope.server.observability.metrics.methods import MethodMetrics
 from convscope.server.observability.metrics.repository import SyncMetrics
 from convscope.server.observability.metrics.series import Families, Series
 from convscope.server.observability.metrics.shadows import ShadowMetrics
+from convscope.server.observability.metrics.totals import TotalsByVersion, VersionTotals
 from convscope.server.observability.metrics.versions import VersionMetrics
 
 __all__ = ["Metrics"]
@@ -37,6 +38,7 @@ class Metrics:
         self._shadows: dict[tuple[str, int, int], ShadowMetrics] = {}
         self._placements: dict[Key, list[tuple[Gauge, tuple[str, ...]]]] = {}
         self._stated: dict[str, set[tuple[str, ...]]] = {}
+        self._siblings: TotalsByVersion = {}
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -50,6 +52,19 @@ class Metrics:
             model, number = key
             metrics = self._versions[key] = VersionMetrics(self._families, model, str(number))
         return metrics
+
+    def own_totals(self) -> TotalsByVersion:
+        """Return what this process has counted of each version."""
+        return {key: metrics.totals() for key, metrics in self._versions.items()}
+
+    def set_siblings(self, totals: TotalsByVersion) -> None:
+        """Set what the other workers of the server have counted."""
+        self._siblings = totals
+
+    def totals(self, key: Key) -> VersionTotals:
+        """Return what all workers have counted of one version; the others' of a moment ago."""
+        own, others = self.of(key).totals(), self._siblings.get(key)
+        return own if others is None else own + others
 
     def explanations(self, key: Key) -> ExplanationMetrics:
         """Return the metrics of one version's explanations."""
