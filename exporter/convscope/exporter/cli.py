@@ -10,6 +10,7 @@ from convscope.exporter.commands import (
     evaluate,
     export,
     foreign,
+    halve,
     init,
     networks,
     pyramid,
@@ -67,5 +68,6 @@ foreign.register(app)
 evaluate.register(app)
 bundles.register(app)
 quantize.register(app)
+halve.register(app)
 repository.register(app)
 signing.register(app)
