@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convscope.exporter.graphs.dataflow import dependents
 
-__all__ = ["halved"]
+__all__ = ["converted_tensors", "halved"]
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # All floating-point inputs and outputs of each have the same type.
@@ -41,6 +41,7 @@ _CONVERTED = _LAYERS | {
     *("Identity", "Dropout", "Expand", "DepthToSpace", "SpaceToDepth", "Gather"),
 }
 _RANGE = np.finfo(np.float16)
+_SUFFIX = "/half"
 
 
 def halved(model: onnx.ModelProto, explained: str | None) -> onnx.ModelProto:
@@ -54,6 +55,12 @@ def halved(model: onnx.ModelProto, explained: str | None) -> onnx.ModelProto:
     copy.CopyFrom(model)
     _Conversion(copy, explained).run()
     return copy
+
+
+def converted_tensors(model: onnx.ModelProto) -> list[str]:
+    """Return the original names of the tensors that nodes of a converted graph write in FP16."""
+    names = [name for node in model.graph.node for name in node.output]
+    return [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
 
 
 class _Conversion:
@@ -137,7 +144,7 @@ def _rounded(values: NDArray[np.generic]) -> NDArray[np.float16]:
 
 
 def _name(name: str) -> str:
-    return f"{name}/half"
+    return name + _SUFFIX
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
