@@ -9,7 +9,7 @@ __all__ = ["derived_manifest"]
 
 
 def derived_manifest(
-    parent: pb.ModelManifest, version: int, precision: "pb.Precision"
+    parent: pb.ModelManifest, version: int, precision: "pb.Precision.ValueType"
 ) -> pb.ModelManifest:
     """Return the manifest of a version in another precision, without what is measured later.
 

@@ -140,7 +140,7 @@ class _Conversion:
 
 def _rounded(values: NDArray[np.generic]) -> NDArray[np.float16]:
     """Round to FP16; bounds such as those of a Clip may exceed its range."""
-    return np.clip(values, float(_RANGE.min), float(_RANGE.max)).astype(np.float16)
+    return np.asarray(np.clip(values, float(_RANGE.min), float(_RANGE.max)), np.float16)
 
 
 def _name(name: str) -> str:
