@@ -9,6 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What `make demo` and `make serve` need: a third of the files, and no tools of developers. An
+# environment with these tools serves as well.
+RUNNABLE := $(if $(wildcard $(READY)),$(READY),$(VENV)/.runnable)
 DATA_DIR ?= data
 SECONDS ?= 600
 ROUNDS ?= 50
@@ -24,22 +27,27 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-$(READY): pyproject.toml
-	@echo "Setting up $(VENV): the server, the exporter and the tools of developers. The first time, pip"
+$(VENV)/.runnable: EXTRAS := server,exporter,web,tables
+$(VENV)/.runnable: CONTENT := the server, the exporter and the web page
+$(READY): EXTRAS := server,exporter,dev
+$(READY): CONTENT := the server, the exporter and the tools of developers
+
+$(READY) $(VENV)/.runnable: pyproject.toml
+	@echo "Setting up $(VENV): $(CONTENT). The first time, pip"
 	@echo "installs about 6 GB on x86-64, mostly PyTorch with CUDA, which takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install $(PIP_OUTPUT) --editable '.[server,exporter,dev]'
+	$(BIN)/python -m pip install $(PIP_OUTPUT) --editable '.[$(EXTRAS)]'
 	@echo "$(VENV) is ready: $$(du -sh $(VENV) | cut -f1)"
 	touch $@
 
-models/efficientnet_lite0/1/manifest.json: | $(READY)
+models/efficientnet_lite0/1/manifest.json: | $(RUNNABLE)
 	$(BIN)/convscope-exporter export efficientnet_lite0 --repository models --version 1
 
-models/digits/1/manifest.json: | $(READY)
+models/digits/1/manifest.json: | $(RUNNABLE)
 	$(BIN)/convscope-exporter train digits --repository models --version 1
 
-demo: $(READY) ## Export two models, serve them, classify images and save pictures
+demo: $(RUNNABLE) ## Export two models, serve them, classify images and save pictures
 	$(BIN)/python demo/demo.py
 
 # Four processes keep two cores busy, because many tests mostly wait.
@@ -56,7 +64,7 @@ fuzz: $(READY) ## Send mutated inputs of every kind for SECONDS=600 in all, from
 chaos: $(READY) ## Kill, stop and starve servers under load, ROUNDS=50 times each
 	CONVSCOPE_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos --capture=no
 
-serve: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
+serve: $(RUNNABLE) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
 	@echo "From another terminal:"
 	@echo "  $(BIN)/convscope models"
 	@echo "  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"

@@ -14,6 +14,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from convscope.bundle.int8_sums import EXACT_SUMS_OPTION
+from convscope.exporter.graphs.sessions import adds_exactly
+
 WARM_UP_RUNS = 3
 
 
@@ -26,8 +29,8 @@ def main() -> None:
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "1" if task["spinning"] else "0"
     )
-    # As the server does: otherwise INT8 sums saturate on CPUs without VNNI.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not adds_exactly():
+        options.add_session_config_entry(EXACT_SUMS_OPTION, "1")  # as the server does
     providers = task.get("providers", ["CPUExecutionProvider"])
     session = ort.InferenceSession(
         task["graph"], options, providers=providers, provider_options=task.get("provider_options")

@@ -13,7 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.attacks.honest import NICENESS
 from bench.attacks.record import commit_of, keep
 from bench.attacks.results import Result, phrase, spread
 from bench.attacks.rows import ROWS
@@ -38,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.seconds,
             options.all,
             options.rounds,
-            options.niceness,
+            not options.full_priority,
         )
         for name in options.only:
             began = time.monotonic()
@@ -76,10 +75,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="of a window; default 3")
     parser.add_argument("--rounds", type=int, default=3, help="of each attack; default 3")
     parser.add_argument(
-        "--niceness",
-        type=int,
-        default=NICENESS,
-        help=f"of attackers; default {NICENESS}, as they stand for other machines",
+        "--full-priority",
+        action="store_true",
+        help="let attackers compete with the server for cores; by default they run only when a "
+        "core is free, as they stand for other machines",
     )
     parser.add_argument(
         "--output", type=Path, default=ROOT / "bench/results/attacks.json", metavar="FILE"

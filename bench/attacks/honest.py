@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,11 +16,10 @@ from bench.attacks.server import Server
 from bench.context import ROOT
 from bench.errors import BenchError
 
-__all__ = ["NICENESS", "Honest", "honest"]
+__all__ = ["Honest", "honest"]
 
 T = TypeVar("T")
 _Window = tuple[float, float]
-NICENESS = 19
 END_SECONDS = 40.0
 
 
@@ -32,17 +30,17 @@ class Honest:
         process: The process, which calls already.
         output: The file of its calls.
         seconds: How long quiet windows are.
-        niceness: The niceness of attackers. They stand for other machines, which have cores of
-            their own; the kernel's work for their packets has the priority of the server.
+        yields: Whether attackers run only when a core is free. They stand for other machines,
+            which have cores of their own.
     """
 
     def __init__(
-        self, process: "subprocess.Popen[str]", output: Path, seconds: float, niceness: int
+        self, process: "subprocess.Popen[str]", output: Path, seconds: float, yields: bool
     ) -> None:
         self._process = process
         self._output = output
         self._seconds = seconds
-        self._niceness = niceness
+        self._yields = yields
         self._windows: dict[str, list[tuple[_Window, _Window]]] = {}
         self._calls: list[Call] = []
 
@@ -51,7 +49,7 @@ class Honest:
 
         Args:
             attack: The attack in words.
-            run: Attacks; it runs in a thread of low priority.
+            run: Attacks; it runs in a thread of the attackers.
             rounds: How often; quiet windows and attacks alternate.
         """
         first, *_ = [self._round(attack, run) for _ in range(rounds)]
@@ -62,7 +60,7 @@ class Honest:
         time.sleep(self._seconds)
         quiet = began, time.monotonic()
         try:
-            with ThreadPoolExecutor(1, initializer=partial(_nice, self._niceness)) as pool:
+            with ThreadPoolExecutor(1, initializer=_yield if self._yields else None) as pool:
                 return pool.submit(run).result()
         finally:
             windows = self._windows.setdefault(attack, [])
@@ -102,7 +100,7 @@ class Honest:
 
 @contextmanager
 def honest(
-    server: Server, output: Path, seconds: float, niceness: int, **options: Any
+    server: Server, output: Path, seconds: float, yields: bool, **options: Any
 ) -> Iterator[Honest]:
     """Call a server for the duration of a with block.
 
@@ -110,7 +108,7 @@ def honest(
         server: The server.
         output: The file of the calls.
         seconds: How long the quiet window before each attack is.
-        niceness: The niceness of attackers.
+        yields: Whether attackers run only when a core is free.
         options: Those of the caller; see `bench.attacks.caller`.
 
     Raises:
@@ -125,7 +123,7 @@ def honest(
         text=True,
         cwd=ROOT,
     )
-    caller = Honest(process, output, seconds, niceness)
+    caller = Honest(process, output, seconds, yields)
     try:
         if process.stdout is None or process.stdout.readline() != "ready\n":
             caller.end()
@@ -138,12 +136,13 @@ def honest(
             process.wait()
 
 
-def _nice(niceness: int) -> None:
-    """Lower the priority of this process's threads, on Linux; new ones inherit it.
+def _yield() -> None:
+    """Let this process's threads run only when a core is free, on Linux; new ones inherit it.
 
-    The main thread keeps its own, which servers and callers inherit that it starts.
+    Even `nice 19` keeps a core for milliseconds when another thread becomes ready. The main thread
+    is left as it is, because servers and callers that it starts inherit it.
     """
     for thread in Path("/proc/self/task").iterdir():
         if int(thread.name) != os.getpid():
             with suppress(OSError):  # it has ended
-                os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))

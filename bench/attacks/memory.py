@@ -14,9 +14,10 @@ from bench.attacks.run import Run
 from bench.attacks.server import Memory, Server
 from bench.attacks.uploads import Upload, body_frames
 
-__all__ = ["in_flight"]
+__all__ = ["LARGE", "in_flight", "send_large"]
 
 CALLS, CONNECTIONS = 500, 10
+LARGE = f"{CALLS} calls of 8 MB at once"
 PACKED_CALLS = 40
 LARGE_BYTES = 8_000_000
 SEND_SECONDS = 12.0
@@ -25,12 +26,9 @@ SETTLE_SECONDS = 2.0
 
 def in_flight(run: Run) -> Iterator[Result]:
     """Attack a server with each, a new one each time, because memory may stay."""
-    large = image_request(bytes(LARGE_BYTES)).SerializeToString()
+    large = _large_request()
     packed = gzip.compress(large)
     attacks: dict[str, Callable[[int], Upload]] = {
-        f"{CALLS} calls of 8 MB at once": lambda port: Upload(
-            port, body_frames(large), CALLS // CONNECTIONS
-        ),
         f"{CALLS} bodies of 8 MB without their end": lambda port: Upload(
             port, body_frames(large[:-1], size=len(large)), CALLS // CONNECTIONS, ends=False
         ),
@@ -41,9 +39,23 @@ def in_flight(run: Run) -> Iterator[Result]:
             )
         ),
     }
-    for attack, upload in attacks.items():
+    acts: dict[str, Callable[[Server], dict[str, Any]]] = {
+        LARGE: send_large,
+        **{attack: partial(_upload, upload=upload) for attack, upload in attacks.items()},
+    }
+    for attack, act in acts.items():
         with run.serving() as server:
-            yield run.beside(server, "memory", attack, partial(_upload, server, upload), run.rounds)
+            yield run.beside(server, "memory", attack, partial(act, server), run.rounds)
+
+
+def send_large(server: Server) -> dict[str, Any]:
+    """Make 500 calls of 8 MB at once."""
+    frames = body_frames(_large_request())
+    return _upload(server, lambda port: Upload(port, frames, CALLS // CONNECTIONS))
+
+
+def _large_request() -> bytes:
+    return image_request(bytes(LARGE_BYTES)).SerializeToString()
 
 
 def _upload(server: Server, upload: Callable[[int], Upload]) -> dict[str, Any]:

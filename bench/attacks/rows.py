@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bench.attacks import (
     access,
     bundles,
+    control,
     floods,
     images,
     listeners,
@@ -34,6 +35,7 @@ class Row:
 
 
 ROWS = {
+    "control": Row("control: the same load, none of which reaches the server", control.control),
     "exif": Row("JPEG with many Exif segments", images.exif),
     "images": Row("other images that are cheap to send and expensive to decode", images.expensive),
     "log": Row("unwritable log", logs.unwritable),

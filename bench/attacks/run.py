@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from support.tiny import write_tiny
 
-from bench.attacks.honest import NICENESS, Honest, honest
+from bench.attacks.honest import Honest, honest
 from bench.attacks.results import Result
 from bench.attacks.server import Checkout, Server, serving
 
@@ -29,7 +29,7 @@ class Run:
         seconds: The duration of quiet windows and of attacks that can go on for any time.
         every: Whether attacks that are similar to others are run too.
         rounds: How often an attack that can be repeated is run beside an honest caller.
-        niceness: The niceness of attackers beside an honest caller.
+        yields: Whether attackers beside an honest caller run only when a core is free.
     """
 
     checkout: Checkout
@@ -37,7 +37,7 @@ class Run:
     seconds: float = 3.0
     every: bool = False
     rounds: int = 3
-    niceness: int = NICENESS
+    yields: bool = True
 
     @property
     def models(self) -> Path:
@@ -57,7 +57,7 @@ class Run:
     def honest(self, server: Server, **options: Any) -> AbstractContextManager[Honest]:
         """Call a server honestly for the duration of a with block."""
         output = self.scratch / "calls.json"
-        return honest(server, output, self.seconds, self.niceness, **options)
+        return honest(server, output, self.seconds, self.yields, **options)
 
     def beside(
         self,

@@ -1,4 +1,4 @@
-"""Errors about the command line: their exit code, and their messages about numbers.
+"""Errors about the command line: their exit code, and their messages.
 
 All commands of all programs have the same exit codes: 0 for success, 1 for a failure, 2 if some
 images failed, 64 for a wrong command line, and 130 for Ctrl-C. Click and Typer would use 2 for a
@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+from convscope._suggestions import similar
+
 __all__ = ["INTERRUPTED", "USAGE_ERROR", "usage_errors"]
 
 USAGE_ERROR: Final = 64  # EX_USAGE of sysexits.h
@@ -27,6 +29,11 @@ _NO_NUMBER = re.compile(
     r"'(?P<value>.*)' is not a valid (int|float).*|Input should be a valid (integer|number).*",
     re.S,
 )
+_CHOICES = re.compile(r"(?P<value>'.*') is not one of (?P<choices>'.*?')\.?")
+_NO_VALUE = re.compile(r"Option '(?P<name>\S+)' requires an argument\.")
+_NO_FLAG = re.compile(r"Option '(?P<name>\S+)' does not take a value\.")
+_EXTRA = re.compile(r"Got unexpected extra argument(?:s|\(s\))? \((?P<words>.*)\)", re.S)
+_PATH = re.compile(r"(?:file|dir|directory|path) '.*\.", re.I | re.S)
 _PREFIX = "Value error, "  # of Pydantic
 
 
@@ -46,23 +53,57 @@ def usage_errors() -> Iterator[None]:
 
 
 def _show(error: Any, file: Any = None) -> None:
-    """Print an error as Click does, but starting with "error:" like all others."""
+    """Print an error as Click does, but in the words and the form of all others."""
     context = getattr(error, "ctx", None)
     lines = []
     if context is not None:
         names = context.help_option_names
         help_line = f"Try '{context.command_path} {names[0]}' for help.\n" if names else ""
         lines = [context.get_usage(), help_line]
-    # Options may contradict each other: then no single value is invalid.
-    message = error.format_message().removeprefix("Invalid value: ")
-    print(*lines, f"error: {message}", sep="\n", file=file or sys.stderr)
+    print(*lines, f"error: {_sentence(error)}", sep="\n", file=file or sys.stderr)
+
+
+def _sentence(error: Any) -> str:
+    """Return the whole message, which names the option or the argument."""
+    if name := getattr(error, "option_name", None) if _is(error, "NoSuchOption") else None:
+        near = similar(name, _options(error.ctx)) if error.ctx is not None else None
+        _, _, repair = error.message.partition("; ")
+        repair = repair or (f"did you mean {near}?" if near else "")
+        return f"there is no option {name}" + (f"; {repair}" if repair else "")
+    subject = _subject(error)
+    if _is(error, "MissingParameter"):
+        return f"{subject} is missing" + (f"; {error.message}" if error.message else "")
+    return f"{subject}: {error.message}" if subject else str(error.message)
+
+
+def _is(error: Any, name: str) -> bool:
+    return type(error).__name__ == name
+
+
+def _subject(error: Any) -> str:
+    """Return the option or the argument that an error is about; empty if they contradict."""
+    if hint := getattr(error, "param_hint", None):
+        return hint if isinstance(hint, str) else " / ".join(hint)
+    parameter = getattr(error, "param", None)
+    if parameter is None:
+        return ""
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name.upper()).strip("[]{}.")
+    return str(max(parameter.opts, key=len))
+
+
+def _options(context: Any) -> Iterator[str]:
+    for parameter in context.command.get_params(context):
+        if parameter.param_type_name == "option":
+            yield from (*parameter.opts, *parameter.secondary_opts)
 
 
 def _in_words(error: Any) -> Any:
-    """Return the message of an error; one about a number has the value and what is allowed."""
+    """Return the message of an error; one about a value has the value and what is allowed."""
     message: Any = error.message
     if not isinstance(message, str):
         return message
+    message = message.removeprefix(_PREFIX)
     parameter = getattr(error, "param", None)
     if found := _OUT_OF_RANGE.fullmatch(message):
         return f"{_value(error, found)} is out of range; it must be {_range(parameter)}"
@@ -70,7 +111,17 @@ def _in_words(error: Any) -> Any:
         number = "a whole number" if " int" in message else "a number"
         allowed = f"; it must be {limits}" if (limits := _range(parameter)) else ""
         return f"{_value(error, found)!r} is not {number}{allowed}"
-    return message.removeprefix(_PREFIX)
+    if found := _CHOICES.fullmatch(message):
+        return f"{found['value']} is not one of: {found['choices'].replace(chr(39), '')}"
+    if found := _NO_VALUE.fullmatch(message):
+        return f"{found['name']} needs a value"
+    if found := _NO_FLAG.fullmatch(message):
+        return f"{found['name']} takes no value"
+    if found := _EXTRA.fullmatch(message):
+        return f"unexpected: {found['words']}"
+    if _PATH.fullmatch(message):
+        return f"{message[0].lower()}{message[1:-1]}"
+    return message
 
 
 def _value(error: Any, found: re.Match[str]) -> str:

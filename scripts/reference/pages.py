@@ -115,6 +115,12 @@ def with_links_of_the_site(markdown: str, page: str) -> str:
             return found[0]
         place = _normal(Path(page).parent / target)
         place = shown.get(place, place)
+        # The list of the reference stands for its pages where these don't exist.
+        if (
+            place == "docs/reference/index.md"
+            and (name := f"reference/{anchor[1:]}.md") in GENERATED
+        ):
+            place, anchor = f"docs/{name}", ""
         if not place.startswith("docs/"):
             return found[0] if mark else text
         relative = _relative(place, folder.as_posix())

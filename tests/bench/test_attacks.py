@@ -37,7 +37,7 @@ def test_attacks_are_made_and_recorded_beside_an_honest_caller(
 def test_unknown_rows_are_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--only", "exif,earthquakes"])
-    assert "no row 'earthquakes'; the rows are exif, images" in capsys.readouterr().err
+    assert "no row 'earthquakes'; the rows are control, exif" in capsys.readouterr().err
 
 
 def test_flags_that_a_server_lacks_are_left_out_with_their_values() -> None:

@@ -230,10 +230,10 @@ def reported(server: ServerProcess) -> list[str]:
     [
         (("canary", "cat", "2"), 1, "no model 'cat'"),
         (("canary", "tiny", "7"), 1, "tiny has no version 7; the repository has: 1, 2"),
-        (("shadow", "tiny", "best"), 1, "tiny has no alias 'best'; it has: none"),
+        (("shadow", "tiny", "best"), 1, "tiny has no alias 'best'; it has none"),
         (("canary", "tiny", "2", "--of", "4"), 1, "canary splits '4'; use an alias"),
         (("canary", "tiny", "2", "--of", "chmpion"), 1, "tiny has no alias 'chmpion'"),
-        (("canary", "tiny", "2", "--share", "2"), 64, "Invalid value for '--share'"),
+        (("canary", "tiny", "2", "--share", "2"), 64, "--share: "),
         (("canary", "tiny"), 64, "give either a version, by number or alias, or --stop"),
         (("canary", "tiny", "2", "--stop"), 64, "give either a version"),
     ],

@@ -104,7 +104,7 @@ def test_help_lists_the_commands() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "message"),
-    [("expor", "Did you mean 'export'"), ("networks", "choose init, list, pyramid, export")],
+    [("expor", "did you mean export?"), ("networks", "choose init, list, pyramid, export")],
 )
 def test_an_unknown_command_is_answered_with_the_known_ones(typed: str, message: str) -> None:
     done = CliRunner().invoke(app, [typed])

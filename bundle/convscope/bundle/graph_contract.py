@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from convscope.bundle.errors import BundleRejectedError, reason_of
 from convscope.bundle.layout import GRAPH
 from convscope.bundle.light_graph import without_large_weights
+from convscope.bundle.suggestions import it_has
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = ["check_graph", "parse_graph"]
@@ -173,7 +174,7 @@ def _compare(
         raise BundleRejectedError(
             "graph",
             f"the graph lacks the {role} {missing[0]!r} of the manifest; "
-            f"it has: {', '.join(sorted(found))[:200] or 'none'}",
+            + it_has(sorted(found))[:200],
         )
     if extra := sorted(found.keys() - stated.keys()):
         raise BundleRejectedError(

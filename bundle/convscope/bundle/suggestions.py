@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
-__all__ = ["list_names", "or_near", "or_others", "shown", "unknown"]
+__all__ = ["it_has", "list_names", "or_near", "or_others", "shown", "unknown"]
 
 _MAX_NAMES = 20
 _MAX_SHOWN_CHARACTERS = 80
@@ -20,7 +20,7 @@ def or_near(name: str, known: Iterable[str]) -> str:
 def or_others(name: str, known: Iterable[str]) -> str:
     """Return the similar names to append to a message, or else all that exist."""
     names = sorted(known)
-    return or_near(name, names) or f"; it has: {list_names(names)}"
+    return or_near(name, names) or f"; {it_has(names)}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -44,10 +44,15 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}…"
 
 
+def it_has(names: Sequence[str]) -> str:
+    """Return what there is instead, for the end of a message: "it has: a, b" or "it has none"."""
+    return f"it has: {list_names(names)}" if names else "it has none"
+
+
 def list_names(names: Sequence[str]) -> str:
     """Return names as a list for a message, the last ones if there are many."""
     more = len(names) - _MAX_NAMES
-    return ", ".join(names[-_MAX_NAMES:]) + (f" and {more} more" if more > 0 else "") or "none"
+    return ", ".join(names[-_MAX_NAMES:]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_like(name: str, other: str) -> bool:

@@ -166,29 +166,40 @@ def _traffic_splits() -> Panel:
 
 def _shadow() -> list[Panel]:
     inputs = "convscope_shadow_inputs_total"
-    compared = f'{MODEL}, outcome=~"agreed|disagreed"'
     return [
         series(
             "Shadow disagreement",
             "The share of the compared inputs for which the shadow's top class differs from that "
-            "of the serving version. Callers are not affected.",
+            "of the serving version. Clear are those whose top class leads by 0.1 or more in the "
+            "answer: a shadow that only computes differently, such as one in INT8, should keep 99% "
+            "of them. Callers are not affected.",
             SHARE,
-            Query(
-                ratio(
-                    rate(inputs, f'{MODEL}, outcome="disagreed"', WINDOW, by=_BY_SHADOW),
-                    rate(inputs, compared, WINDOW, by=_BY_SHADOW),
-                ),
-                _SHADOW,
-            ),
+            Query(_disagreement(inputs), _SHADOW),
+            Query(_disagreement("convscope_shadow_clear_inputs_total"), f"{_SHADOW}, clear"),
         ),
         series(
-            "Difference of the shadow, p95",
-            "The largest difference of a probability between the two versions. For 95% of the "
-            "inputs it is at most this.",
+            "Difference of the shadow",
+            "For 95% of the inputs, no probability differs by more than p95 between the two "
+            "versions. The mean is of the change of the answer's top class.",
             SHARE,
             Query(
                 quantile(0.95, "convscope_shadow_difference", MODEL, WINDOW, by=_BY_SHADOW),
-                _SHADOW,
+                f"{_SHADOW} p95",
+            ),
+            Query(
+                mean("convscope_shadow_top1_change", MODEL, WINDOW, by=_BY_SHADOW),
+                f"{_SHADOW} top class, mean",
+            ),
+        ),
+        series(
+            "Time of the shadow's runs",
+            "The mean time of the runs that the compared inputs were part of, for the answer and "
+            "for the shadow. Compare them where batches are small: answers share runs with other "
+            "requests.",
+            SECONDS,
+            Query(
+                mean("convscope_shadow_infer_seconds", MODEL, WINDOW, by=f"{_BY_SHADOW}, side"),
+                f"{_SHADOW} {{{{side}}}}",
             ),
         ),
         series(
@@ -200,6 +211,15 @@ def _shadow() -> list[Panel]:
             stacked=True,
         ),
     ]
+
+
+def _disagreement(inputs: str) -> str:
+    """Return the share of the compared inputs with different top classes."""
+    compared = f'{MODEL}, outcome=~"agreed|disagreed"'
+    return ratio(
+        rate(inputs, f'{MODEL}, outcome="disagreed"', WINDOW, by=_BY_SHADOW),
+        rate(inputs, compared, WINDOW, by=_BY_SHADOW),
+    )
 
 
 def _repository(objectives: Objectives) -> list[Panel]:

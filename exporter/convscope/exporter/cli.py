@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from convscope._commands import PlainGroup
 from convscope.exporter.commands import (
     bundles,
     evaluate,
@@ -16,16 +17,17 @@ from convscope.exporter.commands import (
     pyramid,
     quantize,
     repository,
+    routing,
     signing,
     train,
 )
-from convscope.exporter.commands.debug import CommandGroup, DebuggableTyper
+from convscope.exporter.commands.debug import DebuggableTyper
 
 __all__ = ["app"]
 
 app = DebuggableTyper(
     rich_markup_mode=None,  # its tables cut names off
-    cls=CommandGroup,
+    cls=PlainGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -69,5 +71,6 @@ evaluate.register(app)
 bundles.register(app)
 quantize.register(app)
 halve.register(app)
+routing.register(app)
 repository.register(app)
 signing.register(app)

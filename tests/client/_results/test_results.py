@@ -95,3 +95,34 @@ def test_an_unknown_name_is_explained() -> None:
         copied["stage1"]
     with pytest.raises(KeyError, match="it has none; request"):
         decode(reply(pb.InputResult(prediction=pb.Prediction()))).feature_maps["conv1"]
+
+
+def test_values_for_tables_have_the_digits_of_a_32_bit_number() -> None:
+    numbers = [1 / 3, 5.7278133e-09, 0.1, 1.0]
+    scores = [pb.ClassScore(index=i, label="a", probability=p) for i, p in enumerate(numbers)]
+    times = pb.StageTimes(infer_seconds=0.0123456789)
+    prediction = pb.Prediction(classes=scores)
+    result = decode(reply(pb.InputResult(prediction=prediction, stage_times=times)))
+    found = result.to_dict()
+    shown = [score["probability"] for score in found["classes"]]
+    assert all(len(f"{one:e}".partition("e")[0].replace(".", "")) <= 9 for one in shown)
+    assert np.array_equal(np.array(shown, np.float32), np.array(numbers, np.float32))
+    assert found["stage_seconds"]["infer"] == 0.012346
+    row = result.to_row()
+    assert [row["probability"], row["probability_2"]] == shown[:2]
+    assert row["infer_seconds"] == 0.012346
+
+
+def test_a_guessed_attribute_is_an_error_that_names_the_right_one() -> None:
+    scores = [pb.ClassScore(index=0, label="a", probability=1)]
+    result = decode(reply(pb.InputResult(prediction=pb.Prediction(classes=scores))))
+    for one, guess, meant in (
+        (result, "label", r"result\.top\.label"),
+        (result, "score", r"result\.top\.probability"),
+        (result.top, "class_name", "label"),
+    ):
+        with pytest.raises(AttributeError, match=f"no attribute '{guess}'; you may mean {meant}$"):
+            getattr(one, guess)
+    with pytest.raises(AttributeError, match=r"no attribute 'other'$"):
+        _ = result.other
+    assert not hasattr(result, "_repr_png_")

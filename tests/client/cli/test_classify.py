@@ -114,9 +114,14 @@ def test_images_of_the_same_name_keep_their_pictures(
         (tmp_path / name).write_bytes(photos["red"].read_bytes())
     options = ("--model", "tiny", "--feature-maps", "conv,conv", "--save", tmp_path / "out")
 
-    def saved(*images: str) -> dict[str, str]:
+    def saved(*images: str, kind: str = "png") -> dict[str, str]:
         results = convscope.json(
-            "classify", "-r", *(tmp_path / image for image in images), *options
+            "classify",
+            "-r",
+            *(tmp_path / image for image in images),
+            *options,
+            "--save-format",
+            kind,
         )
         return {
             str(Path(result["image"]).relative_to(tmp_path)): str(
@@ -137,6 +142,11 @@ def test_images_of_the_same_name_keep_their_pictures(
         "b/red.png": "red.png.tiny.conv.png",
     }
     assert saved("b/red.jpg") == {"b/red.jpg": "red.jpg.tiny.conv.png"}
+    # A later run replaces the pictures of the same image, and no others.
+    for _ in range(2):
+        assert saved("a/red.png") == {"a/red.png": "red.png-2.tiny.conv.png"}
+        assert saved("a/red.png", kind="npz") == {"a/red.png": "red.png-2.tiny.npz"}
+        assert saved("b/red.png", kind="npz") == {"b/red.png": "red.png.tiny.npz"}
 
 
 def test_a_bad_image_does_not_stop_the_others(
@@ -297,7 +307,7 @@ def test_arguments_without_images_are_reported_without_a_server(
     ("arguments", "hint"),
     [
         (["classify", "a.png"], "`convscope models` lists the models"),
-        (["admin", "status"], "It is the --admin-address that the server was started with"),
+        (["admin", "status"], "it is the --admin-address that the server was started with"),
     ],
 )
 def test_missing_option_is_explained(convscope: Command, arguments: list[str], hint: str) -> None:

@@ -115,8 +115,8 @@ def test_token_is_sent_where_health_is_for_callers_only(
         ),
         (("--server", "localhost:99999"), "'99999' is not a number from 1 to 65535"),
         (("--server", "[::1]"), "such as [::1]:8001 (the port is missing)"),
-        (("--wait", "soon"), "'--wait'"),
-        (("--colour",), "No such option"),
+        (("--wait", "soon"), "--wait: 'soon' is not a number"),
+        (("--colour",), "there is no option --colour"),
         (("--root-certificates", "/nonexistent"), "does not exist"),
     ],
 )

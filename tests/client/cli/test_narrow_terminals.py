@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support.forked import run
 from support.server import ServerProcess
+
+from convscope.client.cli.short_names import short_names
 
 
 def lines(server: ServerProcess, width: int, *arguments: str | Path) -> list[str]:
@@ -44,3 +47,21 @@ def test_a_narrow_terminal_has_a_list_of_all_cells(
     name = shown.index("red.png")
     assert shown[name + 1] == "  class  red"
     assert re.fullmatch(r"  probability  0\.\d{4}", shown[name + 2])
+
+
+def test_a_long_name_loses_its_middle_on_a_terminal() -> None:
+    names = ["photos/holidays/IMG_0001.jpg", "photos/holidays/IMG_0002.jpg", "a.jpg"]
+
+    def column(names: list[str], width: int) -> list[str]:
+        console = Console(width=width, force_terminal=True, color_system=None)
+        with console.capture() as captured:
+            for name in short_names(names):
+                console.print(name)
+        return [line.rstrip() for line in captured.get().splitlines()]
+
+    assert column(names, 40) == names
+    assert column(names, 16) == ["photo…G_0001.jpg", "photo…G_0002.jpg", "a.jpg"]
+    # These differ only in their middles.
+    names = ["a/b/1/long/name.jpg", "a/b/2/long/name.jpg", "b/b/1/long/name.jpg"]
+    whole = ["a/b/1/long/n", "ame.jpg", "a/b/2/long/n", "ame.jpg"]
+    assert column(names, 12) == [*whole, "b/b…name.jpg"]

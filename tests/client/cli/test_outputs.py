@@ -15,9 +15,10 @@ from support.commands import Command
 from support.forked import run
 from support.server import ServerProcess
 
-from convscope.client import Client
+from convscope.client import Client, InvalidInputError
 from convscope.client.cli.outputs import choice
 from convscope.client.cli.outputs.columns import Columns
+from convscope.client.cli.outputs.comparison import Compared
 from convscope.client.cli.outputs.done_images import DoneImages
 from convscope.client.cli.outputs.journal import Journal, journal_path, read_results
 from convscope.client.cli.outputs.records import result_record
@@ -233,7 +234,19 @@ def test_a_complete_output_is_not_continued_with_other_options(
     assert convscope(*command, "--overwrite", "--min-probability", "0.6").returncode == 0
     done = convscope(*command, "--resume")
     assert "the file has 1 class per image, and this run 3" in done.stderr
-    assert convscope(*command, "--resume", "--min-probability", "0.6").returncode == 0
+    done = convscope(*command, "--resume", "--min-probability", "0.1")
+    assert done.returncode == 0  # whether other classes reach 0.1 is unknown
+    assert "may have been written with a higher --min-probability" in done.stderr
+
+
+def test_a_complete_output_has_results_of_the_version_that_is_named() -> None:
+    options = {"--model": "m", "--min-probability": 0.0, "--feature-maps": []}
+    record = {"model": "m", "version": 1, "classes": [{"probability": 1.0}]}
+    columns = Columns("wide", 1)
+    for named in (None, 1):
+        assert list(Compared([record], Path("a.json"), columns, options, named)) == [record]
+    with pytest.raises(InvalidInputError, match="results of version 1, and this run of 2"):
+        list(Compared([record], Path("a.json"), columns, options, 2))
 
 
 def test_json_is_not_continued_with_other_feature_maps(
@@ -244,6 +257,18 @@ def test_json_is_not_continued_with_other_feature_maps(
     done = convscope(*command, "--resume", "--feature-maps", "conv")
     assert done.returncode == 1
     assert "the file has no feature maps, and this run the feature maps conv" in done.stderr
+    command = (
+        "classify",
+        photos["red"],
+        "--model",
+        "tiny",
+        "-o",
+        tmp_path / "out.csv",
+    )  # its rows don't show them
+    assert convscope(*command).returncode == 0
+    save = ("--feature-maps", "conv", "--save", tmp_path / "maps")
+    done = convscope(*command, "--resume", *save)
+    assert "no pictures were saved of the images that were done before" in done.stderr
 
 
 def test_csv_of_another_layout_is_not_continued(

@@ -85,7 +85,7 @@ def test_bench_names_the_image_that_fails(
     assert rf"first: {tmp_path}/notes\n.png: " in later.stdout
     for missing in (tmp_path / "missing.png", tmp_path):
         done = command("bench", missing, *options)
-        assert (done.returncode, done.stdout) == (1, "")
+        assert (done.returncode, done.stdout) == (64, "")
         assert str(missing) in done.stderr
 
 

@@ -40,6 +40,7 @@ def test_a_file_may_import_its_neighbors(tmp_path: Path) -> None:
     ("text", "factory", "reason"),
     [
         ("x = 1\n", "", "names no factory"),
+        ("x = 1\n", "net", "has no factory 'net': it defines no function and no class"),
         ("def other():\n    pass\n", "net", "has no factory 'net'; it has: other"),
         ("1 / 0\n", "net", "can't be run: ZeroDivisionError"),
         ("def net():\n    return 3\n", "net", "returned a value of type int"),

@@ -164,11 +164,11 @@ def test_environment_reaches_the_server(
 
 
 WRONG_FLAGS = {
-    "unknown": (("--models", "x", "--colour", "red"), "No such option"),
-    "missing": ((), "Missing option '--models'"),
+    "unknown": (("--models", "x", "--colour", "red"), "there is no option --colour"),
+    "missing": ((), "--models is missing"),
     "address": (
         ("--models", "x", "--grpc-address", "here"),
-        "'--grpc-address': 'here' is not HOST:PORT, such as 127.0.0.1:8001",
+        "--grpc-address: 'here' is not HOST:PORT, such as 127.0.0.1:8001",
     ),
     "admin": (
         ("--models", "x", "--admin-address", "0.0.0.0:1"),
@@ -176,7 +176,7 @@ WRONG_FLAGS = {
     ),
     "range": (
         ("--models", "x", "--max-batch", "0"),
-        "'--max-batch': 0 is out of range; it must be 1 or more",
+        "--max-batch: 0 is out of range; it must be 1 or more",
     ),
     "type": (("--models", "x", "--max-batch", "many"), "'many' is not a whole number"),
     "no-file": (("--models", "x", "--tls-key", "/nonexistent"), "'/nonexistent' does not exist"),

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 from support.loading import load
 from support.tiny import SIDE, write_tiny
 
@@ -44,11 +45,12 @@ class SlowEngine:
         return [result(0) for _ in request.inputs]
 
 
-def result(best: int) -> InferenceResult:
-    probabilities = np.full(3, 0.1, np.float32)
-    probabilities[best] = 0.8
+def result(best: int, lead: float = 0.7, infer: float = 0.0) -> InferenceResult:
+    probabilities = np.full(3, (1 - lead) / 3, np.float32)
+    probabilities[best] += lead
     output = ModelOutput(probabilities[np.newaxis], {}, None)
-    return InferenceResult([best], [0.8], None, output, 0, StageSeconds())
+    top = float(probabilities[best])
+    return InferenceResult([best], [top], None, output, 0, StageSeconds(infer=infer))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def copy(catalog: Catalog[LoadedVersion], shadow_traffic: ShadowTraffic) -> Call
     def copy(*results: InferenceResult | ServingError, side: int = SIDE) -> None:
         tensor = ReadyTensor(np.zeros((side, side, 3), np.uint8))
         version = catalog.resolve(Target("tiny", 1))
-        shadow_traffic.copy(version, 2, [tensor] * len(results), results)
+        shadow_traffic.copy(version, 2, [tensor] * len(results), results, "id")
 
     return copy
 
@@ -98,8 +100,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def counted(metrics: Metrics, outcome: str) -> float:
-    labels = {"model": "tiny", "version": "1", "shadow": "2", "outcome": outcome}
-    return metrics.registry.get_sample_value("convscope_shadow_inputs_total", labels) or 0.0
+    return total(metrics, "convscope_shadow_inputs_total", outcome=outcome)
+
+
+def total(metrics: Metrics, name: str, **labels: str) -> float:
+    labels = {"model": "tiny", "version": "1", "shadow": "2"} | labels
+    return metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 async def test_copy_waits_while_requests_need_the_cores(
@@ -129,13 +135,35 @@ async def test_slow_shadow_delays_no_request_and_copies_are_bounded(
 async def test_different_best_class_is_a_disagreement_and_is_measured(
     copy: Callable[..., None], engine: SlowEngine, metrics: Metrics
 ) -> None:
+    """Of the first class, 0.8 remains 0.8; of the second, 0.1 was 0.8 before."""
     engine.may_end.set()
-    copy(result(0), result(1), DeadlineError("late"))
+    copy(result(0, infer=0.02), result(1, infer=0.04), DeadlineError("late"))
     await until(lambda: counted(metrics, "disagreed") == 1)
     assert counted(metrics, "agreed") == 1
-    labels = {"model": "tiny", "version": "1", "shadow": "2"}
-    value = metrics.registry.get_sample_value("convscope_shadow_difference_sum", labels)
-    assert value == pytest.approx(0.7)
+    assert total(metrics, "convscope_shadow_difference_sum") == pytest.approx(0.7)
+    assert total(metrics, "convscope_shadow_top1_change_sum") == pytest.approx(0.7)
+    assert total(metrics, "convscope_shadow_infer_seconds_sum", side="answer") == pytest.approx(
+        0.06
+    )
+    assert total(metrics, "convscope_shadow_infer_seconds_count", side="shadow") == 2
+
+
+async def test_clear_results_are_counted_separately_and_disagreements_logged_with_their_request(
+    copy: Callable[..., None], engine: SlowEngine, metrics: Metrics
+) -> None:
+    engine.may_end.set()
+    with capture_logs() as logs:
+        copy(*[result(1, lead=0.05)] * 5, *[result(1, lead=0.2)] * 3, result(0, lead=0.2))
+        await until(lambda: counted(metrics, "agreed") == 1)
+    assert counted(metrics, "disagreed") == 8
+    clear = "convscope_shadow_clear_inputs_total"
+    assert total(metrics, clear, outcome="disagreed") == 3
+    assert total(metrics, clear, outcome="agreed") == 1
+    seen = [line for line in logs if line["event"] == "shadow disagreed"]
+    assert [line["margin"] for line in seen] == [0.05, 0.2]  # one of each kind within a second
+    assert seen[1]["request_id"] == "id"
+    assert (seen[1]["label"], seen[1]["shadow_label"]) == ("green", "red")
+    assert (seen[1]["probability"], seen[1]["shadow_probability"]) == (0.4667, 0.8)
 
 
 async def test_tensor_of_another_shape_fails_and_the_next_copy_runs(
@@ -153,7 +181,7 @@ async def test_copies_are_also_bounded_by_their_bytes(
     shadow_traffic: ShadowTraffic, catalog: Catalog[LoadedVersion], metrics: Metrics
 ) -> None:
     large = [ReadyTensor(np.zeros(MAX_WAITING_BYTES // 2, np.uint8))] * 2
-    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, large, [result(0)] * 2)
+    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, large, [result(0)] * 2, "id")
     assert counted(metrics, "dropped") == 2
 
 
@@ -166,7 +194,7 @@ async def test_copy_keeps_nothing_of_a_result_s_batch(
     output = ModelOutput(batch, {"conv": np.zeros((64, 4, 9, 9), np.float32)}, None)
     answered = InferenceResult([0], [0.3], None, output, 0, STAGES)
     tensor = ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
-    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [answered])
+    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [answered], "id")
     del batch, output, answered
     gc.collect()
     assert seen() is None
@@ -180,7 +208,7 @@ async def test_copies_are_dropped_without_memory_for_the_shadow(
 
     shadow_traffic = ShadowTraffic(find, cast(Engine, engine), metrics.shadow, cores=2)
     tensor = ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))
-    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [result(0)])
+    shadow_traffic.copy(catalog.resolve(Target("tiny", 1)), 2, [tensor], [result(0)], "id")
     await until(lambda: counted(metrics, "dropped") == 1)
     assert counted(metrics, "failed") == 0  # and so nothing is logged
     await shadow_traffic.close()

@@ -193,7 +193,7 @@ async def test_traffic_split_tries_no_other_rejected_version_again(
 async def test_traffic_split_of_an_unknown_alias_is_an_error(
     manager: ModelManager[LoadedVersion], split: TrafficSplit
 ) -> None:
-    with pytest.raises(NotFoundError, match="tiny has no alias 'best'; it has: none"):
+    with pytest.raises(NotFoundError, match="tiny has no alias 'best'; it has none"):
         await Operator(manager).set_split("tiny", "shadow", split)
 
 

@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from convscope.client._drawing.html.classification import classification_html
+from convscope.client._results.content import rounded_seconds, to_plain
 from convscope.client._results.explanation import ClassScore, Explanation
 from convscope.client._results.feature_map import FeatureMap
+from convscope.client._results.guessed_names import GuessedNames
 from convscope.client._results.image_crop import ImageCrop
 from convscope.client._results.row import Row, column_order
 from convscope.client._results.source import Source
@@ -33,7 +35,7 @@ class StageSeconds:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Classification:
+class Classification(GuessedNames):
     """The result of one image.
 
     Two results are equal if the same model returned the same for an image of the same name,
@@ -78,6 +80,15 @@ class Classification:
     sent_size: tuple[int, int] | None = None
     source: Source | None = field(default=None, compare=False)
 
+    _GUESSES = (
+        dict.fromkeys(("label", "class_name", "name", "prediction"), "result.top.label")
+        | dict.fromkeys(("probability", "confidence", "score", "prob"), "result.top.probability")
+        | dict.fromkeys(("index", "class_id", "class_index"), "result.top.index")
+        | dict.fromkeys(("labels", "predictions", "probabilities", "scores"), "result.classes")
+        | dict.fromkeys(("heat", "explanation"), "result.explanations[0]")
+        | dict.fromkeys(("maps", "feature_map", "features"), "result.feature_maps[NAME]")
+    )
+
     def __repr__(self) -> str:
         name = f" {self.image}:" if self.image else ""
         scores = [f"{one.label} {one.probability:.1%}" for one in self.classes[:_CLASSES_SHOWN]]
@@ -106,6 +117,9 @@ class Classification:
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
         """Return it as values that JSON has.
 
+        Numbers have at most 9 significant digits, which identify a 32-bit number. Times are
+        rounded to a microsecond.
+
         Args:
             arrays: Whether to include the elements of feature maps and heat, which may be
                 many.
@@ -120,15 +134,15 @@ class Classification:
             "model": self.model,
             "version": self.version,
             "provider": self.provider,
-            "classes": [asdict(score) for score in self.classes],
+            "classes": [to_plain(asdict(score)) for score in self.classes],
             "feature_maps": {
                 name: each.to_dict(arrays=arrays) for name, each in self.feature_maps.items()
             },
             "explanations": [each.to_dict(arrays=arrays) for each in self.explanations],
-            "crop": None if self.crop is None else asdict(self.crop),
+            "crop": None if self.crop is None else to_plain(asdict(self.crop)),
             "sent_size": None if self.sent_size is None else list(self.sent_size),
-            "stage_seconds": asdict(self.stage_seconds),
-            "call_seconds": self.call_seconds,
+            "stage_seconds": _rounded(self.stage_seconds),
+            "call_seconds": rounded_seconds(self.call_seconds),
             "request_id": self.request_id,
         }
 
@@ -137,7 +151,8 @@ class Classification:
 
         The most probable class is in `label`, `index` and `probability`, the next ones in
         `label_2`, `index_2` and `probability_2`, and so on. Feature maps and explanations are
-        left out. The columns are in the same order for every result.
+        left out. The columns are in the same order for every result, and numbers are rounded as
+        in `to_dict`.
 
         Example:
             >>> row = client.classify("digits/3.png", model="digits", top_k=1).to_row()
@@ -149,16 +164,20 @@ class Classification:
             suffix = f"_{rank}" if rank > 1 else ""
             row[f"label{suffix}"] = score.label
             row[f"index{suffix}"] = score.index
-            row[f"probability{suffix}"] = score.probability
-        row |= {f"{stage}_seconds": time for stage, time in asdict(self.stage_seconds).items()}
+            row[f"probability{suffix}"] = to_plain(score.probability)
+        row |= {f"{stage}_seconds": time for stage, time in _rounded(self.stage_seconds).items()}
         return row | {
             "image": self.image,
             "model": self.model,
             "version": self.version,
             "provider": self.provider,
-            "call_seconds": self.call_seconds,
+            "call_seconds": rounded_seconds(self.call_seconds),
             "request_id": self.request_id,
         }
 
     def _repr_html_(self) -> str:
         return classification_html(self)
+
+
+def _rounded(times: StageSeconds) -> dict[str, float]:
+    return {stage: rounded_seconds(seconds) for stage, seconds in asdict(times).items()}

@@ -17,11 +17,11 @@ def constructor(kind: type[T]) -> Callable[..., T]:
     """Return a function that makes instances of a frozen dataclass with slots.
 
     It takes all fields by position. It assigns them to an object that isn't frozen and has the same
-    slots, and then makes that object an instance of the class.
+    bases and slots, and then makes that object an instance of the class.
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     thawed: Callable[..., Any] = make_dataclass(
-        kind.__name__, names, eq=False, repr=False, slots=True
+        kind.__name__, names, bases=kind.__bases__, eq=False, repr=False, slots=True
     )
 
     def construct(*values: Any) -> T:

@@ -13,6 +13,7 @@ from convscope.client._drawing.overlay import paint_heat
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import open_upright
 from convscope.client._results.content import same_array, to_plain
+from convscope.client._results.guessed_names import GuessedNames
 from convscope.client._results.image_crop import ImageCrop
 from convscope.client._results.source import Source
 from convscope.client.errors import InvalidInputError
@@ -25,7 +26,7 @@ _MIN_LOGIT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class ClassScore:
+class ClassScore(GuessedNames):
     """One class and its probability, from 0 to 1.
 
     Example:
@@ -37,9 +38,15 @@ class ClassScore:
     label: str
     probability: float
 
+    _GUESSES = (
+        dict.fromkeys(("name", "class_name"), "label")
+        | dict.fromkeys(("confidence", "score", "prob"), "probability")
+        | dict.fromkeys(("class_id", "class_index"), "index")
+    )
+
 
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
-class Explanation:
+class Explanation(GuessedNames):
     """Which parts of one image speak for a class.
 
     Two explanations are equal if they explain the same classes in the same way with the
@@ -81,6 +88,8 @@ class Explanation:
     model: str = ""
     version: int = 0
     source: Source | None = field(default=None)
+
+    _GUESSES = dict.fromkeys(("heat", "heatmap", "map"), "array")
 
     def __repr__(self) -> str:
         against = f" rather than {self.against.label}" if self.against else ""
@@ -217,15 +226,15 @@ class Explanation:
             'espresso'
         """
         fields: dict[str, Any] = {
-            "target": asdict(self.target),
-            "against": None if self.against is None else asdict(self.against),
+            "target": to_plain(asdict(self.target)),
+            "against": None if self.against is None else to_plain(asdict(self.against)),
             "method": self.method,
             "tensor": self.tensor,
             "logit": to_plain(self.logit),
             "remainder": to_plain(self.remainder),
-            "share": self.share,
+            "share": to_plain(self.share),
             "shape": list(self.array.shape),
-            "crop": None if self.crop is None else asdict(self.crop),
+            "crop": None if self.crop is None else to_plain(asdict(self.crop)),
         }
         return fields | {"heat": to_plain(self.array)} if arrays else fields
 

@@ -12,6 +12,7 @@ from convscope.client._drawing.html.pictures import small_png
 from convscope.client._inputs.arguments import ImageLike
 from convscope.client._inputs.upright import open_upright
 from convscope.client._results.content import same_array, to_plain
+from convscope.client._results.guessed_names import GuessedNames
 from convscope.client._results.image_crop import ImageCrop
 from convscope.client._results.source import Source
 
@@ -19,7 +20,7 @@ __all__ = ["FeatureMap"]
 
 
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
-class FeatureMap:
+class FeatureMap(GuessedNames):
     """The output of one layer for one image.
 
     Two feature maps are equal if they have the same name, model, channels and elements.
@@ -48,6 +49,8 @@ class FeatureMap:
     version: int = 0
     crop: ImageCrop | None = None
     source: Source | None = field(default=None)
+
+    _GUESSES = dict.fromkeys(("data", "numpy", "values"), "array")
 
     def __repr__(self) -> str:
         shape = list(self.array.shape)
@@ -94,7 +97,7 @@ class FeatureMap:
             "channels": list(self.channels),
             "model": self.model,
             "version": self.version,
-            "crop": None if self.crop is None else asdict(self.crop),
+            "crop": None if self.crop is None else to_plain(asdict(self.crop)),
         }
         return fields | {"array": to_plain(self.array)} if arrays else fields
 

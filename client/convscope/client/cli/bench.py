@@ -21,6 +21,7 @@ from convscope.client.cli.load_images import read_images
 from convscope.client.cli.load_report import as_json as to_object
 from convscope.client.cli.load_report import report
 from convscope.client.cli.options import Alias, Model, Version, check_selector
+from convscope.client.cli.runs import check_images
 from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.errors import ConvscopeError
 
@@ -85,6 +86,7 @@ def bench(
     check_selector(version, alias)
     found = ImageArguments(images or [], recursive=recursive, list_file=from_file, null=null)
     client = connection.async_client()
+    check_images(found, prints_json=False)
     try:
         load = Load(
             images=read_images(found, connection.timeout),

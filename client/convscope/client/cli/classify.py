@@ -173,7 +173,10 @@ def classify(
             "--min-probability": min_probability,
             "--feature-maps": names,
         }
-        file = None if file_choice is None else OutputFile(file_choice, columns, options)
+        file = None
+        if file_choice is not None:
+            chosen = None if version is None and alias is None else info.version
+            file = OutputFile(file_choice, columns, options, chosen)
         folder = None
         if save is not None:
             folder = PictureFolder(save, info, as_arrays=save_format is SaveKind.NPZ)

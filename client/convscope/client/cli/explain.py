@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
+from convscope._suggestions import similar
 from convscope.client._inputs.methods import METHODS
 from convscope.client.cli.connection import Connection, with_connection
 from convscope.client.cli.image_options import (
@@ -25,7 +26,6 @@ from convscope.client.cli.outputs.reporters import make_reporter
 from convscope.client.cli.pictures import PictureFolder
 from convscope.client.cli.runs import Run, check_images, reporting_failure
 from convscope.client.cli.sources.arguments import ImageArguments
-from convscope.client.cli.suggestions import similar
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ClassLike, Explain, ExplanationMethod, ModelInfo, Rank
 

@@ -1,6 +1,7 @@
 """The report of a load, for a person and for a program."""
 
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
@@ -15,6 +16,7 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 STAGES = ("decode", "queue", "infer", "encode")
 BARS = 12
 BAR_WIDTH = 40
+BESIDE_BAR = 28  # columns for a latency and a count
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 # From this share of a core on, an event loop has no time left.
 BUSY_CLIENT = 0.85
@@ -99,13 +101,14 @@ def _histogram(latencies: Sequence[float]) -> Iterator[str]:
         index = int(math.log(latency / low) / math.log(ratio)) if len(ends) > 1 else 0
         counts[min(index, len(ends) - 1)] += 1
     largest = max(counts)
+    width = min(BAR_WIDTH, max(0, shutil.get_terminal_size().columns - BESIDE_BAR))
     for end, count in zip(ends, counts, strict=True):
-        yield f"  up to {duration(end):>8}  {_bar(count / largest)} {count:,}".rstrip()
+        yield f"  up to {duration(end):>8}  {_bar(count / largest, width)} {count:,}".rstrip()
 
 
-def _bar(share: float) -> str:
-    eighths = round(share * BAR_WIDTH * 8)
-    if share and not eighths:
+def _bar(share: float, width: int) -> str:
+    eighths = round(share * width * 8)
+    if share and width and not eighths:
         eighths = 1
     whole, rest = divmod(eighths, 8)
     return "█" * whole + EIGHTHS[rest].strip()

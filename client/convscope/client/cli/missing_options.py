@@ -1,20 +1,17 @@
-"""The commands: their help pages, and what to do about a missing option or a token as a flag."""
+"""The commands: what to do about a missing option, a token as a flag, or another program's name."""
 
 import os
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from convscope._help_pages import help_page, usage_line
-from convscope._usage_errors import usage_errors
-from convscope.client.cli.suggestions import similar
+from convscope._commands import PlainCommand, PlainGroup
 
 __all__ = ["CommandGroup", "ExplainingCommand"]
 
 _HINTS = {
-    "address": "It is the --admin-address that the server was started with.",
-    "model": "`convscope models` lists the models of the server.",
+    "address": "it is the --admin-address that the server was started with",
+    "model": "`convscope models` lists the models of the server",
 }
 
 # What belongs to the programs of the extras exporter and server, and to another group.
@@ -34,16 +31,8 @@ TOKEN_MESSAGE = (
 )
 
 
-class ExplainingCommand(TyperCommand):
+class ExplainingCommand(PlainCommand):
     """A command whose error about a missing option says where its value comes from."""
-
-    def get_usage(self, ctx: Any) -> str:
-        """Return the line about usage that precedes an error."""
-        return usage_line(self, ctx)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help page."""
-        formatter.write(help_page(self, ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments."""
@@ -66,33 +55,11 @@ def _is_dashed_file(argument: str) -> bool:
     return argument.startswith("-") and os.path.lexists(argument)
 
 
-class CommandGroup(TyperGroup):
-    """A group of commands."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Parse the arguments of the group itself."""
-        with usage_errors():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
-        with usage_errors():
-            return super().invoke(ctx)
-
-    def get_usage(self, ctx: Any) -> str:
-        """Return the line about usage that precedes an error."""
-        return usage_line(self, ctx)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help page."""
-        formatter.write(help_page(self, ctx))
+class CommandGroup(PlainGroup):
+    """A group of commands, which knows the names of those elsewhere."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name."""
-        if args and self.get_command(ctx, args[0]) is None:
-            if ctx.parent is None and (other := _OTHER_COMMANDS.get(args[0])):
-                ctx.fail(f"there is no command {args[0]!r}; you may mean `{other}`")
-            near = similar(args[0], self.commands)
-            repair = f"did you mean {near}?" if near else f"choose {', '.join(self.commands)}"
-            ctx.fail(f"there is no command {args[0]!r}; {repair}")
+        if args and ctx.parent is None and (other := _OTHER_COMMANDS.get(args[0])):
+            ctx.fail(f"there is no command {args[0]!r}; you may mean `{other}`")
         return super().resolve_command(ctx, args)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from convscope.client._drawing.png import save_png
 from convscope.client._inputs.upright import upright
+from convscope.client.cli.picture_origins import ExistingPictures, mark_arrays, origin
 from convscope.client.cli.readable import readable
 from convscope.client.cli.sources.places import normal_name
 from convscope.client.cli.sources.source import Source
@@ -35,7 +36,8 @@ class PictureFolder:
     """The folder for the pictures of one model: IMAGE.MODEL.FEATURE_MAP.png or .CLASS.png.
 
     IMAGE is the file's name with its suffix. The images of a folder keep their places in its
-    subfolders. Numbers are added to the names of classes that would be equal otherwise.
+    subfolders. Numbers are added to the names of classes that would be equal otherwise, and to
+    the name of an image if the folder has pictures of another one with that name.
 
     Args:
         directory: The folder; it is created on first use.
@@ -47,11 +49,13 @@ class PictureFolder:
         self.directory = directory
         self._strides = {spec.name: spec.stride for spec in info.feature_maps}
         self._as_arrays = as_arrays
+        self._existing = ExistingPictures(directory)
+        self._model = info.model
         self._places: dict[str, int] = {}  # and the hash of each image, for a million of them
         self._threads = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1), "pictures")
 
     def reserve(self, source: Source) -> Source:
-        """Return a source whose place no other image before it has.
+        """Return a source whose place no other image has, of this run or of one before.
 
         The same image has the same place again.
 
@@ -59,9 +63,17 @@ class PictureFolder:
         same names.
         """
         image, place, number = hash(normal_name(source.name)), source.place, 2
-        while self._places.setdefault(place, image) != image:
+        while self._is_taken(place, image, source):
             place, number = f"{source.place}-{number}", number + 1
         return replace(source, place=place)
+
+    def _is_taken(self, place: str, image: int, source: Source) -> bool:
+        if place in self._places:
+            return self._places[place] != image
+        if self._existing.has_other(f"{place}.{self._model}", source):
+            return True
+        self._places[place] = image
+        return False
 
     def save(self, source: Source, result: Classification) -> list[Path]:
         """Save every feature map and explanation of one image, and return the files.
@@ -73,16 +85,18 @@ class PictureFolder:
         base = self.directory / f"{source.place}.{result.model}"
         base.parent.mkdir(parents=True, exist_ok=True)
         if self._as_arrays:
-            return [_save_arrays(base.with_name(f"{base.name}.npz"), result)]
+            return [_save_arrays(base.with_name(f"{base.name}.npz"), result, origin(source))]
         names: set[str] = set()
         pictures = [
             (base.with_name(f"{base.name}.{_free(name, names)}.png"), draw)
             for name, draw in self._pictures(source, result)
         ]
 
+        made_from = origin(source)
+
         def save(path_and_draw: tuple[Path, Draw]) -> Path:
             path, draw = path_and_draw
-            save_png(draw(), path)
+            save_png(draw(), path, made_from)
             return path
 
         return list(self._threads.map(save, pictures))
@@ -99,7 +113,7 @@ class PictureFolder:
             yield _name(explanation), partial(explanation.to_image, small, image_name=image_name)
 
 
-def _save_arrays(path: Path, result: Classification) -> Path:
+def _save_arrays(path: Path, result: Classification, image: bytes) -> Path:
     """Save the feature maps by their names, and the heat of each explanation."""
     arrays = {name: each.array for name, each in result.feature_maps.items()}
     names = set(arrays)
@@ -107,6 +121,7 @@ def _save_arrays(path: Path, result: Classification) -> Path:
         arrays[_free(_name(explanation), names)] = explanation.array
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
+    mark_arrays(path, image)
     return path
 
 

@@ -110,5 +110,6 @@ class _Count(ProgressColumn):
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return how many images are done per second."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s", "progress.data.speed")
+        # Images arrive in batches, so the rate of the last moments means little.
+        rate = task.completed / task.elapsed if task.completed and task.elapsed else None
+        return Text("" if rate is None else f"{rate:,.0f}/s", "progress.data.speed")

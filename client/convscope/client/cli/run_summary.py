@@ -35,6 +35,7 @@ class RunSummary:
         self.pictures = 0
         self.stopped = ""
         self.written = ""
+        self.notes: list[str] = []
 
     def fail(self, name: str) -> None:
         """Count an image that failed."""
@@ -57,6 +58,8 @@ class RunSummary:
             console.print(self._skipped_files(), markup=False)
         if self.pictures:
             console.print(self._saved(), markup=False)
+        for note in self.notes:
+            console.print(note, markup=False)
         if self.written:
             console.print(readable(self.written), markup=False)
 

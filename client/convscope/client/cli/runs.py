@@ -96,12 +96,26 @@ class Run:
                 raise
             self._summary.stopped = f"stopped: the output can't be written: {error.strerror}"
         self._finish()
+        self._note_unchanged()
         if not self._quiet:
             self._summary.print()
         if code := self._exit_code():
             if code == INTERRUPTED:
                 end_soon()
             raise typer.Exit(code)
+
+    def _note_unchanged(self) -> None:
+        """Say what the options of this run don't change about the results of an earlier one."""
+        summary, file = self._summary, self._file
+        if file is None or not summary.done_before:
+            return
+        if file.may_lack_classes:
+            summary.notes.append(
+                "earlier results are kept, which may have been written with a higher "
+                "--min-probability: the file doesn't show it; --overwrite classifies all again"
+            )
+        if self._folder is not None:
+            summary.notes.append("no pictures were saved of the images that were done before")
 
     def _report_all(self, classify: Classify, progress: RunProgress) -> None:
         sources = with_downloads(self._new_images(progress), self._timeout_seconds)

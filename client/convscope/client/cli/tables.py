@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convscope.client.cli.readable import readable
+from convscope.client.cli.short_names import ShortName, short_names
 from convscope.client.cli.sources.source import Source
 from convscope.client.cli.table_style import plain_table, print_table, shape_text, table_console
 from convscope.client.errors import ConvscopeError
@@ -165,12 +166,13 @@ class Reporter:
             table.add_section()
         return table
 
-    def _names(self) -> list[Text]:
-        """Return the short names of the images, or their paths if two short names are equal."""
+    def _names(self) -> Sequence[Text | ShortName]:
+        """Return the names of the images below their folder, or their paths if two are equal."""
         paths = [row.image for row in self._rows]
         short = [row.shown for row in self._rows]
         names = short if len({*short}) == len({*paths}) else paths
-        return [Text(readable(name)) for name in names]
+        shown = list(map(readable, names))
+        return short_names(shown) if self._console.is_terminal else list(map(Text, shown))
 
 
 def _mean_times(times: Sequence[StageSeconds]) -> Text:

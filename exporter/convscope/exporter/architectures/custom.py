@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from convscope.bundle.suggestions import or_others
 from convscope.exporter.architectures.registry import Architecture
 from convscope.exporter.errors import NetworkError
 from convscope.exporter.preprocessing import InputRule
@@ -110,7 +111,9 @@ def _find(module: ModuleType, name: str, path: str) -> Callable[..., Any]:
         for key, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", None) == module.__name__
     ]
-    raise NetworkError(f"{path} has no factory {name!r}; it has: {', '.join(own) or 'none'}")
+    if not own:
+        raise NetworkError(f"{path} has no factory {name!r}: it defines no function and no class")
+    raise NetworkError(f"{path} has no factory {name!r}" + or_others(name, own))
 
 
 def _call(factory: Callable[..., Any], name: str, classes: int, channels: int) -> "nn.Module":

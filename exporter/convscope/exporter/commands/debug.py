@@ -4,17 +4,14 @@ import inspect
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
-from difflib import get_close_matches
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from convscope._help_pages import help_page, usage_line
-from convscope._usage_errors import usage_errors
+from convscope._commands import PlainCommand
 
-__all__ = ["CommandGroup", "DebuggableTyper", "is_debugging"]
+__all__ = ["DebuggableTyper", "is_debugging"]
 
 Function = Callable[..., Any]
 C = TypeVar("C", bound=Function)
@@ -28,36 +25,8 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 _debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 
 
-class CommandGroup(TyperGroup):
-    """Lists the commands after the name of an unknown one that resembles none of them."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Parse the arguments of the group itself."""
-        with usage_errors():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
-        with usage_errors():
-            return super().invoke(ctx)
-
-    def get_usage(self, ctx: Any) -> str:
-        """Return the line about usage that precedes an error."""
-        return usage_line(self, ctx)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help page."""
-        formatter.write(help_page(self, ctx))
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find a command by its name."""
-        if args and not get_close_matches(args[0], self.commands):
-            ctx.fail(f"there is no command {args[0]!r}; choose {', '.join(self.commands)}")
-        return super().resolve_command(ctx, args)
-
-
-class Command(TyperCommand):
-    """A command with a help page that no width cuts off."""
+class Command(PlainCommand):
+    """A command whose options may be lists of numbers."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; an error about the rest of a list with spaces explains these."""
@@ -70,14 +39,6 @@ class Command(TyperCommand):
                     f"; write a list of numbers without spaces, such as {lists[0]}{lists[0][:-1]}"
                 )
             raise
-
-    def get_usage(self, ctx: Any) -> str:
-        """Return the line about usage that precedes an error."""
-        return usage_line(self, ctx)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help page."""
-        formatter.write(help_page(self, ctx))
 
 
 class DebuggableTyper(typer.Typer):

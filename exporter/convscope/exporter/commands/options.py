@@ -18,6 +18,7 @@ __all__ = [
     "InterpolationOption",
     "Mean",
     "Model",
+    "ModelInRepository",
     "Name",
     "Output",
     "Padding",
@@ -25,6 +26,7 @@ __all__ = [
     "Preprocess",
     "Quiet",
     "Repository",
+    "RepositoryPlace",
     "Resize",
     "SignatureAuthority",
     "SignatureIdentity",
@@ -45,6 +47,12 @@ Name = Annotated[
     ),
 ]
 Repository = Annotated[Path, Option(help="The folder of the bundle: REPOSITORY/MODEL/VERSION.")]
+RepositoryPlace = Annotated[
+    str, Option("--repository", help="The path or URL of the repository: models, s3://BUCKET/….")
+]
+ModelInRepository = Annotated[
+    str, Argument(metavar="MODEL", help="The model's name in the repository.")
+]
 Model = Annotated[
     str | None,
     Option("--name", help="The model's name.", show_default="the architecture's name"),

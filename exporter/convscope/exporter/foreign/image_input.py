@@ -6,6 +6,7 @@ from typing import Literal
 import onnx
 from onnx import TensorProto
 
+from convscope.bundle.suggestions import it_has
 from convscope.exporter.errors import ExporterError
 
 __all__ = ["ImageInput", "Layout", "find_input"]
@@ -56,8 +57,8 @@ def find_input(
         ExporterError: The graph has no such input, or it contradicts the user's choice.
     """
     if len(model.graph.input) != 1:
-        names = ", ".join(repr(value.name) for value in model.graph.input) or "none"
-        raise ExporterError(f"the graph must have one input, the image; it has: {names}")
+        names = [repr(value.name) for value in model.graph.input]
+        raise ExporterError(f"the graph must have one input, the image; {it_has(names)}")
     (value,) = model.graph.input
     tensor = value.type.tensor_type
     # Some tools write -1 for a dynamic dimension.

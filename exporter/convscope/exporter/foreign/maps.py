@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from convscope.bundle.suggestions import list_names, or_near
+from convscope.bundle.suggestions import it_has, or_near
 from convscope.exporter.errors import ExporterError, UnknownNameError
 from convscope.exporter.graphs.static_graph import StaticGraph
 from convscope.exporter.pyramid.receptive_field import views
@@ -45,7 +45,7 @@ def named_maps(graph: StaticGraph, chosen: Iterable[str]) -> list[ForeignMap]:
         tensor, _, name = (text, "", "") if text in seen else text.rpartition("=")
         tensor, name = (tensor, name) if tensor else (text, "")
         if tensor not in seen:
-            hint = or_near(tensor, seen) or f"; it has: {list_names(list(seen))}"
+            hint = or_near(tensor, seen) or f"; {it_has(list(seen))}"
             raise UnknownNameError(f"the graph has no tensor {tensor!r}{hint}")
         maps.append(_feature_map(graph, seen[tensor], tensor, name or tensor))
     _check_names(maps)

@@ -1,6 +1,7 @@
 """Opens and runs ONNX graphs with ONNX Runtime, on the CPU and without PyTorch."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,18 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from convscope.bundle.int8_sums import EXACT_SUMS_OPTION, sums_are_exact
 from convscope.exporter.errors import ExporterError, reason
 
-__all__ = ["Arrays", "feed_session", "open_graph", "run_each", "run_graph", "run_session"]
+__all__ = [
+    "Arrays",
+    "adds_exactly",
+    "feed_session",
+    "open_graph",
+    "run_each",
+    "run_graph",
+    "run_session",
+]
 
 _FAILURES = (
     ort_errors.Fail,
@@ -37,8 +47,8 @@ def open_graph(graph: bytes, options: ort.SessionOptions | None = None) -> ort.I
     options.log_severity_level = _ONLY_FATAL
     # PyTorch may run between two calls, and would compete with spinning threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # As the server does: without it, INT8 sums saturate on CPUs without VNNI.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not adds_exactly():
+        options.add_session_config_entry(EXACT_SUMS_OPTION, "1")  # as the server does
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except ort_errors.NotImplemented as error:
@@ -48,6 +58,20 @@ def open_graph(graph: bytes, options: ort.SessionOptions | None = None) -> ort.I
         ) from error
     except _FAILURES as error:
         raise ExporterError(f"ONNX Runtime can't open the graph: {reason(error)}") from error
+
+
+@cache
+def adds_exactly() -> bool:
+    """Return whether this CPU needs no option for exact INT8 sums."""
+    return sums_are_exact(_run_plainly)
+
+
+def _run_plainly(graph: bytes, feed: Mapping[str, NDArray[np.generic]]) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run(None, feed)[
+        0
+    ]
 
 
 def run_graph(session: ort.InferenceSession, images: NDArray[np.generic]) -> Arrays:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLEAR_MARGIN", "Fidelity", "compare_results"]
+from convscope.bundle.precision import CLEAR_MARGIN
 
-# Below this margin between the two best classes, the network itself is unsure, and even 16-bit
-# arithmetic swaps some of them.
-CLEAR_MARGIN = 0.1
+__all__ = ["Fidelity", "compare_results"]
+
 MIN_KEPT = 0.99
 MAX_PROBABILITY_CHANGE = 0.025
 MAX_ACCURACY_LOSS = 0.005

@@ -79,17 +79,17 @@ def gather(
     names = [name for name in _activations(model) if name not in same or name in needed]
     session = open_graph(with_outputs(model, names).SerializeToString())
     (input_name,) = (value.name for value in session.get_inputs())
-    ranges = {name: TensorRange(len(inputs)) for name in names}
+    measured = [*names, input_name] if inputs.dtype == np.float32 else names  # pixels need none
+    ranges = {name: TensorRange(len(inputs)) for name in measured}
     seen = {layer.name: LayerInputs(layer) for layer in layers}
     random = np.random.default_rng(0)
     for batch in batches(inputs):
         values = dict(zip(names, run_session(session, input_name, batch, names), strict=True))
-        for name, one in values.items():
-            ranges[name].add(one)
+        values[input_name] = np.asarray(batch, np.float32)
+        for name in measured:
+            ranges[name].add(values[name])
         for layer in layers:
-            source = layer.node.input[0]
-            tensor = values.get(source, batch)  # the batch in a network that transposes nothing
-            seen[layer.name].add(sample_patches(layer, np.asarray(tensor, np.float32), random))
+            seen[layer.name].add(sample_patches(layer, values[layer.node.input[0]], random))
     found = {name: one.range for name, one in ranges.items()}
     return Statistics(found | {name: found[source] for name, source in same.items()}, seen)
 

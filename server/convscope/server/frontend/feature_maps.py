@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convscope.bundle.suggestions import it_has
 from convscope.server.errors import InvalidInputError
 from convscope.server.frontend.tensors import DTYPES
 from convscope.v1 import inference_pb2 as pb
@@ -40,7 +41,7 @@ def check_selections(
         if spec is None:
             raise InvalidInputError(
                 f"no feature map {selection.name[:80]!r} in {manifest.model} "
-                f"v{manifest.version}; it has: {', '.join(specs) or 'none'}"
+                f"v{manifest.version}; {it_has(list(specs))}"
             )
         if selection.name in seen:
             raise InvalidInputError(f"the feature map {selection.name!r} is selected twice")

@@ -133,13 +133,13 @@ def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
         "version": version,
         "images": record.inputs,
         "failed_images": record.failed_inputs,
-        "milliseconds": round(1000 * seconds, 2),
+        "milliseconds": _milliseconds(seconds),
     }
     if (stages := record.slowest) is not None:
-        line["decode_ms"] = round(1000 * stages.decode, 2)
-        line["queue_ms"] = round(1000 * stages.queue, 2)
-        line["infer_ms"] = round(1000 * stages.infer, 2)
-        line["encode_ms"] = round(1000 * record.encode_seconds, 2)
+        line["decode_ms"] = _milliseconds(stages.decode)
+        line["queue_ms"] = _milliseconds(stages.queue)
+        line["infer_ms"] = _milliseconds(stages.infer)
+        line["encode_ms"] = _milliseconds(record.encode_seconds)
     if record.caller is not None:
         line["caller"] = record.caller.name
     if record.error is not None:
@@ -147,6 +147,11 @@ def _line(method: str, record: CallRecord, seconds: float) -> dict[str, object]:
     if record.trace is not None:
         line["trace_id"] = record.trace.trace_id
     return line
+
+
+def _milliseconds(seconds: float) -> float:
+    """Return a time with two decimals; `round` takes several times as long."""
+    return int(100_000 * seconds + 0.5) / 100
 
 
 def _code_of_ended(context: Context) -> grpc.StatusCode | None:

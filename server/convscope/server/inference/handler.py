@@ -166,7 +166,9 @@ class InferenceHandler:
                 continue
             shadow = self.catalog.shadow(target, version)
             if shadow is not None:
-                self._shadow_traffic.copy(version, shadow, request.inputs, request.results)
+                self._shadow_traffic.copy(
+                    version, shadow, request.inputs, request.results, request.record.request_id
+                )
 
     async def close(self) -> None:
         """Reject the requests that wait for a load, and drop the shadow copies."""

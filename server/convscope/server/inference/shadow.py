@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from convscope.bundle.precision import CLEAR_MARGIN
 from convscope.server.errors import OverloadedError, ServingError
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.requests import (
@@ -37,6 +39,8 @@ MAX_WAITING = 32
 MAX_WAITING_BYTES = 64 * 2**20
 # How often to check for free cores while copies wait.
 PAUSE_SECONDS = 0.005
+# At most so often, a disagreement is logged: clear ones, and the others of each shadow.
+LOG_SECONDS = 1.0
 
 
 class _NoReply:
@@ -55,22 +59,55 @@ class _Copy:
     """A copy of a request, with only as much of its results as is compared.
 
     Args:
+        request_id: The id of the request's call.
         key: The model and the version that ran the request.
         labels: The names of its classes.
         shadow: The number of the version to compare with.
         inputs: The inputs that have a result.
         probabilities: Their results, one row per input.
+        infer_seconds: How long the run of each input took.
         size: The approximate bytes of all this.
         metrics: Counts the outcome.
     """
 
+    request_id: str
     key: tuple[str, int]
     labels: Sequence[str]
     shadow: int
     inputs: Sequence[Input]
     probabilities: NDArray[np.float32]
+    infer_seconds: Sequence[float]
     size: int
     metrics: ShadowMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """The best class of one input in both results.
+
+    Args:
+        label: The best class of the answer.
+        probability: Its probability.
+        margin: By how much it leads.
+        shadow_label: The best class of the shadow.
+        shadow_probability: Its probability.
+    """
+
+    label: str
+    probability: float
+    margin: float
+    shadow_label: str
+    shadow_probability: float
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both have the same best class."""
+        return self.label == self.shadow_label
+
+    @property
+    def clear(self) -> bool:
+        """Whether the best class of the answer clearly leads."""
+        return self.margin >= CLEAR_MARGIN
 
 
 class ShadowTraffic:
@@ -101,6 +138,7 @@ class ShadowTraffic:
         self._waiting_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._logged: set[tuple[str, int, int]] = set()
+        self._disagreed_at: dict[tuple[str, int, int, bool], float] = {}
 
     def copy(
         self,
@@ -108,6 +146,7 @@ class ShadowTraffic:
         shadow: int,
         inputs: Sequence[Input | ServingError],
         results: Sequence[InferenceResult | ServingError],
+        request_id: str,
     ) -> None:
         """Queue a copy of a request for another version; returns immediately.
 
@@ -116,6 +155,7 @@ class ShadowTraffic:
             shadow: The number of the other version.
             inputs: The request's inputs.
             results: The result of each input.
+            request_id: The id of the request's call, which disagreements are logged with.
         """
         pairs = [
             (item, result)
@@ -133,13 +173,24 @@ class ShadowTraffic:
         good = [item for item, _ in pairs]
         # A row is a view, which would keep all outputs of its batch alive; stacking copies it.
         probabilities = np.stack([result.probabilities for _, result in pairs])
+        infer_seconds = [result.seconds.infer for _, result in pairs]
         size = probabilities.nbytes + sum(map(_size, good))
         if self._waiting_bytes + size > MAX_WAITING_BYTES:
             metrics.count("dropped", len(good))
             return
         self._waiting_bytes += size
         self._waiting.put_nowait(
-            _Copy(version.key, version.labels, shadow, good, probabilities, size, metrics)
+            _Copy(
+                request_id,
+                version.key,
+                version.labels,
+                shadow,
+                good,
+                probabilities,
+                infer_seconds,
+                size,
+                metrics,
+            )
         )
         if not self._tasks:
             # The tasks outlive the request that starts them, and are no part of its trace.
@@ -176,12 +227,35 @@ class ShadowTraffic:
         )
         request.inputs = copy.inputs
         results = await self._engine.run(other, request)
-        for row, result in zip(copy.probabilities, results, strict=True):
+        for index, result in enumerate(results):
             if isinstance(result, ServingError):
                 copy.metrics.count("failed")
                 self._log_once(copy, result)
             else:
-                _compare(copy, row, result, other.labels)
+                copy.metrics.infer_seconds(copy.infer_seconds[index], result.seconds.infer)
+                found = _compared(copy, copy.probabilities[index], result, other.labels)
+                if not found.agreed:
+                    self._log_disagreement(copy, found)
+
+    def _log_disagreement(self, copy: _Copy, found: _Comparison) -> None:
+        """Log some of the disagreements, so that their inputs can be found."""
+        model, number = copy.key
+        key, now = (model, number, copy.shadow, found.clear), monotonic()
+        if now - self._disagreed_at.get(key, -LOG_SECONDS) < LOG_SECONDS:
+            return
+        self._disagreed_at[key] = now
+        log.info(
+            "shadow disagreed",
+            request_id=copy.request_id,
+            model=model,
+            version=number,
+            shadow=copy.shadow,
+            label=found.label,
+            probability=round(found.probability, 4),
+            margin=round(found.margin, 4),
+            shadow_label=found.shadow_label,
+            shadow_probability=round(found.shadow_probability, 4),
+        )
 
     def _log_once(self, copy: _Copy, error: Exception) -> None:
         """Log a failure once per pair of versions; the metric counts the rest."""
@@ -206,11 +280,29 @@ def _check_fit(inputs: Sequence[Input], other: LoadedVersion) -> None:
             )
 
 
-def _compare(
+def _compared(
     copy: _Copy, row: NDArray[np.float32], result: InferenceResult, labels: Sequence[str]
-) -> None:
+) -> _Comparison:
     """Compare two results of one input: the best classes by their labels, then all classes."""
-    agreed = copy.labels[int(row.argmax())] == labels[int(result.probabilities.argmax())]
-    copy.metrics.count("agreed" if agreed else "disagreed")
+    probabilities = result.probabilities
+    best, shadow_best = int(row.argmax()), int(probabilities.argmax())
+    found = _Comparison(
+        copy.labels[best],
+        float(row[best]),
+        _margin(row),
+        labels[shadow_best],
+        float(probabilities[shadow_best]),
+    )
+    copy.metrics.compared(agreed=found.agreed, clear=found.clear)
     if copy.labels == labels:
-        copy.metrics.difference(float(np.abs(row - result.probabilities).max()))
+        changes = np.abs(row - probabilities)
+        copy.metrics.changes(float(changes.max()), float(changes[best]))
+    return found
+
+
+def _margin(row: NDArray[np.float32]) -> float:
+    """Return by how much the best class leads."""
+    if row.size == 1:
+        return float(row[0])
+    second, best = np.partition(row, -2)[-2:]
+    return float(best - second)

@@ -65,7 +65,11 @@ def log_calls(calls: Iterable[dict[str, object]]) -> None:
             log.info("call", **call)
         return
     rest = {"event": "call", "level": "info", "timestamp": _timestamp()}
-    factory.writer.write(*[orjson.dumps(call | rest, default=str) + b"\n" for call in calls])
+    lines = []
+    for call in calls:
+        call.update(rest)
+        lines.append(orjson.dumps(call, str, orjson.OPT_APPEND_NEWLINE))
+    factory.writer.write(*lines)
 
 
 def _timestamp() -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
+from convscope.bundle.suggestions import it_has
 from convscope.bundle.traffic import TrafficSplit
 from convscope.server.errors import NotFoundError, UnavailableError, UnknownModelError
 from convscope.server.repository.loader import V
@@ -190,9 +191,8 @@ def _number(target: Target, known: CatalogedModel[V]) -> int:
     if target.alias is not None:
         aliases = known.routing.aliases
         if target.alias not in aliases:
-            names = listed(sorted(aliases)) or "none"
             raise NotFoundError(
-                f"{target.model} has no alias {_short(target.alias)}; it has: {names}"
+                f"{target.model} has no alias {_short(target.alias)}; {it_has(sorted(aliases))}"
             )
         return aliases[target.alias]
     return default if target.number is None else target.number

@@ -8,6 +8,7 @@ from typing import Generic
 
 import structlog
 
+from convscope.bundle.suggestions import it_has
 from convscope.bundle.traffic import Kind, TrafficSplit
 from convscope.server.errors import (
     BundleRejectedError,
@@ -205,6 +206,5 @@ def _number(model: str, split: TrafficSplit, aliases: Mapping[str, int]) -> int:
     """The version that a traffic split goes to; its aliases must exist."""
     for name in (split.to, split.of):
         if isinstance(name, str) and name not in aliases:
-            names = listed(sorted(aliases)) or "none"
-            raise NotFoundError(f"{model} has no alias {name[:80]!r}; it has: {names}")
+            raise NotFoundError(f"{model} has no alias {name[:80]!r}; {it_has(sorted(aliases))}")
     return split.to if isinstance(split.to, int) else aliases[split.to]

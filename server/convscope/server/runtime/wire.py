@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Field", "encode_field", "fields", "text", "texts"]
+__all__ = ["BYTES", "Field", "encode_field", "fields", "spans", "text", "texts"]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# The kinds of fields. Text and messages are bytes too.
+_VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _MAX_SHIFT = 63
+
+# Where a field is: its tag, where it begins, where its content begins if that is text, bytes or a
+# message, and where it ends.
+Span = tuple[int, int, int, int]
 
 
 class Field(NamedTuple):
@@ -29,32 +34,56 @@ class Field(NamedTuple):
         return str(self.value, "utf-8")
 
 
-def fields(message: memoryview) -> Iterator[Field]:
-    """Yield the fields of a message in their order.
+def spans(message: memoryview, position: int, end: int) -> Iterator[Span]:
+    """Yield where the fields of a message are, in their order.
+
+    Args:
+        message: The bytes that contain it.
+        position: Where it begins.
+        end: Where it ends.
 
     Raises:
         ValueError: The message has a field of a kind that protobuf no longer has, or it ends
             within a field.
+        IndexError: The bytes end within an integer.
     """
-    position, end = 0, len(message)
     while position < end:
         start = position
-        tag, position = _varint(message, position)
+        tag = message[position]
+        position += 1
+        if tag >= 0x80:  # most integers have one byte, and a call takes as long as the rest
+            tag, position = _varint(message, start)
         kind = tag & 7
-        value = message[position:position]
-        if kind == _VARINT:
-            _, position = _varint(message, position)
-        elif kind == _BYTES:
-            size, position = _varint(message, position)
-            value = message[position : position + size]
+        content = position
+        if kind == BYTES:
+            size = message[position]
+            position += 1
+            if size >= 0x80:
+                size, position = _varint(message, content)
+            content = position
             position += size
+        elif kind == _VARINT:
+            _, position = _varint(message, position)
         elif kind in _FIXED_SIZES:
             position += _FIXED_SIZES[kind]
         else:
             raise ValueError("the message has a group")
         if position > end:
             raise ValueError("the message is truncated")
-        yield Field(tag >> 3, value, message[start:position])
+        yield tag, start, content, position
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """Yield the fields of a message in their order.
+
+    Raises:
+        ValueError: The message has a field of a kind that protobuf no longer has, or it ends
+            within a field.
+        IndexError: It ends within an integer.
+    """
+    for tag, start, content, end in spans(message, 0, len(message)):
+        value = message[content : end if tag & 7 == BYTES else content]
+        yield Field(tag >> 3, value, message[start:end])
 
 
 def text(message: memoryview, number: int) -> str:
@@ -82,7 +111,7 @@ def encode_field(number: int, data: bytes, size: int | None = None) -> bytes:
         length.append(value & 0x7F | 0x80)
         value >>= 7
     length.append(value)
-    return bytes((number << 3 | _BYTES, *length)) + data
+    return bytes((number << 3 | BYTES, *length)) + data
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from convscope.server.frontend.classifier.large_inputs import (
     MAX_FIELDS,
     MIN_MESSAGE_BYTES,
     LargeRequest,
-    contents_of,
     parse_request,
+    unpacked,
 )
 from convscope.server.frontend.classifier.requests import decode_inputs
 from convscope.server.inference.requests import EncodedImage, Input, Pixels, ReadyTensor
@@ -18,7 +18,7 @@ from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
 SHAPE = (3, 200, 200)
-IMAGE = bytes(range(256)) * 1000
+IMAGE = bytes(range(256)) * 1100
 PIXELS = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[300, 301, 3], data=bytes(300 * 301 * 3))
 FLOATS = np.arange(np.prod(SHAPE), dtype="<f4")
 TENSOR = pb.Tensor(dtype=mpb.DATA_TYPE_FLOAT32, shape=SHAPE, data=FLOATS.tobytes())
@@ -59,12 +59,12 @@ def plain(found: Input | Exception) -> object:
 @pytest.mark.parametrize("offset", [0, 1, 2, 3])  # a tensor may be aligned or not
 def test_the_inputs_are_those_that_protobuf_reads(message: pb.ClassifyRequest, offset: int) -> None:
     data = bytes(offset) + message.SerializeToString()
-    found = parse_request(memoryview(data)[offset:])
+    found, contents = unpacked(parse_request(memoryview(data)[offset:]))
     for name in ("model", "alias", "top_k", "min_probability", "routing_key"):
         assert getattr(found, name) == getattr(message, name)
     dtype = mpb.DATA_TYPE_FLOAT32
     expected = decode_inputs(message.inputs, dtype, SHAPE)
-    inputs = decode_inputs(found.inputs, dtype, SHAPE, contents_of(found))
+    inputs = decode_inputs(found.inputs, dtype, SHAPE, contents)
     assert [plain(one) for one in inputs] == [plain(one) for one in expected]
 
 
@@ -72,7 +72,8 @@ def test_a_large_image_is_not_copied() -> None:
     data = bytearray(request(pb.Input(encoded_image=IMAGE)).SerializeToString())
     found = parse_request(memoryview(data))
     assert isinstance(found, LargeRequest)
-    (image,) = decode_inputs(found.inputs, mpb.DATA_TYPE_UINT8, SHAPE, contents_of(found))
+    message, contents = found
+    (image,) = decode_inputs(message.inputs, mpb.DATA_TYPE_UINT8, SHAPE, contents)
     assert isinstance(image, EncodedImage)
     data[data.index(IMAGE)] = 255
     assert image.data[0] == 255
@@ -82,8 +83,8 @@ def test_the_last_content_of_an_input_counts() -> None:
     first, last = pb.Input(encoded_image=IMAGE), pb.Input(tensor=TENSOR)
     both = first.SerializeToString() + last.SerializeToString()
     head = b"\x22" + _varint(len(both))
-    found = parse_request(b"\x0a\x04tiny" + head + both)
-    inputs = decode_inputs(found.inputs, mpb.DATA_TYPE_FLOAT32, SHAPE, contents_of(found))
+    found, contents = unpacked(parse_request(b"\x0a\x04tiny" + head + both))
+    inputs = decode_inputs(found.inputs, mpb.DATA_TYPE_FLOAT32, SHAPE, contents)
     assert isinstance(inputs[0], ReadyTensor)
 
 
@@ -102,8 +103,8 @@ def test_bytes_that_are_no_message_are_rejected(junk: bytes) -> None:
 
 def test_a_wrong_shape_is_reported_with_the_size_that_was_sent() -> None:
     wrong = pb.Tensor(dtype=mpb.DATA_TYPE_UINT8, shape=[1, 1, 3], data=IMAGE)
-    found = parse_request(request(pb.Input(pixels=wrong)).SerializeToString())
-    (error,) = decode_inputs(found.inputs, mpb.DATA_TYPE_UINT8, SHAPE, contents_of(found))
+    found, contents = unpacked(parse_request(request(pb.Input(pixels=wrong)).SerializeToString()))
+    (error,) = decode_inputs(found.inputs, mpb.DATA_TYPE_UINT8, SHAPE, contents)
     assert isinstance(error, InvalidInputError)
     assert f"{len(IMAGE):,} were sent" in error.message
 

@@ -276,7 +276,7 @@ ERRORS: dict[str, tuple[pb.ClassifyRequest, grpc.StatusCode, list[str]]] = {
             feature_maps=[pb.FeatureMapSelection(name="conv")],
         ),
         INVALID,
-        ["no feature map 'conv' in signal v1", "none"],
+        ["no feature map 'conv' in signal v1", "it has none"],
     ),
 }
 

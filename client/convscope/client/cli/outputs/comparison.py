@@ -9,29 +9,50 @@ from convscope.client.cli.outputs.finished import classes_differ
 from convscope.client.cli.outputs.records import Record
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["compared"]
+__all__ = ["Compared"]
 
 TOLERANCE = 1e-6  # of a probability, which is a 32-bit number
 
 
-def compared(
-    records: Iterable[Record], path: Path, columns: Columns, options: Mapping[str, Any]
-) -> Iterator[Record]:
-    """Yield the results of an output.
+class Compared:
+    """The results of an output.
+
+    Iterating over it raises an InvalidInputError if the output was written with other options.
 
     Args:
         records: The results.
         path: The output.
         columns: The columns of this run.
         options: Its options, by flag.
-
-    Raises:
-        InvalidInputError: The output was written with other options.
+        version: The version that this run asks for, if it asks for one.
     """
-    for record in records:
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        path: Path,
+        columns: Columns,
+        options: Mapping[str, Any],
+        version: int | None,
+    ) -> None:
+        self._records = records
+        self._path = path
+        self._columns = columns
+        self._options = options
+        self._version = version
+        self.may_lack_classes = False
+        """Whether a result has so few classes that its least probability may have been higher."""
+
+    def __iter__(self) -> Iterator[Record]:
+        for record in self._records:
+            self._check(record)
+            yield record
+
+    def _check(self, record: Record) -> None:
+        path, columns = self._path, self._columns
         probabilities = _probabilities(record, columns)
-        least = options["--min-probability"]
-        problem = _problem(record, options)
+        least = self._options["--min-probability"]
+        problem = _problem(record, self._options, self._version)
         if lower := [each for each in probabilities if each < least * (1 - TOLERANCE)]:
             problem = f"the file has probabilities such as {lower[0]:.4f}, and this run {least:g}"
             problem += " or more"
@@ -43,13 +64,15 @@ def compared(
         count = len(probabilities)
         if count > columns.classes or (count < columns.classes and not least):
             raise InvalidInputError(classes_differ(path, count, columns.classes))
-        yield record
+        self.may_lack_classes |= count < columns.classes
 
 
-def _problem(record: Record, options: Mapping[str, Any]) -> str:
+def _problem(record: Record, options: Mapping[str, Any], version: int | None) -> str:
     """Return what this run would write differently; empty if nothing is known to differ."""
     if record["model"] != options["--model"]:
         return f"the file has results of {record['model']!r}, and this run of {options['--model']}"
+    if version is not None and int(record["version"]) != version:
+        return f"the file has results of version {record['version']}, and this run of {version}"
     if "rows" in record:  # they show neither feature maps nor explanations
         return ""
     if record.get("explanations"):

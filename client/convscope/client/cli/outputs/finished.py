@@ -96,7 +96,7 @@ def classes_differ(path: Path, found: int, wanted: int) -> str:
 
 def _group(rows: Iterable[list[Any]], columns: Columns) -> Iterator[Record]:
     """Yield a record for each image, from its rows."""
-    model = columns.names.index("model")
+    model, version = map(columns.names.index, ("model", "version"))
     rank = columns.names.index("rank") if "rank" in columns.types else None
     record: Record | None = None
     for row in rows:
@@ -107,6 +107,6 @@ def _group(rows: Iterable[list[Any]], columns: Columns) -> Iterator[Record]:
             continue
         if record is not None:
             yield record
-        record = {"image": row[0], "model": row[model], "rows": [row]}
+        record = {"image": row[0], "model": row[model], "version": row[version], "rows": [row]}
     if record is not None:
         yield record

@@ -135,7 +135,5 @@ class _ParquetWriter:
 def _markdown(value: str | float | None) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.4f}"
     escaped = _MARKDOWN_SPECIAL.sub(r"\\\g<0>", str(value))
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], escaped)

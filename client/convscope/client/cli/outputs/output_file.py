@@ -9,7 +9,7 @@ from typing import IO, Any
 import typer
 
 from convscope.client.cli.outputs.columns import Columns
-from convscope.client.cli.outputs.comparison import compared
+from convscope.client.cli.outputs.comparison import Compared
 from convscope.client.cli.outputs.finished import read_finished
 from convscope.client.cli.outputs.formats import RecordFormat, record_writer
 from convscope.client.cli.outputs.journal import (
@@ -78,13 +78,20 @@ class OutputFile:
         choice: The file.
         columns: The columns, for a format that has them.
         options: The options that all results of a file share, by flag.
+        version: The version that this run asks for; None for any that the server chooses.
 
     Raises:
         InvalidInputError: The earlier run can't be continued with these options.
         OSError: The file can't be written.
     """
 
-    def __init__(self, choice: FileChoice, columns: Columns, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        choice: FileChoice,
+        columns: Columns,
+        options: Mapping[str, Any],
+        version: int | None = None,
+    ) -> None:
         self.path = choice.path
         self._path = Path(os.path.realpath(choice.path))
         self._kind = choice.kind
@@ -96,8 +103,10 @@ class OutputFile:
             earlier = read_results(part)
         elif choice.resume and self._path.exists():
             found = read_finished(self._path, choice.kind, columns)
-            earlier = compared(found, choice.path, columns, options)
+            earlier = Compared(found, choice.path, columns, options, version)
         self._journal = Journal(part, options, earlier)
+        self.may_lack_classes = isinstance(earlier, Compared) and earlier.may_lack_classes
+        """Whether results of a complete output may have been cut at a higher least probability."""
         self.done = self._journal.done
         self.write = self._journal.write
 

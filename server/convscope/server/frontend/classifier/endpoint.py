@@ -5,7 +5,7 @@ from typing import Any
 
 from convscope.server.errors import NonFiniteError, ServingError
 from convscope.server.frontend.classifier.explanation_plans import plan_explanations
-from convscope.server.frontend.classifier.large_inputs import contents_of
+from convscope.server.frontend.classifier.large_inputs import LargeRequest, unpacked
 from convscope.server.frontend.classifier.requests import decode_inputs, plan_reply, whole_crops
 from convscope.server.frontend.classifier.templates import ReplyTemplate
 from convscope.server.frontend.explained_requests import ExplainedRequests
@@ -47,15 +47,16 @@ class ClassifyEndpoint:
         deadline: float | None,
         place: Any,
     ) -> InferenceRequest:
-        """Return the request of a ClassifyRequest."""
+        """Return the request of a ClassifyRequest, or of a LargeRequest."""
+        fields = message.message if type(message) is LargeRequest else message
         return InferenceRequest(
             self,
             record,
             finish,
             message,
-            target(message, message.routing_key),
+            target(fields, fields.routing_key),
             deadline=deadline,
-            bulk=message.priority == pb.PRIORITY_BULK,
+            bulk=fields.priority == pb.PRIORITY_BULK,
             place=place,
         )
 
@@ -67,8 +68,8 @@ class ClassifyEndpoint:
                 reply could be too large.
             BundleRejectedError: The version's provider can't run its explanations.
         """
-        message, version = request.message, request.loaded
-        inputs = message.inputs
+        message, contents = unpacked(request.message)
+        version, inputs = request.loaded, message.inputs
         self._admit(request, len(inputs))
         explanations = None
         if message.explanations:
@@ -93,9 +94,7 @@ class ClassifyEndpoint:
             if request.record.caller is not None:
                 occluded = explanations.computed.occluded_per_input
                 request.record.caller.add_images(len(inputs) * occluded)
-        request.inputs = decode_inputs(
-            inputs, version.input_dtype, version.input_shape, contents_of(message)
-        )
+        request.inputs = decode_inputs(inputs, version.input_dtype, version.input_shape, contents)
         if plan.selections or explanations is not None:
             request.crops = whole_crops(request.inputs, version)
         request.message = None  # the inputs have its bytes, or copies of them

@@ -15,6 +15,8 @@ __all__ = [
     "REQUEST_BUCKETS",
     "SESSIONS",
     "SHADOW_OUTCOMES",
+    "SHADOW_SIDES",
+    "SHADOW_VERDICTS",
     "STAGES",
     "TABLE",
     "Family",
@@ -81,6 +83,7 @@ REQUEST_BUCKETS = (
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 _STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, *REQUEST_BUCKETS)
+_CHANGE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 _PROBABILITY_BUCKETS = tuple(round(0.05 * step, 2) for step in range(1, 21))
 STAGES = ("decode", "queue", "infer", "encode")
 PRIORITIES = ("interactive", "bulk")
@@ -88,6 +91,8 @@ SESSIONS = ("feature_maps", "explanations")
 EXPLANATION_METHODS = ("grad-cam", "cam", "eigen-cam", "occlusion")
 EXPLANATION_RUNS = ("heat", "occlusion")
 SHADOW_OUTCOMES = ("agreed", "disagreed", "dropped", "failed")
+SHADOW_VERDICTS = ("agreed", "disagreed")
+SHADOW_SIDES = ("answer", "shadow")
 # The reasons for which a bundle is rejected.
 REASONS = (
     *("files", "golden", "graph", "hash", "manifest"),
@@ -245,11 +250,36 @@ TABLE = (
         SHADOW_OUTCOMES,
     ),
     Family(
+        "convscope_shadow_clear_inputs",
+        "counter",
+        "Those of the compared inputs whose best class leads by 0.1 or more in the answer.",
+        Scope.SHADOW,
+        ("outcome",),
+        SHADOW_VERDICTS,
+    ),
+    Family(
         "convscope_shadow_difference",
         "histogram",
         "The largest difference between the probabilities of an answer and of its shadow.",
         Scope.SHADOW,
-        buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0),
+        buckets=_CHANGE_BUCKETS,
+    ),
+    Family(
+        "convscope_shadow_top1_change",
+        "histogram",
+        "How much the shadow changes the probability of the answer's best class, up or down.",
+        Scope.SHADOW,
+        buckets=_CHANGE_BUCKETS,
+    ),
+    Family(
+        "convscope_shadow_infer_seconds",
+        "histogram",
+        "Seconds of the run that a compared input was part of, for the answer and for the shadow. "
+        "Compare them where batches are small: answers share runs with other requests.",
+        Scope.SHADOW,
+        ("side",),
+        SHADOW_SIDES,
+        _STAGE_BUCKETS,
     ),
     Family(
         "convscope_model_info",

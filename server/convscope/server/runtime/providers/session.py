@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from threading import Timer
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import structlog
 from numpy.typing import NDArray
 
+from convscope.bundle.int8_sums import EXACT_SUMS_OPTION, sums_are_exact
 from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.providers.cuda import load_libraries, why_not_started
 from convscope.server.runtime.providers.names import CPU, ON_GPU, PROVIDERS, START, short_name
@@ -289,14 +291,28 @@ def _create(
     # Releases that don't know the limit stop at least at the end of a run.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    # On CPUs with AVX2 and without VNNI, the fast kernels for unsigned activations and signed
-    # weights add in 16 bits, which saturate. With this, such a CPU uses exact, slower ones.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not _adds_exactly():
+        options.add_session_config_entry(EXACT_SUMS_OPTION, "1")
     if strict and names[0] != CPU:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     providers = [(PROVIDERS[name], _options(name, policy, threads)) for name in names]
     # Its own fallback would be reported on standard output only.
     return ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
+
+
+@cache
+def _adds_exactly() -> bool:
+    """Return whether this CPU needs no option for exact INT8 sums."""
+    return sums_are_exact(_run_plainly)
+
+
+def _run_plainly(graph: bytes, feed: Mapping[str, Array]) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(
+        graph, options, providers=[(PROVIDERS[CPU], {})], enable_fallback=0
+    )
+    return session.run(None, dict(feed))[0]
 
 
 def _options(name: str, policy: ProviderPolicy, threads: int) -> Mapping[str, str]:

@@ -275,3 +275,14 @@ async def test_a_single_message_above_the_budget_goes_on_however_slowly() -> Non
         client.engine.end_stream(stream)
         client.send()
         assert (await client.status(stream))[b"grpc-status"] == b"0"
+
+
+async def test_uploads_whose_frames_are_mixed_keep_their_bytes() -> None:
+    """The server reads several frames at once, and joins those of each message."""
+    sizes = [0, 1, 16_379, 16_384, 65_531, 100_000, 262_139, 300_000, (1 << 20) + 1] * 3
+    messages = [bytes([number]) * size for number, size in enumerate(sizes)]
+    async with serving_http2() as serving:
+        replies = await asyncio.gather(*(serving.call("echo", each) for each in messages))
+        assert replies == messages
+        assert await serving.unary("unary")(messages[-1], timeout=SECONDS) is not None
+        await serving.until_idle()

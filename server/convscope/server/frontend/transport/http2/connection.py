@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -11,10 +10,10 @@ import structlog
 from convscope.server.errors import ServingError
 from convscope.server.frontend.access.control import AccessControl, Admission
 from convscope.server.frontend.transport.calls import pushback
+from convscope.server.frontend.transport.http2.ending import DRAIN_PING, Ending
 from convscope.server.frontend.transport.http2.engine import (
     ConnectionClosed,
     DataReceived,
-    DenialOfServiceError,
     EngineError,
     ErrorCode,
     PingAcknowledged,
@@ -23,11 +22,10 @@ from convscope.server.frontend.transport.http2.engine import (
     SettingsReceived,
     StreamClosed,
     TrailersReceived,
-    goaway_frame,
 )
 from convscope.server.frontend.transport.http2.group_call import GroupCall, GroupMethod
 from convscope.server.frontend.transport.http2.limits import PingLimit, TokenBucket
-from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES, Output
+from convscope.server.frontend.transport.http2.output import OUTPUT_BYTES
 from convscope.server.frontend.transport.http2.peer import ConnectionPeer
 from convscope.server.frontend.transport.http2.rejected_call import RejectedCall
 from convscope.server.frontend.transport.http2.rounds import FIRST_INPUT_BYTES
@@ -43,18 +41,13 @@ log = structlog.get_logger(__name__)
 
 # Fewer bytes of an upload are acknowledged with those that follow.
 MIN_ACKNOWLEDGED_BYTES = 128 * 1024
-# How long a connection that is being closed may take to send what is queued.
-LINGER_SECONDS = 5.0
 # A client that resets a stream this long before its deadline only knows it better than we do.
 DEADLINE_MARGIN_SECONDS = 0.05
 TOKENS_PER_ANSWER = 0.5
 UNREAD_MESSAGE = "the client did not read the reply in time"
-KEEPALIVE_PING = b"keepaliv"
-DRAIN_PING = b"draining"
-DRAIN_PING_SECONDS = 1.0
 
 
-class Connection(Output, asyncio.BufferedProtocol):
+class Connection(Ending, asyncio.BufferedProtocol):
     """One client's connection.
 
     Args:
@@ -72,19 +65,14 @@ class Connection(Output, asyncio.BufferedProtocol):
         super().__init__(shared)
         self.opened_at = self.received_at = self.active_at = self.progress_at = shared.loop.time()
         self.is_established = False  # whether the client has sent its preface
-        self.is_draining = False
-        self.closing_at: float | None = None
         self.end_at: float | None = None  # of its calls, after it has reached its age
-        self.ping_sent_at: float | None = None
         self.taken_before = 0
         self.input_bytes = FIRST_INPUT_BYTES
         self.round, self.round_seconds = -1, 0.0
         self._allowed = FIRST_INPUT_BYTES  # what was to be read at most
-        self._has_more = False  # whether bytes have arrived that are not read
         self._unread = UnreadReplies(self._queued_bytes, shared.limits.unread_seconds)
         self._opened = opened
         self._lost = lost
-        self._last_stream_id = 0
         self._pings = PingLimit(shared.limits.min_ping_seconds)
         self._cancels = TokenBucket(self.opened_at)
         self._settings = TokenBucket(self.opened_at)
@@ -145,16 +133,6 @@ class Connection(Output, asyncio.BufferedProtocol):
         self._end_streams()
         self._lost(self)
 
-    def _end_streams(self) -> None:
-        """Cancel the calls, and send nothing more."""
-        self._is_closed = True
-        streams, self.streams = self.streams, {}
-        self._shared.calls -= len(streams)
-        self.ready.clear()
-        for stream in streams.values():
-            stream.closed()
-        self._wake_writers()
-
     # Receiving
 
     def _receive(self, data: bytes | memoryview) -> None:
@@ -164,20 +142,57 @@ class Connection(Output, asyncio.BufferedProtocol):
             engine.receive_data(data)
         except EngineError as error:
             failure = error
+        # By stream. Clients mix the frames of several uploads.
+        chunks: dict[int, list[Any]] = {}
+        event: Any
         for event in engine.events():
             kind = type(event)
             if kind is DataReceived:
-                self._receive_data(event)
+                if not event.end_stream:
+                    chunks.setdefault(event.stream_id, []).append(event)
+                elif event.stream_id in chunks:
+                    self._receive_chunks([*chunks.pop(event.stream_id), event])
+                else:
+                    self._receive_data(event)
             elif kind is RequestReceived:
                 self._begin(event)
-            elif kind is StreamClosed:
-                self._close_stream(event)
             else:
-                self._receive_control(event)
+                self._receive_all_chunks(chunks)
+                if kind is StreamClosed:
+                    self._close_stream(event)
+                else:
+                    self._receive_control(event)
+        self._receive_all_chunks(chunks)
         if failure is not None:
             self._fail(failure)
         elif not self._is_dirty and engine.want_write:
             self.mark_dirty()
+
+    def _receive_all_chunks(self, chunks: dict[int, list[Any]]) -> None:
+        while chunks:
+            self._receive_chunks(chunks.pop(next(iter(chunks))))
+
+    def _receive_chunks(self, events: list[Any]) -> None:
+        """Process a part of an upload at once, unless a limit is near."""
+        stream = self.streams.get(events[0].stream_id)
+        chunks = [event.data for event in events]
+        size = sum(map(len, chunks))
+        budget = self.uploads.budget
+        if (
+            len(events) == 1
+            or stream is None
+            or stream.ended
+            or stream.allowance is not None
+            or budget.used + size > budget.limit
+        ):
+            for event in events:
+                self._receive_data(event)
+            return
+        budget.used += size
+        stream.held += size
+        is_last = events[-1].end_stream
+        self._count_unacknowledged(stream, size, is_last=is_last)
+        stream.receive_all(chunks, size, is_last)
 
     def _receive_data(self, event: Any) -> None:
         data, stream_id = event.data, event.stream_id
@@ -201,14 +216,16 @@ class Connection(Output, asyncio.BufferedProtocol):
             if stream.ended:
                 return
         else:
-            unacknowledged = stream.unacknowledged + size
-            if event.end_stream or (
-                unacknowledged >= MIN_ACKNOWLEDGED_BYTES and not stream.is_backlogged
-            ):
-                self._engine.acknowledge_received_data(unacknowledged, stream_id)
-                unacknowledged = 0
-            stream.unacknowledged = unacknowledged
+            self._count_unacknowledged(stream, size, is_last=event.end_stream)
         stream.receive(data, event.end_stream)
+
+    def _count_unacknowledged(self, stream: Stream, size: int, *, is_last: bool) -> None:
+        """Acknowledge what has arrived of a stream if it is enough for a frame."""
+        size += stream.unacknowledged
+        if is_last or (size >= MIN_ACKNOWLEDGED_BYTES and not stream.is_backlogged):
+            self._engine.acknowledge_received_data(size, stream.id)
+            size = 0
+        stream.unacknowledged = size
 
     def _begin(self, event: Any) -> None:
         shared = self._shared
@@ -343,79 +360,3 @@ class Connection(Output, asyncio.BufferedProtocol):
             for stream in self._unread.overdue(self.streams.values(), now):
                 stream.abandon(grpc.StatusCode.RESOURCE_EXHAUSTED, UNREAD_MESSAGE)
                 self._reset(stream.id, ErrorCode.ENHANCE_YOUR_CALM)
-
-    # The end
-
-    def ping(self) -> None:
-        """Ask whether the client is still there."""
-        self.ping_sent_at = self._shared.loop.time()
-        self._engine.ping(KEEPALIVE_PING)
-        self.mark_dirty()
-
-    def drain(self) -> None:
-        """Announce the end: the client opens no more streams, and those on the way are served."""
-        if self.is_draining or self._is_closed:
-            return
-        self.is_draining = True
-        try:
-            self._engine.send_shutdown_notice()
-            self._engine.ping(DRAIN_PING)
-        except EngineError:
-            return  # it is ending already
-        self._shared.loop.call_later(DRAIN_PING_SECONDS, self._finish_drain)
-        self.mark_dirty()
-
-    def _finish_drain(self) -> None:
-        """Name the last stream that is served; the connection ends with the last of them."""
-        if self.closing_at is None and not self._is_closed:
-            self._go_away(ErrorCode.NO_ERROR, b"")
-
-    def shut(self, code: int, reason: bytes = b"") -> None:
-        """End the connection because of its client; calls in flight get a moment to end."""
-        if self.closing_at is None and not self._is_closed:
-            self.closing_at = self._shared.loop.time() + LINGER_SECONDS
-            self._go_away(code, reason)
-
-    def give_way(self) -> None:
-        """End an idle connection in favor of a new one; the client may connect again."""
-        self.closing_at = self._shared.loop.time() + LINGER_SECONDS
-        self._go_away(ErrorCode.NO_ERROR, b"")
-
-    def _go_away(self, code: int, reason: bytes) -> None:
-        with suppress(EngineError):  # it has ended already
-            self._engine.send_goaway(code, debug_data=reason)
-        self.mark_dirty()
-
-    def end_idle_streams(self, code: grpc.StatusCode, details: str) -> None:
-        """End the streams with nothing in progress; their client may begin others elsewhere."""
-        for stream in list(self.streams.values()):
-            if stream.is_idle:
-                stream.abandon(code, details)
-
-    def end_calls(self, code: grpc.StatusCode, details: str) -> None:
-        """End all calls with a status, and the connection after it."""
-        self.closing_at = self._shared.loop.time() + LINGER_SECONDS
-        for stream in list(self.streams.values()):
-            stream.abandon(code, details)
-        self._go_away(ErrorCode.NO_ERROR, b"")
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._transport.abort()
-
-    def _fail(self, error: EngineError) -> None:
-        """Say goodbye for an engine that can't."""
-        flood = isinstance(error, DenialOfServiceError)
-        code = ErrorCode.ENHANCE_YOUR_CALM if flood else ErrorCode.PROTOCOL_ERROR
-        self._transport.write(goaway_frame(self._last_stream_id, code))
-        self._close_after_output()
-
-    def _close_after_output(self) -> None:
-        if self.closing_at is None:
-            self.closing_at = self._shared.loop.time() + LINGER_SECONDS
-        if self._has_more and self._transport.can_write_eof():
-            # The system would drop what was sent if it had to drop what has arrived.
-            self._end_streams()
-            self._transport.write_eof()
-        else:
-            self._transport.close()

@@ -104,6 +104,13 @@ class GroupCall(Stream):
                 return
         super().receive(data, is_last)
 
+    def receive_all(self, chunks: Sequence[bytes], size: int, is_last: bool) -> None:
+        """Called with chunks of the request that arrived together."""
+        if is_last and self._reader is None:  # all of it is here
+            self.receive(b"".join(chunks), True)
+        else:
+            super().receive_all(chunks, size, is_last)
+
     def take_messages(self, messages: Sequence[RawMessage]) -> None:
         """Take the one message."""
         for message in messages:

@@ -2,6 +2,7 @@
 
 import mmap
 import zlib
+from collections.abc import Sequence
 
 import grpc
 
@@ -52,6 +53,23 @@ class MessageReader:
         if size >= self.announced:
             return False
         self._store(data, size)
+        return True
+
+    def append_all(self, chunks: Sequence[bytes], size: int) -> bool:
+        """Add chunks from the middle of a message; return False if they aren't all of it.
+
+        Args:
+            chunks: The chunks.
+            size: The sum of their sizes.
+        """
+        if size >= self.announced:
+            return False
+        if self._buffer is None:
+            self._chunks += chunks
+            self.announced -= size
+        else:
+            for chunk in chunks:
+                self._store(chunk, len(chunk))
         return True
 
     def _store(self, data: bytes | memoryview, size: int) -> None:

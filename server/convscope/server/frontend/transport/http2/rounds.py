@@ -8,20 +8,25 @@ of a round continues in a later one. A connection whose bytes were all read neve
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import thread_time
 from typing import Protocol
 
 __all__ = ["FIRST_INPUT_BYTES", "MAX_INPUT_BYTES", "MAX_READERS", "Reader", "Rounds"]
 
-# What all connections that have more to read may take of one round.
-ROUND_SECONDS = 0.5e-3
+# What one connection that has more to read may take of one round.
+SHARE_SECONDS = 0.5e-3
 # Connections that continue in one round; the others have their turn in the next ones.
 MAX_READERS = 2
+# What all connections may take of it: as much as 64 small calls, which then are one batch.
+ROUND_SECONDS = MAX_READERS * SHARE_SECONDS
 # What is read at once. The same number of bytes may be one chunk of an image or hundreds of
-# requests, so the size follows the time that the bytes before took.
-FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 4 * 1024, 2 * 1024, 64 * 1024
+# requests, so the size follows the time that the bytes before took. Images take 0.1 to 0.2 ms for
+# the largest size, and much more if they are read in smaller parts.
+FIRST_INPUT_BYTES, MIN_INPUT_BYTES, MAX_INPUT_BYTES = 4 * 1024, 2 * 1024, 256 * 1024
 # By how much the size changes at most.
 GROWTH, SHRINKAGE = 2.0, 0.125
+# Less than this of a round may count in the next one, which saves its beginning for small calls.
+NEGLIGIBLE_SECONDS = ROUND_SECONDS / 8
 
 
 class Reader(Protocol):
@@ -43,14 +48,14 @@ class Rounds:
 
     Args:
         loop: The event loop.
-        clock: Returns the time in seconds.
+        clock: Returns the time in seconds. That of the processor is not longer if other threads or
+            programs have run meanwhile, which smaller reads would not change.
     """
 
-    def __init__(self, loop: AbstractEventLoop, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, loop: AbstractEventLoop, clock: Callable[[], float] = thread_time) -> None:
         self.clock = clock
         self._loop = loop
         self._round = 0
-        self._share = ROUND_SECONDS
         self._seconds = 0.0  # of this round
         self._waiting: deque[Reader] = deque()
         self._scheduled = False
@@ -60,8 +65,9 @@ class Rounds:
 
         Many connections may have waited for nothing, and receive at the same time.
         """
-        is_over = self._seconds >= ROUND_SECONDS
-        return min(reader.input_bytes, FIRST_INPUT_BYTES) if is_over else reader.input_bytes
+        if self._seconds < ROUND_SECONDS:
+            return reader.input_bytes
+        return min(reader.input_bytes, FIRST_INPUT_BYTES)
 
     def received(self, reader: Reader, size: int, allowed: int, seconds: float) -> None:
         """Count what a connection has read; it pauses if it has more and its share is used.
@@ -73,16 +79,18 @@ class Rounds:
             seconds: How long they took.
         """
         self._seconds += seconds
+        if size < allowed:  # nothing is left
+            if self._seconds > NEGLIGIBLE_SECONDS and not self._scheduled:
+                self._schedule()
+            return
         self._schedule()
-        if size < allowed:
-            return  # nothing is left
         if reader.round != self._round:
             reader.round, reader.round_seconds = self._round, 0.0
         reader.round_seconds += seconds
-        factor = min(GROWTH, max(SHRINKAGE, self._share / max(seconds, 1e-9)))
+        factor = min(GROWTH, max(SHRINKAGE, SHARE_SECONDS / max(seconds, 1e-9)))
         if size == reader.input_bytes:
             reader.input_bytes = min(MAX_INPUT_BYTES, max(MIN_INPUT_BYTES, int(size * factor)))
-        if reader.round_seconds >= self._share or self._seconds >= ROUND_SECONDS:
+        if reader.round_seconds >= SHARE_SECONDS or self._seconds >= ROUND_SECONDS:
             reader.pause_reading()
             self._waiting.append(reader)
 
@@ -97,7 +105,6 @@ class Rounds:
         self._round += 1
         self._seconds = 0.0
         readers = min(len(self._waiting), MAX_READERS)
-        self._share = ROUND_SECONDS / max(readers, 1)
         for _ in range(readers):
             self._waiting.popleft().resume_reading()
         if self._waiting:

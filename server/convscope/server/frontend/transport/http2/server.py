@@ -16,7 +16,8 @@ from convscope.server.frontend.transport.http2.listener import Listener
 from convscope.server.frontend.transport.http2.shared import Shared
 from convscope.server.frontend.transport.http2.sockets import allow_descriptors, listen
 from convscope.server.frontend.transport.http2.sweep import sweep, sweep_seconds
-from convscope.server.frontend.transport.http2.task_call import TaskMethod, Tasks
+from convscope.server.frontend.transport.http2.task_call import TaskMethod
+from convscope.server.frontend.transport.http2.tasks import Tasks
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
 from convscope.server.frontend.transport.tls import UNUSABLE_MESSAGE, TlsFiles
 

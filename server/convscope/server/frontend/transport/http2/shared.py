@@ -12,7 +12,7 @@ from convscope.server.frontend.transport.http2.heads import HeadCache
 from convscope.server.frontend.transport.http2.inflating import Inflater
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.rounds import MAX_INPUT_BYTES, Rounds
-from convscope.server.frontend.transport.http2.task_call import Tasks
+from convscope.server.frontend.transport.http2.tasks import Tasks
 from convscope.server.frontend.transport.http2.turns import Turns
 from convscope.server.frontend.transport.http2.uploads import Uploads
 from convscope.server.frontend.transport.memory_budget import MemoryBudget

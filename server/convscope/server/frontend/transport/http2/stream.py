@@ -185,6 +185,31 @@ class Stream(ABC):
         except BadRequestError as error:
             self.reject(error)
 
+    def receive_all(self, chunks: Sequence[bytes], size: int, is_last: bool) -> None:
+        """Called with chunks of the request that arrived together; their bytes are in `held`.
+
+        Args:
+            chunks: Two or more chunks.
+            size: The sum of their sizes.
+            is_last: Whether the request ends with them.
+        """
+        rest = list(chunks)
+        if self._reader is None:
+            first = rest.pop(0)
+            size -= len(first)
+            self.receive(first, False)
+        last = rest.pop() if is_last else b""
+        size -= len(last)
+        reader = self._reader
+        if reader is not None and reader.append_all(rest, size):
+            self._link.uploads.arrived(self, size, reader.announced)
+        else:
+            for chunk in rest:
+                if not self.ended:
+                    self.receive(chunk, False)
+        if is_last and not self.ended:
+            self.receive(last, True)
+
     def _admit(self, reader: MessageReader) -> None:
         """Reject a message that doesn't fit as soon as its size is known."""
         if not self._admitted and (announced := reader.announced):

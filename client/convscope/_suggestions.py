@@ -1,4 +1,7 @@
-"""Suggestions for names that do not exist."""
+"""Suggestions for names that do not exist.
+
+All commands of all rooms use it. It needs only the standard library, and imports no room.
+"""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
