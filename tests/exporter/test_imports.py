@@ -17,6 +17,7 @@ ORDER = (
     "training",
     "foreign",
     "conversion",
+    "halving",
     "quantization",
     "evaluation",
     "repositories",

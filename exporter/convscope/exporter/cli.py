@@ -11,6 +11,7 @@ from convscope.exporter.commands import (
     evaluate,
     export,
     foreign,
+    halve,
     init,
     networks,
     pyramid,
@@ -69,6 +70,7 @@ foreign.register(app)
 evaluate.register(app)
 bundles.register(app)
 quantize.register(app)
+halve.register(app)
 routing.register(app)
 repository.register(app)
 signing.register(app)

@@ -31,6 +31,11 @@ def check_flags(settings: Settings) -> None:
     secure = _is_secure(frontend)
     if bool(frontend.tls_certificate) != bool(frontend.tls_key):
         raise StartError("--tls-certificate and --tls-key go together")
+    if settings.runtime.no_tuning and any(one.is_auto for one in settings.runtime.policies()):
+        raise StartError(
+            "--provider auto measures each provider, and --no-tuning measures nothing; name a "
+            "provider, or remove --no-tuning"
+        )
     if frontend.tls_client_ca and not secure:
         raise StartError("--tls-client-ca needs --tls-certificate and --tls-key")
     if not (is_loopback(frontend.grpc_address) or secure or frontend.allow_insecure):
