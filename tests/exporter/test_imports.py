@@ -17,7 +17,7 @@ ORDER = (
     "training",
     "foreign",
     "conversion",
-    "halving",
+    "fp16",
     "quantization",
     "evaluation",
     "repositories",

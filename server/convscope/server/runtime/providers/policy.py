@@ -86,7 +86,7 @@ class ProviderPolicy:
                 "provider",
                 f"{self.wanted} computes in the precision of the graph, so --precision "
                 f"{self.precision} needs --provider openvino or auto; for fp16 on a GPU, convert "
-                "the bundle with convscope-exporter halve",
+                "the bundle with convscope-exporter to-fp16",
             )
         missing = [name for name in self.preference if PROVIDERS[name] not in available]
         if missing and not self.allow_fallback:

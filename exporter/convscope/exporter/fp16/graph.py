@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convscope.exporter.graphs.dataflow import dependents
 
-__all__ = ["converted_tensors", "halved"]
+__all__ = ["converted_tensors", "in_fp16"]
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # All floating-point inputs and outputs of each have the same type.
@@ -44,7 +44,7 @@ _RANGE = np.finfo(np.float16)
 _SUFFIX = "/half"
 
 
-def halved(model: onnx.ModelProto, explained: str | None) -> onnx.ModelProto:
+def in_fp16(model: onnx.ModelProto, explained: str | None) -> onnx.ModelProto:
     """Return a graph in FP16.
 
     Args:

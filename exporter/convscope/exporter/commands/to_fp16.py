@@ -1,4 +1,4 @@
-"""`halve`: publish an FP16 version of a bundle.
+"""`to-fp16`: publish an FP16 version of a bundle.
 
 What it needs is imported inside it, so that `--help` is fast.
 """
@@ -23,10 +23,10 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(halve)
+    app.command()(to_fp16)
 
 
-def halve(
+def to_fp16(
     bundle: Annotated[
         Path, Argument(metavar="BUNDLE", help="A directory in FP32, like models/NAME/1.")
     ],
@@ -38,15 +38,15 @@ def halve(
     It is published if the golden inputs, constant images and noise keep their results. It needs
     no data. On CPUs, FP16 is usually slower than FP32.
 
-    Example:
-      convscope-exporter halve models/efficientnet_lite0/1
+    Examples:
+      convscope-exporter to-fp16 models/efficientnet_lite0/1
     """
     with errors_as_sentences():
         console = make_console(quiet)
         with working("Converting to FP16 and comparing with FP32", console):
-            from convscope.exporter.halving.halve import halve_bundle
+            from convscope.exporter.fp16.convert import convert_bundle
 
-            found = halve_bundle(bundle, version)
+            found = convert_bundle(bundle, version)
         console.print(f"change    {found.change:.4f} at most, for constant images and noise")
         if found.speed is not None:
             console.print(

@@ -1,4 +1,4 @@
-"""The command `halve`: an FP16 version that keeps the results, or none."""
+"""The command `to-fp16`: an FP16 version that keeps the results, or none."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ def run(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An FP16 bundle with explanations, and what was printed."""
-    repository = tmp_path_factory.mktemp("halved")
+    repository = tmp_path_factory.mktemp("fp16")
     assert run("explain", write_quantizable(repository)).exit_code == 0
-    done = run("halve", repository / "blocks" / "2")
+    done = run("to-fp16", repository / "blocks" / "2")
     assert done.exit_code == 0, done.output
     return repository / "blocks" / "3", done.stdout
 
@@ -67,21 +67,21 @@ def test_the_file_has_half_the_size(printed: tuple[Path, str]) -> None:
 
 
 def test_a_network_that_exceeds_the_range_is_not_published(tmp_path: Path) -> None:
-    done = run("halve", write_quantizable(tmp_path, scale=1e5))
+    done = run("to-fp16", write_quantizable(tmp_path, scale=1e5))
     assert done.exit_code == 1
     assert "a value inside the network, 'conv1', is " in done.stderr
     assert "and FP16 ends at 65,504; serve it in FP32" in done.stderr
     assert not (tmp_path / "blocks" / "2").exists()
 
 
-def test_a_version_in_fp16_is_not_halved_again(printed: tuple[Path, str]) -> None:
-    done = run("halve", printed[0])
+def test_a_version_in_fp16_is_not_converted_again(printed: tuple[Path, str]) -> None:
+    done = run("to-fp16", printed[0])
     assert (done.exit_code, done.stderr) == (1, "error: blocks/3 is fp16 already; use blocks/2\n")
 
 
-def test_a_filter_bank_can_be_halved(tmp_path: Path) -> None:
+def test_a_filter_bank_can_be_converted(tmp_path: Path) -> None:
     bundle = write_extractor(tmp_path, "filters")
-    done = run("halve", bundle)
+    done = run("to-fp16", bundle)
     assert done.exit_code == 0, done.output
     manifest = check_bundle(bundle.parent / "2")[0].manifest
     assert (manifest.task, manifest.precision) == (

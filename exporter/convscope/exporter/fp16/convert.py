@@ -18,14 +18,14 @@ from convscope.exporter.bundles.reader import open_bundle
 from convscope.exporter.errors import QuantizationError
 from convscope.exporter.explanations.explaining import explain, unless_left_out
 from convscope.exporter.explanations.removal import remove_explanation
+from convscope.exporter.fp16.graph import converted_tensors, in_fp16
 from convscope.exporter.graphs.sessions import open_graph, run_each
-from convscope.exporter.halving.graph import converted_tensors, halved
 from convscope.exporter.outputs.probes import probes
 from convscope.exporter.quantization.golden import GoldenGate
 from convscope.exporter.quantization.speed import Speed, measure_speed
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["MAX_CHANGE", "HalvedBundle", "halve_bundle"]
+__all__ = ["MAX_CHANGE", "Fp16Bundle", "convert_bundle"]
 
 # FP16 changes those of the networks that were tried by 0.01 at most.
 MAX_CHANGE = 0.03
@@ -35,7 +35,7 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class HalvedBundle:
+class Fp16Bundle:
     """A published FP16 version.
 
     Args:
@@ -54,7 +54,7 @@ class HalvedBundle:
     explanation: str
 
 
-def halve_bundle(directory: Path, version: int | None = None) -> HalvedBundle:
+def convert_bundle(directory: Path, version: int | None = None) -> Fp16Bundle:
     """Publish an FP16 version of a bundle beside it.
 
     Args:
@@ -75,7 +75,7 @@ def halve_bundle(directory: Path, version: int | None = None) -> HalvedBundle:
     check_graph(original, parent)
     remove_explanation(original)
     explained = parent.explanation.tensor if parent.HasField("explanation") else None
-    model = halved(original, explained)
+    model = in_fp16(original, explained)
     gate = GoldenGate(bundle)
     is_image = parent.input.kind == pb.INPUT_KIND_IMAGE
     inputs = probes(tuple(parent.input.shape), images=is_image)
@@ -96,7 +96,7 @@ def halve_bundle(directory: Path, version: int | None = None) -> HalvedBundle:
             content, arrays[HEAT] = found.data, found.heat
     target = write_bundle(repository, manifest, lambda path: _write(path, content), arrays)
     sizes = (original.ByteSize(), len(content))
-    return HalvedBundle(target, change, speed, sizes, line)
+    return Fp16Bundle(target, change, speed, sizes, line)
 
 
 def _check_range(
