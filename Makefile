@@ -118,7 +118,7 @@ audit: $(READY) ## Look up known vulnerabilities, if an index of advisories is r
 
 # The first checks keep one core busy each, and the tests need all of them.
 check: $(READY) ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports
-	$(MAKE) --jobs 2 --output-sync=target types lint stubs audit docs
+	$(MAKE) --jobs 2 types lint stubs audit docs
 	$(MAKE) test
 	$(MAKE) test-grpc-aio
 
