@@ -54,8 +54,10 @@ SMALL = (
 TIMM = ("timm/convnext_atto", "timm/regnetx_002", "timm/test_resnet")
 # These keep their input size. The other large networks, and the filters of 49×49, get a
 # smaller input, which saves time and runs the same operators.
-FULL_SIZE = ("resnet18", "mobilenet_v2", "efficientnet_lite0", "timm/convnext_atto")
-SMALLER_SIDE = 96
+FULL_SIZE = ("mobilenet_v2", "efficientnet_lite0")
+SMALLER_SIDE = 64
+# The stages of the first need more pixels. The filters of the second take long for each of them.
+OTHER_SIDES = {"inception_v3": 96, "leung_malik": 32}
 # The export takes as long as the network is deep. The deeper and wider ones of a family repeat the
 # modules of a smaller one, which is served for all of them.
 SERVED_FOR = {
@@ -117,7 +119,7 @@ def source_of(name: str, folder: Path) -> Source:
     labels = tuple(f"class {index}" for index in range(12)) if row.classifies else ()
     expects = row.preprocessing()
     if name in SMALLER and isinstance(expects, ImagePreprocessing):
-        side = SMALLER_SIDE
+        side = OTHER_SIDES.get(name, SMALLER_SIDE)
         expects = replace(expects, height=side, width=side, resize=ShortestEdge(side))
     network = row.build(len(labels))
     if name == NARROWER_VGG:
