@@ -61,6 +61,10 @@ _EXPLAINED = "server CPU per call with Grad-CAM of the best class, relative to c
 _FIVE = "server CPU per call with Grad-CAM of five classes, relative to one"
 _INT8 = "images/s in INT8 on the best provider, relative to FP32 on the CPU provider"
 _INT8_CPU = "the same on the CPU provider alone"
+_BF16 = (
+    "images/s on OpenVINO in BF16 on a CPU with AMX, relative to the CPU provider in FP32; two "
+    "runs at once with one thread each"
+)
 _KEPT = "share of best classes that INT8 keeps where FP32's lead by 0.1"
 _JPEG = "images/s from JPEG, relative to the same server with Pillow's full decode"
 # The default of --max-memory-in-flight and 64 MB, in units of 10^6 bytes.
@@ -119,6 +123,15 @@ TARGETS: dict[str, Target] = {
         "largest difference of a probability between the two providers for three photos",
         at_most=0.03,
         digits=8,
+    ),
+    "bf16_speed.resnet50": Target(_BF16, at_least=2.5),
+    "bf16_speed.mobilenet_v2": Target(_BF16, at_least=1.8),
+    "bf16_speed.efficientnet_lite0": Target(_BF16, at_least=1.7),
+    "auto_provider_speed.efficientnet_lite0": Target(
+        "images/s served with --provider auto where OpenVINO is installed, relative to the CPU "
+        "provider in FP32, uint8 tensors",
+        at_least=1.7,
+        desired=2.2,
     ),
     "int8_speed.resnet50": Target(_INT8, at_least=4.0, desired=5.0),
     "int8_speed.mobilenet_v2": Target(_INT8, at_least=2.2, desired=2.7),

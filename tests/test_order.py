@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any, cast
 
 import pytest
@@ -29,6 +29,9 @@ class Item:
 def module(name: str, count: int, seconds: float = 0, *fixtures: str) -> list[Any]:
     return [Item(f"{name}{n}", Path(name), seconds, fixtures) for n in range(count)]
 
+
+COMMANDS = ModuleType("commands")
+vars(COMMANDS)["run_exporter"] = run_exporter
 
 ITEMS = [
     *module("demo", 2, 3, "demo_repository"),
@@ -60,12 +63,20 @@ def test_each_process_begins_with_its_share_of_the_slow_tests() -> None:
 def test_modules_that_run_the_exporter_are_in_one_process() -> None:
     slow = [*module("first", 2, 9), *module("second", 2, 8), *module("third", 2, 7)]
     for item in (*slow[:2], *slow[4:]):
-        item.module = SimpleNamespace(run_exporter=run_exporter)
+        item.module = COMMANDS
     ordered = cast(list[Any], slow_first_in_each_part([*slow, *module("fast", 6)], 2))
     assert [item.path.name for item in ordered if item.seconds] == [
         *("first", "first", "third", "third"),
         *("second", "second"),
     ]
+
+
+def test_fast_tests_that_run_the_exporter_are_in_that_process_too() -> None:
+    items = [*module("first", 2, 9), *module("quick", 9), *module("commands", 3)]
+    for item in (*items[:2], *items[-3:]):
+        item.module = COMMANDS
+    ordered = cast(list[Any], slow_first_in_each_part(items, 2))
+    assert {item.path.name for item in ordered[:5]} == {"first", "commands"}
 
 
 def test_one_process_runs_the_fast_tests_first() -> None:

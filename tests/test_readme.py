@@ -9,14 +9,16 @@ import sys
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from support.forked import run as run_forked
 from support.server import ServerProcess
 from support.web_process import WebProcess
+from typer.testing import CliRunner
 
 from bench.performance_page import PAGE, TABLE, with_table
-from scripts.reference.pages import GENERATED
+from convscope.exporter.cli import app as exporter_app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -29,8 +31,6 @@ PAGES = [
 ]
 # test_tutorial.py runs their blocks, one after the other.
 RUN_AS_A_WHOLE = {ROOT / "docs" / "quick-start.md", ROOT / "docs" / "tutorial.md"}
-# They exist in the built site only, and link to the pages that exist.
-MADE = {(ROOT / "docs" / name).resolve() for name in GENERATED}
 LESSON = sorted((ROOT / "docs" / "lesson").glob("*.md"))  # test_lesson.py runs their blocks
 LABELS = [str(page.relative_to(ROOT)) for page in (*PAGES, *LESSON)]
 # The page, the language and the lines of each block. A block with a title isn't run, and the
@@ -120,16 +120,11 @@ def test_curl_is_answered(command: str, demo_web: WebProcess) -> None:
 
 @cache
 def help_of(program: str, *subcommand: str) -> str:
-    environment = os.environ | {"COLUMNS": "200"}
-    if program == "convscope":
-        return run_forked("client", [*subcommand, "--help"], environment).stdout
-    return subprocess.run(
-        [Path(sys.executable).parent / program, *subcommand, "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-    ).stdout
+    wide = {"COLUMNS": "200"}
+    if program == "convscope-exporter":
+        return CliRunner().invoke(exporter_app, [*subcommand, "--help"], env=wide).output
+    room: Literal["client", "server"] = "client" if program == "convscope" else "server"
+    return run_forked(room, [*subcommand, "--help"], os.environ | wide).stdout
 
 
 @pytest.mark.parametrize("command", OURS)
@@ -156,8 +151,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if target.startswith("https://"):
             continue
         path = (page.parent / target).resolve() if target else page
-        if path in MADE:  # test_site.py follows the links of the site
-            continue
         assert path.exists(), link
         if anchor:
             assert anchor in _anchors(path), link
@@ -206,7 +199,7 @@ def test_every_page_of_docs_can_be_reached_from_the_readme() -> None:
         page = waiting.pop()
         for link in re.findall(r"\]\(([^)#:]+\.md)", page.read_text()):
             path = (page.parent / link).resolve()
-            if path not in reached and path not in MADE:
+            if path not in reached:
                 reached.add(path)
                 waiting.append(path)
     assert set((ROOT / "docs").rglob("*.md")) <= reached
@@ -250,7 +243,8 @@ def test_table_is_what_the_bench_wrote() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """The anchors of a page, and those of its headings as GitHub makes them."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+    made = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+    return made | {*re.findall(r'<a id="([^"]+)">', text)}

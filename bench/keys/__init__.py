@@ -13,6 +13,7 @@ from bench.keys import (  # noqa: F401
     openvino,
     overload,
     peers,
+    precision,
     sdk,
     start,
     swap,

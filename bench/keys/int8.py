@@ -1,35 +1,20 @@
-"""Measure INT8 against FP32: images per second, and the best classes that are kept.
-
-ResNet-50 and MobileNetV2 have random weights, which don't change their speed.
-"""
-
-import json
-from pathlib import Path
-from typing import Any
+"""Measure INT8 against FP32: images per second, and the best classes that are kept."""
 
 from bench.bundles import LITE0, bundle, plain_graph
 from bench.context import ROOT, Bench
-from bench.cpu import Watch
 from bench.errors import BenchError
 from bench.explained_photos import found, missing
 from bench.lesson import LESSONS, Lesson, train
-from bench.photos import pixels_224
-from bench.processes import run_worker
+from bench.provider_runs import NETWORKS, OPENVINO, PAIRS, on_openvino, run, runs_of
 from bench.quantized import calibrated, photos, write_int8
 from bench.registry import Measured, measurement
-from bench.sampling import Figure, Sample, Samples
+from bench.sampling import Figure, Samples
 from convscope.exporter.datasets import DatasetOptions, Split, load_dataset
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.quantization.guard import Fidelity, compare_results
 from convscope.exporter.quantization.search import probabilities
 
-NETWORKS = ("resnet50", "mobilenet_v2", LITE0)
-SHAPE = (224, 224, 3)
-RUNNERS = 2
-PAIRS = 8
 CALIBRATION_INPUTS = 100
-TIMEOUT_SECONDS = 120.0
-OPENVINO = ROOT / ".cache" / "openvino" / "bin" / "python"
 DATA_DIR = ROOT / "data"
 
 
@@ -71,37 +56,12 @@ def int8_top1_kept(bench: Bench) -> Measured:
 
 
 def _speed(bench: Bench, network: str) -> Samples:
-    pixels = bench.scratch / "pixels"
-    pixels.write_bytes(pixels_224())
-    task = {
-        **{"threads": 1, "spinning": False, "batch": 1, "callers": RUNNERS},
-        **{"shape": SHAPE, "pixels": str(pixels), "seconds": bench.seconds(2.0)},
-    }
-    fp32 = {**task, "graph": str(plain_graph(bench, network))}
-    int8 = {**task, "graph": str(write_int8(bench, network))}
-    sides = {"fp32": lambda: _run(fp32), "int8": lambda: _run(int8)}
+    fp32 = runs_of(bench, plain_graph(bench, network))
+    int8 = runs_of(bench, write_int8(bench, network))
+    sides = {"fp32": lambda: run(fp32), "int8": lambda: run(int8)}
     if OPENVINO.exists():
-        sides["openvino"] = lambda: _run({**int8, **_openvino()}, OPENVINO)
+        sides["openvino"] = lambda: run(on_openvino(int8, "f32"), OPENVINO)
     return bench.interleave(PAIRS, **sides)
-
-
-def _openvino() -> dict[str, Any]:
-    """Return the provider: without core pinning, which halves the speed of two streams."""
-    config = {"CPU": {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": "NO"}}
-    options = {
-        "device_type": "CPU",
-        "num_of_threads": str(RUNNERS),
-        "num_streams": str(RUNNERS),
-        "load_config": json.dumps(config),
-    }
-    return {"providers": ["OpenVINOExecutionProvider"], "provider_options": [options]}
-
-
-def _run(task: dict[str, Any], python: Path | None = None) -> Sample:
-    watch = Watch()
-    seconds = task["seconds"] + TIMEOUT_SECONDS
-    found = run_worker("bench.inprocess", task, seconds=seconds, python=python)
-    return Sample(found["images_per_second"], watch.read().others, found["cpu_us"])
 
 
 def _kept_of_photos(bench: Bench) -> Fidelity:

@@ -35,7 +35,7 @@ def models(tmp_path: Path) -> Path:
 def test_the_cpu_passes_every_section(models: Path, tmp_path: Path) -> None:
     output = tmp_path / "gpu.json"
     done = check(
-        *("--provider", "cpu", "--models", models, "--seconds", SECONDS, "--window", 0.2),
+        *("--provider", "cpu", "--models", models, "--seconds", SECONDS, "--window", 0.05),
         *("--output", output),
     )
     assert done.returncode == 0, done.stderr

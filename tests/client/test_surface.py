@@ -46,6 +46,7 @@ PUBLIC = [
     "PermissionDeniedError",
     "Priority",
     "Provenance",
+    "ProviderCandidate",
     "Rank",
     "Resize",
     "ResultStream",

@@ -211,7 +211,7 @@ def many_descriptors() -> Iterator[None]:
 @pytest.mark.slow(seconds=30)
 @pytest.mark.usefixtures("many_descriptors")
 async def test_idle_connections(server: ServerProcess) -> None:
-    async with unharmed(server), AsyncExitStack() as stack:
+    async with unharmed(server, LONG_PAUSE), AsyncExitStack() as stack:
         for _ in range(CONNECTIONS // 100):
             entering = (stack.enter_async_context(offender(port(server))) for _ in range(100))
             await asyncio.gather(*entering)

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from convscope.client.cli import app as client
 from convscope.exporter.cli import app as exporter
 
+pytestmark = pytest.mark.one_transport("reads a repository")
+
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Path]:

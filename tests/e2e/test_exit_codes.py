@@ -14,6 +14,8 @@ from convscope.client.cli import app as client_app
 from convscope.exporter.cli import app as exporter_app
 from convscope.server.config.command_line import command_line
 
+pytestmark = pytest.mark.one_transport("starts no server that serves")
+
 PROGRAMS: dict[str, Any] = {
     "convscope-exporter": typer.main.get_command(exporter_app),
     "convscope": typer.main.get_command(client_app),

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from convscope.client import Client
 from convscope.client.cli import app
 
+pytestmark = pytest.mark.one_transport("compares the results of networks")
+
 PREPROCESSING = "shorter edge 20, center crop 16, RGB"
 WHITE = encode(Image.new("RGB", (40, 40), (250, 250, 250)))
 

@@ -1,5 +1,6 @@
 """Every network of the registry: exported, served, and compared with PyTorch."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from torch import nn
 from convscope.client import Classification, Client, FeatureMap, Tensor
 from convscope.exporter.architectures import ARCHITECTURES, Architecture, find_architecture
 from convscope.exporter.architectures.custom import custom_architecture
+from convscope.exporter.architectures.registry import STAGES
 from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.conversion.convert import convert
 from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.conversion.parity import run_torch
 from convscope.exporter.conversion.source import Source
+from convscope.exporter.conversion.stages import find_stages
 from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.preprocessing.resizing import ShortestEdge
 
@@ -51,22 +54,24 @@ SMALL = (
 TIMM = ("timm/convnext_atto", "timm/regnetx_002", "timm/test_resnet")
 # These keep their input size. The other large networks, and the filters of 49×49, get a
 # smaller input, which saves time and runs the same operators.
-FULL_SIZE = ("resnet18", "mobilenet_v2", "efficientnet_lite0", "timm/convnext_atto")
-SMALLER_SIDE = 96
-LARGE = (*(name for name in ARCHITECTURES if name not in SMALL), *TIMM)
+FULL_SIZE = ("mobilenet_v2", "efficientnet_lite0")
+SMALLER_SIDE = 64
+# The stages of the first need more pixels. The filters of the second take long for each of them.
+OTHER_SIDES = {"inception_v3": 96, "leung_malik": 32}
+# The export takes as long as the network is deep. The deeper and wider ones of a family repeat the
+# modules of a smaller one, which is served for all of them.
+SERVED_FOR = {
+    **dict.fromkeys(("vgg13", "vgg16", "vgg19"), "vgg11"),
+    **dict.fromkeys(("vgg13_bn", "vgg16_bn", "vgg19_bn"), "vgg11_bn"),
+    "resnet34": "resnet18",
+    **dict.fromkeys(("resnet101", "resnet152"), "resnet50"),
+    **{f"efficientnet_lite{index}": "efficientnet_lite0" for index in range(1, 5)},
+}
+LARGE = (*(name for name in ARCHITECTURES if name not in {*SMALL, *SERVED_FOR}), *TIMM)
 SMALLER = tuple(name for name in (*LARGE, "leung_malik") if name not in FULL_SIZE)
-# The dense layers of every VGG are the same half a gigabyte. Only vgg11 keeps them; the others
-# have narrower ones.
-NARROWER_VGGS = tuple(name for name in LARGE if name.startswith("vgg") and name != "vgg11")
+# The dense layers of every VGG are the same half a gigabyte. Only vgg11 keeps them.
+NARROWER_VGG = "vgg11_bn"
 NARROWER_WIDTH = 128
-# The export takes as long as the network is deep. Deeper ones of a family repeat their blocks; the
-# smallest of each family, and resnet50, keep all of them.
-SHORTER = (
-    "resnet34",
-    "resnet101",
-    "resnet152",
-    *(f"efficientnet_lite{index}" for index in range(1, 5)),
-)
 
 OWN = """
 from torch import nn
@@ -114,13 +119,11 @@ def source_of(name: str, folder: Path) -> Source:
     labels = tuple(f"class {index}" for index in range(12)) if row.classifies else ()
     expects = row.preprocessing()
     if name in SMALLER and isinstance(expects, ImagePreprocessing):
-        side = SMALLER_SIDE
+        side = OTHER_SIDES.get(name, SMALLER_SIDE)
         expects = replace(expects, height=side, width=side, resize=ShortestEdge(side))
     network = row.build(len(labels))
-    if name in NARROWER_VGGS:
+    if name == NARROWER_VGG:
         narrow_dense_layers(network)
-    if name in SHORTER:
-        drop_repetitions(network)
     return Source(
         model=name.replace("/", "_"),
         version=1,
@@ -145,13 +148,10 @@ def narrow_dense_layers(network: nn.Module) -> None:
         layers[index] = nn.Linear(given, returned)
 
 
-def drop_repetitions(network: nn.Module) -> None:
-    """Replace each block that is built as the one before it by the identity."""
-    for stage in [one for one in network.modules() if isinstance(one, nn.Sequential)]:
-        built = [repr(block) for block in stage]
-        for index, (before, block) in enumerate(pairwise(built), start=1):
-            if before == block:
-                stage[index] = nn.Identity()
+def kinds(network: nn.Module) -> set[str]:
+    """Return the modules of a network, except sequences of them, without their widths."""
+    own = [one for one in network.modules() if not isinstance(one, (nn.Sequential, type(network)))]
+    return {re.sub(r"\d{2,}", "n", repr(module)) for module in own}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -249,8 +249,21 @@ def test_a_large_network_returns_the_results_of_pytorch(served: Served) -> None:
     assert len(served.network.feature_map_names) >= 4
 
 
+@pytest.mark.parametrize("name", SERVED_FOR)
+def test_a_larger_network_repeats_the_modules_of_a_served_one(name: str) -> None:
+    with torch.device("meta"):  # without weights
+        row = find_architecture(name)
+        network, smaller = row.build(12), find_architecture(SERVED_FOR[name]).build(12)
+        assert kinds(network) == kinds(smaller)
+        shape = (1, 3, SMALLER_SIDE, SMALLER_SIDE)
+        stages = find_stages(network, torch.zeros(shape))
+        assert len(stages) == len(find_stages(smaller, torch.zeros(shape))) >= 4
+    assert row.feature_maps == (STAGES,)
+    assert SERVED_FOR[name] in LARGE
+
+
 def test_every_network_of_the_registry_is_tested() -> None:
-    assert {*SMALL, *LARGE} >= set(ARCHITECTURES)
+    assert {*SMALL, *LARGE, *SERVED_FOR} >= set(ARCHITECTURES)
 
 
 def test_a_filter_bank_accepts_an_encoded_photo(tmp_path: Path, coffee: Path) -> None:

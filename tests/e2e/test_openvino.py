@@ -1,10 +1,11 @@
 """The real server on OpenVINO in a separate environment, compared with the CPU provider."""
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.one_transport("checks an execution provider")
 ROOT = Path(__file__).resolve().parents[2]
 # The tolerance of the golden gate for an FP32 bundle.
 TOLERANCE = 0.03
+LITE0 = "efficientnet_lite0"
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,9 @@ def server(demo_repository: Path, openvino: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def on(python: Path, models: Path, *flags: str) -> ServerProcess:
-    return ServerProcess(models, *flags, command=(str(python), "-m", "convscope.server"))
+def on(python: Path, models: Path, *flags: str, tuning: bool = False) -> ServerProcess:
+    command = (str(python), "-m", "convscope.server")
+    return ServerProcess(models, *flags, command=command, tuning=tuning)
 
 
 def hand_to_cpu(graph: onnx.ModelProto) -> None:
@@ -99,6 +102,87 @@ def test_its_results_equal_those_of_the_cpu_provider(
             for client in (ours, theirs)
         ]
     assert abs(maps[0] - maps[1]).max() <= TOLERANCE * abs(maps[1]).max()
+
+
+@pytest.mark.slow(seconds=10)
+def test_the_precision_that_is_used_is_named_and_explanations_stay_exact(
+    tmp_path: Path, demo_repository: Path, demo_server: ServerProcess, openvino: Path, coffee: Path
+) -> None:
+    file = tmp_path / "convscope.toml"
+    bf16 = 'provider = ["openvino"]\nprecision = "bf16"\n'
+    file.write_text(
+        f'server.provider = "auto"\nserver.precision = "fp32"\n[models.{LITE0}]\n{bf16}'
+    )
+    flags = ("--runners", "1", "--threads", "1", "--max-batch", "4")
+    cache = ("--tuning-cache", str(tmp_path / "tuning.json"))
+    with (
+        on(openvino, demo_repository, "--settings", str(file), *flags, *cache, tuning=True) as ours,
+        Client(ours.target) as client,
+        Client(demo_server.target) as on_cpu,
+    ):
+        if LITE0 not in {one.model for one in client.models()}:
+            (rejected,) = (e for e in ours.log if e["event"] == "bundle rejected")
+            assert "this processor doesn't support bf16" in rejected["message"]
+            pytest.skip("this processor has no BF16")
+        assert client.model(LITE0).compute_precision == "bf16"
+        labels = {"provider": "openvino", "precision": "fp32", "compute_precision": "bf16"}
+        assert sample(ours, "convscope_model_info", model=LITE0, **labels) == 1
+        exact = on_cpu.classify(coffee, model=LITE0, top_k=1000)
+        assert 1e-4 < difference(client.classify(coffee, model=LITE0, top_k=1000), exact) < 0.06
+        # What shows the inside of a network is computed in FP32.
+        for how in ({"feature_maps": ["blocks.2"]}, {"explain": 1}):
+            found = client.classify(coffee, model=LITE0, top_k=1000, **how)
+            assert difference(found, exact) < 1e-4
+
+        digits = client.model("digits")
+        (chosen,) = (e for e in ours.log if e["event"] == "provider chosen")
+        best = digits.candidates[0]
+        assert {one.provider for one in digits.candidates} == {"cpu", "openvino"}
+        assert {one.compute_precision for one in digits.candidates} == {"fp32"}
+        assert digits.provider == chosen["provider"] == best.provider
+        speed = "convscope_provider_relative_speed"
+        for one in digits.candidates:
+            labels = {"provider": one.provider, "compute_precision": "fp32"}
+            assert sample(ours, speed, model="digits", **labels) == pytest.approx(
+                one.relative_speed, rel=1e-5
+            )
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_wrong_option_and_a_missing_precision_are_no_silent_fallback(
+    tmp_path: Path, openvino: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A processor without BF16, for OpenVINO and the library that it uses.
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    models, file = tmp_path / "models", tmp_path / "convscope.toml"
+    config = {
+        "good": "",
+        "bf16": 'precision = "bf16"\n',
+        "threads": '[models.threads.providers.openvino]\nnum_of_threads = "many"\n',
+        "unknown": load_config("unknown", {"NO_SUCH_OPTION": "1"}),
+        "hint": load_config("hint", {"INFERENCE_PRECISION_HINT": "bf17"}),
+        "wish": load_config("wish", {"INFERENCE_PRECISION_HINT": "bf16"}),
+    }
+    for name in config:
+        write_tiny(models, name)
+    text = "".join(f"[models.{name}]\n{table}" for name, table in config.items())
+    file.write_text(f'server.provider = "openvino"\n{text}')
+    with on(openvino, models, "--settings", str(file)) as server:
+        with Client(server.target) as client:
+            assert [(one.model, one.provider) for one in client.models()] == [("good", "openvino")]
+        rejected = {e["model"]: e["message"] for e in server.log if e["event"] == "bundle rejected"}
+    not_used = "openvino computes in fp32 here, although it was told to use bf16"
+    assert not_used in rejected["bf16"]
+    assert not_used in rejected["wish"]
+    assert "doesn't start; check device_type and the other options" in rejected["threads"]
+    assert "openvino can't run the graph" in rejected["unknown"]
+    assert "bf17 is no precision; use f32, bf16 or f16" in rejected["hint"]
+
+
+def load_config(model: str, of_cpu: Mapping[str, str]) -> str:
+    """Return a model's settings of OpenVINO."""
+    text = json.dumps({"CPU": of_cpu})
+    return f"[models.{model}.providers.openvino]\nload_config = '{text}'\n"
 
 
 def difference(one: Classification, other: Classification) -> float:

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from convscope.client import Client
 from convscope.exporter.cli import app as exporter
 
+pytestmark = pytest.mark.one_transport("compares the results of networks")
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,5 +1,6 @@
 """One trace from a program that uses the SDK to the batch of its request."""
 
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,9 @@ from support.tiny import write_tiny
 from convscope.client import Client
 
 pytestmark = pytest.mark.slow(seconds=2)
+
+# Without the proxies that the environment may name.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 CALL = "/convscope.v1.ClassifierService/Classify"
 STAGES = {"decode", "queue", "infer", "encode"}
@@ -36,6 +40,15 @@ def server(
     flags = ("--workers", request.param, "--otlp-endpoint", collector.url)
     with ServerProcess(root, *flags) as server:
         yield server
+
+
+def open_metrics(server: ServerProcess) -> str:
+    """Scrape as Prometheus does if it stores exemplars."""
+    headers = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    request = urllib.request.Request(server.metrics_url, headers=headers)
+    with OPENER.open(request, timeout=5) as reply:
+        text: str = reply.read().decode()
+    return text
 
 
 def test_the_trace_of_a_program_continues_in_the_server(
@@ -60,6 +73,6 @@ def test_the_trace_of_a_program_continues_in_the_server(
     expected = {"model": result.model, "version": result.version, "images": 1}
     assert expected.items() <= attributes(batch).items()
     wait_until(lambda: any(line.get("trace_id") == trace_id for line in list(server.log)))
-    # Exemplars don't break the scrape of one process, nor the merged metrics of several.
     count = partial(sample, server, "grpc_server_handling_seconds_count", grpc_method="Classify")
     wait_until(lambda: count() == 1)  # workers report once a second
+    assert f'trace_id="{trace_id}"' in open_metrics(server)

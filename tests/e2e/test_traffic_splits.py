@@ -18,6 +18,8 @@ from convscope.client import AdminClient, Client, FailedPreconditionError, Traff
 from convscope.client.cli import app
 from convscope.exporter.cli import app as exporter
 
+pytestmark = pytest.mark.one_transport("versions are chosen behind the transports")
+
 RED = encode(Image.new("RGB", (32, 32), (200, 30, 20)))
 
 

@@ -9,6 +9,9 @@ from support.access import PolicyFile
 from support.calls import connected, image_request, rejection, wait_until
 from support.server import ServerProcess
 
+from convscope.v1 import admin_pb2 as pb
+from convscope.v1 import admin_pb2_grpc
+
 pytestmark = pytest.mark.slow
 
 WORKERS = 2
@@ -43,3 +46,25 @@ def test_all_workers_follow_the_policy(tiny_repository: Path, tmp_path: Path) ->
                 code, _ = rejection(stub.Classify, image_request(), metadata=web)
                 assert code is grpc.StatusCode.PERMISSION_DENIED
         assert serving["workers"]
+
+
+def test_an_operator_of_some_models_reaches_only_those(
+    tiny_repository: Path, tmp_path: Path
+) -> None:
+    rights = 'rpcs = ["admin"]\nmodels = ["team-*", "signal"]'
+    policy = PolicyFile(tmp_path, {"team": rights, "web": ""})
+    address = f"unix:{tmp_path / 'admin'}"
+    flags = ("--workers", str(WORKERS), "--policy", str(policy.path), "--admin-address", address)
+    with ServerProcess(tiny_repository, *flags), grpc.insecure_channel(address) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)
+        everything, unload = pb.GetStatusRequest(), pb.UnloadModelRequest
+        assert rejection(stub.GetStatus, everything)[0] is grpc.StatusCode.UNAUTHENTICATED
+        web, team = policy.metadata("web"), policy.metadata("team")
+        code, _ = rejection(stub.GetStatus, everything, metadata=web)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        code, _ = rejection(stub.UnloadModel, unload(model="tiny"), metadata=team)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        reply = rejection(stub.UnloadModel, unload(model="team-a"), metadata=team)
+        assert reply == (grpc.StatusCode.NOT_FOUND, "no model 'team-a'")
+        (status,) = stub.GetStatus(everything, timeout=30, metadata=team).models
+        assert status.model == "signal"

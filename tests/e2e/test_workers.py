@@ -12,10 +12,12 @@ import grpc
 import pytest
 from support.alterations import slow_down
 from support.calls import connected, image_request, run_to_end, sample, wait_until
+from support.oip import oip_connected
 from support.server import FRESH, ServerProcess
 from support.tiny import reference_preprocess, write_tiny
 
-from convscope.client import Client, ConvscopeError, Tensor
+from convscope.client import AdminClient, Client, ConvscopeError, NotFoundError, Tensor
+from convscope.open_inference import open_inference_pb2 as pb
 
 pytestmark = pytest.mark.slow(seconds=5)
 
@@ -58,6 +60,25 @@ def test_the_workers_are_scraped_as_one_server(server: ServerProcess) -> None:
     assert sample(server, "convscope_batch_images_sum", model="tiny") == 12
     assert sample(server, "convscope_model_info", model="tiny") == 1
     assert sample(server, "convscope_workers") == WORKERS
+
+
+def test_statistics_are_those_of_all_workers(server: ServerProcess) -> None:
+    def counted() -> set[int]:
+        """Ask on separate connections, so that both workers answer."""
+        found = set()
+        for _ in range(8):
+            with oip_connected(server) as stub:
+                (one,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name="tiny")).model_stats
+                found.add(one.inference_stats.success.count)
+        return found
+
+    for _ in range(12):
+        with connected(server) as stub:
+            stub.Classify(image_request(), timeout=30)
+    wait_until(lambda: counted() == {12})  # each worker reports once a second
+    os.kill(pids(server)[0], signal.SIGKILL)
+    wait_until(lambda: any(line["event"] == "worker replaced" for line in server.log))
+    wait_until(lambda: counted() == {12})
 
 
 def test_a_killed_worker_is_replaced_and_the_sdk_hides_it(
@@ -134,6 +155,39 @@ def test_workers_that_cannot_serve_are_a_failed_start(tmp_path: Path) -> None:
     assert code == 1
     assert "holds no model" in err
     assert "the first worker ended before it served" in err
+
+
+def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_tiny(tmp_path, version=version)
+    address = f"unix:{tmp_path / '.admin'}"
+    flags = ("--workers", str(WORKERS), "--poll-seconds", "0", "--admin-address", address)
+
+    with ServerProcess(tmp_path, *flags) as running, AdminClient(address) as admin:
+
+        def versions() -> set[int]:
+            """Return which versions answer on separate connections, which both workers get."""
+            answered = set()
+            for _ in range(12):
+                with connected(running) as stub:
+                    answered.add(stub.Classify(image_request(), timeout=30).version)
+            return answered
+
+        assert versions() == {2}
+        admin.unload("tiny", 2)
+        assert versions() == {1}
+        admin.set_alias("tiny", "champion", 2)
+        (status,) = admin.status("tiny")
+        assert status.aliases == {"champion": 2}
+        # Both loaded what the alias names, and the first one wrote it.
+        assert not [problem for problem in status.problems if "worker" in problem]
+        with pytest.raises(NotFoundError, match="tiny has no version 9"):
+            admin.load("tiny", 9)
+        admin.set_alias("tiny", "champion", 1)
+        admin.unload("tiny", 2)
+        os.kill(pids(running)[0], signal.SIGKILL)
+        wait_until(lambda: any(line["event"] == "worker replaced" for line in running.log))
+        assert versions() == {1}
 
 
 SECRET = "s3cr3t"

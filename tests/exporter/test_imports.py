@@ -17,6 +17,7 @@ ORDER = (
     "training",
     "foreign",
     "conversion",
+    "fp16",
     "quantization",
     "evaluation",
     "repositories",

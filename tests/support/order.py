@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import groupby, islice
 
 import pytest
@@ -37,10 +38,11 @@ def slow_first_in_each_part(items: Sequence[pytest.Item], parts: int) -> Items:
     The scheduler worksteal gives each process one of these parts. A process that has finished
     its own takes tests from the end of another's. So the last tests to run are fast ones, and
     no process waits for another's slow test. The slow tests of a module share its fixtures, so
-    they stay in one part.
+    they stay in one part, and so do all tests for which each process would load PyTorch.
     """
-    slow = _distribute(_groups([item for item in items if _seconds(item)]), parts)
-    fast = iter([item for item in items if not _seconds(item)])
+    first = [item for item in items if _seconds(item) or _needs_shared(item)]
+    slow = _distribute(_groups(first), parts)
+    fast = iter([item for item in items if not _seconds(item) and not _needs_shared(item)])
     ordered: Items = []
     for size, first in zip(_sizes(len(items), parts), slow, strict=True):
         ordered += [*first, *islice(fast, max(0, size - len(first)))]
@@ -68,8 +70,17 @@ def _shared(module: Items) -> str:
     """Return what the slow tests of a module share with those of others, or nothing."""
     if any("demo_repository" in getattr(item, "fixturenames", ()) for item in module):
         return "the demo's bundles"
-    values = vars(getattr(module[0], "module", None) or object).values()
-    sources = {getattr(value, "__module__", None) for value in values}
+    return _shared_by(getattr(module[0], "module", None))
+
+
+def _needs_shared(item: pytest.Item) -> bool:
+    return bool(_shared_by(getattr(item, "module", None)))
+
+
+@cache
+def _shared_by(module: object) -> str:
+    """Return what a module's tests share with those of other modules, or nothing."""
+    sources = {getattr(value, "__module__", None) for value in vars(module or object).values()}
     return next((shared for source, shared in SHARED.items() if source in sources), "")
 
 

@@ -48,7 +48,11 @@ def labels_of(directory: Path, values: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def write_quantizable(
-    repository: Path, model: str = "blocks", *, outlier_after: int | None = None
+    repository: Path,
+    model: str = "blocks",
+    *,
+    outlier_after: int | None = None,
+    scale: float = 1.0,
 ) -> Path:
     """Write a bundle of the network.
 
@@ -56,8 +60,9 @@ def write_quantizable(
         repository: The repository.
         model: The model's name.
         outlier_after: The layer, counted from 1, whose outputs have an outlier.
+        scale: A factor of the first layer's outputs, which the second layer undoes.
     """
-    graph = _graph(outlier_after)
+    graph = _graph(outlier_after, scale)
     candidates = images(20, seed=99)
     found = dict(
         zip(OUTPUTS, ReferenceEvaluator(graph).run(None, {"images": candidates}), strict=True)
@@ -112,7 +117,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
-def _graph(outlier_after: int | None) -> onnx.ModelProto:
+def _graph(outlier_after: int | None, scale: float) -> onnx.ModelProto:
     random = np.random.default_rng(0)
     weights: dict[str, NDArray[np.generic]] = {
         "mean": np.array(_MEANS, np.float32).reshape(1, 3, 1, 1),
@@ -132,6 +137,10 @@ def _graph(outlier_after: int | None) -> onnx.ModelProto:
             weight[0], bias[0] = 0, OUTLIER
         if layer - 1 == outlier_after:
             weight[:, 0] = 0  # what follows doesn't read it
+        if layer == 1:
+            weight, bias = scale * weight, scale * bias
+        elif layer == 2:
+            weight = weight / scale
         weights[f"w{layer}"] = weight.astype(np.float32)
         weights[f"b{layer}"] = bias.astype(np.float32)
         output = "map" if layer == LAYERS else f"layer{layer}"

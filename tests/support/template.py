@@ -11,6 +11,7 @@ error, and another socket. This one brings a line of JSON with the arguments, th
 and the directory of the process. It returns two lines: the process's id, and its exit code.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -18,17 +19,19 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-# What the entry points import only when they need it. The engine of the transport http2 is
-# missing: not every server uses it.
+# What the entry points import only when they need it.
 PRELOADED = {
     "client": (
         "convscope.client.cli",
         "pydantic.fields",  # Typer imports both when a command runs
         "pydantic.type_adapter",
+        "grpc.experimental",
         "rich.progress",
         "rich.table",
     ),
@@ -38,8 +41,18 @@ PRELOADED = {
         "convscope.server.config.checks",
         "convscope.server.config.command_line",
         "convscope.server.config.serialization",
+        "convscope.server.frontend.transport.http2.engine",
+        "convscope.server.frontend.transport.http2.server",
         "convscope.server.process.ports",
         "convscope.server.runtime.graph",
+        "convscope.server.runtime.providers.available",
+        "encodings.idna",
+        "PIL.BmpImagePlugin",
+        "PIL.GifImagePlugin",
+        "PIL.PngImagePlugin",
+        "PIL.PpmImagePlugin",
+        "PIL._webp",
+        "uvloop",
     ),
     "web": (
         "convscope.client.cli",
@@ -144,6 +157,26 @@ def become(request: Request) -> None:
     sys.argv[1:] = start["arguments"]
 
 
+def end_with(main: Callable[[], None]) -> NoReturn:
+    """Run a program, and end as the interpreter does, but without taking it apart.
+
+    That would change every object, and so copy most pages of the memory that was forked.
+    """
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        if end.code is not None and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that aren't daemons
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
 if __name__ == "__main__":
     room, descriptor = sys.argv[1:]
     for module in PRELOADED[room]:
@@ -152,4 +185,4 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()  # otherwise the collections of each process would copy all pages
     become(fork_processes(socket.socket(fileno=int(descriptor))))
-    program.main()
+    end_with(program.main)

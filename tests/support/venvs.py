@@ -38,7 +38,7 @@ def python_with(*requirements: str) -> Path:
             shutil.rmtree(directory, ignore_errors=True)
             make_venv(directory)
             # Compiling packages that are never imported would take most of the time.
-            _run(*pip_for(python), "install", "--quiet", "--no-compile", *requirements)
+            run(*pip_for(python), "install", "--quiet", "--no-compile", *requirements)
             ready.touch()
     return python
 
@@ -49,7 +49,7 @@ def make_venv(directory: Path) -> None:
     Raises:
         RuntimeError: It can't be created.
     """
-    _run(sys.executable, "-m", "venv", "--without-pip", directory)
+    run(sys.executable, "-m", "venv", "--without-pip", directory)
 
 
 def pip_for(python: Path) -> tuple[str | Path, ...]:
@@ -67,12 +67,20 @@ def run_suite(python: Path, suite: Path, **environment: str) -> str:
     alone = ("-p", "no:cacheprovider", "-c", os.devnull, "--noconftest")
     outside = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTEST_ADDOPTS")}
     command = (python, "-m", "pytest", suite, "-q", *alone)
-    return _run(*command, environment=outside | environment).splitlines()[-1]
+    return run(*command, environment=outside | environment).splitlines()[-1]
 
 
-def _run(*command: str | Path, environment: dict[str, str] | None = None) -> str:
+def run(
+    *command: str | Path, environment: dict[str, str] | None = None, stdin: str | None = None
+) -> str:
+    """Run a command and return what it printed.
+
+    Raises:
+        RuntimeError: It failed.
+    """
     done = subprocess.run(
         command,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=INSTALL_SECONDS,

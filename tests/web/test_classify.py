@@ -15,6 +15,8 @@ from support.web_process import WebProcess
 from convscope.client import Client, Explain, FeatureMapSelection, Rank, Tensor
 from convscope.web.replies import ClassifyReply
 
+pytestmark = pytest.mark.one_transport("sends HTTP to the web process")
+
 RED = encode(Image.new("RGB", (60, 40), (220, 20, 20)))
 BLUE = encode(Image.new("RGB", (30, 90), (20, 20, 220)))
 TINY, SEEN = "/v1/models/tiny:classify", "/v1/models/seen:classify"

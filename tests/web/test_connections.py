@@ -21,6 +21,8 @@ from support.web_process import WebProcess
 from convscope.open_inference import open_inference_pb2 as oip
 from convscope.web.settings import MIB
 
+pytestmark = pytest.mark.one_transport("sends HTTP to the web process")
+
 TINY = "/v1/models/tiny:classify"
 PHOTO = encode(picture())
 LARGE = 8 * MIB

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from support.web_process import WebProcess
+
+pytestmark = pytest.mark.one_transport("reads the description of the web process")
 
 ROOT = Path(__file__).parents[2]
 

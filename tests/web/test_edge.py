@@ -14,6 +14,8 @@ from convscope.web.errors import HttpError
 from convscope.web.log import Log
 from convscope.web.security import Hosts
 
+pytestmark = pytest.mark.one_transport("sends HTTP to the web process")
+
 TINY = "/v1/models/tiny:classify"
 PHOTO = encode(picture())
 

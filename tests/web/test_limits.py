@@ -17,6 +17,8 @@ from support.web_process import WebProcess, form
 from convscope.client import ServerLimits
 from convscope.web.settings import MAX_IMAGE_BYTES, MIB
 
+pytestmark = pytest.mark.one_transport("sends HTTP to the web process")
+
 TINY = "/v1/models/tiny:classify"
 PHOTO = encode(picture())
 

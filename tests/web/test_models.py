@@ -11,6 +11,8 @@ from support.web_process import WebProcess
 from convscope.client import Client
 from convscope.web.replies import LabelsReply, ModelReply, ModelsReply
 
+pytestmark = pytest.mark.one_transport("sends HTTP to the web process")
+
 
 def test_models_are_listed(web: WebProcess) -> None:
     reply = web.get("/v1/models")

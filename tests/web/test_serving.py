@@ -17,6 +17,8 @@ from convscope.web.replies import HealthReply, ReadyReply
 from convscope.web.serving import StartError, serve
 from convscope.web.settings import WebSettings
 
+pytestmark = pytest.mark.one_transport("starts and stops the web process")
+
 TINY = "/v1/models/tiny:classify"
 PHOTO = encode(picture())
 NOWHERE = "127.0.0.1:1"

@@ -28,6 +28,7 @@ from convscope.client._results.model_parts import (
     InputInfo,
     Metric,
     Provenance,
+    ProviderCandidate,
     Resize,
 )
 from convscope.client._results.server_info import Health, ServerInfo, ServerLimits
@@ -58,6 +59,7 @@ __all__ = [
     "ModelSummary",
     "Priority",
     "Provenance",
+    "ProviderCandidate",
     "Rank",
     "Resize",
     "ResultStream",

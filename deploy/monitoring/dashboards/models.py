@@ -52,9 +52,13 @@ def _versions() -> list[Panel]:
         _facts(
             "Ready",
             "Each version that passed its checks and is ready, with the execution provider that is "
-            "in use and the precision of its graph.",
+            "in use, the precision of its graph, and that of the provider.",
             "convscope_model_info",
-            {"provider": "Execution provider", "precision": "Precision"},
+            {
+                "provider": "Execution provider",
+                "precision": "Precision",
+                "compute_precision": "Computed in",
+            },
         ),
         _facts(
             "Rejected",

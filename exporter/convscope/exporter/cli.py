@@ -18,6 +18,7 @@ from convscope.exporter.commands import (
     repository,
     routing,
     signing,
+    to_fp16,
     train,
 )
 from convscope.exporter.commands.debug import DebuggableTyper
@@ -69,6 +70,7 @@ foreign.register(app)
 evaluate.register(app)
 bundles.register(app)
 quantize.register(app)
+to_fp16.register(app)
 routing.register(app)
 repository.register(app)
 signing.register(app)

@@ -942,6 +942,7 @@ class ModelSummary(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     FALLBACK_FROM_FIELD_NUMBER: _builtins.int
     EXPLANATION_METHODS_FIELD_NUMBER: _builtins.int
+    COMPUTE_PRECISION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -961,6 +962,12 @@ class ModelSummary(_message.Message):
     fallback_from: _builtins.str
     """The preferred provider, if another one runs the graph or a part of it
     instead; otherwise empty.
+    """
+    compute_precision: _builtins.str
+    """The precision in which the provider computes the FP32 operations of the graph:
+    "fp32", "bf16", "fp16", or "tf32", which rounds the factors of a product to 10
+    bits. The server measures OpenVINO's; that of CUDA and TensorRT follows from
+    their options.
     """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -993,10 +1000,11 @@ class ModelSummary(_message.Message):
         precision: _manifest_pb2.Precision.ValueType = ...,
         fallback_from: _builtins.str = ...,
         explanation_methods: _abc.Iterable[Global___ExplanationMethod.ValueType] | None = ...,
+        compute_precision: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "explanation_methods", b"explanation_methods", "fallback_from", b"fallback_from", "feature_maps", b"feature_maps", "input", b"input", "is_default", b"is_default", "model", b"model", "num_classes", b"num_classes", "precision", b"precision", "provider", b"provider", "task", b"task", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "compute_precision", b"compute_precision", "explanation_methods", b"explanation_methods", "fallback_from", b"fallback_from", "feature_maps", b"feature_maps", "input", b"input", "is_default", b"is_default", "model", b"model", "num_classes", b"num_classes", "precision", b"precision", "provider", b"provider", "task", b"task", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1044,6 +1052,7 @@ class GetModelResponse(_message.Message):
     MANIFEST_FIELD_NUMBER: _builtins.int
     EXECUTION_FIELD_NUMBER: _builtins.int
     EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def summary(self) -> Global___ModelSummary:
         """The summary that ListModels returns."""
@@ -1062,6 +1071,13 @@ class GetModelResponse(_message.Message):
     def explanations(self) -> Global___ExplanationSupport:
         """The explanations that it offers. Unset if it offers none."""
 
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderCandidate]:
+        """With --provider auto, the providers and precisions from which the fastest was
+        chosen, the chosen one first. Otherwise, and for a version that was loaded
+        without a measurement, empty.
+        """
+
     def __init__(
         self,
         *,
@@ -1069,14 +1085,55 @@ class GetModelResponse(_message.Message):
         manifest: _manifest_pb2.ModelManifest | None = ...,
         execution: Global___Execution | None = ...,
         explanations: Global___ExplanationSupport | None = ...,
+        candidates: _abc.Iterable[Global___ProviderCandidate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "explanations", b"explanations", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "explanations", b"explanations", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "execution", b"execution", "explanations", b"explanations", "manifest", b"manifest", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelResponse: _TypeAlias = GetModelResponse  # noqa: Y015
+
+@_typing.final
+class ProviderCandidate(_message.Message):
+    """ProviderCandidate states what a server measured on one provider at load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    COMPUTE_PRECISION_FIELD_NUMBER: _builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    RELATIVE_SPEED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """The execution provider."""
+    compute_precision: _builtins.str
+    """The precision in which it computes the FP32 operations of the graph."""
+    images_per_second: _builtins.float
+    """The images per second that were measured; 0 if it was rejected."""
+    relative_speed: _builtins.float
+    """The same relative to the most exact candidate, which is the CPU provider if it
+    passes.
+    """
+    problem: _builtins.str
+    """Why it was rejected; empty if it passed."""
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        compute_precision: _builtins.str = ...,
+        images_per_second: _builtins.float = ...,
+        relative_speed: _builtins.float = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_precision", b"compute_precision", "images_per_second", b"images_per_second", "problem", b"problem", "provider", b"provider", "relative_speed", b"relative_speed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderCandidate: _TypeAlias = ProviderCandidate  # noqa: Y015
 
 @_typing.final
 class ExplanationSupport(_message.Message):

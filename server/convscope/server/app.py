@@ -1,10 +1,11 @@
 """Wires the server together: load, serve, drain."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -18,6 +19,7 @@ from convscope.server.frontend.access.control import AccessControl
 from convscope.server.frontend.accounting import Accounting, always_open
 from convscope.server.frontend.admin.private_socket import owner_only
 from convscope.server.frontend.admin.servicer import AdminServicer
+from convscope.server.frontend.admin.workers import WorkersAdminServicer
 from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.frontend.health import StartupGate, StartupHealth
 from convscope.server.frontend.lifecycle import ServingLifecycle
@@ -32,16 +34,19 @@ from convscope.server.inference.engine import Engine
 from convscope.server.inference.handler import InferenceHandler
 from convscope.server.observability.metrics import Metrics, MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics, snapshot
+from convscope.server.observability.metrics.totals import from_json as totals_from_json
+from convscope.server.observability.metrics.totals import to_json as totals_to_json
 from convscope.server.process.drain import drain
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
 from convscope.server.process.startup import first_load, open_repository
-from convscope.server.process.supervisor import supervise
+from convscope.server.process.supervisor import Replay, supervise
 from convscope.server.process.supervisor_channel import SupervisorChannel
 from convscope.server.repository.home import expand_home
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
+from convscope.server.repository.part import whole_repository
 from convscope.server.repository.remote.sync import RepositorySync
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers.engines import EngineCache
@@ -70,12 +75,38 @@ async def serve_with_workers(settings: Settings) -> None:
     Raises:
         StartError: The server can't start.
     """
-    await supervise(
-        settings.process.workers,
-        settings.frontend.grpc_address,
-        lambda metrics: _listen_for_prometheus(metrics, settings),
-        lambda grpc_address: to_json(settings.for_worker(grpc_address)),
-    )
+    addresses: list[str] = []
+    with ExitStack() as stack:
+        if settings.frontend.admin_address is not None:  # only this user can enter the directory
+            sockets = stack.enter_context(TemporaryDirectory(prefix="convscope-workers-"))
+            addresses = [f"unix:{sockets}/{i}" for i in range(settings.process.workers)]
+        await supervise(
+            settings.process.workers,
+            settings.frontend.grpc_address,
+            lambda metrics: _listen_for_prometheus(metrics, settings),
+            lambda grpc_address, index: to_json(
+                settings.for_worker(grpc_address, addresses[index] if addresses else None)
+            ),
+            partial(_listen_for_admins_of_workers, settings, addresses),
+        )
+
+
+@asynccontextmanager
+async def _listen_for_admins_of_workers(
+    settings: Settings, addresses: Sequence[str]
+) -> AsyncIterator[Replay]:
+    """Open the listener for operators of several workers, if there is one.
+
+    The supervisor checks who calls. The sockets of the workers belong to this user, and the
+    workers count the calls.
+    """
+    metrics, servicer = Metrics(), WorkersAdminServicer(addresses)
+    async with AsyncExitStack() as stack:
+        if addresses:
+            access = _access(settings.frontend, metrics, Reloads(), stack)
+            budget = MemoryBudget(settings.frontend.max_memory_in_flight)
+            await _listen_for_admins(settings, budget, servicer, metrics, access, stack)
+        yield servicer.replay
 
 
 async def serve(
@@ -146,6 +177,8 @@ async def _serve(
         if repository is None:
             return
         root, sync = repository
+        if sync is None:
+            root = stack.enter_context(whole_repository(root))
         manager = _manager(settings, root, sync, lifecycle, validator, stop)
         stack.push_async_callback(manager.close)
         handler = _handler(settings, manager, engine, metrics)
@@ -172,7 +205,10 @@ async def _serve(
         if supervisor is not None:
             grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
         if settings.frontend.admin_address is not None:
-            await _listen_for_admins(settings, budget, manager, metrics, access, stack)
+            # The supervisor checks who calls a worker.
+            checked = access if supervisor is None else None
+            servicer = AdminServicer(Operator(manager))
+            await _listen_for_admins(settings, budget, servicer, metrics, checked, stack)
         event = "serving" if supervisor is None else "worker serving"
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
@@ -219,7 +255,12 @@ async def _show_metrics(
         stack.callback(listener.close)
         return listener.port
     stack.push_async_callback(supervisor.close)
-    await supervisor.connect(partial(snapshot, metrics.registry), stop.set)
+    await supervisor.connect(
+        partial(snapshot, metrics.registry),
+        lambda: totals_to_json(metrics.own_totals()),
+        lambda siblings: metrics.set_siblings(totals_from_json(siblings)),
+        stop.set,
+    )
     return None
 
 
@@ -349,7 +390,7 @@ async def _listen(transport: Transport, address: str, stack: AsyncExitStack) -> 
 async def _listen_for_admins(
     settings: Settings,
     budget: MemoryBudget,
-    manager: ModelManager[LoadedVersion],
+    servicer: admin_pb2_grpc.AdminServiceServicer,
     metrics: Metrics,
     access: AccessControl | None,
     stack: AsyncExitStack,
@@ -369,9 +410,7 @@ async def _listen_for_admins(
         max_request_bytes=frontend.max_request_bytes,
         access_log=not frontend.no_access_log,
     )
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(
-        AdminServicer(Operator(manager)), cast("grpc.aio.Server", accounting)
-    )
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, cast("grpc.aio.Server", accounting))
     with owner_only():
         port = transport.bind(address)
     await transport.start()

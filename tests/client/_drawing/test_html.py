@@ -13,6 +13,8 @@ from PIL import Image
 from convscope.client import ClassScore, ConvscopeError, InvalidInputError, Results
 from convscope.client.types import Classification, FeatureMap, StageSeconds
 
+pytestmark = pytest.mark.one_transport("draws results")
+
 
 def pictures(html: str) -> list[Image.Image]:
     found = re.findall(r'src="data:image/\w+;base64,([^"]+)"', html)

@@ -17,6 +17,8 @@ from convscope.client._inputs.limits import excess_of
 from convscope.client._inputs.shrinking import resize_of, sent_size_of, shrink
 from convscope.client.types import Resize
 
+pytestmark = pytest.mark.one_transport("prepares images")
+
 LIMITS = ServerLimits()
 PHONE = 5160, 3872  # 20 megapixels
 

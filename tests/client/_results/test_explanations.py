@@ -24,6 +24,8 @@ from convscope.client._results.sent_image import CallFacts, SentImage
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import manifest_pb2 as mpb
 
+pytestmark = pytest.mark.one_transport("reads results")
+
 Photos = dict[str, Path]
 Caller = Any
 

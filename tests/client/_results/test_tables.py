@@ -15,6 +15,8 @@ from support.server import ServerProcess
 
 from convscope.client import AsyncClient, Client, ConvscopeError, InternalError, Results
 
+pytestmark = pytest.mark.one_transport("reads results")
+
 FIRST = ["image", "label", "index", "probability", "label_2", "index_2", "probability_2"]
 
 

@@ -18,6 +18,8 @@ from convscope.client import InputInfo, ModelSummary
 from convscope.client.cli.model_tables import print_models
 from convscope.v1 import inference_pb2 as pb
 
+pytestmark = pytest.mark.one_transport("shows results in a terminal")
+
 Photos = dict[str, Path]
 
 

@@ -7,6 +7,8 @@ from PIL import Image
 from support.commands import Command
 from support.server import ServerProcess
 
+pytestmark = pytest.mark.one_transport("shows results in a terminal")
+
 Photos = dict[str, Path]
 
 

@@ -10,18 +10,13 @@ from typing import Any
 
 import pytest
 from support.certificates import Authority
+from support.forked import run as run_forked
 from support.server import ServerProcess
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CONVSCOPE_")}
-    return subprocess.run(
-        [sys.executable, "-m", "convscope", "health", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment | variables,
-        check=False,
-    )
+    return run_forked("client", ["health", *arguments], environment | variables)
 
 
 def test_serving_server(tiny_server: ServerProcess) -> None:

@@ -9,6 +9,8 @@ import pytest
 from support.commands import Command
 from support.server import ServerProcess
 
+pytestmark = pytest.mark.one_transport("shows results in a terminal")
+
 GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "command-line.md"
 
 

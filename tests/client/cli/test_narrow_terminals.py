@@ -11,6 +11,8 @@ from support.server import ServerProcess
 
 from convscope.client.cli.short_names import short_names
 
+pytestmark = pytest.mark.one_transport("shows results in a terminal")
+
 
 def lines(server: ServerProcess, width: int, *arguments: str | Path) -> list[str]:
     environment = {**os.environ, "CONVSCOPE_SERVER": server.target, "COLUMNS": str(width)}

@@ -23,6 +23,8 @@ from convscope.client.cli.outputs.done_images import DoneImages
 from convscope.client.cli.outputs.journal import Journal, journal_path, read_results
 from convscope.client.cli.outputs.records import result_record
 
+pytestmark = pytest.mark.one_transport("writes results to files")
+
 Photos = dict[str, Path]
 NEEDS_ARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
 PARQUET = pytest.param(".parquet", marks=NEEDS_ARROW)

@@ -19,6 +19,8 @@ from support.server import ServerProcess
 
 from convscope.client.cli.outputs.journal import journal_path
 
+pytestmark = pytest.mark.one_transport("continues its own files")
+
 PARQUET = pytest.param(
     ".parquet", marks=pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
 )

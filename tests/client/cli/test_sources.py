@@ -18,6 +18,8 @@ from convscope.client.cli.sources.arguments import ImageArguments
 from convscope.client.cli.sources.downloads import MAX_BYTES
 from convscope.client.cli.sources.source import Source
 
+pytestmark = pytest.mark.one_transport("reads images")
+
 JPEG = b"\xff\xd8\xff\xe0 and so on"
 ODD_NAMES = [
     "new\nline.jpg",

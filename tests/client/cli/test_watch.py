@@ -9,8 +9,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
 from support.commands import Command
 from support.server import ServerProcess
+
+pytestmark = pytest.mark.one_transport("shows versions in a terminal")
 
 CONVSCOPE = (sys.executable, "-m", "convscope")
 

@@ -26,6 +26,8 @@ from convscope.exporter.evaluation.report import Evaluation, report_page
 from convscope.exporter.graphs.sessions import run_graph
 from convscope.v1 import manifest_pb2 as pb
 
+pytestmark = pytest.mark.one_transport("evaluates networks")
+
 COUNTS = {"red": 8, "green": 6, "blue": 5}
 
 

@@ -218,7 +218,7 @@ def test_what_has_no_classes_or_is_quantized_is_rejected(
 ) -> None:
     for bundle, message in (
         (write_extractor(tmp_path, "bank"), "bank/1 has no classes, by which the accuracy guard"),
-        (quantized[0], "blocks/3 is int8 already; quantize blocks/2"),
+        (quantized[0], "blocks/3 is int8 already; use blocks/2"),
     ):
         assert message in failed("quantize", bundle, "--calibration", data)
 

@@ -14,6 +14,8 @@ from convscope.server.errors import StartError
 from convscope.server.process.ports import check_ports
 from convscope.server.repository.settings import RepositorySettings
 
+pytestmark = pytest.mark.one_transport("checks settings")
+
 
 def failed_start(*arguments: str | Path) -> str:
     """The message of a server that doesn't start."""
@@ -67,12 +69,6 @@ def test_memory_limit_needs_loading_on_demand(tiny_repository: Path) -> None:
     assert "add --load on-demand" in message
 
 
-def test_workers_have_no_admin_service(tiny_repository: Path) -> None:
-    flags = ("--workers", "2", "--admin-address", "127.0.0.1:0")
-    message = failed_start("--models", tiny_repository, *LOOPBACK, *flags)
-    assert "--admin-address would reach only one of the workers" in message
-
-
 def test_missing_repository_is_named(tmp_path: Path) -> None:
     message = failed_start("--models", tmp_path / "nowhere", *LOOPBACK)
     assert f"--models {tmp_path / 'nowhere'} is not a directory" in message
@@ -89,17 +85,6 @@ def test_versions_that_no_model_has_are_named_with_those_that_exist(tiny_reposit
     assert f"--versions =9 names no version of --models {tiny_repository}, which has: " in message
     assert "tiny v1" in message
     assert "holds no model" not in message
-
-
-@pytest.mark.parametrize(
-    ("inside", "what"), [("tiny/1", "one version of a model"), ("tiny", "a model")]
-)
-def test_part_of_a_repository_names_the_repository(
-    tiny_repository: Path, inside: str, what: str
-) -> None:
-    path = tiny_repository / inside
-    message = failed_start("--models", path, *LOOPBACK)
-    assert f"--models {path} is {what}; the repository is: --models {tiny_repository}\n" in message
 
 
 def test_port_in_use_is_reported_before_anything_loads(

@@ -75,6 +75,7 @@ def example(name: str) -> tuple[str, object]:
         "load": "digits,lenet",
         "provider": "cuda,cpu",
         "transport": "grpc-aio",
+        "precision": "bf16",
         "signature_identity": "me@example.com",
         "signature_issuer": "https://issuer.example.com",
     }

@@ -25,7 +25,13 @@ from convscope.server.repository.selection import Selection
 from convscope.server.runtime.versions import LoadedVersion
 
 TIMEOUT_SECONDS = 20.0
-INFO = {"model": "tiny", "version": "1", "provider": "cpu", "precision": "fp32"}
+INFO = {
+    "model": "tiny",
+    "version": "1",
+    "provider": "cpu",
+    "precision": "fp32",
+    "compute_precision": "fp32",
+}
 
 
 class Parts:

@@ -8,8 +8,11 @@ from typing import Any
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.samples import Exemplar
 
 from convscope.server.observability.metrics import Metrics
+from convscope.server.observability.metrics.histograms import Histogram as ServerHistogram
 from convscope.server.observability.metrics.merging import GAUGES, MergedMetrics, snapshot
 
 TURNS = 300
@@ -45,6 +48,21 @@ def test_counters_and_histograms_are_added_up() -> None:
     assert value(metrics, "took_bucket", x="a", le="2.0") == 3
     assert value(metrics, "took_bucket", x="a", le="+Inf") == 3
     assert value(metrics, "took_sum", x="a") == 4.5
+
+
+def test_the_newest_exemplar_of_a_bucket_is_kept() -> None:
+    metrics, clock = MergedMetrics(), iter((20.0, 10.0))
+    for worker, trace in enumerate(("late", "early")):
+        registry = CollectorRegistry()
+        took = ServerHistogram("took", "Took.", ["x"], [1.0, 2.0], registry).labels("a")
+        took.observe(1.5, {"trace_id": trace})
+        took.exemplars[1] = took.exemplars[1]._replace(timestamp=next(clock))
+        metrics.update(worker, json.loads(json.dumps(snapshot(registry))))
+    (family,) = metrics.collect()
+    found = {s.labels["le"]: s.exemplar for s in family.samples if s.exemplar is not None}
+    assert found == {"2.0": Exemplar({"trace_id": "late"}, 1.5, 20.0)}
+    metrics.retire(0)
+    assert b'trace_id="late"' in generate_latest(metrics.registry)  # type: ignore[no-untyped-call]
 
 
 def test_a_newer_snapshot_replaces_the_older_one() -> None:

@@ -49,7 +49,7 @@ DOCUMENTED = {
     "convscope_request_seconds_bucket": VERSION | {"priority", "le"},
     "convscope_request_seconds_count": VERSION | {"priority"},
     "convscope_requests_total": VERSION | {"code"},
-    "convscope_model_info": VERSION | {"provider", "precision"},
+    "convscope_model_info": VERSION | {"provider", "precision", "compute_precision"},
     "convscope_model_load_failures_total": {"reason"},
     "convscope_predicted_classes_total": VERSION | {"class"},
     "convscope_top1_probability_bucket": VERSION | {"le"},
@@ -212,7 +212,8 @@ def test_batches_are_observed(server: ServerProcess) -> None:
 
 
 def test_ready_versions_are_described(server: ServerProcess) -> None:
-    common = {"version": "1", "provider": "cpu", "precision": "fp32"}
+    precisions = {"precision": "fp32", "compute_precision": "fp32"}
+    common = {"version": "1", "provider": "cpu", **precisions}
     assert labels(server, "convscope_model_info") == [
         {"model": "signal"} | common,
         {"model": "tiny"} | common,
@@ -339,6 +340,9 @@ def test_version_that_is_loaded_again_shows_only_its_new_provider() -> None:
         "convscope_provider_awaited",
         "convscope_provider_fallback",
     }
+    speeds = {("cuda", "tf32"): 9.0, ("cpu", "fp32"): 1.0}
+    metrics.ready(key, provider="cuda", precision="fp32", relative_speeds=speeds)
+    assert names_of(metrics, "m") == {"convscope_model_info", "convscope_provider_relative_speed"}
     metrics.ready(key, provider="cuda", precision="fp32")
     assert names_of(metrics, "m") == {"convscope_model_info"}
     metrics.gone(key)

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from convscope.server.observability.metrics import MetricsServer
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process import supervisor
 from convscope.server.process.spare import Spare
-from convscope.server.process.supervisor import supervise
+from convscope.server.process.supervisor import Replay, supervise
 from convscope.server.process.worker import Worker
 
 ANY_PORT = "127.0.0.1:0"
@@ -40,6 +41,14 @@ def listen(metrics: MergedMetrics) -> MetricsServer:
     return MetricsServer(metrics.registry, "127.0.0.1", 0)
 
 
+@asynccontextmanager
+async def no_admins() -> AsyncIterator[Replay]:
+    async def replay(_index: int) -> None:
+        pass
+
+    yield replay
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
@@ -55,7 +64,7 @@ async def test_worker_that_cannot_be_started_is_a_failed_start(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     with capture_logs() as logs, pytest.raises(StartError, match="the first worker"):
-        await supervise(1, ANY_PORT, listen, lambda _: b"{}")
+        await supervise(1, ANY_PORT, listen, lambda *_: b"{}", no_admins)
     (line,) = [line for line in logs if line["event"] == "worker can't be started"]
     assert line["reason"] == "No such file or directory"
 
@@ -68,11 +77,11 @@ async def test_worker_that_sends_garbage_and_ends_is_replaced(
     monkeypatch.setattr(supervisor, "stop_on_signals", lambda: stop)
     monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0.01)
     with capture_logs() as logs:
-        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda _: b"{}"))
+        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda *_: b"{}", no_admins))
         await until(lambda: events(logs).count("worker replaced") == 2)
         stop.set()
         await running
-    assert "unexpected error in a message of a worker" in events(logs)
+    assert "unexpected error in a message between supervisor and worker" in events(logs)
 
 
 @pytest.mark.usefixtures("worker_program")
@@ -84,7 +93,7 @@ async def test_only_a_worker_that_ends_again_is_replaced_after_a_pause(
     monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 1000.0)
     monkeypatch.setattr(supervisor, "MAX_PAUSE_SECONDS", 1000.0)
     with capture_logs() as logs:
-        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda _: b"{}"))
+        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda *_: b"{}", no_admins))
         await until(lambda: events(logs).count("worker ended") == 2)
         assert events(logs).count("worker replaced") == 1
         await asyncio.sleep(0.1)

@@ -36,7 +36,7 @@ async def test_settings_that_arrive_in_pieces_are_whole(
     await asyncio.sleep(0)
     ours.send(b'"m"}\n')
     assert json.loads(await receiving) == {"models": "m"}
-    await channel.connect(dict, lambda: None)
+    await channel.connect(dict, list, print, lambda: None)
     await channel.close()
 
 
@@ -61,11 +61,11 @@ async def test_metrics_are_reported_although_one_snapshot_failed(
         return count
 
     reader, writer = await asyncio.open_connection(sock=ours)
-    await channel.connect(snapshot, lambda: None)
+    await channel.connect(snapshot, list, print, lambda: None)
     await channel.report_ready()
     assert json.loads(await reader.readline()) == {"ready": True}
-    assert json.loads(await reader.readline()) == {"metrics": 0}
-    assert json.loads(await reader.readline()) == {"metrics": 2}
+    assert json.loads(await reader.readline()) == {"metrics": 0, "totals": []}
+    assert json.loads(await reader.readline()) == {"metrics": 2, "totals": []}
     await channel.close()
     writer.close()
 
@@ -76,11 +76,11 @@ async def test_metrics_are_reported_a_last_time_at_the_end(
     monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
     ours, channel = pair
     reader, writer = await asyncio.open_connection(sock=ours)
-    await channel.connect(lambda: "all", lambda: None)
+    await channel.connect(lambda: "all", list, print, lambda: None)
     await channel.report_ready()
     await channel.close()
     messages = [json.loads(line) for line in (await reader.read()).splitlines()]
-    assert messages == [{"ready": True}, {"metrics": "all"}]
+    assert messages == [{"ready": True}, {"metrics": "all", "totals": []}]
     writer.close()
 
 
@@ -89,7 +89,7 @@ async def test_last_metrics_are_whole_however_long_they_are(
 ) -> None:
     monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
     ours, channel = pair
-    await channel.connect(lambda: LONG, lambda: None)
+    await channel.connect(lambda: LONG, list, print, lambda: None)
     await channel.report_ready()
     reading = Thread(target=lambda: received.extend(iter(lambda: ours.recv(1000), b"")))
     received: list[bytes] = []
@@ -99,7 +99,7 @@ async def test_last_metrics_are_whole_however_long_they_are(
     reading.start()
     await sent
     reading.join()  # the event loop stands still, as if it had ended
-    assert json.loads(b"".join(received).splitlines()[-1]) == {"metrics": LONG}
+    assert json.loads(b"".join(received).splitlines()[-1]) == {"metrics": LONG, "totals": []}
 
 
 async def test_last_metrics_that_fail_are_a_log_line(
@@ -107,7 +107,7 @@ async def test_last_metrics_that_fail_are_a_log_line(
 ) -> None:
     monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
     ours, channel = pair
-    await channel.connect(lambda: 1 // 0, lambda: None)
+    await channel.connect(lambda: 1 // 0, list, print, lambda: None)
     await channel.report_ready()
     with capture_logs() as logs:
         await channel.close()
@@ -116,12 +116,26 @@ async def test_last_metrics_that_fail_are_a_log_line(
     assert received == [b'{"ready": true}\n', b""]  # and it is closed
 
 
+async def test_a_worker_receives_what_the_others_have_counted(
+    pair: tuple[socket.socket, SupervisorChannel],
+) -> None:
+    ours, channel = pair
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    await channel.connect(dict, list, received.put_nowait, lambda: None)
+    totals = [["tiny", number, LONG] for number in range(4)]
+    message = json.dumps({"siblings": totals}).encode() + b"\n"
+    await asyncio.to_thread(ours.sendall, message + b"not JSON\n" + message)
+    async with asyncio.timeout(10):
+        assert [await received.get() for _ in range(2)] == [totals] * 2
+    await channel.close()
+
+
 async def test_a_worker_stops_when_its_supervisor_is_gone(
     pair: tuple[socket.socket, SupervisorChannel],
 ) -> None:
     ours, channel = pair
     stop = asyncio.Event()
-    await channel.connect(dict, stop.set)
+    await channel.connect(dict, list, print, stop.set)
     await channel.report_ready()
     ours.close()
     async with asyncio.timeout(10):
@@ -141,4 +155,6 @@ async def test_an_error_in_one_message_does_not_end_the_reading() -> None:
     with capture_logs() as logs:
         await read_messages(reader, handle)
     assert handled == [1, 2]
-    assert [line["event"] for line in logs] == ["unexpected error in a message of a worker"] * 2
+    assert [line["event"] for line in logs] == [
+        "unexpected error in a message between supervisor and worker"
+    ] * 2

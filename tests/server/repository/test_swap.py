@@ -22,6 +22,8 @@ from convscope.v1 import admin_pb2 as admin
 from convscope.v1 import admin_pb2_grpc
 from convscope.v1 import inference_pb2 as pb
 
+pytestmark = pytest.mark.one_transport("versions are swapped behind the transports")
+
 POLL = ("--poll-seconds", "0.1")
 
 

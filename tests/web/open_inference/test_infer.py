@@ -13,6 +13,8 @@ from support.server import ServerProcess
 from support.tiny import SIDE
 from support.web_process import Reply, WebProcess
 
+pytestmark = pytest.mark.one_transport("sends HTTP to the web process")
+
 INFER = "/v2/models/tiny/infer"
 PIXELS = np.full((1, SIDE, SIDE, 3), (220, 20, 20), np.uint8)
 INPUT = {"name": "images", "datatype": "UINT8", "shape": list(PIXELS.shape)}

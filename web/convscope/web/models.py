@@ -181,6 +181,7 @@ def _describe(info: ModelInfo, settings: WebSettings) -> dict[str, Any]:
         "provider": info.provider,
         "fallback_from": info.fallback_from,
         "precision": info.precision,
+        "compute_precision": info.compute_precision,
         "nonfinite_inputs": info.nonfinite_inputs,
         "execution": None if info.execution is None else asdict(info.execution),
         "provenance": provenance,

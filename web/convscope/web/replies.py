@@ -184,6 +184,10 @@ class ModelReply(_Reply):
         description="The preferred provider, if another one runs a part of the graph."
     )
     precision: str = Field(examples=["fp32"])
+    compute_precision: str = Field(
+        description="The precision in which the provider computes FP32 operations.",
+        examples=["fp32"],
+    )
     nonfinite_inputs: list[str] = Field(description="Inputs for which it returns NaN.")
     execution: Execution | None
     provenance: Provenance

@@ -9,6 +9,7 @@ from convscope.client._results.model_parts import (
     FeatureMapInfo,
     InputInfo,
     Provenance,
+    ProviderCandidate,
     Resize,
 )
 
@@ -33,6 +34,8 @@ class ModelSummary:
         fallback_from: The preferred provider, if another one runs the graph or a
             part of it; otherwise empty.
         explanation_methods: The methods of the explanations that it offers.
+        compute_precision: The precision in which the provider computes FP32 operations,
+            such as "fp32" or "bf16"; empty if the server doesn't report it.
 
     Example:
         >>> client.models()[0]
@@ -51,6 +54,7 @@ class ModelSummary:
     precision: str
     fallback_from: str = ""
     explanation_methods: tuple[str, ...] = ()
+    compute_precision: str = ""
 
     def __repr__(self) -> str:
         return (
@@ -108,6 +112,10 @@ class ModelInfo:
         nonfinite_inputs: Those of the exporter's checks, such as "a black image";
             empty if the bundle doesn't record them.
         explanations: The explanations that it offers; None if it offers none.
+        compute_precision: The precision in which the provider computes FP32 operations,
+            such as "fp32" or "bf16"; empty if the server doesn't report it.
+        candidates: The providers and precisions from which the server chose the fastest,
+            the chosen one first; empty if the provider is set.
 
     Example:
         >>> client.model("digits")
@@ -133,6 +141,8 @@ class ModelInfo:
     nonfinite_results: bool = False
     nonfinite_inputs: tuple[str, ...] = ()
     explanations: ExplanationInfo | None = None
+    compute_precision: str = ""
+    candidates: tuple[ProviderCandidate, ...] = ()
 
     def __repr__(self) -> str:
         return (

@@ -10,6 +10,7 @@ __all__ = [
     "InputInfo",
     "Metric",
     "Provenance",
+    "ProviderCandidate",
     "Resize",
 ]
 
@@ -153,6 +154,30 @@ class Provenance:
     convscope_version: str
     created_at: datetime | None
     parent: str
+
+
+@dataclass(frozen=True)
+class ProviderCandidate:
+    """A provider and a precision that the server measured at load.
+
+    Args:
+        provider: The execution provider.
+        compute_precision: The precision in which it computes FP32 operations.
+        images_per_second: What was measured; 0 if it was rejected.
+        relative_speed: The same, relative to the most exact candidate, which is the CPU
+            provider if it passes.
+        problem: Why it was rejected; empty if it passed.
+
+    Example:
+        >>> client.model("efficientnet_lite0").candidates
+        ()
+    """
+
+    provider: str
+    compute_precision: str
+    images_per_second: float
+    relative_speed: float
+    problem: str = ""
 
 
 @dataclass(frozen=True)

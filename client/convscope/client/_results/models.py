@@ -12,6 +12,7 @@ from convscope.client._results.model_parts import (
     InputInfo,
     Metric,
     Provenance,
+    ProviderCandidate,
     Resize,
 )
 from convscope.client._results.preprocessing import preprocessing_line
@@ -41,6 +42,7 @@ def decode_models(response: pb.ListModelsResponse) -> list[ModelSummary]:
             precision=_precision(summary),
             fallback_from=summary.fallback_from,
             explanation_methods=tuple(map(method_name, summary.explanation_methods)),
+            compute_precision=summary.compute_precision,
         )
         for summary in response.models
     )
@@ -89,6 +91,17 @@ def decode_model(response: pb.GetModelResponse) -> ModelInfo:
         nonfinite_results=manifest.nonfinite_results,
         nonfinite_inputs=tuple(manifest.nonfinite_inputs),
         explanations=_decode_explanations(response),
+        compute_precision=summary.compute_precision,
+        candidates=tuple(
+            ProviderCandidate(
+                provider=one.provider,
+                compute_precision=one.compute_precision,
+                images_per_second=one.images_per_second,
+                relative_speed=one.relative_speed,
+                problem=one.problem,
+            )
+            for one in response.candidates
+        ),
     )
 
 

@@ -8,7 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from convscope.client.cli.table_style import plain_table, print_table, shape_text
-from convscope.client.types import Execution, ExplanationInfo, ModelInfo, ModelSummary
+from convscope.client.types import (
+    Execution,
+    ExplanationInfo,
+    ModelInfo,
+    ModelSummary,
+    ProviderCandidate,
+)
 
 __all__ = ["print_model", "print_models"]
 
@@ -62,7 +68,9 @@ def _shows(summary: ModelSummary) -> str:
 
 def _runs_on(version: ModelSummary | ModelInfo) -> str:
     instead = f" instead of {version.fallback_from}" if version.fallback_from else ""
-    return f"{version.provider}{instead}, {version.precision}"
+    computes = version.compute_precision
+    lossy = f" computed in {computes}" if computes not in ("", "fp32", version.precision) else ""
+    return f"{version.provider}{instead}, {version.precision}{lossy}"
 
 
 def _facts(info: ModelInfo) -> list[tuple[str, str]]:
@@ -77,6 +85,8 @@ def _facts(info: ModelInfo) -> list[tuple[str, str]]:
         ("not finite", _nonfinite(info)),
         ("explanations", _explanations(info.explanations)),
         ("runs on", _runs_on(info)),
+        ("measured", ", ".join(_candidate(one) for one in info.candidates if not one.problem)),
+        ("rejected", "\n".join(_candidate(one) for one in info.candidates if one.problem)),
         *_execution(info.execution),
         ("architecture", provenance.architecture),
         ("parameters", f"{provenance.parameters:,}" if provenance.parameters else ""),
@@ -104,6 +114,14 @@ def _explanations(offered: ExplanationInfo | None) -> str:
     if not offered.positions:
         return methods
     return f"{methods}; heat {shape_text(offered.positions)} of {offered.tensor}"
+
+
+def _candidate(one: ProviderCandidate) -> str:
+    """Return what was measured on a provider, such as "openvino in bf16 81 images/s (1.93x)"."""
+    name = f"{one.provider} in {one.compute_precision}"
+    if one.problem:
+        return f"{name}: {one.problem}"
+    return f"{name} {one.images_per_second:.3g} images/s ({one.relative_speed:.2f}x)"
 
 
 def _execution(execution: Execution | None) -> list[tuple[str, str]]:

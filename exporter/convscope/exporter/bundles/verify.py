@@ -151,7 +151,7 @@ def _check_batches(
     manifest: pb.ModelManifest,
 ) -> str:
     worst, name = 0.0, manifest.input.name
-    tolerance = QUANTIZED_TOLERANCE if manifest.HasField("quantization") else TOLERANCE
+    tolerance = TOLERANCE if manifest.precision == pb.PRECISION_FP32 else QUANTIZED_TOLERANCE
     for batch in BATCHES:
         rows: Sequence[int] = [index % len(inputs) for index in range(batch)]
         together = _run(session, name, inputs[rows])

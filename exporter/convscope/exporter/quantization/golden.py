@@ -58,7 +58,8 @@ class GoldenGate:
         limits = pb.GoldenGate(probability_tolerance=MAX_CHANGE, feature_map_tolerance=MAX_CHANGE)
         probability, maps = self._changes(model, limits)
         stated = manifest.golden
-        stated.probability_tolerance = _rounded_up(own.probability_tolerance + probability)
+        if self._golden.probabilities is not None:
+            stated.probability_tolerance = _rounded_up(own.probability_tolerance + probability)
         if self._golden.feature_map_means:
             usual = own.feature_map_tolerance or FEATURE_MAP_TOLERANCE
             stated.feature_map_tolerance = _rounded_up(usual + maps)
@@ -79,10 +80,10 @@ class GoldenGate:
         allowed.golden.MergeFrom(limits)
         found = run_each(open_graph(model.SerializeToString()), self.inputs)
         maps = {name: found[name] for name in self._golden.feature_map_means}
-        return (
-            compare_probabilities(found["probabilities"], self._golden, allowed),
-            compare_feature_maps(maps, self._golden, allowed),
-        )
+        change = 0.0
+        if "probabilities" in found:  # a filter bank has none
+            change = compare_probabilities(found["probabilities"], self._golden, allowed)
+        return change, compare_feature_maps(maps, self._golden, allowed)
 
 
 def _rounded_up(value: float) -> float:

@@ -1,10 +1,9 @@
 """The manifest of a quantized version."""
 
-from importlib import metadata
-
 import onnxruntime as ort
 
 from convscope.bundle.manifest import QUANTIZED_SCHEMA_VERSION
+from convscope.exporter.bundles.derived import derived_manifest
 from convscope.exporter.errors import QuantizationError
 from convscope.exporter.quantization.data import QuantizationData
 from convscope.exporter.quantization.network import CalibratedNetwork
@@ -13,40 +12,24 @@ from convscope.exporter.quantization.search import Attempt
 from convscope.exporter.quantization.speed import Speed
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["derived_manifest", "describe_quantization"]
+__all__ = ["describe_quantization", "quantized_manifest"]
 
 HELD_OUT = "held-out"
 
 
-def derived_manifest(parent: pb.ModelManifest, version: int) -> pb.ModelManifest:
+def quantized_manifest(parent: pb.ModelManifest, version: int) -> pb.ModelManifest:
     """Return the manifest of a quantized version, without what is measured later.
 
     Raises:
         QuantizationError: The parent can't be quantized.
     """
-    name = f"{parent.model}/{parent.version}"
     if parent.task != pb.TASK_CLASSIFICATION:
         raise QuantizationError(
-            f"{name} has no classes, by which the accuracy guard compares a quantized version with "
-            "the original; serve it in FP32"
+            f"{parent.model}/{parent.version} has no classes, by which the accuracy guard compares "
+            "a quantized version with the original; serve it in FP32"
         )
-    if parent.precision != pb.PRECISION_FP32:
-        precision = pb.Precision.Name(parent.precision).removeprefix("PRECISION_").lower()
-        origin = f"; quantize {parent.provenance.parent}" if parent.provenance.parent else ""
-        raise QuantizationError(f"{name} is {precision} already{origin}")
-    manifest = pb.ModelManifest()
-    manifest.CopyFrom(parent)
+    manifest = derived_manifest(parent, version, pb.PRECISION_INT8)
     manifest.schema_version = QUANTIZED_SCHEMA_VERSION
-    manifest.version = version
-    manifest.precision = pb.PRECISION_INT8
-    manifest.ClearField("explanation")
-    del manifest.files[:]
-    provenance = manifest.provenance
-    del provenance.metrics[:]  # they were measured in FP32
-    provenance.parent = name
-    provenance.onnx_version = metadata.version("onnx")
-    provenance.convscope_version = metadata.version("convscope")
-    provenance.created_at.GetCurrentTime()
     return manifest
 
 

@@ -15,7 +15,7 @@ from convscope.exporter.explanations.explaining import explain, unless_left_out
 from convscope.exporter.explanations.removal import remove_explanation
 from convscope.exporter.quantization.data import QuantizationData, load_data
 from convscope.exporter.quantization.golden import GoldenGate
-from convscope.exporter.quantization.manifest import derived_manifest, describe_quantization
+from convscope.exporter.quantization.manifest import describe_quantization, quantized_manifest
 from convscope.exporter.quantization.network import calibrate
 from convscope.exporter.quantization.search import Attempt, probabilities, search
 from convscope.exporter.quantization.speed import Speed, measure_speed
@@ -94,7 +94,7 @@ def quantize_bundle(directory: Path, chosen: Quantization, progress: Progress) -
     """
     bundle = open_bundle(directory)
     parent, repository = bundle.manifest, directory.resolve().parent.parent
-    manifest = derived_manifest(parent, chosen.version or next_version(repository, parent.model))
+    manifest = quantized_manifest(parent, chosen.version or next_version(repository, parent.model))
     check_free(repository, manifest.model, manifest.version)
     data = load_data(parent, chosen.calibration, chosen.held_out, chosen.limits, progress.warn)
     progress.data(data)

@@ -31,6 +31,11 @@ def check_flags(settings: Settings) -> None:
     secure = _is_secure(frontend)
     if bool(frontend.tls_certificate) != bool(frontend.tls_key):
         raise StartError("--tls-certificate and --tls-key go together")
+    if settings.runtime.no_tuning and any(one.is_auto for one in settings.runtime.policies()):
+        raise StartError(
+            "--provider auto measures each provider, and --no-tuning measures nothing; name a "
+            "provider, or remove --no-tuning"
+        )
     if frontend.tls_client_ca and not secure:
         raise StartError("--tls-client-ca needs --tls-certificate and --tls-key")
     if not (is_loopback(frontend.grpc_address) or secure or frontend.allow_insecure):
@@ -44,11 +49,6 @@ def check_flags(settings: Settings) -> None:
         raise StartError("--reflection and --no-reflection exclude each other")
     if repository.max_memory_mb is not None and not repository.selection.on_demand:
         raise StartError("--max-memory-mb limits what is loaded on demand; add --load on-demand")
-    if settings.process.workers > 1 and frontend.admin_address is not None:
-        raise StartError(
-            "--admin-address would reach only one of the workers; with --workers, publish and "
-            "promote in the repository, which each worker follows"
-        )
 
 
 def check_settings(settings: Settings) -> None:

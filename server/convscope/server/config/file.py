@@ -6,9 +6,10 @@
     [providers.openvino]              # options of a provider, by ONNX Runtime's names
     device_type = "CPU"
 
-    [models.digits]                   # for one model, overrides --provider and --allow-fallback
+    [models.digits]                   # for one model, overrides three flags
     provider = ["openvino", "cpu"]
     allow_fallback = true
+    precision = "bf16"
 
     [models.digits.providers.openvino]
     num_of_threads = 2
@@ -25,7 +26,13 @@ from convscope.bundle.errors import InvalidValueError
 from convscope.bundle.layout import is_model_name
 from convscope.bundle.suggestions import shown, unknown
 from convscope.bundle.toml_files import read_toml
-from convscope.server.runtime.providers import OPTIONS, PROVIDERS, unknown_provider
+from convscope.server.runtime.providers import (
+    AUTO,
+    OPTIONS,
+    PRECISIONS,
+    PROVIDERS,
+    unknown_provider,
+)
 from convscope.server.runtime.settings import ModelProviders, Options
 
 __all__ = ["SettingsFile", "SettingsFileError", "read_settings_file"]
@@ -118,7 +125,7 @@ def _read_models(table: Table) -> Mapping[str, ModelProviders]:
                 "_ and -"
             )
         own = _table(value, where)
-        _check_keys(own, ("provider", "allow_fallback", "providers"), "key", where)
+        _check_keys(own, ("provider", "allow_fallback", "precision", "providers"), "key", where)
         fallback = own.get("allow_fallback")
         if fallback is not None:
             _check_type(fallback, bool, f"{where}.allow_fallback")
@@ -128,7 +135,10 @@ def _read_models(table: Table) -> Mapping[str, ModelProviders]:
             _check_providers(preference, f"{where}.provider")
         of_providers = _table(own.get("providers", {}), f"{where}.providers")
         options = _read_options(of_providers, f"{where}.providers")
-        models[name] = ModelProviders(preference, fallback, options)
+        precision = own.get("precision")
+        if precision is not None and precision not in PRECISIONS:
+            raise _wrong_type(f"{where}.precision", f"one of {', '.join(PRECISIONS)}", precision)
+        models[name] = ModelProviders(preference, fallback, options, precision)
     return models
 
 
@@ -163,7 +173,11 @@ def _place(where: str, name: str) -> str:
 
 
 def _check_providers(names: Collection[str], where: str) -> None:
+    if list(names) == [AUTO]:
+        return
     for name in names:
+        if name == AUTO:
+            raise SettingsFileError(f"{where}: {AUTO} chooses among all providers; use it alone")
         if name not in PROVIDERS:
             raise SettingsFileError(f"{where}: {unknown_provider(name)}")
     if not names:

@@ -10,7 +10,7 @@ import click
 from convscope.server.frontend.addresses import is_loopback, split_address
 from convscope.server.frontend.settings import TRANSPORTS
 from convscope.server.repository.selection import parse_versions
-from convscope.server.runtime.providers import PROVIDERS, unknown_provider
+from convscope.server.runtime.providers import AUTO, PRECISIONS, PROVIDERS, unknown_provider
 
 __all__ = [
     "ADDRESS",
@@ -24,6 +24,7 @@ __all__ = [
     "PEM_FILE_OR_DIRECTORY",
     "POLICY_FILE",
     "POSITIVE_SECONDS",
+    "PRECISION",
     "PROVIDER_NAMES",
     "SECONDS",
     "SWITCH",
@@ -61,7 +62,11 @@ def _check_admin_address(address: str) -> None:
 
 
 def _check_providers(text: str) -> None:
+    if text == AUTO:
+        return
     for name in text.split(","):
+        if name.strip() == AUTO:
+            raise ValueError(f"{AUTO} chooses among all providers; use it alone")
         if name.strip() not in PROVIDERS:
             raise ValueError(unknown_provider(name.strip()))
 
@@ -83,6 +88,7 @@ PEM_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 POLICY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PEM_FILE_OR_DIRECTORY = click.Path(exists=True, path_type=Path)
 POSITIVE_SECONDS = click.FloatRange(min=0.0, min_open=True)
+PRECISION = click.Choice(PRECISIONS)
 PROVIDER_NAMES = _Checked("text", _check_providers)
 SECONDS = click.FloatRange(min=0.0)
 SWITCH = click.BOOL

@@ -23,6 +23,7 @@ from convscope.server.config.flag_types import (
     PEM_FILE_OR_DIRECTORY,
     POLICY_FILE,
     POSITIVE_SECONDS,
+    PRECISION,
     PROVIDER_NAMES,
     SECONDS,
     SWITCH,
@@ -58,7 +59,8 @@ class Flag:
 PANELS = {
     "Repository": (
         Flag("models", TEXT, "The repository, with MODEL/VERSION/manifest.json and so on: a "
-             "directory, or a URL such as s3://BUCKET/models, gs://… or hf://….", "DIR|URL"),
+             "directory, or a URL such as s3://BUCKET/models, gs://… or hf://…. A directory may "
+             "also be one model or one version.", "DIR|URL"),
         Flag("load", TEXT, "Models to load: all, on-demand, or names separated by commas."),
         Flag("versions", VERSIONS, "Number of latest versions of each model, or a list: =3,5. "
              "Versions with an alias are loaded too."),
@@ -109,7 +111,10 @@ PANELS = {
     "ONNX Runtime": (
         Flag("provider", PROVIDER_NAMES, "Execution providers in order of preference, separated by "
              "commas: cpu, cuda, tensorrt, openvino. All must be available, unless "
-             "--allow-fallback."),
+             "--allow-fallback. auto measures those that are available, and uses the fastest."),
+        Flag("precision", PRECISION, "Precision in which OpenVINO computes FP32 operations: fp32, "
+             "bf16 or fp16. auto is fp32, and with --provider auto the fastest of them that "
+             "passes the golden gate."),
         Flag("allow_fallback", SWITCH, "Use the next provider or the CPU for what a provider can't "
              "run, instead of rejecting the bundle."),
         Flag("runners", NATURAL, "Batches of one model that run at once; 0 runs them on the event "

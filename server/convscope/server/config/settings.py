@@ -51,11 +51,12 @@ class Settings:
             addresses["--admin-address"] = admin
         return addresses
 
-    def for_worker(self, grpc_address: str) -> "Settings":
+    def for_worker(self, grpc_address: str, admin_address: str | None = None) -> "Settings":
         """Return the settings of one of several worker processes: its share of the machine.
 
         Args:
             grpc_address: HOST:PORT that all workers share.
+            admin_address: Its own Unix socket for the supervisor; None without AdminService.
         """
         workers = self.process.workers
         memory_mb = self.repository.max_memory_mb
@@ -68,6 +69,7 @@ class Settings:
             frontend=replace(
                 self.frontend,
                 grpc_address=grpc_address,
+                admin_address=admin_address,
                 max_memory_in_flight=in_flight,
                 policy_share=self.frontend.policy_share / workers,
             ),

@@ -71,6 +71,10 @@ class ServingLifecycle:
             version.key,
             provider=model.provider,
             precision=precision.removeprefix("PRECISION_").lower(),
+            compute_precision=model.compute_precision,
+            relative_speeds={
+                (one.provider, one.precision): one.relative_speed for one in version.candidates
+            },
             fallback_from=model.fallback_from,
             engine_pending=lambda: model.awaits_engine,
         )

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf import text_format
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -71,6 +70,19 @@ def _add(file: FileDescriptor, pool: DescriptorPool) -> None:
 
 def _v1_file() -> FileDescriptorProto:
     """Return the description of v1: that of v1alpha under another name."""
-    alpha = FileDescriptorProto.FromString(_ITSELF.file.serialized_pb)
-    text = str(alpha).replace("v1alpha", "v1")
-    return text_format.Parse(text, FileDescriptorProto())
+    file = FileDescriptorProto.FromString(_ITSELF.file.serialized_pb)
+    file.name, file.package = _v1(file.name), _v1(file.package)
+    file.options.java_package = _v1(file.options.java_package)
+    file.options.go_package = _v1(file.options.go_package)
+    for message in file.message_type:
+        for field in message.field:
+            if field.type_name:  # a message or an enumeration
+                field.type_name = _v1(field.type_name)
+    for service in file.service:
+        for method in service.method:
+            method.input_type, method.output_type = _v1(method.input_type), _v1(method.output_type)
+    return file
+
+
+def _v1(name: str) -> str:
+    return name.replace("v1alpha", "v1")

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import structlog
 
 from convscope.bundle.addresses import local_path
-from convscope.bundle.layout import enclosing_repository
 from convscope.bundle.suggestions import or_near
 from convscope.server.errors import StartError
 from convscope.server.observability.metrics import Metrics
@@ -175,8 +174,6 @@ def _check_loaded(
 
 def _nothing_to_load(root: str, sync: RepositorySync | None) -> str:
     if sync is None:
-        if (part := enclosing_repository(Path(root))) is not None:
-            return f"--models {root} is {part[0]}; the repository is: --models {part[1]}"
         return (
             f"--models {root} holds no model; make one with: "
             f"convscope-exporter export efficientnet_lite0 --repository {root}"

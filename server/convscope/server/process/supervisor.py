@@ -9,7 +9,7 @@ while the others serve, by a spare process that has done its imports.
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from time import monotonic
 
 import structlog
@@ -22,7 +22,7 @@ from convscope.server.process.signals import reload_on_signal, stop_on_signals
 from convscope.server.process.spare import Spare
 from convscope.server.process.worker import Worker, WorkerProcess
 
-__all__ = ["supervise"]
+__all__ = ["Replay", "supervise"]
 
 log = structlog.get_logger(__name__)
 
@@ -32,12 +32,16 @@ STABLE_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 16.0
 
+Replay = Callable[[int], Awaitable[None]]
+"""Repeats the changes of operators in the worker with this index."""
+
 
 async def supervise(
     count: int,
     grpc_address: str,
     listen_for_metrics: Callable[[MergedMetrics], MetricsServer],
-    settings_for_worker: Callable[[str], bytes],
+    settings_for_worker: Callable[[str, int], bytes],
+    listen_for_admins: Callable[[], AbstractAsyncContextManager[Replay]],
 ) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
 
@@ -46,7 +50,9 @@ async def supervise(
         grpc_address: HOST:PORT that they share.
         listen_for_metrics: Shows their merged metrics to Prometheus.
         settings_for_worker: Returns the serialized settings of each worker for
-            the address with the port that was reserved.
+            the address with the port that was reserved, and for its index.
+        listen_for_admins: Opens the listener for operators, if there is one, when the workers
+            serve. It returns what repeats their changes in a worker that replaces another one.
 
     Raises:
         StartError: An address can't be bound, or the first worker doesn't serve.
@@ -55,8 +61,10 @@ async def supervise(
     with ExitStack() as stack:
         grpc_address = _reserve_port(grpc_address, stack)
         metrics = MergedMetrics()
-        settings = settings_for_worker(grpc_address)
-        workers = [Worker(index, settings, metrics) for index in range(count)]
+        workers = [
+            Worker(index, settings_for_worker(grpc_address, index), metrics)
+            for index in range(count)
+        ]
         reload_on_signal(lambda: _reload(workers))
         metrics_server = listen_for_metrics(metrics)
         stack.callback(metrics_server.close)
@@ -68,16 +76,20 @@ async def supervise(
             await asyncio.gather(starting, *(_end(w) for w in workers), return_exceptions=True)
             return
         await starting
-        log.info(
-            "serving",
-            grpc_port=split_address(grpc_address)[1],
-            metrics_port=metrics_server.port,
-            workers=[worker.pid for worker in workers],
-        )
-        spare = Spare()
-        spare.prepare()
-        replacing = [asyncio.create_task(_keep_running(worker, spare, stop)) for worker in workers]
-        await stop.wait()
+        async with listen_for_admins() as replay:
+            log.info(
+                "serving",
+                grpc_port=split_address(grpc_address)[1],
+                metrics_port=metrics_server.port,
+                workers=[worker.pid for worker in workers],
+            )
+            spare = Spare()
+            spare.prepare()
+            replacing = [
+                asyncio.create_task(_keep_running(worker, spare, stop, replay))
+                for worker in workers
+            ]
+            await stop.wait()
         for worker in workers:
             worker.terminate()
         await asyncio.gather(spare.close(), *replacing)
@@ -114,7 +126,7 @@ async def _end(worker: Worker) -> None:
     await worker.wait()
 
 
-async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event) -> None:
+async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event, replay: Replay) -> None:
     """Replace a worker whenever it ends, until the server stops."""
     started_at, early_ends = monotonic(), 0
     while True:
@@ -134,6 +146,7 @@ async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event) -> No
             return
         started_at = monotonic()
         if await _start_one(worker, spare.take):
+            await replay(worker.index)
             log.info("worker replaced", worker=worker.index, pid=worker.pid)
         if not stop.is_set():
             spare.prepare()  # only now: the replacement needs the processor

@@ -1,8 +1,9 @@
 """A worker's end of the socket that connects it with its supervisor.
 
 The supervisor sends one line, the settings. The worker sends JSON lines:
-`{"ready": true}` when it serves, then `{"metrics": SNAPSHOT}`
-every second and once before it ends. When the supervisor is gone, the socket is
+`{"ready": true}` when it serves, then `{"metrics": SNAPSHOT, "totals": TOTALS}`
+every second and once before it ends. The supervisor answers with `{"siblings": TOTALS}`,
+which the other workers have counted. When the supervisor is gone, the socket is
 closed, and the worker stops. Nothing of this is visible to other processes, as
 arguments and environment variables would be.
 """
@@ -11,11 +12,12 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from typing import Any
 
 import structlog
 
 from convscope.server.errors import StartError
+from convscope.server.process.worker import MAX_MESSAGE_BYTES, read_messages
 
 __all__ = ["SupervisorChannel"]
 
@@ -37,6 +39,7 @@ class SupervisorChannel:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)  # no child of the worker may keep it open
         self._snapshot: Callable[[], object] = dict
+        self._totals: Callable[[], object] = list
         self._writer: asyncio.StreamWriter | None = None
         self._watching: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -56,19 +59,27 @@ class SupervisorChannel:
             data += received
         return data
 
-    async def connect(self, snapshot: Callable[[], object], stop: Callable[[], None]) -> None:
+    async def connect(
+        self,
+        snapshot: Callable[[], object],
+        totals: Callable[[], object],
+        set_siblings: Callable[[Any], None],
+        stop: Callable[[], None],
+    ) -> None:
         """Attach the socket to the event loop.
 
         Args:
             snapshot: Returns the metrics as plain JSON values; called in a thread.
+            totals: Returns the totals of the versions as plain JSON values.
+            set_siblings: Called with the totals of the other workers, in the same form.
             stop: Called when the supervisor is gone.
         """
-        self._snapshot = snapshot
-        reader, self._writer = await asyncio.open_connection(sock=self._socket)
+        self._snapshot, self._totals = snapshot, totals
+        connection = asyncio.open_connection(sock=self._socket, limit=MAX_MESSAGE_BYTES)
+        reader, self._writer = await connection
 
         async def watch() -> None:
-            with suppress(OSError):  # it was killed
-                await reader.read()
+            await read_messages(reader, lambda message: set_siblings(message["siblings"]))
             stop()
 
         self._watching = asyncio.create_task(watch())
@@ -108,7 +119,8 @@ class SupervisorChannel:
                 log.exception("unexpected error while reporting metrics")
 
     async def _send_metrics(self) -> None:
-        await self._send({"metrics": await asyncio.to_thread(self._snapshot)})
+        metrics = await asyncio.to_thread(self._snapshot)
+        await self._send({"metrics": metrics, "totals": self._totals()})
 
     async def _send(self, message: object) -> None:
         if self._writer is not None:

@@ -13,9 +13,10 @@ from typing import Any, Self
 import structlog
 
 from convscope.server.observability.metrics.merging import MergedMetrics
+from convscope.server.observability.metrics.totals import from_json, to_json
 from convscope.server.process.worker_flag import WORKER_FLAG
 
-__all__ = ["Worker", "WorkerProcess", "read_messages"]
+__all__ = ["MAX_MESSAGE_BYTES", "Worker", "WorkerProcess", "read_messages"]
 
 log = structlog.get_logger(__name__)
 
@@ -154,26 +155,36 @@ class Worker:
     def _handle(self, message: Mapping[str, Any]) -> None:
         if "metrics" in message:
             self._metrics.update(self.index, message["metrics"])
+        if "totals" in message:
+            self._exchange_totals(message["totals"])
         if "ready" in message:
             self._ready.set()
+
+    def _exchange_totals(self, totals: list[Any]) -> None:
+        """Receive what this worker has counted, and send what the others have."""
+        merged = self._metrics.totals
+        merged.update(self.index, from_json(totals))
+        if self._writer is not None:
+            line = json.dumps({"siblings": to_json(merged.of_others(self.index))})
+            self._writer.write(f"{line}\n".encode())
 
 
 async def read_messages(
     reader: asyncio.StreamReader, handle: Callable[[Mapping[str, Any]], None]
 ) -> None:
-    """Handle a worker's messages until its end is closed; an error affects one message only.
+    """Handle the messages of the other end until it is closed; an error affects one message only.
 
     Args:
-        reader: The supervisor's end of the socket.
+        reader: This end of the socket between a worker and its supervisor.
         handle: Called with each message.
     """
-    # The stream ends with OSError if the worker was killed, and perhaps within a message.
+    # The stream ends with OSError if the process was killed, and perhaps within a message.
     with suppress(OSError):
         while (line := await reader.readline()).endswith(b"\n"):
             try:
                 handle(json.loads(line))
             except Exception:
-                log.exception("unexpected error in a message of a worker")
+                log.exception("unexpected error in a message between supervisor and worker")
 
 
 def _environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ class RepositorySettings:
     """Where the models are, and which of their versions are loaded.
 
     Args:
-        models: The repository, a directory or a URL.
+        models: The repository, a directory or a URL; or the directory of one model or version.
         load: The models to load: "all", "on-demand", or names separated by commas.
         versions: The number of latest versions, or a list such as "=3,5".
         max_memory_mb: The limit of versions that are loaded on demand; None for none.

@@ -92,7 +92,8 @@ def open_explained(bundle: Bundle, policy: ProviderPolicy, threads: int) -> Expl
 
     The heat's nodes also compute shapes, from the number of classes, which a GPU's provider
     leaves to the CPU. So the preferred provider need not run all nodes, even if the policy is
-    strict, but it must run the network.
+    strict, but it must run the network. It computes in FP32, because heat is a difference of large
+    terms.
 
     Args:
         bundle: The bundle.
@@ -102,7 +103,7 @@ def open_explained(bundle: Bundle, policy: ProviderPolicy, threads: int) -> Expl
     Raises:
         BundleRejectedError: The graph's bytes changed on disk, or no provider can run it.
     """
-    policy = policy.for_graph_without_engine()
+    policy = policy.for_graph_without_engine().in_fp32()
     wanted = next(name for name in policy.preference if name != policy.deferred)
     if wanted == "tensorrt":
         raise BundleRejectedError(

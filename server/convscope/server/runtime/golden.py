@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from convscope.bundle.errors import reason_of
 from convscope.bundle.golden_comparison import (
+    REDUCED_ALLOWANCE,
     compare_feature_maps,
     compare_heat,
     compare_probabilities,
@@ -26,6 +27,7 @@ from convscope.server.errors import (
 )
 from convscope.server.runtime.explained import BEST, ExplainedSession
 from convscope.server.runtime.model import Model, ModelOutput
+from convscope.server.runtime.providers.policy import REDUCED
 from convscope.server.runtime.versions import ImagePreprocessor
 from convscope.v1 import manifest_pb2 as pb
 
@@ -44,7 +46,7 @@ class GoldenGate:
     """
 
     def __init__(self, bundle: Bundle, preprocessor: ImagePreprocessor | None) -> None:
-        self._manifest = bundle.manifest
+        self.manifest = bundle.manifest
         with translate_bundle_errors():
             self._golden = bundle.read_golden()
         self._inputs = [
@@ -61,18 +63,25 @@ class GoldenGate:
 
         Raises:
             BundleRejectedError: An output isn't finite or differs by more than the manifest
-                allows.
+                allows, with an allowance for a precision below FP32.
         """
-        manifest = self._manifest
+        manifest = self.manifest
+        reduced = model.compute_precision in REDUCED
         names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
         with _translate_run_errors():
             outputs = [model.run(one, feature_maps=names) for one in self._inputs]
         with translate_bundle_errors():
-            if manifest.task == pb.TASK_CLASSIFICATION:
+            if self.has_classes:
                 found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
-                compare_probabilities(found, self._golden, manifest)
+                allowance = REDUCED_ALLOWANCE if reduced else 0.0
+                compare_probabilities(found, self._golden, manifest, allowance=allowance)
             maps = {name: _maps(outputs, name) for name in names}
             compare_feature_maps(maps, self._golden, manifest)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the version has classes, and not only feature maps."""
+        return self.manifest.task == pb.TASK_CLASSIFICATION
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -13,9 +13,9 @@ from convscope.server.errors import BundleRejectedError, ShuttingDownError
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.model import Model, memory_bytes
-from convscope.server.runtime.providers import CPU, ProviderPolicies
+from convscope.server.runtime.providers import CPU, ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.providers.engines import EngineCache
-from convscope.server.runtime.providers.session import open_session
+from convscope.server.runtime.selection import Opened, Placement, ProviderSelector
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validated import read_validated
 from convscope.server.runtime.validation.cache import ValidationCache
@@ -67,6 +67,10 @@ class Loader:
     preload_explanations: bool = False
     trusted: TrustedSigners | None = None
     validated: ValidationCache = field(default_factory=partial(ValidationCache, None))
+    selector: ProviderSelector = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "selector", ProviderSelector(self.tuner))
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None
@@ -121,21 +125,21 @@ class Loader:
         preprocessor = make_preprocessor(bundle, self.make_preprocessor)
         # Before the sessions that stay, so that it doesn't add to the peak of the memory.
         golden = GoldenGate(bundle, preprocessor)
+        open_on = partial(Opened, validated, preprocessor)
+        placement = self._place(open_on, golden, policy, hot, like)
+        policy = placement.opened.policy
         unexplained = findings.unexplained
         if policy.wanted != CPU:  # the validation has checked what the CPU returns
             unexplained = check_explanations(bundle, policy, golden)
         _warn_if_unexplained(bundle.manifest, unexplained)
-        # Opened at most once for each number of threads, by a trial or for serving.
-        open_plain = cache(partial(open_session, validated.plain_graph, policy))
-
-        def open_trial(threads: int) -> LoadedVersion:
-            trial = Execution(1, threads, threads, 1, "a trial")
-            return LoadedVersion(Model(validated, policy, open_plain, trial), preprocessor)
-
-        execution = self.tuner.choose(
-            bundle.manifest, open_trial, policy=policy, hot=hot, like=like
+        model = Model(
+            validated,
+            placement.opened.policy,
+            placement.opened.open_plain,
+            placement.execution,
+            pending_engine,
+            unexplained,
         )
-        model = Model(validated, policy, open_plain, execution, pending_engine, unexplained)
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:
             model.load_feature_maps()
@@ -143,10 +147,30 @@ class Loader:
         if self.preload_explanations and explains:
             model.load_explanations()
         golden.check(model, feature_maps=self.preload_feature_maps or maps_only)
-        return LoadedVersion(model, preprocessor, findings.figures), findings
+        loaded = LoadedVersion(model, preprocessor, findings.figures, placement.candidates)
+        return loaded, findings
+
+    def _place(
+        self,
+        open_on: Callable[[ProviderPolicy], Opened],
+        golden: GoldenGate,
+        policy: ProviderPolicy,
+        hot: bool,
+        like: Execution | None,
+    ) -> Placement:
+        """Return where a version runs, and how."""
+        if policy.is_auto:
+            return self.selector.select(open_on, golden, policy, hot=hot, like=like)
+        opened = open_on(policy)
+        execution = self.tuner.choose(
+            golden.manifest, opened.trial, policy=policy, hot=hot, like=like
+        )
+        return Placement(opened, execution)
 
     def _examination(self, directory: Path, hot: bool, like: Execution | None) -> Examination:
         policy = self.policies.of(directory.parent.name)
+        if policy.is_auto:  # every candidate is compared with the reference before it is chosen
+            policy = policy.on_cpu()
         return Examination(
             directory,
             policy,
@@ -176,6 +200,7 @@ def _log_ready(loaded: LoadedVersion, findings: Findings, seconds: float) -> Non
         model=name,
         version=number,
         provider=model.provider,
+        compute_precision=model.compute_precision,
         nodes=model.nodes,
         runners=execution.runners,
         threads=execution.threads,

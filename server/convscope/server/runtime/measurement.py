@@ -7,14 +7,22 @@ of a large one. So all of it is measured, on whole batches: with our own work fo
 calls of a batch, such as parsing, ranking and encoding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 from convscope.server.runtime.execution import INLINE_SECONDS, Execution
 from convscope.server.runtime.versions import LoadedVersion
 
-__all__ = ["BATCHES", "BusyError", "OpenTrial", "Rehearsal", "measure"]
+__all__ = [
+    "BATCHES",
+    "WORTHWHILE",
+    "BusyError",
+    "OpenTrial",
+    "Rehearsal",
+    "measure",
+    "throughputs",
+]
 
 # Opens the version with a number of threads for each run.
 OpenTrial = Callable[[int], LoadedVersion]
@@ -44,6 +52,9 @@ MEASURE_SECONDS = 0.05
 # One core and all cores differ less on a machine whose cores share their units.
 ALONE_SECONDS = 0.15
 MIN_RUNS = 3
+# Of the comparison of providers: each is measured so often, in turn.
+ROUNDS = 5
+THROUGHPUT_SECONDS = 0.15
 
 
 class BusyError(Exception):
@@ -95,6 +106,20 @@ def measure(open_trial: OpenTrial, rehearse: Rehearsal, cores: int) -> Execution
         )
     reason += f"; with {cores} concurrent calls, one ends every {_ms(concurrent_per_call)}"
     return Execution(cores, 1, lone_threads, batch, reason)
+
+
+def throughputs(versions: Sequence[LoadedVersion], rehearse: Rehearsal) -> list[float]:
+    """Return the images per second of versions, each run as its execution states.
+
+    They are measured in turn, so that all are disturbed alike; the best of each counts.
+    """
+    best = [0.0 for _ in versions]
+    for _ in range(ROUNDS):
+        for index, version in enumerate(versions):
+            batch, callers = version.execution.max_batch, max(1, version.execution.runners)
+            seconds = _concurrent_seconds(version, rehearse, batch, callers, THROUGHPUT_SECONDS)
+            best[index] = max(best[index], batch / seconds)
+    return best
 
 
 def _per_call(batch: int, seconds: float) -> str:
@@ -155,13 +180,17 @@ def _time(run: Callable[[], None]) -> float:
 
 
 def _concurrent_seconds(
-    version: LoadedVersion, rehearse: Rehearsal, batch: int, callers: int
+    version: LoadedVersion,
+    rehearse: Rehearsal,
+    batch: int,
+    callers: int,
+    at_least: float = MEASURE_SECONDS,
 ) -> float:
     """Return the seconds between finished batches, with several callers at once."""
 
     def call(run: Callable[[], None]) -> tuple[int, float]:
         runs, started_at = 0, perf_counter()
-        while runs < MIN_RUNS or perf_counter() - started_at < MEASURE_SECONDS:
+        while runs < MIN_RUNS or perf_counter() - started_at < at_least:
             run()
             runs += 1
         return runs, perf_counter() - started_at

@@ -17,7 +17,7 @@ from convscope.server.runtime.providers.session import Session, open_session
 from convscope.server.runtime.validated import ValidatedBundle
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["Model", "ModelOutput", "memory_bytes"]
+__all__ = ["Model", "ModelOutput", "OpenSession", "memory_bytes"]
 
 Floats = NDArray[np.float32]
 OpenSession = Callable[[int], Session]
@@ -51,7 +51,8 @@ class Model:
     plain sessions, whose graph has neither feature maps nor explanations, one session
     with all feature maps, and one with explanations, which are opened on first use. A
     run without other runs gets more threads than one of several, so there may be two
-    plain sessions.
+    plain sessions. Feature maps and explanations, which show how a network computes, are
+    computed in FP32 if the plain sessions use a reduced precision.
 
     Args:
         validated: The version's files, after validation.
@@ -95,6 +96,8 @@ class Model:
         self.fallback_from = self._session.fallback_from
         self.nodes = self._session.nodes
         self.on_gpu = self._session.on_gpu
+        self.compute_precision = self._session.compute_precision
+        """The precision of FP32 operations in a plain session, such as "fp32" or "bf16"."""
         self._pending_engine = pending_engine
         self._graph_bytes = len(validated.plain_graph)
 
@@ -229,7 +232,7 @@ class Model:
                     graph = cut(graph, self.manifest.input.name, outputs)
                 self._full_session = open_session(
                     graph,
-                    self._policy.for_graph_without_engine(),
+                    self._policy.for_graph_without_engine().in_fp32(),
                     self.execution.lone_threads,
                 )
             return self._full_session

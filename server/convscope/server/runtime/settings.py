@@ -7,7 +7,7 @@ from pathlib import Path
 from convscope.server.repository.home import expand_home
 from convscope.server.runtime.cores import available_cores
 from convscope.server.runtime.execution import ExecutionOverrides
-from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
+from convscope.server.runtime.providers import AUTO, ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.validation.limits import Limits
 
 __all__ = ["ModelProviders", "Options", "RuntimeSettings"]
@@ -23,11 +23,13 @@ class ModelProviders:
         preference: Execution providers in order of preference.
         allow_fallback: As in `RuntimeSettings`.
         options: By provider; they override the options for all models.
+        precision: As in `RuntimeSettings`.
     """
 
     preference: tuple[str, ...] | None = None
     allow_fallback: bool | None = None
     options: Options = field(default_factory=dict)
+    precision: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class RuntimeSettings:
     """How ONNX Runtime runs the models.
 
     Args:
-        provider: Execution providers in order of preference, separated by commas.
+        provider: Execution providers in order of preference, separated by commas; or auto.
+        precision: The precision of FP32 operations, or auto.
         allow_fallback: Whether a later provider or the CPU may replace the first one.
         runners: Batches of one model that run at once; None measures it.
         threads: Threads of one run; None measures it.
@@ -54,6 +57,7 @@ class RuntimeSettings:
     """
 
     provider: str = "cpu"
+    precision: str = AUTO
     allow_fallback: bool = False
     runners: int | None = None
     threads: int | None = None
@@ -110,4 +114,5 @@ class RuntimeSettings:
         }
         fallback = self.allow_fallback if own.allow_fallback is None else own.allow_fallback
         preference = own.preference or tuple(name.strip() for name in self.provider.split(","))
-        return ProviderPolicy(preference, fallback, options, self.core_count)
+        precision = own.precision or self.precision
+        return ProviderPolicy(preference, fallback, options, self.core_count, precision=precision)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -49,18 +50,35 @@ class Measurements:
     def known(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> Execution | None:
         """Return what was measured for a version, if it was."""
         found = self._read().get(self._key(manifest, policy))
-        return None if found is None else Execution(**found)
+        try:
+            return None if found is None else Execution(**found)
+        except TypeError:
+            return None  # then it is measured again
 
     def store(
         self, manifest: pb.ModelManifest, policy: ProviderPolicy, measured: Execution
     ) -> None:
         """Store what was measured for a version."""
+        self._store(self._key(manifest, policy), asdict(measured))
+
+    def known_choice(
+        self, manifest: pb.ModelManifest, policy: ProviderPolicy
+    ) -> Mapping[str, Any] | None:
+        """Return what `store_choice` has stored, if it has."""
+        return self._read().get(self._key(manifest, policy))
+
+    def store_choice(
+        self, manifest: pb.ModelManifest, policy: ProviderPolicy, choice: Mapping[str, Any]
+    ) -> None:
+        """Store which provider was chosen for a version whose policy names none."""
+        self._store(self._key(manifest, policy), choice)
+
+    def _store(self, key: str, value: Mapping[str, Any]) -> None:
         if self.file is None:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            content = self._read() | {self._key(manifest, policy): asdict(measured)}
-            replace_file(self.file, format_object(content))
+            replace_file(self.file, format_object({**self._read(), key: value}))
         except OSError as error:
             log.warning("the measurement can't be stored", reason=error.strerror)
 
@@ -68,18 +86,18 @@ class Measurements:
         """Return a hash of everything that the measurement depends on."""
         graph = next((file.sha256 for file in manifest.files if file.name == "model.onnx"), "")
         here = ort.get_available_providers()
-        providers = (policy.preference, policy.options, policy.deferred, here)
+        providers = (policy.preference, policy.options, policy.deferred, policy.precision, here)
         machine = (str(self.cores), processor())
         parts = (METHOD, graph, ort.__version__, *machine, str(providers))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> dict[str, Mapping[str, Any]]:
         if self.file is None:
             return {}
         try:
             known = json.loads(self.file.read_bytes())
-            return {str(key): asdict(Execution(**value)) for key, value in known.items()}
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return {str(key): value for key, value in known.items() if isinstance(value, dict)}
+        except (OSError, ValueError, AttributeError, RecursionError):
             return {}  # then it is measured again
 
 
@@ -96,7 +114,7 @@ class Tuner:
         self, overrides: ExecutionOverrides, rehearse: Rehearsal, cache: Path | None
     ) -> None:
         self._overrides = overrides
-        self._rehearse = rehearse
+        self.rehearse = rehearse
         self.measurements = Measurements(overrides.cores, cache)
 
     def choose(
@@ -122,7 +140,7 @@ class Tuner:
         if overrides.complete:
             return overrides.over(Execution(1, 1, 1, 1, "set by flags"))
         if not overrides.measure:
-            return self._defaults(open_trial, "because measuring is off")
+            return self.defaults(open_trial, "because measuring is off")
         known = self.measurements.known(manifest, policy)
         if known is not None:
             return overrides.over(known)
@@ -132,12 +150,12 @@ class Tuner:
                 "the next start measures it"
             )
             if like is None:
-                return self._defaults(open_trial, why)
+                return self.defaults(open_trial, why)
             reason = f"settings of the version before it, {why}"
             return overrides.over(replace(like, reason=reason))
         started_at = perf_counter()
         try:
-            measured = measure(open_trial, self._rehearse, overrides.cores)
+            measured = measure(open_trial, self.rehearse, overrides.cores)
         except BusyError as error:
             log.warning(
                 "not tuned",
@@ -146,7 +164,7 @@ class Tuner:
                 "restart the server when it is idle",
                 reason=str(error),
             )
-            return self._defaults(open_trial, f"because the machine was busy at the start: {error}")
+            return self.defaults(open_trial, f"because the machine was busy at the start: {error}")
         log.info(
             "tuned",
             model=manifest.model,
@@ -156,6 +174,10 @@ class Tuner:
         )
         self.measurements.store(manifest, policy, measured)
         return overrides.over(measured)
+
+    def is_settled(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> bool:
+        """Report whether the next start will run a version in the same way."""
+        return self._overrides.complete or self.measurements.known(manifest, policy) is not None
 
     @property
     def max_batch(self) -> int | None:
@@ -173,7 +195,7 @@ class Tuner:
             return like.max_batch
         return CPU_BATCH if ON_GPU.isdisjoint(policy.preference) else GPU_BATCH
 
-    def _defaults(self, open_trial: OpenTrial, why: str) -> Execution:
+    def defaults(self, open_trial: OpenTrial, why: str) -> Execution:
         """Return what is good for most networks: a core for each batch, all for a single call."""
         reason, cores = f"defaults, {why}", self._overrides.cores
         if open_trial(1).model.on_gpu:

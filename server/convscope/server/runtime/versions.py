@@ -15,6 +15,7 @@ from convscope.server.runtime.model import Model
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = [
+    "Candidate",
     "Crop",
     "DecodeCost",
     "ImagePreprocessor",
@@ -57,6 +58,25 @@ class Crop(NamedTuple):
     bottom: float
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider and a precision from which the fastest was chosen.
+
+    Args:
+        provider: The provider.
+        precision: The precision of its FP32 operations.
+        images_per_second: What was measured at load; 0 if it was rejected.
+        relative_speed: That, relative to the most exact candidate.
+        problem: Why it was rejected; empty if it passed.
+    """
+
+    provider: str
+    precision: str
+    images_per_second: float = 0.0
+    relative_speed: float = 0.0
+    problem: str = ""
 
 
 class ImagePreprocessor(Protocol):
@@ -116,11 +136,14 @@ class LoadedVersion:
         model: Its sessions.
         preprocessor: Converts an image to its input; None for tensors.
         figures: What its validation measured.
+        candidates: What its provider was chosen from, the chosen one first; empty if the operator
+            has named it.
     """
 
     model: Model
     preprocessor: ImagePreprocessor | None
     figures: Figures = field(default_factory=Figures)
+    candidates: Sequence[Candidate] = ()
     derived: dict[Hashable, Any] = field(default_factory=dict, init=False)
     """What others compute from it once, each under a key of its own."""
 

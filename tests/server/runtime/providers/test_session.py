@@ -1,5 +1,6 @@
 """The execution provider is the requested one, or the bundle is rejected."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -190,7 +191,11 @@ def test_openvino_gets_a_stream_for_each_run_that_the_cores_have_room_for(
 ) -> None:
     pretend(monkeypatch, OPENVINO_WHEEL)
     options = opened("openvino", threads=threads)._session.options[OPENVINO]
+    config = options.pop("load_config")
     assert options == {"num_of_threads": total, "num_streams": streams}
+    assert json.loads(config) == {
+        "CPU": {"ENABLE_CPU_PINNING": "NO", "INFERENCE_PRECISION_HINT": "f32"}
+    }
 
 
 def test_options_reach_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:

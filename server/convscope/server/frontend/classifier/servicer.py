@@ -76,6 +76,16 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             manifest=version.manifest,
             execution=pb.Execution(**asdict(version.execution)),
             explanations=self._explanations(version),
+            candidates=[
+                pb.ProviderCandidate(
+                    provider=one.provider,
+                    compute_precision=one.precision,
+                    images_per_second=one.images_per_second,
+                    relative_speed=one.relative_speed,
+                    problem=one.problem,
+                )
+                for one in version.candidates
+            ],
         )
 
     async def GetServerInfo(  # noqa: N802
@@ -114,6 +124,7 @@ class ClassifierServicer(inference_pb2_grpc.ClassifierServiceServicer):
             provider=version.model.provider,
             fallback_from=version.model.fallback_from,
             precision=manifest.precision,
+            compute_precision=version.model.compute_precision,
             explanation_methods=offer(version, self._limits).methods,
         )
 

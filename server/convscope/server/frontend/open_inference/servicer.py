@@ -131,7 +131,7 @@ class OpenInferenceServicer:
             chosen = [(version.key[0], version) for version in permitted(self._catalog)]
         return pb.ModelStatisticsResponse(
             model_stats=(
-                describe_totals(name, version.key[1], self._metrics.of(version.key).totals())
+                describe_totals(name, version.key[1], self._metrics.totals(version.key))
                 for name, version in chosen
             )
         )
@@ -168,7 +168,7 @@ class OpenInferenceServicer:
             return pb.ModelStatistics(name=name, version=str(unloaded.version))
         current_call.get().version = found.key
         contract = self._contracts.of(found, parsed)
-        return describe_totals(contract.name, found.key[1], self._metrics.of(found.key).totals())
+        return describe_totals(contract.name, found.key[1], self._metrics.totals(found.key))
 
     async def _find(self, name: str, version: str) -> tuple[LoadedVersion, Contract]:
         parsed = ModelName.parse(name)

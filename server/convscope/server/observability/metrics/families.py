@@ -285,7 +285,15 @@ TABLE = (
         "convscope_model_info",
         "gauge",
         "1 for each version that is ready.",
-        labels=(*_VERSION, "provider", "precision"),
+        labels=(*_VERSION, "provider", "precision", "compute_precision"),
+        merged=max,
+    ),
+    Family(
+        "convscope_provider_relative_speed",
+        "gauge",
+        "With --provider auto, the images per second of each provider and precision that was "
+        "measured at load, relative to the most exact one; 0 if it was rejected.",
+        labels=(*_VERSION, "provider", "compute_precision"),
         merged=max,
     ),
     Family(

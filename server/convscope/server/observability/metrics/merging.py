@@ -2,11 +2,11 @@
 
 Each worker sends a snapshot of its registry from time to time. Counters and
 histograms are added up, and never drop: what a worker counted before it died
-is kept.
+is kept. Of the exemplars of a bucket, the newest is kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 from threading import Lock
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
 from convscope.server.observability.metrics.families import TABLE
+from convscope.server.observability.metrics.totals import MergedTotals
 
 __all__ = ["GAUGES", "MergedMetrics", "snapshot"]
 
@@ -42,7 +43,8 @@ def snapshot(registry: Collector | CollectorRegistry) -> list[list[Any]]:
     """Return what a registry collects, as lists, strings and numbers for JSON.
 
     A family is [name, type, help, samples]. Its samples are [name, names of the labels,
-    [[values of the labels, value], ...]]: the names are the same for all of them.
+    [[values of the labels, value], ...]]: the names are the same for all of them. A sample with
+    an exemplar ends with [its labels, value, Unix time].
     """
     families: list[list[Any]] = []
     for family in registry.collect():
@@ -51,6 +53,8 @@ def snapshot(registry: Collector | CollectorRegistry) -> list[list[Any]]:
             # JSON has no NaN and no infinity; the time of creation means nothing when merged.
             if isfinite(sample.value) and not sample.name.endswith("_created"):
                 row = [list(sample.labels.values()), sample.value]
+                if (exemplar := sample.exemplar) is not None:
+                    row.append([exemplar.labels, exemplar.value, exemplar.timestamp])
                 rows.setdefault((sample.name, tuple(sample.labels)), []).append(row)
         samples = [[name, list(labels), values] for (name, labels), values in rows.items()]
         families.append([family.name, family.type, family.documentation, samples])
@@ -64,6 +68,7 @@ class _Family:
     type: str
     help: str
     samples: _Samples
+    exemplars: Mapping[_Key, Exemplar] = field(default_factory=dict)
 
     @property
     def is_cumulative(self) -> bool:
@@ -78,12 +83,17 @@ class MergedMetrics(Collector):
 
     A scrape runs in a thread of its own. It reads mappings that are replaced
     and never changed, so that it sees one moment.
+
+    Attributes:
+        registry: What Prometheus scrapes.
+        totals: What ModelStatistics reports; the event loop alone uses it.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._workers: Mapping[int, _Families] = {}
         self._retired: _Families = {}
+        self.totals = MergedTotals()
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -104,6 +114,7 @@ class MergedMetrics(Collector):
 
     def retire(self, worker_index: int) -> None:
         """Keep the counters of a worker that has ended, and forget its gauges."""
+        self.totals.retire(worker_index)
         with self._lock:
             workers = dict(self._workers)
             counted = _cumulative(workers.pop(worker_index, {}))
@@ -117,7 +128,12 @@ class MergedMetrics(Collector):
         for name, merged in _merge(parts).items():
             family = Metric(name, merged.help, merged.type)
             family.samples = [
-                Sample(sample, dict(zip(labels, values, strict=True)), value)
+                Sample(
+                    sample,
+                    dict(zip(labels, values, strict=True)),
+                    value,
+                    exemplar=merged.exemplars.get((sample, labels, values)),
+                )
                 for (sample, labels, values), value in merged.samples.items()
             ]
             yield family
@@ -132,7 +148,13 @@ def _parse(families: list[list[Any]]) -> _Families:
             {
                 (sample, tuple(labels), tuple(values)): float(value)
                 for sample, labels, rows in samples
-                for values, value in rows
+                for values, value, *_ in rows
+            },
+            {
+                (sample, tuple(labels), tuple(values)): Exemplar(*exemplar)
+                for sample, labels, rows in samples
+                for values, _, *exemplars in rows
+                for exemplar in exemplars
             },
         )
         for name, kind, text, samples in families
@@ -148,7 +170,7 @@ def _cumulative(families: _Families) -> _Families:
     return {name: family for name, family in families.items() if family.is_cumulative}
 
 
-def _merge(parts: Iterable[_Families]) -> _Families:
+def _merge(parts: Sequence[_Families]) -> _Families:
     """Combine the samples of several workers, or of a worker and of those that have ended."""
     values: dict[str, dict[_Key, list[float]]] = {}
     first: dict[str, _Family] = {}
@@ -162,8 +184,23 @@ def _merge(parts: Iterable[_Families]) -> _Families:
     for name, family in first.items():
         combine = sum if family.is_cumulative else GAUGES.get(name, sum)
         samples = {key: combine(found) for key, found in values[name].items()}
-        merged[name] = _Family(family.type, family.help, samples)
+        newest = _newest(part[name].exemplars for part in parts if name in part)
+        merged[name] = _Family(family.type, family.help, samples, newest)
     return merged
+
+
+def _newest(parts: Iterable[Mapping[_Key, Exemplar]]) -> Mapping[_Key, Exemplar]:
+    """Return the newest exemplar of each sample."""
+    newest: dict[_Key, Exemplar] = {}
+    for part in parts:
+        for key, exemplar in part.items():
+            if key not in newest or _time(newest[key]) < _time(exemplar):
+                newest[key] = exemplar
+    return newest
+
+
+def _time(exemplar: Exemplar) -> float:
+    return float(exemplar.timestamp or 0.0)
 
 
 def _retire(

@@ -1,6 +1,8 @@
 """The metrics of one server, by the version, method or repository that they belong to."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -12,6 +14,7 @@ from convscope.server.observability.metrics.methods import MethodMetrics
 from convscope.server.observability.metrics.repository import SyncMetrics
 from convscope.server.observability.metrics.series import Families, Series
 from convscope.server.observability.metrics.shadows import ShadowMetrics
+from convscope.server.observability.metrics.totals import TotalsByVersion, VersionTotals
 from convscope.server.observability.metrics.versions import VersionMetrics
 
 __all__ = ["Metrics"]
@@ -37,6 +40,7 @@ class Metrics:
         self._shadows: dict[tuple[str, int, int], ShadowMetrics] = {}
         self._placements: dict[Key, list[tuple[Gauge, tuple[str, ...]]]] = {}
         self._stated: dict[str, set[tuple[str, ...]]] = {}
+        self._siblings: TotalsByVersion = {}
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -50,6 +54,19 @@ class Metrics:
             model, number = key
             metrics = self._versions[key] = VersionMetrics(self._families, model, str(number))
         return metrics
+
+    def own_totals(self) -> TotalsByVersion:
+        """Return what this process has counted of each version."""
+        return {key: metrics.totals() for key, metrics in self._versions.items()}
+
+    def set_siblings(self, totals: TotalsByVersion) -> None:
+        """Set what the other workers of the server have counted."""
+        self._siblings = totals
+
+    def totals(self, key: Key) -> VersionTotals:
+        """Return what all workers have counted of one version; the others' of a moment ago."""
+        own, others = self.of(key).totals(), self._siblings.get(key)
+        return own if others is None else own + others
 
     def explanations(self, key: Key) -> ExplanationMetrics:
         """Return the metrics of one version's explanations."""
@@ -87,6 +104,8 @@ class Metrics:
         *,
         provider: str,
         precision: str,
+        compute_precision: str = "fp32",
+        relative_speeds: Mapping[tuple[str, str], float] = MappingProxyType({}),
         fallback_from: str | None = None,
         engine_pending: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -96,6 +115,9 @@ class Metrics:
             key: The version. If it was ready before, this replaces its provider.
             provider: The provider that it runs on.
             precision: The precision of its weights.
+            compute_precision: The precision in which the provider computes.
+            relative_speeds: By provider and precision, what was measured of those from which the
+                fastest was chosen; 0 for those that were rejected.
             fallback_from: The configured provider, if it runs on another one.
             engine_pending: Returns whether that provider's engine is being built. It is
                 called at each scrape, because a build that fails leaves a fallback.
@@ -103,7 +125,14 @@ class Metrics:
         self._remove_placement(key)
         model, number = key
         labels = (model, str(number))
-        series = {("convscope_model_info", (*labels, provider, precision)): lambda: True}
+        info = (*labels, provider, precision, compute_precision)
+        series: dict[tuple[str, tuple[str, ...]], Callable[[], float]] = {
+            ("convscope_model_info", info): lambda: True,
+            **{
+                ("convscope_provider_relative_speed", (*labels, *candidate)): partial(float, speed)
+                for candidate, speed in relative_speeds.items()
+            },
+        }
         if fallback_from:
             both = (*labels, fallback_from, provider)
             series["convscope_provider_awaited", both] = engine_pending

@@ -4,18 +4,22 @@ The settings need the names and the policies, so that nothing here imports ONNX 
 """
 
 from convscope.server.runtime.providers.names import (
+    AUTO,
     CPU,
     ON_GPU,
     OPTIONS,
+    PRECISIONS,
     PROVIDERS,
     unknown_provider,
 )
 from convscope.server.runtime.providers.policy import ProviderPolicies, ProviderPolicy
 
 __all__ = [
+    "AUTO",
     "CPU",
     "ON_GPU",
     "OPTIONS",
+    "PRECISIONS",
     "PROVIDERS",
     "ProviderPolicies",
     "ProviderPolicy",

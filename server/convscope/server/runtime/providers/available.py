@@ -16,7 +16,7 @@ def check_available(policies: ProviderPolicies) -> None:
     Raises:
         StartError: One is missing, and --allow-fallback is not set.
     """
-    if policies.models:
+    if policies.models or policies.default.is_auto:
         return
     try:
         policies.default.candidates(ort.get_available_providers())

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from convscope.bundle.suggestions import or_near, shown
 
 __all__ = [
+    "AUTO",
     "CPU",
     "INSTALL",
     "ON_GPU",
     "OPTIONS",
+    "PRECISIONS",
     "PROVIDERS",
     "START",
     "short_name",
@@ -16,6 +18,11 @@ __all__ = [
 ]
 
 CPU = "cpu"
+# Instead of a provider's name: the fastest. Instead of a precision's: what the graph states, or,
+# with the fastest provider, the fastest too.
+AUTO = "auto"
+# The precisions in which a provider can be told to compute the FP32 operations of a graph.
+PRECISIONS = (AUTO, "fp32", "bf16", "fp16")
 
 # Our short names, and ONNX Runtime's.
 PROVIDERS: Mapping[str, str] = {

@@ -16,7 +16,9 @@ from convscope.bundle.int8_sums import EXACT_SUMS_OPTION, sums_are_exact
 from convscope.server.errors import BundleRejectedError
 from convscope.server.runtime.providers.cuda import load_libraries, why_not_started
 from convscope.server.runtime.providers.names import CPU, ON_GPU, PROVIDERS, START, short_name
-from convscope.server.runtime.providers.policy import ProviderPolicy
+from convscope.server.runtime.providers.openvino import openvino_options
+from convscope.server.runtime.providers.policy import OPENVINO, ProviderPolicy
+from convscope.server.runtime.providers.precision import measure_precision
 
 __all__ = ["Session", "open_session", "run_bound", "run_within_limit"]
 
@@ -35,8 +37,8 @@ _LOOPS = frozenset({"Loop", "Scan"})
 MAX_LOOP_SECONDS = 60.0
 # What ONNX Runtime reports if TensorRT's libraries are missing, or something that they need.
 _NO_TENSORRT = "Please install TensorRT libraries"
-# The largest number that OpenVINO accepts.
-MAX_STREAMS = 8
+# The options of OpenVINO that decide in which precision it computes.
+_DECISIVE = ("device_type", "device_id", "device_luid", "precision", "load_config")
 
 
 class Session:
@@ -58,6 +60,7 @@ class Session:
         self.on_gpu = not ON_GPU.isdisjoint(used)
         as_wanted = policy.wanted in used and (CPU not in used or policy.wanted == CPU)
         self.fallback_from = "" if as_wanted else policy.wanted
+        self.compute_precision = _compute_precision(used[0], policy)
         self._run = partial(run_bound, session) if self.on_gpu else session.run
         if any(not _LOOPS.isdisjoint(types) for types in op_types.values()):
             self._run = partial(run_within_limit, self._run)
@@ -106,9 +109,12 @@ def open_session(graph: bytes, policy: ProviderPolicy, threads: int) -> Session:
         return _open_strictly(graph, policy, names, threads)
     while True:
         try:
-            return Session(_create(graph, policy, names, threads), policy)
+            opened = Session(_create(graph, policy, names, threads), policy)
+            _check_precision(opened, policy)
+            return opened
         except Exception as error:
-            reason = _cannot_run(names[0], error)
+            is_ours = isinstance(error, BundleRejectedError)
+            reason = str(error) if is_ours else _cannot_run(names[0], error)
             if len(names) == 1:
                 raise BundleRejectedError("provider", reason) from error
             log.warning("provider skipped", provider=names[0], reason=reason)
@@ -172,7 +178,57 @@ def _open_strictly(
             f"{names[0]} runs no node of the graph, and {opened.provider} runs all of them; "
             f"choose {opened.provider} instead, or allow the fallback",
         )
+    _check_precision(opened, policy)
     return opened
+
+
+def _check_precision(session: Session, policy: ProviderPolicy) -> None:
+    """Check that the preferred provider computes as it was told.
+
+    Raises:
+        BundleRejectedError: It computes in another precision, which OpenVINO does without an
+            error.
+    """
+    wanted, found = policy.required_precision, session.compute_precision
+    runs = policy.wanted in session.provider.split("+")
+    if runs and wanted is not None and found != wanted:
+        raise BundleRejectedError(
+            "provider",
+            f"{policy.wanted} computes in {found} here, although it was told to use {wanted}: this "
+            f"processor doesn't support {wanted}; choose --precision auto, or another machine",
+        )
+
+
+def _compute_precision(provider: str, policy: ProviderPolicy) -> str:
+    """Return the precision of FP32 operations: OpenVINO's is measured, others' known by options."""
+    options = policy.options.get(provider, {})
+    if provider == OPENVINO:
+        given = openvino_options(options, policy.precision, 1, 1)
+        return _measure_openvino(tuple((k, given[k]) for k in _DECISIVE if k in given))
+    if provider == "tensorrt":
+        formats = {"trt_fp16_enable": "fp16", "trt_bf16_enable": "bf16"}
+        return next((one for name, one in formats.items() if _is_on(options.get(name))), "tf32")
+    if provider == "cuda":
+        exact = policy.precision == "fp32" or not _is_on(options.get("use_tf32", "1"))
+        return "fp32" if exact else "tf32"
+    return "fp32"
+
+
+@cache
+def _measure_openvino(options: tuple[tuple[str, str], ...]) -> str:
+    """Return the precision of OpenVINO with these options on this machine."""
+
+    def open_probe(graph: bytes) -> ort.InferenceSession:
+        providers = [(PROVIDERS[OPENVINO], dict(options))]
+        quiet = ort.SessionOptions()
+        quiet.log_severity_level = 3
+        return ort.InferenceSession(graph, quiet, providers=providers, enable_fallback=0)
+
+    return measure_precision(open_probe)
+
+
+def _is_on(value: str | None) -> bool:
+    return value is not None and value.lower() in ("1", "true")
 
 
 def _why_not(
@@ -262,10 +318,10 @@ def _run_plainly(graph: bytes, feed: Mapping[str, Array]) -> Any:
 def _options(name: str, policy: ProviderPolicy, threads: int) -> Mapping[str, str]:
     """Return the options of a provider: those that are set, and those that follow from threads."""
     options = dict(policy.options.get(name, {}))
-    if name == "openvino" and options.get("device_type", "CPU").startswith("CPU"):
-        # It has its own threads, divided between streams; each stream runs one batch at a time.
-        streams = min(MAX_STREAMS, max(1, policy.cores // threads))
-        return {"num_of_threads": str(streams * threads), "num_streams": str(streams), **options}
+    if name == OPENVINO:
+        return openvino_options(options, policy.precision, policy.cores, threads)
+    if name == "cuda" and policy.precision == "fp32":
+        return {**options, "use_tf32": "0"}
     return options
 
 

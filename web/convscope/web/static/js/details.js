@@ -57,7 +57,7 @@ function summary(info) {
     ],
     ["Input", takes],
     ["Parameters", info.provenance.parameters ? whole(info.provenance.parameters) : ""],
-    ["Precision", info.precision],
+    ["Precision", precision(info)],
     [
       "Explanations",
       info.explanations.methods.join(", ") ||
@@ -141,6 +141,13 @@ function provenance({ provenance: from }) {
         .join(", "),
     ],
   ];
+}
+
+/** The precision of the graph, and that in which its provider computes if it is another one. */
+function precision({ precision: graph, compute_precision: computes }) {
+  return computes && computes !== "fp32" && computes !== graph
+    ? `${graph}, computed in ${computes}`
+    : graph;
 }
 
 /** @returns {[string, string][]} */

@@ -1,0 +1,269 @@
+"""Finds the fastest of the providers and precisions that pass the golden gate.
+
+Each is opened, replays the golden inputs, and is measured in turn with the others: images per
+second in small batches, one on each core. The first one computes in the precision of the graph;
+another one must be clearly faster to replace it. Only the fastest is then tuned.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from typing import Any, Self
+
+import onnxruntime as ort
+import structlog
+
+from convscope.server.errors import BundleRejectedError
+from convscope.server.runtime.execution import Execution
+from convscope.server.runtime.golden import GoldenGate
+from convscope.server.runtime.measurement import WORTHWHILE, throughputs
+from convscope.server.runtime.model import Model, OpenSession
+from convscope.server.runtime.providers import ProviderPolicy
+from convscope.server.runtime.providers.session import open_session
+from convscope.server.runtime.tuning import Tuner
+from convscope.server.runtime.validated import ValidatedBundle
+from convscope.server.runtime.versions import Candidate, ImagePreprocessor, LoadedVersion
+
+__all__ = ["Opened", "Placement", "ProviderSelector"]
+
+log = structlog.get_logger(__name__)
+
+TRIAL = "a trial"
+COMPARISON = "for a comparison of providers"
+
+
+class Opened:
+    """A version on the providers of a policy; each of its sessions is opened once.
+
+    Args:
+        validated: Its files.
+        preprocessor: Converts an image to its input; None for tensors.
+        policy: Which providers its sessions may use.
+    """
+
+    def __init__(
+        self,
+        validated: ValidatedBundle,
+        preprocessor: ImagePreprocessor | None,
+        policy: ProviderPolicy,
+    ) -> None:
+        self.policy = policy
+        self.open_plain: OpenSession = cache(partial(open_session, validated.plain_graph, policy))
+        self._validated = validated
+        self._preprocessor = preprocessor
+
+    def trial(self, threads: int) -> LoadedVersion:
+        """Open it with a number of threads, to be measured.
+
+        Raises:
+            BundleRejectedError: The graph can't run.
+        """
+        return self.run_as(Execution(1, threads, threads, 1, TRIAL))
+
+    def run_as(self, execution: Execution) -> LoadedVersion:
+        """Open it as it would serve.
+
+        Raises:
+            BundleRejectedError: The graph can't run.
+        """
+        model = Model(self._validated, self.policy, self.open_plain, execution)
+        return LoadedVersion(model, self._preprocessor)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a version runs, and how.
+
+    Args:
+        opened: The version on its provider.
+        execution: How it is run.
+        candidates: What its provider was chosen from; empty if the operator has named it.
+    """
+
+    opened: Opened
+    execution: Execution
+    candidates: Sequence[Candidate] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A stored choice.
+
+    Args:
+        provider: The provider.
+        precision: The precision of its policy.
+        candidates: What it was chosen from.
+    """
+
+    provider: str
+    precision: str
+    candidates: tuple[Candidate, ...]
+
+    @classmethod
+    def parse(cls, stored: Mapping[str, Any]) -> Self:
+        """Read what was stored.
+
+        Raises:
+            TypeError: It is something else.
+            KeyError: A part is missing.
+        """
+        candidates = tuple(Candidate(**one) for one in stored["candidates"])
+        return cls(str(stored["provider"]), str(stored["precision"]), candidates)
+
+    def made(self, policy: ProviderPolicy) -> bool:
+        """Report whether it is this policy."""
+        return (policy.wanted, policy.precision) == (self.provider, self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSelector:
+    """Selects the provider and the precision of versions.
+
+    Args:
+        tuner: Tunes each candidate, and stores the choice.
+        last: By model, the last choice.
+    """
+
+    tuner: Tuner
+    last: dict[str, _Choice] = field(default_factory=dict)
+
+    def select(
+        self,
+        open_on: Callable[[ProviderPolicy], Opened],
+        golden: GoldenGate,
+        policy: ProviderPolicy,
+        *,
+        hot: bool,
+        like: Execution | None,
+    ) -> Placement:
+        """Return the fastest placement that passes.
+
+        Args:
+            open_on: Opens the version on the providers of a policy.
+            golden: Its golden inputs.
+            policy: The policy of its model, whose preference is "auto".
+            hot: Whether the server serves requests; then nothing is measured.
+            like: What an unmeasured version then uses.
+
+        Raises:
+            BundleRejectedError: None passes.
+        """
+        manifest = golden.manifest
+        # What shows the inside of a network is computed in full precision.
+        alternatives = policy.alternatives(
+            ort.get_available_providers(), reduced=golden.has_classes
+        )
+        if not alternatives:
+            raise BundleRejectedError(
+                "provider",
+                f"no provider that is available here can be told to compute in {policy.precision}; "
+                "install OpenVINO, or choose --precision auto",
+            )
+        stored = self._stored(golden, policy)
+        known = stored or (self.last.get(manifest.model) if hot else None)
+        if known is not None or hot:
+            first = [one for one in alternatives if known is not None and known.made(one)]
+            rest = [one for one in alternatives if one not in first]
+            passing, _ = _passing(map(open_on, [*first, *rest]), golden, enough=1)
+            opened = passing[0]
+            if hot or (known is not None and known.made(opened.policy)):
+                execution = self.tuner.choose(
+                    manifest, opened.trial, policy=opened.policy, hot=hot, like=like
+                )
+                candidates = stored.candidates if stored is not None else ()
+                return self._place(manifest.model, opened, execution, candidates)
+        return self._measure(list(map(open_on, alternatives)), golden, policy)
+
+    def _measure(
+        self, alternatives: Sequence[Opened], golden: GoldenGate, policy: ProviderPolicy
+    ) -> Placement:
+        manifest = golden.manifest
+        passing, rejected = _passing(alternatives, golden)
+        versions = [one.run_as(self.tuner.defaults(one.trial, COMPARISON)) for one in passing]
+        speeds = throughputs(versions, self.tuner.rehearse)
+        best = 0
+        for index, speed in enumerate(speeds):
+            if speeds[best] < WORTHWHILE * speed:
+                best = index
+        measured = [
+            Candidate(one.model.provider, one.model.compute_precision, speed, speed / speeds[0])
+            for one, speed in zip(versions, speeds, strict=True)
+        ]
+        candidates = (measured[best], *(o for o in measured if o is not measured[best]), *rejected)
+        log.info(
+            "provider chosen",
+            model=manifest.model,
+            version=manifest.version,
+            provider=measured[best].provider,
+            compute_precision=measured[best].precision,
+            relative_speed=round(measured[best].relative_speed, 2),
+            candidates=[_shown(one) for one in candidates],
+        )
+        opened = passing[best]
+        execution = self.tuner.choose(manifest, opened.trial, policy=opened.policy)
+        placement = self._place(manifest.model, opened, execution, candidates)
+        if self.tuner.is_settled(manifest, opened.policy):
+            content = asdict(self.last[manifest.model])
+            self.tuner.measurements.store_choice(manifest, policy, content)
+        return placement
+
+    def _place(
+        self, model: str, opened: Opened, execution: Execution, candidates: Sequence[Candidate]
+    ) -> Placement:
+        policy = opened.policy
+        self.last[model] = _Choice(policy.wanted, policy.precision, tuple(candidates))
+        return Placement(opened, execution, candidates)
+
+    def _stored(self, golden: GoldenGate, policy: ProviderPolicy) -> _Choice | None:
+        stored = self.tuner.measurements.known_choice(golden.manifest, policy)
+        try:
+            return None if stored is None else _Choice.parse(stored)
+        except (TypeError, KeyError):
+            return None  # then it is measured again
+
+
+def _passing(
+    alternatives: "Sequence[Opened] | map[Opened]", golden: GoldenGate, enough: int | None = None
+) -> tuple[list[Opened], list[Candidate]]:
+    """Return those that pass the gate, and the others with their problems.
+
+    Args:
+        alternatives: Versions on providers.
+        golden: The golden inputs.
+        enough: So many that pass are enough.
+
+    Raises:
+        BundleRejectedError: None passes.
+    """
+    passing: list[Opened] = []
+    rejected: list[Candidate] = []
+    for one in alternatives:
+        if len(passing) == enough:
+            break
+        try:
+            golden.check(one.trial(1).model, feature_maps=not golden.has_classes)
+        except BundleRejectedError as error:
+            policy, problem = one.policy, error.message
+            log.info(
+                "provider rejected",
+                model=golden.manifest.model,
+                version=golden.manifest.version,
+                provider=policy.wanted,
+                precision=policy.precision,
+                reason=problem,
+            )
+            rejected.append(Candidate(policy.wanted, policy.precision, problem=problem))
+        else:
+            passing.append(one)
+    if not passing:
+        problems = "; ".join(f"{one.provider}: {one.problem}" for one in rejected)
+        raise BundleRejectedError("provider", f"no provider passes: {problems}")
+    return passing, rejected
+
+
+def _shown(candidate: Candidate) -> dict[str, Any]:
+    name = {"provider": candidate.provider, "precision": candidate.precision}
+    if candidate.problem:
+        return {**name, "problem": candidate.problem}
+    speed, relative = candidate.images_per_second, candidate.relative_speed
+    return {**name, "images_per_second": round(speed, 1), "relative_speed": round(relative, 2)}
