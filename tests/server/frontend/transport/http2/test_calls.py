@@ -263,7 +263,7 @@ async def test_messages_that_take_long_to_inflate_do_not_stop_the_others(method:
             client.call(method, bomb, (b"grpc-encoding", b"gzip"))
         quick = client.call("echo", framed(b"x"))
         await client.status(quick)
-        assert [event.stream_id for event in client.of(events.StreamClosed)] == [quick]
+        assert client.of(events.StreamClosed)[0].stream_id == quick
 
 
 @pytest.mark.parametrize("method", ["echo", "unary", "each"])
