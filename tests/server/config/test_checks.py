@@ -53,6 +53,21 @@ def test_tokens_without_tls_beyond_loopback_are_a_warning(
     assert warnings == ["tokens are sent without TLS, and can be read on their way"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--no-tuning"], "--no-tuning measures nothing"),
+        (["--load", "on-demand"], "--load on-demand loads them later; name a provider"),
+    ],
+)
+def test_the_fastest_provider_has_to_be_measured(
+    tiny_repository: Path, flags: list[str], reason: str
+) -> None:
+    message = failed_start("--models", tiny_repository, "--provider", "auto", *flags)
+    assert "--provider auto measures" in message
+    assert reason in message
+
+
 def test_client_certificates_need_tls(tiny_repository: Path) -> None:
     message = failed_start("--models", tiny_repository, "--tls-client-ca", __file__)
     assert "--tls-client-ca needs --tls-certificate and --tls-key" in message
