@@ -110,7 +110,7 @@ def test_port_in_use_is_reported_before_anything_loads(
     message = failed_start("--models", tiny_repository, *metrics, *taken)
     port = int(tiny_server.target.rpartition(":")[2])
     assert message == (
-        f"convscope-server: port {port} is in use, perhaps by another convscope-server; stop it, "
+        f"error: port {port} is in use, perhaps by another convscope-server; stop it, "
         f"or choose another address: --grpc-address {another('127.0.0.1', port)}\n"
     )
 
@@ -154,7 +154,7 @@ def test_two_listeners_on_one_port_are_reported_before_anything_loads(
     flags = ("--grpc-address", grpc, "--metrics-address", metrics)
     host = metrics.partition(":")[0]
     assert failed_start("--models", tiny_repository, *flags) == (
-        f"convscope-server: --grpc-address {grpc} and --metrics-address {metrics} have the same "
+        f"error: --grpc-address {grpc} and --metrics-address {metrics} have the same "
         f"port; choose another: --metrics-address {host}:19099\n"
     )
 
@@ -175,7 +175,10 @@ def test_missing_repository_is_reported_before_a_port_in_use(
 ) -> None:
     taken = ("--grpc-address", tiny_server.target)
     message = failed_start("--models", tmp_path / "nowhere", *LOOPBACK, *taken)
-    assert message == f"convscope-server: --models {tmp_path / 'nowhere'} is not a directory\n"
+    assert message == (
+        f"error: --models {tmp_path / 'nowhere'} is not a directory; create it, or name the one "
+        "that has MODEL/VERSION/manifest.json\n"
+    )
 
 
 def another(host: str, port: int) -> str:
