@@ -69,7 +69,7 @@ async def serving(worker: Worker, address: str) -> AsyncIterator[None]:
 @asynccontextmanager
 async def workers(folder: Path) -> AsyncIterator[tuple[WorkersAdminServicer, Worker, Worker]]:
     addresses = [f"unix:{folder}/{index}" for index in range(2)]
-    both = Worker(), Worker()
+    both = Worker(), Worker()  # type: ignore[abstract]  # the others are not called
     current_call.set(CallRecord("1"))
     async with AsyncExitStack() as stack:
         for worker, address in zip(both, addresses, strict=True):
