@@ -166,7 +166,10 @@ def _sentence(health: Health) -> str:
     if health.status == "DEADLINE_EXCEEDED":
         return f"no reply from {health.server} in time; allow more with --timeout or --wait"
     if health.status == "UNAVAILABLE":
-        return f"no server answers at {health.server} ({connection_problem(health.message)})"
+        return (
+            f"no server answers at {health.server} ({connection_problem(health.message)}); check "
+            "the address, or start a server with: convscope-server --models DIR"
+        )
     reason = lost_call(health.status, health.message) or health.message or "it gives no reason"
     return f"{health.server} reports {health.status}: {reason}"
 

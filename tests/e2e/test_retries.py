@@ -16,7 +16,7 @@ from support.http2 import MIB, until
 
 from convscope.client import AsyncClient, Classification, Client
 from convscope.server.frontend.transport.calls import UnaryCall
-from convscope.server.frontend.transport.http2 import connection
+from convscope.server.frontend.transport.http2 import ending
 from convscope.server.frontend.transport.http2.limits import Limits
 from convscope.server.frontend.transport.http2.server import Http2Server
 from convscope.server.frontend.transport.memory_budget import MemoryBudget
@@ -184,7 +184,7 @@ async def test_a_client_that_cancels_too_much_loses_no_other_call(
     lingers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection ends; what is in flight is finished there, or on another one."""
-    monkeypatch.setattr(connection, "LINGER_SECONDS", 30.0 if lingers else 0.1)
+    monkeypatch.setattr(ending, "LINGER_SECONDS", 30.0 if lingers else 0.1)
     classify = Classify(is_open=False)
     async with (
         real_server(classify, Limits()) as port,

@@ -74,7 +74,7 @@ class ServerProcess:
 
     def metrics(self) -> str:
         """Scrape the metrics."""
-        with _OPENER.open(self.metrics_url, timeout=5) as reply:
+        with _OPENER.open(self.metrics_url, timeout=30) as reply:
             text: str = reply.read().decode()
         return text
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.bundle.clear_results import CLEAR_MARGIN, margins
 from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden import Golden
 from convscope.v1 import manifest_pb2 as pb
 
 __all__ = [
-    "CLEAR_MARGIN",
     "FEATURE_MAP_TOLERANCE",
     "REDUCED_ALLOWANCE",
     "compare_feature_maps",
@@ -25,8 +25,6 @@ HEAT_TOLERANCE = 0.1
 # What BF16 or FP16 may add to the tolerance of probabilities. BF16 adds up to 0.0075 for the golden
 # inputs of EfficientNet-Lite0.
 REDUCED_ALLOWANCE = 0.03
-# Where the best class leads by less in the reference, such a precision may choose another one.
-CLEAR_MARGIN = 0.1
 
 
 def compare_probabilities(
@@ -56,8 +54,10 @@ def compare_probabilities(
         return 0.0
     expected = golden.probabilities
     _check_comparable("probabilities", found, expected)
+    # Where the reference is not clear, a reduced precision may choose another class.
+    is_free = (margins(expected) < CLEAR_MARGIN) & bool(allowance)
     for index, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-        if ours.argmax() != theirs.argmax() and not (allowance and _margin(theirs) < CLEAR_MARGIN):
+        if ours.argmax() != theirs.argmax() and not is_free[index]:
             labels = (manifest.labels[int(values.argmax())] for values in (ours, theirs))
             raise BundleRejectedError(
                 "golden",
@@ -121,14 +121,6 @@ def compare_heat(found: NDArray[np.float32], golden: Golden) -> float:
             f"{largest:.4g}, and at most {HEAT_TOLERANCE:.0%} of it is allowed",
         )
     return difference / (largest or 1.0)
-
-
-def _margin(probabilities: NDArray[np.float32]) -> float:
-    """Return by how much the best class leads."""
-    if len(probabilities) < 2:
-        return float("inf")
-    second, first = np.partition(probabilities, -2)[-2:]
-    return float(first - second)
 
 
 def _compare_means(name: str, maps: NDArray[np.float32], golden: Golden, tolerance: float) -> float:

@@ -67,8 +67,9 @@ def parse_manifest(data: bytes) -> pb.ModelManifest:
         return json_format.Parse(data, pb.ModelManifest())
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         _check_schema(_stated_schema(data))
+        reason = reason_of(error)[:200].rstrip(".")
         raise BundleRejectedError(
-            "manifest", f"{MANIFEST} is not a manifest: {reason_of(error)[:200]}; {_FIX}"
+            "manifest", f"{MANIFEST} is not a manifest: {reason}; {_FIX}"
         ) from error
 
 

@@ -1,12 +1,8 @@
-"""The precision of a bundle's graph in one line of plain words, and when a result is clear."""
+"""The precision of a bundle's graph in one line of plain words."""
 
 from convscope.v1 import manifest_pb2 as pb
 
-__all__ = ["CLEAR_MARGIN", "precision_line"]
-
-# Below this margin between the probabilities of the two best classes, the network itself is
-# unsure, and even 16-bit arithmetic swaps some of them.
-CLEAR_MARGIN = 0.1
+__all__ = ["precision_line"]
 
 
 def precision_line(manifest: pb.ModelManifest) -> str:

@@ -51,7 +51,7 @@ def main() -> None:
     try:
         command_line(run)(prog_name="convscope-server")
     except StartError as error:  # before there is a log
-        print(f"convscope-server: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -131,7 +131,7 @@ def serve_with_log(start: Callable[[], Coroutine[Any, Any, None]]) -> None:
         uvloop.run(start())
     except StartError as error:
         # Through the writer: after the lines before it, and without blocking.
-        writer.write(f"convscope-server: {error}\n".encode())
+        writer.write(f"error: {error}\n".encode())
         code = 1
         sys.exit(code)
     finally:

@@ -149,7 +149,7 @@ def test_invalid_settings(repository: Path, settings: dict[str, Any], message: s
 
 
 def test_a_folder_without_models(tmp_path: Path) -> None:
-    with pytest.raises(FailedPreconditionError, match=r"^/.*missing is not a directory$"):
+    with pytest.raises(FailedPreconditionError, match=r"^/.*missing is not a directory;"):
         Client.local(tmp_path / "missing")
     with pytest.raises(FailedPreconditionError, match=r"^/.* holds no model"):
         Client.local(tmp_path)

@@ -52,7 +52,10 @@ def test_a_gray_array_gets_a_channel() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"float32 \[4, 4, 3\]: .* 0 to 0; give .*from_float\("),
+        (
+            np.zeros((4, 4, 3), np.float32),
+            r"float32 \[4, 4, 3\]: .* 0 to 0, .*; give .*from_float\(",
+        ),
         (np.full((4, 4, 3), 200.0), r"from 200 to 200; give array\.astype\(np\.uint8\)"),
         (np.full((4, 4, 3), -1.5), "from -1.5 to -1.5.*undo its normalization"),
         (np.full((4, 4), np.nan), "NaN or infinity"),

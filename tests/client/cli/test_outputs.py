@@ -225,7 +225,7 @@ def test_a_complete_output_is_not_continued_with_other_options(
     for options, words in {
         ("--top-k", "3"): "the file has 2 classes per image, and this run 3",
         ("--top-k", "1"): "the file has 2 classes per image, and this run 1",
-        ("--top-k", "2", "--min-probability", "0.6"): "and this run 0.6 or more",
+        ("--top-k", "2", "--min-probability", "0.6"): "and --min-probability of this run is 0.6",
     }.items():
         done = convscope(*command, "--resume", *options)
         assert done.returncode == 1

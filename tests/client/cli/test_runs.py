@@ -126,7 +126,7 @@ def test_a_thousand_photos_with_five_bad_ones(
     ]
     assert re.match(r"995 images classified, 5 failed in .* s \([\d,]+ images/s\)$", summary)
     assert failed == f"failed: {', '.join(map(str, bad))}"
-    assert skipped == "skipped 1 file that is no image: 1 .txt"
+    assert skipped == "skipped 1 file that is not an image: 1 .txt"
     assert wrote == f"wrote {output}: 995 images"
 
 

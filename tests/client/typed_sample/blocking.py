@@ -29,6 +29,7 @@ from convscope.client import (
     ModelSummary,
     Priority,
     Provenance,
+    ProviderCandidate,
     Rank,
     Resize,
     Results,
@@ -126,8 +127,10 @@ def models(client: Client) -> tuple[str, ...]:
     origin: Provenance = info.provenance
     metrics: tuple[Metric, ...] = origin.metrics
     maps: tuple[FeatureMapInfo, ...] = info.feature_maps
+    candidates: tuple[ProviderCandidate, ...] = info.candidates
     offered: ExplanationInfo | None = info.explanations
     print(image.shape, resize, execution, metrics, [one.stride for one in maps], offered)
+    print([one.compute_precision for one in candidates])
     return info.labels
 
 

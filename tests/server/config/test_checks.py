@@ -53,6 +53,21 @@ def test_tokens_without_tls_beyond_loopback_are_a_warning(
     assert warnings == ["tokens are sent without TLS, and can be read on their way"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--no-tuning"], "--no-tuning measures nothing"),
+        (["--load", "on-demand"], "--load on-demand loads them later; name a provider"),
+    ],
+)
+def test_the_fastest_provider_has_to_be_measured(
+    tiny_repository: Path, flags: list[str], reason: str
+) -> None:
+    message = failed_start("--models", tiny_repository, "--provider", "auto", *flags)
+    assert "--provider auto measures" in message
+    assert reason in message
+
+
 def test_client_certificates_need_tls(tiny_repository: Path) -> None:
     message = failed_start("--models", tiny_repository, "--tls-client-ca", __file__)
     assert "--tls-client-ca needs --tls-certificate and --tls-key" in message
@@ -95,7 +110,7 @@ def test_port_in_use_is_reported_before_anything_loads(
     message = failed_start("--models", tiny_repository, *metrics, *taken)
     port = int(tiny_server.target.rpartition(":")[2])
     assert message == (
-        f"convscope-server: port {port} is in use, perhaps by another convscope-server; stop it, "
+        f"error: port {port} is in use, perhaps by another convscope-server; stop it, "
         f"or choose another address: --grpc-address {another('127.0.0.1', port)}\n"
     )
 
@@ -139,7 +154,7 @@ def test_two_listeners_on_one_port_are_reported_before_anything_loads(
     flags = ("--grpc-address", grpc, "--metrics-address", metrics)
     host = metrics.partition(":")[0]
     assert failed_start("--models", tiny_repository, *flags) == (
-        f"convscope-server: --grpc-address {grpc} and --metrics-address {metrics} have the same "
+        f"error: --grpc-address {grpc} and --metrics-address {metrics} have the same "
         f"port; choose another: --metrics-address {host}:19099\n"
     )
 
@@ -160,7 +175,10 @@ def test_missing_repository_is_reported_before_a_port_in_use(
 ) -> None:
     taken = ("--grpc-address", tiny_server.target)
     message = failed_start("--models", tmp_path / "nowhere", *LOOPBACK, *taken)
-    assert message == f"convscope-server: --models {tmp_path / 'nowhere'} is not a directory\n"
+    assert message == (
+        f"error: --models {tmp_path / 'nowhere'} is not a directory; create it, or name the one "
+        "that has MODEL/VERSION/manifest.json\n"
+    )
 
 
 def another(host: str, port: int) -> str:

@@ -199,7 +199,7 @@ def test_unknown_provider_is_a_wrong_flag(names: str) -> None:
     code, _, err = run_to_end("--models", "m", "--provider", names)
     assert code == 64
     assert (
-        "no execution provider 'gpu'; did you mean cuda? available names: cpu, cuda, tensorrt, "
+        "no execution provider 'gpu'; did you mean cuda? the names are: cpu, cuda, tensorrt, "
         "openvino"
     ) in " ".join(err.split())
 

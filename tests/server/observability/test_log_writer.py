@@ -316,7 +316,7 @@ def test_reason_of_a_failed_start_follows_the_lines_before_it(tmp_path: Path) ->
     )
     assert done.returncode == 1
     *before, last = done.stderr.splitlines()
-    assert last.startswith("convscope-server: ")
+    assert last.startswith("error: ")
     assert before
     assert all("event" in json.loads(line) for line in before)
 

@@ -80,7 +80,7 @@ def test_one_model_is_served_and_followed(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ("{", "is no manifest: "),
+        ("{", r"manifest.json is not a manifest: .*[^.]; export the bundle again$"),
         ('{"model": "../tiny", "version": 1}', "states no model and version"),
         ('{"model": "tiny"}', "states no model and version"),
     ],
@@ -88,4 +88,18 @@ def test_one_model_is_served_and_followed(root: Path, tmp_path: Path) -> None:
 def test_a_manifest_that_names_no_model(tmp_path: Path, manifest: str, message: str) -> None:
     (tmp_path / "manifest.json").write_text(manifest)
     with pytest.raises(StartError, match=message), whole_repository(tmp_path):
+        pass
+
+
+def test_a_damaged_newest_version_is_left_to_the_load(root: Path, tmp_path: Path) -> None:
+    mounted = tmp_path / "mnt"
+    one_model(root, mounted)
+    (mounted / "2" / "manifest.json").write_text("{")
+    with whole_repository(mounted) as repository:
+        assert (repository / "tiny/1/manifest.json").is_file()
+    (mounted / "1" / "manifest.json").write_text("{")
+    with (
+        pytest.raises(StartError, match=r"2: manifest\.json is not a manifest"),
+        whole_repository(mounted),
+    ):
         pass

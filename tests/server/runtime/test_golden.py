@@ -19,6 +19,7 @@ from support.unsupported_heat import write_unsupported_heat
 
 from convscope.server.repository.catalog import Target
 from convscope.server.repository.rejection import Rejection
+from convscope.server.runtime.model import Model, ModelOutput
 from convscope.server.runtime.versions import LoadedVersion
 from convscope.v1 import manifest_pb2 as pb
 
@@ -64,6 +65,24 @@ def test_other_probability_is_rejected(root: Path) -> None:
     message = rejected_weights(root, lambda dense: dense * np.float32(0.5))
     assert "a golden probability differs by 0.0" in message
     assert "at most 0.0300 is allowed" in message
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_the_session_that_serves_is_compared_whatever_others_return(
+    root: Path, monkeypatch: pytest.MonkeyPatch, preload: bool
+) -> None:
+    write_tiny(root, "bad")
+    run = Model.run
+
+    def run_wrongly(model: Model, inputs: Any, **options: Any) -> ModelOutput:
+        output = run(model, inputs, **options)
+        if options.get("feature_maps") or model.manifest.model != "bad":
+            return output
+        return output._replace(probabilities=output.probabilities[:, ::-1])
+
+    monkeypatch.setattr(Model, "run", run_wrongly)
+    rejection = only_refusal(root, preload_feature_maps=preload)
+    assert "is 'blue' here and was 'red' in the reference" in rejection.message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

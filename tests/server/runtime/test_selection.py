@@ -16,7 +16,9 @@ from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.runtime import selection
 from convscope.server.runtime.execution import ExecutionOverrides
+from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.loading import Loader
+from convscope.server.runtime.model import Model
 from convscope.server.runtime.providers import ProviderPolicies, ProviderPolicy
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.versions import Candidate, LoadedVersion
@@ -116,6 +118,34 @@ def test_while_the_server_serves_nothing_is_measured(
     assert first.load(bundle).model.provider == "openvino"
     assert first.load(bundle, hot=True).model.provider == "openvino"  # like the version before
     assert len(measured) == 1
+
+
+@pytest.mark.parametrize("hot", [False, True])
+def test_a_choice_that_fails_once_is_reported_and_kept(
+    monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path, hot: bool
+) -> None:
+    pretend(monkeypatch, OPENVINO_WHEEL)
+    measured, cache = measure_as(monkeypatch, cpu=10.0, openvino=25.0), tmp_path / "tuning.json"
+    assert loader(cache).load(bundle).model.provider == "openvino"
+    check = GoldenGate.check
+
+    def fail(gate: GoldenGate, model: Model, *, feature_maps: bool) -> None:
+        if model.provider == "openvino":
+            raise BundleRejectedError("golden", "no memory is left on the device")
+        check(gate, model, feature_maps=feature_maps)
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(GoldenGate, "check", fail)
+        version = loader(cache).load(bundle, hot=hot)
+    assert (version.model.provider, version.model.fallback_from) == ("cpu", "openvino")
+    assert all(one.provider == "cpu" or one.problem for one in version.candidates)
+    (event,) = (line for line in logs if line["event"] == "chosen provider rejected")
+    assert (event["log_level"], event["provider"]) == ("warning", "openvino")
+    assert event["reason"] == "no memory is left on the device"
+    assert [line["wanted"] for line in logs if line["event"] == "provider fallback"] == ["openvino"]
+    again = loader(cache).load(bundle)
+    assert (again.model.provider, again.model.fallback_from) == ("openvino", "")
+    assert len(measured) == (1 if hot else 2)
 
 
 def test_no_provider_for_a_precision_is_rejected(bundle: Path) -> None:

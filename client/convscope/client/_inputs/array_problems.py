@@ -65,7 +65,7 @@ def _type_problem(array: NDArray[Any]) -> str:
         return f"it contains NaN or infinity; {_PIXELS}"
     values = f"its values are from {low:g} to {high:g}"
     if np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1:
-        return f"{values}; give convscope.client.from_float(array)"
+        return f"{values}, and pixels are uint8; give convscope.client.from_float(array)"
     if low >= 0 and high <= 255:
         return f"{values}; give array.astype(np.uint8)"
     return f"{values}, and pixels are from 0 to 255; undo its normalization"

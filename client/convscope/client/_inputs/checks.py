@@ -45,6 +45,8 @@ def check_integer(argument: str, value: Any, low: int, high: int) -> int:
         number = operator.index(value)
     except TypeError as error:
         raise InvalidInputError(f"{argument} is {value!r}; give an integer") from error
+    if number < low and high >= INT32_MAX:
+        raise InvalidInputError(f"{argument} is {number}; it must be {low} or more")
     if not low <= number <= high:
         raise InvalidInputError(f"{argument} is {number}; it must be between {low} and {high:,}")
     return number

@@ -118,7 +118,7 @@ def _explanations(offered: ExplanationInfo | None) -> str:
 
 def _candidate(one: ProviderCandidate) -> str:
     """Return what was measured on a provider, such as "openvino in bf16 81 images/s (1.93x)"."""
-    name = f"{one.provider} in {one.compute_precision}"
+    name = one.provider + (f" in {one.compute_precision}" if one.compute_precision else "")
     if one.problem:
         return f"{name}: {one.problem}"
     return f"{name} {one.images_per_second:.3g} images/s ({one.relative_speed:.2f}x)"

@@ -91,7 +91,7 @@ class RunSummary:
         kinds = [f"{count:,} {kind}" for kind, count in self._skipped.most_common(MAX_KINDS)]
         more = "" if len(self._skipped) <= MAX_KINDS else " and others"
         total = self._skipped.total()
-        files = "file that is no image" if total == 1 else "files that are no images"
+        files = "file that is not an image" if total == 1 else "files that are not images"
         return f"skipped {total:,} {files}: {', '.join(kinds)}{more}"
 
 

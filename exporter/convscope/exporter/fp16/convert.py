@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from convscope.bundle.clear_results import CLEAR_MARGIN, margins
 from convscope.bundle.golden import HEAT
-from convscope.bundle.golden_comparison import CLEAR_MARGIN
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GRAPH
 from convscope.bundle.writer import check_free, next_version, write_bundle
@@ -164,8 +164,11 @@ def _change(
         )
     scale = 1.0 if name == "probabilities" else float(np.abs(theirs).max()) or 1.0
     change = float(np.abs(ours - theirs).max()) / scale
-    is_clear = theirs.size > 1 and float(np.diff(np.sort(theirs.ravel())[-2:])[0]) >= CLEAR_MARGIN
-    swapped = name == "probabilities" and is_clear and ours.argmax() != theirs.argmax()
+    swapped = (
+        name == "probabilities"
+        and ours.argmax() != theirs.argmax()
+        and float(margins(theirs.ravel())) >= CLEAR_MARGIN
+    )
     if swapped or not change <= MAX_CHANGE:
         raise QuantizationError(
             f"in FP16, {name!r} changes by {change:.3f} for {described}; at most {MAX_CHANGE:g} "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.bundle.precision import CLEAR_MARGIN
+from convscope.bundle.clear_results import CLEAR_MARGIN, margins
 
 __all__ = ["Fidelity", "compare_results"]
 
@@ -84,9 +84,7 @@ def compare_results(
     """
     rows = np.arange(len(expected))
     best, ours = expected.argmax(axis=1), found.argmax(axis=1)
-    top = np.partition(expected, -2, axis=1) if expected.shape[1] > 1 else expected
-    margin = top[:, -1] - top[:, -2] if expected.shape[1] > 1 else top[:, -1]
-    clear, same = margin >= CLEAR_MARGIN, best == ours
+    clear, same = margins(expected) >= CLEAR_MARGIN, best == ours
     accuracy = None if labels is None else float((ours == labels).mean())
     before = None if labels is None else float((best == labels).mean())
     return Fidelity(

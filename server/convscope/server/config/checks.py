@@ -31,11 +31,8 @@ def check_flags(settings: Settings) -> None:
     secure = _is_secure(frontend)
     if bool(frontend.tls_certificate) != bool(frontend.tls_key):
         raise StartError("--tls-certificate and --tls-key go together")
-    if settings.runtime.no_tuning and any(one.is_auto for one in settings.runtime.policies()):
-        raise StartError(
-            "--provider auto measures each provider, and --no-tuning measures nothing; name a "
-            "provider, or remove --no-tuning"
-        )
+    if any(one.is_auto for one in settings.runtime.policies()):
+        _check_measured(settings)
     if frontend.tls_client_ca and not secure:
         raise StartError("--tls-client-ca needs --tls-certificate and --tls-key")
     if not (is_loopback(frontend.grpc_address) or secure or frontend.allow_insecure):
@@ -120,3 +117,17 @@ def _check_signers(settings: RepositorySettings) -> None:
             public_keys(settings.signature_key)
         except SigningError as error:
             raise StartError(f"--signature-key can't be used: {error}") from error
+
+
+def _check_measured(settings: Settings) -> None:
+    """Check that `--provider auto` will measure."""
+    if settings.runtime.no_tuning:
+        raise StartError(
+            "--provider auto measures each provider, and --no-tuning measures nothing; name a "
+            "provider, or remove --no-tuning"
+        )
+    if settings.repository.selection.on_demand:
+        raise StartError(
+            "--provider auto measures models before the server serves, and --load on-demand loads "
+            "them later; name a provider, or remove --load on-demand"
+        )

@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from convscope.bundle.precision import CLEAR_MARGIN
+from convscope.bundle.clear_results import CLEAR_MARGIN, margins
 from convscope.server.errors import OverloadedError, ServingError
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.requests import (
@@ -289,7 +289,7 @@ def _compared(
     found = _Comparison(
         copy.labels[best],
         float(row[best]),
-        _margin(row),
+        float(margins(row)),
         labels[shadow_best],
         float(probabilities[shadow_best]),
     )
@@ -298,11 +298,3 @@ def _compared(
         changes = np.abs(row - probabilities)
         copy.metrics.changes(float(changes.max()), float(changes[best]))
     return found
-
-
-def _margin(row: NDArray[np.float32]) -> float:
-    """Return by how much the best class leads."""
-    if row.size == 1:
-        return float(row[0])
-    second, best = np.partition(row, -2)[-2:]
-    return float(best - second)

@@ -15,4 +15,7 @@ def check_directory(settings: RepositorySettings) -> None:
     """
     root = local_path(settings.models)
     if root is not None and not root.is_dir():
-        raise StartError(f"--models {root} is not a directory")
+        raise StartError(
+            f"--models {root} is not a directory; create it, or name the one that has "
+            "MODEL/VERSION/manifest.json"
+        )

@@ -57,26 +57,36 @@ def _place(directory: Path) -> tuple[str, ...] | None:
         return _stated(directory)
     try:
         versions = [
-            path for path in directory.iterdir() if is_version(path.name) and _is_bundle(path)
+            path
+            for path in directory.iterdir()
+            if is_version(path.name) and (path / MANIFEST).exists()
         ]
     except OSError:  # the first load reports it
         return None
-    return _stated(max(versions, key=lambda path: int(path.name)))[:1] if versions else None
-
-
-def _is_bundle(directory: Path) -> bool:
-    return (directory / MANIFEST).exists()
+    problems: list[StartError] = []
+    for version in sorted(versions, key=lambda path: int(path.name), reverse=True):
+        try:
+            return _stated(version)[:1]
+        except StartError as error:  # a version that is damaged is rejected when it is loaded
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    return None
 
 
 def _stated(version: Path) -> tuple[str, str]:
-    """Return the model and the version that a manifest states."""
+    """Return the model and the version that a manifest states.
+
+    Raises:
+        StartError: It can't be read, or states none.
+    """
     try:
         data = read_small_file(version / MANIFEST, MAX_MANIFEST_BYTES)
         manifest = parse_manifest(data or b"")
     except OSError as error:
         raise StartError(f"{version / MANIFEST} can't be read: {error.strerror}") from error
     except (BundleRejectedError, InvalidValueError) as error:
-        raise StartError(f"{version / MANIFEST} is no manifest: {error}") from error
+        raise StartError(f"{version}: {error}") from error
     model, number = manifest.model, str(manifest.version)
     if not (is_model_name(model) and is_version(number)):
         raise StartError(f"{version / MANIFEST} states no model and version; export it again")

@@ -5,7 +5,7 @@ this server's decoder to the provider that will serve them. Any difference betwe
 training and serving is found before the first request.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -57,6 +57,9 @@ class GoldenGate:
     def check(self, model: Model, *, feature_maps: bool) -> None:
         """Compare the outputs with PyTorch's.
 
+        The plain session, which serves most requests, is run in any case; its precision may
+        differ from that of the session with feature maps.
+
         Args:
             model: The version, on the provider that will serve it.
             feature_maps: Whether to compare the feature maps too.
@@ -66,17 +69,26 @@ class GoldenGate:
                 allows, with an allowance for a precision below FP32.
         """
         manifest = self.manifest
-        reduced = model.compute_precision in REDUCED
-        names = tuple(spec.name for spec in manifest.feature_maps) if feature_maps else ()
-        with _translate_run_errors():
-            outputs = [model.run(one, feature_maps=names) for one in self._inputs]
-        with translate_bundle_errors():
+        if self.has_classes:
+            reduced = model.compute_precision in REDUCED
+            self._check_classes(self._replay(model), REDUCED_ALLOWANCE if reduced else 0.0)
+        if feature_maps:
+            names = tuple(spec.name for spec in manifest.feature_maps)
+            outputs = self._replay(model, names)
             if self.has_classes:
-                found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
-                allowance = REDUCED_ALLOWANCE if reduced else 0.0
-                compare_probabilities(found, self._golden, manifest, allowance=allowance)
-            maps = {name: _maps(outputs, name) for name in names}
-            compare_feature_maps(maps, self._golden, manifest)
+                self._check_classes(outputs, 0.0)
+            with translate_bundle_errors():
+                maps = {name: _maps(outputs, name) for name in names}
+                compare_feature_maps(maps, self._golden, manifest)
+
+    def _replay(self, model: Model, feature_maps: Sequence[str] = ()) -> list[ModelOutput]:
+        with _translate_run_errors():
+            return [model.run(one, feature_maps=feature_maps) for one in self._inputs]
+
+    def _check_classes(self, outputs: Sequence[ModelOutput], allowance: float) -> None:
+        found = np.concatenate([output.probabilities for output in outputs])  # [n, K]
+        with translate_bundle_errors():
+            compare_probabilities(found, self._golden, self.manifest, allowance=allowance)
 
     @property
     def has_classes(self) -> bool:

@@ -139,6 +139,7 @@ class Loader:
             placement.execution,
             pending_engine,
             unexplained,
+            placement.fallback_from,
         )
         maps_only = bundle.manifest.task == pb.TASK_FEATURE_EXTRACTION
         if self.preload_feature_maps:

@@ -63,6 +63,7 @@ class Model:
         pending_engine: The engine that is being built while another provider
             serves as the fallback; None if no engine is being built.
         unexplained: Why this provider can't run the graph's explanations; None if it can.
+        fallback_from: The provider that this one replaces, if the policy isn't the first choice.
 
     Raises:
         BundleRejectedError: The graph can't run.
@@ -76,6 +77,7 @@ class Model:
         execution: Execution,
         pending_engine: Engine | None = None,
         unexplained: str | None = None,
+        fallback_from: str = "",
     ) -> None:
         self.unexplained = unexplained
         self._bundle = validated.bundle
@@ -93,7 +95,7 @@ class Model:
         self._single_session = open_plain(execution.lone_threads)
         self._full_session = None if self.classifies else self._single_session
         self.provider = self._session.provider
-        self.fallback_from = self._session.fallback_from
+        self.fallback_from = self._session.fallback_from or fallback_from
         self.nodes = self._session.nodes
         self.on_gpu = self._session.on_gpu
         self.compute_precision = self._session.compute_precision

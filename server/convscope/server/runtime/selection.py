@@ -6,7 +6,7 @@ another one must be clearly faster to replace it. Only the fastest is then tuned
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.measurement import WORTHWHILE, throughputs
 from convscope.server.runtime.model import Model, OpenSession
 from convscope.server.runtime.providers import ProviderPolicy
+from convscope.server.runtime.providers.names import AUTO
 from convscope.server.runtime.providers.session import open_session
 from convscope.server.runtime.tuning import Tuner
 from convscope.server.runtime.validated import ValidatedBundle
@@ -77,12 +78,15 @@ class Placement:
     Args:
         opened: The version on its provider.
         execution: How it is run.
-        candidates: What its provider was chosen from; empty if the operator has named it.
+        candidates: What its provider was chosen from, the chosen one first; empty if nothing was
+            measured for where it runs.
+        fallback_from: The provider that was chosen before, if it doesn't pass now.
     """
 
     opened: Opened
     execution: Execution
     candidates: Sequence[Candidate] = ()
+    fallback_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,21 +165,42 @@ class ProviderSelector:
             )
         stored = self._stored(golden, policy)
         known = stored or (self.last.get(manifest.model) if hot else None)
-        if known is not None or hot:
-            first = [one for one in alternatives if known is not None and known.made(one)]
-            rest = [one for one in alternatives if one not in first]
-            passing, _ = _passing(map(open_on, [*first, *rest]), golden, enough=1)
-            opened = passing[0]
-            if hot or (known is not None and known.made(opened.policy)):
-                execution = self.tuner.choose(
-                    manifest, opened.trial, policy=opened.policy, hot=hot, like=like
-                )
-                candidates = stored.candidates if stored is not None else ()
-                return self._place(manifest.model, opened, execution, candidates)
-        return self._measure(list(map(open_on, alternatives)), golden, policy)
+        first = [one for one in alternatives if known is not None and known.made(one)]
+        if not first:
+            known = None
+        if known is None and not hot:
+            return self._measure(list(map(open_on, alternatives)), golden, policy)
+        rest = [one for one in alternatives if one not in first]
+        passing, rejected = _passing(map(open_on, [*first, *rest]), golden, enough=1)
+        opened = passing[0]
+        if known is None or known.made(opened.policy):
+            candidates = stored.candidates if stored is not None else ()
+            placement = self._placed(opened, golden, candidates, hot=hot, like=like)
+            self._remember(manifest.model, placement)
+            return placement
+        # The choice is kept: what it needs, such as a GPU's memory, may be there the next time.
+        log.warning(
+            "chosen provider rejected",
+            model=manifest.model,
+            version=manifest.version,
+            provider=known.provider,
+            precision=known.precision,
+            reason=rejected[0].problem,
+        )
+        if hot:
+            placement = self._placed(opened, golden, hot=hot, like=like)
+        else:
+            placement = self._measure(list(map(open_on, rest)), golden, policy, keep=False)
+        serves = placement.opened.policy.wanted
+        return replace(placement, fallback_from="" if serves == known.provider else known.provider)
 
     def _measure(
-        self, alternatives: Sequence[Opened], golden: GoldenGate, policy: ProviderPolicy
+        self,
+        alternatives: Sequence[Opened],
+        golden: GoldenGate,
+        policy: ProviderPolicy,
+        *,
+        keep: bool = True,
     ) -> Placement:
         manifest = golden.manifest
         passing, rejected = _passing(alternatives, golden)
@@ -199,20 +224,32 @@ class ProviderSelector:
             relative_speed=round(measured[best].relative_speed, 2),
             candidates=[_shown(one) for one in candidates],
         )
-        opened = passing[best]
-        execution = self.tuner.choose(manifest, opened.trial, policy=opened.policy)
-        placement = self._place(manifest.model, opened, execution, candidates)
-        if self.tuner.is_settled(manifest, opened.policy):
-            content = asdict(self.last[manifest.model])
-            self.tuner.measurements.store_choice(manifest, policy, content)
+        placement = self._placed(passing[best], golden, candidates)
+        if keep:
+            choice = self._remember(manifest.model, placement)
+            if self.tuner.is_settled(manifest, placement.opened.policy):
+                self.tuner.measurements.store_choice(manifest, policy, asdict(choice))
         return placement
 
-    def _place(
-        self, model: str, opened: Opened, execution: Execution, candidates: Sequence[Candidate]
+    def _placed(
+        self,
+        opened: Opened,
+        golden: GoldenGate,
+        candidates: Sequence[Candidate] = (),
+        *,
+        hot: bool = False,
+        like: Execution | None = None,
     ) -> Placement:
-        policy = opened.policy
-        self.last[model] = _Choice(policy.wanted, policy.precision, tuple(candidates))
+        execution = self.tuner.choose(
+            golden.manifest, opened.trial, policy=opened.policy, hot=hot, like=like
+        )
         return Placement(opened, execution, candidates)
+
+    def _remember(self, model: str, placement: Placement) -> _Choice:
+        policy = placement.opened.policy
+        choice = _Choice(policy.wanted, policy.precision, tuple(placement.candidates))
+        self.last[model] = choice
+        return choice
 
     def _stored(self, golden: GoldenGate, policy: ProviderPolicy) -> _Choice | None:
         stored = self.tuner.measurements.known_choice(golden.manifest, policy)
@@ -252,7 +289,8 @@ def _passing(
                 precision=policy.precision,
                 reason=problem,
             )
-            rejected.append(Candidate(policy.wanted, policy.precision, problem=problem))
+            asked = "" if policy.precision == AUTO else policy.precision
+            rejected.append(Candidate(policy.wanted, asked, problem=problem))
         else:
             passing.append(one)
     if not passing:

@@ -100,6 +100,17 @@ def test_the_precision_of_a_gpu_is_named_after_its_options(monkeypatch: pytest.M
     assert opened("cuda", "auto") == "tf32"
     assert opened("cuda", "auto", {"use_tf32": "0"}) == opened("cuda", "fp32") == "fp32"
     assert opened("tensorrt", "auto", {"trt_fp16_enable": "True"}) == "fp16"
+    with pytest.raises(BundleRejectedError, match="tensorrt computes FP32 in TF32, and has no"):
+        opened("tensorrt", "fp32")
+
+
+def test_a_device_that_chooses_its_precision_may_choose_any() -> None:
+    def required(device: str) -> str | None:
+        options = {"openvino": {"device_type": device}}
+        return ProviderPolicy(["openvino"], False, options).required_precision
+
+    assert (required("CPU"), required("GPU.1")) == ("fp32", "fp32")
+    assert (required("NPU"), required("AUTO:GPU,CPU")) == (None, None)
 
 
 def test_options_of_openvino_are_added_to_those_that_are_set() -> None:
@@ -123,6 +134,7 @@ def test_options_of_openvino_are_added_to_those_that_are_set() -> None:
         ({"load_config": "{"}, "auto", "load_config of .providers.openvino. must be JSON"),
         ({"load_config": '{"CPU": 1}'}, "auto", "load_config of .providers.openvino. must be JSON"),
         ({"precision": "FP32"}, "bf16", "has a precision of its own; remove one of them"),
+        ({"device_type": "NPU"}, "fp32", "needs OpenVINO's device CPU or GPU, and device_type"),
     ],
 )
 def test_options_that_are_wrong_or_contradict_are_rejected(

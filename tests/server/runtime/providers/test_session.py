@@ -76,7 +76,7 @@ def test_unknown_provider_lists_the_known_ones(root: Path, name: str, allow_fall
     (rejection,) = load(root, providers=(name,), allow_fallback=allow_fallback).rejections
     assert rejection.reason == "provider"
     assert rejection.message.startswith(f"no execution provider {name!r}; ")
-    assert rejection.message.endswith(" available names: cpu, cuda, tensorrt, openvino")
+    assert rejection.message.endswith(" the names are: cpu, cuda, tensorrt, openvino")
 
 
 # Which providers a session is opened with, on recorded lists

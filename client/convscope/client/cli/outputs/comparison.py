@@ -54,8 +54,10 @@ class Compared:
         least = self._options["--min-probability"]
         problem = _problem(record, self._options, self._version)
         if lower := [each for each in probabilities if each < least * (1 - TOLERANCE)]:
-            problem = f"the file has probabilities such as {lower[0]:.4f}, and this run {least:g}"
-            problem += " or more"
+            problem = (
+                f"the file has probabilities such as {lower[0]:.4f}, and --min-probability of this "
+                f"run is {least:g}"
+            )
         if problem:
             raise InvalidInputError(
                 f"{str(path)!r} can't be continued: {problem}; use the same options, choose "

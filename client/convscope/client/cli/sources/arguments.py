@@ -67,7 +67,7 @@ class ImageArguments:
             raise typer.BadParameter(
                 f"--save {str(save)!r} is a folder of images; choose another, also inside of it"
             )
-        self.skipped: Counter[str] = Counter()  # files that are no images, by suffix
+        self.skipped: Counter[str] = Counter()  # files that are not images, by suffix
 
     def __copy__(self) -> "ImageArguments":
         """Return the same images, with a count of skipped files of its own."""

@@ -1,7 +1,8 @@
 """AdminService of several workers: each call reaches all of them, and their replies become one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -48,7 +49,8 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
 
     A change is made by the first worker, and then by the others: what the first one rejects
     changes nothing. A worker that has ended is left out; its replacement makes the changes to
-    what is loaded again, which a worker has in memory only.
+    what is loaded again, which a worker has in memory only. Changes and replacements take turns,
+    so that all workers make the changes in the same order.
 
     Args:
         addresses: The Unix socket of each worker.
@@ -56,6 +58,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
+        self._turn = asyncio.Lock()
         # Loads and unloads by what they concern, in their order.
         self._changes: dict[tuple[str, int | None], tuple[str, Message]] = {}
 
@@ -63,16 +66,18 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self, request: pb.LoadModelRequest, context: "Context"
     ) -> pb.LoadModelResponse:
         """Load what is new in every worker."""
-        reply: pb.LoadModelResponse = await self._change("LoadModel", request, context)
-        self._remember("LoadModel", request)
+        reply: pb.LoadModelResponse = await self._change(
+            "LoadModel", request, context, partial(self._remember, "LoadModel", request)
+        )
         return reply
 
     async def UnloadModel(  # noqa: N802
         self, request: pb.UnloadModelRequest, context: "Context"
     ) -> pb.UnloadModelResponse:
         """Stop serving a model, or one version of it, in every worker."""
-        reply: pb.UnloadModelResponse = await self._change("UnloadModel", request, context)
-        self._remember("UnloadModel", request)
+        reply: pb.UnloadModelResponse = await self._change(
+            "UnloadModel", request, context, partial(self._remember, "UnloadModel", request)
+        )
         return reply
 
     async def SetAlias(  # noqa: N802
@@ -94,7 +99,7 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.GetStatusResponse:
         """Report what the first worker serves, and how the others differ."""
         check_model(request.model)
-        replies = await self._ask_all("GetStatus", request, context.time_remaining())
+        replies = await self._ask_all("GetStatus", request, context.time_remaining)
         (_, first), *others = sorted(replies.items())
         statuses = {status.model: status for status in first.models}
         for index, reply in others:
@@ -106,21 +111,37 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
 
     async def replay(self, index: int) -> None:
         """Make a worker that replaces another one load and unload what operators changed."""
-        for method, request in list(self._changes.values()):
-            try:
-                await self._ask(index, method, request, REPLAY_TIMEOUT_SECONDS)
-            except ServingError as error:
-                log.warning(
-                    "a new worker can't repeat the change of an operator",
-                    worker=index,
-                    method=method,
-                    reason=error.message,
-                )
+        async with self._turn:
+            for method, request in self._changes.values():
+                try:
+                    await self._ask(index, method, request, REPLAY_TIMEOUT_SECONDS)
+                except ServingError as error:
+                    log.warning(
+                        "a new worker can't repeat the change of an operator",
+                        worker=index,
+                        method=method,
+                        reason=error.message,
+                    )
 
-    async def _change(self, method: str, request: Any, context: "Context") -> Any:
+    async def _change(
+        self,
+        method: str,
+        request: Any,
+        context: "Context",
+        on_accepted: Callable[[], None] = lambda: None,
+    ) -> Any:
+        """Make a change in all workers; return the reply of the first one.
+
+        Args:
+            method: The method of AdminService.
+            request: Its request.
+            context: The call.
+            on_accepted: Called when the first worker has made it.
+        """
         if request.model:
             check_model(request.model)
-        replies = await self._ask_all(method, request, context.time_remaining())
+        async with self._turn:
+            replies = await self._ask_all(method, request, context.time_remaining, on_accepted)
         return replies[min(replies)]
 
     def _remember(self, method: str, request: Any) -> None:
@@ -132,7 +153,11 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         self._changes[key] = method, request
 
     async def _ask_all(
-        self, method: str, request: Message, timeout: float | None
+        self,
+        method: str,
+        request: Message,
+        time_left: Callable[[], float | None],
+        on_accepted: Callable[[], None] = lambda: None,
     ) -> dict[int, Any]:
         """Return the reply of each worker that is running.
 
@@ -142,13 +167,24 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         replies: dict[int, Any] = {}
         indexes = list(range(len(self._addresses)))
         while indexes and not replies:  # before the others: it may reject a change
-            if (reply := await self._try(indexes[0], method, request, timeout)) is not None:
+            if (reply := await self._try(indexes[0], method, request, time_left())) is not None:
                 replies[indexes[0]] = reply
             del indexes[0]
-        found = await asyncio.gather(*(self._try(i, method, request, timeout) for i in indexes))
-        replies |= {i: reply for i, reply in zip(indexes, found, strict=True) if reply is not None}
         if not replies:
             raise UnavailableError("no worker is ready; try again")
+        on_accepted()
+        asked = (self._try(i, method, request, time_left()) for i in indexes)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        failed: dict[int, ServingError] = {}
+        for index, reply in zip(indexes, found, strict=True):
+            if isinstance(reply, ServingError):
+                failed[index] = reply
+            elif isinstance(reply, BaseException):
+                raise reply
+            elif reply is not None:
+                replies[index] = reply
+        if failed:
+            raise _partial_failure(sorted(replies), failed)
         return replies
 
     async def _try(self, index: int, method: str, request: Message, timeout: float | None) -> Any:
@@ -167,6 +203,16 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 return await getattr(stub, method)(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
                 raise _WorkerError(error.code(), error.details() or "") from error
+
+
+def _partial_failure(done: Sequence[int], failed: Mapping[int, ServingError]) -> _WorkerError:
+    """Return the error of a call that only some workers have answered."""
+    answered = ", ".join(map(str, done))
+    reasons = "; ".join(f"worker {i}: {error.message}" for i, error in failed.items())
+    first = next(iter(failed.values()))
+    return _WorkerError(
+        first.code, f"done by worker {answered} only; {reasons}; repeat the call, so that all do it"
+    )
 
 
 async def _check_running(address: str) -> None:

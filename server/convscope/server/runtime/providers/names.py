@@ -147,9 +147,7 @@ OPTIONS: Mapping[str, frozenset[str]] = {
 def unknown_provider(name: str) -> str:
     """Return the message for a provider that doesn't exist."""
     near = "; did you mean cuda?" if name.lower() == "gpu" else or_near(name, PROVIDERS)
-    return (
-        f"no execution provider {shown(name)}{near or ';'} available names: {', '.join(PROVIDERS)}"
-    )
+    return f"no execution provider {shown(name)}{near or ';'} the names are: {', '.join(PROVIDERS)}"
 
 
 def short_name(provider: str) -> str:

@@ -6,11 +6,13 @@ from typing import Any
 
 from convscope.server.errors import BundleRejectedError
 
-__all__ = ["named_precision", "names_precision", "openvino_options"]
+__all__ = ["named_precision", "names_precision", "openvino_options", "takes_hint"]
 
 # The largest number of streams that it accepts.
 MAX_STREAMS = 8
 HINT = "INFERENCE_PRECISION_HINT"
+# The devices that are given it. Others, such as an NPU or several at once, choose for themselves.
+_HINTED = ("CPU", "GPU")
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _PRECISIONS = {hint: precision for precision, hint in _HINTS.items()}
 # Its own default pins the threads of each process to the same cores: two processes with a thread
@@ -46,6 +48,11 @@ def named_precision(options: Mapping[str, str]) -> str | None:
     return _PRECISIONS[str(hint)]
 
 
+def takes_hint(options: Mapping[str, str]) -> bool:
+    """Report whether the device that an operator has set is told in which precision to compute."""
+    return _device(options) in _HINTED
+
+
 def openvino_options(
     options: Mapping[str, str], precision: str, cores: int, threads: int
 ) -> dict[str, str]:
@@ -58,7 +65,8 @@ def openvino_options(
         threads: The threads of one run.
 
     Raises:
-        BundleRejectedError: `load_config` can't be read, or names another precision.
+        BundleRejectedError: `load_config` can't be read, names another precision, or the device
+            can't be told one.
     """
     device = _device(options)
     config: dict[str, Any] = {}
@@ -69,9 +77,15 @@ def openvino_options(
                 f"--precision is {precision}, and [providers.openvino] has a precision of its "
                 "own; remove one of them",
             )
-    elif device in ("CPU", "GPU"):
+    elif device in _HINTED:
         # Without it, a GPU computes in fp16, and a CPU with AMX may in bf16.
         config[HINT] = _HINTS.get(precision, "f32")
+    elif precision != "auto":
+        raise BundleRejectedError(
+            "provider",
+            f"--precision {precision} needs OpenVINO's device CPU or GPU, and device_type of "
+            f"[providers.openvino] is {device[:40]}; remove one of them",
+        )
     if device != "CPU":
         return {**options, **_config(options, device, config)}
     # It has its own threads, divided between streams; each stream runs one batch at a time.

@@ -11,7 +11,11 @@ from convscope.server.runtime.providers.names import (
     PROVIDERS,
     unknown_provider,
 )
-from convscope.server.runtime.providers.openvino import named_precision, names_precision
+from convscope.server.runtime.providers.openvino import (
+    named_precision,
+    names_precision,
+    takes_hint,
+)
 
 __all__ = ["ProviderPolicies", "ProviderPolicy"]
 
@@ -61,7 +65,9 @@ class ProviderPolicy:
         if self.wanted != OPENVINO:
             return None
         options = self.options.get(OPENVINO, {})
-        return named_precision(options) if names_precision(options) else "fp32"
+        if names_precision(options):
+            return named_precision(options)
+        return "fp32" if takes_hint(options) else None
 
     @property
     def wanted(self) -> str:
@@ -75,8 +81,8 @@ class ProviderPolicy:
             available: The providers that ONNX Runtime was built with, by its own names.
 
         Raises:
-            BundleRejectedError: A provider is unknown, or it is not available and
-                the policy is strict.
+            BundleRejectedError: A provider is unknown, can't compute in the precision, or is not
+                available and the policy is strict.
         """
         for name in self.preference:
             if name not in PROVIDERS:
@@ -87,6 +93,12 @@ class ProviderPolicy:
                 f"{self.wanted} computes in the precision of the graph, so --precision "
                 f"{self.precision} needs --provider openvino or auto; for fp16 on a GPU, convert "
                 "the bundle with convscope-exporter to-fp16",
+            )
+        if self.precision == "fp32" and self.wanted == "tensorrt":
+            raise BundleRejectedError(
+                "provider",
+                "tensorrt computes FP32 in TF32, and has no option against it; --precision fp32 "
+                "needs another provider, such as cuda",
             )
         missing = [name for name in self.preference if PROVIDERS[name] not in available]
         if missing and not self.allow_fallback:
