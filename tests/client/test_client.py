@@ -249,7 +249,7 @@ def test_many_raises_the_first_error_and_sends_no_more(
 def test_many_rejects_a_single_image(caller: Any) -> None:
     with pytest.raises(InvalidInputError, match="put it in a list"):
         caller.classify_many("cat.jpg", model="tiny")
-    with pytest.raises(InvalidInputError, match="window is 0; it must be between 1"):
+    with pytest.raises(InvalidInputError, match="window is 0; it must be 1 or more"):
         caller.classify_many([], model="tiny", window=0)
 
 

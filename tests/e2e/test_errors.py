@@ -93,7 +93,7 @@ TABLE: dict[str, tuple[Callable[[Client], object], type[ConvscopeError], str]] =
         InvalidInputError,
         r"99.*conv.*0 to 3",
     ),
-    "top-k of -1": (classify(top_k=-1), InvalidInputError, r"-1.*between 1 and"),
+    "top-k of -1": (classify(top_k=-1), InvalidInputError, r"-1.*must be 1 or more"),
     "probability": (classify(min_probability=1.5), InvalidInputError, r"1\.5.*between 0 and 1"),
     "wrong dtype": (
         classify(Tensor(np.zeros((16, 16, 3), np.float32))),

@@ -82,7 +82,7 @@ def test_messages_and_codes_are_those_of_grpc(
 @pytest.mark.parametrize(
     ("query", "part"),
     [
-        ("top_k=0", "top_k is 0; it must be between 1 and"),
+        ("top_k=0", "top_k is 0; it must be 1 or more"),
         ("top_k=many", "top_k: Input should be a valid integer"),
         ("topk=3", "no parameter 'topk'; there are: version, top_k,"),
         ("min_probability=2", "min_probability is 2.0; it must be between 0 and 1"),

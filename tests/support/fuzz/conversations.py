@@ -219,6 +219,7 @@ class Pipe(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.to_send = to_send
         self._is_closing = False
+        self._is_reading = True
         self._loop = loop
         self._protocol = protocol
         self._high = 65536
@@ -230,11 +231,16 @@ class Pipe(asyncio.Transport):
     # What the client does
 
     def feed(self, random: Random) -> None:
-        """Send the next bytes."""
-        size = random.choice((1, 9, 100, 5000, 5000, 100_000))
+        """Send the next bytes, which wait while the server does not read."""
+        if self._is_closing:
+            self.to_send = b""
+        if not self.to_send or not self._is_reading:
+            return
+        buffer = self._protocol.get_buffer(-1)
+        size = min(random.choice((1, 9, 100, 5000, 5000, 100_000)), len(buffer))
         data, self.to_send = self.to_send[:size], self.to_send[size:]
-        if data and not self._is_closing:
-            self._protocol.receive(data)
+        buffer[: len(data)] = data
+        self._protocol.buffer_updated(len(data))
 
     def act(self, random: Random) -> None:
         """Read, or rarely leave."""
@@ -259,6 +265,12 @@ class Pipe(asyncio.Transport):
 
     # What the server does
 
+    def pause_reading(self) -> None:
+        self._is_reading = False
+
+    def resume_reading(self) -> None:
+        self._is_reading = True
+
     def write(self, data: Any) -> None:
         if self._is_lost:
             return
@@ -272,6 +284,12 @@ class Pipe(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self._unread
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """The client may still send, or close."""
 
     def is_closing(self) -> bool:
         return self._is_closing
