@@ -1,10 +1,10 @@
 """The tables of docs/scaling.md, computed from the results of the bench and of the simulation."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.performance_page import between
-from bench.scaling.capacity import ASSUMPTIONS, RATES, need
+from bench.scaling.capacity import ASSUMPTIONS, RATES, Need, need
 from bench.scaling.figures import Work, parts, works
 
 __all__ = ["with_tables"]
@@ -69,18 +69,20 @@ def _measured(latest: Document, scale: Document) -> Iterator[str]:
 
 def _needs(found: Sequence[Work]) -> Iterator[str]:
     rates = [f"{rate:,}/s" for rate in RATES]
-    for title, cell in (
-        (f"cores, {ASSUMPTIONS.utilization:.0%} busy", lambda each: _count(each.cores)),
-        (f"replicas of {ASSUMPTIONS.cores} cores", lambda each: f"{each.replicas:,}"),
-        ("requests, Gbit/s", lambda each: _count(each.gbit)),
-        (
-            f"dollars per month at {ASSUMPTIONS.core_hour} per core-hour (example)",
-            lambda each: f"{float(f'{each.dollars:.2g}'):,.0f}",
-        ),
-    ):
+    columns: Mapping[str, Callable[[Need], str]] = {
+        f"cores, {ASSUMPTIONS.utilization:.0%} busy": lambda each: _count(each.cores),
+        f"replicas of {ASSUMPTIONS.cores} cores": lambda each: f"{each.replicas:,}",
+        "requests, Gbit/s": lambda each: _count(each.gbit),
+        f"dollars per month at {ASSUMPTIONS.core_hour} per core-hour (example)": _dollars,
+    }
+    for title, cell in columns.items():
         rows = [(work.name, *(cell(need(work, rate)) for rate in RATES)) for work in found]
         yield from _table((title, *rates), *rows)
         yield ""
+
+
+def _dollars(each: Need) -> str:
+    return f"{float(f'{each.dollars:.2g}'):,.0f}"
 
 
 def _parts(latest: Document, scale: Document) -> Iterator[str]:
@@ -158,6 +160,8 @@ def _replicas(scale: Document) -> Iterator[str]:
         f"`make scale` on {machine['cores']} cores of {machine['cpu']}, {scale['date'][:10]}, "
         f"commit {scale['git_commit'][:10]}.\n"
     )
+    if scale["quick"]:
+        yield "**A quick run on a busy machine: only its CPU times mean something.**\n"
     rows = []
     for key, figure in scale["figures"].items():
         kind, _, work = key.partition(".")

@@ -50,8 +50,8 @@ def draw(simulation: Mapping[str, Any], path: Path) -> None:
         path: The PNG file.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)  # type: ignore[union-attr]
+        figure = Figure(figsize=SIZE)
+        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
         (curves, days), (rises, latencies) = figure.subplots(2, 2)
         _curves(curves, simulation["curves"])
         _days(days, simulation["days"])
@@ -79,23 +79,28 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _days(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    axes.set_title("A day: the autoscaler follows the load")
+    axes.set_title("A day in three minutes: the autoscaler follows the load")
     own = next(row for row in rows if row["fleet"] == "queue time and CPU")
     fixed = next(row for row in rows if row["fleet"].startswith("a fixed fleet"))
-    hours = [at / 3600 for at, _ in own["offered"]]
+    minutes = [at / 60 for at, _ in own["offered"]]
     needed = [rate / own["replica_capacity"] for _, rate in own["offered"]]
-    axes.fill_between(hours, needed, color=GRID, label="load, in busy replicas")
+    axes.fill_between(minutes, needed, color=GRID, label="load, in busy replicas")
     axes.step(
-        [at / 3600 for at, _, _ in own["samples"]],
+        [at / 60 for at, _, _ in own["samples"]],
         [ready for _, ready, _ in own["samples"]],
         where="post",
         color=GREEN,
         label="replicas, by queue time and CPU",
     )
     axes.axhline(
-        fixed["replica_hours"] / 24, color=ORANGE, linestyle=DASHES[1], label="a fixed fleet"
+        fixed["replica_hours"] / (minutes[-1] / 60),
+        color=ORANGE,
+        linestyle=DASHES[1],
+        label="a fixed fleet",
     )
-    axes.set(xlabel="hour", ylabel="replicas", xlim=(0, 24), xticks=range(0, 25, 4), ylim=(0, 11))
+    axes.set(
+        xlabel="minute", ylabel="replicas", xlim=(0, 180), xticks=range(0, 181, 30), ylim=(0, 12)
+    )
     axes.legend(loc="upper left")
 
 

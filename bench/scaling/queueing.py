@@ -1,5 +1,6 @@
 """Measure a server's latency at several loads, and compare it with the simulation."""
 
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -56,7 +57,7 @@ def queueing(bench: Bench) -> Measured:
             )
 
         sides = {
-            name: recording(found, lambda share=float(name): load(share), Outcome.p99_ms)
+            name: recording(found, partial(load, float(name)), Outcome.p99_ms)
             for name, found in outcomes.items()
         }
         samples = bench.interleave(3, **sides)

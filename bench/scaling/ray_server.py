@@ -6,6 +6,7 @@ Usage, in Ray's environment: python -m bench.scaling.ray_server MODELS PORT
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 from bench.context import ROOT
@@ -26,7 +27,7 @@ def main(models: str, port: int) -> None:
     import ray
     from ray import serve
 
-    from deploy.ray.app import SERVICERS, build
+    app = import_module("deploy.ray.app")
 
     signal.signal(signal.SIGTERM, _exit)
     ray.init(
@@ -38,11 +39,11 @@ def main(models: str, port: int) -> None:
     try:
         serve.start(
             http_options={"host": "127.0.0.1", "port": free_port()},
-            grpc_options={"port": port, "grpc_servicer_functions": list(SERVICERS)},
+            grpc_options={"port": port, "grpc_servicer_functions": list(app.SERVICERS)},
         )
         for name, replicas in APPLICATIONS.items():
             arguments = {"models": models, "replicas": replicas, **SETTINGS}
-            serve.run(build(arguments), name=name, route_prefix=f"/{name}")
+            serve.run(app.build(arguments), name=name, route_prefix=f"/{name}")
         print("serving", flush=True)
         signal.pause()
     finally:

@@ -13,7 +13,7 @@ from bench.scaling.fleet import Balancing, Fleet, ReplicaModel, Result
 __all__ = ["curves", "day", "rise", "simulate_all"]
 
 UTILIZATIONS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
-CURVE_IMAGES = 120_000
+CURVE_IMAGES = 80_000
 # The same eight cores.
 LAYOUTS: dict[str, tuple[int, int, Balancing]] = {
     "4 replicas of 2 cores, at random": (4, 2, "random"),
@@ -23,7 +23,8 @@ LAYOUTS: dict[str, tuple[int, int, Balancing]] = {
 START_SECONDS = (5.0, 30.0, 120.0)
 RISE_SECONDS = 900.0
 BUCKET_SECONDS = 10.0
-DAY_SECONDS = 86400.0
+# A day in three hours: the load changes eight times as fast, which is harder for an autoscaler.
+DAY_SECONDS = 10_800.0
 DEADLINE_SECONDS = 1.0
 QUEUE = 256  # the default of --max-queue
 
@@ -95,7 +96,7 @@ def rise(model: ReplicaModel) -> list[dict[str, Any]]:
 def day(model: ReplicaModel) -> list[dict[str, Any]]:
     """Simulate a day with an autoscaler by queue and CPU, by one of them, and with none."""
     each = replace(model, runners=1, start_seconds=30.0)
-    rate = daily(2.5 * each.capacity, 0.8)
+    rate = daily(2.5 * each.capacity, 0.8, period_seconds=DAY_SECONDS)
     peak = 2.5 * 1.8  # the replicas that are busy at the busiest time
     policy = Policy()
     fleets: dict[str, tuple[int, Policy | None]] = {
@@ -110,8 +111,8 @@ def day(model: ReplicaModel) -> list[dict[str, Any]]:
             found = Fleet(each, replicas).run(arrivals(rate, DAY_SECONDS, seed=3), DAY_SECONDS)
         else:
             found = _autoscaled(each, used, rate, DAY_SECONDS, replicas)
-        samples = [[one.at, one.ready, one.replicas] for one in found.samples[::20]]
-        offered = [[at, rate(at)] for at in np.arange(0.0, DAY_SECONDS, 600.0).tolist()]
+        samples = [[one.at, one.ready, one.replicas] for one in found.samples[::8]]
+        offered = [[at, rate(at)] for at in np.arange(0.0, DAY_SECONDS + 1, 120.0).tolist()]
         rows.append(
             {
                 "fleet": name,

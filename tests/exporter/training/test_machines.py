@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -67,7 +68,7 @@ class Machine:
     def __post_init__(self) -> None:
         self.path.mkdir()
         (self.path / "mine.py").write_text(NETWORK)
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for seed, (name, count) in enumerate(
             (("train", INPUTS), ("val", VALIDATION), ("test", 30))
         ):
@@ -117,9 +118,9 @@ def test_two_machines_train_as_one(machines: tuple[Machine, Machine, Machine]) -
     alone, first, second = machines
     with two_hosts() as hosts:
         joined = ["--nodes", "2", "--main-address", f"{hosts[0].address}:{PORT}"]
-        follower = second.train("--epochs", "1", *joined, "--node-rank", "1", host=hosts[1])
-        publisher = first.train("--epochs", "1", *joined, "--node-rank", "0", host=hosts[0])
-        alone.train("--epochs", "1").finish()
+        follower = second.train("--epochs", "3", *joined, "--node-rank", "1", host=hosts[1])
+        publisher = first.train("--epochs", "3", *joined, "--node-rank", "0", host=hosts[0])
+        alone.train("--epochs", "3").finish()
         shown = "\n".join(publisher.finish())
         of_follower = "\n".join(follower.finish())
         share = f"trained on {INPUTS // 2} of {INPUTS} inputs in each epoch"
@@ -129,14 +130,14 @@ def test_two_machines_train_as_one(machines: tuple[Machine, Machine, Machine]) -
         _check_served(first)
 
         # The second machine sees the runs of the first one, as on a shared disk.
-        joined += ["--epochs", "2", "--resume"]
+        joined += ["--epochs", "4", "--resume"]
         runs = ["--runs", str(first.path / "runs")]
         follower = second.train(*joined, *runs, "--node-rank", "1", host=hosts[1])
         shown = "\n".join(first.train(*joined, "--node-rank", "0", host=hosts[0]).finish())
         of_follower = "\n".join(follower.finish())
-    assert "continuing watched run 1 with epoch 2 of 2" in shown
+    assert "continuing watched run 1 with epoch 4 of 4" in shown
     assert f"weights {first.digest()}" in of_follower
-    assert len(first.metrics()) == 2
+    assert len(first.metrics()) == 4
     assert not (second.path / "models").exists()
     assert not (second.path / "runs").exists()
 
