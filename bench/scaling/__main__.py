@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.context import ROOT
 from bench.report import RESULTS, rounded
-from bench.scaling.figures import LATEST, SCALE, read
+from bench.scaling.figures import LATEST, SCALE, read, service
 from bench.scaling.page import with_tables
 
 __all__ = ["PAGE", "SIMULATION", "main"]
@@ -34,7 +34,7 @@ def _simulate() -> None:
     from bench.scaling.plot import draw
     from bench.scaling.scenarios import simulate_all
 
-    document = simulate_all(read(SCALE)["details"]["queue"]["service"])
+    document = simulate_all(service(read(LATEST), read(SCALE)))
     text = json.dumps(rounded(document), ensure_ascii=False, separators=(",", ":"))
     _write(SIMULATION, text.replace('},{"', '},\n{"') + "\n")
     draw(read(SIMULATION), PICTURE)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.report import RESULTS
 
-__all__ = ["LATEST", "SCALE", "Parts", "Work", "parts", "read", "works"]
+__all__ = ["LATEST", "SCALE", "Parts", "Work", "parts", "read", "service", "works"]
 
 LATEST = RESULTS / "latest.json"
 SCALE = RESULTS / "scale.json"
@@ -72,9 +72,21 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
+def service(latest: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, float]:
+    """Return the time of a batch of EfficientNet-Lite0 on one core, as the simulation needs it.
+
+    It is that of `make scale`, or, where that was not measured, the CPU time per image.
+    """
+    measured: dict[str, float] | None = scale["queue"]["details"].get("service")
+    if measured is not None:
+        return measured
+    seconds = _cpu(latest, "tensor_efficiency.efficientnet_lite0", "served") / 1e6
+    return {"batch_seconds": 0.0, "image_seconds": seconds, "variation": 0.1}
+
+
 def works(latest: Mapping[str, Any], scale: Mapping[str, Any]) -> list[Work]:
     """Return the kinds of requests, the cheapest first."""
-    sizes: Mapping[str, int] = scale["details"]["bytes"]["requests"]
+    sizes: Mapping[str, int] = scale["bytes"]["details"]["requests"]
     tensor, tensor_bytes = f"{_LITE0}, tensor", sizes["tensor"]
     found = [
         _work(latest, "digits, tensor", "tiny_vs_empty_rpc", "ours", sizes["digits"]),
@@ -96,7 +108,7 @@ def works(latest: Mapping[str, Any], scale: Mapping[str, Any]) -> list[Work]:
 
 def parts(latest: Mapping[str, Any], scale: Mapping[str, Any], proxy_us: float) -> list[Parts]:
     """Return the parts of EfficientNet-Lite0's time for several precisions, inputs and routes."""
-    sizes: Mapping[str, int] = scale["details"]["bytes"]["requests"]
+    sizes: Mapping[str, int] = scale["bytes"]["details"]["requests"]
     served = _cpu(latest, "tensor_efficiency.efficientnet_lite0", "served")
     network = _cpu(latest, "tensor_efficiency.efficientnet_lite0", "in_process")
     messages = _cpu(latest, "tensor_cpu_us", "ours")

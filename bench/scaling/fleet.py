@@ -1,7 +1,8 @@
 """A simulation of replicas that run batches: a queue and some runners each, event by event.
 
 A replica behaves like the server: a free runner takes at once what waits, up to the largest
-batch; a full queue rejects; an image that has waited past its deadline isn't run.
+batch. An image is rejected if the queue is full or its deadline can't be met, and isn't run if
+its deadline has become too close.
 """
 
 import heapq
@@ -86,7 +87,7 @@ class Result:
         answered: When each answered image arrived, in seconds.
         latencies: The time until its answer, in seconds.
         failed: When each other image arrived.
-        rejected: How many of the failed ones met a full queue; the others missed the deadline.
+        rejected: How many of the failed ones were rejected on arrival; the others came too late.
         replica_seconds: The time of all replicas, those that start included.
         samples: The state at each decision of the autoscaler.
     """
@@ -189,13 +190,19 @@ class Fleet:
     def _arrive(self, now: float) -> None:
         self._result.arrived += 1
         replica = self._choose()
-        if len(replica.waiting) >= self._model.max_queue:
+        if self._rejects(replica):
             self._result.rejected += 1
             self._result.failed.append(now)
             return
         replica.waiting.append(now)
         if replica.free:
             self._start_batch(replica, now)
+
+    def _rejects(self, replica: _Replica) -> bool:
+        """Return whether the queue is full, or too long for the deadline."""
+        model, waiting = self._model, len(replica.waiting)
+        expected = waiting / model.capacity + model.seconds(model.max_batch)
+        return waiting >= model.max_queue or expected > model.deadline_seconds
 
     def _one_of_all(self) -> _Replica:
         return self._ready[int(self._random.random() * len(self._ready))]
@@ -206,9 +213,10 @@ class Fleet:
 
     def _start_batch(self, replica: _Replica, now: float) -> None:
         batch: list[float] = []
+        longest = self._model.seconds(self._model.max_batch)
         while replica.waiting and len(batch) < self._model.max_batch:
             arrived = replica.waiting.popleft()
-            if now - arrived > self._model.deadline_seconds:
+            if now - arrived + longest > self._model.deadline_seconds:
                 self._result.failed.append(arrived)
             else:
                 batch.append(arrived)

@@ -1,6 +1,7 @@
 """The tables of docs/scaling.md, computed from the results of the bench and of the simulation."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from bench.performance_page import between
@@ -57,8 +58,8 @@ def _measured(latest: Document, scale: Document) -> Iterator[str]:
     machine = latest["machine"]
     yield (
         f"Measured on {machine['cores']} cores of {machine['cpu']}, {latest['date'][:10]}, commit "
-        f"{latest['git_commit'][:10]}; sizes by `make scale` on {scale['date'][:10]}, commit "
-        f"{scale['git_commit'][:10]}.\n"
+        f"{latest['git_commit'][:10]}; sizes by `make scale` on "
+        f"{scale['bytes']['date'][:10]}, commit {scale['bytes']['git_commit'][:10]}.\n"
     )
     rows = [
         (work.name, _time(work.cpu_us), _bytes(work.request_bytes), f"`{work.command}`")
@@ -109,7 +110,7 @@ def _fleet(latest: Document, scale: Document) -> Iterator[str]:
     """Show what else grows with a fleet for JPEG images of 500×375."""
     own = next(work for work in works(latest, scale) if work.name.endswith("JPEG 500×375"))
     needs = [need(own, rate) for rate in RATES]
-    bytes_ = scale["details"]["bytes"]
+    bytes_ = scale["bytes"]["details"]
     copies = [each.replicas for each in needs]
 
     def row(name: str, values: Sequence[float]) -> tuple[str, ...]:
@@ -150,37 +151,45 @@ def _fleet(latest: Document, scale: Document) -> Iterator[str]:
 
 def _proxy_us(scale: Document) -> float:
     """Return the CPU time of Ray's proxy for a JPEG, as measured here or elsewhere."""
-    measured: float = scale["details"].get("ray", {}).get("proxy_us", {}).get("jpeg", 0.0)
+    measured: float = scale["ray"]["details"].get("proxy_us", {}).get("jpeg", 0.0)
     return measured or ASSUMPTIONS.proxy_us
 
 
 def _replicas(scale: Document) -> Iterator[str]:
-    machine = scale["machine"]
-    yield (
-        f"`make scale` on {machine['cores']} cores of {machine['cpu']}, {scale['date'][:10]}, "
-        f"commit {scale['git_commit'][:10]}.\n"
+    runs = {kind: scale[kind] for kind in ("workers", "ray")}
+    rows = [
+        _replica_row(kind, key.partition(".")[2], figure, run["details"])
+        for kind, run in runs.items()
+        for key, figure in run["figures"].items()
+    ]
+    if rows:
+        head = ("", "one", "two", "ratio", "spread", "CPU per call, one", "CPU per call, two")
+        yield from _table(head, *rows)
+        yield ""
+    for kind, run in runs.items():
+        yield f"- {kind}: {_origin(run)}"
+    for work, used in runs["ray"]["details"].get("proxy_us", {}).items():
+        yield f"- Ray's proxy alone: {_time(used)} of CPU per call, {REPLICA_WORK[work]}"
+
+
+def _replica_row(
+    kind: str, work: str, figure: Mapping[str, Any], details: Document
+) -> tuple[str, ...]:
+    rates = (f"{median(details[work][side]['value']):,.0f}/s" for side in ("one", "two"))
+    spread = "" if figure["low"] is None else f"{figure['low']:.2f}–{figure['high']:.2f}"
+    used = (_time(figure["cpu_us"][side]) for side in ("one", "two"))
+    return f"{kind}, {REPLICA_WORK[work]}", *rates, f"{figure['value']:.2f}", spread, *used
+
+
+def _origin(run: Document) -> str:
+    """Return where and when something was measured, or why it wasn't."""
+    if run["failure"]:
+        return f"not measured: {' '.join(run['failure'].split())}"
+    machine = run["machine"]
+    return (
+        f"{machine['cores']} cores of {machine['cpu']}, {run['date'][:10]}, commit "
+        f"{run['git_commit'][:10]}"
     )
-    if scale["quick"]:
-        yield "**A quick run on a busy machine: only its CPU times mean something.**\n"
-    rows = []
-    for key, figure in scale["figures"].items():
-        kind, _, work = key.partition(".")
-        samples = scale["details"][kind][work]
-        rows.append(
-            (
-                f"{kind}, {REPLICA_WORK[work]}",
-                *(f"{_median(samples[side]['value']):,.0f}/s" for side in ("one", "two")),
-                f"{figure['value']:.2f}",
-                f"{figure['low']:.2f}–{figure['high']:.2f}" if figure["low"] is not None else "",
-                *(_time(figure["cpu_us"][side]) for side in ("one", "two")),
-            )
-        )
-    head = ("", "one", "two", "ratio", "spread", "CPU per call, one", "CPU per call, two")
-    yield from _table(head, *rows)
-    for work, used in scale["details"].get("ray", {}).get("proxy_us", {}).items():
-        yield f"\nRay's proxy alone: {_time(used)} of CPU per call, {REPLICA_WORK[work]}."
-    for name, reason in scale["failures"].items():
-        yield f"\n`{name}` was not measured: {' '.join(reason.split())}"
 
 
 def _queue(scale: Document) -> Iterator[str]:
@@ -190,10 +199,13 @@ def _queue(scale: Document) -> Iterator[str]:
             *(f"{load[side]['p50_ms']:.0f} ms" for side in ("measured", "simulated")),
             *(f"{load[side]['p99_ms']:.0f} ms" for side in ("measured", "simulated")),
         )
-        for load in scale["details"]["queue"]["loads"]
+        for load in scale["queue"]["details"].get("loads", [])
     ]
-    head = ("load", "p50, measured", "p50, simulated", "p99, measured", "p99, simulated")
-    yield from _table(head, *rows)
+    if rows:
+        head = ("load", "p50, measured", "p50, simulated", "p99, measured", "p99, simulated")
+        yield from _table(head, *rows)
+        yield ""
+    yield f"- {_origin(scale['queue'])}"
 
 
 def _rises(simulation: Document) -> Iterator[str]:
@@ -222,10 +234,6 @@ def _days(simulation: Document) -> Iterator[str]:
         for each in simulation["days"]
     ]
     yield from _table(("fleet", "replica-hours", "p50", "p99", "failed"), *rows)
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
 
 
 def _up(value: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from bench.plot import COLORS, GRID, INK, PAPER, SOFT
 
@@ -79,7 +79,7 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _days(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    axes.set_title("A day in three minutes: the autoscaler follows the load")
+    axes.set_title("A day in three hours: the autoscaler follows the load")
     own = next(row for row in rows if row["fleet"] == "queue time and CPU")
     fixed = next(row for row in rows if row["fleet"].startswith("a fixed fleet"))
     minutes = [at / 60 for at, _ in own["offered"]]
@@ -134,7 +134,7 @@ def _latencies(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         label = f"p99, replicas start in {row['start_seconds']:.0f} s"
         axes.plot(minutes, [one["p99_ms"] for one in timeline], color=color, label=label)
     axes.set(yscale="log", xlabel="minute", ylabel="milliseconds", xlim=(0, 15))
-    axes.set_ylim(top=20_000)
+    axes.set_ylim(top=10_000)
     _plain(axes)
     failures = axes.twinx()
     failures.grid(visible=False)
@@ -153,4 +153,6 @@ def _latencies(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _plain(axes: Axes) -> None:
     """Label a logarithmic axis with plain numbers."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_minor_locator(NullLocator())

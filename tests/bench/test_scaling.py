@@ -43,7 +43,7 @@ def test_the_mean_wait_is_that_of_an_m_d_1_queue(load: float, replicas: int) -> 
     assert mean_wait(found) == pytest.approx(load * SERVICE / (2 * (1 - load)), rel=0.08)
 
 
-@pytest.mark.parametrize(("runners", "load"), [(1, 0.5), (4, 0.6), (8, 0.6)])
+@pytest.mark.parametrize(("runners", "load"), [(1, 0.5), (2, 0.7), (4, 0.75)])
 def test_the_mean_wait_is_that_of_an_m_m_c_queue(runners: int, load: float) -> None:
     """With times of an exponential distribution, Erlang's formula gives the wait."""
     found = run(one_by_one(runners=runners, variation=1.0), 1, load * runners / SERVICE)
@@ -64,14 +64,12 @@ def test_full_batches_reach_the_capacity_and_no_more() -> None:
     assert found.quantile_ms(1) <= 1000 * (32 / model.capacity + 2 * 0.1)
 
 
-def test_an_image_past_its_deadline_is_not_run() -> None:
-    model = one_by_one(deadline_seconds=0.1)
-    found = run(model, 1, 2 / SERVICE, images=10_000)
-    assert found.rejected == 0
-    assert found.quantile_ms(1) <= 100
-    # The runner works on images that are answered, or that pass their deadline while they run.
+def test_an_overloaded_replica_answers_what_it_can_in_time() -> None:
+    model = one_by_one(deadline_seconds=0.2)
+    found = run(model, 1, 3 / SERVICE, images=10_000)
+    assert found.quantile_ms(1) <= 200
     assert len(found.answered) + len(found.failed) == found.arrived
-    assert len(found.answered) / found.seconds > 0.3 / SERVICE
+    assert len(found.answered) / found.seconds == pytest.approx(model.capacity, rel=0.05)
 
 
 def test_arrivals_follow_their_rate() -> None:
