@@ -36,7 +36,7 @@ def ray(bench: Bench) -> Measured:
         BenchError: Ray's environment is missing, or a call failed.
     """
     if not PYTHON.exists():
-        raise BenchError("the environment of Ray is missing; make it with: make test-ray")
+        raise BenchError("the environment of Ray is missing; make it with: scripts/ray.sh")
     with _serving(repository(bench, "digits", LITE0)) as server:
         proxy = _proxy(server.process)
         found = {name: _compare(bench, server, proxy, LOADS[name]) for name in MEASURED}
