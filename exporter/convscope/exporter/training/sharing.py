@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import distributed, nn
 
-from convscope.exporter.errors import DatasetError, RunError, reason
+from convscope.exporter.errors import DatasetError, RunError
 from convscope.exporter.training.splits import Splits
 
 __all__ = [
@@ -113,8 +113,8 @@ def lost_process_as_error() -> Iterator[None]:
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
         raise RunError(
-            f"another process of the run can't be reached or has ended ({reason(error)}); see its "
-            "output, and continue with --resume on all machines"
+            "another process of the run can't be reached or has ended; see its output, and continue "
+            "with --resume on all machines"
         ) from error
 
 
