@@ -315,12 +315,3 @@ def test_what_an_activation_has_overwritten_may_be_used_again(
     network = Overwriting()
     convert(replace(source, network=network, feature_maps=("limit",)), tmp_path)
     assert network.limit.inplace
-
-
-def test_an_activation_in_place_becomes_one_operator(source: Source, tmp_path: Path) -> None:
-    network = nn.Sequential(
-        Overwriting().conv, nn.ReLU6(inplace=True), nn.Flatten(), nn.Linear(196, 10)
-    )
-    convert(replace(source, network=network, feature_maps=("1",)), tmp_path)
-    graph = onnx.load(tmp_path / "digits/1/model.onnx").graph
-    assert sum(node.op_type == "Clip" for node in graph.node) == 1
