@@ -37,7 +37,9 @@ def named_classes(
     return named
 
 
-def margins(probabilities: NDArray[np.float32], *, independent: bool = False) -> NDArray[np.float32]:
+def margins(
+    probabilities: NDArray[np.float32], *, independent: bool = False
+) -> NDArray[np.float32]:
     """Return by how much the best class leads, [...]; of a single class, its probability.
 
     Of independent classes, it is by how much the least certain one is more probable than not, or
@@ -48,7 +50,9 @@ def margins(probabilities: NDArray[np.float32], *, independent: bool = False) ->
         independent: Whether each class has a probability of its own.
     """
     if independent:
-        return 2 * np.abs(probabilities - THRESHOLD).min(axis=-1)
+        certainty: NDArray[np.float32] = 2 * np.abs(probabilities - THRESHOLD)
+        least: NDArray[np.float32] = certainty.min(axis=-1)
+        return least
     if probabilities.shape[-1] < 2:
         return probabilities[..., 0]
     top = np.partition(probabilities, -2, axis=-1)

@@ -200,7 +200,9 @@ async def test_all_classes_that_are_probable_are_compared(
     await made.close()
     assert counted(metrics, "agreed") == 1
     clear = "convscope_shadow_clear_inputs_total"
-    assert total(metrics, clear, outcome="disagreed") == total(metrics, clear, outcome="agreed") == 1
+    assert (
+        total(metrics, clear, outcome="disagreed") == total(metrics, clear, outcome="agreed") == 1
+    )
     seen = [line for line in logs if line["event"] == "shadow disagreed"]
     assert [(line["label"], line["probability"]) for line in seen] == [
         ("green", 0.8),

@@ -142,6 +142,7 @@ async def test_server_without_a_cache_waits_for_the_remote_until_stopped(tmp_pat
         with pytest.raises(asyncio.CancelledError):
             await reconciling
 
+
 async def test_a_worker_starts_although_operators_unloaded_everything(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     settings = RepositorySettings(models=str(tmp_path))

@@ -129,6 +129,7 @@ async def test_a_worker_receives_what_the_others_have_counted(
         assert [await received.get() for _ in range(2)] == [totals] * 2
     await channel.close()
 
+
 async def test_a_worker_that_has_loaded_gets_the_changes_of_operators_and_reports_its_choices(
     pair: tuple[socket.socket, SupervisorChannel], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,8 +6,8 @@ chosen. The supervisor answers with `{"overrides": OVERRIDES}`, what operators h
 until then. `{"ready": true}` follows when the worker serves. After that come
 `{"metrics": SNAPSHOT, "totals": TOTALS}` every second and once before it ends, and
 `{"choices": CHOICES}` if there are new ones. The supervisor answers with
-`{"siblings": TOTALS}`, which the other workers have counted. When the supervisor is gone, the socket is
-closed, and the worker stops. Nothing of this is visible to other processes, as
+`{"siblings": TOTALS}`, which the other workers have counted. When the supervisor is gone, the
+socket is closed, and the worker stops. Nothing of this is visible to other processes, as
 arguments and environment variables would be.
 """
 

@@ -217,9 +217,7 @@ class ProviderSelector:
         )
         return Placement(opened, execution, candidates)
 
-    def _remember(
-        self, golden: GoldenGate, policy: ProviderPolicy, placement: Placement
-    ) -> Choice:
+    def _remember(self, golden: GoldenGate, policy: ProviderPolicy, placement: Placement) -> Choice:
         chosen, manifest = placement.opened.policy, golden.manifest
         candidates = tuple(placement.candidates)
         choice = Choice(manifest.model, chosen.wanted, chosen.precision, candidates)

@@ -207,7 +207,7 @@ async def test_a_load_that_rejects_one_version_loads_the_rest_in_all_workers(
     admin, changes, first, second = workers
     await admin.UnloadModel(UNLOAD, CONTEXT)
     first.failure = second.failure = grpc.StatusCode.FAILED_PRECONDITION, "v2 was rejected"
-    with pytest.raises(ServingError, match="^v2 was rejected$"):
+    with pytest.raises(ServingError, match=r"^v2 was rejected$"):
         await admin.LoadModel(LOAD, CONTEXT)
     assert first.calls == second.calls == ["unload tiny", "load tiny"]
     assert not unloaded(changes)["excludes_model"]
@@ -219,7 +219,10 @@ async def test_a_load_that_rejects_one_version_loads_the_rest_in_all_workers(
 @pytest.mark.parametrize(
     ("message", "shown"),
     [
-        ("no model 'dog'; the repository has: cat, tiny", "no model 'dog'; the repository has: tiny"),
+        (
+            "no model 'dog'; the repository has: cat, tiny",
+            "no model 'dog'; the repository has: tiny",
+        ),
         ("tiny has no version 9; the repository has: 1, 2", None),
         ("tiny has no alias 'x'; it has: champion", None),
     ],
