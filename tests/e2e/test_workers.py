@@ -161,9 +161,9 @@ def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) 
     for version in (1, 2):
         write_tiny(tmp_path, version=version)
     address = f"unix:{tmp_path / '.admin'}"
-    flags = ("--workers", str(WORKERS), "--poll-seconds", "0", "--admin-address", address)
     # Nothing can be stored there, so that every worker would have to measure.
-    flags = (*flags, "--provider", "auto", "--tuning-cache", os.devnull + "/tuning.json")
+    auto = ("--provider", "auto", "--tuning-cache", os.devnull + "/tuning.json")
+    flags = ("--workers", str(WORKERS), "--poll-seconds", "0", "--admin-address", address, *auto)
 
     with ServerProcess(tmp_path, *flags) as running, AdminClient(address) as admin:
 

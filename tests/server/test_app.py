@@ -339,14 +339,15 @@ def test_signal_while_the_models_load_ends_the_server_with_0(tmp_path: Path) -> 
         for line in process.stderr:
             if "model ready" in line:
                 break
-        with grpc.insecure_channel(address) as channel:  # an operator sees what takes so long
-            status = admin_pb2_grpc.AdminServiceStub(channel).GetStatus
-            reply = status(admin_pb2.GetStatusRequest(), timeout=30)
-            first, slow = reply.models
+        try:
+            with grpc.insecure_channel(address) as channel:  # an operator sees what takes so long
+                status = admin_pb2_grpc.AdminServiceStub(channel).GetStatus
+                first, slow = status(admin_pb2.GetStatusRequest(), timeout=30).models
+        finally:
+            process.terminate()
         assert (first.versions[0].state, list(first.problems)) == (1, [])
         assert (list(slow.versions), len(slow.problems)) == ([], 1)
         assert slow.problems[0].startswith("v1 has been loading for ")
-        process.terminate()
         rest = process.stderr.read()
         assert process.wait(30) == 0
     assert '"serving"' not in rest

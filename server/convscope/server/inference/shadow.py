@@ -321,7 +321,7 @@ def _named(
 ) -> dict[str, float]:
     """Return the classes that a result names, with their probabilities."""
     named = np.flatnonzero(named_classes(row, independent=independent))
-    return {labels[index]: float(row[index]) for index in named}
+    return {labels[index]: float(row[index]) for index in named.tolist()}
 
 
 def _only(one: Mapping[str, float], other: Mapping[str, float]) -> tuple[str, float | None]:
