@@ -271,7 +271,7 @@ def _print(models: Iterable[ModelStatus]) -> None:
     if models:
         print_table(table)
     else:
-        typer.echo("the repository has no model", err=True)
+        typer.echo("the server has found no model", err=True)
     for model in models:
         for problem in model.problems:
             typer.echo(f"{model.model}: {problem}", err=True)
