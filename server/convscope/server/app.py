@@ -37,6 +37,7 @@ from convscope.server.observability.metrics.merging import MergedMetrics, snapsh
 from convscope.server.observability.metrics.totals import from_json as totals_from_json
 from convscope.server.observability.metrics.totals import to_json as totals_to_json
 from convscope.server.process.drain import drain
+from convscope.server.process.first_call import show_first_call
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
@@ -88,6 +89,7 @@ async def serve_with_workers(settings: Settings) -> None:
                 settings.for_worker(grpc_address, addresses[index] if addresses else None)
             ),
             partial(_listen_for_admins_of_workers, settings, addresses),
+            partial(show_first_call, settings.frontend),
         )
 
 
@@ -213,8 +215,10 @@ async def _serve(
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
             await supervisor.report_ready()
-        if on_ready is not None:
+        elif on_ready is not None:
             on_ready(manager.catalog.models)
+        else:
+            show_first_call(settings.frontend, grpc_port)
         if settings.repository.poll_seconds:
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)

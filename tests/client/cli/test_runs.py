@@ -119,13 +119,12 @@ def test_a_thousand_photos_with_five_bad_ones(
     done = Command(tiny_server.target)("classify", "-r", folder, "--model", "tiny", "-o", output)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(read_images(output)) == 995
-    *errors, summary, failed, skipped, wrote = done.stderr.splitlines()
+    *errors, summary, skipped, wrote = done.stderr.splitlines()  # each failed image once
     bad = sorted(path for path in folder.rglob("*.jpg") if int(path.stem) in BAD)
     assert [error.split(".jpg:")[0] for error in errors] == [
         f"error: {path.with_suffix('')}" for path in bad
     ]
     assert re.match(r"995 images classified, 5 failed in .* s \([\d,]+ images/s\)$", summary)
-    assert failed == f"failed: {', '.join(map(str, bad))}"
     assert skipped == "skipped 1 file that is not an image: 1 .txt"
     assert wrote == f"wrote {output}: 995 images"
 
@@ -140,7 +139,7 @@ def test_an_interrupted_run_prints_its_summary(
         command, output, tiny_server, lambda process: process.send_signal(signal.SIGINT)
     )
     assert code == 130
-    *_, stopped, summary, _, advice = shown.splitlines()
+    *_, stopped, summary, advice = shown.splitlines()
     assert (stopped, advice) == ("interrupted", "add --resume to the same command to continue")
     assert re.match(r"\d+ images classified, \d failed in ", summary)
     assert not output.exists()

@@ -42,6 +42,7 @@ async def supervise(
     listen_for_metrics: Callable[[MergedMetrics], MetricsServer],
     settings_for_worker: Callable[[str, int], bytes],
     listen_for_admins: Callable[[], AbstractAsyncContextManager[Replay]],
+    on_serving: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
 
@@ -53,6 +54,7 @@ async def supervise(
             the address with the port that was reserved, and for its index.
         listen_for_admins: Opens the listener for operators, if there is one, when the workers
             serve. It returns what repeats their changes in a worker that replaces another one.
+        on_serving: Called with the port when the workers serve.
 
     Raises:
         StartError: An address can't be bound, or the first worker doesn't serve.
@@ -83,6 +85,7 @@ async def supervise(
                 metrics_port=metrics_server.port,
                 workers=[worker.pid for worker in workers],
             )
+            on_serving(split_address(grpc_address)[1])
             spare = Spare()
             spare.prepare()
             replacing = [

@@ -245,7 +245,9 @@ def _place(argument: str) -> str:
 
 def _standard_input() -> Source:
     if sys.stdin.isatty():
-        reason = "standard input is the terminal; send an image into it: convscope ... - < IMAGE"
+        reason = (
+            "standard input is the terminal; redirect an image into it: convscope ... - < IMAGE"
+        )
         return Source(STANDARD_INPUT, error=InvalidInputError(reason))
     content = sys.stdin.buffer.read(MAX_BYTES + 1)
     if not content or len(content) > MAX_BYTES:
