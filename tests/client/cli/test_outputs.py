@@ -23,7 +23,7 @@ from convscope.client.cli.outputs.comparison import Compared
 from convscope.client.cli.outputs.done_images import DoneImages
 from convscope.client.cli.outputs.formats import record_writer
 from convscope.client.cli.outputs.journal import Journal, journal_path, read_results
-from convscope.client.cli.outputs.records import error_record, result_record
+from convscope.client.cli.outputs.records import Record, error_record, result_record
 
 pytestmark = pytest.mark.one_transport("writes results to files")
 
@@ -132,12 +132,16 @@ def test_formats_on_standard_output(convscope: Command, photos: Photos, tmp_path
 def test_markdown_has_what_a_person_reads() -> None:
     labels = {"tabby cat": 0.75, "lynx": 0.2, "fox": 0.05}
     classes = [{"index": 7, "label": label, "probability": p} for label, p in labels.items()]
-    records = [{"image": "a.png", "classes": classes}, {"image": "b.png", "classes": []}]
+    records: list[Record] = [
+        {"image": "a.png", "classes": classes},
+        {"image": "b.png", "classes": []},
+        error_record("c.png", InvalidInputError("bad")),
+    ]
 
     def rows(layout: Layout, count: int) -> list[str]:
         file = StringIO()
         writer = record_writer("markdown", file, Columns(layout, count))
-        for record in [*records, error_record("c.png", InvalidInputError("bad"))]:
+        for record in records:
             writer.write(record)
         writer.finish()
         return file.getvalue().splitlines()

@@ -7,8 +7,8 @@ import typer
 
 from convscope.client.cli.sources.downloads import is_url
 from convscope.client.cli.sources.image_files import has_image_suffix
-from convscope.client.cli.sources.lists import STANDARD_INPUT
 from convscope.client.cli.sources.patterns import is_pattern
+from convscope.client.cli.sources.source import STANDARD_INPUT
 from convscope.client.errors import InvalidInputError
 from convscope.client.types import ModelInfo
 

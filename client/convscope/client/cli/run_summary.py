@@ -54,6 +54,8 @@ class RunSummary:
         if count == 1 and not (self.written or self.stopped or self._skipped):
             return
         console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if self._follows_results and self.succeeded:
+            console.print()
         if self.stopped:
             console.print(self.stopped, style="bold", markup=False)
         console.print(self._counts(), markup=False)
