@@ -42,5 +42,7 @@ def test_the_program_has_a_path_if_the_shell_does_not_find_it(
     monkeypatch.setattr("sys.argv", [str(tmp_path / "convscope-server")])
     monkeypatch.setenv("PATH", "")
     assert first_call.call_command(FrontendSettings(), 8001) == f"{client} models"
+    monkeypatch.chdir(tmp_path.parent)
+    assert first_call.call_command(FrontendSettings(), 8001) == f"{tmp_path.name}/convscope models"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert first_call.call_command(FrontendSettings(), 8001) == "convscope models"

@@ -46,6 +46,9 @@ def call_command(settings: FrontendSettings, port: int) -> str:
 
 
 def _client() -> str:
-    """Return the client's program: its name, or else its path beside the server's."""
-    beside = Path(sys.argv[0]).with_name("convscope")
-    return str(beside) if beside.is_file() and shutil.which("convscope") is None else "convscope"
+    """Return the client's program: its name, or its path if the shell doesn't find it."""
+    beside, here = Path(sys.argv[0]).absolute().with_name("convscope"), Path.cwd()
+    if shutil.which("convscope") is not None or not beside.is_file():
+        return "convscope"
+    is_below = beside.is_relative_to(here) and beside.parent != here
+    return str(beside.relative_to(here) if is_below else beside)
