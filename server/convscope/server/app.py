@@ -37,6 +37,7 @@ from convscope.server.observability.metrics.merging import MergedMetrics, snapsh
 from convscope.server.observability.metrics.totals import from_json as totals_from_json
 from convscope.server.observability.metrics.totals import to_json as totals_to_json
 from convscope.server.process.drain import drain
+from convscope.server.process.first_call import show_first_call
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
@@ -94,6 +95,7 @@ async def serve_with_workers(settings: Settings) -> None:
             partial(_settings_for_worker, settings, addresses, shared),
             partial(_listen_for_admins_of_workers, settings, addresses, shared, metrics, reloads),
             reloads,
+            partial(show_first_call, settings.frontend),
         )
 
 
@@ -246,8 +248,10 @@ async def _serve(
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
             await supervisor.report_ready()
-        if on_ready is not None:
+        elif on_ready is not None:
             on_ready(manager.catalog.models)
+        else:
+            show_first_call(settings.frontend, grpc_port)
         if settings.repository.poll_seconds:
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)

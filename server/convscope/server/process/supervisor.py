@@ -43,6 +43,7 @@ async def supervise(
     settings_for_worker: Callable[[str, int], bytes],
     listen_for_admins: Callable[[], AbstractAsyncContextManager[None]],
     reloads: Reloads,
+    on_serving: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
 
@@ -55,6 +56,7 @@ async def supervise(
             the address with the port that was reserved, and for its index.
         listen_for_admins: Opens the listener for operators, if there is one.
         reloads: What SIGHUP reloads in this process, besides the workers.
+        on_serving: Called with the port when the workers serve.
 
     Raises:
         StartError: An address can't be bound, or the first worker doesn't serve.
@@ -78,6 +80,7 @@ async def supervise(
                 metrics_port=metrics_server.port,
                 workers=[worker.pid for worker in workers],
             )
+            on_serving(split_address(grpc_address)[1])
             spare = Spare()
             spare.prepare()
             replacing = [
