@@ -14,7 +14,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from rich import get_console
@@ -26,6 +26,7 @@ from convscope.exporter.training.classifier import Classifier, Recipe
 from convscope.exporter.training.epoch_lines import report_epoch
 from convscope.exporter.training.history import EpochMetrics, best_epoch, is_out_of_patience
 from convscope.exporter.training.processes import is_under_torchrun
+from convscope.exporter.training.progress import EpochProgress
 from convscope.exporter.training.runs import Run
 from convscope.exporter.training.sharing import check_shares, lost_process_as_error
 from convscope.exporter.training.splits import Splits
@@ -154,7 +155,7 @@ def _trainer(
         callbacks.append(LearningRateMonitor("epoch"))
     progress = progress and get_console().is_terminal
     if progress:
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks.append(EpochProgress())
     return lightning.Trainer(
         max_epochs=recipe.epochs,
         accelerator="auto",
