@@ -24,7 +24,7 @@ PIP_FILTER := $(if $(shell test -t 2 && echo terminal),,| { grep --line-buffered
 # Each start of the server and of a command would otherwise compile all our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench dashboards docs docs-serve lint format types proto stubs requirements sbom audit check clean
+.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench scale dashboards docs docs-serve lint format types proto stubs requirements sbom audit check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -75,6 +75,11 @@ lesson: $(READY) ## Train the networks of the lesson on MNIST and Fashion-MNIST,
 bench: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure the server and other model servers, in about 16 minutes
 	PYTHON=$(PYTHON) bench/setup.sh
 	$(BIN)/python -m bench
+
+scale: $(READY) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Measure one and two replicas and queues, and write docs/scaling.md
+	PYTHON=$(PYTHON) bench/setup.sh --only-h2load
+	$(BIN)/python -m bench.scaling.measure
+	$(BIN)/python -m bench.scaling
 
 dashboards: $(READY) ## Write the Prometheus rules and Grafana dashboards from deploy/objectives.toml
 	$(BIN)/python -m deploy.monitoring

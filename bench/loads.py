@@ -17,6 +17,7 @@ from bench.parsing import Answered, Call, parse_h2load, parse_log, steady_rate
 from bench.sampling import Sample
 
 __all__ = [
+    "CONNECTIONS",
     "Loop",
     "Request",
     "closed_loop",
@@ -100,6 +101,7 @@ def closed_loop(
     in_flight: int,
     seconds: float,
     warm_up: float = 0.5,
+    connections: int = CONNECTIONS,
 ) -> Loop:
     """Keep a number of calls in flight for a duration, which is extended when few complete.
 
@@ -110,12 +112,13 @@ def closed_loop(
         in_flight: The number of concurrent calls.
         seconds: The duration.
         warm_up: The seconds before that, in which nothing is measured.
+        connections: The connections of gRPC, at most one for each call in flight.
 
     Raises:
         BenchError: h2load is missing or failed.
         TooFewCallsError: Too few calls completed to compute a rate.
     """
-    command = _command(request, scratch, in_flight)
+    command = _command(request, scratch, in_flight, connections)
     command += ["--warm-up-time", f"{round(1000 * warm_up)}ms"]
     for duration in (seconds, LONGER * seconds):
         timed = [*command, "-D", f"{round(1000 * duration)}ms", request.url]
@@ -172,7 +175,9 @@ def _log(scratch: Path) -> Path:
     return scratch / f"calls-{threading.get_ident()}.tsv"
 
 
-def _command(request: Request, scratch: Path, in_flight: int) -> list[str]:
+def _command(
+    request: Request, scratch: Path, in_flight: int, connections: int = CONNECTIONS
+) -> list[str]:
     program = shutil.which("h2load")
     if program is None:
         raise BenchError("h2load is missing; install Debian's nghttp2-client or run bench/setup.sh")
@@ -181,7 +186,7 @@ def _command(request: Request, scratch: Path, in_flight: int) -> list[str]:
         body.write_bytes(request.body)
     command = [program, "-t", "1", "-d", str(body), f"--log-file={_log(scratch)}"]
     if request.grpc:
-        connections = min(CONNECTIONS, in_flight)
+        connections = min(connections, in_flight)
         command += ["-c", str(connections), "-m", str(in_flight // connections)]
     else:
         command += ["--h1", "-c", str(in_flight)]

@@ -1,6 +1,6 @@
 """Run the open and closed loops of `bench.openloop` in a separate process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,10 @@ def closed(
     in_flight: int,
     seconds: float,
     deadline_seconds: float,
+    metadata: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Keep a number of calls in flight, with the same client as the open loop."""
-    extra = {"in_flight": in_flight, "method": CLASSIFY}
+    extra = {"in_flight": in_flight, "method": CLASSIFY, "metadata": dict(metadata or {})}
     return _run(server, message, scratch, seconds, deadline_seconds, extra)
 
 

@@ -55,7 +55,7 @@ class Generator:
 
     Args:
         task: target, method, body (a path), rate, seconds, deadline_seconds and seed. For a
-            closed loop, in_flight replaces rate.
+            closed loop, in_flight replaces rate. Optional is metadata, a dictionary.
     """
 
     def __init__(self, task: dict[str, Any]) -> None:
@@ -68,13 +68,14 @@ class Generator:
         ]
         self._body = Path(task["body"]).read_bytes()
         self._deadline: float = task["deadline_seconds"]
+        self._metadata = tuple(task.get("metadata", {}).items())
         self._task = task
         self.tally = Tally()
 
     async def run(self) -> dict[str, Any]:
         """Make all calls and return a summary of their outcomes."""
         for call in self._calls:
-            await call(self._body, timeout=10)
+            await call(self._body, timeout=10, metadata=self._metadata)
         started_at, cpu_before = time.perf_counter(), time.process_time()
         if "in_flight" in self._task:
             await self._closed(started_at + self._task["seconds"])
@@ -114,7 +115,8 @@ class Generator:
             return
         sent_at = time.perf_counter()
         try:
-            await self._calls[number % CHANNELS](self._body, timeout=left)
+            call = self._calls[number % CHANNELS]
+            await call(self._body, timeout=left, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             self.tally.codes[error.code().name] += 1
             now = time.perf_counter()

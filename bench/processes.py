@@ -56,7 +56,11 @@ class Process:
 
     def last_lines(self) -> list[str]:
         """Return the end of the output."""
-        return self._read(max(0, os.fstat(self._output.fileno()).st_size - KEPT_BYTES))
+        return self._read(max(0, self.output_bytes() - KEPT_BYTES))
+
+    def output_bytes(self) -> int:
+        """Return the size of the output so far."""
+        return os.fstat(self._output.fileno()).st_size
 
     def check_alive(self) -> None:
         """Check that the process is running.

@@ -10,7 +10,7 @@ from bench.plot import draw
 from bench.sampling import GENERATOR_CORES, QUIET_SHARE
 from bench.targets import PEER_NAMES, TARGETS, rows
 
-__all__ = ["RESULTS", "page", "write"]
+__all__ = ["RESULTS", "page", "rounded", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 _MARKS = {"no": "**no**", "desired": "yes, desired"}
@@ -43,7 +43,7 @@ def write(document: dict[str, Any], name: str) -> Path:
     document["table"] = [row for row in table if name == "latest" or row["value"] is not None]
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / name
-    text = json.dumps(_rounded(document), indent=2, ensure_ascii=False)
+    text = json.dumps(rounded(document), indent=2, ensure_ascii=False)
     path.with_suffix(".json").write_text(text + "\n")
     path.with_suffix(".md").write_text(page(document))
     draw(document).save(path.with_suffix(".png"), optimize=True)
@@ -153,12 +153,12 @@ def _line(reason: str) -> str:
     return " ".join(reason.split())[:300]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Round every float to five significant digits."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _rounded(asdict(value))
+        return rounded(asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): _rounded(each) for key, each in value.items()}
+        return {str(key): rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
+        return [rounded(each) for each in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value

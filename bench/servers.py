@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.loads import Loop, Request, closed_loop, grpc_request
+from bench.loads import CONNECTIONS, Loop, Request, closed_loop, grpc_request
 from bench.parsing import Answered, Labels, parse_metrics
 from bench.processes import Process, free_port, running, wait_for
 
@@ -21,6 +21,7 @@ SERVER = (sys.executable, "-m", "convscope.server")
 CLASSIFY = "convscope.v1.ClassifierService/Classify"
 FLAGS = ("--drain-seconds", "0")
 START_SECONDS = 90.0
+COUNT_SECONDS = 5.0
 # The code of calls that h2load cancels at the end.
 _CUT_OFF = frozenset({"Canceled"})
 
@@ -79,6 +80,7 @@ class Server:
         seconds: float,
         warm_up: float = 0.5,
         method: str = CLASSIFY,
+        connections: int = CONNECTIONS,
     ) -> Loop:
         """Run a closed loop, and check in the server's metrics that every call succeeded.
 
@@ -95,6 +97,7 @@ class Server:
             in_flight=in_flight,
             seconds=seconds,
             warm_up=warm_up,
+            connections=connections,
         )
         self._check(before, loop.answered, method)
         return loop
@@ -105,14 +108,22 @@ class Server:
         Raises:
             BenchError: The counts differ, or a call failed.
         """
-        after = self.answered(method)
-        new = {code: after[code] - before.get(code, 0.0) for code in after}
+        until = time.monotonic() + COUNT_SECONDS
+        new = self._new(before, method)
+        while new.get("OK", 0.0) < answered.succeeded and time.monotonic() < until:
+            time.sleep(0.1)  # the counts of several workers come together after a while
+            new = self._new(before, method)
         wrong = {code: n for code, n in new.items() if n and code not in {"OK", *_CUT_OFF}}
         if wrong or answered.failed or new.get("OK", 0.0) < answered.succeeded:
             raise BenchError(
                 f"{answered.succeeded} calls succeeded and {answered.failed} failed, but "
                 f"the server counted {new}"
             )
+
+    def _new(self, before: dict[str, float], method: str) -> dict[str, float]:
+        """Return the number of calls since then, by gRPC code."""
+        after = self.answered(method)
+        return {code: after[code] - before.get(code, 0.0) for code in after}
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Make OpenVINO's environment and install h2load, which generates the load, if they are missing.
+# Install h2load, which generates the load, and make OpenVINO's environment, if they are missing.
+# With --only-h2load, nothing is done about OpenVINO.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/openvino.sh > /dev/null
+if [ "${1:-}" != --only-h2load ]; then
+  scripts/openvino.sh > /dev/null
+fi
 
 if command -v h2load > /dev/null; then
   exit 0

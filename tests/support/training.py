@@ -6,6 +6,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from support.exporter import processes, renew_threads
+from support.hosts import enter
 
 __all__ = ["TrainingCommand"]
 
@@ -16,12 +17,15 @@ class TrainingCommand:
     Args:
         arguments: The arguments of the command.
         log: The file that receives its output.
+        namespace: The network namespace of its host; by default that of this process.
     """
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
+    def __init__(self, arguments: list[str], log: Path, namespace: Path | None = None) -> None:
         self._log = log
         log.write_text("")
-        self.process: ForkServerProcess = processes().Process(target=_run, args=(arguments, log))
+        self.process: ForkServerProcess = processes().Process(
+            target=_run, args=(arguments, log, namespace)
+        )
         self.process.start()
 
     @property
@@ -52,9 +56,11 @@ def _output_to(log: Path) -> Iterator[None]:
         yield
 
 
-def _run(arguments: list[str], log: Path) -> None:
+def _run(arguments: list[str], log: Path, namespace: Path | None) -> None:
     from convscope.exporter.cli import app
 
+    if namespace is not None:
+        enter(namespace)
     renew_threads()
     with _output_to(log):
         app(["train", *arguments], prog_name="convscope-exporter")

@@ -56,6 +56,8 @@ def train(
     runs: opt.Runs = Path("runs"),
     devices: opt.Devices = 1,
     nodes: opt.Nodes = 1,
+    node_rank: opt.NodeRank = None,
+    main_address: opt.MainAddress = None,
     precision: opt.Precision = None,
     feature_map: options.FeatureMaps = None,
     input_shape: options.InputShape = None,
@@ -75,11 +77,14 @@ def train(
       convscope-exporter train lenet --dataset mnist
       convscope-exporter train resnet18 --dataset folder:photos --name photos
       convscope-exporter train net.py:make --dataset npz:signals.npz --input 1x256
+      convscope-exporter train lenet --nodes 2 --node-rank 1 --main-address 10.0.0.1
     """
     with errors_as_sentences():
-        from convscope.exporter.training.processes import is_first_process
+        from convscope.exporter.training.machines import join_machines
+        from convscope.exporter.training.processes import is_first_of_machine, is_first_process
 
-        console = make_console(quiet or not is_first_process())
+        devices, nodes = join_machines(devices, nodes, node_rank, main_address)
+        console = make_console(quiet or not is_first_of_machine())
         # This doesn't import PyTorch, so that a wrong name or run is an error at once.
         from convscope.exporter.architectures.resolve import (
             DeclaredInput,
@@ -103,7 +108,7 @@ def train(
         _check_shape(row, declared)
         if pretrained:
             check_published(row, declared, "train without --pretrained")
-        if resume:
+        if resume and is_first_process():
             latest_run(runs / model).check({"architecture": row.name, "seed": seed})
         with console.status("Loading PyTorch and the dataset"):
             import matplotlib  # noqa: F401 - a missing package must not end a run after hours
@@ -132,7 +137,7 @@ def train(
             runs=runs,
             resume=resume,
             explanations=explanations,
-            progress=not console.quiet,
+            progress=is_first_process() and not quiet,
         )
         _run(job, version, console)
 

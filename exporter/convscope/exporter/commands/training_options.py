@@ -14,6 +14,8 @@ __all__ = [
     "Epochs",
     "Freeze",
     "LearningRate",
+    "MainAddress",
+    "NodeRank",
     "Nodes",
     "Patience",
     "Precision",
@@ -167,7 +169,31 @@ Devices = Annotated[
     ),
 ]
 Nodes = Annotated[
-    int, Option(min=1, help="The number of machines, as in Lightning.", rich_help_panel=RUNS)
+    int,
+    Option(
+        min=1,
+        help="The number of machines, on each of which this command is started.",
+        rich_help_panel=RUNS,
+    ),
+]
+NodeRank = Annotated[
+    int | None,
+    Option(
+        min=0,
+        help="The number of this machine, from 0. Machine 0 publishes the model.",
+        show_default="NODE_RANK, if there are several machines",
+        rich_help_panel=RUNS,
+    ),
+]
+MainAddress = Annotated[
+    str | None,
+    Option(
+        metavar="HOST[:PORT]",
+        help="The address of machine 0 in the network of the machines. The port is 29500 by "
+        "default.",
+        show_default="MASTER_ADDR and MASTER_PORT, if there are several machines",
+        rich_help_panel=RUNS,
+    ),
 ]
 Precision = Annotated[
     str | None,

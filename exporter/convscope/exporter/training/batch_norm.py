@@ -1,9 +1,11 @@
-"""Lets the running statistics of batch norm follow short epochs."""
+"""The running statistics of batch norm: in short epochs, and in several processes."""
 
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from collections.abc import Sequence
 
-__all__ = ["follow_short_epochs"]
+from torch import distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+__all__ = ["follow_short_epochs", "share_statistics"]
 
 # After this many epochs, at most this share of the statistics is older.
 EPOCHS = 2
@@ -21,3 +23,25 @@ def follow_short_epochs(network: nn.Module, steps_per_epoch: int) -> None:
     for module in network.modules():
         if isinstance(module, _BatchNorm) and module.momentum is not None:
             module.momentum = max(module.momentum, least)
+
+
+def share_statistics(network: nn.Module, processes: int, frozen: Sequence[nn.Module]) -> None:
+    """Give all processes of a run the same buffers.
+
+    Each process has seen only its share of the inputs, so the running statistics of its
+    normalizations are averaged. The other buffers become those of the first process.
+
+    Args:
+        network: The network.
+        processes: The number of processes.
+        frozen: The modules whose buffers stay as they are.
+    """
+    for module in network.modules():
+        if module in frozen:
+            continue
+        for buffer in module.buffers(recurse=False):
+            if isinstance(module, _NormBase) and buffer.is_floating_point():
+                distributed.all_reduce(buffer)
+                buffer /= processes
+            else:
+                distributed.broadcast(buffer, src=0)

@@ -9,10 +9,11 @@ import lightning
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from convscope.exporter.datasets.augmentation import Augmentation
-from convscope.exporter.training.batch_norm import follow_short_epochs
+from convscope.exporter.training.batch_norm import follow_short_epochs, share_statistics
 from convscope.exporter.training.batches import test_loader, training_loader
 from convscope.exporter.training.freezing import freeze
 from convscope.exporter.training.schedule import OneCycle
@@ -75,6 +76,8 @@ class Classifier(lightning.LightningModule):
             self.register_buffer(name, buffer, persistent=False)
         self.accuracy = MulticlassAccuracy(classes, average="micro")
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        # Lightning rounds the number of inputs when it averages over processes.
+        self.loss = MeanMetric()
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all modules but the frozen ones, which stay in evaluation mode."""
@@ -121,13 +124,8 @@ class Classifier(lightning.LightningModule):
         logits = self.network(self._normalize(inputs, False))
         self.accuracy(logits, labels)
         self.log("val_accuracy", self.accuracy, prog_bar=True, on_epoch=True)
-        self.log(
-            "val_loss",
-            nn.functional.cross_entropy(logits.float(), labels),
-            prog_bar=True,
-            batch_size=len(labels),
-            sync_dist=self.trainer.world_size > 1,
-        )
+        self.loss(nn.functional.cross_entropy(logits.float(), labels), len(labels))
+        self.log("val_loss", self.loss, prog_bar=True, on_epoch=True)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW and a one-cycle schedule of the learning rate."""
@@ -142,6 +140,11 @@ class Classifier(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_validation_start(self) -> None:
+        """Give all processes the same buffers, before they are used and saved."""
+        if self.trainer.world_size > 1:
+            share_statistics(self.network, self.trainer.world_size, self._frozen)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training batches."""

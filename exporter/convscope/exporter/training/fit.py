@@ -13,8 +13,10 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from rich import get_console
 from torch import nn
 
@@ -23,8 +25,10 @@ from convscope.exporter.training.checkpoints import EpochRecorder, complete_file
 from convscope.exporter.training.classifier import Classifier, Recipe
 from convscope.exporter.training.epoch_lines import report_epoch
 from convscope.exporter.training.history import EpochMetrics, best_epoch, is_out_of_patience
+from convscope.exporter.training.processes import is_under_torchrun
 from convscope.exporter.training.progress import EpochProgress
 from convscope.exporter.training.runs import Run
+from convscope.exporter.training.sharing import check_shares, lost_process_as_error
 from convscope.exporter.training.splits import Splits
 
 __all__ = ["Hardware", "Recipe", "Trained", "is_complete", "train"]
@@ -83,6 +87,7 @@ def train(
     progress: bool,
     run: Run,
     hardware: Hardware | None = None,
+    shared: Callback | None = None,
 ) -> Trained | None:
     """Build a network and train it, unless the run already has all of its epochs.
 
@@ -95,13 +100,17 @@ def train(
         progress: Whether to show a progress bar.
         run: The directory of checkpoints and logs, and whether to resume.
         hardware: The hardware; one device by default.
+        shared: A callback for a run of several processes.
 
     Returns:
         The result in the first process; None in all others.
 
     Raises:
-        RunError: The run was interrupted, or its loss was never finite.
+        RunError: The run was interrupted, its loss was never finite, or another process was lost.
+        DatasetError: There are fewer validation inputs than processes.
     """
+    hardware = hardware or Hardware()
+    check_shares(splits, hardware.processes)
     with _without_advice():
         lightning.seed_everything(recipe.seed, verbose=False)
         network = build()
@@ -112,8 +121,9 @@ def train(
         if is_complete(recorder.history, recipe.epochs, recipe.patience):
             complete_files(run, recorder.history)
         else:
-            trainer = _trainer(recipe, run, hardware or Hardware(), recorder, progress)
-            with _fitting_threads(network), _interruption_as_error():
+            callbacks: list[Callback] = [recorder] if shared is None else [recorder, shared]
+            trainer = _trainer(recipe, run, hardware, callbacks, progress)
+            with _fitting_threads(network), _interruption_as_error(), lost_process_as_error():
                 trainer.fit(
                     Classifier(network, recipe, splits, classes),
                     ckpt_path=run.last_checkpoint,
@@ -138,10 +148,9 @@ def is_complete(history: Sequence[EpochMetrics], epochs: int, patience: int | No
 
 
 def _trainer(
-    recipe: Recipe, run: Run, hardware: Hardware, recorder: EpochRecorder, progress: bool
+    recipe: Recipe, run: Run, hardware: Hardware, callbacks: list[Callback], progress: bool
 ) -> lightning.Trainer:
     loggers = _loggers(run)
-    callbacks: list[Callback] = [recorder]
     if loggers:
         callbacks.append(LearningRateMonitor("epoch"))
     progress = progress and get_console().is_terminal
@@ -152,7 +161,8 @@ def _trainer(
         accelerator="auto",
         devices=hardware.devices,
         num_nodes=hardware.nodes,
-        strategy="ddp" if hardware.processes > 1 else "auto",
+        strategy=_strategy(hardware),
+        plugins=[] if is_under_torchrun() else [LightningEnvironment()],
         precision=_precision(hardware),
         callbacks=callbacks,
         logger=loggers,
@@ -161,6 +171,14 @@ def _trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the loaders select their process's share
     )
+
+
+def _strategy(hardware: Hardware) -> DDPStrategy | str:
+    if hardware.processes == 1:
+        return "auto"
+    # The buffers are shared after each epoch: the processes may have different numbers of
+    # validation batches, and would wait for each other.
+    return DDPStrategy(broadcast_buffers=False)
 
 
 def _precision(hardware: Hardware) -> Any:

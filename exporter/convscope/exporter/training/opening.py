@@ -1,15 +1,19 @@
 """Starts or resumes the run of a job, and records its publication."""
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from convscope.bundle.errors import BundleError
 from convscope.bundle.manifest import parse_manifest
 from convscope.exporter.errors import RunError
 from convscope.exporter.training.job import TrainingJob
-from convscope.exporter.training.processes import RUN_VARIABLE
+from convscope.exporter.training.processes import RUN_VARIABLE, is_first_process
 from convscope.exporter.training.runs import Run, begin_run, latest_run
 
 __all__ = [
@@ -17,6 +21,7 @@ __all__ = [
     "check_split",
     "finish",
     "joined_run",
+    "own_runs",
     "resume_run",
     "start_run",
 ]
@@ -62,6 +67,24 @@ def resume_run(job: TrainingJob, settings: Mapping[str, Any], content: str) -> R
     return run
 
 
+@contextmanager
+def own_runs(job: TrainingJob) -> Iterator[TrainingJob]:
+    """Give the first process of each further machine a folder of runs of its own, for a while.
+
+    Only process 0 writes to the run. The machines may share its folder, or not.
+
+    Raises:
+        RunError: The run to resume is missing on this machine.
+    """
+    if is_first_process() or RUN_VARIABLE in os.environ:
+        yield job
+        return
+    with TemporaryDirectory(prefix="convscope-runs-") as folder:
+        if job.resume:
+            _copy_latest(job.runs / job.model, Path(folder) / job.model)
+        yield replace(job, runs=Path(folder))
+
+
 def joined_run(job: TrainingJob) -> Run | None:
     """Return the run that another process started; None in the first process."""
     known = os.environ.get(RUN_VARIABLE)
@@ -86,6 +109,17 @@ def begin_publication(run: Run, version: int, epoch: int, weights: str) -> None:
 def finish(run: Run, version: int, epoch: int) -> None:
     """Record that a run is finished and which epoch is published."""
     run.update(finished=True, published_version=version, published_epoch=epoch, publishing=None)
+
+
+def _copy_latest(runs: Path, target: Path) -> None:
+    try:
+        run = latest_run(runs)
+    except RunError as error:
+        raise RunError(
+            f"there is no run in {runs} to resume on this machine; share this folder with machine "
+            "0, or copy the run from there"
+        ) from error
+    shutil.copytree(run.directory, target / run.directory.name)
 
 
 def _changed(run: Run) -> RunError:

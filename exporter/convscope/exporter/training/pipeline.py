@@ -1,9 +1,10 @@
 """Trains a network on a dataset, and returns it ready to be converted."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from torch import nn
@@ -24,6 +25,7 @@ from convscope.exporter.datasets import (
     prepare,
 )
 from convscope.exporter.preprocessing import InputRule, TensorInput
+from convscope.exporter.training.checkpoints import read_history
 from convscope.exporter.training.console_lines import report_finished, report_start
 from convscope.exporter.training.fingerprint import fingerprint
 from convscope.exporter.training.fit import Trained, train
@@ -33,13 +35,19 @@ from convscope.exporter.training.opening import (
     check_split,
     finish,
     joined_run,
+    own_runs,
     resume_run,
     start_run,
 )
 from convscope.exporter.training.outputs import check_outputs
-from convscope.exporter.training.processes import RUN_VARIABLE, is_first_process
+from convscope.exporter.training.processes import (
+    RUN_VARIABLE,
+    is_first_of_machine,
+    is_first_process,
+)
 from convscope.exporter.training.runs import Run
 from convscope.exporter.training.seen import digest_text, record_inputs
+from convscope.exporter.training.sharing import SharedRun
 from convscope.exporter.training.splits import (
     Splits,
     check_classes,
@@ -100,6 +108,13 @@ def run_training(
         ExporterError: The run can't start, or was interrupted.
     """
     job.check()
+    with own_runs(job) as own:
+        return _run(own, console, reserve_version)
+
+
+def _run(
+    job: TrainingJob, console: Console, reserve_version: Callable[[], int]
+) -> TrainedSource | PublishedRun | None:
     data = load_dataset(job.dataset_name(), DatasetOptions(job.data_dir, job.seed))
     check_classes(data)
     expects = _input(job.row, data)
@@ -107,7 +122,9 @@ def run_training(
     check_outputs(job.row, network, expects, data)
     settings, content = job.fixed_settings(data, expects), fingerprint(data)
     run = joined_run(job) or (resume_run(job, settings, content) if job.resume else None)
-    if run is not None and run.record()["finished"] and is_first_process():
+    if run is not None and run.record()["finished"]:
+        if not is_first_process():
+            return None
         report_finished(run, console)
         return PublishedRun(run, run.record()["published_version"])
     version = reserve_version() if is_first_process() else 0
@@ -116,11 +133,11 @@ def run_training(
     if run is None:
         run = start_run(job, settings, content, counts)
     check_split(run, counts)
-    if is_first_process():
-        record_inputs(run, data)
     record = run.record()
     epochs = int(record["epochs"])
-    report_start(run, epochs, job.patience, console)
+    if is_first_process():
+        record_inputs(run, data)
+        report_start(run, epochs, job.patience, console)
     with _passed_to_other_processes(run):
         trained = train(
             lambda: network,
@@ -130,8 +147,9 @@ def run_training(
             progress=job.progress,
             run=run,
             hardware=job.hardware,
+            shared=_shared(job, run, {**settings, "dataset_fingerprint": content}, splits, console),
         )
-    if trained is None:
+    if trained is None or not is_first_process():
         return None
     best = trained.best
     console.print(
@@ -196,7 +214,7 @@ def _build(job: TrainingJob, expects: InputRule, classes: int) -> tuple[nn.Modul
 @contextmanager
 def _passed_to_other_processes(run: Run) -> Iterator[None]:
     """Pass the run's directory to the processes that Lightning starts."""
-    if not is_first_process():
+    if not is_first_of_machine():
         yield
         return
     os.environ[RUN_VARIABLE] = str(run.directory.resolve())
@@ -204,6 +222,22 @@ def _passed_to_other_processes(run: Run) -> Iterator[None]:
         yield
     finally:
         del os.environ[RUN_VARIABLE]
+
+
+def _shared(
+    job: TrainingJob, run: Run, settings: Mapping[str, Any], splits: Splits, console: Console
+) -> SharedRun | None:
+    """Return the callback of a run of several processes."""
+    if job.hardware.processes == 1:
+        return None
+    settings = {
+        **settings,
+        "epochs": run.record()["epochs"],
+        "patience": job.patience,
+        "precision": job.hardware.precision,
+        "completed_epochs": len(read_history(run.last_checkpoint)),
+    }
+    return SharedRun(settings, len(splits.train.labels), console.print)
 
 
 def _weights(
