@@ -135,19 +135,29 @@ async def serve(
 
 
 async def serve_locally(
-    settings: Settings, stop: asyncio.Event, on_ready: Callable[[Sequence[str]], None]
+    settings: Settings,
+    stop: asyncio.Event,
+    on_ready: Callable[[ModelManager[LoadedVersion]], None],
+    *,
+    transport: Transport | None = None,
+    validator: BundleValidator | None = None,
 ) -> None:
-    """Serve to the process that this is a part of, without signals, metrics or other processes.
+    """Serve to the process that this is a part of, without signals and metrics.
 
     Args:
         settings: All settings.
         stop: Ends it.
-        on_ready: Called with the names of the models when the first load is complete.
+        on_ready: Called with the manager of the models when the first load is complete.
+        transport: Where the calls come from; None for a listener on the address in the settings.
+        validator: Validates the versions; None validates them in this process, without limits.
 
     Raises:
         StartError: There is nothing to serve, or the address can't be bound.
     """
-    await _serve(settings, stop, Reloads(), None, InProcessValidator(), on_ready)
+    validator = validator or InProcessValidator()
+    await _serve(
+        settings, stop, Reloads(), validator=validator, on_ready=on_ready, receiver=transport
+    )
 
 
 async def _serve(
@@ -156,7 +166,8 @@ async def _serve(
     reloads: Reloads,
     supervisor: SupervisorChannel | None = None,
     validator: BundleValidator | None = None,
-    on_ready: Callable[[Sequence[str]], None] | None = None,
+    on_ready: Callable[[ModelManager[LoadedVersion]], None] | None = None,
+    receiver: Transport | None = None,
 ) -> None:
     metrics, health = Metrics(), StartupHealth()
     async with AsyncExitStack() as stack:
@@ -186,7 +197,7 @@ async def _serve(
         budget = MemoryBudget(settings.frontend.max_memory_in_flight)
         budget.on_rejected = metrics.request_memory(lambda: budget.used)
         transport, gate = _transport(
-            settings, budget, handler, metrics, health, tracing, supervisor, access
+            settings, budget, handler, metrics, health, tracing, supervisor, access, receiver
         )
         reloads.add(transport.reload)
         if supervisor is None:
@@ -214,7 +225,7 @@ async def _serve(
         if supervisor is not None:
             await supervisor.report_ready()
         if on_ready is not None:
-            on_ready(manager.catalog.models)
+            on_ready(manager)
         if settings.repository.poll_seconds:
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)
@@ -352,10 +363,11 @@ def _transport(
     tracing: "Tracing | None",
     supervisor: SupervisorChannel | None,
     access: AccessControl | None,
+    receiver: Transport | None,
 ) -> tuple[Transport, StartupGate]:
     """Return the transport with all services, and the gate that rejects calls to models."""
     frontend = settings.frontend
-    transport = make_transport(
+    transport = receiver or make_transport(
         frontend,
         budget,
         share_port=supervisor is not None,
@@ -396,7 +408,7 @@ async def _listen_for_admins(
     stack: AsyncExitStack,
 ) -> None:
     frontend, address = settings.frontend, str(settings.frontend.admin_address)
-    transport = make_transport(
+    transport = receiver or make_transport(
         frontend,
         budget,
         flag="--admin-address",
