@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
-import ray
-from ray import serve
 
+import ray
 from convscope.bundle.addresses import local_path
 from convscope.server.config.embedded import embedded_settings
 from convscope.server.embedded import EmbeddedServer
 from convscope.server.errors import StartError
 from convscope.server.frontend.transport.in_process import Ended
+from ray import serve
 
 __all__ = ["SERVICERS", "Classifier", "build"]
 

@@ -25,9 +25,9 @@ from convscope.v1 import inference_pb2_grpc
 # Not "ray", which is also the name of this folder.
 pytest.importorskip("ray.serve", reason="Ray is not installed; `make test-ray` installs it")
 
-from ray import serve  # noqa: E402
+from ray import serve
 
-from deploy.ray.app import SERVICERS, build  # noqa: E402
+from deploy.ray.app import SERVICERS, build
 
 SETTINGS = {"runners": 1, "max_batch": 8}
 CALLS, CALLERS = 1000, 8

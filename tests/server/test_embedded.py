@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from support.calls import image_request, signal_request
@@ -37,7 +38,10 @@ OTHER_CALLS = (
 METADATA = (("x-request-id", "a-1"),)
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(tiny_repository: Path) -> AsyncIterator[EmbeddedServer]:
     server = EmbeddedServer(tiny_repository, {"runners": 1, "max_batch": 8})
     await server.start()

@@ -408,7 +408,7 @@ async def _listen_for_admins(
     stack: AsyncExitStack,
 ) -> None:
     frontend, address = settings.frontend, str(settings.frontend.admin_address)
-    transport = receiver or make_transport(
+    transport = make_transport(
         frontend,
         budget,
         flag="--admin-address",

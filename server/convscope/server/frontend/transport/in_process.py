@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -139,10 +140,8 @@ async def _in_group(group: GroupHandler, message: bytes, metadata: Metadata, pee
 
 async def _to_end(running: Any, context: "_Context", replies: asyncio.Queue[Any]) -> None:
     """Run the handler of a stream, and put how it ended after its replies."""
-    try:
+    with suppress(grpc.aio.AbortError):  # the context knows the status
         await running
-    except grpc.aio.AbortError:
-        pass  # the context knows the status
     await replies.put(context.ended(b""))
 
 
