@@ -75,7 +75,7 @@ class Classifier:
         own: dict[str, Any] = {"cores": _reserved_cores()}
         if models_per_replica is not None:
             own["load"] = "on-demand"
-        self._server = EmbeddedServer(models, own | settings)
+        self._server = EmbeddedServer(models, {**own, **settings})
         self._hold = _holder(self._server, models_per_replica)
         await self._server.start()
 
@@ -185,16 +185,17 @@ def _holder(server: EmbeddedServer, count: int | None) -> Callable[[str], Awaita
         unloading.add(task)
         task.add_done_callback(unloading.discard)
 
-    @serve.multiplexed(max_num_models_per_replica=count)
     async def hold(model: str) -> _Held:
         held = _Held()
         finalizer = weakref.finalize(held, loop.call_soon_threadsafe, unload, model)
         finalizer.atexit = False
         return held
 
+    multiplexed = serve.multiplexed(hold, max_num_models_per_replica=count)
+
     async def hold_known(model: str) -> _Held | None:
         # An unknown name must not unload another model.
-        return await hold(model) if server.has(model) else None
+        return await multiplexed(model) if server.has(model) else None
 
     return hold_known
 

@@ -17,6 +17,7 @@ def cluster() -> Iterator[None]:
 
     os.environ["PYTHONPATH"] = str(ROOT)  # of Ray's processes, which import deploy.ray
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be stored in the home directory
     ray.init(
         num_cpus=2,
         object_store_memory=100 * MIB,

@@ -218,7 +218,7 @@ def test_models_are_multiplexed(target: str, repository: Path, client: Client) -
         with pytest.raises(grpc.RpcError) as caught:
             stub.Classify(
                 pb.ClassifyRequest(model=model),
-                metadata=[("multiplexed_model_id", model)],
+                metadata=(("multiplexed_model_id", model),),
                 timeout=60,
             )
         error: Any = caught.value

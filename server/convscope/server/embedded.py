@@ -57,7 +57,8 @@ class EmbeddedServer:
                 validator=BundleValidator(),
             )
         )
-        await asyncio.wait({ready, self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {ready, self._serving}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             try:
                 await self._serving
