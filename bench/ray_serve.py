@@ -22,7 +22,8 @@ from bench.cpu import TICKS, family, tree_seconds
 from bench.processes import free_port
 from bench.servers import serving
 from convscope.client import Client
-from deploy.ray.app import SERVICERS, build
+from deploy.ray.app import build
+from deploy.ray.servicers import SERVICERS
 
 MIB = 2**20
 NAME = "convscope"

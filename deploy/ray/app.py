@@ -12,22 +12,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
-
 import ray
+from ray import serve
+
 from convscope.bundle.addresses import local_path
 from convscope.server.config.embedded import embedded_settings
 from convscope.server.embedded import EmbeddedServer
 from convscope.server.errors import StartError
 from convscope.server.frontend.transport.in_process import Ended
-from ray import serve
 
-__all__ = ["SERVICERS", "Classifier", "build"]
+__all__ = ["Classifier", "build"]
 
-# What Ray's proxies offer: `grpc_servicer_functions`.
-SERVICERS = (
-    "convscope.v1.inference_pb2_grpc.add_ClassifierServiceServicer_to_server",
-    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
-)
 _CLASSIFIER = "/convscope.v1.ClassifierService"
 # As many as fill the batches of small models while others wait for their reply.
 _ONGOING_REQUESTS = 64

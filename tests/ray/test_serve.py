@@ -5,19 +5,26 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from support.alterations import slow_down
 from support.calls import image_request, wait_until
 from support.processes import descendants
 from support.server import ServerProcess
 from support.tiny import write_signal, write_tiny
 
-from convscope.client import Client, ConvscopeError, Health, InvalidInputError, NotFoundError
+from convscope.client import (
+    Client,
+    ConvscopeError,
+    Health,
+    InvalidInputError,
+    NotFoundError,
+)
 from convscope.server.errors import StartError
 from convscope.v1 import inference_pb2 as pb
 from convscope.v1 import inference_pb2_grpc
@@ -27,30 +34,33 @@ pytest.importorskip("ray.serve", reason="Ray is not installed; `make test-ray` i
 
 from ray import serve
 
-from deploy.ray.app import SERVICERS, build
+from deploy.ray.app import build
+from deploy.ray.servicers import SERVICERS
 
-SETTINGS = {"runners": 1, "max_batch": 8}
-CALLS, CALLERS = 1000, 8
+SETTINGS = {"runners": 1, "max_batch": 8, "poll_seconds": 1}
+CALLS, CALLERS = 1000, 16
+TURNS = 10_000  # of a loop in the graph: some milliseconds, so that a killed replica has calls
 NAME = "convscope"
 PHOTOS = [np.random.default_rng(seed).integers(0, 256, (60, 90, 3), np.uint8) for seed in range(8)]
 
 
 @pytest.fixture(scope="module")
-def target(cluster: None) -> str:
+def target(cluster: None) -> Iterator[str]:
     """The address of Ray's proxy."""
     port = free_port()
     serve.start(
         http_options={"host": "127.0.0.1", "port": free_port()},
         grpc_options={"port": port, "grpc_servicer_functions": list(SERVICERS)},
     )
-    return f"127.0.0.1:{port}"
+    yield f"127.0.0.1:{port}"
+    serve.shutdown()
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of "tiny" and "signal"."""
     root = tmp_path_factory.mktemp("ray")
-    write_tiny(root)
+    write_tiny(root, alter_graph=slow_down(TURNS))
     write_signal(root)
     return root
 
@@ -62,7 +72,6 @@ def client(target: str, repository: Path) -> Iterator[Client]:
     with Client(target, timeout_seconds=60) as client:
         client.wait_ready()
         yield client
-    serve.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +93,8 @@ def deploy(models: Path, **arguments: Any) -> None:
 def publish(repository: Path, version: int) -> None:
     """Publish a version of "tiny" with other probabilities, at once as the exporter does."""
     folder = repository.parent / f"new-{version}"
-    write_tiny(folder, version=version, activation="Sigmoid")
+    slow = slow_down(TURNS)
+    write_tiny(folder, version=version, activation="Sigmoid", alter_graph=slow)
     (folder / "tiny" / str(version)).rename(repository / "tiny" / str(version))
 
 
@@ -167,32 +177,33 @@ def test_a_stream_is_answered_in_order(client: Client) -> None:
 def test_no_call_is_lost_while_a_replica_is_killed_and_the_versions_change(
     client: Client, server: Client, target: str, repository: Path
 ) -> None:
-    numbers = count()  # of the replies
-    happened: list[str] = []
+    answers: list[tuple[int, Any]] = []
+    done = Event()
 
-    def disturb(number: int) -> None:
-        if number == CALLS // 5:
+    def call_on() -> None:
+        while not done.is_set():
+            photo = len(answers) % len(PHOTOS)
+            answers.append((photo, patient.classify(PHOTOS[photo], model="tiny")))
+
+    def serves(version: int) -> bool:
+        return all(answer.version == version for _, answer in answers[-100:])
+
+    with (
+        Client(target, timeout_seconds=120) as patient,
+        ThreadPoolExecutor(CALLERS) as pool,
+    ):
+        callers = [pool.submit(call_on) for _ in range(CALLERS)]
+        try:
+            wait_until(lambda: len(answers) > CALLS // 4)
             os.kill(replicas()[0], signal.SIGKILL)
-            happened.append("killed")
-        if number == 2 * CALLS // 5:  # each replica notices it by itself
-            publish(repository, 2)
-            happened.append("published")
-        if number == 3 * CALLS // 5:  # Ray replaces the replicas one after the other
-            deploy(repository, replicas=2, max_inputs=63)
-            happened.append("deployed")
-
-    def call(index: int) -> tuple[int, Any]:
-        answer = patient.classify(PHOTOS[index % len(PHOTOS)], model="tiny")
-        disturb(next(numbers))
-        return index % len(PHOTOS), answer
-
-    with Client(target, timeout_seconds=120, retries=4) as patient:
-        with ThreadPoolExecutor(CALLERS) as pool:
-            answers = list(pool.map(call, range(CALLS)))
-        assert happened == ["killed", "published", "deployed"]
-        assert len(answers) == CALLS
-        wait_until(lambda: patient.classify(PHOTOS[0], model="tiny").version == 2)
-        assert patient.server_info().limits.max_inputs == 63
+            publish(repository, 2)  # each replica notices it by itself
+            wait_until(lambda: serves(2))
+            deploy(repository, replicas=2, versions="=1")  # Ray replaces the replicas, one by one
+            wait_until(lambda: serves(1) and len(answers) > CALLS)
+        finally:
+            done.set()
+        for caller in callers:
+            caller.result()
     wait_until(lambda: len(server.models()) == 3)
     expected = {
         (photo, version): seen(server.classify(PHOTOS[photo], model="tiny", version=version))
@@ -203,7 +214,7 @@ def test_no_call_is_lost_while_a_replica_is_killed_and_the_versions_change(
     assert [seen(answer) for _, answer in answers] == [
         expected[photo, answer.version] for photo, answer in answers
     ]
-    assert {answer.version for _, answer in answers} == {1, 2}
+    print(f"{len(answers)} calls, none lost")
 
 
 @pytest.mark.slow(seconds=20)
