@@ -58,7 +58,7 @@ test-grpc-aio: $(READY) ## Run the tests of servers again, on the transport grpc
 	CONVSCOPE_TRANSPORT=grpc-aio $(BIN)/python -m pytest -n 3 --dist worksteal -m 'server and not one_transport'
 
 test-ray: $(READY) ## Run the tests of deploy/ray/ with Ray, in an environment of its own
-	$$(scripts/ray.sh) -m pytest tests/ray
+	$$(scripts/ray.sh) -m pytest tests/ray -W default
 
 # One fuzzer after the other: images, messages, bundles, texts, conversations.
 fuzz: $(READY) ## Send mutated inputs of every kind for SECONDS=600 in all, from other seeds than `make test`

@@ -98,11 +98,13 @@ def _ray(replicas: int) -> Iterator[str]:
     """Run Ray with a proxy on this machine, and yield the proxy's address."""
     os.environ["PYTHONPATH"] = str(ROOT)  # of Ray's processes, which import deploy.ray
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be stored in the home directory
     ray.init(
         num_cpus=replicas,
         object_store_memory=100 * MIB,
         include_dashboard=False,
         log_to_driver=False,
+        _node_ip_address="127.0.0.1",
     )
     try:
         port = free_port()

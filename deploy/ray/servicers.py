@@ -25,7 +25,8 @@ _DIED = str(ActorDiedError.BASE_ERROR_MSG)
 
 def add_classifier(servicer: Any, server: Any) -> None:
     """Add ClassifierService to the server of a proxy."""
-    inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, _Aborting(server))
+    adding: Any = _Aborting(server)
+    inference_pb2_grpc.add_ClassifierServiceServicer_to_server(servicer, adding)
 
 
 def add_health(servicer: Any, server: Any) -> None:

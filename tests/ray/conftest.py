@@ -8,6 +8,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
+ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),  # of Ray's processes, which import deploy.ray
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # otherwise it stores a token in the home directory
+    # On a busy machine, its processes take longer to start than it allows.
+    "RAY_agent_register_timeout_ms": "200000",
+    "RAY_raylet_start_wait_time_s": "200",
+}
 
 
 @pytest.fixture(scope="session")
@@ -15,14 +23,13 @@ def cluster() -> Iterator[None]:
     """Ray with two cores, for all tests."""
     import ray
 
-    os.environ["PYTHONPATH"] = str(ROOT)  # of Ray's processes, which import deploy.ray
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be stored in the home directory
+    os.environ |= ENVIRONMENT
     ray.init(
         num_cpus=2,
         object_store_memory=100 * MIB,
         include_dashboard=False,
         log_to_driver=False,
+        _node_ip_address="127.0.0.1",
     )
     yield
     ray.shutdown()

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import yaml
 from support.alterations import slow_down
 from support.calls import image_request, wait_until
 from support.processes import descendants
@@ -33,10 +35,12 @@ from convscope.v1 import inference_pb2_grpc
 pytest.importorskip("ray.serve", reason="Ray is not installed; `make test-ray` installs it")
 
 from ray import serve
+from ray.serve.schema import ServeDeploySchema
 
 from deploy.ray.app import build
 from deploy.ray.servicers import SERVICERS
 
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"runners": 1, "max_batch": 8, "poll_seconds": 1}
 CALLS, CALLERS = 1000, 16
 TURNS = 10_000  # of a loop in the graph: some milliseconds, so that a killed replica has calls
@@ -244,6 +248,16 @@ def test_models_are_multiplexed(target: str, repository: Path, client: Client) -
     wait_until(are_apart)
     # Without the header, any replica answers, and loads what it must.
     assert {client.classify(PHOTOS[0], model="tiny").model for _ in range(5)} == {"tiny"}
+
+
+def test_the_configuration_is_one_of_this_application() -> None:
+    content = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text())
+    schema = ServeDeploySchema.model_validate(content)
+    assert tuple(schema.grpc_options.grpc_servicer_functions) == SERVICERS
+    (application,) = schema.applications
+    module, name = application.import_path.split(":")
+    found = getattr(import_module(module), name)(application.args)
+    assert [one.name for one in application.deployments] == [found._bound_deployment.name]
 
 
 @pytest.mark.parametrize(
