@@ -10,7 +10,9 @@ if [[ ! $venv/.ready -nt pyproject.toml ]]; then
   .venv/bin/python -m venv --without-pip "$venv"
   packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   own=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  echo "import site; site.addsitedir('$packages')" > "$own/developers.pth"
+  # Each process of Ray imports jsonschema, which imports this package if it is there: for seconds.
+  { echo "import sys; sys.modules['rfc3987_syntax'] = None"
+    echo "import site; site.addsitedir('$packages')"; } > "$own/developers.pth"
   mapfile -t extra < <(.venv/bin/python -c '
 import tomllib
 with open("pyproject.toml", "rb") as file:

@@ -8,8 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
-ENVIRONMENT = {
-    "PYTHONPATH": str(ROOT),  # of Ray's processes, which import deploy.ray
+
+# Ray reads them when it is imported.
+os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",  # otherwise it stores a token in the home directory
     # On a busy machine, its processes take longer to start than it allows.
@@ -23,7 +24,7 @@ def cluster() -> Iterator[None]:
     """Ray with two cores, for all tests."""
     import ray
 
-    os.environ |= ENVIRONMENT
+    os.environ["PYTHONPATH"] = str(ROOT)  # of Ray's processes, which import deploy.ray
     ray.init(
         num_cpus=2,
         object_store_memory=100 * MIB,
