@@ -8,7 +8,6 @@ process of their own: a local server is for models that its user trusts.
 import asyncio
 import os
 import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +22,11 @@ from convscope.server.config.embedded import embedded_settings, named_as_setting
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
 from convscope.server.observability.standard_logging import log_to_standard_library
+from convscope.server.process.unix_sockets import private_directory
 from convscope.server.repository.manager import ModelManager
 from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["LocalServer", "StartError"]
-
-# A path of a Unix socket has at most 108 bytes, with the zero at its end.
-_MAX_PATH_BYTES = 100
 
 
 class LocalServer:
@@ -50,7 +47,7 @@ class LocalServer:
     def __init__(self, models: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         checked = embedded_settings(models, settings)
         log_to_standard_library()
-        directory = _private_directory()
+        directory = private_directory()
         self.target = f"unix:{directory / 'server'}"
         frontend = replace(checked.frontend, grpc_address=self.target)
         running = _Running(replace(checked, frontend=frontend))
@@ -120,11 +117,3 @@ def _close(running: _Running, directory: Path, process: int) -> None:
     if process == os.getpid():  # and not in a forked process, which has no such thread
         running.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _private_directory() -> Path:
-    directory = tempfile.mkdtemp(prefix="convscope-")
-    if len(os.fsencode(directory)) > _MAX_PATH_BYTES:
-        shutil.rmtree(directory)
-        directory = tempfile.mkdtemp(prefix="convscope-", dir="/tmp")
-    return Path(directory)
