@@ -113,8 +113,8 @@ def lost_process_as_error() -> Iterator[None]:
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
         raise RunError(
-            "another process of the run can't be reached or has ended; see its output, and continue "
-            "with --resume on all machines"
+            "another process of the run can't be reached or has ended; see its output, and "
+            "continue with --resume on all machines"
         ) from error
 
 
