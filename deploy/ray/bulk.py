@@ -156,7 +156,8 @@ def bulk(
     with reporting_failure((), prints_json=False):
         from deploy.ray.data.inputs import find_images
         from deploy.ray.data.job import plan_job
-        from deploy.ray.data.run import Workers, run
+        from deploy.ray.data.run import run
+        from deploy.ray.data.workers import Workers
 
         images = find_images(source, names)
         job = plan_job(

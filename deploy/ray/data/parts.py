@@ -55,8 +55,7 @@ class Parts:
         self._lock = (self._folder / "lock").open("a")
         lock(self._lock, self._folder)
         if choice.overwrite:
-            for part in self._parts():
-                part.unlink()
+            self._remove_parts()
         self._next = 1 + max((int(part.stem) for part in self._parts()), default=0)
         self.done = DoneImages(self._earlier())
         """The images that earlier runs classified."""
@@ -97,21 +96,29 @@ class Parts:
         except BaseException:
             new.unlink(missing_ok=True)  # such as a full disk
             raise
-        self.discard()
+        self._remove_parts()
 
-    def discard(self) -> None:
-        """Remove the parts."""
+    def close(self) -> None:
+        """Let other processes write the file, and remove the folder of the parts if it has none."""
+        if not self._parts():
+            shutil.rmtree(self._folder)
         self._lock.close()
-        shutil.rmtree(self._folder)
 
     def _start_with_output(self) -> None:
         """Make a complete output the first part."""
-        self._check(parquet.read_schema(self._path))
+        try:
+            self._check(parquet.read_schema(self._path))
+        except pa.ArrowInvalid as error:
+            raise self._rejection() from error
         new = self._folder.with_name(f"{self._folder.name}.tmp")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         shutil.copyfile(self._path, new / "000000.parquet")
         new.rename(self._folder)
+
+    def _remove_parts(self) -> None:
+        for part in self._parts():
+            part.unlink()
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))
@@ -129,10 +136,13 @@ class Parts:
         if options is not None:
             check_options(self._path, options, _options(self._schema) or {})
         if options is None or not found.equals(self._schema):
-            raise InvalidInputError(
-                f"{str(self._path)!r} can't be continued: it is no output of this version of this "
-                "command; add --overwrite to replace it"
-            )
+            raise self._rejection()
+
+    def _rejection(self) -> InvalidInputError:
+        return InvalidInputError(
+            f"{str(self._path)!r} can't be continued: it is no output of this version of this "
+            "command; add --overwrite to replace it"
+        )
 
 
 def _copy(part: Path, writer: parquet.ParquetWriter) -> None:

@@ -43,7 +43,7 @@ class _Lines:
             return
         self._shown_at = now
         counts = [f"{done:,} of {self._total:,} images", _failed(failed)]
-        rate = f"{done / (now - self._start):,.0f}/s"
+        rate = f"{done / (now - self._start):,.1f} images/s"
         print(", ".join(filter(None, [*counts, rate])), file=sys.stderr, flush=True)
 
 

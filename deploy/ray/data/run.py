@@ -35,18 +35,20 @@ def run(images: Images, job: Job, choice: FileChoice, workers: Workers, *, quiet
         ConvscopeError: The run can't start.
         typer.Exit: An image failed (2), or all of them (1), or the run was interrupted (130).
     """
-    connect()
+    parts = Parts(choice, job.schema)
     try:
-        code = _Run(images, job, choice, workers, quiet=quiet)()
+        connect()
+        code = _Run(images, job, parts, workers, quiet=quiet)()
     finally:
         ray.shutdown()
+        parts.close()
     if code:
         raise typer.Exit(code)
 
 
 class _Run:
     def __init__(
-        self, images: Images, job: Job, choice: FileChoice, workers: Workers, *, quiet: bool
+        self, images: Images, job: Job, parts: Parts, workers: Workers, *, quiet: bool
     ) -> None:
         self._images = images
         self._job = job
@@ -54,7 +56,7 @@ class _Run:
         self._share = workers.share(
             *(ray.cluster_resources().get(kind, 0.0) for kind in ("CPU", "GPU"))
         )
-        self._parts = Parts(choice, job.schema)
+        self._parts = parts
         self._quiet = quiet
         self._summary = RunSummary(images.skipped, None)
 
@@ -122,7 +124,6 @@ class _Run:
         count = summary.succeeded + len(parts.done)
         try:
             if not count:
-                parts.discard()
                 summary.written = f"{parts.path} was not written: it would be empty"
             elif summary.stopped:
                 summary.written = "add --resume to the same command to continue"

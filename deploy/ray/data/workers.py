@@ -40,7 +40,7 @@ class Workers:
         """
         if self.gpus * (self.actors or 1) > gpus:
             raise InvalidInputError(
-                f"{self.actors or 1} actors with --gpus-per-actor {self.gpus:g} need more than the "
+                f"--actors {self.actors or 1} with --gpus-per-actor {self.gpus:g} need more than the "
                 f"{gpus:g} GPUs of the cluster"
             )
         readers = min(1.0, cpus / 2)
