@@ -9,8 +9,10 @@ from bench.provider_runs import NETWORKS, OPENVINO, PAIRS, on_openvino, run, run
 from bench.quantized import calibrated, photos, write_int8
 from bench.registry import Measured, measurement
 from bench.sampling import Figure, Samples
-from convscope.exporter.datasets import DatasetOptions, Split, load_dataset
+from convscope.exporter.bundles.reader import open_bundle
+from convscope.exporter.datasets import DatasetOptions, Split, load_dataset, prepare
 from convscope.exporter.errors import ExporterError
+from convscope.exporter.preprocessing import ImagePreprocessing
 from convscope.exporter.quantization.guard import Fidelity, compare_results
 from convscope.exporter.quantization.search import probabilities
 
@@ -81,14 +83,21 @@ def _kept_of_lesson(bench: Bench, lesson: Lesson) -> Fidelity:
     data = load_dataset(lesson.dataset, DatasetOptions(DATA_DIR))
     if not isinstance(data.train, Split) or not isinstance(data.test, Split):
         raise TypeError(f"{lesson.dataset} consists of files")
-    calibration = data.train.inputs[: bench.count(CALIBRATION_INPUTS)]
-    held_out = data.test.inputs[: bench.count(len(data.test.inputs))]
+    rule = ImagePreprocessing.of_manifest(open_bundle(directory).manifest)
+    calibration = _first(data.train, bench.count(CALIBRATION_INPUTS), rule).inputs
+    held_out = _first(data.test, bench.count(len(data.test.inputs)), rule)
     original, network = calibrated(directory, calibration)
     return compare_results(
-        probabilities(original, held_out),
-        probabilities(network.quantized(), held_out),
-        data.test.labels[: len(held_out)],
+        probabilities(original, held_out.inputs),
+        probabilities(network.quantized(), held_out.inputs),
+        held_out.labels,
     )
+
+
+def _first(split: Split, count: int, rule: ImagePreprocessing) -> Split:
+    """Return the first samples of a split as a network takes them."""
+    samples = Split(split.inputs[:count], split.labels[:count])
+    return prepare(samples, rule, strict=True, warn=print)
 
 
 def _value(figure: Figure) -> float:

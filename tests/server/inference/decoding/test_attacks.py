@@ -96,7 +96,7 @@ for file in sys.argv[1:]:
 def test_image_that_the_memory_is_too_small_for_is_no_invalid_one(tmp_path: Path) -> None:
     flat = Image.new("P", (4000, 4000), 1)  # one byte for each pixel
     flat.putpalette([9, 8, 7] * 2)
-    large = picture(2500, 2000)
+    large = picture(3600, 3000)  # more than what freed memory can hold
     files = {
         "JPEG": encode(large, "JPEG", progressive=True),
         "PNG": encode(large, compress_level=1),

@@ -22,8 +22,9 @@ from convscope.server.inference.decoding.orientation import (
 
 __all__ = ["STRIP_BYTES", "resize_upright"]
 
-# Pixels that are turned and converted at once. A larger strip saves no time.
-STRIP_PIXELS = 2**21
+# Pixels that are turned and converted at once, which keeps the interpreter's lock for up to 4 ms.
+# A larger strip saves no time.
+STRIP_PIXELS = 2**18
 # A strip as it is stored, a white page, and both together: four bytes a pixel each.
 STRIP_BYTES = 3 * 4 * STRIP_PIXELS
 # The reach of the filter, in pixels of the result.

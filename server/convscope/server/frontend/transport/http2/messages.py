@@ -1,12 +1,12 @@
 """Length-prefixed messages: collected from chunks, checked before they are stored, inflated."""
 
-import mmap
 import zlib
 from collections.abc import Sequence
 
 import grpc
 
 from convscope.server.errors import OutOfMemoryError
+from convscope.server.frontend.transport.http2.mapped_memory import MappedMemory
 from convscope.server.frontend.transport.http2.wire import PREFIX_BYTES, BadRequestError
 
 __all__ = ["MessageReader", "RawMessage", "inflate", "no_memory"]
@@ -14,7 +14,7 @@ __all__ = ["MessageReader", "RawMessage", "inflate", "no_memory"]
 RawMessage = tuple[bool, bytes | memoryview]
 
 # Larger messages get memory of their own: it is used only as far as bytes arrive, and it returns
-# to the system at once. In the heap, chunks and whole messages side by side leave gaps.
+# to the system soon. In the heap, chunks and whole messages side by side leave gaps.
 MIN_MAPPED_BYTES = 1 << 20
 
 # What is inflated without a chance for other threads.
@@ -115,7 +115,7 @@ class MessageReader:
             )
         if size >= MIN_MAPPED_BYTES:
             try:
-                self._buffer = memoryview(mmap.mmap(-1, size))
+                self._buffer = memoryview(MappedMemory(-1, size))
             except (OSError, MemoryError) as error:
                 raise no_memory() from error
         self.announced = size
@@ -152,7 +152,7 @@ def inflate(data: bytes | memoryview, encoding: str | None, max_bytes: int) -> b
                     grpc.StatusCode.RESOURCE_EXHAUSTED, "Decompressed message larger than max"
                 )
             if buffer is None and not inflater.eof:
-                buffer = memoryview(mmap.mmap(-1, max_bytes))
+                buffer = memoryview(MappedMemory(-1, max_bytes))
             if buffer is not None:
                 buffer[size - len(part) : size] = part
             if inflater.eof:
