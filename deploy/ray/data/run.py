@@ -1,5 +1,6 @@
 """One bulk run: the dataset, its results, and what is reported at the end."""
 
+import re
 from collections.abc import Collection, Iterator
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ from deploy.ray.data.progress import Show, progress
 from deploy.ray.data.workers import Workers, connect
 
 __all__ = ["run"]
+
+_CLASS = re.compile(r"^[\w.]+: ")  # before the message, in the last line of a traceback
 
 
 def run(images: Images, job: Job, choice: FileChoice, workers: Workers, *, quiet: bool) -> None:
@@ -156,4 +159,4 @@ def _reason(error: Exception) -> str:
     """Return the message of the error in the actor, which Ray wraps in its traceback."""
     cause = getattr(error, "cause", None) or error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    return lines[-1]
+    return _CLASS.sub("", lines[-1])

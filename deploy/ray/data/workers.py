@@ -40,10 +40,11 @@ class Workers:
         """
         if self.gpus * (self.actors or 1) > gpus:
             raise InvalidInputError(
-                f"--actors {self.actors or 1} with --gpus-per-actor {self.gpus:g} need more than the "
-                f"{gpus:g} GPUs of the cluster"
+                f"--actors {self.actors or 1} with --gpus-per-actor {self.gpus:g} need more than "
+                f"the {gpus:g} GPUs of the cluster"
             )
-        readers = min(1.0, cpus / 2)
+        # Less than for an actor, or Ray would fuse both steps, and reading would stop classifying.
+        readers = min(0.5, cpus / 4)
         room = gpus // self.gpus if self.gpus else (cpus - readers) // self.cpus
         actors = self.actors or max(1, int(room))
         each = min(self.cpus, (cpus - readers) / actors)
@@ -81,6 +82,6 @@ def connect() -> None:
     except Exception as error:  # Ray raises some that have no other class
         action = f"connect to RAY_ADDRESS={address}" if address else "start"
         raise UnavailableError(f"Ray can't {action}: {error}") from error
-    # A run reports its own progress, and not that of each operator.
+    # A run reports its own progress and the message of an error, without Ray's tracebacks.
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
