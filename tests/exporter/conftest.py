@@ -10,6 +10,7 @@ from support.operators import share_operators
 
 from convscope.exporter.architectures import find_architecture
 from convscope.exporter.architectures.weights import Weights
+from convscope.exporter.conversion.convert import Conversion, convert
 from convscope.exporter.conversion.source import Source
 
 share_operators()
@@ -18,6 +19,16 @@ share_operators()
 @pytest.fixture
 def source() -> Source:
     """The digits network with random weights, and everything else that a bundle needs."""
+    return digits_source()
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """Its bundle, which no test changes."""
+    return convert(digits_source(), tmp_path_factory.mktemp("converted"))
+
+
+def digits_source() -> Source:
     torch.manual_seed(0)
     row = find_architecture("digits")
     return Source(

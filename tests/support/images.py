@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ def grey16(values: NDArray[np.uint16]) -> bytes:
     return encode(Image.fromarray(values))
 
 
+@cache
 def png_bomb(side: int = 20_000) -> bytes:
     """Make a valid PNG of side x side one-bit pixels in about 50 kB."""
     row = b"\0" + bytes((side + 7) // 8)

@@ -4,7 +4,6 @@ import io
 import os
 import re
 import shlex
-import subprocess
 import sys
 import time
 from code import InteractiveConsole
@@ -21,6 +20,7 @@ from PIL import Image
 
 from convscope.client import Client
 from support.exporter import run_exporter
+from support.forked import run
 
 __all__ = ["Block", "blocks_of", "compare_pictures", "pictures_of", "run_block"]
 
@@ -120,13 +120,7 @@ def run_command(command: str, target: str) -> str:
         done = run_exporter(*arguments)
     else:
         assert program == CLIENT, program
-        done = subprocess.run(
-            [sys.executable, "-m", "convscope.client", *arguments],
-            env=os.environ | {"CONVSCOPE_SERVER": target},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run("client", arguments, os.environ | {"CONVSCOPE_SERVER": target})
     assert done.returncode == 0, done.stderr
     if file:
         Path(file.strip()).write_text(done.stdout)

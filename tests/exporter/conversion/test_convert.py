@@ -14,7 +14,7 @@ from convscope.bundle.errors import PublishError
 from convscope.exporter.architectures import find_architecture
 from convscope.exporter.architectures.weights import Weights
 from convscope.exporter.bundles.reader import open_bundle, open_unexplained
-from convscope.exporter.conversion.convert import convert
+from convscope.exporter.conversion.convert import Conversion, convert
 from convscope.exporter.conversion.golden import golden_noise
 from convscope.exporter.conversion.graph import ExportedGraph, ServableNetwork, export_graph
 from convscope.exporter.conversion.source import Source
@@ -26,9 +26,9 @@ def manifest_of(directory: Path) -> pb.ModelManifest:
     return json_format.Parse((directory / "manifest.json").read_text(), pb.ModelManifest())
 
 
-def test_the_bundles_graph_fulfills_the_contract(source: Source, tmp_path: Path) -> None:
-    directory = convert(source, tmp_path).directory
-    assert directory == tmp_path / "digits" / "1"
+def test_the_bundles_graph_fulfills_the_contract(source: Source, converted: Conversion) -> None:
+    directory = converted.directory
+    assert directory.parts[-2:] == ("digits", "1")
     graph = onnx.load(directory / "model.onnx", load_external_data=False)
     images, classes = graph.graph.input
     assert (images.name, classes.name) == ("images", "classes")
@@ -44,10 +44,9 @@ def test_the_bundles_graph_fulfills_the_contract(source: Source, tmp_path: Path)
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_the_graph_computes_the_same_as_pytorch_for_any_batch(
-    source: Source, tmp_path: Path, batch: int
+    source: Source, converted: Conversion, batch: int
 ) -> None:
-    directory = convert(source, tmp_path).directory
-    session = open_unexplained(open_bundle(directory))
+    session = open_unexplained(open_bundle(converted.directory))
     images = np.random.default_rng(batch).integers(0, 256, (batch, 28, 28, 1), dtype=np.uint8)
     (logits,) = session.run(["logits"], {"images": images})
     planes = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
@@ -56,9 +55,8 @@ def test_the_graph_computes_the_same_as_pytorch_for_any_batch(
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
 
 
-def test_the_manifest_describes_the_bundle(source: Source, tmp_path: Path) -> None:
-    directory = convert(source, tmp_path).directory
-    manifest = manifest_of(directory)
+def test_the_manifest_describes_the_bundle(converted: Conversion) -> None:
+    manifest = manifest_of(converted.directory)
     assert (manifest.model, manifest.version, manifest.schema_version) == ("digits", 1, 2)
     assert list(manifest.input.shape) == [28, 28, 1]
     assert list(manifest.labels) == list("0123456789")
@@ -68,9 +66,8 @@ def test_the_manifest_describes_the_bundle(source: Source, tmp_path: Path) -> No
     assert {file.name for file in manifest.files} == {"model.onnx", "golden.npz"}
 
 
-def test_the_graph_contains_no_path_of_this_machine(source: Source, tmp_path: Path) -> None:
-    directory = convert(source, tmp_path).directory
-    content = (directory / "model.onnx").read_bytes()
+def test_the_graph_contains_no_path_of_this_machine(converted: Conversion) -> None:
+    content = (converted.directory / "model.onnx").read_bytes()
     assert b".py" not in content
     assert str(Path.cwd()).encode() not in content
 
@@ -109,11 +106,12 @@ def test_a_module_without_planes_is_rejected_as_feature_map(source: Source, tmp_
         convert(replace(source, feature_maps=("flatten",)), tmp_path)
 
 
-def test_a_published_version_never_changes(source: Source, tmp_path: Path) -> None:
-    before = (convert(source, tmp_path).directory / "manifest.json").read_bytes()
+def test_a_published_version_never_changes(source: Source, converted: Conversion) -> None:
+    manifest = converted.directory / "manifest.json"
+    before = manifest.read_bytes()
     with pytest.raises(PublishError, match=r"digits v1 exists.*publish v2"):
-        convert(source, tmp_path)
-    assert (tmp_path / "digits/1/manifest.json").read_bytes() == before
+        convert(source, converted.directory.parents[1])
+    assert manifest.read_bytes() == before
 
 
 def test_an_in_place_activation_does_not_change_a_feature_map(
@@ -135,11 +133,10 @@ def test_an_in_place_activation_does_not_change_a_feature_map(
     assert conv.min() < 0
 
 
-def test_the_graph_explains_its_classes_as_pytorch_does(source: Source, tmp_path: Path) -> None:
-    conversion = convert(source, tmp_path)
-    assert conversion.explanation.startswith("heat      4 × 4 for each class, from the tensor")
-    assert conversion.explanation.endswith("from PyTorch's gradient")
-    bundle, _, golden = check_bundle(conversion.directory)
+def test_the_graph_explains_its_classes_as_pytorch_does(converted: Conversion) -> None:
+    assert converted.explanation.startswith("heat      4 × 4 for each class, from the tensor")
+    assert converted.explanation.endswith("from PyTorch's gradient")
+    bundle, _, golden = check_bundle(converted.directory)
     spec = bundle.manifest.explanation
     assert (spec.channels, list(spec.positions), spec.linear) == (20, [4, 4], False)
     assert golden.heat is not None
@@ -293,3 +290,28 @@ def test_a_tensor_that_no_module_returns_is_compared_with_differences(
     network = replace(source, network=Functional(), feature_maps=("conv",))
     line = convert(network, tmp_path).explanation
     assert line.endswith("from central differences")
+
+
+class Overwriting(nn.Module):
+    """Adds up a tensor and what its activation makes of it, which is the same tensor in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 4, 3, 4)
+        self.limit = nn.ReLU6(inplace=True)
+        self.dense = nn.Linear(4, 10)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        features = self.conv(planes)
+        limited = self.limit(features)
+        logits: Tensor = self.dense((features + limited).mean((2, 3)))
+        return logits
+
+
+def test_what_an_activation_has_overwritten_may_be_used_again(
+    source: Source, tmp_path: Path
+) -> None:
+    network = Overwriting()
+    convert(replace(source, network=network, feature_maps=("limit",)), tmp_path)
+    assert network.limit.inplace

@@ -3,7 +3,7 @@
 import os
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +147,7 @@ def convert_and_report(
     console: Console,
     *,
     has_label_names: bool = True,
+    feature_maps: Mapping[str, str] | None = None,
 ) -> None:
     """Convert and publish a network; print its path and its difference from PyTorch.
 
@@ -155,6 +156,7 @@ def convert_and_report(
         repository: The repository of the bundle.
         console: Receives the report.
         has_label_names: Whether the labels are names that someone chose.
+        feature_maps: What check_declared has returned for the network, if it was called already.
 
     Raises:
         ExporterError: A step failed; nothing was published.
@@ -168,7 +170,7 @@ def convert_and_report(
     if source.labels:
         print_labels(source.labels, console, are_chosen=has_label_names)
     with working("Converting to ONNX and comparing with PyTorch", console):
-        conversion = convert(source, repository)
+        conversion = convert(source, repository, feature_maps)
     _report(source, conversion, console)
 
 

@@ -156,7 +156,7 @@ def export(
             explanations=explanations,
         )
         with console.status("Checking the labels and the feature maps"):
-            check_declared(source)
+            feature_maps = check_declared(source)
         print_target(repository, model, number, console)
         license_text = f" ({origin.license})" if origin.license else ""
         console.print(f"weights   {origin.source}{license_text}", markup=False)
@@ -169,6 +169,7 @@ def export(
             repository,
             console,
             has_label_names=labels is not None or not row.is_custom,
+            feature_maps=feature_maps,
         )
 
 

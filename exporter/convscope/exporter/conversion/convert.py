@@ -1,5 +1,6 @@
 """Converts a network in PyTorch to a published bundle, through every gate."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,20 +16,19 @@ from convscope.exporter.conversion.gates import check_graph_results
 from convscope.exporter.conversion.golden import golden_inputs, reference_arrays
 from convscope.exporter.conversion.graph import ServableNetwork, export_graph, feature_map_shapes
 from convscope.exporter.conversion.heat_reference import torch_heat
+from convscope.exporter.conversion.in_place import compute_out_of_place
 from convscope.exporter.conversion.manifest import add_feature_maps, describe
-from convscope.exporter.conversion.parity import check_parity, run_torch
-from convscope.exporter.conversion.reference import Reference, check_network_independence
+from convscope.exporter.conversion.reference import Reference
 from convscope.exporter.conversion.repeatability import check_repeatable
 from convscope.exporter.conversion.servable import servable
 from convscope.exporter.conversion.size import check_size
 from convscope.exporter.conversion.source import Source
 from convscope.exporter.conversion.untrained import check_trained
 from convscope.exporter.datasets import Split
-from convscope.exporter.errors import ParityError
 from convscope.exporter.evaluation.metrics import manifest_metrics, measure
 from convscope.exporter.explanations.explaining import Explained, explain, unless_left_out
 from convscope.exporter.graphs.comparison import OutputDifference
-from convscope.exporter.graphs.sessions import Arrays, open_graph, run_session
+from convscope.exporter.graphs.sessions import open_graph, run_session
 from convscope.exporter.graphs.static_graph import StaticGraph, static_graph
 from convscope.exporter.outputs.semantics import Semantics
 from convscope.exporter.pyramid.facts import facts_of
@@ -63,29 +63,35 @@ class Conversion:
         return self.network.semantics
 
 
-def convert(source: Source, repository: Path) -> Conversion:
+def convert(
+    source: Source, repository: Path, feature_maps: Mapping[str, str] | None = None
+) -> Conversion:
     """Convert a network, compare it with PyTorch, and publish it.
+
+    Args:
+        source: The network.
+        repository: The repository of the bundle.
+        feature_maps: What check_declared has returned for the network, if it was called already.
 
     Raises:
         ExporterError: A step failed; nothing was published.
     """
     check_size(source.network)
     reference = Reference(source)
-    network = servable(source, reference)
+    network = servable(source, reference, feature_maps)
     encoded = source.golden(network) if callable(source.golden) else source.golden
     inputs = golden_inputs(encoded, source.preprocessing)
     example = torch.from_numpy(inputs[:1])
     shapes = feature_map_shapes(network, example)
     check_repeatable(network, inputs[:1])
+    compute_out_of_place(network, example)
     graph = export_graph(network, example, source.preprocessing.input_spec().name)
     session = open_graph(graph.data)
-    golden = run_torch(network, inputs)
-    parity = _parity(reference, network, session, inputs, golden)
-    nonfinite = check_graph_results(reference, network, graph.model, session)
+    results = check_graph_results(reference, network, graph.model, session, inputs)
     metrics = _measure(session, source.test)
     manifest = describe(source, network.semantics, metrics, len(encoded))
-    manifest.nonfinite_results = bool(nonfinite)
-    manifest.nonfinite_inputs.extend(nonfinite)
+    manifest.nonfinite_results = bool(results.nonfinite)
+    manifest.nonfinite_inputs.extend(results.nonfinite)
     static = static_graph(graph.model)
     facts = facts_of(static, network.feature_map_names)
     add_feature_maps(manifest, network.feature_map_paths, shapes, facts)
@@ -98,9 +104,9 @@ def convert(source: Source, repository: Path) -> Conversion:
         repository,
         manifest,
         lambda path: _write(path, data),
-        reference_arrays(network, encoded, golden, heat),
+        reference_arrays(network, encoded, results.golden, heat),
     )
-    return Conversion(directory, parity, metrics, network, line)
+    return Conversion(directory, results.parity, metrics, network, line)
 
 
 def _explain(
@@ -119,20 +125,6 @@ def _explain(
             model, inputs, len(source.labels), partial(torch_heat, network, inputs), static
         ),
     )
-
-
-def _parity(
-    reference: Reference,
-    network: ServableNetwork,
-    session: ort.InferenceSession,
-    inputs: NDArray[np.generic],
-    golden: Arrays,
-) -> list[OutputDifference]:
-    try:
-        return check_parity(network, session, inputs, golden)
-    except ParityError:
-        check_network_independence(reference)  # the better explanation, if it fails too
-        raise
 
 
 def _write(path: Path, graph: bytes) -> None:

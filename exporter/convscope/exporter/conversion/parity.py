@@ -3,22 +3,15 @@
 from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
 from convscope.exporter.conversion.graph import ServableNetwork
 from convscope.exporter.errors import ParityError
-from convscope.exporter.graphs.comparison import (
-    BATCHES,
-    OutputDifference,
-    check_tolerance,
-    compare,
-    worst,
-)
-from convscope.exporter.graphs.sessions import Arrays, run_session
+from convscope.exporter.graphs.comparison import OutputDifference, check_tolerance, compare, worst
+from convscope.exporter.graphs.sessions import Arrays
 
-__all__ = ["check_parity", "run_torch"]
+__all__ = ["check_best_classes", "check_parity", "run_torch", "run_torch_each"]
 
 
 def run_torch(network: ServableNetwork, inputs: NDArray[np.generic]) -> Arrays:
@@ -28,60 +21,50 @@ def run_torch(network: ServableNetwork, inputs: NDArray[np.generic]) -> Arrays:
     return {name: value.numpy() for name, value in zip(network.output_names, outputs, strict=True)}
 
 
-def check_parity(
-    network: ServableNetwork,
-    session: ort.InferenceSession,
-    golden: NDArray[np.generic],
-    expected: Arrays,
-) -> list[OutputDifference]:
-    """Compare every output with PyTorch's, at several batch sizes.
+def run_torch_each(network: ServableNetwork, inputs: NDArray[np.generic]) -> Arrays:
+    """Run inputs one by one in PyTorch; return every output by name, [n, ...]."""
+    each = [run_torch(network, row[np.newaxis]) for row in inputs]
+    return {name: np.concatenate([one[name] for one in each]) for name in network.output_names}
+
+
+def check_parity(found: Arrays, expected: Arrays) -> list[OutputDifference]:
+    """Compare every output with PyTorch's, for single inputs.
 
     Args:
-        network: The network in PyTorch.
-        session: The network as ONNX.
-        golden: The golden inputs, [n, ...].
-        expected: PyTorch's outputs for them.
+        found: The graph's outputs, of each input alone, [n, ...].
+        expected: PyTorch's outputs for the same inputs, likewise.
 
     Returns:
         The largest difference of each output.
 
     Raises:
-        ParityError: An output differs by more than the tolerance, or the best
-            class of a golden input differs.
+        ParityError: An output differs by more than the tolerance.
     """
-    outputs = worst(_differences(network, session, _with_noise(golden)))
+    outputs = worst(_differences(found, expected))
     check_tolerance(outputs, "ONNX Runtime", "PyTorch")
-    if network.heads:
-        _check_best_classes(session, golden, network.heads[0], expected)
     return outputs
 
 
-def _differences(
-    network: ServableNetwork, session: ort.InferenceSession, inputs: NDArray[np.generic]
-) -> Iterator[OutputDifference]:
-    input_name = session.get_inputs()[0].name
-    for batch in BATCHES:
-        for start in range(0, len(inputs) - batch + 1, batch):
-            chunk = inputs[start : start + batch]
-            expected = run_torch(network, chunk)
-            found = run_session(session, input_name, chunk, list(expected))
-            for name, ours in zip(expected, found, strict=True):
-                difference = compare(name, ours, expected[name])
-                yield OutputDifference(name, ours.shape[1:], difference)
+def _differences(found: Arrays, expected: Arrays) -> Iterator[OutputDifference]:
+    for name, theirs in expected.items():
+        ours = found[name]
+        if len(ours) != len(theirs):
+            raise ParityError(f"{name!r} has {len(ours)} rows for {len(theirs)} single inputs")
+        for row in range(len(theirs)):
+            difference = compare(name, ours[row : row + 1], theirs[row : row + 1])
+            yield OutputDifference(name, ours.shape[1:], difference)
 
 
-def _with_noise(golden: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the golden inputs, followed by noise inputs for one batch of the largest size."""
-    shape, random = (max(BATCHES), *golden.shape[1:]), np.random.default_rng(0)
-    images = golden.dtype == np.uint8
-    noise = random.integers(0, 256, shape) if images else random.normal(size=shape)
-    return np.concatenate([golden, noise.astype(golden.dtype)])
+def check_best_classes(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    """Compare the best classes of the golden inputs with PyTorch's.
 
+    Args:
+        found: The graph's logits, [n, K].
+        expected: PyTorch's, likewise.
 
-def _check_best_classes(
-    session: ort.InferenceSession, golden: NDArray[np.generic], logits_name: str, expected: Arrays
-) -> None:
-    (logits,) = run_session(session, session.get_inputs()[0].name, golden, [logits_name])
-    wrong = np.flatnonzero(logits.argmax(axis=1) != expected[logits_name].argmax(axis=1))
+    Raises:
+        ParityError: One of them differs.
+    """
+    wrong = np.flatnonzero(found.argmax(axis=1) != expected.argmax(axis=1))
     if len(wrong):
         raise ParityError(f"the best class of golden input {wrong[0]} differs from PyTorch's")

@@ -1,6 +1,6 @@
 """Wraps a network for its bundle: checks its classes and chooses its feature maps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from convscope.exporter.conversion.trial_run import run_once, zeros
 from convscope.exporter.errors import ExporterError, NetworkError
 from convscope.exporter.outputs.semantics import BINARY_NOTE
 
-__all__ = ["servable"]
+__all__ = ["check_declared", "servable"]
 
 RESERVED_NAMES = (
     *("logits", "probabilities", "images", "signal", "clip"),
@@ -25,26 +25,30 @@ RESERVED_NAMES = (
 )
 
 
-def servable(source: Source, reference: Reference | None = None) -> ServableNetwork:
+def servable(
+    source: Source,
+    reference: Reference | None = None,
+    feature_maps: Mapping[str, str] | None = None,
+) -> ServableNetwork:
     """Wrap a network as its bundle runs it.
 
     Args:
         source: The network and its description.
         reference: The results of the same network, if the caller needs them too.
+        feature_maps: What check_declared has returned for it, if it was called already.
 
     Raises:
         ExporterError: Two feature maps have the same name, a module doesn't
             exist, or the network's classes don't match the labels.
     """
     expects = source.preprocessing
-    if source.labels:
-        _check_labels(class_count(source.network, expects), source)
+    named = check_declared(source) if feature_maps is None else feature_maps
     reference = reference or Reference(source)
     network = ServableNetwork(
         source.network,
         expects.mean,
         expects.std,
-        _named_feature_maps(source, zeros(expects)),
+        named,
         classifies=bool(source.labels),
         semantics=find_semantics(reference) if source.labels else None,
     ).eval()
@@ -52,18 +56,23 @@ def servable(source: Source, reference: Reference | None = None) -> ServableNetw
     return network
 
 
-def check_declared(source: Source) -> None:
+def check_declared(source: Source) -> dict[str, str]:
     """Check what the user declares about a network, before the slow steps.
 
+    Returns:
+        The module path of each feature map by the feature map's name.
+
     Raises:
-        ExporterError: The labels don't match the network's classes, or a module of a feature map
-            doesn't exist.
+        ExporterError: The labels don't match the network's classes, two feature maps have the same
+            name, or a module doesn't exist.
     """
     expects = source.preprocessing
     if source.labels:
         _check_labels(class_count(source.network, expects), source)
-    for path in _named_feature_maps(source, zeros(expects)).values():
+    named = _named_feature_maps(source, zeros(expects))
+    for path in named.values():
         find_module(source.network, path)
+    return named
 
 
 @torch.inference_mode()

@@ -157,17 +157,18 @@ def import_checked(checked: CheckedGraph, repository: Path) -> Imported:
     chosen = source.labels or file.output.labels or metadata_labels(file.original)
     labels = class_labels(chosen, semantics)
     joined = join(dynamic, image, normalization, head, semantics, maps)
-    session = open_graph(joined.SerializeToString())
+    data, heat = joined.SerializeToString(), None
+    session = open_graph(data)
     images = reference.images[finite]
-    check_independence(joined, session, images, run_each(session, images))
+    alone = run_each(session, images)
+    check_independence(joined, session, images, alone)
     finite_results = {name: values[finite] for name, values in reference.expected.items()}
-    parity = check_parity(joined, reference.images[finite], finite_results)
+    parity = check_parity(alone, finite_results)
     golden = _golden_rows(reference)
     manifest = describe(source, image, semantics, labels, preprocessing, len(golden))
     manifest.nonfinite_results = bool(reference.finiteness.nonfinite)
     manifest.nonfinite_inputs.extend(reference.finiteness.nonfinite)
     _add_analysis(manifest, source, file, joined, maps)
-    data, heat = joined.SerializeToString(), None
     explained, line = unless_left_out(
         source.explanations, lambda: explain(joined, reference.images[golden], len(labels))
     )

@@ -18,7 +18,6 @@ __all__ = [
     "feed_session",
     "open_graph",
     "run_each",
-    "run_graph",
     "run_session",
 ]
 
@@ -72,12 +71,6 @@ def _run_plainly(graph: bytes, feed: Mapping[str, NDArray[np.generic]]) -> Any:
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run(None, feed)[
         0
     ]
-
-
-def run_graph(session: ort.InferenceSession, images: NDArray[np.generic]) -> Arrays:
-    """Run a bundle's graph on uint8 images, [N, H, W, C]; return every output by name."""
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, run_session(session, "images", images, names), strict=True))
 
 
 def run_each(session: ort.InferenceSession, inputs: NDArray[np.generic]) -> Arrays:

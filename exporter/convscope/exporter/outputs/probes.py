@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["is_constant", "probes"]
+__all__ = ["is_constant", "is_noise", "probes"]
 
 Inputs = dict[str, NDArray[np.generic]]
-_NOISES = 5
+_NOISE, _NOISES = "noise", 5
 _SHADES = {"a black image": 0, "a white image": 255, "a gray image": 128}
 _CONSTANTS = {*_SHADES, "zeros", "ones"}
 
@@ -14,6 +14,11 @@ _CONSTANTS = {*_SHADES, "zeros", "ones"}
 def is_constant(description: str) -> bool:
     """Report whether a probe has the same value everywhere."""
     return description in _CONSTANTS
+
+
+def is_noise(description: str) -> bool:
+    """Report whether a probe is noise."""
+    return description.startswith(_NOISE)
 
 
 def probes(shape: tuple[int, ...], *, images: bool) -> Inputs:
@@ -27,4 +32,4 @@ def probes(shape: tuple[int, ...], *, images: bool) -> Inputs:
     else:
         found = {"zeros": np.zeros(shape, np.float32), "ones": np.ones(shape, np.float32)}
         noise = [random.normal(size=shape).astype(np.float32) for _ in range(_NOISES)]
-    return found | {f"noise {index + 1}": one for index, one in enumerate(noise)}
+    return found | {f"{_NOISE} {index + 1}": one for index, one in enumerate(noise)}
