@@ -16,8 +16,10 @@ DATA_DIR ?= data
 SECONDS ?= 600
 ROUNDS ?= 50
 BUF := 1.75.0
-# In a terminal, pip shows each package and the progress of its download; a log stays short.
-PIP_OUTPUT := $(if $(CI),--quiet,$(shell test -t 2 || echo --quiet))
+# In a terminal, pip shows its progress; in a pipe, only the large packages; and in CI, nothing.
+PIP_OUTPUT := $(if $(CI),--quiet)
+LARGE := '(Downloading|Using cached) .*\(([0-9]{2,}\.[0-9] MB|[0-9.]+ GB)\)'
+PIP_FILTER := $(if $(shell test -t 2 && echo terminal),,| { grep --line-buffered -E $(LARGE) || true; })
 
 # Each start of the server and of a command would otherwise compile all our modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,7 +39,7 @@ $(READY) $(VENV)/.runnable: pyproject.toml
 	@echo "installs about 6 GB on x86-64, mostly PyTorch with CUDA, which takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install $(PIP_OUTPUT) --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install $(PIP_OUTPUT) --editable '.[$(EXTRAS)]' $(PIP_FILTER)
 	@echo "$(VENV) is ready: $$(du -sh $(VENV) | cut -f1)"
 	touch $@
 
@@ -65,9 +67,6 @@ chaos: $(READY) ## Kill, stop and starve servers under load, ROUNDS=50 times eac
 	CONVSCOPE_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/chaos --capture=no
 
 serve: $(RUNNABLE) models/efficientnet_lite0/1/manifest.json models/digits/1/manifest.json ## Serve the models of the demo until interrupted; ARGS='--grpc-address ...' adds flags
-	@echo "From another terminal:"
-	@echo "  $(BIN)/convscope models"
-	@echo "  $(BIN)/convscope classify tests/data/coffee.png --model efficientnet_lite0"
 	exec $(BIN)/convscope-server --models models $(ARGS)
 
 lesson: $(READY) ## Train the networks of the lesson on MNIST and Fashion-MNIST, and measure the served models

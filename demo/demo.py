@@ -8,8 +8,10 @@ the end.
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = Path("models")
 OUTPUT = Path("demo-output")
 COFFEE = "tests/data/coffee.png"
-DIGITS = [f"tests/data/digits/{digit}.png" for digit in range(10)]
+DIGITS = "tests/data/digits/*.png"  # the client finds the files
+THREE = "tests/data/digits/3.png"
 STAGES = ("decode", "queue", "infer", "encode")
 MIN_ESPRESSO = 0.90
 # Events of the server's log that the demo doesn't show, and keys of those that it does.
@@ -45,27 +48,26 @@ def main() -> None:
     make_bundle("digits", "train", "digits")
 
     step("2. A server loads them, and verifies their results on the golden inputs")
-    with running_server() as (target, metrics_url):
+    with running_server() as metrics_url:
         step("3. What is in this photo?")
-        classify_coffee(target)
+        classify_coffee()
 
         step("4. What does the network see in it?")
-        look_inside(target, COFFEE, "efficientnet_lite0", "blocks.0", "blocks.2", "blocks.6")
+        look_inside(COFFEE, "efficientnet_lite0", "blocks.0", "blocks.2", "blocks.6")
 
         step("5. Which parts of the photo speak for espresso, and which for cup?")
-        explain_coffee(target)
+        explain_coffee()
 
         step("6. Which digits are these?")
-        classify_digits(target)
-        look_inside(target, DIGITS[3], "digits", "conv1", "conv2")
+        classify_digits()
+        look_inside(THREE, "digits", "conv1", "conv2")
 
         step("7. How long did it take?")
         show_metrics(metrics_url)
 
     console.print(f"\nDone. Look at the pictures in [bold]{OUTPUT}/[/].")
     console.print(
-        f"The addresses above are gone with the server. [bold]make serve[/] starts one that stays, "
-        f"on the default address; then leave out --server:\n"
+        f"[bold]make serve[/] starts a server that stays. Then, from another terminal:\n"
         f"  .venv/bin/convscope classify {COFFEE} --model efficientnet_lite0\n"
         f"  curl -s http://127.0.0.1:8002/metrics | grep convscope_stage_seconds"
     )
@@ -80,8 +82,11 @@ def make_bundle(model: str, *command: str) -> None:
 
 
 @contextmanager
-def running_server() -> Iterator[tuple[str, str]]:
-    """Run a server on free ports, yield its two addresses, and always stop it."""
+def running_server() -> Iterator[str]:
+    """Run a server on free ports, yield the URL of its metrics, and always stop it.
+
+    Commands find it by the environment.
+    """
     command = ["convscope-server", "--models", str(MODELS), "--drain-seconds", "0.5"]
     announce(command)
     free = ["--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
@@ -94,7 +99,9 @@ def running_server() -> Iterator[tuple[str, str]]:
     try:
         ports = wait_until_serving(log)
         Thread(target=log.read, daemon=True).start()  # a full pipe would stop the server
-        yield f"127.0.0.1:{ports['grpc_port']}", f"http://127.0.0.1:{ports['metrics_port']}/metrics"
+        os.environ["CONVSCOPE_SERVER"] = f"127.0.0.1:{ports['grpc_port']}"
+        announce(["export", f"CONVSCOPE_SERVER={os.environ['CONVSCOPE_SERVER']}"])
+        yield f"http://127.0.0.1:{ports['metrics_port']}/metrics"
     finally:
         process.terminate()
         code = process.wait(timeout=40)
@@ -127,39 +134,40 @@ def wait_until_serving(log: IO[str]) -> dict[str, int]:
     return fail("the server stopped before it was ready")
 
 
-def classify_coffee(target: str) -> None:
+def classify_coffee() -> None:
     """Classify a photo, and check its first class."""
-    label, probability = classify(target, "efficientnet_lite0", COFFEE)[0]
+    label, probability = classify("efficientnet_lite0", COFFEE)[0]
     if label != "espresso" or probability < MIN_ESPRESSO:
         fail(f"the coffee was classified as {label} ({probability:.2f})")
 
 
-def classify_digits(target: str) -> None:
+def classify_digits() -> None:
     """Classify one picture of each digit, and check the classes."""
-    found = [label for label, _ in classify(target, "digits", *DIGITS, "--top-k", "1")]
+    found = [label for label, _ in classify("digits", DIGITS, "--top-k", "1")]
     if found != [str(digit) for digit in range(10)]:
         fail(f"the digits 0 to 9 were classified as {', '.join(found)}")
     console.print("all ten are correct")
 
 
-def classify(target: str, model: str, *arguments: str) -> list[tuple[str, float]]:
+def classify(model: str, *arguments: str) -> list[tuple[str, float]]:
     """Print the table of some images, and return the classes and probabilities in it.
 
     A label of several words is shortened to its last one.
     """
-    command = ("convscope", "classify", *arguments, "--model", model, "--server", target)
+    command = ("convscope", "classify", *arguments, "--model", model)
     announce(command)
     terminal = {"COLUMNS": str(console.width)} | ({"FORCE_COLOR": "1"} if colored() else {})
     done = subprocess.run(
         [BIN / command[0], *command[1:]],
         cwd=ROOT,
         env=os.environ | terminal,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
     print(done.stdout, end="", flush=True)
     if done.returncode != 0:
+        print(done.stderr, end="", flush=True)
         fail(f"{command[0]} ended with exit code {done.returncode}")
     plain = Text.from_ansi(done.stdout).plain
     return [(label, float(value)) for label, value in re.findall(r"(\S+)\s+([01]\.\d{4})\b", plain)]
@@ -170,20 +178,20 @@ def colored() -> bool:
     return console.is_terminal and not console.no_color
 
 
-def look_inside(target: str, image: str, model: str, *feature_maps: str) -> None:
+def look_inside(image: str, model: str, *feature_maps: str) -> None:
     """Save the feature maps of an image as pictures."""
     names = ",".join(feature_maps)
     options = ["--feature-maps", names, "--save", str(OUTPUT)]
-    run("convscope", "classify", image, "--model", model, *options, "--server", target)
+    run("convscope", "classify", image, "--model", model, *options)
     for name in feature_maps:
         if not list((ROOT / OUTPUT).glob(f"*{name}*.png")):
             fail(f"{OUTPUT}/ has no picture of {name}")
 
 
-def explain_coffee(target: str) -> None:
+def explain_coffee() -> None:
     """Save pictures of what speaks for the two best classes of a photo."""
     options = ["--model", "efficientnet_lite0", "--save", str(OUTPUT)]
-    run("convscope", "explain", COFFEE, *options, "--server", target)
+    run("convscope", "explain", COFFEE, *options)
     if not list((ROOT / OUTPUT).glob("*espresso-not-cup.png")):
         fail(f"{OUTPUT}/ has no picture that contrasts the two best classes")
 
@@ -226,8 +234,17 @@ def run(*command: str) -> None:
 
 
 def announce(command: list[str] | tuple[str, ...]) -> None:
-    """Print a command as a user would type it."""
-    console.print(f"[bold green]$[/] {' '.join(command)}")
+    """Print a command as a user would type it, on as many lines as the terminal needs."""
+    # An option and its value stay together: a character that isn't a space separates them.
+    text = re.sub(r"( --[\w-]+) (?!-)", "\\1\0", shlex.join(command))
+    lines = textwrap.wrap(
+        text,
+        console.width - 4,
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    console.print(Text("$", "bold green"), " \\\n".join(lines).replace("\0", " "), markup=False)
 
 
 def fail(reason: str) -> NoReturn:

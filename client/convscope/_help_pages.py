@@ -38,6 +38,9 @@ _TYPES: Mapping[str, str] = {
 }
 _TYPE = re.compile(r"(?<= )<?(?:list\[)?([\w ]+?(?:\|[\w .-]+)*)\]?>?(?=$|,| /)")
 _DEFAULT_IN_WORDS = re.compile(r"default: \((.*?)\)(?=[;\]])")
+_DEFAULT_NUMBER = re.compile(r"(?<=default: )(\d+)(?:\.0)?(?=[;\]])")
+_CHOICES = re.compile(r"\[([\w.-]+(?:\|[\w.-]+)+)\]")
+_MIB = 2**20
 _NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
 _RANGE = re.compile(
     rf"(?<=[\[ ])(?:(?P<low>{_NUMBER})<=?)?x(?:(?P<sign>[<>]=?)(?P<end>{_NUMBER}))(?=[];])"
@@ -88,6 +91,12 @@ def _range(found: re.Match[str]) -> str:
     return words.get(sign, found[0])
 
 
+def _default_number(found: re.Match[str]) -> str:
+    """Return a default without the zero of a whole number, and many bytes also in MiB."""
+    number = int(found[1])
+    return f"{number}, {number // _MIB} MiB" if number and number % _MIB == 0 else found[1]
+
+
 def usage_line(command: Any, context: Any) -> str:
     """Return the first line of the help page, which errors repeat."""
     words = ["Usage:", context.command_path, "[OPTIONS]"]
@@ -106,6 +115,7 @@ def _lists(
         if (record := parameter.get_help_record(context)) is None:
             continue
         text = _DEFAULT_IN_WORDS.sub(r"default: \1", ranges_in_words(record[1]))
+        text = _DEFAULT_NUMBER.sub(_default_number, text)
         if _is_argument(parameter):
             rows["Arguments"].append((_argument(parameter), text))
             continue
@@ -156,7 +166,7 @@ def _argument(parameter: Any, *, in_usage: bool = False) -> str:
 
 def _option(label: str) -> str:
     """Return the names of an option and of its value, with the value's type in plain words."""
-    return _TYPE.sub(lambda match: _TYPES.get(match[1], match[1]), label)
+    return _CHOICES.sub(r"\1", _TYPE.sub(lambda match: _TYPES.get(match[1], match[1]), label))
 
 
 def _commands(command: Any) -> Mapping[str, Any]:

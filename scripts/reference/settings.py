@@ -49,6 +49,8 @@ def _entry(option: Any, *, is_key: bool = True) -> str:
     default = option.default
     if option.required:
         shown = "**Required**"
+    elif isinstance(option.show_default, str):
+        shown = f"Default: {readable(option.show_default)}"
     elif isinstance(default, bool) or default is None or option.is_flag:
         shown = ""
     else:

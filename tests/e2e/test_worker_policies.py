@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 from support.access import PolicyFile
-from support.calls import connected, image_request, rejection, wait_until
+from support.calls import connected, image_request, rejection, sample, wait_until
 from support.server import ServerProcess
 
 from convscope.v1 import admin_pb2 as pb
@@ -55,7 +55,10 @@ def test_an_operator_of_some_models_reaches_only_those(
     policy = PolicyFile(tmp_path, {"team": rights, "web": ""})
     address = f"unix:{tmp_path / 'admin'}"
     flags = ("--workers", str(WORKERS), "--policy", str(policy.path), "--admin-address", address)
-    with ServerProcess(tiny_repository, *flags), grpc.insecure_channel(address) as channel:
+    with (
+        ServerProcess(tiny_repository, *flags) as server,
+        grpc.insecure_channel(address) as channel,
+    ):
         stub = admin_pb2_grpc.AdminServiceStub(channel)
         everything, unload = pb.GetStatusRequest(), pb.UnloadModelRequest
         assert rejection(stub.GetStatus, everything)[0] is grpc.StatusCode.UNAUTHENTICATED
@@ -65,6 +68,22 @@ def test_an_operator_of_some_models_reaches_only_those(
         code, _ = rejection(stub.UnloadModel, unload(model="tiny"), metadata=team)
         assert code is grpc.StatusCode.PERMISSION_DENIED
         reply = rejection(stub.UnloadModel, unload(model="team-a"), metadata=team)
-        assert reply == (grpc.StatusCode.NOT_FOUND, "no model 'team-a'")
+        hint = "the repository has: signal"
+        assert reply == (grpc.StatusCode.NOT_FOUND, f"no model 'team-a'; {hint}")
+        reply = rejection(stub.UnloadModel, unload(model="signal", version=9), metadata=team)
+        hint = "the repository has: 1"
+        assert reply == (grpc.StatusCode.NOT_FOUND, f"signal has no version 9; {hint}")
         (status,) = stub.GetStatus(everything, timeout=30, metadata=team).models
         assert status.model == "signal"
+
+        def denied(reason: str) -> float:
+            return sample(server, "convscope_denied_calls_total", reason=reason)
+
+        assert (denied("unauthenticated"), denied("rpc"), denied("model")) == (1, 1, 1)
+
+        def loaded() -> int:
+            return sum(line["event"] == "policy loaded" for line in server.log)
+
+        wait_until(lambda: loaded() == WORKERS + 1)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: loaded() == 2 * (WORKERS + 1))

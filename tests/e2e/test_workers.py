@@ -161,7 +161,9 @@ def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) 
     for version in (1, 2):
         write_tiny(tmp_path, version=version)
     address = f"unix:{tmp_path / '.admin'}"
-    flags = ("--workers", str(WORKERS), "--poll-seconds", "0", "--admin-address", address)
+    # Nothing can be stored there, so that every worker would have to measure.
+    auto = ("--provider", "auto", "--tuning-cache", os.devnull + "/tuning.json")
+    flags = ("--workers", str(WORKERS), "--poll-seconds", "0", "--admin-address", address, *auto)
 
     with ServerProcess(tmp_path, *flags) as running, AdminClient(address) as admin:
 
@@ -173,6 +175,10 @@ def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) 
                     answered.add(stub.Classify(image_request(), timeout=30).version)
             return answered
 
+        def events() -> list[str]:
+            return [line["event"] for line in running.log]
+
+        assert events().index("admin serving") < events().index("worker serving")
         assert versions() == {2}
         admin.unload("tiny", 2)
         assert versions() == {1}
@@ -186,8 +192,16 @@ def test_an_operator_reaches_all_workers_and_their_replacements(tmp_path: Path) 
         admin.set_alias("tiny", "champion", 1)
         admin.unload("tiny", 2)
         os.kill(pids(running)[0], signal.SIGKILL)
-        wait_until(lambda: any(line["event"] == "worker replaced" for line in running.log))
+        wait_until(lambda: "worker replaced" in events())
         assert versions() == {1}
+        # The replacement serves without version 2 from the start, and measures nothing.
+        after = running.log[events().index("worker ended") :]
+        assert {line["version"] for line in after if line["event"] == "model ready"} == {1}
+        assert events().count("provider chosen") == 1
+        # A call of an operator is one call, however many workers make the change.
+        unloads = [line for line in running.log if line.get("method") == "UnloadModel"]
+        handled = partial(sample, running, "grpc_server_handled_total", grpc_method="UnloadModel")
+        assert len(unloads) == handled() == 2
 
 
 SECRET = "s3cr3t"

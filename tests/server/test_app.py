@@ -31,8 +31,8 @@ from support.calls import (
 from support.server import FRESH, ServerProcess
 from support.tiny import write_signal, write_tiny
 
+from convscope.v1 import admin_pb2, admin_pb2_grpc, inference_pb2_grpc
 from convscope.v1 import inference_pb2 as pb
-from convscope.v1 import inference_pb2_grpc
 
 # Without the proxies that the environment may name.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -52,10 +52,20 @@ def test_server_that_loads_is_not_serving_and_shows_its_metrics(tmp_path: Path) 
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a repository that never responds
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/models"
         command = [sys.executable, "-m", "convscope.server", "--models", url, *LOOPBACK]
-        command += ["--repository-cache", str(tmp_path)]
+        address = f"unix:{tmp_path / 'admin'}"
+        command += ["--repository-cache", str(tmp_path), "--admin-address", address]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
-            loading = next(line for line in map(json.loads, process.stderr) if "grpc_port" in line)
+            log = map(json.loads, process.stderr)
+            loading = next(line for line in log if "grpc_port" in line)
+            next(line for line in log if line["event"] == "admin serving")
+            with grpc.insecure_channel(address) as channel:
+                admin = admin_pb2_grpc.AdminServiceStub(channel)
+                status = admin.GetStatus(admin_pb2.GetStatusRequest(), timeout=30)
+                assert not status.models
+                code, message = rejection(admin.LoadModel, admin_pb2.LoadModelRequest(model="x"))
+                assert code is grpc.StatusCode.UNAVAILABLE
+                assert message == "the server is still loading its models; retry later"
             with grpc.insecure_channel(f"127.0.0.1:{loading['grpc_port']}") as channel:
                 ask = health_pb2_grpc.HealthStub(channel).Check
                 for service in ("", SERVICE):
@@ -322,13 +332,22 @@ def test_signal_while_the_models_load_ends_the_server_with_0(tmp_path: Path) -> 
     write_signal(tmp_path, "first")
     write_tiny(tmp_path, "slow", alter_graph=slow_down(TURNS, always=True))
     command = [sys.executable, "-m", "convscope.server", "--models", str(tmp_path)]
-    command.append("--no-tuning")
+    address = f"unix:{tmp_path / '.admin'}"
+    command += ["--no-tuning", "--admin-address", address]
     with subprocess.Popen([*command, *LOOPBACK], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "model ready" in line:
                 break
-        process.terminate()
+        try:
+            with grpc.insecure_channel(address) as channel:  # an operator sees what takes so long
+                status = admin_pb2_grpc.AdminServiceStub(channel).GetStatus
+                first, slow = status(admin_pb2.GetStatusRequest(), timeout=30).models
+        finally:
+            process.terminate()
+        assert (first.versions[0].state, list(first.problems)) == (1, [])
+        assert (list(slow.versions), len(slow.problems)) == ([], 1)
+        assert slow.problems[0].startswith("v1 has been loading for ")
         rest = process.stderr.read()
         assert process.wait(30) == 0
     assert '"serving"' not in rest

@@ -5,7 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.bundle.clear_results import CLEAR_MARGIN, margins
+from convscope.bundle.clear_results import (
+    CLEAR_MARGIN,
+    has_independent_classes,
+    margins,
+    named_classes,
+)
 from convscope.bundle.errors import BundleRejectedError
 from convscope.bundle.golden import Golden
 from convscope.v1 import manifest_pb2 as pb
@@ -41,28 +46,32 @@ def compare_probabilities(
         golden: The reference.
         manifest: The manifest with the labels and the tolerance.
         allowance: What is added to that tolerance, for a provider with a reduced precision. With
-            one, the best class need only be the same where it is clear.
+            one, or if the classes are independent, the named classes need only be the same where
+            the reference is clear.
 
     Returns:
         The largest difference.
 
     Raises:
-        BundleRejectedError: They aren't finite, another class is the best, or
-            they differ by more than the manifest allows.
+        BundleRejectedError: They aren't finite, they name other classes, or they differ by more
+            than the manifest allows.
     """
     if golden.probabilities is None:
         return 0.0
     expected = golden.probabilities
     _check_comparable("probabilities", found, expected)
-    # Where the reference is not clear, a reduced precision may choose another class.
-    is_free = (margins(expected) < CLEAR_MARGIN) & bool(allowance)
-    for index, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-        if ours.argmax() != theirs.argmax() and not is_free[index]:
-            labels = (manifest.labels[int(values.argmax())] for values in (ours, theirs))
-            raise BundleRejectedError(
-                "golden",
-                "golden input {} is {!r} here and was {!r} in the reference".format(index, *labels),
-            )
+    independent = has_independent_classes(manifest)
+    ours, theirs = (named_classes(one, independent=independent) for one in (found, expected))
+    # Where the reference is not clear, a reduced precision may name another class. An independent
+    # one may be so close to the threshold that any difference turns it.
+    is_unclear = margins(expected, independent=independent) < CLEAR_MARGIN
+    is_wrong = (ours != theirs).any(axis=-1) & ~(is_unclear & (bool(allowance) or independent))
+    if is_wrong.any():
+        index = int(is_wrong.argmax())
+        here, before = (_names(one[index], manifest) for one in (ours, theirs))
+        raise BundleRejectedError(
+            "golden", f"golden input {index} is {here} here and was {before} in the reference"
+        )
     difference = float(np.abs(found - expected).max())
     tolerance = manifest.golden.probability_tolerance + allowance
     if not difference <= tolerance:
@@ -137,6 +146,12 @@ def _compare_means(name: str, maps: NDArray[np.float32], golden: Golden, toleran
             f"{largest:.4g}, and at most {tolerance:.0%} of it is allowed",
         )
     return difference / (largest or 1.0)
+
+
+def _names(named: NDArray[np.bool_], manifest: pb.ModelManifest) -> str:
+    """Return the names of the classes that a result names, [K]."""
+    shown = [repr(manifest.labels[index]) for index in np.flatnonzero(named)]
+    return " and ".join(shown) or "of no class"
 
 
 def _check_comparable(name: str, found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:

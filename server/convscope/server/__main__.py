@@ -64,10 +64,12 @@ def run(settings: "Settings") -> None:
     from convscope.server.config.checks import check_flags, check_settings
     from convscope.server.process.directory import check_directory
     from convscope.server.process.ports import check_ports
+    from convscope.server.process.unix_sockets import check_unix_sockets
 
     check_flags(settings)
     check_directory(settings.repository)
     check_ports(settings.listeners)
+    check_unix_sockets(settings.frontend.admin_address, settings.process.workers)
     with _explaining_missing():
         from convscope.server.runtime.providers.available import check_available
 

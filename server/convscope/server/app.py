@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -37,17 +37,21 @@ from convscope.server.observability.metrics.merging import MergedMetrics, snapsh
 from convscope.server.observability.metrics.totals import from_json as totals_from_json
 from convscope.server.observability.metrics.totals import to_json as totals_to_json
 from convscope.server.process.drain import drain
+from convscope.server.process.first_call import show_first_call
 from convscope.server.process.memory import freeze_loaded_objects, trim_memory
 from convscope.server.process.metrics_listener import listen_for_prometheus
 from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
-from convscope.server.process.startup import first_load, open_repository
-from convscope.server.process.supervisor import Replay, supervise
+from convscope.server.process.startup import first_load, open_repository, unless_stopped
+from convscope.server.process.supervisor import supervise
 from convscope.server.process.supervisor_channel import SupervisorChannel
+from convscope.server.process.unix_sockets import private_directory
+from convscope.server.process.worker import SharedState
 from convscope.server.repository.home import expand_home
 from convscope.server.repository.manager import ModelManager
 from convscope.server.repository.operator import Operator
 from convscope.server.repository.part import whole_repository
 from convscope.server.repository.remote.sync import RepositorySync
+from convscope.server.runtime.choices import Choices
 from convscope.server.runtime.loading import Loader
 from convscope.server.runtime.providers.engines import EngineCache
 from convscope.server.runtime.tuning import BATCHES, Tuner
@@ -76,37 +80,62 @@ async def serve_with_workers(settings: Settings) -> None:
         StartError: The server can't start.
     """
     addresses: list[str] = []
+    metrics, reloads = Metrics(workers=0), Reloads()
+    shared = SharedState(MergedMetrics(metrics.registry))
     with ExitStack() as stack:
-        if settings.frontend.admin_address is not None:  # only this user can enter the directory
-            sockets = stack.enter_context(TemporaryDirectory(prefix="convscope-workers-"))
+        if settings.frontend.admin_address is not None:
+            sockets = private_directory()
+            stack.callback(rmtree, sockets, ignore_errors=True)
             addresses = [f"unix:{sockets}/{i}" for i in range(settings.process.workers)]
         await supervise(
             settings.process.workers,
             settings.frontend.grpc_address,
-            lambda metrics: _listen_for_prometheus(metrics, settings),
-            lambda grpc_address, index: to_json(
-                settings.for_worker(grpc_address, addresses[index] if addresses else None)
-            ),
-            partial(_listen_for_admins_of_workers, settings, addresses),
+            shared,
+            partial(_listen_for_prometheus, shared.metrics, settings),
+            partial(_settings_for_worker, settings, addresses, shared),
+            partial(_listen_for_admins_of_workers, settings, addresses, shared, metrics, reloads),
+            reloads,
+            partial(show_first_call, settings.frontend),
         )
+
+
+def _settings_for_worker(
+    settings: Settings,
+    addresses: Sequence[str],
+    shared: SharedState,
+    grpc_address: str,
+    index: int,
+) -> bytes:
+    """Return the settings of a worker that starts now, serialized."""
+    own = settings.for_worker(
+        grpc_address,
+        addresses[index] if addresses else None,
+        overrides=shared.changes.to_json(),
+        provider_choices=shared.provider_choices,
+    )
+    return to_json(own)
 
 
 @asynccontextmanager
 async def _listen_for_admins_of_workers(
-    settings: Settings, addresses: Sequence[str]
-) -> AsyncIterator[Replay]:
+    settings: Settings,
+    addresses: Sequence[str],
+    shared: SharedState,
+    metrics: Metrics,
+    reloads: Reloads,
+) -> AsyncIterator[None]:
     """Open the listener for operators of several workers, if there is one.
 
-    The supervisor checks who calls. The sockets of the workers belong to this user, and the
-    workers count the calls.
+    The supervisor checks who calls, and counts the calls. The sockets of the workers belong to
+    this user.
     """
-    metrics, servicer = Metrics(), WorkersAdminServicer(addresses)
     async with AsyncExitStack() as stack:
         if addresses:
-            access = _access(settings.frontend, metrics, Reloads(), stack)
-            budget = MemoryBudget(settings.frontend.max_memory_in_flight)
-            await _listen_for_admins(settings, budget, servicer, metrics, access, stack)
-        yield servicer.replay
+            access = _access(settings.frontend, metrics, reloads, stack)
+            budget = _budget(settings.frontend, metrics)
+            servicer = WorkersAdminServicer(addresses, shared.changes)
+            await _listen_for_admins(settings.frontend, budget, servicer, metrics, access, stack)
+        yield
 
 
 async def serve(
@@ -159,11 +188,12 @@ async def _serve(
     on_ready: Callable[[Sequence[str]], None] | None = None,
 ) -> None:
     metrics, health = Metrics(), StartupHealth()
+    choices = Choices(settings.runtime.provider_choices)
     async with AsyncExitStack() as stack:
         access = _access(settings.frontend, metrics, reloads, stack)
         metrics_port = None
         if on_ready is None:
-            metrics_port = await _show_metrics(settings, metrics, supervisor, stop, stack)
+            metrics_port = await _show_metrics(settings, metrics, choices, supervisor, stop, stack)
         tracing = _tracing(settings, stack)
         engine = Engine(
             settings.inference.pipeline_limits(settings.runtime.core_count),
@@ -179,12 +209,11 @@ async def _serve(
         root, sync = repository
         if sync is None:
             root = stack.enter_context(whole_repository(root))
-        manager = _manager(settings, root, sync, lifecycle, validator, stop)
+        manager = _manager(settings, root, sync, lifecycle, validator, choices, stop)
         stack.push_async_callback(manager.close)
         handler = _handler(settings, manager, engine, metrics)
         stack.push_async_callback(handler.close)
-        budget = MemoryBudget(settings.frontend.max_memory_in_flight)
-        budget.on_rejected = metrics.request_memory(lambda: budget.used)
+        budget = _budget(settings.frontend, metrics)
         transport, gate = _transport(
             settings, budget, handler, metrics, health, tracing, supervisor, access
         )
@@ -192,10 +221,21 @@ async def _serve(
         if supervisor is None:
             grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
             log.info("loading", grpc_port=grpc_port, metrics_port=metrics_port)
+        joined = asyncio.Event()
+        if settings.frontend.admin_address is not None:
+            may_change = gate.checked if supervisor is None else joined.wait
+            admin = AdminServicer(Operator(manager), may_change)
+            # The supervisor of a worker checks who calls, and counts and logs the calls.
+            counted, checked = (metrics, access) if supervisor is None else (None, None)
+            await _listen_for_admins(settings.frontend, budget, admin, counted, checked, stack)
         reconciling = await first_load(settings.repository, manager, sync, stop)
         stack.callback(reconciling.cancel)
         if stop.is_set():
             return
+        if supervisor is not None:
+            await _join(supervisor, manager, joined, stop)
+            if stop.is_set():
+                return
         validator.close()  # its memory is not needed until another version is loaded
         _warn_of_unknown_models(settings, manager)
         if on_ready is None:
@@ -204,22 +244,35 @@ async def _serve(
         await health.open()
         if supervisor is not None:
             grpc_port = await _listen(transport, settings.frontend.grpc_address, stack)
-        if settings.frontend.admin_address is not None:
-            # The supervisor checks who calls a worker.
-            checked = access if supervisor is None else None
-            servicer = AdminServicer(Operator(manager))
-            await _listen_for_admins(settings, budget, servicer, metrics, checked, stack)
         event = "serving" if supervisor is None else "worker serving"
         log.info(event, grpc_port=grpc_port, metrics_port=metrics_port, **_served(manager))
         if supervisor is not None:
             await supervisor.report_ready()
-        if on_ready is not None:
+        elif on_ready is not None:
             on_ready(manager.catalog.models)
+        else:
+            show_first_call(settings.frontend, grpc_port)
         if settings.repository.poll_seconds:
             watching = asyncio.create_task(manager.watch(settings.repository.poll_seconds))
             stack.callback(watching.cancel)
         await stop.wait()
         await drain(settings.process, health, transport, **({} if supervisor else STOP_HINT))
+
+
+async def _join(
+    supervisor: SupervisorChannel,
+    manager: ModelManager[LoadedVersion],
+    joined: asyncio.Event,
+    stop: asyncio.Event,
+) -> None:
+    """Make the changes of operators since this worker got its settings, before it serves."""
+    overrides = await unless_stopped(supervisor.report_loaded(), stop)
+    if overrides is None:
+        return
+    are_new = manager.desired.replace(overrides)
+    joined.set()
+    if are_new:
+        await unless_stopped(manager.reconcile_disk(), stop)
 
 
 def _access(
@@ -245,6 +298,7 @@ def _access(
 async def _show_metrics(
     settings: Settings,
     metrics: Metrics,
+    choices: Choices,
     supervisor: SupervisorChannel | None,
     stop: asyncio.Event,
     stack: AsyncExitStack,
@@ -260,6 +314,7 @@ async def _show_metrics(
         lambda: totals_to_json(metrics.own_totals()),
         lambda siblings: metrics.set_siblings(totals_from_json(siblings)),
         stop.set,
+        choices.take_unreported,
     )
     return None
 
@@ -302,6 +357,7 @@ def _manager(
     sync: RepositorySync | None,
     lifecycle: ServingLifecycle,
     validator: BundleValidator,
+    choices: Choices,
     stop: asyncio.Event,
 ) -> ModelManager[LoadedVersion]:
     runtime = settings.runtime
@@ -317,6 +373,7 @@ def _manager(
         preload_explanations=runtime.preload_explanations,
         trusted=settings.repository.trusted_signers,
         validated=ValidationCache(runtime.validation_cache),
+        choices=choices,
     )
     manager = ModelManager(
         root,
@@ -326,6 +383,7 @@ def _manager(
         max_bytes=settings.repository.max_memory_bytes,
         stopping=stop.is_set,
         sync=sync,
+        overrides=settings.repository.overrides,
     )
     lifecycle.follow(manager.catalog)
     return manager
@@ -388,14 +446,28 @@ async def _listen(transport: Transport, address: str, stack: AsyncExitStack) -> 
 
 
 async def _listen_for_admins(
-    settings: Settings,
+    frontend: FrontendSettings,
     budget: MemoryBudget,
     servicer: admin_pb2_grpc.AdminServiceServicer,
-    metrics: Metrics,
+    metrics: Metrics | None,
     access: AccessControl | None,
     stack: AsyncExitStack,
 ) -> None:
-    frontend, address = settings.frontend, str(settings.frontend.admin_address)
+    """Open the listener for operators.
+
+    Args:
+        frontend: Its address and limits.
+        budget: The bytes of requests that the process may hold.
+        servicer: Answers the calls.
+        metrics: Counts the calls. If it is None, they are neither counted nor logged.
+        access: Admits the calls; None admits all.
+        stack: Closes it.
+
+    Raises:
+        StartError: The address can't be bound.
+    """
+    address, is_shown = str(frontend.admin_address), metrics is not None
+    metrics = metrics or Metrics()
     transport = make_transport(
         frontend,
         budget,
@@ -408,14 +480,23 @@ async def _listen_for_admins(
         transport,
         metrics,
         max_request_bytes=frontend.max_request_bytes,
-        access_log=not frontend.no_access_log,
+        access_log=is_shown and not frontend.no_access_log,
     )
     admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, cast("grpc.aio.Server", accounting))
     with owner_only():
         port = transport.bind(address)
     await transport.start()
     stack.push_async_callback(transport.stop, ADMIN_GRACE_SECONDS)
-    log.info("admin serving", address=address, port=None if address.startswith("unix:") else port)
+    if is_shown:
+        shown_port = None if address.startswith("unix:") else port
+        log.info("admin serving", address=address, port=shown_port)
+
+
+def _budget(frontend: FrontendSettings, metrics: Metrics) -> MemoryBudget:
+    """Return the bytes of requests that the process may hold, shown by its metrics."""
+    budget = MemoryBudget(frontend.max_memory_in_flight)
+    budget.on_rejected = metrics.request_memory(lambda: budget.used)
+    return budget
 
 
 def _served(manager: ModelManager[LoadedVersion]) -> dict[str, list[str]]:

@@ -55,6 +55,8 @@ __all__ = [
 
 # The names that a message lists.
 _MAX_LISTED = 20
+# The characters of a name that a message repeats.
+_MAX_NAME = 80
 
 
 class StartError(Exception):
@@ -123,7 +125,20 @@ class NotFoundError(ServingError):
 
 
 class UnknownModelError(_ListsModelsError, NotFoundError):
-    """The model doesn't exist."""
+    """The model doesn't exist.
+
+    Args:
+        model: Its name, as the caller gave it.
+        models: All models.
+        place: What has them.
+    """
+
+    START: ClassVar[str] = "no model "
+    """How the message begins; the message of no other error does."""
+
+    def __init__(self, model: str, models: Iterable[str], *, place: str = "this server") -> None:
+        shown = repr(model if len(model) <= _MAX_NAME else model[:_MAX_NAME] + "…")
+        super().__init__(f"{self.START}{shown}", models, place=place)
 
 
 class OverloadedError(ServingError):

@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +25,10 @@ from convscope.server.app import serve_locally
 from convscope.server.config.flags import FLAGS, PANELS
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
+from convscope.server.process.unix_sockets import private_directory
 
 __all__ = ["LocalServer", "StartError"]
 
-# A path of a Unix socket has at most 108 bytes, with the zero at its end.
-_MAX_PATH_BYTES = 100
 # Messages name flags, which are the keys of `settings` here.
 _FLAG = re.compile(r"--(load|versions|provider|max-memory-mb)\b")
 # The first argument of `Client.local`: its value speaks for itself.
@@ -67,7 +65,7 @@ class LocalServer:
     def __init__(self, models: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
         values = _DEFAULTS | _checked(settings) | {"models": _expanded(os.fspath(models))}
         _log_quietly()
-        directory = _private_directory()
+        directory = private_directory()
         self.target = f"unix:{directory / 'server'}"
         values["grpc_address"] = self.target
         running = _Running(Settings.from_values(values))
@@ -142,14 +140,6 @@ def _close(running: _Running, directory: Path, process: int) -> None:
 
 def _setting(flag: re.Match[str]) -> str:
     return flag[1].replace("-", "_")
-
-
-def _private_directory() -> Path:
-    directory = tempfile.mkdtemp(prefix="convscope-")
-    if len(os.fsencode(directory)) > _MAX_PATH_BYTES:
-        shutil.rmtree(directory)
-        directory = tempfile.mkdtemp(prefix="convscope-", dir="/tmp")
-    return Path(directory)
 
 
 def _expanded(models: str) -> str:

@@ -123,6 +123,14 @@ def test_a_guessed_attribute_is_an_error_that_names_the_right_one() -> None:
     ):
         with pytest.raises(AttributeError, match=f"no attribute '{guess}'; you may mean {meant}$"):
             getattr(one, guess)
-    with pytest.raises(AttributeError, match=r"no attribute 'other'$"):
-        _ = result.other
+    for one, slip, meant in (
+        (result, "labell", r"; you may mean result\.top\.label"),
+        (result, "modle", r"; did you mean 'model'\?"),
+        (result.top, "lable", r"; did you mean 'label'\?"),
+        (result, "other", ""),
+        (result, "_modle", ""),  # libraries look for such names
+    ):
+        with pytest.raises(AttributeError, match=f"no attribute '{slip}'{meant}$") as info:
+            getattr(one, slip)
+        assert info.value.obj is None  # with it, Python would add a suggestion of its own
     assert not hasattr(result, "_repr_png_")

@@ -146,8 +146,8 @@ def test_images_of_the_same_name_keep_their_pictures(
     assert saved("b/red.jpg") == {"b/red.jpg": "red.jpg.tiny.conv.png"}
     # A later run replaces the pictures of the same image, and no others.
     for _ in range(2):
-        assert saved("a/red.png") == {"a/red.png": "red.png-2.tiny.conv.png"}
-        assert saved("a/red.png", kind="npz") == {"a/red.png": "red.png-2.tiny.npz"}
+        assert saved("a/red.png") == {"a/red.png": "red-2.png.tiny.conv.png"}
+        assert saved("a/red.png", kind="npz") == {"a/red.png": "red-2.png.tiny.npz"}
         assert saved("b/red.png", kind="npz") == {"b/red.png": "red.png.tiny.npz"}
 
 

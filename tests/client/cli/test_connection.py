@@ -10,7 +10,7 @@ ADDRESSES = {
     "localhost:abc": "the port 'abc' is not a number",
     "localhost": "the port is missing",
     "localhost:": "the port is missing",
-    "http://localhost:8001": "it has the scheme http",
+    "http://localhost:8001": "without http://",
     ":8001": "the host is missing",
     "": "it is empty",
     "localhost:99999": "the port '99999' is not a number from 1 to 65535",

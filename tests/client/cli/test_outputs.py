@@ -5,6 +5,7 @@ import json
 import os
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from support.server import ServerProcess
 
 from convscope.client import Client, InvalidInputError
 from convscope.client.cli.outputs import choice
-from convscope.client.cli.outputs.columns import Columns
+from convscope.client.cli.outputs.columns import Columns, Layout
 from convscope.client.cli.outputs.comparison import Compared
 from convscope.client.cli.outputs.done_images import DoneImages
+from convscope.client.cli.outputs.formats import record_writer
 from convscope.client.cli.outputs.journal import Journal, journal_path, read_results
-from convscope.client.cli.outputs.records import result_record
+from convscope.client.cli.outputs.records import Record, error_record, result_record
 
 pytestmark = pytest.mark.one_transport("writes results to files")
 
@@ -123,9 +125,41 @@ def test_formats_on_standard_output(convscope: Command, photos: Photos, tmp_path
     assert (row["image"], row["label"]) == (str(odd), "red")
     assert json.loads(convscope(*command, "json").stdout)["image"] == str(odd)
     header, rule, line = convscope(*command, "markdown").stdout.splitlines()
-    assert header.startswith("| image | label | index | probability | model | version |")
-    assert rule.startswith("| --- | --- | ---: | ---: | --- | ---: |")
-    assert r'/a\|b\*,"\n.png | red | 0 | 0.' in line
+    assert (header, rule) == ("| image | label | probability |", "| --- | --- | ---: |")
+    assert r'/a\|b\*,"\n.png | red | 0.' in line
+
+
+def test_markdown_has_what_a_person_reads() -> None:
+    labels = {"tabby cat": 0.75, "lynx": 0.2, "fox": 0.05}
+    classes = [{"index": 7, "label": label, "probability": p} for label, p in labels.items()]
+    records: list[Record] = [
+        {"image": "a.png", "classes": classes},
+        {"image": "b.png", "classes": []},
+        error_record("c.png", InvalidInputError("bad")),
+    ]
+
+    def rows(layout: Layout, count: int) -> list[str]:
+        file = StringIO()
+        writer = record_writer("markdown", file, Columns(layout, count))
+        for record in records:
+            writer.write(record)
+        writer.finish()
+        return file.getvalue().splitlines()
+
+    assert rows("wide", 3) == [
+        "| image | label | probability | runners-up |",
+        "| --- | --- | ---: | --- |",
+        "| a.png | tabby cat | 0.7500 | lynx 0.2000, fox 0.0500 |",
+        "| b.png |  |  |  |",
+    ]
+    assert rows("long", 3) == [
+        "| image | rank | label | probability |",
+        "| --- | ---: | --- | ---: |",
+        "| a.png | 1 | tabby cat | 0.7500 |",
+        "| a.png | 2 | lynx | 0.2000 |",
+        "| a.png | 3 | fox | 0.0500 |",
+        "| b.png |  |  |  |",
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".csv", PARQUET])
@@ -310,6 +344,8 @@ def test_an_interrupted_run_needs_a_decision(
         "--top-k": 5,
         "--min-probability": 0.0,
         "--feature-maps": [],
+        "--format": "csv",
+        "--layout": "wide",
     }
     part = journal_path(out)
     journal = Journal(part, options, [record])
@@ -321,6 +357,10 @@ def test_an_interrupted_run_needs_a_decision(
     done = convscope(*command, "--resume", "--top-k", "3")
     assert done.returncode == 1
     assert "was written with --top-k 5, and this run has --top-k 3" in done.stderr
+    done = convscope(*command, "--resume", "--layout", "long")  # the rows are wide ones
+    assert "was written with --layout wide, and this run has --layout long" in done.stderr
+    done = convscope(*command, "--resume", "--feature-maps", "conv")
+    assert "with no --feature-maps, and this run has --feature-maps conv" in done.stderr
     done = convscope(*command, "--resume")
     assert done.returncode == 0, done.stderr
     assert "1 image classified, 1 done before" in done.stderr

@@ -4,6 +4,7 @@ import csv
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from support.forked import Forked
 from support.server import ServerProcess
 
 from convscope.client.cli.outputs.journal import journal_path
+from convscope.client.cli.run_summary import RunSummary
 
 pytestmark = pytest.mark.one_transport("continues its own files")
 
@@ -119,15 +121,27 @@ def test_a_thousand_photos_with_five_bad_ones(
     done = Command(tiny_server.target)("classify", "-r", folder, "--model", "tiny", "-o", output)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(read_images(output)) == 995
-    *errors, summary, failed, skipped, wrote = done.stderr.splitlines()
+    *errors, summary, skipped, wrote = done.stderr.splitlines()  # each failed image once
     bad = sorted(path for path in folder.rglob("*.jpg") if int(path.stem) in BAD)
     assert [error.split(".jpg:")[0] for error in errors] == [
         f"error: {path.with_suffix('')}" for path in bad
     ]
     assert re.match(r"995 images classified, 5 failed in .* s \([\d,]+ images/s\)$", summary)
-    assert failed == f"failed: {', '.join(map(str, bad))}"
     assert skipped == "skipped 1 file that is not an image: 1 .txt"
     assert wrote == f"wrote {output}: 995 images"
+
+
+@pytest.mark.parametrize("follows_results", [True, False])
+def test_failed_images_are_repeated_below_long_tables(
+    follows_results: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = RunSummary(Counter(), None, follows_results=follows_results)
+    summary.succeeded = 30
+    summary.fail("bad.jpg")
+    summary.print()
+    shown = capsys.readouterr().err
+    assert "30 images classified, 1 failed in " in shown
+    assert ("failed: bad.jpg\n" in shown) == follows_results
 
 
 @pytest.mark.slow(seconds=8)
@@ -140,7 +154,7 @@ def test_an_interrupted_run_prints_its_summary(
         command, output, tiny_server, lambda process: process.send_signal(signal.SIGINT)
     )
     assert code == 130
-    *_, stopped, summary, _, advice = shown.splitlines()
+    *_, stopped, summary, advice = shown.splitlines()
     assert (stopped, advice) == ("interrupted", "add --resume to the same command to continue")
     assert re.match(r"\d+ images classified, \d failed in ", summary)
     assert not output.exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import typer
 from support.commands import Command
 from support.server import ServerProcess
 
@@ -259,7 +260,21 @@ def test_an_image_on_standard_input(tiny_server: ServerProcess, photos: dict[str
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith(b"-,blue,2,0.")
     empty = piped(tiny_server, b"", "-")
-    assert (empty.returncode, empty.stderr) == (1, b"error: -: standard input is empty\n")
+    assert (empty.returncode, empty.stderr) == (1, b"error: standard input is empty\n")
+    text = piped(tiny_server, b"no image", "-")
+    assert text.stderr.startswith(b"error: standard input: the 8 bytes are not an image; use JPEG")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_an_image_is_not_read_from_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        with pytest.raises(typer.BadParameter, match=r"< IMAGE$"):
+            ImageArguments(["-"])
+    os.close(ours)
 
 
 def test_a_list_on_standard_input(tiny_server: ServerProcess, photos: dict[str, Path]) -> None:

@@ -72,3 +72,40 @@ def test_nan_is_never_accepted() -> None:
 def test_fifty_clear_results_are_needed() -> None:
     expected = np.concatenate([confident(49), confident(100, lead=0.05)])
     assert "only 49 of the 149 held-out inputs" in problems(compare_results(expected, expected))
+
+
+def several(count: int) -> NDArray[np.float32]:
+    """Return probabilities of independent classes, two of which are probable."""
+    found = np.full((count, CLASSES), 0.1, np.float32)
+    found[:, :2] = 0.95, 0.8
+    return found
+
+
+@pytest.mark.parametrize(("lost", "message"), [(2, ""), (3, "98.5% of the clear results keep all")])
+def test_all_classes_that_are_probable_must_be_kept(lost: int, message: str) -> None:
+    expected = several(200)
+    found = expected.copy()
+    found[:lost, 1] = 0.4  # the best class stays
+    fidelity = compare_results(expected, found, independent=True)
+    assert fidelity.kept == 1 - lost / 200
+    assert problems(fidelity).startswith(message)
+    assert problems(compare_results(expected, found)) == ""
+
+
+def test_the_order_of_independent_classes_is_no_result() -> None:
+    expected = several(100)
+    fidelity = compare_results(expected, expected[:, [1, 0, 2, 3, 4]], independent=True)
+    assert (fidelity.kept, fidelity.clear) == (1, 100)
+    assert fidelity.probability_change == pytest.approx(0.15)
+
+
+def test_a_class_at_the_threshold_is_not_clear() -> None:
+    expected = several(100)
+    expected[60:, 4] = 0.53
+    found = expected.copy()
+    found[60:, 4] = 0.49
+    fidelity = compare_results(expected, found, independent=True)
+    assert (fidelity.clear, fidelity.kept, fidelity.kept_where_clear) == (60, 0.6, 1)
+    expected[40:, 4] = 0.53
+    message = "only 40 of the 100 held-out inputs have no class within 0.05 of the probability 0.5"
+    assert problems(compare_results(expected, expected, independent=True)).startswith(message)

@@ -18,8 +18,11 @@ from convscope.server.repository.settings import RepositorySettings
 Parse = Callable[..., Settings]
 
 DEFAULTS = Settings(repository=RepositorySettings(models="repository"))
-# What flags don't set: it comes from the file alone, or from the number of workers.
-FILE_ONLY = {"provider_options", "model_providers", "policy_share"}
+# What flags don't set: it comes from the file alone, or from the supervisor of workers.
+FILE_ONLY = {"provider_options", "model_providers", "policy_share"} | {
+    "overrides",
+    "provider_choices",
+}
 
 
 def flat(settings: Settings) -> dict[str, Any]:

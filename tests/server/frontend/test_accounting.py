@@ -48,7 +48,7 @@ def test_request_above_the_limit(raw: Any) -> None:
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert message == (
         "the request has 9,437,184 bytes; at most 8,388,608 are accepted; "
-        "send fewer or smaller images"
+        "use fewer or smaller images"
     )
 
 

@@ -240,7 +240,7 @@ async def test_image_without_a_header_is_invalid_also_when_the_queue_is_full(roo
             await server.run(SMALL)
         (error,) = await server.run(EncodedImage(b"\x89PNG\r\n\x1a\n" + bytes(30)))
         assert isinstance(error, InvalidInputError)
-        assert error.message == "the 38 bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
+        assert error.message == "the 38 bytes are not an image; use JPEG, PNG, WebP, BMP or GIF"
         server.decoder.gate.set()
         await asyncio.gather(*held, return_exceptions=True)  # the runner has the same small queue
 

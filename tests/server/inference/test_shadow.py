@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from support.loading import load
 from support.tiny import SIDE, write_tiny
 
 from convscope.server.errors import DeadlineError, OverloadedError, ServingError
+from convscope.server.inference import shadow
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.requests import (
     InferenceRequest,
@@ -51,6 +53,12 @@ def result(best: int, lead: float = 0.7, infer: float = 0.0) -> InferenceResult:
     output = ModelOutput(probabilities[np.newaxis], {}, None)
     top = float(probabilities[best])
     return InferenceResult([best], [top], None, output, 0, StageSeconds(infer=infer))
+
+
+def answered(*probabilities: float) -> InferenceResult:
+    row = np.array(probabilities, np.float32)
+    output = ModelOutput(row[np.newaxis], {}, None)
+    return InferenceResult([int(row.argmax())], [float(row.max())], None, output, 0, STAGES)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +172,57 @@ async def test_clear_results_are_counted_separately_and_disagreements_logged_wit
     assert seen[1]["request_id"] == "id"
     assert (seen[1]["label"], seen[1]["shadow_label"]) == ("green", "red")
     assert (seen[1]["probability"], seen[1]["shadow_probability"]) == (0.4667, 0.8)
+
+
+@pytest.fixture
+def independent(tmp_path: Path) -> Catalog[LoadedVersion]:
+    """Versions whose classes are independent."""
+    for version in (1, 2):
+        write_tiny(tmp_path, version=version, activation="Sigmoid")
+    return load(tmp_path, latest=2)
+
+
+async def test_all_classes_that_are_probable_are_compared(
+    independent: Catalog[LoadedVersion], engine: SlowEngine, metrics: Metrics
+) -> None:
+    """The shadow names red; the answers name red and green, and red alone."""
+
+    async def find(target: Target) -> LoadedVersion:
+        return independent.resolve(target)
+
+    made = ShadowTraffic(find, cast(Engine, engine), metrics.shadow, cores=2)
+    engine.may_end.set()
+    answers = [answered(0.9, 0.8, 0.1), answered(0.7, 0.3, 0.1), answered(0.8, 0.52, 0.1)]
+    inputs = [ReadyTensor(np.zeros((SIDE, SIDE, 3), np.uint8))] * len(answers)
+    with capture_logs() as logs:
+        made.copy(independent.resolve(Target("tiny", 1)), 2, inputs, answers, "id")
+        await until(lambda: counted(metrics, "disagreed") == 2)
+    await made.close()
+    assert counted(metrics, "agreed") == 1
+    clear = "convscope_shadow_clear_inputs_total"
+    assert (
+        total(metrics, clear, outcome="disagreed") == total(metrics, clear, outcome="agreed") == 1
+    )
+    seen = [line for line in logs if line["event"] == "shadow disagreed"]
+    assert [(line["label"], line["probability"]) for line in seen] == [
+        ("green", 0.8),
+        ("green", 0.52),
+    ]
+    assert [line["shadow_label"] for line in seen] == ["", ""]
+
+
+def test_what_is_logged_rarely_is_forgotten_after_its_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(shadow, "monotonic", lambda: now)
+    pauses = shadow._Pauses(60.0)
+    assert [pauses.is_over(version) for version in (1, 2, 1)] == [True, True, False]
+    now = 59.0
+    assert [pauses.is_over(version) for version in (1, 3)] == [False, True]
+    now = 60.0
+    assert pauses.is_over(1)
+    assert pauses._last.keys() == {1, 3}
 
 
 async def test_tensor_of_another_shape_fails_and_the_next_copy_runs(

@@ -185,7 +185,9 @@ def test_every_line_off_a_terminal_is_json(tmp_path: Path) -> None:
             rejection(stub.Classify, image_request(model="cat"))
         assert health(server) == "SERVING"
         server.stop()
-    assert {line["event"] for line in server.log} >= {"serving", "call", "draining", "stopped"}
+    events = {line["event"] for line in server.log}
+    assert events >= {"serving", "call", "draining", "stopped"}
+    assert "call it from another terminal" not in events  # it is for people
     assert all("timestamp" in line for line in server.log)  # a line that isn't JSON has none
 
 
@@ -201,7 +203,8 @@ def test_people_at_a_terminal_get_lines_to_read(tiny_repository: Path) -> None:
     flags = ("--models", str(tiny_repository), *LOOPBACK, "--no-tuning", "--drain-seconds", "0")
     process = subprocess.Popen([sys.executable, "-m", "convscope.server", *flags], stderr=theirs)
     os.close(theirs)
-    read_until(ours, "serving")
+    started = read_until(ours, "models --server localhost:")
+    assert "serving" in started.partition("call it from another terminal")[0]
     process.send_signal(signal.SIGTERM)
     text = read_until(ours, "stopped")
     assert process.wait(30) == 0

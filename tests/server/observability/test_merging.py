@@ -14,6 +14,7 @@ from prometheus_client.samples import Exemplar
 from convscope.server.observability.metrics import Metrics
 from convscope.server.observability.metrics.histograms import Histogram as ServerHistogram
 from convscope.server.observability.metrics.merging import GAUGES, MergedMetrics, snapshot
+from convscope.server.observability.metrics.totals import Total, TotalsByVersion, VersionTotals
 
 TURNS = 300
 
@@ -222,3 +223,28 @@ def test_gauges_of_two_workers_become_one(name: str, merged: float) -> None:
         Gauge(name, "A fact.", registry=registry).set(found)
         metrics.update(worker, snapshot(registry))
     assert value(metrics, name) == merged
+
+
+def test_the_supervisor_counts_too() -> None:
+    own = Metrics(workers=0)
+    own.denied_call("unauthenticated")
+    metrics = MergedMetrics(own.registry)
+    for worker in range(2):
+        metrics.update(worker, snapshot(Metrics().registry))
+    assert value(metrics, "convscope_denied_calls_total", reason="unauthenticated") == 1
+    assert value(metrics, "convscope_workers") == 2
+
+
+def test_totals_of_an_ended_worker_count_while_another_one_has_the_version() -> None:
+    def counted(*versions: int) -> TotalsByVersion:
+        one = VersionTotals(Total(1, 0.1), Total(), {}, 1, 0.0)
+        return {("tiny", version): one for version in versions}
+
+    merged = MergedMetrics()
+    for turn in range(3):  # each time, another version is new and the one before is gone
+        for worker in range(2):
+            merged.totals.update(worker, counted(turn, turn + 1))
+        merged.retire(0)
+        merged.totals.update(1, counted(turn + 1))
+        assert merged.totals.of_others(1)["tiny", turn + 1].succeeded.count == 1
+        assert merged.totals._retired.keys() == {("tiny", turn + 1)}

@@ -143,6 +143,20 @@ async def test_server_without_a_cache_waits_for_the_remote_until_stopped(tmp_pat
             await reconciling
 
 
+async def test_a_worker_starts_although_operators_unloaded_everything(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    settings = RepositorySettings(models=str(tmp_path))
+    unloaded = {"tiny": {"pinned": [], "excluded": [], "excludes_model": True}}
+    manager = ModelManager(
+        tmp_path, make_loader(), settings.selection, Follower(), overrides=unloaded
+    )
+    await first_load(settings, manager, None, asyncio.Event())
+    assert (list(manager.catalog), manager.models_on_disk) == ([], ["tiny"])
+    assert manager.desired.replace({})
+    await manager.reconcile_disk()
+    assert [version.key for version in manager.catalog] == [("tiny", 1)]
+
+
 def make_manager(
     root: Path, sync: RepositorySync | None, settings: RepositorySettings
 ) -> ModelManager[LoadedVersion]:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ from structlog.testing import capture_logs
 
 from convscope.server.errors import StartError
 from convscope.server.observability.metrics import MetricsServer
-from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.process import supervisor
+from convscope.server.process.signals import Reloads
 from convscope.server.process.spare import Spare
-from convscope.server.process.supervisor import Replay, supervise
-from convscope.server.process.worker import Worker
+from convscope.server.process.supervisor import supervise
+from convscope.server.process.worker import SharedState, Worker
 
 ANY_PORT = "127.0.0.1:0"
-# A worker that reports that it serves, sends metrics that are none, and ends.
+# A worker that has loaded and chosen a provider, serves, sends metrics that are none, and ends.
 WORKER = """#!{python}
 import socket, sys
 with socket.socket(fileno=int(sys.argv[-1])) as connection:
-    connection.recv(1000)
+    settings = connection.recv(1000).decode().strip()
+    connection.send(b'{{"loaded": true, "choices": {{"key": "chosen with ' + settings.encode())
+    connection.send(b'"}}}}\\n')
+    assert b"overrides" in connection.recv(1000)
     connection.send(b'{{"ready": true}}\\n{{"metrics": [["calls", "counter", "Calls.", ')
     connection.send(b'[["calls_total", [], [[[], "many"]]]]]]}}\\n')
 """
@@ -37,16 +41,22 @@ def worker_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(program))
 
 
-def listen(metrics: MergedMetrics) -> MetricsServer:
-    return MetricsServer(metrics.registry, "127.0.0.1", 0)
-
-
 @asynccontextmanager
-async def no_admins() -> AsyncIterator[Replay]:
-    async def replay(_index: int) -> None:
-        pass
+async def no_admins() -> AsyncIterator[None]:
+    yield
 
-    yield replay
+
+async def supervise_one(shared: SharedState | None = None) -> None:
+    """Supervise one worker whose settings are how many have started."""
+    shared, started = shared or SharedState(), count()
+
+    def listen() -> MetricsServer:
+        return MetricsServer(shared.metrics.registry, "127.0.0.1", 0)
+
+    def settings(_address: str, _index: int) -> bytes:
+        return str(next(started)).encode()
+
+    await supervise(1, ANY_PORT, shared, listen, settings, no_admins, Reloads())
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -64,7 +74,7 @@ async def test_worker_that_cannot_be_started_is_a_failed_start(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     with capture_logs() as logs, pytest.raises(StartError, match="the first worker"):
-        await supervise(1, ANY_PORT, listen, lambda *_: b"{}", no_admins)
+        await supervise_one()
     (line,) = [line for line in logs if line["event"] == "worker can't be started"]
     assert line["reason"] == "No such file or directory"
 
@@ -73,15 +83,18 @@ async def test_worker_that_cannot_be_started_is_a_failed_start(
 async def test_worker_that_sends_garbage_and_ends_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stop = asyncio.Event()
+    stop, shared = asyncio.Event(), SharedState()
     monkeypatch.setattr(supervisor, "stop_on_signals", lambda: stop)
     monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0.01)
     with capture_logs() as logs:
-        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda *_: b"{}", no_admins))
+        running = asyncio.create_task(supervise_one(shared))
         await until(lambda: events(logs).count("worker replaced") == 2)
         stop.set()
         await running
     assert "unexpected error in a message between supervisor and worker" in events(logs)
+    # Each process got settings of its own, and the choice of the first one counts.
+    assert shared.provider_choices == {"key": "chosen with 0"}
+    assert shared.changes.joined == set()
 
 
 @pytest.mark.usefixtures("worker_program")
@@ -93,7 +106,7 @@ async def test_only_a_worker_that_ends_again_is_replaced_after_a_pause(
     monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 1000.0)
     monkeypatch.setattr(supervisor, "MAX_PAUSE_SECONDS", 1000.0)
     with capture_logs() as logs:
-        running = asyncio.create_task(supervise(1, ANY_PORT, listen, lambda *_: b"{}", no_admins))
+        running = asyncio.create_task(supervise_one())
         await until(lambda: events(logs).count("worker ended") == 2)
         assert events(logs).count("worker replaced") == 1
         await asyncio.sleep(0.1)
@@ -131,7 +144,7 @@ async def test_the_spare_process_is_used_once_and_not_if_it_has_ended() -> None:
 
 @pytest.mark.usefixtures("worker_program")
 async def test_worker_that_is_terminated_while_its_process_is_created_ends() -> None:
-    worker = Worker(0, b"{}", MergedMetrics())
+    worker = Worker(0, lambda: b"{}", SharedState())
     starting = asyncio.create_task(worker.start())
     await asyncio.sleep(0)
     assert worker.pid is None

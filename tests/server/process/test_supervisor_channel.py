@@ -130,6 +130,26 @@ async def test_a_worker_receives_what_the_others_have_counted(
     await channel.close()
 
 
+async def test_a_worker_that_has_loaded_gets_the_changes_of_operators_and_reports_its_choices(
+    pair: tuple[socket.socket, SupervisorChannel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_channel, "REPORT_SECONDS", 1000)
+    ours, channel = pair
+    choices = iter([{"a": 1}, {"b": 2}, {}])
+    reader, writer = await asyncio.open_connection(sock=ours)
+    await channel.connect(dict, list, print, lambda: None, lambda: next(choices))
+    loaded = asyncio.create_task(channel.report_loaded())
+    assert json.loads(await reader.readline()) == {"loaded": True, "choices": {"a": 1}}
+    assert not loaded.done()
+    writer.write(b'{"overrides": {"tiny": {}}}\n')
+    assert await loaded == {"tiny": {}}
+    await channel.report_ready()
+    await channel.close()  # it reports a last time
+    messages = [json.loads(line) for line in (await reader.read()).splitlines()]
+    assert messages == [{"ready": True}, {"metrics": {}, "totals": []}, {"choices": {"b": 2}}]
+    writer.close()
+
+
 async def test_a_worker_stops_when_its_supervisor_is_gone(
     pair: tuple[socket.socket, SupervisorChannel],
 ) -> None:

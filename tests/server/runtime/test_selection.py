@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import onnx
 import pytest
 from structlog.testing import capture_logs
 from support.loading import LIMITS, VALIDATOR
@@ -15,6 +17,7 @@ from convscope.server.errors import BundleRejectedError
 from convscope.server.frontend.classifier.rehearsal import rehearse
 from convscope.server.inference.decoding.preprocessor import Preprocessor
 from convscope.server.runtime import selection
+from convscope.server.runtime.choices import Choices
 from convscope.server.runtime.execution import ExecutionOverrides
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.loading import Loader
@@ -53,6 +56,18 @@ def measure_as(monkeypatch: pytest.MonkeyPatch, **speeds: float) -> list[list[st
 
     monkeypatch.setattr(selection, "throughputs", throughputs)
     return measured
+
+
+def fail_on_openvino(patch: pytest.MonkeyPatch) -> None:
+    """Let the golden gate reject one provider."""
+    check = GoldenGate.check
+
+    def fail(gate: GoldenGate, model: Model, *, feature_maps: bool) -> None:
+        if model.provider == "openvino":
+            raise BundleRejectedError("golden", "no memory is left on the device")
+        check(gate, model, feature_maps=feature_maps)
+
+    patch.setattr(GoldenGate, "check", fail)
 
 
 def test_what_is_tried() -> None:
@@ -127,15 +142,8 @@ def test_a_choice_that_fails_once_is_reported_and_kept(
     pretend(monkeypatch, OPENVINO_WHEEL)
     measured, cache = measure_as(monkeypatch, cpu=10.0, openvino=25.0), tmp_path / "tuning.json"
     assert loader(cache).load(bundle).model.provider == "openvino"
-    check = GoldenGate.check
-
-    def fail(gate: GoldenGate, model: Model, *, feature_maps: bool) -> None:
-        if model.provider == "openvino":
-            raise BundleRejectedError("golden", "no memory is left on the device")
-        check(gate, model, feature_maps=feature_maps)
-
     with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr(GoldenGate, "check", fail)
+        fail_on_openvino(patch)
         version = loader(cache).load(bundle, hot=hot)
     assert (version.model.provider, version.model.fallback_from) == ("cpu", "openvino")
     assert all(one.provider == "cpu" or one.problem for one in version.candidates)
@@ -152,3 +160,47 @@ def test_no_provider_for_a_precision_is_rejected(bundle: Path) -> None:
     policy = ProviderPolicy(("auto",), False, precision="bf16")
     with pytest.raises(BundleRejectedError, match="no provider that is available here can be told"):
         loader(None, policy).load(bundle)
+
+
+def rename(graph: onnx.ModelProto) -> None:
+    graph.graph.name = "another graph"
+
+
+def joining(first: Loader) -> Loader:
+    """A worker that starts with the choices of another one, and stores none."""
+    shared = json.loads(json.dumps(first.choices.take_unreported()))
+    return replace(loader(None), choices=Choices(shared))
+
+
+def test_other_workers_repeat_the_choices_of_the_first_one(
+    monkeypatch: pytest.MonkeyPatch, bundle: Path
+) -> None:
+    pretend(monkeypatch, OPENVINO_WHEEL)
+    measure_as(monkeypatch, cpu=10.0, openvino=25.0)
+    first = loader(None)  # nothing is stored, as with a tuning cache that can't be written
+    chosen = first.load(bundle)
+    measured = measure_as(monkeypatch, cpu=25.0, openvino=10.0)  # it would choose something else
+    second = joining(first)
+    version = second.load(bundle)
+    assert (version.model.provider, version.candidates) == ("openvino", chosen.candidates)
+    later = write_tiny(bundle.parents[1], version=2, alter_graph=rename)
+    # A worker that starts later must not measure a version that the others load while they serve.
+    for worker, hot in ((first, True), (second, False)):
+        assert worker.load(later, hot=hot).model.provider == "openvino"
+    assert measured == []
+    assert len(first.choices.take_unreported()) == 1  # for workers that start even later
+
+
+def test_workers_share_a_choice_that_replaces_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch, bundle: Path, tmp_path: Path
+) -> None:
+    pretend(monkeypatch, OPENVINO_WHEEL)
+    measured, cache = measure_as(monkeypatch, cpu=10.0, openvino=25.0), tmp_path / "tuning.json"
+    assert loader(cache).load(bundle).model.provider == "openvino"
+    with monkeypatch.context() as patch:
+        fail_on_openvino(patch)
+        first = loader(cache)
+        assert first.load(bundle).model.provider == "cpu"
+    # The device has room again, and the file still says that openvino is the fastest.
+    assert joining(first).load(bundle).model.provider == "cpu"
+    assert len(measured) == 2

@@ -85,7 +85,8 @@ class ModelStatus:
         aliases: The version of each alias.
         canary: The traffic split whose version serves its share, if any.
         shadow: The traffic split whose version gets copies of requests, if any.
-        problems: Aliases and traffic splits without effect, and what an operator unloaded.
+        problems: Aliases and traffic splits without effect, what an operator unloaded, and for
+            how long a version has been loading.
 
     Example:
         >>> [status.model for status in admin.status()]

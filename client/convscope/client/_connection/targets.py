@@ -37,12 +37,12 @@ def check_target(target: Any) -> str:
 
 
 def _problem(target: str) -> tuple[str, str]:
-    """Return what is wrong with a target, and an example of a better one; empty if nothing is."""
+    """Return what to change about a target, and an example of a better one; empty if nothing."""
     example = f"localhost:{_DEFAULT_PORT}"
     if not target.strip():
         return "it is empty", example
     if re.search(r"\s", target):
-        return "it contains a space", re.sub(r"\s", "", target)
+        return "without a space", re.sub(r"\s", "", target)
     if target.startswith(_UNCHECKED):
         return "", ""
     for scheme in _PATH_SCHEMES:
@@ -52,7 +52,7 @@ def _problem(target: str) -> tuple[str, str]:
     target = _DNS_SERVER.sub("dns:///", target)
     address = _address(target)
     if url := _URL.match(address):
-        return f"it has the scheme {url[1]}", _with_port(url[2]) if url[2] else example
+        return f"without {url[1]}://", _with_port(url[2]) if url[2] else example
     problems = (_address_problem(each) for each in address.split(","))
     return next((found for found in problems if found[0]), ("", ""))
 
@@ -71,7 +71,7 @@ def _address_problem(address: str) -> tuple[str, str]:
             else ("the port is missing", _with_port(address))
         )
     if "/" in address:
-        return "it has a path", _with_port(address.partition("/")[0])
+        return "without a path", _with_port(address.partition("/")[0])
     if not port:
         return "the port is missing", _with_port(host)
     if not (port.isascii() and port.isdecimal() and 0 < int(port) <= _MAX_PORT):

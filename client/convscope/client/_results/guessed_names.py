@@ -1,7 +1,9 @@
-"""Hints for names of attributes that users guess."""
+"""Hints for names of attributes that users guess or misspell."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+from convscope._suggestions import similar
 
 __all__ = ["GuessedNames"]
 
@@ -18,6 +20,18 @@ class GuessedNames:
     if not TYPE_CHECKING:  # otherwise a type checker accepts every name
 
         def __getattr__(self, name: str) -> NoReturn:
-            meant = self._GUESSES.get(name)
-            hint = f"; you may mean {meant}" if meant else ""
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            # Without obj: Python would add a suggestion of its own, which knows no guesses.
+            raise AttributeError(message + _hint(type(self), name), name=name)
+
+
+def _hint(kind: type[GuessedNames], name: str) -> str:
+    if name.startswith("_"):  # libraries look for such names
+        return ""
+    guesses = kind._GUESSES
+    near = name
+    if name not in guesses:
+        near = similar(name, [*guesses, *(each for each in dir(kind) if each[0] != "_")]) or ""
+    if near in guesses:
+        return f"; you may mean {guesses[near]}"
+    return f"; did you mean {near!r}?" if near else ""

@@ -1,31 +1,22 @@
 """`convscope admin`: the commands for operators of a running server."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from convscope.client._calls.admin_client import (
-    AdminClient,
-    ModelStatus,
-    TrafficSplit,
-    VersionStatus,
-)
+from convscope.client._calls.admin_client import AdminClient, ModelStatus, TrafficSplit
+from convscope.client.cli.admin_tables import print_status
 from convscope.client.cli.connection import TokenFile, check_address, options_that_agree
 from convscope.client.cli.error_output import print_error
 from convscope.client.cli.json_output import to_json
 from convscope.client.cli.missing_options import CommandGroup, ExplainingCommand
-from convscope.client.cli.table_style import print_table
 from convscope.client.cli.token_options import token_options
 from convscope.client.errors import ConvscopeError
 
 __all__ = ["app"]
-
-# The states of the API, in the words of the tables.
-_SHOWN_STATES = {"dormant": "on demand", "refused": "rejected"}
 
 app = typer.Typer(
     rich_markup_mode=None,  # its tables cut names off
@@ -244,48 +235,4 @@ def _run(
         for one in models:
             typer.echo(to_json(asdict(one)))
     else:
-        _print(models)
-
-
-def _print(models: Iterable[ModelStatus]) -> None:
-    models = list(models)
-    columns = ("model", "version", "state", "aliases", "traffic", "provider, or reason")
-    table = Table(box=None, header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for model in models:
-        for version in model.versions:
-            names = [name for name, number in model.aliases.items() if number == version.version]
-            note = f"{version.reason}: {version.message}" if version.reason else _runs_on(version)
-            default = " (default)" if version.is_default else ""
-            table.add_row(
-                model.model,
-                f"v{version.version}{default}",
-                _SHOWN_STATES.get(version.state, version.state),
-                ", ".join(sorted(names)),
-                ", ".join(_splits_to(model, version.version)),
-                note,
-            )
-        if not model.versions:
-            table.add_row(model.model, "", "unloaded", "", "", "")
-    if models:
-        print_table(table)
-    else:
-        typer.echo("the repository has no model", err=True)
-    for model in models:
-        for problem in model.problems:
-            typer.echo(f"{model.model}: {problem}", err=True)
-
-
-def _splits_to(model: ModelStatus, version: int) -> Iterator[str]:
-    """Yield the traffic splits of a version: "canary of champion: 5%"."""
-    for kind, split in (("canary", model.canary), ("shadow", model.shadow)):
-        if split and model.aliases.get(str(split.to), split.to) == version:
-            of = f" of {split.of}" if split.of else ""
-            yield f"{kind}{of}: {100 * split.share:.3g}%"
-
-
-def _runs_on(version: VersionStatus) -> str:
-    instead = f" instead of {version.fallback_from}" if version.fallback_from else ""
-    explained = ", explained" if version.explained else ""
-    return f"{version.provider}{instead}{explained}"
+        print_status(models)

@@ -1,12 +1,16 @@
 """`convscope classify`: the classes of any number of images."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from convscope.client.cli.connection import Connection, with_connection
+from convscope.client.cli.feature_map_names import (
+    check_commas,
+    known_feature_maps,
+    split_names,
+)
 from convscope.client.cli.image_options import (
     FromFile,
     Images,
@@ -30,16 +34,8 @@ from convscope.client.cli.outputs.reporters import make_reporter
 from convscope.client.cli.pictures import PictureFolder
 from convscope.client.cli.runs import Run, check_images, reporting_failure
 from convscope.client.cli.sources.arguments import ImageArguments
-from convscope.client.cli.sources.downloads import is_url
-from convscope.client.cli.sources.image_files import has_image_suffix
-from convscope.client.cli.sources.lists import STANDARD_INPUT
-from convscope.client.cli.sources.patterns import is_pattern
-from convscope.client.errors import InvalidInputError
-from convscope.client.types import ModelInfo
 
 __all__ = ["classify"]
-
-ALL = "all"
 
 
 @with_connection
@@ -134,11 +130,15 @@ def classify(
       curl https://example.com/photo.jpg | convscope classify - --model digits --json
       convscope classify -r photos --model digits --feature-maps all --save maps
 
-    Columns of CSV, Parquet and Markdown:
+    Columns of CSV and Parquet:
       wide  image, label, index, probability, label_2, index_2, probability_2, ...
       long  image, rank, label, index, probability
       both  model, version, provider, decode_seconds, queue_seconds, infer_seconds,
             encode_seconds, call_seconds, request_id
+
+    Columns of Markdown, for people:
+      wide  image, label, probability, runners-up
+      long  image, rank, label, probability
 
     Exit codes:
       0    all images are classified
@@ -148,10 +148,10 @@ def classify(
       130  Ctrl-C
     """
     check_selector(version, alias)
-    names = _split(feature_maps or [])
+    names = split_names(feature_maps or [])
     if save is not None and not names:
         raise typer.BadParameter("--save needs --feature-maps NAME[,NAME]...")
-    _check_commas(names, images or [])
+    check_commas(names, images or [])
     found = ImageArguments(
         images or [], recursive=recursive, list_file=from_file, null=null, save=save
     )
@@ -163,7 +163,7 @@ def classify(
     check_images(found, prints_json=prints_json)
     with reporting_failure(found, prints_json=prints_json), client:
         info = client.model(model, version=version, alias=alias)
-        names = _known_feature_maps(info, names)
+        names = known_feature_maps(info, names)
         columns = Columns(layout.value, min(top_k, len(info.labels)))
         options = {
             "--model": model,
@@ -172,6 +172,8 @@ def classify(
             "--top-k": top_k,
             "--min-probability": min_probability,
             "--feature-maps": names,
+            "--format": kind,
+            "--layout": layout.value,
         }
         file = None
         if file_choice is not None:
@@ -204,47 +206,3 @@ def classify(
                 return_errors=True,
             )
         )
-
-
-def _split(feature_maps: list[str]) -> list[str]:
-    """Split names at commas, and remove duplicates."""
-    names = (name.strip() for item in feature_maps for name in item.split(","))
-    return list(dict.fromkeys(filter(None, names)))
-
-
-def _check_commas(names: list[str], images: list[str]) -> None:
-    """Reject feature maps that are separated by spaces, which makes images of them.
-
-    Raises:
-        typer.BadParameter: A file does not exist, and its name isn't one of an image.
-    """
-    if not names:
-        return
-    for image in images:
-        is_name = not (has_image_suffix(image) or is_url(image) or is_pattern(image))
-        if is_name and image != STANDARD_INPUT and not os.path.lexists(image):
-            joined = ",".join([*names, image])
-            raise typer.BadParameter(
-                f"there is no image {image!r}; if it is a feature map, separate the names by "
-                f"commas: --feature-maps {joined}"
-            )
-
-
-def _known_feature_maps(info: ModelInfo, names: list[str]) -> list[str]:
-    """Return the names of the feature maps that are asked for.
-
-    Raises:
-        InvalidInputError: One is unknown: the server's error, once and not for each image.
-    """
-    known = [spec.name for spec in info.feature_maps]
-    if ALL in names:
-        if not known:
-            raise InvalidInputError(f"{info.model} v{info.version} has no feature maps")
-        return known
-    for name in names:
-        if name not in known:
-            raise InvalidInputError(
-                f"no feature map {name!r} in {info.model} v{info.version}; "
-                + (f"it has: {', '.join(known)}" if known else "it has no feature maps")
-            )
-    return names

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from convscope.client.cli.load import LoadImage
 from convscope.client.cli.sources.downloads import with_downloads
-from convscope.client.cli.sources.source import Source, message_about
+from convscope.client.cli.sources.source import Source, message_about, name_in_messages
 from convscope.client.errors import InvalidInputError
 
 __all__ = ["read_images"]
@@ -23,7 +23,7 @@ def read_images(sources: Iterable[Source], timeout_seconds: float) -> list[LoadI
     images, size = [], 0
     with closing(with_downloads(sources, timeout_seconds)) as found:
         for source in found:
-            images.append(LoadImage(source.name, _read(source)))
+            images.append(LoadImage(name_in_messages(source), _read(source)))
             size += len(images[-1].content)
             if size > MAX_BYTES:
                 raise InvalidInputError(

@@ -17,7 +17,7 @@ from convscope.client._drawing.png import save_png
 from convscope.client._inputs.upright import upright
 from convscope.client.cli.picture_origins import ExistingPictures, mark_arrays, origin
 from convscope.client.cli.readable import readable
-from convscope.client.cli.sources.places import normal_name
+from convscope.client.cli.sources.places import normal_name, numbered
 from convscope.client.cli.sources.source import Source
 from convscope.client.types import Classification, Explanation, ModelInfo
 
@@ -37,7 +37,7 @@ class PictureFolder:
 
     IMAGE is the file's name with its suffix. The images of a folder keep their places in its
     subfolders. Numbers are added to the names of classes that would be equal otherwise, and to
-    the name of an image if the folder has pictures of another one with that name.
+    the name of an image, as in p-2.jpg, if the folder has pictures of another p.jpg.
 
     Args:
         directory: The folder; it is created on first use.
@@ -64,7 +64,7 @@ class PictureFolder:
         """
         image, place, number = hash(normal_name(source.name)), source.place, 2
         while self._is_taken(place, image, source):
-            place, number = f"{source.place}-{number}", number + 1
+            place, number = numbered(source.place, number), number + 1
         return replace(source, place=place)
 
     def _is_taken(self, place: str, image: int, source: Source) -> bool:

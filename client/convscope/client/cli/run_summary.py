@@ -22,11 +22,16 @@ class RunSummary:
     Args:
         skipped: Files that are no images, by their suffix.
         folder: The folder for pictures, if there is one.
+        follows_results: Whether results are shown on the same terminal, between the errors and
+            the summary.
     """
 
-    def __init__(self, skipped: Counter[str], folder: Path | None) -> None:
+    def __init__(
+        self, skipped: Counter[str], folder: Path | None, *, follows_results: bool = False
+    ) -> None:
         self._skipped = skipped
         self._folder = folder
+        self._follows_results = follows_results
         self._failed_names: list[str] = []
         self._start = time.perf_counter()
         self.succeeded = 0
@@ -49,10 +54,12 @@ class RunSummary:
         if count == 1 and not (self.written or self.stopped or self._skipped):
             return
         console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if self._follows_results and self.succeeded:
+            console.print()
         if self.stopped:
             console.print(self.stopped, style="bold", markup=False)
         console.print(self._counts(), markup=False)
-        if self.failed and self.succeeded + self.failed > SCREENFUL:
+        if self.failed and self._follows_results and self.succeeded + self.failed > SCREENFUL:
             console.print(f"failed: {self._names()}", markup=False)
         if self._skipped:
             console.print(self._skipped_files(), markup=False)

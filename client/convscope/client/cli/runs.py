@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -75,7 +76,11 @@ class Run:
         self._timeout_seconds = timeout_seconds
         self._quiet = quiet
         self._streams = streams
-        self._summary = RunSummary(images.skipped, folder.directory if folder else None)
+        self._summary = RunSummary(
+            images.skipped,
+            folder.directory if folder else None,
+            follows_results=file is None and sys.stdout.isatty(),
+        )
         self._call_errors = 0
         self._last_call_error = ""
 
@@ -155,8 +160,13 @@ class Run:
         try:
             if self._folder is not None:
                 saved = self._folder.save(source, result)
-        except (OSError, InvalidInputError) as error:
-            return InvalidInputError(f"the pictures can't be saved: {error}")
+        except InvalidInputError as error:
+            return InvalidInputError(f"the pictures can't be saved: {error.message}")
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            return InvalidInputError(
+                f"the pictures can't be saved: {error.strerror or error}{place}"
+            )
         self._reporter.add(source, result, saved)
         self._summary.pictures += len(saved)
         return result

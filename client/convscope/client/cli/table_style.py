@@ -38,20 +38,19 @@ def table_console() -> Console:
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """Print a table; as a list if its columns are too narrow otherwise."""
+    """Print a table, after an empty line; as a list if its columns are too narrow otherwise."""
     console = console or table_console()
     needed = sum(_min_width(column) + PADDING for column in table.columns) - 1
     if table.show_header and needed > console.width:
         for line in _list_lines(table):
             console.print(line)
-    elif not console.is_terminal:
-        width = console.measure(table).maximum if console.width >= PIPE_WIDTH else None
-        with console.capture() as captured:
-            console.print(table, width=width)
-        for row in captured.get().removesuffix("\n").split("\n"):
-            console.file.write(f"{row.rstrip(' ')}\n")
-    else:
-        console.print(table)
+        return
+    width = console.measure(table).maximum if console.width >= PIPE_WIDTH else None
+    with console.capture() as captured:
+        console.print(table, width=width)
+    # The box ends with an empty line, and what follows may begin with one.
+    for row in captured.get().rstrip().split("\n"):
+        console.file.write(f"{row if console.is_terminal else row.rstrip(' ')}\n")
 
 
 def _min_width(column: Column) -> int:

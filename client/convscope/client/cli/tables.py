@@ -64,6 +64,7 @@ class Reporter:
         self._heading = Text()
         self._rows: list[_Row] = []
         self._images = 0
+        self._is_continued = False  # after tables of earlier images
         self._saved: list[Path] = []  # of a single image; the summary counts those of several
 
     def add(self, source: Source, result: Classification, saved: Sequence[Path]) -> None:
@@ -94,6 +95,7 @@ class Reporter:
         if len(self._rows) == MAX_ROWS:
             self.finish()
             self._rows.clear()
+            self._is_continued = True
 
     def add_error(self, source: Source, error: ConvscopeError) -> None:
         """Do nothing: the error output has the error."""
@@ -102,15 +104,20 @@ class Reporter:
         """Print the results since the last time."""
         if not self._rows:
             return
+        if self._is_continued:
+            self._console.print()
         self._console.print(self._heading)
         if not self._quiet:
             self._console.print(_mean_times([row.stage_seconds for row in self._rows]))
         for table in self._tables():
             print_table(table, self._console)
-        for path in self._saved:
-            self._console.print(Text(f"saved {readable(str(path))}"), soft_wrap=True)
+        notes = [Text(f"saved {readable(str(path))}") for path in self._saved]
         if any(row.is_hardly_explained for row in self._rows):
-            self._console.print(Text(HARDLY_EXPLAINED, "dim"), soft_wrap=True)
+            notes.append(Text(HARDLY_EXPLAINED, "dim"))
+        if notes:
+            self._console.print()
+        for note in notes:
+            self._console.print(note, soft_wrap=True)
 
     def _tables(self) -> Iterator[Table]:
         if any(row.explanations for row in self._rows):  # they have classes and probabilities

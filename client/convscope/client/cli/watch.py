@@ -115,7 +115,10 @@ def _show(source: MetricsSource, first: Scrape, interval: float, once: bool) -> 
         return
     with Live(console=console, auto_refresh=False, screen=True) as live:
         last = first
-        live.update(view(Difference(first, first), source.address, "", console.width), refresh=True)
+        status = f"the first figures follow in {interval:g} s, end with Ctrl-C"
+        live.update(
+            view(Difference(first, first), source.address, status, console.width), refresh=True
+        )
         for after in _scrapes(source, None, interval):
             problem = str(after) if isinstance(after, MetricsError) else ""
             now = last if isinstance(after, MetricsError) else after

@@ -47,13 +47,15 @@ def view(difference: Difference, address: str, status: str, width: int) -> Rende
         status: What is happening: the time, or why there is no reply.
         width: The columns of the terminal.
     """
-    rows = list(_rows(difference))
     parts: list[RenderableType] = [
         Text.assemble((address, "bold"), f"  {' · '.join(_process(difference))}"),
-        *_versions(rows, width),
-        *(Text(line) for line in _details(difference)),
+        *_versions(list(_rows(difference)), width),
     ]
-    return Group(*parts, Text(f"\n{status}", "dim")) if status else Group(*parts)
+    if details := "\n".join(_details(difference)):
+        parts.append(Text(f"\n{details}"))
+    if status:
+        parts.append(Text(f"\n{status}", "dim"))
+    return Group(*parts)
 
 
 def lines(difference: Difference) -> Iterator[str]:
@@ -62,27 +64,29 @@ def lines(difference: Difference) -> Iterator[str]:
     rows = list(_rows(difference))
     for row in rows:
         yield (
-            (
-                f"{row.model} v{row.version} requests/s={row.requests:.1f} p50={duration(row.p50)} "
-                f"p99={duration(row.p99)} errors/s={row.errors:.1f} "
-                f"batch={NOTHING if row.batch is None else f'{row.batch:.1f}'} "
-                f"queue={row.queue:.0f} {process}"
-            )
-            .replace(" ms", "ms")
-            .replace(" s", "s")
-            .replace("> ", ">")
+            f"{row.model} v{row.version} requests/s={row.requests:.1f} p50={_word(row.p50)} "
+            f"p99={_word(row.p99)} errors/s={row.errors:.1f} "
+            f"batch={NOTHING if row.batch is None else f'{row.batch:.1f}'} "
+            f"queue={row.queue:.0f} {process}"
         )
     if not rows:
         yield f"no version is loaded {process}"
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration as text: 3.21 ms, 45.6 ms, 1.23 s."""
+    """Return a duration as text: 6.45 µs, 3.21 ms, 45.6 ms, 1.23 s."""
     if seconds is None:
         return NOTHING
     if math.isinf(seconds):
         return "> 10 s"  # the largest bound of the server's histograms
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
+    return f"{1e3 * seconds:.3g} ms" if seconds >= 1e-4 else f"{1e6 * seconds:.3g} µs"
+
+
+def _word(seconds: float | None) -> str:
+    """Return a duration without spaces, which separate the fields of a line."""
+    return duration(seconds).replace(" ", "")
 
 
 def _rows(difference: Difference) -> Iterator[_Row]:
@@ -113,8 +117,9 @@ def _versions(rows: list[_Row], width: int) -> Iterator[RenderableType]:
     """Yield a table, or in a narrow terminal two lines for each version."""
     rows = sorted(rows, key=lambda row: (-row.requests, row.model))
     if not rows:
-        yield Text("\nno version is loaded\n")
+        yield Text("\nno version is loaded")
     elif width >= TABLE_WIDTH:
+        yield Text()
         yield _table(rows)
     else:
         for row in rows:
@@ -127,11 +132,11 @@ def _versions(rows: list[_Row], width: int) -> Iterator[RenderableType]:
                 errors,
                 f" · batch {batch} · queue {row.queue:.0f}",
             )
-        yield Text()
 
 
 def _table(rows: list[_Row]) -> Table:
     table = plain_table()
+    table.show_edge = False  # and no empty line at its end
     table.add_column("model", overflow="fold")
     for heading in ("requests/s", "p50", "p99", "errors/s", "batch", "queue"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 DATA_DIR = Path("data")
+SERVER = "Server"  # a section of the help page
 
 
 class Split(StrEnum):
@@ -67,22 +68,33 @@ def evaluate(
             metavar="HOST:PORT",
             help="Evaluate a model of this server instead of a bundle.",
             show_default="evaluate BUNDLE",
+            rich_help_panel=SERVER,
         ),
     ] = None,
     model: Annotated[
         str | None,
-        Option(help="The name of the server's model.", show_default="required with --server"),
+        Option(
+            help="The name of the server's model.",
+            show_default="required with --server",
+            rich_help_panel=SERVER,
+        ),
     ] = None,
     version: Annotated[
         int | None,
         Option(
-            min=1, help="The version of the server's model.", show_default="the server's default"
+            min=1,
+            help="The version of the server's model.",
+            show_default="the server's default",
+            rich_help_panel=SERVER,
         ),
     ] = None,
     root_certificates: Annotated[
         Path | None,
         Option(
-            metavar="FILE", help="The certificates of a server with TLS.", show_default="no TLS"
+            metavar="FILE",
+            help="The certificates of a server with TLS.",
+            show_default="no TLS",
+            rich_help_panel=SERVER,
         ),
     ] = None,
     compare: Annotated[

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from convscope.exporter.commands.options import INPUT, OUTPUTS
 from convscope.exporter.errors import ExporterError
 from convscope.exporter.preprocessing.conventions import ConventionName
 
@@ -28,6 +29,8 @@ __all__ = [
     "size",
 ]
 
+ORIGIN = "Origin of the weights"  # a section of the help page
+
 File = Annotated[Path, Argument(metavar="MODEL.onnx", help="The ONNX file.")]
 Model = Annotated[
     str | None, Option("--name", help="The model's name.", show_default="the file's name")
@@ -45,7 +48,11 @@ Labels = Annotated[
 # The input and its preprocessing.
 Layout = Annotated[
     Literal["nchw", "nhwc"] | None,
-    Option(help="The position of the input's channels.", show_default="detected from its shape"),
+    Option(
+        help="The position of the input's channels.",
+        show_default="detected from its shape",
+        rich_help_panel=INPUT,
+    ),
 ]
 Preprocess = Annotated[
     ConventionName | None,
@@ -55,12 +62,15 @@ Preprocess = Annotated[
         "caffe: BGR, minus the mean of ImageNet. unit: 0 to 1, the shorter edge resized to the "
         "input's longer edge, then a center crop. The options below replace single values.",
         show_default="assumed to be unit",
+        rich_help_panel=INPUT,
     ),
 ]
 Color = Annotated[
     Literal["rgb", "bgr", "gray"] | None,
     Option(
-        help="The input's channels and their order.", show_default="rgb, or that of --preprocess"
+        help="The input's channels and their order.",
+        show_default="rgb, or that of --preprocess",
+        rich_help_panel=INPUT,
     ),
 ]
 Scale = Annotated[
@@ -68,6 +78,7 @@ Scale = Annotated[
     Option(
         help="The factor for pixels of 0 to 255.",
         show_default="1/255, or that of --preprocess; 1 for an input of uint8",
+        rich_help_panel=INPUT,
     ),
 ]
 Mean = Annotated[
@@ -77,6 +88,7 @@ Mean = Annotated[
         help="Then subtracted: one number, or one per channel with commas and without spaces, "
         "like 0.485,0.456,0.406.",
         show_default="0, or that of --preprocess",
+        rich_help_panel=INPUT,
     ),
 ]
 Std = Annotated[
@@ -85,6 +97,7 @@ Std = Annotated[
         metavar="NUMBER[,...]",
         help="The divisor after that, likewise.",
         show_default="1, or that of --preprocess",
+        rich_help_panel=INPUT,
     ),
 ]
 Crop = Annotated[
@@ -92,6 +105,7 @@ Crop = Annotated[
     Option(
         help="The input's size, such as 224 or 224x320, for a graph with a dynamic size.",
         show_default="the graph's own size",
+        rich_help_panel=INPUT,
     ),
 ]
 
@@ -101,6 +115,7 @@ Output = Annotated[
     Option(
         help="The name of the output with the classes.",
         show_default="the only output with scores",
+        rich_help_panel=OUTPUTS,
     ),
 ]
 Maps = Annotated[
@@ -109,6 +124,7 @@ Maps = Annotated[
         metavar="TENSOR[=NAME]",
         help="A tensor inside the graph that becomes a feature map; may be repeated.",
         show_default="one per stage of the pyramid, named stage1, stage2 and so on",
+        rich_help_panel=OUTPUTS,
     ),
 ]
 
@@ -118,6 +134,7 @@ Dataset = Annotated[
     Option(
         help="The dataset that the weights were trained on; it is recorded in the manifest.",
         show_default="not recorded",
+        rich_help_panel=ORIGIN,
     ),
 ]
 License = Annotated[
@@ -125,6 +142,7 @@ License = Annotated[
     Option(
         help="The SPDX identifier of the weights' license; it is recorded in the manifest.",
         show_default="not recorded",
+        rich_help_panel=ORIGIN,
     ),
 ]
 

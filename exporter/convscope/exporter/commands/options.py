@@ -10,6 +10,8 @@ from convscope.exporter.preprocessing.conventions import ConventionName, Interpo
 from convscope.exporter.preprocessing.resizing import Placement
 
 __all__ = [
+    "INPUT",
+    "OUTPUTS",
     "Activation",
     "AllowNonfinite",
     "Explanations",
@@ -35,6 +37,11 @@ __all__ = [
     "Std",
     "Version",
 ]
+
+# The sections of the help page.
+INPUT = "Input"
+OUTPUTS = "Outputs"
+SIGNATURE = "Signature"
 
 Name = Annotated[
     str,
@@ -79,6 +86,7 @@ Output = Annotated[
         help="For a network of your own that returns a tuple, list, dictionary or dataclass: the "
         "output with the classes, by its name, or by its position from 0.",
         show_default="the only output with scores",
+        rich_help_panel=OUTPUTS,
     ),
 ]
 Activation = Annotated[
@@ -88,6 +96,7 @@ Activation = Annotated[
         "softmax, sigmoid: apply this function, unless the network already ends in it; sigmoid "
         "is for labels of which several may be true. log-softmax: the output contains "
         "log-probabilities. none: the output already contains probabilities.",
+        rich_help_panel=OUTPUTS,
     ),
 ]
 AllowNonfinite = Annotated[
@@ -96,6 +105,7 @@ AllowNonfinite = Annotated[
         "--allow-nonfinite",
         help="Publish a network that returns NaN or infinity for some images, and record this "
         "in the manifest. The server reports an error for such an image.",
+        rich_help_panel=OUTPUTS,
     ),
 ]
 Explanations = Annotated[
@@ -105,6 +115,7 @@ Explanations = Annotated[
         help="Whether the graph can explain a class by heat over the image. With "
         "--explanations, a network that can't be explained is an error.",
         show_default="if the network can be explained",
+        rich_help_panel=OUTPUTS,
     ),
 ]
 
@@ -117,6 +128,7 @@ InputShape = Annotated[
         help="The input of a network of your own: 3x224x224 for images, 1x256 for signals, "
         "3x8x32x32 for clips.",
         show_default="the architecture's own",
+        rich_help_panel=INPUT,
     ),
 ]
 Preprocess = Annotated[
@@ -128,6 +140,7 @@ Preprocess = Annotated[
         "edge, then a center crop. The options below replace single values. Published weights "
         "have their own preprocessing.",
         show_default="the architecture's own; unit for a network of your own",
+        rich_help_panel=INPUT,
     ),
 ]
 Mean = Annotated[
@@ -137,6 +150,7 @@ Mean = Annotated[
         help="Subtracted from each channel, in units of 0 to 1: one number, or one per channel "
         "with commas and without spaces, like 0.485,0.456,0.406.",
         show_default="that of --preprocess",
+        rich_help_panel=INPUT,
     ),
 ]
 Std = Annotated[
@@ -145,6 +159,7 @@ Std = Annotated[
         metavar="NUMBER[,...]",
         help="The divisor of each channel, in units of 0 to 1, likewise.",
         show_default="that of --preprocess",
+        rich_help_panel=INPUT,
     ),
 ]
 Resize = Annotated[
@@ -158,6 +173,7 @@ Resize = Annotated[
         "aspect ratio. fit: as large as fits into the input, and padding for the rest "
         "(letterbox).",
         show_default="that of --preprocess",
+        rich_help_panel=INPUT,
     ),
 ]
 Padding = Annotated[
@@ -167,6 +183,7 @@ Padding = Annotated[
         help="With --resize fit, the color of the padding, 0 to 255: one number, or one per "
         "channel with red first.",
         show_default="0, black",
+        rich_help_panel=INPUT,
     ),
 ]
 PlacementOption = Annotated[
@@ -175,11 +192,14 @@ PlacementOption = Annotated[
         help="With --resize fit, where the image is placed. top-left: the padding is on the right "
         "or at the bottom.",
         show_default="center",
+        rich_help_panel=INPUT,
     ),
 ]
 InterpolationOption = Annotated[
     Interpolation | None,
-    Option(help="The filter of the resize.", show_default="that of --preprocess"),
+    Option(
+        help="The filter of the resize.", show_default="that of --preprocess", rich_help_panel=INPUT
+    ),
 ]
 
 # Who may have signed a bundle. The server has flags of the same names.
@@ -189,6 +209,7 @@ SignatureKey = Annotated[
         metavar="FILE|DIR",
         help="Check the signature: a public key that may sign, in PEM, or a directory of *.pem.",
         show_default="the signature is not checked",
+        rich_help_panel=SIGNATURE,
     ),
 ]
 SignatureAuthority = Annotated[
@@ -197,6 +218,7 @@ SignatureAuthority = Annotated[
         metavar="FILE",
         help="Check the signature: the authorities whose certificates may sign, in PEM.",
         show_default="none",
+        rich_help_panel=SIGNATURE,
     ),
 ]
 SignatureIdentity = Annotated[
@@ -205,6 +227,7 @@ SignatureIdentity = Annotated[
         metavar="NAME",
         help="Check the signature: the identity that may sign through Sigstore.",
         show_default="none",
+        rich_help_panel=SIGNATURE,
     ),
 ]
 SignatureIssuer = Annotated[
@@ -213,5 +236,6 @@ SignatureIssuer = Annotated[
         metavar="URL",
         help="The OpenID Connect issuer that confirms the identity.",
         show_default="none",
+        rich_help_panel=SIGNATURE,
     ),
 ]

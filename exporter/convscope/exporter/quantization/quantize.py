@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from convscope.bundle.clear_results import has_independent_classes
 from convscope.bundle.golden import HEAT
 from convscope.bundle.graph_contract import check_graph, parse_graph
 from convscope.bundle.layout import GRAPH
@@ -109,7 +110,14 @@ def quantize_bundle(directory: Path, chosen: Quantization, progress: Progress) -
         fp32, data.calibration.values, parent.explanation.tensor if explained else None
     )
     gate = GoldenGate(bundle)
-    model, attempt = search(network, data.held_out, expected, gate.problem, progress.attempt)
+    model, attempt = search(
+        network,
+        data.held_out,
+        expected,
+        gate.problem,
+        progress.attempt,
+        independent=has_independent_classes(parent),
+    )
     speed = measure_speed(model, original, data.held_out.values[:1])
     describe_quantization(manifest, data, network, attempt, speed)
     gate.state_tolerances(model, manifest)

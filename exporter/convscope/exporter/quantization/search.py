@@ -42,6 +42,8 @@ def search(
     expected: NDArray[np.float32],
     check: Callable[[onnx.ModelProto], str | None],
     report: Callable[[Attempt], None],
+    *,
+    independent: bool = False,
 ) -> tuple[onnx.ModelProto, Attempt]:
     """Quantize as many layers as the guard accepts.
 
@@ -51,6 +53,7 @@ def search(
         expected: The probabilities in FP32 for them, [n, K].
         check: Returns what else is wrong with a quantized graph, or None.
         report: Called with each attempt.
+        independent: Whether each class has a probability of its own.
 
     Raises:
         QuantizationError: The guard accepts none of the graphs, or has too few inputs.
@@ -58,7 +61,8 @@ def search(
     attempt = None
     for count in _counts(len(network.layers)):
         model = network.quantized(count)
-        fidelity = compare_results(expected, probabilities(model, held_out.values), held_out.labels)
+        found = probabilities(model, held_out.values)
+        fidelity = compare_results(expected, found, held_out.labels, independent=independent)
         problems = [*fidelity.problems()]
         if fidelity.is_measurable and (problem := check(model)) is not None:
             problems.append(problem)

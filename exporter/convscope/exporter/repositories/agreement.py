@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
+from convscope.bundle.clear_results import has_independent_classes, named_classes
 from convscope.exporter.bundles.reader import open_bundle, open_unexplained, preprocess
 from convscope.exporter.errors import ExporterError, ImageError, reason
 from convscope.exporter.graphs.sessions import run_session
@@ -21,7 +22,7 @@ __all__ = ["Agreement", "Classifier", "ImageResult", "compare_results", "find_im
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """The best class of each bundle for one image."""
+    """The best class of each bundle for one image, or all probable ones."""
 
     image: str
     a: str
@@ -95,6 +96,12 @@ class Classifier:
         row: NDArray[np.float32] = found[0]
         return row
 
+    def named(self, row: NDArray[np.float32]) -> str:
+        """Return the best class of probabilities, [K], or all probable ones if several can be."""
+        independent = has_independent_classes(self._manifest)
+        named = np.flatnonzero(named_classes(row, independent=independent))
+        return ", ".join(self.labels[index] for index in named)
+
 
 def find_images(folder: Path) -> list[Path]:
     """Return every image of a folder and of the folders in it.
@@ -120,8 +127,7 @@ def compare_results(a: Classifier, b: Classifier, images: Iterable[Path]) -> Agr
     largest, differences = (-1.0, "", ""), []
     for image in images:
         found_a, found_b = a.probabilities(image), b.probabilities(image)
-        best = (a.labels[int(found_a.argmax())], b.labels[int(found_b.argmax())])
-        results.append(ImageResult(str(image), *best))
+        results.append(ImageResult(str(image), a.named(found_a), b.named(found_b)))
         difference = np.abs(found_a[columns_a] - found_b[columns_b])  # float32 [shared]
         if difference.size:
             at = int(difference.argmax())

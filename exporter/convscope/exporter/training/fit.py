@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from rich import get_console
 from torch import nn
@@ -23,6 +23,7 @@ from convscope.exporter.training.checkpoints import EpochRecorder, complete_file
 from convscope.exporter.training.classifier import Classifier, Recipe
 from convscope.exporter.training.epoch_lines import report_epoch
 from convscope.exporter.training.history import EpochMetrics, best_epoch, is_out_of_patience
+from convscope.exporter.training.progress import EpochProgress
 from convscope.exporter.training.runs import Run
 from convscope.exporter.training.splits import Splits
 
@@ -145,7 +146,7 @@ def _trainer(
         callbacks.append(LearningRateMonitor("epoch"))
     progress = progress and get_console().is_terminal
     if progress:
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks.append(EpochProgress())
     return lightning.Trainer(
         max_epochs=recipe.epochs,
         accelerator="auto",

@@ -73,14 +73,15 @@ class _Option(click.Option):
 
     def __init__(self, flag: Flag, **default_or_required: Any) -> None:
         variables = [f"{PREFIX}_{flag.name.upper()}", *flag.variables]
-        number = isinstance(flag.type, click.IntRange | click.FloatRange)
+        number = {click.IntRange: "N", click.FloatRange: "NUMBER"}.get(type(flag.type))
+        default = default_or_required.get("default")
         super().__init__(
             [f"--{flag.name.replace('_', '-')}"],
             type=flag.type,
             is_flag=flag.type is SWITCH,
-            show_default=default_or_required.get("default") not in (None, False) or number,
+            show_default=flag.default or not (default is None or default is False),
             envvar=variables,
-            metavar=flag.metavar or ("N" if number else None),
+            metavar=flag.metavar or number,
             help=flag.help,
             **default_or_required,
         )
@@ -160,6 +161,6 @@ def _settings_option(types: dict[str, Any]) -> click.Option:
         metavar="FILE",
         callback=read,
         is_eager=True,
-        help="TOML file with flags, and with the providers and their options of each model. "
-        "No file by default.",
+        help="TOML file with flags, and with the providers and their options of each model.",
+        show_default="no file",
     )

@@ -49,6 +49,6 @@ def completion_option() -> click.Option:
         expose_value=False,
         callback=show,
         allow_from_autoenv=False,
-        help="Print what makes a shell complete the flags, to evaluate it there. Nothing is "
-        "printed by default.",
+        help="Print what makes a shell complete the flags, to evaluate it there.",
+        show_default="nothing",
     )

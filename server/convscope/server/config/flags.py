@@ -46,6 +46,7 @@ class Flag:
         type: Reads and checks its text.
         help: One or two sentences.
         metavar: The name of its value in the help; by default that of the type.
+        default: What happens without it, in words, if the default value doesn't say that.
         variables: More environment variables, after its own.
     """
 
@@ -53,6 +54,7 @@ class Flag:
     type: "click.ParamType[Any]"
     help: str
     metavar: str | None = None
+    default: str = ""
     variables: Sequence[str] = ()
 
 
@@ -65,7 +67,7 @@ PANELS = {
         Flag("versions", VERSIONS, "Number of latest versions of each model, or a list: =3,5. "
              "Versions with an alias are loaded too."),
         Flag("max_memory_mb", NUMBER, "With --load on-demand: above this limit, the server unloads "
-             "the least recently used versions. No limit by default."),
+             "the least recently used versions.", default="no limit"),
         Flag("poll_seconds", SECONDS, "Seconds between two polls for new versions and aliases; "
              "0 for none."),
         Flag("repository_cache", CACHE_DIRECTORY, "Directory of the local copies of remote "
@@ -73,36 +75,36 @@ PANELS = {
         Flag("require_signature", SWITCH, "Load only versions that one of the signers below has "
              "signed with convscope-exporter sign."),
         Flag("signature_key", PEM_FILE_OR_DIRECTORY, "Public key that may sign: a PEM file, or a "
-             "directory of *.pem files for several. No key by default."),
+             "directory of *.pem files for several.", default="no key"),
         Flag("signature_authority", PEM_FILE, "PEM file of the authorities whose certificates may "
-             "sign. No authority by default."),
+             "sign.", default="no authority"),
         Flag("signature_identity", TEXT, "Identity that may sign through Sigstore, such as an "
-             "email address. No identity by default."),
-        Flag("signature_issuer", URL, "OpenID Connect issuer that confirms --signature-identity. "
-             "No issuer by default."),
-        Flag("signature_trust_config", PEM_FILE, "Sigstore's trust configuration; by default, that "
-             "of the public instance, which is fetched.", "FILE"),
+             "email address.", default="no identity"),
+        Flag("signature_issuer", URL, "OpenID Connect issuer that confirms --signature-identity.",
+             default="no issuer"),
+        Flag("signature_trust_config", PEM_FILE, "Sigstore's trust configuration.", "FILE",
+             default="that of the public instance, which is fetched"),
     ),
     "Listeners": (
         Flag("grpc_address", ADDRESS, "Address of the gRPC listener."),
         Flag("metrics_address", ADDRESS, "Address of /metrics for Prometheus."),
         Flag("metrics_token_file", TOKEN_FILE, "File with the token that scrapers must send as "
-             "Authorization: Bearer. Everyone who reaches the address may scrape by default."),
+             "Authorization: Bearer.", default="everyone who reaches the address may scrape"),
         Flag("metrics_tls", SWITCH, "Use the certificates of gRPC for /metrics too."),
         Flag("admin_address", ADMIN_ADDRESS, "Address of AdminService: unix:PATH or a loopback "
-             "HOST:PORT. Its callers are checked only with --policy. Off by default."),
+             "HOST:PORT. Its callers are checked only with --policy.", default="off"),
         Flag("transport", TRANSPORT, "What serves gRPC: http2 is the fastest and needs the package "
              "ngh2; auto is http2 if a tested version of it is installed."),
         Flag("otlp_endpoint", URL, "Collector of traces, by OTLP over gRPC, such as "
-             "http://localhost:4317; also $OTEL_EXPORTER_OTLP_ENDPOINT. Off by default.",
+             "http://localhost:4317; also $OTEL_EXPORTER_OTLP_ENDPOINT.", default="off",
              variables=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")),
         Flag("allow_insecure", SWITCH, "Listen beyond loopback without TLS."),
         Flag("policy", POLICY_FILE, "TOML file that says who may call which RPCs and models, and "
-             "how much; see convscope-server token. Every caller may do everything by default."),
-        Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain. No TLS by default."),
-        Flag("tls_key", PEM_FILE, "PEM file of the private key. No TLS by default."),
+             "how much; see convscope-server token.", default="every caller may do everything"),
+        Flag("tls_certificate", PEM_FILE, "PEM file of the certificate chain.", default="no TLS"),
+        Flag("tls_key", PEM_FILE, "PEM file of the private key.", default="no TLS"),
         Flag("tls_client_ca", PEM_FILE, "PEM file of the authorities of client certificates, which "
-             "clients then need. No client certificates by default."),
+             "clients then need.", default="no client certificates"),
         Flag("reflection", SWITCH, "Offer gRPC reflection also beyond loopback."),
         Flag("no_reflection", SWITCH, "Turn gRPC reflection off."),
         Flag("no_open_inference", SWITCH, "Turn the Open Inference Protocol off."),
@@ -118,13 +120,13 @@ PANELS = {
         Flag("allow_fallback", SWITCH, "Use the next provider or the CPU for what a provider can't "
              "run, instead of rejecting the bundle."),
         Flag("runners", NATURAL, "Batches of one model that run at once; 0 runs them on the event "
-             "loop. Measured at load by default."),
-        Flag("threads", NUMBER, "Threads of one run. Measured at load by default."),
-        Flag("max_batch", NUMBER, "Images of one batch. Measured at load by default."),
+             "loop.", default="measured at load"),
+        Flag("threads", NUMBER, "Threads of one run.", default="measured at load"),
+        Flag("max_batch", NUMBER, "Images of one batch.", default="measured at load"),
         Flag("no_tuning", SWITCH, "Measure nothing at load: one runner per core, all cores "
              "for a single call, batches of 4; on a GPU one runner, batches of 16."),
         Flag("tuning_cache", CACHE_FILE, "File that keeps the measurements for the next start."),
-        Flag("cores", NUMBER, "Cores to use; by default all that this process may use."),
+        Flag("cores", NUMBER, "Cores to use.", default="all that this process may use"),
         Flag("preload_feature_maps", SWITCH, "Open the session with feature maps at load instead "
              "of at the first request for one."),
         Flag("preload_explanations", SWITCH, "Open the session with explanations at load instead "
@@ -153,8 +155,8 @@ PANELS = {
         Flag("max_load_seconds", POSITIVE_SECONDS, "Seconds of CPU that validating one version may "
              "take before it is rejected; by the clock, it may take five times as long."),
         Flag("max_load_memory", BYTES, "Bytes of memory that validating one version may take "
-             "before it is rejected; by default 1 GiB, six times its graph and 32 MiB for each "
-             "input of a full batch, and at most half of the machine's memory."),
+             "before it is rejected.", default="1 GiB, six times its graph and 32 MiB for each "
+             "input of a full batch, and at most half of the machine's memory"),
         Flag("decode_threads", NATURAL, "Images of one model decoded at once; 0 for one per core. "
              "Images that take more than 128 MiB wait until they fit into 128 MiB a thread."),
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, Self, get_type_hints
 
 from convscope.server.frontend.settings import FrontendSettings
@@ -51,12 +52,21 @@ class Settings:
             addresses["--admin-address"] = admin
         return addresses
 
-    def for_worker(self, grpc_address: str, admin_address: str | None = None) -> "Settings":
+    def for_worker(
+        self,
+        grpc_address: str,
+        admin_address: str | None = None,
+        *,
+        overrides: Mapping[str, Any] = MappingProxyType({}),
+        provider_choices: Mapping[str, Any] | None = None,
+    ) -> "Settings":
         """Return the settings of one of several worker processes: its share of the machine.
 
         Args:
             grpc_address: HOST:PORT that all workers share.
             admin_address: Its own Unix socket for the supervisor; None without AdminService.
+            overrides: What operators have changed, by model.
+            provider_choices: What the first worker has chosen; None for the first worker itself.
         """
         workers = self.process.workers
         memory_mb = self.repository.max_memory_mb
@@ -65,7 +75,7 @@ class Settings:
         in_flight = max(1, self.frontend.max_memory_in_flight // workers)
         return replace(
             self,
-            repository=replace(self.repository, max_memory_mb=share_mb),
+            repository=replace(self.repository, max_memory_mb=share_mb, overrides=dict(overrides)),
             frontend=replace(
                 self.frontend,
                 grpc_address=grpc_address,
@@ -73,6 +83,6 @@ class Settings:
                 max_memory_in_flight=in_flight,
                 policy_share=self.frontend.policy_share / workers,
             ),
-            runtime=replace(self.runtime, cores=cores),
+            runtime=replace(self.runtime, cores=cores, provider_choices=provider_choices),
             process=replace(self.process, workers=1),
         )

@@ -150,3 +150,7 @@ class StartupGate:
         """
         if not self._is_open:
             raise UnavailableError("the server is still loading its models; retry later")
+
+    async def checked(self) -> None:
+        """Do the same as `check`, for callers that await it."""
+        self.check()

@@ -28,7 +28,7 @@ def parser(deserialize: Parse | None, max_bytes: int) -> Parse:
         if len(data) > max_bytes:
             raise InvalidInputError(
                 f"the request has {len(data):,} bytes; at most {max_bytes:,} are accepted; "
-                "send fewer or smaller images"
+                "use fewer or smaller images"
             )
         if deserialize is None:
             return data

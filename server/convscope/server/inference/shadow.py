@@ -6,7 +6,7 @@ at most by the run that is in progress when the request arrives.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from time import monotonic
@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from convscope.bundle.clear_results import CLEAR_MARGIN, margins
+from convscope.bundle.clear_results import CLEAR_MARGIN, margins, named_classes
 from convscope.server.errors import OverloadedError, ServingError
 from convscope.server.inference.engine import Engine
 from convscope.server.inference.requests import (
@@ -39,8 +39,31 @@ MAX_WAITING = 32
 MAX_WAITING_BYTES = 64 * 2**20
 # How often to check for free cores while copies wait.
 PAUSE_SECONDS = 0.005
-# At most so often, a disagreement is logged: clear ones, and the others of each shadow.
-LOG_SECONDS = 1.0
+# At most so often, a disagreement of a shadow is logged: clear ones, and the others.
+DISAGREEMENT_SECONDS = 1.0
+# At most so often, a failure of a shadow is logged.
+FAILURE_SECONDS = 3600.0
+
+
+class _Pauses:
+    """Lets something happen at most once in some seconds, separately for each key.
+
+    Args:
+        seconds: The pause. A key is forgotten after it, so that keys don't add up for ever.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last: dict[Hashable, float] = {}
+
+    def is_over(self, key: Hashable) -> bool:
+        """Return whether the pause of a key is over; another one then begins."""
+        now = monotonic()
+        self._last = {k: at for k, at in self._last.items() if now - at < self._seconds}
+        if key in self._last:
+            return False
+        self._last[key] = now
+        return True
 
 
 class _NoReply:
@@ -62,6 +85,7 @@ class _Copy:
         request_id: The id of the request's call.
         key: The model and the version that ran the request.
         labels: The names of its classes.
+        independent: Whether each of them has a probability of its own.
         shadow: The number of the version to compare with.
         inputs: The inputs that have a result.
         probabilities: Their results, one row per input.
@@ -73,6 +97,7 @@ class _Copy:
     request_id: str
     key: tuple[str, int]
     labels: Sequence[str]
+    independent: bool
     shadow: int
     inputs: Sequence[Input]
     probabilities: NDArray[np.float32]
@@ -83,30 +108,26 @@ class _Copy:
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """The best class of one input in both results.
+    """The classes that both results of one input name: the best one, or all that are probable.
 
     Args:
-        label: The best class of the answer.
-        probability: Its probability.
-        margin: By how much it leads.
-        shadow_label: The best class of the shadow.
-        shadow_probability: Its probability.
+        answer: By label, the probability of each class that the answer names.
+        shadow: By label, the probability of each class that the shadow names.
+        margin: How clear the answer is.
     """
 
-    label: str
-    probability: float
+    answer: Mapping[str, float]
+    shadow: Mapping[str, float]
     margin: float
-    shadow_label: str
-    shadow_probability: float
 
     @property
     def agreed(self) -> bool:
-        """Whether both have the same best class."""
-        return self.label == self.shadow_label
+        """Whether both name the same classes."""
+        return self.answer.keys() == self.shadow.keys()
 
     @property
     def clear(self) -> bool:
-        """Whether the best class of the answer clearly leads."""
+        """Whether the answer is clear."""
         return self.margin >= CLEAR_MARGIN
 
 
@@ -137,8 +158,8 @@ class ShadowTraffic:
         self._waiting: asyncio.Queue[_Copy] = asyncio.Queue(MAX_WAITING)
         self._waiting_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._logged: set[tuple[str, int, int]] = set()
-        self._disagreed_at: dict[tuple[str, int, int, bool], float] = {}
+        self._disagreements = _Pauses(DISAGREEMENT_SECONDS)
+        self._failures = _Pauses(FAILURE_SECONDS)
 
     def copy(
         self,
@@ -184,6 +205,7 @@ class ShadowTraffic:
                 request_id,
                 version.key,
                 version.labels,
+                version.has_independent_classes,
                 shadow,
                 good,
                 probabilities,
@@ -233,36 +255,34 @@ class ShadowTraffic:
                 self._log_once(copy, result)
             else:
                 copy.metrics.infer_seconds(copy.infer_seconds[index], result.seconds.infer)
-                found = _compared(copy, copy.probabilities[index], result, other.labels)
+                found = _compared(copy, copy.probabilities[index], result, other)
                 if not found.agreed:
                     self._log_disagreement(copy, found)
 
     def _log_disagreement(self, copy: _Copy, found: _Comparison) -> None:
         """Log some of the disagreements, so that their inputs can be found."""
         model, number = copy.key
-        key, now = (model, number, copy.shadow, found.clear), monotonic()
-        if now - self._disagreed_at.get(key, -LOG_SECONDS) < LOG_SECONDS:
+        if not self._disagreements.is_over((*copy.key, copy.shadow, found.clear)):
             return
-        self._disagreed_at[key] = now
+        label, probability = _only(found.answer, found.shadow)
+        shadow_label, shadow_probability = _only(found.shadow, found.answer)
         log.info(
             "shadow disagreed",
             request_id=copy.request_id,
             model=model,
             version=number,
             shadow=copy.shadow,
-            label=found.label,
-            probability=round(found.probability, 4),
+            label=label,
+            probability=probability,
             margin=round(found.margin, 4),
-            shadow_label=found.shadow_label,
-            shadow_probability=round(found.shadow_probability, 4),
+            shadow_label=shadow_label,
+            shadow_probability=shadow_probability,
         )
 
     def _log_once(self, copy: _Copy, error: Exception) -> None:
-        """Log a failure once per pair of versions; the metric counts the rest."""
-        key = (*copy.key, copy.shadow)
-        if key in self._logged:
+        """Log the first failure of a pair of versions in a while; the metric counts the rest."""
+        if not self._failures.is_over((*copy.key, copy.shadow)):
             return
-        self._logged.add(key)
         model, number = copy.key
         reason = str(error) or type(error).__name__
         log.warning("shadow failed", model=model, version=number, shadow=copy.shadow, reason=reason)
@@ -281,20 +301,33 @@ def _check_fit(inputs: Sequence[Input], other: LoadedVersion) -> None:
 
 
 def _compared(
-    copy: _Copy, row: NDArray[np.float32], result: InferenceResult, labels: Sequence[str]
+    copy: _Copy, row: NDArray[np.float32], result: InferenceResult, other: LoadedVersion
 ) -> _Comparison:
-    """Compare two results of one input: the best classes by their labels, then all classes."""
-    probabilities = result.probabilities
-    best, shadow_best = int(row.argmax()), int(probabilities.argmax())
+    """Compare two results of one input: the named classes by their labels, then all classes."""
     found = _Comparison(
-        copy.labels[best],
-        float(row[best]),
-        float(margins(row)),
-        labels[shadow_best],
-        float(probabilities[shadow_best]),
+        _named(row, copy.labels, independent=copy.independent),
+        _named(result.probabilities, other.labels, independent=other.has_independent_classes),
+        float(margins(row, independent=copy.independent)),
     )
     copy.metrics.compared(agreed=found.agreed, clear=found.clear)
-    if copy.labels == labels:
-        changes = np.abs(row - probabilities)
-        copy.metrics.changes(float(changes.max()), float(changes[best]))
+    if copy.labels == other.labels:
+        changes = np.abs(row - result.probabilities)
+        copy.metrics.changes(float(changes.max()), float(changes[int(row.argmax())]))
     return found
+
+
+def _named(
+    row: NDArray[np.float32], labels: Sequence[str], *, independent: bool
+) -> dict[str, float]:
+    """Return the classes that a result names, with their probabilities."""
+    named = np.flatnonzero(named_classes(row, independent=independent))
+    return {labels[index]: float(row[index]) for index in named.tolist()}
+
+
+def _only(one: Mapping[str, float], other: Mapping[str, float]) -> tuple[str, float | None]:
+    """Return the most probable class that only one of two results names; "" if there is none."""
+    only = {label: probability for label, probability in one.items() if label not in other}
+    if not only:
+        return "", None
+    label = max(only, key=only.__getitem__)
+    return label, round(only[label], 4)

@@ -3,13 +3,16 @@
 Each worker is a server of its own, started as a new process and not forked. It
 binds the port only when its models are loaded; the kernel distributes the
 connections over the workers that listen. A worker that ends is replaced at once
-while the others serve, by a spare process that has done its imports.
+while the others serve, by a spare process that has done its imports. It gets what
+operators changed and which providers were chosen with its settings, so that it
+serves exactly what the others serve.
 """
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, suppress
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -17,12 +20,11 @@ import structlog
 from convscope.server.errors import StartError
 from convscope.server.frontend.addresses import split_address
 from convscope.server.observability.metrics import MetricsServer
-from convscope.server.observability.metrics.merging import MergedMetrics
-from convscope.server.process.signals import reload_on_signal, stop_on_signals
+from convscope.server.process.signals import Reloads, reload_on_signal, stop_on_signals
 from convscope.server.process.spare import Spare
-from convscope.server.process.worker import Worker, WorkerProcess
+from convscope.server.process.worker import SharedState, Worker, WorkerProcess
 
-__all__ = ["Replay", "supervise"]
+__all__ = ["supervise"]
 
 log = structlog.get_logger(__name__)
 
@@ -32,27 +34,29 @@ STABLE_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 16.0
 
-Replay = Callable[[int], Awaitable[None]]
-"""Repeats the changes of operators in the worker with this index."""
-
 
 async def supervise(
     count: int,
     grpc_address: str,
-    listen_for_metrics: Callable[[MergedMetrics], MetricsServer],
+    shared: SharedState,
+    listen_for_metrics: Callable[[], MetricsServer],
     settings_for_worker: Callable[[str, int], bytes],
-    listen_for_admins: Callable[[], AbstractAsyncContextManager[Replay]],
+    listen_for_admins: Callable[[], AbstractAsyncContextManager[None]],
+    reloads: Reloads,
+    on_serving: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Keep the workers running until SIGTERM or SIGINT, then let them drain, and return.
 
     Args:
         count: The number of workers.
         grpc_address: HOST:PORT that they share.
+        shared: What the workers have in common.
         listen_for_metrics: Shows their merged metrics to Prometheus.
-        settings_for_worker: Returns the serialized settings of each worker for
+        settings_for_worker: Returns the serialized settings of a worker that starts, for
             the address with the port that was reserved, and for its index.
-        listen_for_admins: Opens the listener for operators, if there is one, when the workers
-            serve. It returns what repeats their changes in a worker that replaces another one.
+        listen_for_admins: Opens the listener for operators, if there is one.
+        reloads: What SIGHUP reloads in this process, besides the workers.
+        on_serving: Called with the port when the workers serve.
 
     Raises:
         StartError: An address can't be bound, or the first worker doesn't serve.
@@ -60,34 +64,27 @@ async def supervise(
     stop = stop_on_signals()
     with ExitStack() as stack:
         grpc_address = _reserve_port(grpc_address, stack)
-        metrics = MergedMetrics()
-        workers = [
-            Worker(index, settings_for_worker(grpc_address, index), metrics)
-            for index in range(count)
-        ]
-        reload_on_signal(lambda: _reload(workers))
-        metrics_server = listen_for_metrics(metrics)
+        settings = partial(settings_for_worker, grpc_address)
+        workers = [Worker(index, partial(settings, index), shared) for index in range(count)]
+        for worker in workers:
+            reloads.add(worker.reload)
+        reload_on_signal(reloads.run)
+        metrics_server = listen_for_metrics()
         stack.callback(metrics_server.close)
-        starting = asyncio.create_task(_start(workers))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if stop.is_set():
-            starting.cancel()
-            await asyncio.gather(starting, *(_end(w) for w in workers), return_exceptions=True)
-            return
-        await starting
-        async with listen_for_admins() as replay:
+        async with listen_for_admins():  # before the load: operators can see what it does
+            if not await _serves(workers, stop):
+                return
             log.info(
                 "serving",
                 grpc_port=split_address(grpc_address)[1],
                 metrics_port=metrics_server.port,
                 workers=[worker.pid for worker in workers],
             )
+            on_serving(split_address(grpc_address)[1])
             spare = Spare()
             spare.prepare()
             replacing = [
-                asyncio.create_task(_keep_running(worker, spare, stop, replay))
-                for worker in workers
+                asyncio.create_task(_keep_running(worker, spare, stop)) for worker in workers
             ]
             await stop.wait()
         for worker in workers:
@@ -95,10 +92,22 @@ async def supervise(
         await asyncio.gather(spare.close(), *replacing)
 
 
-def _reload(workers: list[Worker]) -> None:
-    log.info("reloading", workers=[worker.pid for worker in workers])
-    for worker in workers:
-        worker.reload()
+async def _serves(workers: list[Worker], stop: asyncio.Event) -> bool:
+    """Start the workers, and return whether they serve; if the server is stopped first, end them.
+
+    Raises:
+        StartError: The first worker doesn't serve.
+    """
+    starting = asyncio.create_task(_start(workers))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if stop.is_set():
+        starting.cancel()
+        await asyncio.gather(starting, *(_end(w) for w in workers), return_exceptions=True)
+        return False
+    stopping.cancel()
+    await starting
+    return True
 
 
 async def _start(workers: list[Worker]) -> None:
@@ -126,7 +135,7 @@ async def _end(worker: Worker) -> None:
     await worker.wait()
 
 
-async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event, replay: Replay) -> None:
+async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event) -> None:
     """Replace a worker whenever it ends, until the server stops."""
     started_at, early_ends = monotonic(), 0
     while True:
@@ -146,7 +155,6 @@ async def _keep_running(worker: Worker, spare: Spare, stop: asyncio.Event, repla
             return
         started_at = monotonic()
         if await _start_one(worker, spare.take):
-            await replay(worker.index)
             log.info("worker replaced", worker=worker.index, pid=worker.pid)
         if not stop.is_set():
             spare.prepare()  # only now: the replacement needs the processor

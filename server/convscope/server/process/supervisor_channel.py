@@ -1,17 +1,20 @@
 """A worker's end of the socket that connects it with its supervisor.
 
-The supervisor sends one line, the settings. The worker sends JSON lines:
-`{"ready": true}` when it serves, then `{"metrics": SNAPSHOT, "totals": TOTALS}`
-every second and once before it ends. The supervisor answers with `{"siblings": TOTALS}`,
-which the other workers have counted. When the supervisor is gone, the socket is
-closed, and the worker stops. Nothing of this is visible to other processes, as
+The supervisor sends one line, the settings. The worker sends JSON lines. The first is
+`{"loaded": true, "choices": CHOICES}` when it could serve, with the providers that it has
+chosen. The supervisor answers with `{"overrides": OVERRIDES}`, what operators have changed
+until then. `{"ready": true}` follows when the worker serves. After that come
+`{"metrics": SNAPSHOT, "totals": TOTALS}` every second and once before it ends, and
+`{"choices": CHOICES}` if there are new ones. The supervisor answers with
+`{"siblings": TOTALS}`, which the other workers have counted. When the supervisor is gone, the
+socket is closed, and the worker stops. Nothing of this is visible to other processes, as
 arguments and environment variables would be.
 """
 
 import asyncio
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -40,6 +43,8 @@ class SupervisorChannel:
         self._socket.set_inheritable(False)  # no child of the worker may keep it open
         self._snapshot: Callable[[], object] = dict
         self._totals: Callable[[], object] = list
+        self._choices: Callable[[], Mapping[str, Any]] = dict
+        self._overrides: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         self._writer: asyncio.StreamWriter | None = None
         self._watching: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
@@ -65,6 +70,7 @@ class SupervisorChannel:
         totals: Callable[[], object],
         set_siblings: Callable[[Any], None],
         stop: Callable[[], None],
+        choices: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         """Attach the socket to the event loop.
 
@@ -73,16 +79,33 @@ class SupervisorChannel:
             totals: Returns the totals of the versions as plain JSON values.
             set_siblings: Called with the totals of the other workers, in the same form.
             stop: Called when the supervisor is gone.
+            choices: Returns the choices of providers since the last call as plain JSON values.
         """
-        self._snapshot, self._totals = snapshot, totals
+        self._snapshot, self._totals, self._choices = snapshot, totals, choices
         connection = asyncio.open_connection(sock=self._socket, limit=MAX_MESSAGE_BYTES)
         reader, self._writer = await connection
 
+        def handle(message: Mapping[str, Any]) -> None:
+            if "overrides" in message:
+                self._overrides.put_nowait(message["overrides"])
+            else:
+                set_siblings(message["siblings"])
+
         async def watch() -> None:
-            await read_messages(reader, lambda message: set_siblings(message["siblings"]))
+            await read_messages(reader, handle)
             stop()
 
         self._watching = asyncio.create_task(watch())
+
+    async def report_loaded(self) -> Mapping[str, Any]:
+        """Report that this worker has loaded what it has to serve.
+
+        Returns:
+            What operators have changed until now, by model. From now on they change it in this
+            worker themselves. If the supervisor is gone, this never returns.
+        """
+        await self._send({"loaded": True, "choices": self._choices()})
+        return await self._overrides.get()
 
     async def report_ready(self) -> None:
         """Report that this worker serves, and from now on its metrics."""
@@ -121,6 +144,8 @@ class SupervisorChannel:
     async def _send_metrics(self) -> None:
         metrics = await asyncio.to_thread(self._snapshot)
         await self._send({"metrics": metrics, "totals": self._totals()})
+        if choices := self._choices():
+            await self._send({"choices": choices})
 
     async def _send(self, message: object) -> None:
         if self._writer is not None:

@@ -8,22 +8,49 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import structlog
 
+from convscope.server.frontend.admin.changes import OperatorChanges
 from convscope.server.observability.metrics.merging import MergedMetrics
 from convscope.server.observability.metrics.totals import from_json, to_json
 from convscope.server.process.worker_flag import WORKER_FLAG
 
-__all__ = ["MAX_MESSAGE_BYTES", "Worker", "WorkerProcess", "read_messages"]
+__all__ = ["MAX_MESSAGE_BYTES", "SharedState", "Worker", "WorkerProcess", "read_messages"]
 
 log = structlog.get_logger(__name__)
 
 # A snapshot of the metrics has a few kilobytes for each loaded version.
 MAX_MESSAGE_BYTES = 256 * 2**20
+# More versions than a server has at a time.
+MAX_CHOICES = 10_000
 # The worker gets all settings over the socket. These variables may contain secrets too.
 _SETTINGS_VARIABLES = "CONVSCOPE_"
+
+
+@dataclass(slots=True)
+class SharedState:
+    """What the workers of one server have in common, and those that start must repeat.
+
+    Args:
+        metrics: Receives the metrics of all workers.
+        changes: What operators changed.
+        provider_choices: The providers that a worker has chosen, by the key of a version; None
+            until the first worker has loaded. The first choice for a version counts.
+    """
+
+    metrics: MergedMetrics = field(default_factory=MergedMetrics)
+    changes: OperatorChanges = field(default_factory=OperatorChanges)
+    provider_choices: dict[str, Any] | None = None
+
+    def add_provider_choices(self, choices: Mapping[str, Any]) -> None:
+        """Keep the choices of a worker; of very many, the newest."""
+        known = {**(self.provider_choices or {})}
+        for key, choice in choices.items():
+            known.setdefault(key, choice)
+        self.provider_choices = dict([*known.items()][-MAX_CHOICES:])
 
 
 class WorkerProcess:
@@ -89,14 +116,14 @@ class Worker:
 
     Args:
         index: Which of the workers it is; a replacement has the same index.
-        settings: Its settings, as one line of JSON.
-        metrics: Receives its metrics.
+        settings: Returns the settings of a process that starts now, as one line of JSON.
+        shared: What all workers have in common.
     """
 
-    def __init__(self, index: int, settings: bytes, metrics: MergedMetrics) -> None:
+    def __init__(self, index: int, settings: Callable[[], bytes], shared: SharedState) -> None:
         self.index = index
         self._settings = settings
-        self._metrics = metrics
+        self._shared = shared
         self._ready = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -122,7 +149,7 @@ class Worker:
         self._process, self._writer = started.process, started.writer
         if self._terminated:  # while the process was being created
             self.terminate()
-        self._writer.write(self._settings + b"\n")
+        self._writer.write(self._settings() + b"\n")
         self._reading = asyncio.create_task(read_messages(started.reader, self._handle))
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait({ready, self._reading}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +165,8 @@ class Worker:
             await asyncio.wait({self._reading})
         if self._writer is not None:
             self._writer.close()
-        self._metrics.retire(self.index)
+        self._shared.metrics.retire(self.index)
+        self._shared.changes.leave(self.index)
         return code
 
     def terminate(self) -> None:
@@ -153,8 +181,12 @@ class Worker:
             self._process.send_signal(signal.SIGHUP)
 
     def _handle(self, message: Mapping[str, Any]) -> None:
+        if "choices" in message:
+            self._shared.add_provider_choices(message["choices"])
+        if "loaded" in message:
+            self._send({"overrides": self._shared.changes.join(self.index)})
         if "metrics" in message:
-            self._metrics.update(self.index, message["metrics"])
+            self._shared.metrics.update(self.index, message["metrics"])
         if "totals" in message:
             self._exchange_totals(message["totals"])
         if "ready" in message:
@@ -162,11 +194,13 @@ class Worker:
 
     def _exchange_totals(self, totals: list[Any]) -> None:
         """Receive what this worker has counted, and send what the others have."""
-        merged = self._metrics.totals
+        merged = self._shared.metrics.totals
         merged.update(self.index, from_json(totals))
+        self._send({"siblings": to_json(merged.of_others(self.index))})
+
+    def _send(self, message: object) -> None:
         if self._writer is not None:
-            line = json.dumps({"siblings": to_json(merged.of_others(self.index))})
-            self._writer.write(f"{line}\n".encode())
+            self._writer.write(json.dumps(message).encode() + b"\n")
 
 
 async def read_messages(

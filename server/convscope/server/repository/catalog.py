@@ -135,7 +135,7 @@ class Catalog(Generic[V]):
         """
         known = self._models.get(model)
         if known is None or not _has_versions(known):
-            raise UnknownModelError(f"no model {_short(model)}", self.models)
+            raise UnknownModelError(model, self.models)
         return known
 
     def resolve(self, target: Target, *, canary: bool = False) -> V:

@@ -1,9 +1,11 @@
 """Which versions should serve: the selection from the settings, and an operator's overrides."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Self
 
 from convscope.server.repository.selection import Selection
 
@@ -26,6 +28,13 @@ class Overrides:
     excluded: set[int] = field(default_factory=set)
     excludes_model: bool = False
     reserved: Counter[int] = field(default_factory=Counter)
+
+    def load(self, version: int | None) -> None:
+        """Do what loading a version means, or loading what the selection names of the model."""
+        if version is None:
+            self.include(None)
+        else:
+            self.pin(version)
 
     def include(self, version: int | None) -> None:
         """No longer exclude a version; None stands for the model and all of its versions."""
@@ -58,6 +67,19 @@ class Overrides:
         return Overrides(
             set(self.pinned), set(self.excluded), self.excludes_model, self.reserved.copy()
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the overrides as plain values, without what is reserved."""
+        return {
+            "pinned": sorted(self.pinned),
+            "excluded": sorted(self.excluded),
+            "excludes_model": self.excludes_model,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `to_json` was called for."""
+        return cls(set(values["pinned"]), set(values["excluded"]), values["excludes_model"])
 
     @contextmanager
     def reserve(self, version: int) -> Iterator[None]:
@@ -95,11 +117,20 @@ class DesiredVersions:
 
     Args:
         selection: Which versions serve unless an operator overrides it.
+        overrides: The overrides of each model, as `Overrides.to_json` returned them.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(
+        self, selection: Selection, overrides: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.selection = selection
         self._overrides: dict[str, Overrides] = {}
+        self.replace(overrides)
+
+    @property
+    def has_exclusions(self) -> bool:
+        """Whether an operator has unloaded a model or a version."""
+        return any(one.excluded or one.excludes_model for one in self._overrides.values())
 
     def of(self, model: str) -> Desired:
         """Return what is desired of a model now; later overrides don't change it."""
@@ -110,3 +141,17 @@ class DesiredVersions:
     def overrides(self, model: str) -> Overrides:
         """Return the overrides of a model, to be changed."""
         return self._overrides.setdefault(model, Overrides())
+
+    def replace(self, overrides: Mapping[str, Any]) -> bool:
+        """Replace the overrides of all models; return whether they are others now.
+
+        Args:
+            overrides: Those of each model, as `Overrides.to_json` returned them.
+        """
+        before = self._overrides
+        self._overrides = {name: Overrides.from_json(one) for name, one in overrides.items()}
+        return self._overrides != before
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the overrides of each model as plain values."""
+        return {name: overrides.to_json() for name, overrides in self._overrides.items()}

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Generic
@@ -20,7 +21,7 @@ from convscope.server.repository.remote.threads import in_daemon_thread
 from convscope.server.repository.scan import Signature
 from convscope.server.repository.state import Attempt, Routing
 
-__all__ = ["LOADING", "Executor"]
+__all__ = ["LOADING", "Executor", "Loading"]
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,26 @@ LOADING = "loading"
 # A version that was loaded on demand stays at least this long after its last
 # use: otherwise two models could evict each other before either is used.
 RESIDENCE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A version that is being loaded.
+
+    Args:
+        model: Its model.
+        version: Its number.
+        started_at: The `time.monotonic()` at which that began.
+    """
+
+    model: str
+    version: int
+    started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has been loading."""
+        return time.monotonic() - self.started_at
 
 
 class Executor(Generic[V]):
@@ -54,6 +75,7 @@ class Executor(Generic[V]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.hot = False  # whether requests are served meanwhile
+        self.loading: Loading | None = None
         self._root = root
         self._catalog = catalog
         self._loader = loader
@@ -91,6 +113,7 @@ class Executor(Generic[V]):
         known = self._catalog.add(model)
         self._changed = True
         like = known.ready[max(known.ready)].execution if known.ready else None
+        self.loading = Loading(model, number)
         try:
             if self._budget is not None:
                 await self._make_room(self._budget, files)
@@ -105,6 +128,8 @@ class Executor(Generic[V]):
             )
             self._reject(rejection)
             return rejection
+        finally:
+            self.loading = None
         known.attempts[number] = Attempt(files)
         self._listener.ready(loaded)
         before = known.ready.get(number)

@@ -8,9 +8,10 @@ change, unless the failure was a transient one of the machine.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Generic
+from types import MappingProxyType
+from typing import Any, Generic
 
 import structlog
 
@@ -22,7 +23,7 @@ from convscope.server.errors import (
 )
 from convscope.server.repository.catalog import Catalog
 from convscope.server.repository.desired import Desired, DesiredVersions
-from convscope.server.repository.executor import Executor
+from convscope.server.repository.executor import Executor, Loading
 from convscope.server.repository.lifecycle import LifecycleListener
 from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget
@@ -55,6 +56,7 @@ class ModelManager(Generic[V]):
             by estimate; None for no bound.
         stopping: Whether the server shuts down: then nothing more is loaded.
         sync: Keeps the directory in step with a remote, if it is the cache of one.
+        overrides: What operators changed before, by model; see `Overrides.to_json`.
         clock: Returns the seconds by which retries are timed.
     """
 
@@ -68,11 +70,12 @@ class ModelManager(Generic[V]):
         max_bytes: int | None = None,
         stopping: Callable[[], bool] = lambda: False,
         sync: RepositorySync | None = None,
+        overrides: Mapping[str, Any] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.catalog: Catalog[V] = Catalog()
         self.root = root
-        self.desired = DesiredVersions(selection)
+        self.desired = DesiredVersions(selection, overrides)
         self.poller = RemotePoller(sync, self.catalog, self.desired) if sync else None
         self._executor = Executor(
             root,
@@ -103,6 +106,11 @@ class ModelManager(Generic[V]):
             + ", ".join(f"v{version}" for version in sorted(self._on_disk[name].versions))
             for name in self.models_on_disk
         ]
+
+    @property
+    def loading(self) -> Loading | None:
+        """The version that is being loaded now, if one is."""
+        return self._executor.loading
 
     async def watch(self, seconds: float) -> None:
         """Reconcile again and again, until cancelled."""
@@ -147,6 +155,9 @@ class ModelManager(Generic[V]):
                 log.error("repository can't be read; nothing changes", reason=error.strerror)
                 return
             self._note_unfetched()
+            for name, found in on_disk.items():  # known from the start, also to operators
+                if found is not None:
+                    self.catalog.add(name)
             for name in sorted({*on_disk, *self.catalog.names}):
                 if self._stopping():
                     return

@@ -48,18 +48,26 @@ class Operator(Generic[V]):
         return self._manager.catalog
 
     def problems(self, model: str) -> list[str]:
-        """Return what aliases and traffic splits can't have, and what an operator unloaded."""
+        """Return what is being loaded, what is unloaded, and what aliases and splits can't have."""
         overrides = self._manager.desired.of(model).overrides
         unloaded = {f"v{number} is unloaded": f"{model} {number}" for number in overrides.excluded}
         if overrides.excludes_model:
             unloaded = {f"{model} is unloaded": model}
         return [
+            *self._loading(model),
             *(
                 f"{what}; `convscope admin load {names}` loads it again"
                 for what, names in sorted(unloaded.items())
             ),
             *self.catalog.get(model).routing.problems,
         ]
+
+    def _loading(self, model: str) -> list[str]:
+        """Return how long a version of a model has been loading, if one is."""
+        loading = self._manager.loading
+        if loading is None or loading.model != model:
+            return []
+        return [f"v{loading.version} has been loading for {loading.seconds:.0f} s"]
 
     async def load(self, model: str, version: int | None = None) -> None:
         """Serve again what was excluded, and try rejected versions again.
@@ -77,11 +85,9 @@ class Operator(Generic[V]):
         await self._manager.refetch(model)  # finds versions that were published a moment ago
         found = await self._look_up(model, version)
         overrides = self._manager.desired.overrides(model)
+        overrides.load(version)
         if version is None:
-            overrides.include(None)
             self._manager.forget_rejections(model)
-        else:
-            overrides.pin(version)
         log.info("operator loads", model=model, version=version)
         asked = version if version is not None else max(found.versions)
         try:
@@ -195,7 +201,7 @@ class Operator(Generic[V]):
         known = known or await asyncio.to_thread(scan, self._manager.root)
         found = known.get(model)
         if found is None or not found.versions:
-            raise UnknownModelError(f"no model {model[:80]!r}", known, place="the repository")
+            raise UnknownModelError(model, known, place="the repository")
         if version is not None and version not in found.versions:
             numbers = listed(sorted(found.versions))
             raise NotFoundError(f"{model} has no version {version}; the repository has: {numbers}")

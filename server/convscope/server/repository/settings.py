@@ -1,7 +1,9 @@
 """Settings of the repository: its location, and which versions the server loads."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from convscope.bundle.signatures import TrustedSigners
 from convscope.server.repository.selection import Selection, parse_versions
@@ -29,6 +31,7 @@ class RepositorySettings:
         signature_identity: The identity of a Sigstore signer.
         signature_issuer: The OpenID Connect issuer of that identity.
         signature_trust_config: Sigstore's trust configuration; None for the public instance.
+        overrides: What operators changed before this worker started, by model; no flag sets it.
     """
 
     models: str
@@ -43,6 +46,7 @@ class RepositorySettings:
     signature_identity: str | None = None
     signature_issuer: str | None = None
     signature_trust_config: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def selection(self) -> Selection:

@@ -10,6 +10,7 @@ import structlog
 
 from convscope.bundle.signatures import TrustedSigners
 from convscope.server.errors import BundleRejectedError, ShuttingDownError
+from convscope.server.runtime.choices import Choices
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.model import Model, memory_bytes
@@ -54,6 +55,7 @@ class Loader:
         preload_explanations: Whether to open the sessions with explanations too.
         trusted: One of these must have signed each version; None to ignore signatures.
         validated: The versions that passed the validation before.
+        choices: The providers that were chosen where a policy names none.
     """
 
     policies: ProviderPolicies
@@ -67,10 +69,11 @@ class Loader:
     preload_explanations: bool = False
     trusted: TrustedSigners | None = None
     validated: ValidationCache = field(default_factory=partial(ValidationCache, None))
+    choices: Choices = field(default_factory=Choices)
     selector: ProviderSelector = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "selector", ProviderSelector(self.tuner))
+        object.__setattr__(self, "selector", ProviderSelector(self.tuner, self.choices))
 
     def load(
         self, directory: Path, *, hot: bool = False, like: Execution | None = None

@@ -5,15 +5,16 @@ second in small batches, one on each core. The first one computes in the precisi
 another one must be clearly faster to replace it. Only the fastest is then tuned.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from typing import Any, Self
+from typing import Any
 
 import onnxruntime as ort
 import structlog
 
 from convscope.server.errors import BundleRejectedError
+from convscope.server.runtime.choices import Choice, Choices
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.golden import GoldenGate
 from convscope.server.runtime.measurement import WORTHWHILE, throughputs
@@ -90,46 +91,16 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    """A stored choice.
-
-    Args:
-        provider: The provider.
-        precision: The precision of its policy.
-        candidates: What it was chosen from.
-    """
-
-    provider: str
-    precision: str
-    candidates: tuple[Candidate, ...]
-
-    @classmethod
-    def parse(cls, stored: Mapping[str, Any]) -> Self:
-        """Read what was stored.
-
-        Raises:
-            TypeError: It is something else.
-            KeyError: A part is missing.
-        """
-        candidates = tuple(Candidate(**one) for one in stored["candidates"])
-        return cls(str(stored["provider"]), str(stored["precision"]), candidates)
-
-    def made(self, policy: ProviderPolicy) -> bool:
-        """Report whether it is this policy."""
-        return (policy.wanted, policy.precision) == (self.provider, self.precision)
-
-
-@dataclass(frozen=True, slots=True)
 class ProviderSelector:
     """Selects the provider and the precision of versions.
 
     Args:
         tuner: Tunes each candidate, and stores the choice.
-        last: By model, the last choice.
+        choices: The choices so far.
     """
 
     tuner: Tuner
-    last: dict[str, _Choice] = field(default_factory=dict)
+    choices: Choices
 
     def select(
         self,
@@ -146,7 +117,8 @@ class ProviderSelector:
             open_on: Opens the version on the providers of a policy.
             golden: Its golden inputs.
             policy: The policy of its model, whose preference is "auto".
-            hot: Whether the server serves requests; then nothing is measured.
+            hot: Whether the server serves requests; then nothing is measured, nor if other
+                workers have chosen.
             like: What an unmeasured version then uses.
 
         Raises:
@@ -163,12 +135,13 @@ class ProviderSelector:
                 f"no provider that is available here can be told to compute in {policy.precision}; "
                 "install OpenVINO, or choose --precision auto",
             )
+        may_measure = self.choices.may_measure and not hot
         stored = self._stored(golden, policy)
-        known = stored or (self.last.get(manifest.model) if hot else None)
+        known = stored or (None if may_measure else self.choices.last(manifest.model))
         first = [one for one in alternatives if known is not None and known.made(one)]
         if not first:
             known = None
-        if known is None and not hot:
+        if known is None and may_measure:
             return self._measure(list(map(open_on, alternatives)), golden, policy)
         rest = [one for one in alternatives if one not in first]
         passing, rejected = _passing(map(open_on, [*first, *rest]), golden, enough=1)
@@ -176,9 +149,9 @@ class ProviderSelector:
         if known is None or known.made(opened.policy):
             candidates = stored.candidates if stored is not None else ()
             placement = self._placed(opened, golden, candidates, hot=hot, like=like)
-            self._remember(manifest.model, placement)
+            self._remember(golden, policy, placement)
             return placement
-        # The choice is kept: what it needs, such as a GPU's memory, may be there the next time.
+        # The stored choice is kept: what it needs, such as a GPU's memory, may be there next time.
         log.warning(
             "chosen provider rejected",
             model=manifest.model,
@@ -187,10 +160,10 @@ class ProviderSelector:
             precision=known.precision,
             reason=rejected[0].problem,
         )
-        if hot:
-            placement = self._placed(opened, golden, hot=hot, like=like)
-        else:
+        if may_measure:
             placement = self._measure(list(map(open_on, rest)), golden, policy, keep=False)
+        else:
+            placement = self._placed(opened, golden, hot=hot, like=like)
         serves = placement.opened.policy.wanted
         return replace(placement, fallback_from="" if serves == known.provider else known.provider)
 
@@ -225,10 +198,9 @@ class ProviderSelector:
             candidates=[_shown(one) for one in candidates],
         )
         placement = self._placed(passing[best], golden, candidates)
-        if keep:
-            choice = self._remember(manifest.model, placement)
-            if self.tuner.is_settled(manifest, placement.opened.policy):
-                self.tuner.measurements.store_choice(manifest, policy, asdict(choice))
+        choice = self._remember(golden, policy, placement)
+        if keep and self.tuner.is_settled(manifest, placement.opened.policy):
+            self.tuner.measurements.store_choice(manifest, policy, asdict(choice))
         return placement
 
     def _placed(
@@ -245,16 +217,22 @@ class ProviderSelector:
         )
         return Placement(opened, execution, candidates)
 
-    def _remember(self, model: str, placement: Placement) -> _Choice:
-        policy = placement.opened.policy
-        choice = _Choice(policy.wanted, policy.precision, tuple(placement.candidates))
-        self.last[model] = choice
+    def _remember(self, golden: GoldenGate, policy: ProviderPolicy, placement: Placement) -> Choice:
+        chosen, manifest = placement.opened.policy, golden.manifest
+        candidates = tuple(placement.candidates)
+        choice = Choice(manifest.model, chosen.wanted, chosen.precision, candidates)
+        self.choices.remember(self.tuner.measurements.key(manifest, policy), choice)
         return choice
 
-    def _stored(self, golden: GoldenGate, policy: ProviderPolicy) -> _Choice | None:
-        stored = self.tuner.measurements.known_choice(golden.manifest, policy)
+    def _stored(self, golden: GoldenGate, policy: ProviderPolicy) -> Choice | None:
+        """Return what other workers chose for a version; otherwise what an earlier start did."""
+        measurements = self.tuner.measurements
+        shared = self.choices.shared(measurements.key(golden.manifest, policy))
+        if shared is not None:
+            return shared
+        stored = measurements.known_choice(golden.manifest, policy)
         try:
-            return None if stored is None else _Choice.parse(stored)
+            return None if stored is None else Choice.parse(stored)
         except (TypeError, KeyError):
             return None  # then it is measured again
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from convscope.server.repository.home import expand_home
 from convscope.server.runtime.cores import available_cores
@@ -54,6 +55,8 @@ class RuntimeSettings:
             them from the machine and from the size of the graph.
         provider_options: By provider, for all models.
         model_providers: By model.
+        provider_choices: What the first worker chose for "auto"; None if this process chooses.
+            No flag sets it.
     """
 
     provider: str = "cpu"
@@ -71,6 +74,7 @@ class RuntimeSettings:
     max_load_memory: int | None = None
     provider_options: Options = field(default_factory=dict)
     model_providers: Mapping[str, ModelProviders] = field(default_factory=dict)
+    provider_choices: Mapping[str, Any] | None = None
 
     @property
     def core_count(self) -> int:

@@ -49,7 +49,7 @@ class Measurements:
 
     def known(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> Execution | None:
         """Return what was measured for a version, if it was."""
-        found = self._read().get(self._key(manifest, policy))
+        found = self._read().get(self.key(manifest, policy))
         try:
             return None if found is None else Execution(**found)
         except TypeError:
@@ -59,19 +59,19 @@ class Measurements:
         self, manifest: pb.ModelManifest, policy: ProviderPolicy, measured: Execution
     ) -> None:
         """Store what was measured for a version."""
-        self._store(self._key(manifest, policy), asdict(measured))
+        self._store(self.key(manifest, policy), asdict(measured))
 
     def known_choice(
         self, manifest: pb.ModelManifest, policy: ProviderPolicy
     ) -> Mapping[str, Any] | None:
         """Return what `store_choice` has stored, if it has."""
-        return self._read().get(self._key(manifest, policy))
+        return self._read().get(self.key(manifest, policy))
 
     def store_choice(
         self, manifest: pb.ModelManifest, policy: ProviderPolicy, choice: Mapping[str, Any]
     ) -> None:
         """Store which provider was chosen for a version whose policy names none."""
-        self._store(self._key(manifest, policy), choice)
+        self._store(self.key(manifest, policy), choice)
 
     def _store(self, key: str, value: Mapping[str, Any]) -> None:
         if self.file is None:
@@ -82,7 +82,7 @@ class Measurements:
         except OSError as error:
             log.warning("the measurement can't be stored", reason=error.strerror)
 
-    def _key(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> str:
+    def key(self, manifest: pb.ModelManifest, policy: ProviderPolicy) -> str:
         """Return a hash of everything that the measurement depends on."""
         graph = next((file.sha256 for file in manifest.files if file.name == "model.onnx"), "")
         here = ort.get_available_providers()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.bundle.clear_results import has_independent_classes
 from convscope.server.runtime.execution import Execution
 from convscope.server.runtime.figures import Figures
 from convscope.server.runtime.model import Model
@@ -183,6 +184,11 @@ class LoadedVersion:
     def labels(self) -> tuple[str, ...]:
         """The name of each class."""
         return tuple(self.manifest.labels)
+
+    @cached_property
+    def has_independent_classes(self) -> bool:
+        """Whether each class has a probability of its own, so that a result can name several."""
+        return has_independent_classes(self.manifest)
 
     @cached_property
     def label_bytes(self) -> tuple[int, ...]:

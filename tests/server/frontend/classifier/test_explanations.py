@@ -486,7 +486,7 @@ ERRORS: dict[str, tuple[pb.ClassifyRequest, list[str]]] = {
         selecting(Selection(method=OCCLUSION), inputs=6),
         [
             "294 occluded images; at most 256 are allowed; use at most 6 cells a side, "
-            "or send fewer inputs"
+            "or use fewer inputs"
         ],
     ),
     "filter bank": (

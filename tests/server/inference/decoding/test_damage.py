@@ -85,13 +85,13 @@ def test_png_with_damaged_pixels_is_not_answered_half_black() -> None:
     repaired = data[: start - 4] + chunk(b"IDAT", bytes(data[start:end]))[4:] + data[end + 4 :]
     for damaged in (bytes(data), bytes(repaired)):  # also with a matching checksum
         message = rejection(damaged)
-        assert message == f"the PNG image of {len(data):,} bytes is damaged; send a whole file"
+        assert message == f"the PNG image of {len(data):,} bytes is damaged; use a whole file"
 
 
 def test_png_without_its_end_is_truncated() -> None:
     data = encode(picture())
     assert rejection(data[:-12]) == (
-        f"the PNG image of {len(data) - 12:,} bytes is truncated; send a whole file"
+        f"the PNG image of {len(data) - 12:,} bytes is truncated; use a whole file"
     )
 
 
@@ -205,5 +205,5 @@ def test_damaged_alpha_of_a_webp_is_no_lack_of_memory() -> None:
 def test_webp_shorter_than_it_declares_is_truncated() -> None:
     data = KINDS["WebP"]
     assert rejection(data[:-10]) == (
-        f"the WEBP image of {len(data) - 10:,} bytes is truncated; send a whole file"
+        f"the WEBP image of {len(data) - 10:,} bytes is truncated; use a whole file"
     )

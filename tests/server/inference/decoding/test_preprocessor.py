@@ -466,7 +466,7 @@ def test_text_is_rejected_without_being_quoted() -> None:
     message = rejection(b"hello, I am a cat")
     assert "17 bytes" in message
     assert "hello" not in message  # messages are logged, and no part of an image is
-    assert "send JPEG, PNG, WebP, BMP or GIF" in message
+    assert "use JPEG, PNG, WebP, BMP or GIF" in message
 
 
 def test_nothing_is_rejected() -> None:
@@ -490,7 +490,7 @@ def test_truncated_image_says_so_with_its_format() -> None:
     whole = encode(picture(), "JPEG", quality=95)
     message = rejection(whole[: len(whole) // 2])
     assert message == (
-        f"the JPEG image of {len(whole) // 2:,} bytes is truncated; send a whole file"
+        f"the JPEG image of {len(whole) // 2:,} bytes is truncated; use a whole file"
     )
 
 

@@ -1,4 +1,4 @@
-"""The columns of CSV, Parquet and Markdown."""
+"""The columns of CSV and Parquet."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
@@ -29,12 +29,12 @@ class Columns:
     """
 
     def __init__(self, layout: Layout, classes: int) -> None:
+        self.layout = layout
         self.classes = classes
         self._classes = classes if layout == "wide" else 1
         names = [name for name in column_order(self._classes) if name not in _ERRORS]
         if layout == "long":
             names.insert(1, "rank")
-        self._is_long = layout == "long"
         self.types: dict[str, type] = {name: column_type(name) for name in names}
 
     @property
@@ -49,7 +49,7 @@ class Columns:
             return
         times = {f"{stage}_seconds": record["stage_seconds"][stage] for stage in _TIMES}
         shared, classes = record | times, record["classes"]
-        if not self._is_long:
+        if self.layout == "wide":
             yield self._row(shared | _cells(classes[: self._classes]))
             return
         for rank, one in enumerate(classes, 1):

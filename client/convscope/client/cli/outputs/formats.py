@@ -1,13 +1,13 @@
 """Records as JSON lines, CSV, Markdown or Parquet, on an open file."""
 
 import csv
-import re
 from importlib import import_module
 from importlib.util import find_spec
 from typing import IO, Any, Final, Literal, Protocol, TypeAlias
 
 from convscope.client.cli.json_output import to_json
 from convscope.client.cli.outputs.columns import Columns
+from convscope.client.cli.outputs.markdown import MarkdownWriter
 from convscope.client.cli.outputs.records import Record
 
 __all__ = ["RecordFormat", "RecordWriter", "is_parquet_available", "record_writer"]
@@ -16,8 +16,6 @@ RecordFormat: TypeAlias = Literal["json", "csv", "markdown", "parquet"]
 
 # One group of rows is held in memory.
 ROW_GROUP: Final = 10_000
-_MARKDOWN_SPECIAL = re.compile(r"[\\`*<>|\[\]~]|(?<![^\W_])_|_(?![^\W_])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RecordWriter(Protocol):
@@ -38,7 +36,7 @@ def record_writer(kind: RecordFormat, file: IO[Any], columns: Columns) -> Record
         case "csv":
             return _CsvWriter(file, columns)
         case "markdown":
-            return _MarkdownWriter(file, columns)
+            return MarkdownWriter(file, columns)
         case "parquet":
             return _ParquetWriter(file, columns)
 
@@ -76,27 +74,6 @@ class _CsvWriter:
         pass
 
 
-class _MarkdownWriter:
-    def __init__(self, file: IO[str], columns: Columns) -> None:
-        self._file = file
-        self._columns = columns
-        self._write(columns.names)
-        kinds = columns.types.values()
-        self._write(["---" if kind is str else "---:" for kind in kinds])
-
-    def write(self, record: Record) -> None:
-        if "error" not in record:
-            for row in self._columns.rows(record):
-                self._write(list(map(_markdown, row)))
-            self._file.flush()
-
-    def finish(self) -> None:
-        pass
-
-    def _write(self, cells: list[str]) -> None:
-        self._file.write(f"| {' | '.join(cells)} |\n")
-
-
 class _ParquetWriter:
     def __init__(self, file: IO[bytes], columns: Columns) -> None:
         self._arrow, self._parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
@@ -130,10 +107,3 @@ class _ParquetWriter:
         ]
         self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
         self._rows = []
-
-
-def _markdown(value: str | float | None) -> str:
-    if value is None:
-        return ""
-    escaped = _MARKDOWN_SPECIAL.sub(r"\\\g<0>", str(value))
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], escaped)

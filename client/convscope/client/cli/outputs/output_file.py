@@ -154,6 +154,13 @@ def check_options(part: Path, earlier: Mapping[str, Any], options: Mapping[str, 
     for flag, value in options.items():
         if (before := earlier.get(flag)) != value:
             raise InvalidInputError(
-                f"{str(part)!r} was written with {flag} {before}, and this run has {flag} {value}; "
-                "use the same options, or add --overwrite to start again"
+                f"{str(part)!r} was written with {_shown(flag, before)}, and this run has "
+                f"{_shown(flag, value)}; use the same options, or add --overwrite to start again"
             )
+
+
+def _shown(flag: str, value: Any) -> str:
+    """Return an option as on the command line."""
+    if value in (None, []):
+        return f"no {flag}"
+    return f"{flag} {','.join(value) if isinstance(value, list) else value}"

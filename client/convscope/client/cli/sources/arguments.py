@@ -13,10 +13,16 @@ import typer
 
 from convscope.client.cli.sources.downloads import MAX_BYTES, is_url, url_source
 from convscope.client.cli.sources.image_files import has_image_suffix, is_image_file
-from convscope.client.cli.sources.lists import STANDARD_INPUT, count_names, read_names
+from convscope.client.cli.sources.lists import count_names, read_names
 from convscope.client.cli.sources.patterns import find_pattern, fixed_folder, is_pattern
 from convscope.client.cli.sources.places import path_place, short_places, url_place
-from convscope.client.cli.sources.source import Source, file_source, printable
+from convscope.client.cli.sources.source import (
+    INPUT_NAME,
+    STANDARD_INPUT,
+    Source,
+    file_source,
+    printable,
+)
 from convscope.client.cli.sources.walk import Found, walk
 from convscope.client.errors import ConvscopeError, InvalidInputError
 
@@ -36,7 +42,8 @@ class ImageArguments:
         save: The folder for pictures, which are no images of the command.
 
     Raises:
-        typer.BadParameter: The arguments name nothing, or read standard input twice.
+        typer.BadParameter: The arguments name nothing, or read standard input twice, or from the
+            terminal.
     """
 
     def __init__(
@@ -56,6 +63,10 @@ class ImageArguments:
             raise typer.BadParameter(f"--from-file: there is no file {str(list_file)!r}")
         if [*images, str(list_file)].count(STANDARD_INPUT) > 1:
             raise typer.BadParameter("only one image or list can be read from standard input, -")
+        if STANDARD_INPUT in images and sys.stdin.isatty():
+            raise typer.BadParameter(
+                f"{INPUT_NAME} is the terminal; redirect an image into it: convscope ... - < IMAGE"
+            )
         self._images = images
         self._recursive = recursive
         self._list_file = list_file
@@ -244,11 +255,8 @@ def _place(argument: str) -> str:
 
 
 def _standard_input() -> Source:
-    if sys.stdin.isatty():
-        reason = "standard input is the terminal; send an image into it: convscope ... - < IMAGE"
-        return Source(STANDARD_INPUT, error=InvalidInputError(reason))
     content = sys.stdin.buffer.read(MAX_BYTES + 1)
     if not content or len(content) > MAX_BYTES:
         reason = f"has more than {MAX_BYTES // 2**20} MiB" if content else "is empty"
-        return Source(STANDARD_INPUT, error=InvalidInputError(f"standard input {reason}"))
+        return Source(STANDARD_INPUT, error=InvalidInputError(f"{INPUT_NAME} {reason}"))
     return Source(STANDARD_INPUT, content, place="stdin")

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from convscope.client.cli.sources.source import STANDARD_INPUT
 from convscope.client.errors import InvalidInputError
 
 __all__ = ["count_names", "read_names"]
 
-STANDARD_INPUT = "-"
 _CHUNK_BYTES = 2**16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["normal_name", "path_place", "short_places", "url_place"]
+__all__ = ["normal_name", "numbered", "path_place", "short_places", "url_place"]
 
 MAX_PART = 100  # of a URL
 _UNSAFE = re.compile(r"[^\w.-]+")
@@ -35,6 +35,12 @@ def url_place(url: str) -> str:
         digest = blake2b(parts.query.encode("utf-8", "replace"), digest_size=4).hexdigest()
         name = f"{stem or 'image'}-{digest}{suffix}"
     return "/".join(filter(None, [*hosts_and_folders, name or "image"]))
+
+
+def numbered(place: str, number: int) -> str:
+    """Return a place with a number before its suffix, such as a/p-2.jpg."""
+    stem, suffix = os.path.splitext(place)  # noqa: PTH122 - it is no path
+    return f"{stem}-{number}{suffix}"
 
 
 def short_places(places: Iterable[str]) -> dict[str, str]:

@@ -5,8 +5,18 @@ from dataclasses import dataclass
 
 from convscope.client.errors import ConvscopeError
 
-__all__ = ["Source", "file_source", "message_about", "printable"]
+__all__ = [
+    "INPUT_NAME",
+    "STANDARD_INPUT",
+    "Source",
+    "file_source",
+    "message_about",
+    "name_in_messages",
+    "printable",
+]
 
+STANDARD_INPUT = "-"
+INPUT_NAME = "standard input"  # in messages
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # A spreadsheet takes a cell that starts so for a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -51,10 +61,17 @@ def file_source(path: str, *names: str, folder: str = "", place: str = "") -> So
 
 def message_about(source: Source, error: ConvscopeError) -> str:
     """Return the message of an error with the image's name, which it may have already."""
+    if error.message.startswith(INPUT_NAME):
+        return error.message
     is_file = source.error is not None or isinstance(source.image, str)
     if is_file and repr(source.image or source.name) in error.message:
         return error.message
-    return f"{source.name}: {error.message}"
+    return f"{name_in_messages(source)}: {error.message}"
+
+
+def name_in_messages(source: Source) -> str:
+    """Return the name of an image for a person."""
+    return INPUT_NAME if source.name == STANDARD_INPUT else source.name
 
 
 def printable(path: str) -> str:

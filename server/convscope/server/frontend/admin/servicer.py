@@ -1,7 +1,7 @@
 """AdminService: an operator's calls over gRPC."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 import grpc
 
@@ -23,10 +23,15 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
 
     Args:
         operator: Executes the calls.
+        may_change: Returns when changes are accepted, or raises an error. The status is reported
+            before that too, so that an operator sees what a server that loads is doing.
     """
 
-    def __init__(self, operator: Operator[LoadedVersion]) -> None:
+    def __init__(
+        self, operator: Operator[LoadedVersion], may_change: Callable[[], Awaitable[object]]
+    ) -> None:
         self._operator = operator
+        self._may_change = may_change
 
     async def LoadModel(  # noqa: N802
         self,
@@ -35,7 +40,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.LoadModelResponse:
         """Load what is new, and try rejected versions again."""
         version = request.version if request.HasField("version") else None
-        await _to_the_end(self._operator.load(_named(request.model), version))
+        await self._make(self._operator.load, _named(request.model), version)
         return pb.LoadModelResponse(status=self._status(request.model))
 
     async def UnloadModel(  # noqa: N802
@@ -45,7 +50,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.UnloadModelResponse:
         """Stop serving a model, or one version of it."""
         version = request.version if request.HasField("version") else None
-        await _to_the_end(self._operator.unload(_named(request.model), version))
+        await self._make(self._operator.unload, _named(request.model), version)
         return pb.UnloadModelResponse(status=self._status(request.model))
 
     async def SetAlias(  # noqa: N802
@@ -55,7 +60,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ) -> pb.SetAliasResponse:
         """Make an alias name a version, or remove it."""
         version = request.version if request.HasField("version") else None
-        await _to_the_end(self._operator.set_alias(_named(request.model), request.alias, version))
+        model = _named(request.model)
+        await self._make(self._operator.set_alias, model, request.alias, version)
         return pb.SetAliasResponse(status=self._status(request.model))
 
     async def SetTrial(  # noqa: N802
@@ -70,7 +76,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 "the kind of the traffic split is not set; it is CANARY or SHADOW"
             )
         split = _split(request.trial) if request.HasField("trial") else None
-        await _to_the_end(self._operator.set_split(_named(request.model), kind, split))
+        await self._make(self._operator.set_split, _named(request.model), kind, split)
         return pb.SetTrialResponse(status=self._status(request.model))
 
     async def GetStatus(  # noqa: N802
@@ -85,6 +91,13 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             catalog.check_known(request.model)
         models = [request.model] if request.model else filter(may_use, catalog.names)
         return pb.GetStatusResponse(models=map(self._status, sorted(models)))
+
+    async def _make(
+        self, change: Callable[..., Coroutine[None, None, None]], *arguments: object
+    ) -> None:
+        """Make a change, and complete it even if its caller leaves."""
+        await self._may_change()
+        await asyncio.shield(change(*arguments))
 
     def _status(self, model: str) -> pb.ModelStatus:
         known = self._operator.catalog.get(model)
@@ -132,11 +145,6 @@ def _split_message(split: TrafficSplit) -> pb.Trial:
     else:
         message.alias = split.to
     return message
-
-
-async def _to_the_end(change: Coroutine[None, None, None]) -> None:
-    """Complete a change even if its caller leaves."""
-    await asyncio.shield(change)
 
 
 def _named(model: str) -> str:

@@ -1,16 +1,16 @@
 """AdminService of several workers: each call reaches all of them, and their replies become one."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 
-from convscope.server.errors import ServingError, UnavailableError
+from convscope.server.errors import ServingError, UnavailableError, UnknownModelError
 from convscope.server.frontend.access.calls import check_model, may_use
+from convscope.server.frontend.admin.changes import OperatorChanges
+from convscope.server.repository.desired import Overrides
 from convscope.v1 import admin_pb2 as pb
 from convscope.v1 import admin_pb2_grpc
 
@@ -19,9 +19,11 @@ __all__ = ["WorkersAdminServicer"]
 if TYPE_CHECKING:  # at run time, grpc's classes take no type arguments
     Context = grpc.aio.ServicerContext[Any, Any]
 
-log = structlog.get_logger(__name__)
+LIST_TIMEOUT_SECONDS = 10.0
 
-REPLAY_TIMEOUT_SECONDS = 300.0
+# What a change means for workers that start later, given the reply of the first worker; None if
+# that has rejected the version.
+_Record = Callable[[Overrides, Any], None]
 
 
 class _NotRunningError(UnavailableError):
@@ -35,72 +37,85 @@ class _WorkerError(ServingError):
         super().__init__(message)
         self.code = code  # type: ignore[misc]
 
-    def message_for(self, may_use: Callable[[str], bool]) -> str:
-        """Return the message for a caller that may not use every model.
-
-        After a semicolon, a worker lists what exists, without knowing who calls.
-        """
-        is_unknown = self.code is grpc.StatusCode.NOT_FOUND
-        return self.message.partition(";")[0] if is_unknown else self.message
-
 
 class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """Passes the calls of an operator on to all workers.
 
     A change is made by the first worker, and then by the others: what the first one rejects
-    changes nothing. A worker that has ended is left out; its replacement makes the changes to
-    what is loaded again, which a worker has in memory only. Changes and replacements take turns,
-    so that all workers make the changes in the same order.
+    changes nothing, except for a load that can't load everything: then the others load the rest
+    too. A worker that is starting is left out, because it gets the changes from `OperatorChanges`.
 
     Args:
         addresses: The Unix socket of each worker.
+        changes: What operators changed, and which workers take changes.
     """
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], changes: OperatorChanges) -> None:
         self._addresses = addresses
-        self._turn = asyncio.Lock()
-        # Loads and unloads by what they concern, in their order.
-        self._changes: dict[tuple[str, int | None], tuple[str, Message]] = {}
+        self._changes = changes
 
     async def LoadModel(  # noqa: N802
         self, request: pb.LoadModelRequest, context: "Context"
     ) -> pb.LoadModelResponse:
         """Load what is new in every worker."""
-        reply: pb.LoadModelResponse = await self._change(
-            "LoadModel", request, context, partial(self._remember, "LoadModel", request)
-        )
+        version = _version(request)
+
+        def record(overrides: Overrides, reply: pb.LoadModelResponse | None) -> None:
+            overrides.load(version)
+            if reply is None and version is not None:
+                overrides.unpin(version)
+
+        reply: pb.LoadModelResponse = await self._change("LoadModel", request, context, record)
         return reply
 
     async def UnloadModel(  # noqa: N802
         self, request: pb.UnloadModelRequest, context: "Context"
     ) -> pb.UnloadModelResponse:
         """Stop serving a model, or one version of it, in every worker."""
-        reply: pb.UnloadModelResponse = await self._change(
-            "UnloadModel", request, context, partial(self._remember, "UnloadModel", request)
-        )
+
+        def record(overrides: Overrides, reply: object) -> None:
+            overrides.exclude(_version(request))
+
+        reply: pb.UnloadModelResponse = await self._change("UnloadModel", request, context, record)
         return reply
 
     async def SetAlias(  # noqa: N802
         self, request: pb.SetAliasRequest, context: "Context"
     ) -> pb.SetAliasResponse:
         """Set or remove an alias in the repository, which every worker then reads."""
-        reply: pb.SetAliasResponse = await self._change("SetAlias", request, context)
+
+        def record(overrides: Overrides, reply: object) -> None:
+            if (version := _version(request)) is not None:
+                overrides.include(version)
+
+        reply: pb.SetAliasResponse = await self._change("SetAlias", request, context, record)
         return reply
 
     async def SetTrial(  # noqa: N802
         self, request: pb.SetTrialRequest, context: "Context"
     ) -> pb.SetTrialResponse:
         """Set or end a traffic split in the repository, which every worker then reads."""
-        reply: pb.SetTrialResponse = await self._change("SetTrial", request, context)
+
+        def record(overrides: Overrides, reply: pb.SetTrialResponse) -> None:
+            if request.HasField("trial"):
+                aliases, to = reply.status.aliases, request.trial
+                is_alias = to.WhichOneof("to") == "alias"
+                overrides.include(aliases[to.alias] if is_alias else to.version)
+
+        reply: pb.SetTrialResponse = await self._change("SetTrial", request, context, record)
         return reply
 
     async def GetStatus(  # noqa: N802
         self, request: pb.GetStatusRequest, context: "Context"
     ) -> pb.GetStatusResponse:
-        """Report what the first worker serves, and how the others differ."""
+        """Report what the first worker serves, and how the others differ.
+
+        Before any worker serves, this is what those that load have loaded so far.
+        """
         check_model(request.model)
-        replies = await self._ask_all("GetStatus", request, context.time_remaining)
-        (_, first), *others = sorted(replies.items())
+        indexes = sorted(self._changes.joined) or range(len(self._addresses))
+        replies = await self._ask_all(indexes, "GetStatus", request, context.time_remaining)
+        (_, first), *others = sorted(_replies(replies).items())
         statuses = {status.model: status for status in first.models}
         for index, reply in others:
             for status in reply.models:
@@ -109,92 +124,67 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
         allowed = filter(may_use, sorted(statuses))
         return pb.GetStatusResponse(models=(statuses[model] for model in allowed))
 
-    async def replay(self, index: int) -> None:
-        """Make a worker that replaces another one load and unload what operators changed."""
-        async with self._turn:
-            for method, request in self._changes.values():
-                try:
-                    await self._ask(index, method, request, REPLAY_TIMEOUT_SECONDS)
-                except ServingError as error:
-                    log.warning(
-                        "a new worker can't repeat the change of an operator",
-                        worker=index,
-                        method=method,
-                        reason=error.message,
-                    )
-
-    async def _change(
-        self,
-        method: str,
-        request: Any,
-        context: "Context",
-        on_accepted: Callable[[], None] = lambda: None,
-    ) -> Any:
+    async def _change(self, method: str, request: Any, context: "Context", record: _Record) -> Any:
         """Make a change in all workers; return the reply of the first one.
 
         Args:
             method: The method of AdminService.
             request: Its request.
             context: The call.
-            on_accepted: Called when the first worker has made it.
+            record: Called when the first worker has made the change, or a part of it.
         """
         if request.model:
             check_model(request.model)
-        async with self._turn:
-            replies = await self._ask_all(method, request, context.time_remaining, on_accepted)
+        joined, time_left = self._changes.joined, context.time_remaining
+        async with self._changes.turn:
+            first = await self._ask_first(method, request, time_left)
+            (outcome,) = first.values()
+            rejection = outcome if isinstance(outcome, ServingError) else None
+            if rejection is not None and not _is_made(method, rejection):
+                raise rejection
+            # Without a pause between the two: a worker that joins later gets the record.
+            record(self._changes.of(request.model), outcome if rejection is None else None)
+            others = sorted(joined - first.keys())
+            outcomes = first | await self._ask_all(others, method, request, time_left)
+        replies = _replies(outcomes)
         return replies[min(replies)]
 
-    def _remember(self, method: str, request: Any) -> None:
-        key = request.model, request.version if request.HasField("version") else None
-        if key[1] is None:  # it undoes the changes of single versions
-            for other in [other for other in self._changes if other[0] == key[0]]:
-                del self._changes[other]
-        self._changes.pop(key, None)
-        self._changes[key] = method, request
+    async def _ask_first(
+        self, method: str, request: Message, time_left: Callable[[], float | None]
+    ) -> dict[int, Any]:
+        """Return the outcome of the first worker that runs, by its index.
+
+        Raises:
+            UnavailableError: None does.
+        """
+        for index in sorted(self._changes.joined):
+            outcome = await self._try(index, method, request, time_left())
+            if outcome is not None:
+                return {index: outcome}
+        raise UnavailableError("no worker is ready; try again")
 
     async def _ask_all(
         self,
+        indexes: Collection[int],
         method: str,
         request: Message,
         time_left: Callable[[], float | None],
-        on_accepted: Callable[[], None] = lambda: None,
     ) -> dict[int, Any]:
-        """Return the reply of each worker that is running.
-
-        Raises:
-            ServingError: One of them rejects the call, or none is running.
-        """
-        replies: dict[int, Any] = {}
-        indexes = list(range(len(self._addresses)))
-        while indexes and not replies:  # before the others: it may reject a change
-            if (reply := await self._try(indexes[0], method, request, time_left())) is not None:
-                replies[indexes[0]] = reply
-            del indexes[0]
-        if not replies:
-            raise UnavailableError("no worker is ready; try again")
-        on_accepted()
-        asked = (self._try(i, method, request, time_left()) for i in indexes)
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        failed: dict[int, ServingError] = {}
-        for index, reply in zip(indexes, found, strict=True):
-            if isinstance(reply, ServingError):
-                failed[index] = reply
-            elif isinstance(reply, BaseException):
-                raise reply
-            elif reply is not None:
-                replies[index] = reply
-        if failed:
-            raise _partial_failure(sorted(replies), failed)
-        return replies
+        """Return the outcome of each worker that runs, by its index."""
+        asked = (self._try(index, method, request, time_left()) for index in indexes)
+        found = zip(indexes, await asyncio.gather(*asked), strict=True)
+        return {index: outcome for index, outcome in found if outcome is not None}
 
     async def _try(self, index: int, method: str, request: Message, timeout: float | None) -> Any:
-        """Return the reply of a worker; None if it is not running."""
+        """Return the reply of a worker, or its error; None if it is not running."""
         try:
             return await self._ask(index, method, request, timeout)
         except _NotRunningError:
             return None
+        except ServingError as error:
+            return error
 
-    async def _ask(self, index: int, method: str, request: Message, timeout: float | None) -> Any:
+    async def _ask(self, index: int, method: str, request: Any, timeout: float | None) -> Any:
         address = self._addresses[index]
         await _check_running(address)
         async with grpc.aio.insecure_channel(address) as channel:
@@ -202,13 +192,61 @@ class WorkersAdminServicer(admin_pb2_grpc.AdminServiceServicer):
             try:
                 return await getattr(stub, method)(request, timeout=timeout)
             except grpc.aio.AioRpcError as error:
-                raise _WorkerError(error.code(), error.details() or "") from error
+                raise await _passed_on(error, stub, request) from error
 
 
-def _partial_failure(done: Sequence[int], failed: Mapping[int, ServingError]) -> _WorkerError:
+async def _passed_on(
+    error: grpc.aio.AioRpcError, stub: "admin_pb2_grpc.AdminServiceAsyncStub", request: Any
+) -> ServingError:
+    """Return the error of a worker as that of the call.
+
+    A worker doesn't know who calls. Where it lists the models, those that the caller may use are
+    listed instead.
+    """
+    code, message = error.code(), error.details() or ""
+    if code is not grpc.StatusCode.NOT_FOUND or not message.startswith(UnknownModelError.START):
+        return _WorkerError(code, message)
+    try:
+        known = await stub.GetStatus(pb.GetStatusRequest(), timeout=LIST_TIMEOUT_SECONDS)
+    except grpc.aio.AioRpcError as failure:
+        return _WorkerError(failure.code(), failure.details() or "")
+    names = [status.model for status in known.models]
+    return UnknownModelError(request.model, names, place="the repository")
+
+
+def _version(request: Any) -> int | None:
+    return request.version if request.HasField("version") else None
+
+
+def _is_made(method: str, error: ServingError) -> bool:
+    """Report whether a change that ended with an error was made as far as possible.
+
+    A load may reject one version of a model, and load another one.
+    """
+    return method == "LoadModel" and error.code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def _replies(outcomes: Mapping[int, Any]) -> dict[int, Any]:
+    """Return the reply of each worker.
+
+    Raises:
+        ServingError: One of them rejects the call, or none is running.
+    """
+    failed = {i: one for i, one in sorted(outcomes.items()) if isinstance(one, ServingError)}
+    replies = {i: one for i, one in outcomes.items() if i not in failed}
+    if failed and replies:
+        raise _partial_failure(sorted(replies), failed)
+    if failed:
+        raise next(iter(failed.values()))
+    if not replies:
+        raise UnavailableError("no worker is ready; try again")
+    return replies
+
+
+def _partial_failure(done: Iterable[int], failed: Mapping[int, ServingError]) -> _WorkerError:
     """Return the error of a call that only some workers have answered."""
     answered = ", ".join(map(str, done))
-    reasons = "; ".join(f"worker {i}: {error.message}" for i, error in failed.items())
+    reasons = "; ".join(f"worker {i}: {error.message_for(may_use)}" for i, error in failed.items())
     first = next(iter(failed.values()))
     return _WorkerError(
         first.code, f"done by worker {answered} only; {reasons}; repeat the call, so that all do it"

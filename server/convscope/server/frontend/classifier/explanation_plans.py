@@ -250,7 +250,7 @@ def _check_occlusion(
 def _advice(grids: int, inputs: int, max_images: int) -> str:
     """Return how to stay within the limit: the largest grid that a request may have."""
     cells = math.isqrt(max_images // (grids * inputs))
-    fewer = "send fewer inputs" if inputs > 1 else "use fewer different grids"
+    fewer = "use fewer inputs" if inputs > 1 else "use fewer different grids"
     if cells < MIN_CELLS:
         return fewer
     largest = f"use at most {cells} cells a side"

@@ -280,9 +280,9 @@ class Preprocessor:
 
 def _not_an_image(data: Encoded) -> str:
     if not data:
-        return "the image is empty (0 bytes); send the bytes of a whole file"
+        return "the image is empty (0 bytes); use a whole file"
     # No byte of it is quoted: messages appear in the log, which must contain no part of an image.
-    return f"the {len(data):,} bytes are not an image; send JPEG, PNG, WebP, BMP or GIF"
+    return f"the {len(data):,} bytes are not an image; use JPEG, PNG, WebP, BMP or GIF"
 
 
 def _no_memory() -> OutOfMemoryError:

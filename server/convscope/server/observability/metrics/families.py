@@ -244,7 +244,8 @@ TABLE = (
     Family(
         "convscope_shadow_inputs",
         "counter",
-        "Inputs copied to a shadow, by whether its best class is the same as the answer's.",
+        "Inputs copied to a shadow, by whether it names the same class as the answer, or the same "
+        "classes if several can be probable.",
         Scope.SHADOW,
         ("outcome",),
         SHADOW_OUTCOMES,
@@ -252,7 +253,8 @@ TABLE = (
     Family(
         "convscope_shadow_clear_inputs",
         "counter",
-        "Those of the compared inputs whose best class leads by 0.1 or more in the answer.",
+        "Those of the compared inputs whose answer is clear: its best class leads by 0.1 or more. "
+        "If several classes can be probable: none has a probability between 0.45 and 0.55.",
         Scope.SHADOW,
         ("outcome",),
         SHADOW_VERDICTS,

@@ -84,13 +84,17 @@ class MergedMetrics(Collector):
     A scrape runs in a thread of its own. It reads mappings that are replaced
     and never changed, so that it sees one moment.
 
+    Args:
+        own: The metrics of the supervisor, which never retires; None for none.
+
     Attributes:
         registry: What Prometheus scrapes.
         totals: What ModelStatistics reports; the event loop alone uses it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: CollectorRegistry | None = None) -> None:
         self._lock = Lock()
+        self._own = own
         self._workers: Mapping[int, _Families] = {}
         self._retired: _Families = {}
         self.totals = MergedTotals()
@@ -125,6 +129,8 @@ class MergedMetrics(Collector):
         """Return what Prometheus scrapes."""
         with self._lock:
             parts = [self._retired, *self._workers.values()]
+        if self._own is not None:
+            parts.append(_parse(snapshot(self._own)))
         for name, merged in _merge(parts).items():
             family = Metric(name, merged.help, merged.type)
             family.samples = [

@@ -28,12 +28,15 @@ class Metrics:
 
     Labels come from the repository, never from a request, so that no caller
     can make their number grow.
+
+    Args:
+        workers: The processes that serve, of those that are counted here: 0 in a supervisor.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
         self._families = Families()
         self._server = Series(self._families, Scope.SERVER)
-        self._server.gauge("convscope_workers").set(1)  # those of several workers are added up
+        self._server.gauge("convscope_workers").set(workers)
         self.registry.register(LogMetrics(dropped_lines))
         self._versions: dict[Key, VersionMetrics] = {}
         self._explanations: dict[Key, ExplanationMetrics] = {}

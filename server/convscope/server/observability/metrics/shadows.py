@@ -38,8 +38,8 @@ class ShadowMetrics:
         """Count an input with two results.
 
         Args:
-            agreed: Whether their best class is the same.
-            clear: Whether the best class clearly leads in the answer.
+            agreed: Whether they name the same classes.
+            clear: Whether the answer is clear.
         """
         outcome = "agreed" if agreed else "disagreed"
         self._inputs[outcome].inc()

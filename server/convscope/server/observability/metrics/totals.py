@@ -80,7 +80,8 @@ def from_json(values: Iterable[tuple[str, int, Mapping[str, Any]]]) -> TotalsByV
 class MergedTotals:
     """The latest totals of several worker processes.
 
-    What a worker counted before it ended is kept, as long as another one has the version.
+    What a worker counted before it ended is kept, as long as another one has the version: versions
+    that are gone must not add up for ever.
     """
 
     def __init__(self) -> None:
@@ -90,6 +91,8 @@ class MergedTotals:
     def update(self, worker_index: int, totals: TotalsByVersion) -> None:
         """Replace the totals of a worker by newer ones."""
         self._workers[worker_index] = totals
+        known = {key for found in self._workers.values() for key in found}
+        self._retired = {key: found for key, found in self._retired.items() if key in known}
 
     def retire(self, worker_index: int) -> None:
         """Keep the totals of a worker that has ended."""

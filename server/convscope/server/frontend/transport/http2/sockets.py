@@ -5,7 +5,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from convscope.server.frontend.addresses import split_address
+from convscope.server.frontend.addresses import split_address, unix_path
 
 __all__ = ["allow_descriptors", "close", "listen"]
 
@@ -39,8 +39,8 @@ def listen(address: str, *, share_port: bool = False) -> tuple[list[socket.socke
         OSError: The address can't be bound.
         ValueError: The address has another form.
     """
-    if address.startswith("unix:"):
-        return [_listen_unix(_unix_path(address))], UNIX_PORT
+    if (path := unix_path(address)) is not None:
+        return [_listen_unix(path)], UNIX_PORT
     if address.startswith("unix-abstract:"):
         return [_listen_unix("\0" + address.removeprefix("unix-abstract:"))], UNIX_PORT
     host, port = split_address(address)
@@ -118,12 +118,6 @@ def _listen_tcp(
         one.close()
         raise
     return one
-
-
-def _unix_path(address: str) -> str:
-    """Return the path of unix:PATH or unix:///ABSOLUTE_PATH."""
-    path = address.removeprefix("unix:")
-    return "/" + path.lstrip("/") if path.startswith("//") else path
 
 
 def _listen_unix(path: str) -> socket.socket:

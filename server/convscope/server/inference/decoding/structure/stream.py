@@ -121,7 +121,7 @@ def joined(data: Encoded, ranges: Iterable[Range]) -> Encoded:
 def damaged(format: str, data: Encoded, damage: str = "damaged") -> InvalidInputError:
     """Return the error for an image that is damaged or truncated."""
     return InvalidInputError(
-        f"the {format} image of {len(data):,} bytes is {damage}; send a whole file"
+        f"the {format} image of {len(data):,} bytes is {damage}; use a whole file"
     )
 
 
