@@ -200,6 +200,8 @@ def test_a_killed_actor_costs_no_image_and_repeats_none(
     check_complete(set(many.rglob("*.png")), output, report)
     assert len(rows(output)) == 4995
     assert "4,995 images classified, 5 failed in" in report
+    (named,) = re.findall(r"^failed: (.*)$", report, re.MULTILINE)
+    assert len(named.split(", ")) == len(BROKEN)
 
 
 @pytest.mark.slow(seconds=15)
@@ -256,7 +258,7 @@ def test_the_rows_are_those_of_a_server(
     (photos / "new.png").write_bytes(picture(99, (30, 30)))
     code, report = cluster.run(photos, *options(tiny_repository, output), "--resume")
     assert code == 1
-    assert "was written with --embeddings conv, and this run has --embeddings None" in report
+    assert "was written with --embeddings conv, and this run has no --embeddings" in report
     code, report = cluster.run(photos, *arguments, "--resume")
     assert code == 0, report
     assert "1 image classified, 20 done before" in report

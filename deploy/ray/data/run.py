@@ -61,7 +61,8 @@ class _Run:
         )
         self._parts = parts
         self._quiet = quiet
-        self._summary = RunSummary(images.skipped, None)
+        # As lines of progress follow the errors, the summary names the images again.
+        self._summary = RunSummary(images.skipped, None, follows_results=True)
 
     def __call__(self) -> int:
         """Classify what is left, and return the exit code."""
