@@ -24,7 +24,7 @@ PIP_FILTER := $(if $(shell test -t 2 && echo terminal),,| { grep --line-buffered
 # Each start of the server and of a command would otherwise compile all our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-grpc-aio fuzz chaos serve lesson bench scale dashboards docs docs-serve lint format types proto stubs requirements sbom audit check clean
+.PHONY: help demo test test-grpc-aio test-ray fuzz chaos serve lesson bench scale dashboards docs docs-serve lint format types proto stubs requirements sbom audit check clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -58,6 +58,9 @@ test: $(READY) ## Run all tests
 
 test-grpc-aio: $(READY) ## Run the tests of servers again, on the transport grpc-aio
 	CONVSCOPE_TRANSPORT=grpc-aio $(BIN)/python -m pytest -n 3 --dist worksteal -m 'server and not one_transport'
+
+test-ray: $(READY) ## Run the tests of deploy/ray/ with Ray, in an environment of its own
+	$$(scripts/ray.sh) -m pytest tests/ray -W default
 
 # One fuzzer after the other: images, messages, bundles, texts, conversations.
 fuzz: $(READY) ## Send mutated inputs of every kind for SECONDS=600 in all, from other seeds than `make test`
@@ -121,10 +124,11 @@ audit: $(READY) ## Look up known vulnerabilities, if an index of advisories is r
 	$(BIN)/python -m deploy.supply_chain.audit
 
 # The first checks keep one core busy each, and the tests need all of them.
-check: $(READY) ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports
+check: $(READY) ## Run all checks: lint, types, stubs, vulnerabilities, tests on both transports and with Ray
 	$(MAKE) --jobs 2 types lint stubs audit docs
 	$(MAKE) test
 	$(MAKE) test-grpc-aio
+	$(MAKE) test-ray
 
 clean: ## Remove what the other targets created
 	rm -rf $(VENV) .venv-proto .cache models demo-output runs dist build .mypy_cache .pytest_cache .ruff_cache

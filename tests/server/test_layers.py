@@ -9,7 +9,7 @@ LAYERS = [
     *("config", "process", "frontend", "inference", "runtime", "repository", "observability"),
 ]
 # The entry points wire all folders together; every folder may raise the errors.
-TOP = {"__init__", "__main__", "app", "errors", "local"}
+TOP = {"__init__", "__main__", "app", "embedded", "errors", "local"}
 
 
 def test_no_module_lies_beside_the_folders() -> None:

@@ -1262,7 +1262,7 @@ class GetServerInfoResponse(_message.Message):
     version: _builtins.str
     """The version of the server, such as "0.1.0"."""
     transport: _builtins.str
-    """What serves gRPC: "http2" or "grpc-aio"."""
+    """What serves gRPC: "http2", "grpc-aio" or "in-process"."""
     @_builtins.property
     def limits(self) -> Global___ServerLimits:
         """The limits of requests and replies."""

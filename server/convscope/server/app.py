@@ -164,19 +164,29 @@ async def serve(
 
 
 async def serve_locally(
-    settings: Settings, stop: asyncio.Event, on_ready: Callable[[Sequence[str]], None]
+    settings: Settings,
+    stop: asyncio.Event,
+    on_ready: Callable[[ModelManager[LoadedVersion]], None],
+    *,
+    transport: Transport | None = None,
+    validator: BundleValidator | None = None,
 ) -> None:
-    """Serve to the process that this is a part of, without signals, metrics or other processes.
+    """Serve to the process that this is a part of, without signals and metrics.
 
     Args:
         settings: All settings.
         stop: Ends it.
-        on_ready: Called with the names of the models when the first load is complete.
+        on_ready: Called with the manager of the models when the first load is complete.
+        transport: Where the calls come from; None for a listener on the address in the settings.
+        validator: Validates the versions; None validates them in this process, without limits.
 
     Raises:
         StartError: There is nothing to serve, or the address can't be bound.
     """
-    await _serve(settings, stop, Reloads(), None, InProcessValidator(), on_ready)
+    validator = validator or InProcessValidator()
+    await _serve(
+        settings, stop, Reloads(), validator=validator, on_ready=on_ready, receiver=transport
+    )
 
 
 async def _serve(
@@ -185,7 +195,8 @@ async def _serve(
     reloads: Reloads,
     supervisor: SupervisorChannel | None = None,
     validator: BundleValidator | None = None,
-    on_ready: Callable[[Sequence[str]], None] | None = None,
+    on_ready: Callable[[ModelManager[LoadedVersion]], None] | None = None,
+    receiver: Transport | None = None,
 ) -> None:
     metrics, health = Metrics(), StartupHealth()
     choices = Choices(settings.runtime.provider_choices)
@@ -215,7 +226,7 @@ async def _serve(
         stack.push_async_callback(handler.close)
         budget = _budget(settings.frontend, metrics)
         transport, gate = _transport(
-            settings, budget, handler, metrics, health, tracing, supervisor, access
+            settings, budget, handler, metrics, health, tracing, supervisor, access, receiver
         )
         reloads.add(transport.reload)
         if supervisor is None:
@@ -249,7 +260,7 @@ async def _serve(
         if supervisor is not None:
             await supervisor.report_ready()
         elif on_ready is not None:
-            on_ready(manager.catalog.models)
+            on_ready(manager)
         else:
             show_first_call(settings.frontend, grpc_port)
         if settings.repository.poll_seconds:
@@ -410,10 +421,11 @@ def _transport(
     tracing: "Tracing | None",
     supervisor: SupervisorChannel | None,
     access: AccessControl | None,
+    receiver: Transport | None,
 ) -> tuple[Transport, StartupGate]:
     """Return the transport with all services, and the gate that rejects calls to models."""
     frontend = settings.frontend
-    transport = make_transport(
+    transport = receiver or make_transport(
         frontend,
         budget,
         share_port=supervisor is not None,

@@ -6,45 +6,27 @@ process of their own: a local server is for models that its user trusts.
 """
 
 import asyncio
-import logging
 import os
-import re
 import shutil
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
-import structlog
 import uvloop
 
-from convscope.bundle.suggestions import or_near
 from convscope.server.app import serve_locally
-from convscope.server.config.flags import FLAGS, PANELS
+from convscope.server.config.embedded import embedded_settings, named_as_settings
 from convscope.server.config.settings import Settings
 from convscope.server.errors import StartError
+from convscope.server.observability.standard_logging import log_to_standard_library
 from convscope.server.process.unix_sockets import private_directory
+from convscope.server.repository.manager import ModelManager
+from convscope.server.runtime.versions import LoadedVersion
 
 __all__ = ["LocalServer", "StartError"]
-
-# Messages name flags, which are the keys of `settings` here.
-_FLAG = re.compile(r"--(load|versions|provider|max-memory-mb)\b")
-# The first argument of `Client.local`: its value speaks for itself.
-_MODELS = re.compile(r"--models (?=\S)")
-_PANELS = ("Repository", "ONNX Runtime", "Limits")
-_SETTINGS = {flag.name for panel in _PANELS for flag in PANELS[panel]} - {"models"}
-_GRACE_SECONDS = 5.0
-# The first start of a model isn't delayed by measurements, which only pay for a long run.
-_DEFAULTS = {
-    "no_tuning": True,
-    "no_access_log": True,
-    "no_open_inference": True,
-    "no_reflection": True,
-    "drain_seconds": 0.0,
-    "grace_seconds": _GRACE_SECONDS,
-}
 
 
 class LocalServer:
@@ -63,12 +45,12 @@ class LocalServer:
     """
 
     def __init__(self, models: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        values = _DEFAULTS | _checked(settings) | {"models": _expanded(os.fspath(models))}
-        _log_quietly()
+        checked = embedded_settings(models, settings)
+        log_to_standard_library()
         directory = private_directory()
         self.target = f"unix:{directory / 'server'}"
-        values["grpc_address"] = self.target
-        running = _Running(Settings.from_values(values))
+        frontend = replace(checked.frontend, grpc_address=self.target)
+        running = _Running(replace(checked, frontend=frontend))
         # Also at the exit of the process, before threads are ended.
         self._close = weakref.finalize(self, _close, running, directory, os.getpid())
         try:
@@ -99,8 +81,7 @@ class _Running:
         self._thread.start()
         self._ready.wait()
         if isinstance(self._error, StartError):
-            message = _FLAG.sub(_setting, _MODELS.sub("", str(self._error)))
-            raise StartError(message) from self._error
+            raise named_as_settings(self._error) from self._error
         if self._error is not None:
             raise self._error
 
@@ -127,8 +108,8 @@ class _Running:
         self._begun.set()
         await serve_locally(self._settings, stop, self._loaded)
 
-    def _loaded(self, models: Sequence[str]) -> None:
-        self.models = models
+    def _loaded(self, manager: ModelManager[LoadedVersion]) -> None:
+        self.models = manager.catalog.models
         self._ready.set()
 
 
@@ -136,46 +117,3 @@ def _close(running: _Running, directory: Path, process: int) -> None:
     if process == os.getpid():  # and not in a forked process, which has no such thread
         running.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _setting(flag: re.Match[str]) -> str:
-    return flag[1].replace("-", "_")
-
-
-def _expanded(models: str) -> str:
-    return str(Path(models).expanduser()) if models.startswith("~") else models
-
-
-def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in the types of their flags."""
-    checked = {}
-    for name, value in settings.items():
-        if name not in _SETTINGS:
-            raise StartError(
-                f"there is no setting {name!r} of a local server{or_near(name, _SETTINGS)}"
-            )
-        try:
-            checked[name] = FLAGS[name].type.convert(value, None, None)
-        except click.BadParameter as error:
-            raise StartError(f"the setting {name} is {value!r}: {error.message}") from error
-    return checked
-
-
-def _log_quietly() -> None:
-    """Pass log lines to the logger "convscope.server" of the standard library.
-
-    They are shown if the application configures logging, and otherwise not. An application that
-    configures structlog decides itself.
-    """
-    logging.getLogger("convscope.server").addHandler(logging.NullHandler())
-    if not structlog.is_configured():
-        structlog.configure(
-            wrapper_class=structlog.stdlib.BoundLogger,
-            logger_factory=structlog.stdlib.LoggerFactory(),
-            processors=[
-                structlog.stdlib.filter_by_level,
-                structlog.stdlib.PositionalArgumentsFormatter(),
-                structlog.processors.format_exc_info,
-                structlog.processors.KeyValueRenderer(key_order=["event"]),
-            ],
-        )

@@ -69,7 +69,8 @@ class ServerInfo:
 
     Args:
         version: Its version, such as "0.1.0"; None if it is too old to report one.
-        transport: What serves gRPC: "http2" or "grpc-aio"; None if it isn't reported.
+        transport: What serves gRPC: "http2", "grpc-aio", or "in-process" behind Ray Serve; None if
+            it isn't reported.
         limits: Its limits; the defaults if they aren't reported.
 
     Example:

@@ -27,7 +27,7 @@ from convscope.server.repository.executor import Executor, Loading
 from convscope.server.repository.lifecycle import LifecycleListener
 from convscope.server.repository.loader import Loader, V
 from convscope.server.repository.memory import MemoryBudget
-from convscope.server.repository.plan import Action, Load, plan
+from convscope.server.repository.plan import Action, Load, Retire, plan
 from convscope.server.repository.rejection import Rejection
 from convscope.server.repository.remote.poller import RemotePoller
 from convscope.server.repository.remote.sync import RepositorySync
@@ -209,6 +209,17 @@ class ModelManager(Generic[V]):
             await self._executor.report()
         if rejection is not None:
             raise BundleRejectedError(rejection.reason, rejection.message)
+
+    async def unload(self, model: str) -> None:
+        """Unload the versions of a model that the next request for them loads again.
+
+        Requests in flight are completed. Without loads on demand, nothing is unloaded.
+        """
+        async with self._lock:
+            known = self.catalog.get(model)
+            for number in sorted(known.ready.keys() & known.routing.unloaded):
+                await self._executor.execute(model, Retire(number))
+            await self._executor.report()
 
     async def close(self) -> None:
         """Wait for a load in progress, but not long, and for the versions that retire."""

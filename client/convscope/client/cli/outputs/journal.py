@@ -15,7 +15,7 @@ from convscope.client.cli.outputs.done_images import DoneImages
 from convscope.client.cli.outputs.records import Record
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["Journal", "journal_path", "read_options", "read_results"]
+__all__ = ["Journal", "journal_path", "lock", "read_options", "read_results"]
 
 _KIND = "convscope 1"
 
@@ -63,7 +63,7 @@ class Journal:
         self._path = path
         if path.exists():
             with path.open("rb") as file:
-                _lock(file, path)  # another process may still write
+                lock(file, path)  # another process may still write
         new = path.with_name(f"{path.name}.tmp")
         try:
             with new.open("w", encoding="utf-8") as file:
@@ -74,7 +74,7 @@ class Journal:
             new.unlink(missing_ok=True)  # the earlier run can't be continued, or the disk is full
             raise
         self._file = path.open("a", encoding="utf-8")
-        _lock(self._file, path)
+        lock(self._file, path)
 
     def write(self, record: Record) -> None:
         """Write a result or an error."""
@@ -121,7 +121,7 @@ def _parse(line: bytes) -> Record | None:
     return content if isinstance(content, dict) else None
 
 
-def _lock(file: IO[Any], path: Path) -> None:
+def lock(file: IO[Any], path: Path) -> None:
     """Lock a file until it is closed.
 
     Raises:

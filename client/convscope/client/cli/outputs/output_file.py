@@ -21,7 +21,7 @@ from convscope.client.cli.outputs.journal import (
 from convscope.client.cli.outputs.records import Record
 from convscope.client.errors import InvalidInputError
 
-__all__ = ["FileChoice", "OutputFile"]
+__all__ = ["FileChoice", "OutputFile", "check_options"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class OutputFile:
         part = journal_path(self._path)
         earlier: Iterable[Record] = ()
         if choice.resume and part.exists():
-            _check_options(part, read_options(part), options)
+            check_options(part, read_options(part), options)
             earlier = read_results(part)
         elif choice.resume and self._path.exists():
             found = read_finished(self._path, choice.kind, columns)
@@ -145,7 +145,12 @@ def _open(path: Path, kind: RecordFormat) -> IO[Any]:
     return path.open("w", encoding="utf-8", newline="")
 
 
-def _check_options(part: Path, earlier: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def check_options(part: Path, earlier: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Check that a run has the options of the earlier run that it continues.
+
+    Raises:
+        InvalidInputError: An option differs.
+    """
     for flag, value in options.items():
         if (before := earlier.get(flag)) != value:
             raise InvalidInputError(

@@ -1,0 +1,1 @@
+"""Convscope on Ray."""
