@@ -12,6 +12,7 @@ MIB = 2**20
 # Ray reads them when it is imported.
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback, on Linux too
     "RAY_AUTH_MODE": "disabled",  # otherwise it stores a token in the home directory
     # On a busy machine, its processes take longer to start than it allows.
     "RAY_agent_register_timeout_ms": "200000",
